@@ -1,0 +1,1 @@
+"""Embedded per-user memory: observations, sessions, redaction, ranked recall."""
