@@ -9,7 +9,7 @@ PROJECTS := pyproject.toml memory/pyproject.toml
 PACKAGES := client service memory tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check clean
+.PHONY: help run test check check-generated generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,13 +20,35 @@ run: $(RUN)/.installed ## Serve on 127.0.0.1:50051; sets everything up on first 
 test: $(DEV)/.installed ## Run every test; sets everything up on first use
 	$(DEV)/bin/python -m pytest
 
-check: $(DEV)/.installed ## Lint, format, types
+check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, contract, generated code
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
-	$(DEV)/bin/mypy client service memory
+	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/buf lint protos
+	$(DEV)/bin/buf format protos --diff --exit-code
+
+generate: $(PROTOC)/.installed ## Write client/ilab_chat/v1 from protos/
+	$(call protoc,client)
+
+check-generated: $(PROTOC)/.installed
+	rm -rf .venv/generated && mkdir -p .venv/generated/ilab_chat/v1
+	cp client/ilab_chat/v1/__init__.py .venv/generated/ilab_chat/v1/
+	$(call protoc,.venv/generated)
+	diff -r --exclude=__pycache__ .venv/generated/ilab_chat/v1 client/ilab_chat/v1 || { echo "client/ilab_chat/v1 is not what protos/ says: run make generate"; exit 1; }
+
+define protoc
+	PATH=$(PROTOC)/bin:$$PATH $(PROTOC)/bin/python -m grpc_tools.protoc -Iprotos \
+		--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) protos/ilab_chat/v1/*.proto
+endef
 
 clean: ## Remove the environments and caches (memory.db stays)
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/contract/node/node_modules
+
+$(PROTOC)/.installed: Makefile
+	$(PYTHON) -m venv $(PROTOC)
+	$(PROTOC)/bin/pip install --quiet --disable-pip-version-check grpcio-tools==1.72.2 mypy-protobuf==5.1.0
+	touch $@
 
 $(RUN)/.installed: $(PROJECTS)
 	$(PYTHON) -m venv $(RUN)
