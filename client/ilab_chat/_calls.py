@@ -1,0 +1,250 @@
+"""Everything about a call that does no I/O. `aio` and `sync` are shells around it.
+
+Build a request, fold the events of a stream into a reply, turn a status into an exception.
+"""
+
+import enum
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from ilab_chat import errors
+from ilab_chat.v1.chat_pb2 import (
+    ChatRequest,
+    ChatResponse,
+    ChatStarted,
+    GenerationOptions,
+    MemoryMode,
+    StreamChatRequest,
+    StreamChatResponse,
+    TurnRetention,
+)
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+DEFAULT_TARGET: Final = "127.0.0.1:50051"
+DEFAULT_TIMEOUT: Final = 60.0
+ERROR_DOMAIN: Final = "ilab-chat"
+STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+class FromClient(enum.Enum):
+    """Stands for "as the client was made", because None means "no limit"."""
+
+    TIMEOUT = "the client's timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class CallDefaults:
+    """What a client sends with each call unless the call says otherwise."""
+
+    timeout: float | None
+    metadata: Metadata
+
+    def timeout_of(self, call: float | FromClient | None) -> float | None:
+        """Return the seconds that a call may take, None for no limit."""
+        return self.timeout if isinstance(call, FromClient) else call
+
+    def metadata_of(self, call: Metadata) -> tuple[tuple[str, str | bytes], ...]:
+        """Return the client's metadata, then the call's own."""
+        return (*self.metadata, *call)
+
+
+def check_target(target: str, channel: object, credentials: object) -> None:
+    """Refuse a client that is told two ways to connect.
+
+    Raises:
+        ValueError: *channel* is given together with *target* or *credentials*.
+    """
+    if channel is not None and (target != DEFAULT_TARGET or credentials is not None):
+        raise ValueError("a channel has its own target and credentials: give either the channel or those")
+
+
+Request = TypeVar("Request", ChatRequest, StreamChatRequest)
+
+
+def build_request(  # noqa: PLR0913 - one parameter for each field
+    kind: type[Request],
+    user_id: str,
+    message: str,
+    *,
+    request_id: str | None,
+    generation: GenerationOptions | None,
+    memory_mode: MemoryMode.ValueType,
+    turn_retention: TurnRetention.ValueType,
+) -> Request:
+    """Return a request that has a request id: the one given, or a new one when that is None or empty.
+
+    Raises:
+        InvalidArgument: a text is not valid Unicode (a lone surrogate, as from bytes read in a wrong encoding).
+    """
+    request_id = request_id or uuid.uuid4().hex
+    for field, text in (("user_id", user_id), ("message", message), ("request_id", request_id)):
+        check_unicode(field, text, request_id)
+    return kind(
+        user_id=user_id,
+        message=message,
+        request_id=request_id,
+        generation=generation,
+        memory_mode=memory_mode,
+        turn_retention=turn_retention,
+    )
+
+
+def check_unicode(field: str, text: str, request_id: str) -> None:
+    """Refuse what protobuf cannot encode, in the words of the service and without quoting it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        violation = errors.FieldViolation(
+            field, f"must be valid Unicode: character {error.start + 1} is a lone surrogate"
+        )
+    else:
+        return
+    # Raised outside the handler: the UnicodeEncodeError holds the text and must not travel along as the context.
+    raise errors.InvalidArgument("the request cannot be encoded", field_violations=(violation,), request_id=request_id)
+
+
+def check_response(response: ChatResponse | None, request_id: str) -> ChatResponse:
+    """Return *response*, or raise Internal for None: that is how grpc.aio hands over bytes it cannot decode."""
+    if response is None:
+        raise errors.Internal("the answer is not a message of this contract", request_id=request_id)
+    return response
+
+
+class StreamedAnswer:
+    """One streamed answer, as far as it was read. The two streams add the reading."""
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+        self._started: ChatStarted | None = None
+        self._completed: ChatResponse | None = None
+        self._pieces: list[str] = []
+
+    @property
+    def request_id(self) -> str:
+        """The id that the call is sent with."""
+        return self._request_id
+
+    @property
+    def started(self) -> ChatStarted | None:
+        """What was known when the model began to answer. None: that event was not read yet."""
+        return self._started
+
+    @property
+    def response(self) -> ChatResponse:
+        """The finished answer, the same as `chat` returns.
+
+        Raises:
+            RuntimeError: the stream was not read to its end.
+        """
+        if self._completed is None:
+            raise RuntimeError("the answer is not complete: read the stream to its end before you ask for its response")
+        return self._completed
+
+    @property
+    def _begun(self) -> bool:
+        return self._started is not None or bool(self._pieces)
+
+    def _take(self, event: StreamChatResponse | None) -> bool:
+        """Add one event. Return False when it is of a kind that this client does not know: skip it.
+
+        Raises:
+            IncompleteStream: the joined pieces are not the reply, or something follows the last event.
+            Internal: None, which is how grpc.aio hands over bytes it cannot decode.
+        """
+        if event is None:
+            raise errors.Internal("an event is not a message of this contract", request_id=self._request_id)
+        kind = event.WhichOneof("event")
+        if kind is None:
+            return False
+        if self._completed is not None:
+            raise self._incomplete(f"{kind} came after completed")
+        if kind == "started":
+            self._started = event.started
+        elif kind == "text_delta":
+            self._pieces.append(event.text_delta.text)
+        elif kind == "completed":
+            self._complete(event.completed)
+        return True
+
+    def _end(self) -> None:
+        """Note that the stream ended with status OK.
+
+        Raises:
+            IncompleteStream: the last event never came.
+        """
+        if self._completed is None:
+            raise self._incomplete("the stream ended without completed")
+
+    def _complete(self, response: ChatResponse) -> None:
+        if "".join(self._pieces) != response.reply:
+            raise self._incomplete("the joined pieces are not the reply")
+        self._completed = response
+
+    def _incomplete(self, message: str) -> errors.IncompleteStream:
+        return errors.IncompleteStream(message, request_id=self._request_id)
+
+
+def error_of(failure: grpc.RpcError, request_id: str, *, begun: bool = False) -> errors.ChatError:
+    """Return the exception that a failed call becomes. *begun* says that part of the answer had arrived."""
+    # Pairs, whatever the type stubs say; grpc has None where no trailers came.
+    received = cast("Metadata | None", failure.trailing_metadata())
+    trailing_metadata = tuple((key, value) for key, value in received or ())
+    details = read_details(trailing_metadata)
+    kind = errors.BY_CODE[failure.code()]
+    if begun and kind is errors.Unavailable:
+        # A lost connection has this code at any time. Only before the first event does it mean that nothing was done.
+        kind = errors.Interrupted
+    narrower = errors.BY_REASON.get(details.reason, kind)
+    return (narrower if issubclass(narrower, kind) else kind)(
+        failure.details() or "no message",
+        code=failure.code(),
+        reason=details.reason,
+        field_violations=details.field_violations,
+        retry_after=details.retry_after,
+        request_id=request_id,
+        trailing_metadata=trailing_metadata,
+    )
+
+
+@dataclass(slots=True)
+class Details:
+    """What a status says beyond its code and message."""
+
+    reason: str = ""
+    field_violations: tuple[errors.FieldViolation, ...] = ()
+    retry_after: float | None = None
+
+
+def read_details(trailing_metadata: Metadata) -> Details:
+    """Return what the service put into the status. What is missing, foreign or malformed counts as not said."""
+    details = Details()
+    for key, value in trailing_metadata:
+        if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
+            try:
+                for packed in status_pb2.Status.FromString(value).details:
+                    _read_detail(packed, details)
+            except DecodeError:
+                continue
+    return details
+
+
+def _read_detail(packed: AnyMessage, details: Details) -> None:
+    info = error_details_pb2.ErrorInfo()
+    bad_request = error_details_pb2.BadRequest()
+    retry_info = error_details_pb2.RetryInfo()
+    if packed.Unpack(info) and info.domain == ERROR_DOMAIN:
+        details.reason = info.reason
+    elif packed.Unpack(bad_request):
+        details.field_violations = tuple(
+            errors.FieldViolation(violation.field, violation.description) for violation in bad_request.field_violations
+        )
+    elif packed.Unpack(retry_info):
+        details.retry_after = retry_info.retry_delay.ToTimedelta().total_seconds()

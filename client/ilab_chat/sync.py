@@ -1,0 +1,245 @@
+"""The client for code without an event loop. `aio` is the same for asyncio."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol, Self
+
+import grpc
+
+from ilab_chat import _calls
+from ilab_chat._calls import FromClient, Metadata
+from ilab_chat.v1.chat_pb2 import (
+    ChatRequest,
+    ChatResponse,
+    GenerationOptions,
+    MemoryMode,
+    StreamChatRequest,
+    StreamChatResponse,
+    TurnRetention,
+)
+from ilab_chat.v1.chat_pb2_grpc import ChatServiceStub
+
+
+class _Call(Protocol):
+    """What a stream needs of the call that grpc returns: grpc has no public name for its type."""
+
+    def __iter__(self) -> Iterator[StreamChatResponse]: ...
+
+    def cancel(self) -> bool: ...
+
+
+class ChatClient:
+    """A chat that remembers.
+
+    Connects on the first call. Any number of threads may share it; a process that forks makes it afterwards.
+
+        with ChatClient() as client:
+            print(client.chat("alice", "hi").reply)
+
+    Args:
+        target: Where the service listens, as gRPC names it: `host:port`, `dns:///name:port`, `unix:/path`.
+        channel: A channel to use instead of making one. It stays open when the client closes.
+        credentials: How to secure the connection. None: plaintext.
+        timeout: Seconds that a call may take from its start to its last event. None: no limit.
+        metadata: Sent with every call, for instance `(("authorization", "Bearer ..."),)`.
+
+    Raises:
+        ValueError: *channel* is given together with *target* or *credentials*.
+    """
+
+    def __init__(
+        self,
+        target: str = _calls.DEFAULT_TARGET,
+        *,
+        channel: grpc.Channel | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float | None = _calls.DEFAULT_TIMEOUT,
+        metadata: Metadata = (),
+    ) -> None:
+        _calls.check_target(target, channel, credentials)
+        self._owns_channel = channel is None
+        self._channel = channel or _open_channel(target, credentials)
+        self._stub = ChatServiceStub(self._channel)
+        self._defaults = _calls.CallDefaults(timeout, tuple(metadata))
+        self._closed = False
+
+    def chat(  # noqa: PLR0913 - one parameter for each field
+        self,
+        user_id: str,
+        message: str,
+        *,
+        request_id: str | None = None,
+        generation: GenerationOptions | None = None,
+        memory_mode: MemoryMode.ValueType = MemoryMode.MEMORY_MODE_UNSPECIFIED,
+        turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
+        timeout: float | FromClient | None = FromClient.TIMEOUT,
+        metadata: Metadata = (),
+    ) -> ChatResponse:
+        """Send one message and return the whole answer, once the turn is stored.
+
+        Args:
+            user_id: Whose memory is read and written.
+            message: What the user says.
+            request_id: Identifies the call, so that repeating it makes no second turn. None: a new one is made; the
+                answer and every error have it.
+            generation: How the model should write. None: the service's defaults.
+            memory_mode: Whether memory is read and written. Unspecified: both.
+            turn_retention: What remains of earlier turns. Unspecified: every turn.
+            timeout: Seconds for this call. None: no limit. Left out: the client's.
+            metadata: Sent after the client's own.
+
+        Raises:
+            ChatError: the call did not succeed; `ilab_chat.errors` has the tree.
+            RuntimeError: the client is closed.
+        """
+        request = _calls.build_request(
+            ChatRequest,
+            user_id,
+            message,
+            request_id=request_id,
+            generation=generation,
+            memory_mode=memory_mode,
+            turn_retention=turn_retention,
+        )
+        stub = self._open_stub()
+        with _chat_errors(request.request_id):
+            response = stub.Chat(
+                request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
+            )
+        return _calls.check_response(response, request.request_id)
+
+    def stream_chat(  # noqa: PLR0913 - one parameter for each field
+        self,
+        user_id: str,
+        message: str,
+        *,
+        request_id: str | None = None,
+        generation: GenerationOptions | None = None,
+        memory_mode: MemoryMode.ValueType = MemoryMode.MEMORY_MODE_UNSPECIFIED,
+        turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
+        timeout: float | FromClient | None = FromClient.TIMEOUT,
+        metadata: Metadata = (),
+    ) -> "ChatStream":
+        """Return the answer as a stream to enter. The call begins there, and leaving the block ends it.
+
+            with client.stream_chat("alice", "hi") as stream:
+                for text in stream.text:
+                    print(text, end="", flush=True)
+            print(stream.response.usage)
+
+        Args:
+            user_id: Whose memory is read and written.
+            message: What the user says.
+            request_id: Identifies the call, so that repeating it makes no second turn. None: a new one is made; the
+                stream, the answer and every error have it.
+            generation: How the model should write. None: the service's defaults.
+            memory_mode: Whether memory is read and written. Unspecified: both.
+            turn_retention: What remains of earlier turns. Unspecified: every turn.
+            timeout: Seconds from entering the block to the last event. None: no limit. Left out: the client's.
+            metadata: Sent after the client's own.
+
+        Raises:
+            InvalidArgument: a text is not valid Unicode. Every other failure is raised while the stream is read.
+        """
+        request = _calls.build_request(
+            StreamChatRequest,
+            user_id,
+            message,
+            request_id=request_id,
+            generation=generation,
+            memory_mode=memory_mode,
+            turn_retention=turn_retention,
+        )
+        seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
+        return ChatStream(
+            lambda: self._open_stub().StreamChat(request, timeout=seconds, metadata=pairs), request.request_id
+        )
+
+    def close(self) -> None:
+        """Close the connection; calls that run are cancelled. A channel given by the caller stays open.
+
+        A second call does nothing.
+        """
+        self._closed = True
+        if self._owns_channel:
+            self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_stub(self) -> ChatServiceStub:
+        if self._closed:
+            raise RuntimeError("this client is closed")
+        return self._stub
+
+
+class ChatStream(_calls.StreamedAnswer):
+    """One answer while it is written: made by `ChatClient.stream_chat`, entered once, read by one thread.
+
+    Iterate it (or `events`) for every event, or `text` for the pieces of the reply; both read the same stream. Events
+    of a kind that this client does not know are skipped. A break leaves the rest unread; leaving the block cancels a
+    call that is not finished, and the service stops.
+
+    Reading raises:
+        ChatError: the call did not succeed; `IncompleteStream` when the stream ended OK and is not whole.
+        RuntimeError: the stream was not entered, or its client is closed.
+    """
+
+    def __init__(self, start: Callable[[], _Call], request_id: str) -> None:
+        super().__init__(request_id)
+        self._start = start
+        self._call: _Call | None = None
+
+    @property
+    def events(self) -> Iterator[StreamChatResponse]:
+        """Every event, in order."""
+        return self
+
+    @property
+    def text(self) -> Iterator[str]:
+        """The pieces of the reply, in order."""
+        return (event.text_delta.text for event in self if event.HasField("text_delta"))
+
+    def __enter__(self) -> Self:
+        if self._call is not None:
+            raise RuntimeError("this stream was entered before: a new answer is a new call of stream_chat")
+        self._call = self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._call is not None:
+            self._call.cancel()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> StreamChatResponse:
+        if self._call is None:
+            raise RuntimeError("enter the stream first: with client.stream_chat(...) as stream")
+        with _chat_errors(self.request_id, begun=self._begun):
+            for event in self._call:
+                if self._take(event):
+                    return event
+        self._end()
+        raise StopIteration
+
+
+def _open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    return grpc.insecure_channel(target) if credentials is None else grpc.secure_channel(target, credentials)
+
+
+@contextmanager
+def _chat_errors(request_id: str, *, begun: bool = False) -> Iterator[None]:
+    """Turn what grpc raises into a ChatError."""
+    try:
+        yield
+    except grpc.RpcError as failure:
+        raise _calls.error_of(failure, request_id, begun=begun) from failure

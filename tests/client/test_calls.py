@@ -1,0 +1,186 @@
+"""What both clients do, against a real server: every test runs once through each."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from client.scripted import (
+    REPLY,
+    Caller,
+    Context,
+    Request,
+    ScriptedChatService,
+    completed,
+    delta,
+    events,
+    silent,
+    started,
+)
+from ilab_chat import (
+    ChatResponse,
+    DeadlineExceeded,
+    GenerationOptions,
+    IncompleteStream,
+    InvalidArgument,
+    MemoryMode,
+    StreamChatResponse,
+    TurnRetention,
+)
+
+
+async def test_chat_returns_the_answer(caller: Caller, target: str) -> None:
+    response = await caller.chat(target, "alice", "hi")
+    assert isinstance(response, ChatResponse)
+    assert (response.reply, response.session_id, response.observation_id) == (REPLY, "s-1", 7)
+
+
+async def test_stream_gives_every_event_and_the_response(caller: Caller, target: str) -> None:
+    seen, response = await caller.read(target, "alice", "hi")
+    assert [event.WhichOneof("event") for event in seen] == ["started", "text_delta", "text_delta", "completed"]
+    assert response == seen[-1].completed
+    assert response.reply == REPLY
+
+
+async def test_text_is_the_pieces_alone(caller: Caller, target: str) -> None:
+    texts: list[str] = []
+    await caller.read_text(target, texts.append, "alice", "hi")
+    assert texts == ["Hello ", "Alice"]
+
+
+async def test_request_carries_every_argument(caller: Caller, service: ScriptedChatService, target: str) -> None:
+    options = {
+        "request_id": "r-1",
+        "generation": GenerationOptions(model="m", temperature=0.0, stop=["END"]),
+        "memory_mode": MemoryMode.MEMORY_MODE_READ_ONLY,
+        "turn_retention": TurnRetention.TURN_RETENTION_LATEST_ONLY,
+    }
+    await caller.chat(target, "alice", "hi", **options)
+    await caller.read(target, "alice", "hi", **options)
+    unary, stream = service.requests
+    assert unary.SerializeToString() == stream.SerializeToString()
+    assert (unary.user_id, unary.message, unary.request_id) == ("alice", "hi", "r-1")
+    assert unary.generation == options["generation"]
+    assert unary.generation.HasField("temperature")
+    assert unary.memory_mode == MemoryMode.MEMORY_MODE_READ_ONLY
+    assert unary.turn_retention == TurnRetention.TURN_RETENTION_LATEST_ONLY
+
+
+async def test_nothing_but_the_message_is_said_by_default(
+    caller: Caller, service: ScriptedChatService, target: str
+) -> None:
+    await caller.chat(target, "alice", "hi")
+    assert {field.name for field, _ in service.requests[0].ListFields()} == {"user_id", "message", "request_id"}
+
+
+@pytest.mark.parametrize("given", [None, ""])
+async def test_a_request_id_is_made_for_each_call(
+    caller: Caller, service: ScriptedChatService, target: str, given: str | None
+) -> None:
+    await caller.chat(target, "alice", "hi", request_id=given)
+    await caller.read(target, "alice", "hi", request_id=given)
+    first, second = (request.request_id for request in service.requests)
+    assert len(first) == len(second) == 32
+    assert first != second
+
+
+async def test_metadata_reaches_the_server(caller: Caller, service: ScriptedChatService, target: str) -> None:
+    await caller.chat(target, "alice", "hi", metadata=(("x-tenant", "t1"), ("x-key-bin", b"\x00\xff")))
+    assert service.metadata["x-tenant"] == "t1"
+    assert service.metadata["x-key-bin"] == b"\x00\xff"
+
+
+async def test_a_call_has_the_clients_timeout(caller: Caller, service: ScriptedChatService, target: str) -> None:
+    await caller.chat(target, "alice", "hi")
+    assert service.time_remaining is not None
+    assert 30 < service.time_remaining < 90  # 60; gRPC rounds it on the way
+    await caller.read(target, "alice", "hi", timeout=None)
+    assert service.time_remaining is None
+
+
+async def test_a_timeout_ends_the_call_on_both_sides(caller: Caller, service: ScriptedChatService, target: str) -> None:
+    service.script = silent
+    with pytest.raises(DeadlineExceeded) as unary:
+        await caller.chat(target, "alice", "hi", request_id="r-1", timeout=0.2)
+    assert unary.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert unary.value.request_id == "r-1"
+    await service.left.wait()
+
+    service.left.clear()
+    texts: list[str] = []
+    with pytest.raises(DeadlineExceeded):
+        await caller.read_text(target, texts.append, "alice", "hi", timeout=0.5)
+    assert texts == ["Hel"]
+    await service.left.wait()
+
+
+async def test_leaving_the_block_tells_the_server(caller: Caller, service: ScriptedChatService, target: str) -> None:
+    service.script = silent
+    await caller.leave(target, service.left)
+    assert service.left.is_set()
+
+
+async def test_event_of_an_unknown_kind_is_skipped(caller: Caller, service: ScriptedChatService, target: str) -> None:
+    of_a_later_version = StreamChatResponse.FromString(b"\x9a\x06\x00")  # field 99, empty
+    assert of_a_later_version.WhichOneof("event") is None
+    service.script = events(started(), of_a_later_version, delta("Hi"), of_a_later_version, completed("Hi"))
+    seen, response = await caller.read(target, "alice", "hi")
+    assert [event.WhichOneof("event") for event in seen] == ["started", "text_delta", "completed"]
+    assert response.reply == "Hi"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((), id="nothing"),
+        pytest.param((started(), delta("Hel")), id="no completed"),
+        pytest.param((started(), delta("Hel"), completed("Hello")), id="a piece is missing"),
+        pytest.param((started(), completed("Hello")), id="all pieces are missing"),
+        pytest.param((started(), delta("Hi"), completed("Hi"), delta("!")), id="a piece after completed"),
+        pytest.param((started(), delta("Hi"), completed("Hi"), completed("Hi")), id="completed twice"),
+    ],
+)
+async def test_a_stream_that_is_not_whole_is_an_error(
+    caller: Caller, service: ScriptedChatService, target: str, answer: tuple[StreamChatResponse, ...]
+) -> None:
+    service.script = events(*answer)
+    with pytest.raises(IncompleteStream) as caught:
+        await caller.read_text(target, print, "alice", "hi", request_id="r-1")
+    assert caught.value.request_id == "r-1"
+
+
+async def test_an_empty_reply_is_whole(caller: Caller, service: ScriptedChatService, target: str) -> None:
+    service.script = events(started(), completed(""))
+    _, response = await caller.read(target, "alice", "hi")
+    assert response.reply == ""
+
+
+@pytest.mark.parametrize("field", ["user_id", "message", "request_id"])
+async def test_a_lone_surrogate_is_refused_and_not_quoted(
+    caller: Caller, service: ScriptedChatService, target: str, field: str
+) -> None:
+    arguments = {"user_id": "alice", "message": "hi", field: "secret \ud83d"}
+    with pytest.raises(InvalidArgument) as caught:
+        await caller.chat(target, **arguments)
+    with pytest.raises(InvalidArgument):
+        await caller.read(target, **arguments)
+    assert [violation.field for violation in caught.value.field_violations] == [field]
+    assert "secret" not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert not service.requests
+
+
+async def test_pieces_arrive_before_the_answer_is_complete(
+    caller: Caller, service: ScriptedChatService, target: str
+) -> None:
+    read = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def wait_for_the_reader(_request: Request, _context: Context) -> AsyncIterator[StreamChatResponse]:
+        yield delta("one")
+        await read.wait()
+        yield completed("one")
+
+    service.script = wait_for_the_reader
+    await caller.read_text(target, lambda _text: loop.call_soon_threadsafe(read.set), "alice", "hi")
