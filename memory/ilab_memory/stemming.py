@@ -54,7 +54,8 @@ _CVC = re.compile(r"[^aeiouy][aeiouy][^aeiouywxY]$")
 @lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
     """Return the stem of *word*, which is lower case. A word that is not plain English letters is its own stem."""
-    return porter(_BASE_FORMS.get(word, word))
+    # "bicycles" meets "bike" as "bicycle" does.
+    return porter(_BASE_FORMS.get(word) or _BASE_FORMS.get(word.removesuffix("s"), word))
 
 
 def porter(word: str) -> str:

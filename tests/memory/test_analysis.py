@@ -49,6 +49,7 @@ def test_stems_of_made_up_words_are_those_of_sqlite(words: list[str]) -> None:
 def test_irregular_forms_share_the_stem_of_their_base() -> None:
     assert {stem("bought"), stem("buying"), stem("buys")} == {"bui"}
     assert stem("children") == stem("child")
+    assert stem("bicycles") == stem("bike")
     assert stem("three") == "3"
 
 
