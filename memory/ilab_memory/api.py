@@ -11,6 +11,7 @@ from ilab_memory.core.models import Observation, ObservationCompact, SaveResult,
 from ilab_memory.core.store import Draft, Store
 from ilab_memory.recall import Question, TypeFilter
 from ilab_memory.redaction import strip_private
+from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
 
 
@@ -61,14 +62,22 @@ class ILabMemory:
         checks.check_user_id(user_id)
         now = self._now()
         session, is_new = self._store.open_session(user_id, now=now, session_timeout=self._session_timeout)
-        past = recall.sessions_context(self._store, user_id)
-        session_ids = [session.id, *(summary.session_id for summary in past)]
-        return SessionStartResponse.model_construct(
-            session_id=session.id,
-            is_new=is_new,
-            sessions_context=past,
-            memories=recall.memories(self._store, user_id, session_ids, now),
-        )
+        return self._session_response(session, is_new=is_new, now=now)
+
+    def mem_session_peek(self, user_id: str) -> SessionStartResponse:
+        """Return what `mem_session_start` would, and write nothing.
+
+        Where that would open a session, `session_id` is empty and `is_new` False. An expired session that nobody has
+        completed yet gives its memories but is not in `sessions_context`.
+        """
+        checks.check_user_id(user_id)
+        now = self._now()
+        nothing = Session(id="", user_id=user_id, started_at="", last_activity_at="")
+        session = self._store.active_session(user_id) or nothing
+        response = self._session_response(session, is_new=False, now=now)
+        if session is nothing or is_expired(session.last_activity_at, now=now, timeout=self._session_timeout):
+            return response.model_copy(update={"session_id": ""})
+        return response
 
     def mem_session_end(self, user_id: str, *, summary: str) -> Session:
         """Complete the active session, expired or not, with *summary*, whose private spans are redacted.
@@ -176,6 +185,16 @@ class ILabMemory:
 
     def _save(self, draft: Draft) -> SaveResult:
         return self._store.upsert_observation(draft, now=self._now(), session_timeout=self._session_timeout)
+
+    def _session_response(self, session: Session, *, is_new: bool, now: datetime) -> SessionStartResponse:
+        past = recall.sessions_context(self._store, session.user_id)
+        session_ids = [session.id, *(summary.session_id for summary in past)]
+        return SessionStartResponse.model_construct(
+            session_id=session.id,
+            is_new=is_new,
+            sessions_context=past,
+            memories=recall.memories(self._store, session.user_id, session_ids, now),
+        )
 
     def _now(self) -> datetime:
         return self._config.clock()

@@ -41,6 +41,21 @@ def test_every_save_and_summary_touches_the_session_even_deduped(mem: ILabMemory
     assert not mem.mem_session_start("alice").is_new
 
 
+def test_peek_tells_what_start_would_and_writes_nothing(mem: ILabMemory, clock: Clock) -> None:
+    nothing = mem.mem_session_peek("alice")
+    assert (nothing.session_id, nothing.is_new, nothing.memories) == ("", False, [])
+    assert mem.mem_stats("alice")["sessions"] == 0
+    first = save(mem, "alice", "a")
+    peeked = mem.mem_session_peek("alice")
+    assert (peeked.session_id, [item.title for item in peeked.memories]) == (first, ["a"])
+    clock.forward(hours=23)
+    mem.mem_session_peek("alice")
+    clock.forward(hours=1)
+    expired = mem.mem_session_peek("alice")
+    assert (expired.session_id, [item.title for item in expired.memories]) == ("", ["a"])
+    assert mem.mem_session_start("alice").is_new
+
+
 def test_reads_do_not_touch_the_session(mem: ILabMemory, clock: Clock) -> None:
     mem.mem_save("alice", "tea", type="discovery", title="tea")
     clock.forward(hours=23)

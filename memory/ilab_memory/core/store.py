@@ -127,6 +127,10 @@ class Store(ABC):
         return self.save(redacted, now=now, session_timeout=session_timeout)
 
     @abstractmethod
+    def active_session(self, user_id: str) -> Session | None:
+        """Return the user's active session, expired or not, None if there is none."""
+
+    @abstractmethod
     def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
         """Return the session to work in at *now*, and whether it is new.
 

@@ -44,10 +44,14 @@ class SQLiteStore(Store):
         else:
             self._readers = Readers(database)
 
-    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
+    def active_session(self, user_id: str) -> Session | None:
         """See Store."""
         with self._readers.connection("read the session") as connection:
-            active = reading.active_session(connection, user_id)
+            return reading.active_session(connection, user_id)
+
+    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
+        """See Store."""
+        active = self.active_session(user_id)
         reusable = active is not None and not is_expired(active.last_activity_at, now=now, timeout=session_timeout)
 
         def enter(transaction: Transaction) -> saving.UserNow:
