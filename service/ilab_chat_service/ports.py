@@ -1,0 +1,240 @@
+"""What the loop needs from outside: its two ports, the values that cross them, and the failures that they promise.
+
+Failures, as a tree; `rpc/errors.py` says what a caller sees of each:
+
+    Failure
+    ├── ContextTooLong      the message does not fit into the model's window
+    ├── ModelRateLimited    the model's API answered 429
+    ├── ModelUnavailable    the model could not be reached, or failed before its first word
+    ├── ModelInterrupted    the model broke off after its first word
+    ├── ModelRejected       the model's API refuses our request or our key
+    ├── MemoryUnreadable    memory could not be read: nothing has been done yet
+    └── TurnNotStored       the model has answered, and the turn could not be stored, not even in part
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+#: Returns the time now, in UTC and timezone-aware.
+Clock: TypeAlias = Callable[[], datetime]
+
+
+class MemoryMode(enum.Enum):
+    """Whether a call reads and writes memory."""
+
+    READ_WRITE = enum.auto()
+    READ_ONLY = enum.auto()
+    OFF = enum.auto()
+
+
+class TurnRetention(enum.Enum):
+    """What remains of a user's earlier turns when a turn is stored."""
+
+    EVERY_TURN = enum.auto()
+    LATEST_ONLY = enum.auto()
+
+
+class MemorySource(enum.Enum):
+    """Why a memory is a candidate for the prompt."""
+
+    SESSION = enum.auto()
+    TURN = enum.auto()
+    SEARCH = enum.auto()
+    SUMMARY = enum.auto()
+
+
+class FinishReason(enum.Enum):
+    """Why the model stopped."""
+
+    STOP = enum.auto()
+    LENGTH = enum.auto()
+    CONTENT_FILTER = enum.auto()
+    OTHER = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """How the model should write. None or empty: the model's own default."""
+
+    model: str = ""
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRequest:
+    """One valid message of one user."""
+
+    user_id: str
+    message: str
+    request_id: str
+    generation: Generation = Generation()
+    memory_mode: MemoryMode = MemoryMode.READ_WRITE
+    retention: TurnRetention = TurnRetention.EVERY_TURN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """A memory in short: a candidate for one line of the prompt.
+
+    `observation_id` is 0 for the summary of a session. `score` is 0 to 1 among memories of the same source.
+    """
+
+    observation_id: int
+    type: str
+    title: str
+    updated_at: datetime
+    source: MemorySource
+    snippet: str = ""
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastTurn:
+    """A stored turn of this session, as conversation. `recalled` is the same turn in short."""
+
+    message: str
+    reply: str
+    recalled: Recalled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What memory knows that may help to answer a message. `turns` are oldest first."""
+
+    session_id: str = ""
+    is_new_session: bool = False
+    memories: tuple[Recalled, ...] = ()
+    turns: tuple[PastTurn, ...] = ()
+    found: tuple[Recalled, ...] = ()
+    summaries: tuple[Recalled, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A message and its reply, to be stored."""
+
+    user_id: str
+    request_id: str
+    message: str
+    reply: str
+    retention: TurnRetention
+
+
+class Memory(Protocol):
+    """The user's memory."""
+
+    async def hydrate(self, user_id: str, message: str, mode: MemoryMode) -> Context:
+        """Return what may help to answer *message*. READ_WRITE opens or continues a session; READ_ONLY writes nothing.
+
+        Raises:
+            MemoryUnreadable: nothing was read.
+        """
+
+    async def persist(self, turn: Turn) -> int:
+        """Store *turn* and return its observation id, 1 or more. When this returns, the turn survives power loss.
+
+        Storing a turn with the same user and request_id again overwrites it. Text that the message marks as private is
+        stored neither from the message nor from the reply.
+
+        Raises:
+            TurnNotStored: not even in part.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens, as the model's API counted them: input includes the cached ones, output those of reasoning."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Answer(Protocol):
+    """What the model writes: iterate it once for the pieces, none of them empty; then the rest is known.
+
+    Iterating raises ModelInterrupted when the model breaks off.
+    """
+
+    @property
+    def model(self) -> str:
+        """The model's name, in its API's words."""
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why it stopped. None: not yet, or its API did not say."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What its API counted. None: not yet, or it did not say."""
+
+    def __aiter__(self) -> AsyncIterator[str]: ...
+
+
+class Model(Protocol):
+    """The model that answers."""
+
+    def answer(self, messages: Sequence[ChatMessage], generation: Generation) -> AbstractAsyncContextManager[Answer]:
+        """Ask the model. Entered when it has written its first word, or has ended without one; leaving ends its work.
+
+        Raises:
+            ContextTooLong, ModelRateLimited, ModelUnavailable, ModelRejected: on entering.
+        """
+
+
+class Failure(Exception):
+    """A call that could not be answered. The text names no user, no message, no key and no other exception."""
+
+    def __init__(self, text: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ContextTooLong(Failure):
+    """The message does not fit into the model's window."""
+
+
+class ModelRateLimited(Failure):
+    """The model's API answered 429."""
+
+
+class ModelUnavailable(Failure):
+    """The model could not be reached, or failed before its first word."""
+
+
+class ModelInterrupted(Failure):
+    """The model broke off after its first word."""
+
+
+class ModelRejected(Failure):
+    """The model's API refuses our request or our key."""
+
+
+class MemoryUnreadable(Failure):
+    """Memory could not be read: nothing has been done yet."""
+
+
+class TurnNotStored(Failure):
+    """The model has answered, and the turn could not be stored, not even in part."""

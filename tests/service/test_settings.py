@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ilab_chat_service.settings import Settings, SettingsError, read
+
+
+def test_nothing_set_serves_the_embedded_model_on_loopback() -> None:
+    settings = read({})
+    assert settings == Settings()
+    assert settings.address == "127.0.0.1:50051"
+    assert settings.embedded
+    assert settings.prompt_budget == 1000
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "OPENAI_BASE_URL"])
+def test_a_key_or_a_url_alone_replaces_the_embedded_model(name: str) -> None:
+    settings = read({name: "something"})
+    assert not settings.embedded
+    assert settings.prompt_budget == 4000
+
+
+def test_the_environment_sets_and_the_command_line_wins() -> None:
+    environ = {"ILAB_CHAT_HISTORY_TURNS": "3", "ILAB_CHAT_DRAIN_SECONDS": "1.5", "OPENAI_MODEL": ""}
+    settings = read(environ, {"history_turns": "4"})
+    assert settings.history_turns == 4
+    assert settings.drain_seconds == 1.5
+    assert settings.openai_model == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ILAB_CHAT_HISTORY_TURNS", "many"),
+        ("ILAB_CHAT_HISTORY_TURNS", "-1"),
+        ("ILAB_CHAT_HISTORY_TURNS", "1.5"),
+        ("ILAB_CHAT_DRAIN_SECONDS", "nan"),
+        ("ILAB_CHAT_DRAIN_SECONDS", "inf"),
+        ("ILAB_CHAT_ALLOW_PLAINTEXT", "perhaps"),
+        ("ILAB_CHAT_LOG_LEVEL", "LOUD"),
+        ("ILAB_CHAT_ADDRESS", "50051"),
+        ("ILAB_CHAT_ADDRESS", "localhost:http"),
+        ("ILAB_CHAT_ADDRESS", "localhost:65536"),
+        ("ILAB_CHAT_ADDRESS", ":50051"),
+        ("ILAB_MEMORY_SESSION_TIMEOUT_HOURS", "0"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        read({name: value})
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:50051", "example.com:50051"])
+def test_plaintext_beyond_loopback_is_refused_unless_asked_for_by_name(address: str) -> None:
+    with pytest.raises(SettingsError, match="ILAB_CHAT_ALLOW_PLAINTEXT"):
+        read({"ILAB_CHAT_ADDRESS": address})
+    assert read({"ILAB_CHAT_ADDRESS": address, "ILAB_CHAT_ALLOW_PLAINTEXT": "true"}).address == address
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"])
+def test_loopback_needs_no_permission(address: str) -> None:
+    assert read({"ILAB_CHAT_ADDRESS": address}).address == address
+
+
+def test_a_secret_is_not_in_the_repr() -> None:
+    assert "sk-123" not in repr(read({"OPENAI_API_KEY": "sk-123"}))
+
+
+def test_every_setting_has_its_own_variable_and_a_reason() -> None:
+    fields = dataclasses.fields(Settings)
+    assert len({field.metadata["env"] for field in fields}) == len(fields)
+    assert all(field.metadata["why"] for field in fields)
