@@ -1,0 +1,1 @@
+"""The ports of `ports.py`, each over one technology."""

@@ -1,0 +1,52 @@
+"""What every test can ask for: the fake upstream and a real server in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from blockbuster import blockbuster_ctx
+
+import upstream as fake
+from ilab_chat.v1 import chat_pb2_grpc
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls_on_the_event_loop() -> Iterator[None]:
+    with blockbuster_ctx(["ilab_chat_service", "ilab_memory"]):
+        yield
+
+
+@pytest.fixture
+def upstream() -> Iterator[fake.Upstream]:
+    with fake.running() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(tmp_path: Path, upstream: fake.Upstream) -> Settings:
+    return Settings(
+        address="127.0.0.1:0",
+        memory_db_path=str(tmp_path / "memory.db"),
+        openai_base_url=upstream.base_url,
+        openai_model="test-model",
+        model_retries=0,
+        drain_seconds=5,
+    )
+
+
+@pytest.fixture
+async def address(settings: Settings) -> AsyncIterator[str]:
+    """A running server."""
+    async with serving(settings) as address:
+        yield address
+
+
+@pytest.fixture
+async def stub(address: str) -> AsyncIterator[chat_pb2_grpc.ChatServiceAsyncStub]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield chat_pb2_grpc.ChatServiceStub(channel)

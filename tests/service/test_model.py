@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from ilab_chat_service.adapters.model import OpenAIModel, limits_by_old_name, open_model
+from ilab_chat_service.ports import (
+    ChatMessage,
+    ContextTooLong,
+    Failure,
+    FinishReason,
+    Generation,
+    ModelInterrupted,
+    ModelRateLimited,
+    ModelRejected,
+    ModelUnavailable,
+    Usage,
+)
+from ilab_chat_service.settings import Settings
+from upstream import Reply, Upstream, chunk
+
+MESSAGES = (ChatMessage("system", "s"), ChatMessage("user", "u"), ChatMessage("assistant", "a"))
+
+
+@pytest.fixture
+async def model(settings: Settings) -> AsyncIterator[OpenAIModel]:
+    async with open_model(settings) as model:
+        yield model
+
+
+DEFAULTS = Generation()
+
+
+async def texts(model: OpenAIModel, generation: Generation = DEFAULTS) -> list[str]:
+    async with model.answer(MESSAGES, generation) as answer:
+        return [text async for text in answer]
+
+
+async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: OpenAIModel) -> None:
+    async with model.answer(MESSAGES, Generation()) as answer:
+        assert answer.model == "upstream-model"
+        assert [text async for text in answer] == ["Hello", " there."]
+        assert answer.finish_reason is FinishReason.STOP
+        assert answer.usage == Usage(input_tokens=20, cached_input_tokens=8, output_tokens=5, reasoning_tokens=2)
+
+
+async def test_the_request_has_what_is_given_and_nothing_else(model: OpenAIModel, upstream: Upstream) -> None:
+    await texts(model)
+    assert upstream.requests[0].path == "/v1/chat/completions"
+    assert upstream.requests[0].body == {
+        "model": "test-model",
+        "messages": [{"role": each.role, "content": each.content} for each in MESSAGES],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    await texts(model, Generation(model="other", temperature=0.0, top_p=0.5, max_output_tokens=9, stop=("x",), seed=0))
+    given = {"model": "other", "temperature": 0.0, "top_p": 0.5, "max_tokens": 9, "stop": ["x"], "seed": 0}
+    assert upstream.requests[1].body.items() >= given.items()
+
+
+@pytest.mark.parametrize(
+    ("url", "old"),
+    [
+        ("https://api.openai.com/v1", False),
+        ("https://eu.api.openai.com/v1", False),
+        ("https://x.openai.azure.com/openai/v1", False),
+        ("http://127.0.0.1:8080/v1", True),
+        ("https://llm.example.com/v1", True),
+    ],
+)
+def test_the_limit_of_output_has_the_name_that_the_api_knows(url: str, *, old: bool) -> None:
+    assert limits_by_old_name(url) is old
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("length", FinishReason.LENGTH),
+        ("content_filter", FinishReason.CONTENT_FILTER),
+        ("tool_calls", FinishReason.OTHER),
+    ],
+)
+async def test_each_finish_reason(model: OpenAIModel, upstream: Upstream, given: str, reason: FinishReason) -> None:
+    upstream.replies(Reply(finish_reason=given))
+    async with model.answer(MESSAGES, Generation()) as answer:
+        assert [text async for text in answer]
+        assert answer.finish_reason is reason
+
+
+async def test_an_answer_without_words_or_usage(model: OpenAIModel, upstream: Upstream) -> None:
+    upstream.replies(Reply(pieces=(), usage=None))
+    async with model.answer(MESSAGES, Generation()) as answer:
+        assert [text async for text in answer] == []
+        assert answer.usage is None
+
+
+async def test_a_character_split_over_two_chunks_is_whole(model: OpenAIModel, upstream: Upstream) -> None:
+    upstream.says("a\ud83d", "\ude00b", "\ud83d")
+    assert await texts(model) == ["a", "\U0001f600b", "\ufffd"]
+
+
+def error_body(code: str | int, kind: str = "invalid_request_error") -> bytes:
+    return json.dumps({"error": {"message": "SECRET PROMPT", "type": kind, "code": code}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("reply", "failure", "retry_after"),
+    [
+        (Reply(status=429, headers={"retry-after": "7"}), ModelRateLimited, 7.0),
+        (Reply(status=429), ModelRateLimited, 1.0),
+        (Reply(status=429, headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}), ModelRateLimited, 1.0),
+        (Reply(status=500), ModelUnavailable, 1.0),
+        (Reply(status=503), ModelUnavailable, 1.0),
+        (Reply(status=400, body=error_body("bad")), ModelRejected, None),
+        (Reply(status=401), ModelRejected, None),
+        (Reply(status=403), ModelRejected, None),
+        (Reply(status=404), ModelRejected, None),
+        (Reply(status=400, body=error_body("context_length_exceeded")), ContextTooLong, None),
+        (Reply(status=400, body=error_body(400, "exceed_context_size_error")), ContextTooLong, None),
+        (Reply(body=b"<html>not an API</html>"), ModelUnavailable, 1.0),
+        (Reply(events=["{not json"]), ModelUnavailable, 1.0),
+        (Reply(events=["[1, 2]"]), ModelUnavailable, 1.0),
+        (Reply(events=['{"error": {"message": "SECRET PROMPT"}}']), ModelUnavailable, 1.0),
+        (Reply(events=[]), ModelUnavailable, 1.0),
+        (Reply(cut_before=0), ModelUnavailable, 1.0),
+        (Reply(events=[chunk([{"index": 0, "delta": {"content": ""}}])]), ModelUnavailable, 1.0),
+    ],
+)
+async def test_what_fails_before_the_first_word(
+    model: OpenAIModel, upstream: Upstream, reply: Reply, failure: type[Failure], retry_after: float | None
+) -> None:
+    upstream.replies(reply)
+    with pytest.raises(failure) as caught:
+        await texts(model)
+    assert type(caught.value) is failure
+    assert caught.value.retry_after_seconds == retry_after
+    assert "SECRET" not in str(caught.value)
+
+
+WORD = chunk([{"index": 0, "delta": {"content": "word"}}])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(cut_before=1),
+        Reply(events=[WORD]),
+        Reply(events=[WORD, "{not json"]),
+        Reply(events=[WORD, '{"choices": 7}']),
+        Reply(events=[WORD, '{"error": {"message": "SECRET PROMPT"}}']),
+    ],
+)
+async def test_what_breaks_off_after_the_first_word(model: OpenAIModel, upstream: Upstream, reply: Reply) -> None:
+    upstream.replies(reply)
+    with pytest.raises(ModelInterrupted) as caught:
+        await texts(model)
+    assert "SECRET" not in str(caught.value)
+
+
+async def test_a_server_that_is_not_there(settings: Settings, upstream: Upstream) -> None:
+    upstream.server_close()
+    async with open_model(settings) as model:
+        with pytest.raises(ModelUnavailable):
+            await texts(model)
+
+
+async def test_silence_is_bounded(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=0), Reply(hold_before=1))
+    async with open_model(replace(settings, model_timeout_seconds=0.2)) as model:
+        with pytest.raises(ModelUnavailable):
+            await texts(model)
+        with pytest.raises(ModelInterrupted):
+            await texts(model)
+
+
+async def test_a_failure_before_the_first_word_is_tried_again(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(Reply(status=500, headers={"retry-after": "0.01"}))
+    async with open_model(replace(settings, model_retries=1)) as model:
+        assert await texts(model) == ["Hello", " there."]
+
+
+async def test_leaving_closes_the_request(model: OpenAIModel, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    async with model.answer(MESSAGES, Generation()) as answer:
+        assert await anext(aiter(answer)) == "Hello"
+    request = upstream.requests[0]
+    assert request.gone.wait(10)
