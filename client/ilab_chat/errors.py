@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - a name says the situation that a caller catches; the suffix would say "Error" fourteen times
 """What a call of the client can raise, as a tree.
 
     ChatError

@@ -1,0 +1,132 @@
+"""ChatService: proto in, the loop's events, proto out. It decides nothing."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeAlias
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service.ports import FinishReason, MemorySource
+from ilab_chat_service.rpc.validation import turn_request
+from ilab_chat_service.turn import Completed, Delta, Event, Started
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import grpc.aio
+
+    from ilab_chat_service.ports import Clock, Recalled, Usage
+    from ilab_chat_service.turn import TurnLoop
+
+    ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
+    StreamContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.StreamChatRequest, chat_pb2.StreamChatResponse]
+
+FINISH_REASONS: Mapping[FinishReason | None, chat_pb2.FinishReason.ValueType] = {
+    None: chat_pb2.FINISH_REASON_UNSPECIFIED,
+    FinishReason.STOP: chat_pb2.FINISH_REASON_STOP,
+    FinishReason.LENGTH: chat_pb2.FINISH_REASON_LENGTH,
+    FinishReason.CONTENT_FILTER: chat_pb2.FINISH_REASON_CONTENT_FILTER,
+    FinishReason.OTHER: chat_pb2.FINISH_REASON_OTHER,
+}
+MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
+    MemorySource.SESSION: chat_pb2.MEMORY_SOURCE_SESSION,
+    MemorySource.TURN: chat_pb2.MEMORY_SOURCE_TURN,
+    MemorySource.SEARCH: chat_pb2.MEMORY_SOURCE_SEARCH,
+    MemorySource.SUMMARY: chat_pb2.MEMORY_SOURCE_SUMMARY,
+}
+
+
+class ChatService(chat_pb2_grpc.ChatServiceServicer):
+    """The two chat methods over one loop."""
+
+    def __init__(self, loop: TurnLoop, clock: Clock) -> None:
+        self._loop = loop
+        self._clock = clock
+
+    async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
+        """Answer when the turn is stored: the stream, joined."""
+        turn = turn_request(request)
+        async with aclosing(self._loop.run(turn)) as events:
+            async for event in events:
+                match event:
+                    case Started():
+                        # From here on a proxy must not repeat the call: it does not once it has seen metadata.
+                        await context.send_initial_metadata(())
+                    case Completed():
+                        return self._response(event, turn.request_id)
+        raise AssertionError("the loop ended without an event that completes it")
+
+    async def StreamChat(self, request: chat_pb2.StreamChatRequest, context: StreamContext) -> None:  # type: ignore[override]
+        """Send each event as it happens.
+
+        It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
+        """
+        turn = turn_request(request)
+        async with aclosing(self._loop.run(turn)) as events:
+            async for event in events:
+                await context.write(self._stream_response(event, turn.request_id))
+
+    def _stream_response(self, event: Event, request_id: str) -> chat_pb2.StreamChatResponse:
+        match event:
+            case Started():
+                return chat_pb2.StreamChatResponse(started=started(event, request_id))
+            case Delta(text):
+                return chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text=text))
+            case Completed():
+                return chat_pb2.StreamChatResponse(completed=self._response(event, request_id))
+
+    def _response(self, completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
+        create_time = Timestamp()
+        create_time.FromDatetime(self._clock())
+        return chat_pb2.ChatResponse(
+            session_id=completed.started.session_id,
+            reply=completed.reply,
+            request_id=request_id,
+            observation_id=completed.observation_id,
+            finish_reason=FINISH_REASONS[completed.finish_reason],
+            usage=usage(completed.usage),
+            model=completed.started.model,
+            memories=map(hydrated_memory, completed.started.memories),
+            is_new_session=completed.started.is_new_session,
+            create_time=create_time,
+        )
+
+
+def started(event: Started, request_id: str) -> chat_pb2.ChatStarted:
+    """Return the event as a message."""
+    return chat_pb2.ChatStarted(
+        session_id=event.session_id,
+        is_new_session=event.is_new_session,
+        model=event.model,
+        request_id=request_id,
+        memories=map(hydrated_memory, event.memories),
+    )
+
+
+def hydrated_memory(memory: Recalled) -> chat_pb2.HydratedMemory:
+    """Return the memory as a message."""
+    update_time = Timestamp()
+    update_time.FromDatetime(memory.updated_at)
+    return chat_pb2.HydratedMemory(
+        observation_id=memory.observation_id,
+        type=memory.type,
+        title=memory.title,
+        snippet=memory.snippet,
+        score=memory.score,
+        update_time=update_time,
+        source=MEMORY_SOURCES[memory.source],
+    )
+
+
+def usage(counted: Usage | None) -> chat_pb2.Usage | None:
+    """Return the counts as a message. None: unset."""
+    if counted is None:
+        return None
+    return chat_pb2.Usage(
+        input_tokens=counted.input_tokens,
+        cached_input_tokens=counted.cached_input_tokens,
+        output_tokens=counted.output_tokens,
+        reasoning_tokens=counted.reasoning_tokens,
+    )

@@ -1,0 +1,98 @@
+"""The one table of failures: what happened -> gRPC code, reason and what a caller can do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from ilab_chat_service.ports import (
+    ContextTooLong,
+    Failure,
+    MemoryUnreadable,
+    ModelInterrupted,
+    ModelRateLimited,
+    ModelRejected,
+    ModelUnavailable,
+    TurnNotStored,
+)
+from ilab_chat_service.rpc.validation import InvalidFields
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.protobuf.message import Message
+
+DOMAIN = "ilab-chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How a failure looks on the wire."""
+
+    code: grpc.StatusCode
+    reason: str
+
+
+TABLE: Mapping[type[Exception], Row] = {
+    InvalidFields: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+    ContextTooLong: Row(grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_TOO_LONG"),
+    ModelRateLimited: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "MODEL_RATE_LIMITED"),
+    ModelUnavailable: Row(grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE"),
+    # ABORTED: proxies repeat UNAVAILABLE on their own, and from the first word on the work is billed.
+    ModelInterrupted: Row(grpc.StatusCode.ABORTED, "MODEL_INTERRUPTED"),
+    ModelRejected: Row(grpc.StatusCode.INTERNAL, "MODEL_REJECTED"),
+    MemoryUnreadable: Row(grpc.StatusCode.UNAVAILABLE, "MEMORY_UNAVAILABLE"),
+    TurnNotStored: Row(grpc.StatusCode.ABORTED, "MEMORY_UNAVAILABLE"),
+}
+
+#: For everything that has no row: a mistake of ours.
+INTERNAL = Row(grpc.StatusCode.INTERNAL, "INTERNAL")
+
+
+def status_of(error: Exception, correlation_id: str) -> status_pb2.Status:
+    """Return what a caller may know of *error*: nothing of its text unless it is one of ours.
+
+    Args:
+        error: what was raised.
+        correlation_id: stands in the log beside the details, and in the status of an error without a row.
+    """
+    row = TABLE.get(type(error), INTERNAL)
+    text = f"internal error {correlation_id}" if row is INTERNAL else str(error)
+    status = status_pb2.Status(code=row.code.value[0], message=text)
+    add(
+        status,
+        error_details_pb2.ErrorInfo(reason=row.reason, domain=DOMAIN, metadata={"correlation_id": correlation_id}),
+    )
+    if isinstance(error, InvalidFields):
+        add(status, bad_request(error))
+    if isinstance(error, Failure) and error.retry_after_seconds is not None:
+        add(status, retry_info(error.retry_after_seconds))
+    return status
+
+
+def bad_request(error: InvalidFields) -> error_details_pb2.BadRequest:
+    """Return each field that breaks a limit."""
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
+            for field, description in error.violations
+        ]
+    )
+
+
+def retry_info(seconds: float) -> error_details_pb2.RetryInfo:
+    """Return how long to wait before the call is worth repeating."""
+    delay = duration_pb2.Duration()
+    delay.FromNanoseconds(int(seconds * 1e9))
+    return error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def add(status: status_pb2.Status, detail: Message) -> None:
+    """Append *detail* to *status*."""
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)

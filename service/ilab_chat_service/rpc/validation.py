@@ -1,0 +1,123 @@
+"""Every limit of the contract, once: from a request of the wire to one of the loop, or to all that is wrong with it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from ilab_chat.v1 import chat_pb2
+from ilab_chat_service.ports import Generation, MemoryMode, TurnRequest, TurnRetention
+
+if TYPE_CHECKING:
+    import enum
+    from collections.abc import Iterator, Mapping
+
+MESSAGE_CHARACTERS = 32_768
+USER_ID_CHARACTERS = 256
+REQUEST_ID_CHARACTERS = 64
+MODEL_CHARACTERS = 128
+STOP_STRINGS = 4
+STOP_CHARACTERS = 256
+TEMPERATURE_MOST = 2.0
+OUTPUT_TOKENS_MOST = 1_048_576
+
+MEMORY_MODES: Mapping[int, MemoryMode] = {
+    chat_pb2.MEMORY_MODE_UNSPECIFIED: MemoryMode.READ_WRITE,
+    chat_pb2.MEMORY_MODE_READ_WRITE: MemoryMode.READ_WRITE,
+    chat_pb2.MEMORY_MODE_READ_ONLY: MemoryMode.READ_ONLY,
+    chat_pb2.MEMORY_MODE_OFF: MemoryMode.OFF,
+}
+TURN_RETENTIONS: Mapping[int, TurnRetention] = {
+    chat_pb2.TURN_RETENTION_UNSPECIFIED: TurnRetention.EVERY_TURN,
+    chat_pb2.TURN_RETENTION_EVERY_TURN: TurnRetention.EVERY_TURN,
+    chat_pb2.TURN_RETENTION_LATEST_ONLY: TurnRetention.LATEST_ONLY,
+}
+
+ChatCall: TypeAlias = chat_pb2.ChatRequest | chat_pb2.StreamChatRequest
+
+#: A field's path in the proto, and what is wrong with its value (which is never quoted).
+Violation: TypeAlias = tuple[str, str]
+
+E = TypeVar("E", bound="enum.Enum")
+
+
+class InvalidFields(Exception):
+    """A request breaks the contract's limits."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        super().__init__("; ".join(f"{field}: {description}" for field, description in violations))
+        self.violations = violations
+
+
+def turn_request(request: ChatCall) -> TurnRequest:
+    """Return *request* as the loop takes it, with a request id if it has none.
+
+    Raises:
+        InvalidFields: with every violation, not only the first.
+    """
+    violations = list(violations_of(request))
+    if violations:
+        raise InvalidFields(violations)
+    options = request.generation
+    return TurnRequest(
+        user_id=request.user_id,
+        message=request.message,
+        request_id=request.request_id or uuid.uuid4().hex,
+        generation=Generation(
+            model=options.model,
+            temperature=options.temperature if options.HasField("temperature") else None,
+            top_p=options.top_p if options.HasField("top_p") else None,
+            max_output_tokens=options.max_output_tokens if options.HasField("max_output_tokens") else None,
+            stop=tuple(options.stop),
+            seed=options.seed if options.HasField("seed") else None,
+        ),
+        memory_mode=MEMORY_MODES[request.memory_mode],
+        retention=TURN_RETENTIONS[request.turn_retention],
+    )
+
+
+def violations_of(request: ChatCall) -> Iterator[Violation]:
+    """Yield what is wrong with *request*, in the order of its fields."""
+    yield from text("user_id", request.user_id, USER_ID_CHARACTERS)
+    yield from text("message", request.message, MESSAGE_CHARACTERS)
+    yield from visible_ascii("request_id", request.request_id, REQUEST_ID_CHARACTERS)
+    yield from generation(request.generation)
+    if request.memory_mode not in MEMORY_MODES:
+        yield "memory_mode", "must be a value of MemoryMode"
+    if request.turn_retention not in TURN_RETENTIONS:
+        yield "turn_retention", "must be a value of TurnRetention"
+
+
+def generation(options: chat_pb2.GenerationOptions) -> Iterator[Violation]:
+    """Yield what is wrong with the generation options."""
+    yield from visible_ascii("generation.model", options.model, MODEL_CHARACTERS)
+    # Written so that NaN, which compares false with everything, is out of range.
+    if options.HasField("temperature") and not 0 <= options.temperature <= TEMPERATURE_MOST:
+        yield "generation.temperature", f"must be between 0 and {TEMPERATURE_MOST:g}"
+    if options.HasField("top_p") and not 0 < options.top_p <= 1:
+        yield "generation.top_p", "must be above 0 and at most 1"
+    if options.HasField("max_output_tokens") and not 1 <= options.max_output_tokens <= OUTPUT_TOKENS_MOST:
+        yield "generation.max_output_tokens", f"must be between 1 and {OUTPUT_TOKENS_MOST:,}"
+    if len(options.stop) > STOP_STRINGS:
+        yield "generation.stop", f"must have at most {STOP_STRINGS} strings"
+    for index, stop in enumerate(options.stop[:STOP_STRINGS]):
+        if not 1 <= len(stop) <= STOP_CHARACTERS:
+            yield f"generation.stop[{index}]", f"must have 1 to {STOP_CHARACTERS} characters"
+
+
+def text(field: str, value: str, most: int) -> Iterator[Violation]:
+    """Yield what is wrong with a required text."""
+    if not value.strip():
+        yield field, "must not be empty or blank"
+    elif len(value) > most:
+        yield field, f"must have at most {most:,} characters, has {len(value):,}"
+    elif "\0" in value:
+        yield field, "must not contain U+0000"
+
+
+def visible_ascii(field: str, value: str, most: int) -> Iterator[Violation]:
+    """Yield what is wrong with an optional identifier."""
+    if len(value) > most:
+        yield field, f"must have at most {most} characters, has {len(value):,}"
+    elif not all("!" <= character <= "~" for character in value):
+        yield field, "must have visible ASCII characters only"

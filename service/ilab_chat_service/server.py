@@ -1,0 +1,139 @@
+"""The one assembly, and the life of the process: open, serve, drain, close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service.adapters.memory import open_memory
+from ilab_chat_service.adapters.model import open_model
+from ilab_chat_service.rpc.chat import ChatService
+from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
+from ilab_chat_service.rpc.reflection import add_reflection
+from ilab_chat_service.settings import split_address
+from ilab_chat_service.turn import TurnLoop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from ilab_chat_service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CHAT_SERVICE = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
+
+#: The names that health is asked for: the process, and the service.
+HEALTH_NAMES = ("", CHAT_SERVICE)
+
+SERVER_OPTIONS = (
+    # A second server on the port must fail, not share it silently.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class AddressUnavailable(Exception):
+    """The address cannot be listened on. The text names it."""
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once."""
+    stop = asyncio.Event()
+    with signals(stop):
+        async with serving(settings):
+            await stop.wait()
+            log.info("draining for at most %g s", settings.drain_seconds)
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """Open everything, serve, and yield the address. Leaving drains the server and closes everything in reverse.
+
+    Raises:
+        AddressUnavailable: the address cannot be listened on.
+        EmbeddedModelMissing: the embedded model is to answer and is not installed.
+        RuntimeError: the memory cannot be opened.
+    """
+    async with AsyncExitStack() as house:
+        memory = await house.enter_async_context(open_memory(settings))
+        model = await house.enter_async_context(open_model(settings))
+        loop = TurnLoop(memory, model, instruction=settings.instruction, prompt_tokens=settings.prompt_budget)
+        server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(loop, clock), server)
+        checks = await add_health(server)
+        add_reflection(server, (CHAT_SERVICE, health.SERVICE_NAME))
+        address = listen(server, settings.address)
+        await server.start()
+        house.push_async_callback(drain, server, checks, loop, settings.drain_seconds)
+        for name in HEALTH_NAMES:
+            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        log.info("memory: %s", settings.memory_db_path)
+        log.info("model: %s", f"{model.default_model}, embedded" if settings.embedded else model.default_model)
+        log.info("serving on %s without TLS", address)
+        yield address
+
+
+def clock() -> datetime:
+    """Return the time now."""
+    return datetime.now(UTC)
+
+
+async def add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
+    """Add the health service, NOT_SERVING until told otherwise."""
+    checks = health.aio.HealthServicer()
+    for name in HEALTH_NAMES:
+        await checks.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    return checks
+
+
+def listen(server: grpc.aio.Server, address: str) -> str:
+    """Bind *server* to *address* and return the address with the port that it got.
+
+    Raises:
+        AddressUnavailable: it cannot.
+    """
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        raise AddressUnavailable(f"cannot listen on {address}: is another server running there?") from None
+    host, _ = split_address(address)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def drain(
+    server: grpc.aio.Server, checks: health.aio.HealthServicer, loop: TurnLoop, drain_seconds: float
+) -> None:
+    """Say NOT_SERVING, refuse new calls, let running ones finish for *drain_seconds*, await turns being stored."""
+    await checks.enter_graceful_shutdown()
+    await server.stop(drain_seconds)
+    await loop.finish_writes()
+
+
+@contextmanager
+def signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set *stop* on the first SIGTERM or SIGINT; a second one ends the process at once, with 128 + its number."""
+    loop = asyncio.get_running_loop()
+
+    def received(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    # Not KeyboardInterrupt: it is not seen in coroutines.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

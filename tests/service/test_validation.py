@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from ilab_chat.v1 import chat_pb2
+from ilab_chat_service.ports import Generation, MemoryMode, TurnRetention
+from ilab_chat_service.rpc.validation import InvalidFields, turn_request
+
+REQUESTS = [chat_pb2.ChatRequest, chat_pb2.StreamChatRequest]
+
+
+def request(kind: Any = chat_pb2.ChatRequest, **fields: Any) -> Any:
+    return kind(**{"user_id": "alice", "message": "hi", **fields})
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_the_least_request_gets_the_defaults_and_a_request_id(kind: Any) -> None:
+    turn = turn_request(request(kind))
+    assert (turn.user_id, turn.message, turn.generation) == ("alice", "hi", Generation())
+    assert (turn.memory_mode, turn.retention) == (MemoryMode.READ_WRITE, TurnRetention.EVERY_TURN)
+    assert len(turn.request_id) == 32
+    assert turn.request_id != turn_request(request(kind)).request_id
+
+
+def test_everything_given_is_kept() -> None:
+    options: dict[str, Any] = {
+        "model": "m",
+        "temperature": 0.0,
+        "top_p": 0.5,
+        "max_output_tokens": 7,
+        "stop": ["a", "b"],
+        "seed": 0,
+    }
+    turn = turn_request(
+        request(
+            request_id="r-1",
+            generation=chat_pb2.GenerationOptions(**options),
+            memory_mode=chat_pb2.MEMORY_MODE_OFF,
+            turn_retention=chat_pb2.TURN_RETENTION_LATEST_ONLY,
+        )
+    )
+    assert turn.request_id == "r-1"
+    assert turn.generation == Generation(
+        model="m", temperature=0.0, top_p=0.5, max_output_tokens=7, stop=("a", "b"), seed=0
+    )
+    assert (turn.memory_mode, turn.retention) == (MemoryMode.OFF, TurnRetention.LATEST_ONLY)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user_id": "u" * 256},
+        {"message": "m" * 32_768},
+        {"message": "\U0001f600" * 32_768},
+        {"request_id": "!~" * 32},
+        {"generation": {"temperature": 2.0, "top_p": 1.0, "max_output_tokens": 1_048_576}},
+        {"generation": {"stop": ["s" * 256] * 4}},
+    ],
+)
+def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
+    turn_request(request(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"user_id": ""}, "user_id"),
+        ({"user_id": " \t"}, "user_id"),
+        ({"user_id": "u" * 257}, "user_id"),
+        ({"user_id": "a\0b"}, "user_id"),
+        ({"message": ""}, "message"),
+        ({"message": "\n"}, "message"),
+        ({"message": "m" * 32_769}, "message"),
+        ({"message": "a\0b"}, "message"),
+        ({"request_id": "r" * 65}, "request_id"),
+        ({"request_id": "a b"}, "request_id"),
+        ({"request_id": "é"}, "request_id"),
+        ({"memory_mode": 99}, "memory_mode"),
+        ({"turn_retention": -1}, "turn_retention"),
+        ({"generation": {"model": "m" * 129}}, "generation.model"),
+        ({"generation": {"model": "a b"}}, "generation.model"),
+        ({"generation": {"temperature": 3}}, "generation.temperature"),
+        ({"generation": {"temperature": -0.1}}, "generation.temperature"),
+        ({"generation": {"temperature": math.nan}}, "generation.temperature"),
+        ({"generation": {"top_p": 0}}, "generation.top_p"),
+        ({"generation": {"top_p": 1.1}}, "generation.top_p"),
+        ({"generation": {"top_p": math.nan}}, "generation.top_p"),
+        ({"generation": {"max_output_tokens": 0}}, "generation.max_output_tokens"),
+        ({"generation": {"max_output_tokens": 1_048_577}}, "generation.max_output_tokens"),
+        ({"generation": {"stop": ["s"] * 5}}, "generation.stop"),
+        ({"generation": {"stop": ["s", ""]}}, "generation.stop[1]"),
+        ({"generation": {"stop": ["s" * 257]}}, "generation.stop[0]"),
+    ],
+)
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_a_field_beyond_its_limit_is_named_and_its_value_is_not(kind: Any, fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidFields) as caught:
+        turn_request(request(kind, **fields))
+    assert [name for name, _ in caught.value.violations] == [field]
+
+
+def test_every_violation_is_told_at_once() -> None:
+    with pytest.raises(InvalidFields) as caught:
+        turn_request(chat_pb2.ChatRequest(request_id="\n", memory_mode=9))  # type: ignore[arg-type]
+    assert [name for name, _ in caught.value.violations] == ["user_id", "message", "request_id", "memory_mode"]
