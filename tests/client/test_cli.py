@@ -61,7 +61,15 @@ async def test_every_piece_is_printed_when_it_arrives(service: ScriptedChatServi
 
     service.script = wait_for_the_reader
     process = await asyncio.create_subprocess_exec(
-        COMMAND, "chat", "--address", target, "--user", "alice", "hi", stdout=asyncio.subprocess.PIPE
+        COMMAND,
+        "chat",
+        "--address",
+        target,
+        "--user",
+        "alice",
+        "hi",
+        stdout=asyncio.subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
     assert process.stdout is not None
     assert await process.stdout.readexactly(4) == b"one "
