@@ -1,1 +1,30 @@
 """Embedded per-user memory: observations, sessions, redaction, ranked recall."""
+
+from ilab_memory.api import ILabMemory
+from ilab_memory.core.config import Config
+from ilab_memory.core.errors import StorageError
+from ilab_memory.core.models import (
+    Observation,
+    ObservationCompact,
+    SaveResult,
+    Session,
+    SessionStartResponse,
+    SessionSummaryCompact,
+)
+from ilab_memory.core.store import Store
+from ilab_memory.redaction import private_spans, strip_private
+
+__all__ = [
+    "Config",
+    "ILabMemory",
+    "Observation",
+    "ObservationCompact",
+    "SaveResult",
+    "Session",
+    "SessionStartResponse",
+    "SessionSummaryCompact",
+    "StorageError",
+    "Store",
+    "private_spans",
+    "strip_private",
+]

@@ -1,0 +1,87 @@
+"""Text to terms: what is indexed and what is looked up go through the same functions. Pure.
+
+A term is a stemmed word or, in scripts that put no spaces between words, each pair of neighbouring characters, so that
+any substring of two characters or more is found.
+"""
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+from ilab_memory.stemming import stem
+
+#: Words of an assistant's reply that count as what it said; what follows is its `tail`. Measured, see bench/recall.py.
+REPLY_WORDS = 80
+#: Longest word that is indexed, in characters: longer ones are keys, hashes and encodings, and are cut.
+LONGEST_WORD = 64
+
+# Scripts of India, Thai, Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul: words are not told apart by spaces, carry
+# their particles, or are written with marks that `\w` does not count as letters.
+_UNSPACED = (
+    "\u0900-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+_WORD = re.compile(
+    rf"(?P<number>[0-9]+(?:[.,][0-9]+)*(?:st|nd|rd|th)?(?![^\W_]))|(?P<run>[{_UNSPACED}]+)"
+    rf"|(?P<word>[^\W_{_UNSPACED}]+)(?:['\u2019](?:s|re|ve|ll|d|m|t)(?![^\W_]))?"
+)
+_ASCII_WORD = re.compile(
+    r"(?P<number>[0-9]+(?:[.,][0-9]+)*(?:st|nd|rd|th)?(?![a-z0-9]))|(?P<word>[a-z0-9]+)(?:'(?:s|re|ve|ll|d|m|t)(?![a-z0-9]))?"
+)
+# Dropped: accents, Hebrew points, Arabic vowel signs.
+_ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f]")
+_TURN = re.compile(r"\s*User:(?P<said>.*?)\n\s*Assistant:(?P<reply>.*)", re.DOTALL)
+
+
+class Fields(NamedTuple):
+    """The terms of one observation by field, in the order of the text, repetitions kept."""
+
+    title: list[str]
+    said: list[str]
+    """The content, or the user's part of a turn."""
+    reply: list[str]
+    """The first words of the assistant's part of a turn."""
+    tail: list[str]
+    """The rest of it."""
+
+
+def terms(text: str) -> list[str]:
+    """Return the terms of *text*, in order, repetitions kept."""
+    found: list[str] = []
+    folded = _folded(text)
+    for match in (_ASCII_WORD if folded.isascii() else _WORD).finditer(folded):
+        kind = match.lastgroup
+        if kind == "number":
+            found.append(match["number"].replace(",", "").rstrip("stndrh")[:LONGEST_WORD])
+        elif kind == "run":
+            found += _pairs(match["run"])
+        else:
+            found.append(stem(match["word"][:LONGEST_WORD]))
+    return found
+
+
+def fields(title: str, content: str) -> Fields:
+    """Split an observation into the fields that are ranked, each as terms.
+
+    A title that is cut out of the content (as the title of a turn is) says nothing new and is not counted twice.
+    """
+    turn = _TURN.fullmatch(content)
+    said = terms(turn["said"] if turn else content)
+    reply = terms(turn["reply"]) if turn else []
+    own_title = [] if _is_excerpt(title, content) else terms(title)
+    return Fields(own_title, said, reply[:REPLY_WORDS], reply[REPLY_WORDS:])
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    return unicodedata.normalize("NFC", plain).casefold()
+
+
+def _pairs(run: str) -> list[str]:
+    return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
+
+
+def _is_excerpt(title: str, content: str) -> bool:
+    return title.removeprefix("Turn: ").removesuffix("...").strip() in content

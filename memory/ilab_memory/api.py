@@ -1,0 +1,181 @@
+"""ILabMemory: check the arguments, ask the store, put the answer together."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from ilab_memory import checks, recall
+from ilab_memory.core.config import SUMMARY_TYPE, Config
+from ilab_memory.core.models import Observation, ObservationCompact, SaveResult, Session, SessionStartResponse
+from ilab_memory.core.store import Draft, Store
+from ilab_memory.recall import Question, TypeFilter
+from ilab_memory.redaction import strip_private
+from ilab_memory.stores.sqlite import SQLiteStore
+
+
+class ILabMemory:
+    """The memory of many users, apart from each other.
+
+    One instance may be used from any thread at once. Every method raises ValueError for an argument that cannot be
+    (naming it, never quoting it), StorageError when the storage fails, and RuntimeError after `close`.
+    """
+
+    def __init__(self, store: Store, config: Config | None = None) -> None:
+        """Use *store*, which `close` closes."""
+        self._store = store
+        self._config = config or Config()
+        self._session_timeout = timedelta(hours=self._config.session_timeout_hours)
+
+    @classmethod
+    def from_path(cls, db_path: str | Path, config: Config | None = None) -> Self:
+        """Open or create the SQLite file *db_path*; `:memory:` keeps everything in this process.
+
+        `~` is expanded, missing folders are made, a new file is readable and writable for its owner only.
+        """
+        config = (config or Config()).model_copy(update={"db_path": db_path})
+        store = SQLiteStore(db_path, durability=config.durability, busy_timeout_seconds=config.busy_timeout_seconds)
+        return cls(store, config)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    def close(self) -> None:
+        """Finish what was begun and close the store. A second call does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def mem_session_start(self, user_id: str) -> SessionStartResponse:
+        """Return the session to work in, the last completed ones, and the best memories by ContextScore.
+
+        Reuses the active session and touches it, or opens one. A session that has been inactive for
+        `Config.session_timeout_hours` is completed first.
+        """
+        checks.check_user_id(user_id)
+        now = self._now()
+        session, is_new = self._store.open_session(user_id, now=now, session_timeout=self._session_timeout)
+        past = recall.sessions_context(self._store, user_id)
+        session_ids = [session.id, *(summary.session_id for summary in past)]
+        return SessionStartResponse.model_construct(
+            session_id=session.id,
+            is_new=is_new,
+            sessions_context=past,
+            memories=recall.memories(self._store, user_id, session_ids, now),
+        )
+
+    def mem_session_end(self, user_id: str, *, summary: str) -> Session:
+        """Complete the active session, expired or not, with *summary*, whose private spans are redacted.
+
+        Raises:
+            LookupError: the user has no active session.
+        """
+        checks.check_user_id(user_id)
+        checks.check_content("summary", summary)
+        redacted = strip_private(summary)
+        checks.check_left("summary", redacted)
+        session = self._store.end_session(user_id, summary=redacted, now=self._now())
+        if session is None:
+            raise LookupError("the user has no active session")
+        return session
+
+    def mem_session_summary(self, user_id: str, summary: str) -> SaveResult:
+        """Store *summary* as an observation of type `summary`; the session stays open."""
+        checks.check_user_id(user_id)
+        checks.check_content("summary", summary)
+        return self._save(Draft(user_id=user_id, type=SUMMARY_TYPE, content=summary, title=None))
+
+    def mem_save(
+        self,
+        user_id: str,
+        content: str,
+        *,
+        type: str,  # noqa: A002 - the documented name
+        title: str,
+        topic_key: str | None = None,
+    ) -> SaveResult:
+        """Store an observation, private spans redacted. When this returns, it is durable as `Config.durability` says.
+
+        With a *topic_key* that the user has used before, the observation of that key is updated in place.
+
+        Raises:
+            ValueError: *type* is not one of `Config.allowed_types`, or another argument cannot be.
+        """
+        checks.check_user_id(user_id)
+        if type not in self._config.allowed_types:
+            raise ValueError(f"type must be one of {', '.join(self._config.allowed_types)}")
+        checks.check_title(title)
+        checks.check_content("content", content)
+        checks.check_topic_key(topic_key)
+        return self._save(Draft(user_id=user_id, type=type, content=content, title=title, topic_key=topic_key))
+
+    def mem_search(
+        self,
+        user_id: str,
+        query: str,
+        *,
+        limit: int = 10,
+        types: list[str] | None = None,
+        types_exclude: list[str] | None = None,
+    ) -> list[ObservationCompact]:
+        """Return the *limit* observations that answer *query* best, by SearchScore.
+
+        *query* is plain language; it has no operators. *types* and *types_exclude* cannot both be given; an empty
+        *types* matches nothing.
+        """
+        checks.check_user_id(user_id)
+        checks.check_query(query)
+        checks.check_limit(limit)
+        if types is not None and types_exclude is not None:
+            raise ValueError("types and types_exclude must not both be given")
+        type_filter = TypeFilter(None if types is None else frozenset(types), frozenset(types_exclude or ()))
+        question = Question(user_id=user_id, query=query, limit=limit, types=type_filter)
+        return recall.search(self._store, question, self._now())
+
+    def mem_get_observation(self, user_id: str, observation_id: int) -> Observation | None:
+        """Return the user's observation of this id, or None if the user has none."""
+        checks.check_user_id(user_id)
+        checks.check_observation_id(observation_id)
+        return self._store.get(user_id, observation_id)
+
+    def mem_timeline(self, user_id: str, observation_id: int) -> list[Observation]:
+        """Return the user's observations around this one by (created_at, id), it included.
+
+        `Store.DEFAULT_TIMELINE_NEIGHBORS` on each side; empty if the user has no such observation.
+        """
+        checks.check_user_id(user_id)
+        checks.check_observation_id(observation_id)
+        return self._store.timeline(user_id, observation_id)
+
+    def mem_stats(self, user_id: str) -> Mapping[str, int]:
+        """Return how many `observations` and `sessions` the user has."""
+        checks.check_user_id(user_id)
+        return self._store.stats(user_id)
+
+    def mem_forget(self, user_id: str) -> int:
+        """Erase everything of the user and return how many observations that were.
+
+        When this returns, no byte of it is in the database files.
+
+        Raises:
+            StorageError: the erasure is not complete; calling again completes it.
+        """
+        checks.check_user_id(user_id)
+        return self._store.forget(user_id)
+
+    def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
+        """Yield each session of the user, oldest first, followed by its observations, in constant memory."""
+        checks.check_user_id(user_id)
+        return self._store.export(user_id)
+
+    def _save(self, draft: Draft) -> SaveResult:
+        return self._store.upsert_observation(draft, now=self._now(), session_timeout=self._session_timeout)
+
+    def _now(self) -> datetime:
+        return self._config.clock()

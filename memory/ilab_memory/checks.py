@@ -1,0 +1,79 @@
+"""What an argument may be. Pure. Each error names the argument and never quotes it."""
+
+#: Documented limits: characters, but for the content, which is bytes of UTF-8.
+MAX_USER_ID = 256
+MAX_TITLE = 512
+MAX_TOPIC_KEY = 256
+MAX_CONTENT_BYTES = 1024 * 1024
+
+
+def check_user_id(user_id: str) -> None:
+    """Raise ValueError unless *user_id* may name a user."""
+    check_text("user_id", user_id, MAX_USER_ID)
+
+
+def check_title(title: str) -> None:
+    """Raise ValueError unless *title* may be stored."""
+    check_text("title", title, MAX_TITLE)
+
+
+def check_topic_key(topic_key: str | None) -> None:
+    """Raise ValueError unless *topic_key* is None or may be stored."""
+    if topic_key is not None:
+        check_text("topic_key", topic_key, MAX_TOPIC_KEY)
+
+
+def check_content(name: str, content: str) -> None:
+    """Raise ValueError unless *content*, the argument *name*, may be stored."""
+    _check_characters(name, content)
+    if len(content.encode()) > MAX_CONTENT_BYTES:
+        raise ValueError(f"{name} must be at most {MAX_CONTENT_BYTES} bytes of UTF-8")
+
+
+def check_text(name: str, text: str, longest: int) -> None:
+    """Raise ValueError unless *text*, the argument *name*, is visible text of at most *longest* characters."""
+    _check_characters(name, text)
+    if len(text) > longest:
+        raise ValueError(f"{name} must be at most {longest} characters")
+
+
+def check_left(name: str, redacted: str | None) -> None:
+    """Raise ValueError if redaction has left nothing of the argument *name*."""
+    if redacted is not None and not redacted.strip():
+        raise ValueError(f"{name} must not be blank after redaction")
+
+
+def check_query(query: str) -> None:
+    """Raise ValueError unless *query* can be looked up."""
+    _check_characters("query", query)
+
+
+def check_observation_id(observation_id: int) -> None:
+    """Raise ValueError unless *observation_id* can be an id."""
+    if not isinstance(observation_id, int) or isinstance(observation_id, bool) or observation_id <= 0:
+        raise ValueError("observation_id must be an integer greater than 0")
+
+
+def check_limit(limit: int) -> None:
+    """Raise ValueError unless *limit* is a number of results."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise ValueError("limit must be an integer of at least 1")
+
+
+def _check_characters(name: str, text: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{name} must be text")  # noqa: TRY004 - the contract promises ValueError for a bad argument
+    if not text.strip():
+        raise ValueError(f"{name} must not be blank")
+    if "\0" in text:
+        raise ValueError(f"{name} must not contain NUL")
+    if not text.isascii() and not _is_encodable(text):
+        raise ValueError(f"{name} must not contain lone surrogates")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

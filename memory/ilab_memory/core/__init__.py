@@ -1,0 +1,1 @@
+"""Values, configuration and the port of the library: what every store and every caller shares."""

@@ -1,0 +1,87 @@
+"""The values that ILabMemory returns. Every timestamp is ISO 8601, UTC, of fixed width, so text order is time order."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Observation(BaseModel):
+    """One thing remembered about a user, whole."""
+
+    id: int | None = None
+    session_id: str
+    """The session of the last material update."""
+    user_id: str
+    type: str
+    title: str
+    content: str
+    """The redacted content; otherwise as it was given."""
+    topic_key: str | None = None
+    normalized_hash: str | None = None
+    """SHA-256 of the content after redaction, hexadecimal."""
+    revision_count: int = 1
+    created_at: str
+    updated_at: str
+
+
+class ObservationCompact(_Frozen):
+    """One observation as a line of a list."""
+
+    id: int
+    type: str
+    title: str
+    topic_key: str | None = None
+    score: float
+    """SearchScore in what mem_search returns, ContextScore in memories; never compare one with the other."""
+    snippet: str
+    """A preview of the content, about 100 tokens."""
+    updated_at: str
+
+
+class SaveResult(_Frozen):
+    """What became of a save."""
+
+    id: int
+    outcome: Literal["created", "updated", "deduped"]
+    session_id: str
+    """The user's session at the time of the save."""
+    topic_key: str | None = None
+
+
+class Session(BaseModel):
+    """A unit of work of one user."""
+
+    id: str
+    user_id: str
+    started_at: str
+    ended_at: str | None = None
+    last_activity_at: str
+    summary: str | None = None
+    status: Literal["active", "completed"] = "active"
+    is_auto_generated: bool = False
+    """True when the session expired and its summary was made by the library."""
+
+
+class SessionSummaryCompact(_Frozen):
+    """A past session as a line of a list."""
+
+    session_id: str
+    date: str
+    """When the session ended."""
+    summary: str
+    is_auto_generated: bool = False
+
+
+class SessionStartResponse(_Frozen):
+    """The session to work in, and what is worth knowing at its start."""
+
+    session_id: str
+    is_new: bool
+    sessions_context: list[SessionSummaryCompact]
+    """The last completed sessions, newest first, at most 5."""
+    memories: list[ObservationCompact]
+    """The best observations by ContextScore, best first, at most 10."""

@@ -1,0 +1,221 @@
+"""The port between the library and a technology of storage.
+
+`ILabMemory` is the only consumer of `Store`. A store keeps rows and answers questions about them; it decides nothing
+about ranking, redaction or the length of a session.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ClassVar, NamedTuple, Self
+
+from ilab_memory import checks
+from ilab_memory.core.models import Observation, SaveResult, Session
+from ilab_memory.redaction import normalized_hash, strip_private
+from ilab_memory.sessions import summary_title
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a caller wants to be remembered, as given: not yet redacted."""
+
+    user_id: str
+    type: str
+    content: str
+    title: str | None
+    """None: made from the content, once that is redacted."""
+    topic_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redacted:
+    """What may be stored. Only `Store.upsert_observation` makes one."""
+
+    user_id: str
+    type: str
+    title: str
+    content: str
+    topic_key: str | None
+    normalized_hash: str
+
+
+class Posting(NamedTuple):
+    """One place where a term stands."""
+
+    number: int
+    """The observation, by its number among its user's."""
+    field: int
+    """Index of the field in `ilab_memory.analysis.Fields`."""
+    position: int
+    """How many terms of the field come before it."""
+
+
+class TermStatistics(NamedTuple):
+    """What ranking must know of all the rows of one user."""
+
+    observations: int
+    field_lengths: Sequence[int]
+    """The terms of all the rows, by field."""
+    frequencies: Mapping[str, int]
+    """How many rows hold a term, for the terms asked for that are there."""
+
+
+class Document(NamedTuple):
+    """What ranking must know of one row."""
+
+    id: int
+    session: int
+    """Equal for two rows of the same session, and for no others."""
+    type: str
+    updated_at: str
+    revision_count: int
+    field_lengths: Sequence[int]
+
+
+class Preview(NamedTuple):
+    """What a list shows of one row."""
+
+    id: int
+    type: str
+    title: str
+    topic_key: str | None
+    revision_count: int
+    updated_at: str
+    content: str
+    """The beginning of the content, as long as was asked for."""
+
+
+class Store(ABC):
+    """Keeps sessions and observations, apart for each user.
+
+    Promises that every implementation keeps:
+
+    - Any method may be called from any thread at any time. A call after `close` raises RuntimeError.
+    - A method that writes does all of it or nothing, and its effect is visible to every later call.
+    - No method returns, counts or changes anything of a user other than the one it was given.
+    - Whatever goes wrong in the storage itself is a StorageError, whose message quotes no content.
+    - Texts and moments come back as they were given. Moments are fixed-width text (`ilab_memory.timestamps`).
+
+    Numbers: the observations of a user are numbered from 1, in the order in which they were last saved with a change. A
+    number is never used twice, not even after its row has moved to a new one.
+    """
+
+    #: Rows on each side of the anchor of a timeline (documented contract).
+    DEFAULT_TIMELINE_NEIGHBORS: ClassVar[int] = 5
+
+    def upsert_observation(self, draft: Draft, *, now: datetime, session_timeout: timedelta) -> SaveResult:
+        """Redact *draft*, then store it: the one way by which an observation comes into a store.
+
+        Raises:
+            ValueError: nothing is left of the title or the content after redaction.
+            StorageError: nothing was stored.
+        """
+        content = strip_private(draft.content)
+        title = strip_private(summary_title(content) if draft.title is None else draft.title)
+        topic_key = None if draft.topic_key is None else strip_private(draft.topic_key)
+        for name, text in (("content", content), ("title", title), ("topic_key", topic_key)):
+            checks.check_left(name, text)
+        redacted = Redacted(
+            user_id=draft.user_id,
+            type=draft.type,
+            title=title,
+            content=content,
+            topic_key=topic_key,
+            normalized_hash=normalized_hash(content),
+        )
+        return self.save(redacted, now=now, session_timeout=session_timeout)
+
+    @abstractmethod
+    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
+        """Return the session to work in at *now*, and whether it is new.
+
+        An active session that is not expired is touched and returned. An expired one is completed first, as of its last
+        activity, with `auto_close_summary`. The touch of a session that is merely reused is visible at once, but may be
+        lost if power is lost before the next save of anybody.
+        """
+
+    @abstractmethod
+    def end_session(self, user_id: str, *, summary: str, now: datetime) -> Session | None:
+        """Complete the active session with *summary*, expired or not; None if there is none."""
+
+    @abstractmethod
+    def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
+        """Store *redacted* in the session that `open_session` would return, and touch that session.
+
+        With a topic key: updates the user's row of that key in place, unless type, title and content are what it holds
+        ("deduped"). Without: "deduped" if the session holds a row without a key of the same type, title and hash.
+        Otherwise creates a row.
+        """
+
+    @abstractmethod
+    def get(self, user_id: str, observation_id: int) -> Observation | None:
+        """Return the user's observation of this id, None if the user has none."""
+
+    @abstractmethod
+    def timeline(
+        self, user_id: str, observation_id: int, *, neighbors: int = DEFAULT_TIMELINE_NEIGHBORS
+    ) -> list[Observation]:
+        """Return the user's observations around this one by (created_at, id), it included; empty if not the user's."""
+
+    @abstractmethod
+    def completed_sessions(self, user_id: str, *, limit: int) -> list[Session]:
+        """Return the user's completed sessions, the newest ended first."""
+
+    @abstractmethod
+    def newest_in_sessions(
+        self, user_id: str, session_ids: Sequence[str], *, each: int, preview_characters: int
+    ) -> list[Preview]:
+        """Return the *each* newest observations, by (updated_at, id), of each of these sessions, in any order."""
+
+    @abstractmethod
+    def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:
+        """Return what the index knows of the user's rows and of these terms among them."""
+
+    @abstractmethod
+    def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
+        """Return where each of these terms stands in the user's rows."""
+
+    @abstractmethod
+    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+        """Return those of the user's rows that have one of these numbers."""
+
+    @abstractmethod
+    def containing(self, user_id: str, text: str) -> list[int]:
+        """Return the numbers of the user's rows whose title or content has *text* in it, A-Z being a-z."""
+
+    @abstractmethod
+    def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
+        """Return those of the user's rows that have one of these numbers, with so many characters of the content."""
+
+    @abstractmethod
+    def stats(self, user_id: str) -> Mapping[str, int]:
+        """Return how many `observations` and `sessions` the user has, zero for a user never seen."""
+
+    @abstractmethod
+    def forget(self, user_id: str) -> int:
+        """Erase everything of the user; return how many observations that were.
+
+        When this returns, no byte of the user's texts and of the user's id is left in what the store wrote. What
+        another call saves for the same user meanwhile is kept or erased, whole.
+
+        Raises:
+            StorageError: the erasure is not complete; calling again completes it.
+        """
+
+    @abstractmethod
+    def export(self, user_id: str) -> Iterator[Session | Observation]:
+        """Yield each session of the user, oldest first, followed by its observations by (created_at, id).
+
+        Needs memory for a page of rows, not for all. What is saved while it runs may or may not be among it.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish what was begun and release everything. A second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,158 @@
+"""What comes back from memory: the answer to a query, and what is worth knowing at the start of a session."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from ilab_memory import ranking
+from ilab_memory.core.models import ObservationCompact, SessionSummaryCompact
+from ilab_memory.core.store import Document, Preview, Store
+from ilab_memory.query import is_short, query_terms
+from ilab_memory.scoring import context_score, search_score
+
+#: A snippet has about 100 tokens (documented contract), of four characters.
+SNIPPET_CHARACTERS = 400
+#: Completed sessions that a start shows (documented contract).
+SESSIONS_SHOWN = 5
+#: Newest observations of a session that are considered for the memories, and memories that are returned.
+CANDIDATES_A_SESSION = 10
+MEMORIES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFilter:
+    """Which types of observations a search returns."""
+
+    only: frozenset[str] | None = None
+    but: frozenset[str] = frozenset()
+
+    def lets_through(self, observation_type: str) -> bool:
+        """Tell whether an observation of this type is returned."""
+        return observation_type not in self.but and (self.only is None or observation_type in self.only)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a search looks for, and how much of it is wanted."""
+
+    user_id: str
+    query: str
+    limit: int
+    types: TypeFilter = TypeFilter()
+
+
+class _Ranked(NamedTuple):
+    score: float
+    updated_at: str
+    id: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The rows that match, by number."""
+
+    scores: Mapping[int, float] = field(default_factory=dict)
+    """How well a row matches, in no particular unit."""
+    documents: Mapping[int, Document] = field(default_factory=dict)
+
+    def best(self, question: Question, now: datetime) -> list[_Ranked]:
+        lets_through = question.types.lets_through
+        matching = [
+            (score, number, document)
+            for number, score in self.scores.items()
+            if (document := self.documents.get(number)) and lets_through(document.type)
+        ]
+        highest = max((score for score, _, _ in matching), default=1.0)
+        ranked = [
+            _Ranked(_search_score(score / highest, document, now), document.updated_at, document.id, number)
+            for score, number, document in matching
+        ]
+        ranked.sort(reverse=True)
+        return ranked[: question.limit]
+
+
+def search(store: Store, question: Question, now: datetime) -> list[ObservationCompact]:
+    """Return the best rows for *question* by SearchScore, equal ones by newer updated_at, then higher id."""
+    found = _Found() if is_short(question.query) else _by_terms(store, question)
+    if not found.scores:
+        found = _by_substring(store, question)
+    return _compact(store, question.user_id, found.best(question, now))
+
+
+def memories(store: Store, user_id: str, session_ids: Sequence[str], now: datetime) -> list[ObservationCompact]:
+    """Return the best of the newest observations of these sessions by ContextScore."""
+    candidates = store.newest_in_sessions(
+        user_id, session_ids, each=CANDIDATES_A_SESSION, preview_characters=SNIPPET_CHARACTERS + 1
+    )
+    scored = [
+        (
+            context_score(row.type, updated_at=row.updated_at, revision_count=row.revision_count, now=now),
+            row.updated_at,
+            row.id,
+            row,
+        )
+        for row in candidates
+    ]
+    scored.sort(reverse=True)
+    return [_line(row, score) for score, _, _, row in scored[:MEMORIES_SHOWN]]
+
+
+def sessions_context(store: Store, user_id: str) -> list[SessionSummaryCompact]:
+    """Return the last completed sessions, newest first."""
+    return [
+        SessionSummaryCompact.model_construct(
+            session_id=session.id,
+            date=session.ended_at or session.last_activity_at,
+            summary=session.summary or "",
+            is_auto_generated=session.is_auto_generated,
+        )
+        for session in store.completed_sessions(user_id, limit=SESSIONS_SHOWN)
+    ]
+
+
+def snippet(content: str) -> str:
+    """Return the beginning of *content*, cut at a word if that is near."""
+    if len(content) <= SNIPPET_CHARACTERS:
+        return content
+    cut = content[: SNIPPET_CHARACTERS - 3]
+    head, space, last = cut.rpartition(" ")
+    return (head if space and len(last) < SNIPPET_CHARACTERS // 10 else cut) + "..."
+
+
+def _by_terms(store: Store, question: Question) -> _Found:
+    statistics = store.term_statistics(question.user_id, query_terms(question.query))
+    if not statistics.frequencies:
+        return _Found()
+    postings = store.postings(question.user_id, ranking.affordable(statistics))
+    documents = store.documents(question.user_id, ranking.shortlist(postings, statistics))
+    return _Found(ranking.bm25(postings, documents, statistics), documents)
+
+
+def _by_substring(store: Store, question: Question) -> _Found:
+    numbers = store.containing(question.user_id, question.query.strip())
+    # Each row has the query in it, and that is all that is known: they are equally good.
+    return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers))
+
+
+def _search_score(fts5_rank: float, document: Document, now: datetime) -> float:
+    return search_score(fts5_rank, updated_at=document.updated_at, revision_count=document.revision_count, now=now)
+
+
+def _compact(store: Store, user_id: str, best: Sequence[_Ranked]) -> list[ObservationCompact]:
+    rows = store.previews(user_id, [ranked.number for ranked in best], characters=SNIPPET_CHARACTERS + 1)
+    # A row may have been forgotten or saved anew since it was ranked.
+    return [_line(rows[ranked.number], ranked.score) for ranked in best if ranked.number in rows]
+
+
+def _line(row: Preview, score: float) -> ObservationCompact:
+    return ObservationCompact.model_construct(
+        id=row.id,
+        type=row.type,
+        title=row.title,
+        topic_key=row.topic_key,
+        score=score,
+        snippet=snippet(row.content),
+        updated_at=row.updated_at,
+    )

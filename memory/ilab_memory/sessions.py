@@ -1,0 +1,24 @@
+"""The rules of a session's life. Pure."""
+
+from datetime import datetime, timedelta
+
+_TITLE_LIMIT = 80
+_TITLE_CUT = 77
+
+
+def is_expired(last_activity_at: str, *, now: datetime, timeout: timedelta) -> bool:
+    """Tell whether a session without activity since *last_activity_at* is over."""
+    return now - datetime.fromisoformat(last_activity_at) >= timeout
+
+
+def auto_close_summary(observations: int, last_titles: list[str]) -> str:
+    """Return the summary of a session that nobody ended. *last_titles*: of its last three observations, in order."""
+    if not observations:
+        return "Closed after inactivity. No observations."
+    noun = "observation" if observations == 1 else "observations"
+    return f"Closed after inactivity. {observations} {noun}; last: {'; '.join(last_titles)}"
+
+
+def summary_title(summary: str) -> str:
+    """Return the title of a summary observation: all, or 77 characters and "..." when over 80 (documented contract)."""
+    return summary if len(summary) <= _TITLE_LIMIT else summary[:_TITLE_CUT] + "..."

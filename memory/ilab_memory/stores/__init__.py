@@ -1,0 +1,1 @@
+"""Implementations of `ilab_memory.core.store.Store`, one package per technology."""

@@ -1,0 +1,140 @@
+"""What readers ask: statements run on a connection of theirs, rows made into values."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ilab_memory.core.models import Observation, Session
+from ilab_memory.core.store import Document, Posting, Preview, TermStatistics
+from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite.saving import NUMBER_BITS
+from ilab_memory.stores.sqlite.terms import token
+
+Connection = sqlite3.Connection
+
+_NUMBER_MASK = (1 << NUMBER_BITS) - 1
+_FIELD_OF_COLUMN = {"title": 0, "said": 1, "reply": 2, "tail": 3}
+#: The largest id that SQLite can hold.
+_LARGEST_ID = 2**63 - 1
+
+
+def session(user_id: str, row: Sequence[Any]) -> Session:
+    """Return the Session of a row of `_SESSION_COLUMNS`."""
+    session_id, started_at, ended_at, last_activity_at, summary, is_auto_generated = row
+    return Session.model_construct(
+        id=session_id,
+        user_id=user_id,
+        started_at=started_at,
+        ended_at=ended_at,
+        last_activity_at=last_activity_at,
+        summary=summary,
+        status="active" if ended_at is None else "completed",
+        is_auto_generated=bool(is_auto_generated),
+    )
+
+
+def observation(user_id: str, row: Sequence[Any]) -> Observation:
+    """Return the Observation of a row of `_OBSERVATION_COLUMNS`."""
+    names = (
+        "id", "session_id", "type", "title", "content", "topic_key", "normalized_hash", "revision_count", "created_at",
+        "updated_at",
+    )  # fmt: skip
+    return Observation.model_construct(user_id=user_id, **dict(zip(names, row, strict=True)))
+
+
+def active_session(connection: Connection, user_id: str) -> Session | None:
+    """Return the user's active session, expired or not."""
+    row = connection.execute(statements.ACTIVE_SESSION, (user_id,)).fetchone()
+    return None if row is None else session(user_id, row)
+
+
+def completed_sessions(connection: Connection, user_id: str, limit: int) -> list[Session]:
+    """See `Store.completed_sessions`."""
+    return [session(user_id, row) for row in connection.execute(statements.COMPLETED_SESSIONS, (user_id, limit))]
+
+
+def get(connection: Connection, user_id: str, observation_id: int) -> Observation | None:
+    """See `Store.get`."""
+    if observation_id > _LARGEST_ID:
+        return None
+    row = connection.execute(statements.GET, {"user_id": user_id, "id": observation_id}).fetchone()
+    return None if row is None else observation(user_id, row)
+
+
+def timeline(connection: Connection, anchor: Observation, neighbors: int) -> list[Observation]:
+    """Return the observations around *anchor*, it included."""
+    place = {
+        "user_id": anchor.user_id, "created_at": anchor.created_at, "id": anchor.id, "neighbors": neighbors,
+    }  # fmt: skip
+    before = connection.execute(statements.TIMELINE_BEFORE, place).fetchall()
+    after = connection.execute(statements.TIMELINE_AFTER, place).fetchall()
+    return [observation(anchor.user_id, row) for row in (*reversed(before), *after)]
+
+
+def newest_in_sessions(
+    connection: Connection, user_id: str, session_ids: Iterable[str], *, each: int, characters: int
+) -> list[Preview]:
+    """See `Store.newest_in_sessions`."""
+    asked = {"user_id": user_id, "each": each, "characters": characters}
+    return [
+        Preview._make(row)
+        for session_id in session_ids
+        for row in connection.execute(statements.NEWEST_IN_SESSION, {**asked, "session_id": session_id})
+    ]
+
+
+def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
+    """See `Store.stats`."""
+    row = connection.execute(statements.STATS, (user_id,)).fetchone() or (0, 0)
+    return dict(zip(("observations", "sessions"), row, strict=True))
+
+
+def term_statistics(connection: Connection, user_id: str, terms: Iterable[str]) -> TermStatistics:
+    """See `Store.term_statistics`."""
+    row = connection.execute(statements.TERM_TOTALS, (user_id,)).fetchone()
+    if row is None:
+        return TermStatistics(0, (0, 0, 0, 0), {})
+    user, secret, observations, *lengths = row
+    counted = ((term, _frequency(connection, token(user, secret, term))) for term in terms)
+    return TermStatistics(observations, lengths, {term: rows for term, rows in counted if rows})
+
+
+def postings(connection: Connection, user_id: str, terms: Iterable[str]) -> Mapping[str, Sequence[Posting]]:
+    """See `Store.postings`."""
+    row = connection.execute(statements.USER, (user_id,)).fetchone()
+    if row is None:
+        return {}
+    user, secret = row
+    return {term: list(_places(connection, user, token(user, secret, term))) for term in terms}
+
+
+def documents(connection: Connection, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+    """See `Store.documents`."""
+    rows = connection.execute(statements.DOCUMENTS, {"user_id": user_id, "numbers": json.dumps(list(numbers))})
+    return {row[0]: Document._make((*row[1:6], row[6:])) for row in rows}
+
+
+def containing(connection: Connection, user_id: str, text: str) -> list[int]:
+    """See `Store.containing`."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    rows = connection.execute(statements.CONTAINING, {"user_id": user_id, "pattern": f"%{escaped}%"})
+    return [number for (number,) in rows]
+
+
+def previews(connection: Connection, user_id: str, numbers: Collection[int], characters: int) -> Mapping[int, Preview]:
+    """See `Store.previews`."""
+    asked = {"user_id": user_id, "numbers": json.dumps(list(numbers)), "characters": characters}
+    return {row[0]: Preview._make(row[1:]) for row in connection.execute(statements.PREVIEWS, asked)}
+
+
+def _frequency(connection: Connection, index_token: str) -> int:
+    row = connection.execute(statements.TERM_FREQUENCY, (index_token,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _places(connection: Connection, user: int, index_token: str) -> Iterator[Posting]:
+    for row, column, offset in connection.execute(statements.TERM_PLACES, (index_token,)):
+        # The token alone keeps users apart; this makes it a rule.
+        if row >> NUMBER_BITS == user:
+            yield Posting(row & _NUMBER_MASK, _FIELD_OF_COLUMN[column], offset)

@@ -1,0 +1,136 @@
+"""What the writer does for sessions and saves. Each function runs inside one operation of the writer."""
+
+import secrets
+import uuid
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from ilab_memory.core.models import SaveResult
+from ilab_memory.core.store import Redacted
+from ilab_memory.sessions import auto_close_summary, is_expired
+from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite.terms import SECRET_BYTES, Indexed
+from ilab_memory.stores.sqlite.writer import Transaction
+from ilab_memory.timestamps import to_text
+
+#: Bits of a row of the index that hold the number of an observation; the user's key stands above them.
+NUMBER_BITS = 28
+
+
+class UserNow(NamedTuple):
+    """A user and the session to work in."""
+
+    key: int
+    secret: bytes
+    session: int
+    session_id: str
+    started_at: str
+    is_new_session: bool
+
+
+def enter_session(transaction: Transaction, user_id: str, *, now: datetime, session_timeout: timedelta) -> UserNow:
+    """Return the user with the session to work in, touched; make what is missing, complete what is expired."""
+    row = transaction.execute(statements.USER_NOW, (user_id,)).fetchone()
+    if row is None:
+        secret = secrets.token_bytes(SECRET_BYTES)
+        (user,) = transaction.execute(statements.NEW_USER, (user_id, secret)).fetchone()
+        return _new_session(transaction, user, secret, now)
+    user, secret, session, session_id, started_at, last_activity_at = row
+    if session is None:
+        return _new_session(transaction, user, secret, now)
+    if is_expired(last_activity_at, now=now, timeout=session_timeout):
+        _auto_close(transaction, session, last_activity_at)
+        return _new_session(transaction, user, secret, now)
+    transaction.execute(statements.TOUCH_SESSION, (to_text(now), session))
+    return UserNow(user, secret, session, session_id, started_at, is_new_session=False)
+
+
+def end_session(transaction: Transaction, user_id: str, *, summary: str, now: datetime) -> tuple[str, str, str] | None:
+    """Complete the active session; return its id, start and end, or None if there is none."""
+    row = transaction.execute(statements.USER_NOW, (user_id,)).fetchone()
+    if row is None or row[2] is None:
+        return None
+    _, _, session, session_id, started_at, last_activity_at = row
+    ended_at = max(to_text(now), last_activity_at)
+    transaction.execute(statements.COMPLETE_SESSION, (ended_at, summary, False, ended_at, session))
+    return session_id, started_at, ended_at
+
+
+def save(
+    transaction: Transaction, redacted: Redacted, indexed: Indexed, *, now: datetime, session_timeout: timedelta
+) -> SaveResult:
+    """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
+    user = enter_session(transaction, redacted.user_id, now=now, session_timeout=session_timeout)
+    if redacted.topic_key is None:
+        observation_id, outcome = _save_unkeyed(transaction, user, redacted, indexed, to_text(now))
+    else:
+        observation_id, outcome = _save_keyed(transaction, user, redacted, indexed, to_text(now))
+    return SaveResult.model_construct(
+        id=observation_id, outcome=outcome, session_id=user.session_id, topic_key=redacted.topic_key
+    )
+
+
+def _new_session(transaction: Transaction, user: int, secret: bytes, now: datetime) -> UserNow:
+    session_id = str(uuid.uuid4())
+    started_at = to_text(now)
+    (session,) = transaction.execute(statements.NEW_SESSION, (session_id, user, started_at, started_at)).fetchone()
+    return UserNow(user, secret, session, session_id, started_at, is_new_session=True)
+
+
+def _auto_close(transaction: Transaction, session: int, last_activity_at: str) -> None:
+    (observations,) = transaction.execute(statements.COUNT_IN_SESSION, (session,)).fetchone()
+    titles = [title for (title,) in transaction.execute(statements.LAST_TITLES, (session,))]
+    summary = auto_close_summary(observations, titles[::-1])
+    transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
+
+
+def _save_unkeyed(
+    transaction: Transaction, user: UserNow, redacted: Redacted, indexed: Indexed, now: str
+) -> tuple[int, str]:
+    digest = bytes.fromhex(redacted.normalized_hash)
+    same = (user.session, digest, user.key, redacted.type, redacted.title)
+    if row := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
+        return row[0], "deduped"
+    return _create(transaction, user, redacted, indexed, now), "created"
+
+
+def _save_keyed(
+    transaction: Transaction, user: UserNow, redacted: Redacted, indexed: Indexed, now: str
+) -> tuple[int, str]:
+    row = transaction.execute(statements.BY_KEY, (user.key, redacted.topic_key)).fetchone()
+    if row is None:
+        return _create(transaction, user, redacted, indexed, now), "created"
+    observation_id, kind, title, content, number, *lengths = row
+    if (kind, title, content) == (redacted.type, redacted.title, redacted.content):
+        return observation_id, "deduped"
+    old = Indexed(title, content)
+    transaction.index(statements.TAKE_FROM_INDEX, (_row(user.key, number), *old.tokens(user.key, user.secret)))
+    grown = [new - old for new, old in zip(indexed.lengths, lengths, strict=True)]
+    number = _add_to_index(transaction, user, indexed, counted=0, grown=grown)
+    digest = bytes.fromhex(redacted.normalized_hash)
+    changed = (number, user.session, redacted.type, redacted.title, digest, now, *indexed.lengths, redacted.content)
+    transaction.execute(statements.CHANGE_OBSERVATION, (*changed, observation_id))
+    return observation_id, "updated"
+
+
+def _create(transaction: Transaction, user: UserNow, redacted: Redacted, indexed: Indexed, now: str) -> int:
+    number = _add_to_index(transaction, user, indexed, counted=1, grown=indexed.lengths)
+    digest = bytes.fromhex(redacted.normalized_hash)
+    named = (user.key, number, user.session, redacted.type, redacted.title, redacted.topic_key, digest)
+    row = transaction.execute(
+        statements.NEW_OBSERVATION, (*named, now, now, *indexed.lengths, redacted.content)
+    ).fetchone()
+    return int(row[0])
+
+
+def _add_to_index(
+    transaction: Transaction, user: UserNow, indexed: Indexed, *, counted: int, grown: list[int] | tuple[int, ...]
+) -> int:
+    """Count the row in, and return its new number."""
+    (number,) = transaction.execute(statements.COUNT_IN, (counted, *grown, user.key)).fetchone()
+    transaction.index(statements.ADD_TO_INDEX, (_row(user.key, number), *indexed.tokens(user.key, user.secret)))
+    return int(number)
+
+
+def _row(user: int, number: int) -> int:
+    return (user << NUMBER_BITS) | number

@@ -1,0 +1,80 @@
+"""The tables, as the newest migration leaves them. Every name here is private to the store."""
+
+#: Version of the schema that this code reads and writes, kept in the file's `user_version`.
+VERSION = 1
+#: Kept in the file's `application_id`, so that another program's database is never taken for ours. ASCII "ILAB".
+APPLICATION_ID = 0x494C4142
+
+TABLES = (
+    # A user that is being forgotten has lost its user_id and waits to be erased.
+    """
+    CREATE TABLE users (
+        key INTEGER PRIMARY KEY AUTOINCREMENT,
+        user_id TEXT UNIQUE,
+        secret BLOB NOT NULL,           -- makes the index of the user's words unreadable; gone with the row
+        last_number INTEGER NOT NULL DEFAULT 0,
+        observations INTEGER NOT NULL DEFAULT 0,
+        title_terms INTEGER NOT NULL DEFAULT 0,
+        said_terms INTEGER NOT NULL DEFAULT 0,
+        reply_terms INTEGER NOT NULL DEFAULT 0,
+        tail_terms INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    """
+    CREATE TABLE sessions (
+        key INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        user INTEGER NOT NULL REFERENCES users (key),
+        started_at TEXT NOT NULL,
+        ended_at TEXT,
+        last_activity_at TEXT NOT NULL,
+        summary TEXT,
+        is_auto_generated INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    """
+    CREATE TABLE observations (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        user INTEGER NOT NULL REFERENCES users (key),
+        number INTEGER NOT NULL,
+        session INTEGER NOT NULL REFERENCES sessions (key),
+        type TEXT NOT NULL,
+        title TEXT NOT NULL,
+        topic_key TEXT,
+        normalized_hash BLOB NOT NULL,
+        revision_count INTEGER NOT NULL DEFAULT 1,
+        created_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        title_terms INTEGER NOT NULL,
+        said_terms INTEGER NOT NULL,
+        reply_terms INTEGER NOT NULL,
+        tail_terms INTEGER NOT NULL,
+        content TEXT NOT NULL
+    )
+    """,
+    # Contentless: the index holds hashes of the words (see terms.py), and the text stands in observations alone.
+    """
+    CREATE VIRTUAL TABLE search USING fts5 (
+        title, said, reply, tail, content = '', columnsize = 0, tokenize = "ascii tokenchars '_'"
+    )
+    """,
+    "CREATE VIRTUAL TABLE search_places USING fts5vocab (search, instance)",
+    "CREATE VIRTUAL TABLE search_terms USING fts5vocab (search, row)",
+)
+
+INDEXES = (
+    # At most one active session a user, also between processes.
+    "CREATE UNIQUE INDEX sessions_active ON sessions (user) WHERE ended_at IS NULL",
+    "CREATE INDEX sessions_completed ON sessions (user, ended_at) WHERE ended_at IS NOT NULL",
+    "CREATE INDEX sessions_started ON sessions (user, started_at)",
+    # Covers what ranking reads, so that a search touches few pages besides the rows it returns.
+    """
+    CREATE INDEX observations_ranked ON observations (
+        user, number, session, type, updated_at, revision_count, title_terms, said_terms, reply_terms, tail_terms
+    )
+    """,
+    "CREATE INDEX observations_timeline ON observations (user, created_at, id)",
+    "CREATE INDEX observations_newest ON observations (session, updated_at, id)",
+    "CREATE UNIQUE INDEX observations_keyed ON observations (user, topic_key) WHERE topic_key IS NOT NULL",
+    "CREATE INDEX observations_unkeyed ON observations (session, normalized_hash) WHERE topic_key IS NULL",
+)

@@ -1,0 +1,113 @@
+"""Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
+# ruff: noqa: S608 - nothing but constants of this module is interpolated
+
+# The writer's view of a user: key, secret and active session in one look-up.
+USER_NOW = """
+    SELECT u.key, u.secret, s.key, s.id, s.started_at, s.last_activity_at
+    FROM users u LEFT JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL
+    WHERE u.user_id = ?
+"""
+USER = "SELECT key, secret FROM users WHERE user_id = ?"
+NEW_USER = "INSERT INTO users (user_id, secret) VALUES (?, ?) RETURNING key"
+
+# Sessions.
+NEW_SESSION = "INSERT INTO sessions (id, user, started_at, last_activity_at) VALUES (?, ?, ?, ?) RETURNING key"
+TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
+COMPLETE_SESSION = (
+    "UPDATE sessions SET ended_at = ?, summary = ?, is_auto_generated = ?, last_activity_at = ? WHERE key = ?"
+)
+COUNT_IN_SESSION = "SELECT count(*) FROM observations WHERE session = ?"
+LAST_TITLES = "SELECT title FROM observations WHERE session = ? ORDER BY updated_at DESC, id DESC LIMIT 3"
+_SESSION_COLUMNS = "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated"
+ACTIVE_SESSION = f"""
+    SELECT {_SESSION_COLUMNS} FROM users u JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL WHERE u.user_id = ?
+"""
+COMPLETED_SESSIONS = f"""
+    SELECT {_SESSION_COLUMNS} FROM sessions s
+    WHERE s.user = (SELECT key FROM users WHERE user_id = ?) AND s.ended_at IS NOT NULL
+    ORDER BY s.ended_at DESC, s.key DESC LIMIT ?
+"""
+
+# Saving.
+SAME_UNKEYED = """
+    SELECT id FROM observations
+    WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND user = ? AND type = ? AND title = ?
+"""
+BY_KEY = """
+    SELECT id, type, title, content, number, title_terms, said_terms, reply_terms, tail_terms
+    FROM observations WHERE user = ? AND topic_key = ?
+"""
+# Counts the row in and gives it its number.
+COUNT_IN = """
+    UPDATE users SET
+        last_number = last_number + 1, observations = observations + ?,
+        title_terms = title_terms + ?, said_terms = said_terms + ?,
+        reply_terms = reply_terms + ?, tail_terms = tail_terms + ?
+    WHERE key = ? RETURNING last_number
+"""
+NEW_OBSERVATION = """
+    INSERT INTO observations (
+        user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
+        title_terms, said_terms, reply_terms, tail_terms, content
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+"""
+CHANGE_OBSERVATION = """
+    UPDATE observations SET
+        number = ?, session = ?, type = ?, title = ?, normalized_hash = ?,
+        revision_count = revision_count + 1, updated_at = ?,
+        title_terms = ?, said_terms = ?, reply_terms = ?, tail_terms = ?, content = ?
+    WHERE id = ?
+"""
+ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
+TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
+
+# Reading whole rows.
+_OBSERVATION_COLUMNS = """
+    o.id, s.id, o.type, o.title, o.content, o.topic_key, lower(hex(o.normalized_hash)), o.revision_count,
+    o.created_at, o.updated_at
+"""
+_OF_USER = "o.user = (SELECT key FROM users WHERE user_id = :user_id)"
+_OBSERVATIONS = f"SELECT {_OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
+GET = f"{_OBSERVATIONS} WHERE o.id = :id AND {_OF_USER}"
+TIMELINE_BEFORE = f"""
+    {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) <= (:created_at, :id)
+    ORDER BY o.created_at DESC, o.id DESC LIMIT :neighbors + 1
+"""
+TIMELINE_AFTER = f"""
+    {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > (:created_at, :id)
+    ORDER BY o.created_at, o.id LIMIT :neighbors
+"""
+STATS = """
+    SELECT u.observations, (SELECT count(*) FROM sessions s WHERE s.user = u.key) FROM users u WHERE u.user_id = ?
+"""
+
+# Lists.
+_PREVIEW_COLUMNS = (
+    "o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, substr(o.content, 1, :characters)"
+)
+NEWEST_IN_SESSION = f"""
+    SELECT {_PREVIEW_COLUMNS} FROM observations o
+    WHERE o.session = (SELECT key FROM sessions WHERE id = :session_id) AND {_OF_USER}
+    ORDER BY o.updated_at DESC, o.id DESC LIMIT :each
+"""
+PREVIEWS = f"""
+    SELECT o.number, {_PREVIEW_COLUMNS} FROM observations o
+    WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
+"""
+
+# Searching.
+TERM_TOTALS = """
+    SELECT key, secret, observations, title_terms, said_terms, reply_terms, tail_terms FROM users WHERE user_id = ?
+"""
+TERM_FREQUENCY = "SELECT doc FROM search_terms WHERE term = ?"
+TERM_PLACES = "SELECT doc, col, offset FROM search_places WHERE term = ?"
+DOCUMENTS = f"""
+    SELECT
+        o.number, o.id, o.session, o.type, o.updated_at, o.revision_count,
+        o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
+    FROM observations o WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
+"""
+CONTAINING = rf"""
+    SELECT o.number FROM observations o
+    WHERE {_OF_USER} AND (o.content LIKE :pattern ESCAPE '\' OR o.title LIKE :pattern ESCAPE '\')
+"""

@@ -1,0 +1,155 @@
+"""SQLiteStore: the Store of one file, or of the memory of one process."""
+
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from ilab_memory.core.models import Observation, SaveResult, Session
+from ilab_memory.core.store import Document, Posting, Preview, Redacted, Store, TermStatistics
+from ilab_memory.sessions import is_expired
+from ilab_memory.stores.sqlite import reading, saving
+from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
+from ilab_memory.stores.sqlite.terms import Indexed
+from ilab_memory.stores.sqlite.writer import Transaction, Writer
+from ilab_memory.timestamps import to_text
+
+
+class SQLiteStore(Store):
+    """Keeps everything in one SQLite database in WAL mode, with an FTS5 index.
+
+    Several processes may use one file. Readers have connections of their own and never wait for the writer, except in a
+    database in memory, which has one connection.
+    """
+
+    def __init__(
+        self,
+        db_path: str | Path,
+        *,
+        durability: Literal["full", "normal"] = "full",
+        busy_timeout_seconds: float = 5.0,
+    ) -> None:
+        """Open or create *db_path*; `:memory:` lives as long as the store.
+
+        Raises:
+            StorageError: it cannot be opened or created, is no database, or is of another program or a newer version.
+        """
+        database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds)
+        lock = threading.Lock()
+        self._writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=lock)
+        self._readers: Readers | SharedReader
+        if database.is_memory:
+            self._readers = SharedReader(self._writer.connection, lock)
+        else:
+            self._readers = Readers(database)
+
+    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
+        """See Store."""
+        with self._readers.connection("read the session") as connection:
+            active = reading.active_session(connection, user_id)
+        reusable = active is not None and not is_expired(active.last_activity_at, now=now, timeout=session_timeout)
+
+        def enter(transaction: Transaction) -> saving.UserNow:
+            return saving.enter_session(transaction, user_id, now=now, session_timeout=session_timeout)
+
+        user = self._writer.run("open a session", enter, synced=not reusable)
+        session = Session(
+            id=user.session_id, user_id=user_id, started_at=user.started_at, last_activity_at=to_text(now)
+        )
+        return session, user.is_new_session
+
+    def end_session(self, user_id: str, *, summary: str, now: datetime) -> Session | None:
+        """See Store."""
+        ended = self._writer.run(
+            "end the session", lambda transaction: saving.end_session(transaction, user_id, summary=summary, now=now)
+        )
+        if ended is None:
+            return None
+        session_id, started_at, ended_at = ended
+        return Session(
+            id=session_id,
+            user_id=user_id,
+            started_at=started_at,
+            ended_at=ended_at,
+            last_activity_at=ended_at,
+            summary=summary,
+            status="completed",
+        )
+
+    def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
+        """See Store."""
+        indexed = Indexed(redacted.title, redacted.content)
+        return self._writer.run(
+            "save the observation",
+            lambda transaction: saving.save(transaction, redacted, indexed, now=now, session_timeout=session_timeout),
+        )
+
+    def get(self, user_id: str, observation_id: int) -> Observation | None:
+        """See Store."""
+        with self._readers.connection("read the observation") as connection:
+            return reading.get(connection, user_id, observation_id)
+
+    def timeline(
+        self, user_id: str, observation_id: int, *, neighbors: int = Store.DEFAULT_TIMELINE_NEIGHBORS
+    ) -> list[Observation]:
+        """See Store."""
+        with self._readers.connection("read the timeline") as connection:
+            anchor = reading.get(connection, user_id, observation_id)
+            return [] if anchor is None else reading.timeline(connection, anchor, neighbors)
+
+    def completed_sessions(self, user_id: str, *, limit: int) -> list[Session]:
+        """See Store."""
+        with self._readers.connection("read the sessions") as connection:
+            return reading.completed_sessions(connection, user_id, limit)
+
+    def newest_in_sessions(
+        self, user_id: str, session_ids: Sequence[str], *, each: int, preview_characters: int
+    ) -> list[Preview]:
+        """See Store."""
+        with self._readers.connection("read the sessions") as connection:
+            return reading.newest_in_sessions(
+                connection, user_id, session_ids, each=each, characters=preview_characters
+            )
+
+    def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:
+        """See Store."""
+        with self._readers.connection("search") as connection:
+            return reading.term_statistics(connection, user_id, terms)
+
+    def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
+        """See Store."""
+        with self._readers.connection("search") as connection:
+            return reading.postings(connection, user_id, terms)
+
+    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+        """See Store."""
+        with self._readers.connection("search") as connection:
+            return reading.documents(connection, user_id, numbers)
+
+    def containing(self, user_id: str, text: str) -> list[int]:
+        """See Store."""
+        with self._readers.connection("search") as connection:
+            return reading.containing(connection, user_id, text)
+
+    def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
+        """See Store."""
+        with self._readers.connection("search") as connection:
+            return reading.previews(connection, user_id, numbers, characters)
+
+    def stats(self, user_id: str) -> Mapping[str, int]:
+        """See Store."""
+        with self._readers.connection("read the statistics") as connection:
+            return reading.stats(connection, user_id)
+
+    def forget(self, user_id: str) -> int:
+        """See Store."""
+        raise NotImplementedError
+
+    def export(self, user_id: str) -> Iterator[Session | Observation]:
+        """See Store."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """See Store."""
+        on_close(self._writer.close, self._readers.close)

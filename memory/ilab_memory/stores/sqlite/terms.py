@@ -1,0 +1,42 @@
+"""What the full-text index holds in the place of words.
+
+A word is stored as `<user>_<hash>`, hashed with a secret of the user that lies in the user's row:
+
+- No query can reach a row of another user, and a user's words lie together in the index, so that its size does not
+  matter to a query.
+- Once the user's row is gone, what is left in pages of the index that SQLite has not rewritten yet says nothing.
+  Without that, forgetting would have to merge the whole index (FTS5's 'optimize') before it could return.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from ilab_memory.analysis import fields
+
+#: Bytes of a hash. At 5, one of 50,000 different words of a user meets another one's hash with a chance of 1 in 800.
+_HASH_BYTES = 5
+#: Length of a user's secret, in bytes.
+SECRET_BYTES = 16
+
+
+def token(user: int, secret: bytes, term: str) -> str:
+    """Return what stands for *term* of this user in the index."""
+    return f"{user}_{hashlib.blake2b(term.encode(), digest_size=_HASH_BYTES, key=secret).hexdigest()}"
+
+
+class Indexed:
+    """An observation as the index takes it. Made by the caller's thread, so that the writer has little to do."""
+
+    __slots__ = ("_fields", "lengths")
+
+    def __init__(self, title: str, content: str) -> None:
+        self._fields = fields(title, content)
+        self.lengths = tuple(len(terms) for terms in self._fields)
+
+    def tokens(self, user: int, secret: bytes) -> list[str]:
+        """Return the text of each column of the index."""
+        return [_joined(user, secret, terms) for terms in self._fields]
+
+
+def _joined(user: int, secret: bytes, terms: Iterable[str]) -> str:
+    return " ".join([token(user, secret, term) for term in terms])

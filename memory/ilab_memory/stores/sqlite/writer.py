@@ -1,0 +1,197 @@
+"""The one thread that writes. It takes all that is waiting, and commits it as one transaction: one sync for all.
+
+An operation runs between a savepoint and its release, so that one which fails takes no other with it. What it adds to
+the full-text index is done once for the batch, just before the commit: FTS5 writes out all it holds at each savepoint.
+"""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors, translated
+from ilab_memory.stores.sqlite.migrations import migrate
+
+T = TypeVar("T")
+Parameters = Sequence[Any]
+
+#: Operations of one transaction at most: a bound on how long its first caller waits for its last.
+MAX_BATCH = 512
+
+
+class Transaction:
+    """What an operation may do."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.execute = connection.execute
+        self._connection = connection
+        self._index: list[tuple[str, Parameters]] = []
+
+    def index(self, statement: str, parameters: Parameters) -> None:
+        """Run *statement* on the full-text index just before the commit, in order."""
+        self._index.append((statement, parameters))
+
+    def isolated(self, operation: "Callable[[Transaction], T]") -> T:
+        """Run *operation*; if it raises, undo what it did and nothing else."""
+        indexed = len(self._index)
+        self.execute("SAVEPOINT operation")
+        try:
+            return operation(self)
+        except BaseException:
+            del self._index[indexed:]
+            # A full disk, for one, has already undone the whole transaction.
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK TO operation")
+            raise
+        finally:
+            if self._connection.in_transaction:
+                self.execute("RELEASE operation")
+
+    def flush_index(self) -> None:
+        """Do what `index` has put off."""
+        for statement, parameters in self._index:
+            self.execute(statement, parameters)
+
+
+class _Task(Generic[T]):
+    """An operation and, once it is done, what became of it."""
+
+    __slots__ = ("_done", "doing", "error", "operation", "result", "synced")
+
+    def __init__(self, doing: str, operation: Callable[[Transaction], T], *, synced: bool) -> None:
+        self.doing = doing
+        self.operation = operation
+        self.synced = synced
+        self.error: BaseException | None = None
+        self.result: T | None = None
+        # A lock that is held until the task is done: the cheapest thing to wait for.
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def finish(self) -> None:
+        self._done.release()
+
+    def wait(self) -> T:
+        self._done.acquire()
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # set, for there was no error
+
+
+class Writer:
+    """Runs operations of any thread, in the order in which they are given."""
+
+    def __init__(self, database: Database, *, synchronous: str, lock: threading.Lock) -> None:
+        self._database = database
+        self._synchronous = synchronous
+        # Of a database in memory: it has one connection, and a reader must not see half of a batch.
+        self._lock = lock
+        self._tasks: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
+        with storage_errors("open the database"):
+            self.connection, self._identity = self._connect()
+        self._thread = threading.Thread(target=self._run, name="ilab-memory-writer", daemon=True)
+        self._thread.start()
+
+    def run(self, doing: str, operation: Callable[[Transaction], T], *, synced: bool = True) -> T:
+        """Run *operation* in a transaction, return its result when that is committed.
+
+        With *synced* false, a commit of this alone is not synced: it is on the disk after the next one that is.
+
+        Raises:
+            StorageError: nothing of *operation* is stored.
+            RuntimeError: closed.
+        """
+        task = _Task(doing, operation, synced=synced)
+        with self._closing:
+            if self._closed:
+                raise_closed()
+            self._tasks.put(task)
+        return task.wait()
+
+    def close(self) -> None:
+        """Finish what is waiting, then close the connection."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._tasks.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            batch, open_ = self._take()
+            if batch:
+                with self._lock:
+                    self._write(batch)
+        with self._lock:
+            self.connection.close()
+
+    def _take(self) -> tuple[list[_Task[Any]], bool]:
+        """Wait for a task; return it with all that are behind it, and whether there may be more."""
+        batch: list[_Task[Any]] = []
+        task = self._tasks.get()
+        try:
+            while task is not None:
+                batch.append(task)
+                if len(batch) == MAX_BATCH:
+                    return batch, True
+                task = self._tasks.get_nowait()
+        except queue.Empty:
+            return batch, True
+        return batch, False
+
+    def _write(self, batch: Sequence[_Task[Any]]) -> None:
+        try:
+            self._commit(batch)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the callers are waiting for it
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            for task in batch:
+                task.error = translated(error, task.doing)
+        for task in batch:
+            task.finish()
+
+    def _commit(self, batch: Sequence[_Task[Any]]) -> None:
+        self._follow_the_file()
+        self._choose_sync(batch)
+        self.connection.execute("BEGIN IMMEDIATE")
+        transaction = Transaction(self.connection)
+        for task in batch:
+            try:
+                task.result = transaction.isolated(task.operation)
+            except Exception as error:
+                if not self.connection.in_transaction:
+                    raise
+                task.error = translated(error, task.doing)
+        transaction.flush_index()
+        self.connection.execute("COMMIT")
+        # Written, but into a file that nobody can open again.
+        self._check_the_file()
+
+    def _choose_sync(self, batch: Iterable[_Task[Any]]) -> None:
+        synced = any(task.synced for task in batch)
+        self.connection.execute(self._synchronous if synced else "PRAGMA synchronous = NORMAL")
+
+    def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
+        identity = self._database.identity()
+        connection = self._database.connect()
+        try:
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection, identity
+
+    def _follow_the_file(self) -> None:
+        """Open the file again if another has taken its place, as a restored backup does."""
+        if self._database.identity() != self._identity:
+            connection, identity = self._connect()
+            self.connection.close()
+            self.connection, self._identity = connection, identity
+
+    def _check_the_file(self) -> None:
+        if self._database.identity() != self._identity:
+            raise FileNotFoundError

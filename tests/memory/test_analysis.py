@@ -1,0 +1,114 @@
+import sqlite3
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ilab_memory.analysis import REPLY_WORDS, fields, terms
+from ilab_memory.query import MAX_TERMS, query_terms
+from ilab_memory.stemming import porter, stem
+
+# Nonsense on which SQLite departs from the paper: a doubled y, a suffix that is the whole word.
+SQLITE_DEPARTS = ("yy", "eed", "ies", "sses")
+
+WORDS = """
+    abandoned abilities adoption agencies allowance analogous apologies argued babies baked beginning bicycles
+    bowling called caresses celebrations climbing communism conditional considered controlling conformably daily
+    decisiveness defensible dependent differently digitizer effective electrical engineering falling feed feudalism
+    filing fizzed formalize formative goodness happy hesitancy hissing hopefulness hopping hopping inference
+    irritant motoring national operator oscillate plastered playing ponies predication probate radically rational
+    relational replacement revival roller running sensibility sized sky tanned triplicate troubled valency
+    vietnamization vileness
+"""
+
+
+def sqlite_porter(words: list[str]) -> list[str]:
+    """The stems by another implementation: the tokenizer of SQLite."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE VIRTUAL TABLE words USING fts5 (word, tokenize = 'porter ascii')")
+        connection.execute("CREATE VIRTUAL TABLE stems USING fts5vocab (words, instance)")
+        connection.executemany("INSERT INTO words (rowid, word) VALUES (?, ?)", enumerate(words))
+        return [term for (term,) in connection.execute("SELECT term FROM stems ORDER BY doc")]
+
+
+def test_stems_of_real_words_are_those_of_sqlite() -> None:
+    assert [porter(word) for word in WORDS.split()] == sqlite_porter(WORDS.split())
+
+
+@given(
+    st.lists(
+        st.from_regex(r"[b-df-hj-np-tv-z]?[aeiou]?[a-z]{1,6}(ing|ed|es|ation|ness|ful|ally|ement|y|)", fullmatch=True)
+    )
+)
+def test_stems_of_made_up_words_are_those_of_sqlite(words: list[str]) -> None:
+    usual = [word for word in words if not any(part in word for part in SQLITE_DEPARTS)]
+    assert [porter(word) for word in usual] == sqlite_porter(usual)
+
+
+def test_irregular_forms_share_the_stem_of_their_base() -> None:
+    assert {stem("bought"), stem("buying"), stem("buys")} == {"bui"}
+    assert stem("children") == stem("child")
+    assert stem("bicycles") == stem("bike")
+    assert stem("three") == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Caroline's dog, I'll say, isn't O'Brien\u2019s", ["carolin", "dog", "i", "sai", "isn", "o", "brien"]),
+        ("10,000 steps on the 7th for 3.50", ["10000", "step", "on", "the", "7", "for", "3.50"]),
+        ("Crème BRÛLÉE, Straße", ["creme", "brule", "strass"]),
+        ("snake_case C++ 21st1", ["snake", "case", "c", "21st1"]),
+        ("机器学习", ["机器", "器学", "学习"]),
+        ("東京タワー at night", ["東京", "京タ", "タワ", "ワー", "at", "night"]),
+        ("我", ["我"]),
+        ("🎉 !?", []),
+    ],
+)
+def test_terms_of(text: str, expected: list[str]) -> None:
+    assert terms(text) == expected
+
+
+@given(st.text())
+def test_terms_are_what_the_index_takes_for_one_word(text: str) -> None:
+    for term in terms(text):
+        assert term
+        assert not any(
+            character.isascii() and not (character.islower() or character.isdigit() or character == ".")
+            for character in term
+        )
+
+
+def test_a_long_word_is_cut() -> None:
+    assert terms("x" * 1000) == ["x" * 64]
+
+
+def test_a_turn_has_its_two_sides_and_its_title_says_nothing_new() -> None:
+    content = "User: I like tea\nAssistant: " + "good " * (REPLY_WORDS + 5)
+    split = fields("Turn: I like tea", content)
+    assert split.title == []
+    assert split.said == ["i", "like", "tea"]
+    assert split.reply == ["good"] * REPLY_WORDS
+    assert split.tail == ["good"] * 5
+
+
+def test_other_content_is_one_field_and_its_title_another() -> None:
+    split = fields("Tea preference", "Ann: green, no sugar")
+    assert split.title == ["tea", "prefer"]
+    assert split.said == ["ann", "green", "no", "sugar"]
+    assert split.reply == split.tail == []
+
+
+def test_a_question_loses_stop_words_and_words_of_asking() -> None:
+    assert query_terms("Can you remind me what the name of my dog is?") == ["name", "dog"]
+
+
+def test_a_question_of_nothing_else_keeps_them() -> None:
+    assert query_terms("Do you remember?") == ["rememb"]
+    assert query_terms("what is that") == ["what", "be", "that"]
+    assert query_terms("?!") == []
+
+
+def test_a_question_has_a_bounded_number_of_terms() -> None:
+    assert len(query_terms(" ".join(f"w{number}" for number in range(100)))) == MAX_TERMS

@@ -1,0 +1,40 @@
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from ilab_memory.core.config import Config
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    config = Config()
+    assert config.session_timeout_hours == 24
+    assert config.allowed_types == ("profile", "preference", "decision", "discovery", "pattern")
+    assert config.durability == "full"
+    assert config.clock().tzinfo is not None
+
+
+def test_observation_types_replace_the_set() -> None:
+    assert Config(observation_types=("note",)).allowed_types == ("note",)
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Config().session_timeout_hours = 1
+
+
+@pytest.mark.parametrize("types", [(), ("a", "a"), ("a", "summary"), ("a", " ")])
+def test_observation_types_that_cannot_be_are_refused(types: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="observation_types"):
+        Config(observation_types=types)
+
+
+@pytest.mark.parametrize("hours", [0, -1, math.inf, math.nan])
+def test_a_session_timeout_that_is_no_time_is_refused(hours: float) -> None:
+    with pytest.raises(ValueError, match="session_timeout_hours"):
+        Config(session_timeout_hours=hours)
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match="sesion_timeout_hours"):
+        Config.model_validate({"sesion_timeout_hours": 1})

@@ -1,0 +1,220 @@
+"""Part 1 and 2 of the contract: searching."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ilab_memory import ILabMemory
+from memory.support import Clock
+
+ANY_TEXT = st.text(st.characters(codec=None), max_size=50)
+HOSTILE = [
+    *('"', '""', "'", "a AND b", "NOT a", "a OR", "NEAR(a b, 2)", "title : a", "{title said} : tea", "a*", "^tea"),
+    *("tea -green", "(", ")", "a + b", "-", "--", "; DROP TABLE users", "%", "_", "\\", "%%%", "___", "\\%_"),
+    *("🎉", "🎉🎉🎉🎉", "tea" * 11_000, "a b " * 8_000, "\u202e abc", "\ufb01 \ufb02", "I\u0307", "ẞ", "१२३"),
+]
+
+
+def save(mem: ILabMemory, *contents: str, user_id: str = "alice", **changes: Any) -> list[int]:
+    arguments: dict[str, Any] = {"type": "discovery", "title": "note", **changes}
+    return [mem.mem_save(user_id, content, **arguments).id for content in contents]
+
+
+def found(mem: ILabMemory, query: str, user_id: str = "alice", **changes: Any) -> list[int]:
+    return [row.id for row in mem.mem_search(user_id, query, **changes)]
+
+
+def test_a_natural_question_finds_what_shares_some_of_its_words(mem: ILabMemory) -> None:
+    tea, _ = save(mem, "Ann: I drink green tea every morning", "Ben: the weather is dreadful today")
+    assert found(mem, "What kind of tea does Ann like to have?")[0] == tea
+
+
+def test_word_forms_and_accents_do_not_matter(mem: ILabMemory) -> None:
+    (bought,) = save(mem, "Bought two bicycles at the café")
+    for query in ("buying", "bicycle", "CAFE", "bike"):
+        assert found(mem, query) == [bought], query
+
+
+def test_the_title_is_searched_too(mem: ILabMemory) -> None:
+    (row,) = save(mem, "no sugar", title="Tea preference")
+    assert found(mem, "tea") == [row]
+
+
+def test_a_turn_is_found_by_the_words_of_the_turns_around_it(mem: ILabMemory) -> None:
+    before, answer, after = save(mem, "Ann: where were you on holidays?", "Ben: in Norway, by train", "Ann: lovely")
+    save(mem, "Ben: unrelated one", "Ann: unrelated two", "Ben: unrelated three")
+    assert found(mem, "holidays")[0] == before
+    assert set(found(mem, "holidays")) == {before, answer, after}
+
+
+def test_neighbours_are_of_the_same_session(mem: ILabMemory) -> None:
+    (asked,) = save(mem, "where did you spend the holidays?")
+    mem.mem_session_end("alice", summary="x")
+    save(mem, "in Norway")
+    assert found(mem, "holidays") == [asked]
+
+
+def test_a_row_that_says_it_itself_comes_before_its_neighbours(mem: ILabMemory) -> None:
+    first, second, third = save(mem, "one thing", "the violin lesson", "another thing")
+    assert found(mem, "violin")[0] == second
+    assert set(found(mem, "violin")) == {first, second, third}
+
+
+def test_what_the_user_says_weighs_more_than_the_assistants_reply(mem: ILabMemory, clock: Clock) -> None:
+    save(mem, "User: hello there\nAssistant: Have you thought of pottery classes?")
+    mem.mem_session_end("alice", summary="x")
+    (said,) = save(mem, "User: I signed up for pottery classes\nAssistant: Nice.")
+    assert found(mem, "pottery classes")[0] == said
+
+
+def test_words_deep_in_a_long_reply_are_still_found(mem: ILabMemory) -> None:
+    (row,) = save(mem, "User: plan?\nAssistant: " + "filler " * 500 + "zebra")
+    assert found(mem, "zebra") == [row]
+
+
+@pytest.mark.parametrize(
+    ("content", "query"),
+    [
+        ("我最喜欢的城市是杭州", "杭州"),
+        ("我最喜欢的城市是杭州", "城市"),
+        ("我最喜欢的城市是杭州", "杭"),
+        ("昨日は東京タワーに行きました", "東京タワー"),
+        ("ฉันชอบกินส้มตำมาก", "ส้มตำ"),
+        ("나는 서울에서 살아요", "서울"),
+        ("मुझे चाय पसंद है", "चाय"),
+        ("C# and Go", "C#"),
+        ("party 🎉 tonight", "🎉"),
+        ("100% sure", "0%"),
+        ("snake_case", "e_"),
+    ],
+)
+def test_scripts_without_spaces_and_short_queries_are_found_by_substring(
+    mem: ILabMemory, content: str, query: str
+) -> None:
+    (row,) = save(mem, content)
+    save(mem, "something else entirely", user_id="bob")
+    mem.mem_session_end("alice", summary="x")
+    save(mem, "unrelated")
+    assert found(mem, query) == [row]
+
+
+@pytest.mark.parametrize("query", ["%", "_", "\\", "%_", "zz"])
+def test_wildcards_are_plain_characters(mem: ILabMemory, query: str) -> None:
+    save(mem, "plain text")
+    assert found(mem, query) == []
+
+
+def test_a_query_without_a_hit_in_the_index_is_found_as_a_substring(mem: ILabMemory) -> None:
+    (row,) = save(mem, "see https://example.org/a?b=c&d")
+    assert found(mem, "ample.org") == [row]
+
+
+@pytest.mark.parametrize("query", ["", " \n\t", "a\0b", "\ud800", "a\udc00"])
+def test_a_query_that_cannot_be_is_a_value_error(mem: ILabMemory, query: str) -> None:
+    with pytest.raises(ValueError, match="query"):
+        mem.mem_search("alice", query)
+
+
+@pytest.mark.parametrize("query", HOSTILE)
+def test_no_query_is_syntax(mem: ILabMemory, query: str) -> None:
+    save(mem, "green tea", "a b c")
+    mem.mem_search("alice", query)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=ANY_TEXT)
+def test_any_query_works_or_is_a_value_error(mem: ILabMemory, query: str) -> None:
+    with suppress(ValueError):
+        mem.mem_search("alice", query)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip))
+def test_any_content_is_found_by_itself(mem: ILabMemory, content: str) -> None:
+    (row,) = save(mem, content)
+    assert row in found(mem, content, limit=1000)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_1_is_refused(mem: ILabMemory, limit: int) -> None:
+    with pytest.raises(ValueError, match="limit"):
+        mem.mem_search("alice", "tea", limit=limit)
+
+
+def test_the_limit_is_10_unless_told(mem: ILabMemory) -> None:
+    save(mem, *(f"tea number {number}" for number in range(15)))
+    assert len(found(mem, "tea")) == 10
+    assert len(found(mem, "tea", limit=3)) == 3
+    assert len(found(mem, "tea", limit=10**30)) == 15
+
+
+def test_types_filter(mem: ILabMemory) -> None:
+    (discovery,) = save(mem, "tea one")
+    (profile,) = save(mem, "tea two", type="profile")
+    assert found(mem, "tea", types=["profile"]) == [profile]
+    assert found(mem, "tea", types_exclude=["profile", "nonsense"]) == [discovery]
+    assert set(found(mem, "tea", types_exclude=[])) == {discovery, profile}
+    assert found(mem, "tea", types=[]) == found(mem, "tea", types=["nonsense"]) == []
+    assert found(mem, "te", types=["profile"]) == [profile]
+    with pytest.raises(ValueError, match="types"):
+        mem.mem_search("alice", "tea", types=["profile"], types_exclude=["decision"])
+
+
+def test_the_best_row_has_rank_1_and_the_score_is_search_score(mem: ILabMemory, clock: Clock) -> None:
+    save(mem, "tea", type="profile")
+    mem.mem_session_end("alice", summary="x")
+    clock.forward(days=30)
+    (row,) = mem.mem_search("alice", "tea")
+    assert row.score == pytest.approx(0.60 + 0.25 * 0.5 + 0.15 * 0.1)
+
+
+def test_ranks_are_relative_to_what_the_filter_lets_through(mem: ILabMemory) -> None:
+    save(mem, "tea tea tea")
+    save(mem, "a cup of tea, or of something else", type="profile")
+    (row,) = mem.mem_search("alice", "tea", types=["profile"])
+    assert row.score == pytest.approx(0.60 + 0.25 + 0.15 * 0.1)
+
+
+def test_equal_scores_are_ordered_by_newer_then_higher_id(mem: ILabMemory, clock: Clock) -> None:
+    ids = []
+    for number in range(4):
+        ids += save(mem, "zz tea", title=f"t{number}")
+    assert found(mem, "zz") == ids[::-1]
+    # In the future recency is 1 for both: only updated_at tells them apart.
+    clock.forward(days=1)
+    (later,) = save(mem, "zz tea", title="later")
+    clock.forward(days=-1)
+    assert found(mem, "zz")[0] == later
+
+
+def test_an_updated_row_is_found_by_its_new_words_only(mem: ILabMemory) -> None:
+    (row,) = save(mem, "the old violin", topic_key="k")
+    save(mem, "the new trumpet", topic_key="k")
+    assert found(mem, "violin") == []
+    assert found(mem, "trumpet") == [row]
+
+
+def test_a_snippet_is_the_beginning_of_the_content(mem: ILabMemory) -> None:
+    save(mem, "tea " + "word " * 300)
+    (row,) = mem.mem_search("alice", "tea")
+    assert row.snippet.startswith("tea word")
+    assert row.snippet.endswith("...")
+    assert len(row.snippet) <= 400
+
+
+def test_users_see_only_their_own(mem: ILabMemory) -> None:
+    save(mem, "my secret garden", user_id="bob")
+    (own,) = save(mem, "my vegetable garden")
+    assert found(mem, "secret garden") == [own]
+    assert found(mem, "ga") == [own]
+    assert found(mem, "garden", user_id="carol") == []
+
+
+def test_another_users_rows_do_not_change_a_score(mem: ILabMemory) -> None:
+    save(mem, "green tea", "black coffee")
+    alone = [row.score for row in mem.mem_search("alice", "green tea")]
+    save(mem, *(f"tea {number}" for number in range(50)), user_id="bob")
+    assert [row.score for row in mem.mem_search("alice", "green tea")] == alone
