@@ -80,7 +80,8 @@ class ChatError(Exception):
     def __str__(self) -> str:
         head = f"{self.code.name} {self.reason}".rstrip()
         fields = [f"{violation.field}: {violation.description}" for violation in self.field_violations]
-        return "; ".join([f"{head}: {self.message}", *fields])
+        # The service's message repeats them for callers that read no details.
+        return "; ".join([f"{head}: {self.message}", *(field for field in fields if field not in self.message)])
 
 
 class InvalidArgument(ChatError):

@@ -119,7 +119,7 @@ class ScriptedChatService(ChatServiceServicer):
         try:
             async for event in self.script(request, context):
                 yield event
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where grpc was sending what we had yielded
             self.left.set()
             raise
 

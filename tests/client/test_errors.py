@@ -141,6 +141,12 @@ async def test_details_are_readable(caller: Caller, service: ScriptedChatService
         assert "grpc-status-details-bin" in dict(error.trailing_metadata)
 
 
+def test_a_violation_that_the_message_has_is_not_said_twice() -> None:
+    violations = [FieldViolation("user_id", "must not be blank"), FieldViolation("seed", "is odd")]
+    error = InvalidArgument("user_id: must not be blank", reason="INVALID_FIELD", field_violations=violations)
+    assert str(error) == "INVALID_ARGUMENT INVALID_FIELD: user_id: must not be blank; seed: is odd"
+
+
 async def test_retry_after_is_in_seconds(caller: Caller, service: ScriptedChatService, target: str) -> None:
     delay = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000))
     service.script = abort(Code.RESOURCE_EXHAUSTED, "busy", info("SERVER_BUSY"), delay)
@@ -215,7 +221,8 @@ async def test_another_program_listens(caller: Caller) -> None:
             assert type(error) is Unimplemented
 
 
-async def test_an_answer_that_is_no_message_is_internal(caller: Caller) -> None:
+@pytest.fixture
+async def target_of_garbage() -> AsyncIterator[str]:
     async def unary(_request: bytes, _context: Context) -> bytes:
         return b"\xff\xff"
 
@@ -230,9 +237,13 @@ async def test_an_answer_that_is_no_message_is_internal(caller: Caller) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("ilab_chat.v1.ChatService", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    for error in await failures(caller, f"127.0.0.1:{port}"):
-        assert type(error) is Internal
+    yield f"127.0.0.1:{port}"
     await server.stop(None)
+
+
+async def test_an_answer_that_is_no_message_is_internal(caller: Caller, target_of_garbage: str) -> None:
+    for error in await failures(caller, target_of_garbage):
+        assert type(error) is Internal
 
 
 def tree(kind: type[ChatError]) -> set[type[ChatError]]:

@@ -1,0 +1,61 @@
+"""The command `ilab-chat`: talk to the service from a terminal."""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from ilab_chat.cli import chat, health, output
+from ilab_chat.errors import ChatError
+
+EXAMPLES = """\
+examples:
+  ilab-chat chat --user alice "Hi, my name is Alice."   one message, answered as it is written
+  ilab-chat chat --user alice                           a conversation; Ctrl-D leaves
+  git diff | ilab-chat chat --user alice                the message is read from standard input
+  ilab-chat chat --user alice --json hi | jq .usage     the whole answer as one JSON object
+  ilab-chat health                                      SERVING, exit code 0, when the server answers
+
+exit codes: 0 success, 1 the call failed (one line on standard error says why), 2 wrong usage, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code of the process. *argv* None: the process's own arguments."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?"
+    arguments = build_parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except ChatError as error:
+        output.report(error, arguments.address)
+        return 1
+    except output.CommandError as error:
+        output.complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader left, as in `... | head -1`. Python flushes at exit and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command. Each sets `run`, which takes the arguments and returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="ilab-chat",
+        description="Chat with an ilab-chat server, which remembers each user. `make run` starts one.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ilab-chat {version('ilab-chat')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    chat.add_parser(commands)
+    health.add_parser(commands)
+    return parser

@@ -1,0 +1,46 @@
+"""Options that several commands have, and how their values are read."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from ilab_chat._calls import DEFAULT_TARGET
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
+
+TARGET_VARIABLE = "ILAB_CHAT_TARGET"
+INT32_MAX = 2**31 - 1
+
+
+def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> None:
+    """Add where to call and how long to wait."""
+    parser.add_argument(
+        "--address",
+        default=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET,
+        metavar="HOST:PORT",
+        help=f"where the server listens (default: ${TARGET_VARIABLE}, or {DEFAULT_TARGET})",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=default_timeout,
+        metavar="SECONDS",
+        help=f"how long the whole answer may take, 0 for no limit (default: {default_timeout:g})",
+    )
+
+
+def seconds(text: str) -> float | None:
+    """Return a time limit; None for 0, which means none."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text}")
+    return value or None
+
+
+def int32(text: str) -> int:
+    """Return an integer that the contract's fields can hold."""
+    value = int(text)
+    if not -INT32_MAX - 1 <= value <= INT32_MAX:
+        raise argparse.ArgumentTypeError(f"not a 32-bit integer: {text}")
+    return value

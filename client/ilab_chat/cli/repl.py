@@ -1,0 +1,34 @@
+"""A conversation in the terminal. Needs prompt_toolkit, from the extra `cli`."""
+
+from collections.abc import Callable
+
+from ilab_chat.cli import output
+from ilab_chat.errors import ChatError
+
+
+def run(answer: Callable[[str], None], address: str, user_id: str) -> int:
+    """Read lines and hand each to *answer*, until Ctrl-D. What was typed is remembered for the arrow keys, not stored.
+
+    Ctrl-C drops the line that is being typed, or cancels the answer that is being written; the conversation goes on.
+
+    Raises:
+        CommandError: prompt_toolkit is not installed.
+    """
+    try:
+        from prompt_toolkit import PromptSession  # noqa: PLC0415 - from an optional extra
+        from prompt_toolkit.history import InMemoryHistory  # noqa: PLC0415
+    except ImportError:
+        raise output.missing_extra("a conversation") from None
+    session: PromptSession[str] = PromptSession(history=InMemoryHistory())
+    output.write(f"Talking to {address} as {user_id}. Ctrl-C stops an answer, Ctrl-D leaves, arrow keys recall.\n")
+    while True:
+        try:
+            line = session.prompt(f"{user_id}> ")
+            if line.strip():
+                answer(line)
+        except EOFError:
+            return 0
+        except KeyboardInterrupt:
+            continue
+        except ChatError as error:
+            output.report(error, address)

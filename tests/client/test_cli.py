@@ -1,0 +1,344 @@
+"""The command, as a process, against a real server."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from client.scripted import (
+    REPLY,
+    Context,
+    Request,
+    ScriptedChatService,
+    abort,
+    abort_raw,
+    completed,
+    delta,
+    events,
+    serving,
+    silent,
+    started,
+)
+from client.terminal import COMMAND, CTRL_C, CTRL_D, ENTER, UP, Finished, run, terminal
+from ilab_chat import FinishReason, MemoryMode, StreamChatResponse, TurnRetention
+
+Code = grpc.StatusCode
+PROMPT = "alice>"
+
+
+async def chat(target: str, *arguments: str, stdin: bytes | int = asyncio.subprocess.DEVNULL) -> Finished:
+    return await run("chat", "--address", target, "--user", "alice", *arguments, stdin=stdin)
+
+
+async def test_the_answer_is_printed(service: ScriptedChatService, target: str) -> None:
+    assert await chat(target, "Hi,", "I", "hike.") == Finished(0, f"{REPLY}\n", "")
+    assert (service.requests[0].user_id, service.requests[0].message) == ("alice", "Hi, I hike.")
+
+
+@pytest.mark.parametrize("arguments", [(), ("-",)])
+async def test_the_message_is_read_from_a_pipe(
+    service: ScriptedChatService, target: str, arguments: tuple[str, ...]
+) -> None:
+    assert (await chat(target, *arguments, stdin="ä b\nc\n".encode())).out == f"{REPLY}\n"
+    assert service.requests[0].message == "ä b\nc"
+
+
+async def test_every_piece_is_printed_when_it_arrives(service: ScriptedChatService, target: str) -> None:
+    read = asyncio.Event()
+
+    async def wait_for_the_reader(_request: Request, _context: Context) -> AsyncIterator[StreamChatResponse]:
+        yield delta("one ")
+        await read.wait()
+        yield delta("two")
+        yield completed("one two")
+
+    service.script = wait_for_the_reader
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        "chat",
+        "--address",
+        target,
+        "--user",
+        "alice",
+        "hi",
+        stdout=asyncio.subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readexactly(4) == b"one "
+    read.set()
+    assert await process.stdout.read() == b"two\n"
+    assert await process.wait() == 0
+
+
+async def test_json_is_the_whole_answer(service: ScriptedChatService, target: str) -> None:
+    service.script = events(started(), delta("Grüße"), completed("Grüße", observation_id=7))
+    finished = await chat(target, "--json", "hi")
+    assert finished.out.count("\n") == 1
+    answer = json.loads(finished.out)
+    assert (answer["reply"], answer["observation_id"], answer["replayed"], answer["memories"]) == (
+        "Grüße",
+        "7",
+        False,
+        [],
+    )
+    assert "Grüße" in finished.out
+
+
+async def test_options_reach_the_request(service: ScriptedChatService, target: str) -> None:
+    await chat(
+        target,
+        *("--request-id", "r-1", "--memory-mode", "read-only", "--turn-retention", "latest-only"),
+        *("--model", "m", "--temperature", "0", "--top-p", "0.5", "--max-output-tokens", "9", "--seed", "-3"),
+        *("--stop", "a", "--stop", "b"),
+        "hi",
+    )
+    request = service.requests[0]
+    assert request.request_id == "r-1"
+    assert request.memory_mode == MemoryMode.MEMORY_MODE_READ_ONLY
+    assert request.turn_retention == TurnRetention.TURN_RETENTION_LATEST_ONLY
+    generation = request.generation
+    assert (generation.model, generation.temperature, generation.top_p) == ("m", 0.0, 0.5)
+    assert (generation.max_output_tokens, generation.seed, list(generation.stop)) == (9, -3, ["a", "b"])
+    assert generation.HasField("temperature")
+
+
+async def test_without_options_everything_is_left_to_the_server(service: ScriptedChatService, target: str) -> None:
+    await chat(target, "hi")
+    assert {field.name for field, _ in service.requests[0].ListFields()} == {"user_id", "message", "request_id"}
+
+
+async def test_the_address_may_come_from_the_environment(target: str) -> None:
+    assert (await run("chat", "--user", "alice", "hi", env={"ILAB_CHAT_TARGET": target})).out == f"{REPLY}\n"
+
+
+async def test_a_reply_that_was_cut_is_noted(service: ScriptedChatService, target: str) -> None:
+    service.script = events(delta("Hel"), completed("Hel", finish_reason=FinishReason.FINISH_REASON_LENGTH))
+    finished = await chat(target, "hi")
+    assert (finished.code, finished.out) == (0, "Hel\n")
+    assert finished.err == "ilab-chat: the reply was cut: it reached the limit of output tokens\n"
+
+
+async def test_nothing_listens() -> None:
+    async with serving(None) as target:
+        pass
+    finished = await chat(target, "hi")
+    assert (finished.code, finished.out, finished.err.count("\n")) == (1, "", 1)
+    assert finished.err.startswith("ilab-chat: UNAVAILABLE: ")
+    assert finished.err.endswith(f" (is the server running at {target}? `make run` starts one)\n")
+
+
+async def test_a_bad_request_names_its_fields(service: ScriptedChatService, target: str) -> None:
+    service.script = abort(
+        Code.INVALID_ARGUMENT,
+        "the request is not valid",
+        error_details_pb2.ErrorInfo(reason="INVALID_FIELD", domain="ilab-chat"),
+        error_details_pb2.BadRequest(
+            field_violations=[
+                error_details_pb2.BadRequest.FieldViolation(
+                    field="generation.temperature", description="must be 0 to 2"
+                )
+            ]
+        ),
+    )
+    assert await chat(target, "--temperature", "3", "hi") == Finished(
+        1,
+        "",
+        "ilab-chat: INVALID_ARGUMENT INVALID_FIELD: the request is not valid; generation.temperature: must be 0 to 2\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "hint"),
+    [
+        (Code.RESOURCE_EXHAUSTED, "SERVER_BUSY", " (try again in 1.5 s)"),
+        (Code.UNAVAILABLE, "MODEL_UNAVAILABLE", " (try again in 1.5 s)"),
+        (Code.FAILED_PRECONDITION, "REQUEST_ID_REUSED", " (a new message needs a new --request-id)"),
+        (Code.INVALID_ARGUMENT, "CONTEXT_TOO_LONG", " (shorten the message)"),
+        (Code.ABORTED, "MODEL_INTERRUPTED", " (ask again)"),
+        (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", " (a larger --timeout waits longer)"),
+        (Code.INTERNAL, "INTERNAL", ""),
+    ],
+)
+async def test_a_failure_is_one_line_that_says_what_to_do(
+    service: ScriptedChatService, target: str, code: Code, reason: str, hint: str
+) -> None:
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(1500)
+    info = error_details_pb2.ErrorInfo(reason=reason, domain="ilab-chat")
+    service.script = abort(code, "what\nhappened", info, retry)
+    assert await chat(target, "hi") == Finished(1, "", f"ilab-chat: {code.name} {reason}: what happened{hint}\n")
+
+
+async def test_what_arrived_before_a_failure_stays(service: ScriptedChatService, target: str) -> None:
+    service.script = abort_raw(Code.ABORTED, "gone", after=(delta("Hel"),))
+    assert await chat(target, "hi") == Finished(1, "Hel\n", "ilab-chat: ABORTED: gone (ask again)\n")
+
+
+async def test_the_timeout_ends_the_call(service: ScriptedChatService, target: str) -> None:
+    service.script = silent
+    finished = await chat(target, "--timeout", "0.5", "hi")
+    assert finished.code == 1
+    assert finished.err.startswith("ilab-chat: DEADLINE_EXCEEDED: ")
+    await service.left.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "complaint"),
+    [
+        (("chat", "hi"), b"", "the following arguments are required: --user"),
+        (("chat", "--user", "a", "--seed", "9999999999", "hi"), b"", "not a 32-bit integer"),
+        (("chat", "--user", "a", "--timeout", "-1", "hi"), b"", "not a number of seconds"),
+        (("chat", "--user", "a", "--timeout", "nan", "hi"), b"", "not a number of seconds"),
+        (("chat", "--user", "a", "--memory-mode", "no", "hi"), b"", "invalid choice"),
+        (("chat", "--user", "a"), b"", "there is no message"),
+        (("chat", "--user", "a"), b"\xff\xfe", "standard input is not UTF-8 text"),
+        ((), b"", "the following arguments are required: COMMAND"),
+    ],
+)
+async def test_wrong_usage(arguments: tuple[str, ...], stdin: bytes, complaint: str) -> None:
+    finished = await run(*arguments, stdin=stdin)
+    assert (finished.code, finished.out) == (2, "")
+    assert complaint in finished.err
+    assert "Traceback" not in finished.err
+
+
+async def test_a_reader_that_leaves_is_no_failure_to_tell_about(service: ScriptedChatService, target: str) -> None:
+    closed = asyncio.Event()
+
+    async def long(_request: Request, _context: Context) -> AsyncIterator[StreamChatResponse]:
+        yield delta("one\n")
+        await closed.wait()
+        yield delta("two\n")
+        await asyncio.Event().wait()
+
+    service.script = long
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(COMMAND, "chat", "--address", target, "--user", "alice", "hi"), stdout=writing, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(writing)
+    assert await asyncio.to_thread(os.read, reading, 4) == b"one\n"
+    os.close(reading)
+    closed.set()
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (1, b"")
+    await service.left.wait()
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+async def test_an_interrupt_cancels_the_call(
+    service: ScriptedChatService, target: str, options: tuple[str, ...]
+) -> None:
+    service.script = silent
+    process = await asyncio.create_subprocess_exec(
+        *(COMMAND, "chat", "--address", target, "--user", "alice", *options, "hi"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await service.entered.wait()
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert (process.returncode, out.strip() in {b"", b"Hel"}, err) == (130, True, b"")
+    await service.left.wait()
+
+
+async def test_a_conversation(service: ScriptedChatService, target: str, tmp_path: Path) -> None:
+    async with terminal("chat", "--address", target, "--user", "alice", cwd=tmp_path) as person:
+        await person.until("Ctrl-D leaves")
+        await person.until(PROMPT)
+        person.type("hi" + ENTER)
+        await person.until(REPLY)
+        await person.until(PROMPT)
+        person.type(ENTER)
+        await person.until(PROMPT)
+        person.type(UP + " again" + ENTER)
+        await person.until(REPLY)
+        await person.until(PROMPT)
+        person.type(CTRL_D)
+        assert await person.exit_code() == 0
+    assert [request.message for request in service.requests] == ["hi", "hi again"]
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+
+
+async def test_ctrl_c_stops_an_answer_and_not_the_conversation(
+    service: ScriptedChatService, target: str, tmp_path: Path
+) -> None:
+    async with terminal("chat", "--address", target, "--user", "alice", cwd=tmp_path) as person:
+        await person.until(PROMPT)
+        service.script = silent
+        person.type("hi" + ENTER)
+        await person.until("Hel")
+        person.type(CTRL_C)
+        await service.left.wait()
+        await person.until(PROMPT)
+        person.type("half a line" + CTRL_C)
+        await person.until(PROMPT)
+        service.script = abort_raw(Code.ABORTED, "gone")
+        person.type("hi" + ENTER)
+        await person.until("ilab-chat: ABORTED: gone (ask again)")
+        await person.until(PROMPT)
+        service.script = events(delta("Back"), completed("Back"))
+        person.type("hi" + ENTER)
+        await person.until("Back")
+        await person.until(PROMPT)
+        person.type(CTRL_D)
+        assert await person.exit_code() == 0
+    assert "Traceback" not in person.seen
+
+
+async def test_a_reply_cannot_steer_the_terminal(service: ScriptedChatService, target: str, tmp_path: Path) -> None:
+    attack = "\x1b]0;title\x07\x1b[2Jplain\x9b2J"
+    service.script = events(delta(attack), completed(attack))
+    async with terminal("chat", "--address", target, "--user", "alice", "hi", cwd=tmp_path) as person:
+        assert await person.exit_code() == 0
+    assert person.seen == "]0;title[2Jplain2J\r\n"
+    assert (await chat(target, "hi")).out == f"{attack}\n"
+
+
+async def test_a_request_id_is_for_one_message(target: str, tmp_path: Path) -> None:
+    options = ("--address", target, "--user", "alice", "--request-id", "r-1")
+    async with terminal("chat", *options, cwd=tmp_path) as person:
+        assert await person.exit_code() == 2
+    assert "--request-id belongs to one message" in person.seen
+
+
+@pytest.fixture
+async def health_target() -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    servicer = health.aio.HealthServicer()
+    await servicer.set("down", health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+async def test_health_tells_the_status_and_exits_by_it(health_target: str) -> None:
+    assert await run("health", "--address", health_target) == Finished(0, "SERVING\n", "")
+    down = await run("health", "--address", health_target, "--service", "down")
+    assert down == Finished(1, "NOT_SERVING\n", "")
+    unknown = await run("health", "--address", health_target, "--service", "unknown")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert unknown.err.startswith("ilab-chat: NOT_FOUND")
+
+
+async def test_health_of_something_else(target: str) -> None:
+    finished = await run("health", "--address", target)
+    assert finished.code == 1
+    assert finished.err.endswith(f"(is {target} an ilab-chat server?)\n")
+
+
+@pytest.mark.parametrize("command", [(), ("chat",), ("health",)])
+async def test_every_command_has_help(command: tuple[str, ...]) -> None:
+    finished = await run(*command, "--help")
+    assert finished.code == 0
+    assert finished.out.startswith(" ".join(["usage: ilab-chat", *command]))

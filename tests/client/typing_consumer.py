@@ -1,0 +1,67 @@
+"""A caller whose types mypy --strict checks. It is never run."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import assert_type
+
+import grpc
+
+from ilab_chat import (
+    AsyncChatClient,
+    AsyncChatStream,
+    ChatClient,
+    ChatError,
+    ChatResponse,
+    ChatStarted,
+    ChatStream,
+    FieldViolation,
+    GenerationOptions,
+    MemoryMode,
+    ResourceExhausted,
+    StreamChatResponse,
+    TurnRetention,
+)
+
+
+def with_threads() -> None:
+    with ChatClient("127.0.0.1:50051", timeout=None, metadata=(("k", "v"),)) as client:
+        response = client.chat(
+            "alice",
+            "hi",
+            request_id="r",
+            generation=GenerationOptions(temperature=0.5, stop=["END"]),
+            memory_mode=MemoryMode.MEMORY_MODE_OFF,
+            turn_retention=TurnRetention.TURN_RETENTION_LATEST_ONLY,
+            timeout=5,
+            metadata=[("k-bin", b"v")],
+        )
+        assert_type(response, ChatResponse)
+        assert_type(response.reply, str)
+        with client.stream_chat("alice", "hi") as stream:
+            assert_type(stream, ChatStream)
+            assert_type(stream.text, Iterator[str])
+            assert_type(next(stream), StreamChatResponse)
+            assert_type(stream.started, ChatStarted | None)
+            assert_type(stream.response, ChatResponse)
+    ChatClient(channel=grpc.insecure_channel("127.0.0.1:50051")).close()
+
+
+async def with_asyncio() -> None:
+    async with AsyncChatClient(credentials=grpc.ssl_channel_credentials()) as client:
+        assert_type(await client.chat("alice", "hi"), ChatResponse)
+        async with client.stream_chat("alice", "hi", timeout=None) as stream:
+            assert_type(stream, AsyncChatStream)
+            assert_type(stream.text, AsyncIterator[str])
+            assert_type(stream.events, AsyncIterator[StreamChatResponse])
+            async for event in stream:
+                assert_type(event, StreamChatResponse)
+            assert_type(stream.response, ChatResponse)
+    await AsyncChatClient(channel=grpc.aio.insecure_channel("127.0.0.1:50051")).aclose()
+
+
+def seconds_to_wait(error: ChatError) -> float:
+    assert_type(error.code, grpc.StatusCode)
+    assert_type(error.field_violations, tuple[FieldViolation, ...])
+    assert_type(error.trailing_metadata, tuple[tuple[str, str | bytes], ...])
+    if isinstance(error, ResourceExhausted) and error.retry_after is not None:
+        return error.retry_after
+    return 0.0
