@@ -27,11 +27,14 @@ WINDOW_TOKENS = 8192
 SLOTS = 2
 
 #: A small model may never end; this ends it. Tokens of one answer.
-LONGEST_ANSWER_TOKENS = 512
+LONGEST_ANSWER_TOKENS = 256
 
 #: Sampling that the model's card recommends, for calls that do not say. Same address as above.
 TEMPERATURE = 0.2
 TOP_P = 0.9
+
+#: Without it the model repeats one sentence to the end of its answer.
+REPEAT_PENALTY = 1.1
 
 #: Decoding is bound by memory bandwidth, so more threads than this gain little.
 THREADS = 2
@@ -106,6 +109,7 @@ def start(llama: Any, weights: Path, api_key: str) -> Any:
     params.cpuparams_batch.n_threads = THREADS
     params.sampling.temp = TEMPERATURE
     params.sampling.top_p = TOP_P
+    params.sampling.penalty_repeat = REPEAT_PENALTY
     params.fit_params = False  # guessing what fits into memory costs more than loading these weights
     params.warmup = False
     params.verbosity = -1

@@ -1,0 +1,189 @@
+"""The life of the server, in this process and as one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+from processes import ServerProcess, run_server, running_server
+from upstream import Reply, Upstream
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+HELLO = "Hi, my name is Alice and I love hiking."
+
+
+@pytest.fixture
+async def channel(address: str) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+@pytest.mark.parametrize("service", ["", "ilab_chat.v1.ChatService"])
+async def test_health_is_serving_for_the_process_and_the_service(channel: grpc.aio.Channel, service: str) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == SERVING
+
+
+async def test_health_of_an_unknown_service_is_not_found(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="other"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_lists_and_describes_under_both_names(channel: grpc.aio.Channel, version: str) -> None:
+    reflect = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="ilab_chat.v1.ChatService"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="google.rpc.BadRequest"),
+    ]
+    listed, *described = [response async for response in reflect(iter(requests))]
+    names = {service.name for service in listed.list_services_response.service}
+    assert {"ilab_chat.v1.ChatService", "grpc.health.v1.Health"} <= names
+    assert all(response.file_descriptor_response.file_descriptor_proto for response in described)
+
+
+def settings_of(tmp_path: Path, upstream: Upstream) -> dict[str, str]:
+    return {"ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"), "OPENAI_BASE_URL": upstream.base_url}
+
+
+def say(server: ServerProcess, message: str, user: str = "alice") -> chat_pb2.ChatResponse:
+    with grpc.insecure_channel(server.address) as channel:
+        return chat_pb2_grpc.ChatServiceStub(channel).Chat(
+            chat_pb2.ChatRequest(user_id=user, message=message), timeout=60
+        )
+
+
+def test_a_killed_server_remembers_every_answered_turn(tmp_path: Path, upstream: Upstream) -> None:
+    with running_server(**settings_of(tmp_path, upstream)) as server:
+        first = say(server, HELLO)
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    with running_server(**settings_of(tmp_path, upstream)) as server:
+        second = say(server, "What is my name?")
+        assert [memory.observation_id for memory in second.memories] == [first.observation_id]
+        assert second.session_id == first.session_id
+        assert list(say(server, "What is my name?", "bob").memories) == []
+
+
+def test_sigterm_lets_a_running_call_finish_and_exits_with_zero(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    with running_server(**settings_of(tmp_path, upstream)) as server, grpc.insecure_channel(server.address) as channel:
+        call = chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
+        assert upstream.wait_for(1).held.wait(10)
+        server.process.send_signal(signal.SIGTERM)
+        server.read_until("draining")
+        with pytest.raises(grpc.RpcError) as caught:
+            say(server, "too late")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+        upstream.release()
+        assert call.result(timeout=30).observation_id == 1
+        assert server.wait() == 0
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    with running_server(**settings_of(tmp_path, upstream)) as server, grpc.insecure_channel(server.address) as channel:
+        chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
+        assert upstream.wait_for(1).held.wait(10)
+        server.process.send_signal(signal.SIGINT)
+        server.read_until("draining")
+        assert server.stop(signal.SIGINT) == 128 + signal.SIGINT
+
+
+def test_an_address_in_use_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = run_server("--address", address, **settings_of(tmp_path, upstream))
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(f"ilab-chat-server: cannot listen on {address}")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_memory_that_cannot_be_opened_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
+    (tmp_path / "memory.db").write_text("no database, but a text that is long enough to be looked at" * 20)
+    ended = run_server("--address", "127.0.0.1:0", **settings_of(tmp_path, upstream))
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.startswith("ilab-chat-server: ")
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_2() -> None:
+    ended = run_server("--drain-seconds", "soon")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "ilab-chat-server: ILAB_CHAT_DRAIN_SECONDS: must be a number\n"
+
+
+def test_help_names_every_setting() -> None:
+    text = run_server("--help").stdout
+    for setting in dataclasses.fields(Settings):
+        assert setting.metadata["env"] in text
+
+
+def test_without_the_embedded_model_one_line_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError\n")
+    ended = run_server("--address", "127.0.0.1:0", "--memory-db-path", str(tmp_path / "m.db"), PYTHONPATH=str(tmp_path))
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("ilab-chat-server: no model: set OPENAI_API_KEY")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_embedded_model_answers_and_remembers(tmp_path: Path) -> None:
+    with running_server(ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db")) as server:
+        assert any("SmolLM2-135M-Instruct, embedded" in line for line in server.log)
+        first = say(server, HELLO)
+        assert first.model == "SmolLM2-135M-Instruct"
+        assert first.reply
+        assert first.usage.output_tokens > 0
+        second = say(server, "What is my name and what do I love?")
+        assert [memory.title for memory in second.memories] == [f"Turn: {HELLO}"]
+        # The first turn went into the second prompt: as a line, as a message and with its reply.
+        assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
+        assert list(say(server, "What is my name?", "bob").memories) == []
+        assert server.stop() == 0
+
+
+def test_nothing_that_is_said_is_logged(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.replies(Reply(pieces=["the reply"]), Reply(status=500, body=b"the failure"), Reply(cut_before=1))
+    variables = {"ILAB_CHAT_LOG_LEVEL": "DEBUG", "OPENAI_LOG": "debug", "ILAB_CHAT_MODEL_RETRIES": "0"}
+    with running_server(**settings_of(tmp_path, upstream), **variables) as server:
+        say(server, "the message", "the user")
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError):
+                say(server, "the message", "the user")
+        server.stop()
+    assert server.log
+    said = "".join(server.log)
+    for text in ("the message", "the reply", "the user", "the failure"):
+        assert text not in said
+
+
+async def test_watchers_of_health_are_told_of_the_drain(settings: Settings) -> None:
+    house = AsyncExitStack()
+    address = await house.enter_async_context(serving(settings))
+    async with grpc.aio.insecure_channel(address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        leaving = asyncio.create_task(house.aclose())
+        assert (await watch.read()).status == NOT_SERVING
+        watch.cancel()
+        await leaving
