@@ -10,7 +10,7 @@ import grpc
 
 from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
-from ilab_chat.errors import Cancelled
+from ilab_chat.errors import Cancelled, ChatError
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
@@ -208,6 +208,7 @@ class AsyncChatStream(_calls.StreamedAnswer):
         super().__init__(request_id)
         self._start = start
         self._call: _Call | None = None
+        self._failure: ChatError | None = None
 
     @property
     def events(self) -> AsyncIterator[StreamChatResponse]:
@@ -238,10 +239,17 @@ class AsyncChatStream(_calls.StreamedAnswer):
     async def __anext__(self) -> StreamChatResponse:
         if self._call is None:
             raise RuntimeError("enter the stream first: async with client.stream_chat(...) as stream")
-        with _chat_errors(self.request_id, begun=self._begun):
-            async for event in self._events:
-                if self._take(event):
-                    return event
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with _chat_errors(self.request_id, begun=self._begun):
+                async for event in self._events:
+                    if self._take(event):
+                        return event
+        except ChatError as failure:
+            # The iterator of grpc.aio ends silently after it has raised, which would look like a stream cut short.
+            self._failure = failure
+            raise
         self._end()
         raise StopAsyncIteration
 

@@ -5,8 +5,8 @@ import asyncio
 import grpc
 import pytest
 
-from client.scripted import REPLY, ScriptedChatService, silent
-from ilab_chat import AsyncChatClient, AsyncChatStream, Cancelled
+from client.scripted import REPLY, ScriptedChatService, abort_raw, delta, silent
+from ilab_chat import AsyncChatClient, AsyncChatStream, Cancelled, Interrupted
 
 
 async def test_cancelling_the_task_cancels_the_call(service: ScriptedChatService, target: str) -> None:
@@ -80,6 +80,15 @@ async def test_the_response_is_not_there_before_the_end(target: str) -> None:
         assert_started(stream, "s-1")
         with pytest.raises(RuntimeError, match="read the stream to its end"):
             _ = stream.response
+
+
+async def test_reading_on_after_a_failure_tells_the_same(service: ScriptedChatService, target: str) -> None:
+    service.script = abort_raw(grpc.StatusCode.ABORTED, "gone", after=(delta("Hel"),))
+    async with AsyncChatClient(target) as client, client.stream_chat("alice", "hi") as stream:
+        assert await anext(stream.text) == "Hel"
+        for _ in range(2):
+            with pytest.raises(Interrupted, match="gone"):
+                await anext(stream)
 
 
 def assert_started(stream: AsyncChatStream, session_id: str | None) -> None:

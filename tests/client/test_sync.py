@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from client.scripted import REPLY, ScriptedChatService, silent
-from ilab_chat import Cancelled, ChatClient, ChatStream
+from client.scripted import REPLY, ScriptedChatService, abort_raw, delta, silent
+from ilab_chat import Cancelled, ChatClient, ChatStream, Interrupted
 
 
 async def test_closing_cancels_what_runs(service: ScriptedChatService, target: str) -> None:
@@ -60,6 +60,19 @@ async def test_the_response_is_not_there_before_the_end(target: str) -> None:
             assert_started(stream, "s-1")
             with pytest.raises(RuntimeError, match="read the stream to its end"):
                 _ = stream.response
+
+    await asyncio.to_thread(read)
+
+
+async def test_reading_on_after_a_failure_tells_the_same(service: ScriptedChatService, target: str) -> None:
+    service.script = abort_raw(grpc.StatusCode.ABORTED, "gone", after=(delta("Hel"),))
+
+    def read() -> None:
+        with ChatClient(target) as client, client.stream_chat("alice", "hi") as stream:
+            assert next(stream.text) == "Hel"
+            for _ in range(2):
+                with pytest.raises(Interrupted, match="gone"):
+                    next(stream)
 
     await asyncio.to_thread(read)
 

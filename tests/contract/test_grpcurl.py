@@ -1,0 +1,93 @@
+"""What a person with grpcurl meets: nothing but an address."""
+
+import json
+import subprocess
+from typing import Any
+
+from contract.process import BIN, Served
+
+SERVICE = "ilab_chat.v1.ChatService"
+
+
+def grpcurl(served: Served, *arguments: str, data: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
+    sent = () if data is None else ("-d", json.dumps(data))
+    command = [BIN / "grpcurl", "-plaintext", *sent, served.address, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects that stand one after the other."""
+    found: list[dict[str, Any]] = []
+    while text := text.strip():
+        value, end = json.JSONDecoder().raw_decode(text)
+        found.append(value)
+        text = text[end:]
+    return found
+
+
+def test_list_names_the_services(served: Served) -> None:
+    listed = grpcurl(served, "list")
+    assert listed.returncode == 0, listed.stderr
+    assert {SERVICE, "grpc.health.v1.Health"} <= set(listed.stdout.split())
+
+
+def test_describe_shows_the_contract(served: Served) -> None:
+    service = grpcurl(served, "describe", SERVICE).stdout
+    assert "rpc Chat ( .ilab_chat.v1.ChatRequest ) returns ( .ilab_chat.v1.ChatResponse );" in service
+    assert (
+        "rpc StreamChat ( .ilab_chat.v1.StreamChatRequest ) returns ( stream .ilab_chat.v1.StreamChatResponse );"
+        in (service)
+    )
+    message = grpcurl(served, "describe", "ilab_chat.v1.ChatRequest").stdout
+    assert "string user_id = 1;" in message
+    assert "string message = 2;" in message
+
+
+def test_chat_takes_two_fields(served: Served) -> None:
+    answer = grpcurl(served, f"{SERVICE}/Chat", data={"user_id": "grpcurl-chat", "message": "hi"})
+    assert answer.returncode == 0, answer.stderr
+    (response,) = objects(answer.stdout)
+    assert response["reply"] == "Hello there."
+    assert response["session_id"]
+    assert response["request_id"]
+    assert int(response["observation_id"]) >= 1
+    assert response["finish_reason"] == "FINISH_REASON_STOP"
+
+
+def test_stream_chat_ends_with_the_joined_reply(served: Served) -> None:
+    answer = grpcurl(served, f"{SERVICE}/StreamChat", data={"user_id": "grpcurl-stream", "message": "hi"})
+    assert answer.returncode == 0, answer.stderr
+    first, *deltas, last = objects(answer.stdout)
+    assert first["started"]["session_id"]
+    assert len(deltas) == 2
+    assert "".join(delta["text_delta"]["text"] for delta in deltas) == last["completed"]["reply"] == "Hello there."
+
+
+def test_the_second_call_remembers_the_first_and_nobody_elses(served: Served) -> None:
+    hello = {"user_id": "grpcurl-alice", "message": "Hi, my name is Alice and I love hiking."}
+    first = objects(grpcurl(served, f"{SERVICE}/Chat", data=hello).stdout)[0]
+    asked = "What is my name and what do I love?"
+    second = objects(grpcurl(served, f"{SERVICE}/StreamChat", data={**hello, "message": asked}).stdout)[-1]["completed"]
+    assert first["observation_id"] in {memory["observation_id"] for memory in second["memories"]}
+    assert "hiking" in json.dumps(served.upstream.requests[-1].messages)
+
+    bob = objects(grpcurl(served, f"{SERVICE}/Chat", data={"user_id": "grpcurl-bob", "message": asked}).stdout)[0]
+    assert "memories" not in bob
+    assert "hiking" not in json.dumps(served.upstream.requests[-1].messages)
+
+
+def test_the_details_of_a_bad_request_are_readable(served: Served) -> None:
+    bad = {"user_id": "", "message": "hi", "generation": {"temperature": 3}}
+    for method in ("Chat", "StreamChat"):
+        answer = grpcurl(served, f"{SERVICE}/{method}", data=bad)
+        assert answer.returncode != 0
+        assert "Code: InvalidArgument" in answer.stderr
+        assert "INVALID_FIELD" in answer.stderr
+        assert '"@type":"type.googleapis.com/google.rpc.BadRequest"' in answer.stderr
+        assert '"field":"user_id"' in answer.stderr
+        assert '"field":"generation.temperature"' in answer.stderr
+
+
+def test_health_is_there(served: Served) -> None:
+    answer = grpcurl(served, "grpc.health.v1.Health/Check", data={"service": SERVICE})
+    assert objects(answer.stdout) == [{"status": "SERVING"}]
