@@ -76,7 +76,12 @@ def shown(default: object) -> str:
 
 
 def set_up_logging(level: str) -> None:
-    """Log to standard error. Packages that would log what users say stay quiet at every level."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    """Log to standard error. Packages that would log what users say stay quiet at every level.
+
+    Forced, because the openai package sets logging up by itself when OPENAI_LOG is set.
+    """
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -17,6 +17,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.adapters.memory import open_memory
 from ilab_chat_service.adapters.model import open_model
 from ilab_chat_service.rpc.chat import ChatService
+from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.settings import split_address
@@ -40,6 +41,10 @@ SERVER_OPTIONS = (
 )
 
 
+#: What gRPC's own stop may take, once our calls have ended: health watchers and reflection may still be open.
+STOP_SECONDS = 0.5
+
+
 class AddressUnavailable(Exception):
     """The address cannot be listened on. The text names it."""
 
@@ -56,7 +61,10 @@ async def run(settings: Settings) -> None:
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
-    """Open everything, serve, and yield the address. Leaving drains the server and closes everything in reverse.
+    """Open everything, serve, and yield the address.
+
+    Leaving undoes it from the bottom up: say NOT_SERVING, refuse new calls and let running ones finish, stop gRPC, wait
+    for turns that are being stored, close the model, close the memory.
 
     Raises:
         AddressUnavailable: the address cannot be listened on.
@@ -67,13 +75,17 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         memory = await house.enter_async_context(open_memory(settings))
         model = await house.enter_async_context(open_model(settings))
         loop = TurnLoop(memory, model, instruction=settings.instruction, prompt_tokens=settings.prompt_budget)
-        server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
+        calls = DrainInterceptor()
+        server = grpc.aio.server(interceptors=(ErrorInterceptor(), calls), options=SERVER_OPTIONS)
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(loop, clock), server)
         checks = await add_health(server)
         add_reflection(server, (CHAT_SERVICE, health.SERVICE_NAME))
         address = listen(server, settings.address)
         await server.start()
-        house.push_async_callback(drain, server, checks, loop, settings.drain_seconds)
+        house.push_async_callback(loop.finish_writes)
+        house.push_async_callback(server.stop, STOP_SECONDS)
+        house.push_async_callback(calls.drain, settings.drain_seconds)
+        house.push_async_callback(checks.enter_graceful_shutdown)
         for name in HEALTH_NAMES:
             await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("memory: %s", settings.memory_db_path)
@@ -108,15 +120,6 @@ def listen(server: grpc.aio.Server, address: str) -> str:
         raise AddressUnavailable(f"cannot listen on {address}: is another server running there?") from None
     host, _ = split_address(address)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-async def drain(
-    server: grpc.aio.Server, checks: health.aio.HealthServicer, loop: TurnLoop, drain_seconds: float
-) -> None:
-    """Say NOT_SERVING, refuse new calls, let running ones finish for *drain_seconds*, await turns being stored."""
-    await checks.enter_graceful_shutdown()
-    await server.stop(drain_seconds)
-    await loop.finish_writes()
 
 
 @contextmanager

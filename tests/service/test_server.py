@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -19,6 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_memory import ILabMemory
 from processes import ServerProcess, run_server, running_server
 from upstream import Reply, Upstream
 
@@ -35,13 +37,14 @@ async def channel(address: str) -> AsyncIterator[grpc.aio.Channel]:
 
 @pytest.mark.parametrize("service", ["", "ilab_chat.v1.ChatService"])
 async def test_health_is_serving_for_the_process_and_the_service(channel: grpc.aio.Channel, service: str) -> None:
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == SERVING
 
 
 async def test_health_of_an_unknown_service_is_not_found(channel: grpc.aio.Channel) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="other"))
+        await stub.Check(health_pb2.HealthCheckRequest(service="other"))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -94,7 +97,8 @@ def test_sigterm_lets_a_running_call_finish_and_exits_with_zero(tmp_path: Path, 
         server.read_until("draining")
         with pytest.raises(grpc.RpcError) as caught:
             say(server, "too late")
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+        error: Any = caught.value
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
         upstream.release()
         assert call.result(timeout=30).observation_id == 1
         assert server.wait() == 0
@@ -103,11 +107,27 @@ def test_sigterm_lets_a_running_call_finish_and_exits_with_zero(tmp_path: Path, 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     with running_server(**settings_of(tmp_path, upstream)) as server, grpc.insecure_channel(server.address) as channel:
-        chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
+        call = chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
         assert upstream.wait_for(1).held.wait(10)
         server.process.send_signal(signal.SIGINT)
         server.read_until("draining")
         assert server.stop(signal.SIGINT) == 128 + signal.SIGINT
+        assert isinstance(call.exception(timeout=10), grpc.RpcError)
+
+
+def test_a_call_that_outlasts_the_drain_is_told_so_and_its_words_are_kept(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    variables = settings_of(tmp_path, upstream) | {"ILAB_CHAT_DRAIN_SECONDS": "0"}
+    with running_server(**variables) as server, grpc.insecure_channel(server.address) as channel:
+        call = chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
+        assert upstream.wait_for(1).held.wait(10)
+        assert server.stop() == 0
+        error: Any = call.exception(timeout=10)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert b"SERVER_DRAINING" in dict(error.trailing_metadata())["grpc-status-details-bin"]
+    with ILabMemory.from_path(tmp_path / "memory.db") as memory:
+        [stored] = memory.mem_session_start("alice").memories
+        assert stored.snippet.endswith("Assistant: Hello [interrupted]")
 
 
 def test_an_address_in_use_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
@@ -181,7 +201,8 @@ async def test_watchers_of_health_are_told_of_the_drain(settings: Settings) -> N
     house = AsyncExitStack()
     address = await house.enter_async_context(serving(settings))
     async with grpc.aio.insecure_channel(address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
         leaving = asyncio.create_task(house.aclose())
         assert (await watch.read()).status == NOT_SERVING

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 DOMAIN = "ilab-chat"
 
 
+class ServerDraining(Exception):
+    """The server is shutting down."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """How a failure looks on the wire."""
@@ -47,6 +51,7 @@ TABLE: Mapping[type[Exception], Row] = {
     ModelRejected: Row(grpc.StatusCode.INTERNAL, "MODEL_REJECTED"),
     MemoryUnreadable: Row(grpc.StatusCode.UNAVAILABLE, "MEMORY_UNAVAILABLE"),
     TurnNotStored: Row(grpc.StatusCode.ABORTED, "MEMORY_UNAVAILABLE"),
+    ServerDraining: Row(grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING"),
 }
 
 #: For everything that has no row: a mistake of ours.

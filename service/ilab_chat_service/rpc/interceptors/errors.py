@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 
 from ilab_chat_service.rpc.errors import TABLE, status_of
+from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    Continue: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
-    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue
 
 log = logging.getLogger(__name__)
 
 #: Where clients look for google.rpc.Status. https://grpc.io/docs/guides/error/#richer-error-model
 DETAILS_TRAILER = "grpc-status-details-bin"
-OUR_METHODS = "/ilab_chat.v1."
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -37,27 +34,17 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler, if the method is one of ours."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
-            return handler
-        wrap = (
-            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        method = handler.unary_stream if handler.response_streaming else handler.unary_unary
-        return wrap(mapped(method), handler.request_deserializer, handler.response_serializer)
+        return wrapped(handler, mapped) if handler and is_ours(handler_call_details) else handler
 
 
-def mapped(method: Any) -> Any:
-    """Return *method*, a coroutine function, with its exceptions mapped."""
-
-    async def call(request: Any, context: Context) -> Any:
-        try:
-            return await method(request, context)
-        except (grpc.aio.AbortError, asyncio.CancelledError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the boundary: nothing unmapped may pass
-            await abort(context, error)
-
-    return call
+async def mapped(method: Any, request: Any, context: Context) -> Any:
+    """Call *method* with its exceptions mapped."""
+    try:
+        return await method(request, context)
+    except (grpc.aio.AbortError, asyncio.CancelledError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary: nothing unmapped may pass
+        await abort(context, error)
 
 
 async def abort(context: Context, error: Exception) -> NoReturn:

@@ -1,0 +1,60 @@
+"""The end of serving: new calls are refused, running ones are waited for and at last ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from ilab_chat_service.rpc.errors import ServerDraining
+from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+
+if TYPE_CHECKING:
+    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue
+
+
+class DrainInterceptor(grpc.aio.ServerInterceptor):
+    """Knows the running calls of our own methods.
+
+    gRPC's own stop ends a call that comes while it waits as CANCELLED, which says that the caller cancelled it, and it
+    does not wait for handlers that aborted (https://github.com/grpc/grpc/issues/37239).
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._draining = False
+        self._ending = False
+
+    async def intercept_service(
+        self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Count the call, if the method is one of ours."""
+        handler = await continuation(handler_call_details)
+        return wrapped(handler, self._counted) if handler and is_ours(handler_call_details) else handler
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls from now on, let running ones finish for *seconds*, then end them as SERVER_DRAINING."""
+        self._draining = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+        self._ending = True
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _counted(self, method: Any, request: Any, context: Context) -> Any:
+        if self._draining:
+            raise ServerDraining("the server is shutting down")
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - a handler runs in one
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await method(request, context)
+        except asyncio.CancelledError:
+            if self._ending:
+                raise ServerDraining("the server is shutting down") from None
+            raise

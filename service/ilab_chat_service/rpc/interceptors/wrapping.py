@@ -1,0 +1,38 @@
+"""What our interceptors have in common: putting something around the handler of a method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+    Continue: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+    Around: TypeAlias = Callable[[Callable[[Any, Context], Awaitable[Any]], Any, Context], Awaitable[Any]]
+
+OUR_METHODS = "/ilab_chat.v1."
+
+
+def is_ours(details: grpc.HandlerCallDetails) -> bool:
+    """Whether the method is one of this service's own: not health, not reflection."""
+    return details.method.startswith(OUR_METHODS)
+
+
+def wrapped(handler: Handler, around: Around) -> Handler:
+    """Return *handler* with `around(method, request, context)` in the place of `method(request, context)`.
+
+    For methods with one request whose handlers are coroutines: ours write their responses instead of yielding them.
+    """
+    streams = handler.response_streaming
+    method: Any = handler.unary_stream if streams else handler.unary_unary
+    make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+
+    async def call(request: Any, context: Context) -> Any:
+        return await around(method, request, context)
+
+    return make(call, handler.request_deserializer, handler.response_serializer)
