@@ -1,7 +1,6 @@
 """A backend in another language: @grpc/grpc-js, and stubs made from the .proto at run time."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,6 @@ from contract.process import Served
 HERE = Path(__file__).with_name("node")
 
 pytestmark = pytest.mark.timeout(300)  # the first test installs the packages
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    assert found, f"{name} is not installed"
-    return found
-
-
-@pytest.fixture(scope="module")
-def node() -> str:
-    """Install what package.json names, and return the path of Node."""
-    options = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-    subprocess.run([tool("npm"), "install", *options], cwd=HERE, check=True, capture_output=True)
-    return tool("node")
 
 
 def call(node: str, served: Served, command: str, **request: Any) -> list[dict[str, Any]]:
