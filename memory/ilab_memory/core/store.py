@@ -205,7 +205,7 @@ class Store(ABC):
 
     @abstractmethod
     def export(self, user_id: str) -> Iterator[Session | Observation]:
-        """Yield each session of the user, oldest first, followed by its observations by (created_at, id).
+        """Yield the user's sessions by their start, then the user's observations by (created_at, id).
 
         Needs memory for a page of rows, not for all. What is saved while it runs may or may not be among it.
         """

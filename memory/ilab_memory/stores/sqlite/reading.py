@@ -15,6 +15,8 @@ Connection = sqlite3.Connection
 
 _NUMBER_MASK = (1 << NUMBER_BITS) - 1
 _FIELD_OF_COLUMN = {"title": 0, "said": 1, "reply": 2, "tail": 3}
+#: Rows that an export reads at once, and so what it needs memory for.
+EXPORT_PAGE = 100
 #: The largest id that SQLite can hold.
 _LARGEST_ID = 2**63 - 1
 
@@ -82,6 +84,18 @@ def newest_in_sessions(
         for session_id in session_ids
         for row in connection.execute(statements.NEWEST_IN_SESSION, {**asked, "session_id": session_id})
     ]
+
+
+def export_sessions(connection: Connection, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:
+    """Return the next page of the user's sessions, each with its key, behind the one of this start and key."""
+    page = {"user_id": user_id, "moment": after[0], "key": after[1], "page": EXPORT_PAGE}
+    return [(row[0], session(user_id, row[1:])) for row in connection.execute(statements.EXPORT_SESSIONS, page)]
+
+
+def export_observations(connection: Connection, user_id: str, after: tuple[str, int]) -> list[Observation]:
+    """Return the next page of the user's observations, behind the one of this created_at and id."""
+    page = {"user_id": user_id, "moment": after[0], "key": after[1], "page": EXPORT_PAGE}
+    return [observation(user_id, row) for row in connection.execute(statements.EXPORT_OBSERVATIONS, page)]
 
 
 def stats(connection: Connection, user_id: str) -> Mapping[str, int]:

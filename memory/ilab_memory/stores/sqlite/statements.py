@@ -111,3 +111,24 @@ CONTAINING = rf"""
     SELECT o.number FROM observations o
     WHERE {_OF_USER} AND (o.content LIKE :pattern ESCAPE '\' OR o.title LIKE :pattern ESCAPE '\')
 """
+
+# Exporting, a page at a time: each begins behind the last row of the one before.
+EXPORT_SESSIONS = f"""
+    SELECT s.key, {_SESSION_COLUMNS} FROM sessions s
+    WHERE s.user = (SELECT key FROM users WHERE user_id = :user_id) AND (s.started_at, s.key) > (:moment, :key)
+    ORDER BY s.started_at, s.key LIMIT :page
+"""
+EXPORT_OBSERVATIONS = f"""
+    {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > (:moment, :key)
+    ORDER BY o.created_at, o.id LIMIT :page
+"""
+
+# Forgetting.
+DETACH_USER = "UPDATE users SET user_id = NULL WHERE user_id = ? RETURNING observations"
+DETACHED_USERS = "SELECT key, secret FROM users WHERE user_id IS NULL"
+DETACHED_ROWS = "SELECT number, title, content FROM observations WHERE user = ? ORDER BY number LIMIT ?"
+ERASE_ROW = "DELETE FROM observations WHERE user = ? AND number = ? RETURNING id"
+ERASE_SESSIONS = "DELETE FROM sessions WHERE user = ?"
+ERASE_USER = "DELETE FROM users WHERE key = ?"
+# All of the WAL into the database, then cut to nothing. Its first column is 0 when that was possible.
+EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
