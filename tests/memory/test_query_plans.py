@@ -10,7 +10,11 @@ import pytest
 from ilab_memory import ILabMemory
 from ilab_memory.stores.sqlite import statements
 
-NAMED = {name: text for name, text in vars(statements).items() if name.isupper() and not name.startswith("_")}
+NAMED = {
+    name: text
+    for name, text in vars(statements).items()
+    if isinstance(text, str) and name.isupper() and not name.startswith("_")
+}
 #: Not about rows of users: they add a row, or touch the index or the WAL.
 NO_LOOKUP = {"NEW_USER", "NEW_SESSION", "NEW_OBSERVATION", "ADD_TO_INDEX", "TAKE_FROM_INDEX", "EMPTY_WAL"}
 

@@ -9,12 +9,10 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
 from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite.schema import NUMBER_BITS
 from ilab_memory.stores.sqlite.terms import SECRET_BYTES, Indexed
 from ilab_memory.stores.sqlite.writer import Transaction
 from ilab_memory.timestamps import to_text
-
-#: Bits of a row of the index that hold the number of an observation; the user's key stands above them.
-NUMBER_BITS = 28
 
 
 class UserNow(NamedTuple):

@@ -1,5 +1,7 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
-# ruff: noqa: S608 - nothing but constants of this module is interpolated
+# ruff: noqa: S608 - nothing but constants is interpolated
+
+from ilab_memory.stores.sqlite.schema import NUMBER_MASK
 
 # The writer's view of a user: key, secret and active session in one look-up.
 USER_NOW = """
@@ -100,7 +102,7 @@ TERM_TOTALS = """
     SELECT key, secret, observations, title_terms, said_terms, reply_terms, tail_terms FROM users WHERE user_id = ?
 """
 TERM_FREQUENCY = "SELECT doc FROM search_terms WHERE term = ?"
-TERM_PLACES = "SELECT doc, col, offset FROM search_places WHERE term = ?"
+TERM_PLACES = f"SELECT doc & {NUMBER_MASK}, col, offset FROM search_places WHERE term = ? AND doc > ? AND doc < ?"
 DOCUMENTS = f"""
     SELECT
         o.number, o.id, o.session, o.type, o.updated_at, o.revision_count,
