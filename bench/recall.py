@@ -8,8 +8,8 @@ Two kinds of conversation are made up from bench/recall_material.py, several of 
     assistant   a user talks with an assistant whose replies run to 350 words; each turn is saved as the service does
 
 Some answers are only findable through the message before them, some only in the reply. The table shows each choice of
-the library next to what recall is without it. The material is our own; it shows which choice helps and which harms, not how
-high recall is on real conversations.
+the library next to what recall is without it. The material is our own; it shows which choice helps and which harms, not
+how high recall is on real conversations.
 """
 
 import argparse
