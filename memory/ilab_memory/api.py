@@ -179,7 +179,7 @@ class ILabMemory:
         return self._store.forget(user_id)
 
     def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
-        """Yield each session of the user, oldest first, followed by its observations, in constant memory."""
+        """Yield the user's sessions by their start, then the observations by (created_at, id), in constant memory."""
         checks.check_user_id(user_id)
         return self._store.export(user_id)
 

@@ -5,29 +5,36 @@ indexed with the row: a place where a term stands counts, with a low weight, for
 that is saved later, updated or forgotten changes the ranking at once, and nothing has to be kept right.
 """
 
+import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from ilab_memory.analysis import Fields
 from ilab_memory.core.store import Document, Posting, TermStatistics
 
 #: What a term in a field is worth against one in `said`. Measured, see bench/recall.py.
-WEIGHTS = Fields(title=1.0, said=1.0, reply=0.6, tail=0.1)  # type: ignore[arg-type]  # one number for each field
-#: What a term in a neighbour is worth.
-NEIGHBOUR_WEIGHT = 0.4
+WEIGHTS = {"title": 1.0, "said": 1.0, "reply": 0.3, "tail": 0.1}
+#: Fields that hold a term or do not: a reply repeats the words of its topic, which says nothing more about the turn.
+COUNTED_ONCE = frozenset({"reply", "tail"})
+#: What a term in a neighbour is worth for a message, and for a turn, which brings its own question and answer.
+NEIGHBOUR_WEIGHT, NEIGHBOUR_WEIGHT_OF_A_TURN = 0.4, 0.15
+#: How often a term in the neighbours counts, at most: the topic of the rows around must not outweigh the row itself.
+NEIGHBOUR_TIMES = 2
 #: Terms of a neighbour that count, from its beginning.
 NEIGHBOUR_TERMS = 40
-#: Neighbours that count: how many before the row, how many after it.
-BEFORE, AFTER = 2, 1
 #: BM25's saturation and length normalisation.
 K1, B = 1.2, 0.3
 #: Rows that the terms of one search may stand in, all together: the commonest terms are left out beyond that.
 MAX_PLACES = 20_000
-#: Rows that one search ranks exactly, at most: the best by their own terms alone.
-MAX_RANKED = 1_000
+#: Rows that one search ranks exactly, unless more are asked for: the best by their own terms alone.
+MAX_RANKED = 200
 
-_SAID, _REPLY = 1, 2
+# Neighbours that count, as distances from the row in which the term stands: two rows before it, one after it. So a row
+# is ranked with the words of the two before it and of the one after it.
+_NEIGHBOURS = (1, 2, -1)
+_CONTENT = frozenset({"said", "reply"})
+# The first term of a message is who speaks ("Name: text") or little: that a neighbour begins with it says nothing here.
+_FIRST_NEIGHBOUR_TERM = 1
 
 
 def idf(observations: int, frequency: int) -> float:
@@ -47,63 +54,72 @@ def affordable(statistics: TermStatistics) -> list[str]:
     return chosen
 
 
-def shortlist(postings: Mapping[str, Sequence[Posting]], statistics: TermStatistics) -> set[int]:
-    """Return the numbers of the rows to rank: those that hold a term, and their neighbours."""
+def shortlist(postings: Mapping[str, Sequence[Posting]], statistics: TermStatistics, at_most: int | None) -> set[int]:
+    """Return the numbers of the rows to rank: the *at_most* best by the terms they hold, and their neighbours."""
     worth: defaultdict[int, float] = defaultdict(float)
     for term, places in postings.items():
         term_idf = idf(statistics.observations, statistics.frequencies[term])
-        for number in {place.number for place in places}:
+        for number in {place[0] for place in places}:
             worth[number] += term_idf
-    own: Iterable[int] = worth
-    if len(worth) > MAX_RANKED:
-        own = sorted(worth, key=lambda number: (worth[number], number), reverse=True)[:MAX_RANKED]
-    return {number + distance for number in own for distance in range(-AFTER, BEFORE + 1)}
+    best: Iterable[int] = worth
+    if at_most is not None and len(worth) > at_most:
+        best = heapq.nlargest(at_most, worth, key=lambda number: (worth[number], number))
+    return {number + distance for number in best for distance in (0, *_NEIGHBOURS)}
 
 
 def bm25(
     postings: Mapping[str, Sequence[Posting]], documents: Mapping[int, Document], statistics: TermStatistics
 ) -> dict[int, float]:
     """Return the BM25F of each of *documents* that holds a term or is the neighbour of one that does."""
-    norms = _FieldNorms(statistics)
+    worths: dict[int, Mapping[str, float]] = {}
     scores: defaultdict[int, float] = defaultdict(float)
     for term, places in postings.items():
+        known = [place for place in places if place[0] in documents]
+        for number in {place[0] for place in known} - worths.keys():
+            worths[number] = _worths(documents[number], statistics)
         term_idf = idf(statistics.observations, statistics.frequencies[term])
-        for number, frequency in _term_frequencies(places, documents, norms).items():
+        for number, frequency in _frequencies(known, documents, worths).items():
             scores[number] += term_idf * frequency / (K1 + frequency)
     return scores
 
 
-class _FieldNorms:
-    """How much longer than the average each field of a row is, as BM25 counts it."""
-
-    def __init__(self, statistics: TermStatistics) -> None:
-        rows = max(statistics.observations, 1)
-        self._averages = [max(length / rows, 1.0) for length in statistics.field_lengths]
-
-    def weight(self, field: int, document: Document) -> float:
-        length = document.field_lengths[field]
-        return WEIGHTS[field] / (1 - B + B * length / self._averages[field])  # type: ignore[operator]
+def _worths(document: Document, statistics: TermStatistics) -> Mapping[str, float]:
+    """Return what a term is worth in each field of *document*, by how long the field is against the average one."""
+    lengths = (document.title_terms, document.said_terms, document.reply_terms, document.tail_terms)
+    totals = statistics.field_lengths
+    return {
+        field: weight / (1 - B + B * length * statistics.observations / total) if total else weight
+        for (field, weight), length, total in zip(WEIGHTS.items(), lengths, totals, strict=True)
+    }
 
 
-def _term_frequencies(
-    places: Sequence[Posting], documents: Mapping[int, Document], norms: _FieldNorms
+def _frequencies(
+    places: Sequence[Posting], documents: Mapping[int, Document], worths: Mapping[int, Mapping[str, float]]
 ) -> Mapping[int, float]:
     """Return the weighted frequency of one term in each row, its neighbours' included."""
     frequencies: defaultdict[int, float] = defaultdict(float)
-    for number, field, position in places:
-        document = documents.get(number)
-        if document is None:
+    seen: tuple[int, str] | None = None
+    for number, field, _ in places:
+        if field in COUNTED_ONCE and seen == (number, field):
             continue
-        frequencies[number] += norms.weight(field, document)
-        if _is_near_the_beginning(field, position, document):
-            for neighbour in (number + 1, number + 2, number - 1):
-                beside = documents.get(neighbour)
-                if beside is not None and beside.session == document.session:
-                    frequencies[neighbour] += NEIGHBOUR_WEIGHT
+        seen = (number, field)
+        frequencies[number] += worths[number][field]
+    for number, times in _nearby(places, documents).items():
+        weight = NEIGHBOUR_WEIGHT_OF_A_TURN if documents[number].reply_terms else NEIGHBOUR_WEIGHT
+        frequencies[number] += weight * min(times, NEIGHBOUR_TIMES)
     return frequencies
 
 
-def _is_near_the_beginning(field: int, position: int, document: Document) -> bool:
-    if field == _REPLY:
-        position += document.field_lengths[_SAID]
-    return field in (_SAID, _REPLY) and position < NEIGHBOUR_TERMS
+def _nearby(places: Sequence[Posting], documents: Mapping[int, Document]) -> Mapping[int, int]:
+    """Return how often one term stands near the beginning of the neighbours of each row."""
+    nearby: defaultdict[int, int] = defaultdict(int)
+    for number, field, position in places:
+        document = documents[number]
+        if field == "reply":
+            position += document.said_terms  # noqa: PLW2901 - counted from the beginning of the content
+        if field in _CONTENT and _FIRST_NEIGHBOUR_TERM <= position < NEIGHBOUR_TERMS:
+            for distance in _NEIGHBOURS:
+                beside = documents.get(number + distance)
+                if beside is not None and beside.session == document.session:
+                    nearby[number + distance] += 1
+    return nearby

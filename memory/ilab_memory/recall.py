@@ -1,15 +1,17 @@
 """What comes back from memory: the answer to a query, and what is worth knowing at the start of a session."""
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import NamedTuple
 
 from ilab_memory import ranking
 from ilab_memory.core.models import ObservationCompact, SessionSummaryCompact
 from ilab_memory.core.store import Document, Preview, Store
 from ilab_memory.query import is_short, query_terms
-from ilab_memory.scoring import context_score, search_score
+from ilab_memory.scoring import RANK_WEIGHT, context_score, search_score
 
 #: A snippet has about 100 tokens (documented contract), of four characters.
 SNIPPET_CHARACTERS = 400
@@ -58,19 +60,23 @@ class _Found:
     documents: Mapping[int, Document] = field(default_factory=dict)
 
     def best(self, question: Question, now: datetime) -> list[_Ranked]:
+        """Return the best of the rows that the filter lets through, the best first."""
         lets_through = question.types.lets_through
         matching = [
             (score, number, document)
             for number, score in self.scores.items()
             if (document := self.documents.get(number)) and lets_through(document.type)
         ]
-        highest = max((score for score, _, _ in matching), default=1.0)
-        ranked = [
-            _Ranked(_search_score(score / highest, document, now), document.updated_at, document.id, number)
-            for score, number, document in matching
-        ]
-        ranked.sort(reverse=True)
-        return ranked[: question.limit]
+        matching.sort(key=itemgetter(0), reverse=True)
+        highest = matching[0][0] if matching else 1.0
+        best: list[_Ranked] = []
+        for score, number, document in matching:
+            if len(best) == question.limit and RANK_WEIGHT * score / highest + (1 - RANK_WEIGHT) < best[0].score:
+                # No row from here on can be better than the worst of the best, however new it is.
+                break
+            ranked = _Ranked(_search_score(score / highest, document, now), document.updated_at, document.id, number)
+            (heapq.heappush if len(best) < question.limit else heapq.heappushpop)(best, ranked)
+        return sorted(best, reverse=True)
 
 
 def search(store: Store, question: Question, now: datetime) -> list[ObservationCompact]:
@@ -126,7 +132,9 @@ def _by_terms(store: Store, question: Question) -> _Found:
     if not statistics.frequencies:
         return _Found()
     postings = store.postings(question.user_id, ranking.affordable(statistics))
-    documents = store.documents(question.user_id, ranking.shortlist(postings, statistics))
+    # A filter may leave any of them out: then all are ranked.
+    at_most = max(ranking.MAX_RANKED, question.limit) if question.types == TypeFilter() else None
+    documents = store.documents(question.user_id, ranking.shortlist(postings, statistics, at_most))
     return _Found(ranking.bm25(postings, documents, statistics), documents)
 
 

@@ -6,7 +6,6 @@ there is none, be the attributes well formed or not. A closing tag without an op
 
 import hashlib
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 #: What stands in the place of a private span.
@@ -14,11 +13,14 @@ REDACTED = "[REDACTED]"
 
 # Attributes are matched possessively and a quoted value ends at the next quote, so that no character is scanned for
 # more than a few tags.
+_OPEN = r"<private (?=[\s/>]|\Z)"
 _TAG = re.compile(
-    r"""(?P<open>  <private (?=[\s/>]|\Z) (?: (?: [^<>=]+ | =\s*(?:"[^"]*"|'[^']*') | = )*+ > )? )
-      | (?P<close> </private\s*> )""",
+    rf"""(?P<open>  {_OPEN} (?: (?: [^<>=]+ | =\s*(?:"[^"]*"|'[^']*') | = )*+ > )? )
+       | (?P<close> </private\s*> )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_WORD = re.compile("private", re.IGNORECASE)
+_OPENERS = re.compile(_OPEN, re.IGNORECASE | re.VERBOSE)
 
 
 class _Span(NamedTuple):
@@ -35,7 +37,7 @@ def strip_private(text: str) -> str:
 
     Idempotent: the result holds no tag.
     """
-    spans = list(_spans(text))
+    spans = _spans(text)
     if not spans:
         return text
     stripped = _replaced(text, spans)
@@ -68,44 +70,37 @@ def _replaced(text: str, spans: list[_Span]) -> str:
     return "".join(pieces)
 
 
-def _spans(text: str) -> Iterator[_Span]:
-    # A stray closing tag swallows all that came before it, so parsing starts anew behind the last stray one.
-    stray = _last_stray_close(text)
-    position = 0
-    if stray is not None:
-        yield _Span(0, stray.end(), slice(0, stray.start()), REDACTED)
-        position = stray.end()
-    depth = 0
-    start = inner_start = 0
-    for tag in _TAG.finditer(text, position):
-        if tag["close"]:
-            depth -= 1
-            if depth == 0:
-                yield _Span(start, tag.end(), slice(inner_start, tag.start()), REDACTED)
-        elif not _is_empty(tag):
+def _spans(text: str) -> list[_Span]:
+    spans: list[_Span] = []
+    if _WORD.search(text) is None:
+        return spans
+    depth = start = inner_start = 0
+    for tag in _TAG.finditer(text):
+        if tag.lastgroup == "open":
             if depth == 0:
                 start, inner_start = tag.span()
-            depth += 1
+            depth += _opened(tag)
+            if depth == 0:
+                spans.append(_Span(start, tag.end(), slice(0, 0), ""))
         elif depth == 0:
-            yield _Span(tag.start(), tag.end(), slice(0, 0), "")
-    if depth:
-        yield _Span(start, len(text), slice(inner_start, len(text)), REDACTED)
-
-
-def _last_stray_close(text: str) -> re.Match[str] | None:
-    stray = None
-    depth = 0
-    for tag in _TAG.finditer(text):
-        if not tag["close"]:
-            depth += not _is_empty(tag)
-        elif depth == 0:
-            stray = tag
+            # Closes what was never opened: all before it is private, whatever it was taken for.
+            spans = [_Span(0, tag.end(), slice(0, tag.start()), REDACTED)]
         else:
             depth -= 1
-    return stray
+            if depth == 0:
+                spans.append(_Span(start, tag.end(), slice(inner_start, tag.start()), REDACTED))
+    if depth:
+        spans.append(_Span(start, len(text), slice(inner_start, len(text)), REDACTED))
+    return spans
 
 
-def _is_empty(tag: re.Match[str]) -> bool:
+def _opened(tag: re.Match[str]) -> int:
+    """Return how many closing tags the opening *tag* asks for; none if it ends itself.
+
+    What looks like an opening tag inside a quoted value is counted: whether the quote was meant as one is not certain.
+    """
     opener: str = tag.group()
+    opened = 1 if "=" not in opener else len(_OPENERS.findall(opener))
     # An open quote means that the end of the tag is inside a value: not a tag that ends itself.
-    return opener.endswith("/>") and opener.count('"') % 2 == 0 and opener.count("'") % 2 == 0
+    ends_itself = opener.endswith("/>") and opener.count('"') % 2 == 0 and opener.count("'") % 2 == 0
+    return 0 if ends_itself and opened == 1 else opened

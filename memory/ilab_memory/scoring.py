@@ -11,6 +11,9 @@ HALF_LIFE_DAYS = 30.0
 #: Revisions that count (documented contract).
 REVISION_CAP = 10
 
+#: Share of the SearchScore that how well the words match decides (documented contract).
+RANK_WEIGHT = 0.60
+
 _SECONDS_A_DAY = 86_400.0
 _PRIORITIES = {"profile": 1.0, "preference": 0.9, "summary": 0.8, "decision": 0.7, "pattern": 0.6, "discovery": 0.5}
 _CUSTOM_PRIORITY = 0.5
@@ -18,7 +21,7 @@ _CUSTOM_PRIORITY = 0.5
 
 def search_score(fts5_rank: float, *, updated_at: str, revision_count: int, now: datetime) -> float:
     """Return the SearchScore of a row whose BM25 is *fts5_rank* of the best one's."""
-    return 0.60 * fts5_rank + 0.25 * recency(updated_at, now) + 0.15 * revision(revision_count)
+    return RANK_WEIGHT * fts5_rank + 0.25 * recency(updated_at, now) + 0.15 * revision(revision_count)
 
 
 def context_score(observation_type: str, *, updated_at: str, revision_count: int, now: datetime) -> float:

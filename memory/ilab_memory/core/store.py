@@ -40,15 +40,9 @@ class Redacted:
     normalized_hash: str
 
 
-class Posting(NamedTuple):
-    """One place where a term stands."""
-
-    number: int
-    """The observation, by its number among its user's."""
-    field: int
-    """Index of the field in `ilab_memory.analysis.Fields`."""
-    position: int
-    """How many terms of the field come before it."""
+#: One place where a term stands: the number of the observation among its user's, the name of the field as in
+#: `ilab_memory.analysis.Fields`, and how many terms of the field come before it. A plain tuple: there are many.
+Posting = tuple[int, str, int]
 
 
 class TermStatistics(NamedTuple):
@@ -56,7 +50,7 @@ class TermStatistics(NamedTuple):
 
     observations: int
     field_lengths: Sequence[int]
-    """The terms of all the rows, by field."""
+    """The terms of all the rows in each field, in the order of `ilab_memory.analysis.Fields`."""
     frequencies: Mapping[str, int]
     """How many rows hold a term, for the terms asked for that are there."""
 
@@ -70,7 +64,10 @@ class Document(NamedTuple):
     type: str
     updated_at: str
     revision_count: int
-    field_lengths: Sequence[int]
+    title_terms: int
+    said_terms: int
+    reply_terms: int
+    tail_terms: int
 
 
 class Preview(NamedTuple):
@@ -209,7 +206,7 @@ class Store(ABC):
 
     @abstractmethod
     def export(self, user_id: str) -> Iterator[Session | Observation]:
-        """Yield each session of the user, oldest first, followed by its observations by (created_at, id).
+        """Yield the user's sessions by their start, then the user's observations by (created_at, id).
 
         Needs memory for a page of rows, not for all. What is saved while it runs may or may not be among it.
         """

@@ -2,19 +2,19 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import Document, Posting, Preview, TermStatistics
 from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.saving import NUMBER_BITS
+from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.terms import token
 
 Connection = sqlite3.Connection
 
-_NUMBER_MASK = (1 << NUMBER_BITS) - 1
-_FIELD_OF_COLUMN = {"title": 0, "said": 1, "reply": 2, "tail": 3}
+#: Rows that an export reads at once, and so what it needs memory for.
+EXPORT_PAGE = 100
 #: The largest id that SQLite can hold.
 _LARGEST_ID = 2**63 - 1
 
@@ -84,6 +84,18 @@ def newest_in_sessions(
     ]
 
 
+def export_sessions(connection: Connection, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:
+    """Return the next page of the user's sessions, each with its key, behind the one of this start and key."""
+    page = {"user_id": user_id, "moment": after[0], "key": after[1], "page": EXPORT_PAGE}
+    return [(row[0], session(user_id, row[1:])) for row in connection.execute(statements.EXPORT_SESSIONS, page)]
+
+
+def export_observations(connection: Connection, user_id: str, after: tuple[str, int]) -> list[Observation]:
+    """Return the next page of the user's observations, behind the one of this created_at and id."""
+    page = {"user_id": user_id, "moment": after[0], "key": after[1], "page": EXPORT_PAGE}
+    return [observation(user_id, row) for row in connection.execute(statements.EXPORT_OBSERVATIONS, page)]
+
+
 def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
     """See `Store.stats`."""
     row = connection.execute(statements.STATS, (user_id,)).fetchone() or (0, 0)
@@ -106,13 +118,18 @@ def postings(connection: Connection, user_id: str, terms: Iterable[str]) -> Mapp
     if row is None:
         return {}
     user, secret = row
-    return {term: list(_places(connection, user, token(user, secret, term))) for term in terms}
+    # The token alone keeps users apart; the bounds of the user's rows make it a rule.
+    bounds = (row_number(user, 0), row_number(user + 1, 0))
+    return {
+        term: connection.execute(statements.TERM_PLACES, (token(user, secret, term), *bounds)).fetchall()
+        for term in terms
+    }
 
 
 def documents(connection: Connection, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
     """See `Store.documents`."""
     rows = connection.execute(statements.DOCUMENTS, {"user_id": user_id, "numbers": json.dumps(list(numbers))})
-    return {row[0]: Document._make((*row[1:6], row[6:])) for row in rows}
+    return {row[0]: Document._make(row[1:]) for row in rows}
 
 
 def containing(connection: Connection, user_id: str, text: str) -> list[int]:
@@ -131,10 +148,3 @@ def previews(connection: Connection, user_id: str, numbers: Collection[int], cha
 def _frequency(connection: Connection, index_token: str) -> int:
     row = connection.execute(statements.TERM_FREQUENCY, (index_token,)).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _places(connection: Connection, user: int, index_token: str) -> Iterator[Posting]:
-    for row, column, offset in connection.execute(statements.TERM_PLACES, (index_token,)):
-        # The token alone keeps users apart; this makes it a rule.
-        if row >> NUMBER_BITS == user:
-            yield Posting(row & _NUMBER_MASK, _FIELD_OF_COLUMN[column], offset)

@@ -9,12 +9,10 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
 from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite.schema import NUMBER_BITS
 from ilab_memory.stores.sqlite.terms import SECRET_BYTES, Indexed
 from ilab_memory.stores.sqlite.writer import Transaction
 from ilab_memory.timestamps import to_text
-
-#: Bits of a row of the index that hold the number of an observation; the user's key stands above them.
-NUMBER_BITS = 28
 
 
 class UserNow(NamedTuple):
@@ -104,7 +102,7 @@ def _save_keyed(
     if (kind, title, content) == (redacted.type, redacted.title, redacted.content):
         return observation_id, "deduped"
     old = Indexed(title, content)
-    transaction.index(statements.TAKE_FROM_INDEX, (_row(user.key, number), *old.tokens(user.key, user.secret)))
+    transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *old.tokens(user.key, user.secret)))
     grown = [new - old for new, old in zip(indexed.lengths, lengths, strict=True)]
     number = _add_to_index(transaction, user, indexed, counted=0, grown=grown)
     digest = bytes.fromhex(redacted.normalized_hash)
@@ -128,9 +126,10 @@ def _add_to_index(
 ) -> int:
     """Count the row in, and return its new number."""
     (number,) = transaction.execute(statements.COUNT_IN, (counted, *grown, user.key)).fetchone()
-    transaction.index(statements.ADD_TO_INDEX, (_row(user.key, number), *indexed.tokens(user.key, user.secret)))
+    transaction.index(statements.ADD_TO_INDEX, (row_number(user.key, number), *indexed.tokens(user.key, user.secret)))
     return int(number)
 
 
-def _row(user: int, number: int) -> int:
+def row_number(user: int, number: int) -> int:
+    """Return the row of the index that belongs to the user's observation of this number."""
     return (user << NUMBER_BITS) | number

@@ -5,6 +5,10 @@ VERSION = 1
 #: Kept in the file's `application_id`, so that another program's database is never taken for ours. ASCII "ILAB".
 APPLICATION_ID = 0x494C4142
 
+#: Bits of a row of the index that hold the number of an observation; the user's key stands above them.
+NUMBER_BITS = 28
+NUMBER_MASK = (1 << NUMBER_BITS) - 1
+
 TABLES = (
     # A user that is being forgotten has lost its user_id and waits to be erased.
     """

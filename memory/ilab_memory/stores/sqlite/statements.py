@@ -1,5 +1,7 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
-# ruff: noqa: S608 - nothing but constants of this module is interpolated
+# ruff: noqa: S608 - nothing but constants is interpolated
+
+from ilab_memory.stores.sqlite.schema import NUMBER_MASK
 
 # The writer's view of a user: key, secret and active session in one look-up.
 USER_NOW = """
@@ -100,7 +102,7 @@ TERM_TOTALS = """
     SELECT key, secret, observations, title_terms, said_terms, reply_terms, tail_terms FROM users WHERE user_id = ?
 """
 TERM_FREQUENCY = "SELECT doc FROM search_terms WHERE term = ?"
-TERM_PLACES = "SELECT doc, col, offset FROM search_places WHERE term = ?"
+TERM_PLACES = f"SELECT doc & {NUMBER_MASK}, col, offset FROM search_places WHERE term = ? AND doc > ? AND doc < ?"
 DOCUMENTS = f"""
     SELECT
         o.number, o.id, o.session, o.type, o.updated_at, o.revision_count,
@@ -111,3 +113,24 @@ CONTAINING = rf"""
     SELECT o.number FROM observations o
     WHERE {_OF_USER} AND (o.content LIKE :pattern ESCAPE '\' OR o.title LIKE :pattern ESCAPE '\')
 """
+
+# Exporting, a page at a time: each begins behind the last row of the one before.
+EXPORT_SESSIONS = f"""
+    SELECT s.key, {_SESSION_COLUMNS} FROM sessions s
+    WHERE s.user = (SELECT key FROM users WHERE user_id = :user_id) AND (s.started_at, s.key) > (:moment, :key)
+    ORDER BY s.started_at, s.key LIMIT :page
+"""
+EXPORT_OBSERVATIONS = f"""
+    {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > (:moment, :key)
+    ORDER BY o.created_at, o.id LIMIT :page
+"""
+
+# Forgetting.
+DETACH_USER = "UPDATE users SET user_id = NULL WHERE user_id = ? RETURNING observations"
+DETACHED_USERS = "SELECT key, secret FROM users WHERE user_id IS NULL"
+DETACHED_ROWS = "SELECT number, title, content FROM observations WHERE user = ? ORDER BY number LIMIT ?"
+ERASE_ROW = "DELETE FROM observations WHERE user = ? AND number = ? RETURNING id"
+ERASE_SESSIONS = "DELETE FROM sessions WHERE user = ?"
+ERASE_USER = "DELETE FROM users WHERE key = ?"
+# All of the WAL into the database, then cut to nothing. Its first column is 0 when that was possible.
+EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"

@@ -1,19 +1,24 @@
 """SQLiteStore: the Store of one file, or of the memory of one process."""
 
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import Observation, SaveResult, Session
 from ilab_memory.core.store import Document, Posting, Preview, Redacted, Store, TermStatistics
 from ilab_memory.sessions import is_expired
-from ilab_memory.stores.sqlite import reading, saving
+from ilab_memory.stores.sqlite import erasure, reading, saving
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.writer import Transaction, Writer
 from ilab_memory.timestamps import to_text
+
+_FORGETTING = "forget the user"
 
 
 class SQLiteStore(Store):
@@ -36,6 +41,7 @@ class SQLiteStore(Store):
             StorageError: it cannot be opened or created, is no database, or is of another program or a newer version.
         """
         database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds)
+        self._busy_timeout_seconds = busy_timeout_seconds
         lock = threading.Lock()
         self._writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=lock)
         self._readers: Readers | SharedReader
@@ -147,13 +153,56 @@ class SQLiteStore(Store):
             return reading.stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
-        """See Store."""
-        raise NotImplementedError
+        """See Store. Takes time in proportion to what the user has, whatever the size of the file."""
+        observations = self._writer.run(_FORGETTING, lambda transaction: erasure.detach(transaction, user_id))
+        with self._readers.connection(_FORGETTING) as connection:
+            users = erasure.doomed_users(connection)
+        for user in users:
+            self._erase(user)
+        self._empty_wal()
+        return observations
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
-        raise NotImplementedError
+        sessions = self._session_page(user_id, ("", 0))
+        while sessions:
+            yield from (session for _, session in sessions)
+            key, last = sessions[-1]
+            sessions = self._session_page(user_id, (last.started_at, key))
+        observations = self._observation_page(user_id, ("", 0))
+        while observations:
+            yield from observations
+            observations = self._observation_page(user_id, (observations[-1].created_at, observations[-1].id or 0))
 
     def close(self) -> None:
         """See Store."""
         on_close(self._writer.close, self._readers.close)
+
+    def _session_page(self, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:
+        with self._readers.connection("export") as connection:
+            return reading.export_sessions(connection, user_id, after)
+
+    def _observation_page(self, user_id: str, after: tuple[str, int]) -> list[Observation]:
+        with self._readers.connection("export") as connection:
+            return reading.export_observations(connection, user_id, after)
+
+    def _erase(self, user: erasure.Doomed) -> None:
+        while rows := self._doomed_page(user):
+            self._writer.run(_FORGETTING, partial(erasure.erase_rows, user=user, rows=rows))
+        self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
+
+    def _doomed_page(self, user: erasure.Doomed) -> list[erasure.DoomedRow]:
+        with self._readers.connection(_FORGETTING) as connection:
+            return erasure.doomed_rows(connection, user)
+
+    def _empty_wal(self) -> None:
+        """Wait, as long as for a lock, until no reader needs what the WAL holds of the past.
+
+        The writer gives up on each attempt soon, so that saves come between.
+        """
+        deadline = time.monotonic() + self._busy_timeout_seconds
+        while not self._writer.run_alone(_FORGETTING, erasure.empty_wal):
+            if time.monotonic() >= deadline:
+                raise StorageError(
+                    "could not finish forgetting: a reader holds the erased pages in the write-ahead log; call again"
+                )

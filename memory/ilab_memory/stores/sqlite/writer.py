@@ -7,7 +7,7 @@ the full-text index is done once for the batch, just before the commit: FTS5 wri
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors, translated
@@ -57,12 +57,15 @@ class Transaction:
 class _Task(Generic[T]):
     """An operation and, once it is done, what became of it."""
 
-    __slots__ = ("_done", "doing", "error", "operation", "result", "synced")
+    __slots__ = ("_done", "alone", "doing", "error", "operation", "result", "synced")
 
-    def __init__(self, doing: str, operation: Callable[[Transaction], T], *, synced: bool) -> None:
+    def __init__(
+        self, doing: str, operation: Callable[[Transaction], T], *, synced: bool = True, alone: bool = False
+    ) -> None:
         self.doing = doing
         self.operation = operation
         self.synced = synced
+        self.alone = alone
         self.error: BaseException | None = None
         self.result: T | None = None
         # A lock that is held until the task is done: the cheapest thing to wait for.
@@ -77,6 +80,9 @@ class _Task(Generic[T]):
         if self.error is not None:
             raise self.error
         return self.result  # type: ignore[return-value]  # set, for there was no error
+
+
+_Batch = Sequence[_Task[Any]]
 
 
 class Writer:
@@ -104,12 +110,11 @@ class Writer:
             StorageError: nothing of *operation* is stored.
             RuntimeError: closed.
         """
-        task = _Task(doing, operation, synced=synced)
-        with self._closing:
-            if self._closed:
-                raise_closed()
-            self._tasks.put(task)
-        return task.wait()
+        return self._finished(_Task(doing, operation, synced=synced))
+
+    def run_alone(self, doing: str, operation: Callable[[Transaction], T]) -> T:
+        """Run *operation* outside of any transaction, after what was waiting before it."""
+        return self._finished(_Task(doing, operation, alone=True))
 
     def close(self) -> None:
         """Finish what is waiting, then close the connection."""
@@ -119,13 +124,22 @@ class Writer:
                 self._tasks.put(None)
         self._thread.join()
 
+    def _finished(self, task: _Task[T]) -> T:
+        with self._closing:
+            if self._closed:
+                raise_closed()
+            self._tasks.put(task)
+        return task.wait()
+
     def _run(self) -> None:
         open_ = True
         while open_:
             batch, open_ = self._take()
-            if batch:
-                with self._lock:
-                    self._write(batch)
+            with self._lock:
+                self._write([task for task in batch if not task.alone], self._commit)
+                for task in batch:
+                    if task.alone:
+                        self._write([task], self._run_alone)
         with self._lock:
             self.connection.close()
 
@@ -143,9 +157,10 @@ class Writer:
             return batch, True
         return batch, False
 
-    def _write(self, batch: Sequence[_Task[Any]]) -> None:
+    def _write(self, batch: _Batch, how: Callable[[_Batch], None]) -> None:
         try:
-            self._commit(batch)
+            if batch:
+                how(batch)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the callers are waiting for it
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
@@ -154,7 +169,12 @@ class Writer:
         for task in batch:
             task.finish()
 
-    def _commit(self, batch: Sequence[_Task[Any]]) -> None:
+    def _run_alone(self, batch: _Batch) -> None:
+        self._follow_the_file()
+        for task in batch:
+            task.result = task.operation(Transaction(self.connection))
+
+    def _commit(self, batch: _Batch) -> None:
         self._follow_the_file()
         self._choose_sync(batch)
         self.connection.execute("BEGIN IMMEDIATE")
@@ -171,7 +191,7 @@ class Writer:
         # Written, but into a file that nobody can open again.
         self._check_the_file()
 
-    def _choose_sync(self, batch: Iterable[_Task[Any]]) -> None:
+    def _choose_sync(self, batch: _Batch) -> None:
         synced = any(task.synced for task in batch)
         self.connection.execute(self._synchronous if synced else "PRAGMA synchronous = NORMAL")
 

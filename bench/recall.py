@@ -1,0 +1,227 @@
+"""Measure how often mem_search finds the message that holds the answer: evidence recall@10.
+
+    python bench/recall.py [--seeds N] [--misses]
+
+Two kinds of conversation are made up from bench/recall_material.py, several of each, every one from a seed of its own:
+
+    people      two people talk for some 500 messages; each message is saved on its own, as "Name: text"
+    assistant   a user talks with an assistant whose replies run to 350 words; each turn is saved as the service does
+
+Some answers are only findable through the message before them, some only in the reply. The table shows each choice of
+the library next to what recall is without it. The material is our own; it shows which choice helps and which harms, not
+how high recall is on real conversations.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import recall_material as material
+
+from ilab_memory import Config, ILabMemory, analysis, query, ranking, stemming
+
+TOP = 10
+#: Words of the longest replies.
+LONG_REPLY = 350
+
+
+@dataclass
+class Question:
+    """What is asked at the end, and the numbers of the messages that hold the answer."""
+
+    text: str
+    evidence: set[int]
+
+
+@dataclass
+class Conversation:
+    """Messages in order, in sessions, and what is asked about them."""
+
+    sessions: list[list[str]]
+    questions: list[Question]
+
+
+def filled(text: str, slots: dict[str, str]) -> str:
+    """Return *text* with its slots filled."""
+    return text.format_map(slots)
+
+
+def slots_for(dice: random.Random, names: tuple[str, str]) -> dict[str, str]:
+    """Return one choice for every slot of the material."""
+    return {slot: dice.choice(values) for slot, values in material.SLOTS.items()} | {"me": names[0], "you": names[1]}
+
+
+def people(seed: int) -> Conversation:
+    """Two people talk: facts of both, each in an exchange of three messages, among small talk."""
+    dice = random.Random(seed)
+    names = tuple(dice.sample(material.NAMES, 2))
+    facts = [(fact, side) for fact in material.FACTS for side in (0, 1)]
+    dice.shuffle(facts)
+    facts = facts[: len(material.FACTS) + len(material.FACTS) // 2]
+    messages: list[str] = []
+    questions: list[Question] = []
+    for fact, side in facts:
+        me, you = names[side], names[1 - side]
+        slots = slots_for(dice, (me, you))
+        for _ in range(dice.randint(5, 10)):
+            speaker = dice.choice(names)
+            messages.append(f"{speaker}: {filled(dice.choice(material.SMALL_TALK), slots_for(dice, (me, you)))}")
+        asked, told, reaction, question = fact
+        if asked:
+            messages.append(f"{you}: {filled(asked, slots)}")
+        questions.append(Question(filled(question, slots), {len(messages)}))
+        messages.append(f"{me}: {filled(told, slots)}")
+        messages.append(f"{you}: {filled(reaction, slots)}")
+    return Conversation(_split(messages, 24), questions)
+
+
+def assistant(seed: int) -> Conversation:
+    """A user mentions facts in passing while asking for help; the replies are long and about everything."""
+    dice = random.Random(seed)
+    turns: list[str] = []
+    questions: list[Question] = []
+    facts = list(material.FACTS)
+    advice = list(material.ADVICE)
+    dice.shuffle(facts)
+    dice.shuffle(advice)
+    for asked, told, _, question in facts:
+        for _ in range(dice.randint(2, 5)):
+            turns += [_turn(dice, filled(dice.choice(material.REQUESTS), slots_for(dice, ("I", "you"))))]
+        slots = slots_for(dice, ("I", "you"))
+        request = filled(dice.choice(material.REQUESTS), slots)
+        fact = f"({filled(asked, slots)}) {filled(told, slots)}" if asked else filled(told, slots)
+        questions.append(Question(_first_person(filled(question, slots)), {len(turns)}))
+        turns.append(_turn(dice, dice.choice([f"{request} By the way, {fact}", f"{fact} {request}"])))
+        if dice.random() < len(material.ADVICE) / len(facts) and advice:
+            asked_for, advised, asked_later = advice.pop()
+            questions.append(Question(filled(asked_later, slots), {len(turns)}))
+            turns.append(_turn(dice, filled(asked_for, slots), advised))
+    return Conversation(_split(turns, 12), questions)
+
+
+def _turn(dice: random.Random, message: str, advised: str = "") -> str:
+    reply: list[str] = []
+    while len(" ".join(reply).split()) < LONG_REPLY:
+        reply.append(filled(dice.choice(material.REPLIES), slots_for(dice, ("you", "I"))))
+    reply = reply[: dice.randint(len(reply) // 2, len(reply))]
+    reply.insert(dice.randint(0, len(reply)), advised)
+    return f"User: {message}\nAssistant: {' '.join(reply)}"
+
+
+def _first_person(question: str) -> str:
+    for third, first in (("does I ", "do I "), ("is I ", "am I "), ("has I ", "have I "), ("I's", "my")):
+        question = question.replace(third, first)
+    return question
+
+
+def _split(messages: list[str], size: int) -> list[list[str]]:
+    return [messages[start : start + size] for start in range(0, len(messages), size)]
+
+
+def title_of(content: str) -> str:
+    """Return the title that the service gives a turn, or the beginning of a message."""
+    if content.startswith("User: "):
+        return f"Turn: {content.removeprefix('User: ')[:60]}"
+    return content[:60]
+
+
+def saved(conversation: Conversation) -> tuple[ILabMemory, list[int]]:
+    """Return a memory with the conversation in it, and the ids of its messages in order."""
+    mem = ILabMemory.from_path(":memory:", Config(durability="normal"))
+    ids: list[int] = []
+    for session in conversation.sessions:
+        mem.mem_session_start("user")
+        saves = (mem.mem_save("user", text, type="discovery", title=title_of(text)) for text in session)
+        ids += [result.id for result in saves]
+        mem.mem_session_end("user", summary="ended")
+    return mem, ids
+
+
+def recall(conversations: list[Conversation], misses: Callable[[str], None] | None = None) -> float:
+    """Return the share of the evidence that is among the TOP results, of all the questions."""
+    found = wanted = 0
+    for conversation in conversations:
+        mem, ids = saved(conversation)
+        with mem:
+            for question in conversation.questions:
+                top = {row.id for row in mem.mem_search("user", question.text, limit=TOP)}
+                wanted += len(question.evidence)
+                found += sum(ids[number] in top for number in question.evidence)
+                if misses and not all(ids[number] in top for number in question.evidence):
+                    misses(question.text)
+    return found / wanted
+
+
+@contextmanager
+def changed(module: object, **values: object) -> Iterator[None]:
+    """Set attributes of *module* for a while."""
+    before = {name: getattr(module, name) for name in values}
+    for name, value in values.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+def weights(**changes: float) -> dict[str, float]:
+    """Return the weights of the fields with *changes*."""
+    return ranking.WEIGHTS | changes
+
+
+PLAIN = {
+    "NEIGHBOUR_WEIGHT": 0.0,
+    "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0,
+    "COUNTED_ONCE": frozenset(),
+    "B": 0.75,
+    "WEIGHTS": weights(reply=1.0, tail=1.0),
+}
+VARIANTS = {
+    "as it is": (ranking, {}),
+    "without stemming": (analysis, {"stem": lambda word: word}),
+    "without irregular forms": (analysis, {"stem": stemming.porter}),
+    "without leaving out stop words": (query, {"_LEFT_OUT": frozenset(), "STOP_TERMS": frozenset()}),
+    "without leaving out words of asking": (query, {"_LEFT_OUT": query.STOP_TERMS}),
+    "without the words of neighbours": (ranking, {"NEIGHBOUR_WEIGHT": 0.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0}),
+    "neighbours of a turn weigh as those of a message": (ranking, {"NEIGHBOUR_WEIGHT_OF_A_TURN": 0.4}),
+    "neighbours weigh as much as the row": (ranking, {"NEIGHBOUR_WEIGHT": 1.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 1.0}),
+    "neighbours count as often as they say it": (ranking, {"NEIGHBOUR_TIMES": 10**6}),
+    "neighbours not capped at 40 words": (ranking, {"NEIGHBOUR_TERMS": 10**6}),
+    "neighbours with the name of the speaker": (ranking, {"_FIRST_NEIGHBOUR_TERM": 0}),
+    "replies weigh as much as the user's words": (ranking, {"WEIGHTS": weights(reply=1.0)}),
+    "replies count as often as they say it": (ranking, {"COUNTED_ONCE": frozenset()}),
+    "replies not capped at 80 words": (ranking, {"WEIGHTS": weights(tail=0.6)}),
+    "replies left out": (ranking, {"WEIGHTS": weights(reply=0.0, tail=0.0)}),
+    "length normalisation as usual (b = 0.75)": (ranking, {"B": 0.75}),
+    "all rows ranked exactly, not 200": (ranking, {"MAX_RANKED": 10**6}),
+    "plain OR over the text: no fields, no neighbours": (ranking, PLAIN),
+}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=6, help="conversations of each kind (default: 6)")
+    parser.add_argument("--misses", action="store_true", help="name the questions that are not answered")
+    options = parser.parse_args()
+    kinds = {kind.__name__: [kind(seed) for seed in range(options.seeds)] for kind in (people, assistant)}
+    for name, conversations in kinds.items():
+        questions = sum(len(conversation.questions) for conversation in conversations)
+        rows = sum(len(session) for conversation in conversations for session in conversation.sessions)
+        print(f"{name}: {len(conversations)} conversations, {rows} rows, {questions} questions")
+    print(f"\n{'evidence recall@10':52}" + "".join(f"{name:>12}" for name in kinds))
+    for label, (module, values) in VARIANTS.items():
+        with changed(module, **values):
+            figures = [recall(conversations) for conversations in kinds.values()]
+        print(f"{label:52}" + "".join(f"{figure:12.1%}" for figure in figures), flush=True)
+    if options.misses:
+        for conversations in kinds.values():
+            recall(conversations, lambda question: print("missed:", question, file=sys.stdout))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The file: where it is made, who may read it, what it may be, and two processes on it."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ilab_memory import Config, ILabMemory, StorageError
+from ilab_memory.stores.sqlite import migrations, schema
+
+
+def save(mem: ILabMemory, content: str, user_id: str = "alice") -> int:
+    return mem.mem_save(user_id, content, type="discovery", title="t").id
+
+
+def pragma(path: Path, name: str) -> object:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def test_from_path_makes_parent_folders_expands_home_and_keeps_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with ILabMemory.from_path("~/a/b/memory.db") as mem:
+        save(mem, "c")
+        files = sorted((tmp_path / "a/b").iterdir())
+        assert [path.name for path in files] == ["memory.db", "memory.db-shm", "memory.db-wal"]
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+def test_from_path_overrides_the_configured_path(tmp_path: Path) -> None:
+    config = Config(db_path=tmp_path / "unused.db", session_timeout_hours=1)
+    with ILabMemory.from_path(tmp_path / "used.db", config) as mem:
+        assert mem.config == config.model_copy(update={"db_path": tmp_path / "used.db"})
+    assert [path.name for path in tmp_path.iterdir()] == ["used.db"]
+
+
+def test_it_is_wal_and_close_leaves_one_file(tmp_path: Path) -> None:
+    with ILabMemory.from_path(tmp_path / "memory.db") as mem:
+        save(mem, "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["memory.db"]
+    assert pragma(tmp_path / "memory.db", "journal_mode") == "wal"
+
+
+def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
+    with ILabMemory.from_path(tmp_path / "memory.db") as mem:
+        saved = save(mem, "green tea")
+        session = mem.mem_session_start("alice").session_id
+    with ILabMemory.from_path(str(tmp_path / "memory.db")) as mem:
+        assert [row.id for row in mem.mem_search("alice", "tea")] == [saved]
+        assert mem.mem_session_start("alice").session_id == session
+
+
+def test_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ILabMemory.from_path(":memory:") as mem:
+        save(mem, "c")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_schema_version_is_in_the_file(tmp_path: Path) -> None:
+    ILabMemory.from_path(tmp_path / "memory.db").close()
+    assert pragma(tmp_path / "memory.db", "user_version") == schema.VERSION == max(migrations.MIGRATIONS)
+    assert pragma(tmp_path / "memory.db", "application_id") == schema.APPLICATION_ID
+
+
+def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    ILabMemory.from_path(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=f"{schema.VERSION + 1} is newer than {schema.VERSION}"):
+        ILabMemory.from_path(path)
+    assert path.read_bytes() == before
+
+
+def test_the_database_of_another_program_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    with pytest.raises(StorageError, match="another program"):
+        ILabMemory.from_path(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("users",)]
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE half (done)")
+        connection.execute("CREATE TABLE half (done)")
+
+    path = tmp_path / "memory.db"
+    with ILabMemory.from_path(path) as mem:
+        saved = save(mem, "green tea")
+    with monkeypatch.context() as newer:
+        newer.setattr(schema, "VERSION", schema.VERSION + 1)
+        newer.setattr(migrations, "MIGRATIONS", {**migrations.MIGRATIONS, schema.VERSION: broken})
+        with pytest.raises(StorageError):
+            ILabMemory.from_path(path)
+    with ILabMemory.from_path(path) as mem:
+        assert [row.id for row in mem.mem_search("alice", "tea")] == [saved]
+
+
+def test_a_migration_runs_once_and_its_version_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+    path = tmp_path / "memory.db"
+    ILabMemory.from_path(path).close()
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(
+        migrations,
+        "MIGRATIONS",
+        {**migrations.MIGRATIONS, schema.VERSION: lambda _connection: runs.append(schema.VERSION)},
+    )
+    ILabMemory.from_path(path).close()
+    ILabMemory.from_path(path).close()
+    assert runs == [schema.VERSION]
+
+
+OTHER_PROCESS = """
+import sys
+from ilab_memory import ILabMemory
+with ILabMemory.from_path(sys.argv[1]) as mem:
+    print(mem.mem_session_start("alice").session_id, flush=True)
+    for number in range(50):
+        mem.mem_save("alice", f"other {number}", type="discovery", title="t")
+    mem.mem_save("alice", "theirs", type="profile", title="t", topic_key="k")
+    sys.stdin.read()
+    print(len(mem.mem_search("alice", "own", limit=1000)), flush=True)
+"""
+
+
+def test_two_processes_share_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    with ILabMemory.from_path(path) as mem:
+        session = mem.mem_session_start("alice").session_id
+        with subprocess.Popen(
+            [sys.executable, "-c", OTHER_PROCESS, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline().strip() == session
+            for number in range(50):
+                save(mem, f"own {number}")
+            mem.mem_save("alice", "ours", type="profile", title="t", topic_key="k")
+            seen, _ = other.communicate("", timeout=60)
+        assert other.returncode == 0
+        assert int(seen) >= 50
+        assert mem.mem_stats("alice") == {"observations": 101, "sessions": 1}
+        assert len(mem.mem_search("alice", "other", limit=1000)) >= 50

@@ -1,0 +1,82 @@
+"""No statement reads rows of a user other than the one it was given."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ilab_memory import ILabMemory
+from ilab_memory.stores.sqlite import statements
+
+NAMED = {
+    name: text
+    for name, text in vars(statements).items()
+    if isinstance(text, str) and name.isupper() and not name.startswith("_")
+}
+#: Not about rows of users: they add a row, or touch the index or the WAL.
+NO_LOOKUP = {"NEW_USER", "NEW_SESSION", "NEW_OBSERVATION", "ADD_TO_INDEX", "TAKE_FROM_INDEX", "EMPTY_WAL"}
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    path = tmp_path / "memory.db"
+    with ILabMemory.from_path(path) as mem:
+        for user in range(5):
+            for number in range(5):
+                mem.mem_save(f"user{user}", f"content {number}", type="discovery", title="t")
+    with closing(sqlite3.connect(path)) as opened:
+        yield opened
+
+
+def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
+    parameters = {
+        "user_id": "u",
+        "id": 1,
+        "created_at": "",
+        "neighbors": 5,
+        "each": 10,
+        "characters": 1,
+        "session_id": "",
+    }
+    parameters |= {"numbers": "[1]", "pattern": "%", "moment": "", "key": 1, "page": 1}
+    bound = parameters if ":" in statement else (1,) * statement.count("?")
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", bound)]
+
+
+@pytest.mark.parametrize("name", sorted(NAMED.keys() - NO_LOOKUP))
+def test_every_statement_goes_straight_to_its_rows(connection: sqlite3.Connection, name: str) -> None:
+    steps = plan(connection, NAMED[name])
+    assert steps
+    for step in steps:
+        if "VIRTUAL TABLE" in step:
+            # json_each reads the numbers given; the index is asked for one word of one user.
+            assert "json_each" in step or name in {"TERM_PLACES", "TERM_FREQUENCY"}
+        else:
+            assert not step.startswith("SCAN"), step
+
+
+def test_the_order_of_lists_comes_from_an_index(connection: sqlite3.Connection) -> None:
+    for name, statement in NAMED.items():
+        if name not in NO_LOOKUP:
+            assert not any("TEMP B-TREE" in step for step in plan(connection, statement)), name
+
+
+@pytest.mark.parametrize("name", ["DOCUMENTS", "NEWEST_IN_SESSION", "TIMELINE_BEFORE", "EXPORT_OBSERVATIONS", "BY_KEY"])
+def test_an_index_that_starts_with_the_user_or_a_session_of_the_user_is_used(
+    connection: sqlite3.Connection, name: str
+) -> None:
+    steps = [step for step in plan(connection, NAMED[name]) if step.startswith("SEARCH o")]
+    assert steps
+    assert all("(user=?" in step or "(session=?" in step for step in steps), steps
+
+
+def test_a_look_up_in_the_index_names_the_term(connection: sqlite3.Connection) -> None:
+    for name in ("TERM_PLACES", "TERM_FREQUENCY"):
+        # fts5vocab says INDEX 1 when it goes to one term, INDEX 0 when it reads them all.
+        assert plan(connection, NAMED[name])[0].endswith("VIRTUAL TABLE INDEX 1:")
+
+
+def test_the_documents_of_a_ranking_are_read_from_the_index_alone(connection: sqlite3.Connection) -> None:
+    assert any("COVERING INDEX observations_ranked" in step for step in plan(connection, NAMED["DOCUMENTS"]))
