@@ -1,5 +1,6 @@
 """No statement reads rows of a user other than the one it was given."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -31,17 +32,8 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
-    parameters = {
-        "user_id": "u",
-        "id": 1,
-        "created_at": "",
-        "neighbors": 5,
-        "each": 10,
-        "characters": 1,
-        "session_id": "",
-    }
-    parameters |= {"numbers": "[1]", "pattern": "%", "moment": "", "key": 1, "page": 1}
-    bound = parameters if ":" in statement else (1,) * statement.count("?")
+    named = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
+    bound = named | {"numbers": "[1]"} if named else (1,) * statement.count("?")
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", bound)]
 
 

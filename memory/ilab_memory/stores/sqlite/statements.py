@@ -35,30 +35,24 @@ SAME_UNKEYED = """
     SELECT id FROM observations
     WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND user = ? AND type = ? AND title = ?
 """
-BY_KEY = """
-    SELECT id, type, title, content, number, title_terms, said_terms, reply_terms, tail_terms
-    FROM observations WHERE user = ? AND topic_key = ?
-"""
-# Counts the row in and gives it its number.
-COUNT_IN = """
-    UPDATE users SET
-        last_number = last_number + 1, observations = observations + ?,
-        title_terms = title_terms + ?, said_terms = said_terms + ?,
-        reply_terms = reply_terms + ?, tail_terms = tail_terms + ?
-    WHERE key = ? RETURNING last_number
-"""
-NEW_OBSERVATION = """
+BY_KEY = "SELECT id, type, title, content, number FROM observations WHERE user = ? AND topic_key = ?"
+# The next number of the user; triggers count the row in and touch its session.
+_NUMBER = "(SELECT last_number + 1 FROM users WHERE key = :user)"
+NEW_OBSERVATION = f"""
     INSERT INTO observations (
         user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
         title_terms, said_terms, reply_terms, tail_terms, content
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+    ) VALUES (
+        :user, {_NUMBER}, :session, :type, :title, :topic_key, :normalized_hash, :now, :now,
+        :title_terms, :said_terms, :reply_terms, :tail_terms, :content
+    ) RETURNING id, number
 """
-CHANGE_OBSERVATION = """
+CHANGE_OBSERVATION = f"""
     UPDATE observations SET
-        number = ?, session = ?, type = ?, title = ?, normalized_hash = ?,
-        revision_count = revision_count + 1, updated_at = ?,
-        title_terms = ?, said_terms = ?, reply_terms = ?, tail_terms = ?, content = ?
-    WHERE id = ?
+        number = {_NUMBER}, session = :session, type = :type, title = :title, normalized_hash = :normalized_hash,
+        revision_count = revision_count + 1, updated_at = :now, title_terms = :title_terms, said_terms = :said_terms,
+        reply_terms = :reply_terms, tail_terms = :tail_terms, content = :content
+    WHERE id = :id RETURNING id, number
 """
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"

@@ -57,7 +57,7 @@ class SQLiteStore(Store):
         reusable = active is not None and not is_expired(active.last_activity_at, now=now, timeout=session_timeout)
 
         def enter(transaction: Transaction) -> saving.UserNow:
-            return saving.enter_session(transaction, user_id, now=now, session_timeout=session_timeout)
+            return saving.open_session(transaction, user_id, now=now, session_timeout=session_timeout)
 
         user = self._writer.run("open a session", enter, synced=not reusable)
         session = Session(

@@ -1,7 +1,8 @@
 """The one thread that writes. It takes all that is waiting, and commits it as one transaction: one sync for all.
 
-An operation runs between a savepoint and its release, so that one which fails takes no other with it. What it adds to
-the full-text index is done once for the batch, just before the commit: FTS5 writes out all it holds at each savepoint.
+An operation that fails takes no other with it: the batch is then begun again, each operation between a savepoint and
+its release. What an operation adds to the full-text index is done once for the batch, just before the commit: FTS5
+writes out all it holds at each savepoint.
 """
 
 import queue
@@ -162,8 +163,7 @@ class Writer:
             if batch:
                 how(batch)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the callers are waiting for it
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+            self._roll_back()
             for task in batch:
                 task.error = translated(error, task.doing)
         for task in batch:
@@ -177,8 +177,20 @@ class Writer:
     def _commit(self, batch: _Batch) -> None:
         self._follow_the_file()
         self._choose_sync(batch)
-        self.connection.execute("BEGIN IMMEDIATE")
-        transaction = Transaction(self.connection)
+        transaction = self._begin()
+        try:
+            for task in batch:
+                task.result = task.operation(transaction)
+        except Exception:  # noqa: BLE001 - told when it is known whose it is
+            self._roll_back()
+            transaction = self._begin()
+            self._run_isolated(transaction, batch)
+        transaction.flush_index()
+        self.connection.execute("COMMIT")
+        # Written, but into a file that nobody can open again.
+        self._check_the_file()
+
+    def _run_isolated(self, transaction: Transaction, batch: _Batch) -> None:
         for task in batch:
             try:
                 task.result = transaction.isolated(task.operation)
@@ -186,10 +198,15 @@ class Writer:
                 if not self.connection.in_transaction:
                     raise
                 task.error = translated(error, task.doing)
-        transaction.flush_index()
-        self.connection.execute("COMMIT")
-        # Written, but into a file that nobody can open again.
-        self._check_the_file()
+
+    def _begin(self) -> Transaction:
+        self.connection.execute("BEGIN IMMEDIATE")
+        return Transaction(self.connection)
+
+    def _roll_back(self) -> None:
+        # A full disk, for one, has already undone the whole transaction.
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
 
     def _choose_sync(self, batch: _Batch) -> None:
         synced = any(task.synced for task in batch)
