@@ -8,6 +8,7 @@ Everything happens in a temporary folder (--folder to choose the disk). Latencie
 """
 
 import argparse
+import itertools
 import os
 import random
 import shutil
@@ -28,9 +29,82 @@ CALLERS = (1, 8, 64)
 OWN_ROWS = 600
 QUESTIONS = [
     "Where did we plan to travel in summer?",
-    "Which tickets should we book?",
-    "What did the doctor say about work?",
+    "Which tickets should we book for the museum?",
+    "What did the doctor say about the knee?",
+    "When is the birthday of my sister?",
 ]
+#: Words of a language: half of what is said are these...
+COMMON = [
+    "the",
+    "to",
+    "and",
+    "a",
+    "of",
+    "i",
+    "it",
+    "in",
+    "you",
+    "that",
+    "is",
+    "was",
+    "for",
+    "on",
+    "we",
+    "my",
+    "with",
+    "be",
+    "have",
+    "so",
+    "but",
+    "this",
+    "not",
+    "at",
+    "are",
+    "they",
+    "what",
+    "as",
+    "just",
+]
+#: ... and the other half are these and 20,000 more, as unevenly common as words are.
+TOPICS = [
+    "travel",
+    "summer",
+    "plan",
+    "tickets",
+    "book",
+    "museum",
+    "doctor",
+    "knee",
+    "birthday",
+    "sister",
+    "garden",
+    "work",
+    "family",
+    "music",
+    "dinner",
+    "house",
+    "weekend",
+    "friend",
+    "school",
+    "running",
+    "kitchen",
+    "movie",
+    "dog",
+    "train",
+    "beach",
+    "money",
+    "coffee",
+    "painting",
+    "winter",
+    "party",
+    "lesson",
+    "team",
+    "letter",
+    "bread",
+    "river",
+    "story",
+]
+
 
 _SLOW_SYNC = """
 #define _GNU_SOURCE
@@ -46,11 +120,14 @@ int fdatasync(int fd) { return slow("fdatasync", fd); }
 """
 
 
+VOCABULARY = [*TOPICS, *(f"w{rank}" for rank in range(20_000))]
+UNEVEN = list(itertools.accumulate(1 / (rank + 30) for rank in range(len(VOCABULARY))))
+
+
 def words(dice: random.Random, count: int) -> str:
-    """Return text whose words are as unevenly common as those of a language."""
-    common = ["we", "the", "trip", "plan", "work", "travel", "summer", "book", "doctor", "tickets", "to", "and", "was"]
-    rare = (f"w{int(dice.paretovariate(0.6)) % 20_000}" for _ in range(count))
-    return " ".join(dice.choice((dice.choice(common), word)) for word in rare)
+    """Return text whose words are about as unevenly common as those of a language."""
+    rare = dice.choices(VOCABULARY, cum_weights=UNEVEN, k=count // 2)
+    return " ".join(word for pair in zip(dice.choices(COMMON, k=count // 2), rare, strict=True) for word in pair)
 
 
 def message(dice: random.Random) -> str:
