@@ -135,7 +135,8 @@ def test_any_query_works_or_is_a_value_error(mem: ILabMemory, query: str) -> Non
 @given(content=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip))
 def test_any_content_is_found_by_itself(mem: ILabMemory, content: str) -> None:
     (row,) = save(mem, content)
-    assert row in found(mem, content, limit=1000)
+    snippets = {result.id: result.snippet for result in mem.mem_search("alice", content, limit=1000)}
+    assert snippets[row] == content or len(content) > 400
 
 
 @pytest.mark.parametrize("limit", [0, -1])

@@ -87,25 +87,35 @@ NEWEST_IN_SESSION = f"""
     ORDER BY o.updated_at DESC, o.id DESC LIMIT :each
 """
 PREVIEWS = f"""
-    SELECT o.number, {_PREVIEW_COLUMNS} FROM observations o
+    SELECT json_group_array(json_array(o.number, {_PREVIEW_COLUMNS})) FROM observations o
     WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
 """
 
-# Searching.
+# Searching. What may be hundreds of rows comes as one, a JSON array: the driver gives way to other threads at each row,
+# so that a search beside busy writers would wait for its turn hundreds of times.
 TERM_TOTALS = """
     SELECT key, secret, observations, title_terms, said_terms, reply_terms, tail_terms FROM users WHERE user_id = ?
 """
-TERM_FREQUENCY = "SELECT doc FROM search_terms WHERE term = ?"
-TERM_PLACES = f"SELECT doc & {NUMBER_MASK}, col, offset FROM search_places WHERE term = ? AND doc > ? AND doc < ?"
+# CROSS JOIN: each token is looked up, never the index read through.
+TERM_FREQUENCIES = """
+    SELECT json_group_array(json_array(token.key, found.doc))
+    FROM json_each(:tokens) token CROSS JOIN search_terms found ON found.term = token.value
+"""
+TERM_PLACES = f"""
+    SELECT json_group_array(json_array(token.key, found.doc & {NUMBER_MASK}, found.col, found.offset))
+    FROM json_each(:tokens) token CROSS JOIN search_places found ON found.term = token.value
+    WHERE found.doc > :first AND found.doc < :last
+"""
 DOCUMENTS = f"""
-    SELECT
+    SELECT json_group_array(json_array(
         o.number, o.id, o.session, o.type, o.updated_at, o.revision_count,
         o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
-    FROM observations o WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
+    )) FROM observations o WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
 """
 CONTAINING = rf"""
     SELECT o.number FROM observations o
     WHERE {_OF_USER} AND (o.content LIKE :pattern ESCAPE '\' OR o.title LIKE :pattern ESCAPE '\')
+    ORDER BY o.number DESC LIMIT :at_most
 """
 
 # Exporting, a page at a time: each begins behind the last row of the one before.
