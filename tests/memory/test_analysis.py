@@ -93,6 +93,12 @@ def test_a_turn_has_its_two_sides_and_its_title_says_nothing_new() -> None:
     assert split.tail == ["good"] * 5
 
 
+@pytest.mark.parametrize("title", ["Turn: Can you book a table for Fri", "Can you", "can you book a TABLE"])
+def test_a_title_that_is_cut_out_of_what_was_said_is_not_counted(title: str) -> None:
+    assert fields(title, "User: Can you book a table for Friday?\nAssistant: Yes.").title == []
+    assert fields("Dinner", "Dinner is at eight").title == []
+
+
 def test_other_content_is_one_field_and_its_title_another() -> None:
     split = fields("Tea preference", "Ann: green, no sugar")
     assert split.title == ["tea", "prefer"]
@@ -102,6 +108,12 @@ def test_other_content_is_one_field_and_its_title_another() -> None:
 
 def test_a_question_loses_stop_words_and_words_of_asking() -> None:
     assert query_terms("Can you remind me what the name of my dog is?") == ["name", "dog"]
+
+
+def test_a_question_loses_the_words_of_its_frame_if_enough_others_are_left() -> None:
+    assert query_terms("How many days ago did I visit the dentist downtown?") == ["visit", "dentist", "downtown"]
+    assert query_terms("What did I do on my first day?") == ["first", "dai"]
+    assert query_terms("What time is my flight?") == ["time", "flight"]
 
 
 def test_a_question_of_nothing_else_keeps_them() -> None:
