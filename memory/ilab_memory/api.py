@@ -178,4 +178,7 @@ class ILabMemory:
         return self._store.upsert_observation(draft, now=self._now(), session_timeout=self._session_timeout)
 
     def _now(self) -> datetime:
-        return self._config.clock()
+        now = self._config.clock()
+        if now.tzinfo is None:
+            raise ValueError("clock must return a timezone-aware datetime")
+        return now

@@ -1,3 +1,4 @@
+import hashlib
 import sqlite3
 from contextlib import closing
 
@@ -124,3 +125,11 @@ def test_a_question_of_nothing_else_keeps_them() -> None:
 
 def test_a_question_has_a_bounded_number_of_terms() -> None:
     assert len(query_terms(" ".join(f"w{number}" for number in range(100)))) == MAX_TERMS
+
+
+def test_what_is_indexed_has_not_changed_without_a_migration() -> None:
+    """If this fails: raise `schema.VERSION`, with a migration that fills the index anew, then write the digest here."""
+    turn = f"User: {WORDS}\nAssistant: {WORDS * 3}"
+    samples = ["Caroline's 10,000 cafés were bought on the 7th", "我喜欢 東京タワー ฉันชอบ", turn]
+    indexed = repr([fields(title, content) for title in ("A title", "Turn: abandoned") for content in samples])
+    assert hashlib.sha256(indexed.encode()).hexdigest()[:16] == "6d12a2323af0838b"

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors, translated
@@ -215,9 +216,11 @@ class Writer:
         return Transaction(self.connection)
 
     def _roll_back(self) -> None:
-        # A full disk, for one, has already undone the whole transaction.
+        # A full disk, for one, has already undone the whole transaction. What a rollback itself raises is of no use to
+        # anybody, and must not end the thread that all callers wait for.
         if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
 
     def _choose_sync(self, batch: _Batch) -> None:
         synced = any(task.synced for task in batch)
