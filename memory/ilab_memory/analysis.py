@@ -68,7 +68,9 @@ def fields(title: str, content: str) -> Fields:
     turn = _TURN.fullmatch(content)
     said = terms(turn["said"] if turn else content)
     reply = terms(turn["reply"]) if turn else []
-    own_title = [] if _is_excerpt(title, content) else terms(title)
+    own_title = terms(title.removeprefix("Turn: "))
+    if _is_excerpt(own_title, said):
+        own_title = []
     return Fields(own_title, said, reply[:REPLY_WORDS], reply[REPLY_WORDS:])
 
 
@@ -83,5 +85,7 @@ def _pairs(run: str) -> list[str]:
     return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
 
 
-def _is_excerpt(title: str, content: str) -> bool:
-    return title.removeprefix("Turn: ").removesuffix("...").strip() in content
+def _is_excerpt(title: list[str], said: list[str]) -> bool:
+    # The last word of a title that was cut may not be whole.
+    length = len(title)
+    return title == said[:length] or (length > 1 and title[:-1] == said[: length - 1])
