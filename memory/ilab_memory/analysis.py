@@ -30,7 +30,8 @@ _ASCII_WORD = re.compile(
 )
 # Dropped: accents, Hebrew points, Arabic vowel signs.
 _ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f]")
-_TURN = re.compile(r"\s*User:(?P<said>.*?)\n\s*Assistant:(?P<reply>.*)", re.DOTALL)
+# Blanks before "Assistant:" end at the next line, or many empty lines would be read again from each of them.
+_TURN = re.compile(r"\s*User:(?P<said>.*?)\n[^\S\n]*Assistant:(?P<reply>.*)", re.DOTALL)
 
 
 class Fields(NamedTuple):

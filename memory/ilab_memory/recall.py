@@ -13,6 +13,9 @@ from ilab_memory.core.store import Document, Preview, Store
 from ilab_memory.query import is_short, query_terms
 from ilab_memory.scoring import RANK_WEIGHT, context_score, search_score
 
+#: Characters of a query that is looked for as it stands. Looking costs time in proportion to them and to all that the
+#: user has stored; and SQLite refuses patterns over 50,000 bytes.
+LONGEST_SUBSTRING = 256
 #: A snippet has about 100 tokens (documented contract), of four characters.
 SNIPPET_CHARACTERS = 400
 #: Completed sessions that a start shows (documented contract).
@@ -144,7 +147,10 @@ def _by_terms(store: Store, question: Question) -> _Found:
 
 
 def _by_substring(store: Store, question: Question) -> _Found:
-    numbers = store.containing(question.user_id, question.query.strip(), at_most=question.at_most)
+    text = question.query.strip()
+    if len(text) > LONGEST_SUBSTRING:
+        return _Found()
+    numbers = store.containing(question.user_id, text, at_most=question.at_most)
     # Each row has the query in it, and that is all that is known: they are equally good.
     return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers))
 

@@ -133,3 +133,8 @@ def test_what_is_indexed_has_not_changed_without_a_migration() -> None:
     samples = ["Caroline's 10,000 cafés were bought on the 7th", "我喜欢 東京タワー ฉันชอบ", turn]
     indexed = repr([fields(title, content) for title in ("A title", "Turn: abandoned") for content in samples])
     assert hashlib.sha256(indexed.encode()).hexdigest()[:16] == "6d12a2323af0838b"
+
+
+def test_many_empty_lines_are_read_once() -> None:
+    """A message of 32,767 line ends once took two seconds, in its length squared; the test's timeout bounds a million."""
+    assert fields("t", "User: " + "\n" * 1_000_000 + "x\nAssistant: tea").reply == ["tea"]

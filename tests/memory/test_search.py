@@ -241,3 +241,15 @@ def test_the_lengths_that_ranking_takes_the_average_of_are_those_of_the_rows(mem
     assert statistics.observations == len(documents) == statistics.frequencies["x"] == 5
     sums = [sum(lengths) for lengths in zip(*(document[-4:] for document in documents), strict=True)]
     assert list(statistics.field_lengths) == sums
+
+
+@pytest.mark.parametrize("query", ["😀" * 13_000, "%" * 26_000, "ж" * 26_000, "漢" * 20_000, "!" * 32_767 + "?"])
+def test_a_long_query_without_a_term_that_is_known_finds_nothing_at_once(mem: ILabMemory, query: str) -> None:
+    mem.mem_save("alice", "!" * 100_000, type="discovery", title="loud")
+    assert mem.mem_search("alice", query) == []
+
+
+def test_the_longest_query_that_is_looked_for_as_it_stands(mem: ILabMemory) -> None:
+    mem.mem_save("alice", "!" * 300, type="discovery", title="loud")
+    assert len(mem.mem_search("alice", "!" * 256)) == 1
+    assert mem.mem_search("alice", "!" * 257) == []
