@@ -15,7 +15,7 @@ from ilab_chat.v1.memory_pb2_grpc import MemoryServiceServicer
 Item = Session | Observation
 Script = Callable[[Message, Context], AsyncIterator[Any]]
 
-AT = Timestamp(seconds=1_795_390_680)  # 2026-11-22 23:18 UTC
+AT = Timestamp(seconds=1_795_389_480)  # 2026-11-22 23:18 UTC
 
 SESSION = Session(id="s-1", user_id="alice", started_at=AT, status=SessionStatus.SESSION_STATUS_ACTIVE)
 
@@ -76,6 +76,7 @@ class ScriptedMemoryService(MemoryServiceServicer):
         self.calls: list[tuple[str, Any]] = []
         self.metadata: dict[str, str | bytes] = {}
         self.time_remaining: float | None = None
+        self.entered = asyncio.Event()
         self.left = asyncio.Event()
         """Set when a handler is told that its caller is gone."""
 
@@ -86,6 +87,7 @@ class ScriptedMemoryService(MemoryServiceServicer):
         self.calls.append((method, request))
         self.metadata = dict(context.invocation_metadata() or ())
         self.time_remaining = context.time_remaining()
+        self.entered.set()
         try:
             async for response in self.scripts[method](request, context):
                 yield response
