@@ -8,8 +8,9 @@ Failures, as a tree; `rpc/errors.py` says what a caller sees of each:
     ├── ModelUnavailable    the model could not be reached, or failed before its first word
     ├── ModelInterrupted    the model broke off after its first word
     ├── ModelRejected       the model's API refuses our request or our key
-    ├── MemoryUnreadable    memory could not be read: nothing has been done yet
-    └── TurnNotStored       the model has answered, and the turn could not be stored, not even in part
+    ├── MemoryUnavailable   memory could not be read or written: nothing has been done
+    ├── TurnNotStored       the model has answered, and the turn could not be stored, not even in part
+    └── NotSupported        the memory library in use does not have what was asked for
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class Memory(Protocol):
         """Return what may help to answer *message*. READ_WRITE opens or continues a session; READ_ONLY writes nothing.
 
         Raises:
-            MemoryUnreadable: nothing was read.
+            MemoryUnavailable: nothing was read.
         """
 
     async def persist(self, turn: Turn) -> int:
@@ -232,9 +233,13 @@ class ModelRejected(Failure):
     """The model's API refuses our request or our key."""
 
 
-class MemoryUnreadable(Failure):
-    """Memory could not be read: nothing has been done yet."""
+class MemoryUnavailable(Failure):
+    """Memory could not be read or written: nothing has been done."""
 
 
 class TurnNotStored(Failure):
     """The model has answered, and the turn could not be stored, not even in part."""
+
+
+class NotSupported(Failure):
+    """The memory library in use does not have what was asked for."""

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.adapters.memory import open_memory
+from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
+from ilab_chat_service.adapters.library import open_library
+from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.model import open_model
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
+from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.settings import split_address
 from ilab_chat_service.turn import TurnLoop
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHAT_SERVICE = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
+OUR_SERVICES = ("ilab_chat.v1.ChatService", "ilab_chat.v1.MemoryService")
 
-#: The names that health is asked for: the process, and the service.
-HEALTH_NAMES = ("", CHAT_SERVICE)
+#: The names that health is asked for: the process, and each service.
+HEALTH_NAMES = ("", *OUR_SERVICES)
 
 SERVER_OPTIONS = (
     # A second server on the port must fail, not share it silently.
@@ -72,14 +74,16 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         RuntimeError: the memory cannot be opened.
     """
     async with AsyncExitStack() as house:
-        memory = await house.enter_async_context(open_memory(settings))
+        library = await house.enter_async_context(open_library(settings))
+        memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
         model = await house.enter_async_context(open_model(settings))
         loop = TurnLoop(memory, model, instruction=settings.instruction, prompt_tokens=settings.prompt_budget)
         calls = DrainInterceptor()
         server = grpc.aio.server(interceptors=(ErrorInterceptor(), calls), options=SERVER_OPTIONS)
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(loop, clock), server)
+        memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library), server)
         checks = await add_health(server)
-        add_reflection(server, (CHAT_SERVICE, health.SERVICE_NAME))
+        add_reflection(server, (*OUR_SERVICES, health.SERVICE_NAME))
         address = listen(server, settings.address)
         await server.start()
         house.push_async_callback(loop.finish_writes)

@@ -119,15 +119,30 @@ def test_a_call_that_outlasts_the_drain_is_told_so_and_its_words_are_kept(tmp_pa
     upstream.replies(Reply(hold_before=1))
     variables = settings_of(tmp_path, upstream) | {"ILAB_CHAT_DRAIN_SECONDS": "0"}
     with running_server(**variables) as server, grpc.insecure_channel(server.address) as channel:
-        call = chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
-        assert upstream.wait_for(1).held.wait(10)
+        request = chat_pb2.StreamChatRequest(user_id="alice", message=HELLO)
+        call: Any = chat_pb2_grpc.ChatServiceStub(channel).StreamChat(request)
+        assert [next(call).WhichOneof("event") for _ in range(2)] == ["started", "text_delta"]
         assert server.stop() == 0
-        error: Any = call.exception(timeout=10)
-        assert error.code() is grpc.StatusCode.UNAVAILABLE
-        assert b"SERVER_DRAINING" in dict(error.trailing_metadata())["grpc-status-details-bin"]
+        assert_draining(call)
     with ILabMemory.from_path(tmp_path / "memory.db") as memory:
         [stored] = memory.mem_session_start("alice").memories
         assert stored.snippet.endswith("Assistant: Hello [interrupted]")
+
+
+def test_a_call_that_is_ended_while_its_metadata_goes_out_is_told_so(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    variables = settings_of(tmp_path, upstream) | {"ILAB_CHAT_DRAIN_SECONDS": "0"}
+    with running_server(**variables) as server, grpc.insecure_channel(server.address) as channel:
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        call = stub.Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
+        assert upstream.wait_for(1).held.wait(10)
+        assert server.stop() == 0
+        assert_draining(call)
+
+
+def assert_draining(call: Any) -> None:
+    assert call.code() is grpc.StatusCode.UNAVAILABLE
+    assert b"SERVER_DRAINING" in dict(call.trailing_metadata())["grpc-status-details-bin"]
 
 
 def test_an_address_in_use_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:

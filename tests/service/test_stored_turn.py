@@ -72,6 +72,13 @@ def test_words_that_are_public_or_common_stay_in_the_reply() -> None:
     assert stored.content.endswith("\nAssistant: Your dog Rex is a good dog, [REDACTED].")
 
 
+def test_a_reply_that_the_library_would_refuse_is_stored_as_far_as_it_goes() -> None:
+    content = stored_turn(turn("hi", "\0" + "é" * 1024 * 1024)).content
+    assert content.startswith("User: hi\nAssistant: \ufffdéé")
+    assert content.endswith("é [truncated]")
+    assert 1024 * 1024 - 2 <= len(content.encode()) <= 1024 * 1024
+
+
 def test_an_unclosed_tag_does_not_swallow_the_reply() -> None:
     assert spoken(stored_turn(turn("before <private>secret", "fine")).content) == ("before [REDACTED]", "fine")
 

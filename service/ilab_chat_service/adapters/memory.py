@@ -1,155 +1,113 @@
-"""The memory: ilab_memory, off the event loop.
-
-Of the library's methods it calls only the documented ones, and `mem_session_peek` where the library has it.
-"""
+"""The Memory port: what the library knows that may help to answer a message, and the turn that is stored."""
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from ilab_chat_service.adapters.library import peek
 from ilab_chat_service.adapters.stored_turn import KEY_PREFIX, REDACTED, TYPE, spoken, stored_turn
 from ilab_chat_service.ports import (
     Context,
     MemoryMode,
     MemorySource,
-    MemoryUnreadable,
+    MemoryUnavailable,
     PastTurn,
     Recalled,
     Turn,
     TurnNotStored,
 )
-from ilab_memory import Config, ILabMemory
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
-    from concurrent.futures import Executor
+    from collections.abc import Iterable
 
-    from ilab_chat_service.settings import Settings
+    from ilab_chat_service.adapters.library import Library
+    from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation, ObservationCompact, SessionStartResponse, SessionSummaryCompact
-
-T = TypeVar("T")
-
-#: How long to wait before asking a memory that could not be read or written again, in seconds.
-RETRY_AFTER_SECONDS = 1.0
-
-#: Threads for the memory's blocking calls. Reads run side by side; concurrent saves share one commit in the library.
-THREADS = 16
 
 #: Longest beginning of a session's summary that is shown as its title, in characters.
 SUMMARY_CHARACTERS = 200
 
 
-@asynccontextmanager
-async def open_memory(settings: Settings) -> AsyncIterator[ILabMemoryAdapter]:
-    """Open the memory that *settings* names; leaving closes it.
+class MemoryAdapter:
+    """The Memory port over the library.
 
-    Raises:
-        RuntimeError: it cannot be opened; the text says why.
+    Args:
+        library: the open library.
+        history_turns: most turns of the session that come back as conversation.
+        search_limit: most observations that searching for the message returns.
     """
-    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="memory")
-    config = Config(session_timeout_hours=settings.session_timeout_hours)
-    try:
-        memory = await in_thread(threads, lambda: ILabMemory.from_path(settings.memory_db_path, config))
-        try:
-            yield ILabMemoryAdapter(
-                memory, threads, history_turns=settings.history_turns, search_limit=settings.search_limit
-            )
-        finally:
-            await in_thread(threads, memory.close)
-    finally:
-        # It joins the threads, so not on the event loop.
-        await asyncio.to_thread(threads.shutdown)
 
-
-async def in_thread(threads: Executor, call: Callable[[], T]) -> T:
-    """Return what *call* returns on one of *threads*."""
-    return await asyncio.get_running_loop().run_in_executor(threads, call)
-
-
-class ILabMemoryAdapter:
-    """The Memory port over an open ILabMemory, whose calls run on *threads*."""
-
-    def __init__(self, memory: ILabMemory, threads: Executor, *, history_turns: int, search_limit: int) -> None:
-        self._memory = memory
-        self._threads = threads
+    def __init__(self, library: Library, *, history_turns: int, search_limit: int) -> None:
+        self._library = library
         self._history_turns = history_turns
         self._search_limit = search_limit
 
     async def hydrate(self, user_id: str, message: str, mode: MemoryMode) -> Context:
         """See `ports.Memory.hydrate`. All reads of a call are one visit to a thread."""
-        try:
-            return await in_thread(self._threads, lambda: self._context(user_id, message, mode))
-        except RuntimeError as error:
-            raise MemoryUnreadable("memory cannot be read", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        return await self._library.call(lambda memory: self._context(memory, user_id, message, mode))
 
     async def persist(self, turn: Turn) -> int:
         """See `ports.Memory.persist`."""
         try:
-            return await in_thread(self._threads, lambda: self._save(turn))
-        except RuntimeError as error:
-            raise TurnNotStored("the turn could not be stored", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+            return await self._library.call(lambda memory: save(memory, turn))
+        except MemoryUnavailable as error:
+            raise TurnNotStored("the turn could not be stored") from error
 
-    def _save(self, turn: Turn) -> int:
-        stored = stored_turn(turn)
-        saved = self._memory.mem_save(
-            turn.user_id, stored.content, type=TYPE, title=stored.title, topic_key=stored.topic_key
-        )
-        return saved.id
-
-    def _context(self, user_id: str, message: str, mode: MemoryMode) -> Context:
-        found = self._found(user_id, message)
-        session = self._session(user_id, mode)
+    def _context(self, memory: ILabMemory, user_id: str, message: str, mode: MemoryMode) -> Context:
+        found = self._found(memory, user_id, message)
+        session = memory.mem_session_start(user_id) if mode is MemoryMode.READ_WRITE else peek(memory, user_id)
         if session is None:
             return Context(found=found)
         return Context(
             session_id=session.session_id,
             is_new_session=session.is_new,
             memories=tuple(recalled(item, MemorySource.SESSION) for item in session.memories),
-            turns=self._turns(user_id, session),
+            turns=self._turns(memory, user_id, session),
             found=found,
             summaries=tuple(map(recalled_summary, session.sessions_context)),
         )
 
-    def _session(self, user_id: str, mode: MemoryMode) -> SessionStartResponse | None:
-        if mode is MemoryMode.READ_WRITE:
-            return self._memory.mem_session_start(user_id)
-        peek = getattr(self._memory, "mem_session_peek", None)
-        return peek(user_id) if peek else None
-
-    def _found(self, user_id: str, message: str) -> tuple[Recalled, ...]:
+    def _found(self, memory: ILabMemory, user_id: str, message: str) -> tuple[Recalled, ...]:
         query = strip_private(message).replace(REDACTED, " ")
         if not (query.strip() and self._search_limit):
             return ()
-        hits = self._memory.mem_search(user_id, query, limit=self._search_limit)
+        hits = memory.mem_search(user_id, query, limit=self._search_limit)
         return tuple(recalled(hit, MemorySource.SEARCH, hit.snippet) for hit in hits)
 
-    def _turns(self, user_id: str, session: SessionStartResponse) -> tuple[PastTurn, ...]:
+    def _turns(self, memory: ILabMemory, user_id: str, session: SessionStartResponse) -> tuple[PastTurn, ...]:
         """Return the last turns of *session*, oldest first."""
         if session.is_new or not (session.session_id and session.memories and self._history_turns):
             return ()
-        rows = self._newest_rows(user_id, max(item.id for item in session.memories))
+        rows = newest_rows(memory, user_id, max(item.id for item in session.memories))
         turns = past_turns(rows, session.session_id)
         while rows and rows[0].session_id == session.session_id and len(turns) < self._history_turns:
-            rows = self._rows_before(user_id, rows[0])
+            rows = rows_before(memory, user_id, rows[0])
             turns = past_turns(rows, session.session_id) + turns
         return tuple(turns[-self._history_turns :])
 
-    def _newest_rows(self, user_id: str, near_id: int) -> list[Observation]:
-        """Return the user's last rows. No documented method asks for them, so walk there from a row that is near."""
-        rows = self._memory.mem_timeline(user_id, near_id)
-        while rows and rows[-1].id != near_id:
-            near_id = observation_id(rows[-1])
-            rows = self._memory.mem_timeline(user_id, near_id)
-        return rows
 
-    def _rows_before(self, user_id: str, row: Observation) -> list[Observation]:
-        rows = self._memory.mem_timeline(user_id, observation_id(row))
-        return rows[: next((index for index, other in enumerate(rows) if other.id == row.id), 0)]
+def save(memory: ILabMemory, turn: Turn) -> int:
+    """Save *turn* as an observation and return its id."""
+    stored = stored_turn(turn)
+    saved = memory.mem_save(turn.user_id, stored.content, type=TYPE, title=stored.title, topic_key=stored.topic_key)
+    return saved.id
+
+
+def newest_rows(memory: ILabMemory, user_id: str, near_id: int) -> list[Observation]:
+    """Return the user's last rows. No documented method asks for them, so walk there from a row that is near."""
+    rows = memory.mem_timeline(user_id, near_id)
+    while rows and rows[-1].id != near_id:
+        near_id = observation_id(rows[-1])
+        rows = memory.mem_timeline(user_id, near_id)
+    return rows
+
+
+def rows_before(memory: ILabMemory, user_id: str, row: Observation) -> list[Observation]:
+    """Return the user's rows just before *row*."""
+    rows = memory.mem_timeline(user_id, observation_id(row))
+    return rows[: next((index for index, other in enumerate(rows) if other.id == row.id), 0)]
 
 
 def past_turns(rows: Iterable[Observation], session_id: str) -> list[PastTurn]:

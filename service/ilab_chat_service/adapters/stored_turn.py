@@ -31,6 +31,13 @@ KEY_PREFIX = "chat/"
 #: Longest topic_key that ilab_memory takes, in characters.
 KEY_CHARACTERS = 256
 
+#: Longest content that ilab_memory takes, in bytes of UTF-8, and how a longer one ends.
+CONTENT_BYTES = 1024 * 1024
+TRUNCATED = " [truncated]"
+
+#: Stands for U+0000, which ilab_memory refuses and a model may write.
+REPLACEMENT = "\ufffd"
+
 #: What a message has in the place of `ASSISTANT`, so that the first one in the content is the real one: one more
 #: backslash than it came with.
 LOOKALIKE = re.compile(r"(?<=\n)(\\*)(?=Assistant:)")
@@ -55,12 +62,20 @@ class StoredTurn:
 def stored_turn(turn: Turn) -> StoredTurn:
     """Return what is saved of *turn*: without its private text, and without that text in the reply."""
     message = strip_private(turn.message)
-    reply = without_echo(strip_private(turn.reply), turn.message)
+    reply = without_echo(strip_private(turn.reply), turn.message).replace("\0", REPLACEMENT)
     return StoredTurn(
         title=f"Turn: {message[:TITLE_CHARACTERS]}",
-        content=USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply,
+        content=fitting(USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply),
         topic_key=topic_key(turn),
     )
+
+
+def fitting(content: str) -> str:
+    """Return *content*, its end cut off if the library would refuse it as too long."""
+    encoded = content.encode()
+    if len(encoded) <= CONTENT_BYTES:
+        return content
+    return encoded[: CONTENT_BYTES - len(TRUNCATED)].decode(errors="ignore") + TRUNCATED
 
 
 def spoken(content: str) -> tuple[str, str] | None:

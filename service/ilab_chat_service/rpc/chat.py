@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,7 +14,7 @@ from ilab_chat_service.rpc.validation import turn_request
 from ilab_chat_service.turn import Completed, Delta, Event, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     import grpc.aio
 
@@ -53,7 +54,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 match event:
                     case Started():
                         # From here on a proxy must not repeat the call: it does not once it has seen metadata.
-                        await context.send_initial_metadata(())
+                        await sent(context.send_initial_metadata(()))
                     case Completed():
                         return self._response(event, turn.request_id)
         raise AssertionError("the loop ended without an event that completes it")
@@ -66,7 +67,11 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         turn = turn_request(request)
         async with aclosing(self._loop.run(turn)) as events:
             async for event in events:
-                await context.write(self._stream_response(event, turn.request_id))
+                response = self._stream_response(event, turn.request_id)
+                if isinstance(event, Started):
+                    await sent(context.write(response))
+                else:
+                    await context.write(response)
 
     def _stream_response(self, event: Event, request_id: str) -> chat_pb2.StreamChatResponse:
         match event:
@@ -92,6 +97,20 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
             is_new_session=completed.started.is_new_session,
             create_time=create_time,
         )
+
+
+async def sent(sending: Coroutine[None, None, None]) -> None:
+    """Await *sending*, which sends the initial metadata, to its end, also when cancelled meanwhile.
+
+    gRPC remembers that the metadata went out only when this is done; cancelled in between, it would send them again
+    with an error's status, and that fails: the caller would get neither.
+    """
+    task = asyncio.ensure_future(sending)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def started(event: Started, request_id: str) -> chat_pb2.ChatStarted:

@@ -12,11 +12,12 @@ from google.rpc import error_details_pb2, status_pb2
 from ilab_chat_service.ports import (
     ContextTooLong,
     Failure,
-    MemoryUnreadable,
+    MemoryUnavailable,
     ModelInterrupted,
     ModelRateLimited,
     ModelRejected,
     ModelUnavailable,
+    NotSupported,
     TurnNotStored,
 )
 from ilab_chat_service.rpc.validation import InvalidFields
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DOMAIN = "ilab-chat"
+
+
+class NotFound(Exception):
+    """The user has no such thing."""
 
 
 class ServerDraining(Exception):
@@ -49,8 +54,10 @@ TABLE: Mapping[type[Exception], Row] = {
     # ABORTED: proxies repeat UNAVAILABLE on their own, and from the first word on the work is billed.
     ModelInterrupted: Row(grpc.StatusCode.ABORTED, "MODEL_INTERRUPTED"),
     ModelRejected: Row(grpc.StatusCode.INTERNAL, "MODEL_REJECTED"),
-    MemoryUnreadable: Row(grpc.StatusCode.UNAVAILABLE, "MEMORY_UNAVAILABLE"),
+    MemoryUnavailable: Row(grpc.StatusCode.UNAVAILABLE, "MEMORY_UNAVAILABLE"),
     TurnNotStored: Row(grpc.StatusCode.ABORTED, "MEMORY_UNAVAILABLE"),
+    NotSupported: Row(grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED"),
+    NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     ServerDraining: Row(grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING"),
 }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from ilab_chat.v1 import chat_pb2
+from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service.ports import Generation, MemoryMode, TurnRequest, TurnRetention
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ STOP_STRINGS = 4
 STOP_CHARACTERS = 256
 TEMPERATURE_MOST = 2.0
 OUTPUT_TOKENS_MOST = 1_048_576
+SEARCH_LIMIT = 10
+SEARCH_LIMIT_MOST = 100
 
 MEMORY_MODES: Mapping[int, MemoryMode] = {
     chat_pb2.MEMORY_MODE_UNSPECIFIED: MemoryMode.READ_WRITE,
@@ -121,3 +124,27 @@ def visible_ascii(field: str, value: str, most: int) -> Iterator[Violation]:
         yield field, f"must have at most {most} characters, has {len(value):,}"
     elif not all("!" <= character <= "~" for character in value):
         yield field, "must have visible ASCII characters only"
+
+
+def search_limit(request: memory_pb2.SearchObservationsRequest) -> int:
+    """Return how many results a search may have.
+
+    Raises:
+        InvalidFields: more than the contract allows, or a negative number.
+    """
+    if not 0 <= request.limit <= SEARCH_LIMIT_MOST:
+        raise InvalidFields([("limit", f"must be between 0 and {SEARCH_LIMIT_MOST}")])
+    return request.limit or SEARCH_LIMIT
+
+
+@contextmanager
+def library_limits() -> Iterator[None]:
+    """Turn the library's own ValueError, which begins with the argument's name and quotes nothing, into InvalidFields.
+
+    Arguments and fields have the same names, so the limits of memory stand in the library alone.
+    """
+    try:
+        yield
+    except ValueError as error:
+        field, _, description = str(error).partition(" ")
+        raise InvalidFields([(field, description)]) from error

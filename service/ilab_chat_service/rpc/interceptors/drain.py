@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue
 
 
+#: What telling the last callers may take.
+END_SECONDS = 1.0
+
+
 class DrainInterceptor(grpc.aio.ServerInterceptor):
     """Knows the running calls of our own methods.
 
@@ -35,7 +39,10 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         return wrapped(handler, self._counted) if handler and is_ours(handler_call_details) else handler
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new calls from now on, let running ones finish for *seconds*, then end them as SERVER_DRAINING."""
+        """Refuse new calls from now on, let running ones finish for *seconds*, then end them as SERVER_DRAINING.
+
+        Returns at most END_SECONDS later, even if a call does not end, as when its caller does not read.
+        """
         self._draining = True
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
@@ -43,7 +50,7 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         for task in self._running:
             task.cancel()
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=END_SECONDS)
 
     async def _counted(self, method: Any, request: Any, context: Context) -> Any:
         if self._draining:

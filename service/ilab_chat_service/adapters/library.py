@@ -1,0 +1,103 @@
+"""ilab_memory off the event loop: its calls block, so each runs on a thread of its own pool.
+
+The service needs the documented methods only. What goes beyond them (`mem_session_peek`, `mem_forget`, `mem_export`) is
+asked for here, and nowhere else, so that a library without them can take the place of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from ilab_chat_service.ports import MemoryUnavailable, NotSupported
+from ilab_memory import Config, ILabMemory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from concurrent.futures import Executor
+
+    from ilab_chat_service.settings import Settings
+    from ilab_memory.core.models import Observation, Session, SessionStartResponse
+
+T = TypeVar("T")
+
+#: How long to wait before asking a memory that could not be read or written again, in seconds.
+RETRY_AFTER_SECONDS = 1.0
+
+#: Threads for the memory's blocking calls. Reads run side by side; concurrent saves share one commit in the library.
+THREADS = 16
+
+#: Sessions and observations of an export that are read in one visit to a thread.
+EXPORT_PAGE = 100
+
+
+@asynccontextmanager
+async def open_library(settings: Settings) -> AsyncIterator[Library]:
+    """Open the memory that *settings* names; leaving closes it.
+
+    Raises:
+        RuntimeError: it cannot be opened; the text says why.
+    """
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="memory")
+    config = Config(session_timeout_hours=settings.session_timeout_hours)
+    loop = asyncio.get_running_loop()
+    try:
+        memory = await loop.run_in_executor(threads, ILabMemory.from_path, settings.memory_db_path, config)
+        try:
+            yield Library(memory, threads)
+        finally:
+            await loop.run_in_executor(threads, memory.close)
+    finally:
+        # It joins the threads, so not on the event loop.
+        await asyncio.to_thread(threads.shutdown)
+
+
+class Library:
+    """An open ILabMemory, whose calls run on *threads*."""
+
+    def __init__(self, memory: ILabMemory, threads: Executor) -> None:
+        self._memory = memory
+        self._threads = threads
+
+    async def call(self, call: Callable[[ILabMemory], T]) -> T:
+        """Return what *call* returns, given the library, on a thread.
+
+        Raises:
+            MemoryUnavailable: the library's storage failed.
+            ValueError, LookupError: as the library raises them.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call, self._memory)
+        except RuntimeError as error:
+            raise MemoryUnavailable("memory is not available", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+
+    async def forget(self, user_id: str) -> int:
+        """Erase everything of the user; return how many observations that were.
+
+        Raises:
+            NotSupported: the library cannot.
+        """
+        if not hasattr(self._memory, "mem_forget"):
+            raise NotSupported("this memory cannot forget a user")
+        return await self.call(lambda memory: memory.mem_forget(user_id))
+
+    async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
+        """Yield everything of the user, each session followed by its observations, a page at a time.
+
+        Raises:
+            NotSupported: the library cannot.
+        """
+        if not hasattr(self._memory, "mem_export"):
+            raise NotSupported("this memory cannot export a user")
+        items = await self.call(lambda memory: memory.mem_export(user_id))
+        while page := await self.call(lambda _: list(islice(items, EXPORT_PAGE))):
+            for item in page:
+                yield item
+
+
+def peek(memory: ILabMemory, user_id: str) -> SessionStartResponse | None:
+    """Return the user's session and memories without opening or touching a session. None: the library cannot."""
+    return memory.mem_session_peek(user_id) if hasattr(memory, "mem_session_peek") else None

@@ -1,0 +1,146 @@
+"""MemoryService: proto in, the library's models, proto out. It decides nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
+from ilab_chat_service.rpc import models
+from ilab_chat_service.rpc.errors import NotFound
+from ilab_chat_service.rpc.validation import library_limits, search_limit
+from ilab_memory.core.models import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import grpc.aio
+
+    from ilab_memory import ILabMemory
+    from ilab_memory.core.models import Observation
+
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+T = TypeVar("T")
+
+
+class Library(Protocol):
+    """The memory library, off the event loop."""
+
+    async def call(self, call: Callable[[ILabMemory], T]) -> T:
+        """Return what *call* returns, given the library; its ValueError and LookupError come through."""
+
+    async def forget(self, user_id: str) -> int:
+        """Erase everything of the user; return how many observations that were."""
+
+    def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
+        """Yield everything of the user, each session followed by its observations."""
+
+
+class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
+    """The library's methods, one to one."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    async def StartSession(
+        self, request: memory_pb2.StartSessionRequest, _context: Context
+    ) -> memory_pb2.StartSessionResponse:
+        """Continue or open the user's session."""
+        started = await self._call(lambda memory: memory.mem_session_start(request.user_id))
+        return memory_pb2.StartSessionResponse(
+            session_id=started.session_id,
+            is_new=started.is_new,
+            sessions_context=map(models.session_summary, started.sessions_context),
+            memories=map(models.observation_compact, started.memories),
+        )
+
+    async def EndSession(
+        self, request: memory_pb2.EndSessionRequest, _context: Context
+    ) -> memory_pb2.EndSessionResponse:
+        """Complete the user's active session."""
+        try:
+            session = await self._call(lambda memory: memory.mem_session_end(request.user_id, summary=request.summary))
+        except LookupError:
+            raise NotFound("the user has no active session") from None
+        return memory_pb2.EndSessionResponse(session=models.session(session))
+
+    async def SummarizeSession(
+        self, request: memory_pb2.SummarizeSessionRequest, _context: Context
+    ) -> memory_pb2.SummarizeSessionResponse:
+        """Store a summary of the session so far."""
+        saved = await self._call(lambda memory: memory.mem_session_summary(request.user_id, request.summary))
+        return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
+
+    async def SaveObservation(
+        self, request: memory_pb2.SaveObservationRequest, _context: Context
+    ) -> memory_pb2.SaveObservationResponse:
+        """Store an observation."""
+        saved = await self._call(
+            lambda memory: memory.mem_save(
+                request.user_id,
+                request.content,
+                type=request.type,
+                title=request.title,
+                topic_key=request.topic_key if request.HasField("topic_key") else None,
+            )
+        )
+        return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
+
+    async def SearchObservations(
+        self, request: memory_pb2.SearchObservationsRequest, _context: Context
+    ) -> memory_pb2.SearchObservationsResponse:
+        """Search the user's observations."""
+        limit = search_limit(request)
+        found = await self._call(
+            lambda memory: memory.mem_search(
+                request.user_id,
+                request.query,
+                limit=limit,
+                types=list(request.types) or None,
+                types_exclude=list(request.types_exclude) or None,
+            )
+        )
+        return memory_pb2.SearchObservationsResponse(observations=map(models.observation_compact, found))
+
+    async def GetObservation(
+        self, request: memory_pb2.GetObservationRequest, _context: Context
+    ) -> memory_pb2.GetObservationResponse:
+        """Return one observation of the user."""
+        found = await self._call(lambda memory: memory.mem_get_observation(request.user_id, request.observation_id))
+        if found is None:
+            raise NotFound("the user has no observation of this id")
+        return memory_pb2.GetObservationResponse(observation=models.observation(found))
+
+    async def GetTimeline(
+        self, request: memory_pb2.GetTimelineRequest, _context: Context
+    ) -> memory_pb2.GetTimelineResponse:
+        """Return the observations around one."""
+        rows = await self._call(lambda memory: memory.mem_timeline(request.user_id, request.observation_id))
+        return memory_pb2.GetTimelineResponse(observations=map(models.observation, rows))
+
+    async def GetStats(self, request: memory_pb2.GetStatsRequest, _context: Context) -> memory_pb2.GetStatsResponse:
+        """Count what the user has."""
+        counts = await self._call(lambda memory: memory.mem_stats(request.user_id))
+        return memory_pb2.GetStatsResponse(observations=counts["observations"], sessions=counts["sessions"])
+
+    async def ForgetUser(
+        self, request: memory_pb2.ForgetUserRequest, _context: Context
+    ) -> memory_pb2.ForgetUserResponse:
+        """Erase the user."""
+        with library_limits():
+            return memory_pb2.ForgetUserResponse(observations=await self._library.forget(request.user_id))
+
+    async def ExportUser(  # type: ignore[override]  # it writes its responses, see ChatService
+        self, request: memory_pb2.ExportUserRequest, context: Context
+    ) -> None:
+        """Send everything of the user."""
+        with library_limits():
+            async for item in self._library.export(request.user_id):
+                if isinstance(item, Session):
+                    await context.write(memory_pb2.ExportUserResponse(session=models.session(item)))
+                else:
+                    await context.write(memory_pb2.ExportUserResponse(observation=models.observation(item)))
+
+    async def _call(self, call: Callable[[ILabMemory], T]) -> T:
+        with library_limits():
+            return await self._library.call(call)

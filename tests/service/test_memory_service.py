@@ -1,0 +1,201 @@
+"""MemoryService over a real channel, with a real SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from pydantic import BaseModel
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_memory.core import models
+
+
+@pytest.fixture
+async def channel(address: str) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+@pytest.fixture
+def memory(channel: grpc.aio.Channel) -> Any:
+    return memory_pb2_grpc.MemoryServiceStub(channel)
+
+
+async def save(memory: Any, content: str = "Alice drinks tea.", user: str = "alice", **more: Any) -> Any:
+    request = memory_pb2.SaveObservationRequest(
+        user_id=user, **{"content": content, "type": "preference", "title": "Tea", **more}
+    )
+    return (await memory.SaveObservation(request)).result
+
+
+async def export(memory: Any, user: str = "alice") -> list[Any]:
+    return [item async for item in memory.ExportUser(memory_pb2.ExportUserRequest(user_id=user))]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (models.Observation, memory_pb2.Observation),
+        (models.ObservationCompact, memory_pb2.ObservationCompact),
+        (models.SaveResult, memory_pb2.SaveResult),
+        (models.Session, memory_pb2.Session),
+        (models.SessionStartResponse, memory_pb2.StartSessionResponse),
+        (models.SessionSummaryCompact, memory_pb2.SessionSummaryCompact),
+    ],
+)
+def test_the_messages_are_the_librarys_models_field_by_field(model: type[BaseModel], message: Any) -> None:
+    assert [field.name for field in message.DESCRIPTOR.fields] == list(model.model_fields)
+
+
+async def test_a_session_is_started_summarized_and_ended(memory: Any) -> None:
+    start = memory_pb2.StartSessionRequest(user_id="alice")
+    first = await memory.StartSession(start)
+    assert first.is_new
+    summary = memory_pb2.SummarizeSessionRequest(user_id="alice", summary="We <private>x</private> so far.")
+    summarized = (await memory.SummarizeSession(summary)).result
+    assert summarized.outcome == memory_pb2.SAVE_OUTCOME_CREATED
+    again = await memory.StartSession(start)
+    assert (again.session_id, again.is_new) == (first.session_id, False)
+    assert [(item.type, item.title) for item in again.memories] == [("summary", "We [REDACTED] so far.")]
+    ended = (await memory.EndSession(memory_pb2.EndSessionRequest(user_id="alice", summary="All done."))).session
+    assert (ended.id, ended.summary, ended.status) == (
+        first.session_id,
+        "All done.",
+        memory_pb2.SESSION_STATUS_COMPLETED,
+    )
+    assert ended.ended_at.seconds >= ended.started_at.seconds > 0
+    third = await memory.StartSession(start)
+    assert third.is_new
+    assert [(item.session_id, item.summary) for item in third.sessions_context] == [(first.session_id, "All done.")]
+
+
+async def test_ending_no_session_is_not_found(memory: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await memory.EndSession(memory_pb2.EndSessionRequest(user_id="alice", summary="s"))
+    assert_failed(caught.value, grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+async def test_what_is_saved_is_found_read_and_counted_for_its_user_only(memory: Any) -> None:
+    saved = await save(memory)
+    assert (await save(memory)).outcome == memory_pb2.SAVE_OUTCOME_DEDUPED
+    search = memory_pb2.SearchObservationsRequest(user_id="alice", query="Which tea?")
+    [found] = (await memory.SearchObservations(search)).observations
+    assert (found.id, found.snippet, found.HasField("topic_key")) == (saved.id, "Alice drinks tea.", False)
+    get = memory_pb2.GetObservationRequest(user_id="alice", observation_id=saved.id)
+    observation = (await memory.GetObservation(get)).observation
+    assert (observation.content, observation.session_id) == ("Alice drinks tea.", saved.session_id)
+    timeline = memory_pb2.GetTimelineRequest(user_id="alice", observation_id=saved.id)
+    assert list((await memory.GetTimeline(timeline)).observations) == [observation]
+    stats = await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"))
+    assert (stats.observations, stats.sessions) == (1, 1)
+
+    search.user_id = get.user_id = timeline.user_id = "bob"
+    assert not (await memory.SearchObservations(search)).observations
+    assert not (await memory.GetTimeline(timeline)).observations
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await memory.GetObservation(get)
+    assert_failed(caught.value, grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+async def test_a_key_is_updated_in_place(memory: Any) -> None:
+    first = await save(memory, topic_key="drink")
+    second = await save(memory, "Alice drinks coffee.", topic_key="drink")
+    assert second.id == first.id
+    assert second.outcome == memory_pb2.SAVE_OUTCOME_UPDATED
+    assert second.topic_key == "drink"
+
+
+async def test_types_filter_a_search(memory: Any) -> None:
+    await save(memory)
+    await save(memory, type="decision")
+
+    async def found(**filters: Any) -> list[str]:
+        request = memory_pb2.SearchObservationsRequest(user_id="alice", query="tea", **filters)
+        return [item.type for item in (await memory.SearchObservations(request)).observations]
+
+    assert await found(types=["decision"]) == ["decision"]
+    assert await found(types_exclude=["decision"]) == ["preference"]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await found(types=["decision"], types_exclude=["preference"])
+    assert_failed(caught.value, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "types")
+
+
+async def test_an_export_is_everything_in_order_and_a_forgotten_user_has_nothing(memory: Any) -> None:
+    for number in range(250):
+        await save(memory, f"fact {number}", title=f"Fact {number}")
+    await save(memory, user="bob")
+    session, *rest = await export(memory)
+    assert session.session.user_id == "alice"
+    assert [item.observation.content for item in rest] == [f"fact {number}" for number in range(250)]
+    forgotten = await memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id="alice"))
+    assert forgotten.observations == 250
+    assert await export(memory) == []
+    assert len(await export(memory, "bob")) == 2
+
+
+async def test_a_turn_of_chat_is_an_observation(memory: Any, channel: grpc.aio.Channel) -> None:
+    chat: Any = chat_pb2_grpc.ChatServiceStub(channel)
+    response = await chat.Chat(chat_pb2.ChatRequest(user_id="alice", message="Hi"))
+    get = memory_pb2.GetObservationRequest(user_id="alice", observation_id=response.observation_id)
+    observation = (await memory.GetObservation(get)).observation
+    assert observation.content == "User: Hi\nAssistant: Hello there."
+    assert observation.type == "discovery"
+
+
+def bad(name: str, field: str, **fields: Any) -> Any:
+    return pytest.param(name, {"user_id": "alice", **fields}, field, id=f"{name}-{field}")
+
+
+OBSERVATION = {"content": "c", "type": "decision", "title": "t"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "field"),
+    [
+        bad("StartSession", "user_id", user_id=" "),
+        bad("StartSession", "user_id", user_id="u" * 257),
+        bad("EndSession", "summary", summary=""),
+        bad("SummarizeSession", "summary"),
+        bad("SaveObservation", "content", **OBSERVATION | {"content": "\0"}),
+        bad("SaveObservation", "content", **OBSERVATION | {"content": "c" * (1024 * 1024 + 1)}),
+        bad("SaveObservation", "type", **OBSERVATION | {"type": "summary"}),
+        bad("SaveObservation", "title", **OBSERVATION | {"title": "t" * 513}),
+        bad("SaveObservation", "topic_key", **OBSERVATION | {"topic_key": ""}),
+        bad("SearchObservations", "query"),
+        bad("SearchObservations", "limit", query="q", limit=-1),
+        bad("SearchObservations", "limit", query="q", limit=101),
+        bad("GetObservation", "observation_id"),
+        bad("GetTimeline", "observation_id", observation_id=-1),
+        bad("GetStats", "user_id", user_id=""),
+        bad("ForgetUser", "user_id", user_id=""),
+    ],
+)
+async def test_bad_input_names_the_field(memory: Any, name: str, fields: dict[str, Any], field: str) -> None:
+    request = getattr(memory_pb2, f"{name}Request")(**fields)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await getattr(memory, name)(request)
+    assert_failed(caught.value, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", field)
+
+
+async def test_a_bad_export_names_the_field(memory: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await export(memory, "")
+    assert_failed(caught.value, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "user_id")
+
+
+def assert_failed(error: grpc.aio.AioRpcError, code: grpc.StatusCode, reason: str, *fields: str) -> None:
+    assert error.code() is code, error
+    trailers = dict(error.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.reason == reason
+    if fields:
+        bad_request = error_details_pb2.BadRequest()
+        assert status.details[1].Unpack(bad_request)
+        assert tuple(violation.field for violation in bad_request.field_violations) == fields
