@@ -52,12 +52,6 @@ def answers(*responses: Message) -> Script:
     return script
 
 
-async def endless(_request: Message, _context: Context) -> AsyncIterator[Message]:
-    """Begin an export, then say nothing more until the caller is gone."""
-    yield exported(SESSION)
-    await asyncio.Event().wait()
-
-
 def unary(method: str) -> Any:
     async def answer(self: "ScriptedMemoryService", request: Message, context: Context) -> Message:
         async for response in self._run(method, request, context):
@@ -76,18 +70,24 @@ class ScriptedMemoryService(MemoryServiceServicer):
         self.calls: list[tuple[str, Any]] = []
         self.metadata: dict[str, str | bytes] = {}
         self.time_remaining: float | None = None
-        self.entered = asyncio.Event()
+        self.sent = asyncio.Event()
+        """Set when the only item of `endless` is on its way."""
         self.left = asyncio.Event()
         """Set when a handler is told that its caller is gone."""
 
     def says(self, method: str, *responses: Message) -> None:
         self.scripts[method] = answers(*responses)
 
+    async def endless(self, _request: Message, _context: Context) -> AsyncIterator[Message]:
+        """Begin an export, then say nothing more until the caller is gone."""
+        yield exported(SESSION)
+        self.sent.set()
+        await asyncio.Event().wait()
+
     async def _run(self, method: str, request: Message, context: Context) -> AsyncIterator[Any]:
         self.calls.append((method, request))
         self.metadata = dict(context.invocation_metadata() or ())
         self.time_remaining = context.time_remaining()
-        self.entered.set()
         try:
             async for response in self.scripts[method](request, context):
                 yield response

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.message import Message
 
 from client.scripted import Context, serving
-from client.scripted_memory import AT, SESSION, ScriptedMemoryService, compact, endless, exported, observation
+from client.scripted_memory import AT, SESSION, ScriptedMemoryService, compact, exported, observation
 from client.terminal import COMMAND, CTRL_C, CTRL_D, ENTER, Finished, run, terminal
 from ilab_chat.v1 import memory_pb2 as pb
 
@@ -181,12 +181,12 @@ async def test_an_export_that_fails_leaves_the_file_as_it_was(
 async def test_an_interrupted_export_leaves_nothing(
     memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
 ) -> None:
-    memory.scripts["ExportUser"] = endless
+    memory.scripts["ExportUser"] = memory.endless
     options = ("--address", memory_target, "--user", "alice", "--output", str(tmp_path / "alice.jsonl"))
     process = await asyncio.create_subprocess_exec(
         COMMAND, "memory", "export", *options, stderr=asyncio.subprocess.PIPE
     )
-    await memory.entered.wait()
+    await memory.sent.wait()
     process.send_signal(signal.SIGINT)
     assert (await process.communicate())[1] == b""
     assert process.returncode == 130

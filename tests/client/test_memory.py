@@ -15,7 +15,6 @@ from client.scripted_memory import (
     MemoryCaller,
     ScriptedMemoryService,
     compact,
-    endless,
     exported,
     observation,
 )
@@ -131,7 +130,7 @@ async def test_an_empty_export_ends(
 async def test_leaving_an_export_cancels_the_call(
     memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
 ) -> None:
-    memory.scripts["ExportUser"] = endless
+    memory.scripts["ExportUser"] = memory.endless
     await memory_caller.leave(memory_target, memory.left)
 
 
@@ -233,7 +232,7 @@ async def test_a_call_has_its_own_timeout_and_metadata(
 async def test_the_timeout_lasts_to_the_last_item(
     memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
 ) -> None:
-    memory.scripts["ExportUser"] = endless
+    memory.scripts["ExportUser"] = memory.endless
     with pytest.raises(DeadlineExceeded):
         await read(memory_caller, memory_target, "alice", timeout=0.3)
     await memory.left.wait()
@@ -269,7 +268,7 @@ async def test_an_unknown_option_is_refused(memory_caller: MemoryCaller, memory_
 
 
 async def test_cancelling_the_task_cancels_the_export(memory: ScriptedMemoryService, memory_target: str) -> None:
-    memory.scripts["ExportUser"] = endless
+    memory.scripts["ExportUser"] = memory.endless
     read_one = asyncio.Event()
 
     async def read_all(client: AsyncChatClient) -> None:
@@ -288,7 +287,7 @@ async def test_cancelling_the_task_cancels_the_export(memory: ScriptedMemoryServ
 async def test_reading_on_after_the_block_is_cancelled_through_asyncio(
     memory: ScriptedMemoryService, memory_target: str
 ) -> None:
-    memory.scripts["ExportUser"] = endless
+    memory.scripts["ExportUser"] = memory.endless
     async with AsyncChatClient(memory_target) as client:
         async with client.memory.export("alice") as export:
             await anext(export)
@@ -300,7 +299,7 @@ async def test_reading_on_after_the_block_is_cancelled_through_asyncio(
 async def test_reading_on_after_the_block_is_cancelled_in_a_thread(
     memory: ScriptedMemoryService, memory_target: str
 ) -> None:
-    memory.scripts["ExportUser"] = endless
+    memory.scripts["ExportUser"] = memory.endless
 
     def leave(client: ChatClient) -> None:
         with client.memory.export("alice") as export:
