@@ -49,6 +49,8 @@ ROWS = [
     (Code.INTERNAL, "MODEL_REJECTED", Internal),
     (Code.UNAVAILABLE, "MEMORY_UNAVAILABLE", Unavailable),
     (Code.ABORTED, "MEMORY_UNAVAILABLE", Interrupted),
+    (Code.NOT_FOUND, "NOT_FOUND", NotFound),
+    (Code.UNIMPLEMENTED, "NOT_SUPPORTED", Unimplemented),
     (Code.UNAVAILABLE, "SERVER_DRAINING", Unavailable),
     (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", DeadlineExceeded),
     (Code.INTERNAL, "INTERNAL", Internal),

@@ -99,6 +99,6 @@ def hint_for(error: ChatError, address: str) -> str:
             hint = "a new message needs a new --request-id"
         case ContextTooLong():
             hint = "shorten the message"
-        case Unimplemented():
+        case Unimplemented(reason=""):
             hint = f"is {address} an ilab-chat server?"
     return hint
