@@ -148,7 +148,7 @@ class AsyncMemoryClient:
     def export(
         self, user_id: str, *, timeout: float | FromClient | None = FromClient.TIMEOUT, metadata: Metadata = ()
     ) -> "AsyncMemoryExport":
-        """Return everything of the user, to iterate: each session, oldest first, followed by its observations.
+        """Return everything of the user, to iterate. The session of an observation comes before it.
 
             async with client.memory.export("alice", timeout=None) as export:
                 async for item in export:

@@ -150,7 +150,7 @@ class MemoryClient:
     def export(
         self, user_id: str, *, timeout: float | FromClient | None = FromClient.TIMEOUT, metadata: Metadata = ()
     ) -> "MemoryExport":
-        """Return everything of the user, to iterate: each session, oldest first, followed by its observations.
+        """Return everything of the user, to iterate. The session of an observation comes before it.
 
             with client.memory.export("alice", timeout=None) as export:
                 for item in export:
