@@ -62,7 +62,7 @@ class Terminal:
         self.seen = ""
 
     def type(self, keys: str) -> None:
-        os.write(self._keyboard, keys.encode())
+        os.write(self._keyboard, keys.encode(errors="surrogateescape"))
 
     async def until(self, text: str) -> None:
         """Read the screen until *text* was written after what was read before."""

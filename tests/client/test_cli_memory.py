@@ -150,6 +150,14 @@ async def test_an_export_is_json_lines(memory: ScriptedMemoryService, memory_tar
     assert memory.time_remaining is None or memory.time_remaining > 10**6
 
 
+async def test_json_loses_nothing_in_an_encoding_that_lacks_it(
+    memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    memory.says("ExportUser", exported(observation(1, "Grüße 日本")))
+    finished = await cli(memory_target, "export", env={"PYTHONIOENCODING": "ascii"})
+    assert json.loads(finished.out)["observation"]["title"] == "Grüße 日本"
+
+
 async def test_an_export_to_a_file_replaces_it(
     memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
 ) -> None:
@@ -244,7 +252,9 @@ async def test_forget_asks_for_the_user_id(memory: ScriptedMemoryService, memory
     assert memory.calls[-1] == ("ForgetUser", pb.ForgetUserRequest(user_id="alice"))
 
 
-@pytest.mark.parametrize(("keys", "code"), [("bob" + ENTER, 1), (ENTER, 1), (CTRL_D, 1), (CTRL_C, 130)])
+@pytest.mark.parametrize(
+    ("keys", "code"), [("bob" + ENTER, 1), ("\udcff" + ENTER, 1), (ENTER, 1), (CTRL_D, 1), (CTRL_C, 130)]
+)
 async def test_forget_erases_nothing_without_the_user_id(
     memory: ScriptedMemoryService, memory_target: str, tmp_path: Path, keys: str, code: int
 ) -> None:
@@ -254,6 +264,7 @@ async def test_forget_erases_nothing_without_the_user_id(
         person.type(keys)
         assert await person.exit_code() == code
     assert code == 130 or "ilab-chat: nothing was erased: that is not the user id" in person.seen
+    assert "Traceback" not in person.seen
     assert [rpc for rpc, _ in memory.calls] == ["GetStats"]
 
 

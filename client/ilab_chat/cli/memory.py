@@ -204,7 +204,11 @@ def confirm(client: ChatClient, user_id: str) -> None:
     held = client.memory.stats(user_id)
     what = f"{counted(held.observations, 'observation')} and {counted(held.sessions, 'session')}"
     output.ask(f"This erases {what} for good. Type the user id to go on: ")
-    if sys.stdin.readline().rstrip("\r\n") != user_id:
+    try:
+        typed = sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        typed = ""
+    if typed != user_id:
         raise output.CommandError("nothing was erased: that is not the user id", 1)
 
 

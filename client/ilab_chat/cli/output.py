@@ -50,18 +50,18 @@ def write_heading(line: str) -> None:
 
 
 def write_json(message: Message) -> None:
-    """Write *message* to standard output as one line."""
-    write(json_line(message))
+    """Write *message* to standard output as one line; what its encoding does not have is escaped, not lost."""
+    write(json_line(message, ascii_only=sys.stdout.encoding.lower() != "utf-8"))
 
 
-def json_line(message: Message) -> str:
+def json_line(message: Message, *, ascii_only: bool = False) -> str:
     """Return *message* as one line. Names are the contract's; a field that is unset is there too."""
     text = json_format.MessageToJson(
         message,
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
         indent=None,
-        ensure_ascii=False,
+        ensure_ascii=ascii_only,
     )
     return f"{text}\n"
 
