@@ -5,11 +5,12 @@
     with ChatClient("127.0.0.1:50051") as client:
         print(client.chat("alice", "Hi, my name is Alice and I love hiking.").reply)
 
-`AsyncChatClient` is the same for asyncio. `ilab_chat.errors` draws what a call can raise; messages and enums come from
-the contract in `ilab_chat.v1`.
+`AsyncChatClient` is the same for asyncio, and `client.memory` of both is what the service remembers. `ilab_chat.errors`
+draws what a call can raise; messages and enums come from the contract in `ilab_chat.v1`.
 """
 
 from ilab_chat.aio import AsyncChatClient, AsyncChatStream
+from ilab_chat.aio_memory import AsyncMemoryClient, AsyncMemoryExport
 from ilab_chat.errors import (
     Cancelled,
     ChatError,
@@ -21,6 +22,7 @@ from ilab_chat.errors import (
     Internal,
     Interrupted,
     InvalidArgument,
+    NotFound,
     PermissionDenied,
     RequestIdReused,
     ResourceExhausted,
@@ -29,6 +31,7 @@ from ilab_chat.errors import (
     Unimplemented,
 )
 from ilab_chat.sync import ChatClient, ChatStream
+from ilab_chat.sync_memory import MemoryClient, MemoryExport
 from ilab_chat.v1.chat_pb2 import (
     ChatResponse,
     ChatStarted,
@@ -41,10 +44,23 @@ from ilab_chat.v1.chat_pb2 import (
     TurnRetention,
     Usage,
 )
+from ilab_chat.v1.memory_pb2 import (
+    GetStatsResponse,
+    Observation,
+    ObservationCompact,
+    SaveOutcome,
+    SaveResult,
+    Session,
+    SessionStatus,
+    SessionSummaryCompact,
+    StartSessionResponse,
+)
 
 __all__ = [
     "AsyncChatClient",
     "AsyncChatStream",
+    "AsyncMemoryClient",
+    "AsyncMemoryExport",
     "Cancelled",
     "ChatClient",
     "ChatError",
@@ -57,16 +73,28 @@ __all__ = [
     "FieldViolation",
     "FinishReason",
     "GenerationOptions",
+    "GetStatsResponse",
     "HydratedMemory",
     "IncompleteStream",
     "Internal",
     "Interrupted",
     "InvalidArgument",
+    "MemoryClient",
+    "MemoryExport",
     "MemoryMode",
     "MemorySource",
+    "NotFound",
+    "Observation",
+    "ObservationCompact",
     "PermissionDenied",
     "RequestIdReused",
     "ResourceExhausted",
+    "SaveOutcome",
+    "SaveResult",
+    "Session",
+    "SessionStatus",
+    "SessionSummaryCompact",
+    "StartSessionResponse",
     "StreamChatResponse",
     "TurnRetention",
     "Unauthenticated",

@@ -111,7 +111,10 @@ def check_unicode(field: str, text: str, request_id: str) -> None:
     raise errors.InvalidArgument("the request cannot be encoded", field_violations=(violation,), request_id=request_id)
 
 
-def check_response(response: ChatResponse | None, request_id: str) -> ChatResponse:
+Response = TypeVar("Response")
+
+
+def check_response(response: Response | None, request_id: str) -> Response:
     """Return *response*, or raise Internal for None: that is how grpc.aio hands over bytes it cannot decode."""
     if response is None:
         raise errors.Internal("the answer is not a message of this contract", request_id=request_id)

@@ -1,8 +1,6 @@
 """The client for asyncio. `sync` has the same names for code without an event loop."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +8,9 @@ import grpc
 
 from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
-from ilab_chat.errors import Cancelled, ChatError
+from ilab_chat._failures import aio_chat_errors
+from ilab_chat.aio_memory import AsyncMemoryClient
+from ilab_chat.errors import ChatError
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
@@ -63,7 +63,13 @@ class AsyncChatClient:
         self._owns_channel = channel is None
         self._stub: ChatServiceAsyncStub | None = None
         self._defaults = _calls.CallDefaults(timeout, tuple(metadata))
+        self._memory = AsyncMemoryClient(self._open_channel, self._defaults)
         self._closed = False
+
+    @property
+    def memory(self) -> AsyncMemoryClient:
+        """What the service remembers of each user: to read, write, carry away and erase."""
+        return self._memory
 
     async def chat(  # noqa: PLR0913 - one parameter for each field
         self,
@@ -106,7 +112,7 @@ class AsyncChatClient:
             turn_retention=turn_retention,
         )
         stub = self._open_stub()
-        with _chat_errors(request.request_id):
+        with aio_chat_errors(request.request_id):
             response = await stub.Chat(
                 request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
             )
@@ -176,7 +182,7 @@ class AsyncChatClient:
     ) -> None:
         await self.aclose()
 
-    def _open_stub(self) -> "ChatServiceAsyncStub":
+    def _open_channel(self) -> grpc.aio.Channel:
         if self._closed:
             raise RuntimeError("this client is closed")
         if self._channel is None:
@@ -187,8 +193,12 @@ class AsyncChatClient:
                 if self._credentials is None
                 else grpc.aio.secure_channel(self._target, self._credentials)
             )
+        return self._channel
+
+    def _open_stub(self) -> "ChatServiceAsyncStub":
+        channel = self._open_channel()
         if self._stub is None:
-            self._stub = ChatServiceStub(self._channel)
+            self._stub = ChatServiceStub(channel)
         return self._stub
 
 
@@ -242,7 +252,7 @@ class AsyncChatStream(_calls.StreamedAnswer):
         if self._failure is not None:
             raise self._failure
         try:
-            with _chat_errors(self.request_id, begun=self._begun):
+            with aio_chat_errors(self.request_id, begun=self._begun):
                 async for event in self._events:
                     if self._take(event):
                         return event
@@ -268,19 +278,3 @@ class _Text:
             event = await anext(self._stream)
             if event.HasField("text_delta"):
                 return event.text_delta.text
-
-
-@contextmanager
-def _chat_errors(request_id: str, *, begun: bool = False) -> Iterator[None]:
-    """Turn what grpc.aio raises into a ChatError."""
-    try:
-        yield
-    except grpc.RpcError as failure:
-        raise _calls.error_of(failure, request_id, begun=begun) from failure
-    except asyncio.CancelledError:
-        # grpc.aio raises this for a cancelled call too. Only a task that was asked to stop may see it: elsewhere it
-        # would end a task that nobody cancelled, without a trace.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise Cancelled("the call was cancelled on this side", request_id=request_id) from None

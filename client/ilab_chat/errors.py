@@ -3,20 +3,21 @@
     ChatError
     ├── InvalidArgument         a field of the request is not acceptable: see field_violations
     │   └── ContextTooLong      message and memory do not fit the model's window
+    ├── NotFound                the user has no such observation, or no active session
     ├── Unauthenticated         the credentials are missing or not valid
     ├── PermissionDenied        the caller may not act for this user
     ├── FailedPrecondition      the state that the service is in does not allow the call
     │   └── RequestIdReused     the request id belongs to an earlier call with another body
     ├── ResourceExhausted       a limit of the service or of the model is reached: wait retry_after seconds
     ├── Unavailable             nothing answers there, or what answers cannot work now
-    ├── Interrupted             the model had begun to answer, and then the call broke off
+    ├── Interrupted             the answer had begun, and then the call broke off
     ├── IncompleteStream        the stream ended without its last event, or its pieces are not the reply
     ├── DeadlineExceeded        the timeout of the call ran out first
     ├── Cancelled               the call was cancelled: its stream was left, or its client closed
     ├── Unimplemented           what answers there does not have this method
     └── Internal                anything else
 
-A call that failed may be repeated with the same `request_id` (each error has it): the service answers it once.
+A chat call that failed may be repeated with the same `request_id` (each error has it): the service answers it once.
 
 Python's own exceptions stay what they are: `asyncio.CancelledError` when the caller's task is cancelled, `ValueError`
 and `TypeError` for an argument that no request can hold, `RuntimeError` for a client or stream used out of order.
@@ -49,7 +50,7 @@ class ChatError(Exception):
             from the service.
         field_violations: The fields that were refused. Empty unless the request was.
         retry_after: Seconds to wait before the call is repeated. None: the service did not say.
-        request_id: The id that the call was sent with.
+        request_id: The id that the chat call was sent with. Empty: a call of the memory, which has none.
         trailing_metadata: What came with the status: pairs of a key and a value, which is bytes where the key ends
             in `-bin`.
     """
@@ -94,6 +95,12 @@ class ContextTooLong(InvalidArgument):
     """The message and what is remembered do not fit the model's window."""
 
 
+class NotFound(ChatError):
+    """The user has no such observation, or no active session. Another user's count as not there."""
+
+    code = StatusCode.NOT_FOUND
+
+
 class Unauthenticated(ChatError):
     """The credentials of the call are missing or not valid."""
 
@@ -129,7 +136,7 @@ class Unavailable(ChatError):
 
 
 class Interrupted(ChatError):
-    """The model had begun to answer, and then the model, the memory, the service or the connection broke off."""
+    """The answer had begun, and then the model, the memory, the service or the connection broke off."""
 
     code = StatusCode.ABORTED
 
@@ -176,7 +183,7 @@ BY_CODE: Final[dict[StatusCode, type[ChatError]]] = {
     StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     StatusCode.INTERNAL: Internal,
     StatusCode.INVALID_ARGUMENT: InvalidArgument,
-    StatusCode.NOT_FOUND: Internal,
+    StatusCode.NOT_FOUND: NotFound,
     StatusCode.OUT_OF_RANGE: Internal,
     StatusCode.PERMISSION_DENIED: PermissionDenied,
     StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,

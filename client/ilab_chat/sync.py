@@ -1,7 +1,6 @@
 """The client for code without an event loop. `aio` is the same for asyncio."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -9,6 +8,8 @@ import grpc
 
 from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
+from ilab_chat._failures import chat_errors
+from ilab_chat.sync_memory import MemoryClient
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
@@ -59,10 +60,16 @@ class ChatClient:
     ) -> None:
         _calls.check_target(target, channel, credentials)
         self._owns_channel = channel is None
-        self._channel = channel or _open_channel(target, credentials)
+        self._channel = channel or _make_channel(target, credentials)
         self._stub = ChatServiceStub(self._channel)
         self._defaults = _calls.CallDefaults(timeout, tuple(metadata))
+        self._memory = MemoryClient(self._open_channel, self._defaults)
         self._closed = False
+
+    @property
+    def memory(self) -> MemoryClient:
+        """What the service remembers of each user: to read, write, carry away and erase."""
+        return self._memory
 
     def chat(  # noqa: PLR0913 - one parameter for each field
         self,
@@ -103,7 +110,7 @@ class ChatClient:
             turn_retention=turn_retention,
         )
         stub = self._open_stub()
-        with _chat_errors(request.request_id):
+        with chat_errors(request.request_id):
             response = stub.Chat(
                 request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
             )
@@ -173,9 +180,13 @@ class ChatClient:
     ) -> None:
         self.close()
 
-    def _open_stub(self) -> ChatServiceStub:
+    def _open_channel(self) -> grpc.Channel:
         if self._closed:
             raise RuntimeError("this client is closed")
+        return self._channel
+
+    def _open_stub(self) -> ChatServiceStub:
+        self._open_channel()
         return self._stub
 
 
@@ -224,7 +235,7 @@ class ChatStream(_calls.StreamedAnswer):
     def __next__(self) -> StreamChatResponse:
         if self._call is None:
             raise RuntimeError("enter the stream first: with client.stream_chat(...) as stream")
-        with _chat_errors(self.request_id, begun=self._begun):
+        with chat_errors(self.request_id, begun=self._begun):
             for event in self._call:
                 if self._take(event):
                     return event
@@ -232,14 +243,5 @@ class ChatStream(_calls.StreamedAnswer):
         raise StopIteration
 
 
-def _open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+def _make_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
     return grpc.insecure_channel(target) if credentials is None else grpc.secure_channel(target, credentials)
-
-
-@contextmanager
-def _chat_errors(request_id: str, *, begun: bool = False) -> Iterator[None]:
-    """Turn what grpc raises into a ChatError."""
-    try:
-        yield
-    except grpc.RpcError as failure:
-        raise _calls.error_of(failure, request_id, begun=begun) from failure

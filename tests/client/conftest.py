@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from client.scripted import AsyncCaller, Caller, ScriptedChatService, SyncCaller, serving
+from client.scripted_memory import AsyncMemoryCaller, MemoryCaller, ScriptedMemoryService, SyncMemoryCaller
 
 
 @pytest.fixture
@@ -19,4 +20,21 @@ async def target(service: ScriptedChatService) -> AsyncIterator[str]:
 @pytest.fixture(params=[AsyncCaller, SyncCaller], ids=["aio", "sync"])
 def caller(request: pytest.FixtureRequest) -> Caller:
     made: Caller = request.param()
+    return made
+
+
+@pytest.fixture
+def memory() -> ScriptedMemoryService:
+    return ScriptedMemoryService()
+
+
+@pytest.fixture
+async def memory_target(memory: ScriptedMemoryService) -> AsyncIterator[str]:
+    async with serving(None, memory) as address:
+        yield address
+
+
+@pytest.fixture(params=[AsyncMemoryCaller, SyncMemoryCaller], ids=["aio", "sync"])
+def memory_caller(request: pytest.FixtureRequest) -> MemoryCaller:
+    made: MemoryCaller = request.param()
     return made

@@ -13,6 +13,7 @@ from google.rpc import status_pb2
 from ilab_chat import AsyncChatClient, ChatClient, ChatResponse, ChatStarted, StreamChatResponse
 from ilab_chat.v1.chat_pb2 import ChatRequest, StreamChatRequest, TextDelta
 from ilab_chat.v1.chat_pb2_grpc import ChatServiceServicer, add_ChatServiceServicer_to_server
+from ilab_chat.v1.memory_pb2_grpc import MemoryServiceServicer, add_MemoryServiceServicer_to_server
 
 Request = ChatRequest | StreamChatRequest
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -125,11 +126,15 @@ class ScriptedChatService(ChatServiceServicer):
 
 
 @asynccontextmanager
-async def serving(servicer: ChatServiceServicer | None) -> AsyncIterator[str]:
-    """Serve on a free loopback port and yield its address. None: a gRPC server without our service."""
+async def serving(
+    servicer: ChatServiceServicer | None, memory: MemoryServiceServicer | None = None
+) -> AsyncIterator[str]:
+    """Serve on a free loopback port and yield its address. None: a gRPC server without that service."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     if servicer is not None:
         add_ChatServiceServicer_to_server(servicer, server)
+    if memory is not None:
+        add_MemoryServiceServicer_to_server(memory, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

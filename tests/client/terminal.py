@@ -62,7 +62,7 @@ class Terminal:
         self.seen = ""
 
     def type(self, keys: str) -> None:
-        os.write(self._keyboard, keys.encode())
+        os.write(self._keyboard, keys.encode(errors="surrogateescape"))
 
     async def until(self, text: str) -> None:
         """Read the screen until *text* was written after what was read before."""
@@ -88,10 +88,13 @@ class Terminal:
 
 
 @asynccontextmanager
-async def terminal(*arguments: str, cwd: Path) -> AsyncIterator[Terminal]:
-    """Start the command in a terminal of 80 columns."""
+async def terminal(
+    *arguments: str, cwd: Path, columns: int = 80, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Terminal]:
+    """Start the command in a terminal of its own."""
     keyboard, inside = pty.openpty()
-    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    inherited = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR"}}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -104,7 +107,7 @@ async def terminal(*arguments: str, cwd: Path) -> AsyncIterator[Terminal]:
         cwd=cwd,
         start_new_session=True,
         # A real terminal tells where its cursor is when asked; this one has nobody to answer.
-        env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "HOME": str(cwd)},
+        env={**inherited, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "HOME": str(cwd), **(env or {})},
     )
     os.close(inside)
     screen = asyncio.StreamReader()

@@ -164,6 +164,7 @@ async def test_a_bad_request_names_its_fields(service: ScriptedChatService, targ
         (Code.INVALID_ARGUMENT, "CONTEXT_TOO_LONG", " (shorten the message)"),
         (Code.ABORTED, "MODEL_INTERRUPTED", " (ask again)"),
         (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", " (a larger --timeout waits longer)"),
+        (Code.UNIMPLEMENTED, "NOT_SUPPORTED", ""),
         (Code.INTERNAL, "INTERNAL", ""),
     ],
 )
@@ -337,8 +338,12 @@ async def test_health_of_something_else(target: str) -> None:
     assert finished.err.endswith(f"(is {target} an ilab-chat server?)\n")
 
 
-@pytest.mark.parametrize("command", [(), ("chat",), ("health",)])
+MEMORY = [("memory",), *(("memory", name) for name in ("search", "timeline", "stats", "export", "forget"))]
+
+
+@pytest.mark.parametrize("command", [(), ("chat",), ("health",), *MEMORY])
 async def test_every_command_has_help(command: tuple[str, ...]) -> None:
     finished = await run(*command, "--help")
     assert finished.code == 0
     assert finished.out.startswith(" ".join(["usage: ilab-chat", *command]))
+    assert command == ("health",) or "example" in finished.out

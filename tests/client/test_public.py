@@ -10,7 +10,17 @@ from types import ModuleType
 import pytest
 
 import ilab_chat
-from ilab_chat import AsyncChatClient, AsyncChatStream, ChatClient, ChatStream
+from ilab_chat import (
+    AsyncChatClient,
+    AsyncChatStream,
+    AsyncMemoryClient,
+    AsyncMemoryExport,
+    ChatClient,
+    ChatStream,
+    MemoryClient,
+    MemoryExport,
+)
+from ilab_chat.v1 import memory_pb2
 
 ASYNC_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
 PROTOCOL = ("__init__", "__enter__", "__exit__", "__iter__", "__next__")
@@ -29,7 +39,28 @@ def shape(kind: type) -> dict[str, list[tuple[str, object, object]] | str]:
     return members
 
 
-@pytest.mark.parametrize(("twin", "other"), [(AsyncChatClient, ChatClient), (AsyncChatStream, ChatStream)])
+TWINS = [
+    (AsyncChatClient, ChatClient),
+    (AsyncChatStream, ChatStream),
+    (AsyncMemoryClient, MemoryClient),
+    (AsyncMemoryExport, MemoryExport),
+]
+
+METHODS = {
+    "StartSession": "start_session",
+    "EndSession": "end_session",
+    "SummarizeSession": "summarize_session",
+    "SaveObservation": "save",
+    "SearchObservations": "search",
+    "GetObservation": "get",
+    "GetTimeline": "timeline",
+    "GetStats": "stats",
+    "ForgetUser": "forget",
+    "ExportUser": "export",
+}
+
+
+@pytest.mark.parametrize(("twin", "other"), TWINS)
 def test_both_clients_have_the_same_shape(twin: type, other: type) -> None:
     assert shape(twin) == shape(other)
     assert len(shape(twin)) > 4
@@ -39,6 +70,16 @@ def test_both_clients_have_the_same_words_for_their_arguments() -> None:
     for name in ("chat", "stream_chat"):
         twin, other = (inspect.getdoc(getattr(kind, name)) or "" for kind in (AsyncChatClient, ChatClient))
         assert twin[twin.index("Args:") :] == other[other.index("Args:") :]
+    for name in set(METHODS.values()) - {"export"}:
+        assert inspect.getdoc(getattr(AsyncMemoryClient, name)) == inspect.getdoc(getattr(MemoryClient, name))
+
+
+@pytest.mark.parametrize("kind", [AsyncMemoryClient, MemoryClient])
+def test_every_rpc_of_the_memory_has_a_method(kind: type) -> None:
+    service = memory_pb2.DESCRIPTOR.services_by_name["MemoryService"]
+    assert set(METHODS) == {method.name for method in service.methods}
+    public = {name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
+    assert set(METHODS.values()) == public
 
 
 def test_all_is_what_is_exported() -> None:
@@ -74,6 +115,12 @@ def test_a_typed_caller_passes_mypy_strict_and_a_wrong_one_does_not(tmp_path: Pa
     good = subprocess.run([*command, str(consumer)], capture_output=True, text=True, check=False)
     assert good.returncode == 0, good.stdout
     wrong = tmp_path / "wrong.py"
-    wrong.write_text("import ilab_chat\nilab_chat.ChatClient().chat('alice', 'hi', memory_mode='off')\n")
+    wrong.write_text(
+        "import ilab_chat\n"
+        "client = ilab_chat.ChatClient()\n"
+        "client.chat('alice', 'hi', memory_mode='off')\n"
+        "client.memory.stats('alice', timeout='5')\n"
+    )
     bad = subprocess.run([*command, str(wrong)], capture_output=True, text=True, check=False)
     assert '"memory_mode" to "chat" of "ChatClient" has incompatible type "str"' in bad.stdout
+    assert 'Argument "timeout" to "stats" of "MemoryClient" has incompatible type "str"' in bad.stdout

@@ -15,8 +15,14 @@ from ilab_chat import (
     ChatStream,
     FieldViolation,
     GenerationOptions,
+    GetStatsResponse,
     MemoryMode,
+    Observation,
+    ObservationCompact,
     ResourceExhausted,
+    SaveResult,
+    Session,
+    StartSessionResponse,
     StreamChatResponse,
     TurnRetention,
 )
@@ -43,6 +49,30 @@ def with_threads() -> None:
             assert_type(stream.started, ChatStarted | None)
             assert_type(stream.response, ChatResponse)
     ChatClient(channel=grpc.insecure_channel("127.0.0.1:50051")).close()
+
+
+def with_memory(client: ChatClient) -> None:
+    memory = client.memory
+    assert_type(memory.start_session("alice"), StartSessionResponse)
+    assert_type(memory.end_session("alice", "hiked"), Session)
+    assert_type(memory.summarize_session("alice", "hiked", timeout=None), SaveResult)
+    assert_type(memory.save("alice", "hikes", type="preference", title="Hobby", topic_key=None), SaveResult)
+    found = memory.search("alice", "hiking", limit=3, types=["preference"], metadata=[("k-bin", b"v")])
+    assert_type(found, tuple[ObservationCompact, ...])
+    assert_type(memory.get("alice", 1), Observation)
+    assert_type(memory.timeline("alice", 1), tuple[Observation, ...])
+    assert_type(memory.stats("alice"), GetStatsResponse)
+    assert_type(memory.forget("alice", timeout=5), int)
+    with memory.export("alice") as export:
+        assert_type(next(export), Session | Observation)
+
+
+async def with_memory_and_asyncio(client: AsyncChatClient) -> None:
+    memory = client.memory
+    assert_type(await memory.search("alice", "hiking", types_exclude=("summary",)), tuple[ObservationCompact, ...])
+    assert_type(await memory.forget("alice"), int)
+    async for item in memory.export("alice", timeout=None):
+        assert_type(item, Session | Observation)
 
 
 async def with_asyncio() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from contract.process import BIN, Served
 
 SERVICE = "ilab_chat.v1.ChatService"
+MEMORY = "ilab_chat.v1.MemoryService"
 
 
 def grpcurl(served: Served, *arguments: str, data: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
@@ -28,7 +29,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 def test_list_names_the_services(served: Served) -> None:
     listed = grpcurl(served, "list")
     assert listed.returncode == 0, listed.stderr
-    assert {SERVICE, "grpc.health.v1.Health"} <= set(listed.stdout.split())
+    assert {SERVICE, MEMORY, "grpc.health.v1.Health"} <= set(listed.stdout.split())
 
 
 def test_describe_shows_the_contract(served: Served) -> None:
@@ -86,6 +87,23 @@ def test_the_details_of_a_bad_request_are_readable(served: Served) -> None:
         assert '"@type":"type.googleapis.com/google.rpc.BadRequest"' in answer.stderr
         assert '"field":"user_id"' in answer.stderr
         assert '"field":"generation.temperature"' in answer.stderr
+
+
+def test_the_memory_is_there(served: Served) -> None:
+    alice = {"user_id": "grpcurl-memory"}
+    hobby = {**alice, "type": "preference", "title": "Hobby", "content": "Loves hiking."}
+    saved = grpcurl(served, f"{MEMORY}/SaveObservation", data=hobby)
+    assert saved.returncode == 0, saved.stderr
+    result = objects(saved.stdout)[0]["result"]
+    assert result["outcome"] == "SAVE_OUTCOME_CREATED"
+    found = objects(grpcurl(served, f"{MEMORY}/SearchObservations", data={**alice, "query": "hiking"}).stdout)
+    assert [(each["id"], each["title"]) for each in found[0]["observations"]] == [(result["id"], "Hobby")]
+    session, observation = objects(grpcurl(served, f"{MEMORY}/ExportUser", data=alice).stdout)
+    assert session["session"]["id"] == observation["observation"]["session_id"] == result["session_id"]
+    missing = grpcurl(
+        served, f"{MEMORY}/GetObservation", data={"user_id": "grpcurl-bob", "observation_id": result["id"]}
+    )
+    assert "Code: NotFound" in missing.stderr
 
 
 def test_health_is_there(served: Served) -> None:

@@ -28,6 +28,7 @@ async def stream(target):
 
 with ChatClient(sys.argv[1]) as client:
     print(client.chat("install-sync", "hi").reply)
+    print(len(client.memory.search("install-sync", "hi")) > 0, client.memory.stats("install-sync").sessions)
 print(asyncio.run(stream(sys.argv[1])))
 """
 
@@ -112,7 +113,9 @@ def test_the_lowest_versions_are_installed(lowest: Environment) -> None:
 @pytest.mark.parametrize("environment", ["newest", "lowest"])
 def test_both_clients_call_the_service(environment: str, served: Served, request: pytest.FixtureRequest) -> None:
     made: Environment = request.getfixturevalue(environment)
-    assert made.run("python", "-W", "error", "-c", CALL, served.address).stdout == "Hello there.\nHello there.\n"
+    assert (
+        made.run("python", "-W", "error", "-c", CALL, served.address).stdout == "Hello there.\nTrue 1\nHello there.\n"
+    )
     assert made.run("python", "-W", "error", "-c", BAD_CALL, served.address).stdout == "INVALID_FIELD user_id\n"
 
 
@@ -128,5 +131,9 @@ def test_what_needs_the_extra_says_so(newest: Environment, served: Served) -> No
     health = newest.run("ilab-chat", "health", "--address", served.address, check=False)
     assert (health.returncode, health.stdout) == (1, "")
     assert health.stderr.endswith(": pip install 'ilab-chat[cli]'\n")
+    search = ("memory", "search", "--address", served.address, "--user", "install-cli", "hi")
+    assert newest.run("ilab-chat", *search).returncode == 0
+    table = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", *search, check=False)
+    assert table.stdout == "ilab-chat: a table needs the extra packages: pip install 'ilab-chat[cli]'\n1\n"
     talk = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", "chat", "--user", "alice", check=False)
     assert talk.stdout == "ilab-chat: a conversation needs the extra packages: pip install 'ilab-chat[cli]'\n1\n"

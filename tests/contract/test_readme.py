@@ -1,6 +1,7 @@
 """What the README says is run, or compared with where it comes from."""
 
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from contract.process import BIN, ROOT, Served
+from ilab_chat import ChatClient
 from ilab_chat_service.rpc.errors import TABLE
 from ilab_chat_service.settings import Settings
 
@@ -59,6 +61,24 @@ def test_each_node_example_runs(node: str, served: Served, block: str) -> None:
 def test_the_commands_line_examples_run(served: Served) -> None:
     [command] = re.findall(r"^\$ \.venv/run/bin/ilab-chat (chat --user alice \".*\")$", README, re.MULTILINE)
     assert "Hello there." in run(["sh", "-c", f"{BIN}/ilab-chat {command} --address {served.address}"], served)
+
+
+def test_the_memory_commands_run(served: Served, tmp_path: Path) -> None:
+    with ChatClient(served.address) as client:
+        saved = client.memory.save("alice", "I love hiking.", type="profile", title="Hobby").id
+        kept = client.memory.stats("alice").observations
+    lines = re.findall(r"^\$ \.venv/run/bin/ilab-chat (memory .*)$", README, re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["search", "timeline", "stats", "export", "forget"]
+    said = [
+        run(["sh", "-c", f"cd {tmp_path} && {BIN}/ilab-chat {line} --address {served.address}"], served)
+        for line in (each.replace("alice 1", f"alice {saved}") for each in lines)
+    ]
+    found, seen, counted, exported, erased = (json.loads(each) if each else {} for each in said)
+    assert saved in [int(each["id"]) for each in found["observations"]]
+    assert saved in [int(each["id"]) for each in seen["observations"]]
+    assert int(counted["observations"]) == int(erased["observations"]) == kept
+    assert exported == {}
+    assert "I love hiking." in (tmp_path / "alice.jsonl").read_text()
 
 
 def test_each_make_target_that_is_named_exists() -> None:

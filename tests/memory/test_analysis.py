@@ -136,5 +136,5 @@ def test_what_is_indexed_has_not_changed_without_a_migration() -> None:
 
 
 def test_many_empty_lines_are_read_once() -> None:
-    """A message of 32,767 line ends once took two seconds, in its length squared; the test's timeout bounds a million."""
+    """A message of 32,767 line ends once took two seconds; the test's timeout bounds a million."""
     assert fields("t", "User: " + "\n" * 1_000_000 + "x\nAssistant: tea").reply == ["tea"]

@@ -5,8 +5,6 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from google.protobuf import json_format
-
 from ilab_chat._calls import DEFAULT_TIMEOUT
 from ilab_chat.cli import options, output, repl
 from ilab_chat.sync import ChatClient, ChatStream
@@ -145,17 +143,10 @@ class Asked:
 
 
 def print_json(stream: ChatStream) -> None:
-    """Print the finished answer as one line. Names are the contract's; a field that is unset is there too."""
+    """Print the finished answer as one line."""
     for _ in stream:
         pass
-    text = json_format.MessageToJson(
-        stream.response,
-        preserving_proto_field_name=True,
-        always_print_fields_with_no_presence=True,
-        indent=None,
-        ensure_ascii=False,
-    )
-    output.write(f"{text}\n")
+    output.write_json(stream.response)
 
 
 def print_text(stream: ChatStream) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 TARGET_VARIABLE = "ILAB_CHAT_TARGET"
 INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
 
 
 def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> None:
@@ -24,7 +25,7 @@ def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> N
     parser.add_argument(
         "--timeout",
         type=seconds,
-        default=default_timeout,
+        default=default_timeout or None,
         metavar="SECONDS",
         help=f"how long the whole answer may take, 0 for no limit (default: {default_timeout:g})",
     )
@@ -40,7 +41,16 @@ def seconds(text: str) -> float | None:
 
 def int32(text: str) -> int:
     """Return an integer that the contract's fields can hold."""
+    return _integer(text, INT32_MAX, "32-bit")
+
+
+def int64(text: str) -> int:
+    """Return an integer that the contract's ids can hold."""
+    return _integer(text, INT64_MAX, "64-bit")
+
+
+def _integer(text: str, most: int, kind: str) -> int:
     value = int(text)
-    if not -INT32_MAX - 1 <= value <= INT32_MAX:
-        raise argparse.ArgumentTypeError(f"not a 32-bit integer: {text}")
+    if not -most - 1 <= value <= most:
+        raise argparse.ArgumentTypeError(f"not a {kind} integer: {text}")
     return value

@@ -1,7 +1,11 @@
 """What the commands write: text that a terminal shows as it is, and one line for each failure."""
 
+import os
 import sys
 from typing import Final
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from ilab_chat.errors import (
     ChatError,
@@ -37,6 +41,37 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_heading(line: str) -> None:
+    """Write one line to standard output; in bold on a terminal, unless NO_COLOR is set."""
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        sys.stdout.write(f"\x1b[1m{line.translate(CONTROLS)}\x1b[0m\n")
+    else:
+        write(f"{line}\n")
+
+
+def write_json(message: Message) -> None:
+    """Write *message* to standard output as one line; what its encoding does not have is escaped, not lost."""
+    write(json_line(message, ascii_only=sys.stdout.encoding.lower() != "utf-8"))
+
+
+def json_line(message: Message, *, ascii_only: bool = False) -> str:
+    """Return *message* as one line. Names are the contract's; a field that is unset is there too."""
+    text = json_format.MessageToJson(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=None,
+        ensure_ascii=ascii_only,
+    )
+    return f"{text}\n"
+
+
+def ask(question: str) -> None:
+    """Write a question to standard error, where the answer is typed behind it."""
+    sys.stderr.write(question.translate(CONTROLS))
+    sys.stderr.flush()
+
+
 def complain(line: str) -> None:
     """Write one line to standard error."""
     print(f"ilab-chat: {' '.join(line.translate(CONTROLS).split())}", file=sys.stderr)  # noqa: T201
@@ -64,6 +99,6 @@ def hint_for(error: ChatError, address: str) -> str:
             hint = "a new message needs a new --request-id"
         case ContextTooLong():
             hint = "shorten the message"
-        case Unimplemented():
+        case Unimplemented(reason=""):
             hint = f"is {address} an ilab-chat server?"
     return hint

@@ -1,0 +1,229 @@
+"""The memory, for asyncio. `sync_memory` has the same names for code without an event loop."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import grpc
+
+from ilab_chat import _memory_calls
+from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response
+from ilab_chat._failures import aio_chat_errors
+from ilab_chat.errors import ChatError
+from ilab_chat.v1 import memory_pb2
+from ilab_chat.v1.memory_pb2 import (
+    ExportUserResponse,
+    GetStatsResponse,
+    Observation,
+    ObservationCompact,
+    SaveResult,
+    Session,
+    StartSessionResponse,
+)
+from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ilab_chat._memory_calls import CallOptions
+    from ilab_chat.v1.memory_pb2_grpc import MemoryServiceAsyncStub
+
+    _Call = grpc.aio.UnaryStreamCall[memory_pb2.ExportUserRequest, ExportUserResponse]
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class AsyncMemoryClient:
+    """What the service remembers of each user: `AsyncChatClient.memory`. Shares the connection of its client.
+
+        async with AsyncChatClient() as client:
+            for found in await client.memory.search("alice", "hiking"):
+                print(found.title)
+
+    Every method takes *timeout* and *metadata* as `AsyncChatClient.chat` does, and raises:
+        ChatError: the call did not succeed; `ilab_chat.errors` has the tree.
+        RuntimeError: the client is closed.
+    """
+
+    def __init__(self, open_channel: Callable[[], grpc.aio.Channel], defaults: CallDefaults) -> None:
+        self._open_channel = open_channel
+        self._defaults = defaults
+        self._stub: MemoryServiceAsyncStub | None = None
+
+    async def start_session(self, user_id: str, **options: "Unpack[CallOptions]") -> StartSessionResponse:
+        """Return the session to work in, summaries of the last ones, and the best memories.
+
+        Continues the user's active session, or opens one.
+        """
+        request = _memory_calls.build(memory_pb2.StartSessionRequest, user_id=user_id)
+        return await self._ask(self._open_stub().StartSession, request, **options)
+
+    async def end_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> Session:
+        """Complete the user's active session and return it. NotFound: there is none."""
+        request = _memory_calls.build(memory_pb2.EndSessionRequest, user_id=user_id, summary=summary)
+        return (await self._ask(self._open_stub().EndSession, request, **options)).session
+
+    async def summarize_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> SaveResult:
+        """Store a summary of the session so far; the session stays open."""
+        request = _memory_calls.build(memory_pb2.SummarizeSessionRequest, user_id=user_id, summary=summary)
+        return (await self._ask(self._open_stub().SummarizeSession, request, **options)).result
+
+    async def save(
+        self,
+        user_id: str,
+        content: str,
+        *,
+        type: str,  # noqa: A002 - the contract's word
+        title: str,
+        topic_key: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> SaveResult:
+        """Store an observation and say what became of it: it is new, an update, or was there already.
+
+        Args:
+            user_id: Whose memory it belongs to.
+            content: The text to remember. `<private>...</private>` in it is not stored.
+            type: One of the service's types; by default profile, preference, decision, discovery and pattern.
+            title: A line that names it.
+            topic_key: The observation that is stored under this key is updated in place. None: a new observation,
+                unless the session already holds the same one.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.build(
+            memory_pb2.SaveObservationRequest,
+            user_id=user_id,
+            content=content,
+            type=type,
+            title=title,
+            topic_key=topic_key,
+        )
+        return (await self._ask(self._open_stub().SaveObservation, request, **options)).result
+
+    async def search(
+        self,
+        user_id: str,
+        query: str,
+        *,
+        limit: int | None = None,
+        types: Sequence[str] = (),
+        types_exclude: Sequence[str] = (),
+        **options: "Unpack[CallOptions]",
+    ) -> tuple[ObservationCompact, ...]:
+        """Return the observations that answer a query best, best first.
+
+        Args:
+            user_id: Whose memory is searched.
+            query: Plain language; it has no operators.
+            limit: Most results, up to 100. None: 10.
+            types: Only observations of these types. Empty: of all types.
+            types_exclude: No observations of these types. Not together with *types*.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.search_request(user_id, query, limit, types, types_exclude)
+        return tuple((await self._ask(self._open_stub().SearchObservations, request, **options)).observations)
+
+    async def get(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> Observation:
+        """Return one observation in full. NotFound: the user has none of this id."""
+        request = _memory_calls.build(memory_pb2.GetObservationRequest, user_id=user_id, observation_id=observation_id)
+        return (await self._ask(self._open_stub().GetObservation, request, **options)).observation
+
+    async def timeline(
+        self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]"
+    ) -> tuple[Observation, ...]:
+        """Return an observation with up to five neighbours on each side, oldest first. Empty: there is no such one."""
+        request = _memory_calls.build(memory_pb2.GetTimelineRequest, user_id=user_id, observation_id=observation_id)
+        return tuple((await self._ask(self._open_stub().GetTimeline, request, **options)).observations)
+
+    async def stats(self, user_id: str, **options: "Unpack[CallOptions]") -> GetStatsResponse:
+        """Return how many observations and sessions the user's memory holds."""
+        request = _memory_calls.build(memory_pb2.GetStatsRequest, user_id=user_id)
+        return await self._ask(self._open_stub().GetStats, request, **options)
+
+    async def forget(self, user_id: str, **options: "Unpack[CallOptions]") -> int:
+        """Erase everything of the user, for good, and return how many observations that were."""
+        request = _memory_calls.build(memory_pb2.ForgetUserRequest, user_id=user_id)
+        return (await self._ask(self._open_stub().ForgetUser, request, **options)).observations
+
+    def export(
+        self, user_id: str, *, timeout: float | FromClient | None = FromClient.TIMEOUT, metadata: Metadata = ()
+    ) -> "AsyncMemoryExport":
+        """Return everything of the user, to iterate. The session of an observation comes before it.
+
+            async with client.memory.export("alice", timeout=None) as export:
+                async for item in export:
+                    print(item)
+
+        The call begins with the first item, and leaving the block ends it. Its timeout lasts to the last item.
+        """
+        request = _memory_calls.build(memory_pb2.ExportUserRequest, user_id=user_id)
+        seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
+        return AsyncMemoryExport(lambda: self._open_stub().ExportUser(request, timeout=seconds, metadata=pairs))
+
+    async def _ask(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        *,
+        timeout: float | FromClient | None = FromClient.TIMEOUT,  # noqa: ASYNC109 - the gRPC deadline
+        metadata: Metadata = (),
+    ) -> Response:
+        with aio_chat_errors():
+            response = await method(
+                request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
+            )
+        return check_response(response, "")
+
+    def _open_stub(self) -> "MemoryServiceAsyncStub":
+        channel = self._open_channel()
+        if self._stub is None:
+            self._stub = MemoryServiceStub(channel)
+        return self._stub
+
+
+class AsyncMemoryExport:
+    """Everything of a user, an item at a time: made by `AsyncMemoryClient.export`, read once, by one task.
+
+    Items of a kind that this client does not know are skipped. Where the rest may stay unread, enter it: leaving the
+    block cancels a call that is not finished.
+
+    Reading raises:
+        ChatError: the call did not succeed; `Interrupted` when part of the memory had arrived.
+        RuntimeError: the client is closed.
+    """
+
+    def __init__(self, start: "Callable[[], _Call]") -> None:
+        self._start = start
+        self._call: _Call | None = None
+        self._begun = False
+        self._failure: ChatError | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._call is not None:
+            self._call.cancel()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Session | Observation:
+        if self._failure is not None:
+            raise self._failure
+        if self._call is None:
+            self._call = self._start()
+            self._responses = aiter(self._call)
+        try:
+            with aio_chat_errors(begun=self._begun):
+                async for response in self._responses:
+                    if (item := _memory_calls.item_of(response)) is not None:
+                        self._begun = True
+                        return item
+        except ChatError as failure:
+            # The iterator of grpc.aio ends silently after it has raised, which would look like the end of the memory.
+            self._failure = failure
+            raise
+        raise StopAsyncIteration

@@ -1,0 +1,222 @@
+"""The memory, for code without an event loop. `aio_memory` is the same for asyncio."""
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+import grpc
+
+from ilab_chat import _memory_calls
+from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response
+from ilab_chat._failures import chat_errors
+from ilab_chat.v1 import memory_pb2
+from ilab_chat.v1.memory_pb2 import (
+    ExportUserResponse,
+    GetStatsResponse,
+    Observation,
+    ObservationCompact,
+    SaveResult,
+    Session,
+    StartSessionResponse,
+)
+from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ilab_chat._memory_calls import CallOptions
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class _Call(Protocol):
+    """What an export needs of the call that grpc returns: grpc has no public name for its type."""
+
+    def __iter__(self) -> Iterator[ExportUserResponse]: ...
+
+    def cancel(self) -> bool: ...
+
+
+class MemoryClient:
+    """What the service remembers of each user: `ChatClient.memory`. Shares the connection of its client.
+
+        with ChatClient() as client:
+            for found in client.memory.search("alice", "hiking"):
+                print(found.title)
+
+    Every method takes *timeout* and *metadata* as `ChatClient.chat` does, and raises:
+        ChatError: the call did not succeed; `ilab_chat.errors` has the tree.
+        RuntimeError: the client is closed.
+    """
+
+    def __init__(self, open_channel: Callable[[], grpc.Channel], defaults: CallDefaults) -> None:
+        self._open_channel = open_channel
+        self._defaults = defaults
+        self._stub: MemoryServiceStub | None = None
+
+    def start_session(self, user_id: str, **options: "Unpack[CallOptions]") -> StartSessionResponse:
+        """Return the session to work in, summaries of the last ones, and the best memories.
+
+        Continues the user's active session, or opens one.
+        """
+        request = _memory_calls.build(memory_pb2.StartSessionRequest, user_id=user_id)
+        return self._ask(self._open_stub().StartSession, request, **options)
+
+    def end_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> Session:
+        """Complete the user's active session and return it. NotFound: there is none."""
+        request = _memory_calls.build(memory_pb2.EndSessionRequest, user_id=user_id, summary=summary)
+        return self._ask(self._open_stub().EndSession, request, **options).session
+
+    def summarize_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> SaveResult:
+        """Store a summary of the session so far; the session stays open."""
+        request = _memory_calls.build(memory_pb2.SummarizeSessionRequest, user_id=user_id, summary=summary)
+        return self._ask(self._open_stub().SummarizeSession, request, **options).result
+
+    def save(
+        self,
+        user_id: str,
+        content: str,
+        *,
+        type: str,  # noqa: A002 - the contract's word
+        title: str,
+        topic_key: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> SaveResult:
+        """Store an observation and say what became of it: it is new, an update, or was there already.
+
+        Args:
+            user_id: Whose memory it belongs to.
+            content: The text to remember. `<private>...</private>` in it is not stored.
+            type: One of the service's types; by default profile, preference, decision, discovery and pattern.
+            title: A line that names it.
+            topic_key: The observation that is stored under this key is updated in place. None: a new observation,
+                unless the session already holds the same one.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.build(
+            memory_pb2.SaveObservationRequest,
+            user_id=user_id,
+            content=content,
+            type=type,
+            title=title,
+            topic_key=topic_key,
+        )
+        return self._ask(self._open_stub().SaveObservation, request, **options).result
+
+    def search(
+        self,
+        user_id: str,
+        query: str,
+        *,
+        limit: int | None = None,
+        types: Sequence[str] = (),
+        types_exclude: Sequence[str] = (),
+        **options: "Unpack[CallOptions]",
+    ) -> tuple[ObservationCompact, ...]:
+        """Return the observations that answer a query best, best first.
+
+        Args:
+            user_id: Whose memory is searched.
+            query: Plain language; it has no operators.
+            limit: Most results, up to 100. None: 10.
+            types: Only observations of these types. Empty: of all types.
+            types_exclude: No observations of these types. Not together with *types*.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.search_request(user_id, query, limit, types, types_exclude)
+        return tuple(self._ask(self._open_stub().SearchObservations, request, **options).observations)
+
+    def get(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> Observation:
+        """Return one observation in full. NotFound: the user has none of this id."""
+        request = _memory_calls.build(memory_pb2.GetObservationRequest, user_id=user_id, observation_id=observation_id)
+        return self._ask(self._open_stub().GetObservation, request, **options).observation
+
+    def timeline(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> tuple[Observation, ...]:
+        """Return an observation with up to five neighbours on each side, oldest first. Empty: there is no such one."""
+        request = _memory_calls.build(memory_pb2.GetTimelineRequest, user_id=user_id, observation_id=observation_id)
+        return tuple(self._ask(self._open_stub().GetTimeline, request, **options).observations)
+
+    def stats(self, user_id: str, **options: "Unpack[CallOptions]") -> GetStatsResponse:
+        """Return how many observations and sessions the user's memory holds."""
+        request = _memory_calls.build(memory_pb2.GetStatsRequest, user_id=user_id)
+        return self._ask(self._open_stub().GetStats, request, **options)
+
+    def forget(self, user_id: str, **options: "Unpack[CallOptions]") -> int:
+        """Erase everything of the user, for good, and return how many observations that were."""
+        request = _memory_calls.build(memory_pb2.ForgetUserRequest, user_id=user_id)
+        return self._ask(self._open_stub().ForgetUser, request, **options).observations
+
+    def export(
+        self, user_id: str, *, timeout: float | FromClient | None = FromClient.TIMEOUT, metadata: Metadata = ()
+    ) -> "MemoryExport":
+        """Return everything of the user, to iterate. The session of an observation comes before it.
+
+            with client.memory.export("alice", timeout=None) as export:
+                for item in export:
+                    print(item)
+
+        The call begins with the first item, and leaving the block ends it. Its timeout lasts to the last item.
+        """
+        request = _memory_calls.build(memory_pb2.ExportUserRequest, user_id=user_id)
+        seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
+        return MemoryExport(lambda: self._open_stub().ExportUser(request, timeout=seconds, metadata=pairs))
+
+    def _ask(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        *,
+        timeout: float | FromClient | None = FromClient.TIMEOUT,
+        metadata: Metadata = (),
+    ) -> Response:
+        with chat_errors():
+            response = method(
+                request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
+            )
+        return check_response(response, "")
+
+    def _open_stub(self) -> MemoryServiceStub:
+        channel = self._open_channel()
+        if self._stub is None:
+            self._stub = MemoryServiceStub(channel)
+        return self._stub
+
+
+class MemoryExport:
+    """Everything of a user, an item at a time: made by `MemoryClient.export`, read once, by one thread.
+
+    Items of a kind that this client does not know are skipped. Where the rest may stay unread, enter it: leaving the
+    block cancels a call that is not finished.
+
+    Reading raises:
+        ChatError: the call did not succeed; `Interrupted` when part of the memory had arrived.
+        RuntimeError: the client is closed.
+    """
+
+    def __init__(self, start: Callable[[], _Call]) -> None:
+        self._start = start
+        self._call: _Call | None = None
+        self._begun = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._call is not None:
+            self._call.cancel()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Session | Observation:
+        if self._call is None:
+            self._call = self._start()
+        with chat_errors(begun=self._begun):
+            for response in self._call:
+                if (item := _memory_calls.item_of(response)) is not None:
+                    self._begun = True
+                    return item
+        raise StopIteration

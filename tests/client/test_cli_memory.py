@@ -1,0 +1,308 @@
+"""`ilab-chat memory`, as a process and in a terminal, against a real server."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from client.scripted import Context, serving
+from client.scripted_memory import AT, SESSION, ScriptedMemoryService, compact, exported, observation
+from client.terminal import COMMAND, CTRL_C, CTRL_D, ENTER, Finished, run, terminal
+from ilab_chat.v1 import memory_pb2 as pb
+
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+ERASED = pb.ForgetUserResponse(observations=3)
+STATS = pb.GetStatsResponse(observations=3, sessions=1)
+UTC = {"TZ": "UTC"}
+
+
+async def cli(target: str, name: str, *arguments: str, **options: Any) -> Finished:
+    return await run("memory", name, "--address", target, "--user", "alice", *arguments, **options)
+
+
+async def screen(
+    target: str, name: str, *arguments: str, cwd: Path, columns: int = 80, env: dict[str, str] | None = None
+) -> str:
+    """Return what a terminal shows of a command that succeeds."""
+    options = ("memory", name, "--address", target, "--user", "alice", *arguments)
+    async with terminal(*options, cwd=cwd, columns=columns, env=UTC | (env or {})) as person:
+        assert await person.exit_code() == 0
+        return person.seen.replace("\r\n", "\n")
+
+
+def failing(code: grpc.StatusCode, message: str, *before: Message) -> Any:
+    async def script(_request: Message, context: Context) -> AsyncIterator[Message]:
+        for response in before:
+            yield response
+        await context.abort(code, message)
+
+    return script
+
+
+async def test_search_options_reach_the_request(memory: ScriptedMemoryService, memory_target: str) -> None:
+    memory.says("SearchObservations", pb.SearchObservationsResponse())
+    await cli(memory_target, "search", "--limit", "3", "--type", "a", "--type", "b", "love", "hiking")
+    await cli(memory_target, "search", "--not-type", "c", "x")
+    assert [request for _, request in memory.calls] == [
+        pb.SearchObservationsRequest(user_id="alice", query="love hiking", limit=3, types=["a", "b"]),
+        pb.SearchObservationsRequest(user_id="alice", query="x", types_exclude=["c"]),
+    ]
+
+
+async def test_search_in_a_pipe_is_json(memory: ScriptedMemoryService, memory_target: str) -> None:
+    memory.says("SearchObservations", pb.SearchObservationsResponse(observations=[compact(2, "Grüße\x1b[2J")]))
+    finished = await cli(memory_target, "search", "hi")
+    assert (finished.code, finished.err, finished.out.count("\n")) == (0, "", 1)
+    assert json.loads(finished.out) == {
+        "observations": [
+            {
+                "id": "2",
+                "type": "preference",
+                "title": "Grüße\x1b[2J",
+                "score": 0.63,
+                "snippet": "",
+                "updated_at": "2026-11-22T23:18:00Z",
+            }
+        ]
+    }
+    assert "Grüße" in finished.out
+
+
+async def test_search_in_a_terminal_is_a_table(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    found = [
+        compact(12, "日本のハイキングが大好きです。毎週末に山へ行きます。"),
+        compact(3, "Hobby\x1b]0;x\x07\nnext", score=1),
+    ]
+    memory.says("SearchObservations", pb.SearchObservationsResponse(observations=found))
+    assert await screen(memory_target, "search", "hi", cwd=tmp_path, columns=60) == (
+        f"{BOLD}id  updated           type        score  title{PLAIN}\n"
+        "12  2026-11-22 23:18  preference   0.63  日本のハイキングが…\n"
+        " 3  2026-11-22 23:18  preference   1.00  Hobby]0;x next\n"
+    )
+
+
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+async def test_a_head_is_plain_where_asked(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path, env: dict[str, str]
+) -> None:
+    memory.says("SearchObservations", pb.SearchObservationsResponse(observations=[compact()]))
+    assert "\x1b" not in await screen(memory_target, "search", "hi", cwd=tmp_path, env=env)
+
+
+async def test_json_in_a_terminal_when_asked(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
+    memory.says("SearchObservations", pb.SearchObservationsResponse(observations=[compact(2, "a\x1b[2J\x9b2J")]))
+    shown = await screen(memory_target, "search", "--json", "hi", cwd=tmp_path, columns=1000)
+    assert json.loads(shown)["observations"][0]["id"] == "2"
+    assert "\x1b" not in shown
+    assert "\x9b" not in shown
+
+
+async def test_nothing_found(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
+    memory.says("SearchObservations", pb.SearchObservationsResponse())
+    assert await screen(memory_target, "search", "hi", cwd=tmp_path) == "Nothing found.\n"
+    assert await cli(memory_target, "search", "hi") == Finished(0, '{"observations": []}\n', "")
+
+
+async def test_a_timeline_marks_what_was_asked_for(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    seen = [observation(6, "Before", created_at=AT), observation(7, "Asked", created_at=AT)]
+    memory.says("GetTimeline", pb.GetTimelineResponse(observations=seen))
+    assert await screen(memory_target, "timeline", "7", cwd=tmp_path, env={"NO_COLOR": "1"}) == (
+        "   id  created           type        title\n"
+        "    6  2026-11-22 23:18  preference  Before\n"
+        ">   7  2026-11-22 23:18  preference  Asked\n"
+    )
+    finished = await cli(memory_target, "timeline", "7")
+    assert [each["title"] for each in json.loads(finished.out)["observations"]] == ["Before", "Asked"]
+    assert memory.calls[0][1] == pb.GetTimelineRequest(user_id="alice", observation_id=7)
+
+
+async def test_a_timeline_of_nothing_fails(memory: ScriptedMemoryService, memory_target: str) -> None:
+    memory.says("GetTimeline", pb.GetTimelineResponse())
+    expected = Finished(1, "", "ilab-chat: the user has no observation 7\n")
+    assert await cli(memory_target, "timeline", "7") == expected
+
+
+async def test_stats(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
+    memory.says("GetStats", STATS)
+    assert await screen(memory_target, "stats", cwd=tmp_path) == "observations  3\nsessions      1\n"
+    assert await cli(memory_target, "stats") == Finished(0, '{"observations": "3", "sessions": "1"}\n', "")
+
+
+async def test_an_export_is_json_lines(memory: ScriptedMemoryService, memory_target: str) -> None:
+    memory.says("ExportUser", exported(SESSION), exported(observation(1, "a\nb")))
+    finished = await cli(memory_target, "export")
+    session, remembered = map(json.loads, finished.out.splitlines())
+    assert (session["session"]["id"], session["session"]["started_at"]) == ("s-1", "2026-11-22T23:18:00Z")
+    assert (remembered["observation"]["id"], remembered["observation"]["title"]) == ("1", "a\nb")
+    assert (finished.code, finished.err) == (0, "")
+    # An export may take long: no limit unless one is given.
+    assert memory.time_remaining is None or memory.time_remaining > 10**6
+
+
+async def test_json_loses_nothing_in_an_encoding_that_lacks_it(
+    memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    memory.says("ExportUser", exported(observation(1, "Grüße 日本")))
+    finished = await cli(memory_target, "export", env={"PYTHONIOENCODING": "ascii"})
+    assert json.loads(finished.out)["observation"]["title"] == "Grüße 日本"
+
+
+async def test_an_export_to_a_file_replaces_it(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    memory.says("ExportUser", exported(SESSION), exported(observation(1, "Grüße")))
+    file, link = tmp_path / "alice.jsonl", tmp_path / "link"
+    file.write_text("old")
+    link.symlink_to(file)
+    assert await cli(memory_target, "export", "--output", str(link)) == Finished(0, "", "")
+    assert [list(json.loads(line)) for line in file.read_text().splitlines()] == [["session"], ["observation"]]
+    assert "Grüße" in file.read_text()
+    assert sorted(tmp_path.iterdir()) == [file, link]  # noqa: ASYNC240
+    assert link.is_symlink()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_an_export_that_fails_leaves_the_file_as_it_was(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    memory.scripts["ExportUser"] = failing(grpc.StatusCode.ABORTED, "gone", exported(SESSION))
+    file = tmp_path / "alice.jsonl"
+    file.write_text("old")
+    assert await cli(memory_target, "export", "--output", str(file)) == Finished(
+        1, "", "ilab-chat: ABORTED: gone (ask again)\n"
+    )
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]  # noqa: ASYNC240
+
+
+async def test_an_interrupted_export_leaves_nothing(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    memory.scripts["ExportUser"] = memory.endless
+    options = ("--address", memory_target, "--user", "alice", "--output", str(tmp_path / "alice.jsonl"))
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "memory", "export", *options, stderr=asyncio.subprocess.PIPE
+    )
+    await memory.sent.wait()
+    process.send_signal(signal.SIGINT)
+    assert (await process.communicate())[1] == b""
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+    await memory.left.wait()
+
+
+async def test_a_file_that_cannot_be_written_is_one_line(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    memory.says("ExportUser", exported(SESSION))
+    name = str(tmp_path / "no" / "alice.jsonl")
+    assert await cli(memory_target, "export", "--output", name) == Finished(
+        1, "", f"ilab-chat: cannot write {name}: No such file or directory\n"
+    )
+    assert await cli(memory_target, "export", "--output", str(tmp_path)) == Finished(
+        1, "", f"ilab-chat: cannot write {tmp_path}: Is a directory\n"
+    )
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+
+
+async def test_a_reader_that_leaves_an_export_cancels_it(memory: ScriptedMemoryService, memory_target: str) -> None:
+    closed = asyncio.Event()
+
+    async def long(_request: Message, _context: Context) -> AsyncIterator[Message]:
+        yield exported(SESSION)
+        await closed.wait()
+        yield exported(SESSION)
+        await asyncio.Event().wait()
+
+    memory.scripts["ExportUser"] = long
+    reading, writing = os.pipe()
+    options = ("--address", memory_target, "--user", "alice")
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "memory", "export", *options, stdout=writing, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(writing)
+    assert await asyncio.to_thread(os.read, reading, 10) == b'{"session"'
+    os.close(reading)
+    closed.set()
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (1, b"")
+    await memory.left.wait()
+
+
+async def test_forget_asks_for_the_user_id(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
+    memory.says("GetStats", STATS)
+    memory.says("ForgetUser", ERASED)
+    options = ("memory", "forget", "--address", memory_target, "--user", "alice")
+    async with terminal(*options, cwd=tmp_path) as person:
+        await person.until("This erases 3 observations and 1 session for good. Type the user id to go on: ")
+        person.type("alice" + ENTER)
+        await person.until("Erased 3 observations.")
+        assert await person.exit_code() == 0
+    assert memory.calls[-1] == ("ForgetUser", pb.ForgetUserRequest(user_id="alice"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"), [("bob" + ENTER, 1), ("\udcff" + ENTER, 1), (ENTER, 1), (CTRL_D, 1), (CTRL_C, 130)]
+)
+async def test_forget_erases_nothing_without_the_user_id(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path, keys: str, code: int
+) -> None:
+    memory.says("GetStats", STATS)
+    async with terminal("memory", "forget", "--address", memory_target, "--user", "alice", cwd=tmp_path) as person:
+        await person.until("go on: ")
+        person.type(keys)
+        assert await person.exit_code() == code
+    assert code == 130 or "ilab-chat: nothing was erased: that is not the user id" in person.seen
+    assert "Traceback" not in person.seen
+    assert [rpc for rpc, _ in memory.calls] == ["GetStats"]
+
+
+async def test_forget_in_a_script_needs_yes(memory: ScriptedMemoryService, memory_target: str) -> None:
+    memory.says("ForgetUser", ERASED)
+    refused = await cli(memory_target, "forget", stdin=b"alice\n")
+    assert (refused.code, refused.out, memory.calls) == (2, "", [])
+    assert refused.err == (
+        "ilab-chat: nothing was erased: standard input is no terminal to confirm on; --yes confirms\n"
+    )
+    assert await cli(memory_target, "forget", "--yes") == Finished(0, '{"observations": "3"}\n', "")
+    assert [rpc for rpc, _ in memory.calls] == ["ForgetUser"]
+
+
+async def test_a_failure_is_one_line(memory: ScriptedMemoryService, memory_target: str) -> None:
+    memory.scripts["GetStats"] = failing(grpc.StatusCode.INTERNAL, "what\nhappened\x1b[2J")
+    assert await cli(memory_target, "stats") == Finished(1, "", "ilab-chat: INTERNAL: what happened[2J\n")
+    async with serving(None) as target:
+        pass
+    finished = await cli(target, "search", "hi")
+    assert (finished.code, finished.out, finished.err.count("\n")) == (1, "", 1)
+    assert finished.err.endswith(f" (is the server running at {target}? `make run` starts one)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("search", "hi"), "the following arguments are required: --user"),
+        (("search", "--user", "a"), "the following arguments are required: QUERY"),
+        (("search", "--user", "a", "--limit", "many", "hi"), "invalid int32 value"),
+        (("timeline", "--user", "a", "seven"), "invalid int64 value"),
+        (("timeline", "--user", "a", "9999999999999999999"), "not a 64-bit integer"),
+        (("forget",), "the following arguments are required: --user"),
+        ((), "the following arguments are required: COMMAND"),
+    ],
+)
+async def test_wrong_usage(arguments: tuple[str, ...], complaint: str) -> None:
+    finished = await run("memory", *arguments)
+    assert (finished.code, finished.out) == (2, "")
+    assert complaint in finished.err
+    assert "Traceback" not in finished.err

@@ -1,0 +1,162 @@
+"""The memory of a running service: through both clients, and through the command line."""
+
+import asyncio
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.process import BIN, Served
+from ilab_chat import (
+    AsyncChatClient,
+    ChatClient,
+    InvalidArgument,
+    NotFound,
+    Observation,
+    SaveOutcome,
+    Session,
+    SessionStatus,
+)
+
+
+def cli(served: Served, name: str, user: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command: list[str | Path] = [
+        BIN / "ilab-chat",
+        "memory",
+        name,
+        "--address",
+        served.address,
+        "--user",
+        user,
+        *arguments,
+    ]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+
+
+def answer(served: Served, name: str, user: str, *arguments: str) -> Any:
+    ended = cli(served, name, user, *arguments)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return json.loads(ended.stdout)
+
+
+def test_a_life_of_a_memory(served: Served) -> None:
+    with ChatClient(served.address) as client:
+        memory = client.memory
+        session = memory.start_session("life")
+        assert session.is_new
+        saved = memory.save("life", "Prefers trains.", type="preference", title="Travel", topic_key="travel")
+        assert (saved.outcome, saved.session_id) == (SaveOutcome.SAVE_OUTCOME_CREATED, session.session_id)
+        again = memory.save(
+            "life", "Prefers <private>night</private> boats.", type="preference", title="Travel", topic_key="travel"
+        )
+        assert (again.outcome, again.id) == (SaveOutcome.SAVE_OUTCOME_UPDATED, saved.id)
+        assert memory.get("life", saved.id).content == "Prefers [REDACTED] boats."
+
+        found = memory.search("life", "Which boats?", types=["preference"])
+        assert [each.id for each in found] == [saved.id]
+        assert memory.search("life", "Which boats?", types_exclude=["preference"]) == ()
+
+        summary = memory.summarize_session("life", "Spoke about boats.")
+        assert [each.id for each in memory.timeline("life", saved.id)] == [saved.id, summary.id]
+        ended = memory.end_session("life", "Boats it is.")
+        assert (ended.id, ended.status) == (session.session_id, SessionStatus.SESSION_STATUS_COMPLETED)
+        assert [each.summary for each in memory.start_session("life").sessions_context] == ["Boats it is."]
+
+        held = memory.stats("life")
+        items = list(memory.export("life"))
+        for place, item in enumerate(items):
+            if isinstance(item, Observation):
+                assert item.session_id in [before.id for before in items[:place] if isinstance(before, Session)]
+        assert sum(isinstance(item, Session) for item in items) == held.sessions == 2
+        assert sum(isinstance(item, Observation) for item in items) == held.observations
+        assert memory.forget("life") == held.observations
+        assert list(memory.export("life")) == []
+
+
+async def test_a_turn_is_remembered_for_its_user_only(served: Served) -> None:
+    async with AsyncChatClient(served.address) as client:
+        turn = await client.chat("turn-alice", "I love hiking.")
+        assert [each.id for each in await client.memory.search("turn-alice", "hiking")] == [turn.observation_id]
+        items = [item async for item in client.memory.export("turn-alice")]
+        assert [item.id for item in items if isinstance(item, Observation)] == [turn.observation_id]
+        assert await client.memory.search("turn-bob", "hiking") == ()
+        assert await client.memory.timeline("turn-bob", turn.observation_id) == ()
+        with pytest.raises(NotFound):
+            await client.memory.get("turn-bob", turn.observation_id)
+        with pytest.raises(NotFound):
+            await client.memory.end_session("turn-bob", "nothing")
+
+
+async def test_bad_input_names_its_fields(served: Served) -> None:
+    async with AsyncChatClient(served.address) as client:
+        memory = client.memory
+        for call, field in [
+            (memory.save("bad", "hikes", type="hobby", title="t"), "type"),
+            (memory.save("bad", " ", type="profile", title="t"), "content"),
+            (memory.search("bad", "q", limit=101), "limit"),
+            (memory.search("bad", "q", types=["profile"], types_exclude=["summary"]), "types"),
+            (memory.get("bad", 0), "observation_id"),
+            (memory.stats(" "), "user_id"),
+            (anext(memory.export(" ")), "user_id"),
+        ]:
+            with pytest.raises(InvalidArgument) as caught:
+                await call
+            assert caught.value.reason == "INVALID_FIELD"
+            assert field in [violation.field for violation in caught.value.field_violations]
+
+
+async def test_leaving_an_export_leaves_the_service_free(served: Served) -> None:
+    async with AsyncChatClient(served.address) as client:
+        for number in range(3):
+            await client.memory.save("leave", f"hikes {number}", type="profile", title=f"t{number}")
+        async with client.memory.export("leave") as export:
+            assert isinstance(await anext(export), Session)
+        assert await client.memory.forget("leave") == 3
+
+
+def test_the_commands(served: Served, tmp_path: Path) -> None:
+    with ChatClient(served.address) as client:
+        ids = [
+            client.memory.save("cli", f"hikes in valley {number}", type=kind, title=f"Hike {number}").id
+            for number, kind in enumerate(["profile", "preference", "preference"])
+        ]
+    found = answer(served, "search", "cli", "--type", "preference", "--limit", "5", "Which", "valley?")
+    assert {int(each["id"]) for each in found["observations"]} == set(ids[1:])
+    seen = answer(served, "timeline", "cli", str(ids[1]))
+    assert [int(each["id"]) for each in seen["observations"]] == ids
+    assert answer(served, "stats", "cli") == {"observations": "3", "sessions": "1"}
+
+    file = tmp_path / "cli.jsonl"
+    assert cli(served, "export", "cli", "--output", str(file)).returncode == 0
+    lines = file.read_text()
+    assert lines == cli(served, "export", "cli").stdout
+    assert [next(iter(json.loads(line))) for line in lines.splitlines()] == ["session", *["observation"] * 3]
+
+    refused = cli(served, "forget", "cli", stdin="cli\n")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert answer(served, "stats", "cli")["observations"] == "3"
+    assert answer(served, "forget", "cli", "--yes") == {"observations": "3"}
+    assert answer(served, "stats", "cli") == {"observations": "0", "sessions": "0"}
+    assert cli(served, "export", "cli").stdout == ""
+
+
+def test_a_failing_command_is_one_line(served: Served) -> None:
+    ended = cli(served, "search", " ", "hiking")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert ended.stderr.startswith("ilab-chat: INVALID_ARGUMENT INVALID_FIELD: ")
+    assert "user_id" in ended.stderr
+    missing = cli(served, "timeline", "cli-nobody", "7")
+    assert (missing.returncode, missing.stderr) == (1, "ilab-chat: the user has no observation 7\n")
+
+
+async def test_a_long_export_has_each_item_once(served: Served) -> None:
+    async with AsyncChatClient(served.address) as client:
+        memory = client.memory
+        saves = [memory.save("long", f"fact {number}", type="profile", title=f"t{number}") for number in range(300)]
+        ids = {saved.id for saved in await asyncio.gather(*saves)}
+        exported = [item.id async for item in memory.export("long") if isinstance(item, Observation)]
+        assert len(exported) == len(ids) == 300
+        assert set(exported) == ids
+        assert await memory.forget("long") == 300
