@@ -56,6 +56,13 @@ class CallDefaults:
         return (*self.metadata, *call)
 
 
+def channel_options(target: str) -> list[tuple[str, int]]:
+    """Return the options of a channel to *target*: no proxy of the environment is asked for what is on this machine."""
+    host = target.removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]%")
+    on_this_machine = host in {"localhost", "::1"} or host.startswith("127.") or target.startswith("unix:")
+    return [("grpc.enable_http_proxy", 0)] if on_this_machine else []
+
+
 def check_target(target: str, channel: object, credentials: object) -> None:
     """Refuse a client that is told two ways to connect.
 

@@ -188,10 +188,11 @@ class AsyncChatClient:
         if self._channel is None:
             # Not before the first call: grpc.aio ties a channel to the event loop that runs when it is made, and a
             # client may be made where none runs.
+            options = _calls.channel_options(self._target)
             self._channel = (
-                grpc.aio.insecure_channel(self._target)
+                grpc.aio.insecure_channel(self._target, options)
                 if self._credentials is None
-                else grpc.aio.secure_channel(self._target, self._credentials)
+                else grpc.aio.secure_channel(self._target, self._credentials, options)
             )
         return self._channel
 

@@ -244,4 +244,7 @@ class ChatStream(_calls.StreamedAnswer):
 
 
 def _make_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    return grpc.insecure_channel(target) if credentials is None else grpc.secure_channel(target, credentials)
+    options = _calls.channel_options(target)
+    if credentials is None:
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, credentials, options)
