@@ -43,7 +43,9 @@ define protoc
 endef
 
 clean: ## Remove the environments and caches (memory.db stays)
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/contract/node/node_modules
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf tests/contract/node/node_modules
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(PROTOC)/.installed: Makefile
 	$(PYTHON) -m venv $(PROTOC)

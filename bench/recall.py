@@ -180,12 +180,14 @@ PLAIN = {
     "B": 0.75,
     "WEIGHTS": weights(reply=1.0, tail=1.0),
 }
+NO_STOP_WORDS = dict.fromkeys(("STOP_TERMS", "_ASKING_TERMS", "_FRAME_TERMS"), frozenset())
 VARIANTS = {
     "as it is": (ranking, {}),
     "without stemming": (analysis, {"stem": lambda word: word}),
     "without irregular forms": (analysis, {"stem": stemming.porter}),
-    "without leaving out stop words": (query, {"_LEFT_OUT": frozenset(), "STOP_TERMS": frozenset()}),
-    "without leaving out words of asking": (query, {"_LEFT_OUT": query.STOP_TERMS}),
+    "without leaving out stop words": (query, NO_STOP_WORDS),
+    "without leaving out words of asking": (query, {"_ASKING_TERMS": frozenset()}),
+    "without leaving out words of a question's frame": (query, {"_FRAME_TERMS": frozenset()}),
     "without the words of neighbours": (ranking, {"NEIGHBOUR_WEIGHT": 0.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0}),
     "neighbours of a turn weigh as those of a message": (ranking, {"NEIGHBOUR_WEIGHT_OF_A_TURN": 0.4}),
     "neighbours weigh as much as the row": (ranking, {"NEIGHBOUR_WEIGHT": 1.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 1.0}),

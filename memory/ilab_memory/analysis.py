@@ -30,7 +30,8 @@ _ASCII_WORD = re.compile(
 )
 # Dropped: accents, Hebrew points, Arabic vowel signs.
 _ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f]")
-_TURN = re.compile(r"\s*User:(?P<said>.*?)\n\s*Assistant:(?P<reply>.*)", re.DOTALL)
+# Blanks before "Assistant:" end at the next line, or many empty lines would be read again from each of them.
+_TURN = re.compile(r"\s*User:(?P<said>.*?)\n[^\S\n]*Assistant:(?P<reply>.*)", re.DOTALL)
 
 
 class Fields(NamedTuple):
@@ -68,7 +69,9 @@ def fields(title: str, content: str) -> Fields:
     turn = _TURN.fullmatch(content)
     said = terms(turn["said"] if turn else content)
     reply = terms(turn["reply"]) if turn else []
-    own_title = [] if _is_excerpt(title, content) else terms(title)
+    own_title = terms(title.removeprefix("Turn: "))
+    if _is_excerpt(own_title, said):
+        own_title = []
     return Fields(own_title, said, reply[:REPLY_WORDS], reply[REPLY_WORDS:])
 
 
@@ -83,5 +86,7 @@ def _pairs(run: str) -> list[str]:
     return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
 
 
-def _is_excerpt(title: str, content: str) -> bool:
-    return title.removeprefix("Turn: ").removesuffix("...").strip() in content
+def _is_excerpt(title: list[str], said: list[str]) -> bool:
+    # The last word of a title that was cut may not be whole.
+    length = len(title)
+    return title == said[:length] or (length > 1 and title[:-1] == said[: length - 1])

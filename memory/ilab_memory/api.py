@@ -197,4 +197,7 @@ class ILabMemory:
         )
 
     def _now(self) -> datetime:
-        return self._config.clock()
+        now = self._config.clock()
+        if now.tzinfo is None:
+            raise ValueError("clock must return a timezone-aware datetime")
+        return now

@@ -22,19 +22,30 @@ _ASKING = """
     remember remind recall mention mentioned said told talk talked discuss discussed know previous previously
     earlier conversation conversations chat chats
 """
+# Words that say what kind of answer is wanted ("how many days ago", "what was the total"), rarely what it is about.
+_FRAME = """
+    day week month year hour minute ago time date total number amount current currently recent recently last past
+    passed since happen first next later
+"""
 STOP_TERMS = frozenset(terms(_STOP))
-_LEFT_OUT = STOP_TERMS | frozenset(terms(_ASKING))
+_ASKING_TERMS = frozenset(terms(_ASKING))
+_FRAME_TERMS = frozenset(terms(_FRAME))
+#: So many other terms must be left for those of the frame to be left out.
+_ENOUGH = 2
 
 
 def query_terms(query: str) -> list[str]:
     """Return the distinct terms of *query* to look up, at most MAX_TERMS; none when it has no term at all.
 
-    English stop words and the words of asking are left out, unless nothing else is left.
+    English stop words and the words of asking are left out, unless nothing else is left; the words of a question's
+    frame are left out if enough others are left.
     """
     found = list(dict.fromkeys(terms(query)))
-    telling = [term for term in found if term not in _LEFT_OUT]
-    telling = telling or [term for term in found if term not in STOP_TERMS] or found
-    return telling[:MAX_TERMS]
+    words = [term for term in found if term not in STOP_TERMS]
+    telling = [term for term in words if term not in _ASKING_TERMS]
+    topics = [term for term in telling if term not in _FRAME_TERMS]
+    chosen = topics if len(topics) >= _ENOUGH else telling or words or found
+    return chosen[:MAX_TERMS]
 
 
 def is_short(query: str) -> bool:

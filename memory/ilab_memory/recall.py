@@ -13,6 +13,9 @@ from ilab_memory.core.store import Document, Preview, Store
 from ilab_memory.query import is_short, query_terms
 from ilab_memory.scoring import RANK_WEIGHT, context_score, search_score
 
+#: Characters of a query that is looked for as it stands. Looking costs time in proportion to them and to all that the
+#: user has stored; and SQLite refuses patterns over 50,000 bytes.
+LONGEST_SUBSTRING = 256
 #: A snippet has about 100 tokens (documented contract), of four characters.
 SNIPPET_CHARACTERS = 400
 #: Completed sessions that a start shows (documented contract).
@@ -20,6 +23,8 @@ SESSIONS_SHOWN = 5
 #: Newest observations of a session that are considered for the memories, and memories that are returned.
 CANDIDATES_A_SESSION = 10
 MEMORIES_SHOWN = 10
+# A limit beyond any store's number of rows, that every store can take.
+_MOST_ROWS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,11 @@ class Question:
     query: str
     limit: int
     types: TypeFilter = TypeFilter()
+
+    @property
+    def at_most(self) -> int | None:
+        """How many rows are looked at closely; None for all, for a filter may leave out any of them."""
+        return min(max(ranking.MAX_RANKED, self.limit), _MOST_ROWS) if self.types == TypeFilter() else None
 
 
 class _Ranked(NamedTuple):
@@ -132,14 +142,15 @@ def _by_terms(store: Store, question: Question) -> _Found:
     if not statistics.frequencies:
         return _Found()
     postings = store.postings(question.user_id, ranking.affordable(statistics))
-    # A filter may leave any of them out: then all are ranked.
-    at_most = max(ranking.MAX_RANKED, question.limit) if question.types == TypeFilter() else None
-    documents = store.documents(question.user_id, ranking.shortlist(postings, statistics, at_most))
+    documents = store.documents(question.user_id, ranking.shortlist(postings, statistics, question.at_most))
     return _Found(ranking.bm25(postings, documents, statistics), documents)
 
 
 def _by_substring(store: Store, question: Question) -> _Found:
-    numbers = store.containing(question.user_id, question.query.strip())
+    text = question.query.strip()
+    if len(text) > LONGEST_SUBSTRING:
+        return _Found()
+    numbers = store.containing(question.user_id, text, at_most=question.at_most)
     # Each row has the query in it, and that is all that is known: they are equally good.
     return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers))
 

@@ -4,11 +4,5 @@ from datetime import UTC, datetime
 
 
 def to_text(moment: datetime) -> str:
-    """Return *moment* as ISO 8601 in UTC with microseconds.
-
-    Raises:
-        ValueError: *moment* has no timezone.
-    """
-    if moment.tzinfo is None:
-        raise ValueError("clock must return a timezone-aware datetime")
+    """Return *moment*, which is timezone-aware, as ISO 8601 in UTC with microseconds."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")

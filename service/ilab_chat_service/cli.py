@@ -10,8 +10,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.embedded import EmbeddedModelMissing
-from ilab_chat_service.server import AddressUnavailable, run
 from ilab_chat_service.settings import Settings, SettingsError, read
 
 if TYPE_CHECKING:
@@ -38,10 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read(os.environ, given)
     except SettingsError as error:
         return complain(str(error), EXIT_USAGE)
+    # What cannot be listened on is said in one line below; gRPC would add one of its own.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from ilab_chat_service.adapters.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
+        from ilab_chat_service.adapters.library import MemoryNotOpened  # noqa: PLC0415 - the same
+        from ilab_chat_service.server import AddressUnavailable, run  # noqa: PLC0415 - the same
+    except ModuleNotFoundError as error:
+        return complain(f"{error.name} is not installed: the server needs the extra ilab-chat[service]", EXIT_FAILED)
     set_up_logging(settings.log_level)
     try:
         asyncio.run(run(settings))
-    except (AddressUnavailable, EmbeddedModelMissing, RuntimeError) as error:
+    except (AddressUnavailable, EmbeddedModelMissing, MemoryNotOpened) as error:
         return complain(str(error), EXIT_FAILED)
     return 0
 

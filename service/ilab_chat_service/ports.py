@@ -8,7 +8,7 @@ Failures, as a tree; `rpc/errors.py` says what a caller sees of each:
     ├── ModelUnavailable    the model could not be reached, or failed before its first word
     ├── ModelInterrupted    the model broke off after its first word
     ├── ModelRejected       the model's API refuses our request or our key
-    ├── MemoryUnavailable   memory could not be read or written: nothing has been done
+    ├── MemoryUnavailable   memory could not be read or written: nothing has been stored
     ├── TurnNotStored       the model has answered, and the turn could not be stored, not even in part
     └── NotSupported        the memory library in use does not have what was asked for
 """
@@ -125,13 +125,14 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A message and its reply, to be stored."""
+    """A message and its reply, to be stored. `interrupted`: the caller left before the model was done."""
 
     user_id: str
     request_id: str
     message: str
     reply: str
     retention: TurnRetention
+    interrupted: bool = False
 
 
 class Memory(Protocol):
@@ -147,8 +148,8 @@ class Memory(Protocol):
     async def persist(self, turn: Turn) -> int:
         """Store *turn* and return its observation id, 1 or more. When this returns, the turn survives power loss.
 
-        Storing a turn with the same user and request_id again overwrites it. Text that the message marks as private is
-        stored neither from the message nor from the reply.
+        Storing a turn with the same user and request_id again overwrites it; an interrupted one overwrites none. Text
+        that the message marks as private is stored neither from the message nor from the reply.
 
         Raises:
             TurnNotStored: not even in part.
@@ -205,6 +206,10 @@ class Model(Protocol):
         """
 
 
+#: How long a caller should wait before trying again, in seconds, where nobody says better.
+RETRY_AFTER_SECONDS = 1.0
+
+
 class Failure(Exception):
     """A call that could not be answered. The text names no user, no message, no key and no other exception."""
 
@@ -234,7 +239,7 @@ class ModelRejected(Failure):
 
 
 class MemoryUnavailable(Failure):
-    """Memory could not be read or written: nothing has been done."""
+    """Memory could not be read or written: nothing has been stored."""
 
 
 class TurnNotStored(Failure):

@@ -14,6 +14,7 @@ from ilab_chat_service.ports import ChatMessage, Context, MemorySource, PastTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
 #: A word or a whole message costs some tokens more than its text: role, separators (OpenAI counts 3 to 4 a message).
 MESSAGE_OVERHEAD_TOKENS = 4
@@ -21,33 +22,51 @@ MESSAGE_OVERHEAD_TOKENS = 4
 #: Bytes of UTF-8 in a token. English has about 4 and Chinese about 3; the smaller one errs towards fitting.
 BYTES_PER_TOKEN = 3
 
+#: Memories that are given up last.
+OF_THE_SESSION = {MemorySource.SESSION, MemorySource.TURN}
+
 #: A search hit below this SearchScore stays out. Its largest part, 0.60, is the rank relative to the best hit; 0.25 is
 #: recency: a fresh row that shares only a common word with the message scores about 0.3.
 RELEVANCE_FLOOR = 0.35
 
-#: The control tokens of common chat templates: ChatML and Llama 3, Llama 2, Gemma, Mistral, DeepSeek, end of sequence.
+#: The control tokens of common chat templates, by what follows the bracket or comes before it: ChatML and Llama 3
+#: `<|...|>`, DeepSeek with full-width bars, Llama 2 and Mistral `[INST]`, `<<SYS>>`, Gemma, T5, GLM, Granite, Seed.
 CONTROL_TOKEN = re.compile(
-    r"<(?=\|)|(?<=\|)>|<(?=\uFF5C)|<(?=/?s>)|<(?=(?:start|end)_of_turn>)|<(?=/?SYS>>|<SYS>>|</SYS>>)|\[(?=/?INST\])",
-    re.IGNORECASE,
+    r"""<(?=\|) | (?<=\|)> | <(?=\uFF5C) | (?<=\uFF5C)>
+      | <(?=/?(?:s|bos|eos|pad|unk|mask|sop|eop|think|tool_\w+|(?:start|end)_of_\w+)>)
+      | <(?=(?:extra_id_\d+|reserved_\d+|seed:\w+)>)
+      | <(?=/?<?/?SYS>>)
+      | \[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_\w+|[gs]MASK)\])""",
+    re.IGNORECASE | re.VERBOSE,
 )
+
+#: Control characters that text does not need; between a bracket and a bar they would hide a control token.
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 #: Everything that some reader takes for the end of a line, tabs and other control characters included.
 BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 WORD = re.compile(r"\w+")
 
-#: Words that say nothing about a subject: function words, question words, greetings and thanks.
-EMPTY_WORDS = frozenset(
+#: Words that every English text has. Two things rest on them: such a word alone starts no search, and such a word of a
+#: private text is not redacted where a reply repeats it by itself. So a word that can be a secret has no place here.
+FUNCTION_WORDS = frozenset(
     """
-    a about after afternoon again all also am an and any are aren as at be because been before being but by bye can
-    cannot cheers cool could couldn d day did didn do does doesn doing don done down each evening few fine for from
-    further get going good goodbye got great greetings had hadn haha has hasn have haven having he hello help her
-    here hers hey hi him his hiya hmm how howdy i if in into is isn it its just know later let like ll lol lot m
-    many may me might more morning most much must my need nice night no nope nor not now of off oh ok okay on once
-    only or other our out over own please re really right s same say shall she should shouldn so some sorry such
-    sure t tell than thank thanks that the their them then there these they this those through thx to today too
-    under until up us ve very want was wasn we welcome well were weren what when where which while who whom whose
-    why will with won would wouldn wow yeah yep yes you your yours
+    a about after again all also am an and any are aren as at be because been before being but by can cannot could
+    couldn d did didn do does doesn don done down each few for from further had hadn has hasn have haven having he
+    her here hers him his how i if in into is isn it its just let ll m may me might more most must my need nor not
+    now of off on once only or other our out over own re s same shall she should shouldn so some such t than that
+    the their them then there these they this those through to too under until up us ve very want was wasn we were
+    weren what when where which while who whom whose why will with won would wouldn you your yours
+    """.split()
+)
+
+#: Words of greeting and thanks: they start no search either.
+SMALL_TALK = frozenset(
+    """
+    afternoon bye cheers cool day doing evening fine get going good goodbye got great greetings haha hello help hey
+    hi hiya hmm howdy know later like lol lot many morning much nice night no nope oh ok okay please really right
+    say sorry sure tell thank thanks thx today welcome well wow yeah yep yes
     """.split()
 )
 
@@ -93,18 +112,29 @@ def compose(context: Context, message: str, *, instruction: str, budget_tokens: 
 def memory_lines(context: Context, message: str) -> list[Recalled]:
     """Return the memories that get a line: summaries, the session's memories, and what searching found that matters.
 
-    A search hit that is also a memory of the session takes its line, since it has the snippet; one that the model sees
-    as conversation needs none.
+    Oldest first within each, so that from call to call the prompt changes as late as possible, which caches of the
+    model's API reward. A search hit that is also a memory of the session takes its line, since it has the snippet. A
+    turn that the model sees as conversation keeps its line, which is where its date stands, but needs no snippet.
     """
-    spoken = {turn.recalled.observation_id for turn in context.turns}
+    spoken = {turn.recalled.observation_id: turn.recalled for turn in context.turns}
     hits = [hit for hit in relevant(context.found, message) if hit.observation_id not in spoken]
     taken = {hit.observation_id for hit in hits}
-    return [*context.summaries, *(item for item in context.memories if item.observation_id not in taken), *hits]
+    memories = [item for item in context.memories if item.observation_id not in taken]
+    return [
+        *sorted(context.summaries, key=age),
+        *sorted((spoken.get(item.observation_id, item) for item in memories), key=age),
+        *sorted(hits, key=age),
+    ]
+
+
+def age(memory: Recalled) -> tuple[datetime, int]:
+    """Return what sorts memories oldest first."""
+    return memory.updated_at, memory.observation_id
 
 
 def relevant(found: Iterable[Recalled], message: str) -> list[Recalled]:
     """Return the search hits that may enter the prompt: none for a message without a subject, such as a greeting."""
-    if all(word in EMPTY_WORDS for word in WORD.findall(message.casefold())):
+    if set(WORD.findall(message.casefold())) <= FUNCTION_WORDS | SMALL_TALK:
         return []
     return [hit for hit in found if hit.score >= RELEVANCE_FLOOR]
 
@@ -123,12 +153,13 @@ def line(memory: Recalled) -> str:
 
 def one_line(text: str) -> str:
     """Return *text* defused, with every run of white space, line ends and control characters as one space."""
-    return BLANKS.sub(" ", defused(text)).strip()
+    return defused(BLANKS.sub(" ", text)).strip()
 
 
 def defused(text: str) -> str:
-    """Return *text* with a space inside each control token of a chat template, so that none of them is one any more."""
-    return CONTROL_TOKEN.sub(lambda match: f" {match[0]}" if match[0] == ">" else f"{match[0]} ", text)
+    """Return *text* without control characters, and with a space inside each control token of a chat template."""
+    visible = CONTROL_CHARACTER.sub("", text)
+    return CONTROL_TOKEN.sub(lambda match: f" {match[0]}" if match[0] == ">" else f"{match[0]} ", visible)
 
 
 def conversation(turns: Iterable[PastTurn]) -> Iterable[ChatMessage]:
@@ -146,7 +177,7 @@ def sacrifices(lines: Iterable[Recalled], turns: Iterable[PastTurn]) -> list[Rec
         *(item for item in by_age if item.source is MemorySource.SEARCH),
         *turns,
         *(item for item in by_age if item.source is MemorySource.SUMMARY),
-        *sorted((item for item in lines if item.source is MemorySource.SESSION), key=lambda item: item.score),
+        *sorted((item for item in lines if item.source in OF_THE_SESSION), key=lambda item: item.score),
     ]
 
 

@@ -23,7 +23,7 @@ from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.settings import split_address
-from ilab_chat_service.turn import TurnLoop
+from ilab_chat_service.turn import TurnRunner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -71,29 +71,31 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     Raises:
         AddressUnavailable: the address cannot be listened on.
         EmbeddedModelMissing: the embedded model is to answer and is not installed.
-        RuntimeError: the memory cannot be opened.
+        MemoryNotOpened: the memory cannot be opened.
     """
     async with AsyncExitStack() as house:
         library = await house.enter_async_context(open_library(settings))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
         model = await house.enter_async_context(open_model(settings))
-        loop = TurnLoop(memory, model, instruction=settings.instruction, prompt_tokens=settings.prompt_budget)
+        turns = TurnRunner(memory, model, instruction=settings.instruction, prompt_tokens=settings.prompt_budget)
         calls = DrainInterceptor()
         server = grpc.aio.server(interceptors=(ErrorInterceptor(), calls), options=SERVER_OPTIONS)
-        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(loop, clock), server)
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns, clock), server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library), server)
         checks = await add_health(server)
         add_reflection(server, (*OUR_SERVICES, health.SERVICE_NAME))
         address = listen(server, settings.address)
         await server.start()
-        house.push_async_callback(loop.finish_writes)
+        house.push_async_callback(turns.finish_writes)
         house.push_async_callback(server.stop, STOP_SECONDS)
         house.push_async_callback(calls.drain, settings.drain_seconds)
         house.push_async_callback(checks.enter_graceful_shutdown)
         for name in HEALTH_NAMES:
             await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("memory: %s", settings.memory_db_path)
-        log.info("model: %s", f"{model.default_model}, embedded" if settings.embedded else model.default_model)
+        log.info("model: %s%s", model.default_model, ", embedded" if settings.embedded else "")
+        if settings.embedded and settings.openai_model:
+            log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
         log.info("serving on %s without TLS", address)
         yield address
 
@@ -121,7 +123,9 @@ def listen(server: grpc.aio.Server, address: str) -> str:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError:
-        raise AddressUnavailable(f"cannot listen on {address}: is another server running there?") from None
+        raise AddressUnavailable(
+            f"cannot listen on {address}: is it an address of this machine, and is no other server there?"
+        ) from None
     host, _ = split_address(address)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +17,9 @@ DEFAULT_MODEL = "gpt-4o-mini"
 PROMPT_TOKENS = 4000
 EMBEDDED_PROMPT_TOKENS = 1000
 LAST_PORT = 65_535
+
+#: Largest number that a setting may be: more than anybody needs, and within what timers take.
+MOST = 1e6
 
 
 class SettingsError(ValueError):
@@ -30,7 +33,7 @@ def setting(env: str, default: T, why: str, *, least: float | None = None, secre
         env: name of the environment variable that sets it.
         default: value when the variable is unset or empty; its type is the type of the setting.
         why: one line for `--help` and the README, with the unit.
-        least: smallest value allowed, for numbers.
+        least: smallest value allowed, for numbers; the largest is MOST.
         secret: keep the value out of `repr` and off the command line.
     """
     metadata = {"env": env, "why": why, "least": least, "secret": secret}
@@ -48,7 +51,9 @@ class Settings:
     allow_plaintext: bool = setting(
         "ILAB_CHAT_ALLOW_PLAINTEXT", False, "Allow an address that is not loopback, without TLS: behind a sidecar."
     )
-    memory_db_path: str = setting("ILAB_MEMORY_DB_PATH", "./memory.db", "SQLite file of the memory; made when missing.")
+    memory_db_path: str = setting(
+        "ILAB_MEMORY_DB_PATH", "./memory.db", "SQLite file of the memory; made when missing, with its folders."
+    )
     session_timeout_hours: float = setting(
         "ILAB_MEMORY_SESSION_TIMEOUT_HOURS", 24.0, "Hours without activity after which a session ends.", least=0.001
     )
@@ -79,7 +84,7 @@ class Settings:
         "ILAB_CHAT_PROMPT_TOKENS",
         0,
         "Estimated tokens that memory and conversation may fill a prompt up to; the message is never cut. "
-        "0: 4000, or 1000 with the embedded model, which reads about 300 a second.",
+        f"0: {PROMPT_TOKENS}, or {EMBEDDED_PROMPT_TOKENS} with the embedded model, which reads about 300 a second.",
         least=0,
     )
     history_turns: int = setting(
@@ -97,20 +102,20 @@ class Settings:
         for field in dataclasses.fields(self):
             least = field.metadata["least"]
             # Written so that NaN, which compares false with everything, is out of range.
-            if least is not None and not least <= getattr(self, field.name) < math.inf:
-                raise SettingsError(f"{field.metadata['env']}: must be finite and at least {least:g}")
+            if least is not None and not least <= getattr(self, field.name) <= MOST:
+                raise SettingsError(f"{field.metadata['env']}: must be {least:g} to {MOST:g}")
         if self.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise SettingsError("ILAB_CHAT_LOG_LEVEL: must be DEBUG, INFO, WARNING or ERROR")
-        if not self.allow_plaintext and not is_loopback(self.host):
+        if self.openai_base_url and not is_http_url(self.openai_base_url):
+            raise SettingsError("OPENAI_BASE_URL: must be a URL, for instance http://127.0.0.1:8080/v1")
+        if not all("!" <= character <= "~" for character in self.openai_api_key):
+            raise SettingsError("OPENAI_API_KEY: must have visible ASCII characters only")
+        host, _ = split_address(self.address)
+        if not self.allow_plaintext and not is_loopback(host):
             raise SettingsError(
                 "ILAB_CHAT_ADDRESS: not a loopback address, and there is no TLS; set ILAB_CHAT_ALLOW_PLAINTEXT=true "
                 "if something in front of this server encrypts"
             )
-
-    @property
-    def host(self) -> str:
-        """The host of `address`, without the brackets of IPv6."""
-        return split_address(self.address)[0]
 
     @property
     def prompt_budget(self) -> int:
@@ -165,6 +170,15 @@ def split_address(address: str) -> tuple[str, int]:
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
         raise SettingsError("ILAB_CHAT_ADDRESS: must be HOST:PORT, for instance 127.0.0.1:50051")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_http_url(text: str) -> bool:
+    """Whether *text* is a URL with a host, by HTTP."""
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname)
 
 
 def is_loopback(host: str) -> bool:

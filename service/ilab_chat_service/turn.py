@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How the stored reply ends when the caller left before the model was done.
-INTERRUPTED = " [interrupted]"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
@@ -63,7 +60,7 @@ class Completed:
 Event: TypeAlias = Started | Delta | Completed
 
 
-class TurnLoop:
+class TurnRunner:
     """Answers messages: owns when memory is read, when the model is asked, and when the turn is written."""
 
     def __init__(self, memory: Memory, model: Model, *, instruction: str, prompt_tokens: int) -> None:
@@ -80,7 +77,9 @@ class TurnLoop:
         had written by then is stored as an interrupted turn; a finished reply is stored as usual.
 
         Raises:
-            Failure: one of `ports.py`. Before Started nothing has been done; after it the model has been billed.
+            Failure: one of `ports.py`. Before Started nothing but the session has been written, and the call may be
+                repeated; after it the model has been billed. What a model wrote before it broke off is not stored: its
+                caller was told that the call failed.
         """
         context = await self._hydrate(request)
         composed = prompt.compose(
@@ -101,7 +100,7 @@ class TurnLoop:
                     yield Delta(text)
         except (asyncio.CancelledError, GeneratorExit):
             if pieces:
-                self._persist(request, "".join(pieces) + INTERRUPTED)
+                self._persist(request, "".join(pieces), interrupted=True)
             raise
         reply = "".join(pieces)
         # Durable before "done": the caller may forget its own copy now. Shielded: the model has finished, so the turn
@@ -125,14 +124,14 @@ class TurnLoop:
             return Context()
         return await self._memory.hydrate(request.user_id, request.message, request.memory_mode)
 
-    def _persist(self, request: TurnRequest, reply: str) -> asyncio.Task[int]:
+    def _persist(self, request: TurnRequest, reply: str, *, interrupted: bool = False) -> asyncio.Task[int]:
         """Begin to store the turn, in a task that outlives the caller. Its result is the observation id, or 0."""
-        task = asyncio.create_task(self._stored(request, reply))
+        task = asyncio.create_task(self._stored(request, reply, interrupted=interrupted))
         self._writes.add(task)
         task.add_done_callback(self._written)
         return task
 
-    async def _stored(self, request: TurnRequest, reply: str) -> int:
+    async def _stored(self, request: TurnRequest, reply: str, *, interrupted: bool) -> int:
         if request.memory_mode is not MemoryMode.READ_WRITE:
             return 0
         return await self._memory.persist(
@@ -142,6 +141,7 @@ class TurnLoop:
                 message=request.message,
                 reply=reply,
                 retention=request.retention,
+                interrupted=interrupted,
             )
         )
 

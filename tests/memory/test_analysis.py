@@ -1,3 +1,4 @@
+import hashlib
 import sqlite3
 from contextlib import closing
 
@@ -93,6 +94,12 @@ def test_a_turn_has_its_two_sides_and_its_title_says_nothing_new() -> None:
     assert split.tail == ["good"] * 5
 
 
+@pytest.mark.parametrize("title", ["Turn: Can you book a table for Fri", "Can you", "can you book a TABLE"])
+def test_a_title_that_is_cut_out_of_what_was_said_is_not_counted(title: str) -> None:
+    assert fields(title, "User: Can you book a table for Friday?\nAssistant: Yes.").title == []
+    assert fields("Dinner", "Dinner is at eight").title == []
+
+
 def test_other_content_is_one_field_and_its_title_another() -> None:
     split = fields("Tea preference", "Ann: green, no sugar")
     assert split.title == ["tea", "prefer"]
@@ -104,6 +111,12 @@ def test_a_question_loses_stop_words_and_words_of_asking() -> None:
     assert query_terms("Can you remind me what the name of my dog is?") == ["name", "dog"]
 
 
+def test_a_question_loses_the_words_of_its_frame_if_enough_others_are_left() -> None:
+    assert query_terms("How many days ago did I visit the dentist downtown?") == ["visit", "dentist", "downtown"]
+    assert query_terms("What did I do on my first day?") == ["first", "dai"]
+    assert query_terms("What time is my flight?") == ["time", "flight"]
+
+
 def test_a_question_of_nothing_else_keeps_them() -> None:
     assert query_terms("Do you remember?") == ["rememb"]
     assert query_terms("what is that") == ["what", "be", "that"]
@@ -112,3 +125,16 @@ def test_a_question_of_nothing_else_keeps_them() -> None:
 
 def test_a_question_has_a_bounded_number_of_terms() -> None:
     assert len(query_terms(" ".join(f"w{number}" for number in range(100)))) == MAX_TERMS
+
+
+def test_what_is_indexed_has_not_changed_without_a_migration() -> None:
+    """If this fails: raise `schema.VERSION`, with a migration that fills the index anew, then write the digest here."""
+    turn = f"User: {WORDS}\nAssistant: {WORDS * 3}"
+    samples = ["Caroline's 10,000 cafés were bought on the 7th", "我喜欢 東京タワー ฉันชอบ", turn]
+    indexed = repr([fields(title, content) for title in ("A title", "Turn: abandoned") for content in samples])
+    assert hashlib.sha256(indexed.encode()).hexdigest()[:16] == "6d12a2323af0838b"
+
+
+def test_many_empty_lines_are_read_once() -> None:
+    """A message of 32,767 line ends once took two seconds; the test's timeout bounds a million."""
+    assert fields("t", "User: " + "\n" * 1_000_000 + "x\nAssistant: tea").reply == ["tea"]

@@ -1,9 +1,10 @@
 import math
+from datetime import datetime
 
 import pytest
 from pydantic import ValidationError
 
-from ilab_memory.core.config import Config
+from ilab_memory import Config, ILabMemory
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -38,3 +39,9 @@ def test_a_session_timeout_that_is_no_time_is_refused(hours: float) -> None:
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(ValueError, match="sesion_timeout_hours"):
         Config.model_validate({"sesion_timeout_hours": 1})
+
+
+def test_a_clock_without_a_timezone_is_refused() -> None:
+    naive = Config(clock=lambda: datetime(2026, 1, 1))  # noqa: DTZ001 - that is the point
+    with ILabMemory.from_path(":memory:", naive) as mem, pytest.raises(ValueError, match="clock"):
+        mem.mem_session_start("alice")

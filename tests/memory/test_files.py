@@ -151,3 +151,21 @@ def test_two_processes_share_one_file(tmp_path: Path) -> None:
         assert int(seen) >= 50
         assert mem.mem_stats("alice") == {"observations": 101, "sessions": 1}
         assert len(mem.mem_search("alice", "other", limit=1000)) >= 50
+
+
+def test_a_relative_path_stays_where_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with ILabMemory.from_path("memory.db") as mem:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        save(mem, "green tea")
+        assert len(mem.mem_search("alice", "tea")) == 1
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a b?mode=memory#c%20.db", "ünïcödé 🎉.db"])
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    with ILabMemory.from_path(tmp_path / name) as mem:
+        save(mem, "green tea")
+        assert len(mem.mem_search("alice", "tea")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]

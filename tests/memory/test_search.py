@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ilab_memory import ILabMemory
+from ilab_memory import ILabMemory, Store
 from memory.support import Clock
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=50)
@@ -135,7 +135,8 @@ def test_any_query_works_or_is_a_value_error(mem: ILabMemory, query: str) -> Non
 @given(content=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip))
 def test_any_content_is_found_by_itself(mem: ILabMemory, content: str) -> None:
     (row,) = save(mem, content)
-    assert row in found(mem, content, limit=1000)
+    snippets = {result.id: result.snippet for result in mem.mem_search("alice", content, limit=1000)}
+    assert snippets[row] == content or len(content) > 400
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -218,3 +219,37 @@ def test_another_users_rows_do_not_change_a_score(mem: ILabMemory) -> None:
     alone = [row.score for row in mem.mem_search("alice", "green tea")]
     save(mem, *(f"tea {number}" for number in range(50)), user_id="bob")
     assert [row.score for row in mem.mem_search("alice", "green tea")] == alone
+
+
+def test_fewer_results_are_the_best_of_more(mem: ILabMemory, clock: Clock) -> None:
+    words = ["tea", "milk", "rain", "tea tea", "music"]
+    for number in range(120):
+        save(mem, f"{words[number % 5]} {words[number % 3]} {'and so on ' * (number % 7)}{number}")
+        clock.forward(days=number % 4)
+    everything = mem.mem_search("alice", "tea or milk", limit=1000)
+    assert len(everything) > 50
+    for limit in (1, 2, 10, 40):
+        assert mem.mem_search("alice", "tea or milk", limit=limit) == everything[:limit]
+
+
+def test_the_lengths_that_ranking_takes_the_average_of_are_those_of_the_rows(mem: ILabMemory, store: Store) -> None:
+    for number in range(12):
+        content = f"User: {'said ' * number}x\nAssistant: {'reply ' * number * 20}y"
+        save(mem, content, title="a title", topic_key=f"k{number % 5}")
+    statistics = store.term_statistics("alice", ["x"])
+    documents = store.documents("alice", range(100)).values()
+    assert statistics.observations == len(documents) == statistics.frequencies["x"] == 5
+    sums = [sum(lengths) for lengths in zip(*(document[-4:] for document in documents), strict=True)]
+    assert list(statistics.field_lengths) == sums
+
+
+@pytest.mark.parametrize("query", ["😀" * 13_000, "%" * 26_000, "ж" * 26_000, "漢" * 20_000, "!" * 32_767 + "?"])
+def test_a_long_query_without_a_term_that_is_known_finds_nothing_at_once(mem: ILabMemory, query: str) -> None:
+    mem.mem_save("alice", "!" * 100_000, type="discovery", title="loud")
+    assert mem.mem_search("alice", query) == []
+
+
+def test_the_longest_query_that_is_looked_for_as_it_stands(mem: ILabMemory) -> None:
+    mem.mem_save("alice", "!" * 300, type="discovery", title="loud")
+    assert len(mem.mem_search("alice", "!" * 256)) == 1
+    assert mem.mem_search("alice", "!" * 257) == []

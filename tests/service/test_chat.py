@@ -297,6 +297,38 @@ async def test_a_failing_model_has_a_code_and_a_reason_and_stores_nothing(
     assert await stored(settings) == []
 
 
+@pytest.mark.parametrize("method", ["Chat", "StreamChat"])
+@pytest.mark.parametrize("data", [b"\xff" * 50, b"\x0a\x02\xff\xfe", b"\x0a\x7f", b"\x00"])
+async def test_bytes_that_are_no_message_are_bad_input(address: str, method: str, data: bytes) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Any = channel.unary_unary(f"/ilab_chat.v1.ChatService/{method}")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(data)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details(caught.value)[0].reason == "INVALID_REQUEST"
+
+
+async def test_each_failure_is_one_line_of_the_log_and_quotes_nobody(
+    stub: Stub, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = b'{"error": {"message": "SECRET", "type": ["x"], "code": {"a": 1}}}'
+    upstream.replies(
+        Reply(status=401, body=body), Reply(status=429, body=body, headers={"retry-after": "inf"}), Reply(cut_before=1)
+    )
+    for _ in range(3):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Chat(chat(message="a SECRET message"))
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("ilab_chat_service")]
+    assert [line.split(":")[0] for line in lines] == [
+        "INTERNAL MODEL_REJECTED",
+        "RESOURCE_EXHAUSTED MODEL_RATE_LIMITED",
+        "ABORTED MODEL_INTERRUPTED",
+    ]
+    assert "HTTP 401" in lines[0]
+    assert "AuthenticationError" in lines[0]
+    assert "SECRET" not in caplog.text
+
+
 async def test_metadata_is_sent_when_the_model_has_begun_and_not_before(address: str, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0))
     async with grpc.aio.insecure_channel(address) as channel:
@@ -340,6 +372,20 @@ async def test_a_caller_who_leaves_ends_the_models_work_and_keeps_what_was_writt
 async def first_two(call: Any) -> AsyncIterator[chat_pb2.StreamChatResponse]:
     yield await call.read()
     yield await call.read()
+
+
+async def test_an_interrupted_call_does_not_overwrite_its_answered_repetition(
+    settings: Settings, upstream: Upstream
+) -> None:
+    upstream.replies(Reply(hold_before=1), Reply(pieces=["the whole answer"]))
+    async with client_of(settings) as stub:
+        first = stub.StreamChat(stream(request_id="r-1"))
+        assert kinds([event async for event in first_two(first)]) == ["started", "text_delta"]
+        second = await stub.Chat(chat(request_id="r-1"))
+        first.cancel()
+        assert await asyncio.to_thread(upstream.requests[0].gone.wait, 10)
+    assert await stored(settings) == [(f"Turn: {HELLO}", f"User: {HELLO}\nAssistant: the whole answer")]
+    assert second.observation_id > 0
 
 
 async def test_a_caller_who_leaves_before_the_first_word_leaves_nothing(settings: Settings, upstream: Upstream) -> None:

@@ -112,6 +112,13 @@ def error_body(code: str | int, kind: str = "invalid_request_error") -> bytes:
         (Reply(status=429, headers={"retry-after": "7"}), ModelRateLimited, 7.0),
         (Reply(status=429), ModelRateLimited, 1.0),
         (Reply(status=429, headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}), ModelRateLimited, 1.0),
+        (Reply(status=429, headers={"retry-after": "inf"}), ModelRateLimited, 1.0),
+        (Reply(status=429, headers={"retry-after": "1e300"}), ModelRateLimited, 3600.0),
+        (Reply(status=429, headers={"retry-after": "-5"}), ModelRateLimited, 0.0),
+        (Reply(status=408), ModelUnavailable, 1.0),
+        (Reply(status=409), ModelUnavailable, 1.0),
+        (Reply(status=400, body=b'{"error": {"code": ["x"], "type": {"a": 1}}}'), ModelRejected, None),
+        (Reply(events=["[" * 100_000]), ModelUnavailable, 1.0),
         (Reply(status=500), ModelUnavailable, 1.0),
         (Reply(status=503), ModelUnavailable, 1.0),
         (Reply(status=400, body=error_body("bad")), ModelRejected, None),
@@ -158,6 +165,22 @@ async def test_what_breaks_off_after_the_first_word(model: OpenAIModel, upstream
     with pytest.raises(ModelInterrupted) as caught:
         await texts(model)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model_name", [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 5_000_000])
+@pytest.mark.parametrize("count", [2**31, -1, "many", 1.5, None, [1]])
+async def test_what_the_api_says_of_the_answer_may_be_anything(
+    model: OpenAIModel, upstream: Upstream, model_name: object, count: object
+) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": count}}
+    choice = {"index": 0, "delta": {"content": "word"}, "finish_reason": "stop"}
+    events = [json.dumps({"model": model_name, "choices": [choice]}), json.dumps({"choices": [], "usage": usage})]
+    upstream.replies(Reply(events=events))
+    async with model.answer(MESSAGES, Generation()) as answer:
+        assert [text async for text in answer] == ["word"]
+        assert answer.usage == Usage(input_tokens=0, output_tokens=5)
+        answer.model.encode()
+        assert 0 < len(answer.model) <= 256
 
 
 async def test_a_server_that_is_not_there(settings: Settings, upstream: Upstream) -> None:

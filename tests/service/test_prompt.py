@@ -76,7 +76,7 @@ def test_each_memory_of_the_prompt_is_reported_once() -> None:
         found=(recalled(1, MemorySource.SEARCH, snippet="s"), recalled(3, MemorySource.SEARCH, snippet="s")),
     )
     reported = [(memory.observation_id, memory.source) for memory in composed(context).memories]
-    assert reported == [(2, MemorySource.SESSION), (1, MemorySource.SEARCH), (3, MemorySource.TURN)]
+    assert reported == [(2, MemorySource.TURN), (1, MemorySource.SEARCH), (3, MemorySource.TURN)]
 
 
 @pytest.mark.parametrize("message", ["Hi", "hello there!", "Good morning, how are you?", "Thanks a lot", "...", "ok"])

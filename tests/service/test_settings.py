@@ -15,9 +15,9 @@ def test_nothing_set_serves_the_embedded_model_on_loopback() -> None:
     assert settings.prompt_budget == 1000
 
 
-@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "OPENAI_BASE_URL"])
-def test_a_key_or_a_url_alone_replaces_the_embedded_model(name: str) -> None:
-    settings = read({name: "something"})
+@pytest.mark.parametrize(("name", "value"), [("OPENAI_API_KEY", "sk-1"), ("OPENAI_BASE_URL", "http://[::1]:8080/v1")])
+def test_a_key_or_a_url_alone_replaces_the_embedded_model(name: str, value: str) -> None:
+    settings = read({name: value})
     assert not settings.embedded
     assert settings.prompt_budget == 4000
 
@@ -40,6 +40,11 @@ def test_the_environment_sets_and_the_command_line_wins() -> None:
         ("ILAB_CHAT_DRAIN_SECONDS", "inf"),
         ("ILAB_CHAT_ALLOW_PLAINTEXT", "perhaps"),
         ("ILAB_CHAT_LOG_LEVEL", "LOUD"),
+        ("ILAB_MEMORY_SESSION_TIMEOUT_HOURS", "1e300"),
+        ("OPENAI_BASE_URL", "not-a-url"),
+        ("OPENAI_BASE_URL", "http://"),
+        ("OPENAI_BASE_URL", "http://[::1"),
+        ("OPENAI_API_KEY", "clé"),
         ("ILAB_CHAT_ADDRESS", "50051"),
         ("ILAB_CHAT_ADDRESS", "localhost:http"),
         ("ILAB_CHAT_ADDRESS", "localhost:65536"),

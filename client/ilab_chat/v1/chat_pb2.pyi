@@ -59,7 +59,9 @@ class _TurnRetentionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TurnRet
     TURN_RETENTION_EVERY_TURN: _TurnRetention.ValueType  # 1
     """Each turn is an observation of its own: full history and recall; storage grows with traffic."""
     TURN_RETENTION_LATEST_ONLY: _TurnRetention.ValueType  # 2
-    """One observation per user, overwritten by each turn: constant storage; earlier turns are lost."""
+    """One observation per user, overwritten by each turn of this kind: constant storage. Turns that were stored as
+    EVERY_TURN stay.
+    """
 
 class TurnRetention(_TurnRetention, metaclass=_TurnRetentionEnumTypeWrapper):
     """What remains of a user's earlier turns when a turn is stored."""
@@ -69,7 +71,9 @@ TURN_RETENTION_UNSPECIFIED: TurnRetention.ValueType  # 0
 TURN_RETENTION_EVERY_TURN: TurnRetention.ValueType  # 1
 """Each turn is an observation of its own: full history and recall; storage grows with traffic."""
 TURN_RETENTION_LATEST_ONLY: TurnRetention.ValueType  # 2
-"""One observation per user, overwritten by each turn: constant storage; earlier turns are lost."""
+"""One observation per user, overwritten by each turn of this kind: constant storage. Turns that were stored as
+EVERY_TURN stay.
+"""
 Global___TurnRetention: _TypeAlias = TurnRetention  # noqa: Y015
 
 class _MemorySource:
@@ -155,8 +159,8 @@ class ChatRequest(_message.Message):
     reaches the model and is never stored or logged.
     """
     request_id: _builtins.str
-    """Identifies this call, so that repeating it does not make a second turn: at most 64 visible ASCII characters. Empty:
-    the server makes one and returns it.
+    """Identifies this call, so that repeating it does not make a second turn: at most 64 visible ASCII characters, stored
+    with the turn. Empty: the server makes one and returns it.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -203,8 +207,8 @@ class StreamChatRequest(_message.Message):
     reaches the model and is never stored or logged.
     """
     request_id: _builtins.str
-    """Identifies this call, so that repeating it does not make a second turn: at most 64 visible ASCII characters. Empty:
-    the server makes one and returns it.
+    """Identifies this call, so that repeating it does not make a second turn: at most 64 visible ASCII characters, stored
+    with the turn. Empty: the server makes one and returns it.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -325,7 +329,9 @@ class ChatResponse(_message.Message):
     is_new_session: _builtins.bool
     """Whether this call opened the session."""
     replayed: _builtins.bool
-    """Whether this is the stored answer of an earlier call with the same request_id."""
+    """Whether this is the stored answer of an earlier call with the same request_id. This version asks the model again,
+    and says false.
+    """
     @_builtins.property
     def usage(self) -> Global___Usage:
         """What the model's API counted. Unset: it did not say."""
@@ -385,7 +391,7 @@ class StreamChatResponse(_message.Message):
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Keeps the connection visibly alive while the model is silent."""
+        """Keeps the connection visibly alive while the model is silent. This version sends none."""
 
     def __init__(
         self,

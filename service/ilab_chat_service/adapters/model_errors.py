@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import openai
 
 from ilab_chat_service.ports import (
+    RETRY_AFTER_SECONDS,
     ContextTooLong,
     ModelInterrupted,
     ModelRateLimited,
@@ -18,14 +20,20 @@ from ilab_chat_service.ports import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: How long a caller should wait when the model's API does not say, in seconds.
-RETRY_AFTER_SECONDS = 1.0
-
 #: What compatible servers call a prompt that does not fit: OpenAI and vLLM, llama.cpp.
-TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
+TOO_LONG = ("context_length_exceeded", "exceed_context_size_error")
 
 HTTP_TOO_MANY_REQUESTS = 429
 HTTP_SERVER_ERROR = 500
+
+#: Request timeout and conflict: refused for now, not for good.
+HTTP_TRY_AGAIN = {408, 409}
+
+#: Longest wait that is passed on to a caller, in seconds.
+RETRY_AFTER_MOST = 3600.0
+
+#: What comes of an answer that is none: the package parses without validating, so it fails where it is used.
+NO_ANSWER = (ValueError, AttributeError, TypeError, RecursionError)
 
 
 class EndedEarly(Exception):
@@ -42,8 +50,7 @@ def failures_before_first_word() -> Iterator[None]:
     except openai.APIError as error:
         # No status: the connection failed or timed out, or the stream began with an error event.
         raise ModelUnavailable("the model cannot be reached", retry_after_seconds=RETRY_AFTER_SECONDS) from error
-    except (EndedEarly, ValueError, AttributeError, TypeError) as error:
-        # The last three: the package parses without validating, so what is not an answer fails where it is used.
+    except (EndedEarly, *NO_ANSWER) as error:
         raise ModelUnavailable("the model did not answer", retry_after_seconds=RETRY_AFTER_SECONDS) from error
 
 
@@ -52,7 +59,7 @@ def failures_after_first_word() -> Iterator[None]:
     """Translate what the openai package raises once the model has begun."""
     try:
         yield
-    except (openai.APIError, EndedEarly, ValueError, AttributeError, TypeError) as error:
+    except (openai.APIError, EndedEarly, *NO_ANSWER) as error:
         raise ModelInterrupted("the model broke off its answer") from error
 
 
@@ -63,16 +70,18 @@ def refusal(error: openai.APIStatusError) -> ContextTooLong | ModelRateLimited |
             "the model's API limits our rate",
             retry_after_seconds=retry_after(error.response.headers.get("retry-after")),
         )
-    if error.status_code >= HTTP_SERVER_ERROR:
+    if error.status_code >= HTTP_SERVER_ERROR or error.status_code in HTTP_TRY_AGAIN:
         return ModelUnavailable("the model failed", retry_after_seconds=RETRY_AFTER_SECONDS)
-    if {error.code, error.type} & TOO_LONG:
+    # Whatever the API sent stands there, a list for instance: hence no look-up in a set.
+    if any(said in TOO_LONG for said in (error.code, error.type)):
         return ContextTooLong("the message does not fit into the model's window")
     return ModelRejected(f"the model's API refused the request: HTTP {error.status_code}")
 
 
 def retry_after(header: str | None) -> float:
-    """Return the seconds of a Retry-After header; a date or nothing counts as the default."""
+    """Return the seconds of a Retry-After header, bounded; a date or anything else counts as the default."""
     try:
-        return max(0.0, float(header or ""))
+        seconds = float(header or "")
     except ValueError:
         return RETRY_AFTER_SECONDS
+    return min(max(seconds, 0.0), RETRY_AFTER_MOST) if math.isfinite(seconds) else RETRY_AFTER_SECONDS

@@ -12,21 +12,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from ilab_chat_service.adapters.echo import without_echo
 from ilab_chat_service.ports import TurnRetention
-from ilab_chat_service.prompt import EMPTY_WORDS
-from ilab_memory.redaction import private_spans, strip_private
+from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from ilab_chat_service.ports import Turn
 
 TYPE = "discovery"
 TITLE_CHARACTERS = 60
-REDACTED = "[REDACTED]"
+
+#: How the reply ends when the caller left before the model was done.
+INTERRUPTED = " [interrupted]"
+
 USER = "User: "
 ASSISTANT = "\nAssistant: "
 
-#: Keys of stored turns begin with it; only such observations are read back as conversation.
-KEY_PREFIX = "chat/"
+#: Keys of stored turns begin with one of these; only such observations are read back as conversation. The second is for
+#: the one rolling observation of a user, and differs so that no request id can meet it.
+TURN_KEY = "chat:turn/"
+LATEST_KEY = "chat/"
+KEY_PREFIXES = (TURN_KEY, LATEST_KEY)
 
 #: Longest topic_key that ilab_memory takes, in characters.
 KEY_CHARACTERS = 256
@@ -43,12 +49,6 @@ REPLACEMENT = "\ufffd"
 LOOKALIKE = re.compile(r"(?<=\n)(\\*)(?=Assistant:)")
 ESCAPED = re.compile(r"(?<=\n)\\(\\*)(?=Assistant:)")
 
-#: A private span this long is redacted wherever it stands in the reply, a shorter one only as a word of its own.
-CERTAIN_CHARACTERS = 4
-
-TAG = re.compile(r"<[^<>]*>")
-WORD = re.compile(r"\w+")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTurn:
@@ -62,10 +62,10 @@ class StoredTurn:
 def stored_turn(turn: Turn) -> StoredTurn:
     """Return what is saved of *turn*: without its private text, and without that text in the reply."""
     message = strip_private(turn.message)
-    reply = without_echo(strip_private(turn.reply), turn.message).replace("\0", REPLACEMENT)
+    reply = without_echo(strip_private(turn.reply), turn.message) + (INTERRUPTED if turn.interrupted else "")
     return StoredTurn(
         title=f"Turn: {message[:TITLE_CHARACTERS]}",
-        content=fitting(USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply),
+        content=fitting(USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply.replace("\0", REPLACEMENT)),
         topic_key=topic_key(turn),
     )
 
@@ -93,32 +93,6 @@ def topic_key(turn: Turn) -> str:
     quoting. A user id too long for a key, or with a tag in it, is left out, since it only tells what the row tells.
     """
     if turn.retention is TurnRetention.EVERY_TURN:
-        return f"{KEY_PREFIX}turn/{quote(turn.request_id, safe='')}"
-    key = f"{KEY_PREFIX}{turn.user_id}/turn"
-    return key if len(key) <= KEY_CHARACTERS and "<" not in key else f"{KEY_PREFIX}turn"
-
-
-def without_echo(reply: str, message: str) -> str:
-    """Return *reply* with the private text of *message* redacted: each private span, and each telling word of it.
-
-    Letter case and white space may differ. A word tells something unless it is one that every text has, or stands in
-    the public part of the message as well.
-    """
-    spans = [span for inner in private_spans(message) if (span := TAG.sub(" ", inner).strip())]
-    if not spans:
-        return reply
-    longest_first = sorted(spans, key=len, reverse=True)
-    reply = re.sub("|".join(map(echo_pattern, longest_first)), REDACTED, reply, flags=re.IGNORECASE)
-    telling = words(" ".join(spans)) - words(strip_private(message)) - EMPTY_WORDS
-    return WORD.sub(lambda word: REDACTED if word[0].casefold() in telling else word[0], reply)
-
-
-def words(text: str) -> set[str]:
-    """Return the words of *text*, folded."""
-    return set(WORD.findall(text.casefold()))
-
-
-def echo_pattern(span: str) -> str:
-    """Return a pattern for *span* with any white space where it has some."""
-    pattern = r"\s+".join(map(re.escape, span.split()))
-    return pattern if len(span) >= CERTAIN_CHARACTERS or not span.isascii() else rf"(?<!\w){pattern}(?!\w)"
+        return TURN_KEY + quote(turn.request_id, safe="")
+    key = f"{LATEST_KEY}{turn.user_id}/turn"
+    return key if len(key) <= KEY_CHARACTERS and "<" not in key else f"{LATEST_KEY}turn"

@@ -1,4 +1,4 @@
-"""ChatService: proto in, the loop's events, proto out. It decides nothing."""
+"""ChatService: proto in, the turn's events, proto out. All it decides is when a proxy may no longer repeat the call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from ilab_chat_service.ports import Clock, Recalled, Usage
-    from ilab_chat_service.turn import TurnLoop
+    from ilab_chat_service.turn import TurnRunner
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
     StreamContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.StreamChatRequest, chat_pb2.StreamChatResponse]
@@ -40,16 +40,16 @@ MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
 
 
 class ChatService(chat_pb2_grpc.ChatServiceServicer):
-    """The two chat methods over one loop."""
+    """The two chat methods over one way to run a turn."""
 
-    def __init__(self, loop: TurnLoop, clock: Clock) -> None:
-        self._loop = loop
+    def __init__(self, turns: TurnRunner, clock: Clock) -> None:
+        self._turns = turns
         self._clock = clock
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
         turn = turn_request(request)
-        async with aclosing(self._loop.run(turn)) as events:
+        async with aclosing(self._turns.run(turn)) as events:
             async for event in events:
                 match event:
                     case Started():
@@ -57,7 +57,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                         await sent(context.send_initial_metadata(()))
                     case Completed():
                         return self._response(event, turn.request_id)
-        raise AssertionError("the loop ended without an event that completes it")
+        raise AssertionError("the turn ended without an event that completes it")
 
     async def StreamChat(self, request: chat_pb2.StreamChatRequest, context: StreamContext) -> None:  # type: ignore[override]
         """Send each event as it happens.
@@ -65,7 +65,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
         """
         turn = turn_request(request)
-        async with aclosing(self._loop.run(turn)) as events:
+        async with aclosing(self._turns.run(turn)) as events:
             async for event in events:
                 response = self._stream_response(event, turn.request_id)
                 if isinstance(event, Started):

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 DOMAIN = "ilab-chat"
 
 
+class UnparsableRequest(Exception):
+    """The bytes of the request are no message of the method."""
+
+
 class NotFound(Exception):
     """The user has no such thing."""
 
@@ -48,6 +52,7 @@ class Row:
 
 TABLE: Mapping[type[Exception], Row] = {
     InvalidFields: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+    UnparsableRequest: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     ContextTooLong: Row(grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_TOO_LONG"),
     ModelRateLimited: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "MODEL_RATE_LIMITED"),
     ModelUnavailable: Row(grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE"),

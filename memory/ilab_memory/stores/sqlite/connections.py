@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
 
@@ -53,7 +54,10 @@ class Database:
 
     def __init__(self, path: str, *, busy_timeout_seconds: float) -> None:
         self.is_memory = path == MEMORY
-        self._path = path if self.is_memory else str(Path(path).expanduser())
+        # Absolute: connections are opened later too, when the process may be in another folder.
+        self._path = path if self.is_memory else str(Path(path).expanduser().absolute())
+        # Never create: a file that has been removed must not come back empty.
+        self._uri = "file::memory:" if self.is_memory else f"file:{quote(self._path)}?mode=rw"
         self._busy_timeout_seconds = busy_timeout_seconds
         if not self.is_memory:
             with storage_errors("create the database file"):
@@ -62,7 +66,7 @@ class Database:
     def connect(self) -> sqlite3.Connection:
         """Open a connection that any thread may use, in autocommit mode."""
         connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
+            self._uri, uri=True, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )
         try:
             for pragma in _PRAGMAS:

@@ -50,7 +50,7 @@ def _apply(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _m001_first_schema(connection: sqlite3.Connection) -> None:
-    for statement in (*schema.TABLES, *schema.INDEXES):
+    for statement in (*schema.TABLES, *schema.TRIGGERS, *schema.INDEXES):
         connection.execute(statement)
 
 

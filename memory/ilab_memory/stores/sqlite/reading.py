@@ -15,6 +15,8 @@ Connection = sqlite3.Connection
 
 #: Rows that an export reads at once, and so what it needs memory for.
 EXPORT_PAGE = 100
+# What SQLite takes for no LIMIT.
+_NO_LIMIT = -1
 #: The largest id that SQLite can hold.
 _LARGEST_ID = 2**63 - 1
 
@@ -102,49 +104,61 @@ def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
     return dict(zip(("observations", "sessions"), row, strict=True))
 
 
-def term_statistics(connection: Connection, user_id: str, terms: Iterable[str]) -> TermStatistics:
+def term_statistics(connection: Connection, user_id: str, terms: Collection[str]) -> TermStatistics:
     """See `Store.term_statistics`."""
     row = connection.execute(statements.TERM_TOTALS, (user_id,)).fetchone()
     if row is None:
         return TermStatistics(0, (0, 0, 0, 0), {})
     user, secret, observations, *lengths = row
-    counted = ((term, _frequency(connection, token(user, secret, term))) for term in terms)
-    return TermStatistics(observations, lengths, {term: rows for term, rows in counted if rows})
+    by_place = list(terms)
+    counted = _array(connection, statements.TERM_FREQUENCIES, {"tokens": _tokens(user, secret, by_place)})
+    return TermStatistics(observations, lengths, {by_place[place]: rows for place, rows in counted})
 
 
-def postings(connection: Connection, user_id: str, terms: Iterable[str]) -> Mapping[str, Sequence[Posting]]:
+def postings(connection: Connection, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
     """See `Store.postings`."""
     row = connection.execute(statements.USER, (user_id,)).fetchone()
     if row is None:
         return {}
     user, secret = row
-    # The token alone keeps users apart; the bounds of the user's rows make it a rule.
-    bounds = (row_number(user, 0), row_number(user + 1, 0))
-    return {
-        term: connection.execute(statements.TERM_PLACES, (token(user, secret, term), *bounds)).fetchall()
-        for term in terms
+    by_place = list(terms)
+    asked = {
+        "tokens": _tokens(user, secret, by_place),
+        # The token alone keeps users apart; the bounds of the user's rows make it a rule.
+        "first": row_number(user, 0),
+        "last": row_number(user + 1, 0),
     }
+    found: dict[str, list[Posting]] = {term: [] for term in by_place}
+    for place, number, field, position in _array(connection, statements.TERM_PLACES, asked):
+        found[by_place[place]].append((number, field, position))
+    return found
 
 
 def documents(connection: Connection, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
     """See `Store.documents`."""
-    rows = connection.execute(statements.DOCUMENTS, {"user_id": user_id, "numbers": json.dumps(list(numbers))})
-    return {row[0]: Document._make(row[1:]) for row in rows}
+    asked = {"user_id": user_id, "numbers": json.dumps(list(numbers))}
+    return {row[0]: Document._make(row[1:]) for row in _array(connection, statements.DOCUMENTS, asked)}
 
 
-def containing(connection: Connection, user_id: str, text: str) -> list[int]:
+def containing(connection: Connection, user_id: str, text: str, at_most: int | None) -> list[int]:
     """See `Store.containing`."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    rows = connection.execute(statements.CONTAINING, {"user_id": user_id, "pattern": f"%{escaped}%"})
-    return [number for (number,) in rows]
+    asked = {"user_id": user_id, "pattern": f"%{escaped}%", "at_most": _NO_LIMIT if at_most is None else at_most}
+    return [number for (number,) in connection.execute(statements.CONTAINING, asked)]
 
 
 def previews(connection: Connection, user_id: str, numbers: Collection[int], characters: int) -> Mapping[int, Preview]:
     """See `Store.previews`."""
     asked = {"user_id": user_id, "numbers": json.dumps(list(numbers)), "characters": characters}
-    return {row[0]: Preview._make(row[1:]) for row in connection.execute(statements.PREVIEWS, asked)}
+    return {row[0]: Preview._make(row[1:]) for row in _array(connection, statements.PREVIEWS, asked)}
 
 
-def _frequency(connection: Connection, index_token: str) -> int:
-    row = connection.execute(statements.TERM_FREQUENCY, (index_token,)).fetchone()
-    return 0 if row is None else int(row[0])
+def _tokens(user: int, secret: bytes, terms: Iterable[str]) -> str:
+    return json.dumps([token(user, secret, term) for term in terms])
+
+
+def _array(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
+    """Return the rows of *statement*, which makes one JSON array of them."""
+    (text,) = connection.execute(statement, parameters).fetchone()
+    rows: list[Any] = json.loads(text)
+    return rows

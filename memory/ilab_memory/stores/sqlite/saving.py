@@ -2,8 +2,9 @@
 
 import secrets
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
@@ -26,21 +27,11 @@ class UserNow(NamedTuple):
     is_new_session: bool
 
 
-def enter_session(transaction: Transaction, user_id: str, *, now: datetime, session_timeout: timedelta) -> UserNow:
-    """Return the user with the session to work in, touched; make what is missing, complete what is expired."""
-    row = transaction.execute(statements.USER_NOW, (user_id,)).fetchone()
-    if row is None:
-        secret = secrets.token_bytes(SECRET_BYTES)
-        (user,) = transaction.execute(statements.NEW_USER, (user_id, secret)).fetchone()
-        return _new_session(transaction, user, secret, now)
-    user, secret, session, session_id, started_at, last_activity_at = row
-    if session is None:
-        return _new_session(transaction, user, secret, now)
-    if is_expired(last_activity_at, now=now, timeout=session_timeout):
-        _auto_close(transaction, session, last_activity_at)
-        return _new_session(transaction, user, secret, now)
-    transaction.execute(statements.TOUCH_SESSION, (to_text(now), session))
-    return UserNow(user, secret, session, session_id, started_at, is_new_session=False)
+def open_session(transaction: Transaction, user_id: str, *, now: datetime, session_timeout: timedelta) -> UserNow:
+    """Return the user with the session to work in, touched."""
+    user = _enter_session(transaction, user_id, now=now, session_timeout=session_timeout)
+    transaction.execute(statements.TOUCH_SESSION, (to_text(now), user.session))
+    return user
 
 
 def end_session(transaction: Transaction, user_id: str, *, summary: str, now: datetime) -> tuple[str, str, str] | None:
@@ -58,14 +49,32 @@ def save(
     transaction: Transaction, redacted: Redacted, indexed: Indexed, *, now: datetime, session_timeout: timedelta
 ) -> SaveResult:
     """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
-    user = enter_session(transaction, redacted.user_id, now=now, session_timeout=session_timeout)
-    if redacted.topic_key is None:
-        observation_id, outcome = _save_unkeyed(transaction, user, redacted, indexed, to_text(now))
-    else:
-        observation_id, outcome = _save_keyed(transaction, user, redacted, indexed, to_text(now))
+    user = _enter_session(transaction, redacted.user_id, now=now, session_timeout=session_timeout)
+    row = _row(user, redacted, indexed, to_text(now))
+    observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else _save_keyed)(
+        transaction, user, row, indexed
+    )
+    if outcome == "deduped":
+        transaction.execute(statements.TOUCH_SESSION, (row["now"], user.session))
     return SaveResult.model_construct(
         id=observation_id, outcome=outcome, session_id=user.session_id, topic_key=redacted.topic_key
     )
+
+
+def _enter_session(transaction: Transaction, user_id: str, *, now: datetime, session_timeout: timedelta) -> UserNow:
+    """Return the user with the session to work in; make what is missing, complete what is expired."""
+    row = transaction.execute(statements.USER_NOW, (user_id,)).fetchone()
+    if row is None:
+        secret = secrets.token_bytes(SECRET_BYTES)
+        (user,) = transaction.execute(statements.NEW_USER, (user_id, secret)).fetchone()
+        return _new_session(transaction, user, secret, now)
+    user, secret, session, session_id, started_at, last_activity_at = row
+    if session is None:
+        return _new_session(transaction, user, secret, now)
+    if is_expired(last_activity_at, now=now, timeout=session_timeout):
+        _auto_close(transaction, session, last_activity_at)
+        return _new_session(transaction, user, secret, now)
+    return UserNow(user, secret, session, session_id, started_at, is_new_session=False)
 
 
 def _new_session(transaction: Transaction, user: int, secret: bytes, now: datetime) -> UserNow:
@@ -82,52 +91,47 @@ def _auto_close(transaction: Transaction, session: int, last_activity_at: str) -
     transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
 
 
-def _save_unkeyed(
-    transaction: Transaction, user: UserNow, redacted: Redacted, indexed: Indexed, now: str
-) -> tuple[int, str]:
-    digest = bytes.fromhex(redacted.normalized_hash)
-    same = (user.session, digest, user.key, redacted.type, redacted.title)
-    if row := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
-        return row[0], "deduped"
-    return _create(transaction, user, redacted, indexed, now), "created"
+def _row(user: UserNow, redacted: Redacted, indexed: Indexed, now: str) -> dict[str, Any]:
+    """Return the columns of the observation as a save of it now writes them."""
+    return {
+        "user": user.key,
+        "session": user.session,
+        "type": redacted.type,
+        "title": redacted.title,
+        "topic_key": redacted.topic_key,
+        "normalized_hash": bytes.fromhex(redacted.normalized_hash),
+        "now": now,
+        "content": redacted.content,
+        **indexed.lengths,
+    }
 
 
-def _save_keyed(
-    transaction: Transaction, user: UserNow, redacted: Redacted, indexed: Indexed, now: str
-) -> tuple[int, str]:
-    row = transaction.execute(statements.BY_KEY, (user.key, redacted.topic_key)).fetchone()
-    if row is None:
-        return _create(transaction, user, redacted, indexed, now), "created"
-    observation_id, kind, title, content, number, *lengths = row
-    if (kind, title, content) == (redacted.type, redacted.title, redacted.content):
+def _save_unkeyed(transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: Indexed) -> tuple[int, str]:
+    same = (user.session, row["normalized_hash"], user.key, row["type"], row["title"])
+    if found := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
+        return found[0], "deduped"
+    return _write(transaction, user, statements.NEW_OBSERVATION, row, indexed), "created"
+
+
+def _save_keyed(transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: Indexed) -> tuple[int, str]:
+    found = transaction.execute(statements.BY_KEY, (user.key, row["topic_key"])).fetchone()
+    if found is None:
+        return _write(transaction, user, statements.NEW_OBSERVATION, row, indexed), "created"
+    observation_id, kind, title, content, number = found
+    if (kind, title, content) == (row["type"], row["title"], row["content"]):
         return observation_id, "deduped"
     old = Indexed(title, content)
     transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *old.tokens(user.key, user.secret)))
-    grown = [new - old for new, old in zip(indexed.lengths, lengths, strict=True)]
-    number = _add_to_index(transaction, user, indexed, counted=0, grown=grown)
-    digest = bytes.fromhex(redacted.normalized_hash)
-    changed = (number, user.session, redacted.type, redacted.title, digest, now, *indexed.lengths, redacted.content)
-    transaction.execute(statements.CHANGE_OBSERVATION, (*changed, observation_id))
-    return observation_id, "updated"
+    changed = {**row, "id": observation_id}
+    return _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed), "updated"
 
 
-def _create(transaction: Transaction, user: UserNow, redacted: Redacted, indexed: Indexed, now: str) -> int:
-    number = _add_to_index(transaction, user, indexed, counted=1, grown=indexed.lengths)
-    digest = bytes.fromhex(redacted.normalized_hash)
-    named = (user.key, number, user.session, redacted.type, redacted.title, redacted.topic_key, digest)
-    row = transaction.execute(
-        statements.NEW_OBSERVATION, (*named, now, now, *indexed.lengths, redacted.content)
-    ).fetchone()
-    return int(row[0])
-
-
-def _add_to_index(
-    transaction: Transaction, user: UserNow, indexed: Indexed, *, counted: int, grown: list[int] | tuple[int, ...]
-) -> int:
-    """Count the row in, and return its new number."""
-    (number,) = transaction.execute(statements.COUNT_IN, (counted, *grown, user.key)).fetchone()
-    transaction.index(statements.ADD_TO_INDEX, (row_number(user.key, number), *indexed.tokens(user.key, user.secret)))
-    return int(number)
+def _write(transaction: Transaction, user: UserNow, statement: str, row: Mapping[str, Any], indexed: Indexed) -> int:
+    """Write the observation and its index entry; return its id."""
+    observation_id, number = transaction.execute(statement, row).fetchone()
+    tokens = indexed.tokens(user.key, user.secret)
+    transaction.index(statements.ADD_TO_INDEX, (row_number(user.key, number), *tokens))
+    return int(observation_id)
 
 
 def row_number(user: int, number: int) -> int:

@@ -1,6 +1,8 @@
 """The tables, as the newest migration leaves them. Every name here is private to the store."""
 
-#: Version of the schema that this code reads and writes, kept in the file's `user_version`.
+#: Version of the schema that this code reads and writes, kept in the file's `user_version`. A change of what
+#: `ilab_memory.analysis.fields` returns asks for a new one too, with a migration that fills the index anew: rows are
+#: taken from the index by the terms that they were added with.
 VERSION = 1
 #: Kept in the file's `application_id`, so that another program's database is never taken for ours. ASCII "ILAB".
 APPLICATION_ID = 0x494C4142
@@ -64,6 +66,36 @@ TABLES = (
     """,
     "CREATE VIRTUAL TABLE search_places USING fts5vocab (search, instance)",
     "CREATE VIRTUAL TABLE search_terms USING fts5vocab (search, row)",
+)
+
+# What a save changes beside its row. In triggers, for one statement then does it all: between two statements the writer
+# gives way to every thread that waits for the interpreter.
+TRIGGERS = (
+    """
+    CREATE TRIGGER observation_created AFTER INSERT ON observations BEGIN
+        UPDATE users SET
+            last_number = NEW.number,
+            observations = observations + 1,
+            title_terms = title_terms + NEW.title_terms,
+            said_terms = said_terms + NEW.said_terms,
+            reply_terms = reply_terms + NEW.reply_terms,
+            tail_terms = tail_terms + NEW.tail_terms
+        WHERE key = NEW.user;
+        UPDATE sessions SET last_activity_at = max(last_activity_at, NEW.updated_at) WHERE key = NEW.session;
+    END
+    """,
+    """
+    CREATE TRIGGER observation_changed AFTER UPDATE ON observations BEGIN
+        UPDATE users SET
+            last_number = NEW.number,
+            title_terms = title_terms + NEW.title_terms - OLD.title_terms,
+            said_terms = said_terms + NEW.said_terms - OLD.said_terms,
+            reply_terms = reply_terms + NEW.reply_terms - OLD.reply_terms,
+            tail_terms = tail_terms + NEW.tail_terms - OLD.tail_terms
+        WHERE key = NEW.user;
+        UPDATE sessions SET last_activity_at = max(last_activity_at, NEW.updated_at) WHERE key = NEW.session;
+    END
+    """,
 )
 
 INDEXES = (

@@ -35,30 +35,24 @@ SAME_UNKEYED = """
     SELECT id FROM observations
     WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND user = ? AND type = ? AND title = ?
 """
-BY_KEY = """
-    SELECT id, type, title, content, number, title_terms, said_terms, reply_terms, tail_terms
-    FROM observations WHERE user = ? AND topic_key = ?
-"""
-# Counts the row in and gives it its number.
-COUNT_IN = """
-    UPDATE users SET
-        last_number = last_number + 1, observations = observations + ?,
-        title_terms = title_terms + ?, said_terms = said_terms + ?,
-        reply_terms = reply_terms + ?, tail_terms = tail_terms + ?
-    WHERE key = ? RETURNING last_number
-"""
-NEW_OBSERVATION = """
+BY_KEY = "SELECT id, type, title, content, number FROM observations WHERE user = ? AND topic_key = ?"
+# The next number of the user; triggers count the row in and touch its session.
+_NUMBER = "(SELECT last_number + 1 FROM users WHERE key = :user)"
+NEW_OBSERVATION = f"""
     INSERT INTO observations (
         user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
         title_terms, said_terms, reply_terms, tail_terms, content
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+    ) VALUES (
+        :user, {_NUMBER}, :session, :type, :title, :topic_key, :normalized_hash, :now, :now,
+        :title_terms, :said_terms, :reply_terms, :tail_terms, :content
+    ) RETURNING id, number
 """
-CHANGE_OBSERVATION = """
+CHANGE_OBSERVATION = f"""
     UPDATE observations SET
-        number = ?, session = ?, type = ?, title = ?, normalized_hash = ?,
-        revision_count = revision_count + 1, updated_at = ?,
-        title_terms = ?, said_terms = ?, reply_terms = ?, tail_terms = ?, content = ?
-    WHERE id = ?
+        number = {_NUMBER}, session = :session, type = :type, title = :title, normalized_hash = :normalized_hash,
+        revision_count = revision_count + 1, updated_at = :now, title_terms = :title_terms, said_terms = :said_terms,
+        reply_terms = :reply_terms, tail_terms = :tail_terms, content = :content
+    WHERE id = :id RETURNING id, number
 """
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
@@ -93,25 +87,35 @@ NEWEST_IN_SESSION = f"""
     ORDER BY o.updated_at DESC, o.id DESC LIMIT :each
 """
 PREVIEWS = f"""
-    SELECT o.number, {_PREVIEW_COLUMNS} FROM observations o
+    SELECT json_group_array(json_array(o.number, {_PREVIEW_COLUMNS})) FROM observations o
     WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
 """
 
-# Searching.
+# Searching. What may be hundreds of rows comes as one, a JSON array: the driver gives way to other threads at each row,
+# so that a search beside busy writers would wait for its turn hundreds of times.
 TERM_TOTALS = """
     SELECT key, secret, observations, title_terms, said_terms, reply_terms, tail_terms FROM users WHERE user_id = ?
 """
-TERM_FREQUENCY = "SELECT doc FROM search_terms WHERE term = ?"
-TERM_PLACES = f"SELECT doc & {NUMBER_MASK}, col, offset FROM search_places WHERE term = ? AND doc > ? AND doc < ?"
+# CROSS JOIN: each token is looked up, never the index read through.
+TERM_FREQUENCIES = """
+    SELECT json_group_array(json_array(token.key, found.doc))
+    FROM json_each(:tokens) token CROSS JOIN search_terms found ON found.term = token.value
+"""
+TERM_PLACES = f"""
+    SELECT json_group_array(json_array(token.key, found.doc & {NUMBER_MASK}, found.col, found.offset))
+    FROM json_each(:tokens) token CROSS JOIN search_places found ON found.term = token.value
+    WHERE found.doc > :first AND found.doc < :last
+"""
 DOCUMENTS = f"""
-    SELECT
+    SELECT json_group_array(json_array(
         o.number, o.id, o.session, o.type, o.updated_at, o.revision_count,
         o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
-    FROM observations o WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
+    )) FROM observations o WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
 """
 CONTAINING = rf"""
     SELECT o.number FROM observations o
     WHERE {_OF_USER} AND (o.content LIKE :pattern ESCAPE '\' OR o.title LIKE :pattern ESCAPE '\')
+    ORDER BY o.number DESC LIMIT :at_most
 """
 
 # Exporting, a page at a time: each begins behind the last row of the one before.

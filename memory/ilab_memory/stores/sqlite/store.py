@@ -61,7 +61,7 @@ class SQLiteStore(Store):
         reusable = active is not None and not is_expired(active.last_activity_at, now=now, timeout=session_timeout)
 
         def enter(transaction: Transaction) -> saving.UserNow:
-            return saving.enter_session(transaction, user_id, now=now, session_timeout=session_timeout)
+            return saving.open_session(transaction, user_id, now=now, session_timeout=session_timeout)
 
         user = self._writer.run("open a session", enter, synced=not reusable)
         session = Session(
@@ -137,10 +137,10 @@ class SQLiteStore(Store):
         with self._readers.connection("search") as connection:
             return reading.documents(connection, user_id, numbers)
 
-    def containing(self, user_id: str, text: str) -> list[int]:
+    def containing(self, user_id: str, text: str, *, at_most: int | None) -> list[int]:
         """See Store."""
         with self._readers.connection("search") as connection:
-            return reading.containing(connection, user_id, text)
+            return reading.containing(connection, user_id, text, at_most)
 
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
         """See Store."""

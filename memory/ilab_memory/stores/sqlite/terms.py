@@ -31,7 +31,7 @@ class Indexed:
 
     def __init__(self, title: str, content: str) -> None:
         self._fields = fields(title, content)
-        self.lengths = tuple(len(terms) for terms in self._fields)
+        self.lengths = {f"{field}_terms": len(terms) for field, terms in self._fields._asdict().items()}
 
     def tokens(self, user: int, secret: bytes) -> list[str]:
         """Return the text of each column of the index."""

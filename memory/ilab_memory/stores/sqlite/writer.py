@@ -1,13 +1,16 @@
 """The one thread that writes. It takes all that is waiting, and commits it as one transaction: one sync for all.
 
-An operation runs between a savepoint and its release, so that one which fails takes no other with it. What it adds to
-the full-text index is done once for the batch, just before the commit: FTS5 writes out all it holds at each savepoint.
+An operation that fails takes no other with it: the batch is then begun again, each operation between a savepoint and
+its release. What an operation adds to the full-text index is done once for the batch, just before the commit: FTS5
+writes out all it holds at each savepoint.
 """
 
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors, translated
@@ -94,6 +97,8 @@ class Writer:
         # Of a database in memory: it has one connection, and a reader must not see half of a batch.
         self._lock = lock
         self._tasks: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
+        self._answered = 0
+        self._commit_seconds = 0.0
         self._closing = threading.Lock()
         self._closed = False
         with storage_errors("open the database"):
@@ -144,15 +149,20 @@ class Writer:
             self.connection.close()
 
     def _take(self) -> tuple[list[_Task[Any]], bool]:
-        """Wait for a task; return it with all that are behind it, and whether there may be more."""
+        """Wait for a task; return it with those behind it, and whether there may be more."""
+        # Whoever was just answered is likely to come again soon: without waiting for them, callers would settle in two
+        # halves, one waiting while the other is synced. That is worth what a sync costs, so it waits no longer.
+        expected = min(self._answered + self._tasks.qsize(), MAX_BATCH)
         batch: list[_Task[Any]] = []
         task = self._tasks.get()
+        deadline = time.monotonic() + self._commit_seconds
         try:
             while task is not None:
                 batch.append(task)
                 if len(batch) == MAX_BATCH:
                     return batch, True
-                task = self._tasks.get_nowait()
+                patience = deadline - time.monotonic() if len(batch) < expected else 0
+                task = self._tasks.get(timeout=patience) if patience > 0 else self._tasks.get_nowait()
         except queue.Empty:
             return batch, True
         return batch, False
@@ -162,10 +172,10 @@ class Writer:
             if batch:
                 how(batch)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the callers are waiting for it
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+            self._roll_back()
             for task in batch:
                 task.error = translated(error, task.doing)
+        self._answered = len(batch)
         for task in batch:
             task.finish()
 
@@ -177,8 +187,22 @@ class Writer:
     def _commit(self, batch: _Batch) -> None:
         self._follow_the_file()
         self._choose_sync(batch)
-        self.connection.execute("BEGIN IMMEDIATE")
-        transaction = Transaction(self.connection)
+        transaction = self._begin()
+        try:
+            for task in batch:
+                task.result = task.operation(transaction)
+        except Exception:  # noqa: BLE001 - told when it is known whose it is
+            self._roll_back()
+            transaction = self._begin()
+            self._run_isolated(transaction, batch)
+        transaction.flush_index()
+        begun = time.monotonic()
+        self.connection.execute("COMMIT")
+        self._commit_seconds = time.monotonic() - begun
+        # Written, but into a file that nobody can open again.
+        self._check_the_file()
+
+    def _run_isolated(self, transaction: Transaction, batch: _Batch) -> None:
         for task in batch:
             try:
                 task.result = transaction.isolated(task.operation)
@@ -186,10 +210,17 @@ class Writer:
                 if not self.connection.in_transaction:
                     raise
                 task.error = translated(error, task.doing)
-        transaction.flush_index()
-        self.connection.execute("COMMIT")
-        # Written, but into a file that nobody can open again.
-        self._check_the_file()
+
+    def _begin(self) -> Transaction:
+        self.connection.execute("BEGIN IMMEDIATE")
+        return Transaction(self.connection)
+
+    def _roll_back(self) -> None:
+        # A full disk, for one, has already undone the whole transaction. What a rollback itself raises is of no use to
+        # anybody, and must not end the thread that all callers wait for.
+        if self.connection.in_transaction:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
 
     def _choose_sync(self, batch: _Batch) -> None:
         synced = any(task.synced for task in batch)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Where clients look for google.rpc.Status. https://grpc.io/docs/guides/error/#richer-error-model
 DETAILS_TRAILER = "grpc-status-details-bin"
+#: Codes that say what a caller did, not what happened to us.
+CALLERS_OWN = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -48,11 +52,29 @@ async def mapped(method: Any, request: Any, context: Context) -> Any:
 
 
 async def abort(context: Context, error: Exception) -> NoReturn:
-    """End the call with the status of *error*; what has no row goes to the log in full."""
+    """End the call with the status of *error*, and log it."""
     correlation_id = uuid.uuid4().hex
-    if type(error) not in TABLE:
-        log.error("internal error %s", correlation_id, exc_info=error)
+    if row := TABLE.get(type(error)):
+        level = logging.INFO if row.code in CALLERS_OWN else logging.WARNING
+        log.log(level, "%s %s: %s (%s; %s)", row.code.name, row.reason, error, trail(error), correlation_id)
+    else:
+        log.error("internal error (%s; %s)", trail(error), correlation_id)
     status = status_of(error, correlation_id)
     trailers = ((DETAILS_TRAILER, status.SerializeToString()),)
     await context.abort(CODES[status.code], status.message, trailers)
     raise AssertionError("abort returned")
+
+
+def trail(error: BaseException) -> str:
+    """Return the type of *error* and of what led to it, each with where it was raised, the nearest first.
+
+    Never their texts: an error of the model's API quotes the prompt.
+    """
+    steps = []
+    link: BaseException | None = error
+    while link:
+        frames = traceback.extract_tb(link.__traceback__)
+        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        steps.append(f"{type(link).__name__}{place}")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return ", from ".join(steps)

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
+
+from ilab_chat_service.rpc.errors import UnparsableRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,13 +29,30 @@ def is_ours(details: grpc.HandlerCallDetails) -> bool:
 def wrapped(handler: Handler, around: Around) -> Handler:
     """Return *handler* with `around(method, request, context)` in the place of `method(request, context)`.
 
-    For methods with one request whose handlers are coroutines: ours write their responses instead of yielding them.
+    For methods with one request whose handlers are coroutines: ours write their responses instead of yielding them. The
+    request is parsed in the innermost call, so that bytes that are no message end like other bad input; gRPC, which
+    would parse them before, answers UNKNOWN with the parser's text.
     """
     streams = handler.response_streaming
-    method: Any = handler.unary_stream if streams else handler.unary_unary
+    method = parsing(handler.unary_stream if streams else handler.unary_unary, handler.request_deserializer)
     make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
 
     async def call(request: Any, context: Context) -> Any:
         return await around(method, request, context)
 
-    return make(call, handler.request_deserializer, handler.response_serializer)
+    return make(call, None, handler.response_serializer)
+
+
+def parsing(method: Any, parse: Callable[[bytes], Any] | None) -> Any:
+    """Return *method* as one that takes the bytes of its request; *method* itself if it does already."""
+    if parse is None:
+        return method
+
+    async def call(request: bytes, context: Context) -> Any:
+        try:
+            parsed = parse(request)
+        except DecodeError:
+            raise UnparsableRequest("the request is no message of this method") from None
+        return await method(parsed, context)
+
+    return call

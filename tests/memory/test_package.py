@@ -1,0 +1,81 @@
+"""What the package says of itself is so: README, exported names, signatures."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import ilab_memory
+from ilab_memory import Config, ILabMemory, Store
+
+README = (Path(__file__).parents[2] / "memory/README.md").read_text()
+
+#: The documented signatures (part 1 of the contract).
+DOCUMENTED = {
+    "mem_session_start": "(user_id)",
+    "mem_session_end": "(user_id, *, summary)",
+    "mem_session_summary": "(user_id, summary)",
+    "mem_save": "(user_id, content, *, type, title, topic_key=None)",
+    "mem_search": "(user_id, query, *, limit=10, types=None, types_exclude=None)",
+    "mem_get_observation": "(user_id, observation_id)",
+    "mem_timeline": "(user_id, observation_id)",
+    "mem_stats": "(user_id)",
+    "mem_forget": "(user_id)",
+    "mem_export": "(user_id)",
+    "close": "()",
+}
+
+
+def signature(name: str) -> str:
+    given = inspect.signature(getattr(ILabMemory, name))
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in given.parameters.values()][1:]
+    return str(inspect.Signature(bare))
+
+
+def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_signatures_are_the_documented_ones(name: str) -> None:
+    assert signature(name) == DOCUMENTED[name]
+    assert f"{name}{DOCUMENTED[name]}" in README
+
+
+def test_the_class_has_no_other_public_methods() -> None:
+    public = {name for name in vars(ILabMemory) if not name.startswith("_")}
+    assert public == {*DOCUMENTED, "from_path", "config"}
+
+
+def test_the_readme_names_every_setting_and_its_default() -> None:
+    for name, field in Config.model_fields.items():
+        row = re.search(rf"^\| `{name}` \| (.*?) \|", README, re.MULTILINE)
+        assert row, name
+        if isinstance(field.default, str):
+            assert f'`"{field.default}"`' in row[1]
+        elif isinstance(field.default, int | float):
+            assert row[1] == f"{field.default:g}"
+
+
+def test_all_names_are_exported_and_documented() -> None:
+    exported = {
+        name for name, value in vars(ilab_memory).items() if inspect.isclass(value) or inspect.isfunction(value)
+    }
+    assert exported == set(ilab_memory.__all__)
+    for name in ilab_memory.__all__:
+        assert inspect.getdoc(getattr(ilab_memory, name)), name
+
+
+def test_every_method_of_the_store_makes_a_promise() -> None:
+    for name in Store.__abstractmethods__:
+        assert inspect.getdoc(getattr(Store, name)), name
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    for path in Path(ilab_memory.__file__).parent.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path.name

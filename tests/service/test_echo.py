@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ilab_chat_service.adapters.echo import REDACTED, redacted, without_echo
+
+
+def echo(private: str, reply: str, public: str = "Note this") -> str:
+    return without_echo(reply, f"{public}: <private>{private}</private>")
+
+
+@pytest.mark.parametrize(
+    ("private", "reply", "stored"),
+    [
+        ("sk-ab12-cd34", "Your key is sk-ab12-cd34.", "Your key is [REDACTED]."),
+        ("sk-ab12-cd34", "IT IS SK-AB12-CD34!", "IT IS [REDACTED]!"),
+        ("my password is hunter2", "I will remember hunter2.", "I will remember [REDACTED]."),
+        ("my password is hunter2", "My  password\nis hunter2, got it.", "[REDACTED], got it."),
+        ("4711", "The PIN is 4711.", "The PIN is [REDACTED]."),
+        ("123", "_123_ but not x123x", "_[REDACTED]_ but not x123x"),
+        ("my pin is 4921 ok", "**_4921_**", "**_[REDACTED]_**"),
+        ("my pin is 4921 ok", "您的代码是4921吗", "您的代码是[REDACTED]吗"),
+        ("5555 4444 3333 2222", "5555444433332222", "[REDACTED]"),
+        ("5555444433332222", "5555 4444-3333\u200b2222", "[REDACTED]"),
+        ("555-12-3456", "555123456", "[REDACTED]"),
+        ("p<x9Kqqq>q", "p<x9Kqqq>q", "[REDACTED]"),
+        ("pass <hunter2xyz>", "<hunter2xyz>", "<[REDACTED]>"),
+        ("Alice <alice@secret.org> there", "alice@secret.org", "[REDACTED]@[REDACTED].[REDACTED]"),
+        ("caf\u00e9rouge", "cafe\u0301rouge", "[REDACTED]"),
+        ("Stra\u00dfe 7b", "STRASSE 7B", "[REDACTED]"),
+        ("\u79d8\u5bc6\u306e\u8a00\u8449", "\u305d\u308c\u306f\u79d8\u5bc6\u306e\u8a00\u8449\u3067\u3059", None),
+        ("\u6211\u7684\u5bc6\u7801\u662f\u79d8\u5bc6\u82b1\u56ed", "\u4f60\u7684\u662f\u79d8\u5bc6\u82b1\u56ed", None),
+        ("a <private>nested</private> one", "It was nested.", "It was [REDACTED]."),
+        ("project Zorblax now", "Zorblaxes", "[REDACTED]"),
+        ("sk-proj-AbCdEf123456XYZ", "sk-proj-AbCdEf1234", None),
+        ("hunter2pass", "it is hunt", "it is [REDACTED]"),
+    ],
+)
+def test_what_repeats_private_text_is_redacted(private: str, reply: str, stored: str | None) -> None:
+    if stored is None:
+        assert REDACTED in echo(private, reply)
+        assert not any(part in echo(private, reply) for part in (private, "\u79d8\u5bc6", "AbCdEf"))
+    else:
+        assert echo(private, reply) == stored
+
+
+def test_attributes_of_a_tag_are_private_too() -> None:
+    assert without_echo("It is XYZZY.", '<private note="XYZZY">x</private>') == "It is [REDACTED]."
+
+
+def test_words_that_are_public_or_in_every_text_stay() -> None:
+    stored = echo("my dog and Bello", "Your dog Rex is a good dog and Bello too.", public="My dog Rex")
+    assert stored == "Your dog Rex is a good dog and [REDACTED] too."
+
+
+def test_without_private_text_nothing_changes() -> None:
+    assert without_echo("Your dog.", "My dog") == "Your dog."
+
+
+@given(
+    st.text(min_size=4).filter(lambda text: "<" not in text and sum(map(str.isalnum, text)) >= 4), st.text(), st.text()
+)
+def test_a_whole_repetition_is_never_kept(private: str, before: str, after: str) -> None:
+    assert private not in echo(private, f"{before} {private} {after}", public="")
+
+
+@given(st.text(), st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted)))
+def test_overlapping_places_become_one(text: str, places: list[list[int]]) -> None:
+    inside = {index for start, end in places for index in range(start, min(end, len(text)))}
+    kept = "".join(character for index, character in enumerate(text) if index not in inside)
+    ranges = [(start, min(end, len(text))) for start, end in places if start < min(end, len(text))]
+    assert redacted(text, ranges).replace(REDACTED, "") == kept.replace(REDACTED, "")
+
+
+def test_hostile_repetition_is_linear() -> None:
+    """Sixty thousand repeated words once took twelve seconds and held the interpreter; the test's timeout bounds it."""
+    private = "a " * 16_300 + "b"
+    assert without_echo("a " * 500_000, f"<private>{private}</private>").startswith("a ")
