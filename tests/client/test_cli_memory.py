@@ -259,7 +259,8 @@ async def test_forget_erases_nothing_without_the_user_id(
     memory: ScriptedMemoryService, memory_target: str, tmp_path: Path, keys: str, code: int
 ) -> None:
     memory.says("GetStats", STATS)
-    async with terminal("memory", "forget", "--address", memory_target, "--user", "alice", cwd=tmp_path) as person:
+    options = ("memory", "forget", "--address", memory_target, "--user", "alice")
+    async with terminal(*options, cwd=tmp_path, env={"PYTHONIOENCODING": "utf-8:strict"}) as person:
         await person.until("go on: ")
         person.type(keys)
         assert await person.exit_code() == code
