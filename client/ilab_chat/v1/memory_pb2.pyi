@@ -588,11 +588,11 @@ class ExportUserResponse(_message.Message):
     OBSERVATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def session(self) -> Global___Session:
-        """A session; the observations that follow, up to the next session, are its own."""
+        """A session. All of them come before the first observation."""
 
     @_builtins.property
     def observation(self) -> Global___Observation:
-        """An observation of the session before."""
+        """An observation; its session_id names one of the sessions before."""
 
     def __init__(
         self,

@@ -164,7 +164,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportUser(self, request, context):
-        """Streams everything of a user: each session, oldest first, followed by its observations in order of time.
+        """Streams everything of a user: the sessions, oldest first, then the observations in order of time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,7 @@ class MemoryServiceStub:
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]
     """Erases everything of a user. When this returns, no byte of it is left in the database files."""
     ExportUser: _grpc.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]
-    """Streams everything of a user: each session, oldest first, followed by its observations in order of time."""
+    """Streams everything of a user: the sessions, oldest first, then the observations in order of time."""
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
@@ -92,7 +92,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ForgetUser: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]  # type: ignore[assignment]
     """Erases everything of a user. When this returns, no byte of it is left in the database files."""
     ExportUser: _aio.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]  # type: ignore[assignment]
-    """Streams everything of a user: each session, oldest first, followed by its observations in order of time."""
+    """Streams everything of a user: the sessions, oldest first, then the observations in order of time."""
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """The memory of users, apart from each other: the methods and models of the library ilab_memory, one to one.
@@ -182,6 +182,6 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.ExportUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_memory_pb2.ExportUserResponse], _abc.AsyncIterator[_memory_pb2.ExportUserResponse]]:
-        """Streams everything of a user: each session, oldest first, followed by its observations in order of time."""
+        """Streams everything of a user: the sessions, oldest first, then the observations in order of time."""
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

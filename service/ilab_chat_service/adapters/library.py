@@ -89,7 +89,7 @@ class Library:
         return await self.call(lambda memory: memory.mem_forget(user_id))
 
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
-        """Yield everything of the user, each session followed by its observations, a page at a time.
+        """Yield everything of the user, the sessions, then the observations, a page at a time.
 
         Raises:
             NotSupported: the library cannot.

@@ -33,7 +33,7 @@ class Library(Protocol):
         """Erase everything of the user; return how many observations that were."""
 
     def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
-        """Yield everything of the user, each session followed by its observations."""
+        """Yield everything of the user: the sessions, then the observations."""
 
 
 class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
