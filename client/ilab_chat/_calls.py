@@ -76,7 +76,7 @@ def check_target(target: str, channel: object, credentials: object) -> None:
 Request = TypeVar("Request", ChatRequest, StreamChatRequest)
 
 
-def build_request(  # noqa: PLR0913 - one parameter for each field
+def build_request(
     kind: type[Request],
     user_id: str,
     message: str,

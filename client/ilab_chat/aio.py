@@ -71,7 +71,7 @@ class AsyncChatClient:
         """What the service remembers of each user: to read, write, carry away and erase."""
         return self._memory
 
-    async def chat(  # noqa: PLR0913 - one parameter for each field
+    async def chat(
         self,
         user_id: str,
         message: str,
@@ -118,7 +118,7 @@ class AsyncChatClient:
             )
         return _calls.check_response(response, request.request_id)
 
-    def stream_chat(  # noqa: PLR0913 - one parameter for each field
+    def stream_chat(
         self,
         user_id: str,
         message: str,

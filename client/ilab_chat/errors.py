@@ -57,7 +57,7 @@ class ChatError(Exception):
 
     code: StatusCode = StatusCode.UNKNOWN
 
-    def __init__(  # noqa: PLR0913 - one keyword for each part of a status
+    def __init__(
         self,
         message: str,
         *,

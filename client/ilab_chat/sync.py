@@ -71,7 +71,7 @@ class ChatClient:
         """What the service remembers of each user: to read, write, carry away and erase."""
         return self._memory
 
-    def chat(  # noqa: PLR0913 - one parameter for each field
+    def chat(
         self,
         user_id: str,
         message: str,
@@ -116,7 +116,7 @@ class ChatClient:
             )
         return _calls.check_response(response, request.request_id)
 
-    def stream_chat(  # noqa: PLR0913 - one parameter for each field
+    def stream_chat(
         self,
         user_id: str,
         message: str,

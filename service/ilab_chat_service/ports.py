@@ -10,6 +10,7 @@ Failures, as a tree; `rpc/errors.py` says what a caller sees of each:
     ├── ModelRejected       the model's API refuses our request or our key
     ├── MemoryUnavailable   memory could not be read or written: nothing has been stored
     ├── TurnNotStored       the model has answered, and the turn could not be stored, not even in part
+    ├── RequestIdReused     the request_id belongs to another request
     └── NotSupported        the memory library in use does not have what was asked for
 """
 
@@ -156,14 +157,6 @@ class Memory(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
-    """One message of a prompt."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens, as the model's API counted them: input includes the cached ones, output those of reasoning."""
@@ -172,6 +165,70 @@ class Usage:
     output_tokens: int
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A finished answer: what a caller is told, and what a repetition of the call is told again.
+
+    `observation_id` is 0 when nothing was to be stored; `finish_reason` and `usage` are None if the model's API did not
+    say.
+    """
+
+    session_id: str
+    is_new_session: bool
+    model: str
+    memories: tuple[Recalled, ...]
+    reply: str
+    observation_id: int
+    finish_reason: FinishReason | None
+    usage: Usage | None
+    create_time: datetime
+
+
+class Claim(Protocol):
+    """The right to answer a request, which no other call of the same user and request_id has meanwhile."""
+
+    @property
+    def earlier(self) -> Answered | None:
+        """The answer that is stored already, if one is: then there is nothing left to do."""
+
+    async def put(self, answered: Answered) -> None:
+        """Store the answer, without the private text that it repeats. It survives a crash of the process.
+
+        Raises:
+            MemoryUnavailable: it is not stored.
+        """
+
+    def release(self) -> None:
+        """Let the next one have it. A second call does nothing."""
+
+
+class ReplayLog(Protocol):
+    """Answers by user and request_id, kept for 24 hours."""
+
+    async def claim(self, request: TurnRequest) -> Claim:
+        """Return the claim to *request*, as soon as every call that has it already has released it.
+
+        Raises:
+            RequestIdReused: the same user and request_id were answered for another message or other options.
+            MemoryUnavailable: it cannot be told.
+        """
+
+    async def forget(self, user_id: str) -> None:
+        """Erase every answer to the user.
+
+        Raises:
+            MemoryUnavailable: not all of it is erased.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
 
 
 class Answer(Protocol):
@@ -244,6 +301,10 @@ class MemoryUnavailable(Failure):
 
 class TurnNotStored(Failure):
     """The model has answered, and the turn could not be stored, not even in part."""
+
+
+class RequestIdReused(Failure):
+    """The request_id belongs to another request."""
 
 
 class NotSupported(Failure):

@@ -17,6 +17,7 @@ from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.model import open_model
+from ilab_chat_service.adapters.replay import open_replay_log
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
@@ -76,12 +77,15 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     async with AsyncExitStack() as house:
         library = await house.enter_async_context(open_library(settings))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
+        replays = await house.enter_async_context(open_replay_log(settings.memory_db_path, clock))
         model = await house.enter_async_context(open_model(settings))
-        turns = TurnRunner(memory, model, instruction=settings.instruction, prompt_tokens=settings.prompt_budget)
+        turns = TurnRunner(
+            memory, model, replays, clock, instruction=settings.instruction, prompt_tokens=settings.prompt_budget
+        )
         calls = DrainInterceptor()
         server = grpc.aio.server(interceptors=(ErrorInterceptor(), calls), options=SERVER_OPTIONS)
-        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns, clock), server)
-        memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library), server)
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns), server)
+        memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
         checks = await add_health(server)
         add_reflection(server, (*OUR_SERVICES, health.SERVICE_NAME))
         address = listen(server, settings.address)

@@ -1,4 +1,4 @@
-"""One turn, read top to bottom: hydrate, call, persist. Standard library only.
+"""One turn, read top to bottom: replay, hydrate, call, persist. Standard library only.
 
 Chat and StreamChat are this one loop: Chat is the stream, joined.
 """
@@ -7,26 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ilab_chat_service import prompt
 from ilab_chat_service.ports import (
+    Answer,
+    Answered,
+    Claim,
+    Clock,
     Context,
-    FinishReason,
     Memory,
     MemoryMode,
+    MemoryUnavailable,
     Model,
     Recalled,
+    ReplayLog,
     Turn,
     TurnRequest,
-    Usage,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Coroutine, Iterator
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +52,12 @@ class Delta:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Completed:
-    """The whole answer. The turn is stored. `observation_id` is 0 when nothing was to be stored."""
+    """The whole answer. The turn is stored. `replayed`: it is the stored answer of an earlier call."""
 
-    started: Started
-    reply: str
-    observation_id: int
-    finish_reason: FinishReason | None
-    usage: Usage | None
+    answered: Answered
+    replayed: bool = False
 
 
 Event: TypeAlias = Started | Delta | Completed
@@ -63,90 +66,151 @@ Event: TypeAlias = Started | Delta | Completed
 class TurnRunner:
     """Answers messages: owns when memory is read, when the model is asked, and when the turn is written."""
 
-    def __init__(self, memory: Memory, model: Model, *, instruction: str, prompt_tokens: int) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        model: Model,
+        replays: ReplayLog,
+        clock: Clock,
+        *,
+        instruction: str,
+        prompt_tokens: int,
+    ) -> None:
         self._memory = memory
         self._model = model
+        self._replays = replays
+        self._clock = clock
         self._instruction = instruction
         self._prompt_tokens = prompt_tokens
-        self._writes: set[asyncio.Task[int]] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[Event, None]:
         """Yield Started, then every Delta, then one Completed. Wrap it in `aclosing`.
 
-        When the caller leaves (this generator is closed or its task cancelled), the model's work ends at once. What it
-        had written by then is stored as an interrupted turn; a finished reply is stored as usual.
+        A repetition of an answered call gets the stored answer; one that overlaps it waits for it. When the caller
+        leaves (this generator is closed or its task cancelled), the model's work ends at once. What it had written by
+        then is stored as an interrupted turn; a finished reply is stored as usual.
 
         Raises:
             Failure: one of `ports.py`. Before Started nothing but the session has been written, and the call may be
                 repeated; after it the model has been billed. What a model wrote before it broke off is not stored: its
                 caller was told that the call failed.
         """
-        context = await self._hydrate(request)
-        composed = prompt.compose(
-            context, request.message, instruction=self._instruction, budget_tokens=self._prompt_tokens
-        )
-        pieces: list[str] = []
+        claim = await self._claim(request)
+        writing = False
         try:
-            async with self._model.answer(composed.messages, request.generation) as answer:
-                started = Started(
-                    session_id=context.session_id,
-                    is_new_session=context.is_new_session,
-                    model=answer.model,
-                    memories=composed.memories,
-                )
-                yield started
-                async for text in answer:
-                    pieces.append(text)
-                    yield Delta(text)
-        except (asyncio.CancelledError, GeneratorExit):
-            if pieces:
-                self._persist(request, "".join(pieces), interrupted=True)
-            raise
-        reply = "".join(pieces)
-        # Durable before "done": the caller may forget its own copy now. Shielded: the model has finished, so the turn
-        # is stored even if the caller leaves while it is being written.
-        observation_id = await asyncio.shield(self._persist(request, reply))
-        yield Completed(
-            started=started,
-            reply=reply,
-            observation_id=observation_id,
-            finish_reason=answer.finish_reason,
-            usage=answer.usage,
-        )
+            if claim and claim.earlier:
+                for event in replay(claim.earlier):
+                    yield event
+                return
+            context = await self._hydrate(request)
+            composed = prompt.compose(
+                context, request.message, instruction=self._instruction, budget_tokens=self._prompt_tokens
+            )
+            pieces: list[str] = []
+            try:
+                async with self._model.answer(composed.messages, request.generation) as answer:
+                    started = Started(
+                        session_id=context.session_id,
+                        is_new_session=context.is_new_session,
+                        model=answer.model,
+                        memories=composed.memories,
+                    )
+                    yield started
+                    async for text in answer:
+                        pieces.append(text)
+                        yield Delta(text)
+                    answered = self._answered(started, "".join(pieces), answer)
+            except (asyncio.CancelledError, GeneratorExit):
+                if claim and pieces:
+                    writing = True
+                    self._write(self._store_interrupted(request, "".join(pieces)), claim)
+                raise
+            if claim:
+                # Durable before "done": the caller may forget its own copy now. Shielded: the model has finished, so
+                # the turn is stored even if the caller leaves while it is being written.
+                writing = True
+                answered = await asyncio.shield(self._write(self._store(request, answered, claim), claim))
+            yield Completed(answered)
+        finally:
+            if claim and not writing:
+                claim.release()
 
     async def finish_writes(self) -> None:
         """Wait until no turn is being written any more, stored or not. Call it before memory is closed."""
         while self._writes:
             await asyncio.wait(self._writes)
 
+    async def _claim(self, request: TurnRequest) -> Claim | None:
+        """Return the claim to *request*. None: nothing of the call may be written, a record of it included."""
+        return await self._replays.claim(request) if request.memory_mode is MemoryMode.READ_WRITE else None
+
     async def _hydrate(self, request: TurnRequest) -> Context:
         if request.memory_mode is MemoryMode.OFF:
             return Context()
         return await self._memory.hydrate(request.user_id, request.message, request.memory_mode)
 
-    def _persist(self, request: TurnRequest, reply: str, *, interrupted: bool = False) -> asyncio.Task[int]:
-        """Begin to store the turn, in a task that outlives the caller. Its result is the observation id, or 0."""
-        task = asyncio.create_task(self._stored(request, reply, interrupted=interrupted))
+    def _answered(self, started: Started, reply: str, answer: Answer) -> Answered:
+        return Answered(
+            session_id=started.session_id,
+            is_new_session=started.is_new_session,
+            model=started.model,
+            memories=started.memories,
+            reply=reply,
+            observation_id=0,
+            finish_reason=answer.finish_reason,
+            usage=answer.usage,
+            create_time=self._clock(),
+        )
+
+    def _write(self, storing: Coroutine[None, None, T], claim: Claim) -> asyncio.Task[T]:
+        """Begin to store in a task that outlives the caller and releases *claim* at its end."""
+        task = asyncio.create_task(storing)
         self._writes.add(task)
+        task.add_done_callback(lambda _: claim.release())
         task.add_done_callback(self._written)
         return task
 
-    async def _stored(self, request: TurnRequest, reply: str, *, interrupted: bool) -> int:
-        if request.memory_mode is not MemoryMode.READ_WRITE:
-            return 0
-        return await self._memory.persist(
-            Turn(
-                user_id=request.user_id,
-                request_id=request.request_id,
-                message=request.message,
-                reply=reply,
-                retention=request.retention,
-                interrupted=interrupted,
-            )
-        )
+    async def _store(self, request: TurnRequest, answered: Answered, claim: Claim) -> Answered:
+        """Store the turn, then the answer for repetitions of the call."""
+        answered = replace(answered, observation_id=await self._memory.persist(turn_of(request, answered.reply)))
+        try:
+            await claim.put(answered)
+        except MemoryUnavailable:
+            # The turn is stored, and its key keeps a repetition from storing another.
+            log.warning("an answer was not stored for repetitions of its call")
+        return answered
 
-    def _written(self, task: asyncio.Task[int]) -> None:
+    async def _store_interrupted(self, request: TurnRequest, reply: str) -> None:
+        await self._memory.persist(turn_of(request, reply, interrupted=True))
+
+    def _written(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
         # Asking for the exception also tells asyncio that it was seen: the caller who would have got it may be gone.
         if not task.cancelled() and (failure := task.exception()):
             log.error("a turn was not stored: %s", type(failure).__name__)
+
+
+def replay(answered: Answered) -> Iterator[Event]:
+    """Yield the events of a stored answer."""
+    yield Started(
+        session_id=answered.session_id,
+        is_new_session=answered.is_new_session,
+        model=answered.model,
+        memories=answered.memories,
+    )
+    if answered.reply:
+        yield Delta(answered.reply)
+    yield Completed(answered, replayed=True)
+
+
+def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> Turn:
+    """Return what is to be stored of a request and its reply."""
+    return Turn(
+        user_id=request.user_id,
+        request_id=request.request_id,
+        message=request.message,
+        reply=reply,
+        retention=request.retention,
+        interrupted=interrupted,
+    )

@@ -179,13 +179,6 @@ async def test_latest_only_keeps_one_rolling_observation(stub: Stub, upstream: U
     assert [each["content"] for each in upstream.requests[1].messages[1:]] == ["one", "Hello there.", "two"]
 
 
-async def test_a_repeated_request_id_is_not_a_second_turn(stub: Stub, settings: Settings) -> None:
-    first = await stub.Chat(chat(request_id="r-1"))
-    second = await stub.Chat(chat(request_id="r-1"))
-    assert first.observation_id == second.observation_id
-    assert len(await stored(settings)) == 1
-
-
 async def test_private_text_reaches_the_model_and_nothing_else(
     stub: Stub, upstream: Upstream, settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -372,20 +365,6 @@ async def test_a_caller_who_leaves_ends_the_models_work_and_keeps_what_was_writt
 async def first_two(call: Any) -> AsyncIterator[chat_pb2.StreamChatResponse]:
     yield await call.read()
     yield await call.read()
-
-
-async def test_an_interrupted_call_does_not_overwrite_its_answered_repetition(
-    settings: Settings, upstream: Upstream
-) -> None:
-    upstream.replies(Reply(hold_before=1), Reply(pieces=["the whole answer"]))
-    async with client_of(settings) as stub:
-        first = stub.StreamChat(stream(request_id="r-1"))
-        assert kinds([event async for event in first_two(first)]) == ["started", "text_delta"]
-        second = await stub.Chat(chat(request_id="r-1"))
-        first.cancel()
-        assert await asyncio.to_thread(upstream.requests[0].gone.wait, 10)
-    assert await stored(settings) == [(f"Turn: {HELLO}", f"User: {HELLO}\nAssistant: the whole answer")]
-    assert second.observation_id > 0
 
 
 async def test_a_caller_who_leaves_before_the_first_word_leaves_nothing(settings: Settings, upstream: Upstream) -> None:

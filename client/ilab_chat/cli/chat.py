@@ -52,7 +52,7 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("--user", required=True, metavar="ID", help="whose memory is read and written (required)")
     options.add_connection(parser, DEFAULT_TIMEOUT)
     parser.add_argument("--json", action="store_true", help="print each answer as one JSON object, when it is complete")
-    parser.add_argument("--request-id", metavar="ID", help="identifies the call: a repeat does not store a second turn")
+    parser.add_argument("--request-id", metavar="ID", help="identifies the call: a repeat is answered, not done twice")
     memory = parser.add_argument_group("memory")
     memory.add_argument("--memory-mode", choices=MEMORY_MODES, help="(default: read-write)")
     memory.add_argument("--turn-retention", choices=TURN_RETENTIONS, help="(default: every-turn)")

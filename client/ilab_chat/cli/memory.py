@@ -74,7 +74,7 @@ def add_parser(commands: "Commands") -> None:
     forgetting.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked")
 
 
-def add_command(  # noqa: PLR0913 - one parameter for each thing that differs
+def add_command(
     commands: "Commands",
     name: str,
     run: Callable[[argparse.Namespace], int],

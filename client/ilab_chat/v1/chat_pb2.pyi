@@ -159,8 +159,9 @@ class ChatRequest(_message.Message):
     reaches the model and is never stored or logged.
     """
     request_id: _builtins.str
-    """Identifies this call, so that repeating it does not make a second turn: at most 64 visible ASCII characters, stored
-    with the turn. Empty: the server makes one and returns it.
+    """Identifies this call, so that repeating it within 24 hours returns the same answer and does not make a second turn:
+    at most 64 visible ASCII characters, stored with the turn. With another message or other options it is refused.
+    Empty: the server makes one and returns it.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -207,8 +208,9 @@ class StreamChatRequest(_message.Message):
     reaches the model and is never stored or logged.
     """
     request_id: _builtins.str
-    """Identifies this call, so that repeating it does not make a second turn: at most 64 visible ASCII characters, stored
-    with the turn. Empty: the server makes one and returns it.
+    """Identifies this call, so that repeating it within 24 hours returns the same answer and does not make a second turn:
+    at most 64 visible ASCII characters, stored with the turn. With another message or other options it is refused.
+    Empty: the server makes one and returns it.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -329,8 +331,8 @@ class ChatResponse(_message.Message):
     is_new_session: _builtins.bool
     """Whether this call opened the session."""
     replayed: _builtins.bool
-    """Whether this is the stored answer of an earlier call with the same request_id. This version asks the model again,
-    and says false.
+    """Whether this is the stored answer of an earlier call with the same request_id. What that reply repeated of private
+    text is redacted in it.
     """
     @_builtins.property
     def usage(self) -> Global___Usage:

@@ -15,10 +15,11 @@ from ilab_chat_service.turn import Completed, Delta, Event, Started
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
+    from datetime import datetime
 
     import grpc.aio
 
-    from ilab_chat_service.ports import Clock, Recalled, Usage
+    from ilab_chat_service.ports import Recalled, Usage
     from ilab_chat_service.turn import TurnRunner
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
@@ -42,9 +43,8 @@ MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
 class ChatService(chat_pb2_grpc.ChatServiceServicer):
     """The two chat methods over one way to run a turn."""
 
-    def __init__(self, turns: TurnRunner, clock: Clock) -> None:
+    def __init__(self, turns: TurnRunner) -> None:
         self._turns = turns
-        self._clock = clock
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
@@ -56,7 +56,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                         # From here on a proxy must not repeat the call: it does not once it has seen metadata.
                         await sent(context.send_initial_metadata(()))
                     case Completed():
-                        return self._response(event, turn.request_id)
+                        return response(event, turn.request_id)
         raise AssertionError("the turn ended without an event that completes it")
 
     async def StreamChat(self, request: chat_pb2.StreamChatRequest, context: StreamContext) -> None:  # type: ignore[override]
@@ -67,36 +67,40 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         turn = turn_request(request)
         async with aclosing(self._turns.run(turn)) as events:
             async for event in events:
-                response = self._stream_response(event, turn.request_id)
+                response = stream_response(event, turn.request_id)
                 if isinstance(event, Started):
                     await sent(context.write(response))
                 else:
                     await context.write(response)
 
-    def _stream_response(self, event: Event, request_id: str) -> chat_pb2.StreamChatResponse:
-        match event:
-            case Started():
-                return chat_pb2.StreamChatResponse(started=started(event, request_id))
-            case Delta(text):
-                return chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text=text))
-            case Completed():
-                return chat_pb2.StreamChatResponse(completed=self._response(event, request_id))
 
-    def _response(self, completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
-        create_time = Timestamp()
-        create_time.FromDatetime(self._clock())
-        return chat_pb2.ChatResponse(
-            session_id=completed.started.session_id,
-            reply=completed.reply,
-            request_id=request_id,
-            observation_id=completed.observation_id,
-            finish_reason=FINISH_REASONS[completed.finish_reason],
-            usage=usage(completed.usage),
-            model=completed.started.model,
-            memories=map(hydrated_memory, completed.started.memories),
-            is_new_session=completed.started.is_new_session,
-            create_time=create_time,
-        )
+def stream_response(event: Event, request_id: str) -> chat_pb2.StreamChatResponse:
+    """Return an event as a message."""
+    match event:
+        case Started():
+            return chat_pb2.StreamChatResponse(started=started(event, request_id))
+        case Delta(text):
+            return chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text=text))
+        case Completed():
+            return chat_pb2.StreamChatResponse(completed=response(event, request_id))
+
+
+def response(completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
+    """Return the whole answer as a message."""
+    answered = completed.answered
+    return chat_pb2.ChatResponse(
+        session_id=answered.session_id,
+        reply=answered.reply,
+        request_id=request_id,
+        observation_id=answered.observation_id,
+        finish_reason=FINISH_REASONS[answered.finish_reason],
+        usage=usage(answered.usage),
+        model=answered.model,
+        memories=map(hydrated_memory, answered.memories),
+        is_new_session=answered.is_new_session,
+        replayed=completed.replayed,
+        create_time=timestamp(answered.create_time),
+    )
 
 
 async def sent(sending: Coroutine[None, None, None]) -> None:
@@ -126,15 +130,13 @@ def started(event: Started, request_id: str) -> chat_pb2.ChatStarted:
 
 def hydrated_memory(memory: Recalled) -> chat_pb2.HydratedMemory:
     """Return the memory as a message."""
-    update_time = Timestamp()
-    update_time.FromDatetime(memory.updated_at)
     return chat_pb2.HydratedMemory(
         observation_id=memory.observation_id,
         type=memory.type,
         title=memory.title,
         snippet=memory.snippet,
         score=memory.score,
-        update_time=update_time,
+        update_time=timestamp(memory.updated_at),
         source=MEMORY_SOURCES[memory.source],
     )
 
@@ -149,3 +151,10 @@ def usage(counted: Usage | None) -> chat_pb2.Usage | None:
         output_tokens=counted.output_tokens,
         reasoning_tokens=counted.reasoning_tokens,
     )
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """Return a moment as a message."""
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message

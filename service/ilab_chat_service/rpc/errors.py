@@ -18,6 +18,7 @@ from ilab_chat_service.ports import (
     ModelRejected,
     ModelUnavailable,
     NotSupported,
+    RequestIdReused,
     TurnNotStored,
 )
 from ilab_chat_service.rpc.validation import InvalidFields
@@ -61,6 +62,7 @@ TABLE: Mapping[type[Exception], Row] = {
     ModelRejected: Row(grpc.StatusCode.INTERNAL, "MODEL_REJECTED"),
     MemoryUnavailable: Row(grpc.StatusCode.UNAVAILABLE, "MEMORY_UNAVAILABLE"),
     TurnNotStored: Row(grpc.StatusCode.ABORTED, "MEMORY_UNAVAILABLE"),
+    RequestIdReused: Row(grpc.StatusCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED"),
     NotSupported: Row(grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED"),
     NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     ServerDraining: Row(grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING"),

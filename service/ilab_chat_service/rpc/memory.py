@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from ilab_chat_service.ports import ReplayLog
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation
 
@@ -39,8 +40,9 @@ class Library(Protocol):
 class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     """The library's methods, one to one."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, replays: ReplayLog) -> None:
         self._library = library
+        self._replays = replays
 
     async def StartSession(
         self, request: memory_pb2.StartSessionRequest, _context: Context
@@ -126,7 +128,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     async def ForgetUser(
         self, request: memory_pb2.ForgetUserRequest, _context: Context
     ) -> memory_pb2.ForgetUserResponse:
-        """Erase the user."""
+        """Erase the user, the answers kept for repetitions first: the library then clears the pages of both."""
+        await self._replays.forget(request.user_id)
         with library_limits():
             return memory_pb2.ForgetUserResponse(observations=await self._library.forget(request.user_id))
 

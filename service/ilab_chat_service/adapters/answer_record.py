@@ -1,0 +1,62 @@
+"""How a finished answer looks in the replay log, and back. Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ilab_chat_service.adapters.echo import without_echo
+from ilab_chat_service.ports import Answered, FinishReason, MemorySource, Recalled, Usage
+from ilab_memory.redaction import strip_private
+
+if TYPE_CHECKING:
+    from ilab_chat_service.ports import TurnRequest
+
+
+def fingerprint(request: TurnRequest) -> str:
+    """Return what tells one request of a request_id from another, in hexadecimal.
+
+    Private text does not count: even a hash of it would let a reader of the file try what it was.
+    """
+    body = [
+        strip_private(request.message),
+        asdict(request.generation),
+        request.memory_mode.name,
+        request.retention.name,
+    ]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()
+
+
+def record(answered: Answered, message: str) -> str:
+    """Return *answered* as JSON, its reply redacted as it is in the memory."""
+    stored = replace(answered, reply=without_echo(strip_private(answered.reply), message))
+    return json.dumps(asdict(stored), default=plain)
+
+
+def plain(value: object) -> str:
+    """Return an enum by its name and a moment as ISO 8601."""
+    return value.isoformat() if isinstance(value, datetime) else value.name  # type: ignore[attr-defined]
+
+
+def answered(text: str) -> Answered:
+    """Return what `record` stored."""
+    fields: dict[str, Any] = json.loads(text)
+    reason, usage = fields["finish_reason"], fields["usage"]
+    return Answered(
+        **fields
+        | {
+            "memories": tuple(map(recalled, fields["memories"])),
+            "finish_reason": reason and FinishReason[reason],
+            "usage": usage and Usage(**usage),
+            "create_time": datetime.fromisoformat(fields["create_time"]),
+        }
+    )
+
+
+def recalled(fields: dict[str, Any]) -> Recalled:
+    """Return a memory of a stored answer."""
+    moment = datetime.fromisoformat(fields["updated_at"])
+    return Recalled(**fields | {"updated_at": moment, "source": MemorySource[fields["source"]]})
