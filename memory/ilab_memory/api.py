@@ -61,13 +61,12 @@ class ILabMemory:
         checks.check_user_id(user_id)
         now = self._now()
         session, is_new = self._store.open_session(user_id, now=now, session_timeout=self._session_timeout)
-        past = recall.sessions_context(self._store, user_id)
-        session_ids = [session.id, *(summary.session_id for summary in past)]
+        with self._store.snapshot():
+            past = recall.sessions_context(self._store, user_id)
+            session_ids = [session.id, *(summary.session_id for summary in past)]
+            memories = recall.memories(self._store, user_id, session_ids, now)
         return SessionStartResponse.model_construct(
-            session_id=session.id,
-            is_new=is_new,
-            sessions_context=past,
-            memories=recall.memories(self._store, user_id, session_ids, now),
+            session_id=session.id, is_new=is_new, sessions_context=past, memories=memories
         )
 
     def mem_session_end(self, user_id: str, *, summary: str) -> Session:
