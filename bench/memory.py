@@ -315,7 +315,7 @@ def main() -> None:
         again_with_slow_syncs(options.sync_ms)
         return
     folder = Path(tempfile.mkdtemp(dir=options.folder))
-    tables = {
+    tables: dict[str, Callable[[], None]] = {
         "saves": lambda: report_saves(folder, options.seconds),
         "files": lambda: report_file_sizes(folder, options.rows),
         "users": lambda: report_user_sizes(folder, min(options.rows, 100_000)),

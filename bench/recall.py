@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 
 import recall_material as material
 
@@ -156,7 +157,7 @@ def recall(conversations: list[Conversation], misses: Callable[[str], None] | No
 
 
 @contextmanager
-def changed(module: object, **values: object) -> Iterator[None]:
+def changed(module: ModuleType, **values: object) -> Iterator[None]:
     """Set attributes of *module* for a while."""
     before = {name: getattr(module, name) for name in values}
     for name, value in values.items():
@@ -173,15 +174,16 @@ def weights(**changes: float) -> dict[str, float]:
     return ranking.WEIGHTS | changes
 
 
-PLAIN = {
+Changes = dict[str, object]
+PLAIN: Changes = {
     "NEIGHBOUR_WEIGHT": 0.0,
     "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0,
     "COUNTED_ONCE": frozenset(),
     "B": 0.75,
     "WEIGHTS": weights(reply=1.0, tail=1.0),
 }
-NO_STOP_WORDS = dict.fromkeys(("STOP_TERMS", "_ASKING_TERMS", "_FRAME_TERMS"), frozenset())
-VARIANTS = {
+NO_STOP_WORDS: Changes = dict.fromkeys(("STOP_TERMS", "_ASKING_TERMS", "_FRAME_TERMS"), frozenset())
+VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
     "as it is": (ranking, {}),
     "without stemming": (analysis, {"stem": lambda word: word}),
     "without irregular forms": (analysis, {"stem": stemming.porter}),

@@ -187,13 +187,12 @@ class ILabMemory:
         return self._store.upsert_observation(draft, now=self._now(), session_timeout=self._session_timeout)
 
     def _session_response(self, session: Session, *, is_new: bool, now: datetime) -> SessionStartResponse:
-        past = recall.sessions_context(self._store, session.user_id)
-        session_ids = [session.id, *(summary.session_id for summary in past)]
+        with self._store.snapshot():
+            past = recall.sessions_context(self._store, session.user_id)
+            session_ids = [session.id, *(summary.session_id for summary in past)]
+            memories = recall.memories(self._store, session.user_id, session_ids, now)
         return SessionStartResponse.model_construct(
-            session_id=session.id,
-            is_new=is_new,
-            sessions_context=past,
-            memories=recall.memories(self._store, session.user_id, session_ids, now),
+            session_id=session.id, is_new=is_new, sessions_context=past, memories=memories
         )
 
     def _now(self) -> datetime:

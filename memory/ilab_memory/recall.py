@@ -91,10 +91,11 @@ class _Found:
 
 def search(store: Store, question: Question, now: datetime) -> list[ObservationCompact]:
     """Return the best rows for *question* by SearchScore, equal ones by newer updated_at, then higher id."""
-    found = _Found() if is_short(question.query) else _by_terms(store, question)
-    if not found.scores:
-        found = _by_substring(store, question)
-    return _compact(store, question.user_id, found.best(question, now))
+    with store.snapshot():
+        found = _Found() if is_short(question.query) else _by_terms(store, question)
+        if not found.scores:
+            found = _by_substring(store, question)
+        return _compact(store, question.user_id, found.best(question, now))
 
 
 def memories(store: Store, user_id: str, session_ids: Sequence[str], now: datetime) -> list[ObservationCompact]:
@@ -161,7 +162,7 @@ def _search_score(fts5_rank: float, document: Document, now: datetime) -> float:
 
 def _compact(store: Store, user_id: str, best: Sequence[_Ranked]) -> list[ObservationCompact]:
     rows = store.previews(user_id, [ranked.number for ranked in best], characters=SNIPPET_CHARACTERS + 1)
-    # A row may have been forgotten or saved anew since it was ranked.
+    # A store without snapshots may have forgotten a row, or saved it anew, since it was ranked.
     return [_line(rows[ranked.number], ranked.score) for ranked in best if ranked.number in rows]
 
 

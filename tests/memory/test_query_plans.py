@@ -65,11 +65,13 @@ def test_an_index_that_starts_with_the_user_or_a_session_of_the_user_is_used(
 
 
 def test_a_look_up_in_the_index_names_the_term(connection: sqlite3.Connection) -> None:
-    for name in ("TERM_PLACES", "TERM_FREQUENCIES"):
-        # fts5vocab says INDEX 1 when it goes to one term, INDEX 0 when it reads them all.
+    for name, table in (("TERM_PLACES", "search_places"), ("TERM_FREQUENCIES", "search_terms")):
         tokens, found = plan(connection, NAMED[name])
         assert tokens.startswith("SCAN token VIRTUAL TABLE")
-        assert found == "SCAN found VIRTUAL TABLE INDEX 1:"
+        # What the number says is FTS5's own business; it is another one when all terms are read.
+        (everything,) = plan(connection, f"SELECT * FROM {table} found")
+        assert found.startswith("SCAN found VIRTUAL TABLE INDEX")
+        assert found != everything
 
 
 def test_the_documents_of_a_ranking_are_read_from_the_index_alone(connection: sqlite3.Connection) -> None:

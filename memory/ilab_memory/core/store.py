@@ -6,6 +6,7 @@ about ranking, redaction or the length of a session.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple, Self
@@ -148,6 +149,11 @@ class Store(ABC):
         ("deduped"). Without: "deduped" if the session holds a row without a key of the same type, title and hash.
         Otherwise creates a row.
         """
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let what this thread reads in the block be of one moment, if the store can. Nests. Do not write in it."""
+        yield
 
     @abstractmethod
     def get(self, user_id: str, observation_id: int) -> Observation | None:

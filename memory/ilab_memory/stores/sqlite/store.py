@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,12 @@ class SQLiteStore(Store):
             "save the observation",
             lambda transaction: saving.save(transaction, redacted, indexed, now=now, session_timeout=session_timeout),
         )
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See Store."""
+        with self._readers.snapshot():
+            yield
 
     def get(self, user_id: str, observation_id: int) -> Observation | None:
         """See Store."""
