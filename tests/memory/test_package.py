@@ -21,6 +21,7 @@ DOCUMENTED = {
     "mem_get_observation": "(user_id, observation_id)",
     "mem_timeline": "(user_id, observation_id)",
     "mem_stats": "(user_id)",
+    "mem_session_peek": "(user_id)",
     "mem_forget": "(user_id)",
     "mem_export": "(user_id)",
     "close": "()",
