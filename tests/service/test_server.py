@@ -70,10 +70,11 @@ def settings_of(tmp_path: Path, upstream: Upstream) -> dict[str, str]:
     return {"ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"), "OPENAI_BASE_URL": upstream.base_url}
 
 
-def say(server: ServerProcess, message: str, user: str = "alice") -> chat_pb2.ChatResponse:
+def say(server: ServerProcess, message: str, user: str = "alice", **generation: int) -> chat_pb2.ChatResponse:
+    options = chat_pb2.GenerationOptions(max_output_tokens=generation.get("max_output_tokens"))
     with grpc.insecure_channel(server.address) as channel:
         return chat_pb2_grpc.ChatServiceStub(channel).Chat(
-            chat_pb2.ChatRequest(user_id=user, message=message), timeout=60
+            chat_pb2.ChatRequest(user_id=user, message=message, generation=options), timeout=90
         )
 
 
@@ -185,15 +186,15 @@ def test_without_the_embedded_model_one_line_says_what_to_set(tmp_path: Path) ->
 def test_the_embedded_model_answers_and_remembers(tmp_path: Path) -> None:
     with running_server(ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db")) as server:
         assert any("SmolLM2-135M-Instruct, embedded" in line for line in server.log)
-        first = say(server, HELLO)
+        first = say(server, HELLO, max_output_tokens=24)
         assert first.model == "SmolLM2-135M-Instruct"
         assert first.reply
         assert first.usage.output_tokens > 0
-        second = say(server, "What is my name and what do I love?")
+        second = say(server, "What is my name and what do I love?", max_output_tokens=24)
         assert [memory.title for memory in second.memories] == [f"Turn: {HELLO}"]
         # The first turn went into the second prompt: as a line, as a message and with its reply.
         assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
-        assert list(say(server, "What is my name?", "bob").memories) == []
+        assert list(say(server, "What is my name?", "bob", max_output_tokens=4).memories) == []
         assert server.stop() == 0
 
 
