@@ -6,10 +6,9 @@ DEV := .venv/dev
 # Oldest protoc whose output both supported protobuf majors (6 and 7) accept: https://protobuf.dev/support/cross-version-runtime-guarantee/
 PROTOC := .venv/protoc
 PROJECTS := pyproject.toml memory/pyproject.toml
-PACKAGES := client service memory tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check check-generated generate clean
+.PHONY: help run test check check-generated generate bench soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,10 +19,17 @@ run: $(RUN)/.installed ## Serve on 127.0.0.1:50051; sets everything up on first 
 test: $(DEV)/.installed ## Run every test; sets everything up on first use
 	$(DEV)/bin/python -m pytest
 
+bench: $(DEV)/.installed ## Measure the memory library: recall, and saves and reads up to 10,000 rows
+	$(DEV)/bin/python bench/recall.py
+	$(DEV)/bin/python bench/memory.py
+
+soak: $(DEV)/.installed ## Kill a saving process 50 times and count what was lost
+	$(DEV)/bin/python tests/memory/killed.py 50
+
 check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, contract, generated code
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
-	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests
+	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests bench
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/buf format protos --diff --exit-code
