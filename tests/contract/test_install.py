@@ -134,6 +134,6 @@ def test_what_needs_the_extra_says_so(newest: Environment, served: Served) -> No
     search = ("memory", "search", "--address", served.address, "--user", "install-cli", "hi")
     assert newest.run("ilab-chat", *search).returncode == 0
     table = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", *search, check=False)
-    assert table.stdout.endswith("ilab-chat: a table needs the extra packages: pip install 'ilab-chat[cli]'\n1\n")
+    assert table.stdout == "ilab-chat: a table needs the extra packages: pip install 'ilab-chat[cli]'\n1\n"
     talk = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", "chat", "--user", "alice", check=False)
-    assert talk.stdout.endswith("ilab-chat: a conversation needs the extra packages: pip install 'ilab-chat[cli]'\n1\n")
+    assert talk.stdout == "ilab-chat: a conversation needs the extra packages: pip install 'ilab-chat[cli]'\n1\n"
