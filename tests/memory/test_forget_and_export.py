@@ -147,3 +147,17 @@ def test_export_yields_sessions_then_observations_in_order(mem: ILabMemory, cloc
 def test_export_checks_its_argument_when_called(mem: ILabMemory) -> None:
     with pytest.raises(ValueError, match="user_id"):
         mem.mem_export(" ")
+
+
+def test_no_copy_that_sqlite_made_of_a_moved_row_is_left(tmp_path: Path) -> None:
+    """Rows of these lengths are moved between pages, and a copy stays in the free middle of one; found by trial."""
+    lengths = [796, 1180, 182, 773, 311, 969, 1306, 91, 1321, 1296, 250, 1352, 898, 1333, 1035, 375, 372]
+    users = [0, 1, 2, 3, 4, 2, 0, 0, 4, 5, 2, 3, 3, 1, 0, 3, 1]
+    with ILabMemory.from_path(tmp_path / "memory.db") as mem:
+        for number, (user, length) in enumerate(zip(users, lengths, strict=True)):
+            save(mem, f"user{user}", f"SECRET{user}x{number:04d} {'c' * length}", topic_key="k")
+        for user in (0, 1, 2):
+            assert mem.mem_forget(f"user{user}") == 1
+            assert f"SECRET{user}x".encode() not in bytes_of(tmp_path)
+        assert b"SECRET3x" in bytes_of(tmp_path)
+    assert integrity(tmp_path / "memory.db") == [("ok",)]

@@ -66,6 +66,11 @@ def erase_user(transaction: Transaction, user: Doomed) -> None:
     transaction.execute(statements.ERASE_USER, (user.key,))
 
 
+def write_anew(transaction: Transaction) -> None:
+    """Write the database anew, without what is left of erased rows between those that stay."""
+    transaction.execute(statements.WRITE_ANEW)
+
+
 def empty_wal(transaction: Transaction) -> bool:
     """Move the WAL into the database and cut it to nothing; return whether no reader was in the way."""
     (timeout,) = transaction.execute("PRAGMA busy_timeout").fetchone()

@@ -136,5 +136,8 @@ DETACHED_ROWS = "SELECT number, title, content FROM observations WHERE user = ? 
 ERASE_ROW = "DELETE FROM observations WHERE user = ? AND number = ? RETURNING id"
 ERASE_SESSIONS = "DELETE FROM sessions WHERE user = ?"
 ERASE_USER = "DELETE FROM users WHERE key = ?"
+# Writes every page anew. secure_delete overwrites what is deleted, but not the copies that SQLite leaves in the free
+# middle of a page when it moves rows between pages.
+WRITE_ANEW = "VACUUM"
 # All of the WAL into the database, then cut to nothing. Its first column is 0 when that was possible.
 EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"

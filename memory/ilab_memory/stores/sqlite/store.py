@@ -160,12 +160,13 @@ class SQLiteStore(Store):
             return reading.stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
-        """See Store. Takes time in proportion to what the user has, whatever the size of the file."""
+        """See Store. Takes time in proportion to the size of the file, which is written anew; saves wait for that."""
         observations = self._writer.run(_FORGETTING, lambda transaction: erasure.detach(transaction, user_id))
         with self._readers.connection(_FORGETTING) as connection:
             users = erasure.doomed_users(connection)
         for user in users:
             self._erase(user)
+        self._writer.run_alone(_FORGETTING, erasure.write_anew)
         self._empty_wal()
         return observations
 
