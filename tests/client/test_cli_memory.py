@@ -307,3 +307,15 @@ async def test_wrong_usage(arguments: tuple[str, ...], complaint: str) -> None:
     assert (finished.code, finished.out) == (2, "")
     assert complaint in finished.err
     assert "Traceback" not in finished.err
+
+
+async def test_an_export_into_a_pipe_leaves_the_pipe(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    memory.says("ExportUser", exported(SESSION), exported(observation(1, "Tea")))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = asyncio.create_task(asyncio.to_thread(pipe.read_text))
+    assert await cli(memory_target, "export", "--output", str(pipe)) == Finished(0, "", "")
+    assert len((await reading).splitlines()) == 2
+    assert pipe.is_fifo()

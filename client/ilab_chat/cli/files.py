@@ -1,6 +1,7 @@
 """Files that the commands write."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +12,14 @@ from ilab_chat.cli import output
 def replace(name: str, lines: Iterable[str]) -> None:
     """Write *lines* to the file *name*, readable by its owner only. Until all are on disk, what it held stays.
 
+    A device or a pipe is written to as it is.
+
     Raises:
         CommandError: the file cannot be written.
     """
+    if _is_special(name):
+        _write_through(name, lines)
+        return
     path = Path(name).resolve()  # a link keeps pointing to the file that is replaced
     try:
         descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -31,6 +37,21 @@ def replace(name: str, lines: Iterable[str]) -> None:
         if isinstance(error, OSError):
             raise _unwritable(name, error) from None
         raise
+
+
+def _is_special(name: str) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(name).st_mode)  # noqa: PTH116 - Path would resolve /dev/stdout to a name that is none
+    except OSError:
+        return False
+
+
+def _write_through(name: str, lines: Iterable[str]) -> None:
+    try:
+        with open(name, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
+            file.writelines(lines)
+    except OSError as error:
+        raise _unwritable(name, error) from None
 
 
 def _unwritable(name: str, error: OSError) -> output.CommandError:
