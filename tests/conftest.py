@@ -20,6 +20,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+async def grpc_aio_stays_open() -> AsyncIterator[None]:
+    """Hold grpc.aio open: else it shuts down, blocking, whenever the last channel of some test is collected."""
+    channel = grpc.aio.insecure_channel("127.0.0.1:1")
+    yield
+    await channel.close()
+
+
 @pytest.fixture(autouse=True)
 def no_blocking_calls_on_the_event_loop() -> Iterator[None]:
     with blockbuster_ctx(["ilab_chat_service", "ilab_memory"]):

@@ -17,7 +17,7 @@ NAMED = {
     if isinstance(text, str) and name.isupper() and not name.startswith("_")
 }
 #: Not about rows of users: they add a row, or touch the index or the WAL.
-NO_LOOKUP = {"NEW_USER", "NEW_SESSION", "NEW_OBSERVATION", "ADD_TO_INDEX", "TAKE_FROM_INDEX", "EMPTY_WAL"}
+NO_LOOKUP = {"NEW_USER", "NEW_SESSION", "NEW_OBSERVATION", "ADD_TO_INDEX", "TAKE_FROM_INDEX", "EMPTY_WAL", "WRITE_ANEW"}
 
 
 @pytest.fixture
