@@ -1,7 +1,8 @@
 """Forgetting a user, in steps that other calls may come between.
 
 The user first loses its user_id, in one commit: from then on nobody finds anything of it, and a save for the same
-user_id begins anew. Its rows then go page by page, so that saves of other users never wait long. What an interrupted
+user_id begins anew. Its rows then go page by page, so that saves of other users come between. At the end
+the file is written anew, for which they wait. What an interrupted
 call has left is found by the missing user_id and goes with the next call.
 """
 
