@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-
-#: Packages that log requests, and so messages, when they are asked to say more.
-TALKATIVE = ("openai", "httpx2", "httpcore2", "grpc")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from ilab_chat_service.adapters.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
         from ilab_chat_service.adapters.library import MemoryNotOpened  # noqa: PLC0415 - the same
+        from ilab_chat_service.logs import set_up_logging  # noqa: PLC0415 - the same
         from ilab_chat_service.server import AddressUnavailable, run  # noqa: PLC0415 - the same
     except ModuleNotFoundError as error:
         return complain(f"{error.name} is not installed: the server needs the extra ilab-chat[service]", EXIT_FAILED)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     try:
         asyncio.run(run(settings))
     except (AddressUnavailable, EmbeddedModelMissing, MemoryNotOpened) as error:
@@ -60,11 +57,12 @@ def complain(text: str, code: int) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's grammar, made from the settings."""
+    secrets = [field.metadata["env"] for field in dataclasses.fields(Settings) if field.metadata["secret"]]
     grammar = argparse.ArgumentParser(
         prog="ilab-chat-server",
         description="Serve ilab-chat over gRPC: hydrate the user's memory, call a model, persist the turn.",
         epilog="Every option can also be set by the environment variable in brackets; an option wins. "
-        "OPENAI_API_KEY comes from the environment only, because options can be seen in the list of processes.",
+        "From the environment only, because options can be seen in the list of processes: " + ", ".join(secrets) + ".",
     )
     for field in dataclasses.fields(Settings):
         if not field.metadata["secret"]:
@@ -79,15 +77,3 @@ def parser() -> argparse.ArgumentParser:
 def shown(default: object) -> str:
     """Return a default as it would be typed."""
     return str(default).lower() if isinstance(default, bool) else str(default) or "empty"
-
-
-def set_up_logging(level: str) -> None:
-    """Log to standard error. Packages that would log what users say stay quiet at every level.
-
-    Forced, because the openai package sets logging up by itself when OPENAI_LOG is set.
-    """
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -21,7 +21,9 @@ from ilab_chat_service.adapters.replay import open_replay_log
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
+from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.rpc.memory import MemoryService
+from ilab_chat_service.rpc.phases import TimedMemory, TimedModel
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.settings import split_address
 from ilab_chat_service.turn import TurnRunner
@@ -80,10 +82,17 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         replays = await house.enter_async_context(open_replay_log(settings.memory_db_path, clock))
         model = await house.enter_async_context(open_model(settings))
         turns = TurnRunner(
-            memory, model, replays, clock, instruction=settings.instruction, prompt_tokens=settings.prompt_budget
+            TimedMemory(memory),
+            TimedModel(model),
+            replays,
+            clock,
+            instruction=settings.instruction,
+            prompt_tokens=settings.prompt_budget,
         )
         calls = DrainInterceptor()
-        server = grpc.aio.server(interceptors=(ErrorInterceptor(), calls), options=SERVER_OPTIONS)
+        server = grpc.aio.server(
+            interceptors=(LogInterceptor(settings.log_key), ErrorInterceptor(), calls), options=SERVER_OPTIONS
+        )
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns), server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
         checks = await add_health(server)

@@ -97,6 +97,13 @@ class Settings:
         "ILAB_CHAT_DRAIN_SECONDS", 30.0, "Seconds that running calls get to finish after SIGTERM.", least=0
     )
     log_level: str = setting("ILAB_CHAT_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = setting("ILAB_CHAT_LOG_FORMAT", "auto", "json, text, or auto: text on a terminal, else json.")
+    log_key: str = setting(
+        "ILAB_CHAT_LOG_KEY",
+        "",
+        "Key of the hashes that stand for user ids in the log. Empty: a random one for each process.",
+        secret=True,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -106,6 +113,8 @@ class Settings:
                 raise SettingsError(f"{field.metadata['env']}: must be {least:g} to {MOST:g}")
         if self.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise SettingsError("ILAB_CHAT_LOG_LEVEL: must be DEBUG, INFO, WARNING or ERROR")
+        if self.log_format not in {"auto", "json", "text"}:
+            raise SettingsError("ILAB_CHAT_LOG_FORMAT: must be auto, json or text")
         if self.openai_base_url and not is_http_url(self.openai_base_url):
             raise SettingsError("OPENAI_BASE_URL: must be a URL, for instance http://127.0.0.1:8080/v1")
         if not all("!" <= character <= "~" for character in self.openai_api_key):

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.ports import FinishReason, MemorySource
+from ilab_chat_service.rpc.call import CALL
 from ilab_chat_service.rpc.validation import turn_request
 from ilab_chat_service.turn import Completed, Delta, Event, Started
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from ilab_chat_service.ports import Recalled, Usage
+    from ilab_chat_service.ports import Recalled, TurnRequest, Usage
     from ilab_chat_service.turn import TurnRunner
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
@@ -48,7 +49,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
-        turn = turn_request(request)
+        turn = noted(turn_request(request))
         async with aclosing(self._turns.run(turn)) as events:
             async for event in events:
                 match event:
@@ -64,7 +65,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
 
         It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
         """
-        turn = turn_request(request)
+        turn = noted(turn_request(request))
         async with aclosing(self._turns.run(turn)) as events:
             async for event in events:
                 response = stream_response(event, turn.request_id)
@@ -72,6 +73,12 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                     await sent(context.write(response))
                 else:
                     await context.write(response)
+
+
+def noted(turn: TurnRequest) -> TurnRequest:
+    """Return *turn*, its request id noted in the running call."""
+    CALL.get().request_id = turn.request_id
+    return turn
 
 
 def stream_response(event: Event, request_id: str) -> chat_pb2.StreamChatResponse:
@@ -86,7 +93,8 @@ def stream_response(event: Event, request_id: str) -> chat_pb2.StreamChatRespons
 
 
 def response(completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
-    """Return the whole answer as a message."""
+    """Return the whole answer as a message, and note it in the running call."""
+    CALL.get().completed = completed
     answered = completed.answered
     return chat_pb2.ChatResponse(
         session_id=answered.session_id,

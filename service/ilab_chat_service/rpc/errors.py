@@ -51,7 +51,7 @@ class Row:
     reason: str
 
 
-TABLE: Mapping[type[Exception], Row] = {
+TABLE: Mapping[type[BaseException], Row] = {
     InvalidFields: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     UnparsableRequest: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     ContextTooLong: Row(grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_TOO_LONG"),
@@ -72,7 +72,7 @@ TABLE: Mapping[type[Exception], Row] = {
 INTERNAL = Row(grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
-def status_of(error: Exception, correlation_id: str) -> status_pb2.Status:
+def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
     """Return what a caller may know of *error*: nothing of its text unless it is one of ours.
 
     Args:

@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from ilab_chat_service.rpc.call import CALL
 from ilab_chat_service.rpc.errors import UnparsableRequest
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def parsing(method: Any, parse: Callable[[bytes], Any] | None) -> Any:
             parsed = parse(request)
         except DecodeError:
             raise UnparsableRequest("the request is no message of this method") from None
+        # Each request of ours has one.
+        CALL.get().user_id = parsed.user_id
         return await method(parsed, context)
 
     return call

@@ -1,0 +1,114 @@
+"""The log: standard error, one line a record, as JSON or for a reader; and in it nothing that users say.
+
+Every module logs with the standard library; fields of a record go into `extra={"fields": {...}}`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from structlog.dev import ConsoleRenderer
+from structlog.processors import JSONRenderer
+from structlog.stdlib import ProcessorFormatter
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+log = logging.getLogger(__name__)
+
+#: The packages whose records are wanted at every level. Others log requests, and so messages, below WARNING.
+OURS = ("ilab_chat_service", "ilab_memory")
+
+
+def set_up_logging(level: str, log_format: str) -> None:
+    """Log to standard error, whatever was set up before (the openai package sets logging up when OPENAI_LOG is set).
+
+    Args:
+        level: DEBUG, INFO, WARNING or ERROR; for packages of others at least WARNING.
+        log_format: json, text, or auto: text on a terminal, else JSON.
+    """
+    text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    render: list[Processor] = [printable, console()] if text else [JSONRenderer()]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ProcessorFormatter(processors=[line, *render]))
+    # Beside the levels below, because a package may set its own.
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or is_ours(record))
+    logging.basicConfig(
+        level=max(logging.getLevelNamesMapping()[level], logging.WARNING), handlers=[handler], force=True
+    )
+    for name in OURS:
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(True)
+    # It would print the arguments of a record that cannot be formatted.
+    logging.raiseExceptions = False
+    # Python prints what nobody catches with its text; here it is a record like any other.
+    sys.excepthook = lambda _type, error, _traceback: log.critical("uncaught exception", exc_info=error)
+    threading.excepthook = lambda args: log.error("uncaught exception in a thread", exc_info=args.exc_value)
+    sys.unraisablehook = lambda args: log.error("exception that could not be raised", exc_info=args.exc_value)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether one of our packages logged it."""
+    return record.name.partition(".")[0] in OURS
+
+
+def console() -> ConsoleRenderer:
+    """Return what renders a line for a reader."""
+    return ConsoleRenderer(colors=sys.stderr.isatty(), event_key="message", pad_event_to=0, sort_keys=False)
+
+
+def line(_logger: Any, level: str, event: EventDict) -> EventDict:
+    """Return the fields of a record's line, in their order.
+
+    Of an exception there is its trail, never its text, which may quote what a user said. Of a message of several lines
+    there is the first: asyncio writes the values that it failed on below it.
+    """
+    record: logging.LogRecord = event["_record"]
+    fields: EventDict = {
+        "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": level,
+        "logger": record.name,
+        "message": event["event"].partition("\n")[0],
+        **getattr(record, "fields", {}),
+    }
+    if error := (event.get("exc_info") or (None, None))[1]:
+        fields["error_trail"] = trail(error)
+    return fields
+
+
+def printable(_logger: Any, _level: str, event: EventDict) -> EventDict:
+    """Escape what could break a line of text or speak to a terminal; JSON does so by itself."""
+    return {name: escaped(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def escaped(text: str) -> str:
+    """Return *text* with its unprintable characters as in a Python string."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def trail(error: BaseException) -> str:
+    """Return the type of *error* and of what led to it, each with where it was raised, the nearest first.
+
+    Never their texts: an error of the model's API quotes the prompt.
+    """
+    steps = []
+    link: BaseException | None = error
+    while link:
+        steps.append(f"{type(link).__name__}{place(link)}")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return ", from ".join(steps)
+
+
+def place(error: BaseException) -> str:
+    """Return where *error* was raised. Not by the module `traceback`, which reads source files."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return f" at {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame else ""

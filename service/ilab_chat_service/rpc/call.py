@@ -1,0 +1,56 @@
+"""What is known of the running call: each part notes what it learns; the outermost interceptor logs it at the end."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc
+
+    from ilab_chat_service.turn import Completed
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A running call of one of our methods. Empty or None: not known, or not yet."""
+
+    method: str
+    """Service and method, `ilab_chat.v1.ChatService/Chat`."""
+    correlation_id: str
+    """Stands in the trailers and in the log."""
+    trace_id: str
+    """The caller's, from valid W3C trace context."""
+    retry_attempt: int
+    """How often gRPC has sent this call before."""
+    user_id: str = ""
+    """As it came in: valid or not, never to be logged in clear."""
+    request_id: str = ""
+    """A valid one."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds by phase."""
+    completed: Completed | None = None
+    code: grpc.StatusCode | None = None
+    reason: str = ""
+    status_message: str = ""
+    """What the caller is told beside code and reason, where it is a text of ours."""
+    error_trail: str = ""
+
+
+#: The call that the running task answers. Tasks that it starts have it too.
+CALL: ContextVar[Call] = ContextVar("call")
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Note the time that the block takes, however it ends, as a phase of the running call."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        CALL.get().phases[name] = time.perf_counter() - began

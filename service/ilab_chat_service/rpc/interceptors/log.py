@@ -1,0 +1,163 @@
+"""The outermost interceptor: one line of the log for each call of our own methods, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import secrets
+import time
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from ilab_chat_service.rpc.call import CALL, Call
+from ilab_chat_service.rpc.errors import INTERNAL
+from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue
+
+log = logging.getLogger(__name__)
+
+CORRELATION_TRAILER = "x-correlation-id"
+
+#: Codes that say what a caller did, not what happened to us.
+CALLERS_OWN = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+#: A caller's gRPC ends its call itself when the deadline passes, and is heard before ours has seen it pass, which
+#: counts from when the call came in. So a call that is cancelled with less than this left, in seconds, ran out of time.
+DEADLINE_MARGIN_SECONDS = 0.1
+
+#: Version, trace id, parent id, flags; version 00 has nothing more. https://www.w3.org/TR/trace-context/#traceparent-header
+TRACEPARENT = re.compile(r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+USER_HASH_DIGITS = 16
+
+
+class LogInterceptor(grpc.aio.ServerInterceptor):
+    """Starts the record of each call, and logs it at the end."""
+
+    def __init__(self, key: str) -> None:
+        """Hash user ids with *key*; empty: with a random one."""
+        self._key = key.encode() or secrets.token_bytes(32)
+
+    async def intercept_service(
+        self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Wrap the handler, if the method is one of ours."""
+        handler = await continuation(handler_call_details)
+        if not handler or not is_ours(handler_call_details):
+            return handler
+        return wrapped(handler, partial(self._logged, handler_call_details.method.removeprefix("/")))
+
+    async def _logged(self, name: str, method: Any, request: Any, context: Context) -> Any:
+        began = time.perf_counter()
+        call = begun(name, context)
+        CALL.set(call)
+        context.set_trailing_metadata(((CORRELATION_TRAILER, call.correlation_id),))
+        try:
+            response = await method(request, context)
+            call.code = grpc.StatusCode.OK
+        except asyncio.CancelledError:
+            call.code = code_of_cancelled(context)
+            raise
+        finally:
+            level = level_of(call)
+            if log.isEnabledFor(level):
+                fields = dict(self._fields(call, time.perf_counter() - began))
+                log.log(level, "call", extra={"fields": fields})
+        return response
+
+    def _fields(self, call: Call, seconds: float) -> Iterator[tuple[str, object]]:
+        """Yield what the line says; docs/operations.md explains each."""
+        code = call.code or grpc.StatusCode.UNKNOWN
+        yield "rpc.method", call.method
+        yield "rpc.response.status_code", code.name
+        if code is not grpc.StatusCode.OK:
+            yield "error.type", call.reason or code.name
+        if call.status_message:
+            yield "status_message", call.status_message
+        if call.error_trail:
+            yield "error_trail", call.error_trail
+        yield "duration_ms", milliseconds(seconds)
+        for phase, taken in call.phases.items():
+            yield f"{phase}_ms", milliseconds(taken)
+        if call.completed:
+            answered = call.completed.answered
+            yield "replayed", call.completed.replayed
+            yield "gen_ai.response.model", answered.model
+            if answered.usage:
+                yield "gen_ai.usage.input_tokens", answered.usage.input_tokens
+                yield "gen_ai.usage.output_tokens", answered.usage.output_tokens
+        yield "retry_attempt", call.retry_attempt
+        if call.user_id:
+            yield "user.hash", self._hash(call.user_id)
+        if call.request_id:
+            yield "request_id", call.request_id
+        yield "correlation_id", call.correlation_id
+        if call.trace_id:
+            yield "trace_id", call.trace_id
+
+    def _hash(self, user_id: str) -> str:
+        return hmac.digest(self._key, user_id.encode(), "sha256").hex()[:USER_HASH_DIGITS]
+
+
+def begun(name: str, context: Context) -> Call:
+    """Return the record of a call that begins."""
+    traces = []
+    retry_attempt = 0
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent":
+            traces.append(value)
+        elif key == "grpc-previous-rpc-attempts":
+            retry_attempt = small_number(value)
+    return Call(
+        method=name,
+        correlation_id=uuid.uuid4().hex,
+        trace_id=trace_id(traces[0]) if len(traces) == 1 else "",
+        retry_attempt=retry_attempt,
+    )
+
+
+def trace_id(traceparent: str | bytes) -> str:
+    """Return the trace id of a valid W3C traceparent; of any other, nothing."""
+    found = TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
+    return found[1] if found else ""
+
+
+def small_number(text: str | bytes) -> int:
+    """Return a number of at most three digits; for anything else, 0."""
+    return int(text) if re.fullmatch(r"[0-9]{1,3}", text if isinstance(text, str) else "") else 0
+
+
+def code_of_cancelled(context: Context) -> grpc.StatusCode:
+    """Return what the caller sees of a call that its gRPC has cancelled."""
+    remaining = context.time_remaining()
+    if remaining is not None and remaining < DEADLINE_MARGIN_SECONDS:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return grpc.StatusCode.CANCELLED
+
+
+def level_of(call: Call) -> int:
+    """Return ERROR for a mistake of ours, WARNING for what operators should see, INFO for the rest."""
+    if call.code in CALLERS_OWN:
+        return logging.INFO
+    return logging.ERROR if call.code is None or call.reason == INTERNAL.reason else logging.WARNING
+
+
+def milliseconds(seconds: float) -> float:
+    """Return *seconds* in milliseconds, to a hundredth."""
+    return round(seconds * 1000, 2)

@@ -1,0 +1,176 @@
+"""The log of a server process: JSON lines, one a call, and nothing in them that users say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from processes import ServerProcess, running_server
+from upstream import Reply, Upstream
+
+USER = "user-id-of-someone"
+MESSAGE = "message-of-someone"
+REPLY = "reply-to-someone"
+PRIVATE = "private-to-someone"
+KEY = "key-of-the-api"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+METADATA = (("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),)
+RETRYING = {
+    "methodConfig": [
+        {
+            "name": [{"service": "ilab_chat.v1.ChatService"}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "0.01s",
+                "backoffMultiplier": 1,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+SAID = (USER, MESSAGE, REPLY, PRIVATE, KEY)
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream) -> Iterator[ServerProcess]:
+    level = getattr(request, "param", "INFO")
+    with running_server(
+        ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"),
+        OPENAI_BASE_URL=upstream.base_url,
+        OPENAI_API_KEY=KEY,
+        ILAB_CHAT_MODEL_RETRIES="0",
+        ILAB_CHAT_LOG_LEVEL=level,
+        OPENAI_LOG="debug",
+    ) as process:
+        yield process
+
+
+def lines_of(server: ServerProcess) -> list[dict[str, Any]]:
+    """Stop the server and return every line that it logged."""
+    assert server.stop() == 0
+    return [json.loads(line) for line in server.log]
+
+
+def calls_of(server: ServerProcess) -> list[dict[str, Any]]:
+    return [line for line in lines_of(server) if line["message"] == "call"]
+
+
+def trailers_of(call: Any) -> dict[str, Any]:
+    return dict(call.trailing_metadata())
+
+
+def request(**fields: Any) -> chat_pb2.ChatRequest:
+    return chat_pb2.ChatRequest(**{"user_id": USER, "message": f"{MESSAGE} <private>{PRIVATE}</private>"} | fields)
+
+
+def test_a_call_is_one_line_with_what_it_took(server: ServerProcess) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        _, call = stub.Chat.with_call(request(request_id="r-1"), metadata=METADATA, timeout=30)
+        stub.Chat(request(request_id="r-1"), timeout=30)
+        trailers = trailers_of(call)
+    first, repeated = calls_of(server)
+    assert first["rpc.method"] == "ilab_chat.v1.ChatService/Chat"
+    assert first["rpc.response.status_code"] == "OK"
+    assert "error.type" not in first
+    assert (first["request_id"], first["trace_id"], first["retry_attempt"]) == ("r-1", TRACE, 0)
+    assert (first["gen_ai.usage.input_tokens"], first["gen_ai.usage.output_tokens"]) == (20, 5)
+    assert first["correlation_id"] == trailers["x-correlation-id"]
+    phases = [first[f"{phase}_ms"] for phase in ("hydrate", "first_token", "model", "persist")]
+    assert all(0 < phase <= first["duration_ms"] for phase in phases)
+    assert (first["replayed"], repeated["replayed"]) == (False, True)
+    assert first["user.hash"] == repeated["user.hash"] != USER
+
+
+def test_a_failing_call_is_one_line_whose_correlation_id_its_caller_has(
+    server: ServerProcess, upstream: Upstream
+) -> None:
+    upstream.replies(Reply(status=503))
+    with grpc.insecure_channel(server.address) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            chat_pb2_grpc.ChatServiceStub(channel).Chat(request(), timeout=30)
+        trailers = trailers_of(caught.value)
+    [line] = calls_of(server)
+    assert line["level"] == "warning"
+    assert (line["rpc.response.status_code"], line["error.type"]) == ("UNAVAILABLE", "MODEL_UNAVAILABLE")
+    assert line["correlation_id"] == trailers["x-correlation-id"]
+    assert line["error_trail"].startswith("ModelUnavailable at model_errors.py")
+
+
+def test_a_call_that_grpc_sends_again_says_how_often(server: ServerProcess, upstream: Upstream) -> None:
+    upstream.replies(Reply(status=503), Reply(status=503))
+    with grpc.insecure_channel(server.address, [("grpc.service_config", json.dumps(RETRYING))]) as channel:
+        chat_pb2_grpc.ChatServiceStub(channel).Chat(request(), timeout=30)
+    assert [line["retry_attempt"] for line in calls_of(server)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"ff-{TRACE}-b7ad6b7169203331-01",
+        f"00-{TRACE.upper()}-b7ad6b7169203331-01",
+        f"00-{TRACE}-b7ad6b7169203331-01-more",
+        '"}',
+    ],
+)
+def test_a_traceparent_that_is_not_valid_is_left_out(server: ServerProcess, traceparent: str) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        chat_pb2_grpc.ChatServiceStub(channel).Chat(request(), metadata=(("traceparent", traceparent),), timeout=30)
+    [line] = calls_of(server)
+    assert "trace_id" not in line
+
+
+# WARNING and ERROR say less of the same.
+@pytest.mark.parametrize("server", ["DEBUG", "INFO"], indirect=True)
+def test_no_level_says_what_users_say(server: ServerProcess, upstream: Upstream) -> None:
+    quoting = json.dumps({"error": {"message": f"{MESSAGE} {PRIVATE} {KEY}", "code": MESSAGE}}).encode()
+    upstream.replies(
+        Reply(pieces=(REPLY, f" {PRIVATE}")),
+        Reply(pieces=(REPLY,)),
+        Reply(status=400, body=quoting),
+        Reply(status=500, body=quoting),
+        Reply(pieces=(REPLY, "more"), cut_before=1),
+        Reply(events=[MESSAGE]),
+        Reply(pieces=(REPLY, "more"), hold_before=1),
+    )
+    with grpc.insecure_channel(server.address) as channel:
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        stub.Chat(request(request_id="r-1"), timeout=30)
+        list(stub.StreamChat(chat_pb2.StreamChatRequest(user_id=USER, message=MESSAGE), timeout=30))
+        for bad in [request()] * 4 + [request(user_id=f"{USER}\ud7ff" * 100), request(message=MESSAGE * 9999)]:
+            with pytest.raises(grpc.RpcError):
+                stub.Chat(bad, timeout=30)
+        stream = stub.StreamChat(chat_pb2.StreamChatRequest(user_id=USER, message=MESSAGE), timeout=30)
+        assert next(stream).HasField("started")
+        stream.cancel()
+        garbage: Any = channel.unary_unary("/ilab_chat.v1.ChatService/Chat")
+        with pytest.raises(grpc.RpcError):
+            garbage(f"\x01{MESSAGE}".encode(), timeout=30)
+        memory = memory_pb2_grpc.MemoryServiceStub(channel)
+        memory.SearchObservations(memory_pb2.SearchObservationsRequest(user_id=USER, query=MESSAGE), timeout=30)
+        with pytest.raises(grpc.RpcError):
+            memory.GetObservation(memory_pb2.GetObservationRequest(user_id=USER, observation_id=99), timeout=30)
+        memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id=USER), timeout=30)
+    lines_of(server)
+    log = "".join(server.log)
+    assert not [said for said in SAID if said in log]
+
+
+def test_text_is_for_readers_and_keeps_to_its_line(tmp_path: Path, upstream: Upstream) -> None:
+    with running_server(
+        ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"),
+        OPENAI_BASE_URL=upstream.base_url,
+        OPENAI_MODEL="odd\x1b[31mmodel",
+        ILAB_CHAT_LOG_FORMAT="text",
+    ) as server:
+        assert server.stop() == 0
+    assert [line for line in server.log if "odd\\x1b[31mmodel" in line]
+    assert not [line for line in server.log if line.startswith("{")]
