@@ -242,6 +242,10 @@ class Answer(Protocol):
         """The model's name, in its API's words."""
 
     @property
+    def attempts(self) -> int:
+        """How often the model was asked until it began."""
+
+    @property
     def finish_reason(self) -> FinishReason | None:
         """Why it stopped. None: not yet, or its API did not say."""
 
@@ -255,8 +259,12 @@ class Answer(Protocol):
 class Model(Protocol):
     """The model that answers."""
 
-    def answer(self, messages: Sequence[ChatMessage], generation: Generation) -> AbstractAsyncContextManager[Answer]:
+    def answer(
+        self, messages: Sequence[ChatMessage], generation: Generation, until: float
+    ) -> AbstractAsyncContextManager[Answer]:
         """Ask the model. Entered when it has written its first word, or has ended without one; leaving ends its work.
+
+        It is not asked again after *until*, a moment of the event loop's clock.
 
         Raises:
             ContextTooLong, ModelRateLimited, ModelUnavailable, ModelRejected: on entering.

@@ -19,6 +19,7 @@ from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.model import open_model
 from ilab_chat_service.adapters.replay import open_replay_log
 from ilab_chat_service.rpc.chat import ChatService
+from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
@@ -89,11 +90,16 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             instruction=settings.instruction,
             prompt_tokens=settings.prompt_budget,
         )
+        deadlines = Deadlines(
+            default=settings.default_deadline_seconds,
+            most=settings.max_deadline_seconds,
+            reserve=settings.persist_reserve_seconds,
+        )
         calls = DrainInterceptor()
         server = grpc.aio.server(
             interceptors=(LogInterceptor(settings.log_key), ErrorInterceptor(), calls), options=SERVER_OPTIONS
         )
-        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns), server)
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns, deadlines), server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
         checks = await add_health(server)
         add_reflection(server, (*OUR_SERVICES, health.SERVICE_NAME))

@@ -72,6 +72,21 @@ class Settings:
     model_timeout_seconds: float = setting(
         "ILAB_CHAT_MODEL_TIMEOUT_SECONDS", 120.0, "Longest silence of the model's API, in seconds.", least=0.001
     )
+    default_deadline_seconds: float = setting(
+        "ILAB_CHAT_DEFAULT_DEADLINE_SECONDS", 300.0, "Seconds for a chat call whose caller sets no deadline.", least=0.1
+    )
+    max_deadline_seconds: float = setting(
+        "ILAB_CHAT_MAX_DEADLINE_SECONDS",
+        600.0,
+        "Seconds after which a chat call ends, whatever its deadline.",
+        least=0.1,
+    )
+    persist_reserve_seconds: float = setting(
+        "ILAB_CHAT_PERSIST_RESERVE_SECONDS",
+        0.5,
+        "Seconds before a chat call's deadline at which the model is stopped, so that what it wrote can be stored.",
+        least=0,
+    )
     model_retries: int = setting(
         "ILAB_CHAT_MODEL_RETRIES", 2, "How often a model call that fails before its first word is repeated.", least=0
     )

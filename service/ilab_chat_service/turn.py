@@ -53,6 +53,11 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Generated:
+    """The model is done, and its turn is being stored, whatever the caller does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """The whole answer. The turn is stored. `replayed`: it is the stored answer of an earlier call."""
 
@@ -60,7 +65,7 @@ class Completed:
     replayed: bool = False
 
 
-Event: TypeAlias = Started | Delta | Completed
+Event: TypeAlias = Started | Delta | Generated | Completed
 
 
 class TurnRunner:
@@ -84,8 +89,11 @@ class TurnRunner:
         self._prompt_tokens = prompt_tokens
         self._writes: set[asyncio.Task[Any]] = set()
 
-    async def run(self, request: TurnRequest) -> AsyncGenerator[Event, None]:
-        """Yield Started, then every Delta, then one Completed. Wrap it in `aclosing`.
+    async def run(self, request: TurnRequest, *, until: float) -> AsyncGenerator[Event, None]:
+        """Yield Started, then every Delta, Generated if it is to be stored, then one Completed. Wrap it in `aclosing`.
+
+        The model is not asked again after *until*, a moment of the event loop's clock; to end the call is up to the
+        caller.
 
         A repetition of an answered call gets the stored answer; one that overlaps it waits for it. When the caller
         leaves (this generator is closed or its task cancelled), the model's work ends at once. What it had written by
@@ -109,7 +117,7 @@ class TurnRunner:
             )
             pieces: list[str] = []
             try:
-                async with self._model.answer(composed.messages, request.generation) as answer:
+                async with self._model.answer(composed.messages, request.generation, until) as answer:
                     started = Started(
                         session_id=context.session_id,
                         is_new_session=context.is_new_session,
@@ -130,7 +138,9 @@ class TurnRunner:
                 # Durable before "done": the caller may forget its own copy now. Shielded: the model has finished, so
                 # the turn is stored even if the caller leaves while it is being written.
                 writing = True
-                answered = await asyncio.shield(self._write(self._store(request, answered, claim), claim))
+                storing = self._write(self._store(request, answered, claim), claim)
+                yield Generated()
+                answered = await asyncio.shield(storing)
             yield Completed(answered)
         finally:
             if claim and not writing:

@@ -4,12 +4,27 @@ import grpc
 
 from ilab_chat.v1 import chat_pb2
 from ilab_chat_service.ports import Failure, ModelRejected
-from ilab_chat_service.rpc.errors import INTERNAL, TABLE, NotFound, ServerDraining, UnparsableRequest, status_of
+from ilab_chat_service.rpc.errors import (
+    INTERNAL,
+    TABLE,
+    DeadlineExceeded,
+    NotFound,
+    ServerDraining,
+    UnparsableRequest,
+    status_of,
+)
 from ilab_chat_service.rpc.validation import InvalidFields, violations_of
 
 
 def test_every_failure_has_a_row_and_every_row_a_failure() -> None:
-    assert set(TABLE) == {*Failure.__subclasses__(), InvalidFields, NotFound, ServerDraining, UnparsableRequest}
+    assert set(TABLE) == {
+        *Failure.__subclasses__(),
+        DeadlineExceeded,
+        InvalidFields,
+        NotFound,
+        ServerDraining,
+        UnparsableRequest,
+    }
 
 
 def test_no_row_says_cancelled_or_unknown() -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
+from ilab_chat_service.adapters.breaker import FAILURES_TO_OPEN
 from ilab_chat_service.adapters.model import OpenAIModel, limits_by_old_name, open_model
 from ilab_chat_service.ports import (
     ChatMessage,
@@ -35,12 +38,12 @@ DEFAULTS = Generation()
 
 
 async def texts(model: OpenAIModel, generation: Generation = DEFAULTS) -> list[str]:
-    async with model.answer(MESSAGES, generation) as answer:
+    async with model.answer(MESSAGES, generation, math.inf) as answer:
         return [text async for text in answer]
 
 
 async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: OpenAIModel) -> None:
-    async with model.answer(MESSAGES, Generation()) as answer:
+    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
         assert answer.model == "upstream-model"
         assert [text async for text in answer] == ["Hello", " there."]
         assert answer.finish_reason is FinishReason.STOP
@@ -85,14 +88,14 @@ def test_the_limit_of_output_has_the_name_that_the_api_knows(url: str, *, old: b
 )
 async def test_each_finish_reason(model: OpenAIModel, upstream: Upstream, given: str, reason: FinishReason) -> None:
     upstream.replies(Reply(finish_reason=given))
-    async with model.answer(MESSAGES, Generation()) as answer:
+    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
         assert [text async for text in answer]
         assert answer.finish_reason is reason
 
 
 async def test_an_answer_without_words_or_usage(model: OpenAIModel, upstream: Upstream) -> None:
     upstream.replies(Reply(pieces=(), usage=None))
-    async with model.answer(MESSAGES, Generation()) as answer:
+    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
         assert [text async for text in answer] == []
         assert answer.usage is None
 
@@ -111,7 +114,7 @@ def error_body(code: str | int, kind: str = "invalid_request_error") -> bytes:
     [
         (Reply(status=429, headers={"retry-after": "7"}), ModelRateLimited, 7.0),
         (Reply(status=429), ModelRateLimited, 1.0),
-        (Reply(status=429, headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}), ModelRateLimited, 1.0),
+        (Reply(status=429, headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}), ModelRateLimited, 0.0),
         (Reply(status=429, headers={"retry-after": "inf"}), ModelRateLimited, 1.0),
         (Reply(status=429, headers={"retry-after": "1e300"}), ModelRateLimited, 3600.0),
         (Reply(status=429, headers={"retry-after": "-5"}), ModelRateLimited, 0.0),
@@ -176,7 +179,7 @@ async def test_what_the_api_says_of_the_answer_may_be_anything(
     choice = {"index": 0, "delta": {"content": "word"}, "finish_reason": "stop"}
     events = [json.dumps({"model": model_name, "choices": [choice]}), json.dumps({"choices": [], "usage": usage})]
     upstream.replies(Reply(events=events))
-    async with model.answer(MESSAGES, Generation()) as answer:
+    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
         assert [text async for text in answer] == ["word"]
         assert answer.usage == Usage(input_tokens=0, output_tokens=5)
         answer.model.encode()
@@ -199,15 +202,52 @@ async def test_silence_is_bounded(settings: Settings, upstream: Upstream) -> Non
             await texts(model)
 
 
-async def test_a_failure_before_the_first_word_is_tried_again(settings: Settings, upstream: Upstream) -> None:
-    upstream.replies(Reply(status=500, headers={"retry-after": "0.01"}))
+@pytest.mark.parametrize(
+    "failing", [Reply(status=500), Reply(status=429), Reply(status=408), Reply(cut_before=0), Reply(events=[])]
+)
+async def test_a_failure_before_the_first_word_is_tried_again(
+    settings: Settings, upstream: Upstream, failing: Reply
+) -> None:
+    upstream.replies(replace(failing, headers={"retry-after": "0.01"}))
     async with open_model(replace(settings, model_retries=1)) as model:
-        assert await texts(model) == ["Hello", " there."]
+        async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+            assert [text async for text in answer] == ["Hello", " there."]
+        assert answer.attempts == 2
+
+
+@pytest.mark.parametrize("final", [Reply(status=400), Reply(status=401), Reply(cut_before=1)])
+async def test_other_failures_are_not_tried_again(settings: Settings, upstream: Upstream, final: Reply) -> None:
+    upstream.replies(final)
+    async with open_model(replace(settings, model_retries=5)) as model:
+        with pytest.raises((ModelRejected, ModelInterrupted)):
+            await texts(model)
+    assert len(upstream.requests) == 1
+
+
+async def test_a_wait_that_the_call_has_no_time_for_is_left_to_the_caller(
+    settings: Settings, upstream: Upstream
+) -> None:
+    upstream.replies(Reply(status=429, headers={"retry-after": "100"}))
+    async with open_model(replace(settings, model_retries=5)) as model:
+        with pytest.raises(ModelRateLimited) as caught:
+            async with model.answer(MESSAGES, Generation(), asyncio.get_running_loop().time() + 60):
+                pass
+    assert caught.value.retry_after_seconds == 100
+    assert len(upstream.requests) == 1
+
+
+async def test_a_model_that_is_down_is_not_asked(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(*[Reply(status=503)] * FAILURES_TO_OPEN)
+    async with open_model(replace(settings, model_retries=0)) as model:
+        for _ in range(FAILURES_TO_OPEN + 3):
+            with pytest.raises(ModelUnavailable):
+                await texts(model)
+    assert len(upstream.requests) == FAILURES_TO_OPEN
 
 
 async def test_leaving_closes_the_request(model: OpenAIModel, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
-    async with model.answer(MESSAGES, Generation()) as answer:
+    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
         assert await anext(aiter(answer)) == "Hello"
     request = upstream.requests[0]
     assert request.gone.wait(10)

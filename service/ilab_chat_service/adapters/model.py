@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import openai
 
 from ilab_chat_service.adapters import embedded
+from ilab_chat_service.adapters.breaker import Breaker
 from ilab_chat_service.adapters.model_errors import EndedEarly, failures_after_first_word, failures_before_first_word
+from ilab_chat_service.adapters.retries import repeated
 from ilab_chat_service.adapters.whole_characters import WholeCharacters, whole_text
 from ilab_chat_service.ports import (
     ChatMessage,
@@ -71,25 +74,38 @@ async def open_model(settings: Settings) -> AsyncIterator[OpenAIModel]:
             # A server of one's own often wants no key, and the package does not start without one.
             api_key=api_key or "none",
             timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS),
-            max_retries=settings.model_retries,
+            # Repeated by retries.py, which knows the call's time and whether the model is down.
+            max_retries=0,
             # What is embedded is on this machine: no proxy of the environment is to be asked for it.
             http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if settings.embedded else None,
         )
         await house.enter_async_context(client)
-        yield OpenAIModel(client, model or DEFAULT_MODEL)
+        yield OpenAIModel(client, model or DEFAULT_MODEL, retries=settings.model_retries)
 
 
 class OpenAIModel:
     """The Model port over a client of the openai package."""
 
-    def __init__(self, client: openai.AsyncOpenAI, default_model: str) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, default_model: str, *, retries: int) -> None:
         self._client = client
         self.default_model = default_model
+        self._retries = retries
+        self._breaker = Breaker()
         self._limits_by_old_name = limits_by_old_name(str(client.base_url))
 
     @asynccontextmanager
-    async def answer(self, messages: Sequence[ChatMessage], generation: Generation) -> AsyncIterator[OpenAIAnswer]:
+    async def answer(
+        self, messages: Sequence[ChatMessage], generation: Generation, until: float
+    ) -> AsyncIterator[OpenAIAnswer]:
         """See `ports.Model.answer`."""
+        attempt = partial(self._begin, messages, generation)
+        answer, attempts = await repeated(attempt, self._breaker, retries=self._retries, until=until)
+        answer.attempts = attempts
+        async with aclosing(answer):
+            yield answer
+
+    async def _begin(self, messages: Sequence[ChatMessage], generation: Generation) -> OpenAIAnswer:
+        """Ask once, and wait for the first word."""
         with failures_before_first_word():
             chunks = await self._client.chat.completions.create(
                 model=generation.model or self.default_model,
@@ -103,12 +119,13 @@ class OpenAIModel:
                 stop=given(list(generation.stop) or None),
                 seed=given(generation.seed),
             )
-        async with chunks:
-            answer = OpenAIAnswer(aiter(chunks), generation.model or self.default_model)
-            async with aclosing(answer):
-                with failures_before_first_word():
-                    await answer.begin()
-                yield answer
+            answer = OpenAIAnswer(chunks, generation.model or self.default_model)
+            try:
+                await answer.begin()
+            except BaseException:
+                await answer.aclose()
+                raise
+            return answer
 
 
 def parameter(message: ChatMessage) -> ChatCompletionMessageParam:
@@ -130,11 +147,13 @@ def given(value: T | None) -> T | openai.Omit:
 class OpenAIAnswer:
     """The Answer port over a stream of chunks."""
 
-    def __init__(self, chunks: AsyncIterator[ChatCompletionChunk], requested_model: str) -> None:
+    def __init__(self, chunks: openai.AsyncStream[ChatCompletionChunk], requested_model: str) -> None:
         self.model = requested_model
+        self.attempts = 1
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
-        self._texts = self._read(chunks)
+        self._chunks = chunks
+        self._texts = self._read(aiter(chunks))
         self._first = ""
 
     async def begin(self) -> None:
@@ -142,8 +161,9 @@ class OpenAIAnswer:
         self._first = await anext(self._texts, "")
 
     async def aclose(self) -> None:
-        """Stop reading."""
+        """Stop reading, and close the connection if the model is not done."""
         await self._texts.aclose()
+        await self._chunks.close()
 
     async def __aiter__(self) -> AsyncIterator[str]:
         if self._first:

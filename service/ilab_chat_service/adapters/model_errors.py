@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import openai
 
 from ilab_chat_service.ports import (
-    RETRY_AFTER_SECONDS,
     ContextTooLong,
     ModelInterrupted,
     ModelRateLimited,
@@ -49,9 +50,9 @@ def failures_before_first_word() -> Iterator[None]:
         raise refusal(error) from error
     except openai.APIError as error:
         # No status: the connection failed or timed out, or the stream began with an error event.
-        raise ModelUnavailable("the model cannot be reached", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        raise ModelUnavailable("the model cannot be reached") from error
     except (EndedEarly, *NO_ANSWER) as error:
-        raise ModelUnavailable("the model did not answer", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        raise ModelUnavailable("the model did not answer") from error
 
 
 @contextmanager
@@ -65,23 +66,29 @@ def failures_after_first_word() -> Iterator[None]:
 
 def refusal(error: openai.APIStatusError) -> ContextTooLong | ModelRateLimited | ModelUnavailable | ModelRejected:
     """Return the failure that an HTTP status of the model's API stands for."""
+    asked_seconds = retry_after(error.response.headers.get("retry-after"))
     if error.status_code == HTTP_TOO_MANY_REQUESTS:
-        return ModelRateLimited(
-            "the model's API limits our rate",
-            retry_after_seconds=retry_after(error.response.headers.get("retry-after")),
-        )
+        return ModelRateLimited("the model's API limits our rate", retry_after_seconds=asked_seconds)
     if error.status_code >= HTTP_SERVER_ERROR or error.status_code in HTTP_TRY_AGAIN:
-        return ModelUnavailable("the model failed", retry_after_seconds=RETRY_AFTER_SECONDS)
+        return ModelUnavailable("the model failed", retry_after_seconds=asked_seconds)
     # Whatever the API sent stands there, a list for instance: hence no look-up in a set.
     if any(said in TOO_LONG for said in (error.code, error.type)):
         return ContextTooLong("the message does not fit into the model's window")
     return ModelRejected(f"the model's API refused the request: HTTP {error.status_code}")
 
 
-def retry_after(header: str | None) -> float:
-    """Return the seconds of a Retry-After header, bounded; a date or anything else counts as the default."""
+def retry_after(header: str | None) -> float | None:
+    """Return the seconds of a Retry-After header, which may be a date; None if it says nothing that can be used."""
     try:
         seconds = float(header or "")
     except ValueError:
-        return RETRY_AFTER_SECONDS
-    return min(max(seconds, 0.0), RETRY_AFTER_MOST) if math.isfinite(seconds) else RETRY_AFTER_SECONDS
+        seconds = seconds_until(header or "")
+    return min(max(seconds, 0.0), RETRY_AFTER_MOST) if math.isfinite(seconds) else None
+
+
+def seconds_until(date: str) -> float:
+    """Return the seconds from now to an HTTP date, NaN for what is none."""
+    try:
+        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return math.nan

@@ -34,6 +34,8 @@ class Call:
     """A valid one."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
+    attempts: int = 0
+    """How often the model was asked."""
     completed: Completed | None = None
     code: grpc.StatusCode | None = None
     reason: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,11 +11,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.ports import FinishReason, MemorySource
 from ilab_chat_service.rpc.call import CALL
+from ilab_chat_service.rpc.deadlines import Deadlines, Limit, limited
 from ilab_chat_service.rpc.validation import turn_request
-from ilab_chat_service.turn import Completed, Delta, Event, Started
+from ilab_chat_service.turn import Completed, Delta, Event, Generated, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Mapping
     from datetime import datetime
 
     import grpc.aio
@@ -44,18 +45,21 @@ MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
 class ChatService(chat_pb2_grpc.ChatServiceServicer):
     """The two chat methods over one way to run a turn."""
 
-    def __init__(self, turns: TurnRunner) -> None:
+    def __init__(self, turns: TurnRunner, deadlines: Deadlines) -> None:
         self._turns = turns
+        self._deadlines = deadlines
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
         turn = noted(turn_request(request))
-        async with aclosing(self._turns.run(turn)) as events:
+        async with self._running(turn, context) as (events, limit):
             async for event in events:
                 match event:
                     case Started():
                         # From here on a proxy must not repeat the call: it does not once it has seen metadata.
                         await sent(context.send_initial_metadata(()))
+                    case Generated():
+                        limit.model_is_done()
                     case Completed():
                         return response(event, turn.request_id)
         raise AssertionError("the turn ended without an event that completes it")
@@ -66,13 +70,26 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
         """
         turn = noted(turn_request(request))
-        async with aclosing(self._turns.run(turn)) as events:
+        async with self._running(turn, context) as (events, limit):
             async for event in events:
-                response = stream_response(event, turn.request_id)
-                if isinstance(event, Started):
-                    await sent(context.write(response))
-                else:
-                    await context.write(response)
+                match event:
+                    case Started():
+                        await sent(context.write(stream_response(event, turn.request_id)))
+                    case Generated():
+                        limit.model_is_done()
+                    case Delta() | Completed():
+                        await context.write(stream_response(event, turn.request_id))
+
+    @asynccontextmanager
+    async def _running(
+        self, turn: TurnRequest, context: ChatContext | StreamContext
+    ) -> AsyncIterator[tuple[AsyncIterator[Event], Limit]]:
+        """Run the turn within its time."""
+        async with (
+            limited(self._deadlines, context.time_remaining()) as limit,
+            aclosing(self._turns.run(turn, until=limit.model_until)) as events,
+        ):
+            yield events, limit
 
 
 def noted(turn: TurnRequest) -> TurnRequest:
@@ -81,7 +98,7 @@ def noted(turn: TurnRequest) -> TurnRequest:
     return turn
 
 
-def stream_response(event: Event, request_id: str) -> chat_pb2.StreamChatResponse:
+def stream_response(event: Started | Delta | Completed, request_id: str) -> chat_pb2.StreamChatResponse:
     """Return an event as a message."""
     match event:
         case Started():

@@ -39,6 +39,10 @@ class NotFound(Exception):
     """The user has no such thing."""
 
 
+class DeadlineExceeded(Exception):
+    """The call's time is over, or what the model may have of it."""
+
+
 class ServerDraining(Exception):
     """The server is shutting down."""
 
@@ -65,6 +69,7 @@ TABLE: Mapping[type[BaseException], Row] = {
     RequestIdReused: Row(grpc.StatusCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED"),
     NotSupported: Row(grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED"),
     NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    DeadlineExceeded: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     ServerDraining: Row(grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING"),
 }
 

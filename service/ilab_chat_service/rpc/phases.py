@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.rpc.call import phase
+from ilab_chat_service.rpc.call import CALL, phase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -46,10 +46,13 @@ class TimedModel:
         self._model = model
 
     @asynccontextmanager
-    async def answer(self, messages: Sequence[ChatMessage], generation: Generation) -> AsyncIterator[Answer]:
+    async def answer(
+        self, messages: Sequence[ChatMessage], generation: Generation, until: float
+    ) -> AsyncIterator[Answer]:
         """See `ports.Model.answer`."""
         async with AsyncExitStack() as stack:
             with phase("model"):
                 with phase("first_token"):
-                    answer = await stack.enter_async_context(self._model.answer(messages, generation))
+                    answer = await stack.enter_async_context(self._model.answer(messages, generation, until))
+                CALL.get().attempts = answer.attempts
                 yield answer

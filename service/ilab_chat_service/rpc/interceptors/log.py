@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue
+    from ilab_chat_service.turn import Completed
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +96,10 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         yield "duration_ms", milliseconds(seconds)
         for phase, taken in call.phases.items():
             yield f"{phase}_ms", milliseconds(taken)
+        if call.attempts:
+            yield "model_attempts", call.attempts
         if call.completed:
-            answered = call.completed.answered
-            yield "replayed", call.completed.replayed
-            yield "gen_ai.response.model", answered.model
-            if answered.usage:
-                yield "gen_ai.usage.input_tokens", answered.usage.input_tokens
-                yield "gen_ai.usage.output_tokens", answered.usage.output_tokens
+            yield from answer_fields(call.completed)
         yield "retry_attempt", call.retry_attempt
         if call.user_id:
             yield "user.hash", self._hash(call.user_id)
@@ -113,6 +111,16 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
 
     def _hash(self, user_id: str) -> str:
         return hmac.digest(self._key, user_id.encode(), "sha256").hex()[:USER_HASH_DIGITS]
+
+
+def answer_fields(completed: Completed) -> Iterator[tuple[str, object]]:
+    """Yield what the line says of a whole answer."""
+    answered = completed.answered
+    yield "replayed", completed.replayed
+    yield "gen_ai.response.model", answered.model
+    if answered.usage:
+        yield "gen_ai.usage.input_tokens", answered.usage.input_tokens
+        yield "gen_ai.usage.output_tokens", answered.usage.output_tokens
 
 
 def begun(name: str, context: Context) -> Call:

@@ -1,0 +1,72 @@
+"""Repeating a call of the model that failed before its first word: within its time, and not while the model is down."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+from ilab_chat_service.ports import (
+    RETRY_AFTER_SECONDS,
+    ContextTooLong,
+    ModelRateLimited,
+    ModelRejected,
+    ModelUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ilab_chat_service.adapters.breaker import Breaker
+
+T = TypeVar("T")
+
+#: The first wait is at most so long, in seconds, and each at most twice the one before. Full jitter, so that calls that
+#: failed together do not come back together: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+WAIT_SECONDS = 0.25
+WAIT_SECONDS_MOST = 4.0
+
+
+async def repeated(
+    attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, retries: int, until: float
+) -> tuple[T, int]:
+    """Return what *attempt* returns, and how often it was made.
+
+    Args:
+        attempt: asks the model, once.
+        breaker: is asked before each attempt, and told how it ended.
+        retries: how often an attempt may be repeated.
+        until: no repetition begins after this moment of the event loop's clock.
+
+    Raises:
+        Failure: that of the last attempt.
+    """
+    loop = asyncio.get_running_loop()
+    for made in range(1, retries + 2):
+        breaker.check()
+        try:
+            result = await attempt()
+        except (ContextTooLong, ModelRejected):
+            breaker.answered()
+            raise
+        except (ModelRateLimited, ModelUnavailable) as failure:
+            if isinstance(failure, ModelRateLimited):
+                breaker.answered()
+            else:
+                breaker.failed()
+            wait = wait_before(made, failure.retry_after_seconds)
+            if made > retries or loop.time() + wait >= until:
+                if failure.retry_after_seconds is None:
+                    failure.retry_after_seconds = RETRY_AFTER_SECONDS
+                raise
+            await breaker.wait(wait)
+        else:
+            breaker.answered()
+            return result, made
+    raise AssertionError("the last attempt neither returned nor raised")
+
+
+def wait_before(repetition: int, asked_seconds: float | None) -> float:
+    """Return the seconds to wait before a repetition, counted from 1; at least what the model's API asked for."""
+    most = min(WAIT_SECONDS * 2 ** (repetition - 1), WAIT_SECONDS_MOST)
+    return (asked_seconds or 0.0) + random.uniform(0, most)  # noqa: S311 - jitter is no secret
