@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(settings.log_level, settings.log_format)
     try:
         asyncio.run(run(settings))
+    except SettingsError as error:
+        return complain(str(error), EXIT_USAGE)
     except (AddressUnavailable, EmbeddedModelMissing, MemoryNotOpened) as error:
         return complain(str(error), EXIT_FAILED)
     return 0

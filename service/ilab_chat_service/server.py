@@ -14,12 +14,15 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
+from ilab_chat_service.adapters.authentication import open_authenticator
+from ilab_chat_service.adapters.certificates import server_credentials
 from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.model import open_model
 from ilab_chat_service.adapters.replay import open_replay_log
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.deadlines import Deadlines
+from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
@@ -76,8 +79,11 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         AddressUnavailable: the address cannot be listened on.
         EmbeddedModelMissing: the embedded model is to answer and is not installed.
         MemoryNotOpened: the memory cannot be opened.
+        SettingsError: a file or URL of certificates, tokens or keys cannot be used.
     """
     async with AsyncExitStack() as house:
+        credentials = await asyncio.to_thread(server_credentials, settings)
+        callers = await house.enter_async_context(open_authenticator(settings))
         library = await house.enter_async_context(open_library(settings))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
         replays = await house.enter_async_context(open_replay_log(settings.memory_db_path, clock))
@@ -96,14 +102,13 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             reserve=settings.persist_reserve_seconds,
         )
         calls = DrainInterceptor()
-        server = grpc.aio.server(
-            interceptors=(LogInterceptor(settings.log_key), ErrorInterceptor(), calls), options=SERVER_OPTIONS
-        )
+        interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
+        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns, deadlines), server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
         checks = await add_health(server)
         add_reflection(server, (*OUR_SERVICES, health.SERVICE_NAME))
-        address = listen(server, settings.address)
+        address = listen(server, settings.address, credentials)
         await server.start()
         house.push_async_callback(turns.finish_writes)
         house.push_async_callback(server.stop, STOP_SECONDS)
@@ -115,7 +120,9 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         log.info("model: %s%s", model.default_model, ", embedded" if settings.embedded else "")
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
-        log.info("serving on %s without TLS", address)
+        log.info("TLS: %s", settings.tls_summary)
+        log.info("auth: %s", settings.auth or "none, on loopback")
+        log.info("serving on %s %s TLS", address, "with" if credentials else "without")
         yield address
 
 
@@ -133,14 +140,14 @@ async def add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
     return checks
 
 
-def listen(server: grpc.aio.Server, address: str) -> str:
-    """Bind *server* to *address* and return the address with the port that it got.
+def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
+    """Bind *server* to *address*, in plaintext without *credentials*; return the address with the port that it got.
 
     Raises:
         AddressUnavailable: it cannot.
     """
     try:
-        port = server.add_insecure_port(address)
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError:
         raise AddressUnavailable(
             f"cannot listen on {address}: is it an address of this machine, and is no other server there?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
@@ -17,6 +18,16 @@ DEFAULT_MODEL = "gpt-4o-mini"
 PROMPT_TOKENS = 4000
 EMBEDDED_PROMPT_TOKENS = 1000
 LAST_PORT = 65_535
+
+#: What each way of knowing callers needs.
+AUTH_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "": (),
+    "none": (),
+    "tokens": ("auth_tokens_file",),
+    "jwt": ("jwt_jwks", "jwt_issuer", "jwt_audience"),
+    "spiffe": ("spiffe_ids",),
+}
+JWT_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
 #: Largest number that a setting may be: more than anybody needs, and within what timers take.
 MOST = 1e6
@@ -50,6 +61,43 @@ class Settings:
     )
     allow_plaintext: bool = setting(
         "ILAB_CHAT_ALLOW_PLAINTEXT", False, "Allow an address that is not loopback, without TLS: behind a sidecar."
+    )
+    tls_cert_file: str = setting(
+        "ILAB_CHAT_TLS_CERT_FILE", "", "PEM file of the server's certificate and its chain. Empty: no TLS."
+    )
+    tls_key_file: str = setting("ILAB_CHAT_TLS_KEY_FILE", "", "PEM file of the certificate's private key.")
+    tls_client_ca_file: str = setting(
+        "ILAB_CHAT_TLS_CLIENT_CA_FILE", "", "PEM file of authorities; clients then need a certificate of one (mTLS)."
+    )
+    auth: str = setting(
+        "ILAB_CHAT_AUTH",
+        "",
+        "How callers are known: none, tokens, jwt or spiffe. Empty: none, on a loopback address only.",
+    )
+    auth_tokens_file: str = setting(
+        "ILAB_CHAT_AUTH_TOKENS_FILE",
+        "",
+        "tokens: file with a token a line, with user: and a user id if it is bound to one.",
+    )
+    jwt_jwks: str = setting("ILAB_CHAT_JWT_JWKS", "", "jwt: file or https URL of the issuer's public keys (JWKS).")
+    jwt_issuer: str = setting("ILAB_CHAT_JWT_ISSUER", "", "jwt: what the claim iss must be.")
+    jwt_audience: str = setting("ILAB_CHAT_JWT_AUDIENCE", "", "jwt: what the claim aud must be or contain.")
+    jwt_algorithms: str = setting(
+        "ILAB_CHAT_JWT_ALGORITHMS", "RS256,PS256,ES256,EdDSA", "jwt: algorithms that are accepted, with commas between."
+    )
+    jwt_leeway_seconds: float = setting(
+        "ILAB_CHAT_JWT_LEEWAY_SECONDS",
+        30.0,
+        "jwt: seconds that the clocks of issuer and server may differ by.",
+        least=0,
+    )
+    jwt_scope: str = setting(
+        "ILAB_CHAT_JWT_SCOPE",
+        "ilab-chat:any-user",
+        "jwt: scope of tokens that may act for any user, not only for their sub.",
+    )
+    spiffe_ids: str = setting(
+        "ILAB_CHAT_SPIFFE_IDS", "", "spiffe: ids that may call, with commas between; /* at the end is for all below."
     )
     memory_db_path: str = setting(
         "ILAB_MEMORY_DB_PATH", "./memory.db", "SQLite file of the memory; made when missing, with its folders."
@@ -134,12 +182,15 @@ class Settings:
             raise SettingsError("OPENAI_BASE_URL: must be a URL, for instance http://127.0.0.1:8080/v1")
         if not all("!" <= character <= "~" for character in self.openai_api_key):
             raise SettingsError("OPENAI_API_KEY: must have visible ASCII characters only")
-        host, _ = split_address(self.address)
-        if not self.allow_plaintext and not is_loopback(host):
-            raise SettingsError(
-                "ILAB_CHAT_ADDRESS: not a loopback address, and there is no TLS; set ILAB_CHAT_ALLOW_PLAINTEXT=true "
-                "if something in front of this server encrypts"
-            )
+        check_listener(self)
+        check_auth(self)
+
+    @property
+    def tls_summary(self) -> str:
+        """What the listener does about TLS, for the log."""
+        if not self.tls_cert_file:
+            return "none"
+        return f"{self.tls_cert_file}, {'with' if self.tls_client_ca_file else 'without'} client certificates"
 
     @property
     def prompt_budget(self) -> int:
@@ -150,6 +201,86 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the embedded model answers: neither a key nor a URL of another is given."""
         return not (self.openai_api_key or self.openai_base_url)
+
+
+def check_listener(settings: Settings) -> None:
+    """Check what is served where.
+
+    Raises:
+        SettingsError: half of a TLS setting, or plaintext for strangers that nobody asked for.
+    """
+    if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
+        missing = "KEY" if settings.tls_cert_file else "CERT"
+        raise SettingsError(f"ILAB_CHAT_TLS_{missing}_FILE: TLS needs a certificate and its key")
+    if settings.tls_client_ca_file and not settings.tls_cert_file:
+        raise SettingsError("ILAB_CHAT_TLS_CERT_FILE: client certificates need TLS")
+    host, _ = split_address(settings.address)
+    if is_loopback(host):
+        return
+    if not settings.tls_cert_file and not settings.allow_plaintext:
+        raise SettingsError(
+            "ILAB_CHAT_ADDRESS: not a loopback address, and there is no TLS; set ILAB_CHAT_TLS_CERT_FILE, or "
+            "ILAB_CHAT_ALLOW_PLAINTEXT=true if something in front of this server encrypts"
+        )
+    if not settings.auth:
+        raise SettingsError(
+            "ILAB_CHAT_AUTH: not a loopback address, so say how callers are known; none if something in front of this "
+            "server knows them"
+        )
+
+
+def check_auth(settings: Settings) -> None:
+    """Check that what the way of knowing callers needs is there, and nothing that another one needs.
+
+    A file of tokens that nobody looks at would be a server that everybody can call.
+
+    Raises:
+        SettingsError: the first variable that does not fit.
+    """
+    if settings.auth not in AUTH_NEEDS:
+        raise SettingsError("ILAB_CHAT_AUTH: must be none, tokens, jwt or spiffe")
+    names = {field.name: field.metadata["env"] for field in dataclasses.fields(settings)}
+    for auth, needs in AUTH_NEEDS.items():
+        for name in needs:
+            given = bool(getattr(settings, name))
+            if auth == settings.auth and not given:
+                raise SettingsError(f"{names[name]}: needed for ILAB_CHAT_AUTH={auth}")
+            if given and name not in AUTH_NEEDS[settings.auth]:
+                raise SettingsError(f"{names[name]}: set, and ILAB_CHAT_AUTH is not {auth}")
+    if settings.auth == "spiffe":
+        check_spiffe(settings)
+    if settings.auth == "jwt":
+        check_jwt(settings)
+
+
+def check_spiffe(settings: Settings) -> None:
+    """Check the ids. The certificates they stand in need an authority."""
+    if not settings.tls_client_ca_file:
+        raise SettingsError("ILAB_CHAT_TLS_CLIENT_CA_FILE: needed for ILAB_CHAT_AUTH=spiffe")
+    ids = words(settings.spiffe_ids)
+    if not ids or not all(re.fullmatch(r"spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)*(/\*)?", each) for each in ids):
+        raise SettingsError(
+            "ILAB_CHAT_SPIFFE_IDS: must be like spiffe://example.org/ns/shop/sa/orders or .../ns/shop/*"
+        )
+
+
+def check_jwt(settings: Settings) -> None:
+    """Check where keys come from, and the algorithms: with a shared secret, whoever verifies a token could make one."""
+    algorithms = words(settings.jwt_algorithms)
+    if not algorithms or not set(algorithms) <= JWT_ALGORITHMS:
+        raise SettingsError(f"ILAB_CHAT_JWT_ALGORITHMS: must be some of {', '.join(sorted(JWT_ALGORITHMS))}")
+    if "://" not in settings.jwt_jwks:
+        return
+    if not is_http_url(settings.jwt_jwks):
+        raise SettingsError("ILAB_CHAT_JWT_JWKS: must be a file or an https URL")
+    url = urlsplit(settings.jwt_jwks)
+    if url.scheme != "https" and not is_loopback(url.hostname or ""):
+        raise SettingsError("ILAB_CHAT_JWT_JWKS: must be https: over http, anybody on the way could name keys")
+
+
+def words(text: str) -> list[str]:
+    """Return the parts of a text that has commas between."""
+    return [word for each in text.split(",") if (word := each.strip())]
 
 
 def read(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> Settings:

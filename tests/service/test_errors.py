@@ -3,6 +3,7 @@ from __future__ import annotations
 import grpc
 
 from ilab_chat.v1 import chat_pb2
+from ilab_chat_service.callers import InvalidCredentials, MissingCredentials, UserMismatch
 from ilab_chat_service.ports import Failure, ModelRejected
 from ilab_chat_service.rpc.errors import (
     INTERNAL,
@@ -17,14 +18,9 @@ from ilab_chat_service.rpc.validation import InvalidFields, violations_of
 
 
 def test_every_failure_has_a_row_and_every_row_a_failure() -> None:
-    assert set(TABLE) == {
-        *Failure.__subclasses__(),
-        DeadlineExceeded,
-        InvalidFields,
-        NotFound,
-        ServerDraining,
-        UnparsableRequest,
-    }
+    of_rpc = {DeadlineExceeded, InvalidFields, NotFound, ServerDraining, UnparsableRequest}
+    of_callers = {InvalidCredentials, MissingCredentials, UserMismatch}
+    assert set(TABLE) == {*Failure.__subclasses__(), *of_rpc, *of_callers}
 
 
 def test_no_row_says_cancelled_or_unknown() -> None:

@@ -61,7 +61,66 @@ def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name
 def test_plaintext_beyond_loopback_is_refused_unless_asked_for_by_name(address: str) -> None:
     with pytest.raises(SettingsError, match="ILAB_CHAT_ALLOW_PLAINTEXT"):
         read({"ILAB_CHAT_ADDRESS": address})
-    assert read({"ILAB_CHAT_ADDRESS": address, "ILAB_CHAT_ALLOW_PLAINTEXT": "true"}).address == address
+    plaintext = {"ILAB_CHAT_ADDRESS": address, "ILAB_CHAT_ALLOW_PLAINTEXT": "true"}
+    with pytest.raises(SettingsError, match=r"^ILAB_CHAT_AUTH: "):
+        read(plaintext)
+    assert read({**plaintext, "ILAB_CHAT_AUTH": "none"}).address == address
+
+
+TLS = {"ILAB_CHAT_TLS_CERT_FILE": "c", "ILAB_CHAT_TLS_KEY_FILE": "k"}
+MTLS = {**TLS, "ILAB_CHAT_TLS_CLIENT_CA_FILE": "ca"}
+TOKENS = {"ILAB_CHAT_AUTH": "tokens", "ILAB_CHAT_AUTH_TOKENS_FILE": "t"}
+JWT = {
+    "ILAB_CHAT_AUTH": "jwt",
+    "ILAB_CHAT_JWT_JWKS": "https://issuer.example/jwks",
+    "ILAB_CHAT_JWT_ISSUER": "i",
+    "ILAB_CHAT_JWT_AUDIENCE": "a",
+}
+SPIFFE = {**MTLS, "ILAB_CHAT_AUTH": "spiffe", "ILAB_CHAT_SPIFFE_IDS": "spiffe://example.org/a, spiffe://b.c/d/*"}
+PUBLIC = {"ILAB_CHAT_ADDRESS": "0.0.0.0:50051"}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [TLS, MTLS, TOKENS, JWT, SPIFFE, {**PUBLIC, **TLS, **TOKENS}, {**PUBLIC, **TLS, "ILAB_CHAT_AUTH": "none"}],
+)
+def test_tls_and_auth_that_fit_together(environ: dict[str, str]) -> None:
+    assert read(environ).tls_cert_file == environ.get("ILAB_CHAT_TLS_CERT_FILE", "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"ILAB_CHAT_TLS_CERT_FILE": "c"}, "ILAB_CHAT_TLS_KEY_FILE"),
+        ({"ILAB_CHAT_TLS_KEY_FILE": "k"}, "ILAB_CHAT_TLS_CERT_FILE"),
+        ({"ILAB_CHAT_TLS_CLIENT_CA_FILE": "ca"}, "ILAB_CHAT_TLS_CERT_FILE"),
+        ({"ILAB_CHAT_AUTH": "basic"}, "ILAB_CHAT_AUTH"),
+        ({**PUBLIC, **TLS}, "ILAB_CHAT_AUTH"),
+        ({**PUBLIC, **MTLS}, "ILAB_CHAT_AUTH"),
+        ({**PUBLIC, **TOKENS}, "ILAB_CHAT_ADDRESS"),
+        ({"ILAB_CHAT_AUTH": "tokens"}, "ILAB_CHAT_AUTH_TOKENS_FILE"),
+        ({"ILAB_CHAT_AUTH_TOKENS_FILE": "t"}, "ILAB_CHAT_AUTH_TOKENS_FILE"),
+        ({**TOKENS, "ILAB_CHAT_JWT_JWKS": "f"}, "ILAB_CHAT_JWT_JWKS"),
+        ({**JWT, "ILAB_CHAT_JWT_JWKS": ""}, "ILAB_CHAT_JWT_JWKS"),
+        ({**JWT, "ILAB_CHAT_JWT_AUDIENCE": ""}, "ILAB_CHAT_JWT_AUDIENCE"),
+        ({**JWT, "ILAB_CHAT_JWT_ISSUER": ""}, "ILAB_CHAT_JWT_ISSUER"),
+        ({**JWT, "ILAB_CHAT_JWT_JWKS": "http://issuer.example/jwks"}, "ILAB_CHAT_JWT_JWKS"),
+        ({**JWT, "ILAB_CHAT_JWT_JWKS": "ftp://issuer.example/jwks"}, "ILAB_CHAT_JWT_JWKS"),
+        ({**JWT, "ILAB_CHAT_JWT_ALGORITHMS": "HS256"}, "ILAB_CHAT_JWT_ALGORITHMS"),
+        ({**JWT, "ILAB_CHAT_JWT_ALGORITHMS": "RS256,none"}, "ILAB_CHAT_JWT_ALGORITHMS"),
+        ({**JWT, "ILAB_CHAT_JWT_ALGORITHMS": ","}, "ILAB_CHAT_JWT_ALGORITHMS"),
+        ({**JWT, "ILAB_CHAT_JWT_LEEWAY_SECONDS": "-1"}, "ILAB_CHAT_JWT_LEEWAY_SECONDS"),
+        ({**SPIFFE, "ILAB_CHAT_TLS_CLIENT_CA_FILE": ""}, "ILAB_CHAT_TLS_CLIENT_CA_FILE"),
+        ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": ""}, "ILAB_CHAT_SPIFFE_IDS"),
+        ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "*"}, "ILAB_CHAT_SPIFFE_IDS"),
+        ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "spiffe://example.org/*/a"}, "ILAB_CHAT_SPIFFE_IDS"),
+        ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "spiffe://example.org/a*"}, "ILAB_CHAT_SPIFFE_IDS"),
+        ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "https://example.org/a"}, "ILAB_CHAT_SPIFFE_IDS"),
+    ],
+)
+def test_tls_and_auth_that_do_not_fit_together_name_the_variable(environ: dict[str, str], name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        read(environ)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"])

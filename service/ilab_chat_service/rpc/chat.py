@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service.callers import act_for
 from ilab_chat_service.ports import FinishReason, MemorySource
 from ilab_chat_service.rpc.call import CALL
 from ilab_chat_service.rpc.deadlines import Deadlines, Limit, limited
@@ -52,6 +53,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
         turn = noted(turn_request(request))
+        act_for(turn.user_id)
         async with self._running(turn, context) as (events, limit):
             async for event in events:
                 match event:
@@ -70,6 +72,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
         """
         turn = noted(turn_request(request))
+        act_for(turn.user_id)
         async with self._running(turn, context) as (events, limit):
             async for event in events:
                 match event:

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from ilab_chat_service.callers import InvalidCredentials, MissingCredentials, UserMismatch
 from ilab_chat_service.ports import (
     ContextTooLong,
     Failure,
@@ -58,6 +59,9 @@ class Row:
 TABLE: Mapping[type[BaseException], Row] = {
     InvalidFields: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     UnparsableRequest: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    MissingCredentials: Row(grpc.StatusCode.UNAUTHENTICATED, "MISSING_CREDENTIALS"),
+    InvalidCredentials: Row(grpc.StatusCode.UNAUTHENTICATED, "INVALID_CREDENTIALS"),
+    UserMismatch: Row(grpc.StatusCode.PERMISSION_DENIED, "USER_MISMATCH"),
     ContextTooLong: Row(grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_TOO_LONG"),
     ModelRateLimited: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "MODEL_RATE_LIMITED"),
     ModelUnavailable: Row(grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE"),

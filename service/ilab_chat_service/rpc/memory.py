@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
+from ilab_chat_service.callers import act_for
 from ilab_chat_service.rpc import models
 from ilab_chat_service.rpc.errors import NotFound
 from ilab_chat_service.rpc.validation import library_limits, search_limit
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 T = TypeVar("T")
+
+
+class OfUser(Protocol):
+    """A request: each names its user."""
+
+    @property
+    def user_id(self) -> str:
+        """Whose memory it is about."""
 
 
 class Library(Protocol):
@@ -48,7 +57,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.StartSessionRequest, _context: Context
     ) -> memory_pb2.StartSessionResponse:
         """Continue or open the user's session."""
-        started = await self._call(lambda memory: memory.mem_session_start(request.user_id))
+        started = await self._call(request, lambda memory: memory.mem_session_start(request.user_id))
         return memory_pb2.StartSessionResponse(
             session_id=started.session_id,
             is_new=started.is_new,
@@ -61,7 +70,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> memory_pb2.EndSessionResponse:
         """Complete the user's active session."""
         try:
-            session = await self._call(lambda memory: memory.mem_session_end(request.user_id, summary=request.summary))
+            session = await self._call(
+                request, lambda memory: memory.mem_session_end(request.user_id, summary=request.summary)
+            )
         except LookupError:
             raise NotFound("the user has no active session") from None
         return memory_pb2.EndSessionResponse(session=models.session(session))
@@ -70,7 +81,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.SummarizeSessionRequest, _context: Context
     ) -> memory_pb2.SummarizeSessionResponse:
         """Store a summary of the session so far."""
-        saved = await self._call(lambda memory: memory.mem_session_summary(request.user_id, request.summary))
+        saved = await self._call(request, lambda memory: memory.mem_session_summary(request.user_id, request.summary))
         return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
 
     async def SaveObservation(
@@ -78,13 +89,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
         saved = await self._call(
+            request,
             lambda memory: memory.mem_save(
                 request.user_id,
                 request.content,
                 type=request.type,
                 title=request.title,
                 topic_key=request.topic_key if request.HasField("topic_key") else None,
-            )
+            ),
         )
         return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
 
@@ -94,13 +106,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """Search the user's observations."""
         limit = search_limit(request)
         found = await self._call(
+            request,
             lambda memory: memory.mem_search(
                 request.user_id,
                 request.query,
                 limit=limit,
                 types=list(request.types) or None,
                 types_exclude=list(request.types_exclude) or None,
-            )
+            ),
         )
         return memory_pb2.SearchObservationsResponse(observations=map(models.observation_compact, found))
 
@@ -108,7 +121,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.GetObservationRequest, _context: Context
     ) -> memory_pb2.GetObservationResponse:
         """Return one observation of the user."""
-        found = await self._call(lambda memory: memory.mem_get_observation(request.user_id, request.observation_id))
+        found = await self._call(
+            request, lambda memory: memory.mem_get_observation(request.user_id, request.observation_id)
+        )
         if found is None:
             raise NotFound("the user has no observation of this id")
         return memory_pb2.GetObservationResponse(observation=models.observation(found))
@@ -117,18 +132,19 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.GetTimelineRequest, _context: Context
     ) -> memory_pb2.GetTimelineResponse:
         """Return the observations around one."""
-        rows = await self._call(lambda memory: memory.mem_timeline(request.user_id, request.observation_id))
+        rows = await self._call(request, lambda memory: memory.mem_timeline(request.user_id, request.observation_id))
         return memory_pb2.GetTimelineResponse(observations=map(models.observation, rows))
 
     async def GetStats(self, request: memory_pb2.GetStatsRequest, _context: Context) -> memory_pb2.GetStatsResponse:
         """Count what the user has."""
-        counts = await self._call(lambda memory: memory.mem_stats(request.user_id))
+        counts = await self._call(request, lambda memory: memory.mem_stats(request.user_id))
         return memory_pb2.GetStatsResponse(observations=counts["observations"], sessions=counts["sessions"])
 
     async def ForgetUser(
         self, request: memory_pb2.ForgetUserRequest, _context: Context
     ) -> memory_pb2.ForgetUserResponse:
         """Erase the user, the answers kept for repetitions first: the library then clears the pages of both."""
+        act_for(request.user_id)
         await self._replays.forget(request.user_id)
         with library_limits():
             return memory_pb2.ForgetUserResponse(observations=await self._library.forget(request.user_id))
@@ -137,6 +153,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.ExportUserRequest, context: Context
     ) -> None:
         """Send everything of the user."""
+        act_for(request.user_id)
         with library_limits():
             async for item in self._library.export(request.user_id):
                 if isinstance(item, Session):
@@ -144,6 +161,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 else:
                     await context.write(memory_pb2.ExportUserResponse(observation=models.observation(item)))
 
-    async def _call(self, call: Callable[[ILabMemory], T]) -> T:
+    async def _call(self, request: OfUser, call: Callable[[ILabMemory], T]) -> T:
+        act_for(request.user_id)
         with library_limits():
             return await self._library.call(call)

@@ -1,0 +1,77 @@
+"""The server's certificate, and the authorities of its clients' certificates: read again when the files change."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from ilab_chat_service.adapters.reloaded import Reloaded, reason
+from ilab_chat_service.settings import SettingsError
+
+if TYPE_CHECKING:
+    from ilab_chat_service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Return the TLS of the listener. None: plaintext.
+
+    Before each handshake gRPC asks, in a thread of its own, whether there is a new certificate; connections that are
+    open keep theirs.
+
+    Raises:
+        SettingsError: the files cannot be used.
+    """
+    if not settings.tls_cert_file:
+        return None
+    paths = [settings.tls_cert_file, settings.tls_key_file]
+    mutual = bool(settings.tls_client_ca_file)
+    if mutual:
+        paths.append(settings.tls_client_ca_file)
+    try:
+        files = Reloaded(paths, configuration)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"ILAB_CHAT_TLS_CERT_FILE, _KEY_FILE, _CLIENT_CA_FILE: {reason(error)}") from None
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        return files.value if files.refresh() else None
+
+    # The stubs do not know that None stands for no change.
+    return grpc.dynamic_ssl_server_credentials(files.value, changed, require_client_authentication=mutual)  # type: ignore[arg-type]
+
+
+def configuration(
+    certificates: bytes, key: bytes, client_authorities: bytes | None = None
+) -> grpc.ServerCertificateConfiguration:
+    """Return the contents of the files as gRPC takes them, which does not look at them before a handshake.
+
+    Raises:
+        ValueError: one is not what it should be, or certificate and key do not belong together.
+    """
+    leaf = authorities("the certificate file", certificates)[0]
+    try:
+        public = load_pem_private_key(key, password=None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("the key file has no unencrypted private key in PEM") from None
+    if public != leaf.public_key():
+        raise ValueError("certificate and key do not belong together")
+    if leaf.not_valid_after_utc <= datetime.now(UTC):
+        log.warning("the TLS certificate has expired")
+    if client_authorities is not None:
+        authorities("the client CA file", client_authorities)
+    return grpc.ssl_server_certificate_configuration([(key, certificates)], client_authorities)
+
+
+def authorities(what: str, pem: bytes) -> list[x509.Certificate]:
+    """Return the certificates of a file; at least one."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise ValueError(f"{what} has no certificate in PEM, or a broken one") from None

@@ -1,0 +1,75 @@
+"""Real certificates, made by a real authority, for tests."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its key, as they stand in PEM files."""
+
+    certificate: bytes
+    key: bytes
+
+    def write(self, folder: Path, name: str) -> tuple[str, str]:
+        """Write both; return their paths."""
+        (folder / f"{name}.pem").write_bytes(self.certificate)
+        (folder / f"{name}.key").write_bytes(self.key)
+        return str(folder / f"{name}.pem"), str(folder / f"{name}.key")
+
+
+class Authority:
+    """An authority that signs whatever it is asked for."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {x509.random_serial_number()}")])
+        self.certificate = self._sign(self._key.public_key(), (), ca=True)
+
+    def server(self) -> Issued:
+        """A certificate for this machine."""
+        return self._issue(x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+
+    def client(self, *uris: str) -> Issued:
+        """A certificate with these URIs, for instance a SPIFFE id."""
+        return self._issue(*map(x509.UniformResourceIdentifier, uris))
+
+    def channel(self, client: Issued | None = None) -> grpc.ChannelCredentials:
+        """What a client needs to trust this authority, and to be known."""
+        if client is None:
+            return grpc.ssl_channel_credentials(self.certificate)
+        return grpc.ssl_channel_credentials(self.certificate, client.key, client.certificate)
+
+    def _issue(self, *names: x509.GeneralName) -> Issued:
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return Issued(self._sign(key.public_key(), names, ca=False), private)
+
+    def _sign(self, key: ec.EllipticCurvePublicKey, names: tuple[x509.GeneralName, ...], *, ca: bool) -> bytes:
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(self._name if ca else x509.Name([]))
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - DAY)
+            .not_valid_after(now + DAY)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)

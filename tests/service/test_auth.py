@@ -1,0 +1,196 @@
+"""Who may call, over a real channel."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+
+from certificates import Authority
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+from rpcs import METHODS, bearer, call
+
+SERVICE = "service-token-0123456789"
+ALICES = "alices-token-0123456789"
+TOKENS = f"# two callers\n\n{SERVICE}\n{ALICES}  user:alice\n"
+
+STATS = next(method for method in METHODS if method.name == "GetStats")
+MISSING = ("UNAUTHENTICATED", "MISSING_CREDENTIALS")
+INVALID = ("UNAUTHENTICATED", "INVALID_CREDENTIALS")
+MISMATCH = ("PERMISSION_DENIED", "USER_MISMATCH")
+OK = ("OK", "")
+
+each_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    path = tmp_path / "tokens"
+    path.write_text(TOKENS)
+    return path
+
+
+@pytest.fixture
+async def channel(settings: Settings, tokens: Path) -> AsyncIterator[grpc.aio.Channel]:
+    settings = dataclasses.replace(settings, auth="tokens", auth_tokens_file=str(tokens))
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+@each_method
+async def test_every_method_asks_who_calls_and_for_whom(channel: grpc.aio.Channel, method: MethodDescriptor) -> None:
+    assert await call(channel, method, "alice") == MISSING
+    assert await call(channel, method, "alice", bearer("wrong")) == INVALID
+    assert await call(channel, method, "bob", bearer(ALICES)) == MISMATCH
+    assert await call(channel, method, "", bearer("wrong")) == INVALID
+    for token, user in ((ALICES, "alice"), (SERVICE, "alice"), (SERVICE, "bob")):
+        assert (await call(channel, method, user, bearer(token)))[0] not in {"UNAUTHENTICATED", "PERMISSION_DENIED"}
+
+
+async def test_what_is_refused_changes_nothing(channel: grpc.aio.Channel) -> None:
+    save = next(method for method in METHODS if method.name == "Chat")
+    assert await call(channel, save, "bob", bearer(SERVICE)) == OK
+    forget = next(method for method in METHODS if method.name == "ForgetUser")
+    assert await call(channel, forget, "bob", bearer(ALICES)) == MISMATCH
+    stats: Any = channel.unary_unary("/ilab_chat.v1.MemoryService/GetStats")
+    assert await stats(b"\n\x03bob", metadata=bearer(SERVICE)) == b"\x08\x01\x10\x01"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (("authorization", SERVICE),),
+        (("authorization", "Bearer"),),
+        (("authorization", "Bearer "),),
+        (("authorization", f"Basic {SERVICE}"),),
+        (*bearer(SERVICE), *bearer(SERVICE)),
+        bearer(SERVICE + "x"),
+        bearer(SERVICE[:-1]),
+        bearer("x" * 7000),
+    ],
+)
+async def test_what_is_no_known_token_is_refused(
+    channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    assert await call(channel, STATS, "alice", metadata) == INVALID
+
+
+async def test_a_token_of_10_mb_is_refused(channel: grpc.aio.Channel) -> None:
+    # By gRPC itself, which takes some KB of headers, before the call reaches us.
+    code, _ = await call(channel, STATS, "alice", bearer("x" * 10_000_000))
+    assert code != "OK"
+    assert await call(channel, STATS, "alice", bearer(SERVICE)) == OK
+
+
+async def test_the_scheme_is_of_any_case(channel: grpc.aio.Channel) -> None:
+    assert await call(channel, STATS, "alice", (("authorization", f"bEARER {SERVICE}"),)) == OK
+
+
+async def test_health_is_there_for_strangers(channel: grpc.aio.Channel) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    request = health_pb2.HealthCheckRequest()
+    assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+    watch = stub.Watch(request)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_is_not(channel: grpc.aio.Channel, version: str) -> None:
+    reflect = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in reflect(iter(asked)):
+            pass
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert [response async for response in reflect(iter(asked), metadata=bearer(SERVICE))]
+
+
+async def test_a_new_file_of_tokens_is_taken_while_calls_run(channel: grpc.aio.Channel, tokens: Path) -> None:
+    new = "another-token-0123456789"
+    # As Kubernetes does it: a new file, and the name changes over to it at once.
+    (tokens.parent / "next").write_text(f"{SERVICE}\n{new}\n")
+    os.replace(tokens.parent / "next", tokens)  # noqa: PTH105
+    while await call(channel, STATS, "alice", bearer(new)) != OK:
+        assert await call(channel, STATS, "alice", bearer(SERVICE)) == OK
+    assert await call(channel, STATS, "alice", bearer(ALICES)) == INVALID
+
+
+async def test_a_broken_file_of_tokens_changes_nothing(
+    channel: grpc.aio.Channel, tokens: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens.write_text("")  # noqa: ASYNC240 - it is short
+    while not any("what was read before stays" in message for message in caplog.messages):
+        assert await call(channel, STATS, "alice", bearer(SERVICE)) == OK
+    assert await call(channel, STATS, "alice", bearer(ALICES)) == OK
+
+
+async def test_nothing_of_the_credentials_is_logged_or_answered(
+    channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    rpc: Any = channel.unary_unary("/ilab_chat.v1.MemoryService/GetStats")
+    said = ""
+    for token in ("secret-0123456789", ALICES, SERVICE):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await rpc(b"\n\x0bthe-user-id" if token != SERVICE else b"", metadata=bearer(token))
+        said += str(caught.value)
+    said += "".join(str(vars(record)) for record in caplog.records)
+    assert "USER_MISMATCH" in said
+    for secret in ("secret-0123", ALICES, SERVICE, "the-user-id", "alice"):
+        assert secret not in said
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["spiffe://example.org/ns/shop/sa/orders"], OK),
+        (["spiffe://example.org/ns/bank/sa/a/b"], OK),
+        (["spiffe://example.org/ns/shop/sa/orders2"], INVALID),
+        (["spiffe://example.org/ns/shop/sa"], INVALID),
+        (["spiffe://example.org/ns/bank"], INVALID),
+        (["spiffe://other.org/ns/shop/sa/orders"], INVALID),
+        (["https://example.org/ns/shop/sa/orders"], MISSING),
+        (["spiffe://example.org/ns/shop/sa/orders", "spiffe://example.org/ns/bank/sa/a"], MISSING),
+        ([], MISSING),
+    ],
+)
+async def test_a_spiffe_id_has_to_be_on_the_list(
+    settings: Settings, tmp_path: Path, ids: list[str], expected: tuple[str, str]
+) -> None:
+    authority = Authority()
+    certificate, key = authority.server().write(tmp_path, "server")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    settings = dataclasses.replace(
+        settings,
+        tls_cert_file=certificate,
+        tls_key_file=key,
+        tls_client_ca_file=str(tmp_path / "ca.pem"),
+        auth="spiffe",
+        spiffe_ids="spiffe://example.org/ns/shop/sa/orders, spiffe://example.org/ns/bank/*",
+    )
+    async with serving(settings) as address:
+        credentials = authority.channel(authority.client(*ids))
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            assert await call(channel, STATS, "anybody", bearer(SERVICE)) == expected
+
+
+async def test_without_authentication_everybody_may(settings: Settings) -> None:
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+        calls = (call(channel, STATS, user, bearer("ignored")) for user in ("alice", "bob"))
+        assert await asyncio.gather(*calls) == [OK, OK]

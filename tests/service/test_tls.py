@@ -1,0 +1,113 @@
+"""TLS with files that change while the server runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from certificates import Authority, Issued
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings, SettingsError
+from rpcs import METHODS, call
+
+STATS = next(method for method in METHODS if method.name == "GetStats")
+OK = ("OK", "")
+
+
+def with_tls(settings: Settings, folder: Path, server: Issued, clients: Authority | None = None) -> Settings:
+    certificate, key = server.write(folder, "server")
+    client_ca = ""
+    if clients:
+        (folder / "clients.pem").write_bytes(clients.certificate)
+        client_ca = str(folder / "clients.pem")
+    return dataclasses.replace(settings, tls_cert_file=certificate, tls_key_file=key, tls_client_ca_file=client_ca)
+
+
+async def asked(address: str, credentials: grpc.ChannelCredentials) -> tuple[str, str]:
+    """Call over a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.secure_channel(address, credentials, options) as channel:
+        return await call(channel, STATS, "alice")
+
+
+async def test_calls_are_encrypted_and_plaintext_is_refused(settings: Settings, tmp_path: Path) -> None:
+    authority = Authority()
+    async with serving(with_tls(settings, tmp_path, authority.server())) as address:
+        assert await asked(address, authority.channel()) == OK
+        assert (await asked(address, Authority().channel()))[0] == "UNAVAILABLE"
+        async with grpc.aio.insecure_channel(address) as channel:
+            assert (await call(channel, STATS, "alice"))[0] == "UNAVAILABLE"
+
+
+async def test_a_new_certificate_is_taken_and_open_connections_go_on(settings: Settings, tmp_path: Path) -> None:
+    old, new = Authority(), Authority()
+    async with (
+        serving(with_tls(settings, tmp_path, old.server())) as address,
+        grpc.aio.secure_channel(address, old.channel()) as channel,
+    ):
+        assert await call(channel, STATS, "alice") == OK
+        new.server().write(tmp_path, "server")
+        assert await asked(address, new.channel()) == OK
+        assert (await asked(address, old.channel()))[0] == "UNAVAILABLE"
+        assert await call(channel, STATS, "alice") == OK
+
+
+@pytest.mark.parametrize("broken", ["server.pem", "server.key"])
+async def test_a_broken_or_half_new_pair_changes_nothing(
+    settings: Settings, tmp_path: Path, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority()
+    async with serving(with_tls(settings, tmp_path, authority.server())) as address:
+        for content in (b"", Authority().server().key, Authority().server().certificate):
+            (tmp_path / broken).write_bytes(content)
+            assert await asked(address, authority.channel()) == OK
+        (tmp_path / broken).unlink()
+        assert await asked(address, authority.channel()) == OK
+        assert sum("what was read before stays" in message for message in caplog.messages) == 4
+        new = Authority()
+        new.server().write(tmp_path, "server")
+        assert await asked(address, new.channel()) == OK
+    assert "PRIVATE" not in caplog.text
+
+
+async def test_client_certificates_are_asked_for_and_their_authority_can_change(
+    settings: Settings, tmp_path: Path
+) -> None:
+    authority, old, new = Authority(), Authority(), Authority()
+
+    def as_client(of: Authority) -> grpc.ChannelCredentials:
+        client = of.client()
+        return grpc.ssl_channel_credentials(authority.certificate, client.key, client.certificate)
+
+    async with serving(with_tls(settings, tmp_path, authority.server(), old)) as address:
+        assert await asked(address, as_client(old)) == OK
+        assert (await asked(address, as_client(new)))[0] == "UNAVAILABLE"
+        assert (await asked(address, authority.channel()))[0] == "UNAVAILABLE"
+        (tmp_path / "clients.pem").write_bytes(old.certificate + new.certificate)
+        assert await asked(address, as_client(new)) == OK
+        assert await asked(address, as_client(old)) == OK
+        (tmp_path / "clients.pem").write_bytes(new.certificate)
+        assert (await asked(address, as_client(old)))[0] == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("content", [b"", b"text", Authority().server().certificate, Authority().server().key])
+async def test_a_server_does_not_start_with_a_pair_that_is_none(
+    settings: Settings, tmp_path: Path, content: bytes
+) -> None:
+    tls = with_tls(settings, tmp_path, Authority().server())
+    for name in ("server.pem", "server.key"):
+        before = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SettingsError, match=r"^ILAB_CHAT_TLS_CERT_FILE"):
+            async with serving(tls):
+                pass
+        (tmp_path / name).write_bytes(before)
+
+
+def test_these_certificates_are_what_openssl_takes(tmp_path: Path) -> None:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*Authority().server().write(tmp_path, "server"))
