@@ -9,6 +9,7 @@
 draws what a call can raise; messages and enums come from the contract in `ilab_chat.v1`.
 """
 
+from ilab_chat._security import tls_credentials
 from ilab_chat.aio import AsyncChatClient, AsyncChatStream
 from ilab_chat.aio_memory import AsyncMemoryClient, AsyncMemoryExport
 from ilab_chat.errors import (
@@ -101,4 +102,5 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Usage",
+    "tls_credentials",
 ]

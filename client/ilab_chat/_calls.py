@@ -3,6 +3,7 @@
 Build a request, fold the events of a stream into a reply, turn a status into an exception.
 """
 
+import dataclasses
 import enum
 import uuid
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat import errors
+from ilab_chat._security import Token, authorization, is_local
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
@@ -46,21 +48,25 @@ class CallDefaults:
 
     timeout: float | None
     metadata: Metadata
+    token: Token | None = dataclasses.field(default=None, repr=False)
 
     def timeout_of(self, call: float | FromClient | None) -> float | None:
         """Return the seconds that a call may take, None for no limit."""
         return self.timeout if isinstance(call, FromClient) else call
 
     def metadata_of(self, call: Metadata) -> tuple[tuple[str, str | bytes], ...]:
-        """Return the client's metadata, then the call's own."""
-        return (*self.metadata, *call)
+        """Return the client's metadata, its token, then the call's own.
+
+        Raises:
+            ValueError: the token is none.
+        """
+        token = () if self.token is None else (authorization(self.token),)
+        return (*self.metadata, *token, *call)
 
 
 def channel_options(target: str) -> list[tuple[str, int]]:
     """Return the options of a channel to *target*: no proxy of the environment is asked for what is on this machine."""
-    host = target.removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]%")
-    on_this_machine = host in {"localhost", "::1"} or host.startswith("127.") or target.startswith("unix:")
-    return [("grpc.enable_http_proxy", 0)] if on_this_machine else []
+    return [("grpc.enable_http_proxy", 0)] if is_local(target) else []
 
 
 def check_target(target: str, channel: object, credentials: object) -> None:

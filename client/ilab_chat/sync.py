@@ -9,6 +9,7 @@ import grpc
 from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
 from ilab_chat._failures import chat_errors
+from ilab_chat._security import Token, check_token
 from ilab_chat.sync_memory import MemoryClient
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
@@ -41,12 +42,16 @@ class ChatClient:
     Args:
         target: Where the service listens, as gRPC names it: `host:port`, `dns:///name:port`, `unix:/path`.
         channel: A channel to use instead of making one. It stays open when the client closes.
-        credentials: How to secure the connection. None: plaintext.
+        credentials: How to secure the connection, for instance `tls_credentials(ca_file="ca.pem")`. None: plaintext.
         timeout: Seconds that a call may take from its start to its last event. None: no limit.
-        metadata: Sent with every call, for instance `(("authorization", "Bearer ..."),)`.
+        metadata: Sent with every call.
+        token: Bearer token, sent with every call; or what returns it, at once, each time, so that it may change. A
+            channel that is given is taken to be encrypted.
+        plaintext_token: Send the token to another machine even in plaintext, where something else encrypts.
 
     Raises:
-        ValueError: *channel* is given together with *target* or *credentials*.
+        ValueError: *channel* is given together with *target* or *credentials*; or the token would leave this machine in
+            plaintext.
     """
 
     def __init__(
@@ -57,12 +62,16 @@ class ChatClient:
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float | None = _calls.DEFAULT_TIMEOUT,
         metadata: Metadata = (),
+        token: Token | None = None,
+        plaintext_token: bool = False,
     ) -> None:
         _calls.check_target(target, channel, credentials)
+        encrypted = channel is not None or credentials is not None
+        check_token(token, target, encrypted=encrypted, plaintext_token=plaintext_token)
         self._owns_channel = channel is None
         self._channel = channel or _make_channel(target, credentials)
         self._stub = ChatServiceStub(self._channel)
-        self._defaults = _calls.CallDefaults(timeout, tuple(metadata))
+        self._defaults = _calls.CallDefaults(timeout, tuple(metadata), token)
         self._memory = MemoryClient(self._open_channel, self._defaults)
         self._closed = False
 

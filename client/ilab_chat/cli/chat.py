@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ilab_chat._calls import DEFAULT_TIMEOUT
 from ilab_chat.cli import options, output, repl
+from ilab_chat.cli.connection import connect
 from ilab_chat.sync import ChatClient, ChatStream
 from ilab_chat.v1.chat_pb2 import FinishReason, GenerationOptions, MemoryMode, TurnRetention
 
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Answer the message, or converse when there is none."""
     message = read_message(arguments.message)
     asked = Asked.from_arguments(arguments)
-    with ChatClient(arguments.address, timeout=arguments.timeout) as client:
+    with connect(arguments) as client:
         if message is not None:
             asked.answer(client, message, arguments.request_id)
             return 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ilab_chat import _calls
-from ilab_chat.cli import options, output
+from ilab_chat.cli import connection, options, output
 
 if TYPE_CHECKING:
     from ilab_chat.cli.options import Commands
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         from grpc_health.v1 import health_pb2  # noqa: PLC0415 - from an optional extra
     except ImportError:
         raise output.missing_extra("health") from None
-    with grpc.insecure_channel(arguments.address) as channel:
+    with connection.channel(arguments) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

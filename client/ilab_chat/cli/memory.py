@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat._calls import DEFAULT_TIMEOUT
 from ilab_chat.cli import files, options, output, table
+from ilab_chat.cli.connection import connect
 from ilab_chat.sync import ChatClient
 from ilab_chat.v1.memory_pb2 import (
     ExportUserResponse,
@@ -97,11 +98,6 @@ def add_command(
     if name != "export":
         parser.add_argument("--json", action="store_true", help="print one JSON object, as in a pipe")
     return parser
-
-
-def connect(arguments: argparse.Namespace) -> ChatClient:
-    """Return a client for this run."""
-    return ChatClient(arguments.address, timeout=arguments.timeout)
 
 
 def for_people(arguments: argparse.Namespace) -> bool:

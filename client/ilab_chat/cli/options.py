@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ilab_chat._calls import DEFAULT_TARGET
+from ilab_chat.cli import connection
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
@@ -15,7 +16,7 @@ INT64_MAX = 2**63 - 1
 
 
 def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> None:
-    """Add where to call and how long to wait."""
+    """Add where to call, how to be known there, and how long to wait."""
     parser.add_argument(
         "--address",
         default=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET,
@@ -29,6 +30,7 @@ def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> N
         metavar="SECONDS",
         help=f"how long the whole answer may take, 0 for no limit (default: {default_timeout:g})",
     )
+    connection.add_options(parser)
 
 
 def seconds(text: str) -> float | None:

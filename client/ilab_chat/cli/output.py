@@ -14,6 +14,7 @@ from ilab_chat.errors import (
     Interrupted,
     RequestIdReused,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
     Unimplemented,
 )
@@ -87,6 +88,8 @@ def hint_for(error: ChatError, address: str) -> str:
     """Return what the user can do, or an empty text where `error` says it all."""
     hint = ""
     match error:
+        case Unauthenticated(reason="MISSING_CREDENTIALS"):
+            hint = "set ILAB_CHAT_TOKEN, or give --token-file or a client certificate"
         case Unavailable(reason=""):
             hint = f"is the server running at {address}? `make run` starts one"
         case ResourceExhausted() | Unavailable():

@@ -1,0 +1,67 @@
+"""How a client shows who it is, and makes sure whom it talks to."""
+
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+
+Token = str | Callable[[], str]
+
+
+def tls_credentials(
+    *, ca_file: str | Path | None = None, cert_file: str | Path | None = None, key_file: str | Path | None = None
+) -> grpc.ChannelCredentials:
+    """Return the *credentials* of a client that speaks TLS. The files are read now, and not again.
+
+    Args:
+        ca_file: PEM file of the authorities to trust. None: those that gRPC comes with.
+        cert_file: PEM file of the client's certificate, for a server that asks for one (mTLS).
+        key_file: PEM file of its private key.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: there is a certificate without a key, or a key without a certificate.
+    """
+    if (cert_file is None) != (key_file is None):
+        raise ValueError("a client certificate needs its key, and a key its certificate")
+    trusted, key, certificate = (path and Path(path).read_bytes() for path in (ca_file, key_file, cert_file))
+    return grpc.ssl_channel_credentials(trusted or None, key or None, certificate or None)
+
+
+def is_local(target: str) -> bool:
+    """Whether *target* is on this machine."""
+    host = target.removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]%")
+    if host == "localhost" or target.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_token(token: Token | None, target: str, *, encrypted: bool, plaintext_token: bool) -> None:
+    """Refuse to send a token where others can read it.
+
+    gRPC's own call credentials would refuse plaintext on loopback too, and say so only when a call fails.
+
+    Raises:
+        ValueError: the connection is plaintext and leaves this machine, and *plaintext_token* does not ask for that.
+    """
+    if token is not None and not encrypted and not plaintext_token and not is_local(target):
+        raise ValueError(
+            "a token is not sent in plaintext to another machine: give credentials, for instance tls_credentials(), or "
+            "plaintext_token=True where something else encrypts"
+        )
+
+
+def authorization(token: Token) -> tuple[str, str]:
+    """Return the metadata that carries the token.
+
+    Raises:
+        ValueError: it is empty or has other than visible ASCII characters; it is not quoted.
+    """
+    text = token if isinstance(token, str) else token()
+    if not text or not all("!" <= character <= "~" for character in text):
+        raise ValueError("a token has visible ASCII characters only, and at least one")
+    return ("authorization", f"Bearer {text}")

@@ -1,0 +1,89 @@
+"""How the commands reach the server: where, over TLS or not, and with which token."""
+
+import argparse
+import os
+from pathlib import Path
+
+import grpc
+
+from ilab_chat import _calls
+from ilab_chat._security import tls_credentials
+from ilab_chat.cli import output
+from ilab_chat.sync import ChatClient
+
+#: Options can be seen in the list of processes; a token comes from here or from a file.
+TOKEN_VARIABLE = "ILAB_CHAT_TOKEN"  # noqa: S105 - the name of a variable
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a server may ask for."""
+    group = parser.add_argument_group("security")
+    group.add_argument("--tls", action="store_true", help="speak TLS and trust the authorities that gRPC comes with")
+    group.add_argument("--tls-ca", metavar="FILE", help="speak TLS and trust the authorities in this PEM file")
+    group.add_argument("--tls-cert", metavar="FILE", help="speak TLS with this client certificate (PEM)")
+    group.add_argument("--tls-key", metavar="FILE", help="private key of the client certificate (PEM)")
+    group.add_argument("--token-file", metavar="FILE", help=f"file with a bearer token (default: ${TOKEN_VARIABLE})")
+    group.add_argument(
+        "--plaintext-token", action="store_true", help="send the token to another machine even without TLS"
+    )
+
+
+def connect(arguments: argparse.Namespace) -> ChatClient:
+    """Return a client for this run.
+
+    Raises:
+        CommandError: the options contradict each other, or a file cannot be read.
+    """
+    try:
+        return ChatClient(
+            arguments.address,
+            credentials=credentials(arguments),
+            timeout=arguments.timeout,
+            token=token(arguments),
+            plaintext_token=arguments.plaintext_token,
+        )
+    except ValueError as error:
+        raise output.CommandError(str(error), 2) from None
+
+
+def channel(arguments: argparse.Namespace) -> grpc.Channel:
+    """Return a channel for what is not part of the client. It needs no token.
+
+    Raises:
+        CommandError: the options contradict each other, or a file cannot be read.
+    """
+    secured = credentials(arguments)
+    options = _calls.channel_options(arguments.address)
+    if secured is None:
+        return grpc.insecure_channel(arguments.address, options)
+    return grpc.secure_channel(arguments.address, secured, options)
+
+
+def credentials(arguments: argparse.Namespace) -> grpc.ChannelCredentials | None:
+    """Return what secures the connection. None: nothing."""
+    files = {"ca_file": arguments.tls_ca, "cert_file": arguments.tls_cert, "key_file": arguments.tls_key}
+    if not arguments.tls and not any(files.values()):
+        return None
+    try:
+        return tls_credentials(**files)
+    except OSError as error:
+        raise unreadable(error) from None
+    except ValueError as error:
+        raise output.CommandError(str(error), 2) from None
+
+
+def token(arguments: argparse.Namespace) -> str | None:
+    """Return the token. None: there is none."""
+    if arguments.token_file is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        return Path(arguments.token_file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise unreadable(error) from None
+    except UnicodeDecodeError:
+        raise output.CommandError("the file of the token is not text", 2) from None
+
+
+def unreadable(error: OSError) -> output.CommandError:
+    """Return the failure of a run whose file cannot be read."""
+    return output.CommandError(f"cannot read {error.filename}: {error.strerror}", 1)
