@@ -8,10 +8,10 @@ PROTOC := .venv/protoc
 PROJECTS := pyproject.toml memory/pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check check-generated generate bench soak clean
+.PHONY: help run test check check-generated generate bench bench-quick bench-memory soak clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 run: $(RUN)/.installed ## Serve on 127.0.0.1:50051; sets everything up on first use
 	$(RUN)/bin/ilab-chat-server
@@ -19,7 +19,13 @@ run: $(RUN)/.installed ## Serve on 127.0.0.1:50051; sets everything up on first 
 test: $(DEV)/.installed ## Run every test; sets everything up on first use
 	$(DEV)/bin/python -m pytest
 
-bench: $(DEV)/.installed ## Measure the memory library: recall, and saves and reads up to 10,000 rows
+bench: $(DEV)/.installed ## Measure the service beside bare gRPC and the recipe; under ten minutes, needs h2load
+	$(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg
+
+bench-quick: $(DEV)/.installed ## The same in under one minute: the ratios only
+	$(DEV)/bin/python bench/compare.py --quick
+
+bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves and reads up to 10,000 rows
 	$(DEV)/bin/python bench/recall.py
 	$(DEV)/bin/python bench/memory.py
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import recall_material as material
-
 from ilab_memory import Config, ILabMemory, analysis, query, ranking, stemming
 
 TOP = 10

@@ -1,0 +1,115 @@
+"""Measure the service beside a bare gRPC server, the published recipe, and the model's API called directly.
+
+    python bench/compare.py             everything, under ten minutes on a free machine
+    python bench/compare.py --quick     the ratios, under one minute
+
+Every figure is the median of its runs, and in every run each contestant has its turn. Needs Linux and h2load
+(Debian: nghttp2-client). docs/performance.md says how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+
+from comparison import h2load, report
+from comparison.measure import CALLERS, WORKERS, Bench, open_bench
+from comparison.upstream import Scenario
+from ilab_chat_service.settings import Settings
+
+RUNS = 5
+#: For figures that take longer and vary less.
+FEWER_RUNS = 3
+#: Callers of the durable turns, and how many turns each takes.
+TURNS = {1: 100, 8: 25, 64: 12, 256: 4}
+LATENCY_CALLERS = (1, 8, 64, 128, 256)
+STREAMS_OPEN = (1, 100, 1000)
+
+AT_ONCE = Scenario(tokens=400)
+SHORT = Scenario(tokens=40)
+PACED = Scenario(tokens=400, gap_ms=5)
+
+
+def has_workers() -> bool:
+    """Whether the service can have more than one worker."""
+    return any(field.metadata["env"] == WORKERS for field in fields(Settings))
+
+
+async def everything(bench: Bench) -> None:
+    """Measure all there is."""
+    for run in range(RUNS):
+        say(f"run {run + 1} of {RUNS}")
+        await bench.turns(64, each=TURNS[64])
+        await bench.streams(AT_ONCE, at=16, each=2)
+        await bench.streams(SHORT, at=16, each=10)
+        await bench.streams(PACED, at=16, each=1)
+        await bench.latency(CALLERS, each=6, streams=False)
+        await bench.latency(CALLERS, each=6, streams=True)
+        bench.start()
+        if run < FEWER_RUNS:
+            for callers in (1, 8, 256):
+                await bench.turns(callers, each=TURNS[callers])
+            if has_workers():
+                await bench.workers(each=12)
+    say("latency against load")
+    for callers in LATENCY_CALLERS:
+        await bench.latency(callers, each=6, streams=False)
+    say("open streams")
+    await bench.memory(STREAMS_OPEN, {})
+
+
+async def the_ratios(bench: Bench) -> None:
+    """Measure once what the targets are about."""
+    await bench.turns(64, each=6)
+    await bench.streams(AT_ONCE, at=16, each=1)
+    await bench.streams(PACED, at=16, each=1)
+    await bench.latency(CALLERS, each=3, streams=False)
+    await bench.latency(CALLERS, each=3, streams=True)
+    bench.start()
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Measure and print; 1 if h2load is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="once, and only what the targets are about")
+    parser.add_argument("--json", type=Path, help="file for every figure of every run")
+    parser.add_argument("--plot", type=Path, help="SVG file for the pictures")
+    options = parser.parse_args()
+    if h2load.missing():
+        print("h2load is not installed (Debian: apt-get install nghttp2-client)", file=sys.stderr)
+        return 1
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    before = report.machine()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as house:
+        bench = open_bench(house, Path(folder))
+        asyncio.run(the_ratios(bench) if options.quick else everything(bench))
+    table = report.medians(bench.runs)
+    report.print_table(table)
+    report.print_targets(table)
+    print(f"\n{before}")
+    if not has_workers():
+        print(f"Not measured: workers, since this version has no {WORKERS}.")
+    if options.json:
+        report.write_json(options.json, bench.runs, before)
+    if options.plot:
+        # Imported when it is asked for: it is large, and a quick run needs it not.
+        from comparison import plot  # noqa: PLC0415
+
+        plot.draw(table, options.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

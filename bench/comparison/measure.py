@@ -1,0 +1,188 @@
+"""One run of each measurement, for every contestant in turn, so that a slow moment of the machine hits all of them."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+import urllib.request
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from comparison import callers, h2load
+from comparison.contestants import started
+from comparison.processes import free_port, running
+from comparison.upstream import Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from comparison.callers import Timing
+    from comparison.contestants import Contestant, Name
+
+#: The values of all runs, by what was measured and of whom.
+Runs = dict[tuple[str, str], list[float]]
+
+#: The servers.
+SERVERS: tuple[Name, ...] = ("floor", "recipe", "ours")
+
+#: Milliseconds that the model takes to its first token, where it is not instant.
+SLOW_MS = 200
+CALLERS = 32
+WORKERS = "ILAB_CHAT_WORKERS"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The fake model."""
+
+    port: int
+
+    def answers(self, scenario: Scenario) -> int:
+        """Let it answer by *scenario*; return the most answers that were open at once since the last time."""
+        url = f"http://127.0.0.1:{self.port}/scenario"
+        with urllib.request.urlopen(urllib.request.Request(url, data=scenario.asked(), method="POST")) as response:
+            return int(response.read())
+
+
+@dataclass
+class Bench:
+    """Measures, and keeps what it measured."""
+
+    folder: Path
+    upstream: Upstream
+    contestants: Sequence[Contestant]
+    runs: Runs = field(default_factory=lambda: defaultdict(list))
+    _names: itertools.count[int] = field(default_factory=itertools.count)
+
+    def users(self, count: int) -> list[str]:
+        """Return names of users that nobody has used."""
+        run = next(self._names)
+        return [f"user-{run}-{number}" for number in range(count)]
+
+    def add(self, what: str, of: str, value: float) -> None:
+        """Keep the value of one run."""
+        self.runs[what, of].append(value)
+
+    async def turns(self, at: int, *, each: int) -> None:
+        """Measure turns, answered whole and stored, at that many callers."""
+        scenario = Scenario()
+        self.upstream.answers(scenario)
+        for contestant in self.contestants:
+            used = contestant.child.cpu_seconds()
+            load = await h2load.turns(
+                contestant, scenario, self.folder, callers=at, each=each, run=f"turns-{next(self._names)}"
+            )
+            used = contestant.child.cpu_seconds() - used
+            if contestant.name != "floor" and contestant.stored(load.users) != load.calls:
+                raise callers.WrongAnswer(f"{contestant.name}: not every turn is stored")
+            self.add(f"turns/s at {at} callers", contestant.name, load.calls / load.seconds)
+            self.add(f"CPU ms per turn at {at} callers", contestant.name, used / load.calls * 1000)
+
+    async def streams(self, scenario: Scenario, *, at: int, each: int) -> None:
+        """Measure the CPU time of streamed tokens, the rest of the turn included."""
+        self.upstream.answers(scenario)
+        for contestant in self.contestants:
+            async with callers.caller_of(contestant, scenario, streams=True) as call:
+                used, begun = contestant.child.cpu_seconds(), time.perf_counter()
+                await callers.closed_loop(call, self.users(at), each=each)
+                used, taken = contestant.child.cpu_seconds() - used, time.perf_counter() - begun
+            tokens = at * each * scenario.tokens
+            kind = f"{scenario.tokens} tokens, {'paced' if scenario.gap_ms else 'at once'}"
+            self.add(f"CPU us per token ({kind})", contestant.name, used / tokens * 1e6)
+            self.add(f"tokens/s ({kind})", contestant.name, tokens / taken)
+
+    async def latency(self, at: int, *, each: int, streams: bool) -> None:
+        """Measure how long callers wait for a model that takes SLOW_MS, over one asked directly."""
+        scenario = Scenario(first_token_ms=SLOW_MS)
+        self.upstream.answers(scenario)
+        apart = SLOW_MS / 1000 / at
+        async with callers.direct(self.upstream.port, streams=streams) as call:
+            bare = await callers.closed_loop(call, self.users(at), each=each, apart_seconds=apart)
+        self._add_latency("direct", at, bare, bare, streams=streams)
+        for contestant in self.contestants:
+            if contestant.name == "floor":
+                continue
+            users = self.users(at)
+            async with callers.caller_of(contestant, scenario, streams=streams) as call:
+                await callers.closed_loop(call, users, each=1)  # connects
+                timings = await callers.closed_loop(call, users, each=each, apart_seconds=apart)
+            self._add_latency(contestant.name, at, timings, bare, streams=streams)
+
+    def _add_latency(self, name: str, at: int, timings: list[Timing], bare: list[Timing], *, streams: bool) -> None:
+        what = "time to first token" if streams else "latency"
+        for label, share in (("p50", 50), ("p99", 99)):
+            taken, least = (percentile(of, share, first=streams) for of in (timings, bare))
+            self.add(f"{label} {what}, ms, at {at} callers", name, taken)
+            if name != "direct":
+                self.add(f"added {label} {what}, ms, at {at} callers", name, taken - least)
+
+    async def memory(self, counts: Sequence[int], settings: Mapping[str, str]) -> None:
+        """Measure the peak of resident memory while that many streams are open, ascending, in fresh processes."""
+        for name in SERVERS:
+            with started(name, self.upstream.port, self.folder, settings) as contestant:
+                peaks = {}
+                for count in counts:
+                    scenario = Scenario(first_token_ms=3000 + 5 * count, gap_ms=25)
+                    self.upstream.answers(scenario)
+                    async with callers.caller_of(contestant, scenario, streams=True) as call:
+                        await callers.closed_loop(call, self.users(count), each=1)
+                    if name != "floor" and self.upstream.answers(scenario) < count:
+                        raise callers.WrongAnswer(f"{name}: {count} streams were not open at once")
+                    peaks[count] = contestant.child.peak_rss_kib()
+                    self.add(f"peak RSS MiB at {count} streams", name, peaks[count] / 1024)
+                if len(counts) > 1:
+                    fewer, most = counts[-2:]
+                    grown = (peaks[most] - peaks[fewer]) / (most - fewer)
+                    self.add(f"KiB per open stream beyond {fewer}", name, grown)
+
+    async def workers(self, *, each: int) -> None:
+        """Measure turns with one worker and with two."""
+        scenario = Scenario()
+        self.upstream.answers(scenario)
+        for workers in (1, 2):
+            with started("ours", self.upstream.port, self.folder, {WORKERS: str(workers)}) as contestant:
+                serving(contestant)
+                load = await h2load.turns(
+                    contestant, scenario, self.folder, callers=64, each=each, run=f"workers-{next(self._names)}"
+                )
+                self.add(f"turns/s, {workers} worker{'s' * (workers > 1)}", "ours", load.calls / load.seconds)
+
+    def start(self) -> None:
+        """Measure from spawning the process to SERVING."""
+        begun = time.perf_counter()
+        with started("ours", self.upstream.port, self.folder) as contestant:
+            serving(contestant)
+            self.add("start to SERVING, s", "ours", time.perf_counter() - begun)
+            self.add("CPU s of the start", "ours", contestant.child.cpu_seconds())
+        with started("recipe", self.upstream.port, self.folder) as contestant:
+            self.add("start to SERVING, s", "recipe", contestant.child.start_seconds)
+            self.add("CPU s of the start", "recipe", contestant.child.cpu_seconds())
+
+
+def serving(contestant: Contestant) -> None:
+    """Wait until health says SERVING."""
+    with grpc.insecure_channel(f"127.0.0.1:{contestant.child.port}") as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its types know the asynchronous one only
+        asked = health_pb2.HealthCheckRequest(service="ilab_chat.v1.ChatService")
+        while stub.Check(asked, wait_for_ready=True, timeout=30).status != health_pb2.HealthCheckResponse.SERVING:
+            time.sleep(0.005)
+
+
+def percentile(timings: Sequence[Timing], share: int, *, first: bool) -> float:
+    """Return what that share of the timings, in percent, do not exceed, in milliseconds."""
+    taken = [timing.first if first else timing.whole for timing in timings]
+    return statistics.quantiles(taken, n=100, method="inclusive")[share - 1] * 1000
+
+
+def open_bench(house: ExitStack, folder: Path) -> Bench:
+    """Start the fake model and the contestants; they end with *house*."""
+    port = free_port()
+    house.enter_context(running(["-m", "comparison.upstream", str(port)], {}, folder, name="upstream", port=port))
+    return Bench(folder, Upstream(port), [house.enter_context(started(name, port, folder)) for name in SERVERS])

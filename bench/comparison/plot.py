@@ -1,0 +1,41 @@
+"""The two pictures of docs/performance.md: latency against load, and memory against open streams."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+NAMES = ("floor", "recipe", "direct", "ours")
+
+
+def draw(table: dict[str, dict[str, float]], path: Path) -> None:
+    """Draw the figures of *table* into the SVG file *path*."""
+    mpl.rcParams["svg.hashsalt"] = "ilab-chat"  # the same figures give the same file
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    load, memory = figure.subplots(1, 2)
+    lines(load, table, r"p50 latency, ms, at (\d+) callers", "callers", "p50 latency, ms (the model takes 200)")
+    lines(memory, table, r"peak RSS MiB at (\d+) streams", "open streams", "peak RSS, MiB")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def lines(axes: Axes, table: dict[str, dict[str, float]], pattern: str, below: str, beside: str) -> None:
+    """Draw a line for each contestant through the figures whose names match *pattern*."""
+    found = [(int(match[1]), row) for what, row in table.items() if (match := re.fullmatch(pattern, what))]
+    for name in NAMES:
+        points = sorted((at, row[name]) for at, row in found if name in row)
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel(below)
+    axes.set_ylabel(beside)
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()

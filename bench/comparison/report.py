@@ -1,0 +1,144 @@
+"""What was measured, beside what was aimed at: a table, and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from comparison.measure import Runs
+
+OF = ("floor", "recipe", "direct", "ours")
+
+#: Returns the median of what was measured and of whom; raises KeyError if it was not.
+Median: TypeAlias = Callable[[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure to hold, made of medians."""
+
+    what: str
+    bound: float
+    value: Callable[[Median], float]
+    at_least: bool = False
+
+    def met(self, value: float) -> bool:
+        """Whether *value* is within the bound."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def ratio(what: str, other: str) -> Callable[[Median], float]:
+    """Return what computes ours over *other*."""
+    return lambda median: median(what, "ours") / median(what, other)
+
+
+def ours(what: str) -> Callable[[Median], float]:
+    """Return what looks a figure of ours up."""
+    return lambda median: median(what, "ours")
+
+
+AT_ONCE = "CPU us per token (400 tokens, at once)"
+PACED = "CPU us per token (400 tokens, paced)"
+ADDED = "added p50 latency, ms, at 32 callers"
+
+TARGETS = (
+    Target("CPU per streamed token, ours / recipe, tokens at once", 0.30, ratio(AT_ONCE, "recipe")),
+    Target("the same, tokens 5 ms apart", 0.30, ratio(PACED, "recipe")),
+    Target("CPU per streamed token, ours / floor, tokens at once", 2.5, ratio(AT_ONCE, "floor")),
+    Target("the same, tokens 5 ms apart", 2.5, ratio(PACED, "floor")),
+    Target("CPU per unary turn, ours / recipe, 64 callers", 0.60, ratio("CPU ms per turn at 64 callers", "recipe")),
+    Target("durable turns/s, ours / recipe, 64 callers", 5, ratio("turns/s at 64 callers", "recipe"), at_least=True),
+    Target("added p50 latency, ms, 200 ms upstream, 32 callers", 5, ours(ADDED)),
+    Target("the same, ours / recipe", 1 / 3, ratio(ADDED, "recipe")),
+    Target("added p50 time to first token, ms, same load", 5, ours("added p50 time to first token, ms, at 32 callers")),
+    Target("KiB per open stream beyond the first 100", 60, ours("KiB per open stream beyond 100")),
+    Target(
+        "calls/s, 2 workers / 1 worker, on two free cores",
+        1.7,
+        lambda median: median("turns/s, 2 workers", "ours") / median("turns/s, 1 worker", "ours"),
+        at_least=True,
+    ),
+    Target("import and start to SERVING, s", 1.0, ours("start to SERVING, s")),
+)
+
+
+def medians(runs: Runs) -> dict[str, dict[str, float]]:
+    """Return the median of the runs, by what was measured and of whom."""
+    table: dict[str, dict[str, float]] = {}
+    for (what, of), values in runs.items():
+        table.setdefault(what, {})[of] = statistics.median(values)
+    return table
+
+
+def print_table(table: dict[str, dict[str, float]]) -> None:
+    """Print every figure, and ours in relation to the others."""
+    print(f"\n{'median of the runs':<48}" + "".join(f"{name:>10}" for name in OF), end="")
+    print("".join(f"{'/' + name:>9}" for name in OF[:3]))
+    for what, row in table.items():
+        print(f"{what:<48}" + "".join(shown(row.get(name), 10) for name in OF), end="")
+        # A difference has no meaningful ratio to another when that is about nothing.
+        print("".join(shown(quotient(row, name), 9) for name in OF[:3]))
+
+
+def print_targets(table: dict[str, dict[str, float]]) -> None:
+    """Print each target beside what was measured, as far as it was."""
+    print(f"\n{'target':<60}{'bound':>12}{'measured':>12}")
+    for target, value in values_of(table):
+        bound = f"{'>=' if target.at_least else '<='} {target.bound:.3g}"
+        verdict = "" if value is None else "met" if target.met(value) else "MISSED"
+        print(f"{target.what:<60}{bound:>12}{shown(value, 12)}  {verdict}")
+
+
+def values_of(table: dict[str, dict[str, float]]) -> list[tuple[Target, float | None]]:
+    """Return each target with its value; None: not measured."""
+
+    def value_of(target: Target) -> float | None:
+        try:
+            return target.value(lambda what, of: table[what][of])
+        except (KeyError, ZeroDivisionError):
+            return None
+
+    return [(target, value_of(target)) for target in TARGETS]
+
+
+def quotient(row: dict[str, float], other: str) -> float | None:
+    """Return ours over *other*, if both were measured."""
+    return row["ours"] / row[other] if row.get(other, 0) > 0 and "ours" in row else None
+
+
+def shown(value: float | None, width: int) -> str:
+    """Return a figure with three digits that count."""
+    if value is None:
+        return f"{'-':>{width}}"
+    return f"{value:>{width},.0f}" if abs(value) >= 100 else f"{value:>{width}.3g}"  # noqa: PLR2004 - three digits
+
+
+def machine() -> dict[str, object]:
+    """Return what it was measured on."""
+    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": cpus[0].partition(": ")[2] if cpus else platform.processor(),
+        "cores": os.cpu_count(),
+        "load before": os.getloadavg()[0],
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def write_json(path: Path, runs: Runs, before: dict[str, object]) -> None:
+    """Write every run, the medians and the targets to *path*."""
+    table = medians(runs)
+    targets = [
+        {"what": target.what, "bound": target.bound, "value": value, "met": value is not None and target.met(value)}
+        for target, value in values_of(table)
+    ]
+    every = {what: {of: runs[what, of] for of in row} for what, row in table.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": before, "targets": targets, "medians": table, "runs": every}, indent=1))

@@ -1,0 +1,207 @@
+"""A fake of the model's API that is never the bottleneck: prepared bytes, written by a bare asyncio protocol.
+
+    python -m comparison.upstream PORT
+
+POST /scenario (a JSON object with the fields of Scenario) says how it answers from then on, and returns the most
+answers that were open at once since the last time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+MODEL = "bench-model"
+#: A token like those of English: a space and a word.
+TOKEN = " word"
+#: The first token is a number, so that no two replies are the same text, which the memory would store once.
+NUMBER_DIGITS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """How the model answers: how much, after what delay, and with what time from one token to the next."""
+
+    tokens: int = 40
+    first_token_ms: float = 0.0
+    gap_ms: float = 0.0
+
+    @property
+    def reply_characters(self) -> int:
+        """Length of each reply."""
+        return NUMBER_DIGITS + (self.tokens - 1) * len(TOKEN)
+
+    def asked(self) -> bytes:
+        """Return the body of POST /scenario."""
+        return json.dumps(asdict(self)).encode()
+
+
+def event(delta: dict[str, str], finish_reason: str | None = None, usage: dict[str, int] | None = None) -> bytes:
+    """Return one server-sent event, with the fields of OpenAI's."""
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    data = {
+        "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
+        "object": "chat.completion.chunk",
+        "created": 1_741_569_952,
+        "model": MODEL,
+        "service_tier": "default",
+        "system_fingerprint": "fp_44709d6fcb",
+        "choices": [] if usage else [choice],
+        "usage": usage,
+    }
+    return b"data: %s\n\n" % json.dumps(data, separators=(",", ":")).encode()
+
+
+def http_chunk(data: bytes) -> bytes:
+    """Return *data* as a chunk of a chunked body."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+FIRST = http_chunk(event({"role": "assistant", "content": "N" * NUMBER_DIGITS}))
+NEXT = http_chunk(event({"content": TOKEN}))
+
+
+def usage(tokens: int) -> dict[str, int]:
+    """Return what the API counts."""
+    return {"prompt_tokens": 100, "completion_tokens": tokens, "total_tokens": 100 + tokens}
+
+
+@lru_cache
+def last(tokens: int) -> bytes:
+    """Return the end of a stream."""
+    end = event({}, "stop") + event({}, usage=usage(tokens)) + b"data: [DONE]\n\n"
+    return http_chunk(end) + b"0\r\n\r\n"
+
+
+@lru_cache
+def whole(tokens: int) -> bytes:
+    """Return an answer that is not streamed."""
+    message = {"role": "assistant", "content": "N" * NUMBER_DIGITS + TOKEN * (tokens - 1), "refusal": None}
+    body = {
+        "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
+        "object": "chat.completion",
+        "created": 1_741_569_952,
+        "model": MODEL,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": usage(tokens),
+    }
+    return http_response(json.dumps(body).encode())
+
+
+def http_response(body: bytes) -> bytes:
+    """Return a response with a JSON body."""
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def numbered(prepared: bytes, number: int) -> bytes:
+    """Return *prepared* with the number of the reply in its place."""
+    return prepared.replace(b"N" * NUMBER_DIGITS, b"%0*d" % (NUMBER_DIGITS, number))
+
+
+class Model:
+    """What the connections share."""
+
+    def __init__(self) -> None:
+        self.scenario = Scenario()
+        self.numbers = itertools.count()
+        self.open = 0
+        self.most_open = 0
+
+    def set(self, body: bytes) -> bytes:
+        """Set the scenario that *body* has, and return the most answers that were open at once."""
+        self.scenario = Scenario(**json.loads(body))
+        most, self.most_open = self.most_open, self.open
+        return http_response(json.dumps(most).encode())
+
+
+class Connection(asyncio.Protocol):
+    """One kept-alive connection, whose client waits for an answer before it asks again."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._received = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._answering = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to write."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        """Stop answering."""
+        if self._timer:
+            self._timer.cancel()
+        self._finished()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer, if the request is complete."""
+        self._received += data
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        if not end:
+            return
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        if len(body) < length:
+            return
+        self._received = b""
+        if head.startswith(b"POST /scenario"):
+            self.transport.write(self._model.set(body))
+            return
+        self._answering = True
+        self._model.open += 1
+        self._model.most_open = max(self._model.most_open, self._model.open)
+        compact = body.replace(b" ", b"")
+        answer = self._stream if b'"stream":true' in compact else self._whole
+        self._timer = asyncio.get_running_loop().call_later(self._model.scenario.first_token_ms / 1000, answer)
+
+    def _whole(self) -> None:
+        self.transport.write(numbered(whole(self._model.scenario.tokens), next(self._model.numbers)))
+        self._finished()
+
+    def _stream(self) -> None:
+        scenario = self._model.scenario
+        self.transport.write(HEAD)
+        self.transport.write(numbered(FIRST, next(self._model.numbers)))
+        if scenario.gap_ms:
+            self._paced(scenario, scenario.tokens - 1)
+            return
+        # A write for each, as an API writes them: what the reader finds at once is for its own speed to say.
+        for _ in range(scenario.tokens - 1):
+            self.transport.write(NEXT)
+        self.transport.write(last(scenario.tokens))
+        self._finished()
+
+    def _paced(self, scenario: Scenario, left: int) -> None:
+        """Write one more token after the gap, *left* in all, then the end."""
+
+        def write() -> None:
+            self.transport.write(NEXT)
+            self._paced(scenario, left - 1)
+
+        if left:
+            self._timer = asyncio.get_running_loop().call_later(scenario.gap_ms / 1000, write)
+        else:
+            self.transport.write(last(scenario.tokens))
+            self._finished()
+
+    def _finished(self) -> None:
+        if self._answering:
+            self._answering = False
+            self._model.open -= 1
+
+
+async def serve(port: int) -> None:
+    """Answer on 127.0.0.1 until killed."""
+    model = Model()
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(model), "127.0.0.1", port, backlog=2048)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))
