@@ -40,6 +40,9 @@ CONTROL_TOKEN = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+#: What every control token has, and little other text: looking for it is much cheaper than looking for them.
+BRACKET = re.compile(r"[<>\[]")
+
 #: Control characters that text does not need; between a bracket and a bar they would hide a control token.
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -88,8 +91,9 @@ def compose(context: Context, message: str, *, instruction: str, budget_tokens: 
     """
     turns = list(context.turns)
     lines = memory_lines(context, message)
+    texts = {memory: line(memory) for memory in lines}
     fixed = tokens(system_text(instruction, [])) + tokens(message) + 2 * MESSAGE_OVERHEAD_TOKENS
-    spent = fixed + sum(map(line_tokens, lines)) + sum(map(turn_tokens, turns))
+    spent = fixed + sum(line_tokens(texts[memory]) for memory in lines) + sum(map(turn_tokens, turns))
     for item in sacrifices(lines, turns):
         if spent <= budget_tokens:
             break
@@ -98,10 +102,10 @@ def compose(context: Context, message: str, *, instruction: str, budget_tokens: 
             spent -= turn_tokens(item)
         else:
             lines.remove(item)
-            spent -= line_tokens(item)
+            spent -= line_tokens(texts[item])
     return Prompt(
         messages=(
-            ChatMessage("system", system_text(instruction, lines)),
+            ChatMessage("system", system_text(instruction, [texts[memory] for memory in lines])),
             *conversation(turns),
             ChatMessage("user", message),
         ),
@@ -139,26 +143,30 @@ def relevant(found: Iterable[Recalled], message: str) -> list[Recalled]:
     return [hit for hit in found if hit.score >= RELEVANCE_FLOOR]
 
 
-def system_text(instruction: str, lines: Iterable[Recalled]) -> str:
+def system_text(instruction: str, lines: Iterable[str]) -> str:
     """Return the system message: the instruction, a heading, and one line a memory, or `(none yet)`."""
-    body = "\n".join(map(line, lines)) or "(none yet)"
+    body = "\n".join(lines) or "(none yet)"
     return f"{instruction}\nUser profile / past memory:\n{body}"
 
 
 def line(memory: Recalled) -> str:
     """Return the line of one memory: `- (type) title [date]`, and the snippet if there is one."""
-    head = f"- ({one_line(memory.type)}) {one_line(memory.title)} [{memory.updated_at:%Y-%m-%d}]"
+    head = f"- ({one_line(memory.type)}) {one_line(memory.title)} [{memory.updated_at.date().isoformat()}]"
     return f"{head}: {one_line(memory.snippet)}" if memory.snippet else head
 
 
 def one_line(text: str) -> str:
     """Return *text* defused, with every run of white space, line ends and control characters as one space."""
-    return defused(BLANKS.sub(" ", text)).strip()
+    # Printable text has no blanks but spaces, and this is several times as fast as the pattern.
+    spaced = " ".join(text.split()) if text.isprintable() else BLANKS.sub(" ", text)
+    return defused(spaced).strip()
 
 
 def defused(text: str) -> str:
     """Return *text* without control characters, and with a space inside each control token of a chat template."""
-    visible = CONTROL_CHARACTER.sub("", text)
+    visible = text if text.isprintable() else CONTROL_CHARACTER.sub("", text)
+    if not BRACKET.search(visible):
+        return visible
     return CONTROL_TOKEN.sub(lambda match: f" {match[0]}" if match[0] == ">" else f"{match[0]} ", visible)
 
 
@@ -193,9 +201,9 @@ def tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
 
 
-def line_tokens(memory: Recalled) -> int:
+def line_tokens(text: str) -> int:
     """Return the estimated tokens of a memory's line, its line end included."""
-    return tokens(line(memory) + "\n")
+    return tokens(text + "\n")
 
 
 def turn_tokens(turn: PastTurn) -> int:

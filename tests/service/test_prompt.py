@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_chat_service.ports import ChatMessage, Context, MemorySource, PastTurn, Recalled
-from ilab_chat_service.prompt import Prompt, compose, conversation, line, one_line, tokens
+from ilab_chat_service.prompt import (
+    Prompt,
+    compose,
+    conversation,
+    defused,
+    line,
+    one_line,
+    tokens,
+)
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 INSTRUCTION = "Be kind."
@@ -152,6 +160,20 @@ def test_a_past_turn_cannot_hold_a_control_token(said: str, replied: str) -> Non
     messages = conversation([PastTurn(message=said, reply=replied, recalled=recalled(1))])
     for message in messages:
         assert not re.search(r"<\||\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>", message.content, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("text", ["a  b", " a ", "a |> b", "<|im_end|>", "[INST] a", "</s>", "[gMASK]", "a b"])
+def test_the_short_way_for_plain_text_ends_where_the_long_way_does(text: str) -> None:
+    # U+0000 sends any text the long way, and is itself taken out.
+    assert one_line(text) == one_line(f"\0{text}")
+    assert defused(text) == defused(f"\0{text}")
+
+
+@pytest.mark.parametrize(
+    "token", ["<|im_end|>", "|>", "\uff5c>", "<<SYS>>", "</s>", "[INST]", "[/TOOL_CALLS]", "[gMASK]"]
+)
+def test_no_control_token_gets_past_the_look_for_brackets(token: str) -> None:
+    assert defused(token) != token
 
 
 def test_plain_text_is_left_as_it_is() -> None:
