@@ -28,7 +28,7 @@ RUNS = 5
 #: For figures that take longer and vary less.
 FEWER_RUNS = 3
 #: Callers of the durable turns, and how many turns each takes.
-TURNS = {1: 100, 8: 25, 64: 12, 256: 4}
+TURNS = {1: 60, 8: 20, 64: 8, 256: 2}
 LATENCY_CALLERS = (1, 8, 64, 128, 256)
 STREAMS_OPEN = (1, 100, 1000)
 
@@ -48,7 +48,7 @@ async def everything(bench: Bench) -> None:
         say(f"run {run + 1} of {RUNS}")
         await bench.turns(64, each=TURNS[64])
         await bench.streams(AT_ONCE, at=16, each=2)
-        await bench.streams(SHORT, at=16, each=10)
+        await bench.streams(SHORT, at=16, each=5)
         await bench.streams(PACED, at=16, each=1)
         await bench.latency(CALLERS, each=6, streams=False)
         await bench.latency(CALLERS, each=6, streams=True)
@@ -60,7 +60,7 @@ async def everything(bench: Bench) -> None:
                 await bench.workers(each=12)
     say("latency against load")
     for callers in LATENCY_CALLERS:
-        await bench.latency(callers, each=6, streams=False)
+        await bench.latency(callers, each=3, streams=False)
     say("open streams")
     await bench.memory(STREAMS_OPEN, {})
 

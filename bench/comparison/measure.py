@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import statistics
 import time
@@ -35,6 +36,8 @@ SERVERS: tuple[Name, ...] = ("floor", "recipe", "ours")
 #: Milliseconds that the model takes to its first token, where it is not instant.
 SLOW_MS = 200
 CALLERS = 32
+#: What opening streams and answering them may take.
+OPENING_SECONDS = 120
 WORKERS = "ILAB_CHAT_WORKERS"
 
 
@@ -104,7 +107,9 @@ class Bench:
         self.upstream.answers(scenario)
         apart = SLOW_MS / 1000 / at
         async with callers.direct(self.upstream.port, streams=streams) as call:
-            bare = await callers.closed_loop(call, self.users(at), each=each, apart_seconds=apart)
+            users = self.users(at)
+            await callers.closed_loop(call, users, each=1)  # connects
+            bare = await callers.closed_loop(call, users, each=each, apart_seconds=apart)
         self._add_latency("direct", at, bare, bare, streams=streams)
         for contestant in self.contestants:
             if contestant.name == "floor":
@@ -129,10 +134,11 @@ class Bench:
             with started(name, self.upstream.port, self.folder, settings) as contestant:
                 peaks = {}
                 for count in counts:
-                    scenario = Scenario(first_token_ms=3000 + 5 * count, gap_ms=25)
+                    scenario = Scenario(gap_ms=25, together=1 if name == "floor" else count)
                     self.upstream.answers(scenario)
                     async with callers.caller_of(contestant, scenario, streams=True) as call:
-                        await callers.closed_loop(call, self.users(count), each=1)
+                        async with asyncio.timeout(OPENING_SECONDS):
+                            await callers.closed_loop(call, self.users(count), each=1)
                     if name != "floor" and self.upstream.answers(scenario) < count:
                         raise callers.WrongAnswer(f"{name}: {count} streams were not open at once")
                     peaks[count] = contestant.child.peak_rss_kib()

@@ -38,4 +38,5 @@ def lines(axes: Axes, table: dict[str, dict[str, float]], pattern: str, below: s
     axes.set_ylabel(beside)
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    if found:
+        axes.legend()

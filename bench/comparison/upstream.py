@@ -24,11 +24,15 @@ NUMBER_DIGITS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """How the model answers: how much, after what delay, and with what time from one token to the next."""
+    """How the model answers: how much, after what delay, and with what time from one token to the next.
+
+    `together`: so many answers must be asked for before the first of them begins.
+    """
 
     tokens: int = 40
     first_token_ms: float = 0.0
     gap_ms: float = 0.0
+    together: int = 1
 
     @property
     def reply_characters(self) -> int:
@@ -111,12 +115,23 @@ class Model:
         self.numbers = itertools.count()
         self.open = 0
         self.most_open = 0
+        self.waiting: list[Connection] = []
 
     def set(self, body: bytes) -> bytes:
         """Set the scenario that *body* has, and return the most answers that were open at once."""
         self.scenario = Scenario(**json.loads(body))
         most, self.most_open = self.most_open, self.open
         return http_response(json.dumps(most).encode())
+
+    def asked(self, connection: Connection) -> None:
+        """Let *connection* answer, and those that wait with it, as soon as there are enough of them."""
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        self.waiting.append(connection)
+        if len(self.waiting) >= self.scenario.together:
+            for waiting in self.waiting:
+                waiting.answer()
+            self.waiting.clear()
 
 
 class Connection(asyncio.Protocol):
@@ -129,6 +144,7 @@ class Connection(asyncio.Protocol):
         self._received = b""
         self._timer: asyncio.TimerHandle | None = None
         self._answering = False
+        self._streams = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to write."""
@@ -153,11 +169,13 @@ class Connection(asyncio.Protocol):
         if head.startswith(b"POST /scenario"):
             self.transport.write(self._model.set(body))
             return
+        self._streams = b'"stream":true' in body.replace(b" ", b"")
         self._answering = True
-        self._model.open += 1
-        self._model.most_open = max(self._model.most_open, self._model.open)
-        compact = body.replace(b" ", b"")
-        answer = self._stream if b'"stream":true' in compact else self._whole
+        self._model.asked(self)
+
+    def answer(self) -> None:
+        """Answer after the delay."""
+        answer = self._stream if self._streams else self._whole
         self._timer = asyncio.get_running_loop().call_later(self._model.scenario.first_token_ms / 1000, answer)
 
     def _whole(self) -> None:
