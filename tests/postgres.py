@@ -1,0 +1,131 @@
+"""Private PostgreSQL clusters, from the Debian package, in temporary folders, on Unix sockets alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+#: Where Debian puts each major version.
+_INSTALLED = Path("/usr/lib/postgresql")
+#: For tests that are not about losing power: nothing is synced. Pass () to keep what is acknowledged.
+FAST = ("fsync=off", "full_page_writes=off")
+_SETTINGS = ("listen_addresses=", "max_connections=200", "shared_buffers=64MB", "log_checkpoints=off")
+
+
+def program(name: str) -> Path:
+    """Return a program of the newest PostgreSQL that is installed.
+
+    Raises:
+        FileNotFoundError: none is.
+    """
+    versions = [found for found in _INSTALLED.glob("*/bin") if (found / "initdb").exists()]
+    if not versions:
+        raise FileNotFoundError("PostgreSQL is missing, which tests need: install Debian's package `postgresql`")
+    return max(versions, key=lambda folder: int(folder.parent.name)) / name
+
+
+class Cluster:
+    """One server and its data. It serves on a socket in its own folder, to the user `ilab`, without a password."""
+
+    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
+        self.folder = folder
+        self.log: list[str] = []
+        self._settings = (*_SETTINGS, *settings, f"unix_socket_directories={folder}")
+        self._databases = count(1)
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql:///{database}?host={quote(str(self.folder), safe='')}&user=ilab"
+
+    def create_database(self) -> str:
+        """Return the URL of a new database."""
+        name = f"test{next(self._databases)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.url(name)
+
+    def start(self) -> None:
+        """Start the server; it serves when this returns."""
+        settings = [argument for setting in self._settings for argument in ("-c", setting)]
+        self._process = subprocess.Popen(
+            unprivileged(str(program("postgres")), "-D", str(self.data), *settings),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._read_until("database system is ready to accept (read-only )?connections")
+        self._reader = threading.Thread(target=self._read_on, args=(self._process,), daemon=True)
+        self._reader.start()
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Send the server a signal and wait for its end: SIGINT ends it in order, SIGQUIT and SIGKILL as a crash."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+            # Until the last of its own processes has gone too, it could not be started again.
+            self._reader.join(60)
+            self._process = None
+
+    def _read_until(self, pattern: str) -> None:
+        assert self._process
+        assert self._process.stderr
+        for line in self._process.stderr:
+            self.log.append(line)
+            if re.search(pattern, line):
+                return
+        raise AssertionError(f"PostgreSQL ended with {self._process.wait()}:\n{''.join(self.log)}")
+
+    def _read_on(self, process: subprocess.Popen[str]) -> None:
+        """Read what the server says, until its end, or its pipe would fill."""
+        assert process.stderr
+        with process.stderr:
+            self.log.extend(process.stderr)
+
+
+def unprivileged(*command: str) -> list[str]:
+    """Return *command* as a user that PostgreSQL consents to run as, and killed if the tests are."""
+    owner = ("--reuid=postgres", "--regid=postgres", "--clear-groups") if os.geteuid() == 0 else ()
+    return ["setpriv", *owner, "--pdeathsig=QUIT", *command]
+
+
+@contextmanager
+def running_cluster(*, settings: Sequence[str] = FAST) -> Iterator[Cluster]:
+    """Start an empty cluster with these settings (`name=value`); at the end it is stopped and erased."""
+    # Not a folder of pytest's: the name of a socket has 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres", "postgres")
+        cluster = Cluster(folder, settings)
+        subprocess.run(
+            unprivileged(
+                str(program("initdb")), "-D", str(cluster.data), "--username=ilab", "--auth=trust", "--no-sync",
+                "--encoding=UTF8", "--locale=C.UTF-8",
+            ),
+            check=True,
+            capture_output=True,
+        )  # fmt: skip
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            cluster.stop(signal.SIGQUIT)
+    finally:
+        shutil.rmtree(folder)

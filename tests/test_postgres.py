@@ -1,0 +1,35 @@
+"""The PostgreSQL that other tests ask for."""
+
+import signal
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import postgres as servers
+
+
+def test_each_database_is_a_new_one(postgres: servers.Cluster) -> None:
+    for _ in range(2):
+        with psycopg.connect(postgres.create_database()) as connection:
+            connection.execute("CREATE TABLE only_here (n int)")
+
+
+def test_a_cluster_can_be_killed_and_comes_back_with_what_was_acknowledged() -> None:
+    with servers.running_cluster(settings=()) as cluster:
+        with psycopg.connect(cluster.url()) as connection:
+            connection.execute("CREATE TABLE kept (n int)")
+        cluster.stop(signal.SIGKILL)
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(cluster.url())
+        cluster.start()
+        with psycopg.connect(cluster.url()) as connection:
+            assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+        folder = cluster.folder
+    assert not folder.exists()
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_INSTALLED", tmp_path)
+    with pytest.raises(FileNotFoundError, match="install Debian's package `postgresql`"):
+        servers.program("initdb")
