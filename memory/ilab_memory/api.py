@@ -38,6 +38,28 @@ class ILabMemory:
         store = SQLiteStore(db_path, durability=config.durability, busy_timeout_seconds=config.busy_timeout_seconds)
         return cls(store, config)
 
+    @classmethod
+    def from_url(cls, url: str, config: Config | None = None) -> Self:
+        """Open the PostgreSQL database *url* (`postgresql://...`); tables are made if there are none.
+
+        Needs the extra `ilab_memory[postgres]`. `Config.db_path` does not count.
+
+        Raises:
+            ValueError: *url* is none of PostgreSQL.
+            ModuleNotFoundError: the extra is not installed.
+        """
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("url must begin with postgresql://")
+        try:
+            from ilab_memory.stores.postgres import PostgresStore  # noqa: PLC0415 - an optional extra
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "PostgreSQL needs the extra: pip install 'ilab_memory[postgres]'", name=error.name
+            ) from error
+        config = config or Config()
+        store = PostgresStore(url, durability=config.durability, wait_seconds=config.busy_timeout_seconds)
+        return cls(store, config)
+
     @property
     def config(self) -> Config:
         """The configuration in force."""
@@ -170,7 +192,8 @@ class ILabMemory:
     def mem_forget(self, user_id: str) -> int:
         """Erase everything of the user and return how many observations that were.
 
-        When this returns, no byte of it is in the database files.
+        When this returns, no byte of it is in the files of a SQLite database; a PostgreSQL server keeps copies for a
+        while, see `PostgresStore`.
 
         Raises:
             StorageError: the erasure is not complete; calling again completes it.

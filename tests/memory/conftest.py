@@ -1,23 +1,42 @@
 """Every contract test runs against every store of STORES: another store proves itself by one line here."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+import psycopg
 import pytest
 
 from ilab_memory import Config, ILabMemory, Store
+from ilab_memory.stores.postgres import PostgresStore
 from ilab_memory.stores.sqlite import SQLiteStore
 from memory.support import Clock
+from postgres import Cluster
 
-STORES: dict[str, Callable[[Path], Store]] = {
-    "sqlite-file": lambda folder: SQLiteStore(folder / "memory.db"),
-    "sqlite-memory": lambda _folder: SQLiteStore(":memory:"),
+
+@pytest.fixture(scope="session")
+def database(postgres: Cluster) -> str:
+    return postgres.create_database()
+
+
+def empty_postgres(request: pytest.FixtureRequest) -> Store:
+    """A store in a database that all tests share: making the tables takes longer than a test."""
+    url: str = request.getfixturevalue("database")
+    store = PostgresStore(url)
+    with psycopg.connect(url) as connection:
+        for table in ("observations", "sessions", "users"):
+            connection.execute(f"DELETE FROM ilab_memory.{table}")
+    return store
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
+    "sqlite-file": lambda request: SQLiteStore(request.getfixturevalue("tmp_path") / "memory.db"),
+    "sqlite-memory": lambda _request: SQLiteStore(":memory:"),
+    "postgres": empty_postgres,
 }
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with STORES[request.param](tmp_path) as opened:
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with STORES[request.param](request) as opened:
         yield opened
 
 

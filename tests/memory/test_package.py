@@ -50,7 +50,7 @@ def test_signatures_are_the_documented_ones(name: str) -> None:
 
 def test_the_class_has_no_other_public_methods() -> None:
     public = {name for name in vars(ILabMemory) if not name.startswith("_")}
-    assert public == {*DOCUMENTED, "from_path", "config"}
+    assert public == {*DOCUMENTED, "from_path", "from_url", "config"}
 
 
 def test_the_readme_names_every_setting_and_its_default() -> None:

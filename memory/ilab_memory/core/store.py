@@ -41,6 +41,9 @@ class Redacted:
     normalized_hash: str
 
 
+#: A `Posting` tells how many terms come before it exactly up to here; from here on any number not below this is right.
+EXACT_POSITIONS = 64
+
 #: One place where a term stands: the number of the observation among its user's, the name of the field as in
 #: `ilab_memory.analysis.Fields`, and how many terms of the field come before it. A plain tuple: there are many.
 Posting = tuple[int, str, int]
@@ -203,8 +206,9 @@ class Store(ABC):
     def forget(self, user_id: str) -> int:
         """Erase everything of the user; return how many observations that were.
 
-        When this returns, no byte of the user's texts and of the user's id is left in what the store wrote. What
-        another call saves for the same user meanwhile is kept or erased, whole.
+        When this returns, no byte of the user's texts and of the user's id is left in the files that the store writes
+        itself; a store on a server says what the server keeps, and how long. What another call saves for the same user
+        meanwhile is kept or erased, whole.
 
         Raises:
             StorageError: the erasure is not complete; calling again completes it.

@@ -1,0 +1,5 @@
+"""The store on PostgreSQL, for several processes and machines. Needs the extra `ilab_memory[postgres]`."""
+
+from ilab_memory.stores.postgres.store import PostgresStore
+
+__all__ = ["PostgresStore"]

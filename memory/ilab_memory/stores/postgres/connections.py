@@ -1,0 +1,173 @@
+"""What is asked of one database: in which transaction, what is repeated when a connection is lost, how errors are told.
+
+A statement costs a round trip, so statements that need nothing of each other's answers are sent together (pipeline
+mode).
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import Connection, errors
+
+from ilab_memory.core.errors import StorageError
+from ilab_memory.stores.postgres.pool import NotConnected, Pool
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Query = tuple[str, Mapping[str, Any]]
+
+#: How often an operation is tried, all together, if the database undid it for the sake of another or the connection was
+#: lost.
+ATTEMPTS = 3
+
+# What a writer reads after it has taken the user's lock must be what the one before it committed: each statement sees
+# what is committed when it begins. Under REPEATABLE READ it would see the past, and fail.
+_BEGIN: Query = ("BEGIN ISOLATION LEVEL READ COMMITTED", {})
+_COMMIT: Query = ("COMMIT", {})
+# Several statements of one search must speak of the same rows.
+_BEGIN_SNAPSHOT: Query = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
+_UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
+# What a server answers that goes away, or that is no primary any more. An error without SQLSTATE is the driver's own.
+_LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
+
+
+@contextmanager
+def storage_errors(doing: str) -> Iterator[None]:
+    """Raise StorageError in the place of what the driver raises while *doing*.
+
+    The driver's error is not chained: the server's texts quote rows ("Key (user_id, topic_key)=(...) already exists").
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        state = f" ({error.sqlstate})" if error.sqlstate else ""
+        raise StorageError(f"could not {doing}: {type(error).__name__}{state}") from None
+
+
+class Transaction:
+    """A transaction that writes. Sends whatever it is given at once in one round trip."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._begin: tuple[Query, ...] = (_BEGIN,)
+        self.committing = False
+        """Whether a commit has been sent: from then on a lost connection leaves open what became of it."""
+
+    def ask(self, *queries: Query) -> list[list[Row]]:
+        """Return the rows of each of *queries*."""
+        begin, self._begin = self._begin, ()
+        return send(self._connection, *begin, *queries)[len(begin) :]
+
+    def commit(self, *queries: Query) -> list[list[Row]]:
+        """Return the rows of each of *queries*, when all of the transaction is committed."""
+        self.committing = True
+        return self.ask(*queries, _COMMIT)[: len(queries)]
+
+
+class _OfThread(threading.local):
+    """The snapshot that the present thread reads from: what ends it, and its connection once something was read."""
+
+    ends: ExitStack | None = None
+    connection: Connection | None = None
+
+
+class Connections:
+    """Runs statements and transactions of any thread."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Use *pool*, which `close` closes."""
+        self._pool = pool
+        self._snapshot = _OfThread()
+
+    def rows(self, doing: str, statement: str, **parameters: Any) -> list[Row]:
+        """Return the rows of *statement*, which may be run again if the connection is lost."""
+        with storage_errors(doing):
+            if self._snapshot.connection is not None:
+                return send(self._snapshot.connection, (statement, parameters))[0]
+            read = self._begin_snapshot if self._snapshot.ends else self._read
+            return self._repeated(lambda: read((statement, parameters)), lambda: True)
+
+    def write(self, doing: str, operation: Callable[[Transaction], T], *, repeatable: bool = False) -> T:
+        """Run *operation*, which commits its transaction; return what it returns.
+
+        It is run again if the database undid it for the sake of another, or if the connection was lost before a commit
+        was sent; when it is *repeatable*, also if it was lost later.
+
+        Raises:
+            StorageError: nothing is stored; but if the connection was lost during the commit, all of it may be.
+        """
+        transactions: list[Transaction] = []
+
+        def attempt() -> T:
+            with self._pool.connection() as connection:
+                transactions.append(Transaction(connection))
+                return operation(transactions[-1])
+
+        with storage_errors(doing):
+            return self._repeated(attempt, lambda: repeatable or not transactions[-1].committing)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all that this thread reads in the block be of the moment of the first reading."""
+        if self._snapshot.ends is not None:
+            yield
+            return
+        with storage_errors("read"), ExitStack() as ends:
+            self._snapshot.ends = ends
+            try:
+                yield
+            finally:
+                self._snapshot.ends = self._snapshot.connection = None
+
+    def close(self) -> None:
+        """Finish what is under way and refuse every later call."""
+        self._pool.close()
+
+    def _read(self, query: Query) -> list[Row]:
+        with self._pool.connection() as connection:
+            return send(connection, query)[0]
+
+    def _begin_snapshot(self, query: Query) -> list[Row]:
+        assert self._snapshot.ends is not None  # noqa: S101 - for the type checker: the caller has looked
+        with ExitStack() as attempt:
+            connection = attempt.enter_context(self._pool.connection())
+            _, rows = send(connection, _BEGIN_SNAPSHOT, query)
+            self._snapshot.ends.push(attempt.pop_all())
+            self._snapshot.connection = connection
+            return rows
+
+    def _repeated(self, attempt: Callable[[], T], may_repeat_when_lost: Callable[[], bool]) -> T:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return attempt()
+            except _UNDONE:
+                continue
+            except psycopg.Error as error:
+                if not _is_lost(error) or not may_repeat_when_lost():
+                    raise
+                # Others are likely to be lost too.
+                self._pool.discard_idle()
+        return attempt()
+
+
+def send(connection: Connection, *queries: Query) -> list[list[Row]]:
+    """Run *queries* in one round trip; return the rows of each."""
+    if len(queries) == 1:
+        return [_fetched(connection.execute(*queries[0], binary=True))]
+    with connection.pipeline():
+        cursors = [connection.execute(statement, parameters, binary=True) for statement, parameters in queries]
+    return [_fetched(cursor) for cursor in cursors]
+
+
+def _fetched(cursor: psycopg.Cursor[Row]) -> list[Row]:
+    return cursor.fetchall() if cursor.description else []
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    """Tell whether a connection failed that there was."""
+    if isinstance(error, NotConnected):
+        return False
+    return isinstance(error, _LOST) or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None)

@@ -1,0 +1,213 @@
+"""What is written for sessions and saves. Each function runs inside one transaction, and commits it.
+
+First one round trip: it takes the lock of the user's row, and reads, seeing what the one before committed. Then another
+that writes and commits. Only who opens a user or completes an expired session needs one more.
+"""
+
+import secrets
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from ilab_memory.core.models import SaveResult
+from ilab_memory.core.store import Redacted
+from ilab_memory.sessions import auto_close_summary, is_expired
+from ilab_memory.stores.postgres import statements
+from ilab_memory.stores.postgres.connections import Query, Row, Transaction
+from ilab_memory.stores.postgres.terms import SECRET_BYTES, Indexed
+from ilab_memory.timestamps import to_text
+
+# Ids of a user go on from a random number, so that ids of a user who was forgotten do not come again and nothing has to
+# be counted for all users; all stay below 2**53, for those who read numbers as floating point.
+_FIRST_IDS = 2**52
+
+_LENGTHS = ("title_terms", "said_terms", "reply_terms", "tail_terms")
+
+
+class User(NamedTuple):
+    """A user, whose row is locked."""
+
+    secret: bytes
+    first_id: int
+    last_number: int
+    last_session: int
+    observations: int
+
+
+class SessionNow(NamedTuple):
+    """The session to work in, with what has to be written for it: nothing if it is only touched."""
+
+    number: int
+    id: str
+    started_at: datetime
+    last_activity_at: datetime
+    opening: tuple[Query, ...] = ()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is opened now."""
+        return bool(self.opening)
+
+
+def new_session_id() -> str:
+    """Return an id that no other session has."""
+    return str(uuid.uuid4())
+
+
+def open_session(
+    transaction: Transaction, user_id: str, session_id: str, *, now: datetime, session_timeout: timedelta
+) -> SessionNow:
+    """Return the session to work in, touched; one that has to be opened gets *session_id*."""
+    user, (active,) = _locked(transaction, user_id, (statements.SESSION_NOW, {"user_id": user_id}))
+    session = _enter(transaction, user_id, user, active, session_id, now=now, session_timeout=session_timeout)
+    touch = {"user_id": user_id, "session": session.number, "now": now}
+    if session.is_new:
+        transaction.commit(*session.opening, _count_in(user_id, user, session))
+    else:
+        transaction.commit((statements.TOUCH_SESSION, touch))
+    return session
+
+
+def end_session(transaction: Transaction, user_id: str, *, summary: str, now: datetime) -> Row | None:
+    """Complete the active session; return its id, start and end, or None if there is none."""
+    asked = {"user_id": user_id}
+    _, active = transaction.ask((statements.LOCK_USER, asked), (statements.SESSION_NOW, asked))
+    if not active:
+        return None
+    number, session_id, started_at, last_activity_at = active[0]
+    ended_at = max(now, last_activity_at)
+    transaction.commit(_complete(user_id, number, ended_at, summary, is_auto_generated=False))
+    return session_id, started_at, ended_at
+
+
+def save(
+    transaction: Transaction,
+    redacted: Redacted,
+    indexed: Indexed,
+    session_id: str,
+    *,
+    now: datetime,
+    session_timeout: timedelta,
+) -> SaveResult:
+    """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
+    asked: dict[str, Any] = {
+        "user_id": redacted.user_id,
+        "type": redacted.type,
+        "title": redacted.title,
+        "topic_key": redacted.topic_key,
+        "normalized_hash": bytes.fromhex(redacted.normalized_hash),
+        "now": now,
+    }
+    same = statements.SAME_UNKEYED if redacted.topic_key is None else statements.BY_KEY
+    user, (active, found) = _locked(transaction, redacted.user_id, (statements.SESSION_NOW, asked), (same, asked))
+    session = _enter(transaction, redacted.user_id, user, active, session_id, now=now, session_timeout=session_timeout)
+    asked["session"] = session.number
+    if redacted.topic_key is None and session.is_new:
+        found = []  # of the session before
+    entering = session.opening or ((statements.TOUCH_SESSION, asked),)
+    if found and (redacted.topic_key is None or _is_same(found[0], asked)):
+        observation_id, outcome = int(found[0][0]), "deduped"
+        counting = (_count_in(redacted.user_id, user, session),) if session.is_new else ()
+        transaction.commit(*entering, *counting)
+    else:
+        row = asked | indexed.lengths | {"terms": indexed.vector(user.secret), "content": redacted.content}
+        observation_id, outcome, writing = _write(user, session, row, found)
+        transaction.commit(*entering, *writing)
+    return SaveResult.model_construct(
+        id=observation_id, outcome=outcome, session_id=session.id, topic_key=redacted.topic_key
+    )
+
+
+def forget(transaction: Transaction, user_id: str) -> int:
+    """Erase everything of the user; return how many observations that were."""
+    asked = {"user_id": user_id}
+    (users,) = transaction.ask((statements.LOCK_USER, asked))
+    if not users:
+        return 0
+    transaction.commit(
+        (statements.ERASE_OBSERVATIONS, asked), (statements.ERASE_SESSIONS, asked), (statements.ERASE_USER, asked)
+    )
+    return User._make(users[0]).observations
+
+
+def _locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[User, list[list[Row]]]:
+    """Return the user, made if missing and locked, and the rows of each of *queries*."""
+    users, *rows = transaction.ask((statements.LOCK_USER, {"user_id": user_id}), *queries)
+    while not users:  # also when another forgets the user in between
+        new = {
+            "user_id": user_id,
+            "secret": secrets.token_bytes(SECRET_BYTES),
+            "first_id": secrets.randbelow(_FIRST_IDS),
+        }
+        _, users, *rows = transaction.ask((statements.NEW_USER, new), (statements.LOCK_USER, new), *queries)
+    return User._make(users[0]), rows
+
+
+def _enter(
+    transaction: Transaction,
+    user_id: str,
+    user: User,
+    active: list[Row],
+    session_id: str,
+    *,
+    now: datetime,
+    session_timeout: timedelta,
+) -> SessionNow:
+    """Return the session to work in: the active one, or one that is opened when the former is completed or missing."""
+    completing: tuple[Query, ...] = ()
+    if active:
+        session = SessionNow._make((*active[0], ()))
+        if not is_expired(to_text(session.last_activity_at), now=now, timeout=session_timeout):
+            return session
+        completing = (_auto_close(transaction, user_id, session),)
+    number = user.last_session + 1
+    opening = {"user_id": user_id, "session": number, "session_id": session_id, "now": now}
+    return SessionNow(number, session_id, now, now, (*completing, (statements.NEW_SESSION, opening)))
+
+
+def _auto_close(transaction: Transaction, user_id: str, session: SessionNow) -> Query:
+    asked = {"user_id": user_id, "session": session.number}
+    ((observations,),), titles = transaction.ask((statements.COUNT_IN_SESSION, asked), (statements.LAST_TITLES, asked))
+    summary = auto_close_summary(observations, [title for (title,) in titles[::-1]])
+    return _complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=True)
+
+
+def _complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is_auto_generated: bool) -> Query:
+    return statements.COMPLETE_SESSION, {
+        "user_id": user_id,
+        "session": number,
+        "ended_at": ended_at,
+        "summary": summary,
+        "is_auto_generated": is_auto_generated,
+    }
+
+
+def _is_same(found: Row, asked: Mapping[str, Any]) -> bool:
+    return found[1:4] == (asked["type"], asked["title"], asked["normalized_hash"])
+
+
+def _write(
+    user: User, session: SessionNow, row: Mapping[str, Any], found: list[Row]
+) -> tuple[int, str, tuple[Query, Query]]:
+    """Return the id and the outcome of writing the row, and what writes it."""
+    number = user.last_number + 1
+    if found:
+        observation_id, outcome, statement = int(found[0][0]), "updated", statements.CHANGE_OBSERVATION
+        before = dict(zip(_LENGTHS, found[0][4:], strict=True))
+    else:
+        observation_id, outcome, statement = user.first_id + number, "created", statements.NEW_OBSERVATION
+        before = dict.fromkeys(_LENGTHS, 0)
+    added = {name: row[name] - before[name] for name in _LENGTHS} | {"observations": 0 if found else 1}
+    counting = _count_in(row["user_id"], user, session, last_number=number, **added)
+    return observation_id, outcome, ((statement, {**row, "id": observation_id, "number": number}), counting)
+
+
+def _count_in(user_id: str, user: User, session: SessionNow, *, last_number: int | None = None, **added: int) -> Query:
+    return statements.COUNT_IN, {
+        **dict.fromkeys((*_LENGTHS, "observations"), 0),
+        **added,
+        "user_id": user_id,
+        "last_number": user.last_number if last_number is None else last_number,
+        "last_session": max(user.last_session, session.number),
+    }

@@ -1,0 +1,119 @@
+"""The tables, as the newest migration leaves them. Every name here is private to the store.
+
+Every table is partitioned by the hash of user_id, and user_id begins every key and every index but the full-text one.
+There is no sequence, trigger or foreign key: what one would do is done under the lock of the user's row, so that all of
+a user can live on any machine. Texts are compared by their bytes (COLLATE "C"): no index depends on the order that a
+version of the C library keeps.
+"""
+
+from collections.abc import Iterator
+
+#: Version of the schema that this code reads and writes. A change of what `ilab_memory.analysis.fields` returns asks
+#: for a new one too, with a migration that fills the index anew.
+VERSION = 1
+#: Where the tables are.
+SCHEMA = "ilab_memory"
+
+SCHEMA_VERSION = f"""
+    CREATE SCHEMA IF NOT EXISTS {SCHEMA};
+    CREATE TABLE {SCHEMA}.schema_version (version integer NOT NULL)
+"""
+
+# A save writes the rows of its user and session anew: room in their pages keeps that off the indexes. Erased rows are
+# to be gone soon, not when a fifth of the table is.
+_OFTEN_CHANGED = "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02)"
+_ADDED_TO = "WITH (autovacuum_vacuum_scale_factor = 0.02)"
+
+#: Name, columns, and how the partitions are stored.
+TABLES = (
+    (
+        "users",
+        """
+        user_id text COLLATE "C" PRIMARY KEY,
+        secret bytea NOT NULL,              -- makes the index of the user's words unreadable; gone with the row
+        first_id bigint NOT NULL,           -- an observation's id is this and the number with which it was created
+        last_number bigint NOT NULL DEFAULT 0,
+        last_session bigint NOT NULL DEFAULT 0,
+        observations bigint NOT NULL DEFAULT 0,
+        title_terms bigint NOT NULL DEFAULT 0,
+        said_terms bigint NOT NULL DEFAULT 0,
+        reply_terms bigint NOT NULL DEFAULT 0,
+        tail_terms bigint NOT NULL DEFAULT 0
+        """,
+        _OFTEN_CHANGED,
+    ),
+    (
+        "sessions",
+        """
+        user_id text COLLATE "C" NOT NULL,
+        number bigint NOT NULL,
+        started_at timestamptz NOT NULL,
+        ended_at timestamptz,
+        last_activity_at timestamptz NOT NULL,
+        is_auto_generated boolean NOT NULL DEFAULT false,
+        id text COLLATE "C" NOT NULL,
+        summary text,
+        PRIMARY KEY (user_id, number),
+        UNIQUE (user_id, id)
+        """,
+        _OFTEN_CHANGED,
+    ),
+    (
+        "observations",
+        """
+        user_id text COLLATE "C" NOT NULL,
+        id bigint NOT NULL,
+        number bigint NOT NULL,
+        session bigint NOT NULL,
+        created_at timestamptz NOT NULL,
+        updated_at timestamptz NOT NULL,
+        revision_count integer NOT NULL DEFAULT 1,
+        title_terms integer NOT NULL,
+        said_terms integer NOT NULL,
+        reply_terms integer NOT NULL,
+        tail_terms integer NOT NULL,
+        normalized_hash bytea NOT NULL,
+        type text COLLATE "C" NOT NULL,
+        title text COLLATE "C" NOT NULL,
+        topic_key text COLLATE "C",
+        terms tsvector NOT NULL,    -- of hashes, see terms.py
+        content text COLLATE "C" NOT NULL,
+        PRIMARY KEY (user_id, id),
+        UNIQUE (user_id, number)
+        """,
+        _ADDED_TO,
+    ),
+)
+
+INDEXES = (
+    # At most one active session a user, whoever opens it.
+    "CREATE UNIQUE INDEX sessions_active ON {schema}.sessions (user_id) WHERE ended_at IS NULL",
+    "CREATE INDEX sessions_completed ON {schema}.sessions (user_id, ended_at, number) WHERE ended_at IS NOT NULL",
+    "CREATE INDEX sessions_started ON {schema}.sessions (user_id, started_at, number)",
+    "CREATE INDEX observations_timeline ON {schema}.observations (user_id, created_at, id)",
+    "CREATE INDEX observations_newest ON {schema}.observations (user_id, session, updated_at, id)",
+    """
+    CREATE UNIQUE INDEX observations_keyed ON {schema}.observations (user_id, topic_key) WHERE topic_key IS NOT NULL
+    """,
+    """
+    CREATE INDEX observations_unkeyed ON {schema}.observations (user_id, normalized_hash) WHERE topic_key IS NULL
+    """,
+    # No pending list: every search would read through it, other users' words included.
+    "CREATE INDEX observations_search ON {schema}.observations USING gin (terms) WITH (fastupdate = off)",
+)
+
+
+def statements(partitions: int) -> Iterator[str]:
+    """Yield what makes the tables, each in so many partitions."""
+    for name, columns, storage in TABLES:
+        yield f"CREATE TABLE {SCHEMA}.{name} ({columns}) PARTITION BY HASH (user_id)"
+        if name == "observations":
+            # In the row as long as a page can hold it: a search reads the terms of many rows, and the content of ten.
+            yield f"ALTER TABLE {SCHEMA}.{name} ALTER COLUMN terms SET STORAGE MAIN"
+        for remainder in range(partitions):
+            yield (
+                f"CREATE TABLE {SCHEMA}.{name}_{remainder} PARTITION OF {SCHEMA}.{name}"
+                f" FOR VALUES WITH (MODULUS {partitions}, REMAINDER {remainder}) {storage}"
+            )
+    for index in INDEXES:
+        yield index.format(schema=SCHEMA)

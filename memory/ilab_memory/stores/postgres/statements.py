@@ -1,0 +1,194 @@
+"""Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter.
+
+Every one names the user, of every table it touches: so it touches one partition.
+"""
+# ruff: noqa: S608 - nothing but constants is interpolated
+
+from ilab_memory.stores.postgres.schema import SCHEMA
+from ilab_memory.stores.postgres.terms import HASH, PREFIX
+
+_USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
+
+# Users. Whoever writes anything of a user takes the lock of the user's row first: so writers of one user come one after
+# the other, and never wait for each other in a circle.
+LOCK_USER = f"""
+    SELECT secret, first_id, last_number, last_session, observations
+    FROM {_USERS} WHERE user_id = %(user_id)s FOR UPDATE
+"""
+NEW_USER = f"""
+    INSERT INTO {_USERS} (user_id, secret, first_id) VALUES (%(user_id)s, %(secret)s, %(first_id)s)
+    ON CONFLICT DO NOTHING
+"""
+COUNT_IN = f"""
+    UPDATE {_USERS} SET
+        last_number = %(last_number)s,
+        last_session = %(last_session)s,
+        observations = observations + %(observations)s,
+        title_terms = title_terms + %(title_terms)s,
+        said_terms = said_terms + %(said_terms)s,
+        reply_terms = reply_terms + %(reply_terms)s,
+        tail_terms = tail_terms + %(tail_terms)s
+    WHERE user_id = %(user_id)s
+"""
+
+# Sessions.
+_SESSION_COLUMNS = "id, started_at, ended_at, last_activity_at, summary, is_auto_generated"
+_ACTIVE = f"FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NULL"
+ACTIVE_SESSION = f"SELECT {_SESSION_COLUMNS} {_ACTIVE}"
+# The writer's view of it.
+SESSION_NOW = f"SELECT number, id, started_at, last_activity_at {_ACTIVE}"
+# It needs no lock before it: the session is touched if it is active and not expired, or nothing is done.
+REUSE_SESSION = f"""
+    UPDATE {_SESSIONS} SET last_activity_at = greatest(last_activity_at, %(now)s)
+    WHERE user_id = %(user_id)s AND ended_at IS NULL AND %(now)s - last_activity_at < %(session_timeout)s
+    RETURNING id, started_at, last_activity_at
+"""
+NEW_SESSION = f"""
+    INSERT INTO {_SESSIONS} (user_id, number, id, started_at, last_activity_at)
+    VALUES (%(user_id)s, %(session)s, %(session_id)s, %(now)s, %(now)s)
+"""
+TOUCH_SESSION = f"""
+    UPDATE {_SESSIONS} SET last_activity_at = greatest(last_activity_at, %(now)s)
+    WHERE user_id = %(user_id)s AND number = %(session)s
+"""
+COMPLETE_SESSION = f"""
+    UPDATE {_SESSIONS} SET
+        ended_at = %(ended_at)s, last_activity_at = %(ended_at)s, summary = %(summary)s,
+        is_auto_generated = %(is_auto_generated)s
+    WHERE user_id = %(user_id)s AND number = %(session)s
+"""
+COUNT_IN_SESSION = f"SELECT count(*) FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND session = %(session)s"
+LAST_TITLES = f"""
+    SELECT title FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND session = %(session)s
+    ORDER BY updated_at DESC, id DESC LIMIT 3
+"""
+COMPLETED_SESSIONS = f"""
+    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NOT NULL
+    ORDER BY ended_at DESC, number DESC LIMIT %(limit)s
+"""
+
+# Saving.
+SAME_UNKEYED = f"""
+    SELECT id FROM {_OBSERVATIONS_TABLE}
+    WHERE user_id = %(user_id)s AND normalized_hash = %(normalized_hash)s AND topic_key IS NULL
+        AND type = %(type)s AND title = %(title)s AND session = (SELECT number {_ACTIVE})
+"""
+BY_KEY = f"""
+    SELECT id, type, title, normalized_hash, title_terms, said_terms, reply_terms, tail_terms
+    FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND topic_key = %(topic_key)s
+"""
+NEW_OBSERVATION = f"""
+    INSERT INTO {_OBSERVATIONS_TABLE} (
+        user_id, id, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
+        title_terms, said_terms, reply_terms, tail_terms, terms, content
+    ) VALUES (
+        %(user_id)s, %(id)s, %(number)s, %(session)s, %(type)s, %(title)s, %(topic_key)s, %(normalized_hash)s,
+        %(now)s, %(now)s,
+        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s
+    )
+"""
+CHANGE_OBSERVATION = f"""
+    UPDATE {_OBSERVATIONS_TABLE} SET
+        number = %(number)s, session = %(session)s, type = %(type)s, title = %(title)s,
+        normalized_hash = %(normalized_hash)s, revision_count = revision_count + 1, updated_at = %(now)s,
+        title_terms = %(title_terms)s, said_terms = %(said_terms)s, reply_terms = %(reply_terms)s,
+        tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector, content = %(content)s
+    WHERE user_id = %(user_id)s AND id = %(id)s
+"""
+
+# Reading whole rows.
+_OBSERVATION_COLUMNS = """
+    o.id, s.id, o.type, o.title, o.content, o.topic_key, encode(o.normalized_hash, 'hex'), o.revision_count,
+    o.created_at, o.updated_at
+"""
+_OBSERVATIONS = f"""
+    SELECT {_OBSERVATION_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
+    JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.user_id = %(user_id)s
+"""
+GET = f"{_OBSERVATIONS} AND o.id = %(id)s"
+_ANCHOR = f"SELECT created_at, id FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = %(id)s"
+TIMELINE = f"""
+    (
+        {_OBSERVATIONS} AND (o.created_at, o.id) <= ({_ANCHOR})
+        ORDER BY o.created_at DESC, o.id DESC LIMIT %(neighbors)s + 1
+    ) UNION ALL (
+        {_OBSERVATIONS} AND (o.created_at, o.id) > ({_ANCHOR})
+        ORDER BY o.created_at, o.id LIMIT %(neighbors)s
+    ) ORDER BY 9, 1
+"""
+STATS = f"SELECT observations, last_session FROM {_USERS} WHERE user_id = %(user_id)s"
+
+# Lists.
+_PREVIEW_COLUMNS = """
+    o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, left(o.content, %(characters)s)
+"""
+NEWEST_IN_SESSIONS = f"""
+    SELECT o.* FROM {_SESSIONS} s CROSS JOIN LATERAL (
+        SELECT {_PREVIEW_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
+        WHERE o.user_id = %(user_id)s AND o.session = s.number
+        ORDER BY o.updated_at DESC, o.id DESC LIMIT %(each)s
+    ) o
+    WHERE s.user_id = %(user_id)s AND s.id = ANY(%(session_ids)s::text[])
+"""
+PREVIEWS = f"""
+    SELECT o.number, {_PREVIEW_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
+    WHERE o.user_id = %(user_id)s AND o.number = ANY(%(numbers)s::bigint[])
+"""
+
+# Searching.
+_TOKEN = f"""
+    left(encode(u.secret, 'base64'), {PREFIX})
+    || left(encode(sha256(u.secret || convert_to(asked.term, 'UTF8')), 'base64'), {HASH})
+"""
+_ASKED = "unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, place)"
+STATISTICS = f"""
+    SELECT
+        u.observations, u.title_terms, u.said_terms, u.reply_terms, u.tail_terms, asked.place,
+        (
+            SELECT count(*) FROM {_OBSERVATIONS_TABLE} o
+            WHERE o.user_id = %(user_id)s AND o.terms @@ quote_literal({_TOKEN})::tsquery
+        )
+    FROM {_USERS} u LEFT JOIN {_ASKED} ON true
+    WHERE u.user_id = %(user_id)s ORDER BY asked.place
+"""
+# Of each row that has any of the terms, its vector without all other terms; before them, the lexemes of the terms.
+POSTINGS = f"""
+    WITH looked_up AS MATERIALIZED (
+        SELECT array_agg(token ORDER BY place) AS tokens, string_agg(quote_literal(token), '|')::tsquery AS query
+        FROM (SELECT asked.place, {_TOKEN} AS token FROM {_USERS} u, {_ASKED} WHERE u.user_id = %(user_id)s) t
+    )
+    SELECT 0, array_to_string(tokens, ' ') FROM looked_up WHERE tokens IS NOT NULL
+    UNION ALL
+    SELECT o.number, ts_filter(setweight(o.terms, 'A', looked_up.tokens), '{{a}}')::text
+    FROM looked_up JOIN {_OBSERVATIONS_TABLE} o ON o.user_id = %(user_id)s AND o.terms @@ looked_up.query
+"""
+DOCUMENTS = f"""
+    SELECT number, id, session, type, updated_at, revision_count, title_terms, said_terms, reply_terms, tail_terms
+    FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND number = ANY(%(numbers)s::bigint[])
+"""
+# Under COLLATE "C", ILIKE takes A-Z for a-z, and no other letter for another.
+CONTAINING = f"""
+    SELECT number FROM {_OBSERVATIONS_TABLE}
+    WHERE user_id = %(user_id)s AND (content ILIKE %(pattern)s OR title ILIKE %(pattern)s)
+    ORDER BY number DESC LIMIT %(at_most)s
+"""
+
+# Exporting, a page at a time: each begins behind the last row of the one before.
+EXPORT_SESSIONS = f"""
+    SELECT number, {_SESSION_COLUMNS} FROM {_SESSIONS}
+    WHERE user_id = %(user_id)s AND (started_at, number) > (%(moment)s, %(key)s)
+    ORDER BY started_at, number LIMIT %(page)s
+"""
+EXPORT_OBSERVATIONS = f"""
+    {_OBSERVATIONS} AND (o.created_at, o.id) > (%(moment)s, %(key)s)
+    ORDER BY o.created_at, o.id LIMIT %(page)s
+"""
+
+# Forgetting.
+ERASE_OBSERVATIONS = f"DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s"
+ERASE_SESSIONS = f"DELETE FROM {_SESSIONS} WHERE user_id = %(user_id)s"
+ERASE_USER = f"DELETE FROM {_USERS} WHERE user_id = %(user_id)s"
+
+#: Lets one transaction be acknowledged before it is synced.
+NOT_SYNCED = "SET LOCAL synchronous_commit = off"

@@ -1,0 +1,230 @@
+"""PostgresStore: the Store of one PostgreSQL database, for any number of processes."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ilab_memory.core.models import Observation, SaveResult, Session
+from ilab_memory.core.store import Document, Posting, Preview, Redacted, Store, TermStatistics
+from ilab_memory.stores.postgres import reading, saving, statements
+from ilab_memory.stores.postgres.connections import Connections, Transaction
+from ilab_memory.stores.postgres.migrations import open_database
+from ilab_memory.stores.postgres.pool import Pool
+from ilab_memory.stores.postgres.terms import Indexed
+from ilab_memory.timestamps import to_text
+
+#: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
+SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
+#: Rows that an export reads at once, and so what it needs memory for.
+EXPORT_PAGE = 100
+#: The largest id that the database can hold.
+_LARGEST_ID = 2**63 - 1
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
+# libpq's own is not to wait at all for an end. A URL may say otherwise.
+_DEFAULTS: dict[str, str | int] = {
+    "connect_timeout": 10,
+    "fallback_application_name": "ilab-memory",
+    "client_encoding": "UTF8",
+}
+
+
+class PostgresStore(Store):
+    """Keeps everything in the schema `ilab_memory` of one PostgreSQL database, version 15 or newer.
+
+    Every table is partitioned by user, and every statement touches one user's partition. What is erased is in no answer
+    any more when `forget` returns. But the server keeps it longer: in dead rows until they are vacuumed and their place
+    is used again, in the write-ahead log until that is recycled, on standbys, in archives and backups.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        durability: Literal["full", "normal"] = "full",
+        wait_seconds: float = 5.0,
+        pool_size: int = 16,
+        partitions: int = 16,
+    ) -> None:
+        """Open the database *url* (`postgresql://...`, or whatever libpq takes), and make the tables if there are none.
+
+        A call waits *wait_seconds* at most for a connection, of which there are *pool_size*, and as long for a lock.
+        *partitions* is how many of each table are made; tables that are there keep theirs.
+
+        Raises:
+            ValueError: *url* is none, or a number is below 1.
+            StorageError: the database cannot be reached or used, or belongs to a newer version of this library.
+        """
+        for name, number in (("pool_size", pool_size), ("partitions", partitions)):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1")
+        conninfo = _conninfo(url, synchronous_commit=SYNCHRONOUS_COMMIT[durability], lock_seconds=wait_seconds)
+        open_database(conninfo, partitions=partitions)
+        self._connections = Connections(Pool(conninfo, size=pool_size, wait_seconds=wait_seconds))
+
+    def active_session(self, user_id: str) -> Session | None:
+        """See Store."""
+        rows = self._connections.rows("read the session", statements.ACTIVE_SESSION, user_id=user_id)
+        return reading.session(user_id, rows[0]) if rows else None
+
+    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
+        """See Store. Repeated if the connection is lost: an id made here tells whether an earlier try opened it."""
+        session_id = saving.new_session_id()
+
+        def reuse(transaction: Transaction) -> list[Any]:
+            asked = {"user_id": user_id, "now": now, "session_timeout": session_timeout}
+            return transaction.commit((statements.NOT_SYNCED, {}), (statements.REUSE_SESSION, asked))[1]
+
+        def enter(transaction: Transaction) -> saving.SessionNow:
+            return saving.open_session(transaction, user_id, session_id, now=now, session_timeout=session_timeout)
+
+        reused = self._connections.write("open a session", reuse, repeatable=True)
+        if reused:
+            found_id, started_at, last_activity_at = reused[0]
+        else:
+            entered = self._connections.write("open a session", enter, repeatable=True)
+            found_id, started_at, last_activity_at = entered.id, entered.started_at, max(entered.last_activity_at, now)
+        session = Session(
+            id=found_id, user_id=user_id, started_at=to_text(started_at), last_activity_at=to_text(last_activity_at)
+        )
+        return session, found_id == session_id
+
+    def end_session(self, user_id: str, *, summary: str, now: datetime) -> Session | None:
+        """See Store."""
+        ended = self._connections.write(
+            "end the session", lambda transaction: saving.end_session(transaction, user_id, summary=summary, now=now)
+        )
+        if ended is None:
+            return None
+        session_id, started_at, ended_at = ended
+        return reading.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False))
+
+    def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
+        """See Store."""
+        indexed = Indexed(redacted.title, redacted.content)
+        session_id = saving.new_session_id()
+        return self._connections.write(
+            "save the observation",
+            lambda transaction: saving.save(
+                transaction, redacted, indexed, session_id, now=now, session_timeout=session_timeout
+            ),
+        )
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See Store."""
+        with self._connections.snapshot():
+            yield
+
+    def get(self, user_id: str, observation_id: int) -> Observation | None:
+        """See Store."""
+        rows = self._of_observation("read the observation", statements.GET, user_id, observation_id)
+        return rows[0] if rows else None
+
+    def timeline(
+        self, user_id: str, observation_id: int, *, neighbors: int = Store.DEFAULT_TIMELINE_NEIGHBORS
+    ) -> list[Observation]:
+        """See Store."""
+        return self._of_observation(
+            "read the timeline", statements.TIMELINE, user_id, observation_id, neighbors=neighbors
+        )
+
+    def completed_sessions(self, user_id: str, *, limit: int) -> list[Session]:
+        """See Store."""
+        rows = self._connections.rows("read the sessions", statements.COMPLETED_SESSIONS, user_id=user_id, limit=limit)
+        return [reading.session(user_id, row) for row in rows]
+
+    def newest_in_sessions(
+        self, user_id: str, session_ids: Sequence[str], *, each: int, preview_characters: int
+    ) -> list[Preview]:
+        """See Store."""
+        rows = self._connections.rows(
+            "read the sessions",
+            statements.NEWEST_IN_SESSIONS,
+            user_id=user_id,
+            session_ids=list(session_ids),
+            each=each,
+            characters=preview_characters,
+        )
+        return [reading.preview(row) for row in rows]
+
+    def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:
+        """See Store."""
+        asked = list(terms)
+        rows = self._connections.rows("search", statements.STATISTICS, user_id=user_id, terms=asked)
+        return reading.term_statistics(rows, asked)
+
+    def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
+        """See Store."""
+        asked = list(terms)
+        rows = self._connections.rows("search", statements.POSTINGS, user_id=user_id, terms=asked)
+        return reading.postings(rows, asked)
+
+    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+        """See Store."""
+        rows = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers))
+        return {row[0]: reading.document(row[1:]) for row in rows}
+
+    def containing(self, user_id: str, text: str, *, at_most: int | None) -> list[int]:
+        """See Store."""
+        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        rows = self._connections.rows(
+            "search", statements.CONTAINING, user_id=user_id, pattern=f"%{escaped}%", at_most=at_most
+        )
+        return [number for (number,) in rows]
+
+    def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
+        """See Store."""
+        rows = self._connections.rows(
+            "search", statements.PREVIEWS, user_id=user_id, numbers=list(numbers), characters=characters
+        )
+        return {row[0]: reading.preview(row[1:]) for row in rows}
+
+    def stats(self, user_id: str) -> Mapping[str, int]:
+        """See Store."""
+        rows = self._connections.rows("read the statistics", statements.STATS, user_id=user_id)
+        return dict(zip(("observations", "sessions"), rows[0] if rows else (0, 0), strict=True))
+
+    def forget(self, user_id: str) -> int:
+        """See Store, and the class for what the server keeps. One transaction: the user's own writers wait for it."""
+        return self._connections.write("forget the user", lambda transaction: saving.forget(transaction, user_id))
+
+    def export(self, user_id: str) -> Iterator[Session | Observation]:
+        """See Store."""
+        place: dict[str, Any] = {"user_id": user_id, "moment": _BEFORE_ALL, "key": 0, "page": EXPORT_PAGE}
+        while rows := self._connections.rows("export", statements.EXPORT_SESSIONS, **place):
+            yield from (reading.session(user_id, row[1:]) for row in rows)
+            place |= {"moment": rows[-1][2], "key": rows[-1][0]}
+        place |= {"moment": _BEFORE_ALL, "key": 0}
+        while rows := self._connections.rows("export", statements.EXPORT_OBSERVATIONS, **place):
+            yield from (reading.observation(user_id, row) for row in rows)
+            place |= {"moment": rows[-1][-2], "key": rows[-1][0]}
+
+    def close(self) -> None:
+        """See Store."""
+        self._connections.close()
+
+    def _of_observation(
+        self, doing: str, statement: str, user_id: str, observation_id: int, **asked: Any
+    ) -> list[Observation]:
+        asked_id = min(observation_id, _LARGEST_ID)
+        rows = self._connections.rows(doing, statement, user_id=user_id, id=asked_id, **asked)
+        return [reading.observation(user_id, row) for row in rows]
+
+
+def _conninfo(url: str, *, synchronous_commit: str, lock_seconds: float) -> str:
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # Its text quotes the URL, which may hold a password.
+        raise ValueError("url must be a PostgreSQL connection URL") from None
+    options = (
+        f"{given.get('options') or ''} -c TimeZone=UTC"
+        f" -c synchronous_commit={synchronous_commit} -c lock_timeout={round(lock_seconds * 1000)}"
+    )
+    return make_conninfo(
+        url, **{name: value for name, value in _DEFAULTS.items() if name not in given}, options=options
+    )
