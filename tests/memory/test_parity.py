@@ -1,0 +1,151 @@
+"""SQLite and PostgreSQL answer alike: the same questions to both, on the same conversations."""
+
+import importlib.util
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ilab_memory import Config, ILabMemory
+from ilab_memory.analysis import fields
+from ilab_memory.core.store import EXACT_POSITIONS
+from ilab_memory.ranking import NEIGHBOUR_TERMS
+from ilab_memory.stores.postgres import PostgresStore
+from ilab_memory.stores.postgres.terms import Indexed, places, token
+from ilab_memory.stores.sqlite import SQLiteStore
+from memory.support import Clock
+from postgres import Cluster
+
+QUERIES = 1_000
+UNSPACED = (
+    "我们下周去京都旅行 预订了靠近车站的旅馆 妹妹喜欢绿茶 不喝咖啡 周末搬家",
+    "来週は京都に旅行します 駅の近くのホテルを予約しました 妹は緑茶が好きです コーヒーは飲みません",
+    "สัปดาห์หน้าเราจะไปเที่ยวเกียวโต จองโรงแรมใกล้สถานีแล้ว น้องสาวชอบชาเขียว ไม่ดื่มกาแฟ",
+)
+
+
+class Both(NamedTuple):
+    sqlite: ILabMemory
+    postgres: ILabMemory
+    clock: Clock
+
+    def save(self, user_id: str, content: str, topic_key: str | None = None) -> None:
+        self.clock.forward(minutes=10)
+        for mem in (self.sqlite, self.postgres):
+            mem.mem_save(user_id, content, type="discovery", title=content[:60], topic_key=topic_key)
+
+    def end(self, user_id: str) -> None:
+        for mem in (self.sqlite, self.postgres):
+            mem.mem_session_end(user_id, summary="ended")
+
+
+@pytest.fixture(scope="module")
+def both(postgres: Cluster) -> Iterator[Both]:
+    clock = Clock()
+    config = Config(clock=clock)
+    with (
+        ILabMemory(SQLiteStore(":memory:"), config) as sqlite,
+        ILabMemory(PostgresStore(postgres.create_database(), partitions=2), config) as other,
+    ):
+        yield Both(sqlite, other, clock)
+
+
+def bench(name: str) -> ModuleType:
+    """Import a module of bench/, where conversations are made up."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / f"bench/{name}.py")
+    assert spec
+    assert spec.loader
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pieces(dice: random.Random, texts: list[str], count: int) -> Iterator[str]:
+    for _ in range(count):
+        words = dice.choice(texts).split()
+        begin = dice.randrange(len(words))
+        yield " ".join(words[begin : begin + dice.randint(1, 6)])
+
+
+def conversed(both: Both, dice: random.Random) -> Iterator[tuple[str, str]]:
+    """Save conversations of every kind, and yield users and what to ask about them."""
+    bench("recall_material")
+    recall = bench("recall")
+    for kind in (recall.people, recall.assistant):
+        for seed in range(2):
+            conversation, user_id = kind(seed), f"{kind.__name__} {seed}"
+            for session in conversation.sessions:
+                for number, text in enumerate(session):
+                    # Some are saved again under their key, and so move to the end.
+                    both.save(user_id, text, f"key {number}" if dice.random() < 0.05 else None)
+                both.end(user_id)
+            yield from ((user_id, question.text) for question in conversation.questions)
+            texts = [text for session in conversation.sessions for text in session]
+            yield from ((user_id, piece) for piece in pieces(dice, texts, QUERIES // 5))
+    sentences = [sentence for text in UNSPACED for sentence in text.split()]
+    for _ in range(60):
+        both.save("unspaced", f"{dice.choice(sentences)}, {dice.choice(sentences)} tea")
+    for _ in range(QUERIES // 5):
+        sentence = dice.choice(sentences)
+        begin = dice.randrange(len(sentence))
+        yield "unspaced", sentence[begin : begin + dice.randint(1, 5)]
+
+
+def answer(mem: ILabMemory, user_id: str, query: str) -> list[tuple[str, str, float]]:
+    return [(row.title, row.snippet, row.score) for row in mem.mem_search(user_id, query)]
+
+
+def test_the_first_ten_are_the_same(both: Both) -> None:
+    asked = list(conversed(both, random.Random(6)))
+    assert len(asked) >= QUERIES
+    assert len({query for _, query in asked}) > QUERIES // 2
+    found = 0
+    for user_id, query in asked:
+        of_sqlite = answer(both.sqlite, user_id, query)
+        assert answer(both.postgres, user_id, query) == of_sqlite
+        found += bool(of_sqlite)
+    assert found > 0.9 * len(asked)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "tea " * 300 + "coffee",
+        " ".join(f"w{number}" for number in range(20_000)) + " tea",
+        "User: tea " + "tea coffee " * 9_000 + "\nAssistant: " + "tea " * 500,
+        "it's 1,000.50 naïve 'quoted' back\\slash \"double\" tab\t _under_score_ #tea é",
+    ],
+)
+def test_long_and_odd_contents_score_the_same(both: Both, content: str) -> None:
+    both.save("odd", content)
+    both.save("odd", "green tea, and coffee")
+    for query in ("tea", "coffee", "tea coffee w7", "w19999", "quoted naive", "back slash", "1000.50"):
+        assert answer(both.postgres, "odd", query) == answer(both.sqlite, "odd", query)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    said=st.lists(st.sampled_from("tea milk cup".split()), min_size=1, max_size=300),
+    reply=st.lists(st.sampled_from("tea milk pot".split()), max_size=300),
+)
+def test_places_are_kept_as_a_posting_promises(said: list[str], reply: list[str]) -> None:
+    content = f"User: {' '.join(said)}\nAssistant: {' '.join(reply)}"
+    secret = b"0123456789abcdef"
+    expected = sorted(
+        (term, field, min(place, EXACT_POSITIONS))
+        for field, terms in fields("milk", content)._asdict().items()
+        for place, term in enumerate(terms)
+    )
+    tokens = {token(secret, term): term for term, _, _ in expected}
+    kept = places(7, Indexed("milk", content).vector(secret), tokens)
+    assert sorted((term, field, place) for term, (_, field, place) in kept) == expected
+
+
+def test_the_places_that_ranking_looks_at_are_exact() -> None:
+    assert NEIGHBOUR_TERMS <= EXACT_POSITIONS
