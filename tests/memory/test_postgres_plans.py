@@ -1,0 +1,154 @@
+"""Every statement touches one partition, and the tables can be distributed by user."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from ilab_memory import ILabMemory
+from ilab_memory.stores.postgres import PostgresStore, schema, statements
+from postgres import Cluster
+
+PARTITIONS = 16
+TABLES = [name for name, _, _ in schema.TABLES]
+NAMED = {
+    name: text
+    for name, text in vars(statements).items()
+    if isinstance(text, str) and name.isupper() and not name.startswith("_") and "user_id" in text
+}
+#: What a parameter is in these plans, and of which type where PostgreSQL cannot tell.
+VALUES = {
+    "user_id": ("text", "'user1'"),
+    "terms": ("text[]", "'{tea,milk}'"),
+    "session_ids": ("text[]", "'{a,b}'"),
+    "numbers": ("bigint[]", "'{1,2,3}'"),
+    "session_timeout": ("interval", "'24 hours'"),
+    "normalized_hash": ("bytea", "'x'"),
+    "secret": ("bytea", "'x'"),
+    "is_auto_generated": ("boolean", "false"),
+    "characters": ("integer", "401"),
+}
+MOMENTS = {"now", "ended_at", "moment"}
+TEXTS = {"session_id", "summary", "title", "type", "topic_key", "content", "pattern"}
+
+
+def value(name: str, statement: str) -> tuple[str, str]:
+    if name == "terms" and "::tsvector" in statement:
+        return "text", "'''x'':1'"
+    if name in MOMENTS:
+        return "timestamptz", "'2026-01-01'"
+    return VALUES.get(name) or (("text", "'x'") if name in TEXTS else ("bigint", "1"))
+
+
+@pytest.fixture(scope="module")
+def connection(postgres: Cluster) -> Iterator[psycopg.Connection]:
+    url = postgres.create_database()
+    with ILabMemory(PostgresStore(url, partitions=PARTITIONS)) as mem:
+        for user in range(40):
+            mem.mem_session_start(f"user{user}")
+            for number in range(10):
+                mem.mem_save(f"user{user}", f"green tea {number}", type="discovery", title="t")
+    with psycopg.connect(url, autocommit=True) as opened:
+        opened.execute("ANALYZE")
+        yield opened
+
+
+def plan(connection: psycopg.Connection, statement: str, mode: str) -> dict[str, Any]:
+    """Return the plan of a prepared statement: made for its values, or once for all and pruned when it is run."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    types, values = zip(*(value(name, statement) for name in names), strict=True)
+    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"SET LOCAL plan_cache_mode = force_{mode}_plan".encode())
+        connection.execute(f"PREPARE asked ({', '.join(types)}) AS {numbered}".encode())
+        try:
+            explained = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE asked ({', '.join(values)})".encode())
+            ((plans,),) = explained.fetchall()
+        finally:
+            connection.execute("DEALLOCATE asked")
+    made: dict[str, Any] = plans[0]["Plan"]
+    return made
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for below in node.get("Plans", []):
+        yield from nodes(below)
+
+
+def read(made: dict[str, Any]) -> list[str]:
+    """The partitions that are read."""
+    return [node["Relation Name"] for node in nodes(made) if "Relation Name" in node and "Scan" in node["Node Type"]]
+
+
+def test_all_statements_are_looked_at() -> None:
+    assert len(NAMED) >= 25
+    others = {name for name in vars(statements) if name.isupper() and not name.startswith("_")} - NAMED.keys()
+    assert others == {"NOT_SYNCED", "SCHEMA", "HASH", "PREFIX"}
+
+
+@pytest.mark.parametrize("mode", ["custom", "generic"])
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_every_statement_touches_one_partition_of_each_table(
+    connection: psycopg.Connection, name: str, mode: str
+) -> None:
+    touched = read(plan(connection, NAMED[name], mode))
+    partitions = set(touched)
+    tables = {re.sub(r"_\d+$", "", partition) for partition in partitions}
+    assert len(partitions) == len(tables)
+    assert tables <= set(TABLES)
+    # All in the same partition: on one machine, when they are distributed.
+    assert len({partition.rpartition("_")[2] for partition in partitions}) <= 1
+    if not NAMED[name].strip().startswith("INSERT"):
+        assert partitions
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_no_statement_reads_rows_of_other_users(connection: psycopg.Connection, name: str) -> None:
+    """Each reading begins at an index: with the user, or with words that only the user has."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL enable_seqscan = off")
+        made = plan(connection, NAMED[name], "custom")
+    for node in nodes(made):
+        assert node["Node Type"] != "Seq Scan", node
+        if "Index Cond" in node:
+            assert "user_id" in node["Index Cond"] or "terms @@" in node["Index Cond"], node
+
+
+def rows(connection: psycopg.Connection, statement: str) -> list[Any]:
+    return [row[0] for row in connection.execute(statement.encode())]
+
+
+def test_the_tables_can_be_distributed_by_user(connection: psycopg.Connection) -> None:
+    """As Citus asks: user_id in every unique index, no foreign key to elsewhere; sequences and triggers need none."""
+    of_ours = "relnamespace = 'ilab_memory'::regnamespace"
+    unique = rows(
+        connection,
+        "SELECT (SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = i.indexrelid) FROM pg_index i"
+        f" JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indisunique AND {of_ours}",
+    )
+    assert len(unique) == (PARTITIONS + 1) * 7
+    assert all("user_id" in columns for columns in unique)
+    keys = rows(
+        connection,
+        "SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
+        f" WHERE k.contype = 'p' AND {of_ours}",
+    )
+    assert all(key.startswith("PRIMARY KEY (user_id") for key in keys)
+    assert rows(connection, f"SELECT relname FROM pg_class WHERE relkind = 'S' AND {of_ours}") == []
+    assert rows(connection, f"SELECT tgname FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE {of_ours}") == []
+    foreign = f"SELECT k.oid FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid WHERE contype = 'f' AND {of_ours}"
+    assert rows(connection, foreign) == []
+    partitioned = "SELECT partrelid::regclass::text FROM pg_partitioned_table WHERE partstrat = 'h' ORDER BY 1"
+    assert rows(connection, partitioned) == sorted(f"ilab_memory.{name}" for name in TABLES)
+    for name in TABLES:
+        count = f"SELECT count(*) FROM pg_inherits WHERE inhparent = 'ilab_memory.{name}'::regclass"
+        assert rows(connection, count) == [PARTITIONS]
+
+
+def test_a_statement_without_the_user_would_be_seen(connection: psycopg.Connection) -> None:
+    everything = "SELECT id FROM ilab_memory.observations WHERE number = %(number)s"
+    for mode in ("custom", "generic"):
+        assert len(set(read(plan(connection, everything, mode)))) == PARTITIONS
