@@ -7,27 +7,30 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 SERVER = Path(sys.executable).with_name("ilab-chat-server")
 
 
-@dataclass(slots=True)
 class ServerProcess:
     """A running server. `address` is where it serves; `log` what it has said so far."""
 
-    process: subprocess.Popen[str]
-    address: str = ""
-    log: list[str] = field(default_factory=list)
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.address = ""
+        self.log: list[str] = []
+        self._read = 0
+        self._heard = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
 
     def read_until(self, pattern: str) -> re.Match[str]:
         """Read its log up to a line with *pattern*."""
-        assert self.process.stderr
-        for line in self.process.stderr:
-            self.log.append(line)
+        while (line := self._next_line()) is not None:
             if found := re.search(pattern, line):
                 return found
         raise AssertionError(f"the server ended with {self.process.wait()}:\n{''.join(self.log)}")
@@ -38,9 +41,28 @@ class ServerProcess:
         return self.wait()
 
     def wait(self) -> int:
+        code = self.process.wait(60)
+        self._reader.join(60)
+        return code
+
+    def _listen(self) -> None:
+        """Keep reading what it says: a server that logs into a full pipe waits for its reader."""
         assert self.process.stderr
-        self.log.extend(self.process.stderr)
-        return self.process.wait(60)
+        for line in self.process.stderr:
+            with self._heard:
+                self.log.append(line)
+                self._heard.notify_all()
+        with self._heard:
+            self._ended = True
+            self._heard.notify_all()
+
+    def _next_line(self) -> str | None:
+        with self._heard:
+            self._heard.wait_for(lambda: self._ended or self._read < len(self.log))
+            if self._read == len(self.log):
+                return None
+            self._read += 1
+            return self.log[self._read - 1]
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -51,10 +73,13 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def running_server(**settings: str) -> Iterator[ServerProcess]:
-    """Start `ilab-chat-server` on a free port with these environment variables; it is killed at the end if it runs."""
+    """Start `ilab-chat-server` with these environment variables, on a free port unless they name one.
+
+    It is killed at the end if it runs.
+    """
     with subprocess.Popen(
-        [SERVER, "--address", "127.0.0.1:0"],
-        env=environment(settings),
+        [SERVER],
+        env=environment({"ILAB_CHAT_ADDRESS": "127.0.0.1:0", **settings}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -65,6 +90,7 @@ def running_server(**settings: str) -> Iterator[ServerProcess]:
             yield server
         finally:
             process.kill()
+            server.wait()
 
 
 def run_server(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,8 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,7 +27,7 @@ USAGE = {
 class Reply:
     """How one request is answered."""
 
-    pieces: Sequence[str] = ("Hello", " there.")
+    pieces: Iterable[str] = ("Hello", " there.")
     finish_reason: str | None = "stop"
     usage: Mapping[str, Any] | None = field(default_factory=lambda: USAGE)
     status: int = 200
@@ -65,14 +65,16 @@ class Request:
 
 
 class Upstream(ThreadingHTTPServer):
-    """Answers POST /v1/chat/completions by script; without one, with the default Reply."""
+    """Answers POST /v1/chat/completions by script; without one, with what *otherwise* makes of the request."""
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, otherwise: Callable[[Request], Reply], port: int) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.requests: list[Request] = []
         self.script: deque[Reply] = deque()
+        self.otherwise = otherwise
+        self.connections: set[socket.socket] = set()
         self.released = threading.Event()
         self.arrived = threading.Condition()
 
@@ -98,6 +100,21 @@ class Upstream(ThreadingHTTPServer):
             assert self.arrived.wait_for(lambda: len(self.requests) >= count, seconds), "no such request came"
             return self.requests[count - 1]
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop listening and cut what is open."""
+        super().server_close()
+        for connection in tuple(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves is part of the script."""
 
@@ -110,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         request = Request(self.path, dict(self.headers.items()), body)
         with self.server.arrived:
-            reply = self.server.script.popleft() if self.server.script else Reply()
+            reply = self.server.script.popleft() if self.server.script else self.server.otherwise(request)
             self.server.requests.append(request)
             self.server.arrived.notify_all()
         if reply.body is not None or reply.status != 200:
@@ -196,9 +213,12 @@ def completion(reply: Reply) -> dict[str, Any]:
 
 
 @contextmanager
-def running() -> Iterator[Upstream]:
-    """Serve on a free loopback port."""
-    with Upstream() as upstream:
+def running(
+    otherwise: Callable[[Request], Reply] = lambda _: Reply(),
+    port: int = 0,
+) -> Iterator[Upstream]:
+    """Serve on a loopback port, a free one unless it is given; leaving cuts every connection."""
+    with Upstream(otherwise, port) as upstream:
         thread = threading.Thread(target=upstream.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
