@@ -56,6 +56,7 @@ def settings(tmp_path: Path, upstream: fake.Upstream) -> Settings:
         openai_base_url=upstream.base_url,
         openai_model="test-model",
         model_retries=0,
+        propagation_seconds=0,
         drain_seconds=5,
     )
 

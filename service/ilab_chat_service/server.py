@@ -6,12 +6,12 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.adapters.authentication import open_authenticator
@@ -20,6 +20,8 @@ from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.model import open_model
 from ilab_chat_service.adapters.replay import open_replay_log
+from ilab_chat_service.rpc import health
+from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
@@ -29,6 +31,7 @@ from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.phases import TimedMemory, TimedModel
 from ilab_chat_service.rpc.reflection import add_reflection
+from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.settings import split_address
 from ilab_chat_service.turn import TurnRunner
 
@@ -50,7 +53,7 @@ SERVER_OPTIONS = (
 )
 
 
-#: What gRPC's own stop may take, once our calls have ended: health watchers and reflection may still be open.
+#: What gRPC's own stop may take, once our calls and the watchers of health have ended: reflection may still be open.
 STOP_SECONDS = 0.5
 
 
@@ -60,20 +63,21 @@ class AddressUnavailable(Exception):
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once."""
-    stop = asyncio.Event()
-    with signals(stop):
-        async with serving(settings):
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    with signals(stop, hurry):
+        async with serving(settings, hurry):
             await stop.wait()
             log.info("draining for at most %g s", settings.drain_seconds)
     log.info("stopped")
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
+async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> AsyncIterator[str]:
     """Open everything, serve, and yield the address.
 
-    Leaving undoes it from the bottom up: say NOT_SERVING, refuse new calls and let running ones finish, stop gRPC, wait
-    for turns that are being stored, close the model, close the memory.
+    Leaving undoes it from the bottom up: drain, hang up, stop gRPC, wait for turns that are being stored, close the
+    model, close the memory. *hurry*, once set, makes draining begin without waiting for health-checking clients to go
+    elsewhere.
 
     Raises:
         AddressUnavailable: the address cannot be listened on.
@@ -104,18 +108,18 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
-        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns, deadlines), server)
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns, deadlines, admission(settings)), server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
-        checks = await add_health(server)
-        add_reflection(server, (*OUR_SERVICES, health.SERVICE_NAME))
+        checks = health.HealthService(HEALTH_NAMES)
+        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+        add_reflection(server, (*OUR_SERVICES, health.NAME))
+        house.push_async_callback(turns.finish_writes)
         address = listen(server, settings.address, credentials)
         await server.start()
-        house.push_async_callback(turns.finish_writes)
         house.push_async_callback(server.stop, STOP_SECONDS)
-        house.push_async_callback(calls.drain, settings.drain_seconds)
-        house.push_async_callback(checks.enter_graceful_shutdown)
-        for name in HEALTH_NAMES:
-            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        house.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
+        house.push_async_callback(drain, settings, hurry or asyncio.Event(), checks, calls)
+        checks.serving(is_serving=True)
         log.info("memory: %s", settings.memory_db_path)
         log.info("model: %s%s", model.default_model, ", embedded" if settings.embedded else "")
         if settings.embedded and settings.openai_model:
@@ -131,13 +135,27 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-async def add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
-    """Add the health service, NOT_SERVING until told otherwise."""
-    checks = health.aio.HealthServicer()
-    for name in HEALTH_NAMES:
-        await checks.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    return checks
+def admission(settings: Settings) -> Admission:
+    """Return the limits of the chat methods."""
+    return Admission(
+        running=settings.max_calls,
+        queued=settings.max_queued_calls,
+        per_user=settings.max_calls_per_user,
+        wait_seconds=settings.queue_seconds,
+    )
+
+
+async def drain(
+    settings: Settings, hurry: asyncio.Event, checks: health.HealthService, calls: DrainInterceptor
+) -> None:
+    """End all calls, so that none fails that could succeed, or that a client sends who checks health."""
+    checks.serving(is_serving=False)
+    with suppress(TimeoutError):
+        # Until they know, clients go on to call here, and are answered.
+        await asyncio.wait_for(hurry.wait(), settings.propagation_seconds)
+    await calls.drain(settings.drain_seconds)
+    await checks.end()
+    await calls.end()
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
@@ -157,14 +175,19 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
 
 
 @contextmanager
-def signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set *stop* on the first SIGTERM or SIGINT; a second one ends the process at once, with 128 + its number."""
+def signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    """Set *stop* on the first SIGTERM or SIGINT; a second one ends the process at once, with 128 + its number.
+
+    SIGINT also sets *hurry*: it comes from somebody at a keyboard, not from what tells clients where to go.
+    """
     loop = asyncio.get_running_loop()
 
     def received(number: signal.Signals) -> None:
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
+        if number == signal.SIGINT:
+            hurry.set()
 
     # Not KeyboardInterrupt: it is not seen in coroutines.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -156,8 +156,24 @@ class Settings:
     search_limit: int = setting(
         "ILAB_CHAT_SEARCH_LIMIT", 5, "Most older memories that searching for the message may add.", least=0
     )
+    max_calls: int = setting("ILAB_CHAT_MAX_CALLS", 256, "Most chat calls that run at once, in each process.", least=1)
+    max_queued_calls: int = setting(
+        "ILAB_CHAT_MAX_QUEUED_CALLS", 128, "Most chat calls that wait until one of those ends.", least=0
+    )
+    max_calls_per_user: int = setting(
+        "ILAB_CHAT_MAX_CALLS_PER_USER", 16, "Most chat calls of one user that run or wait.", least=1
+    )
+    queue_seconds: float = setting(
+        "ILAB_CHAT_QUEUE_SECONDS", 5.0, "Longest that a chat call waits before it is refused as SERVER_BUSY.", least=0
+    )
+    propagation_seconds: float = setting(
+        "ILAB_CHAT_PROPAGATION_SECONDS",
+        5.0,
+        "Seconds after SIGTERM in which calls are still answered, while clients learn from health to go elsewhere.",
+        least=0,
+    )
     drain_seconds: float = setting(
-        "ILAB_CHAT_DRAIN_SECONDS", 30.0, "Seconds that running calls get to finish after SIGTERM.", least=0
+        "ILAB_CHAT_DRAIN_SECONDS", 30.0, "Seconds that running calls then get to finish.", least=0
     )
     log_level: str = setting("ILAB_CHAT_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
     log_format: str = setting("ILAB_CHAT_LOG_FORMAT", "auto", "json, text, or auto: text on a terminal, else json.")

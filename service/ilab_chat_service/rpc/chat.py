@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from ilab_chat_service.ports import Recalled, TurnRequest, Usage
+    from ilab_chat_service.rpc.admission import Admission
     from ilab_chat_service.turn import TurnRunner
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
@@ -46,9 +47,10 @@ MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
 class ChatService(chat_pb2_grpc.ChatServiceServicer):
     """The two chat methods over one way to run a turn."""
 
-    def __init__(self, turns: TurnRunner, deadlines: Deadlines) -> None:
+    def __init__(self, turns: TurnRunner, deadlines: Deadlines, admission: Admission) -> None:
         self._turns = turns
         self._deadlines = deadlines
+        self._admission = admission
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
@@ -87,9 +89,10 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
     async def _running(
         self, turn: TurnRequest, context: ChatContext | StreamContext
     ) -> AsyncIterator[tuple[AsyncIterator[Event], Limit]]:
-        """Run the turn within its time."""
+        """Run the turn, within its time, when there is room for it."""
         async with (
             limited(self._deadlines, context.time_remaining()) as limit,
+            self._admission.slot(turn.user_id),
             aclosing(self._turns.run(turn, until=limit.model_until)) as events,
         ):
             yield events, limit

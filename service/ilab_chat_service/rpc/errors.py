@@ -48,12 +48,17 @@ class ServerDraining(Exception):
     """The server is shutting down."""
 
 
+class ServerBusy(Failure):
+    """The server has as many calls as it takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How a failure looks on the wire."""
+    """How a failure looks on the wire. `pushback`: gRPC's own retries wait as long as the failure says."""
 
     code: grpc.StatusCode
     reason: str
+    pushback: bool = False
 
 
 TABLE: Mapping[type[BaseException], Row] = {
@@ -74,6 +79,7 @@ TABLE: Mapping[type[BaseException], Row] = {
     NotSupported: Row(grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED"),
     NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     DeadlineExceeded: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+    ServerBusy: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY", pushback=True),
     ServerDraining: Row(grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING"),
 }
 

@@ -39,13 +39,16 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         return wrapped(handler, self._counted) if handler and is_ours(handler_call_details) else handler
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new calls from now on, let running ones finish for *seconds*, then end them as SERVER_DRAINING.
-
-        Returns at most END_SECONDS later, even if a call does not end, as when its caller does not read.
-        """
+        """Refuse new calls from now on as SERVER_DRAINING, and let running ones finish for *seconds*."""
         self._draining = True
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+
+    async def end(self) -> None:
+        """End what still runs as SERVER_DRAINING.
+
+        Returns at most END_SECONDS later, even if a call does not end, as when its caller does not read.
+        """
         self._ending = True
         for task in self._running:
             task.cancel()

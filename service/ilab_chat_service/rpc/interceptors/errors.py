@@ -9,8 +9,9 @@ import grpc
 import grpc.aio
 
 from ilab_chat_service.logs import trail
+from ilab_chat_service.ports import Failure
 from ilab_chat_service.rpc.call import CALL
-from ilab_chat_service.rpc.errors import INTERNAL, TABLE, status_of
+from ilab_chat_service.rpc.errors import INTERNAL, TABLE, Row, status_of
 from ilab_chat_service.rpc.interceptors.log import CORRELATION_TRAILER
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Where clients look for google.rpc.Status. https://grpc.io/docs/guides/error/#richer-error-model
 DETAILS_TRAILER = "grpc-status-details-bin"
+
+#: How long gRPC's own retries wait, in milliseconds. https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -60,5 +64,12 @@ async def abort(context: Context, error: BaseException) -> NoReturn:
     call.code, call.reason, call.error_trail = row.code, row.reason, trail(error)
     call.status_message = "" if row is INTERNAL else status.message
     trailers = ((DETAILS_TRAILER, status.SerializeToString()), (CORRELATION_TRAILER, call.correlation_id))
-    await context.abort(row.code, status.message, trailers)
+    await context.abort(row.code, status.message, (*trailers, *pushback(row, error)))
     raise AssertionError("abort returned")
+
+
+def pushback(row: Row, error: BaseException) -> tuple[tuple[str, str], ...]:
+    """Return the trailer that makes gRPC's own retries wait, if the failure says that they should."""
+    if not (row.pushback and isinstance(error, Failure) and error.retry_after_seconds is not None):
+        return ()
+    return ((PUSHBACK_TRAILER, str(round(error.retry_after_seconds * 1000))),)

@@ -1,0 +1,96 @@
+"""Who may run now: a bounded number of calls, a bounded queue behind them, and a share of both for each user."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+from ilab_chat_service.rpc.errors import ServerBusy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    Turn: TypeAlias = asyncio.Future[None]
+
+#: When a refused caller should try again, in seconds: drawn anew for each, so that they do not all come at once.
+RETRY_AFTER_SECONDS = (0.5, 1.5)
+
+
+class Admission:
+    """Hands out slots, first come, first served. All limits are of one process.
+
+    Args:
+        running: most calls that have a slot.
+        queued: most calls that wait for one.
+        per_user: most calls of one user that have a slot or wait for one.
+        wait_seconds: longest that a call waits.
+    """
+
+    def __init__(self, *, running: int, queued: int, per_user: int, wait_seconds: float) -> None:
+        self._free = running
+        self._queued = queued
+        self._per_user = per_user
+        self._wait_seconds = wait_seconds
+        self._queue: deque[Turn] = deque()
+        self._users: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def slot(self, user_id: str) -> AsyncIterator[None]:
+        """Hold a slot inside the block, as soon as there is one.
+
+        Raises:
+            ServerBusy: the user has as many calls as allowed, the queue is full, or no slot came in time.
+        """
+        if self._users[user_id] >= self._per_user:
+            raise busy(f"this user has {self._per_user} calls running or waiting, the most that are allowed")
+        self._users[user_id] += 1
+        try:
+            await self._take()
+            try:
+                yield
+            finally:
+                self._give_back()
+        finally:
+            self._users[user_id] -= 1
+            if not self._users[user_id]:
+                del self._users[user_id]
+
+    async def _take(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        if len(self._queue) >= self._queued:
+            raise busy("the server is busy")
+        turn: Turn = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await turn
+        except BaseException as error:
+            # The slot may have come in the moment in which the wait ended otherwise.
+            if turn.done() and not turn.cancelled():
+                self._give_back()
+            elif turn in self._queue:
+                self._queue.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise busy(f"the server is busy: no call ended within {self._wait_seconds:g} s") from None
+            raise
+
+    def _give_back(self) -> None:
+        """Pass the slot on to the first in the queue."""
+        while self._queue:
+            turn = self._queue.popleft()
+            # A caller that has left is cancelled before it comes to leave the queue.
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+def busy(text: str) -> ServerBusy:
+    """Return the refusal."""
+    least, most = RETRY_AFTER_SECONDS
+    return ServerBusy(text, retry_after_seconds=random.uniform(least, most))  # noqa: S311 - spreads callers, no secret

@@ -1,0 +1,173 @@
+"""Overload: what runs is bounded, what waits is bounded, and one user does not starve another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service.rpc.admission import Admission
+from ilab_chat_service.rpc.errors import ServerBusy
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+from upstream import Reply, Upstream
+
+
+def chat(user: str, **more: Any) -> chat_pb2.ChatRequest:
+    return chat_pb2.ChatRequest(user_id=user, message="Hi", **more)
+
+
+@asynccontextmanager
+async def channel_of(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+def limits(**more: Any) -> Admission:
+    return Admission(**({"running": 1, "queued": 1, "per_user": 9, "wait_seconds": 60.0} | more))
+
+
+async def held(admission: Admission, user: str, entered: asyncio.Event, leave: asyncio.Event) -> None:
+    async with admission.slot(user):
+        entered.set()
+        await leave.wait()
+
+
+async def test_slots_are_given_first_come_first_served() -> None:
+    admission, order, leave = limits(queued=5), [], asyncio.Event()
+
+    async def call(number: int) -> None:
+        async with admission.slot("alice"):
+            order.append(number)
+            await leave.wait()
+
+    calls = [asyncio.create_task(call(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    assert order == [0]
+    leave.set()
+    await asyncio.gather(*calls)
+    assert order == [0, 1, 2, 3, 4]
+
+
+async def test_a_waiting_call_that_is_cancelled_leaves_the_queue_and_its_slot_is_not_lost() -> None:
+    admission, entered, leave = limits(), asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(held(admission, "alice", entered, leave))
+    await entered.wait()
+    for _ in range(3):
+        waiting = asyncio.create_task(held(admission, "bob", asyncio.Event(), leave))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    last = asyncio.create_task(held(admission, "bob", asyncio.Event(), leave))
+    await asyncio.sleep(0)
+    # Cancelled in the same moment in which the slot comes to it.
+    leave.set()
+    await running
+    last.cancel()
+    await asyncio.wait([last])
+    async with asyncio.timeout(10), admission.slot("carol"):
+        pass
+
+
+@pytest.mark.parametrize("given_first", [False, True])
+async def test_a_slot_that_meets_a_cancelled_call_goes_to_the_next(given_first: bool) -> None:  # noqa: FBT001
+    admission, leave, got = limits(queued=2), asyncio.Event(), asyncio.Event()
+    async with AsyncExitStack() as first:
+        await first.enter_async_context(admission.slot("alice"))
+        leaving = asyncio.create_task(held(admission, "bob", asyncio.Event(), leave))
+        staying = asyncio.create_task(held(admission, "carol", got, leave))
+        await asyncio.sleep(0)
+        if given_first:
+            await first.aclose()
+        leaving.cancel()
+    await asyncio.wait_for(got.wait(), 10)
+    leave.set()
+    await staying
+
+
+async def test_a_call_whose_turn_does_not_come_is_refused() -> None:
+    admission = limits(wait_seconds=0.01)
+    async with admission.slot("alice"):
+        with pytest.raises(ServerBusy, match="no call ended within"):
+            async with admission.slot("bob"):
+                pass
+
+
+async def test_one_user_does_not_take_the_slots_of_another() -> None:
+    admission = limits(running=3, per_user=2)
+    async with admission.slot("alice"), admission.slot("alice"):
+        with pytest.raises(ServerBusy, match="this user"):
+            async with admission.slot("alice"):
+                pass
+        async with admission.slot("bob"):
+            pass
+    async with admission.slot("alice"):
+        pass
+
+
+async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    async with channel_of(replace(settings, max_calls=1, max_queued_calls=0)) as channel:
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        running = stub.Chat(chat("alice"))
+        await asyncio.to_thread(upstream.wait_for, 1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Chat(chat("bob"))
+        upstream.release()
+        assert (await running).observation_id == 1
+        assert (await stub.Chat(chat("bob"))).observation_id == 2
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    trailers: dict[str, Any] = dict(caught.value.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    assert status.details[0].Unpack(info)
+    assert status.details[1].Unpack(retry)
+    assert info.reason == "SERVER_BUSY"
+    assert int(trailers["grpc-retry-pushback-ms"]) == pytest.approx(retry.retry_delay.ToMilliseconds(), abs=1)
+    assert 500 <= int(trailers["grpc-retry-pushback-ms"]) <= 1500
+
+
+async def test_bad_input_and_other_methods_need_no_slot(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    async with channel_of(replace(settings, max_calls=1, max_queued_calls=0)) as channel:
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        running = stub.Chat(chat("alice"))
+        await asyncio.to_thread(upstream.wait_for, 1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Chat(chat(""))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        upstream.release()
+        await running
+
+
+async def test_pitfall_07_a_full_server_still_answers_health(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    async with channel_of(replace(settings, max_calls=1, max_queued_calls=0)) as channel:
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        running = stub.Chat(chat("alice"))
+        await asyncio.to_thread(upstream.wait_for, 1)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        checks = [health.Check(health_pb2.HealthCheckRequest()) for _ in range(20)]
+        for check in checks:
+            assert (await check).status == health_pb2.HealthCheckResponse.SERVING
+        upstream.release()
+        await running
+
+
+async def test_a_caller_who_leaves_frees_the_slot(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    async with channel_of(replace(settings, max_calls=1, max_queued_calls=1)) as channel:
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        running = stub.StreamChat(chat_pb2.StreamChatRequest(user_id="alice", message="Hi"))
+        await running.read()
+        running.cancel()
+        assert (await stub.Chat(chat("bob"))).reply == "Hello there."

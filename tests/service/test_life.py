@@ -1,0 +1,163 @@
+"""Drain and health: nothing that could succeed fails because a server is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service.rpc.health import HealthService
+from ilab_chat_service.rpc.transport import descriptors, hang_up
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+from processes import running_server
+from upstream import Upstream
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+CALLERS = 6
+CHECKS_HEALTH = (
+    '{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": "ilab_chat.v1.ChatService"}}'
+)
+NEVER_BLOCKING = 60.0
+
+
+def watch(channel: grpc.aio.Channel, service: str = "") -> Any:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    return stub.Watch(health_pb2.HealthCheckRequest(service=service))
+
+
+async def test_pitfall_04_health_is_not_serving_until_told_otherwise(address: str) -> None:
+    checks = HealthService(["", "a"])
+    assert (await checks.Check(health_pb2.HealthCheckRequest(service="a"), None)).status == NOT_SERVING  # type: ignore[arg-type]
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+
+
+async def test_pitfall_04_an_open_watch_is_told_and_ended_and_does_not_hold_up_the_stop(settings: Settings) -> None:
+    house = AsyncExitStack()
+    address = await house.enter_async_context(serving(replace(settings, drain_seconds=NEVER_BLOCKING)))
+    async with grpc.aio.insecure_channel(address) as channel:
+        watches = [watch(channel), watch(channel, "ilab_chat.v1.ChatService")]
+        for each in watches:
+            assert (await each.read()).status == SERVING
+        await asyncio.wait_for(house.aclose(), NEVER_BLOCKING / 2)
+        for each in watches:
+            assert (await each.read()).status == NOT_SERVING
+            assert await each.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_watch_of_an_unknown_service_stays_open_and_says_so(address: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        watching = watch(channel, "other")
+        assert (await watching.read()).status == SERVICE_UNKNOWN
+        assert not watching.done()
+
+
+async def test_until_clients_know_calls_are_answered(settings: Settings, upstream: Upstream) -> None:
+    house, hurry = AsyncExitStack(), asyncio.Event()
+    settings = replace(settings, propagation_seconds=NEVER_BLOCKING)
+    address = await house.enter_async_context(serving(settings, hurry))
+    async with grpc.aio.insecure_channel(address) as channel:
+        watching = watch(channel)
+        await watching.read()
+        leaving = asyncio.create_task(house.aclose())
+        assert (await watching.read()).status == NOT_SERVING
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        assert (await stub.Chat(chat_pb2.ChatRequest(user_id="alice", message="Hi"))).observation_id == 1
+        hurry.set()
+        await asyncio.wait_for(leaving, NEVER_BLOCKING / 2)
+
+
+def test_hanging_up_leaks_no_descriptor() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as near, server.accept()[0]:
+            before = len(list(descriptors()))
+            hang_up(port)
+            assert len(list(descriptors())) == before
+            assert near.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+
+
+def hammer(target: str, options: list[tuple[str, Any]], until: threading.Event, codes: Counter[str], name: str) -> None:
+    """Call in a loop, on a channel of its own, until told to end or the server is gone."""
+    with grpc.insecure_channel(target, [*options, ("grpc.use_local_subchannel_pool", 1)]) as channel:
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        while not until.is_set():
+            request = chat_pb2.ChatRequest(user_id=name, message="Hi", memory_mode=chat_pb2.MEMORY_MODE_OFF)
+            try:
+                stub.Chat(request, timeout=NEVER_BLOCKING, wait_for_ready=bool(options))
+                codes["OK"] += 1
+            except grpc.RpcError as error:
+                call: Any = error
+                codes[call.code().name] += 1
+
+
+def hammering(target: str, options: list[tuple[str, Any]], until: threading.Event, codes: Counter[str]) -> list[Any]:
+    threads = [
+        threading.Thread(target=hammer, args=(target, options, until, codes, f"user {number}"))
+        for number in range(CALLERS)
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def wait_for_more(codes: Counter[str], upstream: Upstream, count: int) -> None:
+    upstream.wait_for(len(upstream.requests) + count, NEVER_BLOCKING)
+
+
+@pytest.mark.parametrize("replaced", [0, 1])
+def test_two_replicas_and_one_is_stopped_no_call_fails(tmp_path: Path, upstream: Upstream, replaced: int) -> None:
+    variables = {
+        "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
+        "OPENAI_BASE_URL": upstream.base_url,
+        "ILAB_CHAT_PROPAGATION_SECONDS": "1",
+    }
+    codes: Counter[str] = Counter()
+    until = threading.Event()
+    with running_server(**variables) as first, running_server(**variables) as second:
+        servers = [first, second]
+        target = f"ipv4:{first.address},{second.address}"
+        threads = hammering(target, [("grpc.service_config", CHECKS_HEALTH)], until, codes)
+        try:
+            wait_for_more(codes, upstream, 5 * CALLERS)
+            assert servers[replaced].stop() == 0
+            wait_for_more(codes, upstream, 5 * CALLERS)
+        finally:
+            until.set()
+            for thread in threads:
+                thread.join()
+    assert set(codes) == {"OK"}, codes
+
+
+def test_a_call_that_comes_too_late_is_unavailable_and_never_cancelled(tmp_path: Path, upstream: Upstream) -> None:
+    variables = {"ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"), "OPENAI_BASE_URL": upstream.base_url}
+    codes: Counter[str] = Counter()
+    until = threading.Event()
+    with running_server(**variables) as server:
+        threads = hammering(server.address, [], until, codes)
+        try:
+            wait_for_more(codes, upstream, 5 * CALLERS)
+            assert server.stop(signal.SIGTERM) == 0
+        finally:
+            until.set()
+            for thread in threads:
+                thread.join()
+    assert set(codes) == {"OK", "UNAVAILABLE"}, codes
