@@ -1,0 +1,84 @@
+"""What must be true of the file after a faults run."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import groupby
+from pathlib import Path
+
+from faults.load import Ledger, Said
+from faults.stage import Stage
+from faults.talk import reply_to
+from ilab_memory import ILabMemory
+from ilab_memory.core.models import Observation
+from memory.killed import faults
+
+INTERRUPTED = " [interrupted]"
+
+#: What a call may fail with while things go wrong around a healthy server.
+EXPECTED = {
+    "UNAVAILABLE",
+    "UNAVAILABLE MODEL_UNAVAILABLE",
+    "UNAVAILABLE MEMORY_UNAVAILABLE",
+    "UNAVAILABLE SERVER_DRAINING",
+    "ABORTED MODEL_INTERRUPTED",
+    "ABORTED MEMORY_UNAVAILABLE",
+    "RESOURCE_EXHAUSTED MODEL_RATE_LIMITED",
+    "RESOURCE_EXHAUSTED SERVER_BUSY",
+    "INTERNAL MODEL_REJECTED",
+    "DEADLINE_EXCEEDED",
+    "DEADLINE_EXCEEDED DEADLINE_EXCEEDED",
+}
+
+
+async def broken_promises(stage: Stage, ledger: Ledger) -> dict[str, int]:
+    """Return how often which promise was broken in a run: empty when all were kept."""
+    found = await asyncio.to_thread(audit, stage.path, ledger.said)
+    found["hung beyond the deadline"] += ledger.hung
+    found["answered with another reply"] += len(ledger.wrong)
+    found["prompts with two users in them"] += len(stage.model.mixed)
+    found.update({f"ended with {ending}": times for ending, times in ledger.failed.items() if ending not in EXPECTED})
+    return {promise: times for promise, times in found.items() if times}
+
+
+def audit(path: Path, said: Sequence[Said]) -> Counter[str]:
+    """Return what is wrong with the file, counted by kind."""
+    found = Counter(faults(path))
+    with ILabMemory.from_path(path) as memory:
+        stored = 0
+        for user, messages in groupby(sorted(said, key=lambda each: each.user), key=lambda each: each.user):
+            rows = [item.content for item in memory.mem_export(user) if isinstance(item, Observation)]
+            stored += len(rows)
+            found.update(wrongs(rows, list(messages)))
+    with closing(sqlite3.connect(path)) as connection:
+        [total] = connection.execute("SELECT count(*) FROM observations").fetchone()
+    if total != stored:
+        found["of a user who never spoke"] += total - stored
+    return found
+
+
+def wrongs(rows: Sequence[str], said: Sequence[Said]) -> Iterator[str]:
+    """Yield what is wrong with the contents of one user's turns, oldest first."""
+    whole = {f"User: {each.message}\nAssistant: {reply_to(each.message)}": each for each in said}
+    times = Counter(message_in(row) for row in rows)
+    yield from ("stored twice" for count in times.values() if count > 1)
+    yield from ("of another user" for message in times if message not in {each.message for each in said})
+    yield from ("lost" for content, each in whole.items() if each.answered and content not in rows)
+    yield from ("not as it was said" for row in rows if row not in whole and not interrupted(row))
+    answered = [row for row in rows if row in whole and whole[row].answered]
+    if answered != [content for content, each in whole.items() if each.answered and content in rows]:
+        yield "out of order"
+
+
+def message_in(row: str) -> str:
+    return row.partition("\nAssistant: ")[0].removeprefix("User: ")
+
+
+def interrupted(row: str) -> bool:
+    """Whether *row* is a turn whose caller left: the beginning of the reply, and the mark."""
+    reply = row.partition("\nAssistant: ")[2]
+    return reply.endswith(INTERRUPTED) and reply_to(message_in(row)).startswith(reply.removesuffix(INTERRUPTED))

@@ -1,0 +1,128 @@
+"""Where a faults run takes place: a port, a file, the fake upstream, and the server as a child process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import upstream as fake
+from faults.talk import Model, Moments
+from processes import ServerProcess, running_server
+
+#: Size that no file may pass when the disk is full, in bytes: little more than the file of the first turns.
+FULL_BYTES = 512 * 1024
+
+#: How long the server may take to close what nobody uses any more.
+CLOSED_SECONDS = 20.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """The parts of a run. `seed` is of everything random in it."""
+
+    path: Path
+    seed: int
+    address: str
+    upstream_port: int
+    moments: Moments
+    model: Model
+    rng: random.Random
+    upstream: ExitStack = field(default_factory=ExitStack)
+    """Holds the fake upstream while it is up."""
+
+    def model_up(self) -> None:
+        """Let the upstream listen."""
+        self.upstream.enter_context(fake.running(self.model, self.upstream_port))
+
+    def model_down(self) -> None:
+        """Cut the upstream's connections and refuse new ones."""
+        self.upstream.close()
+
+    @contextmanager
+    def server(self, **settings: str) -> Iterator[ServerProcess]:
+        """Run the server, which is killed at the end if it runs."""
+        variables = {
+            "ILAB_CHAT_ADDRESS": self.address,
+            "ILAB_MEMORY_DB_PATH": str(self.path),
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{self.upstream_port}/v1",
+            "OPENAI_MODEL": "test-model",
+            "ILAB_CHAT_DRAIN_SECONDS": "10",
+        }
+        with running_server(**(variables | settings)) as server:
+            yield server
+
+    @asynccontextmanager
+    async def serving(self, **settings: str) -> AsyncIterator[ServerProcess]:
+        """Run the server, which has to end as it should when it is told to."""
+        with ExitStack() as life:
+            server = await asyncio.to_thread(life.enter_context, self.server(**settings))
+            yield server
+            assert await asyncio.to_thread(server.stop) == 0
+
+
+@contextmanager
+def stage(folder: Path, seed: int) -> Iterator[Stage]:
+    """Yield a stage with its files in *folder* and the model up."""
+    moments = Moments()
+    with reserved_port() as port, reserved_port() as upstream_port:
+        built = Stage(
+            path=folder / "memory.db",
+            seed=seed,
+            address=f"127.0.0.1:{port}",
+            upstream_port=upstream_port,
+            moments=moments,
+            model=Model(moments, seed),
+            rng=random.Random(seed),
+        )
+        with built.upstream:
+            built.model_up()
+            yield built
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Yield a loopback port that nobody else gets while those who listen on it come and go."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def descriptors(server: ServerProcess) -> int:
+    """Return how many descriptors *server* has open."""
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def threads(server: ServerProcess) -> int:
+    """Return how many threads *server* has."""
+    return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
+
+
+def descriptors_left(server: ServerProcess, most: int) -> int:
+    """Return how many descriptors *server* has open, as soon as they are at most *most*, or when it took too long."""
+    end = time.monotonic() + CLOSED_SECONDS
+    while (left := descriptors(server)) > most and time.monotonic() < end:
+        time.sleep(0.05)
+    return left
+
+
+@contextmanager
+def full_disk(server: ServerProcess) -> Iterator[None]:
+    """Let *server* write no file beyond FULL_BYTES, until the block is left.
+
+    A limit of the process instead of a small file system: mounting one needs privileges that not every machine gives.
+    Python ignores SIGXFSZ, so a write fails with EFBIG.
+    """
+    _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (FULL_BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
