@@ -13,7 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from faults.load import CHANNEL_OPTIONS, Ledger, load
-from faults.stage import Stage, descriptors_left, full_disk, threads
+from faults.stage import Stage, descriptors_left, full_disk, reserved_port, threads
 from faults.talk import Mood, well
 from processes import ServerProcess
 
@@ -23,6 +23,12 @@ WARM = 40
 #: What a server may have open when nobody calls: a connection to the file for each of 16 threads, some to the model.
 DESCRIPTORS = 80
 THREADS = 40
+
+#: https://grpc.io/docs/guides/health-checking/#client-library-support
+HEALTH_WATCHED = """{
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": "ilab_chat.v1.ChatService"}
+}"""
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -103,6 +109,34 @@ async def without_model(stage: Stage, seconds: float) -> Ledger:
             ledger.figures["first answer after its return, s"] = time.monotonic() - up
             await ledger.more(WARM)
         await check_nothing_leaked(server)
+    return ledger
+
+
+async def one_of_two_drained(stage: Stage, times: int) -> Ledger:
+    """End one of two servers on the same file and start it again, in turns, so many times.
+
+    The client knows both, takes them in turns, watches their health, and repeats nothing.
+    """
+    with ExitStack() as house:
+        addresses = [f"127.0.0.1:{house.enter_context(reserved_port())}" for _ in range(2)]
+
+        async def start(address: str) -> ServerProcess:
+            server = stage.server(ILAB_CHAT_ADDRESS=address, ILAB_CHAT_PROPAGATION_SECONDS="1")
+            return await asyncio.to_thread(house.enter_context, server)
+
+        servers = [await start(address) for address in addresses]
+        async with load(
+            f"ipv4:{','.join(addresses)}", stage.moments, stage.seed, options=[("grpc.service_config", HEALTH_WATCHED)]
+        ) as ledger:
+            await ledger.more(WARM)
+            for number in range(times):
+                left = number % 2
+                assert await asyncio.to_thread(servers[left].stop) == 0
+                await ledger.more(WARM)
+                servers[left] = await start(addresses[left])
+                await ledger.more(WARM)
+        for server in servers:
+            assert await asyncio.to_thread(server.stop) == 0
     return ledger
 
 

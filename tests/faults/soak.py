@@ -38,6 +38,7 @@ def soak(kills: int, seconds: float) -> None:
     broken = [
         run(f"killed {kills} times", partial(scenarios.killed, times=kills)),
         run(f"drained {rounds} times", partial(scenarios.drained, times=rounds)),
+        run(f"one of two drained, {rounds} times", partial(scenarios.one_of_two_drained, times=rounds), failures=False),
         run(f"disk full {rounds} times", partial(scenarios.without_space, times=rounds)),
         run(f"model down for {seconds:g} s", partial(scenarios.without_model, seconds=seconds)),
         run("model cuts answers", partial(scenarios.troubled, calls=CALLS, mood=cutting)),

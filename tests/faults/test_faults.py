@@ -30,6 +30,12 @@ async def test_a_server_that_is_told_to_stop_loses_nothing(scene: Stage) -> None
     assert await broken_promises(scene, await scenarios.drained(scene, 2)) == {}
 
 
+async def test_no_call_fails_while_one_of_two_servers_stops(scene: Stage) -> None:
+    ledger = await scenarios.one_of_two_drained(scene, 2)
+    assert ledger.failed == {}
+    assert await broken_promises(scene, ledger) == {}
+
+
 async def test_a_full_disk_fails_calls_and_harms_nothing(scene: Stage) -> None:
     assert await broken_promises(scene, await scenarios.without_space(scene, 1)) == {}
 
