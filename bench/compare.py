@@ -3,7 +3,8 @@
     python bench/compare.py             everything, under ten minutes on a free machine
     python bench/compare.py --quick     the ratios, under one minute
 
-Every figure is the median of its runs, and in every run each contestant has its turn. Needs Linux and h2load
+Every figure is the median of its runs (memory and latency against load have one), and in every run each contestant has
+its turn. Needs Linux and h2load
 (Debian: nghttp2-client). docs/performance.md says how to read it.
 """
 
@@ -16,13 +17,11 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 
 from comparison import h2load, report
-from comparison.measure import CALLERS, WORKERS, Bench, open_bench
+from comparison.measure import CALLERS, Bench, open_bench
 from comparison.upstream import Scenario
-from ilab_chat_service.settings import Settings
 
 RUNS = 5
 #: For figures that take longer and vary less.
@@ -35,11 +34,6 @@ STREAMS_OPEN = (1, 100, 1000)
 AT_ONCE = Scenario(tokens=400)
 SHORT = Scenario(tokens=40)
 PACED = Scenario(tokens=400, gap_ms=5)
-
-
-def has_workers() -> bool:
-    """Whether the service can have more than one worker."""
-    return any(field.metadata["env"] == WORKERS for field in fields(Settings))
 
 
 async def everything(bench: Bench) -> None:
@@ -56,13 +50,11 @@ async def everything(bench: Bench) -> None:
         if run < FEWER_RUNS:
             for callers in (1, 8, 256):
                 await bench.turns(callers, each=TURNS[callers])
-            if has_workers():
-                await bench.workers(each=12)
     say("latency against load")
     for callers in LATENCY_CALLERS:
         await bench.latency(callers, each=3, streams=False)
     say("open streams")
-    await bench.memory(STREAMS_OPEN, {})
+    await bench.memory(STREAMS_OPEN)
 
 
 async def the_ratios(bench: Bench) -> None:
@@ -99,8 +91,6 @@ def main() -> int:
     report.print_table(table)
     report.print_targets(table)
     print(f"\n{before}")
-    if not has_workers():
-        print(f"Not measured: workers, since this version has no {WORKERS}.")
     if options.json:
         report.write_json(options.json, bench.runs, before)
     if options.plot:

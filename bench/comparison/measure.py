@@ -20,7 +20,7 @@ from comparison.processes import free_port, running
 from comparison.upstream import Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -38,7 +38,6 @@ SLOW_MS = 200
 CALLERS = 32
 #: What opening streams and answering them may take.
 OPENING_SECONDS = 120
-WORKERS = "ILAB_CHAT_WORKERS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +127,9 @@ class Bench:
             if name != "direct":
                 self.add(f"added {label} {what}, ms, at {at} callers", name, taken - least)
 
-    async def memory(self, counts: Sequence[int], settings: Mapping[str, str]) -> None:
+    async def memory(self, counts: Sequence[int]) -> None:
         """Measure the peak of resident memory while that many streams are open, ascending, in fresh processes."""
+        settings = {"ILAB_CHAT_MAX_CALLS": str(max(counts))}
         for name in SERVERS:
             with started(name, self.upstream.port, self.folder, settings) as contestant:
                 peaks = {}
@@ -147,18 +147,6 @@ class Bench:
                     fewer, most = counts[-2:]
                     grown = (peaks[most] - peaks[fewer]) / (most - fewer)
                     self.add(f"KiB per open stream beyond {fewer}", name, grown)
-
-    async def workers(self, *, each: int) -> None:
-        """Measure turns with one worker and with two."""
-        scenario = Scenario()
-        self.upstream.answers(scenario)
-        for workers in (1, 2):
-            with started("ours", self.upstream.port, self.folder, {WORKERS: str(workers)}) as contestant:
-                serving(contestant)
-                load = await h2load.turns(
-                    contestant, scenario, self.folder, callers=64, each=each, run=f"workers-{next(self._names)}"
-                )
-                self.add(f"turns/s, {workers} worker{'s' * (workers > 1)}", "ours", load.calls / load.seconds)
 
     def start(self) -> None:
         """Measure from spawning the process to SERVING."""

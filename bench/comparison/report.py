@@ -59,12 +59,6 @@ TARGETS = (
     Target("the same, ours / recipe", 1 / 3, ratio(ADDED, "recipe")),
     Target("added p50 time to first token, ms, same load", 5, ours("added p50 time to first token, ms, at 32 callers")),
     Target("KiB per open stream beyond the first 100", 60, ours("KiB per open stream beyond 100")),
-    Target(
-        "calls/s, 2 workers / 1 worker, on two free cores",
-        1.7,
-        lambda median: median("turns/s, 2 workers", "ours") / median("turns/s, 1 worker", "ours"),
-        at_least=True,
-    ),
     Target("import and start to SERVING, s", 1.0, ours("start to SERVING, s")),
 )
 

@@ -100,15 +100,11 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
             instruction=settings.instruction,
             prompt_tokens=settings.prompt_budget,
         )
-        deadlines = Deadlines(
-            default=settings.default_deadline_seconds,
-            most=settings.max_deadline_seconds,
-            reserve=settings.persist_reserve_seconds,
-        )
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
-        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatService(turns, deadlines, admission(settings)), server)
+        chat = ChatService(turns, deadlines(settings), admission(settings))
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
         checks = health.HealthService(HEALTH_NAMES)
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
@@ -133,6 +129,15 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
 def clock() -> datetime:
     """Return the time now."""
     return datetime.now(UTC)
+
+
+def deadlines(settings: Settings) -> Deadlines:
+    """Return how long the chat methods may take."""
+    return Deadlines(
+        default=settings.default_deadline_seconds,
+        most=settings.max_deadline_seconds,
+        reserve=settings.persist_reserve_seconds,
+    )
 
 
 def admission(settings: Settings) -> Admission:

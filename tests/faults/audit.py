@@ -40,7 +40,7 @@ async def broken_promises(stage: Stage, ledger: Ledger) -> dict[str, int]:
     found = await asyncio.to_thread(audit, stage.path, ledger.said)
     found["hung beyond the deadline"] += ledger.hung
     found["answered with another reply"] += len(ledger.wrong)
-    found["prompts with two users in them"] += len(stage.model.mixed)
+    found.update(f"prompts with {' and '.join(sorted(users))} in them" for users in stage.model.mixed)
     found.update({f"ended with {ending}": times for ending, times in ledger.failed.items() if ending not in EXPECTED})
     return {promise: times for promise, times in found.items() if times}
 

@@ -81,7 +81,8 @@ class Model:
         self._attempts: Counter[str] = Counter()
 
     def __call__(self, request: Request) -> Reply:
-        users = set(re.findall(r"user-\d+", json.dumps(request.messages)))
+        # Up to the blank: an interrupted reply may end within a name, and user-10 is no user-1.
+        users = set(re.findall(r"user-\d+(?= says)", json.dumps(request.messages)))
         if len(users) > 1:
             self.mixed.append(users)
         message = request.messages[-1]["content"]

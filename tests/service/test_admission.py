@@ -14,7 +14,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import ServerBusy
 from ilab_chat_service.server import serving
@@ -30,6 +30,16 @@ def chat(user: str, **more: Any) -> chat_pb2.ChatRequest:
 async def channel_of(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         yield channel
+
+
+@asynccontextmanager
+async def full_server(settings: Settings, upstream: Upstream) -> AsyncIterator[tuple[grpc.aio.Channel, Any]]:
+    """A server whose one call runs until the upstream is released."""
+    upstream.replies(Reply(hold_before=1))
+    async with channel_of(replace(settings, max_calls=1, max_queued_calls=0)) as channel:
+        running: Any = chat_pb2_grpc.ChatServiceStub(channel).Chat(chat("alice"))
+        await asyncio.to_thread(upstream.wait_for, 1)
+        yield channel, running
 
 
 def limits(**more: Any) -> Admission:
@@ -115,11 +125,8 @@ async def test_one_user_does_not_take_the_slots_of_another() -> None:
 
 
 async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(settings: Settings, upstream: Upstream) -> None:
-    upstream.replies(Reply(hold_before=1))
-    async with channel_of(replace(settings, max_calls=1, max_queued_calls=0)) as channel:
+    async with full_server(settings, upstream) as (channel, running):
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
-        running = stub.Chat(chat("alice"))
-        await asyncio.to_thread(upstream.wait_for, 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Chat(chat("bob"))
         upstream.release()
@@ -137,24 +144,19 @@ async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(settings
 
 
 async def test_bad_input_and_other_methods_need_no_slot(settings: Settings, upstream: Upstream) -> None:
-    upstream.replies(Reply(hold_before=1))
-    async with channel_of(replace(settings, max_calls=1, max_queued_calls=0)) as channel:
+    async with full_server(settings, upstream) as (channel, running):
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
-        running = stub.Chat(chat("alice"))
-        await asyncio.to_thread(upstream.wait_for, 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Chat(chat(""))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        assert (await memory.GetStats(memory_pb2.GetStatsRequest(user_id="bob"))).observations == 0
         upstream.release()
         await running
 
 
 async def test_pitfall_07_a_full_server_still_answers_health(settings: Settings, upstream: Upstream) -> None:
-    upstream.replies(Reply(hold_before=1))
-    async with channel_of(replace(settings, max_calls=1, max_queued_calls=0)) as channel:
-        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
-        running = stub.Chat(chat("alice"))
-        await asyncio.to_thread(upstream.wait_for, 1)
+    async with full_server(settings, upstream) as (channel, running):
         health: Any = health_pb2_grpc.HealthStub(channel)
         checks = [health.Check(health_pb2.HealthCheckRequest()) for _ in range(20)]
         for check in checks:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
 from processes import ServerProcess, running_server
 from upstream import Reply, Upstream
 
@@ -109,6 +112,29 @@ def test_a_call_that_grpc_sends_again_says_how_often(server: ServerProcess, upst
     with grpc.insecure_channel(server.address, [("grpc.service_config", json.dumps(RETRYING))]) as channel:
         chat_pb2_grpc.ChatServiceStub(channel).Chat(request(), timeout=30)
     assert [line["retry_attempt"] for line in calls_of(server)] == [0, 1, 2]
+
+
+async def test_each_failure_is_one_line_of_the_log_and_quotes_nobody(
+    settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = b'{"error": {"message": "SECRET", "type": ["x"], "code": {"a": 1}}}'
+    upstream.replies(
+        Reply(status=401, body=body), Reply(status=429, body=body, headers={"retry-after": "inf"}), Reply(cut_before=1)
+    )
+    # Left before the log is read: a call's line comes after its status has gone out.
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await chat_pb2_grpc.ChatServiceStub(channel).Chat(request(message="a SECRET message"))
+    lines = [vars(record)["fields"] for record in caplog.records if record.message == "call"]
+    assert [(line["rpc.response.status_code"], line["error.type"]) for line in lines] == [
+        ("INTERNAL", "MODEL_REJECTED"),
+        ("RESOURCE_EXHAUSTED", "MODEL_RATE_LIMITED"),
+        ("ABORTED", "MODEL_INTERRUPTED"),
+    ]
+    assert "HTTP 401" in lines[0]["status_message"]
+    assert "AuthenticationError" in lines[0]["error_trail"]
+    assert "SECRET" not in caplog.text + repr(lines)
 
 
 @pytest.mark.parametrize(

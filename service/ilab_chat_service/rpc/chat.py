@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.ports import Recalled, TurnRequest, Usage
     from ilab_chat_service.rpc.admission import Admission
+    from ilab_chat_service.rpc.validation import ChatCall
     from ilab_chat_service.turn import TurnRunner
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
@@ -54,8 +55,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
-        turn = noted(turn_request(request))
-        act_for(turn.user_id)
+        turn = accepted(request)
         async with self._running(turn, context) as (events, limit):
             async for event in events:
                 match event:
@@ -73,8 +73,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
 
         It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
         """
-        turn = noted(turn_request(request))
-        act_for(turn.user_id)
+        turn = accepted(request)
         async with self._running(turn, context) as (events, limit):
             async for event in events:
                 match event:
@@ -98,9 +97,16 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
             yield events, limit
 
 
-def noted(turn: TurnRequest) -> TurnRequest:
-    """Return *turn*, its request id noted in the running call."""
+def accepted(request: ChatCall) -> TurnRequest:
+    """Return what is asked for, its request id noted in the running call.
+
+    Raises:
+        InvalidFields: it breaks a limit.
+        UserMismatch: the caller may not act for this user.
+    """
+    turn = turn_request(request)
     CALL.get().request_id = turn.request_id
+    act_for(turn.user_id)
     return turn
 
 

@@ -1,4 +1,4 @@
-"""The connections under the calls: how gRPC keeps them, and how they end."""
+"""The connections under the calls, and how they end."""
 
 from __future__ import annotations
 

@@ -10,9 +10,7 @@ import grpc
 import grpc.aio
 
 from ilab_chat_service.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
-from ilab_chat_service.rpc.errors import TABLE, status_of
-from ilab_chat_service.rpc.interceptors.errors import DETAILS_TRAILER
-from ilab_chat_service.rpc.interceptors.log import CORRELATION_TRAILER
+from ilab_chat_service.rpc.interceptors.errors import end
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
 if TYPE_CHECKING:
@@ -70,10 +68,7 @@ async def refuse(context: Context, error: MissingCredentials | InvalidCredential
     """End a call that has no line in the log and no ErrorInterceptor around it, as those of our own methods end."""
     correlation_id = uuid.uuid4().hex
     log.warning("reflection: %s (%s)", error, correlation_id)
-    status = status_of(error, correlation_id)
-    trailers = ((DETAILS_TRAILER, status.SerializeToString()), (CORRELATION_TRAILER, correlation_id))
-    await context.abort(TABLE[type(error)].code, status.message, trailers)
-    raise AssertionError("abort returned")
+    await end(context, error, correlation_id)
 
 
 def credentials(context: Context) -> Credentials:

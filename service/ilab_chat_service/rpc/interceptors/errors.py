@@ -60,10 +60,16 @@ async def abort(context: Context, error: BaseException) -> NoReturn:
     """End the call with the status of *error*, and note what the log says of it."""
     call = CALL.get()
     row = TABLE.get(type(error), INTERNAL)
-    status = status_of(error, call.correlation_id)
     call.code, call.reason, call.error_trail = row.code, row.reason, trail(error)
-    call.status_message = "" if row is INTERNAL else status.message
-    trailers = ((DETAILS_TRAILER, status.SerializeToString()), (CORRELATION_TRAILER, call.correlation_id))
+    call.status_message = "" if row is INTERNAL else str(error)
+    await end(context, error, call.correlation_id)
+
+
+async def end(context: Context, error: BaseException, correlation_id: str) -> NoReturn:
+    """End the call with the status of *error*."""
+    row = TABLE.get(type(error), INTERNAL)
+    status = status_of(error, correlation_id)
+    trailers = ((DETAILS_TRAILER, status.SerializeToString()), (CORRELATION_TRAILER, correlation_id))
     await context.abort(row.code, status.message, (*trailers, *pushback(row, error)))
     raise AssertionError("abort returned")
 
