@@ -27,7 +27,7 @@ RUNS = 5
 #: For figures that take longer and vary less.
 FEWER_RUNS = 3
 #: Callers of the durable turns, and how many turns each takes.
-TURNS = {1: 60, 8: 20, 64: 8, 256: 2}
+TURNS = {1: 30, 8: 8, 64: 6, 256: 1}
 LATENCY_CALLERS = (1, 8, 64, 128, 256)
 STREAMS_OPEN = (1, 100, 1000)
 
@@ -44,22 +44,22 @@ async def everything(bench: Bench) -> None:
         await bench.streams(AT_ONCE, at=16, each=2)
         await bench.streams(SHORT, at=16, each=5)
         await bench.streams(PACED, at=16, each=1)
-        await bench.latency(CALLERS, each=6, streams=False)
-        await bench.latency(CALLERS, each=6, streams=True)
+        await bench.latency(CALLERS, each=4, streams=False)
+        await bench.latency(CALLERS, each=4, streams=True)
         bench.start()
         if run < FEWER_RUNS:
             for callers in (1, 8, 256):
                 await bench.turns(callers, each=TURNS[callers])
     say("latency against load")
     for callers in LATENCY_CALLERS:
-        await bench.latency(callers, each=3, streams=False)
+        await bench.latency(callers, each=2, streams=False)
     say("open streams")
     await bench.memory(STREAMS_OPEN)
 
 
 async def the_ratios(bench: Bench) -> None:
     """Measure once what the targets are about."""
-    await bench.turns(64, each=6)
+    await bench.turns(64, each=4)
     await bench.streams(AT_ONCE, at=16, each=1)
     await bench.streams(PACED, at=16, each=1)
     await bench.latency(CALLERS, each=3, streams=False)
