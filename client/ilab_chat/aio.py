@@ -215,9 +215,9 @@ class AsyncChatClient:
 class AsyncChatStream(_calls.StreamedAnswer):
     """One answer while it is written: made by `AsyncChatClient.stream_chat`, entered once, read by one task.
 
-    Iterate it (or `events`) for every event, or `text` for the pieces of the reply; both read the same stream. Events
-    of a kind that this client does not know are skipped. A break leaves the rest unread; leaving the block cancels a
-    call that is not finished, and the service stops.
+    Iterate it (or `events`) for every event, heartbeats included, or `text` for the pieces of the reply; both read the
+    same stream. Events of a kind that this client does not know are skipped. A break leaves the rest unread; leaving
+    the block cancels a call that is not finished, and the service stops.
 
     Reading raises:
         ChatError: the call did not succeed; `IncompleteStream` when the stream ended OK and is not whole.

@@ -103,7 +103,9 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
-        chat = ChatService(turns, deadlines(settings), admission(settings))
+        chat = ChatService(
+            turns, deadlines(settings), admission(settings), heartbeat_seconds=settings.heartbeat_seconds
+        )
         chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
         checks = health.HealthService(HEALTH_NAMES)

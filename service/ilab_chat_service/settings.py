@@ -135,6 +135,13 @@ class Settings:
         "Seconds before a chat call's deadline at which the model is stopped, so that what it wrote can be stored.",
         least=0,
     )
+    heartbeat_seconds: float = setting(
+        "ILAB_CHAT_HEARTBEAT_SECONDS",
+        15.0,
+        "Seconds of silence after which a stream that has begun sends a heartbeat, so that no proxy takes it for idle. "
+        "0: never.",
+        least=0,
+    )
     model_retries: int = setting(
         "ILAB_CHAT_MODEL_RETRIES", 2, "How often a model call that fails before its first word is repeated.", least=0
     )

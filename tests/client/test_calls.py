@@ -29,6 +29,7 @@ from ilab_chat import (
     TurnRetention,
 )
 from ilab_chat._calls import channel_options
+from ilab_chat.v1.chat_pb2 import Heartbeat
 
 
 async def test_chat_returns_the_answer(caller: Caller, target: str) -> None:
@@ -129,6 +130,20 @@ async def test_event_of_an_unknown_kind_is_skipped(caller: Caller, service: Scri
     seen, response = await caller.read(target, "alice", "hi")
     assert [event.WhichOneof("event") for event in seen] == ["started", "text_delta", "completed"]
     assert response.reply == "Hi"
+
+
+async def test_heartbeats_are_events_and_no_part_of_the_reply(
+    caller: Caller, service: ScriptedChatService, target: str
+) -> None:
+    heartbeat = StreamChatResponse(heartbeat=Heartbeat())
+    service.script = events(started(), heartbeat, delta("Hi"), heartbeat, heartbeat, completed("Hi"))
+    seen, response = await caller.read(target, "alice", "hi")
+    kinds = [event.WhichOneof("event") for event in seen]
+    assert kinds == ["started", "heartbeat", "text_delta", "heartbeat", "heartbeat", "completed"]
+    assert response.reply == "Hi"
+    texts: list[str] = []
+    await caller.read_text(target, texts.append, "alice", "hi")
+    assert texts == ["Hi"]
 
 
 @pytest.mark.parametrize(

@@ -393,7 +393,7 @@ class StreamChatResponse(_message.Message):
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Keeps the connection visibly alive while the model is silent. This version sends none."""
+        """Keeps the stream visibly alive while the model is silent. Skip it."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,6 +13,7 @@ from ilab_chat_service.callers import act_for
 from ilab_chat_service.ports import FinishReason, MemorySource
 from ilab_chat_service.rpc.call import CALL
 from ilab_chat_service.rpc.deadlines import Deadlines, Limit, limited
+from ilab_chat_service.rpc.heartbeats import EventWriter
 from ilab_chat_service.rpc.validation import turn_request
 from ilab_chat_service.turn import Completed, Delta, Event, Generated, Started
 
@@ -48,10 +49,13 @@ MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
 class ChatService(chat_pb2_grpc.ChatServiceServicer):
     """The two chat methods over one way to run a turn."""
 
-    def __init__(self, turns: TurnRunner, deadlines: Deadlines, admission: Admission) -> None:
+    def __init__(
+        self, turns: TurnRunner, deadlines: Deadlines, admission: Admission, *, heartbeat_seconds: float
+    ) -> None:
         self._turns = turns
         self._deadlines = deadlines
         self._admission = admission
+        self._heartbeat_seconds = heartbeat_seconds
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
@@ -75,14 +79,15 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         """
         turn = accepted(request)
         async with self._running(turn, context) as (events, limit):
-            async for event in events:
-                match event:
-                    case Started():
-                        await sent(context.write(stream_response(event, turn.request_id)))
-                    case Generated():
-                        limit.model_is_done()
-                    case Delta() | Completed():
-                        await context.write(stream_response(event, turn.request_id))
+            with closing(EventWriter(context.write, self._heartbeat_seconds)) as writer:
+                async for event in events:
+                    match event:
+                        case Started():
+                            await sent(writer.write(stream_response(event, turn.request_id)))
+                        case Generated():
+                            limit.model_is_done()
+                        case Delta() | Completed():
+                            await writer.write(stream_response(event, turn.request_id))
 
     @asynccontextmanager
     async def _running(
