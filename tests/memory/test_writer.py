@@ -1,19 +1,24 @@
 """The writer of SQLite: one transaction for all that waits, one failure for one operation."""
 
+import hashlib
+import itertools
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from ilab_memory import StorageError
+from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.stores.sqlite import erasure, saving
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
 from ilab_memory.stores.sqlite.terms import Indexed
-from ilab_memory.stores.sqlite.writer import Transaction, Writer, _Task
+from ilab_memory.stores.sqlite.together import Save, save_all
+from ilab_memory.stores.sqlite.writer import Together, Transaction, Writer, _Task
 from memory.support import EPOCH
 
 Operation = Callable[[Transaction], object]
@@ -43,7 +48,9 @@ def tell(number: int, *, then: BaseException | None = None) -> Operation:
     return operation
 
 
-def together(writer: Writer, operations: list[Operation]) -> list[object]:
+def together(
+    writer: Writer, operations: Sequence[Operation], *, together: Together[object] | None = None
+) -> list[object]:
     """Have the writer find all of *operations* waiting at once; return what each returned or raised."""
     begun, go_on = threading.Event(), threading.Event()
 
@@ -51,7 +58,10 @@ def together(writer: Writer, operations: list[Operation]) -> list[object]:
         begun.set()
         go_on.wait(30)
 
-    tasks = [_Task("tell", operation) for operation in [hold, *operations]]
+    tasks: list[_Task[object]] = [
+        _Task("tell", hold),
+        *(_Task("tell", operation, together=together) for operation in operations),
+    ]
     writer._tasks.put(tasks[0])
     assert begun.wait(30)
     for task in tasks[1:]:
@@ -163,3 +173,89 @@ def test_a_row_that_two_calls_forget_leaves_the_index_once(writer: Writer) -> No
         return waiting
 
     assert writer.run("forget", forget) == [1, 2, 2]
+
+
+def test_what_is_put_off_for_the_index_is_done_by_rising_row(writer: Writer) -> None:
+    """FTS5 writes out all it holds whenever it is given a row below the last one."""
+    writer.run("prepare", lambda transaction: transaction.execute("CREATE TABLE done (told INTEGER)"))
+    statement = "INSERT INTO done VALUES (?)"
+    together(writer, [lambda t, row=row: t.index(statement, (row,)) for row in (3, 1, 2)])  # type: ignore[misc]
+    rows = writer.run(
+        "read", lambda transaction: transaction.execute("SELECT told FROM done ORDER BY rowid").fetchall()
+    )
+    assert rows == [(1,), (2,), (3,)]
+
+
+def test_a_caller_who_is_interrupted_keeps_no_other_waiting(writer: Writer) -> None:
+    """Each caller wakes the next one; of one that has left, a thread does it."""
+
+    class Interrupted(_Task[object]):
+        interrupt = True
+
+        def _pass_on(self) -> None:
+            if self.interrupt:
+                self.interrupt = False
+                raise KeyboardInterrupt
+            super()._pass_on()
+
+    first, second = Interrupted("tell", tell(1)), _Task("tell", tell(2))
+    first.behind = second
+    with pytest.raises(KeyboardInterrupt):
+        first.wait()
+    first.finish()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(second.wait).result(timeout=30) is None
+
+
+def saves(*, user_ids: Sequence[str]) -> list[Save]:
+    """Saves of every kind, for each of *user_ids*: new, the same again, of a new and of a known key."""
+    drafts = [("a", None), ("b", None), ("a", None), ("c", "new"), ("d", "new"), ("e", "known"), ("f", "known")]
+    made = []
+    for user_id, (content, topic_key) in itertools.product(user_ids, drafts):
+        normalized_hash = hashlib.sha256(content.encode()).hexdigest()
+        redacted = Redacted(
+            user_id=user_id, type="t", title="t", content=content, topic_key=topic_key, normalized_hash=normalized_hash
+        )
+        made.append(Save(redacted, Indexed("t", content), EPOCH, timedelta(days=1)))
+    return made
+
+
+def test_saves_that_come_together_are_what_they_are_one_by_one(writer: Writer) -> None:
+    """The first user is known, with a row of the key; the second has no session any more; the third is new."""
+    for user_id in ("first", "second"):
+        writer.run("save", saves(user_ids=[user_id])[5])
+    writer.run("end", lambda transaction: saving.end_session(transaction, "second", summary="s", now=EPOCH))
+    made = saves(user_ids=["first", "second", "third"])
+    done = together(writer, made, together=save_all)
+
+    outcomes = [result.outcome for result in done if isinstance(result, SaveResult)]
+    assert outcomes[:7] == ["created", "created", "deduped", "created", "updated", "deduped", "updated"]
+    assert outcomes[7:14] == outcomes[:7]
+    assert outcomes[14:] == ["created", "created", "deduped", "created", "updated", "created", "updated"]
+    numbers = writer.run(
+        "read",
+        lambda transaction: transaction.execute(
+            "SELECT u.user_id, u.last_number, u.observations, group_concat(o.number || o.content, ' ')"
+            " FROM users u JOIN (SELECT * FROM observations ORDER BY user, number) o ON o.user = u.key GROUP BY u.key"
+        ).fetchall(),
+    )
+    assert numbers == [
+        ("first", 6, 4, "2a 3b 5d 6f"),
+        ("second", 6, 4, "2a 3b 5d 6f"),
+        ("third", 6, 4, "1a 2b 4d 6f"),
+    ]
+    ids = [result.id for result in done if isinstance(result, SaveResult) and result.outcome == "created"]
+    assert len(set(ids)) == len(ids)
+
+
+def test_saves_that_fail_together_are_tried_alone(writer: Writer) -> None:
+    made = saves(user_ids=["user"])
+
+    def fail(transaction: Transaction, operations: Sequence[Save]) -> Sequence[SaveResult]:
+        save_all(transaction, operations)
+        raise LookupError
+
+    done = together(writer, made, together=fail)
+    assert [result.outcome for result in done if isinstance(result, SaveResult)] == [
+        "created", "created", "deduped", "created", "updated", "created", "updated",
+    ]  # fmt: skip

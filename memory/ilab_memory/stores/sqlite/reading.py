@@ -9,7 +9,7 @@ from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import Document, Posting, Preview, TermStatistics
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.saving import row_number
-from ilab_memory.stores.sqlite.terms import token
+from ilab_memory.stores.sqlite.terms import tokens
 
 Connection = sqlite3.Connection
 
@@ -154,7 +154,7 @@ def previews(connection: Connection, user_id: str, numbers: Collection[int], cha
 
 
 def _tokens(user: int, secret: bytes, terms: Iterable[str]) -> str:
-    return json.dumps([token(user, secret, term) for term in terms])
+    return json.dumps(tokens(user, secret, terms))
 
 
 def _array(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> list[Any]:

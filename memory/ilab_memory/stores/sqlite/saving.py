@@ -4,7 +4,7 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
@@ -14,6 +14,8 @@ from ilab_memory.stores.sqlite.schema import NUMBER_BITS
 from ilab_memory.stores.sqlite.terms import SECRET_BYTES, Indexed
 from ilab_memory.stores.sqlite.writer import Transaction
 from ilab_memory.timestamps import to_text
+
+Outcome = Literal["created", "updated", "deduped"]
 
 
 class UserNow(NamedTuple):
@@ -50,12 +52,38 @@ def save(
 ) -> SaveResult:
     """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
     user = _enter_session(transaction, redacted.user_id, now=now, session_timeout=session_timeout)
-    row = _row(user, redacted, indexed, to_text(now))
+    new = row(user, redacted, indexed, to_text(now))
     observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else _save_keyed)(
-        transaction, user, row, indexed
+        transaction, user, new, indexed
     )
     if outcome == "deduped":
-        transaction.execute(statements.TOUCH_SESSION, (row["now"], user.session))
+        transaction.execute(statements.TOUCH_SESSION, (new["now"], user.session))
+    return result(observation_id, outcome, user, redacted)
+
+
+def row(user: UserNow, redacted: Redacted, indexed: Indexed, now: str) -> dict[str, Any]:
+    """Return the columns of the observation as a save of it now writes them."""
+    return {
+        "user": user.key,
+        "session": user.session,
+        "type": redacted.type,
+        "title": redacted.title,
+        "topic_key": redacted.topic_key,
+        "normalized_hash": bytes.fromhex(redacted.normalized_hash),
+        "now": now,
+        "content": redacted.content,
+        **indexed.lengths,
+    }
+
+
+def index(transaction: Transaction, user: UserNow, number: int, indexed: Indexed) -> None:
+    """Put the observation of this number into the index."""
+    tokens = indexed.tokens(user.key, user.secret)
+    transaction.index(statements.ADD_TO_INDEX, (row_number(user.key, number), *tokens))
+
+
+def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redacted) -> SaveResult:
+    """Return what a save has come to."""
     return SaveResult.model_construct(
         id=observation_id, outcome=outcome, session_id=user.session_id, topic_key=redacted.topic_key
     )
@@ -91,29 +119,18 @@ def _auto_close(transaction: Transaction, session: int, last_activity_at: str) -
     transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
 
 
-def _row(user: UserNow, redacted: Redacted, indexed: Indexed, now: str) -> dict[str, Any]:
-    """Return the columns of the observation as a save of it now writes them."""
-    return {
-        "user": user.key,
-        "session": user.session,
-        "type": redacted.type,
-        "title": redacted.title,
-        "topic_key": redacted.topic_key,
-        "normalized_hash": bytes.fromhex(redacted.normalized_hash),
-        "now": now,
-        "content": redacted.content,
-        **indexed.lengths,
-    }
-
-
-def _save_unkeyed(transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: Indexed) -> tuple[int, str]:
+def _save_unkeyed(
+    transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: Indexed
+) -> tuple[int, Outcome]:
     same = (user.session, row["normalized_hash"], user.key, row["type"], row["title"])
     if found := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
         return found[0], "deduped"
     return _write(transaction, user, statements.NEW_OBSERVATION, row, indexed), "created"
 
 
-def _save_keyed(transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: Indexed) -> tuple[int, str]:
+def _save_keyed(
+    transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: Indexed
+) -> tuple[int, Outcome]:
     found = transaction.execute(statements.BY_KEY, (user.key, row["topic_key"])).fetchone()
     if found is None:
         return _write(transaction, user, statements.NEW_OBSERVATION, row, indexed), "created"
@@ -129,8 +146,7 @@ def _save_keyed(transaction: Transaction, user: UserNow, row: Mapping[str, Any],
 def _write(transaction: Transaction, user: UserNow, statement: str, row: Mapping[str, Any], indexed: Indexed) -> int:
     """Write the observation and its index entry; return its id."""
     observation_id, number = transaction.execute(statement, row).fetchone()
-    tokens = indexed.tokens(user.key, user.secret)
-    transaction.index(statements.ADD_TO_INDEX, (row_number(user.key, number), *tokens))
+    index(transaction, user, number, indexed)
     return int(observation_id)
 
 

@@ -54,6 +54,32 @@ CHANGE_OBSERVATION = f"""
         reply_terms = :reply_terms, tail_terms = :tail_terms, content = :content
     WHERE id = :id RETURNING id, number
 """
+# Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
+# of this content in the session. The hashes come in one blob, one behind the other.
+READY = """
+    SELECT json_group_array(json_array(
+        asked.key, u.key, hex(u.secret), s.key, s.id, s.started_at, s.last_activity_at, u.last_number
+    ))
+    FROM json_each(:saves) asked
+    CROSS JOIN users u ON u.user_id = asked.value ->> 0
+    CROSS JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL
+    WHERE NOT EXISTS (SELECT 1 FROM observations o WHERE o.user = u.key AND o.topic_key = asked.value ->> 1)
+        AND (asked.value ->> 1 IS NOT NULL OR NOT EXISTS (
+            SELECT 1 FROM observations o
+            WHERE o.session = s.key AND o.topic_key IS NULL
+                AND o.normalized_hash = substr(:hashes, 1 + 32 * asked.key, 32)
+        ))
+"""
+LAST_ID = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'observations'"
+ADD_OBSERVATION = """
+    INSERT INTO observations (
+        id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
+        title_terms, said_terms, reply_terms, tail_terms, content
+    ) VALUES (
+        :id, :user, :number, :session, :type, :title, :topic_key, :normalized_hash, :now, :now,
+        :title_terms, :said_terms, :reply_terms, :tail_terms, :content
+    )
+"""
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
 

@@ -16,6 +16,7 @@ from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import erasure, reading, saving
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
 from ilab_memory.stores.sqlite.terms import Indexed
+from ilab_memory.stores.sqlite.together import Save, save_all
 from ilab_memory.stores.sqlite.writer import Transaction, Writer
 from ilab_memory.timestamps import to_text
 
@@ -90,11 +91,8 @@ class SQLiteStore(Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        indexed = Indexed(redacted.title, redacted.content)
-        return self._writer.run(
-            "save the observation",
-            lambda transaction: saving.save(transaction, redacted, indexed, now=now, session_timeout=session_timeout),
-        )
+        save = Save(redacted, Indexed(redacted.title, redacted.content), now, session_timeout)
+        return self._writer.run("save the observation", save, together=save_all)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -19,9 +19,16 @@ _HASH_BYTES = 5
 SECRET_BYTES = 16
 
 
-def token(user: int, secret: bytes, term: str) -> str:
-    """Return what stands for *term* of this user in the index."""
-    return f"{user}_{hashlib.blake2b(term.encode(), digest_size=_HASH_BYTES, key=secret).hexdigest()}"
+def tokens(user: int, secret: bytes, terms: Iterable[str]) -> list[str]:
+    """Return what stands for each of *terms* of this user in the index."""
+    # A copy of one that has its key costs less than another with the same key.
+    keyed = hashlib.blake2b(digest_size=_HASH_BYTES, key=secret)
+    found = []
+    for term in terms:
+        digest = keyed.copy()
+        digest.update(term.encode())
+        found.append(f"{user}_{digest.hexdigest()}")
+    return found
 
 
 class Indexed:
@@ -35,8 +42,4 @@ class Indexed:
 
     def tokens(self, user: int, secret: bytes) -> list[str]:
         """Return the text of each column of the index."""
-        return [_joined(user, secret, terms) for terms in self._fields]
-
-
-def _joined(user: int, secret: bytes, terms: Iterable[str]) -> str:
-    return " ".join([token(user, secret, term) for term in terms])
+        return [" ".join(tokens(user, secret, terms)) if terms else "" for terms in self._fields]

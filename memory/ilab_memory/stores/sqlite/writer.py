@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from itertools import groupby, pairwise
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors, translated
 from ilab_memory.stores.sqlite.migrations import migrate
@@ -28,11 +29,15 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.execute = connection.execute
+        self.executemany = connection.executemany
         self._connection = connection
         self._index: list[tuple[str, Parameters]] = []
 
     def index(self, statement: str, parameters: Parameters) -> None:
-        """Run *statement* on the full-text index just before the commit, in order."""
+        """Run *statement* on the full-text index just before the commit.
+
+        The first of *parameters* is the row; what is done to one row is done in order.
+        """
         self._index.append((statement, parameters))
 
     def isolated(self, operation: "Callable[[Transaction], T]") -> T:
@@ -52,44 +57,83 @@ class Transaction:
                 self.execute("RELEASE operation")
 
     def flush_index(self) -> None:
-        """Do what `index` has put off."""
-        for statement, parameters in self._index:
-            self.execute(statement, parameters)
+        """Do what `index` has put off.
+
+        By rising row: FTS5 writes out all it holds whenever it is given a row below the last one.
+        """
+        self._index.sort(key=_row_of_index)
+        for statement, put_off in groupby(self._index, key=_statement):
+            self.executemany(statement, [parameters for _, parameters in put_off])
+
+
+#: Does several operations of one kind at once; returns the result of each, in their order.
+Together: TypeAlias = Callable[[Transaction, Sequence[Any]], Sequence[T]]
+
+
+def _statement(put_off: tuple[str, Parameters]) -> str:
+    return put_off[0]
+
+
+def _row_of_index(put_off: tuple[str, Parameters]) -> int:
+    return int(put_off[1][0])
 
 
 class _Task(Generic[T]):
     """An operation and, once it is done, what became of it."""
 
-    __slots__ = ("_done", "alone", "doing", "error", "operation", "result", "synced")
+    __slots__ = ("_done", "alone", "behind", "doing", "error", "operation", "result", "synced", "together")
 
     def __init__(
-        self, doing: str, operation: Callable[[Transaction], T], *, synced: bool = True, alone: bool = False
+        self,
+        doing: str,
+        operation: Callable[[Transaction], T],
+        *,
+        synced: bool = True,
+        alone: bool = False,
+        together: Together[T] | None = None,
     ) -> None:
         self.doing = doing
         self.operation = operation
         self.synced = synced
         self.alone = alone
+        self.together = together
         self.error: BaseException | None = None
         self.result: T | None = None
+        self.behind: _Task[Any] | None = None
+        """The task of the same batch whose caller the caller of this one wakes."""
         # A lock that is held until the task is done: the cheapest thing to wait for.
         self._done = threading.Lock()
         self._done.acquire()
 
     def finish(self) -> None:
-        self._done.release()
+        """Wake the caller. Again: nothing."""
+        with suppress(RuntimeError):
+            self._done.release()
 
     def wait(self) -> T:
-        self._done.acquire()
+        """Return the result once there is one, or raise the error; wake the next caller."""
+        try:
+            self._pass_on()
+        except BaseException:
+            # Interrupted (only the main thread can be): the callers behind must not wait for one who has left.
+            threading.Thread(target=self._pass_on, name="ilab-memory-wake", daemon=True).start()
+            raise
         if self.error is not None:
             raise self.error
         return self.result  # type: ignore[return-value]  # set, for there was no error
+
+    def _pass_on(self) -> None:
+        self._done.acquire()
+        self.finish()
+        if self.behind is not None:
+            self.behind.finish()
 
 
 _Batch = Sequence[_Task[Any]]
 
 
 class Writer:
-    """Runs operations of any thread, in the order in which they are given."""
+    """Runs operations of any thread, those of one thread in order."""
 
     def __init__(self, database: Database, *, synchronous: str, lock: threading.Lock) -> None:
         self._database = database
@@ -106,16 +150,24 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="ilab-memory-writer", daemon=True)
         self._thread.start()
 
-    def run(self, doing: str, operation: Callable[[Transaction], T], *, synced: bool = True) -> T:
+    def run(
+        self,
+        doing: str,
+        operation: Callable[[Transaction], T],
+        *,
+        synced: bool = True,
+        together: Together[T] | None = None,
+    ) -> T:
         """Run *operation* in a transaction, return its result when that is committed.
 
-        With *synced* false, a commit of this alone is not synced: it is on the disk after the next one that is.
+        With *synced* false, a commit of this alone is not synced: it is on the disk after the next one that is. The
+        operations of a batch that name the same *together* are given to it, unless it has failed.
 
         Raises:
             StorageError: nothing of *operation* is stored.
             RuntimeError: closed.
         """
-        return self._finished(_Task(doing, operation, synced=synced))
+        return self._finished(_Task(doing, operation, synced=synced, together=together))
 
     def run_alone(self, doing: str, operation: Callable[[Transaction], T]) -> T:
         """Run *operation* outside of any transaction, after what was waiting before it."""
@@ -176,8 +228,12 @@ class Writer:
             for task in batch:
                 task.error = translated(error, task.doing)
         self._answered = len(batch)
-        for task in batch:
-            task.finish()
+        # Each caller wakes the next: if all woke at once, whoever reads meanwhile would wait for the interpreter
+        # behind all of them.
+        for task, behind in pairwise(batch):
+            task.behind = behind
+        if batch:
+            batch[0].finish()
 
     def _run_alone(self, batch: _Batch) -> None:
         self._follow_the_file()
@@ -189,8 +245,7 @@ class Writer:
         self._choose_sync(batch)
         transaction = self._begin()
         try:
-            for task in batch:
-                task.result = task.operation(transaction)
+            self._run_together(transaction, batch)
         except Exception:  # noqa: BLE001 - told when it is known whose it is
             self._roll_back()
             transaction = self._begin()
@@ -201,6 +256,18 @@ class Writer:
         self._commit_seconds = time.monotonic() - begun
         # Written, but into a file that nobody can open again.
         self._check_the_file()
+
+    def _run_together(self, transaction: Transaction, batch: _Batch) -> None:
+        kinds: dict[Together[Any], list[_Task[Any]]] = {}
+        for task in batch:
+            if task.together is None:
+                task.result = task.operation(transaction)
+            else:
+                kinds.setdefault(task.together, []).append(task)
+        for together, tasks in kinds.items():
+            results = together(transaction, [task.operation for task in tasks])
+            for task, result in zip(tasks, results, strict=True):
+                task.result = result
 
     def _run_isolated(self, transaction: Transaction, batch: _Batch) -> None:
         for task in batch:

@@ -1,0 +1,81 @@
+"""Saves of one batch, written together: a few statements for all of them instead of a few for each."""
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from ilab_memory.core.models import SaveResult
+from ilab_memory.core.store import Redacted
+from ilab_memory.sessions import is_expired
+from ilab_memory.stores.sqlite import saving, statements
+from ilab_memory.stores.sqlite.terms import Indexed
+from ilab_memory.stores.sqlite.writer import Transaction
+from ilab_memory.timestamps import to_text
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """One save, as an operation of the writer."""
+
+    redacted: Redacted
+    indexed: Indexed
+    now: datetime
+    session_timeout: timedelta
+
+    def __call__(self, transaction: Transaction) -> SaveResult:
+        """Do it by itself."""
+        return saving.save(transaction, self.redacted, self.indexed, now=self.now, session_timeout=self.session_timeout)
+
+
+class _Ready(NamedTuple):
+    """A save that only adds a row: its session is there, and the row is not."""
+
+    place: int
+    user: saving.UserNow
+    last_number: int
+
+
+def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveResult]:
+    """Do all of *saves*: first those that only add a row, with one statement, then the others one by one."""
+    added: dict[int, SaveResult] = {}
+    rows = []
+    ids = itertools.count(transaction.execute(statements.LAST_ID).fetchone()[0] + 1)
+    numbers: dict[int, int] = {}
+    for place, user, last_number in _different(_ready(transaction, saves), saves):
+        save = saves[place]
+        number = numbers[user.key] = numbers.get(user.key, last_number) + 1
+        row = {
+            **saving.row(user, save.redacted, save.indexed, to_text(save.now)), "id": next(ids), "number": number,
+        }  # fmt: skip
+        rows.append(row)
+        saving.index(transaction, user, number, save.indexed)
+        added[place] = saving.result(row["id"], "created", user, save.redacted)
+    transaction.executemany(statements.ADD_OBSERVATION, rows)
+    return [added.get(place) or save(transaction) for place, save in enumerate(saves)]
+
+
+def _ready(transaction: Transaction, saves: Sequence[Save]) -> Iterator[_Ready]:
+    asked = {
+        "saves": json.dumps([(save.redacted.user_id, save.redacted.topic_key) for save in saves]),
+        "hashes": b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves]),
+    }
+    (found,) = transaction.execute(statements.READY, asked).fetchone()
+    for place, key, secret, session, session_id, started_at, last_activity_at, last_number in json.loads(found):
+        save = saves[place]
+        if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
+            user = saving.UserNow(key, bytes.fromhex(secret), session, session_id, started_at, is_new_session=False)
+            yield _Ready(place, user, last_number)
+
+
+def _different(ready: Iterator[_Ready], saves: Sequence[Save]) -> Iterator[_Ready]:
+    """Leave out what another save of the batch may change: the same key, or the same content in the same session."""
+    seen = set()
+    for save in ready:
+        redacted = saves[save.place].redacted
+        same = (save.user.session, redacted.topic_key or redacted.normalized_hash, redacted.topic_key is None)
+        if same not in seen:
+            seen.add(same)
+            yield save
