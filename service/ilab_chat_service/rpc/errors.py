@@ -36,6 +36,10 @@ class UnparsableRequest(Exception):
     """The bytes of the request are no message of the method."""
 
 
+class WrongRequestCount(Exception):
+    """The call has no request, or more than the one that its method takes."""
+
+
 class NotFound(Exception):
     """The user has no such thing."""
 
@@ -64,6 +68,8 @@ class Row:
 TABLE: Mapping[type[BaseException], Row] = {
     InvalidFields: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     UnparsableRequest: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    # https://github.com/grpc/grpc/blob/master/doc/statuscodes.md: "Request cardinality violation"
+    WrongRequestCount: Row(grpc.StatusCode.UNIMPLEMENTED, "INVALID_REQUEST"),
     MissingCredentials: Row(grpc.StatusCode.UNAUTHENTICATED, "MISSING_CREDENTIALS"),
     InvalidCredentials: Row(grpc.StatusCode.UNAUTHENTICATED, "INVALID_CREDENTIALS"),
     UserMismatch: Row(grpc.StatusCode.PERMISSION_DENIED, "USER_MISMATCH"),

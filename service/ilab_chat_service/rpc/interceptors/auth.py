@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ilab_chat_service.callers import Authenticator
-    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Handler
+    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Handler, Method, Requests
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             return handler
         return wrapped(handler, self._known) if is_ours(handler_call_details) else self._conversation(handler)
 
-    async def _known(self, method: Any, request: Any, context: Context) -> Any:
+    async def _known(self, method: Method, requests: Requests, context: Context) -> Any:
         set_caller(await self._callers.caller(credentials(context)))
-        return await method(request, context)
+        return await method(requests, context)
 
     def _conversation(self, handler: Handler) -> Handler:
         """Return the handler of a method that is not ours, reflection, for known callers."""

@@ -12,7 +12,7 @@ from ilab_chat_service.rpc.errors import ServerDraining
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
 if TYPE_CHECKING:
-    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue
+    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
 
 
 #: What telling the last callers may take.
@@ -55,7 +55,7 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         if self._running:
             await asyncio.wait(self._running, timeout=END_SECONDS)
 
-    async def _counted(self, method: Any, request: Any, context: Context) -> Any:
+    async def _counted(self, method: Method, requests: Requests, context: Context) -> Any:
         if self._draining:
             raise ServerDraining("the server is shutting down")
         task = asyncio.current_task()
@@ -63,7 +63,7 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
-            return await method(request, context)
+            return await method(requests, context)
         except asyncio.CancelledError:
             if self._ending:
                 raise ServerDraining("the server is shutting down") from None

@@ -16,7 +16,7 @@ from ilab_chat_service.rpc.interceptors.log import CORRELATION_TRAILER
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
 if TYPE_CHECKING:
-    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue
+    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
 
 #: Where clients look for google.rpc.Status. https://grpc.io/docs/guides/error/#richer-error-model
 DETAILS_TRAILER = "grpc-status-details-bin"
@@ -39,10 +39,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return wrapped(handler, mapped) if handler and is_ours(handler_call_details) else handler
 
 
-async def mapped(method: Any, request: Any, context: Context) -> Any:
+async def mapped(method: Method, requests: Requests, context: Context) -> Any:
     """Call *method* with its exceptions mapped."""
     try:
-        return await method(request, context)
+        return await method(requests, context)
     except grpc.aio.AbortError:
         raise
     except asyncio.CancelledError as error:
@@ -70,7 +70,11 @@ async def end(context: Context, error: BaseException, correlation_id: str) -> No
     row = TABLE.get(type(error), INTERNAL)
     status = status_of(error, correlation_id)
     trailers = ((DETAILS_TRAILER, status.SerializeToString()), (CORRELATION_TRAILER, correlation_id))
-    await context.abort(row.code, status.message, (*trailers, *pushback(row, error)))
+    try:
+        await context.abort(row.code, status.message, (*trailers, *pushback(row, error)))
+    except grpc.aio.InternalError:
+        # gRPC has ended the call already, as when it refuses a request that is too large.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort returned")
 
 

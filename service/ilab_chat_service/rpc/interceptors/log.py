@@ -22,7 +22,7 @@ from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue
+    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
     from ilab_chat_service.turn import Completed
 
 log = logging.getLogger(__name__)
@@ -64,13 +64,13 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             return handler
         return wrapped(handler, partial(self._logged, handler_call_details.method.removeprefix("/")))
 
-    async def _logged(self, name: str, method: Any, request: Any, context: Context) -> Any:
+    async def _logged(self, name: str, method: Method, requests: Requests, context: Context) -> Any:
         began = time.perf_counter()
         call = begun(name, context)
         CALL.set(call)
         context.set_trailing_metadata(((CORRELATION_TRAILER, call.correlation_id),))
         try:
-            response = await method(request, context)
+            response = await method(requests, context)
             call.code = grpc.StatusCode.OK
         except asyncio.CancelledError:
             call.code = code_of_cancelled(context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -9,17 +10,22 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from ilab_chat_service.rpc.call import CALL
-from ilab_chat_service.rpc.errors import UnparsableRequest
+from ilab_chat_service.rpc.errors import DeadlineExceeded, UnparsableRequest, WrongRequestCount
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
+    Requests: TypeAlias = AsyncIterator[bytes]
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
     Continue: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
-    Around: TypeAlias = Callable[[Callable[[Any, Context], Awaitable[Any]], Any, Context], Awaitable[Any]]
+    Method: TypeAlias = Callable[[Requests, Context], Awaitable[Any]]
+    Around: TypeAlias = Callable[[Method, Requests, Context], Awaitable[Any]]
 
 OUR_METHODS = "/ilab_chat.v1."
+
+#: Longest that a call's request may take to come in whole, in seconds.
+REQUEST_SECONDS = 30.0
 
 
 def is_ours(details: grpc.HandlerCallDetails) -> bool:
@@ -28,30 +34,31 @@ def is_ours(details: grpc.HandlerCallDetails) -> bool:
 
 
 def wrapped(handler: Handler, around: Around) -> Handler:
-    """Return *handler* with `around(method, request, context)` in the place of `method(request, context)`.
+    """Return *handler* with `around(method, requests, context)` in the place of `method(requests, context)`.
 
-    For methods with one request whose handlers are coroutines: ours write their responses instead of yielding them. The
-    request is parsed in the innermost call, so that bytes that are no message end like other bad input; gRPC, which
-    would parse them before, answers UNKNOWN with the parser's text.
+    For methods with one request whose handlers are coroutines: ours write their responses instead of yielding them.
+    gRPC is told that requests are streams, and the one is read and parsed in the innermost call, so that none, two, and
+    bytes that are no message end like other bad input. gRPC itself leaves a call without a request unanswered, and
+    answers what it cannot parse with UNKNOWN and the parser's text.
     """
+    method: Any = handler.stream_stream or handler.stream_unary or reading(handler)
     streams = handler.response_streaming
-    method = parsing(handler.unary_stream if streams else handler.unary_unary, handler.request_deserializer)
-    make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+    make = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
 
-    async def call(request: Any, context: Context) -> Any:
-        return await around(method, request, context)
+    async def call(requests: Requests, context: Context) -> Any:
+        return await around(method, requests, context)
 
     return make(call, None, handler.response_serializer)
 
 
-def parsing(method: Any, parse: Callable[[bytes], Any] | None) -> Any:
-    """Return *method* as one that takes the bytes of its request; *method* itself if it does already."""
-    if parse is None:
-        return method
+def reading(handler: Handler) -> Method:
+    """Return the method of *handler*, which takes a message, as one that takes the stream of a request's bytes."""
+    method: Any = handler.unary_stream or handler.unary_unary
+    parse: Any = handler.request_deserializer
 
-    async def call(request: bytes, context: Context) -> Any:
+    async def call(requests: Requests, context: Context) -> Any:
         try:
-            parsed = parse(request)
+            parsed = parse(await the_one(requests))
         except DecodeError:
             raise UnparsableRequest("the request is no message of this method") from None
         # Each request of ours has one.
@@ -59,3 +66,21 @@ def parsing(method: Any, parse: Callable[[bytes], Any] | None) -> Any:
         return await method(parsed, context)
 
     return call
+
+
+async def the_one(requests: Requests) -> bytes:
+    """Return the one request of a call, once the caller has said that there is no other.
+
+    Raises:
+        WrongRequestCount: there is none, or another.
+        DeadlineExceeded: neither came in time.
+    """
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            request = await anext(requests, None)
+            another = request is not None and await anext(requests, None) is not None
+    except TimeoutError:
+        raise DeadlineExceeded(f"the request was not complete after {REQUEST_SECONDS:g} s") from None
+    if request is None or another:
+        raise WrongRequestCount(f"the method takes one message, and the call has {'more' if another else 'none'}")
+    return request
