@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
@@ -32,11 +31,14 @@ from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.phases import TimedMemory, TimedModel
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
+from ilab_chat_service.rpc.unknown_methods import registered_methods_server
 from ilab_chat_service.settings import split_address
 from ilab_chat_service.turn import TurnRunner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    import grpc.aio
 
     from ilab_chat_service.settings import Settings
 
@@ -102,7 +104,7 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
         )
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
-        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
+        server = registered_methods_server(interceptors, SERVER_OPTIONS)
         chat = ChatService(
             turns, deadlines(settings), admission(settings), heartbeat_seconds=settings.heartbeat_seconds
         )
