@@ -66,14 +66,17 @@ def line(_logger: Any, level: str, event: EventDict) -> EventDict:
     """Return the fields of a record's line, in their order.
 
     Of an exception there is its trail, never its text, which may quote what a user said. Of a message of several lines
-    there is the first: asyncio writes the values that it failed on below it.
+    there is the first: asyncio writes the values that it failed on below it. A message of another package is left as
+    its template: what stands in the place of `%s` may be anything, as the header that gRPC could not decode.
     """
     record: logging.LogRecord = event["_record"]
+    known = is_ours(record) or record.name == "py.warnings"
+    message: str = event["event"] if known else str(record.msg)
     fields: EventDict = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": level,
         "logger": record.name,
-        "message": event["event"].partition("\n")[0],
+        "message": message.partition("\n")[0],
         **getattr(record, "fields", {}),
     }
     if error := (event.get("exc_info") or (None, None))[1]:

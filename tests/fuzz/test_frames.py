@@ -44,3 +44,8 @@ def test_a_method_name_that_is_no_text_is_a_method_that_does_not_exist(target: T
         (b":path", b"/ilab_chat.v1.ChatService/\xff") if name == b":path" else (name, value) for name, value in USUAL
     ]
     assert asked(target, http2.OPENING, http2.request(pairs, message(SAID))) == UNIMPLEMENTED
+
+
+def test_a_header_that_is_no_text_is_not_logged(target: Target) -> None:
+    request = http2.request([*USUAL, (b"authorization", b"Bearer \xff" + MARK.encode())], message(SAID))
+    assert asked(target, http2.OPENING, request) == 0
