@@ -29,9 +29,10 @@ bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves
 	$(DEV)/bin/python bench/recall.py
 	$(DEV)/bin/python bench/memory.py
 
-soak: $(DEV)/.installed ## Kill, drain, starve and confuse a server under load, at length, and count broken promises
+soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at length, and count broken promises
 	$(DEV)/bin/python tests/memory/killed.py 50
 	PYTHONPATH=tests $(DEV)/bin/python -m faults.soak 100 30
+	$(DEV)/bin/python -m pytest --timeout=1200 --hypothesis-profile=soak tests/fuzz
 
 check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, contract, generated code
 	$(DEV)/bin/ruff check .

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import struct
+from contextlib import ExitStack
+
 import grpc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fuzz import http2
-from fuzz.http2 import Connection, message
+from fuzz.http2 import Connection, frame, message
 from fuzz.messages import unknown_field
 from fuzz.target import MARK, Target
 
@@ -15,6 +22,10 @@ USUAL = http2.fields(STREAM_CHAT)
 REQUEST = http2.request(USUAL, message(SAID))
 
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
+
+marked = st.builds(
+    lambda before, after: before + MARK.encode() + after, st.binary(max_size=100), st.binary(max_size=100)
+)
 
 
 def talk(target: Target, *pieces: bytes) -> bytes:
@@ -49,3 +60,145 @@ def test_a_method_name_that_is_no_text_is_a_method_that_does_not_exist(target: T
 def test_a_header_that_is_no_text_is_not_logged(target: Target) -> None:
     request = http2.request([*USUAL, (b"authorization", b"Bearer \xff" + MARK.encode())], message(SAID))
     assert asked(target, http2.OPENING, request) == 0
+
+
+@settings(deadline=None)
+@given(garbage=marked, preface=st.sampled_from([0, 1, 12, len(http2.PREFACE)]))
+def test_garbage_before_the_preface_and_in_it(target: Target, garbage: bytes, preface: int) -> None:
+    talk(target, http2.PREFACE[:preface], garbage, http2.OPENING, REQUEST)
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03%s"]
+)
+def test_other_protocols_are_hung_up_on(target: Target, greeting: bytes) -> None:
+    with Connection(target.address) as connection:
+        connection.send([greeting % MARK.encode()])
+        connection.hung_up()
+    target.check()
+
+
+@settings(deadline=None)
+@given(end=st.integers(0, len(http2.OPENING + REQUEST) - 1))
+def test_a_request_that_is_cut_anywhere(target: Target, end: int) -> None:
+    talk(target, (http2.OPENING + REQUEST)[:end])
+
+
+@settings(deadline=None)
+@given(cuts=st.sets(st.integers(0, len(http2.OPENING + REQUEST))))
+def test_a_request_in_pieces_of_any_size_is_answered(target: Target, cuts: set[int]) -> None:
+    sent = http2.OPENING + REQUEST
+    ends = [*sorted(cuts), len(sent)]
+    assert asked(target, *(sent[start:end] for start, end in zip([0, *ends], ends, strict=False))) == 0
+
+
+@settings(deadline=None)
+@given(at=st.integers(0, len(REQUEST) - 1), garbage=st.binary(min_size=1, max_size=8))
+def test_a_request_with_garbage_in_it(target: Target, at: int, garbage: bytes) -> None:
+    talk(target, http2.OPENING, REQUEST[:at] + garbage + REQUEST[at + len(garbage) :])
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> bytes:
+    """Return a frame of any kind, with a length that may be a lie."""
+    payload = draw(marked | st.just(http2.hpack(USUAL)))
+    length = draw(st.none() | st.sampled_from([0, 1, 5, 16_384, 16_385, 2**24 - 1]))
+    stream = draw(st.sampled_from([0, 1, 2, 3, 2**31 - 1, 2**31, 2**32 - 1]))
+    return frame(draw(st.integers(0, 12) | st.just(255)), draw(st.integers(0, 255)), stream, payload, length)
+
+
+@settings(deadline=None)
+@given(sent=st.lists(frames() | st.just(REQUEST), max_size=12))
+def test_frames_in_any_order(target: Target, sent: list[bytes]) -> None:
+    talk(target, http2.OPENING, *sent)
+
+
+#: What a proxy or a client may get wrong in the fields of a request.
+names = st.sampled_from(
+    b":path :method :scheme :authority :status : te content-type content-length connection host A \xff"
+    b" grpc-timeout grpc-encoding grpc-accept-encoding grpc-status".split(b" ")
+) | st.binary(max_size=20)
+odd_values = st.sampled_from(
+    [*b"POST GET gzip 1n 99999999H -1S 0 \0 \r\n application/grpc+json".split(b" "), b"", b"a" * 9000]
+)
+
+
+@settings(deadline=None)
+@given(
+    more=st.lists(st.tuples(names, odd_values | marked), max_size=6),
+    kept=st.sets(st.integers(0, 5)),
+    first=st.booleans(),
+)
+def test_header_fields_that_are_wrong(
+    target: Target,
+    more: list[tuple[bytes, bytes]],
+    kept: set[int],
+    first: bool,  # noqa: FBT001
+) -> None:
+    usual = [pair for index, pair in enumerate(USUAL) if index in kept]
+    pairs = [*more, *usual] if first else [*usual, *more]
+    talk(target, http2.OPENING, http2.request(pairs, message(SAID)))
+
+
+@settings(deadline=None)
+@given(block=marked)
+def test_header_blocks_that_are_no_hpack(target: Target, block: bytes) -> None:
+    talk(target, http2.OPENING, frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, 1, block))
+
+
+content_types = st.sampled_from(
+    [b"", b"text/plain", b"application/json", b"application/grpc-web", b"application/grpcx"]
+)
+
+
+@settings(deadline=None)
+@given(content_type=content_types | marked)
+def test_wrong_content_types_are_answered(target: Target, content_type: bytes) -> None:
+    assert (
+        asked(target, http2.OPENING, http2.request(http2.fields(STREAM_CHAT, content_type), message(SAID))) is not None
+    )
+
+
+lies = st.builds(
+    lambda data, compressed, length: message(data, compressed=compressed, length=length),
+    marked,
+    st.integers(0, 255),
+    st.sampled_from([None, 0, 1, 2**20, 2**32 - 1]),
+)
+
+
+@settings(deadline=None)
+@given(body=lies | marked | st.builds(lambda more: message(SAID) + more, lies | marked))
+def test_message_frames_that_lie_are_answered(target: Target, body: bytes) -> None:
+    # A deadline, because the server may wait for the rest of a message.
+    fields = http2.fields(STREAM_CHAT, b"application/grpc", (b"grpc-timeout", b"100m"))
+    assert asked(target, http2.OPENING, http2.request(fields, body)) is not None
+
+
+def test_those_who_begin_and_do_not_go_on_keep_nobody_waiting(target: Target) -> None:
+    sent = http2.OPENING + REQUEST
+    with ExitStack() as slow:
+        for end in range(0, len(sent), 3):
+            slow.enter_context(Connection(target.address)).send([sent[:end]])
+        target.check()
+
+
+FLOODS = {
+    "settings": http2.SETTINGS_FRAME * 20_000,
+    "pings": frame(http2.PING, 0, 0, bytes(8)) * 20_000,
+    "empty data": frame(http2.HEADERS, http2.END_HEADERS, 1, http2.hpack(USUAL)) + frame(http2.DATA, 0, 1) * 50_000,
+    "continuations": frame(http2.HEADERS, 0, 1, http2.hpack(USUAL))
+    + frame(http2.CONTINUATION, 0, 1, http2.hpack([(b"a", MARK.encode() * 1000)])) * 1000,
+    "priorities": frame(http2.PRIORITY, 0, 1, bytes(5)) * 20_000,
+    "window updates": frame(http2.WINDOW_UPDATE, 0, 0, struct.pack("!I", 2**31 - 1)) * 1000,
+    "resets": b"".join(
+        http2.request(USUAL, message(SAID), stream) + frame(http2.RST_STREAM, 0, stream, bytes(4))
+        for stream in range(1, 2000, 2)
+    ),
+    "random": random.Random(1).randbytes(1 << 20),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_floods_of_frames(target: Target, flood: bytes) -> None:
+    talk(target, http2.OPENING, flood)
