@@ -22,6 +22,7 @@ from ilab_chat_service.adapters.replay import open_replay_log
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.chat import ChatService
+from ilab_chat_service.rpc.connections import connection_options
 from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
@@ -48,12 +49,6 @@ OUR_SERVICES = ("ilab_chat.v1.ChatService", "ilab_chat.v1.MemoryService")
 
 #: The names that health is asked for: the process, and each service.
 HEALTH_NAMES = ("", *OUR_SERVICES)
-
-SERVER_OPTIONS = (
-    # A second server on the port must fail, not share it silently.
-    ("grpc.so_reuseport", 0),
-)
-
 
 #: What gRPC's own stop may take, once our calls and the watchers of health have ended: reflection may still be open.
 STOP_SECONDS = 0.5
@@ -104,7 +99,7 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
         )
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
-        server = registered_methods_server(interceptors, SERVER_OPTIONS)
+        server = registered_methods_server(interceptors, server_options(settings))
         chat = ChatService(
             turns, deadlines(settings), admission(settings), heartbeat_seconds=settings.heartbeat_seconds
         )
@@ -128,6 +123,12 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
         log.info("auth: %s", settings.auth or "none, on loopback")
         log.info("serving on %s %s TLS", address, "with" if credentials else "without")
         yield address
+
+
+def server_options(settings: Settings) -> list[tuple[str, int]]:
+    """Return the options of the server."""
+    # A second server on the port must fail, not share it silently.
+    return [("grpc.so_reuseport", 0), *connection_options(settings).items()]
 
 
 def clock() -> datetime:

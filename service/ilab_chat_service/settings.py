@@ -173,6 +173,13 @@ class Settings:
     queue_seconds: float = setting(
         "ILAB_CHAT_QUEUE_SECONDS", 5.0, "Longest that a chat call waits before it is refused as SERVER_BUSY.", least=0
     )
+    connection_age_seconds: float = setting(
+        "ILAB_CHAT_CONNECTION_AGE_SECONDS",
+        1800.0,
+        "Seconds after which clients are made to connect anew, running calls unharmed, so that new servers get their "
+        "share behind a balancer of connections. 0: never.",
+        least=0,
+    )
     propagation_seconds: float = setting(
         "ILAB_CHAT_PROPAGATION_SECONDS",
         5.0,

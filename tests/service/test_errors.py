@@ -15,13 +15,14 @@ from ilab_chat_service.rpc.errors import (
     WrongRequestCount,
     status_of,
 )
-from ilab_chat_service.rpc.validation import InvalidFields, violations_of
+from ilab_chat_service.rpc.validation import InvalidFields, RequestTooLarge, violations_of
 
 
 def test_every_failure_has_a_row_and_every_row_a_failure() -> None:
-    of_rpc = {DeadlineExceeded, InvalidFields, NotFound, ServerDraining, UnparsableRequest, WrongRequestCount}
+    of_validation = {InvalidFields, RequestTooLarge}
+    of_rpc = {DeadlineExceeded, NotFound, ServerDraining, UnparsableRequest, WrongRequestCount}
     of_callers = {InvalidCredentials, MissingCredentials, UserMismatch}
-    assert set(TABLE) == {*Failure.__subclasses__(), *of_rpc, *of_callers}
+    assert set(TABLE) == {*Failure.__subclasses__(), *of_rpc, *of_validation, *of_callers}
 
 
 def test_no_row_says_cancelled_or_unknown() -> None:

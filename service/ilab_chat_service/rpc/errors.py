@@ -22,7 +22,7 @@ from ilab_chat_service.ports import (
     RequestIdReused,
     TurnNotStored,
 )
-from ilab_chat_service.rpc.validation import InvalidFields
+from ilab_chat_service.rpc.validation import InvalidFields, RequestTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +68,7 @@ class Row:
 TABLE: Mapping[type[BaseException], Row] = {
     InvalidFields: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     UnparsableRequest: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    RequestTooLarge: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     # https://github.com/grpc/grpc/blob/master/doc/statuscodes.md: "Request cardinality violation"
     WrongRequestCount: Row(grpc.StatusCode.UNIMPLEMENTED, "INVALID_REQUEST"),
     MissingCredentials: Row(grpc.StatusCode.UNAUTHENTICATED, "MISSING_CREDENTIALS"),

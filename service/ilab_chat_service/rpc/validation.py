@@ -11,7 +11,7 @@ from ilab_chat_service.ports import Generation, MemoryMode, TurnRequest, TurnRet
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 MESSAGE_CHARACTERS = 32_768
 USER_ID_CHARACTERS = 256
@@ -23,6 +23,33 @@ TEMPERATURE_MOST = 2.0
 OUTPUT_TOKENS_MOST = 1_048_576
 SEARCH_LIMIT = 10
 SEARCH_LIMIT_MOST = 100
+CONTENT_BYTES = 1024 * 1024
+TITLE_CHARACTERS = 512
+TOPIC_KEY_CHARACTERS = 256
+
+#: Most bytes of UTF-8 that a character has.
+CHARACTER_BYTES = 4
+
+#: What a request may have beside its texts, in bytes: their tags and lengths, numbers, names of types, and fields of a
+#: later version of the contract.
+OTHER_BYTES = 4096
+
+#: Most bytes of a request of the chat: all that the limits allow.
+CHAT_BYTES = (
+    CHARACTER_BYTES * (USER_ID_CHARACTERS + MESSAGE_CHARACTERS + STOP_STRINGS * STOP_CHARACTERS)
+    + REQUEST_ID_CHARACTERS
+    + MODEL_CHARACTERS
+    + OTHER_BYTES
+)
+
+#: Most bytes of any request: SaveObservation has the largest.
+REQUEST_BYTES = (
+    CONTENT_BYTES + CHARACTER_BYTES * (USER_ID_CHARACTERS + TITLE_CHARACTERS + TOPIC_KEY_CHARACTERS) + OTHER_BYTES
+)
+
+#: Most bytes of a call's header fields, each counted with the 32 that HTTP/2 adds (RFC 9113, 6.5.2).
+HEADER_BYTES = 16 * 1024
+HEADER_FIELD_BYTES = 32
 
 MEMORY_MODES: Mapping[int, MemoryMode] = {
     chat_pb2.MEMORY_MODE_UNSPECIFIED: MemoryMode.READ_WRITE,
@@ -52,15 +79,22 @@ class InvalidFields(Exception):
         self.violations = violations
 
 
+class RequestTooLarge(Exception):
+    """A request has more bytes than all of its limits together allow."""
+
+
 def turn_request(request: ChatCall) -> TurnRequest:
     """Return *request* as the loop takes it, with a request id if it has none.
 
     Raises:
         InvalidFields: with every violation, not only the first.
+        RequestTooLarge: its fields are valid, and it has more of them than the contract knows.
     """
     violations = list(violations_of(request))
     if violations:
         raise InvalidFields(violations)
+    if request.ByteSize() > CHAT_BYTES:
+        raise RequestTooLarge(f"the request must have at most {CHAT_BYTES:,} bytes, has {request.ByteSize():,}")
     options = request.generation
     return TurnRequest(
         user_id=request.user_id,
@@ -124,6 +158,17 @@ def visible_ascii(field: str, value: str, most: int) -> Iterator[Violation]:
         yield field, f"must have at most {most} characters, has {len(value):,}"
     elif not all("!" <= character <= "~" for character in value):
         yield field, "must have visible ASCII characters only"
+
+
+def check_headers(headers: Iterable[tuple[str, str | bytes]]) -> None:
+    """Check the header fields of a call. gRPC checks those of clients that have acknowledged its limits.
+
+    Raises:
+        RequestTooLarge: they are more than HEADER_BYTES.
+    """
+    size = sum(len(name) + len(value) + HEADER_FIELD_BYTES for name, value in headers)
+    if size > HEADER_BYTES:
+        raise RequestTooLarge(f"the header fields must have at most {HEADER_BYTES:,} bytes, have {size:,}")
 
 
 def search_limit(request: memory_pb2.SearchObservationsRequest) -> int:

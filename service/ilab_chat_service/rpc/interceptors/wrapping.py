@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from ilab_chat_service.rpc.call import CALL
 from ilab_chat_service.rpc.errors import DeadlineExceeded, UnparsableRequest, WrongRequestCount
+from ilab_chat_service.rpc.validation import check_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -57,6 +58,7 @@ def reading(handler: Handler) -> Method:
     parse: Any = handler.request_deserializer
 
     async def call(requests: Requests, context: Context) -> Any:
+        check_headers(context.invocation_metadata() or ())
         try:
             parsed = parse(await the_one(requests))
         except DecodeError:

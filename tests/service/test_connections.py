@@ -1,0 +1,179 @@
+"""What a connection may send, and how it ends, against a real server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_chat_service.rpc.connections import connection_options
+from ilab_chat_service.rpc.validation import (
+    CHAT_BYTES,
+    CONTENT_BYTES,
+    HEADER_BYTES,
+    HEADER_FIELD_BYTES,
+    REQUEST_BYTES,
+    RequestTooLarge,
+    check_headers,
+)
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+from rpcs import reason
+from upstream import Reply, Upstream
+
+WIDE = "\U0001f600"
+CHAT = "/ilab_chat.v1.ChatService/Chat"
+SAVE = "/ilab_chat.v1.MemoryService/SaveObservation"
+
+
+def largest_chat() -> chat_pb2.ChatRequest:
+    return chat_pb2.ChatRequest(
+        user_id=WIDE * 256,
+        message=WIDE * 32_768,
+        request_id="r" * 64,
+        generation=chat_pb2.GenerationOptions(
+            model="m" * 128, temperature=0.1, top_p=0.1, max_output_tokens=1_048_576, stop=[WIDE * 256] * 4, seed=-1
+        ),
+        memory_mode=chat_pb2.MEMORY_MODE_READ_WRITE,
+        turn_retention=chat_pb2.TURN_RETENTION_LATEST_ONLY,
+    )
+
+
+def largest_save() -> memory_pb2.SaveObservationRequest:
+    return memory_pb2.SaveObservationRequest(
+        user_id=WIDE * 256,
+        content="word " * (CONTENT_BYTES // 5),
+        type="preference",
+        title=WIDE * 512,
+        topic_key=WIDE * 256,
+    )
+
+
+def with_unknown_field(data: bytes, size: int) -> bytes:
+    """Return a message with a field of a later contract, so that it has *size* bytes or a few more."""
+    return data + b"\xfa\x3f" + varint(size - len(data)) + bytes(size - len(data))
+
+
+def varint(number: int) -> bytes:
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + varint(rest) if rest else bytes([low])
+
+
+async def failure(channel: grpc.aio.Channel, path: str, data: bytes) -> grpc.aio.AioRpcError:
+    method: Any = channel.unary_unary(path)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await method(data)
+    return caught.value
+
+
+async def test_the_largest_valid_requests_are_answered(address: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        answer = await chat_pb2_grpc.ChatServiceStub(channel).Chat(largest_chat())
+        assert answer.reply == "Hello there."
+        saved = await memory_pb2_grpc.MemoryServiceStub(channel).SaveObservation(largest_save())
+        assert saved.result.id > 0
+
+
+async def test_fields_of_a_later_contract_have_some_room(address: str) -> None:
+    data = with_unknown_field(largest_chat().SerializeToString(), CHAT_BYTES - 10)
+    async with grpc.aio.insecure_channel(address) as channel:
+        method: Any = channel.unary_unary(CHAT)
+        assert b"Hello there." in await method(data)
+
+
+async def test_a_chat_beyond_its_limits_is_bad_input_although_it_reads(address: str, upstream: Upstream) -> None:
+    data = with_unknown_field(chat_pb2.ChatRequest(user_id="alice", message="Hi").SerializeToString(), CHAT_BYTES + 1)
+    async with grpc.aio.insecure_channel(address) as channel:
+        error = await failure(channel, CHAT, data)
+    assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert f"at most {CHAT_BYTES:,} bytes" in str(error.details())
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("path", [CHAT, SAVE])
+async def test_a_request_that_no_method_takes_is_refused_by_its_size(
+    settings: Settings, upstream: Upstream, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    # Left before the log is read: a call's line comes after its status has gone out.
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+        error = await failure(channel, path, bytes(REQUEST_BYTES + 1))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await failure(channel, path, bytes(REQUEST_BYTES))).code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert upstream.requests == []
+    codes = [
+        vars(record)["fields"]["rpc.response.status_code"] for record in caplog.records if record.message == "call"
+    ]
+    assert codes == ["CANCELLED", "INVALID_ARGUMENT"]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_call_with_too_many_header_fields_is_refused(address: str, upstream: Upstream) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        method: Any = channel.unary_unary(CHAT)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(b"", metadata=[(f"x-{number}", "v") for number in range(500)])
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        token = "t" * (HEADER_BYTES - 1000)
+        assert await method(largest_chat().SerializeToString(), metadata=[("authorization", f"Bearer {token}")])
+    assert len(upstream.requests) == 1
+
+
+def test_header_fields_are_counted_as_http_2_counts_them() -> None:
+    fields = HEADER_BYTES // (HEADER_FIELD_BYTES + 4)
+    check_headers([("a-b", "v")] * fields)
+    with pytest.raises(RequestTooLarge, match="header fields"):
+        check_headers([("a-b", "v")] * (fields + 1))
+
+
+async def test_a_compressed_request_is_refused_before_it_grows(address: str, upstream: Upstream) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await chat_pb2_grpc.ChatServiceStub(channel).Chat(
+                chat_pb2.ChatRequest(user_id="alice", message="Hi" * 1000), compression=grpc.Compression.Gzip
+            )
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert upstream.requests == []
+
+
+def ages(options: Mapping[str, int]) -> tuple[int | None, int | None]:
+    return options.get("grpc.max_connection_age_ms"), options.get("grpc.max_connection_age_grace_ms")
+
+
+def test_the_age_of_connections_is_a_setting_and_0_is_never(settings: Settings) -> None:
+    assert ages(connection_options(replace(settings, connection_age_seconds=0))) == (None, None)
+    assert ages(connection_options(replace(settings, connection_age_seconds=9, max_deadline_seconds=7))) == (
+        9000,
+        67_000,
+    )
+
+
+async def test_pitfall_17_a_stream_outlives_the_age_of_its_connection(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    async with (
+        serving(replace(settings, connection_age_seconds=0.2)) as address,
+        grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel,
+    ):
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        stream = stub.StreamChat(chat_pb2.StreamChatRequest(user_id="alice", message="Hi"))
+        await stream.read()
+        # It is told to connect anew: the stream goes on in the old connection.
+        while (state := channel.get_state()) is grpc.ChannelConnectivity.READY:
+            await channel.wait_for_state_change(state)
+        assert (await stub.Chat(chat_pb2.ChatRequest(user_id="bob", message="Hi"))).reply == "Hello there."
+        upstream.release()
+        events = []
+        while (event := await stream.read()) is not grpc.aio.EOF:
+            events.append(event)
+    assert events[-1].completed.reply == "Hello there."
+
+
+def test_the_limit_that_is_documented_is_the_one_that_holds() -> None:
+    assert f"{CHAT_BYTES:,} bytes" in (Path(__file__).parents[2] / "docs/operations.md").read_text()
