@@ -9,6 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.addresses import AddressUnavailable
 from ilab_chat_service.settings import Settings, SettingsError, read
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ilab_chat_service.adapters.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
         from ilab_chat_service.adapters.library import MemoryNotOpened  # noqa: PLC0415 - the same
         from ilab_chat_service.logs import set_up_logging  # noqa: PLC0415 - the same
-        from ilab_chat_service.server import AddressUnavailable, run  # noqa: PLC0415 - the same
+        from ilab_chat_service.server import run  # noqa: PLC0415 - the same
     except ModuleNotFoundError as error:
         return complain(f"{error.name} is not installed: the server needs the extra ilab-chat[service]", EXIT_FAILED)
     set_up_logging(settings.log_level, settings.log_format)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,8 @@ from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.model import open_model
 from ilab_chat_service.adapters.replay import open_replay_log
+from ilab_chat_service.addresses import AddressUnavailable, split_address, with_port
+from ilab_chat_service.decisions import decisions
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.chat import ChatService
@@ -33,11 +33,11 @@ from ilab_chat_service.rpc.phases import TimedMemory, TimedModel
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.rpc.unknown_methods import registered_methods_server
-from ilab_chat_service.settings import split_address
+from ilab_chat_service.signals import signals
 from ilab_chat_service.turn import TurnRunner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import grpc.aio
 
@@ -52,10 +52,6 @@ HEALTH_NAMES = ("", *OUR_SERVICES)
 
 #: What gRPC's own stop may take, once our calls and the watchers of health have ended: reflection may still be open.
 STOP_SECONDS = 0.5
-
-
-class AddressUnavailable(Exception):
-    """The address cannot be listened on. The text names it."""
 
 
 async def run(settings: Settings) -> None:
@@ -115,12 +111,10 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
         house.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
         house.push_async_callback(drain, settings, hurry or asyncio.Event(), checks, calls)
         checks.serving(is_serving=True)
-        log.info("memory: %s", settings.memory_db_path)
-        log.info("model: %s%s", model.default_model, ", embedded" if settings.embedded else "")
+        for line in decisions(settings, address=address, model=model.default_model):
+            log.info(line)
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
-        log.info("TLS: %s", settings.tls_summary)
-        log.info("auth: %s", settings.auth or "none, on loopback")
         log.info("serving on %s %s TLS", address, "with" if credentials else "without")
         yield address
 
@@ -177,33 +171,5 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
     try:
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError:
-        raise AddressUnavailable(
-            f"cannot listen on {address}: is it an address of this machine, and is no other server there?"
-        ) from None
-    host, _ = split_address(address)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-@contextmanager
-def signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
-    """Set *stop* on the first SIGTERM or SIGINT; a second one ends the process at once, with 128 + its number.
-
-    SIGINT also sets *hurry*: it comes from somebody at a keyboard, not from what tells clients where to go.
-    """
-    loop = asyncio.get_running_loop()
-
-    def received(number: signal.Signals) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-        if number == signal.SIGINT:
-            hurry.set()
-
-    # Not KeyboardInterrupt: it is not seen in coroutines.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received, number)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        raise AddressUnavailable(address) from None
+    return with_port(address, port)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
+
+from ilab_chat_service.addresses import is_http_url, is_loopback, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +18,6 @@ T = TypeVar("T", str, int, float, bool)
 DEFAULT_MODEL = "gpt-4o-mini"
 PROMPT_TOKENS = 4000
 EMBEDDED_PROMPT_TOKENS = 1000
-LAST_PORT = 65_535
 
 #: What each way of knowing callers needs.
 AUTH_NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -101,6 +101,9 @@ class Settings:
     )
     memory_db_path: str = setting(
         "ILAB_MEMORY_DB_PATH", "./memory.db", "SQLite file of the memory; made when missing, with its folders."
+    )
+    durability: str = setting(
+        "ILAB_MEMORY_DURABILITY", "full", "What an answered turn survives: full, loss of power; normal, a crash."
     )
     session_timeout_hours: float = setting(
         "ILAB_MEMORY_SESSION_TIMEOUT_HOURS", 24.0, "Hours without activity after which a session ends.", least=0.001
@@ -208,19 +211,14 @@ class Settings:
             raise SettingsError("ILAB_CHAT_LOG_LEVEL: must be DEBUG, INFO, WARNING or ERROR")
         if self.log_format not in {"auto", "json", "text"}:
             raise SettingsError("ILAB_CHAT_LOG_FORMAT: must be auto, json or text")
+        if self.durability not in {"full", "normal"}:
+            raise SettingsError("ILAB_MEMORY_DURABILITY: must be full or normal")
         if self.openai_base_url and not is_http_url(self.openai_base_url):
             raise SettingsError("OPENAI_BASE_URL: must be a URL, for instance http://127.0.0.1:8080/v1")
         if not all("!" <= character <= "~" for character in self.openai_api_key):
             raise SettingsError("OPENAI_API_KEY: must have visible ASCII characters only")
         check_listener(self)
         check_auth(self)
-
-    @property
-    def tls_summary(self) -> str:
-        """What the listener does about TLS, for the log."""
-        if not self.tls_cert_file:
-            return "none"
-        return f"{self.tls_cert_file}, {'with' if self.tls_client_ca_file else 'without'} client certificates"
 
     @property
     def prompt_budget(self) -> int:
@@ -244,7 +242,10 @@ def check_listener(settings: Settings) -> None:
         raise SettingsError(f"ILAB_CHAT_TLS_{missing}_FILE: TLS needs a certificate and its key")
     if settings.tls_client_ca_file and not settings.tls_cert_file:
         raise SettingsError("ILAB_CHAT_TLS_CERT_FILE: client certificates need TLS")
-    host, _ = split_address(settings.address)
+    try:
+        host, _ = split_address(settings.address)
+    except ValueError:
+        raise SettingsError("ILAB_CHAT_ADDRESS: must be HOST:PORT, for instance 127.0.0.1:50051") from None
     if is_loopback(host):
         return
     if not settings.tls_cert_file and not settings.allow_plaintext:
@@ -343,37 +344,6 @@ def parse(env: str, text: str, kind: type) -> str | int | float | bool:
         return PARSERS[kind](text)
     except (ValueError, KeyError):
         raise SettingsError(f"{env}: must be {NAMES[kind]}") from None
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of HOST:PORT or [IPv6]:PORT.
-
-    Raises:
-        SettingsError: it has no host or no port between 0 and 65,535.
-    """
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
-        raise SettingsError("ILAB_CHAT_ADDRESS: must be HOST:PORT, for instance 127.0.0.1:50051")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def is_http_url(text: str) -> bool:
-    """Whether *text* is a URL with a host, by HTTP."""
-    try:
-        url = urlsplit(text)
-    except ValueError:
-        return False
-    return url.scheme in {"http", "https"} and bool(url.hostname)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host* can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 PARSERS: dict[type, Callable[[str], str | int | float | bool]] = {

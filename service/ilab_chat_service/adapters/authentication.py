@@ -11,8 +11,9 @@ from ilab_chat_service.adapters.jwt import JwtAuthenticator
 from ilab_chat_service.adapters.reloaded import reason
 from ilab_chat_service.adapters.spiffe import SpiffeAuthenticator
 from ilab_chat_service.adapters.tokens import TokenAuthenticator
+from ilab_chat_service.addresses import is_http_url
 from ilab_chat_service.callers import ANY_USER
-from ilab_chat_service.settings import SettingsError, is_http_url, words
+from ilab_chat_service.settings import SettingsError, words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -43,7 +43,10 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         MemoryNotOpened: it cannot be opened.
     """
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="memory")
-    config = Config(session_timeout_hours=settings.session_timeout_hours)
+    config = Config(
+        session_timeout_hours=settings.session_timeout_hours,
+        durability="normal" if settings.durability == "normal" else "full",
+    )
     loop = asyncio.get_running_loop()
     try:
         try:

@@ -1,0 +1,52 @@
+"""HOST:PORT and URLs, as settings have them."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+LAST_PORT = 65_535
+
+
+class AddressUnavailable(Exception):
+    """The address cannot be listened on."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: is it an address of this machine, and is no other server there?")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT or [IPv6]:PORT.
+
+    Raises:
+        ValueError: it has no host or no port between 0 and 65,535.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
+        raise ValueError("not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def with_port(address: str, port: int) -> str:
+    """Return *address* with another port."""
+    host, _ = split_address(address)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_http_url(text: str) -> bool:
+    """Whether *text* is a URL with a host, by HTTP."""
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,42 @@
+"""What was decided when the server started, in words for its operator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ilab_chat_service.settings import Settings
+
+DURABILITY = {
+    "full": "full: an answered turn survives loss of power",
+    "normal": "normal: an answered turn survives the end of the process, not loss of power",
+}
+
+
+def decisions(settings: Settings, *, address: str, model: str) -> Iterator[str]:
+    """Yield a line for each decision.
+
+    Args:
+        settings: what was asked for.
+        address: where the server listens.
+        model: name of the model that answers when a call names none.
+    """
+    yield f"address: {address}"
+    yield f"TLS: {tls(settings)}"
+    yield f"auth: {settings.auth or 'none, on loopback'}"
+    yield f"model: {model}{', embedded' if settings.embedded else ''}"
+    yield f"memory: {settings.memory_db_path}"
+    yield f"durability: {DURABILITY[settings.durability]}"
+    yield (
+        f"limits: {settings.max_calls} calls run and {settings.max_queued_calls} wait, "
+        f"{settings.max_calls_per_user} of one user"
+    )
+
+
+def tls(settings: Settings) -> str:
+    """Return what the listener does about TLS."""
+    if not settings.tls_cert_file:
+        return "none"
+    return f"{settings.tls_cert_file}, {'with' if settings.tls_client_ca_file else 'without'} client certificates"

@@ -1,0 +1,52 @@
+"""What the server says when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ilab_chat_service.adapters.library import open_library
+from ilab_chat_service.decisions import decisions
+from ilab_chat_service.settings import Settings, read
+from processes import running_server
+from upstream import Upstream
+
+
+def said(**environ: str) -> dict[str, str]:
+    lines = decisions(read(environ), address="127.0.0.1:1", model="m")
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def test_each_decision_is_one_line_and_comes_before_the_server_serves(tmp_path: Path, upstream: Upstream) -> None:
+    path = str(tmp_path / "memory.db")
+    variables = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "sk-secret", "ILAB_CHAT_LOG_FORMAT": "text"}
+    with running_server(ILAB_MEMORY_DB_PATH=path, ILAB_MEMORY_DURABILITY="normal", **variables) as server:
+        said = "".join(server.log[: next(i for i, line in enumerate(server.log) if "serving on" in line)])
+        for decision in (
+            f"address: {server.address}",
+            "TLS: none",
+            "auth: none, on loopback",
+            "model: gpt-4o-mini",
+            f"memory: {path}",
+            "durability: normal",
+            "limits: 256 calls",
+        ):
+            assert said.count(decision) == 1
+        assert "sk-secret" not in said
+
+
+def test_what_was_decided_about_tls_and_the_model() -> None:
+    assert said()["model"] == "m, embedded"
+    assert said(OPENAI_API_KEY="k")["model"] == "m"
+    tls = {"ILAB_CHAT_TLS_CERT_FILE": "c.pem", "ILAB_CHAT_TLS_KEY_FILE": "k.pem"}
+    assert said(**tls)["TLS"] == "c.pem, without client certificates"
+    assert said(**tls, ILAB_CHAT_TLS_CLIENT_CA_FILE="ca")["TLS"] == "c.pem, with client certificates"
+    assert said(ILAB_CHAT_AUTH="none")["auth"] == "none"
+
+
+@pytest.mark.parametrize("durability", ["full", "normal"])
+async def test_the_library_is_opened_with_the_durability_that_is_set(settings: Settings, durability: str) -> None:
+    async with open_library(replace(settings, durability=durability)) as library:
+        assert await library.call(lambda memory: memory.config.durability) == durability
