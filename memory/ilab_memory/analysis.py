@@ -1,7 +1,8 @@
 """Text to terms: what is indexed and what is looked up go through the same functions. Pure.
 
 A term is a stemmed word or, in scripts that put no spaces between words, each pair of neighbouring characters, so that
-any substring of two characters or more is found.
+any substring of two characters or more is found. Words that hyphens join are terms, and so is what they are without the
+hyphens.
 """
 
 import re
@@ -21,12 +22,19 @@ _UNSPACED = (
     "\u0900-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
+_LETTER = rf"[^\W\d_{_UNSPACED}]"
+#: Where words of one hyphenated word are joined: "e-mail" is found as "email" and the other way round.
+_HYPHENS = "-\u2010"
+# A number, words that hyphens join, characters of an unspaced script, a word.
 _WORD = re.compile(
-    rf"(?P<number>[0-9]+(?:[.,][0-9]+)*(?:st|nd|rd|th)?(?![^\W_]))|(?P<run>[{_UNSPACED}]+)"
-    rf"|(?P<word>[^\W_{_UNSPACED}]+)(?:['\u2019](?:s|re|ve|ll|d|m|t)(?![^\W_]))?"
+    rf"([0-9]+(?:[.,][0-9]+)*(?:st|nd|rd|th)?(?![^\W_]))"
+    rf"|((?<![^\W_][{_HYPHENS}]){_LETTER}++(?:[{_HYPHENS}]{_LETTER}++){{1,2}}(?![{_HYPHENS}]?[^\W_]))(?:['\u2019](?:s|re|ve|ll|d|m|t)(?![^\W_]))?"
+    rf"|([{_UNSPACED}]+)"
+    rf"|([^\W_{_UNSPACED}]+)(?:['\u2019](?:s|re|ve|ll|d|m|t)(?![^\W_]))?"
 )
+# The same for a text of ASCII without hyphens, in half the time: a number, a word.
 _ASCII_WORD = re.compile(
-    r"(?P<number>[0-9]+(?:[.,][0-9]+)*(?:st|nd|rd|th)?(?![a-z0-9]))|(?P<word>[a-z0-9]+)(?:'(?:s|re|ve|ll|d|m|t)(?![a-z0-9]))?"
+    r"([0-9]+(?:[.,][0-9]+)*(?:st|nd|rd|th)?(?![a-z0-9]))|([a-z0-9]+)(?:'(?:s|re|ve|ll|d|m|t)(?![a-z0-9]))?"
 )
 # Dropped: accents, Hebrew points, Arabic vowel signs.
 _ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f]")
@@ -48,16 +56,19 @@ class Fields(NamedTuple):
 
 def terms(text: str) -> list[str]:
     """Return the terms of *text*, in order, repetitions kept."""
-    found: list[str] = []
     folded = _folded(text)
-    for match in (_ASCII_WORD if folded.isascii() else _WORD).finditer(folded):
-        kind = match.lastgroup
-        if kind == "number":
-            found.append(match["number"].replace(",", "").rstrip("stndrh")[:LONGEST_WORD])
-        elif kind == "run":
-            found += _pairs(match["run"])
+    if folded.isascii() and "-" not in folded:
+        return [_stem(word) if word else _number(number) for number, word in _ASCII_WORD.findall(folded)]
+    found: list[str] = []
+    for number, compound, run, word in _WORD.findall(folded):
+        if word:
+            found.append(_stem(word))
+        elif number:
+            found.append(_number(number))
+        elif run:
+            found += _pairs(run)
         else:
-            found.append(stem(match["word"][:LONGEST_WORD]))
+            found += _joined(compound)
     return found
 
 
@@ -67,12 +78,12 @@ def fields(title: str, content: str) -> Fields:
     A title that is cut out of the content (as the title of a turn is) says nothing new and is not counted twice.
     """
     turn = _TURN.fullmatch(content)
-    said = terms(turn["said"] if turn else content)
+    said_text = turn["said"] if turn else content
+    said = terms(said_text)
     reply = terms(turn["reply"]) if turn else []
-    own_title = terms(title.removeprefix("Turn: "))
-    if _is_excerpt(own_title, said):
-        own_title = []
-    return Fields(own_title, said, reply[:REPLY_WORDS], reply[REPLY_WORDS:])
+    return Fields(
+        _own_title(title.removeprefix("Turn: "), said_text, said), said, reply[:REPLY_WORDS], reply[REPLY_WORDS:]
+    )
 
 
 def _folded(text: str) -> str:
@@ -86,7 +97,26 @@ def _pairs(run: str) -> list[str]:
     return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
 
 
-def _is_excerpt(title: list[str], said: list[str]) -> bool:
+def _stem(word: str) -> str:
+    return stem(word if len(word) <= LONGEST_WORD else word[:LONGEST_WORD])
+
+
+def _number(number: str) -> str:
+    return number.replace(",", "").rstrip("stndrh")[:LONGEST_WORD]
+
+
+def _joined(compound: str) -> list[str]:
+    """Return the terms of each word that the hyphens join, and of all of them as one."""
+    words = compound.replace("\u2010", "-").split("-")
+    return [_stem(word) for word in (*words, "".join(words))]
+
+
+def _own_title(title: str, said_text: str, said: list[str]) -> list[str]:
+    """Return the terms of *title*, none if it is cut out of what was said."""
+    if " " in title and said_text.lstrip().startswith(title):
+        return []
+    found = terms(title)
     # The last word of a title that was cut may not be whole.
-    length = len(title)
-    return title == said[:length] or (length > 1 and title[:-1] == said[: length - 1])
+    length = len(found)
+    is_excerpt = found == said[:length] or (length > 1 and found[:-1] == said[: length - 1])
+    return [] if is_excerpt else found

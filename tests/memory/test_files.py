@@ -11,6 +11,7 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.stores.sqlite import SQLiteStore, migrations, schema
+from memory.support import before_hyphenated_words
 
 
 def save(mem: ILabMemory, content: str, user_id: str = "alice") -> int:
@@ -120,6 +121,43 @@ def test_a_migration_runs_once_and_its_version_with_it(tmp_path: Path, monkeypat
     ILabMemory.from_path(path).close()
     ILabMemory.from_path(path).close()
     assert runs == [schema.VERSION]
+
+
+def test_the_index_of_a_file_of_version_1_is_filled_anew(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    with before_hyphenated_words(schema), ILabMemory.from_path(path) as mem:
+        for number in range(250):
+            save(mem, f"an e-mail, {number}", user_id=f"user{number % 2}")
+        mem.mem_save("alice", "e-mail", type="discovery", title="t", topic_key="k")
+        before = list(mem.mem_export("alice"))
+        assert mem.mem_search("alice", "email") == []
+    with ILabMemory.from_path(path) as mem:
+        assert list(mem.mem_export("alice")) == before
+        assert len(mem.mem_search("user0", "email", limit=1000)) == 125
+        # Rows leave the index by what they are in it now; the numbers go on.
+        assert mem.mem_save("alice", "x-ray", type="discovery", title="t", topic_key="k").outcome == "updated"
+        assert mem.mem_search("alice", "email") == []
+        assert len(mem.mem_search("alice", "xray")) == 1
+        assert mem.mem_forget("user0") == 125
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO search (search) VALUES ('integrity-check')")
+        totals = "SELECT sum(said_terms) FROM {} WHERE {} = 3"
+        assert (
+            connection.execute(totals.format("users", "key")).fetchone()
+            == connection.execute(totals.format("observations", "user")).fetchone()
+        )
+
+
+def test_an_open_file_that_a_newer_version_migrates_is_written_to_no_more(tmp_path: Path) -> None:
+    """This version would index what it saves in its own way."""
+    path = tmp_path / "memory.db"
+    with ILabMemory.from_path(path) as mem:
+        save(mem, "tea")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+        with pytest.raises(StorageError, match=f"{schema.VERSION + 1} is newer than {schema.VERSION}"):
+            save(mem, "coffee")
+        assert mem.mem_stats("alice")["observations"] == 1
 
 
 OTHER_PROCESS = """

@@ -12,7 +12,7 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, Observation, StorageError
 from ilab_memory.stores.postgres import PostgresStore, migrations, schema
-from memory.support import Clock
+from memory.support import Clock, before_hyphenated_words
 from postgres import Cluster, running_cluster
 
 T = TypeVar("T")
@@ -295,6 +295,23 @@ def test_a_migration_that_fails_leaves_nothing(url: str, monkeypatch: pytest.Mon
         assert connection.execute("SELECT to_regnamespace('ilab_memory')").fetchone() == (None,)
     with opened(url) as mem:
         save(mem, "works")
+
+
+def test_the_index_of_a_database_of_version_1_is_filled_anew(url: str) -> None:
+    with before_hyphenated_words(schema), opened(url) as mem:
+        for number in range(150):
+            mem.mem_save(f"user{number % 2}", f"an e-mail, {number}", type="discovery", title="t")
+        save(mem, "e-mail", topic_key="k")
+        before = list(mem.mem_export("alice"))
+        assert mem.mem_search("alice", "email") == []
+    with opened(url) as mem:
+        assert list(mem.mem_export("alice")) == before
+        assert len(mem.mem_search("user0", "email", limit=1000)) == 75
+        save(mem, "x-ray", topic_key="k")
+        assert mem.mem_search("alice", "email") == []
+    with psycopg.connect(url) as connection:
+        totals = "SELECT sum(said_terms) FROM ilab_memory."
+        assert connection.execute(totals + "users").fetchone() == connection.execute(totals + "observations").fetchone()
 
 
 def test_a_database_of_another_encoding_is_refused(postgres: Cluster) -> None:

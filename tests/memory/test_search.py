@@ -253,3 +253,12 @@ def test_the_longest_query_that_is_looked_for_as_it_stands(mem: ILabMemory) -> N
     mem.mem_save("alice", "!" * 300, type="discovery", title="loud")
     assert len(mem.mem_search("alice", "!" * 256)) == 1
     assert mem.mem_search("alice", "!" * 257) == []
+
+
+def test_hyphenated_words_are_found_by_their_parts_and_as_one(mem: ILabMemory) -> None:
+    for content in ("Her e-mail has changed", "Wrote an email", "A walk in the well-kept park"):
+        mem.mem_save("alice", content, type="discovery", title="t")
+    for query in ("email", "e-mail", "E\u2010Mails"):
+        found = [row.snippet for row in mem.mem_search("alice", query)]
+        assert sorted(found) == ["Her e-mail has changed", "Wrote an email"], query
+    assert len(mem.mem_search("alice", "kept")) == len(mem.mem_search("alice", "wellkept")) == 1

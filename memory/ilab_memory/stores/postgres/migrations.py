@@ -1,16 +1,20 @@
 """Bring a database to the schema of this code. A migration and the version it leads to are committed together."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import psycopg
 from psycopg import Connection, IsolationLevel
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.postgres import schema
+from ilab_memory.stores.postgres.terms import Indexed
 
 #: Names the lock under which the schema is changed; any number of ours, the same for ever. ASCII "ILAB".
 LOCK = 0x494C4142
 _OLDEST_SERVER = 15
+# Rows that are indexed anew at once.
+_PAGE = 100
 
 
 def open_database(conninfo: str, *, partitions: int) -> None:
@@ -78,5 +82,34 @@ def _m001_first_schema(connection: Connection, partitions: int) -> None:
         connection.execute(statement)
 
 
+def _m002_hyphenated_words(connection: Connection, _partitions: int) -> None:
+    """Index every row anew: "e-mail" is found as "email" too."""
+    # Who saves meanwhile, with the old code, would put in what the old code finds.
+    connection.execute(f"LOCK TABLE {schema.SCHEMA}.users, {schema.SCHEMA}.observations IN SHARE ROW EXCLUSIVE MODE")
+    with connection.cursor("rows") as rows, connection.cursor() as writing:
+        rows.execute(
+            f"SELECT o.user_id, o.id, u.secret, o.title, o.content FROM {schema.SCHEMA}.observations o"  # noqa: S608
+            f" JOIN {schema.SCHEMA}.users u USING (user_id)"
+        )
+        while page := rows.fetchmany(_PAGE):
+            writing.executemany(
+                f"UPDATE {schema.SCHEMA}.observations SET title_terms = %(title_terms)s, said_terms = %(said_terms)s,"  # noqa: S608
+                " reply_terms = %(reply_terms)s, tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector"
+                " WHERE user_id = %(user_id)s AND id = %(id)s",
+                [_indexed(*row) for row in page],
+            )
+    connection.execute(
+        f"UPDATE {schema.SCHEMA}.users u SET title_terms = o.title, said_terms = o.said, reply_terms = o.reply,"  # noqa: S608
+        " tail_terms = o.tail FROM (SELECT user_id, sum(title_terms) AS title, sum(said_terms) AS said,"
+        f" sum(reply_terms) AS reply, sum(tail_terms) AS tail FROM {schema.SCHEMA}.observations GROUP BY user_id) o"
+        " WHERE o.user_id = u.user_id"
+    )
+
+
+def _indexed(user_id: str, observation_id: int, secret: bytes, title: str, content: str) -> dict[str, Any]:
+    indexed = Indexed(title, content)
+    return {**indexed.lengths, "terms": indexed.vector(secret), "user_id": user_id, "id": observation_id}
+
+
 #: From the version before to this one. A released migration is never changed.
-MIGRATIONS: Mapping[int, Callable[[Connection, int], None]] = {1: _m001_first_schema}
+MIGRATIONS: Mapping[int, Callable[[Connection, int], None]] = {1: _m001_first_schema, 2: _m002_hyphenated_words}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 #: Version of the schema that this code reads and writes. A change of what `ilab_memory.analysis.fields` returns asks
 #: for a new one too, with a migration that fills the index anew.
-VERSION = 1
+VERSION = 2
 #: Where the tables are.
 SCHEMA = "ilab_memory"
 

@@ -5,6 +5,10 @@ from collections.abc import Callable, Mapping
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import schema
+from ilab_memory.stores.sqlite.terms import Indexed
+
+# Rows that are indexed anew at once.
+_PAGE = 100
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -14,12 +18,12 @@ def migrate(connection: sqlite3.Connection) -> None:
         StorageError: the file belongs to a newer version of this library or to another program.
         sqlite3.Error: nothing was changed.
     """
-    if _version(connection) == schema.VERSION:
+    if check_version(connection) == schema.VERSION:
         return
     # Taken before the version is read again: another process may be at the same.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _apply(connection, _version(connection))
+        _apply(connection, check_version(connection))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -27,10 +31,17 @@ def migrate(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def check_version(connection: sqlite3.Connection) -> int:
+    """Return the version of the schema in the file, 0 if there is none.
+
+    Raises:
+        StorageError: the file belongs to a newer version of this library or to another program.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if version == schema.VERSION and _application(connection) == schema.APPLICATION_ID:
+        return schema.VERSION
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    application = _application(connection)
     if application != schema.APPLICATION_ID and (version or application or tables):
         raise StorageError("could not open the database: it belongs to another program")
     if version > schema.VERSION:
@@ -39,6 +50,11 @@ def _version(connection: sqlite3.Connection) -> int:
             " the newest that this version of ilab-memory knows"
         )
     return int(version)
+
+
+def _application(connection: sqlite3.Connection) -> int:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    return int(application)
 
 
 def _apply(connection: sqlite3.Connection, version: int) -> None:
@@ -54,5 +70,42 @@ def _m001_first_schema(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+_M002_ROWS = """
+    SELECT u.key, o.number, o.id, u.secret, o.title, o.content FROM users u JOIN observations o ON o.user = u.key
+    WHERE (u.key, o.number) > (:user, :number) ORDER BY u.key, o.number LIMIT :page
+"""
+_M002_LENGTHS = """
+    UPDATE observations SET title_terms = :title_terms, said_terms = :said_terms, reply_terms = :reply_terms,
+        tail_terms = :tail_terms
+    WHERE id = :id
+"""
+_M002_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
+_M002_TOTALS = """
+    UPDATE users SET (title_terms, said_terms, reply_terms, tail_terms) = (
+        SELECT coalesce(sum(title_terms), 0), coalesce(sum(said_terms), 0), coalesce(sum(reply_terms), 0),
+            coalesce(sum(tail_terms), 0)
+        FROM observations WHERE user = users.key
+    )
+"""
+
+
+def _m002_hyphenated_words(connection: sqlite3.Connection) -> None:
+    """Index every row anew: "e-mail" is found as "email" too."""
+    # It counts what changes as saved now, which nothing is.
+    connection.execute("DROP TRIGGER observation_changed")
+    connection.execute("INSERT INTO search (search) VALUES ('delete-all')")
+    place = {"user": 0, "number": 0, "page": _PAGE}
+    # By rising row of the index, see Transaction.flush_index.
+    while page := connection.execute(_M002_ROWS, place).fetchall():
+        for user, number, observation_id, secret, title, content in page:
+            indexed = Indexed(title, content)
+            connection.execute(_M002_LENGTHS, {**indexed.lengths, "id": observation_id})
+            row = user << schema.NUMBER_BITS | number
+            connection.execute(_M002_INDEX, (row, *indexed.tokens(user, secret)))
+        place |= {"user": user, "number": number}
+    connection.execute(_M002_TOTALS)
+    connection.execute(schema.TRIGGERS[1])
+
+
 #: From the version before to this one. A released migration is never changed.
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _m001_first_schema}
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _m001_first_schema, 2: _m002_hyphenated_words}

@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors, translated
-from ilab_memory.stores.sqlite.migrations import migrate
+from ilab_memory.stores.sqlite.migrations import check_version, migrate
 
 T = TypeVar("T")
 Parameters = Sequence[Any]
@@ -280,6 +280,8 @@ class Writer:
 
     def _begin(self) -> Transaction:
         self.connection.execute("BEGIN IMMEDIATE")
+        # Of another process, since the file was opened.
+        check_version(self.connection)
         return Transaction(self.connection)
 
     def _roll_back(self) -> None:
