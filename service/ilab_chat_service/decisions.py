@@ -15,19 +15,20 @@ DURABILITY = {
 }
 
 
-def decisions(settings: Settings, *, address: str, model: str) -> Iterator[str]:
+def decisions(settings: Settings, *, address: str, memory: str, model: str) -> Iterator[str]:
     """Yield a line for each decision.
 
     Args:
         settings: what was asked for.
         address: where the server listens.
+        memory: where the memory is, without a secret.
         model: name of the model that answers when a call names none.
     """
     yield f"address: {address}"
     yield f"TLS: {tls(settings)}"
     yield f"auth: {settings.auth or 'none, on loopback'}"
     yield f"model: {model}{', embedded' if settings.embedded else ''}"
-    yield f"memory: {settings.memory_db_path}"
+    yield f"memory: {memory}"
     yield f"durability: {DURABILITY[settings.durability]}"
     yield (
         f"limits: {settings.max_calls} calls run and {settings.max_queued_calls} wait, "

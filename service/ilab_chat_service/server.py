@@ -16,7 +16,7 @@ from ilab_chat_service.adapters.certificates import server_credentials
 from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.model import open_model
-from ilab_chat_service.adapters.replay import open_replay_log
+from ilab_chat_service.adapters.replay_sqlite import open_sqlite_replay_log
 from ilab_chat_service.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.decisions import decisions
 from ilab_chat_service.rpc import health
@@ -38,9 +38,11 @@ from ilab_chat_service.turn import TurnRunner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     import grpc.aio
 
+    from ilab_chat_service.ports import ReplayLog
     from ilab_chat_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,14 +78,14 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
         AddressUnavailable: the address cannot be listened on.
         EmbeddedModelMissing: the embedded model is to answer and is not installed.
         MemoryNotOpened: the memory cannot be opened.
-        SettingsError: a file or URL of certificates, tokens or keys cannot be used.
+        SettingsError: a file or URL of certificates, tokens, keys or the memory cannot be used.
     """
     async with AsyncExitStack() as house:
         credentials = await asyncio.to_thread(server_credentials, settings)
         callers = await house.enter_async_context(open_authenticator(settings))
         library = await house.enter_async_context(open_library(settings))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
-        replays = await house.enter_async_context(open_replay_log(settings.memory_db_path, clock))
+        replays = await house.enter_async_context(open_replay_log(settings))
         model = await house.enter_async_context(open_model(settings))
         turns = TurnRunner(
             TimedMemory(memory),
@@ -111,7 +113,7 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
         house.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
         house.push_async_callback(drain, settings, hurry or asyncio.Event(), checks, calls)
         checks.serving(is_serving=True)
-        for line in decisions(settings, address=address, model=model.default_model):
+        for line in decisions(settings, address=address, memory=library.place, model=model.default_model):
             log.info(line)
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
@@ -128,6 +130,15 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
 def clock() -> datetime:
     """Return the time now."""
     return datetime.now(UTC)
+
+
+def open_replay_log(settings: Settings) -> AbstractAsyncContextManager[ReplayLog]:
+    """Return the replay log, to be opened where the memory is."""
+    if not settings.memory_url:
+        return open_sqlite_replay_log(settings.memory_db_path, clock)
+    from ilab_chat_service.adapters import replay_postgres  # noqa: PLC0415 - optional: extra `postgres`
+
+    return replay_postgres.open_postgres_replay_log(settings.memory_url, clock)
 
 
 def deadlines(settings: Settings) -> Deadlines:

@@ -102,6 +102,12 @@ class Settings:
     memory_db_path: str = setting(
         "ILAB_MEMORY_DB_PATH", "./memory.db", "SQLite file of the memory; made when missing, with its folders."
     )
+    memory_url: str = setting(
+        "ILAB_MEMORY_URL",
+        "",
+        "PostgreSQL database of the memory, postgresql://USER@HOST/DATABASE, in the place of ILAB_MEMORY_DB_PATH.",
+        secret=True,
+    )
     durability: str = setting(
         "ILAB_MEMORY_DURABILITY", "full", "What an answered turn survives: full, loss of power; normal, a crash."
     )
@@ -331,6 +337,10 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None)
         text = overrides.get(field.name, environ.get(field.metadata["env"], ""))
         if text:
             values[field.name] = parse(field.metadata["env"], text, types[field.name])
+    if "memory_url" in values and "memory_db_path" in values:
+        raise SettingsError(
+            "ILAB_MEMORY_URL: set beside ILAB_MEMORY_DB_PATH, and there is one memory; unset one of them"
+        )
     return Settings(**values)
 
 

@@ -15,7 +15,7 @@ from upstream import Upstream
 
 
 def said(**environ: str) -> dict[str, str]:
-    lines = decisions(read(environ), address="127.0.0.1:1", model="m")
+    lines = decisions(read(environ), address="127.0.0.1:1", memory="memory.db", model="m")
     return dict(line.split(": ", 1) for line in lines)
 
 

@@ -4,40 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, closing
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+import psycopg
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.adapters import answer_record
-from ilab_chat_service.adapters.library import open_library
+from ilab_chat_service.adapters import answer_record, replay_postgres, replay_sqlite
+from ilab_chat_service.adapters.library import MemoryNotOpened, open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
-from ilab_chat_service.adapters.replay import MIGRATIONS, SWEPT_AT_ONCE, open_replay_log
-from ilab_chat_service.ports import (
-    Answered,
-    FinishReason,
-    MemorySource,
-    MemoryUnavailable,
-    Recalled,
-    Turn,
-    TurnRequest,
-    TurnRetention,
-    Usage,
-)
+from ilab_chat_service.adapters.replay import Record, RecordedReplays
+from ilab_chat_service.ports import Answered, FinishReason, Turn, TurnRequest, TurnRetention
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from postgres import Cluster
+from processes import running_server
+from service.claiming import ANSWERED, NOW, REQUEST, claiming, open_log
 from upstream import Reply, Upstream
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+T = TypeVar("T")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def memory(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """An empty memory, as the variable that names it."""
+    if request.param == "sqlite":
+        return {"ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db")}
+    cluster: Cluster = request.getfixturevalue("postgres")
+    return {"ILAB_MEMORY_URL": cluster.create_database()}
+
+
+@pytest.fixture
+def place(memory: dict[str, str]) -> str:
+    [place] = memory.values()
+    return place
+
+
+@pytest.fixture
+def settings(settings: Settings, memory: dict[str, str], place: str) -> Settings:
+    return replace(settings, memory_url=place) if "ILAB_MEMORY_URL" in memory else settings
 
 
 @asynccontextmanager
@@ -166,7 +182,7 @@ async def test_private_text_is_not_in_the_record(settings: Settings, upstream: U
         stub = chat_pb2_grpc.ChatServiceStub(channel)
         assert (await stub.Chat(chat(message))).reply == "Your code is TANGERINE-77."
         assert (await stub.Chat(chat(message))).reply == "Your code is [REDACTED]."
-        assert b"tangerine" not in files(settings).lower()
+        assert b"tangerine" not in stored(settings).lower()
 
 
 async def test_a_forgotten_user_leaves_no_record(settings: Settings, upstream: Upstream) -> None:
@@ -174,16 +190,25 @@ async def test_a_forgotten_user_leaves_no_record(settings: Settings, upstream: U
     async with channel_of(settings) as channel:
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         await stub.Chat(chat("QUINCE?"))
-        assert b"MARZIPAN" in files(settings)
+        assert b"MARZIPAN" in stored(settings)
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id="alice"))
-        left = files(settings)
+        left = stored(settings)
         assert not any(word in left for word in (b"MARZIPAN", b"QUINCE", b"alice"))
         assert not (await stub.Chat(chat("QUINCE?"))).replayed
 
 
-def files(settings: Settings) -> bytes:
-    return b"".join(file.read_bytes() for file in Path(settings.memory_db_path).parent.glob("memory.db*"))
+def stored(settings: Settings) -> bytes:
+    """Everything that is kept: the bytes of the files, or the rows of the database."""
+    if not settings.memory_url:
+        return b"".join(file.read_bytes() for file in Path(settings.memory_db_path).parent.glob("memory.db*"))
+    tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname LIKE 'ilab\\_%'"
+    with psycopg.connect(settings.memory_url) as connection:
+        rows = [
+            connection.execute(f"SELECT row_to_json(t)::text FROM {table} t".encode()).fetchall()
+            for (table,) in connection.execute(tables.encode()).fetchall()
+        ]
+    return repr(rows).encode()
 
 
 async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings) -> None:
@@ -196,24 +221,6 @@ async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings
         row = await library.call(lambda library: library.mem_get_observation("alice", answered))
     assert row
     assert row.content == "User: Hi\nAssistant: whole"
-
-
-ANSWERED = Answered(
-    session_id="s",
-    is_new_session=True,
-    model="m",
-    memories=(
-        Recalled(
-            observation_id=1, type="t", title="x", updated_at=NOW, source=MemorySource.SEARCH, snippet="y", score=0.5
-        ),
-    ),
-    reply="reply",
-    observation_id=7,
-    finish_reason=FinishReason.LENGTH,
-    usage=Usage(input_tokens=1, output_tokens=2, cached_input_tokens=3, reasoning_tokens=4),
-    create_time=NOW,
-)
-REQUEST = TurnRequest(user_id="alice", message="Hi", request_id="r-1")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.sampled_from(FinishReason), st.booleans())
@@ -231,40 +238,56 @@ def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, cou
     assert answer_record.answered(answer_record.record(answered, "Hi")) == answered
 
 
-async def test_answers_are_kept_for_24_hours_and_then_swept(tmp_path: Path) -> None:
+async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
     now = [NOW]
-    path = str(tmp_path / "replay.db")
-    async with open_replay_log(path, lambda: now[0]) as log:
-        for number in range(SWEPT_AT_ONCE + 5):
-            await log.put(TurnRequest(user_id="alice", message="Hi", request_id=f"r-{number}"), ANSWERED)
+    many = 10 + max(replay_sqlite.SWEPT_AT_ONCE, replay_postgres.SWEPT_AT_ONCE)
+    async with open_log(place, lambda: now[0]) as log:
+        for number in range(many):
+            await log.put(replace(REQUEST, request_id=f"r-{number}"), ANSWERED)
         now[0] += timedelta(hours=24) - timedelta(microseconds=1)
-        assert await log.find(REQUEST) == ANSWERED
+        assert await answer(log) == ANSWERED
         now[0] += timedelta(microseconds=1)
-        assert await log.find(REQUEST) is None
-        await log.put(TurnRequest(user_id="bob", message="Hi", request_id="r-1"), ANSWERED)
-    assert count(path) == 6
+        assert await answer(log) is None
+        await log.put(replace(REQUEST, user_id="bob"), ANSWERED)
+        if isinstance(log._records, replay_postgres.PostgresRecords):
+            await log._records.sweep(now[0])
+            assert count(place) == 1
+        else:
+            assert count(place) == many + 1 - replay_sqlite.SWEPT_AT_ONCE
 
 
-def count(path: str) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        [rows] = connection.execute("SELECT count(*) FROM replay").fetchone()
-        return int(rows)
+async def answer(log: RecordedReplays) -> Answered | None:
+    claim = await log.claim(REQUEST)
+    claim.release()
+    return claim.earlier
 
 
-async def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    path = str(tmp_path / "replay.db")
-    async with open_replay_log(path, lambda: NOW):
+def count(place: str) -> int:
+    [[rows]] = ask(place, "SELECT count(*) FROM {}replay")
+    return int(rows)
+
+
+def ask(place: str, statement: str) -> list[Any]:
+    """Run a statement, its tables after braces, behind the back of the log."""
+    if "://" in place:
+        with psycopg.connect(place) as database:
+            found = database.execute(statement.format("ilab_chat.").encode())
+            return found.fetchall() if found.description else []
+    with closing(sqlite3.connect(place)) as file, file:
+        return file.execute(statement.format("")).fetchall()
+
+
+async def test_a_log_of_a_newer_version_is_refused(place: str) -> None:
+    async with open_log(place, lambda: NOW):
         pass
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE replay_schema SET version = ?", [len(MIGRATIONS) + 1])
-        connection.commit()
-    with pytest.raises(MemoryUnavailable, match="newer version"):
-        async with open_replay_log(path, lambda: NOW):
+    ask(place, f"UPDATE {{}}{'schema_version' if '://' in place else 'replay_schema'} SET version = version + 1")
+    with pytest.raises(MemoryNotOpened, match="newer version"):
+        async with open_log(place, lambda: NOW):
             pass
 
 
-async def test_a_released_request_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with open_replay_log(str(tmp_path / "replay.db"), lambda: NOW) as log:
+async def test_a_released_request_leaves_nothing_behind(place: str) -> None:
+    async with open_log(place, lambda: NOW) as log:
         first = await log.claim(REQUEST)
         waiting = asyncio.ensure_future(log.claim(REQUEST))
         leaving = asyncio.ensure_future(log.claim(REQUEST))
@@ -276,3 +299,100 @@ async def test_a_released_request_leaves_nothing_behind(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await leaving
         assert log._turnstiles == {}
+        with await asyncio.to_thread(enter, claiming(place)):
+            pass
+
+
+def enter(context: AbstractContextManager[T]) -> ExitStack:
+    """Enter a context whose entering blocks; leaving the stack leaves it."""
+    with ExitStack() as stack:
+        stack.enter_context(context)
+        return stack.pop_all()
+
+
+class Looks:
+    """Counts how often a log looks whether a request is free."""
+
+    def __init__(self, log: RecordedReplays) -> None:
+        self.seen = asyncio.Semaphore(0)
+        self._enter = log._records.enter
+        log._records.enter = self.enter  # type: ignore[method-assign]
+
+    async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
+        found = await self._enter(request, since)
+        self.seen.release()
+        return found
+
+
+@asynccontextmanager
+async def waiting_for_another_process(place: str) -> AsyncIterator[tuple[asyncio.Task[Any], subprocess.Popen[str]]]:
+    """Yield a task that claims what another process has, when it has been seen to wait, and that process."""
+    async with open_log(place, lambda: NOW) as log:
+        looks = Looks(log)
+        with ExitStack() as house:
+            other = await asyncio.to_thread(house.enter_context, claiming(place))
+            task = asyncio.create_task(log.claim(REQUEST))
+            for _ in range(3):
+                await looks.seen.acquire()
+            assert not task.done()
+            yield task, other
+            if not task.cancelled():
+                (await task).release()
+        assert log._turnstiles == {}
+
+
+async def test_what_another_process_answers_is_waited_for(place: str) -> None:
+    async with waiting_for_another_process(place) as (task, other):
+        assert other.stdin
+        other.stdin.write("put\n")
+        assert (await task).earlier == ANSWERED
+
+
+async def test_what_another_process_gives_up_is_free(place: str) -> None:
+    async with waiting_for_another_process(place) as (task, other):
+        assert other.stdin
+        other.stdin.write("release\n")
+        assert (await task).earlier is None
+
+
+async def test_what_a_killed_process_had_claimed_is_free(place: str) -> None:
+    async with waiting_for_another_process(place) as (task, other):
+        other.kill()
+        assert (await task).earlier is None
+
+
+async def test_who_waits_for_another_process_may_leave(place: str) -> None:
+    async with waiting_for_another_process(place) as (task, _):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def test_servers_on_one_memory_answer_a_request_once_and_one_takes_over_from_a_killed_one(
+    memory: dict[str, str], upstream: Upstream
+) -> None:
+    upstream.replies(Reply(hold_before=1), Reply(hold_before=1), Reply(pieces=["the whole answer"]))
+    variables = memory | {"OPENAI_BASE_URL": upstream.base_url}
+    with ExitStack() as house:
+        servers = [house.enter_context(running_server(**variables)) for _ in range(2)]
+        channels = [house.enter_context(grpc.insecure_channel(server.address)) for server in servers]
+        first, second = map(chat_pb2_grpc.ChatServiceStub, channels)
+
+        calls = [first.Chat.future(chat())]
+        assert upstream.wait_for(1).held.wait(10)
+        calls.append(second.Chat.future(chat()))
+        upstream.release()
+        assert sorted(call.result(timeout=30).replayed for call in calls) == [False, True]
+        assert second.Chat(chat(), timeout=30).replayed
+        assert len(upstream.requests) == 1
+
+        upstream.released.clear()
+        lost = first.Chat.future(chat(request_id="r-2"))
+        assert upstream.wait_for(2).held.wait(10)
+        taken_over = second.Chat.future(chat(request_id="r-2"))
+        servers[0].process.kill()
+        assert isinstance(lost.exception(timeout=30), grpc.RpcError)
+        found = taken_over.result(timeout=30)
+        assert (found.reply, found.replayed) == ("the whole answer", False)
+        stub: Any = memory_pb2_grpc.MemoryServiceStub(channels[1])
+        assert stub.GetStats(memory_pb2.GetStatsRequest(user_id="alice")).observations == 2

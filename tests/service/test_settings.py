@@ -123,13 +123,24 @@ def test_tls_and_auth_that_do_not_fit_together_name_the_variable(environ: dict[s
         read(environ)
 
 
+@pytest.mark.parametrize("path", ["./memory.db", "other.db"])
+def test_there_is_one_memory(path: str) -> None:
+    url = {"ILAB_MEMORY_URL": "postgresql://ilab:hunter2@db/memory"}
+    assert read(url).memory_url == "postgresql://ilab:hunter2@db/memory"
+    for arguments in (({**url, "ILAB_MEMORY_DB_PATH": path},), (url, {"memory_db_path": path})):
+        with pytest.raises(SettingsError, match=r"^ILAB_MEMORY_URL: .*ILAB_MEMORY_DB_PATH") as told:
+            read(*arguments)
+        assert "hunter2" not in str(told.value)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"])
 def test_loopback_needs_no_permission(address: str) -> None:
     assert read({"ILAB_CHAT_ADDRESS": address}).address == address
 
 
 def test_a_secret_is_not_in_the_repr() -> None:
-    assert "sk-123" not in repr(read({"OPENAI_API_KEY": "sk-123"}))
+    secrets = {"OPENAI_API_KEY": "sk-123", "ILAB_MEMORY_URL": "postgresql://ilab:sk-123@db/memory"}
+    assert "sk-123" not in repr(read(secrets))
 
 
 def test_every_setting_has_its_own_variable_and_a_reason() -> None:

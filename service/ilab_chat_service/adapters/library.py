@@ -41,6 +41,7 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
 
     Raises:
         MemoryNotOpened: it cannot be opened.
+        SettingsError: the URL is none of a PostgreSQL database.
     """
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="memory")
     config = Config(
@@ -49,12 +50,10 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
     )
     loop = asyncio.get_running_loop()
     try:
+        opened = open_database if settings.memory_url else open_file
+        memory, place = await loop.run_in_executor(threads, opened, settings, config)
         try:
-            memory = await loop.run_in_executor(threads, ILabMemory.from_path, settings.memory_db_path, config)
-        except RuntimeError as error:
-            raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: {settings.memory_db_path}: {error}") from error
-        try:
-            yield Library(memory, threads)
+            yield Library(memory, place, threads)
         finally:
             await loop.run_in_executor(threads, memory.close)
     finally:
@@ -62,10 +61,36 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         await asyncio.to_thread(threads.shutdown)
 
 
-class Library:
-    """An open ILabMemory, whose calls run on *threads*."""
+def open_file(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
+    """Return the memory in a SQLite file, and its path."""
+    path = settings.memory_db_path
+    try:
+        return ILabMemory.from_path(path, config), path
+    except RuntimeError as error:
+        raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: {path}: {error}") from error
 
-    def __init__(self, memory: ILabMemory, threads: Executor) -> None:
+
+def open_database(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
+    """Return the memory in a PostgreSQL database, and where that is, without user and password."""
+    try:
+        from ilab_chat_service.adapters.database_url import shown  # noqa: PLC0415 - optional: extra `postgres`
+
+        place = shown(settings.memory_url)
+        return ILabMemory.from_url(settings.memory_url, config), place
+    except ModuleNotFoundError as error:
+        raise MemoryNotOpened(
+            f"ILAB_MEMORY_URL: {error.name} is not installed: PostgreSQL needs the extra ilab-chat[postgres]"
+        ) from error
+    except RuntimeError as error:
+        # The driver says one line for each host.
+        raise MemoryNotOpened(f"ILAB_MEMORY_URL: {place}: {'; '.join(str(error).splitlines())}") from error
+
+
+class Library:
+    """An open ILabMemory, whose calls run on *threads*. `place` says where it keeps what it knows, and no secret."""
+
+    def __init__(self, memory: ILabMemory, place: str, threads: Executor) -> None:
+        self.place = place
         self._memory = memory
         self._threads = threads
 

@@ -1,0 +1,114 @@
+"""A connection to PostgreSQL that lasts as long as the server, made anew when lost. Needs the extra `postgres`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
+
+import psycopg
+
+from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from psycopg import Connection
+
+T = TypeVar("T")
+
+UNDONE = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
+
+
+@asynccontextmanager
+async def open_claims_connection(conninfo: str) -> AsyncIterator[ClaimsConnection]:
+    """Yield a connection that is made on its first use; leaving closes it, after everything that was asked of it."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="replay")
+    connection = ClaimsConnection(conninfo, thread)
+    try:
+        yield connection
+    finally:
+        await asyncio.get_running_loop().run_in_executor(thread, connection.close)
+        await asyncio.to_thread(thread.shutdown)
+
+
+class ClaimsConnection:
+    """A connection in autocommit mode, which only the one thread of *thread* uses, in the order it is asked in."""
+
+    def __init__(self, conninfo: str, thread: ThreadPoolExecutor) -> None:
+        self._conninfo = conninfo
+        self._thread = thread
+        self._connection: Connection | None = None
+        self._failed_at = 0.0
+
+    async def run(self, call: Callable[[Connection], T]) -> T:
+        """Return what *call* returns.
+
+        It is run again, on another connection, if it finds its own lost, and if the database undid it for the sake of
+        another.
+
+        Raises:
+            MemoryUnavailable: the database cannot be reached or has refused.
+        """
+        asked_at = time.monotonic()
+
+        def visit() -> T:
+            found = self._connection
+            try:
+                return self._used(call, asked_at)
+            except psycopg.Error as error:
+                lost = found is not None and self._connection is not found
+                if not (lost or isinstance(error, UNDONE)):
+                    raise
+                return self._used(call, asked_at)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, visit)
+        except psycopg.Error:
+            # Not chained: the server's texts quote rows.
+            raise MemoryUnavailable(
+                "the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS
+            ) from None
+
+    def later(self, call: Callable[[Connection | None], object]) -> None:
+        """Run *call* in its turn, with the connection if there is one then; nobody hears whether it worked."""
+
+        def visit() -> None:
+            with suppress(psycopg.Error):
+                call(self._connection)
+
+        self._thread.submit(visit)
+
+    def close(self) -> None:
+        """Close the connection, on its own thread."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def _used(self, call: Callable[[Connection], T], asked_at: float) -> T:
+        connection = self._connected(asked_at)
+        try:
+            return call(connection)
+        except psycopg.Error as error:
+            # A primary that has become a standby ends no connection that is idle.
+            if connection.closed or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                self.close()
+            raise
+
+    def _connected(self, asked_at: float) -> Connection:
+        """Return the connection, made if there is none.
+
+        Who asked while an attempt that failed was under way has its result: one after the other, each would wait as
+        long for a host that does not answer.
+        """
+        if self._connection is None:
+            if asked_at < self._failed_at:
+                raise psycopg.OperationalError
+            try:
+                self._connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=0)
+            except psycopg.Error:
+                self._failed_at = time.monotonic()
+                raise
+        return self._connection

@@ -1,0 +1,173 @@
+"""Records of the replay log in PostgreSQL, for any number of processes. Needs the extra `postgres`.
+
+A record is committed without waiting for a disk or a standby: a crash of the database, or a failover, may lose the last
+moments of them (three times `wal_writer_delay`). A repetition may then ask the model again, and still overwrites the
+same turn, whose key has the request_id in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.adapters import answer_record, database_url
+from ilab_chat_service.adapters.claims_connection import ClaimsConnection, open_claims_connection
+from ilab_chat_service.adapters.library import MemoryNotOpened
+from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
+from ilab_chat_service.adapters.replay_schema import migrate
+from ilab_chat_service.ports import MemoryUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from ilab_chat_service.ports import Answered, Clock, TurnRequest
+
+log = logging.getLogger(__name__)
+
+#: Of every session of ours.
+SESSION = {
+    # What is read after a lock was asked for must be what the one before committed.
+    "default_transaction_isolation": "read committed",
+    "synchronous_commit": "off",  # see above
+    "lock_timeout": "5s",
+    "TimeZone": "UTC",
+    # Or an idle server would lose what it has claimed.
+    "idle_session_timeout": "0",
+    # A host that vanishes frees what it has claimed after 5 + 3 x 2 seconds.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+}
+
+#: Mean time between two sweeps of one process, and how many expired answers one visit to the database erases.
+SWEEP_SECONDS = 60.0
+SWEPT_AT_ONCE = 100
+
+TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
+UNLOCK = "SELECT pg_advisory_unlock(%s)"
+FIND = """
+    SELECT fingerprint, answer FROM ilab_chat.replay WHERE user_id = %s AND request_id = %s AND created_at > %s
+"""
+PUT = """
+    INSERT INTO ilab_chat.replay (user_id, request_id, created_at, fingerprint, answer) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (user_id, request_id) DO UPDATE
+    SET created_at = excluded.created_at, fingerprint = excluded.fingerprint, answer = excluded.answer
+"""
+# The one statement that names no user. In an order that is the same for all, so that two sweeps cannot wait for each
+# other in a circle.
+EXPIRED = """
+    SELECT user_id, request_id, created_at FROM ilab_chat.replay WHERE created_at <= %s
+    ORDER BY created_at, user_id, request_id LIMIT %s
+"""
+ERASE = "DELETE FROM ilab_chat.replay WHERE user_id = %s AND request_id = %s AND created_at = %s"
+FORGET = "DELETE FROM ilab_chat.replay WHERE user_id = %s"
+
+
+@asynccontextmanager
+async def open_postgres_replay_log(url: str, clock: Clock) -> AsyncIterator[RecordedReplays]:
+    """Open the replay log in the database *url*; leaving closes it.
+
+    Raises:
+        MemoryNotOpened: it cannot be opened, or is of a newer version of this service.
+    """
+    async with open_claims_connection(database_url.conninfo(url, **SESSION)) as connection:
+        try:
+            await connection.run(migrate)
+        except MemoryUnavailable as error:
+            raise MemoryNotOpened(f"ILAB_MEMORY_URL: {error}") from error
+        records = PostgresRecords(connection)
+        sweeping = asyncio.create_task(sweep_for_ever(records, clock))
+        try:
+            yield RecordedReplays(records, clock)
+        finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+
+
+async def sweep_for_ever(records: PostgresRecords, clock: Clock) -> None:
+    """Sweep expired answers away, from time to time, at other times than other processes."""
+    while True:
+        await asyncio.sleep(random.uniform(0.5, 1.5) * SWEEP_SECONDS)  # noqa: S311 - no secret
+        try:
+            await records.sweep(clock())
+        except MemoryUnavailable:
+            log.warning("expired answers could not be swept away")
+
+
+class PostgresRecords:
+    """Records over one connection, whose session has the locks: the server frees them when the connection ends.
+
+    If it is lost while calls run, their requests are free for other processes, and what they were to write is written
+    on the next connection.
+    """
+
+    def __init__(self, connection: ClaimsConnection) -> None:
+        self._connection = connection
+        self._locked_on: dict[int, Connection] = {}
+        """By the number of a lock, where it was asked for. Of the connection's thread alone."""
+
+    async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
+        """See `replay.Records.enter`. One round trip."""
+        number = lock_number(request)
+        asked = request.user_id, request.request_id, since
+
+        def enter(connection: Connection) -> tuple[bool, Record | None]:
+            # Before it is asked for: if what follows fails, it may have been taken.
+            self._locked_on[number] = connection
+            with connection.pipeline():
+                locking = connection.execute(TRY_LOCK, [number])
+                finding = connection.execute(FIND, asked)
+            [taken] = locking.fetchone() or [False]
+            if not taken:
+                del self._locked_on[number]
+            row = finding.fetchone()
+            return taken, Record(*row) if row else None
+
+        return await self._connection.run(enter)
+
+    def leave(self, request: TurnRequest) -> None:
+        """See `replay.Records.leave`."""
+        number = lock_number(request)
+
+        def leave(connection: Connection | None) -> None:
+            if self._locked_on.pop(number, None) is connection and connection:
+                connection.execute(UNLOCK, [number])
+
+        self._connection.later(leave)
+
+    async def put(self, request: TurnRequest, answered: Answered, now: datetime) -> None:
+        """See `replay.Records.put`."""
+
+        def put(connection: Connection) -> None:
+            record = answer_record.record(answered, request.message)
+            fingerprint = answer_record.fingerprint(request)
+            connection.execute(PUT, [request.user_id, request.request_id, now, fingerprint, record])
+
+        await self._connection.run(put)
+
+    async def forget(self, user_id: str) -> None:
+        """See `ports.ReplayLog.forget`. The server keeps it until it vacuums, as it keeps the memory."""
+        await self._connection.run(lambda connection: connection.execute(FORGET, [user_id]))
+
+    async def sweep(self, now: datetime) -> None:
+        """Erase what has expired, a little at a time, so that calls in between do not wait.
+
+        Raises:
+            MemoryUnavailable: not all of it is erased.
+        """
+
+        def sweep(connection: Connection) -> int:
+            expired = connection.execute(EXPIRED, [now - RETENTION, SWEPT_AT_ONCE]).fetchall()
+            connection.cursor().executemany(ERASE, expired)
+            return len(expired)
+
+        while await self._connection.run(sweep) == SWEPT_AT_ONCE:
+            pass

@@ -1,0 +1,85 @@
+"""The tables of the replay log in PostgreSQL. Needs the extra `postgres`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.adapters.library import MemoryNotOpened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import Connection
+
+#: Names the lock under which the schema is changed; any number that nobody else in the database uses. ASCII "ILCH".
+LOCK = 0x494C4348
+
+#: As many as the memory makes of its tables: one touches as few rows as the other.
+PARTITIONS = 16
+
+
+def first_version() -> Iterator[str]:
+    """Yield the statements of version 1.
+
+    user_id begins the key, so that the table can be distributed by it, as those of the memory.
+    """
+    yield """
+        CREATE TABLE ilab_chat.replay (
+            user_id text COLLATE "C" NOT NULL,
+            request_id text COLLATE "C" NOT NULL,
+            created_at timestamptz NOT NULL,
+            fingerprint text COLLATE "C" NOT NULL,
+            answer text COLLATE "C" NOT NULL,
+            PRIMARY KEY (user_id, request_id)
+        ) PARTITION BY HASH (user_id)
+    """
+    for remainder in range(PARTITIONS):
+        # A row is erased after a day: it is to be gone soon, not when a fifth of the table is.
+        yield f"""
+            CREATE TABLE ilab_chat.replay_{remainder} PARTITION OF ilab_chat.replay
+            FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {remainder})
+            WITH (autovacuum_vacuum_scale_factor = 0.02)
+        """
+    yield "CREATE INDEX replay_by_age ON ilab_chat.replay (created_at)"
+
+
+#: What leads from the version before to each. Applied ones never change.
+MIGRATIONS = (first_version,)
+
+
+def migrate(connection: Connection) -> None:
+    """Create or update the schema `ilab_chat` in one transaction. Processes that do so at once wait for each other.
+
+    Raises:
+        MemoryNotOpened: it is of a newer version of this service.
+    """
+    if version(connection) == len(MIGRATIONS):
+        return
+    with connection.transaction():
+        connection.execute("SET LOCAL lock_timeout = 0")
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        found = version(connection)
+        if found == 0:
+            connection.execute("CREATE SCHEMA IF NOT EXISTS ilab_chat")
+            connection.execute("CREATE TABLE ilab_chat.schema_version (version integer NOT NULL)")
+            connection.execute("INSERT INTO ilab_chat.schema_version VALUES (0)")
+        for statements in MIGRATIONS[found:]:
+            for statement in statements():
+                connection.execute(statement)
+        connection.execute("UPDATE ilab_chat.schema_version SET version = %s", (len(MIGRATIONS),))
+
+
+def version(connection: Connection) -> int:
+    """Return the version of the schema in the database, 0 if there is none.
+
+    Raises:
+        MemoryNotOpened: it is newer than this code.
+    """
+    # Not to_regclass: it may answer from a cache that knows nothing of what was committed during the wait for the lock.
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'ilab_chat' AND tablename = 'schema_version'"
+    if connection.execute(tables).fetchone() == (0,):
+        return 0
+    [found] = connection.execute("SELECT version FROM ilab_chat.schema_version").fetchone() or [0]
+    if found > len(MIGRATIONS):
+        raise MemoryNotOpened("the replay log is of a newer version of this service")
+    return int(found)

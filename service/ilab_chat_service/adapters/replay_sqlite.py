@@ -1,0 +1,209 @@
+"""Records of the replay log in SQLite: a table of its own in the memory's file, and a file of locks beside it.
+
+A record is committed without a sync of its own: it survives a crash of the process. After a loss of power a repetition
+may ask the model again, and still overwrites the same turn, whose key has the request_id in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeVar
+
+from ilab_chat_service.adapters import answer_record
+from ilab_chat_service.adapters.library import MemoryNotOpened
+from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
+from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from datetime import datetime
+
+    from ilab_chat_service.ports import Answered, Clock, TurnRequest
+
+T = TypeVar("T")
+
+#: Expired answers that one new answer sweeps away, so that sweeping never takes long.
+SWEPT_AT_ONCE = 10
+
+BUSY_SECONDS = 5.0
+
+IN_MEMORY = ":memory:"
+
+PRAGMAS = (
+    "journal_mode = WAL",  # as the memory has it: readers do not wait for the writer
+    "synchronous = NORMAL",  # no sync of its own, see above
+    "secure_delete = ON",  # what is forgotten is overwritten
+)
+
+#: One row a version: the statements that lead to it. Applied ones never change.
+MIGRATIONS = (
+    """
+    CREATE TABLE replay (
+        user_id TEXT NOT NULL,
+        request_id TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        answer TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        PRIMARY KEY (user_id, request_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX replay_by_age ON replay (created_at);
+    """,
+)
+VERSION = "SELECT version FROM replay_schema"
+FIND = "SELECT fingerprint, answer FROM replay WHERE user_id = ? AND request_id = ? AND created_at > ?"
+PUT = "INSERT OR REPLACE INTO replay VALUES (?, ?, ?, ?, ?)"
+SWEEP = """
+    DELETE FROM replay WHERE (user_id, request_id) IN
+    (SELECT user_id, request_id FROM replay WHERE created_at <= ? ORDER BY created_at LIMIT ?)
+"""
+FORGET = "DELETE FROM replay WHERE user_id = ?"
+
+
+@asynccontextmanager
+async def open_sqlite_replay_log(path: str, clock: Clock) -> AsyncIterator[RecordedReplays]:
+    """Open the replay log in the SQLite file *path*, which the memory has made; leaving closes it.
+
+    Raises:
+        MemoryNotOpened: it cannot be opened, or is of a newer version of this service.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix="replay")
+    loop = asyncio.get_running_loop()
+    try:
+        connection = await loop.run_in_executor(thread, connect, path)
+        try:
+            with closing(await loop.run_in_executor(thread, open_locks, path)) as locks:
+                yield RecordedReplays(SQLiteRecords(connection, thread, locks), clock)
+        finally:
+            await loop.run_in_executor(thread, connection.close)
+    finally:
+        await asyncio.to_thread(thread.shutdown)
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open *path* and bring its table up to date."""
+    with not_opened():
+        connection = sqlite3.connect(as_the_memory(path), timeout=BUSY_SECONDS, isolation_level=None)
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        with transaction(connection):
+            connection.execute("CREATE TABLE IF NOT EXISTS replay_schema (version INTEGER NOT NULL)")
+            [version] = connection.execute(VERSION).fetchone() or [0]
+            if version > len(MIGRATIONS):
+                raise MemoryNotOpened("the replay log is of a newer version of this service")
+            for statements in MIGRATIONS[version:]:
+                for statement in statements.split(";"):
+                    connection.execute(statement)
+            connection.execute("DELETE FROM replay_schema")
+            connection.execute("INSERT INTO replay_schema VALUES (?)", [len(MIGRATIONS)])
+        return connection
+
+
+def open_locks(path: str) -> IO[bytes]:
+    """Open the file of locks beside *path*: always empty, for it is the places in it that are locked."""
+    with not_opened():
+        if path == IN_MEMORY:  # which no other process can share
+            return tempfile.TemporaryFile()
+        return open(f"{as_the_memory(path)}-claims", "ab", opener=private)
+
+
+def as_the_memory(path: str) -> str:
+    """Return the path that the memory makes of *path*."""
+    return path if path == IN_MEMORY else str(Path(path).expanduser())
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that only its owner may use."""
+    return os.open(path, flags, mode=0o600)
+
+
+class SQLiteRecords:
+    """Records over an open connection, which only the one thread of *thread* uses.
+
+    A request's lock is one of a byte of *locks* (POSIX, see fcntl(2)): the kernel frees it when the process ends. It
+    would also free all of them if the process closed the file elsewhere: nothing else opens it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, locks: IO[bytes]) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._locks = locks
+
+    async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
+        """See `replay.Records.enter`."""
+        taken = self._lock(request)
+        asked = request.user_id, request.request_id, since.isoformat()
+        row = await self._run(lambda connection: connection.execute(FIND, asked).fetchone())
+        return taken, row and Record(*row)
+
+    def leave(self, request: TurnRequest) -> None:
+        """See `replay.Records.leave`."""
+        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_number(request))
+
+    async def put(self, request: TurnRequest, answered: Answered, now: datetime) -> None:
+        """See `replay.Records.put`. Some expired answers are swept away with it."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            record = answer_record.record(answered, request.message)
+            fingerprint = answer_record.fingerprint(request)
+            with transaction(connection):
+                connection.execute(PUT, [request.user_id, request.request_id, fingerprint, record, now.isoformat()])
+                connection.execute(SWEEP, [(now - RETENTION).isoformat(), SWEPT_AT_ONCE])
+
+        await self._run(write)
+
+    async def forget(self, user_id: str) -> None:
+        """See `ports.ReplayLog.forget`. The pages that held it go when the memory, in the same file, is forgotten."""
+        await self._run(lambda connection: connection.execute(FORGET, [user_id]))
+
+    def _lock(self, request: TurnRequest) -> bool:
+        try:
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, lock_number(request))
+        except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: fcntl(2) allows both
+            return False
+        except OSError as error:
+            raise MemoryUnavailable(
+                "the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS
+            ) from error
+        return True
+
+    async def _run(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        with storage_errors():
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._connection)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what is done inside, all of it or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextmanager
+def not_opened() -> Iterator[None]:
+    """Translate what opening a file raises."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: could not open the replay log: {error}") from error
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Translate what SQLite raises."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise MemoryUnavailable("the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS) from error
