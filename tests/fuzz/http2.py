@@ -130,6 +130,20 @@ class Connection:
             while self._socket.recv(65_536):
                 pass
 
+    def until(self, *kinds: int) -> bytes:
+        """Return what the server sends until a frame of one of these kinds has come, or it closes.
+
+        Raises:
+            TimeoutError: it does neither.
+        """
+        received = b""
+        with suppress(ConnectionError):
+            while piece := self._socket.recv(65_536):
+                received += piece
+                if set(kinds) & set(kinds_in(received)):
+                    break
+        return received
+
     def status(self) -> int | None:
         """Return the status of the one request; None: the server ends the stream or the connection without any.
 

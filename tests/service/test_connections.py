@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.rpc.connections import connection_options
 from ilab_chat_service.rpc.validation import (
@@ -28,8 +30,10 @@ from ilab_chat_service.settings import Settings
 from rpcs import reason
 from upstream import Reply, Upstream
 
+OPERATIONS = (Path(__file__).parents[2] / "docs/operations.md").read_text()
 WIDE = "\U0001f600"
 CHAT = "/ilab_chat.v1.ChatService/Chat"
+PING = http2.frame(http2.PING, 0, 0, bytes(8))
 SAVE = "/ilab_chat.v1.MemoryService/SaveObservation"
 
 
@@ -126,11 +130,66 @@ async def test_a_call_with_too_many_header_fields_is_refused(address: str, upstr
     assert len(upstream.requests) == 1
 
 
+async def test_header_fields_of_a_client_that_has_acknowledged_no_limit_are_bad_input(address: str) -> None:
+    assert await asyncio.to_thread(status_with, address, 500) == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert await asyncio.to_thread(status_with, address, 40) == 0
+
+
+def status_with(address: str, fields: int) -> int | None:
+    """Call with so many header fields, and never acknowledge the server's settings; return the status."""
+    pairs = http2.fields(CHAT, b"application/grpc", *((b"x-%d" % number, b"v") for number in range(fields)))
+    request = chat_pb2.ChatRequest(user_id="alice", message="Hi").SerializeToString()
+    with http2.Connection(address) as connection:
+        connection.send([http2.OPENING, http2.request(pairs, http2.message(request))])
+        return connection.status()
+
+
+async def test_the_content_type_is_not_looked_at_as_is_documented(address: str) -> None:
+    def status() -> int | None:
+        request = chat_pb2.ChatRequest(user_id="alice", message="Hi").SerializeToString()
+        with http2.Connection(address) as connection:
+            connection.send([http2.OPENING, http2.request(http2.fields(CHAT, b"text/plain"), http2.message(request))])
+            return connection.status()
+
+    assert await asyncio.to_thread(status) == 0
+    assert "does not look at the `content-type`" in OPERATIONS
+
+
 def test_header_fields_are_counted_as_http_2_counts_them() -> None:
     fields = HEADER_BYTES // (HEADER_FIELD_BYTES + 4)
     check_headers([("a-b", "v")] * fields)
     with pytest.raises(RequestTooLarge, match="header fields"):
         check_headers([("a-b", "v")] * (fields + 1))
+
+
+async def test_pitfall_06_a_client_that_pings_too_often_is_sent_away(address: str) -> None:
+    with http2.Connection(address) as connection:
+        connection.send([http2.OPENING, *[PING] * 5])
+        assert b"too_many_pings" in await asyncio.to_thread(connection.until, http2.GOAWAY)
+
+
+async def test_pitfall_06_how_often_a_client_may_ping_is_set_by_a_key_that_works(settings: Settings) -> None:
+    """With an allowed interval of 0 under the same key: by gRPC's default, some pings without a call are too many."""
+    key = "grpc.http2.min_ping_interval_without_data_ms"
+    options = dict(connection_options(settings))
+    assert options[key] == 5000
+    server = grpc.aio.server(options=list((options | {key: 0}).items()))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    kinds = await asyncio.to_thread(pinging, f"127.0.0.1:{port}", 20)
+    await server.stop(None)
+    assert http2.GOAWAY not in kinds
+
+
+def pinging(address: str, times: int) -> set[int]:
+    """Ping, and again when an answer has come; return the kinds of frames that came."""
+    kinds: set[int] = set()
+    with http2.Connection(address) as connection:
+        connection.send([http2.OPENING])
+        for _ in range(times):
+            connection.send([PING])
+            kinds |= set(http2.kinds_in(connection.until(http2.PING, http2.GOAWAY)))
+    return kinds
 
 
 async def test_a_compressed_request_is_refused_before_it_grows(address: str, upstream: Upstream) -> None:
@@ -176,4 +235,4 @@ async def test_pitfall_17_a_stream_outlives_the_age_of_its_connection(settings: 
 
 
 def test_the_limit_that_is_documented_is_the_one_that_holds() -> None:
-    assert f"{CHAT_BYTES:,} bytes" in (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    assert f"{CHAT_BYTES:,} bytes" in OPERATIONS
