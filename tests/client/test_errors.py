@@ -52,6 +52,7 @@ ROWS = [
     (Code.NOT_FOUND, "NOT_FOUND", NotFound),
     (Code.UNIMPLEMENTED, "NOT_SUPPORTED", Unimplemented),
     (Code.UNAVAILABLE, "SERVER_DRAINING", Unavailable),
+    (Code.ABORTED, "SERVER_DRAINING", Interrupted),
     (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", DeadlineExceeded),
     (Code.INTERNAL, "INTERNAL", Internal),
 ]

@@ -9,6 +9,7 @@ from ilab_chat_service.rpc.errors import (
     INTERNAL,
     TABLE,
     DeadlineExceeded,
+    InterruptedByDrain,
     NotFound,
     ServerDraining,
     UnparsableRequest,
@@ -20,7 +21,7 @@ from ilab_chat_service.rpc.validation import InvalidFields, RequestTooLarge, vio
 
 def test_every_failure_has_a_row_and_every_row_a_failure() -> None:
     of_validation = {InvalidFields, RequestTooLarge}
-    of_rpc = {DeadlineExceeded, NotFound, ServerDraining, UnparsableRequest, WrongRequestCount}
+    of_rpc = {DeadlineExceeded, InterruptedByDrain, NotFound, ServerDraining, UnparsableRequest, WrongRequestCount}
     of_callers = {InvalidCredentials, MissingCredentials, UserMismatch}
     assert set(TABLE) == {*Failure.__subclasses__(), *of_rpc, *of_validation, *of_callers}
 

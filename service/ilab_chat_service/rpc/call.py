@@ -36,6 +36,8 @@ class Call:
     """Seconds by phase."""
     attempts: int = 0
     """How often the model was asked."""
+    model_began: bool = False
+    """A proxy must not repeat the call any more: no status from here on may be one that proxies repeat."""
     completed: Completed | None = None
     code: grpc.StatusCode | None = None
     reason: str = ""

@@ -65,6 +65,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 match event:
                     case Started():
                         # From here on a proxy must not repeat the call: it does not once it has seen metadata.
+                        CALL.get().model_began = True
                         await sent(context.send_initial_metadata(()))
                     case Generated():
                         limit.model_is_done()
@@ -83,6 +84,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 async for event in events:
                     match event:
                         case Started():
+                            CALL.get().model_began = True
                             await sent(writer.write(stream_response(event, turn.request_id)))
                         case Generated():
                             limit.model_is_done()

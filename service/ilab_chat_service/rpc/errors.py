@@ -52,6 +52,10 @@ class ServerDraining(Exception):
     """The server is shutting down."""
 
 
+class InterruptedByDrain(Exception):
+    """The server is shutting down, and the call's model had begun."""
+
+
 class ServerBusy(Failure):
     """The server has as many calls as it takes."""
 
@@ -88,6 +92,7 @@ TABLE: Mapping[type[BaseException], Row] = {
     DeadlineExceeded: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     ServerBusy: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY", pushback=True),
     ServerDraining: Row(grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING"),
+    InterruptedByDrain: Row(grpc.StatusCode.ABORTED, "SERVER_DRAINING"),
 }
 
 #: For everything that has no row: a mistake of ours.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from ilab_chat_service.rpc.errors import ServerDraining
+from ilab_chat_service.rpc.call import CALL
+from ilab_chat_service.rpc.errors import InterruptedByDrain, ServerDraining
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         try:
             return await method(requests, context)
         except asyncio.CancelledError:
-            if self._ending:
-                raise ServerDraining("the server is shutting down") from None
-            raise
+            if not self._ending:
+                raise
+            failure = InterruptedByDrain if CALL.get().model_began else ServerDraining
+            raise failure("the server is shutting down") from None
