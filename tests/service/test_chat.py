@@ -71,8 +71,15 @@ async def test_a_chat_is_answered_and_stored(stub: Stub, settings: Settings) -> 
     assert await stored(settings) == [(f"Turn: {HELLO}", f"User: {HELLO}\nAssistant: Hello there.")]
 
 
-async def test_a_stream_is_started_then_deltas_then_completed(stub: Stub, settings: Settings) -> None:
-    received = await events(stub, stream(request_id="r-1"))
+async def test_a_stream_is_started_then_deltas_then_completed(
+    stub: Stub, upstream: Upstream, settings: Settings
+) -> None:
+    upstream.replies(Reply(hold_before=1))
+    received = []
+    async for event in stub.StreamChat(stream(request_id="r-1")):
+        received.append(event)
+        if event.HasField("text_delta"):
+            upstream.release()
     assert kinds(received) == ["started", "text_delta", "text_delta", "completed"]
     first, *deltas, last = received
     assert first.started.request_id == last.completed.request_id == "r-1"

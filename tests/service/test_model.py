@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
 from collections.abc import AsyncIterator
@@ -37,21 +38,26 @@ async def model(settings: Settings) -> AsyncIterator[OpenAIModel]:
 DEFAULTS = Generation()
 
 
-async def texts(model: OpenAIModel, generation: Generation = DEFAULTS) -> list[str]:
+async def text_of(model: OpenAIModel, generation: Generation = DEFAULTS) -> str:
     async with model.answer(MESSAGES, generation, math.inf) as answer:
-        return [text async for text in answer]
+        return "".join([text async for text in answer])
 
 
-async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: OpenAIModel) -> None:
+async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: OpenAIModel, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
     async with model.answer(MESSAGES, Generation(), math.inf) as answer:
         assert answer.model == "upstream-model"
-        assert [text async for text in answer] == ["Hello", " there."]
+        texts = []
+        async for text in answer:
+            texts.append(text)
+            upstream.release()
+        assert texts == ["Hello", " there."]
         assert answer.finish_reason is FinishReason.STOP
         assert answer.usage == Usage(input_tokens=20, cached_input_tokens=8, output_tokens=5, reasoning_tokens=2)
 
 
 async def test_the_request_has_what_is_given_and_nothing_else(model: OpenAIModel, upstream: Upstream) -> None:
-    await texts(model)
+    await text_of(model)
     assert upstream.requests[0].path == "/v1/chat/completions"
     assert upstream.requests[0].body == {
         "model": "test-model",
@@ -59,7 +65,9 @@ async def test_the_request_has_what_is_given_and_nothing_else(model: OpenAIModel
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    await texts(model, Generation(model="other", temperature=0.0, top_p=0.5, max_output_tokens=9, stop=("x",), seed=0))
+    await text_of(
+        model, Generation(model="other", temperature=0.0, top_p=0.5, max_output_tokens=9, stop=("x",), seed=0)
+    )
     given = {"model": "other", "temperature": 0.0, "top_p": 0.5, "max_tokens": 9, "stop": ["x"], "seed": 0}
     assert upstream.requests[1].body.items() >= given.items()
 
@@ -102,7 +110,7 @@ async def test_an_answer_without_words_or_usage(model: OpenAIModel, upstream: Up
 
 async def test_a_character_split_over_two_chunks_is_whole(model: OpenAIModel, upstream: Upstream) -> None:
     upstream.says("a\ud83d", "\ude00b", "\ud83d")
-    assert await texts(model) == ["a", "\U0001f600b", "\ufffd"]
+    assert await text_of(model) == "a\U0001f600b\ufffd"
 
 
 def error_body(code: str | int, kind: str = "invalid_request_error") -> bytes:
@@ -144,7 +152,7 @@ async def test_what_fails_before_the_first_word(
 ) -> None:
     upstream.replies(reply)
     with pytest.raises(failure) as caught:
-        await texts(model)
+        await text_of(model)
     assert type(caught.value) is failure
     assert caught.value.retry_after_seconds == retry_after
     assert "SECRET" not in str(caught.value)
@@ -166,7 +174,7 @@ WORD = chunk([{"index": 0, "delta": {"content": "word"}}])
 async def test_what_breaks_off_after_the_first_word(model: OpenAIModel, upstream: Upstream, reply: Reply) -> None:
     upstream.replies(reply)
     with pytest.raises(ModelInterrupted) as caught:
-        await texts(model)
+        await text_of(model)
     assert "SECRET" not in str(caught.value)
 
 
@@ -186,20 +194,74 @@ async def test_what_the_api_says_of_the_answer_may_be_anything(
         assert 0 < len(answer.model) <= 256
 
 
+def events_of(*data: str) -> bytes:
+    return "".join(f"data: {each}\n\n" for each in data).encode()
+
+
+END = chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+
+
+async def test_pieces_that_come_in_together_are_one(model: OpenAIModel, upstream: Upstream) -> None:
+    upstream.replies(Reply(body=events_of(WORD, WORD, END, "[DONE]")))
+    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+        assert [text async for text in answer] == ["wordword"]
+
+
+async def test_a_failure_that_comes_in_with_a_word_is_after_it(model: OpenAIModel, upstream: Upstream) -> None:
+    upstream.replies(Reply(body=events_of(WORD, "{not json", WORD, END)))
+    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+        texts = aiter(answer)
+        assert await anext(texts) == "word"
+        with pytest.raises(ModelInterrupted):
+            await anext(texts)
+
+
+async def test_what_comes_after_the_end_does_not_count(model: OpenAIModel, upstream: Upstream) -> None:
+    upstream.replies(Reply(body=events_of(WORD, END, "[DONE]", "{not json")))
+    assert await text_of(model) == "word"
+
+
+async def test_a_compressed_answer(model: OpenAIModel, upstream: Upstream) -> None:
+    body = gzip.compress(events_of(WORD, END, "[DONE]"))
+    upstream.replies(Reply(body=body, headers={"content-encoding": "gzip"}))
+    assert await text_of(model) == "word"
+
+
+@pytest.mark.parametrize("greeting", [b"", b"220 smtp.example.com\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000])
+async def test_a_server_that_speaks_no_http(settings: Settings, greeting: bytes) -> None:
+    def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server, open_model(replace(settings, openai_base_url=f"http://{host}:{port}/v1")) as model:
+        with pytest.raises(ModelUnavailable):
+            await text_of(model)
+
+
+async def test_answers_one_after_the_other_share_a_connection(model: OpenAIModel, upstream: Upstream) -> None:
+    await text_of(model)
+    [connection] = upstream.connections
+    for _ in range(3):
+        await text_of(model)
+    assert upstream.connections == {connection}
+
+
 async def test_a_server_that_is_not_there(settings: Settings, upstream: Upstream) -> None:
     upstream.server_close()
     async with open_model(settings) as model:
         with pytest.raises(ModelUnavailable):
-            await texts(model)
+            await text_of(model)
 
 
 async def test_silence_is_bounded(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0), Reply(hold_before=1))
     async with open_model(replace(settings, model_timeout_seconds=0.2)) as model:
         with pytest.raises(ModelUnavailable):
-            await texts(model)
+            await text_of(model)
         with pytest.raises(ModelInterrupted):
-            await texts(model)
+            await text_of(model)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +273,7 @@ async def test_a_failure_before_the_first_word_is_tried_again(
     upstream.replies(replace(failing, headers={"retry-after": "0.01"}))
     async with open_model(replace(settings, model_retries=1)) as model:
         async with model.answer(MESSAGES, Generation(), math.inf) as answer:
-            assert [text async for text in answer] == ["Hello", " there."]
+            assert "".join([text async for text in answer]) == "Hello there."
         assert answer.attempts == 2
 
 
@@ -220,7 +282,7 @@ async def test_other_failures_are_not_tried_again(settings: Settings, upstream: 
     upstream.replies(final)
     async with open_model(replace(settings, model_retries=5)) as model:
         with pytest.raises((ModelRejected, ModelInterrupted)):
-            await texts(model)
+            await text_of(model)
     assert len(upstream.requests) == 1
 
 
@@ -241,7 +303,7 @@ async def test_a_model_that_is_down_is_not_asked(settings: Settings, upstream: U
     async with open_model(replace(settings, model_retries=0)) as model:
         for _ in range(FAILURES_TO_OPEN + 3):
             with pytest.raises(ModelUnavailable):
-                await texts(model)
+                await text_of(model)
     assert len(upstream.requests) == FAILURES_TO_OPEN
 
 
@@ -250,4 +312,4 @@ async def test_leaving_closes_the_request(model: OpenAIModel, upstream: Upstream
     async with model.answer(MESSAGES, Generation(), math.inf) as answer:
         assert await anext(aiter(answer)) == "Hello"
     request = upstream.requests[0]
-    assert request.gone.wait(10)
+    assert await asyncio.to_thread(request.gone.wait, 10)

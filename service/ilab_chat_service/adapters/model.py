@@ -5,50 +5,33 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import httpx2
+import msgspec
 import openai
 
 from ilab_chat_service.adapters import embedded
+from ilab_chat_service.adapters.answer import OpenAIAnswer
 from ilab_chat_service.adapters.breaker import Breaker
-from ilab_chat_service.adapters.model_errors import EndedEarly, failures_after_first_word, failures_before_first_word
+from ilab_chat_service.adapters.model_errors import failures_before_first_word
 from ilab_chat_service.adapters.retries import repeated
-from ilab_chat_service.adapters.whole_characters import WholeCharacters, whole_text
-from ilab_chat_service.ports import (
-    ChatMessage,
-    FinishReason,
-    Generation,
-    Usage,
-)
 from ilab_chat_service.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
-    from openai.types import CompletionUsage
-    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
-
+    from ilab_chat_service.ports import ChatMessage, Generation
     from ilab_chat_service.settings import Settings
-
-T = TypeVar("T")
 
 OPENAI_URL = "https://api.openai.com/v1"
 
 #: Longest time that connecting to the model's API may take, in seconds.
 CONNECT_SECONDS = 5.0
 
-#: Longest name of a model that is passed on, in characters.
-MODEL_CHARACTERS = 256
-
-#: Largest count of tokens that the contract's int32 holds.
-TOKENS_MOST = 2**31 - 1
-
-FINISH_REASONS = {
-    "stop": FinishReason.STOP,
-    "length": FinishReason.LENGTH,
-    "content_filter": FinishReason.CONTENT_FILTER,
-}
+#: A request's body is written here, and not by the package, which takes milliseconds to look into each message.
+JSON_HEADERS = {"content-type": "application/json"}
 
 
 @asynccontextmanager
@@ -67,18 +50,8 @@ async def open_model(settings: Settings) -> AsyncIterator[OpenAIModel]:
         if settings.embedded:
             endpoint = await house.enter_async_context(embedded.open_embedded_model())
             base_url, api_key, model = endpoint.base_url, endpoint.api_key, embedded.MODEL
-        # In a thread: building it imports the transport and reads certificates.
-        client = await asyncio.to_thread(
-            openai.AsyncOpenAI,
-            base_url=base_url,
-            # A server of one's own often wants no key, and the package does not start without one.
-            api_key=api_key or "none",
-            timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS),
-            # Repeated by retries.py, which knows the call's time and whether the model is down.
-            max_retries=0,
-            # What is embedded is on this machine: no proxy of the environment is to be asked for it.
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if settings.embedded else None,
-        )
+        # In a thread: building it reads certificates.
+        client = await asyncio.to_thread(client_of, settings, base_url, api_key)
         await house.enter_async_context(client)
         yield OpenAIModel(client, model or DEFAULT_MODEL, retries=settings.model_retries)
 
@@ -107,19 +80,20 @@ class OpenAIModel:
     async def _begin(self, messages: Sequence[ChatMessage], generation: Generation) -> OpenAIAnswer:
         """Ask once, and wait for the first word."""
         with failures_before_first_word():
-            chunks = await self._client.chat.completions.create(
-                model=generation.model or self.default_model,
-                messages=[parameter(message) for message in messages],
+            model = generation.model or self.default_model
+            body = request_body(model, messages, generation, limits_by_old_name=self._limits_by_old_name)
+            # The public way past the package's own types, with its authentication, URLs and errors. What it returns
+            # is what `cast_to` names, where that is a response; its types do not know this of streams.
+            response: object = await self._client.post(
+                "/chat/completions",
+                cast_to=httpx2.Response,
+                content=body,
+                options={"headers": JSON_HEADERS},
                 stream=True,
-                stream_options={"include_usage": True},
-                temperature=given(generation.temperature),
-                top_p=given(generation.top_p),
-                max_completion_tokens=given(None if self._limits_by_old_name else generation.max_output_tokens),
-                max_tokens=given(generation.max_output_tokens if self._limits_by_old_name else None),
-                stop=given(list(generation.stop) or None),
-                seed=given(generation.seed),
+                stream_cls=openai.AsyncStream[object],
             )
-            answer = OpenAIAnswer(chunks, generation.model or self.default_model)
+            assert isinstance(response, httpx2.Response)  # noqa: S101 - see above
+            answer = OpenAIAnswer(response, model)
             try:
                 await answer.begin()
             except BaseException:
@@ -128,94 +102,47 @@ class OpenAIModel:
             return answer
 
 
-def parameter(message: ChatMessage) -> ChatCompletionMessageParam:
-    """Return *message* as the package types it."""
-    match message.role:
-        case "system":
-            return {"role": "system", "content": message.content}
-        case "user":
-            return {"role": "user", "content": message.content}
-        case "assistant":
-            return {"role": "assistant", "content": message.content}
-
-
-def given(value: T | None) -> T | openai.Omit:
-    """Return *value*, or what leaves the parameter out of the request."""
-    return openai.omit if value is None else value
-
-
-class OpenAIAnswer:
-    """The Answer port over a stream of chunks."""
-
-    def __init__(self, chunks: openai.AsyncStream[ChatCompletionChunk], requested_model: str) -> None:
-        self.model = requested_model
-        self.attempts = 1
-        self.finish_reason: FinishReason | None = None
-        self.usage: Usage | None = None
-        self._chunks = chunks
-        self._texts = self._read(aiter(chunks))
-        self._first = ""
-
-    async def begin(self) -> None:
-        """Wait for the first word, or for the end if there is none."""
-        self._first = await anext(self._texts, "")
-
-    async def aclose(self) -> None:
-        """Stop reading, and close the connection if the model is not done."""
-        await self._texts.aclose()
-        await self._chunks.close()
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        if self._first:
-            yield self._first
-        with failures_after_first_word():
-            async for text in self._texts:
-                yield text
-
-    async def _read(self, chunks: AsyncIterator[ChatCompletionChunk]) -> AsyncGenerator[str, None]:
-        whole = WholeCharacters()
-        ended = False
-        async for chunk in chunks:
-            self.model = name_of(chunk.model) or self.model
-            self.usage = usage_of(chunk.usage) if chunk.usage else self.usage
-            for choice in chunk.choices:
-                if choice.finish_reason:
-                    ended = True
-                    self.finish_reason = reason_of(choice.finish_reason)
-                if text := whole.add(choice.delta.content or ""):
-                    yield text
-        if not ended:
-            # An HTTP body may end without an error although the answer has not.
-            raise EndedEarly
-        if rest := whole.rest():
-            yield rest
-
-
-def name_of(model: object) -> str:
-    """Return a model's name as it may be passed on. The API may send anything there."""
-    return whole_text(model[:MODEL_CHARACTERS]) if isinstance(model, str) else ""
-
-
-def reason_of(reason: object) -> FinishReason:
-    """Return why the model stopped."""
-    return FINISH_REASONS.get(reason, FinishReason.OTHER) if isinstance(reason, str) else FinishReason.OTHER
-
-
-def usage_of(usage: CompletionUsage) -> Usage:
-    """Return what the API counted."""
-    prompt_details = usage.prompt_tokens_details
-    completion_details = usage.completion_tokens_details
-    return Usage(
-        input_tokens=count_of(usage.prompt_tokens),
-        output_tokens=count_of(usage.completion_tokens),
-        cached_input_tokens=count_of(prompt_details and prompt_details.cached_tokens),
-        reasoning_tokens=count_of(completion_details and completion_details.reasoning_tokens),
+def client_of(settings: Settings, base_url: str, api_key: str) -> openai.AsyncOpenAI:
+    """Return a client of the API at *base_url*."""
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        # A server of one's own often wants no key, and the package does not start without one.
+        api_key=api_key or "none",
+        # `pool` is all of connecting for aiohttp, looking the name up included.
+        timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+        # Repeated by retries.py, which knows the call's time and whether the model is down.
+        max_retries=0,
+        # Over aiohttp a call costs a third of what it costs over the package's default: docs/performance.md.
+        http_client=openai.DefaultAioHttpClient(
+            # One for each call, so that none waits for the connection of another.
+            limits=httpx2.Limits(max_connections=settings.max_calls),
+            # What is embedded is on this machine: no proxy of the environment is to be asked for it.
+            trust_env=not settings.embedded,
+        ),
     )
 
 
-def count_of(tokens: object) -> int:
-    """Return a number of tokens as it may be passed on; 0 for what is none."""
-    return tokens if isinstance(tokens, int) and 0 <= tokens <= TOKENS_MOST else 0
+def request_body(
+    model: str, messages: Sequence[ChatMessage], generation: Generation, *, limits_by_old_name: bool
+) -> bytes:
+    """Return the JSON that asks for a streamed answer, with what is given of *generation*."""
+    limit = "max_tokens" if limits_by_old_name else "max_completion_tokens"
+    given = {
+        "temperature": generation.temperature,
+        "top_p": generation.top_p,
+        limit: generation.max_output_tokens,
+        "stop": generation.stop or None,
+        "seed": generation.seed,
+    }
+    return msgspec.json.encode(
+        {
+            "model": model,
+            "messages": messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **{name: value for name, value in given.items() if value is not None},
+        }
+    )
 
 
 def limits_by_old_name(base_url: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the openai package raises, as the failures that the Model port promises."""
+"""What the openai package and its transport raise, as the failures that the Model port promises."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+import aiohttp
+import httpx2
 import openai
 
 from ilab_chat_service.ports import (
@@ -33,34 +35,42 @@ HTTP_TRY_AGAIN = {408, 409}
 #: Longest wait that is passed on to a caller, in seconds.
 RETRY_AFTER_MOST = 3600.0
 
-#: What comes of an answer that is none: the package parses without validating, so it fails where it is used.
-NO_ANSWER = (ValueError, AttributeError, TypeError, RecursionError)
+#: What a response raises while it is read; of a server that speaks no HTTP, the package passes on aiohttp's own error.
+BROKEN = (httpx2.RequestError, aiohttp.ClientError)
 
 
 class EndedEarly(Exception):
     """The model's API ended its stream before the answer."""
 
 
+class ErrorEvent(Exception):
+    """The model's API sent an error in the place of the next piece."""
+
+
+#: An answer that is none: not JSON, JSON of another kind, or nested without end.
+NO_ANSWER = (EndedEarly, ErrorEvent, ValueError, RecursionError)
+
+
 @contextmanager
 def failures_before_first_word() -> Iterator[None]:
-    """Translate what the openai package raises before the model has begun."""
+    """Translate what is raised before the model has begun."""
     try:
         yield
     except openai.APIStatusError as error:
         raise refusal(error) from error
-    except openai.APIError as error:
-        # No status: the connection failed or timed out, or the stream began with an error event.
+    except (openai.APIError, *BROKEN) as error:
+        # No status: the connection failed or timed out.
         raise ModelUnavailable("the model cannot be reached") from error
-    except (EndedEarly, *NO_ANSWER) as error:
+    except NO_ANSWER as error:
         raise ModelUnavailable("the model did not answer") from error
 
 
 @contextmanager
 def failures_after_first_word() -> Iterator[None]:
-    """Translate what the openai package raises once the model has begun."""
+    """Translate what is raised once the model has begun."""
     try:
         yield
-    except (openai.APIError, EndedEarly, *NO_ANSWER) as error:
+    except (*BROKEN, *NO_ANSWER) as error:
         raise ModelInterrupted("the model broke off its answer") from error
 
 

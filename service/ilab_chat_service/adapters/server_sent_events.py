@@ -1,0 +1,52 @@
+"""Server-sent events: the data of each, from bytes that are cut anywhere. Pure.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. The data stays bytes: who reads
+it decodes it, and no character is cut, because only whole lines are looked at.
+"""
+
+from __future__ import annotations
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class EventDecoder:
+    """Decodes one stream. Event types, ids and retry times are ignored, and an event that the stream does not end."""
+
+    def __init__(self) -> None:
+        #: The line that has not ended yet, in the pieces in which it came.
+        self._line: list[bytes] = []
+        #: The lines of data of the event that has not ended yet.
+        self._data: list[bytes] = []
+        self._first_line = True
+        self._after_carriage_return = False
+
+    def feed(self, received: bytes) -> list[bytes]:
+        """Return the data of each event that ends with *received*, the next bytes of the stream."""
+        if self._after_carriage_return and received:
+            # A carriage return has ended its line; the line feed that may follow belongs to it.
+            received = received.removeprefix(b"\n")
+            self._after_carriage_return = False
+        if not (b"\n" in received or b"\r" in received):
+            self._line.append(received)
+            return []
+        self._after_carriage_return = received.endswith(b"\r")
+        lines = b"".join((*self._line, received)).splitlines()
+        self._line = [] if received.endswith((b"\n", b"\r")) else [lines.pop()]
+        return self._events(lines)
+
+    def _events(self, lines: list[bytes]) -> list[bytes]:
+        if self._first_line:
+            self._first_line = False
+            lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
+        events = []
+        for line in lines:
+            if line.startswith(b"data: "):
+                self._data.append(line[6:])
+            elif line.startswith(b"data:"):
+                self._data.append(line[5:])
+            elif line == b"data":
+                self._data.append(b"")
+            elif not line and self._data:
+                events.append(b"\n".join(self._data))
+                self._data = []
+        return events

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ilab_chat_service.adapters.server_sent_events import EventDecoder
+
+
+def decoded(*pieces: bytes) -> list[bytes]:
+    decoder = EventDecoder()
+    return [data for piece in pieces for data in decoder.feed(piece)]
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data:a\n\ndata:  b\n\n", [b"a", b" b"]),
+        (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
+        (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+        (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+        (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [b"a"]),
+        (b": comment\n\n\n: keep-alive\n\ndata: a\n: comment\ndata: b\n\n", [b"a\nb"]),
+        (b"event: thing\nid: 7\nretry: 10\ndatum: x\ndata: a\n\n", [b"a"]),
+        (b"event: thing\n\n", []),
+        (b"data\n\n", [b""]),
+        (b"data\ndata:\ndata: \n\n", [b"\n\n"]),
+        (b"data: a\n\ndata: not ended\n", [b"a"]),
+        (b"data: \xc3\xa9\xe2\x80\xa8\xc2\x85\x0b\x0c\n\n", [b"\xc3\xa9\xe2\x80\xa8\xc2\x85\x0b\x0c"]),
+    ],
+)
+def test_each_event_of_a_stream(stream: bytes, events: list[bytes]) -> None:
+    assert decoded(stream) == events
+    assert decoded(*(bytes([byte]) for byte in stream)) == events
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_is_there_as_soon_as_it_has_ended(end: bytes) -> None:
+    decoder = EventDecoder()
+    for number in range(3):
+        assert decoder.feed(b"data: %d%s%s" % (number, end, end)) == [b"%d" % number]
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))
+IGNORED = st.sampled_from([": comment", ":", "event: x", "id: 1", "retry: 5", "database: x"])
+EVENT = st.lists(TEXT, min_size=1, max_size=3)
+
+
+def cut(stream: bytes, data: st.DataObject) -> list[bytes]:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)))))
+    return [stream[start:end] for start, end in pairwise([0, *cuts, len(stream)])]
+
+
+@given(st.lists(EVENT), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["", "\ufeff"]), st.data())
+def test_any_cut_of_any_stream_gives_its_events(
+    events: list[list[str]], end: str, mark: str, data: st.DataObject
+) -> None:
+    text = mark
+    for lines in events:
+        for line in lines:
+            text += "".join(f"{ignored}{end}" for ignored in data.draw(st.lists(IGNORED, max_size=2)))
+            text += f"data: {line}{end}"
+        text += end
+    assert decoded(*cut(text.encode(), data)) == ["\n".join(lines).encode() for lines in events]
+
+
+@given(st.lists(st.sampled_from([b"data", b":", b" ", b"\n", b"\r", b"x", b"\xef\xbb\xbf", b"\xe2\x80"])), st.data())
+def test_where_any_bytes_are_cut_makes_no_difference(tokens: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(tokens)
+    assert decoded(*cut(stream, data)) == decoded(stream)
