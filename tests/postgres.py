@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
@@ -52,7 +53,7 @@ class Cluster:
         return self.folder / "data"
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql:///{database}?host={quote(str(self.folder), safe='')}&user=ilab"
+        return url_of(self.folder, database=database)
 
     def create_database(self) -> str:
         """Return the URL of a new database."""
@@ -83,6 +84,11 @@ class Cluster:
             self._reader.join(60)
             self._process = None
 
+    def promote(self) -> None:
+        """Let a standby be a primary; it is when this returns."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+
     def _read_until(self, pattern: str) -> None:
         assert self._process
         assert self._process.stderr
@@ -105,27 +111,67 @@ def unprivileged(*command: str) -> list[str]:
     return ["setpriv", *owner, "--pdeathsig=QUIT", *command]
 
 
+def url_of(*folders: Path, database: str) -> str:
+    """Return the URL of a database whose server has its socket in one of *folders*."""
+    hosts = ",".join(quote(str(folder), safe="") for folder in folders)
+    return f"postgresql:///{database}?host={hosts}&user=ilab"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A primary and its synchronous standby: what is acknowledged is on both."""
+
+    primary: Cluster
+    standby: Cluster
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the URL of a database on that of the two which writes."""
+        folders = self.primary.folder, self.standby.folder
+        return f"{url_of(*folders, database=database)}&target_session_attrs=read-write"
+
+
 @contextmanager
 def running_cluster(*, settings: Sequence[str] = FAST) -> Iterator[Cluster]:
     """Start an empty cluster with these settings (`name=value`); at the end it is stopped and erased."""
+    with cluster_folder() as folder:
+        run("initdb", "-D", str(folder / "data"), "--username=ilab", "--auth=trust", "--no-sync",
+            "--encoding=UTF8", "--locale=C.UTF-8")  # fmt: skip
+        with served(Cluster(folder, settings)) as cluster:
+            yield cluster
+
+
+@contextmanager
+def running_pair() -> Iterator[Pair]:
+    """Start an empty primary with a synchronous standby; a crash of the machine would lose what a kill does not."""
+    with running_cluster(settings=(*FAST, "synchronous_standby_names=*")) as primary, cluster_folder() as folder:
+        run("pg_basebackup", "-D", str(folder / "data"), "-d", primary.url(), "-R", "--checkpoint=fast", "--no-sync")
+        with served(Cluster(folder, FAST)) as standby:
+            yield Pair(primary, standby)
+
+
+@contextmanager
+def cluster_folder() -> Iterator[Path]:
+    """Make a folder for a cluster; erase it at the end."""
     # Not a folder of pytest's: the name of a socket has 107 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
-        cluster = Cluster(folder, settings)
-        subprocess.run(
-            unprivileged(
-                str(program("initdb")), "-D", str(cluster.data), "--username=ilab", "--auth=trust", "--no-sync",
-                "--encoding=UTF8", "--locale=C.UTF-8",
-            ),
-            check=True,
-            capture_output=True,
-        )  # fmt: skip
-        cluster.start()
-        try:
-            yield cluster
-        finally:
-            cluster.stop(signal.SIGQUIT)
+        yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def served(cluster: Cluster) -> Iterator[Cluster]:
+    """Start *cluster*; stop it at the end."""
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop(signal.SIGQUIT)
+
+
+def run(name: str, *arguments: str) -> None:
+    """Run a program of PostgreSQL to its end."""
+    subprocess.run(unprivileged(str(program(name)), *arguments), check=True, capture_output=True)

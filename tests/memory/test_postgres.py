@@ -1,5 +1,7 @@
 """What is PostgreSQL's own: races between processes, lost connections, errors, migrations."""
 
+import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +14,9 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, Observation, StorageError
 from ilab_memory.stores.postgres import PostgresStore, migrations, schema
+from ilab_memory.stores.postgres.pool import NotConnected, Pool
 from memory.support import Clock, before_hyphenated_words
-from postgres import Cluster, running_cluster
+from postgres import Cluster, running_cluster, running_pair
 
 T = TypeVar("T")
 REPLICAS = 3
@@ -235,6 +238,39 @@ def test_a_server_that_is_away_is_a_storage_error_until_it_is_back() -> None:
         cluster.start()
         assert mem.mem_search("alice", "before")
         save(mem, "after")
+
+
+def test_one_caller_finds_out_for_all_whether_the_server_is_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as other:
+        pool = Pool(f"postgresql://ilab@127.0.0.1:{silent.getsockname()[1]}/db", size=4, wait_seconds=60)
+        connecting = other.submit(connect, pool)
+        silent.accept()[0].close()
+        assert isinstance(connecting.exception(60), NotConnected)
+        for _ in range(2):
+            connecting = other.submit(connect, pool)
+            with silent.accept()[0]:
+                for _ in range(3):
+                    with pytest.raises(NotConnected):
+                        connect(pool)
+                assert not connecting.done()
+            assert isinstance(connecting.exception(60), NotConnected)
+
+
+def connect(pool: Pool) -> None:
+    with pool.connection():
+        pass
+
+
+def test_what_was_saved_is_on_the_standby_and_calls_go_on_there_when_it_is_promoted() -> None:
+    with running_pair() as pair, opened(pair.url(), wait_seconds=5) as mem:
+        kept = {save(mem, f"before {number}", topic_key=f"{number}") for number in range(20)}
+        pair.primary.stop(signal.SIGKILL)
+        with pytest.raises(StorageError):
+            save(mem, "meanwhile")
+        pair.standby.promote()
+        assert {row.id for row in observations(mem)} == kept
+        kept.add(save(mem, "after"))
+        assert {row.id for row in observations(mem)} == kept
 
 
 def test_no_error_says_or_carries_what_was_stored(url: str) -> None:

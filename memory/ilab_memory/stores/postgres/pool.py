@@ -1,7 +1,8 @@
 """A bounded pool of connections.
 
-Not psycopg_pool: that connects in the background, and waits longer and longer after each failure. Here the caller
-connects: so a caller learns at once that the server is away, and the first one after its return is served.
+Not psycopg_pool (3.3): it connects in the background and tells those who wait nothing of a failure. So while the server
+is away, each caller waits as long as for one that is lent, and after its return until the next attempt. Here the
+caller connects: it learns at once that the server is away, and the first one after its return is served.
 """
 
 import threading
@@ -29,6 +30,8 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._closed = False
+        self._unreachable = False
+        self._trying = False
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -76,10 +79,20 @@ class Pool:
                 raise RuntimeError("the memory is closed")
             if self._idle:
                 return self._idle.pop()
+            if self._unreachable and self._trying:
+                # One finds out for all whether the server is back: each would wait as long for a host that is silent.
+                raise NotConnected
+            self._trying = True
+        reached = False
         try:
-            return psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=0)
+            connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=0)
+            reached = True
         except psycopg.OperationalError as error:
             raise NotConnected from error
+        finally:
+            with self._lock:
+                self._unreachable, self._trying = not reached, False
+        return connection
 
     def _give_back(self, connection: Connection) -> None:
         if connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
