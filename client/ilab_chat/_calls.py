@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat import errors
-from ilab_chat._security import Token, authorization, is_local
+from ilab_chat._security import Token, authorization
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
@@ -30,7 +30,6 @@ from ilab_chat.v1.chat_pb2 import (
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
-DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT: Final = 60.0
 ERROR_DOMAIN: Final = "ilab-chat"
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -62,21 +61,6 @@ class CallDefaults:
         """
         token = () if self.token is None else (authorization(self.token),)
         return (*self.metadata, *token, *call)
-
-
-def channel_options(target: str) -> list[tuple[str, int]]:
-    """Return the options of a channel to *target*: no proxy of the environment is asked for what is on this machine."""
-    return [("grpc.enable_http_proxy", 0)] if is_local(target) else []
-
-
-def check_target(target: str, channel: object, credentials: object) -> None:
-    """Refuse a client that is told two ways to connect.
-
-    Raises:
-        ValueError: *channel* is given together with *target* or *credentials*.
-    """
-    if channel is not None and (target != DEFAULT_TARGET or credentials is not None):
-        raise ValueError("a channel has its own target and credentials: give either the channel or those")
 
 
 Request = TypeVar("Request", ChatRequest, StreamChatRequest)

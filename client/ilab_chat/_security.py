@@ -1,6 +1,5 @@
 """How a client shows who it is, and makes sure whom it talks to."""
 
-import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,18 +28,7 @@ def tls_credentials(
     return grpc.ssl_channel_credentials(trusted or None, key or None, certificate or None)
 
 
-def is_local(target: str) -> bool:
-    """Whether *target* is on this machine."""
-    host = target.removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]%")
-    if host == "localhost" or target.startswith("unix:"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_token(token: Token | None, target: str, *, encrypted: bool, plaintext_token: bool) -> None:
+def check_token(token: Token | None, *, is_local: bool, encrypted: bool, plaintext_token: bool) -> None:
     """Refuse to send a token where others can read it.
 
     gRPC's own call credentials would refuse plaintext on loopback too, and say so only when a call fails.
@@ -48,7 +36,7 @@ def check_token(token: Token | None, target: str, *, encrypted: bool, plaintext_
     Raises:
         ValueError: the connection is plaintext and leaves this machine, and *plaintext_token* does not ask for that.
     """
-    if token is not None and not encrypted and not plaintext_token and not is_local(target):
+    if token is not None and not encrypted and not plaintext_token and not is_local:
         raise ValueError(
             "a token is not sent in plaintext to another machine: give credentials, for instance tls_credentials(), or "
             "plaintext_token=True where something else encrypts"

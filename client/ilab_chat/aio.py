@@ -10,6 +10,7 @@ from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
 from ilab_chat._failures import aio_chat_errors
 from ilab_chat._security import Token, check_token
+from ilab_chat._target import DEFAULT_TARGET, check_target
 from ilab_chat.aio_memory import AsyncMemoryClient
 from ilab_chat.errors import ChatError
 from ilab_chat.v1.chat_pb2 import (
@@ -38,7 +39,9 @@ class AsyncChatClient:
             print((await client.chat("alice", "hi")).reply)
 
     Args:
-        target: Where the service listens, as gRPC names it: `host:port`, `dns:///name:port`, `unix:/path`.
+        target: Where the service listens. `host:port` is one server, or a proxy. Several servers are `dns:///name:port`,
+            where the name has an address for each, or their IP addresses, `10.0.0.1:50051,10.0.0.2:50051`: they take
+            turns, as long as they say by the health service that they serve. Also what else gRPC has: `unix:/path`.
         channel: A channel to use instead of making one. It stays open when the client closes.
         credentials: How to secure the connection, for instance `tls_credentials(ca_file="ca.pem")`. None: plaintext.
         timeout: Seconds that a call may take from its start to its last event. None: no limit.
@@ -48,13 +51,14 @@ class AsyncChatClient:
         plaintext_token: Send the token to another machine even in plaintext, where something else encrypts.
 
     Raises:
-        ValueError: *channel* is given together with *target* or *credentials*; or the token would leave this machine in
-            plaintext.
+        ValueError: *channel* is given together with *target* or *credentials*; *target* has commas between what is not
+            IP addresses of one family, or has them and there are *credentials*; or the token would leave this machine
+            in plaintext.
     """
 
     def __init__(
         self,
-        target: str = _calls.DEFAULT_TARGET,
+        target: str = DEFAULT_TARGET,
         *,
         channel: grpc.aio.Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
@@ -63,10 +67,10 @@ class AsyncChatClient:
         token: Token | None = None,
         plaintext_token: bool = False,
     ) -> None:
-        _calls.check_target(target, channel, credentials)
+        where = check_target(target, channel, credentials)
         encrypted = channel is not None or credentials is not None
-        check_token(token, target, encrypted=encrypted, plaintext_token=plaintext_token)
-        self._target = target
+        check_token(token, is_local=where.is_local, encrypted=encrypted, plaintext_token=plaintext_token)
+        self._target = where
         self._credentials = credentials
         self._channel = channel
         self._owns_channel = channel is None
@@ -197,11 +201,11 @@ class AsyncChatClient:
         if self._channel is None:
             # Not before the first call: grpc.aio ties a channel to the event loop that runs when it is made, and a
             # client may be made where none runs.
-            options = _calls.channel_options(self._target)
+            options = self._target.options()
             self._channel = (
-                grpc.aio.insecure_channel(self._target, options)
+                grpc.aio.insecure_channel(self._target.name, options)
                 if self._credentials is None
-                else grpc.aio.secure_channel(self._target, self._credentials, options)
+                else grpc.aio.secure_channel(self._target.name, self._credentials, options)
             )
         return self._channel
 

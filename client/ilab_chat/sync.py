@@ -10,6 +10,7 @@ from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
 from ilab_chat._failures import chat_errors
 from ilab_chat._security import Token, check_token
+from ilab_chat._target import DEFAULT_TARGET, Target, check_target
 from ilab_chat.sync_memory import MemoryClient
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
@@ -40,7 +41,9 @@ class ChatClient:
             print(client.chat("alice", "hi").reply)
 
     Args:
-        target: Where the service listens, as gRPC names it: `host:port`, `dns:///name:port`, `unix:/path`.
+        target: Where the service listens. `host:port` is one server, or a proxy. Several servers are `dns:///name:port`,
+            where the name has an address for each, or their IP addresses, `10.0.0.1:50051,10.0.0.2:50051`: they take
+            turns, as long as they say by the health service that they serve. Also what else gRPC has: `unix:/path`.
         channel: A channel to use instead of making one. It stays open when the client closes.
         credentials: How to secure the connection, for instance `tls_credentials(ca_file="ca.pem")`. None: plaintext.
         timeout: Seconds that a call may take from its start to its last event. None: no limit.
@@ -50,13 +53,14 @@ class ChatClient:
         plaintext_token: Send the token to another machine even in plaintext, where something else encrypts.
 
     Raises:
-        ValueError: *channel* is given together with *target* or *credentials*; or the token would leave this machine in
-            plaintext.
+        ValueError: *channel* is given together with *target* or *credentials*; *target* has commas between what is not
+            IP addresses of one family, or has them and there are *credentials*; or the token would leave this machine
+            in plaintext.
     """
 
     def __init__(
         self,
-        target: str = _calls.DEFAULT_TARGET,
+        target: str = DEFAULT_TARGET,
         *,
         channel: grpc.Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
@@ -65,11 +69,11 @@ class ChatClient:
         token: Token | None = None,
         plaintext_token: bool = False,
     ) -> None:
-        _calls.check_target(target, channel, credentials)
+        where = check_target(target, channel, credentials)
         encrypted = channel is not None or credentials is not None
-        check_token(token, target, encrypted=encrypted, plaintext_token=plaintext_token)
+        check_token(token, is_local=where.is_local, encrypted=encrypted, plaintext_token=plaintext_token)
         self._owns_channel = channel is None
-        self._channel = channel or _make_channel(target, credentials)
+        self._channel = channel or _make_channel(where, credentials)
         self._stub = ChatServiceStub(self._channel)
         self._defaults = _calls.CallDefaults(timeout, tuple(metadata), token)
         self._memory = MemoryClient(self._open_channel, self._defaults)
@@ -252,8 +256,8 @@ class ChatStream(_calls.StreamedAnswer):
         raise StopIteration
 
 
-def _make_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    options = _calls.channel_options(target)
+def _make_channel(target: Target, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    options = target.options()
     if credentials is None:
-        return grpc.insecure_channel(target, options)
-    return grpc.secure_channel(target, credentials, options)
+        return grpc.insecure_channel(target.name, options)
+    return grpc.secure_channel(target.name, credentials, options)

@@ -28,7 +28,6 @@ from ilab_chat import (
     StreamChatResponse,
     TurnRetention,
 )
-from ilab_chat._calls import channel_options
 from ilab_chat.v1.chat_pb2 import Heartbeat
 
 
@@ -200,19 +199,3 @@ async def test_pieces_arrive_before_the_answer_is_complete(
 
     service.script = wait_for_the_reader
     await caller.read_text(target, lambda _text: loop.call_soon_threadsafe(read.set), "alice", "hi")
-
-
-@pytest.mark.parametrize(
-    ("target", "asks"),
-    [
-        ("127.0.0.1:50051", False),
-        ("localhost:50051", False),
-        ("[::1]:50051", False),
-        ("ipv4:127.0.0.1:50051", False),
-        ("unix:/tmp/chat.sock", False),
-        ("chat.example.com:443", True),
-        ("dns:///chat:50051", True),
-    ],
-)
-def test_no_proxy_is_asked_for_what_is_on_this_machine(target: str, *, asks: bool) -> None:
-    assert (channel_options(target) == []) is asks

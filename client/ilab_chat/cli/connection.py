@@ -6,8 +6,8 @@ from pathlib import Path
 
 import grpc
 
-from ilab_chat import _calls
 from ilab_chat._security import tls_credentials
+from ilab_chat._target import check_target
 from ilab_chat.cli import output
 from ilab_chat.sync import ChatClient
 
@@ -50,13 +50,16 @@ def channel(arguments: argparse.Namespace) -> grpc.Channel:
     """Return a channel for what is not part of the client. It needs no token.
 
     Raises:
-        CommandError: the options contradict each other, or a file cannot be read.
+        CommandError: the options contradict each other or cannot be understood, or a file cannot be read.
     """
     secured = credentials(arguments)
-    options = _calls.channel_options(arguments.address)
+    try:
+        target = check_target(arguments.address, None, secured)
+    except ValueError as error:
+        raise output.CommandError(str(error), 2) from None
     if secured is None:
-        return grpc.insecure_channel(arguments.address, options)
-    return grpc.secure_channel(arguments.address, secured, options)
+        return grpc.insecure_channel(target.name, target.plain_options())
+    return grpc.secure_channel(target.name, secured, target.plain_options())
 
 
 def credentials(arguments: argparse.Namespace) -> grpc.ChannelCredentials | None:

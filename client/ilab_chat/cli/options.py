@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from ilab_chat._calls import DEFAULT_TARGET
+from ilab_chat._target import DEFAULT_TARGET
 from ilab_chat.cli import connection
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> N
         "--address",
         default=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET,
         metavar="HOST:PORT",
-        help=f"where the server listens (default: ${TARGET_VARIABLE}, or {DEFAULT_TARGET})",
+        help=f"where the server listens; several: dns:///NAME:PORT, or IP addresses with commas between "
+        f"(default: ${TARGET_VARIABLE}, or {DEFAULT_TARGET})",
     )
     parser.add_argument(
         "--timeout",

@@ -1,0 +1,117 @@
+"""Where the service listens, and what gRPC is told about the way there. Does no I/O."""
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_TARGET: Final = "127.0.0.1:50051"
+
+SERVICE: Final = "ilab_chat.v1.ChatService"
+
+RETRIED: Final = {
+    # Only calls with a request_id, which the client always sets: a repeat is answered, not done twice. One by one, for
+    # a config with an empty name would hold for calls without one too. gRPC itself stops once the answer has begun,
+    # and never goes beyond the caller's deadline: there is no `timeout` here that could change it.
+    "name": [{"service": SERVICE, "method": method} for method in ("Chat", "StreamChat")],
+    "retryPolicy": {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 3,
+        # Not ABORTED: the model's work was paid for, and whether to pay again is the caller's choice.
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    },
+}
+THROTTLING: Final = {
+    # Repeating stops while more than half of the attempts fail. The most that gRPC takes, of which one half may be
+    # used up at once: a server that is killed takes at most its 384 calls (256 that run and 128 that wait) with it.
+    "maxTokens": 1000,
+    "tokenRatio": 1,
+}
+BALANCING: Final = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": SERVICE},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A target, understood."""
+
+    name: str
+    """As gRPC takes it."""
+    is_local: bool
+    """Whether all of it is on this machine."""
+    is_several: bool
+    """Whether it stands for several servers, one address each."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """Understand *text*: `host:port`, IP addresses with commas between, or any target of gRPC's own.
+
+        Raises:
+            ValueError: with a comma, *text* is not IP addresses of one family.
+        """
+        scheme, colon, rest = text.partition(":")
+        if scheme in {"unix", "unix-abstract"}:
+            return cls(text, is_local=True, is_several=False)
+        if scheme == "dns" and colon and not rest.isdecimal():
+            return cls(text, is_local=_is_loopback(rest.rpartition("/")[2]), is_several=True)
+        addresses = (rest if scheme in {"ipv4", "ipv6"} else text).split(",")
+        is_local = all(map(_is_loopback, addresses))
+        if len(addresses) == 1:
+            return cls(text, is_local=is_local, is_several=False)
+        return cls(f"{_family(addresses)}:{','.join(addresses)}", is_local=is_local, is_several=True)
+
+    def options(self) -> list[tuple[str, str | int]]:
+        """Return the options of a channel to it.
+
+        Chat calls that fail before their answer begins are repeated. Several servers take turns, those that say by
+        the health service that they serve. No proxy of the environment is asked for what is on this machine.
+        """
+        config = {"methodConfig": [RETRIED], "retryThrottling": THROTTLING} | (BALANCING if self.is_several else {})
+        return [("grpc.service_config", json.dumps(config)), *self.plain_options()]
+
+    def plain_options(self) -> list[tuple[str, str | int]]:
+        """Return the options of a channel that neither repeats nor asks for health."""
+        return [("grpc.enable_http_proxy", 0)] if self.is_local else []
+
+
+def check_target(target: str, channel: object, credentials: object) -> Target:
+    """Return the target of a client, which must not be told two ways to connect.
+
+    Raises:
+        ValueError: *channel* is given together with *target* or *credentials*; *target* has commas between what is not
+            IP addresses of one family, or it has them and there are *credentials*.
+    """
+    if channel is not None and (target != DEFAULT_TARGET or credentials is not None):
+        raise ValueError("a channel has its own target and credentials: give either the channel or those")
+    parsed = Target.parse(target)
+    if parsed.name.startswith("ipv") and parsed.is_several and credentials is not None:
+        # gRPC would compare each certificate with the text of the whole list.
+        raise ValueError("certificates are for one name: with credentials, several servers are dns:///name:port")
+    return parsed
+
+
+def _family(addresses: list[str]) -> str:
+    try:
+        [version] = {ipaddress.ip_address(_host(address)).version for address in addresses}
+    except ValueError:
+        raise ValueError(
+            "several addresses are IP addresses of one family, each with its port, as in "
+            "10.0.0.1:50051,10.0.0.2:50051; several servers behind one name are dns:///name:port"
+        ) from None
+    return f"ipv{version}"
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]%")
+
+
+def _is_loopback(address: str) -> bool:
+    host = _host(address)
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
