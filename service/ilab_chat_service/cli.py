@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.addresses import AddressUnavailable
 from ilab_chat_service.settings import Settings, SettingsError, read
+from ilab_chat_service.workers import supervise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,23 +34,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read(os.environ, given)
     except SettingsError as error:
         return complain(str(error), EXIT_USAGE)
+    if settings.workers > 1:
+        return serve_with_workers(settings)
+    return serve(settings)
+
+
+def serve(settings: Settings, *, worker: int = 0) -> int:
+    """Run the server in this process and return the exit code.
+
+    Args:
+        settings: what it is to do.
+        worker: its number, if it is one of several processes; 0: it is the only one.
+    """
     # What cannot be listened on is said in one line below; gRPC would add one of its own.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from ilab_chat_service.adapters.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
         from ilab_chat_service.adapters.library import MemoryNotOpened  # noqa: PLC0415 - the same
         from ilab_chat_service.logs import set_up_logging  # noqa: PLC0415 - the same
-        from ilab_chat_service.server import run  # noqa: PLC0415 - the same
+        from ilab_chat_service.server import run, run_worker  # noqa: PLC0415 - the same
     except ModuleNotFoundError as error:
-        return complain(f"{error.name} is not installed: the server needs the extra ilab-chat[service]", EXIT_FAILED)
+        return complain_of_missing(error)
     set_up_logging(settings.log_level, settings.log_format)
     try:
-        asyncio.run(run(settings))
+        asyncio.run(run_worker(settings, worker) if worker else run(settings))
     except SettingsError as error:
         return complain(str(error), EXIT_USAGE)
     except (AddressUnavailable, EmbeddedModelMissing, MemoryNotOpened) as error:
         return complain(str(error), EXIT_FAILED)
     return 0
+
+
+def serve_with_workers(settings: Settings) -> int:
+    """Run the server in processes of its own and return the exit code."""
+    try:
+        from ilab_chat_service.logs import set_up_logging  # noqa: PLC0415 - optional: extra `service`
+    except ModuleNotFoundError as error:
+        return complain_of_missing(error)
+    set_up_logging(settings.log_level, settings.log_format)
+    try:
+        return asyncio.run(supervise(settings))
+    except AddressUnavailable as error:
+        return complain(str(error), EXIT_FAILED)
+
+
+def complain_of_missing(error: ModuleNotFoundError) -> int:
+    """Say what is not installed, and return the exit code."""
+    return complain(f"{error.name} is not installed: the server needs the extra ilab-chat[service]", EXIT_FAILED)
 
 
 def complain(text: str, code: int) -> int:

@@ -30,9 +30,10 @@ def decisions(settings: Settings, *, address: str, memory: str, model: str) -> I
     yield f"model: {model}{', embedded' if settings.embedded else ''}"
     yield f"memory: {memory}"
     yield f"durability: {DURABILITY[settings.durability]}"
+    yield f"workers: {settings.workers}"
     yield (
         f"limits: {settings.max_calls} calls run and {settings.max_queued_calls} wait, "
-        f"{settings.max_calls_per_user} of one user"
+        f"{settings.max_calls_per_user} of one user{', in each worker' if settings.workers > 1 else ''}"
     )
 
 

@@ -60,15 +60,30 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once."""
     stop, hurry = asyncio.Event(), asyncio.Event()
     with signals(stop, hurry):
-        async with serving(settings, hurry):
+        async with serving(settings, hurry) as address:
+            log.info("serving on %s %s TLS", address, "with" if settings.tls_cert_file else "without")
             await stop.wait()
             log.info("draining for at most %g s", settings.drain_seconds)
     log.info("stopped")
 
 
+async def run_worker(settings: Settings, number: int) -> None:
+    """Serve as one of several processes, of which workers.py takes care: it is told by a line on standard output.
+
+    A second signal does nothing: both may be the first one, sent to all processes and passed on by that one.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    with signals(stop, hurry, again=lambda _: None):
+        async with serving(settings, hurry, announced=number == 1):
+            print("serving", flush=True)  # noqa: T201 - it waits for this
+            await stop.wait()
+
+
 @asynccontextmanager
-async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> AsyncIterator[str]:
-    """Open everything, serve, and yield the address.
+async def serving(
+    settings: Settings, hurry: asyncio.Event | None = None, *, announced: bool = True
+) -> AsyncIterator[str]:
+    """Open everything, serve, log the decisions if *announced*, and yield the address.
 
     Leaving undoes it from the bottom up: drain, hang up, stop gRPC, wait for turns that are being stored, close the
     model, close the memory. *hurry*, once set, makes draining begin without waiting for health-checking clients to go
@@ -113,18 +128,18 @@ async def serving(settings: Settings, hurry: asyncio.Event | None = None) -> Asy
         house.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
         house.push_async_callback(drain, settings, hurry or asyncio.Event(), checks, calls)
         checks.serving(is_serving=True)
-        for line in decisions(settings, address=address, memory=library.place, model=model.default_model):
-            log.info(line)
+        if announced:
+            for line in decisions(settings, address=address, memory=library.place, model=model.default_model):
+                log.info(line)
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
-        log.info("serving on %s %s TLS", address, "with" if credentials else "without")
         yield address
 
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:
     """Return the options of the server."""
-    # A second server on the port must fail, not share it silently.
-    return [("grpc.so_reuseport", 0), *connection_options(settings).items()]
+    # Alone, it must fail where another server is, not share the port silently; workers.py sees to that for many.
+    return [("grpc.so_reuseport", int(settings.workers > 1)), *connection_options(settings).items()]
 
 
 def clock() -> datetime:

@@ -59,6 +59,12 @@ class Settings:
     address: str = setting(
         "ILAB_CHAT_ADDRESS", "127.0.0.1:50051", "Where to listen, HOST:PORT; port 0 takes a free one."
     )
+    workers: int = setting(
+        "ILAB_CHAT_WORKERS",
+        1,
+        "Processes that serve on the address and share the memory, each with limits of its own.",
+        least=1,
+    )
     allow_plaintext: bool = setting(
         "ILAB_CHAT_ALLOW_PLAINTEXT", False, "Allow an address that is not loopback, without TLS: behind a sidecar."
     )
@@ -203,7 +209,7 @@ class Settings:
     log_key: str = setting(
         "ILAB_CHAT_LOG_KEY",
         "",
-        "Key of the hashes that stand for user ids in the log. Empty: a random one for each process.",
+        "Key of the hashes that stand for user ids in the log. Empty: a random one for each start.",
         secret=True,
     )
 
@@ -219,6 +225,8 @@ class Settings:
             raise SettingsError("ILAB_CHAT_LOG_FORMAT: must be auto, json or text")
         if self.durability not in {"full", "normal"}:
             raise SettingsError("ILAB_MEMORY_DURABILITY: must be full or normal")
+        if self.workers > 1 and (self.embedded or self.memory_db_path == ":memory:"):
+            raise SettingsError("ILAB_CHAT_WORKERS: must be 1 with the embedded model, and with a memory in no file")
         if self.openai_base_url and not is_http_url(self.openai_base_url):
             raise SettingsError("OPENAI_BASE_URL: must be a URL, for instance http://127.0.0.1:8080/v1")
         if not all("!" <= character <= "~" for character in self.openai_api_key):
@@ -342,6 +350,15 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None)
             "ILAB_MEMORY_URL: set beside ILAB_MEMORY_DB_PATH, and there is one memory; unset one of them"
         )
     return Settings(**values)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables from which `read` makes *settings*."""
+    return {
+        field.metadata["env"]: str(value)
+        for field in dataclasses.fields(settings)
+        if (value := getattr(settings, field.name)) != field.default
+    }
 
 
 def parse(env: str, text: str, kind: type) -> str | int | float | bool:

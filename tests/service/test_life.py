@@ -123,12 +123,15 @@ def wait_for_more(codes: Counter[str], upstream: Upstream, count: int) -> None:
     upstream.wait_for(len(upstream.requests) + count, NEVER_BLOCKING)
 
 
-@pytest.mark.parametrize("replaced", [0, 1])
-def test_two_replicas_and_one_is_stopped_no_call_fails(tmp_path: Path, upstream: Upstream, replaced: int) -> None:
+@pytest.mark.parametrize(("replaced", "workers"), [(0, 1), (1, 1), (0, 2)])
+def test_two_replicas_and_one_is_stopped_no_call_fails(
+    tmp_path: Path, upstream: Upstream, replaced: int, workers: int
+) -> None:
     variables = {
         "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
         "OPENAI_BASE_URL": upstream.base_url,
         "ILAB_CHAT_PROPAGATION_SECONDS": "1",
+        "ILAB_CHAT_WORKERS": str(workers),
     }
     codes: Counter[str] = Counter()
     until = threading.Event()

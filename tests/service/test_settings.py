@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ilab_chat_service.settings import Settings, SettingsError, read
+from ilab_chat_service.settings import Settings, SettingsError, environment, read
 
 
 def test_nothing_set_serves_the_embedded_model_on_loopback() -> None:
@@ -20,6 +20,20 @@ def test_a_key_or_a_url_alone_replaces_the_embedded_model(name: str, value: str)
     settings = read({name: value})
     assert not settings.embedded
     assert settings.prompt_budget == 4000
+
+
+def test_workers_need_a_model_and_a_memory_that_they_can_share() -> None:
+    api = {"ILAB_CHAT_WORKERS": "2", "OPENAI_API_KEY": "k"}
+    assert read(api).workers == 2
+    for environ in ({"ILAB_CHAT_WORKERS": "2"}, {**api, "ILAB_MEMORY_DB_PATH": ":memory:"}):
+        with pytest.raises(SettingsError, match=r"^ILAB_CHAT_WORKERS: "):
+            read(environ)
+
+
+def test_settings_survive_the_environment() -> None:
+    settings = read({**SPIFFE, "ILAB_CHAT_DRAIN_SECONDS": "0.1", "ILAB_CHAT_WORKERS": "2", "OPENAI_API_KEY": "k"})
+    assert read(environment(settings)) == settings
+    assert environment(read({})) == {}
 
 
 def test_the_environment_sets_and_the_command_line_wins() -> None:
