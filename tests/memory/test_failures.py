@@ -189,6 +189,31 @@ def test_a_restored_backup_is_used_from_then_on(mem: ILabMemory, path: Path, tmp
         assert again.mem_stats("us3r")["observations"] == 2
 
 
+def test_a_backup_moved_over_the_file_beside_the_old_log_is_refused_until_that_is_removed(
+    mem: ILabMemory, path: Path, tmp_path: Path
+) -> None:
+    """SQLite would play the old log back onto the backup, and neither of the two would be left."""
+    backup = tmp_path / "backup"
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    for number in range(50):
+        save(mem, number, size=100)
+    backup.replace(path)
+    restored = path.read_bytes()
+    for call in (lambda: save(mem, 1), lambda: mem.mem_stats("us3r"), lambda: mem.mem_session_start("us3r")):
+        with pytest.raises(StorageError, match="remove the files that end in -wal and -shm"):
+            call()
+    assert path.read_bytes() == restored
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+    assert mem.mem_stats("us3r")["observations"] == 1
+    save(mem, 2)
+    mem.close()
+    assert is_sound(path)
+    with ILabMemory.from_path(path) as again:
+        assert again.mem_stats("us3r")["observations"] == 2
+
+
 READ_ONLY = """
 import os, sys
 from ilab_memory import ILabMemory, StorageError

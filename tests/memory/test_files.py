@@ -74,6 +74,7 @@ def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     ILabMemory.from_path(path).close()
     with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     before = path.read_bytes()
     with pytest.raises(StorageError, match=f"{schema.VERSION + 1} is newer than {schema.VERSION}"):
@@ -85,10 +86,11 @@ def test_the_database_of_another_program_is_refused_and_untouched(tmp_path: Path
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE users (name TEXT)")
+    before = path.read_bytes()
     with pytest.raises(StorageError, match="another program"):
         ILabMemory.from_path(path)
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("users",)]
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["other.db"]
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +159,8 @@ def test_an_open_file_that_a_newer_version_migrates_is_written_to_no_more(tmp_pa
             connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
         with pytest.raises(StorageError, match=f"{schema.VERSION + 1} is newer than {schema.VERSION}"):
             save(mem, "coffee")
-        assert mem.mem_stats("alice")["observations"] == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT content FROM observations").fetchall() == [("tea",)]
 
 
 OTHER_PROCESS = """
@@ -200,6 +203,12 @@ def test_a_relative_path_stays_where_it_was_opened(tmp_path: Path, monkeypatch: 
         save(mem, "green tea")
         assert len(mem.mem_search("alice", "tea")) == 1
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_path_may_begin_with_two_slashes(tmp_path: Path) -> None:
+    with ILabMemory.from_path(f"/{tmp_path}/memory.db") as mem:
+        save(mem, "green tea")
+    assert [path.name for path in tmp_path.iterdir()] == ["memory.db"]
 
 
 @pytest.mark.parametrize("name", ["a b?mode=memory#c%20.db", "ünïcödé 🎉.db"])

@@ -3,14 +3,18 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
+from ilab_memory.stores.sqlite.migrations import check_version
 
 MEMORY = ":memory:"
+#: Tells a file from another of the same name: its device and inode.
+Identity: TypeAlias = tuple[int, int]
 
 #: Reader connections that are kept for the next call: more than that read at once only in bursts.
 _IDLE_READERS = 8
@@ -57,41 +61,77 @@ class Database:
         # Absolute: connections are opened later too, when the process may be in another folder.
         self._path = path if self.is_memory else str(Path(path).expanduser().absolute())
         # Never create: a file that has been removed must not come back empty.
-        self._uri = "file::memory:" if self.is_memory else f"file:{quote(self._path)}?mode=rw"
+        # An authority, which is empty, or the path "//tmp/x" would be taken for one.
+        self._uri = "file::memory:" if self.is_memory else f"file://{quote(self._path)}?mode=rw"
         self._busy_timeout_seconds = busy_timeout_seconds
+        # The file that was opened last, and the write-ahead log that SQLite kept beside it.
+        self._opened: tuple[Identity, Collection[Identity]] | None = None
         if not self.is_memory:
             with storage_errors("create the database file"):
                 self._create_file()
 
     def connect(self) -> sqlite3.Connection:
-        """Open a connection that any thread may use, in autocommit mode."""
+        """Open a connection that any thread may use, in autocommit mode.
+
+        Raises:
+            StorageError: the file is of another program or a newer version, and stays as it is; or another file has
+                taken its place, beside which the log of the one before still lies.
+        """
+        file = self.identity()
+        self._refuse_the_log_of_another(file)
         connection = sqlite3.connect(
             self._uri, uri=True, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )
         try:
+            # Before anything that would change the file.
+            check_version(connection)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()
             raise
+        self.remember_the_log_of(file)
         return connection
 
-    def identity(self) -> tuple[int, int]:
+    def identity(self) -> Identity:
         """Return what tells this file from another of the same name.
 
         Raises:
             OSError: there is no such file.
         """
-        if self.is_memory:
-            return (0, 0)
-        status = Path(self._path).stat()
-        return (status.st_dev, status.st_ino)
+        return (0, 0) if self.is_memory else _identity(self._path)
+
+    def remember_the_log_of(self, file: Identity) -> None:
+        """Note which write-ahead log belongs to *file*, which is open. A new file has one from its first write on."""
+        # Unless the file has been replaced meanwhile: then nobody knows which of the two SQLite has opened.
+        if not self.is_memory and self.identity() == file:
+            self._opened = (file, self._logs())
+
+    def _refuse_the_log_of_another(self, file: Identity) -> None:
+        # SQLite does not know whose log it is: it would write into this file what belongs to the other one.
+        if self._opened is not None and self._opened[0] != file and not self._logs().isdisjoint(self._opened[1]):
+            raise StorageError(
+                "could not open the database: another file has taken its place, and the write-ahead log of the one"
+                " before lies beside it; remove the files that end in -wal and -shm"
+            )
+
+    def _logs(self) -> set[Identity]:
+        found = set()
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                found.add(_identity(self._path + suffix))
+        return found
 
     def _create_file(self) -> None:
         Path(self._path).parent.mkdir(parents=True, exist_ok=True)
         # SQLite would create it readable for others; its WAL and shm files take over the mode of this one.
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _identity(path: str) -> Identity:
+    status = Path(path).stat()
+    return (status.st_dev, status.st_ino)
 
 
 class _Held(threading.local):
@@ -114,7 +154,7 @@ class Readers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._idle: list[tuple[sqlite3.Connection, tuple[int, int]]] = []
+        self._idle: list[tuple[sqlite3.Connection, Identity]] = []
         self._closed = False
         self._held = _Held()
 
@@ -156,7 +196,7 @@ class Readers:
         for connection, _ in idle:
             connection.close()
 
-    def _take(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
+    def _take(self) -> tuple[sqlite3.Connection, Identity]:
         present = self._database.identity()
         while True:
             with self._lock:
@@ -170,7 +210,7 @@ class Readers:
             # The file has been replaced: this connection reads the old one.
             lent[0].close()
 
-    def _give_back(self, connection: sqlite3.Connection, identity: tuple[int, int]) -> None:
+    def _give_back(self, connection: sqlite3.Connection, identity: Identity) -> None:
         with self._lock:
             if not self._closed and len(self._idle) < _IDLE_READERS:
                 self._idle.append((connection, identity))

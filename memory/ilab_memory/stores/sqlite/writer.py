@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import groupby, pairwise
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors, translated
+from ilab_memory.stores.sqlite.connections import Database, Identity, raise_closed, storage_errors, translated
 from ilab_memory.stores.sqlite.migrations import check_version, migrate
 
 T = TypeVar("T")
@@ -295,11 +295,12 @@ class Writer:
         synced = any(task.synced for task in batch)
         self.connection.execute(self._synchronous if synced else "PRAGMA synchronous = NORMAL")
 
-    def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int]]:
+    def _connect(self) -> tuple[sqlite3.Connection, Identity]:
         identity = self._database.identity()
         connection = self._database.connect()
         try:
             migrate(connection)
+            self._database.remember_the_log_of(identity)
         except BaseException:
             connection.close()
             raise
