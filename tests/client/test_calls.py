@@ -116,7 +116,9 @@ async def test_a_timeout_ends_the_call_on_both_sides(caller: Caller, service: Sc
     await service.left.wait()
 
 
-async def test_leaving_the_block_tells_the_server(caller: Caller, service: ScriptedChatService, target: str) -> None:
+async def test_pitfall_03_leaving_the_block_tells_the_server(
+    caller: Caller, service: ScriptedChatService, target: str
+) -> None:
     service.script = silent
     await caller.leave(target, service.left)
     assert service.left.is_set()

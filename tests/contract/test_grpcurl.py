@@ -77,7 +77,7 @@ def test_the_second_call_remembers_the_first_and_nobody_elses(served: Served) ->
     assert "hiking" not in json.dumps(served.upstream.requests[-1].messages)
 
 
-def test_the_details_of_a_bad_request_are_readable(served: Served) -> None:
+def test_pitfall_14_the_details_of_a_bad_request_are_readable(served: Served) -> None:
     bad = {"user_id": "", "message": "hi", "generation": {"temperature": 3}}
     for method in ("Chat", "StreamChat"):
         answer = grpcurl(served, f"{SERVICE}/{method}", data=bad)

@@ -111,7 +111,9 @@ def test_the_lowest_versions_are_installed(lowest: Environment) -> None:
 
 
 @pytest.mark.parametrize("environment", ["newest", "lowest"])
-def test_both_clients_call_the_service(environment: str, served: Served, request: pytest.FixtureRequest) -> None:
+def test_pitfall_18_both_clients_call_the_service(
+    environment: str, served: Served, request: pytest.FixtureRequest
+) -> None:
     made: Environment = request.getfixturevalue(environment)
     assert (
         made.run("python", "-W", "error", "-c", CALL, served.address).stdout == "Hello there.\nTrue 1\nHello there.\n"

@@ -384,7 +384,9 @@ async def test_a_memory_that_cannot_be_read_is_unavailable(stub: Stub, upstream:
     assert upstream.requests == []
 
 
-async def test_a_turn_that_cannot_be_stored_is_aborted(stub: Stub, upstream: Upstream, settings: Settings) -> None:
+async def test_pitfall_02_a_turn_that_cannot_be_stored_is_aborted(
+    stub: Stub, upstream: Upstream, settings: Settings
+) -> None:
     upstream.replies(Reply(hold_before=1))
     call = asyncio.create_task(events(stub, stream()))
     request = await asyncio.to_thread(upstream.wait_for, 1)

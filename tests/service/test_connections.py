@@ -192,7 +192,7 @@ def pinging(address: str, times: int) -> set[int]:
     return kinds
 
 
-async def test_a_compressed_request_is_refused_before_it_grows(address: str, upstream: Upstream) -> None:
+async def test_pitfall_20_a_compressed_request_is_refused_before_it_grows(address: str, upstream: Upstream) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await chat_pb2_grpc.ChatServiceStub(channel).Chat(

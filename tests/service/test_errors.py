@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import grpc
 
-from ilab_chat.v1 import chat_pb2
 from ilab_chat_service.callers import InvalidCredentials, MissingCredentials, UserMismatch
 from ilab_chat_service.ports import Failure, ModelRejected
 from ilab_chat_service.rpc.errors import (
@@ -16,7 +15,7 @@ from ilab_chat_service.rpc.errors import (
     WrongRequestCount,
     status_of,
 )
-from ilab_chat_service.rpc.validation import InvalidFields, RequestTooLarge, violations_of
+from ilab_chat_service.rpc.validation import InvalidFields, RequestTooLarge
 
 
 def test_every_failure_has_a_row_and_every_row_a_failure() -> None:
@@ -39,18 +38,3 @@ def test_an_unexpected_error_says_nothing_but_an_id() -> None:
 
 def test_an_error_of_ours_says_its_text() -> None:
     assert status_of(ModelRejected("the model's API refused the request: HTTP 401"), "id-1").message.endswith("401")
-
-
-def test_the_largest_details_fit_into_a_header() -> None:
-    worst = chat_pb2.ChatRequest(
-        user_id="u" * 10_000,
-        message="m" * 100_000,
-        request_id=" " * 10_000,
-        generation=chat_pb2.GenerationOptions(
-            model=" " * 1000, temperature=9, top_p=9, max_output_tokens=-1, stop=["s" * 1000] * 100
-        ),
-        memory_mode=99,  # type: ignore[arg-type]
-        turn_retention=99,  # type: ignore[arg-type]
-    )
-    status = status_of(InvalidFields(list(violations_of(worst))), "0" * 32)
-    assert len(status.SerializeToString()) < 4096

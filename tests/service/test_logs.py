@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +138,36 @@ async def test_each_failure_is_one_line_of_the_log_and_quotes_nobody(
     assert "HTTP 401" in lines[0]["status_message"]
     assert "AuthenticationError" in lines[0]["error_trail"]
     assert "SECRET" not in caplog.text + repr(lines)
+
+
+async def test_a_refused_call_and_one_whose_caller_left_have_their_lines(
+    settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    upstream.replies(Reply(hold_before=1))
+    # Left before the log is read: a call's line comes after its status has gone out.
+    async with (
+        serving(replace(settings, max_calls=1, max_queued_calls=0)) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        running = stub.StreamChat(chat_pb2.StreamChatRequest(user_id=USER, message=MESSAGE))
+        await running.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Chat(request())
+        running.cancel()
+        assert await asyncio.to_thread(upstream.requests[0].gone.wait, 10)
+    calls = {vars(record)["fields"]["rpc.method"]: record for record in caplog.records if record.message == "call"}
+    refused, left = calls["ilab_chat.v1.ChatService/Chat"], calls["ilab_chat.v1.ChatService/StreamChat"]
+    fields = vars(refused)["fields"]
+    assert refused.levelname == "WARNING"
+    assert (fields["rpc.response.status_code"], fields["error.type"]) == ("RESOURCE_EXHAUSTED", "SERVER_BUSY")
+    assert fields["correlation_id"] == trailers_of(caught.value)["x-correlation-id"]
+    assert "first_token_ms" not in fields
+    fields = vars(left)["fields"]
+    assert left.levelname == "INFO"
+    assert (fields["rpc.response.status_code"], fields["error.type"]) == ("CANCELLED", "CANCELLED")
+    assert fields["first_token_ms"] > 0
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ async def test_health_of_an_unknown_service_is_not_found(channel: grpc.aio.Chann
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-async def test_reflection_lists_and_describes_under_both_names(channel: grpc.aio.Channel, version: str) -> None:
+async def test_pitfall_14_reflection_lists_and_describes_under_both_names(
+    channel: grpc.aio.Channel, version: str
+) -> None:
     reflect = channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -89,12 +91,15 @@ def test_a_killed_server_remembers_every_answered_turn(tmp_path: Path, upstream:
         assert list(say(server, "What is my name?", "bob").memories) == []
 
 
-def test_sigterm_lets_a_running_call_finish_and_exits_with_zero(tmp_path: Path, upstream: Upstream) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_pitfall_16_either_signal_lets_a_running_call_finish_and_exits_with_zero(
+    tmp_path: Path, upstream: Upstream, number: signal.Signals
+) -> None:
     upstream.replies(Reply(hold_before=1))
     with running_server(**settings_of(tmp_path, upstream)) as server, grpc.insecure_channel(server.address) as channel:
         call = chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
         assert upstream.wait_for(1).held.wait(10)
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         server.read_until("draining")
         with pytest.raises(grpc.RpcError) as caught:
             say(server, "too late")
@@ -116,7 +121,9 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, upstream: Upstream) -> 
         assert isinstance(call.exception(timeout=10), grpc.RpcError)
 
 
-def test_a_call_that_outlasts_the_drain_is_told_so_and_its_words_are_kept(tmp_path: Path, upstream: Upstream) -> None:
+def test_pitfall_02_a_call_that_outlasts_the_drain_is_aborted_and_its_words_are_kept(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     upstream.replies(Reply(hold_before=1))
     variables = settings_of(tmp_path, upstream) | {"ILAB_CHAT_DRAIN_SECONDS": "0"}
     with running_server(**variables) as server, grpc.insecure_channel(server.address) as channel:
@@ -130,7 +137,9 @@ def test_a_call_that_outlasts_the_drain_is_told_so_and_its_words_are_kept(tmp_pa
         assert stored.snippet.endswith("Assistant: Hello [interrupted]")
 
 
-def test_a_call_that_is_ended_while_its_metadata_goes_out_is_told_so(tmp_path: Path, upstream: Upstream) -> None:
+def test_pitfall_02_a_call_that_is_ended_while_its_metadata_goes_out_is_aborted(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     upstream.replies(Reply(hold_before=1))
     variables = settings_of(tmp_path, upstream) | {"ILAB_CHAT_DRAIN_SECONDS": "0"}
     with running_server(**variables) as server, grpc.insecure_channel(server.address) as channel:
