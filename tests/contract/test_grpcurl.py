@@ -60,7 +60,7 @@ def test_stream_chat_ends_with_the_joined_reply(served: Served) -> None:
     assert answer.returncode == 0, answer.stderr
     first, *deltas, last = objects(answer.stdout)
     assert first["started"]["session_id"]
-    assert len(deltas) == 2
+    assert deltas
     assert "".join(delta["text_delta"]["text"] for delta in deltas) == last["completed"]["reply"] == "Hello there."
 
 
