@@ -1,21 +1,17 @@
-"""What must be true of the file after a faults run."""
+"""What must be true of the memory after a faults run."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from itertools import groupby
-from pathlib import Path
 
+from faults.kept import Kept
 from faults.load import Ledger, Said
 from faults.stage import Stage
 from faults.talk import reply_to
-from ilab_memory import ILabMemory
 from ilab_memory.core.models import Observation
-from memory.killed import faults
 
 INTERRUPTED = " [interrupted]"
 
@@ -38,7 +34,7 @@ EXPECTED = {
 
 async def broken_promises(stage: Stage, ledger: Ledger) -> dict[str, int]:
     """Return how often which promise was broken in a run: empty when all were kept."""
-    found = await asyncio.to_thread(audit, stage.path, ledger.said)
+    found = await asyncio.to_thread(audit, stage.kept, ledger.said)
     found["hung beyond the deadline"] += ledger.hung
     found["answered with another reply"] += len(ledger.wrong)
     found.update(f"prompts with {' and '.join(sorted(users))} in them" for users in stage.model.mixed)
@@ -46,19 +42,16 @@ async def broken_promises(stage: Stage, ledger: Ledger) -> dict[str, int]:
     return {promise: times for promise, times in found.items() if times}
 
 
-def audit(path: Path, said: Sequence[Said]) -> Counter[str]:
-    """Return what is wrong with the file, counted by kind."""
-    found = Counter(faults(path))
-    with ILabMemory.from_path(path) as memory:
+def audit(kept: Kept, said: Sequence[Said]) -> Counter[str]:
+    """Return what is wrong with what was kept, counted by kind."""
+    found = Counter(kept.damage())
+    with kept.opened() as memory:
         stored = 0
         for user, messages in groupby(sorted(said, key=lambda each: each.user), key=lambda each: each.user):
             rows = [item.content for item in memory.mem_export(user) if isinstance(item, Observation)]
             stored += len(rows)
             found.update(wrongs(rows, list(messages)))
-    with closing(sqlite3.connect(path)) as connection:
-        [total] = connection.execute("SELECT count(*) FROM observations").fetchone()
-    if total != stored:
-        found["of a user who never spoke"] += total - stored
+    found["of a user who never spoke"] += kept.turns() - stored
     return found
 
 

@@ -15,64 +15,120 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from faults import scenarios
 from faults.audit import broken_promises
+from faults.failover import failed_over
+from faults.kept import InDatabase, InFile
 from faults.load import Ledger
 from faults.stage import Stage, stage
 from faults.talk import cutting, raving, stalling
+from postgres import running_cluster, running_pair
+
+Scenario: TypeAlias = Callable[[Stage], Awaitable[Ledger]]
 
 #: Calls that are answered in each kind of trouble.
 CALLS = 1000
 
 #: What a figure of a scenario may be at most.
-MOST = {"slowest failure, s": 1.0, "first answer after its return, s": 5.0}
+MOST = {
+    "slowest failure, s": 1.0,
+    "first answer after its return, s": 5.0,
+    "first answer after the promotion, s": 10.0,
+}
 
 
 def soak(kills: int, seconds: float) -> None:
     """Run every scenario, tell what came of it, and exit with 1 if a promise was broken."""
     rounds = max(1, kills // 10)
+    on_both: dict[str, Scenario] = {
+        f"killed {kills} times": partial(scenarios.killed, times=kills),
+        f"drained {rounds} times": partial(scenarios.drained, times=rounds),
+        f"model down for {seconds:g} s": partial(scenarios.without_model, seconds=seconds),
+        "model cuts answers": partial(scenarios.troubled, calls=CALLS, mood=cutting),
+        "model falls silent": partial(scenarios.troubled, calls=CALLS, mood=stalling),
+        "model sends garbage": partial(scenarios.troubled, calls=CALLS, mood=raving),
+        "callers leave": partial(scenarios.troubled, calls=CALLS, leaving=0.5),
+    }
+    one_drained = partial(scenarios.one_drained, times=rounds)
     broken = [
-        run(f"killed {kills} times", partial(scenarios.killed, times=kills)),
-        run(f"drained {rounds} times", partial(scenarios.drained, times=rounds)),
-        run(f"one of two drained, {rounds} times", partial(scenarios.one_of_two_drained, times=rounds), failures=False),
-        run(f"disk full {rounds} times", partial(scenarios.without_space, times=rounds)),
-        run(f"model down for {seconds:g} s", partial(scenarios.without_model, seconds=seconds)),
-        run("model cuts answers", partial(scenarios.troubled, calls=CALLS, mood=cutting)),
-        run("model falls silent", partial(scenarios.troubled, calls=CALLS, mood=stalling)),
-        run("model sends garbage", partial(scenarios.troubled, calls=CALLS, mood=raving)),
-        run("callers leave", partial(scenarios.troubled, calls=CALLS, leaving=0.5)),
+        run(f"disk full {rounds} times", partial(scenarios.without_space, times=rounds), on_a_file),
+        run(f"one of two drained, {rounds} times", one_drained, partial(on_a_file, servers=2), failures=False),
+        *(run(name, scenario, on_a_file) for name, scenario in on_both.items()),
+        *(run(f"three on PostgreSQL: {name}", scenario, on_postgres) for name, scenario in on_both.items()),
+        over_a_pair(kills),
     ]
     raise SystemExit(any(broken))
 
 
-def run(name: str, scenario: Callable[[Stage], Awaitable[Ledger]], *, failures: bool = True) -> bool:
+@contextmanager
+def on_a_file(seed: int, servers: int = 1) -> Iterator[Stage]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        stage(InFile(Path(folder) / "memory.db"), seed, servers=servers) as built,
+    ):
+        yield built
+
+
+@contextmanager
+def on_postgres(seed: int) -> Iterator[Stage]:
+    with running_cluster() as cluster, stage(InDatabase(cluster.url()), seed, servers=3) as built:
+        yield built
+
+
+def over_a_pair(kills: int) -> bool:
+    """Kill servers on a synchronous pair, *kills* in all, and the primary in the middle; see `run`."""
+    with running_pair() as pair:
+
+        @contextmanager
+        def on_the_pair(seed: int) -> Iterator[Stage]:
+            with stage(InDatabase(pair.url()), seed, servers=3) as built:
+                yield built
+
+        return run("primary killed, standby promoted", partial(failed_over, pair=pair, kills=kills // 2), on_the_pair)
+
+
+def run(
+    name: str,
+    scenario: Scenario,
+    place: Callable[[int], AbstractContextManager[Stage]],
+    *,
+    failures: bool = True,
+) -> bool:
     """Run *scenario*, print what came of it, and return whether a promise was broken.
 
     Args:
         name: what to call it.
         scenario: what to run.
+        place: makes a stage, given a seed.
         failures: whether calls may fail.
     """
     seed = random.randrange(10**6)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, stage(Path(folder), seed) as built:
+    with place(seed) as built:
         ledger, broken = asyncio.run(judged(built, scenario))
     if not failures:
         broken |= ledger.failed
-    broken |= {figure: value for figure, value in ledger.figures.items() if value > MOST[figure]}
-    print(f"{name} (seed {seed}, {time.monotonic() - began:.0f} s): {ledger.answered} turns acknowledged")
-    print(f"    calls: {', '.join(f'{times} {ending}' for ending, times in ledger.endings.most_common())}")
-    print(f"    {ledger.replayed} answers replayed, {ledger.hung} calls hung", end="")
-    print("".join(f", {figure}: {value:.2f}" for figure, value in ledger.figures.items()))
-    print(f"    broken promises: {broken or 'none'}", flush=True)
+    broken |= {figure: value for figure, value in ledger.figures.items() if value > MOST.get(figure, value)}
+    print(f"{name} (seed {seed}, {time.monotonic() - began:.0f} s):", *told(ledger, broken), sep="\n", flush=True)
     return bool(broken)
 
 
-async def judged(stage: Stage, scenario: Callable[[Stage], Awaitable[Ledger]]) -> tuple[Ledger, dict[str, float]]:
+def told(ledger: Ledger, broken: Mapping[str, float]) -> Iterator[str]:
+    """Yield lines that tell what the callers saw, and which promises were broken."""
+    yield f"    {ledger.answered} turns acknowledged, {ledger.replayed} answers replayed, {ledger.hung} calls hung"
+    yield f"    calls: {', '.join(f'{times} {ending}' for ending, times in ledger.endings.most_common())}"
+    yield from (f"    {figure}: {value:.2f}" for figure, value in ledger.figures.items())
+    yield f"    {broken.get('lost', 0)} lost, {broken.get('stored twice', 0)} doubled"
+    yield f"    broken promises: {dict(broken) or 'none'}"
+
+
+async def judged(stage: Stage, scenario: Scenario) -> tuple[Ledger, dict[str, float]]:
     """Run *scenario*; return what the callers saw, and the promises that were broken."""
     ledger = await scenario(stage)
     return ledger, {**await broken_promises(stage, ledger)}

@@ -1,4 +1,4 @@
-"""Where a faults run takes place: a port, a file, the fake upstream, and the server as a child process."""
+"""Where a faults run takes place: ports, a memory, the fake upstream, and the servers as child processes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import random
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import upstream as fake
+from faults.kept import Kept
 from faults.talk import Model, Moments
 from processes import ServerProcess, running_server
 
@@ -25,11 +26,11 @@ CLOSED_SECONDS = 20.0
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """The parts of a run. `seed` is of everything random in it."""
+    """The parts of a run. `seed` is of everything random in it, `addresses` are those of its servers."""
 
-    path: Path
+    kept: Kept
     seed: int
-    address: str
+    addresses: Sequence[str]
     upstream_port: int
     moments: Moments
     model: Model
@@ -45,12 +46,17 @@ class Stage:
         """Cut the upstream's connections and refuse new ones."""
         self.upstream.close()
 
+    @property
+    def target(self) -> str:
+        """All servers, as a client names them."""
+        return f"ipv4:{','.join(self.addresses)}"
+
     @contextmanager
-    def server(self, **settings: str) -> Iterator[ServerProcess]:
-        """Run the server, which is killed at the end if it runs."""
+    def server(self, address: str, **settings: str) -> Iterator[ServerProcess]:
+        """Run a server, which is killed at the end if it runs."""
         variables = {
-            "ILAB_CHAT_ADDRESS": self.address,
-            "ILAB_MEMORY_DB_PATH": str(self.path),
+            "ILAB_CHAT_ADDRESS": address,
+            **self.kept.variables,
             "OPENAI_BASE_URL": f"http://127.0.0.1:{self.upstream_port}/v1",
             "OPENAI_MODEL": "test-model",
             "ILAB_CHAT_DRAIN_SECONDS": "10",
@@ -59,23 +65,40 @@ class Stage:
             yield server
 
     @asynccontextmanager
-    async def serving(self, **settings: str) -> AsyncIterator[ServerProcess]:
-        """Run the server, which has to end as it should when it is told to."""
-        with ExitStack() as life:
-            server = await asyncio.to_thread(life.enter_context, self.server(**settings))
-            yield server
-            assert await asyncio.to_thread(server.stop) == 0
+    async def serving(self, **settings: str) -> AsyncIterator[Servers]:
+        """Run all servers, which have to end as they should when they are told to."""
+        with ExitStack() as lives:
+            servers = Servers(self, lives, settings)
+            await asyncio.gather(*(asyncio.to_thread(servers.start, address) for address in self.addresses))
+            yield servers
+            for server in servers.running.values():
+                assert await asyncio.to_thread(server.stop) == 0
+
+
+class Servers:
+    """The servers of a stage, by address."""
+
+    def __init__(self, stage: Stage, lives: ExitStack, settings: Mapping[str, str]) -> None:
+        self.running: dict[str, ServerProcess] = {}
+        self._stage = stage
+        self._lives = lives
+        self._settings = settings
+
+    def start(self, address: str) -> None:
+        """Run the server at *address* in the place of the one that was there."""
+        self.running[address] = self._lives.enter_context(self._stage.server(address, **self._settings))
 
 
 @contextmanager
-def stage(folder: Path, seed: int) -> Iterator[Stage]:
-    """Yield a stage with its files in *folder* and the model up."""
+def stage(kept: Kept, seed: int, *, servers: int = 1) -> Iterator[Stage]:
+    """Yield a stage with the model up."""
     moments = Moments()
-    with reserved_port() as port, reserved_port() as upstream_port:
+    with ExitStack() as ports:
+        *addresses, upstream_port = [ports.enter_context(reserved_port()) for _ in range(servers + 1)]
         built = Stage(
-            path=folder / "memory.db",
+            kept=kept,
             seed=seed,
-            address=f"127.0.0.1:{port}",
+            addresses=[f"127.0.0.1:{port}" for port in addresses],
             upstream_port=upstream_port,
             moments=moments,
             model=Model(moments, seed),
