@@ -163,6 +163,8 @@ class ILabMemory:
         checks.check_user_id(user_id)
         checks.check_query(query)
         checks.check_limit(limit)
+        checks.check_types("types", types)
+        checks.check_types("types_exclude", types_exclude)
         if types is not None and types_exclude is not None:
             raise ValueError("types and types_exclude must not both be given")
         type_filter = TypeFilter(None if types is None else frozenset(types), frozenset(types_exclude or ()))
@@ -202,7 +204,10 @@ class ILabMemory:
         return self._store.forget(user_id)
 
     def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
-        """Yield the user's sessions by their start, then the observations by (created_at, id), in constant memory."""
+        """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
+
+        In constant memory. Iterating raises StorageError if the user is forgotten meanwhile: then it was not all.
+        """
         checks.check_user_id(user_id)
         return self._store.export(user_id)
 

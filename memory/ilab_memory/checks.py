@@ -1,5 +1,7 @@
 """What an argument may be. Pure. Each error names the argument and never quotes it."""
 
+from collections.abc import Collection
+
 #: Documented limits: characters, but for the content, which is bytes of UTF-8.
 MAX_USER_ID = 256
 MAX_TITLE = 512
@@ -58,6 +60,15 @@ def check_limit(limit: int) -> None:
     """Raise ValueError unless *limit* is a number of results."""
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ValueError("limit must be an integer of at least 1")
+
+
+def check_types(name: str, types: Collection[str] | None) -> None:
+    """Raise ValueError unless *types*, the argument *name*, is None or a list of texts."""
+    if types is None:
+        return
+    # One text is a collection of texts too, of its characters.
+    if isinstance(types, str) or not isinstance(types, Collection) or not all(isinstance(kind, str) for kind in types):
+        raise ValueError(f"{name} must be a list of texts")
 
 
 def _check_characters(name: str, text: str) -> None:

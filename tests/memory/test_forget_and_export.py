@@ -1,6 +1,7 @@
 """Part 3 of the contract: forgetting and exporting."""
 
 import sqlite3
+import tracemalloc
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import Config, ILabMemory, Observation, Session, StorageError
+from ilab_memory.stores.sqlite import erasure
 from memory.support import Clock
 
 
@@ -144,6 +146,35 @@ def test_export_yields_sessions_then_observations_in_order(mem: ILabMemory, cloc
     assert {row.user_id for row in exported} == {"alice"}
 
 
+def test_export_of_long_rows_needs_memory_for_a_page_of_bytes(mem: ILabMemory) -> None:
+    ids = [save(mem, "alice", f"{number:02} {'x' * 1_000_000}") for number in range(20)]
+    mem.mem_session_end("alice", summary="s" * 1_000_000)
+    tracemalloc.start()
+    try:
+        exported = [row.id for row in mem.mem_export("alice")]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert exported[1:] == ids
+    assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("rows_read", [1, 2, 50, 101])
+def test_export_fails_when_the_user_is_forgotten_before_its_end(mem: ILabMemory, rows_read: int) -> None:
+    for number in range(150):
+        save(mem, "alice", f"c{number}")
+    export = mem.mem_export("alice")
+    for _ in range(rows_read):
+        next(export)
+    mem.mem_forget("alice")
+    for number in range(150):
+        save(mem, "alice", f"of the next alice {number}")
+    left: list[Session | Observation] = []
+    with pytest.raises(StorageError, match="the user was forgotten meanwhile"):
+        left.extend(export)
+    assert not any("next" in row.content for row in left if isinstance(row, Observation))
+
+
 def test_export_checks_its_argument_when_called(mem: ILabMemory) -> None:
     with pytest.raises(ValueError, match="user_id"):
         mem.mem_export(" ")
@@ -161,3 +192,18 @@ def test_no_copy_that_sqlite_made_of_a_moved_row_is_left(tmp_path: Path) -> None
             assert f"SECRET{user}x".encode() not in bytes_of(tmp_path)
         assert b"SECRET3x" in bytes_of(tmp_path)
     assert integrity(tmp_path / "memory.db") == [("ok",)]
+
+
+def test_long_rows_are_erased_few_at_a_time(tmp_path: Path) -> None:
+    """Other saves wait for each operation of the writer."""
+    path = tmp_path / "memory.db"
+    with ILabMemory.from_path(path) as mem:
+        for number in range(5):
+            save(mem, "alice", f"{number} {'word ' * 40_000}")
+    with closing(sqlite3.connect(path)) as connection:
+        (user,) = connection.execute("SELECT key, secret FROM users").fetchall()
+        assert [row.number for row in erasure.doomed_rows(connection, erasure.Doomed(*user))] == [1, 2]
+    with ILabMemory.from_path(path) as mem:
+        assert mem.mem_forget("alice") == 5
+        assert mem.mem_forget("alice") == 0
+    assert integrity(path) == [("ok",)]

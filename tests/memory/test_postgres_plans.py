@@ -31,7 +31,7 @@ VALUES = {
     "characters": ("integer", "401"),
 }
 MOMENTS = {"now", "ended_at", "moment"}
-TEXTS = {"session_id", "summary", "title", "type", "topic_key", "content", "pattern"}
+TEXTS = {"session_id", "summary", "title", "type", "topic_key", "content", "text"}
 
 
 def value(name: str, statement: str) -> tuple[str, str]:

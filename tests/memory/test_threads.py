@@ -75,7 +75,7 @@ CALLS: dict[str, Callable[[ILabMemory], object]] = {
     "timeline": lambda mem: mem.mem_timeline("alice", 1),
     "stats": lambda mem: mem.mem_stats("alice"),
     "forget": lambda mem: mem.mem_forget("alice"),
-    "export": lambda mem: list(mem.mem_export("alice")),
+    "export": lambda mem: mem.mem_export("alice"),
 }
 
 

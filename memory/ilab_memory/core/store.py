@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple, Self
 
 from ilab_memory import checks
+from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import Observation, SaveResult, Session
 from ilab_memory.redaction import normalized_hash, strip_private
 from ilab_memory.sessions import summary_title
@@ -43,6 +44,10 @@ class Redacted:
 
 #: A `Posting` tells how many terms come before it exactly up to here; from here on any number not below this is right.
 EXACT_POSITIONS = 64
+
+#: Rows of a page of an export, and the bytes of text after which it ends before that.
+EXPORT_PAGE = 100
+EXPORT_BYTES = 1024 * 1024
 
 #: One place where a term stands: the number of the observation among its user's, the name of the field as in
 #: `ilab_memory.analysis.Fields`, and how many terms of the field come before it. A plain tuple: there are many.
@@ -87,6 +92,11 @@ class Preview(NamedTuple):
     """The beginning of the content, as long as was asked for."""
 
 
+def forgotten_meanwhile() -> StorageError:
+    """Return what an export raises whose user was forgotten while it ran."""
+    return StorageError("could not export: the user was forgotten meanwhile, and what came before is not all")
+
+
 class Store(ABC):
     """Keeps sessions and observations, apart for each user.
 
@@ -115,7 +125,9 @@ class Store(ABC):
         content = strip_private(draft.content)
         title = strip_private(summary_title(content) if draft.title is None else draft.title)
         topic_key = None if draft.topic_key is None else strip_private(draft.topic_key)
-        for name, text in (("content", content), ("title", title), ("topic_key", topic_key)):
+        # Without a title, it is a summary.
+        content_name = "summary" if draft.title is None else "content"
+        for name, text in ((content_name, content), ("title", title), ("topic_key", topic_key)):
             checks.check_left(name, text)
         redacted = Redacted(
             user_id=draft.user_id,
@@ -216,9 +228,13 @@ class Store(ABC):
 
     @abstractmethod
     def export(self, user_id: str) -> Iterator[Session | Observation]:
-        """Yield the user's sessions by their start, then the user's observations by (created_at, id).
+        """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
 
-        Needs memory for a page of rows, not for all. What is saved while it runs may or may not be among it.
+        Needs memory for a page, which has EXPORT_PAGE rows at most and one row more than EXPORT_BYTES of text, not for
+        all. What is saved while it runs may or may not be among it.
+
+        Raises:
+            StorageError: while iterating, too: if the user is forgotten meanwhile, what was yielded is not all.
         """
 
     @abstractmethod

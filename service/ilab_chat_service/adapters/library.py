@@ -16,7 +16,7 @@ from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable, NotS
 from ilab_memory import Config, ILabMemory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from concurrent.futures import Executor
 
     from ilab_chat_service.settings import Settings
@@ -27,8 +27,10 @@ T = TypeVar("T")
 #: Threads for the memory's blocking calls. Reads run side by side; concurrent saves share one commit in the library.
 THREADS = 16
 
-#: Sessions and observations of an export that are read in one visit to a thread.
+#: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
+#: a visit ends before that: so many wait in memory for the caller to read them.
 EXPORT_PAGE = 100
+EXPORT_CHARACTERS = 1024 * 1024
 
 
 class MemoryNotOpened(Exception):
@@ -125,9 +127,21 @@ class Library:
         if not hasattr(self._memory, "mem_export"):
             raise NotSupported("this memory cannot export a user")
         items = await self.call(lambda memory: memory.mem_export(user_id))
-        while page := await self.call(lambda _: list(islice(items, EXPORT_PAGE))):
+        while page := await self.call(lambda _: export_page(items)):
             for item in page:
                 yield item
+
+
+def export_page(items: Iterator[Session | Observation]) -> list[Session | Observation]:
+    """Return the next of *items*: EXPORT_PAGE of them, or fewer that have EXPORT_CHARACTERS of text."""
+    page: list[Session | Observation] = []
+    characters = 0
+    for item in islice(items, EXPORT_PAGE):
+        page.append(item)
+        characters += len(getattr(item, "content", None) or "") + len(getattr(item, "summary", None) or "")
+        if characters >= EXPORT_CHARACTERS:
+            break
+    return page
 
 
 def peek(memory: ILabMemory, user_id: str) -> SessionStartResponse | None:

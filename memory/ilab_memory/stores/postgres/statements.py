@@ -167,22 +167,37 @@ DOCUMENTS = f"""
     SELECT number, id, session, type, updated_at, revision_count, title_terms, said_terms, reply_terms, tail_terms
     FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND number = ANY(%(numbers)s::bigint[])
 """
-# Under COLLATE "C", ILIKE takes A-Z for a-z, and no other letter for another.
+# Not ILIKE, which takes seconds to look for a long text in one that repeats its beginning. Under COLLATE "C", lower()
+# is of A to Z alone.
 CONTAINING = f"""
     SELECT number FROM {_OBSERVATIONS_TABLE}
-    WHERE user_id = %(user_id)s AND (content ILIKE %(pattern)s OR title ILIKE %(pattern)s)
+    WHERE user_id = %(user_id)s
+        AND (strpos(lower(content), lower(%(text)s COLLATE "C")) > 0
+            OR strpos(lower(title), lower(%(text)s COLLATE "C")) > 0)
     ORDER BY number DESC LIMIT %(at_most)s
 """
 
-# Exporting, a page at a time: each begins behind the last row of the one before.
+# Exporting, a page at a time: each begins behind the last row of the one before, and ends with the row that has brought
+# its texts to so many bytes.
+USER = f"SELECT secret FROM {_USERS} WHERE user_id = %(user_id)s"
 EXPORT_SESSIONS = f"""
-    SELECT number, {_SESSION_COLUMNS} FROM {_SESSIONS}
-    WHERE user_id = %(user_id)s AND (started_at, number) > (%(moment)s, %(key)s)
-    ORDER BY started_at, number LIMIT %(page)s
+    SELECT started_at, number, {_SESSION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(summary)) OVER (
+            ORDER BY started_at, number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_SESSIONS} WHERE user_id = %(user_id)s AND (started_at, number) > (%(moment)s, %(key)s)
+        ORDER BY started_at, number LIMIT %(page)s
+    ) page WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at, number
 """
 EXPORT_OBSERVATIONS = f"""
-    {_OBSERVATIONS} AND (o.created_at, o.id) > (%(moment)s, %(key)s)
-    ORDER BY o.created_at, o.id LIMIT %(page)s
+    SELECT o.created_at, o.id, {_OBSERVATION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(content)) OVER (
+            ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND (created_at, id) > (%(moment)s, %(key)s)
+        ORDER BY created_at, id LIMIT %(page)s
+    ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.bytes_before IS NULL OR o.bytes_before < %(bytes)s ORDER BY o.created_at, o.id
 """
 
 # Forgetting.

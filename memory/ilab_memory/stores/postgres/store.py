@@ -9,9 +9,19 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ilab_memory.core.models import Observation, SaveResult, Session
-from ilab_memory.core.store import Document, Posting, Preview, Redacted, Store, TermStatistics
+from ilab_memory.core.store import (
+    EXPORT_BYTES,
+    EXPORT_PAGE,
+    Document,
+    Posting,
+    Preview,
+    Redacted,
+    Store,
+    TermStatistics,
+    forgotten_meanwhile,
+)
 from ilab_memory.stores.postgres import reading, saving, statements
-from ilab_memory.stores.postgres.connections import Connections, Transaction
+from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
 from ilab_memory.stores.postgres.terms import Indexed
@@ -19,8 +29,6 @@ from ilab_memory.timestamps import to_text
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
-#: Rows that an export reads at once, and so what it needs memory for.
-EXPORT_PAGE = 100
 #: The largest id that the database can hold.
 _LARGEST_ID = 2**63 - 1
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -180,10 +188,7 @@ class PostgresStore(Store):
 
     def containing(self, user_id: str, text: str, *, at_most: int | None) -> list[int]:
         """See Store."""
-        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        rows = self._connections.rows(
-            "search", statements.CONTAINING, user_id=user_id, pattern=f"%{escaped}%", at_most=at_most
-        )
+        rows = self._connections.rows("search", statements.CONTAINING, user_id=user_id, text=text, at_most=at_most)
         return [number for (number,) in rows]
 
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
@@ -204,18 +209,36 @@ class PostgresStore(Store):
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
-        place: dict[str, Any] = {"user_id": user_id, "moment": _BEFORE_ALL, "key": 0, "page": EXPORT_PAGE}
-        while rows := self._connections.rows("export", statements.EXPORT_SESSIONS, **place):
-            yield from (reading.session(user_id, row[1:]) for row in rows)
-            place |= {"moment": rows[-1][2], "key": rows[-1][0]}
-        place |= {"moment": _BEFORE_ALL, "key": 0}
-        while rows := self._connections.rows("export", statements.EXPORT_OBSERVATIONS, **place):
-            yield from (reading.observation(user_id, row) for row in rows)
-            place |= {"moment": rows[-1][-2], "key": rows[-1][0]}
+        user = self._user(user_id)
+        return iter(()) if user is None else self._export(user_id, user)
 
     def close(self) -> None:
         """See Store."""
         self._connections.close()
+
+    def _export(self, user_id: str, user: bytes) -> Iterator[Session | Observation]:
+        for rows in self._pages(statements.EXPORT_SESSIONS, user_id, user):
+            yield from (reading.session(user_id, row[2:]) for row in rows)
+        for rows in self._pages(statements.EXPORT_OBSERVATIONS, user_id, user):
+            yield from (reading.observation(user_id, row[2:]) for row in rows)
+
+    def _pages(self, statement: str, user_id: str, user: bytes) -> Iterator[list[Row]]:
+        """Yield the pages of *statement*, whose rows begin with what orders them: a moment and a number."""
+        place: dict[str, Any] = {"user_id": user_id, "moment": _BEFORE_ALL, "key": 0}
+        while True:
+            rows = self._connections.rows("export", statement, **place, page=EXPORT_PAGE, bytes=EXPORT_BYTES)
+            # Before or while the page was read.
+            if self._user(user_id) != user:
+                raise forgotten_meanwhile()
+            if not rows:
+                return
+            yield rows
+            place |= {"moment": rows[-1][0], "key": rows[-1][1]}
+
+    def _user(self, user_id: str) -> bytes | None:
+        """Return the user's secret, None if there is no such user. Another one follows when the user was forgotten."""
+        rows = self._connections.rows("export", statements.USER, user_id=user_id)
+        return bytes(rows[0][0]) if rows else None
 
     def _of_observation(
         self, doing: str, statement: str, user_id: str, observation_id: int, **asked: Any

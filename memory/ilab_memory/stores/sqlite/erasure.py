@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite.reading import up_to
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.writer import Transaction
 
-#: Rows that are erased in one operation of the writer.
-PAGE = 200
+#: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it
+#: takes from the index takes as long as putting it there did, and other saves wait.
+PAGE, PAGE_BYTES = 200, 256 * 1024
 # How long one attempt to empty the WAL keeps the writer, in milliseconds.
 _PATIENCE_MS = 50
 
@@ -48,10 +50,8 @@ def doomed_users(connection: sqlite3.Connection) -> list[Doomed]:
 
 def doomed_rows(connection: sqlite3.Connection, user: Doomed) -> list[DoomedRow]:
     """Return the next page of the user's rows; none when all are gone."""
-    return [
-        DoomedRow(number, Indexed(title, content).tokens(*user))
-        for number, title, content in connection.execute(statements.DETACHED_ROWS, (user.key, PAGE)).fetchall()
-    ]
+    rows = up_to(PAGE_BYTES, connection.execute(statements.DETACHED_ROWS, (user.key, PAGE)))
+    return [DoomedRow(number, Indexed(title, content).tokens(*user)) for number, title, content in rows]
 
 
 def erase_rows(transaction: Transaction, user: Doomed, rows: Sequence[DoomedRow]) -> None:

@@ -6,15 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import Document, Posting, Preview, TermStatistics
+from ilab_memory.core.store import EXPORT_BYTES, EXPORT_PAGE, Document, Posting, Preview, TermStatistics
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.terms import tokens
 
 Connection = sqlite3.Connection
 
-#: Rows that an export reads at once, and so what it needs memory for.
-EXPORT_PAGE = 100
 # What SQLite takes for no LIMIT.
 _NO_LIMIT = -1
 #: The largest id that SQLite can hold.
@@ -89,13 +87,33 @@ def newest_in_sessions(
 def export_sessions(connection: Connection, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:
     """Return the next page of the user's sessions, each with its key, behind the one of this start and key."""
     page = {"user_id": user_id, "moment": after[0], "key": after[1], "page": EXPORT_PAGE}
-    return [(row[0], session(user_id, row[1:])) for row in connection.execute(statements.EXPORT_SESSIONS, page)]
+    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_SESSIONS, page))
+    return [(row[0], session(user_id, row[1:])) for row in rows]
 
 
 def export_observations(connection: Connection, user_id: str, after: tuple[str, int]) -> list[Observation]:
     """Return the next page of the user's observations, behind the one of this created_at and id."""
     page = {"user_id": user_id, "moment": after[0], "key": after[1], "page": EXPORT_PAGE}
-    return [observation(user_id, row) for row in connection.execute(statements.EXPORT_OBSERVATIONS, page)]
+    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_OBSERVATIONS, page))
+    return [observation(user_id, row) for row in rows]
+
+
+def up_to(size: int, rows: sqlite3.Cursor) -> list[Sequence[Any]]:
+    """Return the next of *rows*, until they have *size* bytes of text or more; do not read the others."""
+    page = []
+    for row in rows:
+        page.append(row)
+        size -= sum(len(value.encode()) for value in row if isinstance(value, str))
+        if size <= 0:
+            break
+    rows.close()
+    return page
+
+
+def user(connection: Connection, user_id: str) -> int | None:
+    """Return the user's key, None if there is no such user. Another one follows when the user was forgotten."""
+    row = connection.execute(statements.USER, (user_id,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
@@ -109,9 +127,9 @@ def term_statistics(connection: Connection, user_id: str, terms: Collection[str]
     row = connection.execute(statements.TERM_TOTALS, (user_id,)).fetchone()
     if row is None:
         return TermStatistics(0, (0, 0, 0, 0), {})
-    user, secret, observations, *lengths = row
+    key, secret, observations, *lengths = row
     by_place = list(terms)
-    counted = _array(connection, statements.TERM_FREQUENCIES, {"tokens": _tokens(user, secret, by_place)})
+    counted = _array(connection, statements.TERM_FREQUENCIES, {"tokens": _tokens(key, secret, by_place)})
     return TermStatistics(observations, lengths, {by_place[place]: rows for place, rows in counted})
 
 
@@ -120,13 +138,13 @@ def postings(connection: Connection, user_id: str, terms: Collection[str]) -> Ma
     row = connection.execute(statements.USER, (user_id,)).fetchone()
     if row is None:
         return {}
-    user, secret = row
+    key, secret = row
     by_place = list(terms)
     asked = {
-        "tokens": _tokens(user, secret, by_place),
+        "tokens": _tokens(key, secret, by_place),
         # The token alone keeps users apart; the bounds of the user's rows make it a rule.
-        "first": row_number(user, 0),
-        "last": row_number(user + 1, 0),
+        "first": row_number(key, 0),
+        "last": row_number(key + 1, 0),
     }
     found: dict[str, list[Posting]] = {term: [] for term in by_place}
     for place, number, field, position in _array(connection, statements.TERM_PLACES, asked):
@@ -142,8 +160,7 @@ def documents(connection: Connection, user_id: str, numbers: Collection[int]) ->
 
 def containing(connection: Connection, user_id: str, text: str, at_most: int | None) -> list[int]:
     """See `Store.containing`."""
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    asked = {"user_id": user_id, "pattern": f"%{escaped}%", "at_most": _NO_LIMIT if at_most is None else at_most}
+    asked = {"user_id": user_id, "text": text, "at_most": _NO_LIMIT if at_most is None else at_most}
     return [number for (number,) in connection.execute(statements.CONTAINING, asked)]
 
 
@@ -153,8 +170,8 @@ def previews(connection: Connection, user_id: str, numbers: Collection[int], cha
     return {row[0]: Preview._make(row[1:]) for row in _array(connection, statements.PREVIEWS, asked)}
 
 
-def _tokens(user: int, secret: bytes, terms: Iterable[str]) -> str:
-    return json.dumps(tokens(user, secret, terms))
+def _tokens(key: int, secret: bytes, terms: Iterable[str]) -> str:
+    return json.dumps(tokens(key, secret, terms))
 
 
 def _array(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> list[Any]:

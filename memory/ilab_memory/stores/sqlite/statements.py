@@ -138,9 +138,10 @@ DOCUMENTS = f"""
         o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
     )) FROM observations o WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
 """
-CONTAINING = rf"""
+# Not LIKE, which takes seconds to look for a long text in one that repeats its beginning. lower() is of A to Z alone.
+CONTAINING = f"""
     SELECT o.number FROM observations o
-    WHERE {_OF_USER} AND (o.content LIKE :pattern ESCAPE '\' OR o.title LIKE :pattern ESCAPE '\')
+    WHERE {_OF_USER} AND (instr(lower(o.content), lower(:text)) OR instr(lower(o.title), lower(:text)))
     ORDER BY o.number DESC LIMIT :at_most
 """
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import Observation, SaveResult, Session
-from ilab_memory.core.store import Document, Posting, Preview, Redacted, Store, TermStatistics
+from ilab_memory.core.store import Document, Posting, Preview, Redacted, Store, TermStatistics, forgotten_meanwhile
 from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import erasure, reading, saving
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
@@ -170,27 +170,46 @@ class SQLiteStore(Store):
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
-        sessions = self._session_page(user_id, ("", 0))
-        while sessions:
-            yield from (session for _, session in sessions)
-            key, last = sessions[-1]
-            sessions = self._session_page(user_id, (last.started_at, key))
-        observations = self._observation_page(user_id, ("", 0))
-        while observations:
-            yield from observations
-            observations = self._observation_page(user_id, (observations[-1].created_at, observations[-1].id or 0))
+        user = self._user(user_id)
+        return iter(()) if user is None else self._export(user_id, user)
 
     def close(self) -> None:
         """See Store."""
         on_close(self._writer.close, self._readers.close)
 
-    def _session_page(self, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:
-        with self._readers.connection("export") as connection:
-            return reading.export_sessions(connection, user_id, after)
+    def _export(self, user_id: str, user: int) -> Iterator[Session | Observation]:
+        sessions = self._session_page(user_id, user, ("", 0))
+        while sessions:
+            yield from (session for _, session in sessions)
+            key, last = sessions[-1]
+            sessions = self._session_page(user_id, user, (last.started_at, key))
+        observations = self._observation_page(user_id, user, ("", 0))
+        while observations:
+            yield from observations
+            observations = self._observation_page(
+                user_id, user, (observations[-1].created_at, observations[-1].id or 0)
+            )
 
-    def _observation_page(self, user_id: str, after: tuple[str, int]) -> list[Observation]:
+    def _session_page(self, user_id: str, user: int, after: tuple[str, int]) -> list[tuple[int, Session]]:
         with self._readers.connection("export") as connection:
-            return reading.export_observations(connection, user_id, after)
+            page = reading.export_sessions(connection, user_id, after)
+        self._check_still_there(user_id, user)
+        return page
+
+    def _observation_page(self, user_id: str, user: int, after: tuple[str, int]) -> list[Observation]:
+        with self._readers.connection("export") as connection:
+            page = reading.export_observations(connection, user_id, after)
+        self._check_still_there(user_id, user)
+        return page
+
+    def _check_still_there(self, user_id: str, user: int) -> None:
+        """Raise StorageError if the user has been forgotten, before or while a page was read."""
+        if self._user(user_id) != user:
+            raise forgotten_meanwhile()
+
+    def _user(self, user_id: str) -> int | None:
+        with self._readers.connection("export") as connection:
+            return reading.user(connection, user_id)
 
     def _erase(self, user: erasure.Doomed) -> None:
         while rows := self._doomed_page(user):
