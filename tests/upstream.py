@@ -175,7 +175,10 @@ class Handler(BaseHTTPRequestHandler):
         """Wait until the script goes on (True) or the client closes the connection (False)."""
         while not self.server.released.wait(0.01):
             readable, _, _ = select.select([self.connection], [], [], 0)
-            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+            try:
+                if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                    return False
+            except ConnectionResetError:  # It has not read all that was sent.
                 return False
         return True
 
