@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from faults.leaving import leave_streams, resident_bytes, slow
 from faults.load import CHANNEL_OPTIONS, Ledger, load
 from faults.stage import Servers, Stage, descriptors_left, full_disk, threads
 from faults.talk import Mood, well
@@ -154,3 +155,19 @@ async def check_nothing_leaked(servers: Servers) -> None:
     for server in servers.running.values():
         assert await asyncio.to_thread(descriptors_left, server, DESCRIPTORS) <= DESCRIPTORS
         assert threads(server) <= THREADS
+
+
+async def left(stage: Stage, streams: int) -> Ledger:
+    """Let so many *streams* be left; the figure says how much more the server holds at the end than after a third."""
+    stage.model.mood = slow
+    ledger = Ledger()
+    first, others = range(streams // 3), range(streams // 3, streams)
+    async with stage.serving() as servers:
+        await leave_streams(stage, ledger, first)
+        before = await asyncio.to_thread(resident_bytes, servers)
+        await leave_streams(stage, ledger, others)
+        after = await asyncio.to_thread(resident_bytes, servers)
+        ledger.figures["memory grown, MiB"] = (after - before) / 2**20
+        await check_nothing_leaked(servers)
+        assert await asyncio.to_thread(stage.abandoned_requests) == 0
+    return ledger

@@ -25,6 +25,7 @@ from faults import scenarios
 from faults.audit import broken_promises
 from faults.failover import failed_over
 from faults.kept import InDatabase, InFile
+from faults.leaving import MEMORY_GROWN
 from faults.load import Ledger
 from faults.stage import Stage, stage
 from faults.talk import cutting, raving, stalling
@@ -40,7 +41,11 @@ MOST = {
     "slowest failure, s": 1.0,
     "first answer after its return, s": 5.0,
     "first answer after the promotion, s": 10.0,
+    "memory grown, MiB": MEMORY_GROWN,
 }
+
+#: Streams that are left.
+STREAMS = 10_000
 
 
 def soak(kills: int, seconds: float) -> None:
@@ -59,6 +64,7 @@ def soak(kills: int, seconds: float) -> None:
     broken = [
         run(f"disk full {rounds} times", partial(scenarios.without_space, times=rounds), on_a_file),
         run(f"one of two drained, {rounds} times", one_drained, partial(on_a_file, servers=2), failures=False),
+        run(f"{STREAMS} streams left", partial(scenarios.left, streams=STREAMS), on_a_file),
         *(run(name, scenario, on_a_file) for name, scenario in on_both.items()),
         *(run(f"three on PostgreSQL: {name}", scenario, on_postgres) for name, scenario in on_both.items()),
         over_a_pair(kills),

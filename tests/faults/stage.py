@@ -37,10 +37,12 @@ class Stage:
     rng: random.Random
     upstream: ExitStack = field(default_factory=ExitStack)
     """Holds the fake upstream while it is up."""
+    requests: list[fake.Request] = field(default_factory=list)
+    """What the model has been asked since it is up."""
 
     def model_up(self) -> None:
         """Let the upstream listen."""
-        self.upstream.enter_context(fake.running(self.model, self.upstream_port))
+        self.requests = self.upstream.enter_context(fake.running(self.model, self.upstream_port)).requests
 
     def model_down(self) -> None:
         """Cut the upstream's connections and refuse new ones."""
@@ -50,6 +52,12 @@ class Stage:
     def target(self) -> str:
         """All servers, as a client names them."""
         return f"ipv4:{','.join(self.addresses)}"
+
+    def abandoned_requests(self) -> int:
+        """Return how many requests of the model are still open although their callers have left."""
+        end = time.monotonic() + CLOSED_SECONDS
+        held = [request for request in self.requests if request.held.is_set()]
+        return sum(not request.gone.wait(max(0, end - time.monotonic())) for request in held)
 
     @contextmanager
     def server(self, address: str, **settings: str) -> Iterator[ServerProcess]:

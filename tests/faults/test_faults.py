@@ -12,6 +12,7 @@ from faults import scenarios
 from faults.audit import broken_promises
 from faults.failover import failed_over
 from faults.kept import InDatabase, InFile
+from faults.leaving import MEMORY_GROWN
 from faults.soak import MOST, told
 from faults.stage import Stage, stage
 from faults.talk import moody
@@ -88,3 +89,9 @@ async def test_a_primary_that_is_killed_and_servers_that_are_lose_nothing(
         print("", *told(ledger, broken), sep="\n")  # noqa: T201 - the counts are asked for
     assert broken == {}
     assert ledger.figures["first answer after the promotion, s"] <= MOST["first answer after the promotion, s"]
+
+
+async def test_a_thousand_streams_that_are_left_leave_nothing_behind(alone: Stage) -> None:
+    ledger = await scenarios.left(alone, 1000)
+    assert ledger.figures["memory grown, MiB"] < MEMORY_GROWN
+    assert await broken_promises(alone, ledger) == {}
