@@ -158,6 +158,9 @@ async def sent(sending: Coroutine[None, None, None]) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        # It fails when the caller is gone. Asking tells asyncio, which else logs it as an error, that this was seen.
+        if not task.cancelled():
+            task.exception()
         raise
 
 
