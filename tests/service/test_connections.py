@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
@@ -173,12 +175,18 @@ async def test_pitfall_06_how_often_a_client_may_ping_is_set_by_a_key_that_works
     key = "grpc.http2.min_ping_interval_without_data_ms"
     options = dict(connection_options(settings))
     assert options[key] == 5000
-    server = grpc.aio.server(options=list((options | {key: 0}).items()))
+    async with running(options | {key: 0}) as address:
+        assert http2.GOAWAY not in await asyncio.to_thread(pinging, address, 20)
+
+
+@asynccontextmanager
+async def running(options: Mapping[str, int]) -> AsyncIterator[str]:
+    """A server with these options and no methods."""
+    server = grpc.aio.server(options=list(options.items()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    kinds = await asyncio.to_thread(pinging, f"127.0.0.1:{port}", 20)
+    yield f"127.0.0.1:{port}"
     await server.stop(None)
-    assert http2.GOAWAY not in kinds
 
 
 def pinging(address: str, times: int) -> set[int]:
@@ -190,6 +198,38 @@ def pinging(address: str, times: int) -> set[int]:
             connection.send([PING])
             kinds |= set(http2.kinds_in(connection.until(http2.PING, http2.GOAWAY)))
     return kinds
+
+
+async def test_a_client_that_does_not_answer_pings_is_hung_up_on(settings: Settings) -> None:
+    """With the times shortened, under the same keys."""
+    times = {"grpc.keepalive_time_ms": 100, "grpc.http2.ping_timeout_ms": 100}
+    options = dict(connection_options(settings))
+    assert times.keys() <= options.keys()
+    async with running(options | times) as address:
+        with http2.Connection(address) as connection:
+            # The server would also hang up on who never acknowledges its settings.
+            connection.send([http2.OPENING, http2.frame(http2.SETTINGS, 1, 0)])
+            await asyncio.to_thread(connection.hung_up)
+
+
+async def test_a_connection_has_a_bounded_number_of_calls(settings: Settings) -> None:
+    async with (
+        serving(replace(settings, max_calls=3, max_queued_calls=2)) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch
+        watches = [watch(health_pb2.HealthCheckRequest()) for _ in range(2 * 5 + 100)]
+        for each in watches:
+            await each.read()
+        last = asyncio.ensure_future(watch(health_pb2.HealthCheckRequest()).read())
+        async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as other:
+            stub = health_pb2_grpc.HealthStub(other)
+            check = await stub.Check(health_pb2.HealthCheckRequest())
+        assert check.status == health_pb2.HealthCheckResponse.SERVING
+        assert not last.done()
+        watches[0].cancel()
+        assert await last
 
 
 async def test_pitfall_20_a_compressed_request_is_refused_before_it_grows(address: str, upstream: Upstream) -> None:

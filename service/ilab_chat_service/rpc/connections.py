@@ -33,6 +33,9 @@ IDLE_SECONDS = 15 * 60
 #: What a call may take beside the time that deadlines give it, in seconds: until its request is there, and after it.
 BESIDE_SECONDS = 60
 
+#: Most calls at once that a connection may have beside twice what the chat takes: for its refusals, memory and health.
+OTHER_CALLS = 100
+
 #: Bits by compression algorithm: none but "identity". A stream would mix secrets with text of an attacker, whose sizes
 #: then tell of each other, and gRPC would unpack a message before it looks at how large it has become.
 UNCOMPRESSED_ONLY = 1
@@ -45,10 +48,13 @@ def connection_options(settings: Settings) -> Options:
         # One limit, not two: between the two, gRPC refuses at random.
         "grpc.max_metadata_size": HEADER_BYTES,
         "grpc.absolute_max_metadata_size": HEADER_BYTES,
+        # Each costs memory before it is looked at, also without credentials.
+        "grpc.max_concurrent_streams": 2 * (settings.max_calls + settings.max_queued_calls) + OTHER_CALLS,
         "grpc.http2.settings_timeout": milliseconds(SETTINGS_SECONDS),
         "grpc.compression_enabled_algorithms_bitset": UNCOMPRESSED_ONLY,
         "grpc.keepalive_time_ms": milliseconds(PROBE_SECONDS),
-        "grpc.keepalive_timeout_ms": milliseconds(PROBE_ANSWER_SECONDS),
+        # Not keepalive_timeout_ms, which by itself closes nothing (seen with grpcio 1.85).
+        "grpc.http2.ping_timeout_ms": milliseconds(PROBE_ANSWER_SECONDS),
         # Not min_recv_ping_interval_without_data_ms, which is widely copied and does nothing.
         "grpc.http2.min_ping_interval_without_data_ms": milliseconds(CLIENT_PROBE_SECONDS),
         "grpc.keepalive_permit_without_calls": 1,
