@@ -131,9 +131,18 @@ class AsyncMemoryClient:
     async def timeline(
         self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]"
     ) -> tuple[Observation, ...]:
-        """Return an observation with up to five neighbours on each side, oldest first. Empty: there is no such one."""
+        """Return an observation with up to five neighbours on each side, oldest first. Empty: there is no such one.
+
+        Long observations come in several calls, and each has the timeout.
+        """
         request = _memory_calls.build(memory_pb2.GetTimelineRequest, user_id=user_id, observation_id=observation_id)
-        return tuple((await self._ask(self._open_stub().GetTimeline, request, **options)).observations)
+        page = await self._ask(self._open_stub().GetTimeline, request, **options)
+        seen = [*page.observations]
+        while page.next_page_token:
+            request.page_token = page.next_page_token
+            page = await self._ask(self._open_stub().GetTimeline, request, **options)
+            seen += page.observations
+        return tuple(seen)
 
     async def stats(self, user_id: str, **options: "Unpack[CallOptions]") -> GetStatsResponse:
         """Return how many observations and sessions the user's memory holds."""

@@ -111,6 +111,26 @@ async def test_each_method_sends_its_request_and_unwraps_the_response(
     assert memory.calls == [(rpc, request_)]
 
 
+async def test_a_timeline_in_pages_is_put_together(
+    memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    pages = {
+        "": pb.GetTimelineResponse(observations=[observation(5), observation(6)], next_page_token="6"),
+        "6": pb.GetTimelineResponse(next_page_token="x"),
+        "x": pb.GetTimelineResponse(observations=[observation(7)]),
+    }
+
+    async def script(request: Message, _context: object) -> AsyncIterator[Message]:
+        assert isinstance(request, pb.GetTimelineRequest)
+        yield pages[request.page_token]
+
+    memory.scripts["GetTimeline"] = script
+    seen = await memory_caller.call(memory_target, "timeline", "a", 7)
+    assert seen == (observation(5), observation(6), observation(7))
+    asked = [pb.GetTimelineRequest(user_id="a", observation_id=7, page_token=token) for token in pages]
+    assert memory.calls == [("GetTimeline", request) for request in asked]
+
+
 async def test_an_export_gives_each_item_and_skips_unknown_kinds(
     memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
 ) -> None:

@@ -199,3 +199,49 @@ def assert_failed(error: grpc.aio.AioRpcError, code: grpc.StatusCode, reason: st
         bad_request = error_details_pb2.BadRequest()
         assert status.details[1].Unpack(bad_request)
         assert tuple(violation.field for violation in bad_request.field_violations) == fields
+
+
+async def timeline(memory: Any, observation_id: int, **more: Any) -> Any:
+    request = memory_pb2.GetTimelineRequest(user_id="alice", observation_id=observation_id, **more)
+    return await memory.GetTimeline(request)
+
+
+async def test_a_timeline_of_the_longest_observations_comes_in_pages_that_every_caller_accepts(memory: Any) -> None:
+    ids = [(await save(memory, f"{number:02}" + "x" * (2**20 - 2))).id for number in range(11)]
+    pages = [await timeline(memory, ids[5])]
+    while pages[-1].next_page_token:
+        pages.append(await timeline(memory, ids[5], page_token=pages[-1].next_page_token))
+    assert [row.id for page in pages for row in page.observations] == ids
+    assert [len(page.observations) for page in pages] == [2, 2, 2, 2, 2, 1]
+
+
+async def test_a_timeline_has_the_size_of_page_that_is_asked_for(memory: Any) -> None:
+    ids = [(await save(memory, f"{number}")).id for number in range(5)]
+    whole = await timeline(memory, ids[2])
+    assert [row.id for row in whole.observations] == ids
+    assert whole.next_page_token == ""
+    first = await timeline(memory, ids[2], page_size=3)
+    assert [row.id for row in first.observations] == ids[:3]
+    second = await timeline(memory, ids[2], page_size=3, page_token=first.next_page_token)
+    assert [row.id for row in second.observations] == ids[3:]
+    assert second.next_page_token == ""
+
+
+@pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_token", "x"), ("page_token", "999999")])
+async def test_a_page_that_cannot_be_is_refused(memory: Any, field: str, value: Any) -> None:
+    saved = await save(memory)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await timeline(memory, saved.id, **{field: value})
+    assert_failed(caught.value, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", field)
+
+
+async def test_a_start_after_the_longest_summaries_fits_into_a_message(memory: Any) -> None:
+    start = memory_pb2.StartSessionRequest(user_id="alice")
+    for number in range(5):
+        await memory.StartSession(start)
+        summary = f"{number}" + "é" * (2**19 - 1)
+        await memory.EndSession(memory_pb2.EndSessionRequest(user_id="alice", summary=summary))
+    started = await memory.StartSession(start)
+    assert [item.summary for item in started.sessions_context] == [
+        f"{number}" + "é" * 32_767 for number in range(4, -1, -1)
+    ]

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ilab_chat/v1/memory.proto\x12\x0cilab_chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n\x13StartSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\xad\x01\n\x14StartSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06is_new\x18\x02 \x01(\x08\x12=\n\x10sessions_context\x18\x03 \x03(\x0b\x32#.ilab_chat.v1.SessionSummaryCompact\x12\x32\n\x08memories\x18\x04 \x03(\x0b\x32 .ilab_chat.v1.ObservationCompact\"5\n\x11\x45ndSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\"<\n\x12\x45ndSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.ilab_chat.v1.Session\";\n\x17SummarizeSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\"D\n\x18SummarizeSessionResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.ilab_chat.v1.SaveResult\"}\n\x16SaveObservationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x16\n\ttopic_key\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_topic_key\"C\n\x17SaveObservationResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.ilab_chat.v1.SaveResult\"p\n\x19SearchObservationsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\r\n\x05types\x18\x04 \x03(\t\x12\x15\n\rtypes_exclude\x18\x05 \x03(\t\"T\n\x1aSearchObservationsResponse\x12\x36\n\x0cobservations\x18\x01 \x03(\x0b\x32 .ilab_chat.v1.ObservationCompact\"@\n\x15GetObservationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0eobservation_id\x18\x02 \x01(\x03\"H\n\x16GetObservationResponse\x12.\n\x0bobservation\x18\x01 \x01(\x0b\x32\x19.ilab_chat.v1.Observation\"=\n\x12GetTimelineRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0eobservation_id\x18\x02 \x01(\x03\"F\n\x13GetTimelineResponse\x12/\n\x0cobservations\x18\x01 \x03(\x0b\x32\x19.ilab_chat.v1.Observation\"\"\n\x0fGetStatsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\":\n\x10GetStatsResponse\x12\x14\n\x0cobservations\x18\x01 \x01(\x03\x12\x10\n\x08sessions\x18\x02 \x01(\x03\"$\n\x11\x46orgetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"*\n\x12\x46orgetUserResponse\x12\x14\n\x0cobservations\x18\x01 \x01(\x03\"$\n\x11\x45xportUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"x\n\x12\x45xportUserResponse\x12(\n\x07session\x18\x01 \x01(\x0b\x32\x15.ilab_chat.v1.SessionH\x00\x12\x30\n\x0bobservation\x18\x02 \x01(\x0b\x32\x19.ilab_chat.v1.ObservationH\x00\x42\x06\n\x04item\"\xa3\x02\n\x0bObservation\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\r\n\x05title\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x06 \x01(\t\x12\x16\n\ttopic_key\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x17\n\x0fnormalized_hash\x18\x08 \x01(\t\x12\x16\n\x0erevision_count\x18\t \x01(\x05\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_topic_key\"\xb3\x01\n\x12ObservationCompact\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x16\n\ttopic_key\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x0f\n\x07snippet\x18\x06 \x01(\t\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_topic_key\"~\n\nSaveResult\x12\n\n\x02id\x18\x01 \x01(\x03\x12*\n\x07outcome\x18\x02 \x01(\x0e\x32\x19.ilab_chat.v1.SaveOutcome\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x16\n\ttopic_key\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_topic_key\"\xa4\x02\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_activity_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x07summary\x18\x06 \x01(\tH\x00\x88\x01\x01\x12+\n\x06status\x18\x07 \x01(\x0e\x32\x1b.ilab_chat.v1.SessionStatus\x12\x19\n\x11is_auto_generated\x18\x08 \x01(\x08\x42\n\n\x08_summary\"\x81\x01\n\x15SessionSummaryCompact\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12(\n\x04\x64\x61te\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x19\n\x11is_auto_generated\x18\x04 \x01(\x08*y\n\x0bSaveOutcome\x12\x1c\n\x18SAVE_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14SAVE_OUTCOME_CREATED\x10\x01\x12\x18\n\x14SAVE_OUTCOME_UPDATED\x10\x02\x12\x18\n\x14SAVE_OUTCOME_DEDUPED\x10\x03*h\n\rSessionStatus\x12\x1e\n\x1aSESSION_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_STATUS_ACTIVE\x10\x01\x12\x1c\n\x18SESSION_STATUS_COMPLETED\x10\x02\x32\x83\x07\n\rMemoryService\x12U\n\x0cStartSession\x12!.ilab_chat.v1.StartSessionRequest\x1a\".ilab_chat.v1.StartSessionResponse\x12O\n\nEndSession\x12\x1f.ilab_chat.v1.EndSessionRequest\x1a .ilab_chat.v1.EndSessionResponse\x12\x61\n\x10SummarizeSession\x12%.ilab_chat.v1.SummarizeSessionRequest\x1a&.ilab_chat.v1.SummarizeSessionResponse\x12^\n\x0fSaveObservation\x12$.ilab_chat.v1.SaveObservationRequest\x1a%.ilab_chat.v1.SaveObservationResponse\x12g\n\x12SearchObservations\x12\'.ilab_chat.v1.SearchObservationsRequest\x1a(.ilab_chat.v1.SearchObservationsResponse\x12[\n\x0eGetObservation\x12#.ilab_chat.v1.GetObservationRequest\x1a$.ilab_chat.v1.GetObservationResponse\x12R\n\x0bGetTimeline\x12 .ilab_chat.v1.GetTimelineRequest\x1a!.ilab_chat.v1.GetTimelineResponse\x12I\n\x08GetStats\x12\x1d.ilab_chat.v1.GetStatsRequest\x1a\x1e.ilab_chat.v1.GetStatsResponse\x12O\n\nForgetUser\x12\x1f.ilab_chat.v1.ForgetUserRequest\x1a .ilab_chat.v1.ForgetUserResponse\x12Q\n\nExportUser\x12\x1f.ilab_chat.v1.ExportUserRequest\x1a .ilab_chat.v1.ExportUserResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ilab_chat/v1/memory.proto\x12\x0cilab_chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n\x13StartSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\xad\x01\n\x14StartSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06is_new\x18\x02 \x01(\x08\x12=\n\x10sessions_context\x18\x03 \x03(\x0b\x32#.ilab_chat.v1.SessionSummaryCompact\x12\x32\n\x08memories\x18\x04 \x03(\x0b\x32 .ilab_chat.v1.ObservationCompact\"5\n\x11\x45ndSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\"<\n\x12\x45ndSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.ilab_chat.v1.Session\";\n\x17SummarizeSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\"D\n\x18SummarizeSessionResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.ilab_chat.v1.SaveResult\"}\n\x16SaveObservationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x16\n\ttopic_key\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_topic_key\"C\n\x17SaveObservationResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.ilab_chat.v1.SaveResult\"p\n\x19SearchObservationsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\r\n\x05types\x18\x04 \x03(\t\x12\x15\n\rtypes_exclude\x18\x05 \x03(\t\"T\n\x1aSearchObservationsResponse\x12\x36\n\x0cobservations\x18\x01 \x03(\x0b\x32 .ilab_chat.v1.ObservationCompact\"@\n\x15GetObservationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0eobservation_id\x18\x02 \x01(\x03\"H\n\x16GetObservationResponse\x12.\n\x0bobservation\x18\x01 \x01(\x0b\x32\x19.ilab_chat.v1.Observation\"d\n\x12GetTimelineRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0eobservation_id\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x13GetTimelineResponse\x12/\n\x0cobservations\x18\x01 \x03(\x0b\x32\x19.ilab_chat.v1.Observation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x0fGetStatsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\":\n\x10GetStatsResponse\x12\x14\n\x0cobservations\x18\x01 \x01(\x03\x12\x10\n\x08sessions\x18\x02 \x01(\x03\"$\n\x11\x46orgetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"*\n\x12\x46orgetUserResponse\x12\x14\n\x0cobservations\x18\x01 \x01(\x03\"$\n\x11\x45xportUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"x\n\x12\x45xportUserResponse\x12(\n\x07session\x18\x01 \x01(\x0b\x32\x15.ilab_chat.v1.SessionH\x00\x12\x30\n\x0bobservation\x18\x02 \x01(\x0b\x32\x19.ilab_chat.v1.ObservationH\x00\x42\x06\n\x04item\"\xa3\x02\n\x0bObservation\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\r\n\x05title\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x06 \x01(\t\x12\x16\n\ttopic_key\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x17\n\x0fnormalized_hash\x18\x08 \x01(\t\x12\x16\n\x0erevision_count\x18\t \x01(\x05\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_topic_key\"\xb3\x01\n\x12ObservationCompact\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x16\n\ttopic_key\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x0f\n\x07snippet\x18\x06 \x01(\t\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_topic_key\"~\n\nSaveResult\x12\n\n\x02id\x18\x01 \x01(\x03\x12*\n\x07outcome\x18\x02 \x01(\x0e\x32\x19.ilab_chat.v1.SaveOutcome\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x16\n\ttopic_key\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_topic_key\"\xa4\x02\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_activity_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x07summary\x18\x06 \x01(\tH\x00\x88\x01\x01\x12+\n\x06status\x18\x07 \x01(\x0e\x32\x1b.ilab_chat.v1.SessionStatus\x12\x19\n\x11is_auto_generated\x18\x08 \x01(\x08\x42\n\n\x08_summary\"\x81\x01\n\x15SessionSummaryCompact\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12(\n\x04\x64\x61te\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x19\n\x11is_auto_generated\x18\x04 \x01(\x08*y\n\x0bSaveOutcome\x12\x1c\n\x18SAVE_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14SAVE_OUTCOME_CREATED\x10\x01\x12\x18\n\x14SAVE_OUTCOME_UPDATED\x10\x02\x12\x18\n\x14SAVE_OUTCOME_DEDUPED\x10\x03*h\n\rSessionStatus\x12\x1e\n\x1aSESSION_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_STATUS_ACTIVE\x10\x01\x12\x1c\n\x18SESSION_STATUS_COMPLETED\x10\x02\x32\x83\x07\n\rMemoryService\x12U\n\x0cStartSession\x12!.ilab_chat.v1.StartSessionRequest\x1a\".ilab_chat.v1.StartSessionResponse\x12O\n\nEndSession\x12\x1f.ilab_chat.v1.EndSessionRequest\x1a .ilab_chat.v1.EndSessionResponse\x12\x61\n\x10SummarizeSession\x12%.ilab_chat.v1.SummarizeSessionRequest\x1a&.ilab_chat.v1.SummarizeSessionResponse\x12^\n\x0fSaveObservation\x12$.ilab_chat.v1.SaveObservationRequest\x1a%.ilab_chat.v1.SaveObservationResponse\x12g\n\x12SearchObservations\x12\'.ilab_chat.v1.SearchObservationsRequest\x1a(.ilab_chat.v1.SearchObservationsResponse\x12[\n\x0eGetObservation\x12#.ilab_chat.v1.GetObservationRequest\x1a$.ilab_chat.v1.GetObservationResponse\x12R\n\x0bGetTimeline\x12 .ilab_chat.v1.GetTimelineRequest\x1a!.ilab_chat.v1.GetTimelineResponse\x12I\n\x08GetStats\x12\x1d.ilab_chat.v1.GetStatsRequest\x1a\x1e.ilab_chat.v1.GetStatsResponse\x12O\n\nForgetUser\x12\x1f.ilab_chat.v1.ForgetUserRequest\x1a .ilab_chat.v1.ForgetUserResponse\x12Q\n\nExportUser\x12\x1f.ilab_chat.v1.ExportUserRequest\x1a .ilab_chat.v1.ExportUserResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ilab_chat.v1.memory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SAVEOUTCOME']._serialized_start=2580
-  _globals['_SAVEOUTCOME']._serialized_end=2701
-  _globals['_SESSIONSTATUS']._serialized_start=2703
-  _globals['_SESSIONSTATUS']._serialized_end=2807
+  _globals['_SAVEOUTCOME']._serialized_start=2644
+  _globals['_SAVEOUTCOME']._serialized_end=2765
+  _globals['_SESSIONSTATUS']._serialized_start=2767
+  _globals['_SESSIONSTATUS']._serialized_end=2871
   _globals['_STARTSESSIONREQUEST']._serialized_start=76
   _globals['_STARTSESSIONREQUEST']._serialized_end=114
   _globals['_STARTSESSIONRESPONSE']._serialized_start=117
@@ -61,31 +61,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETOBSERVATIONRESPONSE']._serialized_start=1002
   _globals['_GETOBSERVATIONRESPONSE']._serialized_end=1074
   _globals['_GETTIMELINEREQUEST']._serialized_start=1076
-  _globals['_GETTIMELINEREQUEST']._serialized_end=1137
-  _globals['_GETTIMELINERESPONSE']._serialized_start=1139
-  _globals['_GETTIMELINERESPONSE']._serialized_end=1209
-  _globals['_GETSTATSREQUEST']._serialized_start=1211
-  _globals['_GETSTATSREQUEST']._serialized_end=1245
-  _globals['_GETSTATSRESPONSE']._serialized_start=1247
-  _globals['_GETSTATSRESPONSE']._serialized_end=1305
-  _globals['_FORGETUSERREQUEST']._serialized_start=1307
-  _globals['_FORGETUSERREQUEST']._serialized_end=1343
-  _globals['_FORGETUSERRESPONSE']._serialized_start=1345
-  _globals['_FORGETUSERRESPONSE']._serialized_end=1387
-  _globals['_EXPORTUSERREQUEST']._serialized_start=1389
-  _globals['_EXPORTUSERREQUEST']._serialized_end=1425
-  _globals['_EXPORTUSERRESPONSE']._serialized_start=1427
-  _globals['_EXPORTUSERRESPONSE']._serialized_end=1547
-  _globals['_OBSERVATION']._serialized_start=1550
-  _globals['_OBSERVATION']._serialized_end=1841
-  _globals['_OBSERVATIONCOMPACT']._serialized_start=1844
-  _globals['_OBSERVATIONCOMPACT']._serialized_end=2023
-  _globals['_SAVERESULT']._serialized_start=2025
-  _globals['_SAVERESULT']._serialized_end=2151
-  _globals['_SESSION']._serialized_start=2154
-  _globals['_SESSION']._serialized_end=2446
-  _globals['_SESSIONSUMMARYCOMPACT']._serialized_start=2449
-  _globals['_SESSIONSUMMARYCOMPACT']._serialized_end=2578
-  _globals['_MEMORYSERVICE']._serialized_start=2810
-  _globals['_MEMORYSERVICE']._serialized_end=3709
+  _globals['_GETTIMELINEREQUEST']._serialized_end=1176
+  _globals['_GETTIMELINERESPONSE']._serialized_start=1178
+  _globals['_GETTIMELINERESPONSE']._serialized_end=1273
+  _globals['_GETSTATSREQUEST']._serialized_start=1275
+  _globals['_GETSTATSREQUEST']._serialized_end=1309
+  _globals['_GETSTATSRESPONSE']._serialized_start=1311
+  _globals['_GETSTATSRESPONSE']._serialized_end=1369
+  _globals['_FORGETUSERREQUEST']._serialized_start=1371
+  _globals['_FORGETUSERREQUEST']._serialized_end=1407
+  _globals['_FORGETUSERRESPONSE']._serialized_start=1409
+  _globals['_FORGETUSERRESPONSE']._serialized_end=1451
+  _globals['_EXPORTUSERREQUEST']._serialized_start=1453
+  _globals['_EXPORTUSERREQUEST']._serialized_end=1489
+  _globals['_EXPORTUSERRESPONSE']._serialized_start=1491
+  _globals['_EXPORTUSERRESPONSE']._serialized_end=1611
+  _globals['_OBSERVATION']._serialized_start=1614
+  _globals['_OBSERVATION']._serialized_end=1905
+  _globals['_OBSERVATIONCOMPACT']._serialized_start=1908
+  _globals['_OBSERVATIONCOMPACT']._serialized_end=2087
+  _globals['_SAVERESULT']._serialized_start=2089
+  _globals['_SAVERESULT']._serialized_end=2215
+  _globals['_SESSION']._serialized_start=2218
+  _globals['_SESSION']._serialized_end=2510
+  _globals['_SESSIONSUMMARYCOMPACT']._serialized_start=2513
+  _globals['_SESSIONSUMMARYCOMPACT']._serialized_end=2642
+  _globals['_MEMORYSERVICE']._serialized_start=2874
+  _globals['_MEMORYSERVICE']._serialized_end=3773
 # @@protoc_insertion_point(module_scope)

@@ -422,19 +422,27 @@ class GetTimelineRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     OBSERVATION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Required."""
     observation_id: _builtins.int
     """The observation in the middle, 1 or more. Required."""
+    page_size: _builtins.int
+    """Most observations of a page, not below 0. 0: as many as fit into a message of 4 MiB. There may be fewer."""
+    page_token: _builtins.str
+    """The next_page_token of the page before. Empty: the first page. The other fields are those of the first call."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         observation_id: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["observation_id", b"observation_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["observation_id", b"observation_id", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -447,6 +455,9 @@ class GetTimelineResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OBSERVATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page. Empty: this is the last one."""
     @_builtins.property
     def observations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Observation]:
         """Oldest first, the one asked for included. Empty: the user has none of this id."""
@@ -455,10 +466,11 @@ class GetTimelineResponse(_message.Message):
         self,
         *,
         observations: _abc.Iterable[Global___Observation] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["observations", b"observations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "observations", b"observations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -835,7 +847,7 @@ class SessionSummaryCompact(_message.Message):
     session_id: _builtins.str
     """The session."""
     summary: _builtins.str
-    """What it was about."""
+    """What it was about; of a longer text the first 32,768 characters."""
     is_auto_generated: _builtins.bool
     """Whether it was completed for lack of activity, with a summary that nobody wrote."""
     @_builtins.property

@@ -143,7 +143,8 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetTimeline(self, request, context):
-        """Returns an observation with up to five neighbours on each side, in order of time.
+        """Returns an observation with up to five neighbours on each side, in order of time. A page of them, where they are long:
+        follow next_page_token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

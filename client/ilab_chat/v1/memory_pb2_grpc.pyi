@@ -53,7 +53,9 @@ class MemoryServiceStub:
     GetObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]
     """Returns one observation. NOT_FOUND if the user has none of this id."""
     GetTimeline: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetTimelineRequest, _memory_pb2.GetTimelineResponse]
-    """Returns an observation with up to five neighbours on each side, in order of time."""
+    """Returns an observation with up to five neighbours on each side, in order of time. A page of them, where they are long:
+    follow next_page_token.
+    """
     GetStats: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetStatsRequest, _memory_pb2.GetStatsResponse]
     """Returns how much the user's memory holds."""
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]
@@ -86,7 +88,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     GetObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]  # type: ignore[assignment]
     """Returns one observation. NOT_FOUND if the user has none of this id."""
     GetTimeline: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetTimelineRequest, _memory_pb2.GetTimelineResponse]  # type: ignore[assignment]
-    """Returns an observation with up to five neighbours on each side, in order of time."""
+    """Returns an observation with up to five neighbours on each side, in order of time. A page of them, where they are long:
+    follow next_page_token.
+    """
     GetStats: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetStatsRequest, _memory_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns how much the user's memory holds."""
     ForgetUser: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]  # type: ignore[assignment]
@@ -158,7 +162,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.GetTimelineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.GetTimelineResponse, _abc.Awaitable[_memory_pb2.GetTimelineResponse]]:
-        """Returns an observation with up to five neighbours on each side, in order of time."""
+        """Returns an observation with up to five neighbours on each side, in order of time. A page of them, where they are long:
+        follow next_page_token.
+        """
 
     @_abc_1.abstractmethod
     def GetStats(

@@ -8,6 +8,7 @@ from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.callers import act_for
 from ilab_chat_service.rpc import models
 from ilab_chat_service.rpc.errors import NotFound
+from ilab_chat_service.rpc.paging import page_of
 from ilab_chat_service.rpc.validation import library_limits, search_limit
 from ilab_memory.core.models import Session
 
@@ -131,9 +132,12 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     async def GetTimeline(
         self, request: memory_pb2.GetTimelineRequest, _context: Context
     ) -> memory_pb2.GetTimelineResponse:
-        """Return the observations around one."""
+        """Return a page of the observations around one."""
         rows = await self._call(request, lambda memory: memory.mem_timeline(request.user_id, request.observation_id))
-        return memory_pb2.GetTimelineResponse(observations=map(models.observation, rows))
+        page, next_page_token = page_of(rows, page_size=request.page_size, page_token=request.page_token)
+        return memory_pb2.GetTimelineResponse(
+            observations=map(models.observation, page), next_page_token=next_page_token
+        )
 
     async def GetStats(self, request: memory_pb2.GetStatsRequest, _context: Context) -> memory_pb2.GetStatsResponse:
         """Count what the user has."""

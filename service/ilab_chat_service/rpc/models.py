@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from ilab_memory.core.models import Observation, ObservationCompact, SaveResult, Session, SessionSummaryCompact
 
+#: Of the summary of a completed session in short: five of them, of 1 MiB each, would be more than callers accept.
+SUMMARY_CHARACTERS = 32_768
+
 OUTCOMES: Mapping[str, memory_pb2.SaveOutcome.ValueType] = {
     "created": memory_pb2.SAVE_OUTCOME_CREATED,
     "updated": memory_pb2.SAVE_OUTCOME_UPDATED,
@@ -80,7 +83,7 @@ def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummaryComp
     return memory_pb2.SessionSummaryCompact(
         session_id=row.session_id,
         date=timestamp(row.date),
-        summary=row.summary,
+        summary=row.summary[:SUMMARY_CHARACTERS],
         is_auto_generated=row.is_auto_generated,
     )
 
