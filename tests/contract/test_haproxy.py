@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ CONFIGURATION = ROOT / "deploy/haproxy.cfg"
 
 
 @contextmanager
-def running_haproxy(first: str, second: str) -> Iterator[ServerProcess]:
+def running_haproxy(first: str, second: str, configuration: Path = CONFIGURATION) -> Iterator[ServerProcess]:
     """Run HAProxy in front of two servers, on a free port."""
     program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "HAProxy is missing, which tests need: install Debian's package `haproxy`"
@@ -37,7 +38,7 @@ def running_haproxy(first: str, second: str) -> Iterator[ServerProcess]:
             "ILAB_CHAT_SECOND": second,
         }
         with subprocess.Popen(
-            [program, "-db", "-f", CONFIGURATION],
+            [program, "-db", "-f", configuration],
             env=os.environ | variables,
             pass_fds=[listening.fileno()],
             stdout=subprocess.DEVNULL,
@@ -102,6 +103,30 @@ def test_what_is_said_passes_as_it_is(proxied: Proxied) -> None:
         with pytest.raises(ChatError) as broken, client.stream_chat("bob", "hi") as stream:
             assert list(stream.text) == ["Hello"]
         assert (broken.value.code.name, broken.value.reason) == ("ABORTED", "MODEL_INTERRUPTED")
+
+
+def test_heartbeats_keep_a_stream_that_it_would_take_for_idle(tmp_path: Path) -> None:
+    impatient = tmp_path / "haproxy.cfg"
+    impatient.write_text(CONFIGURATION.read_text().replace(" 610s", " 3s"))
+    with (
+        fake.running() as upstream,
+        running_server(
+            ILAB_CHAT_HEARTBEAT_SECONDS="0.3",
+            ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"),
+            OPENAI_BASE_URL=upstream.base_url,
+        ) as server,
+        running_haproxy(server.address, server.address, impatient) as haproxy,
+        ChatClient(haproxy.address) as client,
+    ):
+        upstream.replies(Reply(hold_before=1))
+        with client.stream_chat("bob", "hi") as stream:
+            heartbeats = 0
+            for event in stream:
+                heartbeats += event.HasField("heartbeat")
+                # Of 0.3 s each: longer than HAProxy waits.
+                if heartbeats == 14:
+                    upstream.release()
+        assert stream.response.reply == "Hello there."
 
 
 async def test_a_server_behind_it_is_drained_and_no_call_fails(proxied: Proxied) -> None:
