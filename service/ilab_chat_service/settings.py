@@ -373,10 +373,16 @@ def parse(env: str, text: str, kind: type) -> str | int | float | bool:
         raise SettingsError(f"{env}: must be {NAMES[kind]}") from None
 
 
+def text_of(text: str) -> str:
+    """Return *text* if it was UTF-8: other bytes of the environment come as half characters that no answer can hold."""
+    text.encode()
+    return text
+
+
 PARSERS: dict[type, Callable[[str], str | int | float | bool]] = {
-    str: str,
+    str: text_of,
     int: int,
     float: float,
     bool: lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()],
 }
-NAMES: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+NAMES: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "UTF-8 text"}

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,7 +22,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
-from processes import ServerProcess, run_server, running_server
+from processes import SERVER, ServerProcess, environment, run_server, running_server
 from upstream import Reply, Upstream
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -170,6 +171,28 @@ def test_a_memory_that_cannot_be_opened_is_one_line_and_exit_code_1(tmp_path: Pa
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert ended.stderr.startswith("ilab-chat-server: ")
+
+
+@pytest.mark.parametrize("earlier_starts", [0, 1])
+def test_a_memory_that_cannot_be_written_is_one_line_and_exit_code_1(
+    tmp_path: Path, upstream: Upstream, earlier_starts: int
+) -> None:
+    variables = settings_of(tmp_path, upstream) | {"ILAB_CHAT_ADDRESS": "127.0.0.1:0"}
+    for _ in range(earlier_starts):
+        with running_server(**variables) as server:
+            assert server.stop() == 0
+    # No file may grow beyond 4 KiB: as on a disk that is full. Python ignores the signal that comes with it.
+    ended = subprocess.run(
+        ["sh", "-c", 'ulimit -f 8; exec "$0"', SERVER],
+        env=environment(variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"ilab-chat-server: ILAB_MEMORY_DB_PATH: {variables['ILAB_MEMORY_DB_PATH']}: could not ")
 
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2() -> None:

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from ilab_chat_service.cli import main
 from ilab_chat_service.settings import Settings, SettingsError, environment, read
 
 
@@ -161,3 +162,18 @@ def test_every_setting_has_its_own_variable_and_a_reason() -> None:
     fields = dataclasses.fields(Settings)
     assert len({field.metadata["env"] for field in fields}) == len(fields)
     assert all(field.metadata["why"] for field in fields)
+
+
+#: What no setting of the type can be. The text is what bytes that are no UTF-8 become in `os.environ`.
+BAD = {"int": "many", "float": "nan", "bool": "perhaps", "str": "caf\udce9"}
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+def test_a_bad_value_of_any_setting_is_one_line_with_its_name_and_exit_code_2(
+    field: dataclasses.Field[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = field.metadata["env"]
+    monkeypatch.setattr("os.environ", {name: BAD[str(field.type)]})
+    assert main([]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ilab-chat-server: {name}: must be ")

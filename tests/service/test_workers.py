@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,11 @@ def wait_for_the_end(pid: int) -> None:
         assert select.select([descriptor], [], [], 30)[0], f"process {pid} lives on"
     finally:
         os.close(descriptor)
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_two_workers_answer_on_one_port_and_share_all_that_is_stored(tmp_path: Path, upstream: Upstream) -> None:
@@ -168,8 +173,10 @@ def test_a_signal_that_everybody_gets_is_the_first_for_everybody(tmp_path: Path,
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, upstream: Upstream) -> None:
-    with running_server(**variables(tmp_path, upstream)) as server:
-        server.stop(signal.SIGKILL)
+    with running_server(**variables(tmp_path, upstream)) as server, ExitStack() as orphans:
+        for pid in workers(server):
+            orphans.callback(kill, pid)
+        server.process.kill()
         for pid in workers(server):
             wait_for_the_end(pid)
         host, _, port = server.address.rpartition(":")
