@@ -286,6 +286,27 @@ async def test_a_log_of_a_newer_version_is_refused(place: str) -> None:
             pass
 
 
+async def test_a_database_that_lets_nobody_make_tables_says_so(postgres: Cluster) -> None:
+    url = await asyncio.to_thread(postgres.create_database)
+    ask(url, "CREATE ROLE guest LOGIN")
+    with pytest.raises(MemoryNotOpened, match=r"^ILAB_MEMORY_URL: could not open the replay log: permission denied"):
+        async with open_log(url.replace("user=ilab", "user=guest"), lambda: NOW):
+            pass
+
+
+async def test_the_file_of_locks_is_beside_the_memory_and_its_owners_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    async with open_log("~/memory.db", lambda: NOW) as log, open_log(":memory:", lambda: NOW) as other:
+        (await log.claim(REQUEST)).release()
+        (await other.claim(REQUEST)).release()
+    locks = tmp_path / "memory.db-claims"
+    assert (locks.stat().st_mode & 0o777, locks.stat().st_size) == (0o600, 0)
+    assert not (tmp_path / ":memory:-claims").exists()
+
+
 async def test_a_released_request_leaves_nothing_behind(place: str) -> None:
     async with open_log(place, lambda: NOW) as log:
         first = await log.claim(REQUEST)

@@ -13,6 +13,8 @@ import random
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from ilab_chat_service.adapters import answer_record, database_url
 from ilab_chat_service.adapters.claims_connection import ClaimsConnection, open_claims_connection
 from ilab_chat_service.adapters.library import MemoryNotOpened
@@ -77,11 +79,9 @@ async def open_postgres_replay_log(url: str, clock: Clock) -> AsyncIterator[Reco
     Raises:
         MemoryNotOpened: it cannot be opened, or is of a newer version of this service.
     """
-    async with open_claims_connection(database_url.conninfo(url, **SESSION)) as connection:
-        try:
-            await connection.run(migrate)
-        except MemoryUnavailable as error:
-            raise MemoryNotOpened(f"ILAB_MEMORY_URL: {error}") from error
+    conninfo = database_url.conninfo(url, **SESSION)
+    await asyncio.to_thread(prepare, conninfo)
+    async with open_claims_connection(conninfo) as connection:
         records = PostgresRecords(connection)
         sweeping = asyncio.create_task(sweep_for_ever(records, clock))
         try:
@@ -90,6 +90,17 @@ async def open_postgres_replay_log(url: str, clock: Clock) -> AsyncIterator[Reco
             sweeping.cancel()
             with suppress(asyncio.CancelledError):
                 await sweeping
+
+
+def prepare(conninfo: str) -> None:
+    """Bring the tables up to date."""
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            migrate(connection)
+    except psycopg.Error as error:
+        # No row of anybody is in it: this text is about the server, and an operator needs it.
+        reason = "; ".join(str(error).splitlines())
+        raise MemoryNotOpened(f"ILAB_MEMORY_URL: could not open the replay log: {reason}") from error
 
 
 async def sweep_for_ever(records: PostgresRecords, clock: Clock) -> None:
