@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import resource
 import statistics
 import time
 import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from comparison.callers import Timing
     from comparison.contestants import Contestant, Name
+    from comparison.processes import Child
 
 #: The values of all runs, by what was measured and of whom.
 Runs = dict[tuple[str, str], list[float]]
@@ -44,7 +47,12 @@ OPENING_SECONDS = 120
 class Upstream:
     """The fake model."""
 
-    port: int
+    child: Child
+
+    @property
+    def port(self) -> int:
+        """Return where it listens."""
+        return self.child.port
 
     def answers(self, scenario: Scenario) -> int:
         """Let it answer by *scenario*; return the most answers that were open at once since the last time."""
@@ -86,6 +94,31 @@ class Bench:
                 raise callers.WrongAnswer(f"{contestant.name}: not every turn is stored")
             self.add(f"turns/s at {at} callers", contestant.name, load.calls / load.seconds)
             self.add(f"CPU ms per turn at {at} callers", contestant.name, used / load.calls * 1000)
+
+    async def workers(self, counts: Sequence[int], *, at: int, each: int) -> None:
+        """Measure turns of ours with that many workers, and the CPU time that the model and h2load take for one."""
+        scenario = Scenario()
+        self.upstream.answers(scenario)
+        for count in counts:
+            settings = {"ILAB_CHAT_WORKERS": str(count)}
+            with started("ours", self.upstream.port, self.folder, settings) as contestant:
+                contestant.child.wait_until_said("serving on")
+                turns = partial(h2load.turns, contestant, scenario, self.folder, callers=at)
+                await turns(each=1, run=f"warming-{next(self._names)}")
+                used, others = contestant.child.cpu_seconds(), self._load_cpu_seconds()
+                load = await turns(each=each, run=f"workers-{next(self._names)}")
+                used, others = contestant.child.cpu_seconds() - used, self._load_cpu_seconds() - others
+                if contestant.stored(load.users) != load.calls:
+                    raise callers.WrongAnswer(f"{count} workers: not every turn is stored")
+            name = f"{count} worker{'s' if count > 1 else ''}"
+            self.add(f"turns/s, {name}", "ours", load.calls / load.seconds)
+            self.add(f"CPU ms per turn, {name}", "ours", used / load.calls * 1000)
+            self.add(f"CPU ms per turn of load and model, {name}", "ours", others / load.calls * 1000)
+
+    def _load_cpu_seconds(self) -> float:
+        """Return the CPU time of the model, and of the h2load processes that have ended."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return self.upstream.child.cpu_seconds() + ended.ru_utime + ended.ru_stime
 
     async def streams(self, scenario: Scenario, *, at: int, each: int) -> None:
         """Measure the CPU time of streamed tokens, the rest of the turn included."""
@@ -178,5 +211,7 @@ def percentile(timings: Sequence[Timing], share: int, *, first: bool) -> float:
 def open_bench(house: ExitStack, folder: Path) -> Bench:
     """Start the fake model and the contestants; they end with *house*."""
     port = free_port()
-    house.enter_context(running(["-m", "comparison.upstream", str(port)], {}, folder, name="upstream", port=port))
-    return Bench(folder, Upstream(port), [house.enter_context(started(name, port, folder)) for name in SERVERS])
+    model = house.enter_context(
+        running(["-m", "comparison.upstream", str(port)], {}, folder, name="upstream", port=port)
+    )
+    return Bench(folder, Upstream(model), [house.enter_context(started(name, port, folder)) for name in SERVERS])

@@ -34,6 +34,20 @@ class Child:
     port: int
     start_seconds: float
     """From before it was spawned until it took connections."""
+    output: Path
+    """Holds what it prints."""
+
+    def wait_until_said(self, text: str) -> None:
+        """Wait until it has printed *text*.
+
+        Raises:
+            DidNotStart: it did not, in START_SECONDS.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.output.read_text():
+            if time.monotonic() > deadline:
+                raise DidNotStart(f"no {text!r} in what was said:\n{self.output.read_text()[-2000:]}")
+            time.sleep(0.005)
 
     def tree(self) -> list[int]:
         """Return its process id and those of all its descendants."""
@@ -91,7 +105,7 @@ def running(
     try:
         if not listens(process, port):
             raise DidNotStart(f"{name} did not start:\n{output.read_text()[-2000:]}")
-        yield Child(process, port, time.perf_counter() - begun)
+        yield Child(process, port, time.perf_counter() - begun, output)
     finally:
         stop(process)
 

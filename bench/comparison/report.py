@@ -44,6 +44,24 @@ def ours(what: str) -> Callable[[Median], float]:
     return lambda median: median(what, "ours")
 
 
+def speed_up(median: Median) -> float:
+    """Return how much more two workers do than one."""
+    return median("turns/s, 2 workers", "ours") / median("turns/s, 1 worker", "ours")
+
+
+def most_speed_up(table: dict[str, dict[str, float]]) -> float | None:
+    """Return the most that `speed_up` can be on two cores, which the load and the model need too; None: not measured.
+
+    One worker keeps one core busy, the load and the model a part of the other. Two workers share with them what two
+    cores have.
+    """
+    try:
+        worker, others = (table[f"CPU ms per turn{of}, 1 worker"]["ours"] for of in ("", " of load and model"))
+    except KeyError:
+        return None
+    return 2 * worker / (worker + others)
+
+
 AT_ONCE = "CPU us per token (400 tokens, at once)"
 PACED = "CPU us per token (400 tokens, paced)"
 ADDED = "added p50 latency, ms, at 32 callers"
@@ -59,6 +77,7 @@ TARGETS = (
     Target("the same, ours / recipe", 1 / 3, ratio(ADDED, "recipe")),
     Target("added p50 time to first token, ms, same load", 5, ours("added p50 time to first token, ms, at 32 callers")),
     Target("KiB per open stream beyond the first 100", 60, ours("KiB per open stream beyond 100")),
+    Target("turns/s, 2 workers / 1 worker, two free cores", 1.7, speed_up, at_least=True),
     Target("import and start to SERVING, s", 1.0, ours("start to SERVING, s")),
 )
 
@@ -88,6 +107,8 @@ def print_targets(table: dict[str, dict[str, float]]) -> None:
         bound = f"{'>=' if target.at_least else '<='} {target.bound:.3g}"
         verdict = "" if value is None else "met" if target.met(value) else "MISSED"
         print(f"{target.what:<60}{bound:>12}{shown(value, 12)}  {verdict}")
+    if (most := most_speed_up(table)) is not None:
+        print(f"Two cores that also carry the load and the model can show {most:.2g} of two workers at most.")
 
 
 def values_of(table: dict[str, dict[str, float]]) -> list[tuple[Target, float | None]]:
