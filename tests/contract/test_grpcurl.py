@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contract.process import BIN, Served
@@ -10,9 +11,11 @@ SERVICE = "ilab_chat.v1.ChatService"
 MEMORY = "ilab_chat.v1.MemoryService"
 
 
-def grpcurl(served: Served, *arguments: str, data: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
+def grpcurl(
+    served: Served, *arguments: str, data: Mapping[str, Any] | None = None, flags: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     sent = () if data is None else ("-d", json.dumps(data))
-    command = [BIN / "grpcurl", "-plaintext", *sent, served.address, *arguments]
+    command = [BIN / "grpcurl", "-plaintext", *flags, *sent, served.address, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
