@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
 
-from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from processes import ServerProcess, running_server
+from rpcs import METHODS
 from upstream import Reply, Upstream
 
 USER = "user-id-of-someone"
@@ -213,14 +217,28 @@ def test_no_level_says_what_users_say(server: ServerProcess, upstream: Upstream)
         garbage: Any = channel.unary_unary("/ilab_chat.v1.ChatService/Chat")
         with pytest.raises(grpc.RpcError):
             garbage(f"\x01{MESSAGE}".encode(), timeout=30)
-        memory = memory_pb2_grpc.MemoryServiceStub(channel)
-        memory.SearchObservations(memory_pb2.SearchObservationsRequest(user_id=USER, query=MESSAGE), timeout=30)
-        with pytest.raises(grpc.RpcError):
-            memory.GetObservation(memory_pb2.GetObservationRequest(user_id=USER, observation_id=99), timeout=30)
-        memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id=USER), timeout=30)
-    lines_of(server)
+        for method in METHODS:
+            say_everywhere(channel, method)
+    assert {line["rpc.method"].partition("/")[2] for line in calls_of(server)} == {method.name for method in METHODS}
     log = "".join(server.log)
     assert not [said for said in SAID if said in log]
+
+
+def say_everywhere(channel: grpc.Channel, method: MethodDescriptor) -> None:
+    """Call *method* with the message in every text, first within its limits and then beyond them."""
+    for text in (MESSAGE, MESSAGE * 9999):
+        said = message_factory.GetMessageClass(method.input_type)(user_id=USER)
+        for each in method.input_type.fields:
+            # A request id may be logged.
+            if (
+                each.cpp_type == each.CPPTYPE_STRING
+                and not each.is_repeated
+                and each.name not in {"user_id", "request_id"}
+            ):
+                setattr(said, each.name, text)
+        rpc: Any = channel.unary_stream(f"/{method.containing_service.full_name}/{method.name}")
+        with suppress(grpc.RpcError):
+            list(rpc(said.SerializeToString(), timeout=30))
 
 
 def test_text_is_for_readers_and_keeps_to_its_line(tmp_path: Path, upstream: Upstream) -> None:
