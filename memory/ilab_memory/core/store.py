@@ -116,7 +116,7 @@ class Store(ABC):
     DEFAULT_TIMELINE_NEIGHBORS: ClassVar[int] = 5
 
     def upsert_observation(self, draft: Draft, *, now: datetime, session_timeout: timedelta) -> SaveResult:
-        """Redact *draft*, then store it: the one way by which an observation comes into a store.
+        """Redact *draft*, then store it: the one way for an observation into a store, but for a copy of another store.
 
         Raises:
             ValueError: nothing is left of the title or the content after redaction.

@@ -110,6 +110,12 @@ class Connections:
             return self._repeated(attempt, lambda: repeatable or not transactions[-1].committing)
 
     @contextmanager
+    def lent(self, doing: str) -> Iterator[Connection]:
+        """Lend a connection for what is no round trip of statements. Nothing is repeated."""
+        with storage_errors(doing), self._pool.connection() as connection:
+            yield connection
+
+    @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let all that this thread reads in the block be of the moment of the first reading."""
         if self._snapshot.ends is not None:

@@ -22,7 +22,8 @@ from ilab_memory.timestamps import to_text
 # be counted for all users; all stay below 2**53, for those who read numbers as floating point.
 _FIRST_IDS = 2**52
 
-_LENGTHS = ("title_terms", "said_terms", "reply_terms", "tail_terms")
+#: What a row counts in each field, and the user's row in all of them.
+LENGTHS = ("title_terms", "said_terms", "reply_terms", "tail_terms")
 
 
 class User(NamedTuple):
@@ -53,6 +54,15 @@ class SessionNow(NamedTuple):
 def new_session_id() -> str:
     """Return an id that no other session has."""
     return str(uuid.uuid4())
+
+
+def new_user(user_id: str, *, above: int = 0) -> dict[str, Any]:
+    """Return the row of a user whose ids are above that one."""
+    return {
+        "user_id": user_id,
+        "secret": secrets.token_bytes(SECRET_BYTES),
+        "first_id": above + secrets.randbelow(_FIRST_IDS),
+    }
 
 
 def open_session(
@@ -135,11 +145,7 @@ def _locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[Us
     """Return the user, made if missing and locked, and the rows of each of *queries*."""
     users, *rows = transaction.ask((statements.LOCK_USER, {"user_id": user_id}), *queries)
     while not users:  # also when another forgets the user in between
-        new = {
-            "user_id": user_id,
-            "secret": secrets.token_bytes(SECRET_BYTES),
-            "first_id": secrets.randbelow(_FIRST_IDS),
-        }
+        new = new_user(user_id)
         _, users, *rows = transaction.ask((statements.NEW_USER, new), (statements.LOCK_USER, new), *queries)
     return User._make(users[0]), rows
 
@@ -194,18 +200,18 @@ def _write(
     number = user.last_number + 1
     if found:
         observation_id, outcome, statement = int(found[0][0]), "updated", statements.CHANGE_OBSERVATION
-        before = dict(zip(_LENGTHS, found[0][4:], strict=True))
+        before = dict(zip(LENGTHS, found[0][4:], strict=True))
     else:
         observation_id, outcome, statement = user.first_id + number, "created", statements.NEW_OBSERVATION
-        before = dict.fromkeys(_LENGTHS, 0)
-    added = {name: row[name] - before[name] for name in _LENGTHS} | {"observations": 0 if found else 1}
+        before = dict.fromkeys(LENGTHS, 0)
+    added = {name: row[name] - before[name] for name in LENGTHS} | {"observations": 0 if found else 1}
     counting = _count_in(row["user_id"], user, session, last_number=number, **added)
     return observation_id, outcome, ((statement, {**row, "id": observation_id, "number": number}), counting)
 
 
 def _count_in(user_id: str, user: User, session: SessionNow, *, last_number: int | None = None, **added: int) -> Query:
     return statements.COUNT_IN, {
-        **dict.fromkeys((*_LENGTHS, "observations"), 0),
+        **dict.fromkeys((*LENGTHS, "observations"), 0),
         **added,
         "user_id": user_id,
         "last_number": user.last_number if last_number is None else last_number,

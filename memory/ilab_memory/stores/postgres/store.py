@@ -9,6 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ilab_memory.core.models import Observation, SaveResult, Session
+from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import (
     EXPORT_BYTES,
     EXPORT_PAGE,
@@ -20,7 +21,7 @@ from ilab_memory.core.store import (
     TermStatistics,
     forgotten_meanwhile,
 )
-from ilab_memory.stores.postgres import reading, saving, statements
+from ilab_memory.stores.postgres import copying, reading, saving, statements
 from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
@@ -211,6 +212,23 @@ class PostgresStore(Store):
         """See Store."""
         user = self._user(user_id)
         return iter(()) if user is None else self._export(user_id, user)
+
+    def write_rows(self, rows: UserRows, *, replace: bool = False) -> bool:
+        """Write all that another store keeps of a user, in one transaction.
+
+        It was redacted there, so it is written as it is: ids, sessions, moments, counts, hashes and the order of saving
+        stay. What is here of the user is erased first if *replace*. Returns whether it was written: False if the user
+        is here and not to be replaced.
+
+        Raises:
+            StorageError: nothing was written or erased; but if the connection was lost during the commit, all may be.
+        """
+        with self._connections.lent("copy the user") as connection:
+            return copying.write(connection, rows, replace=replace)
+
+    def count_users(self) -> int:
+        """Return how many users the database holds. Reads all partitions."""
+        return int(self._connections.rows("count the users", copying.COUNT_USERS)[0][0])
 
     def close(self) -> None:
         """See Store."""

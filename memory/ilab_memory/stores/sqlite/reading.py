@@ -20,7 +20,7 @@ _LARGEST_ID = 2**63 - 1
 
 
 def session(user_id: str, row: Sequence[Any]) -> Session:
-    """Return the Session of a row of `_SESSION_COLUMNS`."""
+    """Return the Session of a row of `SESSION_COLUMNS`."""
     session_id, started_at, ended_at, last_activity_at, summary, is_auto_generated = row
     return Session.model_construct(
         id=session_id,
@@ -35,7 +35,7 @@ def session(user_id: str, row: Sequence[Any]) -> Session:
 
 
 def observation(user_id: str, row: Sequence[Any]) -> Observation:
-    """Return the Observation of a row of `_OBSERVATION_COLUMNS`."""
+    """Return the Observation of a row of `OBSERVATION_COLUMNS`."""
     names = (
         "id", "session_id", "type", "title", "content", "topic_key", "normalized_hash", "revision_count", "created_at",
         "updated_at",

@@ -20,12 +20,12 @@ COMPLETE_SESSION = (
 )
 COUNT_IN_SESSION = "SELECT count(*) FROM observations WHERE session = ?"
 LAST_TITLES = "SELECT title FROM observations WHERE session = ? ORDER BY updated_at DESC, id DESC LIMIT 3"
-_SESSION_COLUMNS = "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated"
+SESSION_COLUMNS = "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated"
 ACTIVE_SESSION = f"""
-    SELECT {_SESSION_COLUMNS} FROM users u JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL WHERE u.user_id = ?
+    SELECT {SESSION_COLUMNS} FROM users u JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL WHERE u.user_id = ?
 """
 COMPLETED_SESSIONS = f"""
-    SELECT {_SESSION_COLUMNS} FROM sessions s
+    SELECT {SESSION_COLUMNS} FROM sessions s
     WHERE s.user = (SELECT key FROM users WHERE user_id = ?) AND s.ended_at IS NOT NULL
     ORDER BY s.ended_at DESC, s.key DESC LIMIT ?
 """
@@ -84,12 +84,12 @@ ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, 
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
 
 # Reading whole rows.
-_OBSERVATION_COLUMNS = """
+OBSERVATION_COLUMNS = """
     o.id, s.id, o.type, o.title, o.content, o.topic_key, lower(hex(o.normalized_hash)), o.revision_count,
     o.created_at, o.updated_at
 """
 _OF_USER = "o.user = (SELECT key FROM users WHERE user_id = :user_id)"
-_OBSERVATIONS = f"SELECT {_OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
+_OBSERVATIONS = f"SELECT {OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
 GET = f"{_OBSERVATIONS} WHERE o.id = :id AND {_OF_USER}"
 TIMELINE_BEFORE = f"""
     {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) <= (:created_at, :id)
@@ -147,7 +147,7 @@ CONTAINING = f"""
 
 # Exporting, a page at a time: each begins behind the last row of the one before.
 EXPORT_SESSIONS = f"""
-    SELECT s.key, {_SESSION_COLUMNS} FROM sessions s
+    SELECT s.key, {SESSION_COLUMNS} FROM sessions s
     WHERE s.user = (SELECT key FROM users WHERE user_id = :user_id) AND (s.started_at, s.key) > (:moment, :key)
     ORDER BY s.started_at, s.key LIMIT :page
 """

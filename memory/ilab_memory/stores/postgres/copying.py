@@ -1,0 +1,85 @@
+"""How all of a user comes in from another store: as it is, in one transaction, by COPY."""
+
+from typing import Any
+
+import psycopg
+
+from ilab_memory.core.models import Observation
+from ilab_memory.core.rows import UserRows
+from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.postgres.schema import SCHEMA
+from ilab_memory.stores.postgres.terms import Indexed
+
+_SESSIONS = f"""
+    COPY {SCHEMA}.sessions (
+        user_id, number, id, started_at, ended_at, last_activity_at, summary, is_auto_generated
+    ) FROM STDIN
+"""
+_OBSERVATIONS = f"""
+    COPY {SCHEMA}.observations (
+        user_id, id, number, session, type, title, topic_key, normalized_hash, revision_count, created_at, updated_at,
+        title_terms, said_terms, reply_terms, tail_terms, terms, content
+    ) FROM STDIN
+"""
+# The one statement that names no user: whoever copies asks once, at the end.
+COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but a constant is interpolated
+
+
+def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> bool:
+    """Write *rows* and return whether they were: False if the user is there and shall not be replaced."""
+    # New ids of the user begin above those that come along.
+    user = saving.new_user(rows.user_id, above=rows.largest_id)
+    with connection.transaction():
+        if not _enter(connection, user, replace=replace):
+            return False
+        counted: dict[str, Any] = dict.fromkeys((*saving.LENGTHS, "observations"), 0)
+        numbers = _write_sessions(connection, rows)
+        with connection.cursor() as cursor, cursor.copy(_OBSERVATIONS) as copy:
+            for number, observation in rows.observations:
+                indexed = Indexed(observation.title, observation.content)
+                place = (rows.user_id, observation.id, number, numbers[observation.session_id])
+                copy.write_row((*place, *_columns(observation, indexed, user["secret"])))
+                counted["observations"] += 1
+                for name in saving.LENGTHS:
+                    counted[name] += indexed.lengths[name]
+        last = {"last_number": rows.last_number, "last_session": len(rows.sessions)}
+        connection.execute(statements.COUNT_IN, {"user_id": rows.user_id, **last, **counted})
+    return True
+
+
+def _enter(connection: psycopg.Connection, user: dict[str, Any], *, replace: bool) -> bool:
+    """Make the row of the user, which keeps all other writers of the user out; return whether that was possible."""
+    if connection.execute(statements.NEW_USER, user).rowcount == 1:
+        return True
+    if replace:
+        connection.execute(statements.LOCK_USER, user)
+        for erase in (statements.ERASE_OBSERVATIONS, statements.ERASE_SESSIONS, statements.ERASE_USER):
+            connection.execute(erase, user)
+        connection.execute(statements.NEW_USER, user)
+    return replace
+
+
+def _write_sessions(connection: psycopg.Connection, rows: UserRows) -> dict[str, int]:
+    """Write the sessions and return the number of each."""
+    numbers = {}
+    with connection.cursor() as cursor, cursor.copy(_SESSIONS) as copy:
+        for number, session in enumerate(rows.sessions, 1):
+            numbers[session.id] = number
+            moments = (session.started_at, session.ended_at, session.last_activity_at)
+            copy.write_row((rows.user_id, number, session.id, *moments, session.summary, session.is_auto_generated))
+    return numbers
+
+
+def _columns(observation: Observation, indexed: Indexed, secret: bytes) -> tuple[Any, ...]:
+    return (
+        observation.type,
+        observation.title,
+        observation.topic_key,
+        bytes.fromhex(observation.normalized_hash or ""),
+        observation.revision_count,
+        observation.created_at,
+        observation.updated_at,
+        *(indexed.lengths[name] for name in saving.LENGTHS),
+        indexed.vector(secret),
+        observation.content,
+    )

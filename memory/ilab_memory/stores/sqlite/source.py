@@ -1,0 +1,126 @@
+"""A file as the source of a copy: read only, each user as of one moment, while others may go on writing to it."""
+# ruff: noqa: S608 - nothing but constants is interpolated
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+from urllib.parse import quote
+
+from ilab_memory.core.errors import StorageError
+from ilab_memory.core.rows import UserRows
+from ilab_memory.stores.sqlite import reading, schema
+from ilab_memory.stores.sqlite.connections import storage_errors
+from ilab_memory.stores.sqlite.migrations import check_version
+from ilab_memory.stores.sqlite.statements import OBSERVATION_COLUMNS, SESSION_COLUMNS
+
+# Users that are listed at once, so that no reading lasts as long as the copy.
+_PAGE: Final = 1000
+_DOING: Final = "read the file"
+
+_TOTALS = "SELECT count(*), coalesce(sum(observations), 0) FROM users WHERE user_id IS NOT NULL"
+_USERS = "SELECT key, user_id FROM users WHERE key > ? AND user_id IS NOT NULL ORDER BY key LIMIT ?"
+_USER = """
+    SELECT u.key, u.last_number, coalesce((SELECT max(o.id) FROM observations o WHERE o.user = u.key), 0)
+    FROM users u WHERE u.user_id = ?
+"""
+_SESSIONS = f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE s.user = ? ORDER BY s.key"
+_OBSERVATIONS = f"""
+    SELECT o.number, {OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session
+    WHERE o.user = ? ORDER BY o.created_at, o.id
+"""
+
+
+class Totals(NamedTuple):
+    """How much a file holds."""
+
+    users: int
+    observations: int
+
+
+class Source:
+    """A file of `SQLiteStore`. Nothing is ever written into it."""
+
+    def __init__(self, path: str | Path, *, busy_timeout_seconds: float = 5.0) -> None:
+        """Open *path* for reading.
+
+        Raises:
+            StorageError: there is no such file, or it is not a memory of this version of the schema.
+        """
+        file = Path(path).expanduser().absolute()
+        if not file.is_file():
+            raise StorageError("could not open the file: there is none of this name")
+        with storage_errors("open the file"):
+            self._connection = sqlite3.connect(
+                f"file://{quote(str(file))}?mode=ro", uri=True, timeout=busy_timeout_seconds, isolation_level=None
+            )
+            try:
+                _check_newest(self._connection)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def totals(self) -> Totals:
+        """Return how much the file holds now."""
+        with storage_errors(_DOING):
+            return Totals._make(self._connection.execute(_TOTALS).fetchone())
+
+    def users(self) -> Iterator[str]:
+        """Yield each user. One who is new while this runs comes last."""
+        last = 0
+        while page := self._page(last):
+            last = page[-1][0]
+            yield from (user_id for _, user_id in page)
+
+    @contextmanager
+    def user(self, user_id: str) -> Iterator[UserRows | None]:
+        """Let the block read all of a user, as of one moment; None: the file has nothing of the user."""
+        with storage_errors(_DOING):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._rows(user_id)
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _page(self, after: int) -> list[tuple[int, str]]:
+        with storage_errors(_DOING):
+            return self._connection.execute(_USERS, (after, _PAGE)).fetchall()
+
+    def _rows(self, user_id: str) -> UserRows | None:
+        found = self._connection.execute(_USER, (user_id,)).fetchone()
+        if found is None:
+            return None
+        key, last_number, largest_id = found
+        return UserRows(
+            user_id=user_id,
+            last_number=last_number,
+            largest_id=largest_id,
+            sessions=[reading.session(user_id, row) for row in self._connection.execute(_SESSIONS, (key,))],
+            observations=(
+                (row[0], reading.observation(user_id, row[1:]))
+                for row in self._connection.execute(_OBSERVATIONS, (key,))
+            ),
+        )
+
+
+def _check_newest(connection: sqlite3.Connection) -> None:
+    version = check_version(connection)
+    if version != schema.VERSION:
+        raise StorageError(
+            f"could not open the file: its schema version {version} is not {schema.VERSION};"
+            " open it once with this version of ilab-memory, which updates it"
+        )

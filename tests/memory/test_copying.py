@@ -1,0 +1,217 @@
+"""From a SQLite file into PostgreSQL: everything, as it is, by the command."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from client.terminal import terminal
+from ilab_memory import Config, ILabMemory
+from ilab_memory.core.models import Observation
+from memory.support import Clock
+from postgres import Cluster
+
+COMMAND: list[str | Path] = [Path(sys.executable).with_name("ilab-chat"), "memory", "copy"]
+USERS = 40
+WORDS = "tea coffee hiking norway cabin e-mail running ran train rome müller 北京 緑茶 secret garden".split()
+QUERIES = ("tea in rome", "what did she say about hiking?", "email", "緑茶", "北", "no such word", "gardens and trains")
+
+
+@pytest.fixture(scope="module")
+def url(postgres: Cluster) -> str:
+    return postgres.create_database()
+
+
+@pytest.fixture
+def target(url: str) -> str:
+    """An empty database; the tables are those of the test before."""
+    with ILabMemory.from_url(url), psycopg.connect(url) as connection:
+        for table in ("observations", "sessions", "users"):
+            connection.execute(f"DELETE FROM ilab_memory.{table}")
+    return url
+
+
+def fill(path: Path, rows: int) -> Path:
+    """Make a file with so many saves: new, changed, repeated and private ones, in sessions that ended or expired."""
+    clock, rng = Clock(), random.Random(6)
+    with ILabMemory.from_path(path, Config(clock=clock, durability="normal")) as mem, ThreadPoolExecutor(USERS) as pool:
+
+        def save(number: int) -> None:
+            text = f"User: {' '.join(rng.choices(WORDS, k=12))} {number} <private>hidden</private>\nAssistant: Fine."
+            key = f"key {rng.randrange(20)}" if rng.random() < 0.1 else None
+            user = f"user {number % USERS}"
+            mem.mem_save(user, text, type="discovery", title=f"Turn: {text[6:40]}", topic_key=key)
+
+        for first in range(0, rows, USERS):
+            # At once, for they then share one transaction; and many rows have one moment.
+            list(pool.map(save, range(first, first + USERS)))
+            clock.forward(seconds=rng.randrange(1000))
+            if rng.random() < 0.2:
+                mem.mem_session_end(f"user {rng.randrange(USERS)}", summary=f"Said {first}")
+            if rng.random() < 0.02:
+                clock.forward(hours=25)
+    return path
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fill(tmp_path_factory.mktemp("filled") / "memory.db", 800)
+
+
+@pytest.fixture
+def source(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(filled, tmp_path / "memory.db"))
+
+
+def copy(source: Path, target: str, *options: str, code: int = 0) -> dict[str, Any]:
+    """Run the command and return what it prints."""
+    ended = subprocess.run(
+        [*COMMAND, "--from", source, "--to", target, *options], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ended.returncode == code, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def users(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        return [user for (user,) in connection.execute("SELECT user_id FROM users")]
+    finally:
+        connection.close()
+
+
+def both(source: Path, target: str) -> Iterator[ILabMemory]:
+    config = Config(clock=Clock())
+    return iter((ILabMemory.from_path(source, config), ILabMemory.from_url(target, config)))
+
+
+def test_ten_thousand_rows_are_the_same_on_both_sides_after_a_kill_in_the_middle(target: str, tmp_path: Path) -> None:
+    source = fill(tmp_path / "memory.db", 10_000)
+    before = hashlib.sha256(source.read_bytes()).digest()
+    with subprocess.Popen([*COMMAND, "--from", source, "--to", target], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "copying: 4" in line:
+                process.kill()
+                break
+    with psycopg.connect(target) as connection:
+        held = connection.execute("SELECT user_id, observations FROM ilab_memory.users").fetchall()
+    assert 0 < len(held) < USERS
+
+    copied = copy(source, target)
+    assert hashlib.sha256(source.read_bytes()).digest() == before
+    assert copied["users"] == USERS
+    assert copied["written"] == USERS - len(held)
+    assert copied["observations"] > 9_000
+    assert copied["sessions"] > USERS
+    assert copied["different"] == copied["only_in_target"] == 0
+    assert copied["source_sha256"] == copied["target_sha256"]
+
+    here, there = both(source, target)
+    with here, there:
+        assert all(here.mem_stats(user)["observations"] == observations for user, observations in held)
+        for user in users(source):
+            assert list(there.mem_export(user)) == list(here.mem_export(user))
+            assert there.mem_stats(user) == here.mem_stats(user)
+            assert there.mem_session_peek(user) == here.mem_session_peek(user)
+        for user in users(source)[::8]:
+            for query in QUERIES:
+                assert there.mem_search(user, query) == here.mem_search(user, query), query
+
+
+def test_what_was_copied_goes_on_like_before(source: Path, target: str) -> None:
+    copy(source, target)
+    with ILabMemory.from_url(target) as there:
+        [user, *_] = users(source)
+        held = there.mem_stats(user)
+        rows = [item for item in there.mem_export(user) if isinstance(item, Observation)]
+        keyed = next(row for row in rows if row.topic_key)
+        again = there.mem_save(user, "other", type="decision", title="Other", topic_key=keyed.topic_key)
+        assert (again.id, again.outcome) == (keyed.id, "updated")
+        new = there.mem_save(user, "new", type="decision", title="New")
+        assert new.id > max(row.id or 0 for row in rows)
+        assert [row.id for row in there.mem_timeline(user, new.id)][-1] == new.id
+        assert there.mem_stats(user)["observations"] == held["observations"] + 1
+        assert [found.id for found in there.mem_search(user, "new")][:1] == [new.id]
+        assert there.mem_forget(user) == held["observations"] + 1
+
+
+def test_what_changed_after_it_was_copied_is_seen_and_replaced_when_asked_for(source: Path, target: str) -> None:
+    copy(source, target)
+    with ILabMemory.from_path(source) as here:
+        here.mem_save("user 1", "changed", type="decision", title="Changed")
+        here.mem_save("somebody new", "new", type="decision", title="New")
+        here.mem_forget("user 2")
+    seen = copy(source, target, code=1)
+    assert (seen["written"], seen["different"], seen["only_in_target"]) == (1, 1, 1)
+    assert seen["source_sha256"] != seen["target_sha256"]
+    with ILabMemory.from_url(target) as there:
+        there.mem_save("user 3", "written there", type="decision", title="There")
+    replaced = copy(source, target, "--replace")
+    assert (replaced["written"], replaced["different"]) == (2, 0)
+    with ILabMemory.from_url(target) as there:
+        assert there.mem_search("user 1", "changed")[0].title == "Changed"
+        assert "There" not in [found.title for found in there.mem_search("user 3", "written there")]
+
+
+def test_a_user_of_the_database_is_left_as_it_is(target: str, tmp_path: Path) -> None:
+    source = tmp_path / "memory.db"
+    with ILabMemory.from_path(source) as here, ILabMemory.from_url(target) as there:
+        here.mem_save("alice", "in the file", type="decision", title="File")
+        there.mem_save("alice", "in the database", type="decision", title="Database")
+        there.mem_save("bob", "in the database", type="decision", title="Database")
+        seen = copy(source, target, code=1)
+        assert (seen["written"], seen["different"], seen["only_in_target"]) == (0, 1, 1)
+        assert [found.title for found in there.mem_search("alice", "in the database or the file")] == ["Database"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "code", "said"),
+    [
+        ("missing.db", "{url}", 1, "there is none of this name"),
+        ("text.db", "{url}", 1, "NOTADB"),
+        ("empty.db", "{url}", 1, "schema version 0"),
+        ("memory.db", "mysql://host/x", 2, "must begin with postgresql://"),
+        ("memory.db", "postgresql://127.0.0.1:1/x", 1, "run the same command again"),
+        ("memory.db", "", 2, "--to"),
+    ],
+)
+def test_what_cannot_be_copied_is_said_in_one_line(
+    url: str, tmp_path: Path, source: str, target: str, code: int, said: str
+) -> None:
+    (tmp_path / "text.db").write_text("no database at all" * 1000)
+    (tmp_path / "empty.db").touch()
+    ILabMemory.from_path(tmp_path / "memory.db").close()
+    ended = subprocess.run(
+        [*COMMAND, "--from", tmp_path / source, "--to", target.format(url=url)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (code, "")
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("ilab-chat: ")
+    assert said in last
+
+
+async def test_a_terminal_shows_a_bar_and_the_counts(source: Path, target: str, tmp_path: Path) -> None:
+    arguments = ("memory", "copy", "--from", str(source), "--to", target)
+    async with terminal(*arguments, cwd=tmp_path, columns=200) as screen:
+        await screen.until("comparing")
+        await screen.until(f"Wrote {USERS} of {USERS} users; {USERS} are the same on both sides")
+        assert await screen.exit_code() == 0
+    assert "100.0%" in screen.seen
