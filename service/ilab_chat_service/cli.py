@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.addresses import AddressUnavailable
+from ilab_chat_service.logs import set_up_logging
 from ilab_chat_service.settings import Settings, SettingsError, read
 from ilab_chat_service.workers import supervise
 
@@ -51,11 +52,11 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
     try:
         from ilab_chat_service.adapters.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
         from ilab_chat_service.adapters.library import MemoryNotOpened  # noqa: PLC0415 - the same
-        from ilab_chat_service.logs import set_up_logging  # noqa: PLC0415 - the same
         from ilab_chat_service.server import run, run_worker  # noqa: PLC0415 - the same
+
+        set_up_logging(settings.log_level, settings.log_format)
     except ModuleNotFoundError as error:
         return complain_of_missing(error)
-    set_up_logging(settings.log_level, settings.log_format)
     try:
         asyncio.run(run_worker(settings, worker) if worker else run(settings))
     except SettingsError as error:
@@ -68,10 +69,9 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
 def serve_with_workers(settings: Settings) -> int:
     """Run the server in processes of its own and return the exit code."""
     try:
-        from ilab_chat_service.logs import set_up_logging  # noqa: PLC0415 - optional: extra `service`
+        set_up_logging(settings.log_level, settings.log_format)
     except ModuleNotFoundError as error:
         return complain_of_missing(error)
-    set_up_logging(settings.log_level, settings.log_format)
     try:
         return asyncio.run(supervise(settings))
     except AddressUnavailable as error:

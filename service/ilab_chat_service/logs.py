@@ -5,21 +5,20 @@ Every module logs with the standard library; fields of a record go into `extra={
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from structlog.dev import ConsoleRenderer
-from structlog.processors import JSONRenderer
-from structlog.stdlib import ProcessorFormatter
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor
+from typing import Any, TypeAlias
 
 log = logging.getLogger(__name__)
+
+Fields: TypeAlias = dict[str, Any]
+Renderer: TypeAlias = Callable[[Fields], str]
 
 #: The packages whose records are wanted at every level. Others log requests, and so messages, below WARNING.
 OURS = ("ilab_chat_service", "ilab_memory")
@@ -33,9 +32,8 @@ def set_up_logging(level: str, log_format: str) -> None:
         log_format: json, text, or auto: text on a terminal, else JSON.
     """
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
-    render: list[Processor] = [printable, console()] if text else [JSONRenderer()]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(ProcessorFormatter(processors=[line, *render]))
+    handler.setFormatter(LineFormatter(console() if text else partial(json.dumps, default=repr)))
     # Beside the levels below, because a package may set its own.
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or is_ours(record))
     logging.basicConfig(
@@ -57,36 +55,47 @@ def is_ours(record: logging.LogRecord) -> bool:
     return record.name.partition(".")[0] in OURS
 
 
-def console() -> ConsoleRenderer:
+class LineFormatter(logging.Formatter):
+    """Formats a record as one line: the text that *render* makes of its fields."""
+
+    def __init__(self, render: Renderer) -> None:
+        super().__init__()
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of *record*."""
+        return self._render(line(record))
+
+
+def console() -> Renderer:
     """Return what renders a line for a reader."""
-    return ConsoleRenderer(colors=sys.stderr.isatty(), event_key="message", pad_event_to=0, sort_keys=False)
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415 - a server that logs JSON starts sooner without
+
+    renderer = ConsoleRenderer(colors=sys.stderr.isatty(), event_key="message", pad_event_to=0, sort_keys=False)
+    return lambda fields: renderer(None, fields["level"], printable(fields))
 
 
-def line(_logger: Any, level: str, event: EventDict) -> EventDict:
+def line(record: logging.LogRecord) -> Fields:
     """Return the fields of a record's line, in their order.
 
     Of an exception there is its trail, never its text, which may quote what a user said. Of a message of several lines
-    there is the first: asyncio writes the values that it failed on below it. A message of another package is left as
-    its template: what stands in the place of `%s` may be anything, as the header that gRPC could not decode.
+    there is the first: asyncio writes the values that it failed on below it.
     """
-    record: logging.LogRecord = event["_record"]
-    known = is_ours(record) or record.name == "py.warnings"
-    message: str = event["event"] if known else str(record.msg)
-    fields: EventDict = {
+    fields: Fields = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-        "level": level,
+        "level": record.levelname.lower(),
         "logger": record.name,
-        "message": message.partition("\n")[0],
+        "message": record.getMessage().partition("\n")[0],
         **getattr(record, "fields", {}),
     }
-    if error := (event.get("exc_info") or (None, None))[1]:
+    if record.exc_info and (error := record.exc_info[1]):
         fields["error_trail"] = trail(error)
     return fields
 
 
-def printable(_logger: Any, _level: str, event: EventDict) -> EventDict:
+def printable(fields: Fields) -> Fields:
     """Escape what could break a line of text or speak to a terminal; JSON does so by itself."""
-    return {name: escaped(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: escaped(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def escaped(text: str) -> str:

@@ -12,7 +12,6 @@ from grpc_health.v1 import health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.adapters.authentication import open_authenticator
-from ilab_chat_service.adapters.certificates import server_credentials
 from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.model import open_model
@@ -96,7 +95,7 @@ async def serving(
         SettingsError: a file or URL of certificates, tokens, keys or the memory cannot be used.
     """
     async with AsyncExitStack() as house:
-        credentials = await asyncio.to_thread(server_credentials, settings)
+        credentials = await asyncio.to_thread(tls, settings)
         callers = await house.enter_async_context(open_authenticator(settings))
         library = await house.enter_async_context(open_library(settings))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
@@ -134,6 +133,19 @@ async def serving(
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
         yield address
+
+
+def tls(settings: Settings) -> grpc.ServerCredentials | None:
+    """Return the TLS of the listener. None: plaintext.
+
+    Raises:
+        SettingsError: the files cannot be used.
+    """
+    if not settings.tls_cert_file:
+        return None
+    from ilab_chat_service.adapters.certificates import server_credentials  # noqa: PLC0415 - starts sooner without
+
+    return server_credentials(settings)
 
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:

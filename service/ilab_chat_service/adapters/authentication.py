@@ -6,8 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.jwks import FileKeys, UrlKeys
-from ilab_chat_service.adapters.jwt import JwtAuthenticator
 from ilab_chat_service.adapters.reloaded import reason
 from ilab_chat_service.adapters.spiffe import SpiffeAuthenticator
 from ilab_chat_service.adapters.tokens import TokenAuthenticator
@@ -44,6 +42,8 @@ async def open_authenticator(settings: Settings) -> AsyncIterator[Authenticator]
                 tokens = await asyncio.to_thread(TokenAuthenticator, settings.auth_tokens_file)
             yield tokens
         case "jwt":
+            from ilab_chat_service.adapters.jwt import JwtAuthenticator  # noqa: PLC0415 - starts sooner without
+
             async with open_keys(settings.jwt_jwks) as keys:
                 yield JwtAuthenticator(
                     keys,
@@ -66,6 +66,8 @@ async def open_keys(place: str) -> AsyncIterator[KeySource]:
     Raises:
         SettingsError: they cannot be read.
     """
+    from ilab_chat_service.adapters.jwks import FileKeys, UrlKeys  # noqa: PLC0415 - starts sooner without
+
     if not is_http_url(place):
         with refused("ILAB_CHAT_JWT_JWKS"):
             file = await asyncio.to_thread(FileKeys, place)

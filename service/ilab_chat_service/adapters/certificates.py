@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return the TLS of the listener. None: plaintext.
+def server_credentials(settings: Settings) -> grpc.ServerCredentials:
+    """Return the TLS of the listener, which the settings ask for.
 
     Before each handshake gRPC asks, in a thread of its own, whether there is a new certificate; connections that are
     open keep theirs.
@@ -29,8 +29,6 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     Raises:
         SettingsError: the files cannot be used.
     """
-    if not settings.tls_cert_file:
-        return None
     paths = [settings.tls_cert_file, settings.tls_key_file]
     mutual = bool(settings.tls_client_ca_file)
     if mutual:
