@@ -95,6 +95,30 @@ async def test_a_repetition_gets_the_same_answer_also_after_a_restart(settings: 
     assert len(upstream.requests) == 1
 
 
+async def test_a_crash_between_the_turn_and_its_record_leaves_one_turn(settings: Settings, upstream: Upstream) -> None:
+    upstream.says("before")
+    upstream.says("after")
+    async with channel_of(settings) as channel:
+        first = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat())
+    # What a crash leaves there: the turn is durable, and the record, which comes after it, is missing.
+    await asyncio.to_thread(forget_records, settings)
+    async with channel_of(settings) as channel:
+        second = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat())
+        assert not second.replayed
+        assert (first.reply, second.reply) == ("before", "after")
+        assert second.observation_id == first.observation_id
+        assert await turns(channel) == 1
+
+
+def forget_records(settings: Settings) -> None:
+    if settings.memory_url:
+        with psycopg.connect(settings.memory_url) as database:
+            assert database.execute("DELETE FROM ilab_chat.replay").rowcount == 1
+        return
+    with closing(sqlite3.connect(settings.memory_db_path)) as file, file:
+        assert file.execute("DELETE FROM replay").rowcount == 1
+
+
 async def test_a_repetition_that_overlaps_waits_and_shares_the_answer(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with channel_of(settings) as channel:
