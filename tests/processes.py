@@ -14,6 +14,9 @@ from pathlib import Path
 
 SERVER = Path(sys.executable).with_name("ilab-chat-server")
 
+#: What the log says of a worker: its number and its process.
+WORKER = r"worker (\d) serves, process (\d+)"
+
 
 class ServerProcess:
     """A running server. `address` is where it serves; `log` what it has said so far."""
@@ -34,6 +37,10 @@ class ServerProcess:
             if found := re.search(pattern, line):
                 return found
         raise AssertionError(f"the server ended with {self.process.wait()}:\n{''.join(self.log)}")
+
+    def workers(self) -> list[int]:
+        """The process ids of its workers, in the order of their numbers."""
+        return [int(pid) for _, pid in sorted(dict(re.findall(WORKER, "".join(self.log))).items())]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, return the exit code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from contextlib import AbstractAsyncContextManager
@@ -17,6 +18,7 @@ from faults.leaving import leave_streams, resident_bytes, slow
 from faults.load import CHANNEL_OPTIONS, Ledger, load
 from faults.stage import Servers, Stage, descriptors_left, full_disk, threads
 from faults.talk import Mood, well
+from processes import WORKER
 
 #: Calls that are answered before and after a fault, so that there is something to lose and it is seen to go on.
 WARM = 40
@@ -62,6 +64,24 @@ async def ended(stage: Stage, times: int, number: signal.Signals, code: int) -> 
             stage.moments.plan(stage.rng, lambda: server.process.send_signal(number))
             assert server.process.wait(60) == code
             servers.start(address)
+
+        async with talking(stage) as ledger:
+            for _ in range(times):
+                await asyncio.to_thread(one_death)
+            await ledger.more(WARM)
+    return ledger
+
+
+async def worker_killed(stage: Stage, times: int) -> Ledger:
+    """Kill one of two workers of a server (SIGKILL) at a random moment, this many times; another takes its place."""
+    async with stage.serving(ILAB_CHAT_WORKERS="2") as servers:
+        [server] = servers.running.values()
+
+        def one_death() -> None:
+            worker = stage.rng.choice(server.workers())
+            stage.moments.plan(stage.rng, lambda: os.kill(worker, signal.SIGKILL))
+            server.read_until(f"process {worker}, ended with {-signal.SIGKILL}")
+            server.read_until(WORKER)
 
         async with talking(stage) as ledger:
             for _ in range(times):

@@ -62,6 +62,7 @@ def soak(kills: int, seconds: float) -> None:
     }
     one_drained = partial(scenarios.one_drained, times=rounds)
     broken = [
+        run(f"workers killed {rounds} times", partial(scenarios.worker_killed, times=rounds), on_a_file),
         run(f"disk full {rounds} times", partial(scenarios.without_space, times=rounds), on_a_file),
         run(f"one of two drained, {rounds} times", one_drained, partial(on_a_file, servers=2), failures=False),
         run(f"{STREAMS} streams left", partial(scenarios.left, streams=STREAMS), on_a_file),

@@ -57,6 +57,10 @@ async def test_nothing_acknowledged_is_lost_or_doubled_when_servers_are_killed(s
     assert await broken_promises(scene, await scenarios.killed(scene, 3)) == {}
 
 
+async def test_nothing_acknowledged_is_lost_or_doubled_when_workers_are_killed(alone: Stage) -> None:
+    assert await broken_promises(alone, await scenarios.worker_killed(alone, 3)) == {}
+
+
 async def test_a_server_that_is_told_to_stop_loses_nothing(scene: Stage) -> None:
     assert await broken_promises(scene, await scenarios.drained(scene, 1)) == {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import signal
 import socket
@@ -18,12 +17,11 @@ import grpc
 import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from processes import ServerProcess, run_server, running_server
+from processes import WORKER, ServerProcess, run_server, running_server
 from upstream import Reply, Upstream
 
 #: So many connections that both of two workers get some: they all go to one in one of 32,768 runs.
 CONNECTIONS = 16
-WORKER = r"worker (\d) serves, process (\d+)"
 ESTABLISHED = "01"
 
 
@@ -33,11 +31,6 @@ def variables(tmp_path: Path, upstream: Upstream, workers: int = 2) -> dict[str,
         "OPENAI_BASE_URL": upstream.base_url,
         "ILAB_CHAT_WORKERS": str(workers),
     }
-
-
-def workers(server: ServerProcess) -> list[int]:
-    """The process ids of the workers, in the order of their numbers."""
-    return [int(pid) for _, pid in sorted(dict(re.findall(WORKER, "".join(server.log))).items())]
 
 
 @contextmanager
@@ -89,7 +82,7 @@ def test_two_workers_answer_on_one_port_and_share_all_that_is_stored(tmp_path: P
     with running_server(**variables(tmp_path, upstream)) as server:
         with stubs(server) as callers:
             answers = [say(each) for each in callers]
-            assert all(connections(pid, server.address) for pid in workers(server))
+            assert all(connections(pid, server.address) for pid in server.workers())
             again = [say(each, "Hi again", request_id="one") for each in callers]
         assert len({answer.observation_id for answer in answers}) == CONNECTIONS
         for before, after in pairwise(answers):
@@ -107,10 +100,10 @@ def test_two_workers_answer_on_one_port_and_share_all_that_is_stored(tmp_path: P
 
 def test_pitfall_13_workers_are_new_programs_of_a_process_without_grpc(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(**variables(tmp_path, upstream)) as server:
-        assert len(workers(server)) == 2
-        mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (server.process.pid, *workers(server))]
+        assert len(server.workers()) == 2
+        mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (server.process.pid, *server.workers())]
         assert ["cygrpc" in text for text in mapped] == [False, True, True]
-        for pid in workers(server):
+        for pid in server.workers():
             assert b"ilab_chat_service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
@@ -155,7 +148,7 @@ def test_a_second_signal_ends_all_at_once(tmp_path: Path, upstream: Upstream) ->
         server.read_until("draining")
         assert server.stop(signal.SIGTERM) == 128 + signal.SIGTERM
         assert isinstance(call.exception(timeout=10), grpc.RpcError)
-        for pid in workers(server):
+        for pid in server.workers():
             wait_for_the_end(pid)
 
 
@@ -164,7 +157,7 @@ def test_a_signal_that_everybody_gets_is_the_first_for_everybody(tmp_path: Path,
     with running_server(**variables(tmp_path, upstream)) as server, stubs(server, 1) as [caller]:
         call = caller.Chat.future(chat_pb2.ChatRequest(user_id="alice", message="Hi"))
         assert upstream.wait_for(1).held.wait(10)
-        for pid in (*workers(server), server.process.pid):
+        for pid in (*server.workers(), server.process.pid):
             os.kill(pid, signal.SIGTERM)
         server.read_until("draining")
         upstream.release()
@@ -174,10 +167,10 @@ def test_a_signal_that_everybody_gets_is_the_first_for_everybody(tmp_path: Path,
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(**variables(tmp_path, upstream)) as server, ExitStack() as orphans:
-        for pid in workers(server):
+        for pid in server.workers():
             orphans.callback(kill, pid)
         server.process.kill()
-        for pid in workers(server):
+        for pid in server.workers():
             wait_for_the_end(pid)
         host, _, port = server.address.rpartition(":")
         with pytest.raises(ConnectionRefusedError):
@@ -186,16 +179,16 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, upstream: Upstre
 
 def test_another_worker_takes_the_place_of_one_that_died(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(**variables(tmp_path, upstream)) as server:
-        first, second = workers(server)
+        first, second = server.workers()
         os.kill(second, signal.SIGKILL)
         server.read_until(f"worker 2, process {second}, ended with -9: another in 1 s")
         server.read_until(WORKER)
-        assert workers(server)[0] == first
-        assert workers(server)[1] != second
+        assert server.workers()[0] == first
+        assert server.workers()[1] != second
         with stubs(server) as callers:
             for each in callers:
                 say(each)
-            assert all(connections(pid, server.address) for pid in workers(server))
+            assert all(connections(pid, server.address) for pid in server.workers())
         assert server.stop() == 0
 
 
@@ -204,7 +197,7 @@ def test_a_worker_that_is_told_to_stop_hangs_up_its_own_connections_only(tmp_pat
     with running_server(**variables(tmp_path, upstream)) as server, stubs(server, 1) as [caller]:
         call = caller.StreamChat(chat_pb2.StreamChatRequest(user_id="alice", message="Hi"))
         assert next(call).WhichOneof("event") == "started"
-        [other] = [pid for pid in workers(server) if not connections(pid, server.address)]
+        [other] = [pid for pid in server.workers() if not connections(pid, server.address)]
         os.kill(other, signal.SIGTERM)
         server.read_until(f"process {other}, ended with 0")
         upstream.release()
