@@ -160,7 +160,7 @@ class Writer:
     ) -> T:
         """Run *operation* in a transaction, return its result when that is committed.
 
-        With *synced* false, a commit of this alone is not synced: it is on the disk after the next one that is. The
+        With *synced* false, a commit of this alone is not synced: it is on the disk after the next one that is. Several
         operations of a batch that name the same *together* are given to it, unless it has failed.
 
         Raises:
@@ -258,14 +258,15 @@ class Writer:
         self._check_the_file()
 
     def _run_together(self, transaction: Transaction, batch: _Batch) -> None:
-        kinds: dict[Together[Any], list[_Task[Any]]] = {}
+        kinds: dict[Together[Any] | None, list[_Task[Any]]] = {}
         for task in batch:
-            if task.together is None:
-                task.result = task.operation(transaction)
-            else:
-                kinds.setdefault(task.together, []).append(task)
+            kinds.setdefault(task.together, []).append(task)
         for together, tasks in kinds.items():
-            results = together(transaction, [task.operation for task in tasks])
+            # One alone is done faster by itself.
+            if together is None or len(tasks) == 1:
+                results: Sequence[Any] = [task.operation(transaction) for task in tasks]
+            else:
+                results = together(transaction, [task.operation for task in tasks])
             for task, result in zip(tasks, results, strict=True):
                 task.result = result
 
