@@ -28,6 +28,7 @@ bench-quick: $(DEV)/.installed ## The same in under one minute: the ratios only
 bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves and reads up to 10,000 rows
 	$(DEV)/bin/python bench/recall.py
 	$(DEV)/bin/python bench/memory.py
+	PYTHONPATH=tests $(DEV)/bin/python bench/memory_postgres.py --rows 10000
 
 soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at length, and count broken promises
 	$(DEV)/bin/python tests/memory/killed.py 50
