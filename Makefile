@@ -8,7 +8,7 @@ PROTOC := .venv/protoc
 PROJECTS := pyproject.toml memory/pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check check-generated generate bench bench-quick bench-memory soak clean
+.PHONY: help run test check check-generated generate bench bench-quick bench-memory bench-replicas soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves
 	$(DEV)/bin/python bench/recall.py
 	$(DEV)/bin/python bench/memory.py
 	PYTHONPATH=tests $(DEV)/bin/python bench/memory_postgres.py --rows 10000
+
+bench-replicas: $(DEV)/.installed ## Measure one server and two on PostgreSQL, and SQLite beside them
+	PYTHONPATH=tests $(DEV)/bin/python bench/replicas.py
 
 soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at length, and count broken promises
 	$(DEV)/bin/python tests/memory/killed.py 50

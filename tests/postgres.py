@@ -52,6 +52,12 @@ class Cluster:
     def data(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running server, whose children do the work."""
+        assert self._process
+        return self._process.pid
+
     def url(self, database: str = "postgres") -> str:
         return url_of(self.folder, database=database)
 

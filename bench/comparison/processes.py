@@ -49,21 +49,27 @@ class Child:
                 raise DidNotStart(f"no {text!r} in what was said:\n{self.output.read_text()[-2000:]}")
             time.sleep(0.005)
 
-    def tree(self) -> list[int]:
-        """Return its process id and those of all its descendants."""
-        found = [self.process.pid]
-        for pid in found:
-            for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                found += map(int, children.read_text().split())
-        return found
-
     def cpu_seconds(self) -> float:
         """Return the CPU time that it has used, its children included, also those that have ended."""
-        return sum(map(cpu_ticks, self.tree())) / TICKS
+        return cpu_seconds(self.process.pid)
 
     def peak_rss_kib(self) -> int:
         """Return the most memory that it has had resident, its living children included."""
-        return sum(map(peak_kib, self.tree()))
+        return sum(map(peak_kib, tree(self.process.pid)))
+
+
+def tree(pid: int) -> list[int]:
+    """Return *pid* and the process ids of all its descendants."""
+    found = [pid]
+    for each in found:
+        for children in Path(f"/proc/{each}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used, its children included, also those that have ended."""
+    return sum(map(cpu_ticks, tree(pid))) / TICKS
 
 
 def cpu_ticks(pid: int) -> int:

@@ -1,6 +1,6 @@
 """The faults in full, with the counts and figures.
 
-    PYTHONPATH=tests python -m faults.soak KILLS SECONDS       100 30 takes about ten minutes
+    PYTHONPATH=tests python -m faults.soak KILLS SECONDS       100 30 takes about 40 minutes
 
 KILLS is how often the server is killed and, a tenth of it, drained and deprived of its disk; SECONDS how long the model
 is down.
