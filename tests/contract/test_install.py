@@ -136,6 +136,7 @@ def test_what_needs_the_extra_says_so(newest: Environment, served: Served) -> No
     copy = newest.run("ilab-chat", "memory", "copy", "--to", "postgresql://127.0.0.1/x", check=False)
     assert (copy.returncode, copy.stdout) == (1, "")
     assert copy.stderr == "ilab-chat: copy needs the memory library: pip install 'ilab-chat[postgres]'\n"
+    newest.run("ilab-chat", "chat", "--address", served.address, "--user", "install-cli", "hi")
     search = ("memory", "search", "--address", served.address, "--user", "install-cli", "hi")
     assert newest.run("ilab-chat", *search).returncode == 0
     table = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", *search, check=False)
