@@ -61,6 +61,23 @@ async def test_pitfall_04_an_open_watch_is_told_and_ended_and_does_not_hold_up_t
             assert await each.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_watcher_hears_the_last_status_however_soon_the_end_comes() -> None:
+    checks = HealthService([""])
+    checks.serving(is_serving=True)
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        each = watch(channel)
+        assert (await each.read()).status == SERVING
+        checks.serving(is_serving=False)
+        await checks.end()
+        assert (await each.read()).status == NOT_SERVING
+        assert await each.code() is grpc.StatusCode.UNAVAILABLE
+    await server.stop(None)
+
+
 async def test_a_watch_of_an_unknown_service_stays_open_and_says_so(address: str) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         watching = watch(channel, "other")

@@ -61,14 +61,18 @@ class HealthService(health_pb2_grpc.HealthServicer):
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
         sent = None
-        while not self._ended:
+        while True:
             changed = self._changed
             unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             status = self._status if request.service in self._names else unknown
             if status != sent:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 sent = status
-            await changed.wait()
+            elif self._ended:
+                # Not before: who watches hears the last status, however soon after it the end came.
+                break
+            else:
+                await changed.wait()
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
 
     def _wake(self) -> None:
