@@ -211,7 +211,8 @@ class ReplayLog(Protocol):
         """Return the claim to *request*, as soon as every call that has it already has released it.
 
         Raises:
-            RequestIdReused: the same user and request_id were answered for another message or other options.
+            RequestIdReused: the same user and request_id have been answered, or are being answered by this process, for
+                another message or other options.
             MemoryUnavailable: it cannot be told.
         """
 

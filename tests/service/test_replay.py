@@ -183,6 +183,19 @@ async def test_a_request_id_belongs_to_one_request(
     assert len(upstream.requests) == 1
 
 
+async def test_another_request_of_a_running_id_is_refused_at_once(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(Reply(hold_before=1))
+    async with channel_of(settings) as channel:
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        first = asyncio.ensure_future(stub.Chat(chat()))
+        await asyncio.to_thread(upstream.wait_for, 1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Chat(chat("Ho"))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        upstream.release()
+        assert not (await first).replayed
+
+
 async def test_users_do_not_share_request_ids(settings: Settings, upstream: Upstream) -> None:
     async with channel_of(settings) as channel:
         stub = chat_pb2_grpc.ChatServiceStub(channel)

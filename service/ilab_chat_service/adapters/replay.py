@@ -83,7 +83,11 @@ class RecordedReplays:
     async def claim(self, request: TurnRequest) -> RecordedClaim:
         """See `ports.ReplayLog.claim`."""
         key = request.user_id, request.request_id
-        turnstile = self._turnstiles.setdefault(key, Turnstile())
+        turnstile = self._turnstiles.get(key)
+        if turnstile is None:
+            turnstile = self._turnstiles[key] = Turnstile(request)
+        elif answer_record.fingerprint(turnstile.request) != answer_record.fingerprint(request):
+            raise reused()
         turnstile.callers += 1
         claim = RecordedClaim(self, request)
         try:
@@ -119,7 +123,7 @@ class RecordedReplays:
         for pause in pauses():
             taken, record = await self._records.enter(request, self._clock() - RETENTION)
             if record and record.fingerprint != answer_record.fingerprint(request):
-                raise RequestIdReused("this request_id belongs to another request")
+                raise reused()
             if record:
                 return answer_record.answered(record.answer)
             if taken:
@@ -128,10 +132,16 @@ class RecordedReplays:
         return None
 
 
-class Turnstile:
-    """Lets the calls of one request through one at a time."""
+def reused() -> RequestIdReused:
+    """Return the failure of a request whose request_id has another body already."""
+    return RequestIdReused("this request_id belongs to another request")
 
-    def __init__(self) -> None:
+
+class Turnstile:
+    """Lets the calls of one request through one at a time; *request* is the first of them."""
+
+    def __init__(self, request: TurnRequest) -> None:
+        self.request = request
         self.lock = asyncio.Lock()
         self.callers = 0
 
