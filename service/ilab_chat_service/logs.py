@@ -79,13 +79,16 @@ def line(record: logging.LogRecord) -> Fields:
     """Return the fields of a record's line, in their order.
 
     Of an exception there is its trail, never its text, which may quote what a user said. Of a message of several lines
-    there is the first: asyncio writes the values that it failed on below it.
+    there is the first: asyncio writes the values that it failed on below it. A message of another package is left as
+    its template: what stands in the place of `%s` may be anything, as the header that gRPC could not decode.
     """
+    known = is_ours(record) or record.name == "py.warnings"
+    message = record.getMessage() if known else str(record.msg)
     fields: Fields = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "message": record.getMessage().partition("\n")[0],
+        "message": message.partition("\n")[0],
         **getattr(record, "fields", {}),
     }
     if record.exc_info and (error := record.exc_info[1]):

@@ -14,7 +14,7 @@ from ilab_memory.stores.sqlite import statements
 NAMED = {
     name: text
     for name, text in vars(statements).items()
-    if isinstance(text, str) and name.isupper() and not name.startswith("_")
+    if isinstance(text, str) and name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
 }
 #: Not about rows of users: they add a row, or touch the index or the WAL.
 NO_LOOKUP = {
