@@ -77,6 +77,11 @@ def forged(algorithm: str, secret: bytes | None) -> str:
     return f"{signed}.{mac.rstrip(b'=').decode()}"
 
 
+def with_header(**header: Any) -> str:
+    """A token whose header has any value that JSON has."""
+    return f"{segment({'kid': 'ec', 'alg': 'ES256'} | header)}.{segment({})}.AAAA"
+
+
 def with_jwt(settings: Settings, jwks: str) -> Settings:
     issuer = "https://issuer.example"
     return dataclasses.replace(settings, auth="jwt", jwt_jwks=jwks, jwt_issuer=issuer, jwt_audience="ilab-chat")
@@ -132,6 +137,20 @@ async def channel(settings: Settings, file: Path) -> AsyncIterator[grpc.aio.Chan
         (lambda: forged("HS256", b""), "alice", INVALID),
         (lambda: forged("RS256", PEM), "alice", INVALID),
         (lambda: token()[:-4], "alice", INVALID),
+        (lambda: with_header(alg=["ES256"]), "alice", INVALID),
+        (lambda: with_header(alg={"a": 1}), "alice", INVALID),
+        (lambda: with_header(alg=5), "alice", INVALID),
+        (lambda: with_header(kid=["ec"]), "alice", INVALID),
+        (lambda: with_header(kid={}), "alice", INVALID),
+        (lambda: with_header(crit=[{}]), "alice", INVALID),
+        (lambda: token(exp=[1]), "alice", INVALID),
+        (lambda: token(exp={}), "alice", INVALID),
+        (lambda: token(exp=float("inf")), "alice", INVALID),
+        (lambda: token(nbf=float("-inf")), "alice", INVALID),
+        (lambda: token(aud=[["ilab-chat"]]), "alice", INVALID),
+        (lambda: token(aud={"ilab-chat": 1}), "alice", INVALID),
+        (lambda: token(sub=["alice"]), "alice", INVALID),
+        (lambda: token(scope=[["ilab-chat:any-user"]]), "bob", MISMATCH),
         (lambda: "a.b.c", "alice", INVALID),
         (lambda: "no-jwt-at-all", "alice", INVALID),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -9,13 +10,13 @@ import jwt
 from ilab_chat_service.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ilab_chat_service.adapters.jwks import KeySource
     from ilab_chat_service.callers import Credentials
 
 #: What a caller is told; whatever else is wrong with a token is the last line of `refusal`.
-REFUSALS = {
+REFUSALS: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "the token has expired",
     jwt.ImmatureSignatureError: "the token is not valid yet",
     jwt.InvalidAudienceError: "the token is for another audience",
@@ -52,10 +53,7 @@ class JwtAuthenticator:
         """Return who was given this token."""
         if credentials.bearer is None:
             raise MissingCredentials("this server asks for a bearer token")
-        try:
-            claims = await self._claims(credentials.bearer)
-        except jwt.PyJWTError as error:
-            raise InvalidCredentials(refusal(error)) from error
+        claims = await self._claims(credentials.bearer)
         if self._scope and self._scope in scopes(claims):
             return ANY_USER
         if not claims.get("sub"):
@@ -63,26 +61,40 @@ class JwtAuthenticator:
         return Caller(claims["sub"])
 
     async def _claims(self, token: str) -> dict[str, Any]:
-        header = jwt.get_unverified_header(token)
-        # Before a key is looked for: a token that cannot be accepted must not cause a request.
-        if header.get("alg") not in self._algorithms:
-            raise jwt.InvalidAlgorithmError
+        with refused():
+            header = jwt.get_unverified_header(token)
+            # Before a key is looked for: a token that cannot be accepted must not cause a request.
+            if header.get("alg") not in self._algorithms:
+                raise jwt.InvalidAlgorithmError
         key = await self._keys.find(header.get("kid"))
         if key is None:
             raise InvalidCredentials("the token is signed with an unknown key")
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            key.public,
-            algorithms=sorted(self._algorithms & key.algorithms),
-            audience=self._audience,
-            issuer=self._issuer,
-            leeway=self._leeway,
-            options={"require": ["exp", "aud", "iss"]},
-        )
+        with refused():
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key.public,
+                algorithms=sorted(self._algorithms & key.algorithms),
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=self._leeway,
+                options={"require": ["exp", "aud", "iss"]},
+            )
         return claims
 
 
-def refusal(error: jwt.PyJWTError) -> str:
+@contextmanager
+def refused() -> Iterator[None]:
+    """Turn whatever looking at a token raises into InvalidCredentials: a stranger wrote it, and the library trusts it.
+
+    It compares and hashes values of any type that JSON has, so that it does not only raise its own errors.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise InvalidCredentials(refusal(error)) from error
+
+
+def refusal(error: Exception) -> str:
     """Return what may be said of a token that is not accepted."""
     return REFUSALS.get(type(error), "the token is no valid JWT")
 
