@@ -62,6 +62,12 @@ def test_a_closing_tag_in_the_reply_does_not_swallow_the_message() -> None:
     assert spoken(stored.content) == ("hello", "[REDACTED]b")
 
 
+def test_the_mark_of_an_interrupted_turn_is_stored_and_not_spoken() -> None:
+    content = stored_turn(turn("hello", "half an ans", interrupted=True)).content
+    assert content.endswith("half an ans [interrupted]")
+    assert spoken(content) == ("hello", "half an ans")
+
+
 @pytest.mark.parametrize(
     ("more", "key"),
     [

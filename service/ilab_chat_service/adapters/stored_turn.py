@@ -79,11 +79,14 @@ def fitting(content: str) -> str:
 
 
 def spoken(content: str) -> tuple[str, str] | None:
-    """Return message and reply of a stored turn's content. None: it has another shape."""
+    """Return message and reply of a stored turn's content. None: it has another shape.
+
+    Without the mark of an interrupted turn: a model that reads it among its own words goes on to write it.
+    """
     user, separator, reply = content.partition(ASSISTANT)
     if not (separator and user.startswith(USER)):
         return None
-    return ESCAPED.sub(r"\1", user.removeprefix(USER)), reply
+    return ESCAPED.sub(r"\1", user.removeprefix(USER)), reply.removesuffix(INTERRUPTED)
 
 
 def topic_key(turn: Turn) -> str:
