@@ -75,7 +75,9 @@ class Target:
 
     def plain_options(self) -> list[tuple[str, str | int]]:
         """Return the options of a channel that neither repeats nor asks for health."""
-        return [("grpc.enable_http_proxy", 0)] if self.is_local else []
+        # Else all channels of a process share one connection, and with it one worker of the server.
+        own_connection = [("grpc.use_local_subchannel_pool", 1)]
+        return [*own_connection, ("grpc.enable_http_proxy", 0)] if self.is_local else [*own_connection]
 
 
 def check_target(target: str, channel: object, credentials: object) -> Target:

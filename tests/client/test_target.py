@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,12 @@ def test_the_documented_config_is_that_of_the_client() -> None:
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     [block] = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert json.loads(block) == config_of("dns:///ilab-chat:50051")
+
+
+def test_each_client_has_a_connection_of_its_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as house:
+        server.settimeout(10)
+        for _ in range(2):
+            client = house.enter_context(ChatClient(f"127.0.0.1:{server.getsockname()[1]}"))
+            house.enter_context(client.stream_chat("alice", "Hi"))
+            house.enter_context(server.accept()[0])
