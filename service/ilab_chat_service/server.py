@@ -28,7 +28,7 @@ from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.rpc.memory import MemoryService
-from ilab_chat_service.rpc.phases import TimedMemory, TimedModel
+from ilab_chat_service.rpc.phases import TimedMemory, TimedModel, TimedReplayLog
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.rpc.unknown_methods import registered_methods_server
@@ -104,7 +104,7 @@ async def serving(
         turns = TurnRunner(
             TimedMemory(memory),
             TimedModel(model),
-            replays,
+            TimedReplayLog(replays),
             clock,
             instruction=settings.instruction,
             prompt_tokens=settings.prompt_budget,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.callers import act_for
 from ilab_chat_service.ports import FinishReason, MemorySource
-from ilab_chat_service.rpc.call import CALL
+from ilab_chat_service.rpc.call import CALL, phase
 from ilab_chat_service.rpc.deadlines import Deadlines, Limit, limited
 from ilab_chat_service.rpc.heartbeats import EventWriter
 from ilab_chat_service.rpc.validation import turn_request
@@ -96,12 +96,10 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         self, turn: TurnRequest, context: ChatContext | StreamContext
     ) -> AsyncIterator[tuple[AsyncIterator[Event], Limit]]:
         """Run the turn, within its time, when there is room for it."""
-        async with (
-            limited(self._deadlines, context.time_remaining()) as limit,
-            self._admission.slot(turn.user_id),
-            aclosing(self._turns.run(turn, until=limit.model_until)) as events,
-        ):
-            yield events, limit
+        async with limited(self._deadlines, context.time_remaining()) as limit, AsyncExitStack() as held:
+            with phase("queue"):
+                await held.enter_async_context(self._admission.slot(turn.user_id))
+            yield await held.enter_async_context(aclosing(self._turns.run(turn, until=limit.model_until))), limit
 
 
 def accepted(request: ChatCall) -> TurnRequest:

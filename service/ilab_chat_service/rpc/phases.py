@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from ilab_chat_service.ports import (
         Answer,
         ChatMessage,
+        Claim,
         Context,
         Generation,
         Memory,
         MemoryMode,
         Model,
+        ReplayLog,
         Turn,
+        TurnRequest,
     )
 
 
@@ -37,6 +40,22 @@ class TimedMemory:
         """See `ports.Memory.persist`."""
         with phase("persist"):
             return await self._memory.persist(turn)
+
+
+class TimedReplayLog:
+    """The ReplayLog port: phase `replay`, which has the wait for another call of the same request in it."""
+
+    def __init__(self, replays: ReplayLog) -> None:
+        self._replays = replays
+
+    async def claim(self, request: TurnRequest) -> Claim:
+        """See `ports.ReplayLog.claim`."""
+        with phase("replay"):
+            return await self._replays.claim(request)
+
+    async def forget(self, user_id: str) -> None:
+        """See `ports.ReplayLog.forget`."""
+        await self._replays.forget(user_id)
 
 
 class TimedModel:
