@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import hashlib
@@ -194,10 +195,69 @@ def test_a_document_without_public_keys_is_refused(text: str) -> None:
         parse(text.encode())
 
 
+ODD = [
+    {"kty": ["RSA"]},
+    {"kty": {}},
+    {"kty": 5, "use": []},
+    {"kty": "RSA"},
+    {"kty": "EC", "crv": ["P-256"], "x": "AA", "y": "AA"},
+    {"kty": "EC", "alg": ["ES256"]},
+    {"kty": "OKP", "crv": "X25519", "x": "AA"},
+    jwk(RSA, "rsa") | {"n": 5},
+    jwk(RSA, "rsa") | {"e": [1]},
+    jwk(RSA, "rsa") | {"alg": ["RS256"]},
+    jwk(RSA, "rsa") | {"alg": {}},
+    jwk(RSA, "rsa") | {"use": ["sig"]},
+    jwk(WEAK, "weak"),
+]
+
+
+@pytest.mark.parametrize("entry", ODD)
+async def test_a_server_does_not_start_with_an_odd_key_alone(
+    settings: Settings, file: Path, entry: dict[str, Any]
+) -> None:
+    file.write_text(json.dumps({"keys": [entry]}))  # noqa: ASYNC240 - it is short
+    with pytest.raises(SettingsError, match=r"^ILAB_CHAT_JWT_JWKS: it has no public key"):
+        async with serving(with_jwt(settings, str(file))):
+            pass
+
+
+async def test_an_odd_key_in_a_new_file_leaves_the_old_ones(
+    channel: grpc.aio.Channel, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text(json.dumps({"keys": [{"kty": ["RSA"]}]}))  # noqa: ASYNC240 - it is short
+    while "cannot be used" not in caplog.text:
+        assert await call(channel, STATS, "alice", bearer(token())) == OK
+    assert await call(channel, STATS, "alice", bearer(token())) == OK
+
+
+def without_kid(key: Any) -> dict[str, Any]:
+    return {name: value for name, value in jwk(key, "").items() if name != "kid"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ([without_kid(EC), without_kid(STRANGER)], "two keys have no kid"),
+        ([without_kid(EC), jwk(STRANGER, "")], "two keys have no kid"),
+        ([without_kid(EC), jwk(STRANGER, "other")], "not the only one"),
+        ([jwk(EC, "ec"), jwk(STRANGER, "ec")], "the same kid"),
+        ([jwk(EC, "ec") | {"kid": ["ec"]}], "no text"),
+    ],
+)
+def test_a_set_in_which_a_token_does_not_name_one_key_is_refused(keys: list[Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        parse(json.dumps({"keys": keys}).encode())
+
+
+def test_a_key_without_kid_may_be_alone() -> None:
+    weak_and_other = [without_kid(WEAK), {"kty": "oct", "k": "c2VjcmV0"}]
+    assert len(parse(json.dumps({"keys": [without_kid(EC), *weak_and_other]}).encode())) == 1
+
+
 def test_private_and_odd_keys_do_not_count() -> None:
     private = RSAAlgorithm.to_jwk(RSA, as_dict=True)
-    odd = [{"kty": "RSA"}, {"kty": "EC", "alg": ["ES256"]}, {"kty": "OKP", "crv": "X25519", "x": "AA"}, private]
-    assert set(parse(json.dumps({"keys": [*odd, jwk(EC, "ec")]}).encode())) == {"ec"}
+    assert set(parse(json.dumps({"keys": [*ODD, private, jwk(EC, "ec")]}).encode())) == {"ec"}
 
 
 class Issuer:
@@ -268,24 +328,44 @@ async def test_old_keys_are_read_again_and_stay_while_the_url_is_down(
     keys = UrlKeys(issuer.url, pause=0, lifetime=0)
     await keys.open()
     issuer.status = 503
-    while "stay" not in caplog.text:
+    while "does not answer with a JWKS" not in caplog.text:
+        assert await keys.find("ec")
+        assert await keys.find("new") is None
+    issuer.status = 200
+    issuer.keys = [{"kty": ["RSA"]}]
+    while "no public key" not in caplog.text:
         assert await keys.find("ec")
         assert await keys.find("new") is None
     assert await keys.find("ec")
-    issuer.status = 200
     issuer.keys = [jwk(STRANGER, "new")]
     assert await keys.find("new")
     assert await keys.find("ec") is None
     await keys.close()
 
 
-@pytest.mark.parametrize("change", [{"status": 500}, {"status": 302, "headers": {"Location": "/jwks"}}, {"keys": []}])
+@pytest.mark.parametrize(
+    "change",
+    [{"status": 500}, {"status": 302, "headers": {"Location": "/jwks"}}, {"keys": []}, {"keys": [{"kty": ["RSA"]}]}],
+)
 async def test_a_server_does_not_start_without_keys(settings: Settings, issuer: Issuer, change: dict[str, Any]) -> None:
     for name, value in change.items():
         setattr(issuer, name, value)
     with pytest.raises(SettingsError, match=r"^ILAB_CHAT_JWT_JWKS: "):
         async with serving(with_jwt(settings, issuer.url)):
             pass
+
+
+async def test_a_server_that_speaks_no_http_is_refused(settings: Settings) -> None:
+    async def other(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(other, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
+    async with server:
+        with pytest.raises(SettingsError, match=r"^ILAB_CHAT_JWT_JWKS: "):
+            async with serving(with_jwt(settings, url)):
+                pass
 
 
 async def test_a_url_with_something_else_is_refused(settings: Settings, issuer: Issuer) -> None:

@@ -115,7 +115,7 @@ class UrlKeys:
         self._attempted = time.monotonic()
         try:
             document = await asyncio.to_thread(self._client.fetch_data)
-        except (jwt.PyJWKClientError, OSError, ValueError, RecursionError):
+        except Exception:  # noqa: BLE001 - of PyJWT, urllib, http.client or json: all say that there are no keys
             raise ValueError("the URL does not answer with a JWKS") from None
         self._keys = keys_of(document)
 
@@ -143,25 +143,34 @@ def keys_of(document: Any) -> Keys:
     """Return the keys of a JWKS that can verify a signature, by id; the others, as for encryption, do not count.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or more than one that a token would name in the same way.
     """
     entries = document.get("keys") if isinstance(document, dict) else None
-    keys = {}
+    keys: dict[str, Key] = {}
     for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and (key := key_of(entry)):
-            keys[str(entry.get("kid", ""))] = key
+        if not isinstance(entry, dict) or not (key := key_of(entry)):
+            continue
+        kid = entry.get("kid", "")
+        if not isinstance(kid, str):
+            raise ValueError("a key's kid is no text")  # noqa: TRY004 - what is wrong is a document, not a call
+        if kid in keys:
+            raise ValueError("two keys have the same kid" if kid else "two keys have no kid")
+        keys[kid] = key
     if not keys:
         raise ValueError("it has no public key to verify signatures with")
+    if "" in keys and len(keys) > 1:
+        raise ValueError("a key without kid is not the only one")
     return keys
 
 
 def key_of(entry: dict[str, Any]) -> Key | None:
     """Return one key of a JWKS. None: it cannot verify a signature, or not safely."""
-    if entry.get("kty") not in {"RSA", "EC", "OKP"} or entry.get("use", "sig") != "sig":
+    # A tuple, which compares: a set would hash, and not every value of JSON can be.
+    if entry.get("kty") not in ("RSA", "EC", "OKP") or entry.get("use", "sig") != "sig":
         return None
     try:
         public = jwt.PyJWK(entry).key
-    except (jwt.PyJWTError, TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - whatever the library raises of values it does not expect: it is no key
         return None
     match public:
         case RSAPublicKey():
@@ -173,5 +182,5 @@ def key_of(entry: dict[str, Any]) -> Key | None:
         case _:
             return None  # a private key, or of a type that has no algorithm here
     if "alg" in entry:
-        algorithms &= {entry["alg"]}
-    return Key(public, algorithms)
+        algorithms = frozenset(each for each in algorithms if each == entry["alg"])
+    return Key(public, algorithms) if algorithms else None
