@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -15,10 +16,14 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_chat_service.adapters.library import THREADS
+from ilab_chat_service.rpc import memory as memory_service
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import ServerBusy
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_memory import ILabMemory
+from rpcs import reason
 from upstream import Reply, Upstream
 
 
@@ -173,3 +178,108 @@ async def test_a_caller_who_leaves_frees_the_slot(settings: Settings, upstream: 
         await running.read()
         running.cancel()
         assert (await stub.Chat(chat("bob"))).reply == "Hello there."
+
+
+async def test_work_keeps_its_slot_to_its_end_also_when_its_caller_has_left() -> None:
+    admission, begun, end = limits(), [], asyncio.Event()
+
+    async def work(name: str) -> None:
+        begun.append(name)
+        await end.wait()
+
+    left = asyncio.create_task(admission.run("alice", lambda: work("left")))
+    await asyncio.sleep(0.001)
+    waiting = asyncio.create_task(admission.run("alice", lambda: work("never begun")))
+    await asyncio.sleep(0.001)
+    for caller in (left, waiting):
+        caller.cancel()
+        await asyncio.wait([caller])
+    last = asyncio.create_task(admission.run("bob", lambda: work("last")))
+    await asyncio.sleep(0.001)
+    assert begun == ["left"]
+    end.set()
+    await last
+    assert begun == ["left", "last"]
+
+
+class SlowStats:
+    """`mem_stats` of every memory, which then ends only when told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = threading.Semaphore(0)
+        self.users: list[str] = []
+        self.end = threading.Event()
+        stats = ILabMemory.mem_stats
+
+        def slow(memory: ILabMemory, user_id: str) -> Any:
+            self.users.append(user_id)
+            self.begun.release()
+            assert self.end.wait(60)
+            return stats(memory, user_id)
+
+        monkeypatch.setattr(ILabMemory, "mem_stats", slow)
+
+    async def wait_for(self, calls: int) -> None:
+        for _ in range(calls):
+            assert await asyncio.to_thread(self.begun.acquire, timeout=30)
+
+
+async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert memory_service.RUNNING + memory_service.EXPORTS < THREADS
+    slow = SlowStats(monkeypatch)
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        reads = [memory.GetStats(memory_pb2.GetStatsRequest(user_id=f"user {number}")) for number in range(2 * THREADS)]
+        await slow.wait_for(memory_service.RUNNING)
+        try:
+            for read in reads:
+                read.cancel()
+            answer = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat("bob"), timeout=30)
+        finally:
+            slow.end.set()
+        assert answer.reply == "Hello there."
+        await memory.GetStats(memory_pb2.GetStatsRequest(user_id="last"), timeout=30)
+    assert len(slow.users) == memory_service.RUNNING + 1
+    assert slow.users[-1] == "last"
+
+
+async def test_one_user_does_not_take_all_of_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowStats(monkeypatch)
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        request = memory_pb2.GetStatsRequest(user_id="alice")
+        reads = [memory.GetStats(request) for _ in range(memory_service.PER_USER)]
+        await slow.wait_for(memory_service.PER_USER)
+        try:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await memory.GetStats(request, timeout=30)
+            assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
+            assert "grpc-retry-pushback-ms" in dict(caught.value.trailing_metadata() or ())
+            other = memory.GetStats(memory_pb2.GetStatsRequest(user_id="bob"))
+        finally:
+            slow.end.set()
+        for read in (*reads, other):
+            assert (await read).observations == 0
+
+
+async def test_exports_that_nobody_reads_are_bounded_and_hold_up_no_other_method(settings: Settings) -> None:
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        for number in range(8):
+            save = memory_pb2.SaveObservationRequest(
+                user_id="alice", content=f"{number} " + "x" * 900_000, type="profile", title="t"
+            )
+            await memory.SaveObservation(save)
+        request = memory_pb2.ExportUserRequest(user_id="alice")
+        exports = [memory.ExportUser(request) for _ in range(memory_service.EXPORTS_PER_USER)]
+        for export in exports:
+            await export.read()
+        refused = memory.ExportUser(request, timeout=30)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await refused.read()
+        assert reason(caught.value) == "SERVER_BUSY"
+        assert (await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"))).observations == 8
+        for export in exports:
+            export.cancel()

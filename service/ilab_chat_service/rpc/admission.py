@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ilab_chat_service.rpc.errors import ServerBusy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     Turn: TypeAlias = asyncio.Future[None]
+
+T = TypeVar("T")
 
 #: When a refused caller should try again, in seconds: drawn anew for each, so that they do not all come at once.
 RETRY_AFTER_SECONDS = (0.5, 1.5)
@@ -58,6 +60,24 @@ class Admission:
             if not self._users[user_id]:
                 del self._users[user_id]
 
+    async def run(self, user_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what *work* returns, begun as soon as there is a slot, which it holds to its own end.
+
+        For work on a thread, which nothing can stop: a caller that leaves before it has begun takes it along; one that
+        leaves later leaves it behind, in its slot.
+
+        Raises:
+            ServerBusy: as `slot` does.
+        """
+        async with AsyncExitStack() as slot:
+            await slot.enter_async_context(self.slot(user_id))
+            running = asyncio.create_task(held(slot.pop_all(), work))
+        # Asking for the exception tells asyncio that it was seen: the caller who would have got it may be gone.
+        running.add_done_callback(lambda task: task.cancelled() or task.exception())
+        # Other than awaiting the task, this does not cancel it when the caller leaves.
+        await asyncio.wait([running])
+        return running.result()
+
     async def _take(self) -> None:
         if self._free:
             self._free -= 1
@@ -88,6 +108,12 @@ class Admission:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+async def held(slot: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what *work* returns, and give *slot* back."""
+    async with slot:
+        return await work()
 
 
 def busy(text: str) -> ServerBusy:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.callers import act_for
 from ilab_chat_service.rpc import models
+from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import NotFound
 from ilab_chat_service.rpc.paging import page_of
 from ilab_chat_service.rpc.validation import library_limits, search_limit
 from ilab_memory.core.models import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import grpc.aio
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 T = TypeVar("T")
+
+#: Most calls that run at once, and most exports beside them. Together they are fewer than the library's threads (16),
+#: so that the chat always has some.
+RUNNING, EXPORTS = 8, 4
+#: Most that wait for one of those to end, and for how long, in seconds.
+QUEUED, QUEUE_SECONDS = 128, 5.0
+#: Most calls of one user, and most exports, that run or wait. One user alone never fills the line: another one who
+#: comes waits until one call ends, not all.
+PER_USER, EXPORTS_PER_USER = 8, 2
 
 
 class OfUser(Protocol):
@@ -53,6 +63,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     def __init__(self, library: Library, replays: ReplayLog) -> None:
         self._library = library
         self._replays = replays
+        self._admission = Admission(running=RUNNING, queued=QUEUED, per_user=PER_USER, wait_seconds=QUEUE_SECONDS)
+        # Apart from the others: an export lasts for as long as its caller takes to read it.
+        self._exports = Admission(running=EXPORTS, queued=QUEUED, per_user=EXPORTS_PER_USER, wait_seconds=QUEUE_SECONDS)
 
     async def StartSession(
         self, request: memory_pb2.StartSessionRequest, _context: Context
@@ -148,16 +161,22 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.ForgetUserRequest, _context: Context
     ) -> memory_pb2.ForgetUserResponse:
         """Erase the user, the answers kept for repetitions first: the library then clears the pages of both."""
-        act_for(request.user_id)
-        await self._replays.forget(request.user_id)
-        with library_limits():
-            return memory_pb2.ForgetUserResponse(observations=await self._library.forget(request.user_id))
+
+        async def forget() -> int:
+            await self._replays.forget(request.user_id)
+            return await self._library.forget(request.user_id)
+
+        return memory_pb2.ForgetUserResponse(observations=await self._admitted(request, forget))
 
     async def ExportUser(  # type: ignore[override]  # it writes its responses, see ChatService
         self, request: memory_pb2.ExportUserRequest, context: Context
     ) -> None:
         """Send everything of the user."""
         act_for(request.user_id)
+        async with self._exports.slot(request.user_id):
+            await self._export(request, context)
+
+    async def _export(self, request: memory_pb2.ExportUserRequest, context: Context) -> None:
         with library_limits():
             async for item in self._library.export(request.user_id):
                 if isinstance(item, Session):
@@ -166,6 +185,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                     await context.write(memory_pb2.ExportUserResponse(observation=models.observation(item)))
 
     async def _call(self, request: OfUser, call: Callable[[ILabMemory], T]) -> T:
+        return await self._admitted(request, lambda: self._library.call(call))
+
+    async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]]) -> T:
         act_for(request.user_id)
         with library_limits():
-            return await self._library.call(call)
+            return await self._admission.run(request.user_id, work)
