@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.adapters.echo import REDACTED, redacted, without_echo
+from ilab_chat_service.adapters.echo import (
+    COMMON_BEGINNING,
+    CUT_BEGINNING,
+    REDACTED,
+    Vocabulary,
+    redacted,
+    without_echo,
+)
 
 
 def echo(private: str, reply: str, public: str = "Note this") -> str:
@@ -78,3 +87,37 @@ def test_hostile_repetition_is_linear() -> None:
     """Sixty thousand repeated words once took twelve seconds and held the interpreter; the test's timeout bounds it."""
     private = "a " * 16_300 + "b"
     assert without_echo("a " * 500_000, f"<private>{private}</private>").startswith("a ")
+
+
+LONG = 32_000
+
+
+@pytest.mark.parametrize(
+    ("private", "reply"),
+    [
+        ("a" * LONG, f"{'a' * LONG}b " * 3),
+        ("\ufdfa" * LONG, "\ufdfa" * LONG * 3),
+    ],
+)
+def test_long_words_take_neither_memory_nor_time(private: str, reply: str) -> None:
+    """All beginnings of such a word once took gigabytes, and those of the reply's words minutes."""
+    message = f"<private>{private}</private>"
+    tracemalloc.start()
+    try:
+        without_echo(reply, message)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 400 * (len(message) + len(reply))
+
+
+LETTERS = st.text("ab", max_size=8)
+
+
+@given(st.frozensets(LETTERS), LETTERS)
+def test_a_word_is_found_by_its_beginnings_and_its_longer_forms(words: frozenset[str], word: str) -> None:
+    cut = any(each.startswith(word) for each in words)
+    longer = any(word.startswith(each) for each in words if len(each) >= COMMON_BEGINNING)
+    vocabulary = Vocabulary.of(words)
+    assert vocabulary.has(word) is (word in words or longer or (cut and len(word) >= COMMON_BEGINNING))
+    assert vocabulary.has_beginning(word) is (cut and len(word) >= CUT_BEGINNING)

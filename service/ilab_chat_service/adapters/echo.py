@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.prompt import FUNCTION_WORDS
@@ -76,33 +79,42 @@ def word_echoes(reply: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The telling words of private texts."""
+    """The telling words of private texts. Beginnings are looked up in order: all of one long word would fill memory."""
 
     words: frozenset[str]
-    beginnings: frozenset[str]
+    spaced: list[str]
+    """Those of scripts with spaces, sorted."""
+    stems: list[str]
+    """Those that longer forms are told by, sorted. None begins with another, so one alone can begin a given word."""
     grams: frozenset[str]
 
     @classmethod
     def of(cls, words: Iterable[str]) -> Vocabulary:
         """Return the vocabulary of *words*, which are folded."""
         words = frozenset(words)
-        spaced = [word for word in words if not re.match(f"[{UNSPACED}]", word)]
-        return cls(
-            words,
-            frozenset(word[:end] for word in spaced for end in range(CUT_BEGINNING, len(word) + 1)),
-            frozenset(gram for word in words.difference(spaced) for gram in grams(word)),
-        )
+        spaced = sorted(word for word in words if not re.match(f"[{UNSPACED}]", word))
+        stems: list[str] = []
+        for word in sorted(words):
+            if len(word) >= COMMON_BEGINNING and not (stems and word.startswith(stems[-1])):
+                stems.append(word)
+        return cls(words, spaced, stems, frozenset(gram for word in words.difference(spaced) for gram in grams(word)))
 
     def has(self, word: str) -> bool:
         """Whether *word* is a telling word, a longer form of one, cut short, or shares characters in a row with one."""
-        if word in self.words or (len(word) >= COMMON_BEGINNING and word in self.beginnings):
+        if word in self.words or (len(word) >= COMMON_BEGINNING and self._is_beginning(word)):
             return True
-        longer_than = any(word[:end] in self.words for end in range(COMMON_BEGINNING, len(word)))
-        return longer_than or (bool(self.grams) and not self.grams.isdisjoint(grams(word)))
+        before = bisect_right(self.stems, word)
+        longer = before > 0 and word.startswith(self.stems[before - 1])
+        return longer or (bool(self.grams) and not self.grams.isdisjoint(grams(word)))
 
     def has_beginning(self, word: str) -> bool:
         """Whether *word* may be the beginning of a telling word."""
-        return word in self.beginnings
+        return len(word) >= CUT_BEGINNING and self._is_beginning(word)
+
+    def _is_beginning(self, word: str) -> bool:
+        # Whatever begins with it comes right after it in order.
+        after = bisect_left(self.spaced, word)
+        return after < len(self.spaced) and self.spaced[after].startswith(word)
 
 
 def grams(word: str) -> list[str]:
@@ -111,15 +123,15 @@ def grams(word: str) -> list[str]:
     return [word[start : start + length] for start in range(len(word) - length + 1)]
 
 
-def letters(text: str) -> tuple[str, list[int]]:
+def letters(text: str) -> tuple[str, array[int]]:
     """Return the letters and digits of *text*, folded and without accents, and where each stands in it."""
     kept = []
-    places = []
+    # Not a list: a text may become eighteen times as long.
+    places = array("L")
     for place, character in enumerate(text):
-        for letter in folded(character):
-            if letter.isalnum():
-                kept.append(letter)
-                places.append(place)
+        found = "".join(filter(str.isalnum, folded(character)))
+        kept.append(found)
+        places.extend((place,) * len(found))
     return "".join(kept), places
 
 
@@ -127,8 +139,14 @@ def folded(text: str) -> str:
     """Return *text* without differences of case, accent and width."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    return "".join(map(folded_character, text))
+
+
+@lru_cache(maxsize=4096)
+def folded_character(character: str) -> str:
+    """Return what `folded` makes of one character: texts have few different ones."""
+    decomposed = unicodedata.normalize("NFKD", character).casefold()
+    return "".join(each for each in decomposed if not unicodedata.combining(each))
 
 
 def without_tags(span: str) -> str:
