@@ -1,11 +1,17 @@
-"""HOST:PORT and URLs, as settings have them."""
+"""HOST:PORT, URLs and SPIFFE ids, as settings have them."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 LAST_PORT = 65_535
+
+#: Trust domain and path, without escapes, query, fragment, or the segments that lead elsewhere: empty, "." and "..".
+#: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md (section 2)
+SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
+MOST_SPIFFE_CHARACTERS = 2048
 
 
 class AddressUnavailable(Exception):
@@ -50,3 +56,8 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_spiffe_id(text: str) -> bool:
+    """Whether *text* is a SPIFFE id; that of a whole trust domain, without a path, is one."""
+    return len(text) <= MOST_SPIFFE_CHARACTERS and bool(SPIFFE_ID.fullmatch(text))

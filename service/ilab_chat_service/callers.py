@@ -21,10 +21,15 @@ class UserMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a call says of its caller. None: it does not say that."""
+    """What a call says of its caller. None: it does not say that.
+
+    Args:
+        bearer: the token of its header.
+        certificate: what the connection's client has shown, in PEM, verified by TLS.
+    """
 
     bearer: str | None = field(repr=False)
-    spiffe_id: str | None = field(repr=False)
+    certificate: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from ilab_chat_service.addresses import is_http_url, is_loopback, split_address
+from ilab_chat_service.addresses import is_http_url, is_loopback, is_spiffe_id, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -303,7 +302,7 @@ def check_spiffe(settings: Settings) -> None:
     if not settings.tls_client_ca_file:
         raise SettingsError("ILAB_CHAT_TLS_CLIENT_CA_FILE: needed for ILAB_CHAT_AUTH=spiffe")
     ids = words(settings.spiffe_ids)
-    if not ids or not all(re.fullmatch(r"spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)*(/\*)?", each) for each in ids):
+    if not ids or not all(is_spiffe_id(each.removesuffix("/*")) for each in ids):
         raise SettingsError(
             "ILAB_CHAT_SPIFFE_IDS: must be like spiffe://example.org/ns/shop/sa/orders or .../ns/shop/*"
         )

@@ -131,6 +131,9 @@ def test_tls_and_auth_that_fit_together(environ: dict[str, str]) -> None:
         ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "spiffe://example.org/*/a"}, "ILAB_CHAT_SPIFFE_IDS"),
         ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "spiffe://example.org/a*"}, "ILAB_CHAT_SPIFFE_IDS"),
         ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "https://example.org/a"}, "ILAB_CHAT_SPIFFE_IDS"),
+        ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "spiffe://example.org/a/../b"}, "ILAB_CHAT_SPIFFE_IDS"),
+        ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "spiffe://example.org/a/./*"}, "ILAB_CHAT_SPIFFE_IDS"),
+        ({**SPIFFE, "ILAB_CHAT_SPIFFE_IDS": "spiffe://example.org/a/"}, "ILAB_CHAT_SPIFFE_IDS"),
     ],
 )
 def test_tls_and_auth_that_do_not_fit_together_name_the_variable(environ: dict[str, str], name: str) -> None:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.adapters.reloaded import reason
-from ilab_chat_service.adapters.spiffe import SpiffeAuthenticator
 from ilab_chat_service.adapters.tokens import TokenAuthenticator
 from ilab_chat_service.addresses import is_http_url
 from ilab_chat_service.callers import ANY_USER
@@ -54,6 +53,8 @@ async def open_authenticator(settings: Settings) -> AsyncIterator[Authenticator]
                     scope=settings.jwt_scope,
                 )
         case "spiffe":
+            from ilab_chat_service.adapters.spiffe import SpiffeAuthenticator  # noqa: PLC0415 - the same
+
             yield SpiffeAuthenticator(words(settings.spiffe_ids))
         case _:
             yield Trusting()

@@ -77,9 +77,8 @@ def credentials(context: Context) -> Credentials:
     Raises:
         InvalidCredentials: the header is no bearer token.
     """
-    # gRPC has it for a certificate with exactly one URI, as the specification of X.509-SVIDs demands.
-    ids = list(context.auth_context().get("peer_spiffe_id", ()))
-    return Credentials(bearer=bearer(context), spiffe_id=ids[0].decode() if len(ids) == 1 else None)
+    certificates = context.auth_context().get("x509_pem_cert", ())
+    return Credentials(bearer=bearer(context), certificate=next(iter(certificates), None))
 
 
 def bearer(context: Context) -> str | None:
