@@ -179,7 +179,7 @@ async def test_what_breaks_off_after_the_first_word(model: OpenAIModel, upstream
 
 
 @pytest.mark.parametrize("model_name", [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 5_000_000])
-@pytest.mark.parametrize("count", [2**31, -1, "many", 1.5, None, [1]])
+@pytest.mark.parametrize("count", [2**31, -1, "many", 1.5, None, [1], True])
 async def test_what_the_api_says_of_the_answer_may_be_anything(
     model: OpenAIModel, upstream: Upstream, model_name: object, count: object
 ) -> None:

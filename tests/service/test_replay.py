@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator
@@ -273,6 +274,17 @@ def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, cou
         create_time=NOW,
     )
     assert answer_record.answered(answer_record.record(answered, "Hi")) == answered
+
+
+def test_a_stored_count_that_is_none_is_zero() -> None:
+    """An earlier version stored true, which stands for no number in an answer."""
+    stored = json.loads(answer_record.record(ANSWERED, "Hi"))
+    stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}
+    usage = answer_record.answered(json.dumps(stored)).usage
+    assert ANSWERED.usage
+    assert usage == replace(ANSWERED.usage, output_tokens=0, reasoning_tokens=0)
+    assert usage
+    assert type(usage.output_tokens) is int
 
 
 async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:

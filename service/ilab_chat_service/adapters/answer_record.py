@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ilab_chat_service.adapters.chunks import count_of
 from ilab_chat_service.adapters.echo import without_echo
 from ilab_chat_service.ports import Answered, FinishReason, MemorySource, Recalled, Usage
 from ilab_memory.redaction import strip_private
@@ -58,7 +59,8 @@ def answered(text: str) -> Answered:
         | {
             "memories": tuple(map(recalled, fields["memories"])),
             "finish_reason": reason and FinishReason[reason],
-            "usage": usage and Usage(**usage),
+            # Checked here too: what an earlier version stored of them may be anything.
+            "usage": usage and Usage(**{name: count_of(tokens) for name, tokens in usage.items()}),
             "create_time": datetime.fromisoformat(fields["create_time"]),
         }
     )

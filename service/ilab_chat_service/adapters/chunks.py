@@ -97,4 +97,5 @@ def object_of(value: object) -> dict[str, Any]:
 
 def count_of(tokens: object) -> int:
     """Return a number of tokens as it may be passed on; 0 for what is none."""
-    return tokens if isinstance(tokens, int) and 0 <= tokens <= TOKENS_MOST else 0
+    # JSON's true is an int in Python, and none to protobuf.
+    return tokens if type(tokens) is int and 0 <= tokens <= TOKENS_MOST else 0
