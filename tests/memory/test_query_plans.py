@@ -55,7 +55,8 @@ def test_every_statement_goes_straight_to_its_rows(connection: sqlite3.Connectio
             # json_each reads what is given; the index is asked for one word of one user.
             assert "json_each" in step or name in {"TERM_PLACES", "TERM_FREQUENCIES", "READY"}
         else:
-            assert not step.startswith("SCAN"), step
+            # What a subquery has found is read as it is; its own steps are among these.
+            assert not step.startswith("SCAN") or step.startswith("SCAN (subquery"), step
 
 
 def test_the_order_of_lists_comes_from_an_index(connection: sqlite3.Connection) -> None:
@@ -64,7 +65,7 @@ def test_the_order_of_lists_comes_from_an_index(connection: sqlite3.Connection) 
             assert not any("TEMP B-TREE" in step for step in plan(connection, statement)), name
 
 
-@pytest.mark.parametrize("name", ["DOCUMENTS", "NEWEST_IN_SESSION", "TIMELINE_BEFORE", "EXPORT_OBSERVATIONS", "BY_KEY"])
+@pytest.mark.parametrize("name", ["DOCUMENTS", "NEWEST_IN_SESSION", "TIMELINE", "EXPORT_OBSERVATIONS", "BY_KEY"])
 def test_an_index_that_starts_with_the_user_or_a_session_of_the_user_is_used(
     connection: sqlite3.Connection, name: str
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from ilab_memory.core.models import Observation, Session
@@ -62,14 +63,13 @@ def get(connection: Connection, user_id: str, observation_id: int) -> Observatio
     return None if row is None else observation(user_id, row)
 
 
-def timeline(connection: Connection, anchor: Observation, neighbors: int) -> list[Observation]:
-    """Return the observations around *anchor*, it included."""
-    place = {
-        "user_id": anchor.user_id, "created_at": anchor.created_at, "id": anchor.id, "neighbors": neighbors,
-    }  # fmt: skip
-    before = connection.execute(statements.TIMELINE_BEFORE, place).fetchall()
-    after = connection.execute(statements.TIMELINE_AFTER, place).fetchall()
-    return [observation(anchor.user_id, row) for row in (*reversed(before), *after)]
+def timeline(connection: Connection, user_id: str, observation_id: int, neighbors: int) -> list[Observation]:
+    """See `Store.timeline`."""
+    if observation_id > _LARGEST_ID:
+        return []
+    asked = {"user_id": user_id, "id": observation_id, "neighbors": neighbors}
+    rows = [observation(user_id, row) for row in connection.execute(statements.TIMELINE, asked)]
+    return sorted(rows, key=attrgetter("created_at", "id"))
 
 
 def newest_in_sessions(

@@ -91,13 +91,20 @@ OBSERVATION_COLUMNS = """
 _OF_USER = "o.user = (SELECT key FROM users WHERE user_id = :user_id)"
 _OBSERVATIONS = f"SELECT {OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
 GET = f"{_OBSERVATIONS} WHERE o.id = :id AND {_OF_USER}"
-TIMELINE_BEFORE = f"""
-    {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) <= (:created_at, :id)
-    ORDER BY o.created_at DESC, o.id DESC LIMIT :neighbors + 1
+_ANCHOR = """
+    SELECT anchor.created_at, anchor.id FROM observations anchor
+    WHERE anchor.id = :id AND anchor.user = (SELECT key FROM users WHERE user_id = :user_id)
 """
-TIMELINE_AFTER = f"""
-    {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > (:created_at, :id)
-    ORDER BY o.created_at, o.id LIMIT :neighbors
+# The anchor and those before it backwards, then those after it. One statement: the driver gives way to other threads
+# at each step, and getting the interpreter back beside a busy event loop costs more than the step.
+TIMELINE = f"""
+    SELECT * FROM (
+        {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) <= ({_ANCHOR})
+        ORDER BY o.created_at DESC, o.id DESC LIMIT :neighbors + 1
+    ) UNION ALL SELECT * FROM (
+        {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > ({_ANCHOR})
+        ORDER BY o.created_at, o.id LIMIT :neighbors
+    )
 """
 STATS = """
     SELECT u.observations, (SELECT count(*) FROM sessions s WHERE s.user = u.key) FROM users u WHERE u.user_id = ?

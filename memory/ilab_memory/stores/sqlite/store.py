@@ -110,8 +110,7 @@ class SQLiteStore(Store):
     ) -> list[Observation]:
         """See Store."""
         with self._readers.connection("read the timeline") as connection:
-            anchor = reading.get(connection, user_id, observation_id)
-            return [] if anchor is None else reading.timeline(connection, anchor, neighbors)
+            return reading.timeline(connection, user_id, observation_id, neighbors)
 
     def completed_sessions(self, user_id: str, *, limit: int) -> list[Session]:
         """See Store."""
