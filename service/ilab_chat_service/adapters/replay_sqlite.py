@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Expired answers that one new answer sweeps away, so that sweeping never takes long.
-SWEPT_AT_ONCE = 10
+#: One in so many new answers sweeps so many expired ones away: more than come, and not so many that it takes long.
+ANSWERS_A_SWEEP = 10
+SWEPT_AT_ONCE = 100
 
 BUSY_SECONDS = 5.0
 
@@ -134,6 +135,7 @@ class SQLiteRecords:
         self._connection = connection
         self._thread = thread
         self._locks = locks
+        self._puts = 0
 
     async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
         """See `replay.Records.enter`."""
@@ -147,14 +149,15 @@ class SQLiteRecords:
         fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_number(request))
 
     async def put(self, request: TurnRequest, answered: Answered, now: datetime) -> None:
-        """See `replay.Records.put`. Some expired answers are swept away with it."""
+        """See `replay.Records.put`. Now and then some expired answers are swept away with it."""
 
         def write(connection: sqlite3.Connection) -> None:
             record = answer_record.record(answered, request.message)
             fingerprint = answer_record.fingerprint(request)
-            with transaction(connection):
-                connection.execute(PUT, [request.user_id, request.request_id, fingerprint, record, now.isoformat()])
+            if self._puts % ANSWERS_A_SWEEP == 0:
                 connection.execute(SWEEP, [(now - RETENTION).isoformat(), SWEPT_AT_ONCE])
+            self._puts += 1
+            connection.execute(PUT, [request.user_id, request.request_id, fingerprint, record, now.isoformat()])
 
         await self._run(write)
 
