@@ -19,6 +19,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
+from ilab_memory.core.models import Observation
 from upstream import MODEL, Reply, Upstream
 
 Stub: TypeAlias = "chat_pb2_grpc.ChatServiceAsyncStub"
@@ -111,12 +112,33 @@ async def test_the_next_call_sees_the_turn_and_another_user_does_not(stub: Stub,
     assert upstream.requests[2].system.endswith("\n(none yet)")
 
 
-async def test_more_turns_than_one_timeline_holds_come_in_order(settings: Settings, upstream: Upstream) -> None:
-    async with client_of(replace(settings, history_turns=9)) as stub:
-        for number in range(14):
+async def test_more_turns_than_two_timelines_hold_come_in_order(settings: Settings, upstream: Upstream) -> None:
+    async with client_of(replace(settings, history_turns=12)) as stub:
+        for number in range(16):
             await stub.Chat(chat(message=f"message {number}"))
     spoken = [each["content"] for each in upstream.requests[-1].messages if each["role"] == "user"]
-    assert spoken == [f"message {number}" for number in range(4, 14)]
+    assert spoken == [f"message {number}" for number in range(3, 16)]
+
+
+@pytest.mark.parametrize("turns", [3, 4, 5, 6])
+async def test_the_turns_of_a_session_are_read_once(
+    settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    asked: list[int] = []
+    timeline = ILabMemory.mem_timeline
+
+    def counted(memory: ILabMemory, user_id: str, observation_id: int) -> list[Observation]:
+        asked.append(observation_id)
+        return timeline(memory, user_id, observation_id)
+
+    async with client_of(settings) as stub:
+        for number in range(turns):
+            await stub.Chat(chat(message=f"message {number}"))
+        monkeypatch.setattr(ILabMemory, "mem_timeline", counted)
+        await stub.Chat(chat(message="the last"))
+    assert len(upstream.requests[-1].messages) == 2 + 2 * turns
+    # With five rows, none may be missing, and one is asked for what is before them.
+    assert len(asked) == (2 if turns == 5 else 1)
 
 
 async def test_an_older_turn_that_matters_comes_back_by_search(settings: Settings, upstream: Upstream) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation, ObservationCompact, SessionStartResponse, SessionSummaryCompact
 
+#: Rows on each side of the anchor of a timeline (documented contract of ilab_memory).
+TIMELINE_NEIGHBORS = 5
 #: Longest beginning of a session's summary that is shown as its title, in characters.
 SUMMARY_CHARACTERS = 200
 
@@ -83,7 +85,12 @@ class MemoryAdapter:
             return ()
         rows = newest_rows(memory, user_id, max(item.id for item in session.memories))
         turns = past_turns(rows, session.session_id)
-        while rows and rows[0].session_id == session.session_id and len(turns) < self._history_turns:
+        while (
+            # With fewer, there are no earlier ones.
+            len(rows) >= TIMELINE_NEIGHBORS
+            and rows[0].session_id == session.session_id
+            and len(turns) < self._history_turns
+        ):
             rows = rows_before(memory, user_id, rows[0])
             turns = past_turns(rows, session.session_id) + turns
         return tuple(turns[-self._history_turns :])
