@@ -6,13 +6,17 @@ import datetime as dt
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+Key: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 DAY = dt.timedelta(days=1)
 
@@ -39,9 +43,10 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {x509.random_serial_number()}")])
         self.certificate = self._sign(self._key.public_key(), (), ca=True)
 
-    def server(self) -> Issued:
-        """A certificate for this machine."""
-        return self._issue(x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    def server(self, key: Key | None = None) -> Issued:
+        """A certificate for this machine. None: of a new key."""
+        names = x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        return self._issue(*names, key=key)
 
     def client(self, *uris: str) -> Issued:
         """A certificate with these URIs, for instance a SPIFFE id."""
@@ -53,12 +58,12 @@ class Authority:
             return grpc.ssl_channel_credentials(self.certificate)
         return grpc.ssl_channel_credentials(self.certificate, client.key, client.certificate)
 
-    def _issue(self, *names: x509.GeneralName) -> Issued:
-        key = ec.generate_private_key(ec.SECP256R1())
+    def _issue(self, *names: x509.GeneralName, key: Key | None = None) -> Issued:
+        key = key or ec.generate_private_key(ec.SECP256R1())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return Issued(self._sign(key.public_key(), names, ca=False), private)
 
-    def _sign(self, key: ec.EllipticCurvePublicKey, names: tuple[x509.GeneralName, ...], *, ca: bool) -> bytes:
+    def _sign(self, key: CertificatePublicKeyTypes, names: tuple[x509.GeneralName, ...], *, ca: bool) -> bytes:
         now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()

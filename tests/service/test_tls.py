@@ -9,8 +9,9 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from certificates import Authority, Issued
+from certificates import Authority, Issued, Key
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError
 from rpcs import METHODS, call
@@ -107,6 +108,40 @@ async def test_a_server_does_not_start_with_a_pair_that_is_none(
             async with serving(tls):
                 pass
         (tmp_path / name).write_bytes(before)
+
+
+SERVED: dict[str, Key] = {
+    "RSA 2048": rsa.generate_private_key(65537, 2048),
+    "P-384": ec.generate_private_key(ec.SECP384R1()),
+}
+NOT_SERVED: dict[str, Key] = {
+    "RSA 1024": rsa.generate_private_key(65537, 1024),
+    "P-521": ec.generate_private_key(ec.SECP521R1()),
+    "secp256k1": ec.generate_private_key(ec.SECP256K1()),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate(),
+}
+
+
+@pytest.mark.parametrize("name", SERVED)
+async def test_a_key_of_a_usual_type_is_served(settings: Settings, tmp_path: Path, name: str) -> None:
+    authority = Authority()
+    async with serving(with_tls(settings, tmp_path, authority.server(SERVED[name]))) as address:
+        assert await asked(address, authority.channel()) == OK
+
+
+@pytest.mark.parametrize("name", NOT_SERVED)
+async def test_a_key_that_clients_refuse_is_refused_at_start_and_keeps_the_old_one_later(
+    settings: Settings, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority()
+    refused = authority.server(NOT_SERVED[name])
+    with pytest.raises(SettingsError, match=r"^ILAB_CHAT_TLS_CERT_FILE.*P-256 or P-384"):
+        async with serving(with_tls(settings, tmp_path, refused)):
+            pass
+    async with serving(with_tls(settings, tmp_path, authority.server())) as address:
+        refused.write(tmp_path, "server")
+        assert await asked(address, authority.channel()) == OK
+    assert "what was read before stays: the key is none that gRPC's clients accept" in caplog.text
 
 
 def test_these_certificates_are_what_openssl_takes(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import grpc
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from ilab_chat_service.adapters.reloaded import Reloaded, reason
 from ilab_chat_service.settings import SettingsError
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from ilab_chat_service.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: Least of public certificates (CA/Browser Forum, Baseline Requirements, 6.1.5).
+LEAST_RSA_BITS = 2048
 
 
 def server_credentials(settings: Settings) -> grpc.ServerCredentials:
@@ -51,7 +57,8 @@ def configuration(
     """Return the contents of the files as gRPC takes them, which does not look at them before a handshake.
 
     Raises:
-        ValueError: one is not what it should be, or certificate and key do not belong together.
+        ValueError: one is not what it should be, or certificate and key do not belong together, or the key is of
+            a type that gRPC does not serve.
     """
     leaf = authorities("the certificate file", certificates)[0]
     try:
@@ -60,11 +67,28 @@ def configuration(
         raise ValueError("the key file has no unencrypted private key in PEM") from None
     if public != leaf.public_key():
         raise ValueError("certificate and key do not belong together")
+    if not is_served(leaf):
+        raise ValueError(
+            "the key is none that gRPC's clients accept: RSA of 2048 bits or more, or ECDSA P-256 or P-384"
+        )
     if leaf.not_valid_after_utc <= datetime.now(UTC):
         log.warning("the TLS certificate has expired")
     if client_authorities is not None:
         authorities("the client CA file", client_authorities)
     return grpc.ssl_server_certificate_configuration([(key, certificates)], client_authorities)
+
+
+def is_served(leaf: x509.Certificate) -> bool:
+    """Whether BoringSSL, as gRPC uses it, ends a handshake with this certificate; with others each one fails, silently.
+
+    Its clients verify neither Ed25519 nor P-521 unless told to (kVerifySignatureAlgorithms in
+    https://github.com/google/boringssl/blob/main/ssl/extensions.cc), and RSA keys only of the plain type.
+    """
+    public = leaf.public_key()
+    if isinstance(public, RSAPublicKey):
+        plain = leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
+        return plain and public.key_size >= LEAST_RSA_BITS
+    return isinstance(public, EllipticCurvePublicKey) and isinstance(public.curve, SECP256R1 | SECP384R1)
 
 
 def authorities(what: str, pem: bytes) -> list[x509.Certificate]:
