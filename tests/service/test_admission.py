@@ -233,6 +233,10 @@ async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         reads = [memory.GetStats(memory_pb2.GetStatsRequest(user_id=f"user {number}")) for number in range(2 * THREADS)]
         await slow.wait_for(memory_service.RUNNING)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        for _ in reads:
+            # As many more as would have begun have their time to.
+            await health.Check(health_pb2.HealthCheckRequest())
         try:
             for read in reads:
                 read.cancel()
