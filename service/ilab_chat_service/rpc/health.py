@@ -20,6 +20,10 @@ NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 #: What ending the watchers may take, in seconds: one that does not read keeps us waiting.
 END_SECONDS = 1.0
 
+#: Most watches at once, about 30 MB. Far more than the clients that a process can serve: to one that balances, a server
+#: that refuses its watch is one that does not serve.
+MOST_WATCHES = 5_000
+
 
 class HealthService(health_pb2_grpc.HealthServicer):
     """The status of the process and its services, which are ready together: NOT_SERVING until told otherwise.
@@ -55,7 +59,12 @@ class HealthService(health_pb2_grpc.HealthServicer):
         return health_pb2.HealthCheckResponse(status=self._status)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
-        """Send the status of a name now and after each change; SERVICE_UNKNOWN for a name that is not ours."""
+        """Send the status of a name now and after each change; SERVICE_UNKNOWN for a name that is not ours.
+
+        RESOURCE_EXHAUSTED beyond MOST_WATCHES: who calls is not asked here, and a watch costs its caller nothing.
+        """
+        if len(self._watching) >= MOST_WATCHES:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watches")
         task = asyncio.current_task()
         assert task  # noqa: S101 - a handler runs in one
         self._watching.add(task)
