@@ -213,6 +213,16 @@ async def test_without_writing_there_is_no_record(settings: Settings, mode: Any)
         assert await turns(channel) == 0
 
 
+@pytest.mark.parametrize("mode", [chat_pb2.MEMORY_MODE_READ_ONLY, chat_pb2.MEMORY_MODE_OFF])
+async def test_without_writing_the_request_id_of_another_request_may_be_used(settings: Settings, mode: Any) -> None:
+    async with channel_of(settings) as channel:
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        await stub.Chat(chat())
+        assert not (await stub.Chat(chat("Something else.", memory_mode=mode))).replayed
+        assert (await stub.Chat(chat())).replayed
+        assert await turns(channel) == 1
+
+
 async def test_private_text_is_not_in_the_record(settings: Settings, upstream: Upstream) -> None:
     upstream.says("Your code is TANGERINE-77.")
     message = "My code is <private>TANGERINE-77</private>."
@@ -234,6 +244,22 @@ async def test_a_forgotten_user_leaves_no_record(settings: Settings, upstream: U
         left = stored(settings)
         assert not any(word in left for word in (b"MARZIPAN", b"QUINCE", b"alice"))
         assert not (await stub.Chat(chat("QUINCE?"))).replayed
+
+
+async def test_a_call_that_runs_while_its_user_is_forgotten_stores_its_turn(
+    settings: Settings, upstream: Upstream
+) -> None:
+    upstream.replies(Reply(), Reply(hold_before=1))
+    async with channel_of(settings) as channel:
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        await stub.Chat(chat("Before.", request_id="r-0"))
+        running = stub.Chat(chat())
+        await asyncio.to_thread(upstream.wait_for, 2)
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        await memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id="alice"))
+        upstream.release()
+        await running
+        assert await turns(channel) == 1
 
 
 def stored(settings: Settings) -> bytes:

@@ -161,7 +161,8 @@ class ChatRequest(_message.Message):
     request_id: _builtins.str
     """Identifies this call, so that repeating it within 24 hours returns the same answer and does not make a second turn:
     at most 64 visible ASCII characters, stored with the turn. With another message or other options it is refused.
-    Empty: the server makes one and returns it.
+    Empty: the server makes one and returns it. Looked up and kept in READ_WRITE calls only: in READ_ONLY and OFF a
+    repeat asks the model again, and nothing is refused for its request_id.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -210,7 +211,8 @@ class StreamChatRequest(_message.Message):
     request_id: _builtins.str
     """Identifies this call, so that repeating it within 24 hours returns the same answer and does not make a second turn:
     at most 64 visible ASCII characters, stored with the turn. With another message or other options it is refused.
-    Empty: the server makes one and returns it.
+    Empty: the server makes one and returns it. Looked up and kept in READ_WRITE calls only: in READ_ONLY and OFF a
+    repeat asks the model again, and nothing is refused for its request_id.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""

@@ -59,7 +59,9 @@ class MemoryServiceStub:
     GetStats: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetStatsRequest, _memory_pb2.GetStatsResponse]
     """Returns how much the user's memory holds."""
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]
-    """Erases everything of a user. When this returns, no byte of it is left in the database files."""
+    """Erases everything of a user. When this returns, no byte of it is left in the database files. A chat call of the user
+    that is running meanwhile stores its turn afterwards: let it end before.
+    """
     ExportUser: _grpc.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]
     """Streams everything of a user: the sessions, oldest first, then the observations in order of time."""
 
@@ -94,7 +96,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     GetStats: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetStatsRequest, _memory_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns how much the user's memory holds."""
     ForgetUser: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]  # type: ignore[assignment]
-    """Erases everything of a user. When this returns, no byte of it is left in the database files."""
+    """Erases everything of a user. When this returns, no byte of it is left in the database files. A chat call of the user
+    that is running meanwhile stores its turn afterwards: let it end before.
+    """
     ExportUser: _aio.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Streams everything of a user: the sessions, oldest first, then the observations in order of time."""
 
@@ -180,7 +184,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.ForgetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ForgetUserResponse, _abc.Awaitable[_memory_pb2.ForgetUserResponse]]:
-        """Erases everything of a user. When this returns, no byte of it is left in the database files."""
+        """Erases everything of a user. When this returns, no byte of it is left in the database files. A chat call of the user
+        that is running meanwhile stores its turn afterwards: let it end before.
+        """
 
     @_abc_1.abstractmethod
     def ExportUser(
