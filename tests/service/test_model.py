@@ -24,7 +24,7 @@ from ilab_chat_service.ports import (
     Usage,
 )
 from ilab_chat_service.settings import Settings
-from upstream import Reply, Upstream, chunk
+from upstream import Reply, Upstream, chunk, running
 
 MESSAGES = (ChatMessage("system", "s"), ChatMessage("user", "u"), ChatMessage("assistant", "a"))
 
@@ -246,6 +246,31 @@ async def test_answers_one_after_the_other_share_a_connection(model: OpenAIModel
     for _ in range(3):
         await text_of(model)
     assert upstream.connections == {connection}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirection_is_followed(model: OpenAIModel, upstream: Upstream, status: int) -> None:
+    with running() as elsewhere:
+        target = f"{elsewhere.base_url}/chat/completions"
+        upstream.replies(Reply(status=status, headers={"location": target}))
+        with pytest.raises(ModelRejected, match=str(status)):
+            await text_of(model)
+        assert not elsewhere.requests
+        assert not elsewhere.connections
+
+
+async def test_no_cookie_is_kept(settings: Settings, upstream: Upstream) -> None:
+    # By name and not by address, from which aiohttp takes no cookies.
+    url = upstream.base_url.replace("127.0.0.1", "localhost")
+    cookie = {"set-cookie": "sess=alice; path=/"}
+    upstream.replies(Reply(body=events_of(WORD, END, "[DONE]"), headers=cookie), Reply(status=400, headers=cookie))
+    async with open_model(replace(settings, openai_base_url=url)) as model:
+        await text_of(model)
+        with pytest.raises(ModelRejected):
+            await text_of(model)
+        await text_of(model)
+    assert len(upstream.requests) == 3
+    assert not any(name.lower() == "cookie" for request in upstream.requests for name in request.headers)
 
 
 async def test_a_server_that_is_not_there(settings: Settings, upstream: Upstream) -> None:

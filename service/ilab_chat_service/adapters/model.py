@@ -16,6 +16,7 @@ from ilab_chat_service.adapters import embedded
 from ilab_chat_service.adapters.answer import OpenAIAnswer
 from ilab_chat_service.adapters.breaker import Breaker
 from ilab_chat_service.adapters.model_errors import failures_before_first_word
+from ilab_chat_service.adapters.model_http import ModelHttpClient
 from ilab_chat_service.adapters.retries import repeated
 from ilab_chat_service.settings import DEFAULT_MODEL
 
@@ -115,7 +116,7 @@ def client_of(settings: Settings, base_url: str, api_key: str) -> openai.AsyncOp
         # Repeated by retries.py, which knows the call's time and whether the model is down.
         max_retries=0,
         # Over aiohttp a call costs a third of what it costs over the package's default: docs/performance.md.
-        http_client=openai.DefaultAioHttpClient(
+        http_client=ModelHttpClient(
             # One for each call, so that none waits for the connection of another.
             limits=httpx2.Limits(max_connections=settings.max_calls),
             # What is embedded is on this machine: no proxy of the environment is to be asked for it.
