@@ -76,12 +76,11 @@ def newest_in_sessions(
     connection: Connection, user_id: str, session_ids: Iterable[str], *, each: int, characters: int
 ) -> list[Preview]:
     """See `Store.newest_in_sessions`."""
-    asked = {"user_id": user_id, "each": each, "characters": characters}
-    return [
-        Preview._make(row)
-        for session_id in session_ids
-        for row in connection.execute(statements.NEWEST_IN_SESSION, {**asked, "session_id": session_id})
-    ]
+    asked = {
+        "user_id": user_id, "each": each, "characters": characters, "session_ids": json.dumps(list(session_ids)),
+    }  # fmt: skip
+    found = connection.execute(statements.NEWEST_IN_SESSIONS, asked).fetchall()
+    return [Preview._make(row) for (rows,) in found for row in json.loads(rows)]
 
 
 def export_sessions(connection: Connection, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:

@@ -114,10 +114,15 @@ STATS = """
 _PREVIEW_COLUMNS = (
     "o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, substr(o.content, 1, :characters)"
 )
-NEWEST_IN_SESSION = f"""
-    SELECT {_PREVIEW_COLUMNS} FROM observations o
-    WHERE o.session = (SELECT key FROM sessions WHERE id = :session_id) AND {_OF_USER}
-    ORDER BY o.updated_at DESC, o.id DESC LIMIT :each
+# An array for each session.
+NEWEST_IN_SESSIONS = f"""
+    SELECT (
+        SELECT json_group_array(json(line)) FROM (
+            SELECT json_array({_PREVIEW_COLUMNS}) AS line FROM observations o
+            WHERE o.session = (SELECT key FROM sessions WHERE id = json_each.value) AND {_OF_USER}
+            ORDER BY o.updated_at DESC, o.id DESC LIMIT :each
+        )
+    ) FROM json_each(:session_ids)
 """
 PREVIEWS = f"""
     SELECT json_group_array(json_array(o.number, {_PREVIEW_COLUMNS})) FROM observations o
