@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 LAST_PORT = 65_535
 
+#: A name or an IPv4 address; the underscore is for names of containers.
+HOST = re.compile(r"[A-Za-z0-9._-]+")
+
 #: Trust domain and path, without escapes, query, fragment, or the segments that lead elsewhere: empty, "." and "..".
 #: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md (section 2)
 SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
@@ -28,9 +31,14 @@ def split_address(address: str) -> tuple[str, int]:
         ValueError: it has no host or no port between 0 and 65,535.
     """
     host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
+    if not (colon and port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
         raise ValueError("not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if ":" in bare or bare != host:
+        ipaddress.IPv6Address(bare)
+    elif not HOST.fullmatch(bare):
+        raise ValueError("not HOST:PORT")
+    return bare, int(port)
 
 
 def with_port(address: str, port: int) -> str:
@@ -40,12 +48,17 @@ def with_port(address: str, port: int) -> str:
 
 
 def is_http_url(text: str) -> bool:
-    """Whether *text* is a URL with a host, by HTTP."""
+    """Whether *text* is a URL by HTTP, in visible ASCII, with a host, no impossible port and no fragment."""
     try:
         url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+        if "[" in url.netloc:
+            ipaddress.IPv6Address(host)
     except ValueError:
         return False
-    return url.scheme in {"http", "https"} and bool(url.hostname)
+    # Of the text itself: urlsplit drops line ends.
+    visible = all("!" <= character <= "~" for character in text)
+    return visible and url.scheme in {"http", "https"} and bool(":" in host or HOST.fullmatch(host)) and "#" not in text
 
 
 def is_loopback(host: str) -> bool:

@@ -92,7 +92,7 @@ async def serving(
         AddressUnavailable: the address cannot be listened on.
         EmbeddedModelMissing: the embedded model is to answer and is not installed.
         MemoryNotOpened: the memory cannot be opened.
-        SettingsError: a file or URL of certificates, tokens, keys or the memory cannot be used.
+        SettingsError: a file or URL of certificates, tokens, keys, the memory, the model or its proxy cannot be used.
     """
     async with AsyncExitStack() as house:
         credentials = await asyncio.to_thread(tls, settings)

@@ -31,6 +31,9 @@ JWT_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"
 #: Largest number that a setting may be: more than anybody needs, and within what timers take.
 MOST = 1e6
 
+#: Each heartbeat is a message to each silent stream: more often than this, they are what the server is busy with.
+LEAST_HEARTBEAT_SECONDS = 0.01
+
 
 class SettingsError(ValueError):
     """A setting cannot be used. The text names the environment variable and never the value of a secret."""
@@ -153,7 +156,7 @@ class Settings:
         "ILAB_CHAT_HEARTBEAT_SECONDS",
         15.0,
         "Seconds of silence after which a stream that has begun sends a heartbeat, so that no proxy takes it for idle. "
-        "0: never.",
+        "0: never; else 0.01 or more.",
         least=0,
     )
     model_retries: int = setting(
@@ -224,12 +227,13 @@ class Settings:
             raise SettingsError("ILAB_CHAT_LOG_FORMAT: must be auto, json or text")
         if self.durability not in {"full", "normal"}:
             raise SettingsError("ILAB_MEMORY_DURABILITY: must be full or normal")
+        if 0 < self.heartbeat_seconds < LEAST_HEARTBEAT_SECONDS:
+            raise SettingsError(f"ILAB_CHAT_HEARTBEAT_SECONDS: must be 0, or {LEAST_HEARTBEAT_SECONDS:g} to {MOST:g}")
+        if not self.memory_db_path.strip():
+            raise SettingsError("ILAB_MEMORY_DB_PATH: must be the path of a file, and is blank")
         if self.workers > 1 and (self.embedded or self.memory_db_path == ":memory:"):
             raise SettingsError("ILAB_CHAT_WORKERS: must be 1 with the embedded model, and with a memory in no file")
-        if self.openai_base_url and not is_http_url(self.openai_base_url):
-            raise SettingsError("OPENAI_BASE_URL: must be a URL, for instance http://127.0.0.1:8080/v1")
-        if not all("!" <= character <= "~" for character in self.openai_api_key):
-            raise SettingsError("OPENAI_API_KEY: must have visible ASCII characters only")
+        check_model(self)
         check_listener(self)
         check_auth(self)
 
@@ -242,6 +246,14 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the embedded model answers: neither a key nor a URL of another is given."""
         return not (self.openai_api_key or self.openai_base_url)
+
+
+def check_model(settings: Settings) -> None:
+    """Check where the model is, and the key to it: both go into the head of a request."""
+    if settings.openai_base_url and not is_http_url(settings.openai_base_url):
+        raise SettingsError("OPENAI_BASE_URL: must be a URL in ASCII, for instance http://127.0.0.1:8080/v1")
+    if not all("!" <= character <= "~" for character in settings.openai_api_key):
+        raise SettingsError("OPENAI_API_KEY: must have visible ASCII characters only")
 
 
 def check_listener(settings: Settings) -> None:

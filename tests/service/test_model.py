@@ -23,7 +23,8 @@ from ilab_chat_service.ports import (
     ModelUnavailable,
     Usage,
 )
-from ilab_chat_service.settings import Settings
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings, SettingsError
 from upstream import Reply, Upstream, chunk, running
 
 MESSAGES = (ChatMessage("system", "s"), ChatMessage("user", "u"), ChatMessage("assistant", "a"))
@@ -338,3 +339,17 @@ async def test_leaving_closes_the_request(model: OpenAIModel, upstream: Upstream
         assert await anext(aiter(answer)) == "Hello"
     request = upstream.requests[0]
     assert await asyncio.to_thread(request.gone.wait, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTP_PROXY", "nonsense://user:hunter2@x"), ("SSL_CERT_FILE", "/proc/none"), ("SSL_CERT_FILE", __file__)],
+)
+async def test_what_the_environment_says_of_the_way_to_the_model_is_named_when_it_cannot_be_used(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}, ") as told:
+        async with serving(settings):
+            pass
+    assert "hunter2" not in str(told.value)

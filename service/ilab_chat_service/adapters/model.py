@@ -18,7 +18,7 @@ from ilab_chat_service.adapters.breaker import Breaker
 from ilab_chat_service.adapters.model_errors import failures_before_first_word
 from ilab_chat_service.adapters.model_http import ModelHttpClient
 from ilab_chat_service.adapters.retries import repeated
-from ilab_chat_service.settings import DEFAULT_MODEL
+from ilab_chat_service.settings import DEFAULT_MODEL, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -41,6 +41,7 @@ async def open_model(settings: Settings) -> AsyncIterator[OpenAIModel]:
 
     Raises:
         EmbeddedModelMissing: it is to answer and is not installed.
+        SettingsError: the proxies or the authorities that the environment names cannot be used, or the URL.
     """
     async with AsyncExitStack() as house:
         base_url, api_key, model = (
@@ -106,23 +107,37 @@ class OpenAIModel:
 
 
 def client_of(settings: Settings, base_url: str, api_key: str) -> openai.AsyncOpenAI:
-    """Return a client of the API at *base_url*."""
-    return openai.AsyncOpenAI(
-        base_url=base_url,
-        # A server of one's own often wants no key, and the package does not start without one.
-        api_key=api_key or "none",
-        # `pool` is all of connecting for aiohttp, looking the name up included.
-        timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-        # Repeated by retries.py, which knows the call's time and whether the model is down.
-        max_retries=0,
+    """Return a client of the API at *base_url*.
+
+    Raises:
+        SettingsError: the proxies or the authorities that the environment names cannot be used, or the URL.
+    """
+    try:
         # Over aiohttp a call costs a third of what it costs over the package's default: docs/performance.md.
-        http_client=ModelHttpClient(
+        http_client = ModelHttpClient(
             # One for each call, so that none waits for the connection of another.
             limits=httpx2.Limits(max_connections=settings.max_calls),
             # What is embedded is on this machine: no proxy of the environment is to be asked for it.
             trust_env=not settings.embedded,
-        ),
-    )
+        )
+    except OSError as error:
+        raise SettingsError(f"SSL_CERT_FILE, SSL_CERT_DIR: {error.strerror or 'no certificates in PEM'}") from None
+    except (ValueError, httpx2.InvalidURL):
+        # Without the library's text, which may have a proxy's password.
+        raise SettingsError("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY: one of them cannot be used") from None
+    try:
+        return openai.AsyncOpenAI(
+            base_url=base_url,
+            # A server of one's own often wants no key, and the package does not start without one.
+            api_key=api_key or "none",
+            # `pool` is all of connecting for aiohttp, looking the name up included.
+            timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+            # Repeated by retries.py, which knows the call's time and whether the model is down.
+            max_retries=0,
+            http_client=http_client,
+        )
+    except httpx2.InvalidURL:
+        raise SettingsError("OPENAI_BASE_URL: is no URL that can be called") from None
 
 
 def request_body(
