@@ -76,6 +76,8 @@ class Upstream(ThreadingHTTPServer):
         self.otherwise = otherwise
         self.connections: set[socket.socket] = set()
         self.released = threading.Event()
+        #: Set when a client has closed its connection while it was sent an answer.
+        self.left = threading.Event()
         self.arrived = threading.Condition()
 
     @property
@@ -116,7 +118,9 @@ class Upstream(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is part of the script."""
+        """Note that a client has left: that is part of the script."""
+        del request, client_address
+        self.left.set()
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -6,11 +6,14 @@ import json
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import repeat
 
 import pytest
 
+from ilab_chat_service.adapters.answer import REPLY_BYTES
 from ilab_chat_service.adapters.breaker import FAILURES_TO_OPEN
 from ilab_chat_service.adapters.model import OpenAIModel, limits_by_old_name, open_model
+from ilab_chat_service.adapters.server_sent_events import EVENT_BYTES, EventTooLong
 from ilab_chat_service.ports import (
     ChatMessage,
     ContextTooLong,
@@ -272,6 +275,28 @@ async def test_no_cookie_is_kept(settings: Settings, upstream: Upstream) -> None
         await text_of(model)
     assert len(upstream.requests) == 3
     assert not any(name.lower() == "cookie" for request in upstream.requests for name in request.headers)
+
+
+@pytest.mark.parametrize("letter", ["y", "\U0001f600"])
+async def test_a_reply_without_end_is_cut(model: OpenAIModel, upstream: Upstream, letter: str) -> None:
+    upstream.replies(Reply(pieces=repeat(f"x{letter * 9_999}")))
+    async with asyncio.timeout(60), model.answer(MESSAGES, Generation(), math.inf) as answer:
+        reply = "".join([text async for text in answer])
+        assert answer.finish_reason is FinishReason.LENGTH
+    assert REPLY_BYTES - 4 < len(reply.encode()) <= REPLY_BYTES
+    assert reply.startswith(f"x{letter * 9_999}x")
+    # Its connection is closed, so that the model writes no more.
+    assert await asyncio.to_thread(upstream.left.wait, 60)
+
+
+@pytest.mark.parametrize(("before", "failure"), [([], ModelUnavailable), ([WORD], ModelInterrupted)])
+async def test_an_event_without_end(
+    model: OpenAIModel, upstream: Upstream, before: list[str], failure: type[Failure]
+) -> None:
+    upstream.replies(Reply(events=[*before, "x" * (EVENT_BYTES + 1_000_000)]))
+    with pytest.raises(failure) as caught:
+        await text_of(model)
+    assert isinstance(caught.value.__cause__, EventTooLong)
 
 
 async def test_a_server_that_is_not_there(settings: Settings, upstream: Upstream) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.adapters.server_sent_events import EventDecoder
+from ilab_chat_service.adapters.server_sent_events import EVENT_BYTES, EventDecoder, EventTooLong
 
 
 def decoded(*pieces: bytes) -> list[bytes]:
@@ -42,6 +42,18 @@ def test_an_event_is_there_as_soon_as_it_has_ended(end: bytes) -> None:
     decoder = EventDecoder()
     for number in range(3):
         assert decoder.feed(b"data: %d%s%s" % (number, end, end)) == [b"%d" % number]
+
+
+@pytest.mark.parametrize("endless", [b"data: " + b"x" * 10_000, b"data: " + b"x" * 10_000 + b"\n", b"data\n" * 1_000])
+def test_an_event_without_end_is_refused(endless: bytes) -> None:
+    with pytest.raises(EventTooLong):
+        decoded(*[endless] * (EVENT_BYTES // len(endless) + 1))
+
+
+def test_events_of_a_long_stream_are_not_counted_together() -> None:
+    decoder = EventDecoder()
+    event = b"data: " + b"x" * (EVENT_BYTES // 4) + b"\n\n"
+    assert sum(len(decoder.feed(event)) for _ in range(8)) == 8
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))

@@ -16,13 +16,18 @@ from ilab_chat_service.adapters.model_errors import (
 )
 from ilab_chat_service.adapters.server_sent_events import EventDecoder
 from ilab_chat_service.adapters.whole_characters import WholeCharacters
+from ilab_chat_service.ports import FinishReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     import httpx2
 
-    from ilab_chat_service.ports import FinishReason, Usage
+    from ilab_chat_service.ports import Usage
+
+#: Most bytes of a reply in UTF-8: as many as the memory takes of a turn, and few enough that the whole answer, memories
+#: included, stays below the 4 MiB that callers accept of a message unless they say otherwise.
+REPLY_BYTES = 1024 * 1024
 
 #: Data of the event after the last chunk.
 DONE = b"[DONE]"
@@ -63,11 +68,21 @@ class OpenAIAnswer:
                 yield text
 
     async def _read(self, body: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-        """Yield the text of the chunks; those that came in together, in one read of the socket, as one."""
+        """Yield the text of the chunks; those that came in together, in one read of the socket, as one.
+
+        A reply that is longer than REPLY_BYTES is cut there, as one is that has all the tokens it may have.
+        """
+        room = REPLY_BYTES
         events = EventDecoder()
         whole = WholeCharacters()
         async for received in body:
             if text := whole.add(self._text(events.feed(received))):
+                encoded = text.encode()
+                if len(encoded) > room:
+                    self.finish_reason = FinishReason.LENGTH
+                    yield encoded[:room].decode(errors="ignore")
+                    return
+                room -= len(encoded)
                 yield text
             if self._failure:
                 raise self._failure

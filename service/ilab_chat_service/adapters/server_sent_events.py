@@ -8,6 +8,13 @@ from __future__ import annotations
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+#: Most bytes of an event: room for a reply of REPLY_BYTES in one, each character escaped, six bytes for one.
+EVENT_BYTES = 8 * 1024 * 1024
+
+
+class EventTooLong(ValueError):
+    """An event does not end within EVENT_BYTES."""
+
 
 class EventDecoder:
     """Decodes one stream. Event types, ids and retry times are ignored, and an event that the stream does not end."""
@@ -15,24 +22,39 @@ class EventDecoder:
     def __init__(self) -> None:
         #: The line that has not ended yet, in the pieces in which it came.
         self._line: list[bytes] = []
+        self._line_bytes = 0
         #: The lines of data of the event that has not ended yet.
         self._data: list[bytes] = []
+        self._data_bytes = 0
         self._first_line = True
         self._after_carriage_return = False
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Return the data of each event that ends with *received*, the next bytes of the stream."""
+        """Return the data of each event that ends with *received*, the next bytes of the stream.
+
+        Raises:
+            EventTooLong: one has come that has more than EVENT_BYTES and has not ended.
+        """
         if self._after_carriage_return and received:
             # A carriage return has ended its line; the line feed that may follow belongs to it.
             received = received.removeprefix(b"\n")
             self._after_carriage_return = False
         if not (b"\n" in received or b"\r" in received):
             self._line.append(received)
+            self._line_bytes += len(received)
+            self._check()
             return []
         self._after_carriage_return = received.endswith(b"\r")
         lines = b"".join((*self._line, received)).splitlines()
         self._line = [] if received.endswith((b"\n", b"\r")) else [lines.pop()]
-        return self._events(lines)
+        self._line_bytes = sum(map(len, self._line))
+        events = self._events(lines)
+        self._check()
+        return events
+
+    def _check(self) -> None:
+        if self._line_bytes + self._data_bytes > EVENT_BYTES:
+            raise EventTooLong
 
     def _events(self, lines: list[bytes]) -> list[bytes]:
         if self._first_line:
@@ -40,6 +62,9 @@ class EventDecoder:
             lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
         events = []
         for line in lines:
+            if line.startswith(b"data"):
+                # With its end: empty lines take memory too.
+                self._data_bytes += len(line) + 1
             if line.startswith(b"data: "):
                 self._data.append(line[6:])
             elif line.startswith(b"data:"):
@@ -49,4 +74,5 @@ class EventDecoder:
             elif not line and self._data:
                 events.append(b"\n".join(self._data))
                 self._data = []
+                self._data_bytes = 0
         return events
