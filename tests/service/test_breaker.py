@@ -6,7 +6,14 @@ import asyncio
 
 import pytest
 
-from ilab_chat_service.adapters.breaker import FAILURES_TO_OPEN, TRY_SECONDS, TRY_SECONDS_MOST, Breaker
+from ilab_chat_service.adapters.breaker import (
+    FAILURES_TO_OPEN,
+    MODELS_MOST,
+    TRY_SECONDS,
+    TRY_SECONDS_MOST,
+    Breaker,
+    Breakers,
+)
 from ilab_chat_service.ports import ModelUnavailable
 
 
@@ -86,3 +93,13 @@ async def test_calls_that_wait_to_repeat_are_woken_when_it_opens(clock: Clock) -
     for _ in range(FAILURES_TO_OPEN):
         breaker.failed()
     await waiting
+
+
+def test_breakers_of_the_models_asked_last_are_kept() -> None:
+    breakers = Breakers()
+    first, second = breakers.of("first"), breakers.of("second")
+    for number in range(MODELS_MOST - 1):
+        assert breakers.of("first") is first
+        breakers.of(f"other {number}")
+    assert breakers.of("first") is first
+    assert breakers.of("second") is not second

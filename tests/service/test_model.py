@@ -358,6 +358,16 @@ async def test_a_model_that_is_down_is_not_asked(settings: Settings, upstream: U
     assert len(upstream.requests) == FAILURES_TO_OPEN
 
 
+async def test_a_model_that_fails_leaves_the_others_alone(settings: Settings, upstream: Upstream) -> None:
+    upstream.replies(*[Reply(status=503)] * FAILURES_TO_OPEN)
+    async with open_model(replace(settings, model_retries=0)) as model:
+        for _ in range(FAILURES_TO_OPEN + 1):
+            with pytest.raises(ModelUnavailable):
+                await text_of(model, Generation(model="broken"))
+        assert await text_of(model) == "Hello there."
+    assert len(upstream.requests) == FAILURES_TO_OPEN + 1
+
+
 async def test_leaving_closes_the_request(model: OpenAIModel, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with model.answer(MESSAGES, Generation(), math.inf) as answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.ports import ModelUnavailable
@@ -21,6 +22,24 @@ FAILURES_TO_OPEN = 5
 #: found within the latter.
 TRY_SECONDS = 0.5
 TRY_SECONDS_MOST = 2.0
+
+#: Names of models whose failures are counted at a time; of more, those asked last.
+MODELS_MOST = 100
+
+
+class Breakers:
+    """A breaker for each model: callers name models, and one that fails must not be the end of the others."""
+
+    def __init__(self) -> None:
+        self._breakers: OrderedDict[str, Breaker] = OrderedDict()
+
+    def of(self, model: str) -> Breaker:
+        """Return the breaker of the model with this name."""
+        breaker = self._breakers.setdefault(model, Breaker())
+        self._breakers.move_to_end(model)
+        if len(self._breakers) > MODELS_MOST:
+            self._breakers.popitem(last=False)
+        return breaker
 
 
 class Breaker:

@@ -14,7 +14,7 @@ import openai
 
 from ilab_chat_service.adapters import embedded
 from ilab_chat_service.adapters.answer import OpenAIAnswer
-from ilab_chat_service.adapters.breaker import Breaker
+from ilab_chat_service.adapters.breaker import Breakers
 from ilab_chat_service.adapters.model_errors import failures_before_first_word
 from ilab_chat_service.adapters.model_http import ModelHttpClient
 from ilab_chat_service.adapters.retries import repeated
@@ -65,7 +65,7 @@ class OpenAIModel:
         self._client = client
         self.default_model = default_model
         self._retries = retries
-        self._breaker = Breaker()
+        self._breakers = Breakers()
         # Whole, because joining it to the base URL anew takes the package a fifth of what it spends on a call.
         self._url = f"{client.base_url}chat/completions"
         self._limits_by_old_name = limits_by_old_name(self._url)
@@ -76,7 +76,8 @@ class OpenAIModel:
     ) -> AsyncIterator[OpenAIAnswer]:
         """See `ports.Model.answer`."""
         attempt = partial(self._begin, messages, generation)
-        answer, attempts = await repeated(attempt, self._breaker, retries=self._retries, until=until)
+        breaker = self._breakers.of(generation.model or self.default_model)
+        answer, attempts = await repeated(attempt, breaker, retries=self._retries, until=until)
         answer.attempts = attempts
         async with aclosing(answer):
             yield answer
