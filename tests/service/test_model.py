@@ -126,10 +126,11 @@ def error_body(code: str | int, kind: str = "invalid_request_error") -> bytes:
     [
         (Reply(status=429, headers={"retry-after": "7"}), ModelRateLimited, 7.0),
         (Reply(status=429), ModelRateLimited, 1.0),
-        (Reply(status=429, headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}), ModelRateLimited, 0.0),
+        (Reply(status=429, headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}), ModelRateLimited, 0.1),
         (Reply(status=429, headers={"retry-after": "inf"}), ModelRateLimited, 1.0),
         (Reply(status=429, headers={"retry-after": "1e300"}), ModelRateLimited, 3600.0),
-        (Reply(status=429, headers={"retry-after": "-5"}), ModelRateLimited, 0.0),
+        (Reply(status=429, headers={"retry-after": "-5"}), ModelRateLimited, 0.1),
+        (Reply(status=429, headers={"retry-after": "0"}), ModelRateLimited, 0.1),
         (Reply(status=408), ModelUnavailable, 1.0),
         (Reply(status=409), ModelUnavailable, 1.0),
         (Reply(status=400, body=b'{"error": {"code": ["x"], "type": {"a": 1}}}'), ModelRejected, None),
@@ -340,11 +341,23 @@ async def test_other_failures_are_not_tried_again(settings: Settings, upstream: 
 async def test_a_wait_that_the_call_has_no_time_for_is_left_to_the_caller(
     settings: Settings, upstream: Upstream
 ) -> None:
-    upstream.replies(Reply(status=429, headers={"retry-after": "100"}))
+    upstream.replies(Reply(status=429, headers={"retry-after": "2"}))
     async with open_model(replace(settings, model_retries=5)) as model:
         with pytest.raises(ModelRateLimited) as caught:
-            async with model.answer(MESSAGES, Generation(), asyncio.get_running_loop().time() + 60):
+            async with model.answer(MESSAGES, Generation(), asyncio.get_running_loop().time() + 1):
                 pass
+    assert caught.value.retry_after_seconds == 2
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "failure"), [(429, ModelRateLimited), (503, ModelUnavailable)])
+async def test_a_long_wait_is_left_to_the_caller(
+    settings: Settings, upstream: Upstream, status: int, failure: type[Failure]
+) -> None:
+    upstream.replies(Reply(status=status, headers={"retry-after": "100"}))
+    async with asyncio.timeout(60), open_model(replace(settings, model_retries=5)) as model:
+        with pytest.raises(failure) as caught:
+            await text_of(model)
     assert caught.value.retry_after_seconds == 100
     assert len(upstream.requests) == 1
 

@@ -32,6 +32,10 @@ HTTP_SERVER_ERROR = 500
 #: Request timeout and conflict: refused for now, not for good.
 HTTP_TRY_AGAIN = {408, 409}
 
+#: Shortest wait that is passed on to a caller, in seconds, also for a Retry-After of 0 or in the past: at once would
+#: be too soon for an API that has just refused.
+RETRY_AFTER_LEAST = 0.1
+
 #: Longest wait that is passed on to a caller, in seconds.
 RETRY_AFTER_MOST = 3600.0
 
@@ -93,7 +97,7 @@ def retry_after(header: str | None) -> float | None:
         seconds = float(header or "")
     except ValueError:
         seconds = seconds_until(header or "")
-    return min(max(seconds, 0.0), RETRY_AFTER_MOST) if math.isfinite(seconds) else None
+    return min(max(seconds, RETRY_AFTER_LEAST), RETRY_AFTER_MOST) if math.isfinite(seconds) else None
 
 
 def seconds_until(date: str) -> float:

@@ -26,6 +26,10 @@ T = TypeVar("T")
 WAIT_SECONDS = 0.25
 WAIT_SECONDS_MOST = 4.0
 
+#: Longest Retry-After of the model's API that is waited for here, in seconds. The caller waits better for a longer one:
+#: its call would keep others out meanwhile.
+ASKED_SECONDS_MOST = 2.0
+
 
 async def repeated(
     attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, retries: int, until: float
@@ -55,7 +59,8 @@ async def repeated(
             else:
                 breaker.failed()
             wait = wait_before(made, failure.retry_after_seconds)
-            if made > retries or loop.time() + wait >= until:
+            too_long = (failure.retry_after_seconds or 0.0) > ASKED_SECONDS_MOST
+            if made > retries or too_long or loop.time() + wait >= until:
                 if failure.retry_after_seconds is None:
                     failure.retry_after_seconds = RETRY_AFTER_SECONDS
                 raise
