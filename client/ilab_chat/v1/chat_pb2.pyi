@@ -119,7 +119,7 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
     """It was done, or met a stop string."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
-    """It reached the limit of output tokens, or the end of its window."""
+    """It reached the limit of output tokens or the end of its window, or the reply 1 MiB."""
     FINISH_REASON_CONTENT_FILTER: _FinishReason.ValueType  # 3
     """A content filter withheld the rest."""
     FINISH_REASON_OTHER: _FinishReason.ValueType  # 4
@@ -133,7 +133,7 @@ FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
 """It was done, or met a stop string."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
-"""It reached the limit of output tokens, or the end of its window."""
+"""It reached the limit of output tokens or the end of its window, or the reply 1 MiB."""
 FINISH_REASON_CONTENT_FILTER: FinishReason.ValueType  # 3
 """A content filter withheld the rest."""
 FINISH_REASON_OTHER: FinishReason.ValueType  # 4
@@ -259,7 +259,9 @@ class GenerationOptions(_message.Message):
     top_p: _builtins.float
     """Nucleus sampling: the share of probability mass considered, above 0 and at most 1."""
     max_output_tokens: _builtins.int
-    """Most tokens the reply may have, 1 to 1,048,576. A reply cut by it has finish_reason LENGTH."""
+    """Most tokens the reply may have, 1 to 1,048,576. A reply cut by it has finish_reason LENGTH; so has
+    one that was cut at 1 MiB of UTF-8, the most that any has.
+    """
     seed: _builtins.int
     """Seed for sampling. The same seed and input give the same reply where the model supports it."""
     @_builtins.property
