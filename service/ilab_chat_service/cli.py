@@ -57,6 +57,8 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
         set_up_logging(settings.log_level, settings.log_format)
     except ModuleNotFoundError as error:
         return complain_of_missing(error)
+    except ImportError as error:
+        return complain(str(error), EXIT_FAILED)
     try:
         asyncio.run(run_worker(settings, worker) if worker else run(settings))
     except SettingsError as error:

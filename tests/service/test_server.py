@@ -7,6 +7,7 @@ import dataclasses
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -256,3 +257,29 @@ async def test_watchers_of_health_are_told_of_the_drain(settings: Settings) -> N
         assert (await watch.read()).status == NOT_SERVING
         watch.cancel()
         await leaving
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "del cygrpc._ServicerContext",
+        "del cygrpc.AioServer",
+        "cygrpc.AioServer = type('AioServer', (), {'_request_call': lambda self: 0})",
+        "cygrpc.AioServer = type('Renamed', (cygrpc.AioServer,), {'_request_call': lambda self, more: 0})",
+        "import sys, grpc.aio; sys.modules['grpc.aio._server'] = None",
+    ],
+)
+def test_a_grpcio_with_other_internals_is_one_line_at_the_start(tmp_path: Path, change: str) -> None:
+    start = f"import grpc.aio; from grpc._cython import cygrpc; {change}; from ilab_chat_service.cli import main; "
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{start}raise SystemExit(main([]))"],
+        env=environment({"ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"), "OPENAI_API_KEY": "k"}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("ilab-chat-server: grpcio 1.")
+    assert "has other internals" in line

@@ -6,19 +6,36 @@ core lets such names through, and there is no hook before that loop (`_server_ma
 https://github.com/grpc/grpc/blob/master/src/python/grpcio/grpc/_cython/_cygrpc/aio/server.pyx.pxi). So calls of methods
 that were not registered never reach it: they are refused without their names being looked at.
 
-This is made of internals of grpcio 1.85; tests/fuzz/test_frames.py fails when they have changed.
+This is made of internals of grpcio 1.85. The server does not start when one is missing or is called otherwise;
+tests/fuzz/test_frames.py fails when they do something else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
-from grpc._cython import cygrpc
-from grpc.aio._server import Server
+
+#: The methods of the core's server that are used and replaced here, and what they take.
+USED = {"_make_request_call_future": ["self", "method_bytes"], "_request_call": ["self"]}
+
+try:
+    from grpc._cython import cygrpc
+    from grpc.aio._server import Server
+
+    for name in ("_ServicerContext", "ExecuteBatchError", "get_working_loop"):
+        getattr(cygrpc, name)
+    parameters = {name: list(inspect.signature(getattr(cygrpc.AioServer, name)).parameters) for name in USED}
+    if parameters != USED:
+        raise AttributeError(f"parameters {parameters}")  # noqa: TRY301 - one message for all that can be missing
+except (ImportError, AttributeError, TypeError, ValueError) as error:
+    raise ImportError(
+        f"grpcio {grpc.__version__} has other internals than 1.85, of which this server is made ({error}): install 1.85"
+    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
