@@ -16,6 +16,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service.adapters.answer import REPLY_BYTES
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
@@ -70,6 +71,19 @@ async def test_a_chat_is_answered_and_stored(stub: Stub, settings: Settings) -> 
     assert list(response.memories) == []
     assert response.create_time.seconds > 0
     assert await stored(settings) == [(f"Turn: {HELLO}", f"User: {HELLO}\nAssistant: Hello there.")]
+
+
+async def test_an_endless_reply_is_cut_delivered_whole_stored_and_replayed(stub: Stub, upstream: Upstream) -> None:
+    upstream.replies(Reply(pieces=("word " * 2000 for _ in range(10_000))))
+    request = {"message": HELLO, "request_id": "r-1"}
+    received = await events(stub, stream(**request))
+    completed = received[-1].completed
+    assert "".join(event.text_delta.text for event in received) == completed.reply
+    assert len(completed.reply) == REPLY_BYTES
+    assert completed.finish_reason == chat_pb2.FINISH_REASON_LENGTH
+    assert completed.observation_id
+    repeated = await stub.Chat(chat(**request))
+    assert (repeated.reply, repeated.replayed) == (completed.reply, True)
 
 
 async def test_a_stream_is_started_then_deltas_then_completed(
