@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,7 +34,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     """Instead of an answer: sent as it is."""
-    events: Sequence[str] | None = None
+    events: Iterable[str] | None = None
     """Instead of an answer: the data of each server-sent event."""
     hold_before: int | None = None
     """Wait before the piece with this index until `Upstream.release` is called or the client is gone."""
