@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ilab_memory import ILabMemory
@@ -35,7 +35,9 @@ def child(path: str) -> None:
             key = f"key{number % 5}" if number % 4 == 0 else None
             saved = mem.mem_save(f"user{worker % 5}", content, type="discovery", title=f"{number}", topic_key=key)
             if number % 50 == 0:
-                mem.mem_session_end(f"user{worker % 5}", summary="s")
+                # Another worker of the same user may have ended it just now.
+                with suppress(LookupError):
+                    mem.mem_session_end(f"user{worker % 5}", summary="s")
                 mem.mem_session_start(f"user{worker % 5}")
             stable = "" if key else content
             # One write of one line: whatever is read whole has been acknowledged.
