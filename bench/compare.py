@@ -50,6 +50,7 @@ async def everything(bench: Bench) -> None:
         if run < FEWER_RUNS:
             for callers in (1, 8, 256):
                 await bench.turns(callers, each=TURNS[callers])
+            await bench.turns_on_a_slow_disk(64, each=TURNS[64])
             await bench.workers((1, 2), at=64, each=8)
     say("latency against load")
     for callers in LATENCY_CALLERS:

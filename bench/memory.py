@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ilab_memory import Config, ILabMemory
 from ilab_memory.stores.sqlite import writer
+from slow_syncs import slow_syncs
 
 CALLERS = (1, 8, 64)
 #: Rows of the user whose calls are measured while the file around it grows.
@@ -104,20 +105,6 @@ TOPICS = [
     "river",
     "story",
 ]
-
-
-_SLOW_SYNC = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdlib.h>
-#include <unistd.h>
-static int slow(const char *name, int fd) {
-    usleep(atoi(getenv("BENCH_SYNC_US")));
-    return ((int (*)(int))dlsym(RTLD_NEXT, name))(fd);
-}
-int fsync(int fd) { return slow("fsync", fd); }
-int fdatasync(int fd) { return slow("fdatasync", fd); }
-"""
 
 
 VOCABULARY = [*TOPICS, *(f"w{rank}" for rank in range(20_000))]
@@ -305,10 +292,7 @@ def report_reads_beside_writers(folder: Path, seconds: float) -> None:
 def again_with_slow_syncs(sync_ms: float) -> None:
     """Run this program again, in a process in which each sync takes *sync_ms* longer."""
     with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder) / "slow.c", Path(folder) / "slow.so"
-        source.write_text(_SLOW_SYNC)
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-        changed = {"LD_PRELOAD": str(library), "BENCH_SYNC_US": str(int(sync_ms * 1000))}
+        changed = slow_syncs(sync_ms, Path(folder))
         subprocess.run([sys.executable, *sys.argv], env={**os.environ, **changed}, check=True)
 
 

@@ -20,6 +20,7 @@ from comparison import callers, h2load
 from comparison.contestants import started
 from comparison.processes import free_port, running
 from comparison.upstream import Scenario
+from slow_syncs import slow_syncs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,8 @@ SERVERS: tuple[Name, ...] = ("floor", "recipe", "ours")
 #: Milliseconds that the model takes to its first token, where it is not instant.
 SLOW_MS = 200
 CALLERS = 32
+#: Milliseconds that a sync takes longer on a slow disk: a virtual one that many share.
+SLOW_SYNC_MS = 5
 #: What opening streams and answering them may take.
 OPENING_SECONDS = 120
 
@@ -94,6 +97,21 @@ class Bench:
                 raise callers.WrongAnswer(f"{contestant.name}: not every turn is stored")
             self.add(f"turns/s at {at} callers", contestant.name, load.calls / load.seconds)
             self.add(f"CPU ms per turn at {at} callers", contestant.name, used / load.calls * 1000)
+
+    async def turns_on_a_slow_disk(self, at: int, *, each: int) -> None:
+        """Measure turns as `turns` does, of those that store them, in fresh processes whose syncs take SLOW_SYNC_MS."""
+        scenario = Scenario()
+        self.upstream.answers(scenario)
+        settings = slow_syncs(SLOW_SYNC_MS, self.folder)
+        for name in SERVERS[1:]:
+            with started(name, self.upstream.port, self.folder, settings) as contestant:
+                run = f"slow-{next(self._names)}"
+                turns = partial(h2load.turns, contestant, scenario, self.folder, callers=at, run=run)
+                await turns(each=1)  # connects, opens the sessions
+                load = await turns(each=each)
+                if contestant.stored(load.users) != load.calls + at:
+                    raise callers.WrongAnswer(f"{name}: not every turn is stored")
+            self.add(f"turns/s at {at} callers, syncs {SLOW_SYNC_MS} ms longer", name, load.calls / load.seconds)
 
     async def workers(self, counts: Sequence[int], *, at: int, each: int) -> None:
         """Measure turns of ours with that many workers, and the CPU time that the model and h2load take for one."""

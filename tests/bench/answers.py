@@ -23,6 +23,7 @@ async def calls(bench: Bench) -> None:
             assert (await call("")).first > 0
     assert bench.upstream.answers(scenario) == 1
     await bench.turns(2, each=2)
+    await bench.turns_on_a_slow_disk(2, each=2)
     await bench.workers((2,), at=2, each=2)
     assert {of for _, of in bench.runs} == {"floor", "recipe", "ours"}
 
