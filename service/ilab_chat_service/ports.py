@@ -77,11 +77,12 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRequest:
-    """One valid message of one user."""
+    """One valid message of one user. `request_id_is_new`: made for this call: it has no answer yet."""
 
     user_id: str
     message: str
     request_id: str
+    request_id_is_new: bool = False
     generation: Generation = Generation()
     memory_mode: MemoryMode = MemoryMode.READ_WRITE
     retention: TurnRetention = TurnRetention.EVERY_TURN

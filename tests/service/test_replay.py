@@ -36,6 +36,9 @@ from upstream import Reply, Upstream
 
 T = TypeVar("T")
 
+#: The same, of a caller who gave no id.
+NEW = replace(REQUEST, request_id_is_new=True)
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def memory(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
@@ -331,8 +334,8 @@ async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
             assert count(place) == many + 1 - replay_sqlite.SWEPT_AT_ONCE
 
 
-async def answer(log: RecordedReplays) -> Answered | None:
-    claim = await log.claim(REQUEST)
+async def answer(log: RecordedReplays, request: TurnRequest = REQUEST) -> Answered | None:
+    claim = await log.claim(request)
     claim.release()
     return claim.earlier
 
@@ -421,13 +424,15 @@ class Looks:
 
 
 @asynccontextmanager
-async def waiting_for_another_process(place: str) -> AsyncIterator[tuple[asyncio.Task[Any], subprocess.Popen[str]]]:
+async def waiting_for_another_process(
+    place: str, request: TurnRequest = REQUEST
+) -> AsyncIterator[tuple[asyncio.Task[Any], subprocess.Popen[str]]]:
     """Yield a task that claims what another process has, when it has been seen to wait, and that process."""
     async with open_log(place, lambda: NOW) as log:
         looks = Looks(log)
         with ExitStack() as house:
             other = await asyncio.to_thread(house.enter_context, claiming(place))
-            task = asyncio.create_task(log.claim(REQUEST))
+            task = asyncio.create_task(log.claim(request))
             for _ in range(3):
                 await looks.seen.acquire()
             assert not task.done()
@@ -444,8 +449,16 @@ async def test_what_another_process_answers_is_waited_for(place: str) -> None:
         assert (await task).earlier == ANSWERED
 
 
-async def test_what_another_process_gives_up_is_free(place: str) -> None:
-    async with waiting_for_another_process(place) as (task, other):
+async def test_no_answer_is_looked_for_under_a_request_id_that_is_new(place: str) -> None:
+    async with open_log(place, lambda: NOW) as log:
+        await log.put(REQUEST, ANSWERED)
+        assert await answer(log, NEW) is None
+        assert await answer(log) == ANSWERED
+
+
+@pytest.mark.parametrize("mine", [REQUEST, NEW], ids=["known", "new"])
+async def test_what_another_process_gives_up_is_free(place: str, mine: TurnRequest) -> None:
+    async with waiting_for_another_process(place, mine) as (task, other):
         assert other.stdin
         other.stdin.write("release\n")
         assert (await task).earlier is None

@@ -22,6 +22,7 @@ def test_the_least_request_gets_the_defaults_and_a_request_id(kind: Any) -> None
     assert (turn.user_id, turn.message, turn.generation) == ("alice", "hi", Generation())
     assert (turn.memory_mode, turn.retention) == (MemoryMode.READ_WRITE, TurnRetention.EVERY_TURN)
     assert len(turn.request_id) == 32
+    assert turn.request_id_is_new
     assert turn.request_id != turn_request(request(kind)).request_id
 
 
@@ -42,7 +43,7 @@ def test_everything_given_is_kept() -> None:
             turn_retention=chat_pb2.TURN_RETENTION_LATEST_ONLY,
         )
     )
-    assert turn.request_id == "r-1"
+    assert (turn.request_id, turn.request_id_is_new) == ("r-1", False)
     assert turn.generation == Generation(
         model="m", temperature=0.0, top_p=0.5, max_output_tokens=7, stop=("a", "b"), seed=0
     )

@@ -52,7 +52,8 @@ class Records(Protocol):
     async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
         """Take the request's lock unless another process has it; return whether it was taken, and then the record.
 
-        The record is looked up after the lock was asked for, and not before. None: there is none newer than *since*.
+        The record is looked up after the lock was asked for, and not before, and not for a request_id that is new.
+        None: there is none newer than *since*.
 
         Raises:
             MemoryUnavailable: it cannot be told.

@@ -135,11 +135,11 @@ class PostgresRecords:
             self._locked_on[number] = connection
             with connection.pipeline():
                 locking = connection.execute(TRY_LOCK, [number])
-                finding = connection.execute(FIND, asked)
+                finding = None if request.request_id_is_new else connection.execute(FIND, asked)
             [taken] = locking.fetchone() or [False]
             if not taken:
                 del self._locked_on[number]
-            row = finding.fetchone()
+            row = finding and finding.fetchone()
             return taken, Record(*row) if row else None
 
         return await self._connection.run(enter)

@@ -140,6 +140,8 @@ class SQLiteRecords:
     async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
         """See `replay.Records.enter`."""
         taken = self._lock(request)
+        if request.request_id_is_new:
+            return taken, None
         asked = request.user_id, request.request_id, since.isoformat()
         row = await self._run(lambda connection: connection.execute(FIND, asked).fetchone())
         return taken, row and Record(*row)

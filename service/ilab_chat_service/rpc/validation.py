@@ -100,6 +100,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
         user_id=request.user_id,
         message=request.message,
         request_id=request.request_id or uuid.uuid4().hex,
+        request_id_is_new=not request.request_id,
         generation=Generation(
             model=options.model,
             temperature=options.temperature if options.HasField("temperature") else None,
