@@ -26,7 +26,7 @@ from ilab_chat_service.adapters import answer_record, replay_postgres, replay_sq
 from ilab_chat_service.adapters.library import MemoryNotOpened, open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.replay import Record, RecordedReplays
-from ilab_chat_service.ports import Answered, FinishReason, Turn, TurnRequest, TurnRetention
+from ilab_chat_service.ports import Answered, FinishReason, MemoryUnavailable, Turn, TurnRequest, TurnRetention
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from postgres import Cluster
@@ -318,7 +318,8 @@ def test_a_stored_count_that_is_none_is_zero() -> None:
 
 async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
     now = [NOW]
-    many = 10 + max(replay_sqlite.SWEPT_AT_ONCE, replay_postgres.SWEPT_AT_ONCE)
+    swept = replay_sqlite.ANSWERS_A_SWEEP * replay_sqlite.SWEPT_FOR_EACH
+    many = 10 + max(swept, replay_postgres.SWEPT_AT_ONCE)
     async with open_log(place, lambda: now[0]) as log:
         for number in range(many):
             await log.put(replace(REQUEST, request_id=f"r-{number}"), ANSWERED)
@@ -331,7 +332,25 @@ async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
             await log._records.sweep(now[0])
             assert count(place) == 1
         else:
-            assert count(place) == many + 1 - replay_sqlite.SWEPT_AT_ONCE
+            assert count(place) == many + 1 - swept
+
+
+async def test_answers_that_are_put_at_once_are_all_stored_or_all_refused(tmp_path: Path) -> None:
+    place = str(tmp_path / "memory.db")
+    requests = [replace(REQUEST, request_id=f"r-{number}") for number in range(50)]
+    async with open_log(place, lambda: NOW) as log:
+        putting = [asyncio.create_task(log.put(request, ANSWERED)) for request in requests]
+        await asyncio.sleep(0)
+        putting[0].cancel()
+        outcomes = await asyncio.gather(*putting, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, *[type(None)] * 49]
+        assert [await answer(log, request) for request in requests] == [ANSWERED] * 50
+        ask(place, "ALTER TABLE replay RENAME TO away")
+        outcomes = await asyncio.gather(*(log.put(request, ANSWERED) for request in requests), return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {MemoryUnavailable}
+        ask(place, "ALTER TABLE away RENAME TO replay")
+        await log.put(REQUEST, ANSWERED)
+        assert count(place) == 50
 
 
 async def answer(log: RecordedReplays, request: TurnRequest = REQUEST) -> Answered | None:

@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from ilab_chat_service.adapters import answer_record
 from ilab_chat_service.adapters.library import MemoryNotOpened
 from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: One in so many new answers sweeps so many expired ones away: more than come, and not so many that it takes long.
+#: New answers until expired ones are swept away, and how many for each: more than come, not so many that it takes long.
 ANSWERS_A_SWEEP = 10
-SWEPT_AT_ONCE = 100
+SWEPT_FOR_EACH = 10
 
 BUSY_SECONDS = 5.0
 
@@ -59,7 +61,12 @@ MIGRATIONS = (
 )
 VERSION = "SELECT version FROM replay_schema"
 FIND = "SELECT fingerprint, answer FROM replay WHERE user_id = ? AND request_id = ? AND created_at > ?"
-PUT = "INSERT OR REPLACE INTO replay VALUES (?, ?, ?, ?, ?)"
+# One statement for all: the driver gives way to other threads at each step, and beside a busy event loop it costs more
+# than the step to come back from that.
+PUT = """
+    INSERT OR REPLACE INTO replay
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)
+"""
 SWEEP = """
     DELETE FROM replay WHERE (user_id, request_id) IN
     (SELECT user_id, request_id FROM replay WHERE created_at <= ? ORDER BY created_at LIMIT ?)
@@ -135,7 +142,9 @@ class SQLiteRecords:
         self._connection = connection
         self._thread = thread
         self._locks = locks
-        self._puts = 0
+        self._since_sweep = 0
+        self._unwritten: list[tuple[TurnRequest, Answered, datetime]] = []
+        self._writing = asyncio.Lock()
 
     async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
         """See `replay.Records.enter`."""
@@ -151,17 +160,37 @@ class SQLiteRecords:
         fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_number(request))
 
     async def put(self, request: TurnRequest, answered: Answered, now: datetime) -> None:
-        """See `replay.Records.put`. Now and then some expired answers are swept away with it."""
+        """See `replay.Records.put`. Answers that come while others are being written are then written together."""
+        self._unwritten.append((request, answered, now))
+        if len(self._unwritten) == 1:
+            self._write = asyncio.create_task(self._write_together())
+        # One that leaves must not take the others along.
+        await asyncio.shield(self._write)
 
-        def write(connection: sqlite3.Connection) -> None:
-            record = answer_record.record(answered, request.message)
-            fingerprint = answer_record.fingerprint(request)
-            if self._puts % ANSWERS_A_SWEEP == 0:
-                connection.execute(SWEEP, [(now - RETENTION).isoformat(), SWEPT_AT_ONCE])
-            self._puts += 1
-            connection.execute(PUT, [request.user_id, request.request_id, fingerprint, record, now.isoformat()])
+    async def _write_together(self) -> None:
+        """Write what is unwritten, as soon as nothing else is being written."""
+        async with self._writing:
+            answers, self._unwritten = self._unwritten, []
+            await self._run(lambda connection: self._insert(connection, answers))
 
-        await self._run(write)
+    def _insert(self, connection: sqlite3.Connection, answers: list[tuple[TurnRequest, Answered, datetime]]) -> None:
+        """Write *answers*, all or none. Now and then some expired ones are swept away with them."""
+        rows = [
+            (
+                request.user_id,
+                request.request_id,
+                answer_record.fingerprint(request),
+                answer_record.record(answered, request.message),
+                now.isoformat(),
+            )
+            for request, answered, now in answers
+        ]
+        if self._since_sweep >= ANSWERS_A_SWEEP:
+            [*_, (_, _, now)] = answers
+            connection.execute(SWEEP, [(now - RETENTION).isoformat(), SWEPT_FOR_EACH * self._since_sweep])
+            self._since_sweep = 0
+        self._since_sweep += len(answers)
+        connection.execute(PUT, [msgspec.json.encode(rows).decode()])
 
     async def forget(self, user_id: str) -> None:
         """See `ports.ReplayLog.forget`. The pages that held it go when the memory, in the same file, is forgotten."""
