@@ -46,21 +46,21 @@ class TurnRetention(enum.Enum):
 
 
 class MemorySource(enum.Enum):
-    """Why a memory is a candidate for the prompt."""
+    """Why a memory is a candidate for the prompt. Stored answers have the values."""
 
-    SESSION = enum.auto()
-    TURN = enum.auto()
-    SEARCH = enum.auto()
-    SUMMARY = enum.auto()
+    SESSION = "SESSION"
+    TURN = "TURN"
+    SEARCH = "SEARCH"
+    SUMMARY = "SUMMARY"
 
 
 class FinishReason(enum.Enum):
-    """Why the model stopped."""
+    """Why the model stopped. Stored answers have the values."""
 
-    STOP = enum.auto()
-    LENGTH = enum.auto()
-    CONTENT_FILTER = enum.auto()
-    OTHER = enum.auto()
+    STOP = "STOP"
+    LENGTH = "LENGTH"
+    CONTENT_FILTER = "CONTENT_FILTER"
+    OTHER = "OTHER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,19 @@ from upstream import Reply, Upstream
 
 T = TypeVar("T")
 
-#: The same, of a caller who gave no id.
+#: ANSWERED to REQUEST, as the first version stored it.
+EARLIER = Record(
+    fingerprint="ba945eebfd7d4023ddfbe08a70b9e7e15d3004a8f4a4444848b9082277f5d9f5",
+    answer=(
+        '{"session_id": "s", "is_new_session": true, "model": "m", "memories": [{"observation_id": 1, "type": "t",'
+        ' "title": "x", "updated_at": "2026-11-22T12:00:00+00:00", "source": "SEARCH", "snippet": "y", "score": 0.5}],'
+        ' "reply": "reply", "observation_id": 7, "finish_reason": "LENGTH", "usage": {"input_tokens": 1,'
+        ' "output_tokens": 2, "cached_input_tokens": 3, "reasoning_tokens": 4},'
+        ' "create_time": "2026-11-22T12:00:00+00:00"}'
+    ),
+)
+
+#: REQUEST, of a caller who gave no id.
 NEW = replace(REQUEST, request_id_is_new=True)
 
 
@@ -303,6 +315,11 @@ def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, cou
         create_time=NOW,
     )
     assert answer_record.answered(answer_record.record(answered, "Hi")) == answered
+
+
+def test_what_an_earlier_version_stored_is_found_and_comes_back() -> None:
+    assert answer_record.fingerprint(REQUEST) == EARLIER.fingerprint
+    assert answer_record.answered(EARLIER.answer) == ANSWERED
 
 
 def test_a_stored_count_that_is_none_is_zero() -> None:

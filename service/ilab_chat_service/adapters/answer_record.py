@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ilab_chat_service.adapters.chunks import count_of
 from ilab_chat_service.adapters.echo import without_echo
@@ -35,19 +36,7 @@ def fingerprint(request: TurnRequest) -> str:
 def record(answered: Answered, message: str) -> str:
     """Return *answered* as JSON, its reply redacted as it is in the memory."""
     stored = replace(answered, reply=without_echo(strip_private(answered.reply), message))
-    return json.dumps(stored, default=plain)
-
-
-def plain(value: Any) -> str | dict[str, Any]:
-    """Return an enum by its name, a moment as ISO 8601, and a value of `ports.py`, which has slots, by its fields.
-
-    `dataclasses.asdict` does the same and copies everything on the way, which takes several times as long.
-    """
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, enum.Enum):
-        return value.name
-    return {name: getattr(value, name) for name in value.__slots__}
+    return msgspec.json.encode(stored).decode()
 
 
 def answered(text: str) -> Answered:
@@ -58,7 +47,7 @@ def answered(text: str) -> Answered:
         **fields
         | {
             "memories": tuple(map(recalled, fields["memories"])),
-            "finish_reason": reason and FinishReason[reason],
+            "finish_reason": reason and FinishReason(reason),
             # Checked here too: what an earlier version stored of them may be anything.
             "usage": usage and Usage(**{name: count_of(tokens) for name, tokens in usage.items()}),
             "create_time": datetime.fromisoformat(fields["create_time"]),
@@ -69,4 +58,4 @@ def answered(text: str) -> Answered:
 def recalled(fields: dict[str, Any]) -> Recalled:
     """Return a memory of a stored answer."""
     moment = datetime.fromisoformat(fields["updated_at"])
-    return Recalled(**fields | {"updated_at": moment, "source": MemorySource[fields["source"]]})
+    return Recalled(**fields | {"updated_at": moment, "source": MemorySource(fields["source"])})
