@@ -192,6 +192,14 @@ def test_the_timeline_is_in_the_order_of_created_at_then_id(mem: ILabMemory, clo
     assert [row.id for row in mem.mem_timeline("alice", late)] == [early, early_too, late]
 
 
+def test_the_rows_of_a_timeline_are_whole_whatever_is_in_them(mem: ILabMemory) -> None:
+    contents = ["\U0001f375" * 3, 'a "quoted"\n\tline \\', "e\u0301\x01", "x" * 1024 * 1024, "last"]
+    ids = [save(mem, content, topic_key=f"k{number}").id for number, content in enumerate(contents)]
+    rows = mem.mem_timeline("alice", ids[2])
+    assert rows == [mem.mem_get_observation("alice", observation_id) for observation_id in ids]
+    assert [row.content for row in rows] == contents
+
+
 def test_the_timeline_of_a_missing_or_foreign_anchor_is_empty(mem: ILabMemory) -> None:
     saved = save(mem).id
     assert mem.mem_timeline("bob", saved) == []

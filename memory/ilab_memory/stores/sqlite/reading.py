@@ -68,7 +68,12 @@ def timeline(connection: Connection, user_id: str, observation_id: int, neighbor
     if observation_id > _LARGEST_ID:
         return []
     asked = {"user_id": user_id, "id": observation_id, "neighbors": neighbors}
-    rows = [observation(user_id, row) for row in connection.execute(statements.TIMELINE, asked)]
+    found, contents = connection.execute(statements.TIMELINE, asked).fetchone()
+    rows, begin = [], 0
+    for *before, length, topic_key, normalized_hash, revision_count, created_at, updated_at in json.loads(found):
+        content, begin = contents[begin : begin + length], begin + length
+        row = (*before, content, topic_key, normalized_hash, revision_count, created_at, updated_at)
+        rows.append(observation(user_id, row))
     return sorted(rows, key=attrgetter("created_at", "id"))
 
 

@@ -85,8 +85,8 @@ TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) 
 
 # Reading whole rows.
 OBSERVATION_COLUMNS = """
-    o.id, s.id, o.type, o.title, o.content, o.topic_key, lower(hex(o.normalized_hash)), o.revision_count,
-    o.created_at, o.updated_at
+    o.id, s.id AS session_id, o.type, o.title, o.content, o.topic_key,
+    lower(hex(o.normalized_hash)) AS normalized_hash, o.revision_count, o.created_at, o.updated_at
 """
 _OF_USER = "o.user = (SELECT key FROM users WHERE user_id = :user_id)"
 _OBSERVATIONS = f"SELECT {OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
@@ -95,15 +95,24 @@ _ANCHOR = """
     SELECT anchor.created_at, anchor.id FROM observations anchor
     WHERE anchor.id = :id AND anchor.user = (SELECT key FROM users WHERE user_id = :user_id)
 """
-# The anchor and those before it backwards, then those after it. One statement: the driver gives way to other threads
-# at each step, and getting the interpreter back beside a busy event loop costs more than the step.
+# The anchor and those before it backwards, then those after it. As one row: the driver gives way to other threads at
+# each step, and getting the interpreter back beside a busy event loop costs more than the step. The contents, which may
+# be long, stand one behind the other: in JSON, each character of them would be looked at twice.
 TIMELINE = f"""
-    SELECT * FROM (
-        {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) <= ({_ANCHOR})
-        ORDER BY o.created_at DESC, o.id DESC LIMIT :neighbors + 1
-    ) UNION ALL SELECT * FROM (
-        {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > ({_ANCHOR})
-        ORDER BY o.created_at, o.id LIMIT :neighbors
+    SELECT
+        json_group_array(json_array(
+            id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
+            updated_at
+        )),
+        group_concat(content, '')
+    FROM (
+        SELECT * FROM (
+            {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) <= ({_ANCHOR})
+            ORDER BY o.created_at DESC, o.id DESC LIMIT :neighbors + 1
+        ) UNION ALL SELECT * FROM (
+            {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > ({_ANCHOR})
+            ORDER BY o.created_at, o.id LIMIT :neighbors
+        )
     )
 """
 STATS = """
