@@ -141,3 +141,23 @@ async def test_an_event_waits_for_a_heartbeat_that_the_caller_has_no_room_for() 
     await last
     writer.close()
     assert written == ["started", "heartbeat", "completed"]
+
+
+async def test_an_event_that_waits_for_room_is_not_a_silence() -> None:
+    written: list[str | None] = []
+    beating = asyncio.Event()
+
+    async def write(event: chat_pb2.StreamChatResponse) -> None:
+        kind = event.WhichOneof("event")
+        if kind == "text_delta":
+            await asyncio.sleep(5 * NEVER_SILENT_FOR_LONG)  # a caller who reads slowly
+        written.append(kind)
+        if kind == "heartbeat":
+            beating.set()
+
+    writer = EventWriter(write, NEVER_SILENT_FOR_LONG)
+    await writer.write(chat_pb2.StreamChatResponse(started=chat_pb2.ChatStarted()))
+    await writer.write(chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text="Hi")))
+    assert written == ["started", "text_delta"]
+    await asyncio.wait_for(beating.wait(), 10)
+    writer.close()

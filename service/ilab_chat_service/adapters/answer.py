@@ -45,6 +45,7 @@ class OpenAIAnswer:
         self.attempts = 1
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
+        self._model_said: object = None
         self._response = response
         self._texts = self._read(response.aiter_bytes())
         self._first = ""
@@ -116,8 +117,11 @@ class OpenAIAnswer:
         chunk = chunk_of(data)
         if chunk.error:
             raise ErrorEvent
-        self.model = name_of(chunk.model) or self.model
-        if counts := object_of(chunk.usage):
+        # Each chunk says it again.
+        if chunk.model != self._model_said:
+            self._model_said = chunk.model
+            self.model = name_of(chunk.model) or self.model
+        if counts := chunk.usage and object_of(chunk.usage):
             self.usage = usage_of(counts)
         for choice in chunk.choices or ():
             if choice.finish_reason:

@@ -35,6 +35,9 @@ class EventDecoder:
         Raises:
             EventTooLong: one has come that has more than EVENT_BYTES and has not ended.
         """
+        if not (self._line or self._data or self._after_carriage_return) and (events := whole_events(received)):
+            self._first_line = False
+            return events
         if self._after_carriage_return and received:
             # A carriage return has ended its line; the line feed that may follow belongs to it.
             received = received.removeprefix(b"\n")
@@ -76,3 +79,15 @@ class EventDecoder:
                 self._data = []
                 self._data_bytes = 0
         return events
+
+
+def whole_events(received: bytes) -> list[bytes]:
+    """Return the data of each event of *received* if it is of events in the usual form only; else an empty list.
+
+    So is nearly all that APIs send: an event has one line, `data: ...`, and line feeds end it.
+    """
+    if not (received.startswith(b"data: ") and received.endswith(b"\n\n")) or b"\r" in received:
+        return []
+    events = received[6:-2].split(b"\n\ndata: ")
+    # More line feeds: an event has another line, or there is an empty one.
+    return events if received.count(b"\n") == 2 * len(events) else []

@@ -31,31 +31,54 @@ class EventWriter:
     ) -> None:
         self._write = write
         self._heartbeat_seconds = heartbeat_seconds
-        self._heartbeats: asyncio.Task[None] | None = None
-        # gRPC does not take a message of a call before it is done with the one before.
-        self._writing = asyncio.Lock()
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
         self._wrote_at = 0.0
+        # gRPC does not take a message of a call before it is done with the one before.
+        self._writing = False
+        self._heartbeat: asyncio.Task[None] | None = None
+        # One for all events: nothing is set up for each of them.
+        self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, event: chat_pb2.StreamChatResponse) -> None:
         """Send *event*. A caller who does not read holds it up."""
-        async with self._writing:
+        while self._heartbeat:
+            await asyncio.wait([self._heartbeat])
+        self._writing = True
+        try:
             await self._write(event)
-            self._wrote_at = self._clock()
-        if self._heartbeats is None and self._heartbeat_seconds:
-            self._heartbeats = asyncio.create_task(self._beat())
+        finally:
+            self._writing = False
+        self._wrote_at = self._loop.time()
+        if self._timer is None and self._heartbeat_seconds:
+            self._wait_for_silence()
 
     def close(self) -> None:
         """Send no heartbeat any more."""
-        if self._heartbeats:
-            self._heartbeats.cancel()
+        if self._timer:
+            self._timer.cancel()
+        if self._heartbeat:
+            self._heartbeat.cancel()
 
-    async def _beat(self) -> None:
-        # Raised when the caller is gone: gRPC then cancels the call, which closes this.
-        with suppress(grpc.aio.BaseError):
-            while True:
-                await asyncio.sleep(self._wrote_at + self._heartbeat_seconds - self._clock())
-                async with self._writing:
-                    if self._clock() >= self._wrote_at + self._heartbeat_seconds:
-                        await self._write(HEARTBEAT)
-                        self._wrote_at = self._clock()
+    def _wait_for_silence(self) -> None:
+        self._timer = self._loop.call_at(self._wrote_at + self._heartbeat_seconds, self._beat)
+
+    def _beat(self) -> None:
+        """Send a heartbeat, unless there was an event since the timer was set."""
+        now = self._loop.time()
+        if self._writing:
+            # A caller who has no room for an event has none for a heartbeat.
+            self._wrote_at = now
+        if now >= self._wrote_at + self._heartbeat_seconds:
+            self._heartbeat = self._loop.create_task(self._write_heartbeat())
+        else:
+            self._wait_for_silence()
+
+    async def _write_heartbeat(self) -> None:
+        try:
+            # Raised when the caller is gone: gRPC then cancels the call, which closes this.
+            with suppress(grpc.aio.BaseError):
+                await self._write(HEARTBEAT)
+                self._wrote_at = self._loop.time()
+                self._wait_for_silence()
+        finally:
+            self._heartbeat = None
