@@ -63,6 +63,9 @@ async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: Op
 async def test_the_request_has_what_is_given_and_nothing_else(model: OpenAIModel, upstream: Upstream) -> None:
     await text_of(model)
     assert upstream.requests[0].path == "/v1/chat/completions"
+    sent = {name.lower(): value for name, value in upstream.requests[0].headers.items()}
+    assert sent["content-type"] == "application/json"
+    assert not any("idempotency" in name for name in sent)
     assert upstream.requests[0].body == {
         "model": "test-model",
         "messages": [{"role": each.role, "content": each.content} for each in MESSAGES],

@@ -23,6 +23,8 @@ from ilab_chat_service.settings import DEFAULT_MODEL, SettingsError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from openai import RequestOptions
+
     from ilab_chat_service.ports import ChatMessage, Generation
     from ilab_chat_service.settings import Settings
 
@@ -31,8 +33,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 #: Longest time that connecting to the model's API may take, in seconds.
 CONNECT_SECONDS = 5.0
 
-#: A request's body is written here, and not by the package, which takes milliseconds to look into each message.
-JSON_HEADERS = {"content-type": "application/json"}
+#: The package would make a key for each request, and sends none.
+OPTIONS: RequestOptions = {"idempotency_key": "unused"}
 
 
 @asynccontextmanager
@@ -92,8 +94,9 @@ class OpenAIModel:
             response: object = await self._client.post(
                 self._url,
                 cast_to=httpx2.Response,
+                # Written here: the package takes milliseconds to look into each message.
                 content=body,
-                options={"headers": JSON_HEADERS},
+                options=OPTIONS,
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
             )
