@@ -6,6 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import httpx2
+
 from ilab_chat_service.adapters.chunks import chunk_of, name_of, object_of, reason_of, usage_of
 from ilab_chat_service.adapters.model_errors import (
     BROKEN,
@@ -20,8 +22,6 @@ from ilab_chat_service.ports import FinishReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
-
-    import httpx2
 
     from ilab_chat_service.ports import Usage
 
@@ -47,7 +47,7 @@ class OpenAIAnswer:
         self.usage: Usage | None = None
         self._model_said: object = None
         self._response = response
-        self._texts = self._read(response.aiter_bytes())
+        self._texts = self._read(body_of(response))
         self._first = ""
         self._done = False
         self._failure: Exception | None = None
@@ -127,3 +127,12 @@ class OpenAIAnswer:
             if choice.finish_reason:
                 self.finish_reason = reason_of(choice.finish_reason)
         return chunk.text
+
+
+def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """Return the body of *response* as it comes in, decompressed if it is compressed."""
+    if "content-encoding" in response.headers:
+        return response.aiter_bytes()
+    # The same without two generators in between, each of which takes part in every read.
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - the client is an asynchronous one
+    return aiter(response.stream)
