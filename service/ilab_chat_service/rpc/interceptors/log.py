@@ -53,7 +53,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, key: str) -> None:
         """Hash user ids with *key*; empty: with a random one."""
-        self._key = key.encode() or secrets.token_bytes(32)
+        self._hash = hmac.new(key.encode() or secrets.token_bytes(32), digestmod="sha256")
 
     async def intercept_service(
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
@@ -102,15 +102,17 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             yield from answer_fields(call.completed)
         yield "retry_attempt", call.retry_attempt
         if call.user_id:
-            yield "user.hash", self._hash(call.user_id)
+            yield "user.hash", self._user_hash(call.user_id)
         if call.request_id:
             yield "request_id", call.request_id
         yield "correlation_id", call.correlation_id
         if call.trace_id:
             yield "trace_id", call.trace_id
 
-    def _hash(self, user_id: str) -> str:
-        return hmac.digest(self._key, user_id.encode(), "sha256").hex()[:USER_HASH_DIGITS]
+    def _user_hash(self, user_id: str) -> str:
+        keyed = self._hash.copy()
+        keyed.update(user_id.encode())
+        return keyed.hexdigest()[:USER_HASH_DIGITS]
 
 
 def answer_fields(completed: Completed) -> Iterator[tuple[str, object]]:
