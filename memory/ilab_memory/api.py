@@ -8,7 +8,7 @@ from typing import Self
 from ilab_memory import checks, recall
 from ilab_memory.core.config import SUMMARY_TYPE, Config
 from ilab_memory.core.models import Observation, ObservationCompact, SaveResult, Session, SessionStartResponse
-from ilab_memory.core.store import Draft, Store
+from ilab_memory.core.store import Draft, RecentSessions, Store
 from ilab_memory.recall import Question, TypeFilter
 from ilab_memory.redaction import strip_private
 from ilab_memory.sessions import is_expired
@@ -83,8 +83,12 @@ class ILabMemory:
         """
         checks.check_user_id(user_id)
         now = self._now()
-        session, is_new = self._store.open_session(user_id, now=now, session_timeout=self._session_timeout)
-        return self._session_response(session, is_new=is_new, now=now)
+        recent = recall.recent_sessions(self._store, user_id)
+        if recent.active is not None and not self._is_expired(recent.active, now):
+            self._store.touch_session(user_id, recent.active.id, now=now)
+            return _start_response(recent.active.id, recent, is_new=False, now=now)
+        session_id, is_new = self._store.open_session(user_id, now=now, session_timeout=self._session_timeout)
+        return _start_response(session_id, recall.recent_sessions(self._store, user_id), is_new=is_new, now=now)
 
     def mem_session_peek(self, user_id: str) -> SessionStartResponse:
         """Return what `mem_session_start` would, and write nothing.
@@ -94,12 +98,9 @@ class ILabMemory:
         """
         checks.check_user_id(user_id)
         now = self._now()
-        nothing = Session(id="", user_id=user_id, started_at="", last_activity_at="")
-        session = self._store.active_session(user_id) or nothing
-        response = self._session_response(session, is_new=False, now=now)
-        if session is nothing or is_expired(session.last_activity_at, now=now, timeout=self._session_timeout):
-            return response.model_copy(update={"session_id": ""})
-        return response
+        recent = recall.recent_sessions(self._store, user_id)
+        session_id = "" if recent.active is None or self._is_expired(recent.active, now) else recent.active.id
+        return _start_response(session_id, recent, is_new=False, now=now)
 
     def mem_session_end(self, user_id: str, *, summary: str) -> Session:
         """Complete the active session, expired or not, with *summary*, whose private spans are redacted.
@@ -214,17 +215,20 @@ class ILabMemory:
     def _save(self, draft: Draft) -> SaveResult:
         return self._store.upsert_observation(draft, now=self._now(), session_timeout=self._session_timeout)
 
-    def _session_response(self, session: Session, *, is_new: bool, now: datetime) -> SessionStartResponse:
-        with self._store.snapshot():
-            past = recall.sessions_context(self._store, session.user_id)
-            session_ids = [session.id, *(summary.session_id for summary in past)]
-            memories = recall.memories(self._store, session.user_id, session_ids, now)
-        return SessionStartResponse.model_construct(
-            session_id=session.id, is_new=is_new, sessions_context=past, memories=memories
-        )
+    def _is_expired(self, session: Session, now: datetime) -> bool:
+        return is_expired(session.last_activity_at, now=now, timeout=self._session_timeout)
 
     def _now(self) -> datetime:
         now = self._config.clock()
         if now.tzinfo is None:
             raise ValueError("clock must return a timezone-aware datetime")
         return now
+
+
+def _start_response(session_id: str, recent: RecentSessions, *, is_new: bool, now: datetime) -> SessionStartResponse:
+    return SessionStartResponse.model_construct(
+        session_id=session_id,
+        is_new=is_new,
+        sessions_context=recall.sessions_context(recent.completed),
+        memories=recall.memories(recent.newest, now),
+    )

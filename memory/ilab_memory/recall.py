@@ -1,15 +1,15 @@
 """What comes back from memory: the answer to a query, and what is worth knowing at the start of a session."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
 from ilab_memory import ranking
-from ilab_memory.core.models import ObservationCompact, SessionSummaryCompact
-from ilab_memory.core.store import Document, Preview, Store
+from ilab_memory.core.models import ObservationCompact, Session, SessionSummaryCompact
+from ilab_memory.core.store import Document, Preview, RecentSessions, Store
 from ilab_memory.query import is_short, query_terms
 from ilab_memory.scoring import RANK_WEIGHT, context_score, search_score
 
@@ -98,11 +98,15 @@ def search(store: Store, question: Question, now: datetime) -> list[ObservationC
         return _compact(store, question.user_id, found.best(question, now))
 
 
-def memories(store: Store, user_id: str, session_ids: Sequence[str], now: datetime) -> list[ObservationCompact]:
-    """Return the best of the newest observations of these sessions by ContextScore."""
-    candidates = store.newest_in_sessions(
-        user_id, session_ids, each=CANDIDATES_A_SESSION, preview_characters=SNIPPET_CHARACTERS + 1
+def recent_sessions(store: Store, user_id: str) -> RecentSessions:
+    """Return what a start shows of the user's sessions, and what it considers of them."""
+    return store.recent_sessions(
+        user_id, completed=SESSIONS_SHOWN, each=CANDIDATES_A_SESSION, preview_characters=SNIPPET_CHARACTERS + 1
     )
+
+
+def memories(candidates: Iterable[Preview], now: datetime) -> list[ObservationCompact]:
+    """Return the best of *candidates* by ContextScore."""
     scored = [
         (
             context_score(row.type, updated_at=row.updated_at, revision_count=row.revision_count, now=now),
@@ -116,8 +120,8 @@ def memories(store: Store, user_id: str, session_ids: Sequence[str], now: dateti
     return [_line(row, score) for score, _, _, row in scored[:MEMORIES_SHOWN]]
 
 
-def sessions_context(store: Store, user_id: str) -> list[SessionSummaryCompact]:
-    """Return the last completed sessions, newest first."""
+def sessions_context(completed: Iterable[Session]) -> list[SessionSummaryCompact]:
+    """Return these sessions as lines of a list."""
     return [
         SessionSummaryCompact.model_construct(
             session_id=session.id,
@@ -125,7 +129,7 @@ def sessions_context(store: Store, user_id: str) -> list[SessionSummaryCompact]:
             summary=session.summary or "",
             is_auto_generated=session.is_auto_generated,
         )
-        for session in store.completed_sessions(user_id, limit=SESSIONS_SHOWN)
+        for session in completed
     ]
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import psycopg
 import pytest
 
-from ilab_memory import Config, ILabMemory, Observation, StorageError
+from ilab_memory import Config, ILabMemory, Observation, Session, StorageError
 from ilab_memory.stores.postgres import PostgresStore, migrations, schema
 from ilab_memory.stores.postgres.pool import NotConnected, Pool
 from memory.support import Clock, before_hyphenated_words
@@ -384,6 +384,6 @@ def test_a_touch_does_not_move_the_session_back(url: str, clock: Clock) -> None:
         latest = clock.now
         clock.now -= timedelta(hours=5)
         mem.mem_session_start("alice")
-        session = mem._store.active_session("alice")
-        assert session is not None
+        (session,) = mem.mem_export("alice")
+        assert isinstance(session, Session)
         assert session.last_activity_at == latest.isoformat(timespec="microseconds")

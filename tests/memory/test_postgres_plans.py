@@ -22,7 +22,6 @@ NAMED = {
 VALUES = {
     "user_id": ("text", "'user1'"),
     "terms": ("text[]", "'{tea,milk}'"),
-    "session_ids": ("text[]", "'{a,b}'"),
     "numbers": ("bigint[]", "'{1,2,3}'"),
     "session_timeout": ("interval", "'24 hours'"),
     "normalized_hash": ("bytea", "'x'"),

@@ -92,6 +92,17 @@ class Preview(NamedTuple):
     """The beginning of the content, as long as was asked for."""
 
 
+class RecentSessions(NamedTuple):
+    """The sessions of a user that a start shows, and what is considered of them, as of one moment."""
+
+    active: Session | None
+    """Expired or not; None if there is none."""
+    completed: Sequence[Session]
+    """The newest ended first."""
+    newest: Sequence[Preview]
+    """The newest observations of each of these sessions, in any order."""
+
+
 def forgotten_meanwhile() -> StorageError:
     """Return what an export raises whose user was forgotten while it ran."""
     return StorageError("could not export: the user was forgotten meanwhile, and what came before is not all")
@@ -140,16 +151,25 @@ class Store(ABC):
         return self.save(redacted, now=now, session_timeout=session_timeout)
 
     @abstractmethod
-    def active_session(self, user_id: str) -> Session | None:
-        """Return the user's active session, expired or not, None if there is none."""
+    def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
+        """Return the active session and the *completed* newest others, with the *each* newest observations of each.
+
+        The newest observations are those by (updated_at, id), with so many characters of the content.
+        """
 
     @abstractmethod
-    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
-        """Return the session to work in at *now*, and whether it is new.
+    def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
+        """Note activity at *now* in this session of the user, if it is still active.
+
+        That is visible at once, but may be lost if power is lost before the next save of anybody.
+        """
+
+    @abstractmethod
+    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[str, bool]:
+        """Return the id of the session to work in at *now*, and whether it is new.
 
         An active session that is not expired is touched and returned. An expired one is completed first, as of its last
-        activity, with `auto_close_summary`. The touch of a session that is merely reused is visible at once, but may be
-        lost if power is lost before the next save of anybody.
+        activity, with `auto_close_summary`.
         """
 
     @abstractmethod
@@ -179,16 +199,6 @@ class Store(ABC):
         self, user_id: str, observation_id: int, *, neighbors: int = DEFAULT_TIMELINE_NEIGHBORS
     ) -> list[Observation]:
         """Return the user's observations around this one by (created_at, id), it included; empty if not the user's."""
-
-    @abstractmethod
-    def completed_sessions(self, user_id: str, *, limit: int) -> list[Session]:
-        """Return the user's completed sessions, the newest ended first."""
-
-    @abstractmethod
-    def newest_in_sessions(
-        self, user_id: str, session_ids: Sequence[str], *, each: int, preview_characters: int
-    ) -> list[Preview]:
-        """Return the *each* newest observations, by (updated_at, id), of each of these sessions, in any order."""
 
     @abstractmethod
     def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import Document, Posting, Preview, TermStatistics
+from ilab_memory.core.store import Document, Posting, Preview, RecentSessions, TermStatistics
 from ilab_memory.stores.postgres.connections import Row
 from ilab_memory.stores.postgres.terms import places
 from ilab_memory.timestamps import to_text
@@ -41,6 +41,17 @@ def preview(row: Sequence[Any]) -> Preview:
     """Return the Preview of a row of `_PREVIEW_COLUMNS`."""
     *values, updated_at, content = row
     return Preview._make((*values, to_text(updated_at), content))
+
+
+def recent_sessions(user_id: str, rows: Iterable[Row]) -> RecentSessions:
+    """Return what `RECENT_SESSIONS` has found."""
+    sessions: list[Session] = []
+    newest: list[Preview] = []
+    for *columns, observations in rows:
+        sessions.append(session(user_id, columns))
+        newest += map(preview, observations)
+    active = sessions.pop(0) if sessions and sessions[0].status == "active" else None
+    return RecentSessions(active, sessions, newest)
 
 
 def document(row: Sequence[Any]) -> Document:

@@ -34,14 +34,12 @@ COUNT_IN = f"""
 # Sessions.
 _SESSION_COLUMNS = "id, started_at, ended_at, last_activity_at, summary, is_auto_generated"
 _ACTIVE = f"FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NULL"
-ACTIVE_SESSION = f"SELECT {_SESSION_COLUMNS} {_ACTIVE}"
-# The writer's view of it.
+# The writer's view of the active one.
 SESSION_NOW = f"SELECT number, id, started_at, last_activity_at {_ACTIVE}"
-# It needs no lock before it: the session is touched if it is active and not expired, or nothing is done.
-REUSE_SESSION = f"""
+# It needs no lock before it: the session is touched if it is active, or nothing is done.
+TOUCH_ACTIVE = f"""
     UPDATE {_SESSIONS} SET last_activity_at = greatest(last_activity_at, %(now)s)
-    WHERE user_id = %(user_id)s AND ended_at IS NULL AND %(now)s - last_activity_at < %(session_timeout)s
-    RETURNING id, started_at, last_activity_at
+    WHERE user_id = %(user_id)s AND id = %(session_id)s AND ended_at IS NULL
 """
 NEW_SESSION = f"""
     INSERT INTO {_SESSIONS} (user_id, number, id, started_at, last_activity_at)
@@ -61,10 +59,6 @@ COUNT_IN_SESSION = f"SELECT count(*) FROM {_OBSERVATIONS_TABLE} WHERE user_id = 
 LAST_TITLES = f"""
     SELECT title FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND session = %(session)s
     ORDER BY updated_at DESC, id DESC LIMIT 3
-"""
-COMPLETED_SESSIONS = f"""
-    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NOT NULL
-    ORDER BY ended_at DESC, number DESC LIMIT %(limit)s
 """
 
 # Saving.
@@ -123,13 +117,20 @@ STATS = f"SELECT observations, last_session FROM {_USERS} WHERE user_id = %(user
 _PREVIEW_COLUMNS = """
     o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, left(o.content, %(characters)s)
 """
-NEWEST_IN_SESSIONS = f"""
-    SELECT o.* FROM {_SESSIONS} s CROSS JOIN LATERAL (
-        SELECT {_PREVIEW_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
+# The active session comes first. Behind the columns of each session an array of its newest observations.
+RECENT_SESSIONS = f"""
+    SELECT {_SESSION_COLUMNS}, ARRAY(
+        SELECT ROW({_PREVIEW_COLUMNS}) FROM {_OBSERVATIONS_TABLE} o
         WHERE o.user_id = %(user_id)s AND o.session = s.number
         ORDER BY o.updated_at DESC, o.id DESC LIMIT %(each)s
-    ) o
-    WHERE s.user_id = %(user_id)s AND s.id = ANY(%(session_ids)s::text[])
+    )
+    FROM (
+        (SELECT * {_ACTIVE})
+        UNION ALL (
+            SELECT * FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NOT NULL
+            ORDER BY ended_at DESC, number DESC LIMIT %(completed)s
+        )
+    ) s ORDER BY ended_at DESC NULLS FIRST, number DESC
 """
 PREVIEWS = f"""
     SELECT o.number, {_PREVIEW_COLUMNS} FROM {_OBSERVATIONS_TABLE} o

@@ -16,17 +16,17 @@ from ilab_memory.core.store import (
     Document,
     Posting,
     Preview,
+    RecentSessions,
     Redacted,
     Store,
     TermStatistics,
     forgotten_meanwhile,
 )
 from ilab_memory.stores.postgres import copying, reading, saving, statements
-from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
+from ilab_memory.stores.postgres.connections import Connections, Row
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
 from ilab_memory.stores.postgres.terms import Indexed
-from ilab_memory.timestamps import to_text
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
@@ -84,32 +84,38 @@ class PostgresStore(Store):
         open_database(conninfo, partitions=partitions)
         self._connections = Connections(Pool(conninfo, size=pool_size, wait_seconds=wait_seconds))
 
-    def active_session(self, user_id: str) -> Session | None:
+    def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
         """See Store."""
-        rows = self._connections.rows("read the session", statements.ACTIVE_SESSION, user_id=user_id)
-        return reading.session(user_id, rows[0]) if rows else None
+        rows = self._connections.rows(
+            "read the sessions",
+            statements.RECENT_SESSIONS,
+            user_id=user_id,
+            completed=completed,
+            each=each,
+            characters=preview_characters,
+        )
+        return reading.recent_sessions(user_id, rows)
 
-    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
+    def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
+        """See Store."""
+        touch = statements.TOUCH_ACTIVE, {"user_id": user_id, "session_id": session_id, "now": now}
+        self._connections.write(
+            "open a session",
+            lambda transaction: transaction.commit((statements.NOT_SYNCED, {}), touch),
+            repeatable=True,
+        )
+
+    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[str, bool]:
         """See Store. Repeated if the connection is lost: an id made here tells whether an earlier try opened it."""
         session_id = saving.new_session_id()
-
-        def reuse(transaction: Transaction) -> list[Any]:
-            asked = {"user_id": user_id, "now": now, "session_timeout": session_timeout}
-            return transaction.commit((statements.NOT_SYNCED, {}), (statements.REUSE_SESSION, asked))[1]
-
-        def enter(transaction: Transaction) -> saving.SessionNow:
-            return saving.open_session(transaction, user_id, session_id, now=now, session_timeout=session_timeout)
-
-        reused = self._connections.write("open a session", reuse, repeatable=True)
-        if reused:
-            found_id, started_at, last_activity_at = reused[0]
-        else:
-            entered = self._connections.write("open a session", enter, repeatable=True)
-            found_id, started_at, last_activity_at = entered.id, entered.started_at, max(entered.last_activity_at, now)
-        session = Session(
-            id=found_id, user_id=user_id, started_at=to_text(started_at), last_activity_at=to_text(last_activity_at)
+        session = self._connections.write(
+            "open a session",
+            lambda transaction: saving.open_session(
+                transaction, user_id, session_id, now=now, session_timeout=session_timeout
+            ),
+            repeatable=True,
         )
-        return session, found_id == session_id
+        return session.id, session.id == session_id
 
     def end_session(self, user_id: str, *, summary: str, now: datetime) -> Session | None:
         """See Store."""
@@ -150,25 +156,6 @@ class PostgresStore(Store):
         return self._of_observation(
             "read the timeline", statements.TIMELINE, user_id, observation_id, neighbors=neighbors
         )
-
-    def completed_sessions(self, user_id: str, *, limit: int) -> list[Session]:
-        """See Store."""
-        rows = self._connections.rows("read the sessions", statements.COMPLETED_SESSIONS, user_id=user_id, limit=limit)
-        return [reading.session(user_id, row) for row in rows]
-
-    def newest_in_sessions(
-        self, user_id: str, session_ids: Sequence[str], *, each: int, preview_characters: int
-    ) -> list[Preview]:
-        """See Store."""
-        rows = self._connections.rows(
-            "read the sessions",
-            statements.NEWEST_IN_SESSIONS,
-            user_id=user_id,
-            session_ids=list(session_ids),
-            each=each,
-            characters=preview_characters,
-        )
-        return [reading.preview(row) for row in rows]
 
     def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:
         """See Store."""

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import EXPORT_BYTES, EXPORT_PAGE, Document, Posting, Preview, TermStatistics
+from ilab_memory.core.store import EXPORT_BYTES, EXPORT_PAGE, Document, Posting, Preview, RecentSessions, TermStatistics
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.terms import tokens
@@ -44,15 +44,16 @@ def observation(user_id: str, row: Sequence[Any]) -> Observation:
     return Observation.model_construct(user_id=user_id, **dict(zip(names, row, strict=True)))
 
 
-def active_session(connection: Connection, user_id: str) -> Session | None:
-    """Return the user's active session, expired or not."""
-    row = connection.execute(statements.ACTIVE_SESSION, (user_id,)).fetchone()
-    return None if row is None else session(user_id, row)
-
-
-def completed_sessions(connection: Connection, user_id: str, limit: int) -> list[Session]:
-    """See `Store.completed_sessions`."""
-    return [session(user_id, row) for row in connection.execute(statements.COMPLETED_SESSIONS, (user_id, limit))]
+def recent_sessions(
+    connection: Connection, user_id: str, *, completed: int, each: int, characters: int
+) -> RecentSessions:
+    """See `Store.recent_sessions`."""
+    asked = {"user_id": user_id, "completed": completed, "each": each, "characters": characters}
+    found = _array(connection, statements.RECENT_SESSIONS, asked)
+    sessions = [session(user_id, row) for row in found[::2]]
+    newest = [Preview._make(row) for rows in found[1::2] for row in rows]
+    active = sessions.pop(0) if sessions and sessions[0].status == "active" else None
+    return RecentSessions(active, sessions, newest)
 
 
 def get(connection: Connection, user_id: str, observation_id: int) -> Observation | None:
@@ -75,17 +76,6 @@ def timeline(connection: Connection, user_id: str, observation_id: int, neighbor
         row = (*before, content, topic_key, normalized_hash, revision_count, created_at, updated_at)
         rows.append(observation(user_id, row))
     return sorted(rows, key=attrgetter("created_at", "id"))
-
-
-def newest_in_sessions(
-    connection: Connection, user_id: str, session_ids: Iterable[str], *, each: int, characters: int
-) -> list[Preview]:
-    """See `Store.newest_in_sessions`."""
-    asked = {
-        "user_id": user_id, "each": each, "characters": characters, "session_ids": json.dumps(list(session_ids)),
-    }  # fmt: skip
-    found = connection.execute(statements.NEWEST_IN_SESSIONS, asked).fetchall()
-    return [Preview._make(row) for (rows,) in found for row in json.loads(rows)]
 
 
 def export_sessions(connection: Connection, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:

@@ -15,20 +15,16 @@ NEW_USER = "INSERT INTO users (user_id, secret) VALUES (?, ?) RETURNING key"
 # Sessions.
 NEW_SESSION = "INSERT INTO sessions (id, user, started_at, last_activity_at) VALUES (?, ?, ?, ?) RETURNING key"
 TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
+TOUCH_ACTIVE = """
+    UPDATE sessions SET last_activity_at = max(last_activity_at, ?)
+    WHERE id = ? AND user = (SELECT key FROM users WHERE user_id = ?) AND ended_at IS NULL
+"""
 COMPLETE_SESSION = (
     "UPDATE sessions SET ended_at = ?, summary = ?, is_auto_generated = ?, last_activity_at = ? WHERE key = ?"
 )
 COUNT_IN_SESSION = "SELECT count(*) FROM observations WHERE session = ?"
 LAST_TITLES = "SELECT title FROM observations WHERE session = ? ORDER BY updated_at DESC, id DESC LIMIT 3"
 SESSION_COLUMNS = "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated"
-ACTIVE_SESSION = f"""
-    SELECT {SESSION_COLUMNS} FROM users u JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL WHERE u.user_id = ?
-"""
-COMPLETED_SESSIONS = f"""
-    SELECT {SESSION_COLUMNS} FROM sessions s
-    WHERE s.user = (SELECT key FROM users WHERE user_id = ?) AND s.ended_at IS NOT NULL
-    ORDER BY s.ended_at DESC, s.key DESC LIMIT ?
-"""
 
 # Saving.
 SAME_UNKEYED = """
@@ -123,15 +119,25 @@ STATS = """
 _PREVIEW_COLUMNS = (
     "o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, substr(o.content, 1, :characters)"
 )
-# An array for each session.
-NEWEST_IN_SESSIONS = f"""
-    SELECT (
-        SELECT json_group_array(json(line)) FROM (
-            SELECT json_array({_PREVIEW_COLUMNS}) AS line FROM observations o
-            WHERE o.session = (SELECT key FROM sessions WHERE id = json_each.value) AND {_OF_USER}
-            ORDER BY o.updated_at DESC, o.id DESC LIMIT :each
+_NEWEST = f"""
+    SELECT group_concat(line) FROM (
+        SELECT json_array({_PREVIEW_COLUMNS}) AS line FROM observations o WHERE o.session = s.key AND {_OF_USER}
+        ORDER BY o.updated_at DESC, o.id DESC LIMIT :each
+    )
+"""
+_SESSION_LINE = f"json_array({SESSION_COLUMNS}) || ',[' || coalesce(({_NEWEST}), '') || ']'"
+_SESSIONS_OF_USER = (
+    f"SELECT {_SESSION_LINE} AS line FROM sessions s WHERE s.user = (SELECT key FROM users WHERE user_id = :user_id)"
+)
+# One JSON array: each session, the active one first, and behind it an array of its newest observations. Put together as
+# text, for SQLite would read each array again that is put into another.
+RECENT_SESSIONS = f"""
+    SELECT '[' || coalesce(group_concat(line), '') || ']' FROM (
+        SELECT * FROM ({_SESSIONS_OF_USER} AND s.ended_at IS NULL)
+        UNION ALL SELECT * FROM (
+            {_SESSIONS_OF_USER} AND s.ended_at IS NOT NULL ORDER BY s.ended_at DESC, s.key DESC LIMIT :completed
         )
-    ) FROM json_each(:session_ids)
+    )
 """
 PREVIEWS = f"""
     SELECT json_group_array(json_array(o.number, {_PREVIEW_COLUMNS})) FROM observations o

@@ -11,13 +11,21 @@ from typing import Literal
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import Observation, SaveResult, Session
-from ilab_memory.core.store import Document, Posting, Preview, Redacted, Store, TermStatistics, forgotten_meanwhile
-from ilab_memory.sessions import is_expired
-from ilab_memory.stores.sqlite import erasure, reading, saving
+from ilab_memory.core.store import (
+    Document,
+    Posting,
+    Preview,
+    RecentSessions,
+    Redacted,
+    Store,
+    TermStatistics,
+    forgotten_meanwhile,
+)
+from ilab_memory.stores.sqlite import erasure, reading, saving, statements
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.together import Save, save_all
-from ilab_memory.stores.sqlite.writer import Transaction, Writer
+from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
 
 _FORGETTING = "forget the user"
@@ -52,24 +60,27 @@ class SQLiteStore(Store):
         else:
             self._readers = Readers(database)
 
-    def active_session(self, user_id: str) -> Session | None:
+    def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
         """See Store."""
-        with self._readers.connection("read the session") as connection:
-            return reading.active_session(connection, user_id)
+        with self._readers.connection("read the sessions") as connection:
+            return reading.recent_sessions(
+                connection, user_id, completed=completed, each=each, characters=preview_characters
+            )
 
-    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[Session, bool]:
+    def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
         """See Store."""
-        active = self.active_session(user_id)
-        reusable = active is not None and not is_expired(active.last_activity_at, now=now, timeout=session_timeout)
-
-        def enter(transaction: Transaction) -> saving.UserNow:
-            return saving.open_session(transaction, user_id, now=now, session_timeout=session_timeout)
-
-        user = self._writer.run("open a session", enter, synced=not reusable)
-        session = Session(
-            id=user.session_id, user_id=user_id, started_at=user.started_at, last_activity_at=to_text(now)
+        touch = (to_text(now), session_id, user_id)
+        self._writer.run(
+            "open a session", lambda transaction: transaction.execute(statements.TOUCH_ACTIVE, touch), synced=False
         )
-        return session, user.is_new_session
+
+    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[str, bool]:
+        """See Store."""
+        user = self._writer.run(
+            "open a session",
+            lambda transaction: saving.open_session(transaction, user_id, now=now, session_timeout=session_timeout),
+        )
+        return user.session_id, user.is_new_session
 
     def end_session(self, user_id: str, *, summary: str, now: datetime) -> Session | None:
         """See Store."""
@@ -111,20 +122,6 @@ class SQLiteStore(Store):
         """See Store."""
         with self._readers.connection("read the timeline") as connection:
             return reading.timeline(connection, user_id, observation_id, neighbors)
-
-    def completed_sessions(self, user_id: str, *, limit: int) -> list[Session]:
-        """See Store."""
-        with self._readers.connection("read the sessions") as connection:
-            return reading.completed_sessions(connection, user_id, limit)
-
-    def newest_in_sessions(
-        self, user_id: str, session_ids: Sequence[str], *, each: int, preview_characters: int
-    ) -> list[Preview]:
-        """See Store."""
-        with self._readers.connection("read the sessions") as connection:
-            return reading.newest_in_sessions(
-                connection, user_id, session_ids, each=each, characters=preview_characters
-            )
 
     def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:
         """See Store."""
