@@ -6,8 +6,6 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import httpx2
-
 from ilab_chat_service.adapters.chunks import chunk_of, name_of, object_of, reason_of, usage_of
 from ilab_chat_service.adapters.model_errors import (
     BROKEN,
@@ -21,8 +19,9 @@ from ilab_chat_service.adapters.whole_characters import WholeCharacters
 from ilab_chat_service.ports import FinishReason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator
 
+    from ilab_chat_service.adapters.model_http import Body
     from ilab_chat_service.ports import Usage
 
 #: Most bytes of a reply in UTF-8: as many as the memory takes of a turn, and few enough that the whole answer, memories
@@ -38,65 +37,69 @@ END_SECONDS = 0.1
 
 
 class OpenAIAnswer:
-    """The Answer port over a response of the model's API."""
+    """The Answer port over the body of a response of the model's API."""
 
-    def __init__(self, response: httpx2.Response, requested_model: str) -> None:
+    def __init__(self, body: Body, requested_model: str) -> None:
         self.model = requested_model
         self.attempts = 1
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
-        self._model_said: object = None
-        self._response = response
-        self._texts = self._read(body_of(response))
+        self._body = body
+        self._events = EventDecoder()
+        self._whole = WholeCharacters()
+        self._room = REPLY_BYTES
         self._first = ""
+        self._model_said: object = None
         self._done = False
+        self._cut = False
         self._failure: Exception | None = None
 
     async def begin(self) -> None:
         """Wait for the first word, or for the end if there is none."""
-        self._first = await anext(self._texts, "")
+        self._first = await self._next()
 
     async def aclose(self) -> None:
         """Stop reading, and close the connection if the model is not done."""
-        await self._texts.aclose()
-        await self._response.aclose()
+        await self._body.aclose()
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        if self._first:
-            yield self._first
         with failures_after_first_word():
-            async for text in self._texts:
+            text = self._first
+            while text:
                 yield text
+                text = await self._next()
+        if not self._cut:
+            await self._read_to_end()
 
-    async def _read(self, body: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-        """Yield the text of the chunks; those that came in together, in one read of the socket, as one.
-
-        A reply that is longer than REPLY_BYTES is cut there, as one is that has all the tokens it may have.
-        """
-        room = REPLY_BYTES
-        events = EventDecoder()
-        whole = WholeCharacters()
-        async for received in body:
-            if text := whole.add(self._text(events.feed(received))):
-                encoded = text.encode()
-                if len(encoded) > room:
-                    self.finish_reason = FinishReason.LENGTH
-                    yield encoded[:room].decode(errors="ignore")
-                    return
-                room -= len(encoded)
-                yield text
-            if self._failure:
-                raise self._failure
-            if self._done:
+    async def _next(self) -> str:
+        """Return the text of the next chunks, of all that one read of the socket brought; at the end, none."""
+        while not (self._done or self._failure):
+            received = await self._body.receive()
+            if not received:
                 break
+            if text := self._whole.add(self._text(self._events.feed(received))):
+                return self._fitting(text)
+        if self._failure:
+            raise self._failure
         if self.finish_reason is None:
             # An HTTP body may end without an error although the answer has not.
             raise EndedEarly
-        if rest := whole.rest():
-            yield rest
+        return "" if self._cut else self._whole.rest()
+
+    def _fitting(self, text: str) -> str:
+        """Return *text*, cut where the reply has REPLY_BYTES, as one is cut that has all the tokens it may have."""
+        encoded = text.encode()
+        if len(encoded) > self._room:
+            self.finish_reason = FinishReason.LENGTH
+            self._done = self._cut = True
+            return encoded[: self._room].decode(errors="ignore")
+        self._room -= len(encoded)
+        return text
+
+    async def _read_to_end(self) -> None:
         with suppress(TimeoutError, *BROKEN):
             async with asyncio.timeout(END_SECONDS):
-                async for _ in body:
+                while await self._body.receive():
                     pass
 
     def _text(self, events: list[bytes]) -> str:
@@ -127,12 +130,3 @@ class OpenAIAnswer:
             if choice.finish_reason:
                 self.finish_reason = reason_of(choice.finish_reason)
         return chunk.text
-
-
-def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """Return the body of *response* as it comes in, decompressed if it is compressed."""
-    if "content-encoding" in response.headers:
-        return response.aiter_bytes()
-    # The same without two generators in between, each of which takes part in every read.
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - the client is an asynchronous one
-    return aiter(response.stream)

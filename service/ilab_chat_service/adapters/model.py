@@ -16,7 +16,7 @@ from ilab_chat_service.adapters import embedded
 from ilab_chat_service.adapters.answer import OpenAIAnswer
 from ilab_chat_service.adapters.breaker import Breakers
 from ilab_chat_service.adapters.model_errors import failures_before_first_word
-from ilab_chat_service.adapters.model_http import ModelHttpClient
+from ilab_chat_service.adapters.model_http import ModelHttpClient, body_of
 from ilab_chat_service.adapters.retries import repeated
 from ilab_chat_service.settings import DEFAULT_MODEL, SettingsError
 
@@ -101,7 +101,7 @@ class OpenAIModel:
                 stream_cls=openai.AsyncStream[object],
             )
             assert isinstance(response, httpx2.Response)  # noqa: S101 - see above
-            answer = OpenAIAnswer(response, model)
+            answer = OpenAIAnswer(body_of(response), model)
             try:
                 await answer.begin()
             except BaseException:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import httpx2
 import openai
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Awaitable, Callable
 
-    import httpx2
+#: The extension of a response that is aiohttp's own.
+AIOHTTP = "aiohttp"
 
 
 class ModelHttpClient(openai.DefaultAioHttpClient):
@@ -31,10 +35,28 @@ class ModelHttpClient(openai.DefaultAioHttpClient):
     # The two hooks by which the package brings aiohttp in. Its transport makes a session with a cookie jar of its own,
     # unless it is given one.
     def _init_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
-        return with_sessions_without_cookies(super()._init_transport(*args, **options))
+        return Transport(with_sessions_without_cookies(super()._init_transport(*args, **options)))
 
     def _init_proxy_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
-        return with_sessions_without_cookies(super()._init_proxy_transport(*args, **options))
+        return Transport(with_sessions_without_cookies(super()._init_proxy_transport(*args, **options)))
+
+
+class Transport(httpx2.AsyncBaseTransport):
+    """The package's transport, whose responses have aiohttp's own as an extension."""
+
+    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send *request*, and return the response, of which nothing but the head has been read."""
+        response = await self._transport.handle_async_request(request)
+        # It is nowhere to be had in public.
+        response.extensions[AIOHTTP] = vars(response.stream)["_aiohttp_response"]
+        return response
+
+    async def aclose(self) -> None:
+        """Close what it has opened."""
+        await self._transport.aclose()
 
 
 def with_sessions_without_cookies(transport: Any) -> httpx2.AsyncBaseTransport:
@@ -50,3 +72,22 @@ def session(ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> aiohttp.Clien
         keepalive_timeout=limits.keepalive_expiry, ssl=ssl_context, limit=limits.max_connections or 0
     )
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of a response. `receive` waits for the next bytes and returns all that are there; at the end, none."""
+
+    receive: Callable[[], Awaitable[bytes]]
+    aclose: Callable[[], Awaitable[None]]
+
+
+def body_of(response: httpx2.Response) -> Body:
+    """Return the body of a response that nobody has read.
+
+    It is read from aiohttp: httpx has five generators on the way, and keeps the request in memory.
+    """
+    if "content-encoding" in response.headers:
+        return Body(partial(anext, response.aiter_bytes(), b""), response.aclose)
+    read: aiohttp.ClientResponse = response.extensions[AIOHTTP]
+    return Body(read.content.readany, partial(read.__aexit__, None, None, None))

@@ -18,8 +18,9 @@ class WholeCharacters:
         return whole_text(text.removesuffix(self._held))
 
     def rest(self) -> str:
-        """Return what was held back."""
-        return whole_text(self._held)
+        """Return what was held back, once."""
+        held, self._held = self._held, ""
+        return whole_text(held)
 
 
 def whole_text(text: str) -> str:
