@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.ports import ChatMessage, Context, MemorySource, PastTurn, Recalled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
 #: A word or a whole message costs some tokens more than its text: role, separators (OpenAI counts 3 to 4 a message).
@@ -73,6 +73,9 @@ SMALL_TALK = frozenset(
     """.split()
 )
 
+#: A message of these alone has no subject to search for.
+WITHOUT_SUBJECT = FUNCTION_WORDS | SMALL_TALK
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -80,6 +83,14 @@ class Prompt:
 
     messages: tuple[ChatMessage, ...]
     memories: tuple[Recalled, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A memory, and the line of the prompt that it gets."""
+
+    memory: Recalled
+    text: str
 
 
 def compose(context: Context, message: str, *, instruction: str, budget_tokens: int) -> Prompt:
@@ -90,26 +101,24 @@ def compose(context: Context, message: str, *, instruction: str, budget_tokens: 
     message stay whole.
     """
     turns = list(context.turns)
-    lines = memory_lines(context, message)
-    texts = {memory: line(memory) for memory in lines}
+    lines = [Line(memory, line(memory)) for memory in memory_lines(context, message)]
     fixed = tokens(system_text(instruction, [])) + tokens(message) + 2 * MESSAGE_OVERHEAD_TOKENS
-    spent = fixed + sum(line_tokens(texts[memory]) for memory in lines) + sum(map(turn_tokens, turns))
-    for item in sacrifices(lines, turns):
-        if spent <= budget_tokens:
-            break
+    spent = fixed + sum(line_tokens(each.text) for each in lines) + sum(map(turn_tokens, turns))
+    items = sacrifices(tuple(lines), tuple(turns))
+    while spent > budget_tokens and (item := next(items, None)):
         if isinstance(item, PastTurn):
             turns.remove(item)
             spent -= turn_tokens(item)
         else:
             lines.remove(item)
-            spent -= line_tokens(texts[item])
+            spent -= line_tokens(item.text)
     return Prompt(
         messages=(
-            ChatMessage("system", system_text(instruction, [texts[memory] for memory in lines])),
+            ChatMessage("system", system_text(instruction, (each.text for each in lines))),
             *conversation(turns),
             ChatMessage("user", message),
         ),
-        memories=used(lines, turns),
+        memories=used([each.memory for each in lines], turns),
     )
 
 
@@ -138,7 +147,7 @@ def age(memory: Recalled) -> tuple[datetime, int]:
 
 def relevant(found: Iterable[Recalled], message: str) -> list[Recalled]:
     """Return the search hits that may enter the prompt: none for a message without a subject, such as a greeting."""
-    if set(WORD.findall(message.casefold())) <= FUNCTION_WORDS | SMALL_TALK:
+    if set(WORD.findall(message.casefold())) <= WITHOUT_SUBJECT:
         return []
     return [hit for hit in found if hit.score >= RELEVANCE_FLOOR]
 
@@ -177,23 +186,20 @@ def conversation(turns: Iterable[PastTurn]) -> Iterable[ChatMessage]:
         yield ChatMessage("assistant", defused(turn.reply))
 
 
-def sacrifices(lines: Iterable[Recalled], turns: Iterable[PastTurn]) -> list[Recalled | PastTurn]:
-    """Return everything that may be given up, in the order in which it is."""
-    lines = list(lines)
-    by_age = sorted(lines, key=lambda item: item.updated_at)
-    return [
-        *(item for item in by_age if item.source is MemorySource.SEARCH),
-        *turns,
-        *(item for item in by_age if item.source is MemorySource.SUMMARY),
-        *sorted((item for item in lines if item.source in OF_THE_SESSION), key=lambda item: item.score),
-    ]
+def sacrifices(lines: Sequence[Line], turns: Sequence[PastTurn]) -> Iterator[Line | PastTurn]:
+    """Yield everything that may be given up, in the order in which it is."""
+    by_age = sorted(lines, key=lambda each: each.memory.updated_at)
+    yield from (each for each in by_age if each.memory.source is MemorySource.SEARCH)
+    yield from turns
+    yield from (each for each in by_age if each.memory.source is MemorySource.SUMMARY)
+    of_the_session = (each for each in lines if each.memory.source in OF_THE_SESSION)
+    yield from sorted(of_the_session, key=lambda each: each.memory.score)
 
 
-def used(lines: Iterable[Recalled], turns: Iterable[PastTurn]) -> tuple[Recalled, ...]:
-    """Return each memory of the prompt once: those with a line first, then the turns that have none."""
-    lines = list(lines)
-    listed = {item.observation_id for item in lines if item.observation_id}
-    return (*lines, *(turn.recalled for turn in turns if turn.recalled.observation_id not in listed))
+def used(listed: Sequence[Recalled], turns: Iterable[PastTurn]) -> tuple[Recalled, ...]:
+    """Return each memory of the prompt once: those *listed*, which have a line, then the turns that have none."""
+    ids = {item.observation_id for item in listed if item.observation_id}
+    return (*listed, *(turn.recalled for turn in turns if turn.recalled.observation_id not in ids))
 
 
 def tokens(text: str) -> int:
