@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service.ports import Generation, MemoryMode, TurnRequest, TurnRetention
+from ilab_chat_service.rpc.call import new_identifier
 
 if TYPE_CHECKING:
     import enum
@@ -99,7 +99,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
     return TurnRequest(
         user_id=request.user_id,
         message=request.message,
-        request_id=request.request_id or uuid.uuid4().hex,
+        request_id=request.request_id or new_identifier(),
         request_id_is_new=not request.request_id,
         generation=Generation(
             model=options.model,

@@ -8,14 +8,13 @@ import logging
 import re
 import secrets
 import time
-import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
-from ilab_chat_service.rpc.call import CALL, Call
+from ilab_chat_service.rpc.call import CALL, Call, new_identifier
 from ilab_chat_service.rpc.errors import INTERNAL
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
@@ -136,7 +135,7 @@ def begun(name: str, context: Context) -> Call:
             retry_attempt = small_number(value)
     return Call(
         method=name,
-        correlation_id=uuid.uuid4().hex,
+        correlation_id=new_identifier(),
         trace_id=trace_id(traces[0]) if len(traces) == 1 else "",
         retry_attempt=retry_attempt,
     )
