@@ -18,6 +18,8 @@ from ilab_memory.scoring import RANK_WEIGHT, context_score, search_score
 LONGEST_SUBSTRING = 256
 #: A snippet has about 100 tokens (documented contract), of four characters.
 SNIPPET_CHARACTERS = 400
+#: Observations of a user that a search reads all at once: beyond that, reading those that it needs costs less.
+FEW_ROWS = 32
 #: Completed sessions that a start shows (documented contract).
 SESSIONS_SHOWN = 5
 #: Newest observations of a session that are considered for the memories, and memories that are returned.
@@ -68,6 +70,8 @@ class _Found:
     scores: Mapping[int, float] = field(default_factory=dict)
     """How well a row matches, in no particular unit."""
     documents: Mapping[int, Document] = field(default_factory=dict)
+    previews: Mapping[int, Preview] | None = None
+    """None: not read yet."""
 
     def best(self, question: Question, now: datetime) -> list[_Ranked]:
         """Return the best of the rows that the filter lets through, the best first."""
@@ -91,11 +95,10 @@ class _Found:
 
 def search(store: Store, question: Question, now: datetime) -> list[ObservationCompact]:
     """Return the best rows for *question* by SearchScore, equal ones by newer updated_at, then higher id."""
-    with store.snapshot():
-        found = _Found() if is_short(question.query) else _by_terms(store, question)
-        if not found.scores:
-            found = _by_substring(store, question)
-        return _compact(store, question.user_id, found.best(question, now))
+    found = _Found() if is_short(question.query) else _by_terms(store, question)
+    if not found.scores:
+        found = _by_substring(store, question)
+    return _compact(store, question.user_id, found.best(question, now), found.previews)
 
 
 def recent_sessions(store: Store, user_id: str) -> RecentSessions:
@@ -143,12 +146,31 @@ def snippet(content: str) -> str:
 
 
 def _by_terms(store: Store, question: Question) -> _Found:
-    statistics = store.term_statistics(question.user_id, query_terms(question.query))
-    if not statistics.frequencies:
+    terms = query_terms(question.query)
+    if not terms:
         return _Found()
-    postings = store.postings(question.user_id, ranking.affordable(statistics))
-    documents = store.documents(question.user_id, ranking.shortlist(postings, statistics, question.at_most))
-    return _Found(ranking.bm25(postings, documents, statistics), documents)
+    statistics, postings, rows = store.matches(
+        question.user_id,
+        terms,
+        most_places=ranking.MAX_PLACES,
+        most_rows=FEW_ROWS,
+        preview_characters=SNIPPET_CHARACTERS + 1,
+    )
+    affordable = ranking.affordable(statistics)
+    if not affordable:
+        return _Found()
+    # What is read from here on may be of a later moment: rows that have gone meanwhile are passed over.
+    if postings is None:
+        postings = store.postings(question.user_id, affordable)
+    # A sum depends on its order in its last digits.
+    postings = {term: postings[term] for term in affordable}
+    if rows is not None:
+        documents = {number: document for number, (document, _) in rows.items()}
+        previews = {number: preview for number, (_, preview) in rows.items()}
+        return _Found(ranking.bm25(postings, documents, statistics), documents, previews)
+    numbers = ranking.shortlist(postings, statistics, question.at_most)
+    known = store.documents(question.user_id, numbers)
+    return _Found(ranking.bm25(postings, known, statistics), known)
 
 
 def _by_substring(store: Store, question: Question) -> _Found:
@@ -156,6 +178,8 @@ def _by_substring(store: Store, question: Question) -> _Found:
     if len(text) > LONGEST_SUBSTRING:
         return _Found()
     numbers = store.containing(question.user_id, text, at_most=question.at_most)
+    if not numbers:
+        return _Found()
     # Each row has the query in it, and that is all that is known: they are equally good.
     return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers))
 
@@ -164,14 +188,23 @@ def _search_score(fts5_rank: float, document: Document, now: datetime) -> float:
     return search_score(fts5_rank, updated_at=document.updated_at, revision_count=document.revision_count, now=now)
 
 
-def _compact(store: Store, user_id: str, best: Sequence[_Ranked]) -> list[ObservationCompact]:
-    rows = store.previews(user_id, [ranked.number for ranked in best], characters=SNIPPET_CHARACTERS + 1)
-    # A store without snapshots may have forgotten a row, or saved it anew, since it was ranked.
-    return [_line(rows[ranked.number], ranked.score) for ranked in best if ranked.number in rows]
+def _compact(
+    store: Store, user_id: str, best: Sequence[_Ranked], rows: Mapping[int, Preview] | None
+) -> list[ObservationCompact]:
+    if rows is None and best:
+        rows = store.previews(user_id, [ranked.number for ranked in best], characters=SNIPPET_CHARACTERS + 1)
+    return [
+        _line(row, ranked.score)
+        for ranked in best
+        # A row that was saved anew since it was ranked has another number. One of another id is of a user who has come
+        # again after having been forgotten.
+        if rows and (row := rows.get(ranked.number)) and row.id == ranked.id
+    ]
 
 
 def _line(row: Preview, score: float) -> ObservationCompact:
-    return ObservationCompact.model_construct(
+    # Faster than model_construct, which goes through the fields in Python.
+    return ObservationCompact(
         id=row.id,
         type=row.type,
         title=row.title,

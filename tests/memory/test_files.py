@@ -3,14 +3,13 @@
 import sqlite3
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
-from ilab_memory.stores.sqlite import SQLiteStore, migrations, schema
+from ilab_memory.stores.sqlite import migrations, schema
 from memory.support import before_hyphenated_words
 
 
@@ -217,16 +216,3 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
         save(mem, "green tea")
         assert len(mem.mem_search("alice", "tea")) == 1
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_a_snapshot_is_of_one_moment_whatever_is_saved_meanwhile(tmp_path: Path) -> None:
-    with SQLiteStore(tmp_path / "memory.db") as store:
-        mem = ILabMemory(store)
-        save(mem, "green tea")
-        with store.snapshot():
-            assert len(mem.mem_search("alice", "tea")) == 1
-            with ThreadPoolExecutor(1) as other:
-                other.submit(save, mem, "black tea").result(timeout=30)
-            assert len(mem.mem_search("alice", "tea")) == 1
-            assert mem.mem_stats("alice")["observations"] == 1
-        assert len(mem.mem_search("alice", "tea")) == 2

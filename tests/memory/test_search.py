@@ -1,5 +1,6 @@
 """Part 1 and 2 of the contract: searching."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ilab_memory import ILabMemory, Store
+from ilab_memory import ILabMemory, Store, recall
+from ilab_memory.core.store import Matches
+from ilab_memory.recall import FEW_ROWS
 from memory.support import Clock
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=50)
@@ -232,11 +235,63 @@ def test_fewer_results_are_the_best_of_more(mem: ILabMemory, clock: Clock) -> No
         assert mem.mem_search("alice", "tea or milk", limit=limit) == everything[:limit]
 
 
+def matches(store: Store, terms: Sequence[str], *, most_places: int = 1000, most_rows: int = 1000) -> Matches:
+    return store.matches("alice", terms, most_places=most_places, most_rows=most_rows, preview_characters=20)
+
+
+def test_what_comes_with_few_rows_is_what_is_read_apart_of_many(mem: ILabMemory, store: Store) -> None:
+    for number in range(7):
+        save(
+            mem, f"User: tea and milk {number}\nAssistant: {'more tea ' * number}", title="tea", topic_key=f"k{number}"
+        )
+    save(mem, "User: only milk\nAssistant: and more", topic_key="k3")
+    mem.mem_save("bob", "tea", type="discovery", title="t")
+    terms = ["milk", "coffe", "tea"]
+    few = matches(store, terms, most_places=7 * len(terms), most_rows=7)
+    many = matches(store, terms, most_places=7 * len(terms) - 1, most_rows=6)
+    assert few.statistics == many.statistics
+    assert dict(few.statistics.frequencies) == {"milk": 7, "tea": 6}
+    assert few.postings is not None
+    assert {term: sorted(places) for term, places in few.postings.items()} == {
+        term: sorted(places) for term, places in store.postings("alice", terms).items()
+    }
+    assert {number for number, _, _ in few.postings["tea"]} == {1, 2, 3, 5, 6, 7}
+    assert few.postings["coffe"] == []
+    documents = store.documents("alice", range(100))
+    assert few.rows == {
+        number: (documents[number], preview)
+        for number, preview in store.previews("alice", range(100), characters=20).items()
+    }
+    assert len(documents) == 7
+    assert many.postings is None
+    assert many.rows is None
+
+
+def test_of_a_user_never_seen_there_is_nothing_to_match(store: Store) -> None:
+    assert matches(store, ["tea"]) == ((0, (0, 0, 0, 0), {}), {}, {})
+    assert dict(store.postings("alice", ["tea"])) in ({"tea": ()}, {"tea": []})
+
+
+@pytest.mark.parametrize("rows", [FEW_ROWS, FEW_ROWS + 1])
+def test_few_rows_are_ranked_as_many_are(
+    mem: ILabMemory, clock: Clock, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    words = ["tea", "milk", "rain", "tea tea", "music", "User: tea\nAssistant: milk"]
+    for number in range(rows):
+        save(mem, f"{words[number % 6]} {words[number % 5]} {'and so on ' * (number % 7)}{number}")
+        clock.forward(days=number % 4)
+    found = mem.mem_search("alice", "tea or milk", types_exclude=["pattern"])
+    assert len(found) == 10
+    for few in (0, rows):
+        monkeypatch.setattr(recall, "FEW_ROWS", few)
+        assert mem.mem_search("alice", "tea or milk", types_exclude=["pattern"]) == found
+
+
 def test_the_lengths_that_ranking_takes_the_average_of_are_those_of_the_rows(mem: ILabMemory, store: Store) -> None:
     for number in range(12):
         content = f"User: {'said ' * number}x\nAssistant: {'reply ' * number * 20}y"
         save(mem, content, title="a title", topic_key=f"k{number % 5}")
-    statistics = store.term_statistics("alice", ["x"])
+    statistics = matches(store, ["x"]).statistics
     documents = store.documents("alice", range(100)).values()
     assert statistics.observations == len(documents) == statistics.frequencies["x"] == 5
     sums = [sum(lengths) for lengths in zip(*(document[-4:] for document in documents), strict=True)]

@@ -6,7 +6,6 @@ about ranking, redaction or the length of a session.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple, Self
@@ -90,6 +89,16 @@ class Preview(NamedTuple):
     updated_at: str
     content: str
     """The beginning of the content, as long as was asked for."""
+
+
+class Matches(NamedTuple):
+    """What a search must know of one user, as far as that is little; of one moment."""
+
+    statistics: TermStatistics
+    postings: Mapping[str, Sequence[Posting]] | None
+    """Where each term stands that is there; None: it may be in too many rows, ask `Store.postings` for some terms."""
+    rows: Mapping[int, tuple[Document, Preview]] | None
+    """All rows of the user, by number; None: they are too many, ask `Store.documents` and `Store.previews` for some."""
 
 
 class RecentSessions(NamedTuple):
@@ -185,11 +194,6 @@ class Store(ABC):
         Otherwise creates a row.
         """
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Let what this thread reads in the block be of one moment, if the store can. Nests. Do not write in it."""
-        yield
-
     @abstractmethod
     def get(self, user_id: str, observation_id: int) -> Observation | None:
         """Return the user's observation of this id, None if the user has none."""
@@ -201,8 +205,15 @@ class Store(ABC):
         """Return the user's observations around this one by (created_at, id), it included; empty if not the user's."""
 
     @abstractmethod
-    def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:
-        """Return what the index knows of the user's rows and of these terms among them."""
+    def matches(
+        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+    ) -> Matches:
+        """Return what the index knows of the user's rows and of these terms, one or more, among them.
+
+        It comes with the places of the terms, unless the terms could be in more than *most_places* rows, were each of
+        them in every row; and with all rows, if they are no more than *most_rows*, and so many characters of their
+        content.
+        """
 
     @abstractmethod
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:

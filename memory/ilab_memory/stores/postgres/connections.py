@@ -4,9 +4,8 @@ A statement costs a round trip, so statements that need nothing of each other's 
 mode).
 """
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -67,28 +66,21 @@ class Transaction:
         return self.ask(*queries, _COMMIT)[: len(queries)]
 
 
-class _OfThread(threading.local):
-    """The snapshot that the present thread reads from: what ends it, and its connection once something was read."""
-
-    ends: ExitStack | None = None
-    connection: Connection | None = None
-
-
 class Connections:
     """Runs statements and transactions of any thread."""
 
     def __init__(self, pool: Pool) -> None:
         """Use *pool*, which `close` closes."""
         self._pool = pool
-        self._snapshot = _OfThread()
 
     def rows(self, doing: str, statement: str, **parameters: Any) -> list[Row]:
         """Return the rows of *statement*, which may be run again if the connection is lost."""
-        with storage_errors(doing):
-            if self._snapshot.connection is not None:
-                return send(self._snapshot.connection, (statement, parameters))[0]
-            read = self._begin_snapshot if self._snapshot.ends else self._read
-            return self._repeated(lambda: read((statement, parameters)), lambda: True)
+        (found,) = self._read(doing, (statement, parameters))
+        return found
+
+    def together(self, doing: str, *queries: Query) -> list[list[Row]]:
+        """Return the rows of each of *queries* as of one moment, in one round trip; repeated like `rows`."""
+        return self._read(doing, _BEGIN_SNAPSHOT, *queries, _COMMIT)[1:-1]
 
     def write(self, doing: str, operation: Callable[[Transaction], T], *, repeatable: bool = False) -> T:
         """Run *operation*, which commits its transaction; return what it returns.
@@ -115,35 +107,17 @@ class Connections:
         with storage_errors(doing), self._pool.connection() as connection:
             yield connection
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Let all that this thread reads in the block be of the moment of the first reading."""
-        if self._snapshot.ends is not None:
-            yield
-            return
-        with storage_errors("read"), ExitStack() as ends:
-            self._snapshot.ends = ends
-            try:
-                yield
-            finally:
-                self._snapshot.ends = self._snapshot.connection = None
-
     def close(self) -> None:
         """Finish what is under way and refuse every later call."""
         self._pool.close()
 
-    def _read(self, query: Query) -> list[Row]:
-        with self._pool.connection() as connection:
-            return send(connection, query)[0]
+    def _read(self, doing: str, *queries: Query) -> list[list[Row]]:
+        def attempt() -> list[list[Row]]:
+            with self._pool.connection() as connection:
+                return send(connection, *queries)
 
-    def _begin_snapshot(self, query: Query) -> list[Row]:
-        assert self._snapshot.ends is not None  # noqa: S101 - for the type checker: the caller has looked
-        with ExitStack() as attempt:
-            connection = attempt.enter_context(self._pool.connection())
-            _, rows = send(connection, _BEGIN_SNAPSHOT, query)
-            self._snapshot.ends.push(attempt.pop_all())
-            self._snapshot.connection = connection
-            return rows
+        with storage_errors(doing):
+            return self._repeated(attempt, lambda: True)
 
     def _repeated(self, attempt: Callable[[], T], may_repeat_when_lost: Callable[[], bool]) -> T:
         for _ in range(ATTEMPTS - 1):

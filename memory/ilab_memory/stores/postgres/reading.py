@@ -4,10 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import Document, Posting, Preview, RecentSessions, TermStatistics
+from ilab_memory.core.store import Document, Matches, Posting, Preview, RecentSessions, TermStatistics
 from ilab_memory.stores.postgres.connections import Row
 from ilab_memory.stores.postgres.terms import places
 from ilab_memory.timestamps import to_text
+
+# In a row of `ROWS_OF_FEW`, behind a number and a document.
+_PREVIEW_BEGINS = 1 + len(Document._fields)
 
 
 def session(user_id: str, row: Sequence[Any]) -> Session:
@@ -60,12 +63,24 @@ def document(row: Sequence[Any]) -> Document:
     return Document._make((observation_id, session_number, kind, to_text(updated_at), *numbers))
 
 
-def term_statistics(rows: Sequence[Row], terms: Sequence[str]) -> TermStatistics:
-    """Return what `STATISTICS` has found of *terms*."""
-    if not rows:
-        return TermStatistics(0, (0, 0, 0, 0), {})
-    observations, *lengths = rows[0][:5]
-    return TermStatistics(observations, lengths, {terms[place - 1]: found for *_, place, found in rows if found})
+def matches(found: Sequence[Sequence[Row]], terms: Sequence[str], *, most_rows: int) -> Matches:
+    """Return what `STATISTICS`, `POSTINGS_OF_FEW` and `ROWS_OF_FEW` have found of *terms*."""
+    statistics, placed_rows, rows = found
+    if not statistics:
+        return Matches(TermStatistics(0, (0, 0, 0, 0), {}), {}, {})
+    observations, *lengths = statistics[0][:5]
+    placed = postings(placed_rows, terms) if placed_rows else None
+    if placed is None:
+        frequencies = {terms[place - 1]: frequency for *_, place, frequency in statistics if frequency}
+    else:
+        frequencies = {term: len({place[0] for place in places}) for term, places in placed.items() if places}
+    return Matches(
+        TermStatistics(observations, lengths, frequencies),
+        placed,
+        {row[0]: (document(row[1:_PREVIEW_BEGINS]), preview(row[_PREVIEW_BEGINS:])) for row in rows}
+        if observations <= most_rows
+        else None,
+    )
 
 
 def postings(rows: Iterable[Row], terms: Sequence[str]) -> Mapping[str, Sequence[Posting]]:

@@ -143,30 +143,44 @@ _TOKEN = f"""
     || left(encode(sha256(u.secret || convert_to(asked.term, 'UTF8')), 'base64'), {HASH})
 """
 _ASKED = "unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, place)"
+_OBSERVATIONS_OF_USER = f"(SELECT observations FROM {_USERS} WHERE user_id = %(user_id)s)"
+# How many rows hold each term is not asked about who has so few rows that POSTINGS_OF_FEW reads where they stand.
 STATISTICS = f"""
     SELECT
         u.observations, u.title_terms, u.said_terms, u.reply_terms, u.tail_terms, asked.place,
-        (
+        CASE WHEN u.observations > %(most_for_places)s THEN (
             SELECT count(*) FROM {_OBSERVATIONS_TABLE} o
             WHERE o.user_id = %(user_id)s AND o.terms @@ quote_literal({_TOKEN})::tsquery
-        )
-    FROM {_USERS} u LEFT JOIN {_ASKED} ON true
+        ) END
+    FROM {_USERS} u CROSS JOIN {_ASKED}
     WHERE u.user_id = %(user_id)s ORDER BY asked.place
 """
 # Of each row that has any of the terms, its vector without all other terms; before them, the lexemes of the terms.
-POSTINGS = f"""
+_POSTINGS = f"""
     WITH looked_up AS MATERIALIZED (
         SELECT array_agg(token ORDER BY place) AS tokens, string_agg(quote_literal(token), '|')::tsquery AS query
-        FROM (SELECT asked.place, {_TOKEN} AS token FROM {_USERS} u, {_ASKED} WHERE u.user_id = %(user_id)s) t
+        FROM (
+            SELECT asked.place, {_TOKEN} AS token FROM {_USERS} u, {_ASKED} WHERE u.user_id = %(user_id)s{{and_few}}
+        ) t
     )
     SELECT 0, array_to_string(tokens, ' ') FROM looked_up WHERE tokens IS NOT NULL
     UNION ALL
-    SELECT o.number, ts_filter(setweight(o.terms, 'A', looked_up.tokens), '{{a}}')::text
+    SELECT o.number, ts_filter(setweight(o.terms, 'A', looked_up.tokens), '{{{{a}}}}')::text
     FROM looked_up JOIN {_OBSERVATIONS_TABLE} o ON o.user_id = %(user_id)s AND o.terms @@ looked_up.query
 """
+POSTINGS = _POSTINGS.format(and_few="")
+POSTINGS_OF_FEW = _POSTINGS.format(and_few=" AND u.observations <= %(most_for_places)s")
+_DOCUMENT = """
+    o.number, o.id, o.session, o.type, o.updated_at, o.revision_count,
+    o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
+"""
+ROWS_OF_FEW = f"""
+    SELECT {_DOCUMENT}, {_PREVIEW_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
+    WHERE o.user_id = %(user_id)s AND {_OBSERVATIONS_OF_USER} <= %(most_rows)s
+"""
 DOCUMENTS = f"""
-    SELECT number, id, session, type, updated_at, revision_count, title_terms, said_terms, reply_terms, tail_terms
-    FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND number = ANY(%(numbers)s::bigint[])
+    SELECT {_DOCUMENT} FROM {_OBSERVATIONS_TABLE} o
+    WHERE o.user_id = %(user_id)s AND o.number = ANY(%(numbers)s::bigint[])
 """
 # Not ILIKE, which takes seconds to look for a long text in one that repeats its beginning. Under COLLATE "C", lower()
 # is of A to Z alone.

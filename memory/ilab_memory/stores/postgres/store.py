@@ -1,7 +1,6 @@
 """PostgresStore: the Store of one PostgreSQL database, for any number of processes."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -14,12 +13,12 @@ from ilab_memory.core.store import (
     EXPORT_BYTES,
     EXPORT_PAGE,
     Document,
+    Matches,
     Posting,
     Preview,
     RecentSessions,
     Redacted,
     Store,
-    TermStatistics,
     forgotten_meanwhile,
 )
 from ilab_memory.stores.postgres import copying, reading, saving, statements
@@ -138,12 +137,6 @@ class PostgresStore(Store):
             ),
         )
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """See Store."""
-        with self._connections.snapshot():
-            yield
-
     def get(self, user_id: str, observation_id: int) -> Observation | None:
         """See Store."""
         rows = self._of_observation("read the observation", statements.GET, user_id, observation_id)
@@ -157,11 +150,21 @@ class PostgresStore(Store):
             "read the timeline", statements.TIMELINE, user_id, observation_id, neighbors=neighbors
         )
 
-    def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:
-        """See Store."""
-        asked = list(terms)
-        rows = self._connections.rows("search", statements.STATISTICS, user_id=user_id, terms=asked)
-        return reading.term_statistics(rows, asked)
+    def matches(
+        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+    ) -> Matches:
+        """See Store. In one round trip."""
+        asked = {
+            "user_id": user_id,
+            "terms": list(terms),
+            # Could all of them be in each row, a row would be looked up so many times.
+            "most_for_places": most_places // len(terms),
+            "most_rows": most_rows,
+            "characters": preview_characters,
+        }
+        queries = (statements.STATISTICS, statements.POSTINGS_OF_FEW, statements.ROWS_OF_FEW)
+        found = self._connections.together("search", *((query, asked) for query in queries))
+        return reading.matches(found, terms, most_rows=most_rows)
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
         """See Store."""

@@ -7,10 +7,19 @@ from operator import attrgetter
 from typing import Any
 
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import EXPORT_BYTES, EXPORT_PAGE, Document, Posting, Preview, RecentSessions, TermStatistics
+from ilab_memory.core.store import (
+    EXPORT_BYTES,
+    EXPORT_PAGE,
+    Document,
+    Matches,
+    Posting,
+    Preview,
+    RecentSessions,
+    TermStatistics,
+)
 from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.terms import tokens
+from ilab_memory.stores.sqlite.users import RecentUsers, User
 
 Connection = sqlite3.Connection
 
@@ -18,6 +27,8 @@ Connection = sqlite3.Connection
 _NO_LIMIT = -1
 #: The largest id that SQLite can hold.
 _LARGEST_ID = 2**63 - 1
+# In a row that is a number, a document and a preview.
+_PREVIEW_BEGINS = 1 + len(Document._fields)
 
 
 def session(user_id: str, row: Sequence[Any]) -> Session:
@@ -116,59 +127,91 @@ def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
     return dict(zip(("observations", "sessions"), row, strict=True))
 
 
-def term_statistics(connection: Connection, user_id: str, terms: Collection[str]) -> TermStatistics:
-    """See `Store.term_statistics`."""
-    row = connection.execute(statements.TERM_TOTALS, (user_id,)).fetchone()
-    if row is None:
-        return TermStatistics(0, (0, 0, 0, 0), {})
-    key, secret, observations, *lengths = row
-    by_place = list(terms)
-    counted = _array(connection, statements.TERM_FREQUENCIES, {"tokens": _tokens(key, secret, by_place)})
-    return TermStatistics(observations, lengths, {by_place[place]: rows for place, rows in counted})
+def matches(
+    connection: Connection,
+    users: RecentUsers,
+    user_id: str,
+    terms: Sequence[str],
+    *,
+    most_places: int,
+    most_rows: int,
+    characters: int,
+) -> Matches:
+    """See `Store.matches`."""
+    # Could all of them be in each row, a row would be looked up so many times.
+    limits = (most_places // len(terms), most_rows, characters)
+    found = _of_user(connection, users, user_id, statements.MATCHES, terms, *limits)
+    if found is None:
+        return Matches(TermStatistics(0, (0, 0, 0, 0), {}), {}, {})
+    observations, *lengths, placed, counted, rows = found
+    postings = None if placed is None else _postings(placed, terms)
+    if postings is None:
+        frequencies = {terms[place]: frequency for place, frequency in json.loads(counted)}
+    else:
+        frequencies = {term: len({place[0] for place in places}) for term, places in postings.items() if places}
+    return Matches(
+        TermStatistics(observations, lengths, frequencies),
+        postings,
+        None if rows is None else {row[0]: _document_and_preview(row) for row in json.loads(rows)},
+    )
 
 
-def postings(connection: Connection, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
+def postings(
+    connection: Connection, users: RecentUsers, user_id: str, terms: Sequence[str]
+) -> Mapping[str, Sequence[Posting]]:
     """See `Store.postings`."""
-    row = connection.execute(statements.USER, (user_id,)).fetchone()
-    if row is None:
-        return {}
-    key, secret = row
-    by_place = list(terms)
-    asked = {
-        "tokens": _tokens(key, secret, by_place),
-        # The token alone keeps users apart; the bounds of the user's rows make it a rule.
-        "first": row_number(key, 0),
-        "last": row_number(key + 1, 0),
-    }
-    found: dict[str, list[Posting]] = {term: [] for term in by_place}
-    for place, number, field, position in _array(connection, statements.TERM_PLACES, asked):
-        found[by_place[place]].append((number, field, position))
-    return found
+    found = _of_user(connection, users, user_id, statements.TERM_PLACES, terms)
+    return dict.fromkeys(terms, ()) if found is None else _postings(found[0], terms)
 
 
 def documents(connection: Connection, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
     """See `Store.documents`."""
-    asked = {"user_id": user_id, "numbers": json.dumps(list(numbers))}
+    asked = (user_id, json.dumps(list(numbers)))
     return {row[0]: Document._make(row[1:]) for row in _array(connection, statements.DOCUMENTS, asked)}
 
 
 def containing(connection: Connection, user_id: str, text: str, at_most: int | None) -> list[int]:
     """See `Store.containing`."""
-    asked = {"user_id": user_id, "text": text, "at_most": _NO_LIMIT if at_most is None else at_most}
-    return [number for (number,) in connection.execute(statements.CONTAINING, asked)]
+    return _array(connection, statements.CONTAINING, (user_id, text, _NO_LIMIT if at_most is None else at_most))
 
 
 def previews(connection: Connection, user_id: str, numbers: Collection[int], characters: int) -> Mapping[int, Preview]:
     """See `Store.previews`."""
-    asked = {"user_id": user_id, "numbers": json.dumps(list(numbers)), "characters": characters}
+    asked = (user_id, json.dumps(list(numbers)), characters)
     return {row[0]: Preview._make(row[1:]) for row in _array(connection, statements.PREVIEWS, asked)}
 
 
-def _tokens(key: int, secret: bytes, terms: Iterable[str]) -> str:
-    return json.dumps(tokens(key, secret, terms))
+def _of_user(
+    connection: Connection, users: RecentUsers, user_id: str, statement: str, terms: Iterable[str], *more: Any
+) -> Sequence[Any] | None:
+    """Return the row of *statement*, which asks for the user's id, secret and tokens; None if there is no such user."""
+
+    def ask(user: User) -> Sequence[Any] | None:
+        asked = (user_id, user.secret, json.dumps(tokens(*user, terms)), *more)
+        row: Sequence[Any] | None = connection.execute(statement, asked).fetchone()
+        return row
+
+    remembered = users.get(user_id)
+    if remembered is not None and (row := ask(remembered)) is not None:
+        return row
+    found = connection.execute(statements.USER, (user_id,)).fetchone()
+    if found is None:
+        users.drop(user_id)
+        return None
+    user = User._make(found)
+    users.put(user_id, user)
+    return ask(user)
 
 
-def _array(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
+def _postings(text: str, terms: Iterable[str]) -> Mapping[str, Sequence[Posting]]:
+    return {term: list(map(tuple, places)) for term, places in zip(terms, json.loads(text), strict=True)}
+
+
+def _document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
+    return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
+
+
+def _array(connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
     """Return the rows of *statement*, which makes one JSON array of them."""
     (text,) = connection.execute(statement, parameters).fetchone()
     rows: list[Any] = json.loads(text)

@@ -1,7 +1,7 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.stores.sqlite.schema import NUMBER_MASK
+from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK
 
 # The writer's view of a user: key, secret and active session in one look-up.
 USER_NOW = """
@@ -116,9 +116,8 @@ STATS = """
 """
 
 # Lists.
-_PREVIEW_COLUMNS = (
-    "o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, substr(o.content, 1, :characters)"
-)
+_PREVIEW = "o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, substr(o.content, 1, {characters})"
+_PREVIEW_COLUMNS = _PREVIEW.format(characters=":characters")
 _NEWEST = f"""
     SELECT group_concat(line) FROM (
         SELECT json_array({_PREVIEW_COLUMNS}) AS line FROM observations o WHERE o.session = s.key AND {_OF_USER}
@@ -139,37 +138,56 @@ RECENT_SESSIONS = f"""
         )
     )
 """
-PREVIEWS = f"""
-    SELECT json_group_array(json_array(o.number, {_PREVIEW_COLUMNS})) FROM observations o
-    WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
-"""
 
-# Searching. What may be hundreds of rows comes as one, a JSON array: the driver gives way to other threads at each row,
-# so that a search beside busy writers would wait for its turn hundreds of times.
-TERM_TOTALS = """
-    SELECT key, secret, observations, title_terms, said_terms, reply_terms, tail_terms FROM users WHERE user_id = ?
+# Searching. The driver gives way to other threads at each row and at each name of a parameter, so that a search beside
+# busy threads would wait for its turn hundreds of times: rows come as one, a JSON array, and parameters go by place.
+PREVIEWS = f"""
+    SELECT json_group_array(json_array(o.number, {_PREVIEW.format(characters="?3")})) FROM observations o
+    WHERE o.user = (SELECT key FROM users WHERE user_id = ?1) AND o.number IN (SELECT value FROM json_each(?2))
 """
-# CROSS JOIN: each token is looked up, never the index read through.
-TERM_FREQUENCIES = """
-    SELECT json_group_array(json_array(token.key, found.doc))
-    FROM json_each(:tokens) token CROSS JOIN search_terms found ON found.term = token.value
-"""
-TERM_PLACES = f"""
-    SELECT json_group_array(json_array(token.key, found.doc & {NUMBER_MASK}, found.col, found.offset))
-    FROM json_each(:tokens) token CROSS JOIN search_places found ON found.term = token.value
-    WHERE found.doc > :first AND found.doc < :last
+_DOCUMENT = """
+    o.id, o.session, o.type, o.updated_at, o.revision_count, o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
 """
 DOCUMENTS = f"""
-    SELECT json_group_array(json_array(
-        o.number, o.id, o.session, o.type, o.updated_at, o.revision_count,
-        o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
-    )) FROM observations o WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(:numbers))
+    SELECT json_group_array(json_array(o.number, {_DOCUMENT})) FROM observations o
+    WHERE o.user = (SELECT key FROM users WHERE user_id = ?1) AND o.number IN (SELECT value FROM json_each(?2))
+"""
+# The user who is asked about is the one of this id who has this secret: see users.py.
+_ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.secret = ?2"
+# An array for each token. The token alone keeps users apart; the key in the row's number makes it a rule. Put together
+# as text, for SQLite would read each array again that is put into another.
+_PLACES = f"""
+    SELECT '[' || group_concat((
+        SELECT json_group_array(json_array(found.doc & {NUMBER_MASK}, found.col, found.offset))
+        FROM search_places found WHERE found.term = token.value AND found.doc >> {NUMBER_BITS} = u.key
+    )) || ']' FROM json_each(?3) token
+"""
+TERM_PLACES = f"SELECT ({_PLACES}) {_ASKED_USER}"
+# All that a search must know of a user with few rows. For one with more than ?4 rows it comes without places, but with
+# how many rows hold each token; for one with more than ?5 without the rows. CROSS JOIN: each token is looked up, never
+# the index read through.
+MATCHES = f"""
+    SELECT
+        u.observations, u.title_terms, u.said_terms, u.reply_terms, u.tail_terms,
+        CASE WHEN u.observations <= ?4 THEN ({_PLACES}) END,
+        CASE WHEN u.observations > ?4 THEN (
+            SELECT json_group_array(json_array(token.key, found.doc))
+            FROM json_each(?3) token CROSS JOIN search_terms found ON found.term = token.value
+        ) END,
+        CASE WHEN u.observations <= ?5 THEN (
+            SELECT json_group_array(json_array(o.number, {_DOCUMENT}, {_PREVIEW.format(characters="?6")}))
+            FROM observations o WHERE o.user = u.key
+        ) END
+    {_ASKED_USER}
 """
 # Not LIKE, which takes seconds to look for a long text in one that repeats its beginning. lower() is of A to Z alone.
-CONTAINING = f"""
-    SELECT o.number FROM observations o
-    WHERE {_OF_USER} AND (instr(lower(o.content), lower(:text)) OR instr(lower(o.title), lower(:text)))
-    ORDER BY o.number DESC LIMIT :at_most
+CONTAINING = """
+    SELECT json_group_array(number) FROM (
+        SELECT o.number FROM observations o
+        WHERE o.user = (SELECT key FROM users WHERE user_id = ?1)
+            AND (instr(lower(o.content), lower(?2)) OR instr(lower(o.title), lower(?2)))
+        ORDER BY o.number DESC LIMIT ?3
+    )
 """
 
 # Exporting, a page at a time: each begins behind the last row of the one before.

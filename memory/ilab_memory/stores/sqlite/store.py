@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,18 +12,19 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import Observation, SaveResult, Session
 from ilab_memory.core.store import (
     Document,
+    Matches,
     Posting,
     Preview,
     RecentSessions,
     Redacted,
     Store,
-    TermStatistics,
     forgotten_meanwhile,
 )
 from ilab_memory.stores.sqlite import erasure, reading, saving, statements
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.together import Save, save_all
+from ilab_memory.stores.sqlite.users import RecentUsers
 from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
 
@@ -52,6 +52,7 @@ class SQLiteStore(Store):
         """
         database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds)
         self._busy_timeout_seconds = busy_timeout_seconds
+        self._users = RecentUsers()
         lock = threading.Lock()
         self._writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=lock)
         self._readers: Readers | SharedReader
@@ -105,12 +106,6 @@ class SQLiteStore(Store):
         save = Save(redacted, Indexed(redacted.title, redacted.content), now, session_timeout)
         return self._writer.run("save the observation", save, together=save_all)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """See Store."""
-        with self._readers.snapshot():
-            yield
-
     def get(self, user_id: str, observation_id: int) -> Observation | None:
         """See Store."""
         with self._readers.connection("read the observation") as connection:
@@ -123,15 +118,25 @@ class SQLiteStore(Store):
         with self._readers.connection("read the timeline") as connection:
             return reading.timeline(connection, user_id, observation_id, neighbors)
 
-    def term_statistics(self, user_id: str, terms: Collection[str]) -> TermStatistics:
+    def matches(
+        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+    ) -> Matches:
         """See Store."""
         with self._readers.connection("search") as connection:
-            return reading.term_statistics(connection, user_id, terms)
+            return reading.matches(
+                connection,
+                self._users,
+                user_id,
+                terms,
+                most_places=most_places,
+                most_rows=most_rows,
+                characters=preview_characters,
+            )
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
         """See Store."""
         with self._readers.connection("search") as connection:
-            return reading.postings(connection, user_id, terms)
+            return reading.postings(connection, self._users, user_id, list(terms))
 
     def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
         """See Store."""
@@ -156,6 +161,7 @@ class SQLiteStore(Store):
     def forget(self, user_id: str) -> int:
         """See Store. Takes time in proportion to the size of the file, which is written anew; saves wait for that."""
         observations = self._writer.run(_FORGETTING, lambda transaction: erasure.detach(transaction, user_id))
+        self._users.drop(user_id)
         with self._readers.connection(_FORGETTING) as connection:
             users = erasure.doomed_users(connection)
         for user in users:

@@ -1,0 +1,89 @@
+"""What a search remembers of users is never taken for what they are now."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ilab_memory import ILabMemory
+from ilab_memory.stores.sqlite import SQLiteStore, users
+from ilab_memory.stores.sqlite.users import RecentUsers, User
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "memory.db"
+
+
+@pytest.fixture
+def mem(path: Path) -> Iterator[ILabMemory]:
+    with ILabMemory.from_path(path) as opened:
+        yield opened
+
+
+def save(mem: ILabMemory, *contents: str, user_id: str = "alice") -> None:
+    for content in contents:
+        mem.mem_save(user_id, content, type="discovery", title="t")
+
+
+def found(mem: ILabMemory, query: str = "tea", user_id: str = "alice") -> list[str]:
+    return sorted(row.snippet for row in mem.mem_search(user_id, query))
+
+
+@pytest.mark.parametrize("rows", [1, 50])
+def test_a_user_whom_another_process_forgets_is_found_no_more_and_may_come_again(
+    mem: ILabMemory, path: Path, rows: int
+) -> None:
+    save(mem, *(f"green tea {number}" for number in range(rows)))
+    assert found(mem)
+    with ILabMemory.from_path(path) as other:
+        assert other.mem_forget("alice") == rows
+        assert found(mem) == []
+        save(other, "black tea")
+        assert found(mem) == found(other) == ["black tea"]
+
+
+def test_in_another_file_the_same_user_is_another_one(mem: ILabMemory, path: Path, tmp_path: Path) -> None:
+    save(mem, "green tea")
+    assert found(mem) == ["green tea"]
+    with ILabMemory.from_path(tmp_path / "other.db") as other:
+        # Of the same key, too.
+        save(other, "black tea")
+    shutil.copyfile(tmp_path / "other.db", tmp_path / "copy.db")
+    for log in ("-wal", "-shm"):
+        path.with_name(path.name + log).unlink()
+    (tmp_path / "copy.db").replace(path)
+    assert found(mem) == ["black tea"]
+
+
+def test_who_is_forgotten_is_remembered_no_longer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[RecentUsers] = []
+
+    class Seen(RecentUsers):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("ilab_memory.stores.sqlite.store.RecentUsers", Seen)
+    with ILabMemory(SQLiteStore(path)) as mem:
+        save(mem, "tea")
+        save(mem, "tea", user_id="bob")
+        for user_id in ("alice", "bob", "nobody"):
+            found(mem, user_id=user_id)
+        (remembered,) = made
+        assert remembered.get("alice")
+        assert remembered.get("nobody") is None
+        mem.mem_forget("alice")
+        assert remembered.get("alice") is None
+        assert remembered.get("bob")
+
+
+def test_no_more_than_so_many_users_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "MOST_USERS", 2)
+    remembered = RecentUsers()
+    for key, user_id in enumerate(("alice", "bob")):
+        remembered.put(user_id, User(key, b"secret"))
+    assert remembered.get("alice") == (0, b"secret")
+    remembered.put("carol", User(2, b"secret"))
+    assert [bool(remembered.get(user_id)) for user_id in ("alice", "bob", "carol")] == [True, False, True]
