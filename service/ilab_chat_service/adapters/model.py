@@ -33,8 +33,15 @@ OPENAI_URL = "https://api.openai.com/v1"
 #: Longest time that connecting to the model's API may take, in seconds.
 CONNECT_SECONDS = 5.0
 
+#: What the package says with each request of this machine and of itself, beside `user-agent`. No server needs it; each
+#: costs as much as any header, on the way and in the memory of an open stream.
+TELEMETRY = (
+    *("x-stainless-lang", "x-stainless-package-version", "x-stainless-os", "x-stainless-arch", "x-stainless-runtime"),
+    *("x-stainless-runtime-version", "x-stainless-async", "x-stainless-retry-count", "x-stainless-read-timeout"),
+)
+
 #: The package would make a key for each request, and sends none.
-OPTIONS: RequestOptions = {"idempotency_key": "unused"}
+OPTIONS: RequestOptions = {"idempotency_key": "unused", "headers": dict.fromkeys(TELEMETRY, openai.omit)}
 
 
 @asynccontextmanager
