@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ilab_chat_service import prompt
@@ -115,7 +116,7 @@ class TurnRunner:
             composed = prompt.compose(
                 context, request.message, instruction=self._instruction, budget_tokens=self._prompt_tokens
             )
-            pieces: list[str] = []
+            reply = StringIO()
             try:
                 async with self._model.answer(composed.messages, request.generation, until) as answer:
                     started = Started(
@@ -124,15 +125,17 @@ class TurnRunner:
                         model=answer.model,
                         memories=composed.memories,
                     )
+                    # Long texts, which a stream need not keep in memory to its end.
+                    del context, composed
                     yield started
                     async for text in answer:
-                        pieces.append(text)
+                        reply.write(text)
                         yield Delta(text)
-                    answered = self._answered(started, "".join(pieces), answer)
+                    answered = self._answered(started, reply.getvalue(), answer)
             except (asyncio.CancelledError, GeneratorExit):
-                if claim and pieces:
+                if claim and reply.tell():
                     writing = True
-                    self._write(self._store_interrupted(request, "".join(pieces)), claim)
+                    self._write(self._store_interrupted(request, reply.getvalue()), claim)
                 raise
             if claim:
                 # Durable before "done": the caller may forget its own copy now. Shielded: the model has finished, so

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from ilab_chat_service.adapters.retries import repeated
 from ilab_chat_service.settings import DEFAULT_MODEL, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from openai import RequestOptions
 
@@ -79,17 +79,17 @@ class OpenAIModel:
         self._url = f"{client.base_url}chat/completions"
         self._limits_by_old_name = limits_by_old_name(self._url)
 
-    @asynccontextmanager
-    async def answer(
-        self, messages: Sequence[ChatMessage], generation: Generation, until: float
-    ) -> AsyncIterator[OpenAIAnswer]:
+    def answer(self, messages: Sequence[ChatMessage], generation: Generation, until: float) -> Asked:
         """See `ports.Model.answer`."""
+        return Asked(partial(self._ask, messages, generation, until))
+
+    async def _ask(self, messages: Sequence[ChatMessage], generation: Generation, until: float) -> OpenAIAnswer:
+        """Ask, again if it fails, and wait for the first word."""
         attempt = partial(self._begin, messages, generation)
         breaker = self._breakers.of(generation.model or self.default_model)
         answer, attempts = await repeated(attempt, breaker, retries=self._retries, until=until)
         answer.attempts = attempts
-        async with aclosing(answer):
-            yield answer
+        return answer
 
     async def _begin(self, messages: Sequence[ChatMessage], generation: Generation) -> OpenAIAnswer:
         """Ask once, and wait for the first word."""
@@ -115,6 +115,26 @@ class OpenAIModel:
                 await answer.aclose()
                 raise
             return answer
+
+
+class Asked:
+    """What `OpenAIModel.answer` returns."""
+
+    __slots__ = ("_answer", "_ask")
+
+    _answer: OpenAIAnswer
+
+    def __init__(self, ask: Callable[[], Awaitable[OpenAIAnswer]]) -> None:
+        self._ask = ask
+
+    async def __aenter__(self) -> OpenAIAnswer:
+        self._answer = await self._ask()
+        # With the prompt, which a stream need not keep in memory to its end.
+        del self._ask
+        return self._answer
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._answer.aclose()
 
 
 def client_of(settings: Settings, base_url: str, api_key: str) -> openai.AsyncOpenAI:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ilab_chat_service.rpc.errors import ServerBusy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     Turn: TypeAlias = asyncio.Future[None]
 
@@ -39,26 +39,13 @@ class Admission:
         self._queue: deque[Turn] = deque()
         self._users: Counter[str] = Counter()
 
-    @asynccontextmanager
-    async def slot(self, user_id: str) -> AsyncIterator[None]:
-        """Hold a slot inside the block, as soon as there is one.
+    def slot(self, user_id: str) -> Slot:
+        """Return a slot, to be held inside the block as soon as there is one.
 
         Raises:
-            ServerBusy: the user has as many calls as allowed, the queue is full, or no slot came in time.
+            ServerBusy: on entering: the user has as many calls as allowed, the queue is full, or none came in time.
         """
-        if self._users[user_id] >= self._per_user:
-            raise busy(f"this user has {self._per_user} calls running or waiting, the most that are allowed")
-        self._users[user_id] += 1
-        try:
-            await self._take()
-            try:
-                yield
-            finally:
-                self._give_back()
-        finally:
-            self._users[user_id] -= 1
-            if not self._users[user_id]:
-                del self._users[user_id]
+        return Slot(self, user_id)
 
     async def run(self, user_id: str, work: Callable[[], Awaitable[T]]) -> T:
         """Return what *work* returns, begun as soon as there is a slot, which it holds to its own end.
@@ -77,6 +64,28 @@ class Admission:
         # Other than awaiting the task, this does not cancel it when the caller leaves.
         await asyncio.wait([running])
         return running.result()
+
+    async def take(self, user_id: str) -> None:
+        """Take a slot for the user. See `slot`."""
+        if self._users[user_id] >= self._per_user:
+            raise busy(f"this user has {self._per_user} calls running or waiting, the most that are allowed")
+        self._users[user_id] += 1
+        try:
+            await self._take()
+        except BaseException:
+            self._forget(user_id)
+            raise
+
+    def give_back(self, user_id: str) -> None:
+        """Give back a slot that was taken for the user."""
+        self._give_back()
+        self._forget(user_id)
+
+    def _forget(self, user_id: str) -> None:
+        """Count one call less of the user."""
+        self._users[user_id] -= 1
+        if not self._users[user_id]:
+            del self._users[user_id]
 
     async def _take(self) -> None:
         if self._free:
@@ -108,6 +117,22 @@ class Admission:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+class Slot:
+    """What `Admission.slot` returns."""
+
+    __slots__ = ("_admission", "_user_id")
+
+    def __init__(self, admission: Admission, user_id: str) -> None:
+        self._admission = admission
+        self._user_id = user_id
+
+    async def __aenter__(self) -> None:
+        await self._admission.take(self._user_id)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission.give_back(self._user_id)
 
 
 async def held(slot: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import grpc
 
     from ilab_chat_service.turn import Completed
@@ -61,11 +58,17 @@ def new_identifier() -> str:
     return f"{IDENTIFIERS.getrandbits(128):032x}"
 
 
-@contextmanager
-def phase(name: str) -> Iterator[None]:
-    """Note the time that the block takes, however it ends, as a phase of the running call."""
-    began = time.perf_counter()
-    try:
-        yield
-    finally:
-        CALL.get().phases[name] = time.perf_counter() - began
+class Phase:
+    """Notes the time that its block takes, however it ends, as a phase of the running call."""
+
+    __slots__ = ("_began", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        CALL.get().phases[self._name] = time.perf_counter() - self._began

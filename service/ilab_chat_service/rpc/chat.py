@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,20 +11,22 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.callers import act_for
 from ilab_chat_service.ports import FinishReason, MemorySource
-from ilab_chat_service.rpc.call import CALL, phase
-from ilab_chat_service.rpc.deadlines import Deadlines, Limit, limited
+from ilab_chat_service.rpc.call import CALL
+from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.heartbeats import EventWriter
+from ilab_chat_service.rpc.phases import TimedEntry
 from ilab_chat_service.rpc.validation import turn_request
-from ilab_chat_service.turn import Completed, Delta, Event, Generated, Started
+from ilab_chat_service.turn import Completed, Delta, Generated, Started
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
     from datetime import datetime
 
     import grpc.aio
 
     from ilab_chat_service.ports import Recalled, TurnRequest, Usage
     from ilab_chat_service.rpc.admission import Admission
+    from ilab_chat_service.rpc.deadlines import Deadlines
     from ilab_chat_service.rpc.validation import ChatCall
     from ilab_chat_service.turn import TurnRunner
 
@@ -60,7 +62,11 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
         turn = accepted(request)
-        async with self._running(turn, context) as (events, limit):
+        async with (
+            Limit(self._deadlines, context.time_remaining()) as limit,
+            TimedEntry("queue", self._admission.slot(turn.user_id)),
+            aclosing(self._turns.run(turn, until=limit.model_until)) as events,
+        ):
             async for event in events:
                 match event:
                     case Started():
@@ -79,7 +85,11 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
         """
         turn = accepted(request)
-        async with self._running(turn, context) as (events, limit):
+        async with (
+            Limit(self._deadlines, context.time_remaining()) as limit,
+            TimedEntry("queue", self._admission.slot(turn.user_id)),
+            aclosing(self._turns.run(turn, until=limit.model_until)) as events,
+        ):
             with closing(EventWriter(context.write, self._heartbeat_seconds)) as writer:
                 async for event in events:
                     match event:
@@ -90,16 +100,6 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                             limit.model_is_done()
                         case Delta() | Completed():
                             await writer.write(stream_response(event, turn.request_id))
-
-    @asynccontextmanager
-    async def _running(
-        self, turn: TurnRequest, context: ChatContext | StreamContext
-    ) -> AsyncIterator[tuple[AsyncIterator[Event], Limit]]:
-        """Run the turn, within its time, when there is room for it."""
-        async with limited(self._deadlines, context.time_remaining()) as limit, AsyncExitStack() as held:
-            with phase("queue"):
-                await held.enter_async_context(self._admission.slot(turn.user_id))
-            yield await held.enter_async_context(aclosing(self._turns.run(turn, until=limit.model_until))), limit
 
 
 def accepted(request: ChatCall) -> TurnRequest:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ilab_chat_service.rpc.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from types import TracebackType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,37 +32,37 @@ class Deadlines:
         return max(call_seconds - self.reserve, call_seconds / 2)
 
 
-@dataclass(frozen=True, slots=True)
 class Limit:
-    """The time of a running call: two moments of the event loop's clock, and what ends it."""
+    """The time of a call: ends its block when the model's time is over or, once the model is done, the call's.
 
-    model_until: float
-    call_until: float
-    timer: asyncio.Timeout
-
-    def model_is_done(self) -> None:
-        """Let the rest of the call have its reserve."""
-        self.timer.reschedule(self.call_until)
-
-
-@asynccontextmanager
-async def limited(deadlines: Deadlines, remaining: float | None) -> AsyncIterator[Limit]:
-    """End the block when the model's time is over or, once the model is done, the call's.
-
-    It ends as if the caller had left, so that what the model has written is stored. *remaining*: seconds until the
-    caller's deadline, None if there is none.
+    It ends as if the caller had left, so that what the model has written is stored.
 
     Raises:
         DeadlineExceeded: it was ended.
     """
-    seconds = deadlines.call_seconds(remaining)
-    now = asyncio.get_running_loop().time()
-    model_until = now + deadlines.model_seconds(seconds)
-    timer = asyncio.timeout_at(model_until)
-    try:
-        async with timer:
-            yield Limit(model_until, now + seconds, timer)
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise DeadlineExceeded("the call's time is over") from None
+
+    __slots__ = ("_call_until", "_timer", "model_until")
+
+    def __init__(self, deadlines: Deadlines, remaining: float | None) -> None:
+        """Begin now. *remaining*: seconds until the caller's deadline, None if there is none."""
+        seconds = deadlines.call_seconds(remaining)
+        now = asyncio.get_running_loop().time()
+        self.model_until = now + deadlines.model_seconds(seconds)
+        self._call_until = now + seconds
+        self._timer = asyncio.timeout_at(self.model_until)
+
+    def model_is_done(self) -> None:
+        """Let the rest of the call have its reserve."""
+        self._timer.reschedule(self._call_until)
+
+    async def __aenter__(self) -> Self:
+        await self._timer.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timer.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise DeadlineExceeded("the call's time is over") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ilab_chat_service.rpc.call import CALL, phase
+from ilab_chat_service.rpc.call import CALL, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from ilab_chat_service.ports import (
         Answer,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
         TurnRequest,
     )
 
+T = TypeVar("T")
+
 
 class TimedMemory:
     """The Memory port: phases `hydrate` and `persist`."""
@@ -33,12 +36,12 @@ class TimedMemory:
 
     async def hydrate(self, user_id: str, message: str, mode: MemoryMode) -> Context:
         """See `ports.Memory.hydrate`."""
-        with phase("hydrate"):
+        with Phase("hydrate"):
             return await self._memory.hydrate(user_id, message, mode)
 
     async def persist(self, turn: Turn) -> int:
         """See `ports.Memory.persist`."""
-        with phase("persist"):
+        with Phase("persist"):
             return await self._memory.persist(turn)
 
 
@@ -50,7 +53,7 @@ class TimedReplayLog:
 
     async def claim(self, request: TurnRequest) -> Claim:
         """See `ports.ReplayLog.claim`."""
-        with phase("replay"):
+        with Phase("replay"):
             return await self._replays.claim(request)
 
     async def forget(self, user_id: str) -> None:
@@ -64,14 +67,54 @@ class TimedModel:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    @asynccontextmanager
-    async def answer(
+    def answer(
         self, messages: Sequence[ChatMessage], generation: Generation, until: float
-    ) -> AsyncIterator[Answer]:
+    ) -> AbstractAsyncContextManager[Answer]:
         """See `ports.Model.answer`."""
-        async with AsyncExitStack() as stack:
-            with phase("model"):
-                with phase("first_token"):
-                    answer = await stack.enter_async_context(self._model.answer(messages, generation, until))
-                CALL.get().attempts = answer.attempts
-                yield answer
+        return TimedAnswer(self._model.answer(messages, generation, until))
+
+
+class TimedAnswer:
+    """What `TimedModel.answer` returns, around what its model returned."""
+
+    __slots__ = ("_asked", "_model")
+
+    def __init__(self, asked: AbstractAsyncContextManager[Answer]) -> None:
+        self._asked = asked
+        self._model = Phase("model")
+
+    async def __aenter__(self) -> Answer:
+        self._model.__enter__()
+        try:
+            with Phase("first_token"):
+                answer = await self._asked.__aenter__()
+        except BaseException:
+            self._model.__exit__()
+            raise
+        CALL.get().attempts = answer.attempts
+        return answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._model.__exit__()
+        return await self._asked.__aexit__(kind, error, trace)
+
+
+class TimedEntry(Generic[T]):
+    """A context manager whose entering is a phase of the running call."""
+
+    __slots__ = ("_entered", "_phase")
+
+    def __init__(self, phase: str, entered: AbstractAsyncContextManager[T]) -> None:
+        self._phase = phase
+        self._entered = entered
+
+    async def __aenter__(self) -> T:
+        with Phase(self._phase):
+            return await self._entered.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._entered.__aexit__(kind, error, trace)
