@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -46,10 +47,7 @@ def wrapped(handler: Handler, around: Around) -> Handler:
     streams = handler.response_streaming
     make = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
 
-    async def call(requests: Requests, context: Context) -> Any:
-        return await around(method, requests, context)
-
-    return make(call, None, handler.response_serializer)
+    return make(partial(around, method), None, handler.response_serializer)
 
 
 def reading(handler: Handler) -> Method:
