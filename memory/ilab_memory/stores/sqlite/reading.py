@@ -204,7 +204,7 @@ def _of_user(
 
 
 def _postings(text: str, terms: Iterable[str]) -> Mapping[str, Sequence[Posting]]:
-    return {term: list(map(tuple, places)) for term, places in zip(terms, json.loads(text), strict=True)}
+    return {term: list(zip(*arrays, strict=True)) for term, arrays in zip(terms, json.loads(text), strict=True)}
 
 
 def _document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
