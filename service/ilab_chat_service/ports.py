@@ -266,7 +266,7 @@ class Model(Protocol):
     ) -> AbstractAsyncContextManager[Answer]:
         """Ask the model. Entered when it has written its first word, or has ended without one; leaving ends its work.
 
-        It is not asked again after *until*, a moment of the event loop's clock.
+        It is not asked again after *until*, a moment of the event loop's clock. *messages* are not kept.
 
         Raises:
             ContextTooLong, ModelRateLimited, ModelUnavailable, ModelRejected: on entering.

@@ -116,17 +116,16 @@ class TurnRunner:
             composed = prompt.compose(
                 context, request.message, instruction=self._instruction, budget_tokens=self._prompt_tokens
             )
+            asked = self._model.answer(composed.messages, request.generation, until)
+            session_id, is_new_session, memories = context.session_id, context.is_new_session, composed.memories
+            # Long texts, which need not be kept in memory while the model is asked and answers.
+            del context, composed
             reply = StringIO()
             try:
-                async with self._model.answer(composed.messages, request.generation, until) as answer:
+                async with asked as answer:
                     started = Started(
-                        session_id=context.session_id,
-                        is_new_session=context.is_new_session,
-                        model=answer.model,
-                        memories=composed.memories,
+                        session_id=session_id, is_new_session=is_new_session, model=answer.model, memories=memories
                     )
-                    # Long texts, which a stream need not keep in memory to its end.
-                    del context, composed
                     yield started
                     async for text in answer:
                         reply.write(text)

@@ -81,21 +81,22 @@ class OpenAIModel:
 
     def answer(self, messages: Sequence[ChatMessage], generation: Generation, until: float) -> Asked:
         """See `ports.Model.answer`."""
-        return Asked(partial(self._ask, messages, generation, until))
+        model = generation.model or self.default_model
+        body = request_body(model, messages, generation, limits_by_old_name=self._limits_by_old_name)
+        return Asked(partial(self._ask, model, body, until))
 
-    async def _ask(self, messages: Sequence[ChatMessage], generation: Generation, until: float) -> OpenAIAnswer:
+    async def _ask(self, model: str, body: bytes, until: float) -> OpenAIAnswer:
         """Ask, again if it fails, and wait for the first word."""
-        attempt = partial(self._begin, messages, generation)
-        breaker = self._breakers.of(generation.model or self.default_model)
-        answer, attempts = await repeated(attempt, breaker, retries=self._retries, until=until)
+        breaker = self._breakers.of(model)
+        answer, attempts = await repeated(
+            partial(self._begin, model, body), breaker, retries=self._retries, until=until
+        )
         answer.attempts = attempts
         return answer
 
-    async def _begin(self, messages: Sequence[ChatMessage], generation: Generation) -> OpenAIAnswer:
+    async def _begin(self, model: str, body: bytes) -> OpenAIAnswer:
         """Ask once, and wait for the first word."""
         with failures_before_first_word():
-            model = generation.model or self.default_model
-            body = request_body(model, messages, generation, limits_by_old_name=self._limits_by_old_name)
             # The public way past the package's own types, with its authentication, URLs and errors. What it returns
             # is what `cast_to` names, where that is a response; its types do not know this of streams.
             response: object = await self._client.post(
@@ -129,7 +130,7 @@ class Asked:
 
     async def __aenter__(self) -> OpenAIAnswer:
         self._answer = await self._ask()
-        # With the prompt, which a stream need not keep in memory to its end.
+        # With the body of the request, which need not be kept in memory while the model answers.
         del self._ask
         return self._answer
 

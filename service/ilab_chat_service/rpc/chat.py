@@ -85,6 +85,8 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
         """
         turn = accepted(request)
+        # As large as the message, and not needed to the end of the stream.
+        del request
         async with (
             Limit(self._deadlines, context.time_remaining()) as limit,
             TimedEntry("queue", self._admission.slot(turn.user_id)),

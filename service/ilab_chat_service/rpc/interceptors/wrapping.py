@@ -63,7 +63,10 @@ def reading(handler: Handler) -> Method:
             raise UnparsableRequest("the request is no message of this method") from None
         # Each request of ours has one.
         CALL.get().user_id = parsed.user_id
-        return await method(parsed, context)
+        answering = method(parsed, context)
+        # What it needs of the request, it keeps.
+        del parsed
+        return await answering
 
     return call
 
