@@ -7,12 +7,14 @@ import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import repeat
+from typing import Any
 
 import pytest
 
 from ilab_chat_service.adapters.answer import REPLY_BYTES
 from ilab_chat_service.adapters.breaker import FAILURES_TO_OPEN
-from ilab_chat_service.adapters.model import OpenAIModel, limits_by_old_name, open_model
+from ilab_chat_service.adapters.model import OpenAIModel, client_of, limits_by_old_name, open_model
+from ilab_chat_service.adapters.model_http import ModelHttpClient
 from ilab_chat_service.adapters.server_sent_events import EVENT_BYTES, EventTooLong
 from ilab_chat_service.ports import (
     ChatMessage,
@@ -265,6 +267,24 @@ async def test_no_redirection_is_followed(model: OpenAIModel, upstream: Upstream
             await text_of(model)
         assert not elsewhere.requests
         assert not elsewhere.connections
+
+
+async def test_a_request_is_built_as_httpx_builds_it(settings: Settings) -> None:
+    async with client_of(settings, "http://user:word@127.0.0.1:1/v1", "key") as client:
+        package = client._client
+        assert isinstance(package, ModelHttpClient)
+        given: dict[str, Any] = {
+            "headers": [("Accept", "application/json"), ("User-Agent", "x"), ("Connection", "close")],
+            "content": b"{}",
+            "timeout": client.timeout,
+        }
+        for more in ({"params": None, "files": None}, {"params": {"a": "b"}}):
+            ours = package.build_request("POST", "http://user:word@127.0.0.1:1/v1/x", **given, **more)
+            theirs = super(ModelHttpClient, package).build_request("POST", ours.url, **given, **more)
+            assert (ours.method, ours.url, ours.content) == (theirs.method, theirs.url, theirs.content)
+            assert sorted(ours.headers.multi_items()) == sorted(theirs.headers.multi_items())
+            assert ours.extensions == theirs.extensions
+        assert str(ours.url).endswith("/v1/x?a=b")
 
 
 async def test_no_cookie_is_kept(settings: Settings, upstream: Upstream) -> None:
