@@ -100,12 +100,21 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 mem = ILabMemory.from_path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
 acknowledged = 0
-try:
-    while True:
-        mem.mem_save("alice", f"{acknowledged} " + "word " * 200, type="discovery", title="t")
-        acknowledged += 1
-except StorageError as error:
-    print(error, file=sys.stderr)
+started = 0
+while started < 100:
+    try:
+        while True:
+            mem.mem_save("alice", f"{acknowledged} " + "word " * 200, type="discovery", title="t")
+            acknowledged += 1
+    except StorageError as error:
+        print(error, file=sys.stderr)
+    try:
+        # Needs less room than a save, so it may succeed some more times.
+        mem.mem_session_start("alice")
+        started += 1
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        break
 assert mem.mem_stats("alice")["observations"] == acknowledged
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 mem.mem_save("alice", "there is room again", type="discovery", title="t")
@@ -120,6 +129,7 @@ def test_a_write_that_the_system_refuses_fails_the_save_whole(path: Path) -> Non
     )
     assert child.returncode == 0, child.stderr
     assert "could not save the observation: SQLITE_" in child.stderr
+    assert "could not open a session: SQLITE_" in child.stderr
     with ILabMemory.from_path(path) as mem:
         assert mem.mem_stats("alice")["observations"] == int(child.stdout)
     assert is_sound(path)
@@ -135,6 +145,20 @@ def test_a_lock_of_another_process_is_waited_for_no_longer_than_configured(mem: 
         other.execute("ROLLBACK")
     save(mem, 1)
     assert mem.mem_stats("us3r")["observations"] == 2
+
+
+def test_a_start_waits_for_the_disk_once_something_was_not_saved(mem: ILabMemory, path: Path) -> None:
+    """So whoever asks a model between a start and a save learns before it that the save will fail."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        mem.mem_session_start("us3r")
+        with pytest.raises(StorageError):
+            save(mem, 1)
+        with pytest.raises(StorageError, match="could not open a session: SQLITE_BUSY"):
+            mem.mem_session_start("us3r")
+        other.execute("ROLLBACK")
+    mem.mem_session_start("us3r")
+    save(mem, 1)
 
 
 def test_many_callers_do_not_wait_for_a_lock_one_after_the_other(path: Path) -> None:

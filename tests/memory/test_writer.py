@@ -4,22 +4,26 @@ import hashlib
 import itertools
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from contextlib import closing, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ilab_memory import StorageError
-from ilab_memory.core.models import SaveResult
+from ilab_memory.core.models import SaveResult, Session
 from ilab_memory.core.store import Redacted
-from ilab_memory.stores.sqlite import erasure, saving
+from ilab_memory.stores.sqlite import SQLiteStore, erasure, saving, waiting
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.together import Save, save_all
-from ilab_memory.stores.sqlite.writer import Together, Transaction, Writer, _Task
-from memory.support import EPOCH
+from ilab_memory.stores.sqlite.transaction import Together, Transaction
+from ilab_memory.stores.sqlite.waiting import Task
+from ilab_memory.stores.sqlite.writer import Writer
+from memory.support import EPOCH, Clock, text
 
 Operation = Callable[[Transaction], object]
 
@@ -58,19 +62,19 @@ def together(
         begun.set()
         go_on.wait(30)
 
-    tasks: list[_Task[object]] = [
-        _Task("tell", hold),
-        *(_Task("tell", operation, together=together) for operation in operations),
+    tasks: list[Task[object]] = [
+        Task("tell", hold),
+        *(Task("tell", operation, together=together) for operation in operations),
     ]
-    writer._tasks.put(tasks[0])
+    writer._waiting.put(tasks[0])
     assert begun.wait(30)
     for task in tasks[1:]:
-        writer._tasks.put(task)
+        writer._waiting.put(task)
     go_on.set()
     return [outcome(task) for task in tasks[1:]]
 
 
-def outcome(task: _Task[object]) -> object:
+def outcome(task: Task[object]) -> object:
     try:
         return task.wait()
     except Exception as error:  # noqa: BLE001 - whatever it raised is its outcome
@@ -126,6 +130,105 @@ def test_saves_are_synced_as_configured_and_touches_are_not(tmp_path: Path, dura
         assert writer.run("save", synchronous) == level
     finally:
         writer.close()
+
+
+@pytest.fixture
+def touched(tmp_path: Path, clock: Clock) -> Iterator[SQLiteStore]:
+    """A store whose user "alice" is in the session "s", active since EPOCH."""
+    with SQLiteStore(tmp_path / "memory.db") as store:
+        store._writer.run("prepare", lambda transaction: open_session(transaction, clock.now))
+        clock.forward(hours=1)
+        yield store
+
+
+def open_session(transaction: Transaction, now: datetime) -> None:
+    saving.open_session(transaction, "alice", now=now, session_timeout=timedelta(days=1))
+    transaction.execute("UPDATE sessions SET id = 's'")
+
+
+def committed(tmp_path: Path) -> str:
+    """When the session was last touched, as other processes see it."""
+    with closing(sqlite3.connect(tmp_path / "memory.db")) as connection:
+        return str(connection.execute("SELECT last_activity_at FROM sessions").fetchone()[0])
+
+
+def seen(store: SQLiteStore) -> set[str]:
+    """When the session was last touched, as this process sees it."""
+    recent = store.recent_sessions("alice", completed=1, each=1, preview_characters=1)
+    exported = [row for row in store.export("alice") if isinstance(row, Session)]
+    return {session.last_activity_at for session in (recent.active, *exported) if session}
+
+
+def test_a_touch_is_seen_at_once_and_committed_with_the_next_operation(
+    touched: SQLiteStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TOUCH_SECONDS", 3600)
+    touched._writer.run("sleep for an hour from now on", lambda _: None)
+    touched.touch_session("alice", "s", now=clock.now)
+    touched.touch_session("alice", "s", now=clock.now - timedelta(minutes=1))
+    assert seen(touched) == {text(clock.now)}
+    assert committed(tmp_path) == text(EPOCH)
+    touched.touch_session("bob", "s", now=clock.now + timedelta(days=1))
+    touched._writer.run("do something", lambda _: None)
+    assert seen(touched) == {text(clock.now)}
+    assert committed(tmp_path) == text(clock.now)
+
+
+def test_touches_that_no_operation_follows_are_committed_soon(
+    touched: SQLiteStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the writer waits for more, and when it has given that up."""
+    monkeypatch.setattr(waiting, "TOUCH_SECONDS", 0.01)
+    for _ in range(20):
+        clock.forward(seconds=1)
+        touched.touch_session("alice", "s", now=clock.now)
+        deadline = time.monotonic() + 30
+        while committed(tmp_path) != text(clock.now):
+            assert time.monotonic() < deadline
+    assert touched._writer._waiting.touched("alice") is None
+
+
+def test_close_commits_touches(touched: SQLiteStore, tmp_path: Path, clock: Clock) -> None:
+    touched.touch_session("alice", "s", now=clock.now)
+    touched.close()
+    assert committed(tmp_path) == text(clock.now)
+
+
+def test_a_session_that_was_ended_or_forgotten_is_not_touched(
+    touched: SQLiteStore, tmp_path: Path, clock: Clock
+) -> None:
+    ended = touched.end_session("alice", summary="s", now=clock.now)
+    touched.touch_session("alice", "s", now=clock.now + timedelta(hours=1))
+    assert ended is not None
+    assert seen(touched) == {ended.last_activity_at}
+    touched._writer.run("do something", lambda _: None)
+    assert committed(tmp_path) == ended.last_activity_at
+    touched.touch_session("alice", "s", now=clock.now + timedelta(hours=1))
+    assert touched.forget("alice") == 0
+    assert seen(touched) == set()
+
+
+def test_a_touch_that_fails_is_told_by_the_next_and_kept(touched: SQLiteStore, tmp_path: Path, clock: Clock) -> None:
+    path, aside = tmp_path / "memory.db", tmp_path / "aside"
+    path.rename(aside)
+    touched.touch_session("alice", "s", now=clock.now)
+    with pytest.raises(StorageError):
+        touched._writer.run("do something", lambda _: None)
+    with pytest.raises(StorageError, match="could not open a session"):
+        touched.touch_session("alice", "s", now=clock.now)
+    aside.rename(path)
+    touched._writer.run("do something", lambda _: None)
+    assert committed(tmp_path) == text(clock.now)
+    touched.touch_session("alice", "s", now=clock.now)
+
+
+def test_a_writer_that_is_woken_for_nothing_sleeps_again(writer: Writer) -> None:
+    """As it may be when the main thread is interrupted while it wakes the writer."""
+    for _ in range(3):
+        with suppress(RuntimeError):
+            writer._waiting._alarm.release()
+        writer.run("do something", lambda _: None)
+    writer.close()
 
 
 def test_a_database_in_memory_shows_a_reader_no_half_batch() -> None:
@@ -189,7 +292,7 @@ def test_what_is_put_off_for_the_index_is_done_by_rising_row(writer: Writer) -> 
 def test_a_caller_who_is_interrupted_keeps_no_other_waiting(writer: Writer) -> None:
     """Each caller wakes the next one; of one that has left, a thread does it."""
 
-    class Interrupted(_Task[object]):
+    class Interrupted(Task[object]):
         interrupt = True
 
         def _pass_on(self) -> None:
@@ -198,7 +301,7 @@ def test_a_caller_who_is_interrupted_keeps_no_other_waiting(writer: Writer) -> N
                 raise KeyboardInterrupt
             super()._pass_on()
 
-    first, second = Interrupted("tell", tell(1)), _Task("tell", tell(2))
+    first, second = Interrupted("tell", tell(1)), Task("tell", tell(2))
     first.behind = second
     with pytest.raises(KeyboardInterrupt):
         first.wait()

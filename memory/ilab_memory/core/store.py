@@ -170,7 +170,12 @@ class Store(ABC):
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
         """Note activity at *now* in this session of the user, if it is still active.
 
-        That is visible at once, but may be lost if power is lost before the next save of anybody.
+        Every later call on this store sees that at once. It may be lost if power is lost before the next save of
+        anybody, and if the process is killed within a second.
+
+        Raises:
+            StorageError: it cannot be written. A store that does not wait for that may find out later; as long as it
+                fails, the next calls raise.
         """
 
     @abstractmethod

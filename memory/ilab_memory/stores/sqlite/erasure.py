@@ -14,7 +14,7 @@ from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.reading import up_to
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.terms import Indexed
-from ilab_memory.stores.sqlite.writer import Transaction
+from ilab_memory.stores.sqlite.transaction import Transaction
 
 #: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it
 #: takes from the index takes as long as putting it there did, and other saves wait.

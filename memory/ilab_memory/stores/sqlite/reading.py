@@ -20,6 +20,7 @@ from ilab_memory.core.store import (
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.terms import tokens
 from ilab_memory.stores.sqlite.users import RecentUsers, User
+from ilab_memory.stores.sqlite.waiting import Touch
 
 Connection = sqlite3.Connection
 
@@ -65,6 +66,12 @@ def recent_sessions(
     newest = [Preview._make(row) for rows in found[1::2] for row in rows]
     active = sessions.pop(0) if sessions and sessions[0].status == "active" else None
     return RecentSessions(active, sessions, newest)
+
+
+def touch(session: Session, touch: Touch) -> None:
+    """Let *session*, if it is this one and still active, be touched by what is not committed yet."""
+    if session.id == touch.session_id and session.ended_at is None:
+        session.last_activity_at = max(session.last_activity_at, touch.moment)
 
 
 def get(connection: Connection, user_id: str, observation_id: int) -> Observation | None:

@@ -12,7 +12,7 @@ from ilab_memory.sessions import auto_close_summary, is_expired
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.schema import NUMBER_BITS
 from ilab_memory.stores.sqlite.terms import SECRET_BYTES, Indexed
-from ilab_memory.stores.sqlite.writer import Transaction
+from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
 Outcome = Literal["created", "updated", "deduped"]

@@ -15,9 +15,11 @@ NEW_USER = "INSERT INTO users (user_id, secret) VALUES (?, ?) RETURNING key"
 # Sessions.
 NEW_SESSION = "INSERT INTO sessions (id, user, started_at, last_activity_at) VALUES (?, ?, ?, ?) RETURNING key"
 TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
+# Of many users at once.
 TOUCH_ACTIVE = """
-    UPDATE sessions SET last_activity_at = max(last_activity_at, ?)
-    WHERE id = ? AND user = (SELECT key FROM users WHERE user_id = ?) AND ended_at IS NULL
+    UPDATE sessions SET last_activity_at = max(last_activity_at, touch.value ->> 1)
+    FROM json_each(?) touch CROSS JOIN users u ON u.user_id = touch.value ->> 0
+    WHERE sessions.id = touch.value ->> 2 AND sessions.user = u.key AND sessions.ended_at IS NULL
 """
 COMPLETE_SESSION = (
     "UPDATE sessions SET ended_at = ?, summary = ?, is_auto_generated = ?, last_activity_at = ? WHERE key = ?"

@@ -20,7 +20,7 @@ from ilab_memory.core.store import (
     Store,
     forgotten_meanwhile,
 )
-from ilab_memory.stores.sqlite import erasure, reading, saving, statements
+from ilab_memory.stores.sqlite import erasure, reading, saving
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.together import Save, save_all
@@ -63,17 +63,18 @@ class SQLiteStore(Store):
 
     def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
         """See Store."""
+        touch = self._writer.touched(user_id)
         with self._readers.connection("read the sessions") as connection:
-            return reading.recent_sessions(
+            recent = reading.recent_sessions(
                 connection, user_id, completed=completed, each=each, characters=preview_characters
             )
+        if touch and recent.active:
+            reading.touch(recent.active, touch)
+        return recent
 
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
         """See Store."""
-        touch = (to_text(now), session_id, user_id)
-        self._writer.run(
-            "open a session", lambda transaction: transaction.execute(statements.TOUCH_ACTIVE, touch), synced=False
-        )
+        self._writer.touch("open a session", user_id, session_id, to_text(now))
 
     def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[str, bool]:
         """See Store."""
@@ -193,8 +194,12 @@ class SQLiteStore(Store):
             )
 
     def _session_page(self, user_id: str, user: int, after: tuple[str, int]) -> list[tuple[int, Session]]:
+        touch = self._writer.touched(user_id)
         with self._readers.connection("export") as connection:
             page = reading.export_sessions(connection, user_id, after)
+        if touch:
+            for _, session in page:
+                reading.touch(session, touch)
         self._check_still_there(user_id, user)
         return page
 

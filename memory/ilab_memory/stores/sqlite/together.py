@@ -12,7 +12,7 @@ from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import saving, statements
 from ilab_memory.stores.sqlite.terms import Indexed
-from ilab_memory.stores.sqlite.writer import Transaction
+from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
 

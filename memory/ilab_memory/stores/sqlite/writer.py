@@ -5,131 +5,25 @@ its release. What an operation adds to the full-text index is done once for the 
 writes out all it holds at each savepoint.
 """
 
-import queue
+import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby, pairwise
-from typing import Any, Generic, TypeAlias, TypeVar
+from functools import partial
+from itertools import pairwise
+from typing import Any, TypeVar
 
-from ilab_memory.stores.sqlite.connections import Database, Identity, raise_closed, storage_errors, translated
+from ilab_memory.core.errors import StorageError
+from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite.connections import Database, Identity, storage_errors, translated
 from ilab_memory.stores.sqlite.migrations import check_version, migrate
+from ilab_memory.stores.sqlite.transaction import Together, Transaction
+from ilab_memory.stores.sqlite.waiting import Task, Touch, Waiting
 
 T = TypeVar("T")
-Parameters = Sequence[Any]
-
-#: Operations of one transaction at most: a bound on how long its first caller waits for its last.
-MAX_BATCH = 512
-
-
-class Transaction:
-    """What an operation may do."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.execute = connection.execute
-        self.executemany = connection.executemany
-        self._connection = connection
-        self._index: list[tuple[str, Parameters]] = []
-
-    def index(self, statement: str, parameters: Parameters) -> None:
-        """Run *statement* on the full-text index just before the commit.
-
-        The first of *parameters* is the row; what is done to one row is done in order.
-        """
-        self._index.append((statement, parameters))
-
-    def isolated(self, operation: "Callable[[Transaction], T]") -> T:
-        """Run *operation*; if it raises, undo what it did and nothing else."""
-        indexed = len(self._index)
-        self.execute("SAVEPOINT operation")
-        try:
-            return operation(self)
-        except BaseException:
-            del self._index[indexed:]
-            # A full disk, for one, has already undone the whole transaction.
-            if self._connection.in_transaction:
-                self.execute("ROLLBACK TO operation")
-            raise
-        finally:
-            if self._connection.in_transaction:
-                self.execute("RELEASE operation")
-
-    def flush_index(self) -> None:
-        """Do what `index` has put off.
-
-        By rising row: FTS5 writes out all it holds whenever it is given a row below the last one.
-        """
-        self._index.sort(key=_row_of_index)
-        for statement, put_off in groupby(self._index, key=_statement):
-            self.executemany(statement, [parameters for _, parameters in put_off])
-
-
-#: Does several operations of one kind at once; returns the result of each, in their order.
-Together: TypeAlias = Callable[[Transaction, Sequence[Any]], Sequence[T]]
-
-
-def _statement(put_off: tuple[str, Parameters]) -> str:
-    return put_off[0]
-
-
-def _row_of_index(put_off: tuple[str, Parameters]) -> int:
-    return int(put_off[1][0])
-
-
-class _Task(Generic[T]):
-    """An operation and, once it is done, what became of it."""
-
-    __slots__ = ("_done", "alone", "behind", "doing", "error", "operation", "result", "synced", "together")
-
-    def __init__(
-        self,
-        doing: str,
-        operation: Callable[[Transaction], T],
-        *,
-        synced: bool = True,
-        alone: bool = False,
-        together: Together[T] | None = None,
-    ) -> None:
-        self.doing = doing
-        self.operation = operation
-        self.synced = synced
-        self.alone = alone
-        self.together = together
-        self.error: BaseException | None = None
-        self.result: T | None = None
-        self.behind: _Task[Any] | None = None
-        """The task of the same batch whose caller the caller of this one wakes."""
-        # A lock that is held until the task is done: the cheapest thing to wait for.
-        self._done = threading.Lock()
-        self._done.acquire()
-
-    def finish(self) -> None:
-        """Wake the caller. Again: nothing."""
-        with suppress(RuntimeError):
-            self._done.release()
-
-    def wait(self) -> T:
-        """Return the result once there is one, or raise the error; wake the next caller."""
-        try:
-            self._pass_on()
-        except BaseException:
-            # Interrupted (only the main thread can be): the callers behind must not wait for one who has left.
-            threading.Thread(target=self._pass_on, name="ilab-memory-wake", daemon=True).start()
-            raise
-        if self.error is not None:
-            raise self.error
-        return self.result  # type: ignore[return-value]  # set, for there was no error
-
-    def _pass_on(self) -> None:
-        self._done.acquire()
-        self.finish()
-        if self.behind is not None:
-            self.behind.finish()
-
-
-_Batch = Sequence[_Task[Any]]
+_Batch = Sequence[Task[Any]]
 
 
 class Writer:
@@ -140,11 +34,10 @@ class Writer:
         self._synchronous = synchronous
         # Of a database in memory: it has one connection, and a reader must not see half of a batch.
         self._lock = lock
-        self._tasks: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
+        self._waiting = Waiting()
         self._answered = 0
         self._commit_seconds = 0.0
-        self._closing = threading.Lock()
-        self._closed = False
+        self._failing = False
         with storage_errors("open the database"):
             self.connection, self._identity = self._connect()
         self._thread = threading.Thread(target=self._run, name="ilab-memory-writer", daemon=True)
@@ -167,66 +60,62 @@ class Writer:
             StorageError: nothing of *operation* is stored.
             RuntimeError: closed.
         """
-        return self._finished(_Task(doing, operation, synced=synced, together=together))
+        return self._finished(Task(doing, operation, synced=synced, together=together))
 
     def run_alone(self, doing: str, operation: Callable[[Transaction], T]) -> T:
         """Run *operation* outside of any transaction, after what was waiting before it."""
-        return self._finished(_Task(doing, operation, alone=True))
+        return self._finished(Task(doing, operation, alone=True))
+
+    def touch(self, doing: str, user_id: str, session_id: str, moment: str) -> None:
+        """Note activity in a session; it is committed with the next operation, or a little later.
+
+        Nobody waits for that, unless what was to be committed last has failed: then it raises what this fails with.
+
+        Raises:
+            StorageError: it is not committed, and may be later.
+            RuntimeError: closed.
+        """
+        self._waiting.touch(user_id, Touch(moment, session_id))
+        if self._failing:
+            self.run(doing, _nothing, synced=False)
+
+    def touched(self, user_id: str) -> Touch | None:
+        """See `Waiting.touched`."""
+        return self._waiting.touched(user_id)
 
     def close(self) -> None:
         """Finish what is waiting, then close the connection."""
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                self._tasks.put(None)
+        self._waiting.close()
         self._thread.join()
 
-    def _finished(self, task: _Task[T]) -> T:
-        with self._closing:
-            if self._closed:
-                raise_closed()
-            self._tasks.put(task)
+    def _finished(self, task: Task[T]) -> T:
+        self._waiting.put(task)
         return task.wait()
 
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            batch, open_ = self._take()
+        # Whoever was just answered is likely to come again soon: without waiting for them, callers would settle in two
+        # halves, one waiting while the other is synced. That is worth what a sync costs, so it waits no longer.
+        while taken := self._waiting.take(self._answered, self._commit_seconds):
             with self._lock:
-                self._write([task for task in batch if not task.alone], self._commit)
-                for task in batch:
+                batch = [task for task in taken.tasks if not task.alone]
+                if batch or taken.touches:
+                    self._write(batch, partial(self._commit, touches=taken.touches))
+                for task in taken.tasks:
                     if task.alone:
                         self._write([task], self._run_alone)
         with self._lock:
             self.connection.close()
 
-    def _take(self) -> tuple[list[_Task[Any]], bool]:
-        """Wait for a task; return it with those behind it, and whether there may be more."""
-        # Whoever was just answered is likely to come again soon: without waiting for them, callers would settle in two
-        # halves, one waiting while the other is synced. That is worth what a sync costs, so it waits no longer.
-        expected = min(self._answered + self._tasks.qsize(), MAX_BATCH)
-        batch: list[_Task[Any]] = []
-        task = self._tasks.get()
-        deadline = time.monotonic() + self._commit_seconds
-        try:
-            while task is not None:
-                batch.append(task)
-                if len(batch) == MAX_BATCH:
-                    return batch, True
-                patience = deadline - time.monotonic() if len(batch) < expected else 0
-                task = self._tasks.get(timeout=patience) if patience > 0 else self._tasks.get_nowait()
-        except queue.Empty:
-            return batch, True
-        return batch, False
-
     def _write(self, batch: _Batch, how: Callable[[_Batch], None]) -> None:
+        failed = False
         try:
-            if batch:
-                how(batch)
+            how(batch)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the callers are waiting for it
+            failed = True
             self._roll_back()
             for task in batch:
                 task.error = translated(error, task.doing)
+        self._failing = failed or any(isinstance(task.error, StorageError) for task in batch)
         self._answered = len(batch)
         # Each caller wakes the next: if all woke at once, whoever reads meanwhile would wait for the interpreter
         # behind all of them.
@@ -240,25 +129,27 @@ class Writer:
         for task in batch:
             task.result = task.operation(Transaction(self.connection))
 
-    def _commit(self, batch: _Batch) -> None:
+    def _commit(self, batch: _Batch, touches: Mapping[str, Touch]) -> None:
         self._follow_the_file()
         self._choose_sync(batch)
-        transaction = self._begin()
+        transaction = self._begin(touches)
         try:
             self._run_together(transaction, batch)
         except Exception:  # noqa: BLE001 - told when it is known whose it is
             self._roll_back()
-            transaction = self._begin()
+            transaction = self._begin(touches)
             self._run_isolated(transaction, batch)
         transaction.flush_index()
         begun = time.monotonic()
         self.connection.execute("COMMIT")
-        self._commit_seconds = time.monotonic() - begun
+        if batch:
+            self._commit_seconds = time.monotonic() - begun
+        self._waiting.committed(touches)
         # Written, but into a file that nobody can open again.
         self._check_the_file()
 
     def _run_together(self, transaction: Transaction, batch: _Batch) -> None:
-        kinds: dict[Together[Any] | None, list[_Task[Any]]] = {}
+        kinds: dict[Together[Any] | None, list[Task[Any]]] = {}
         for task in batch:
             kinds.setdefault(task.together, []).append(task)
         for together, tasks in kinds.items():
@@ -279,10 +170,14 @@ class Writer:
                     raise
                 task.error = translated(error, task.doing)
 
-    def _begin(self) -> Transaction:
+    def _begin(self, touches: Mapping[str, Touch]) -> Transaction:
         self.connection.execute("BEGIN IMMEDIATE")
         # Of another process, since the file was opened.
         check_version(self.connection)
+        if touches:
+            # First: they came before the operations, which may ask whether a session has expired.
+            rows = json.dumps([(user_id, *touch) for user_id, touch in touches.items()])
+            self.connection.execute(statements.TOUCH_ACTIVE, (rows,))
         return Transaction(self.connection)
 
     def _roll_back(self) -> None:
@@ -317,3 +212,7 @@ class Writer:
     def _check_the_file(self) -> None:
         if self._database.identity() != self._identity:
             raise FileNotFoundError
+
+
+def _nothing(_: Transaction) -> None:
+    """Be waited for."""

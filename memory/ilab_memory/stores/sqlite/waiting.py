@@ -1,0 +1,197 @@
+"""What waits for the writer: operations, each with a caller who waits for it, and touches of sessions, with none.
+
+The writer is woken as seldom as that can be: each time, it must get the interpreter back from whoever has it.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ilab_memory.stores.sqlite.connections import raise_closed
+from ilab_memory.stores.sqlite.transaction import Together, Transaction
+
+T = TypeVar("T")
+
+#: Operations of one transaction at most: a bound on how long its first caller waits for its last.
+MAX_BATCH = 512
+#: How long a touch waits for an operation to be committed with.
+TOUCH_SECONDS = 1.0
+
+
+class Task(Generic[T]):
+    """An operation and, once it is done, what became of it."""
+
+    __slots__ = ("_done", "alone", "behind", "doing", "error", "operation", "result", "synced", "together")
+
+    def __init__(
+        self,
+        doing: str,
+        operation: Callable[[Transaction], T],
+        *,
+        synced: bool = True,
+        alone: bool = False,
+        together: Together[T] | None = None,
+    ) -> None:
+        self.doing = doing
+        self.operation = operation
+        self.synced = synced
+        self.alone = alone
+        self.together = together
+        self.error: BaseException | None = None
+        self.result: T | None = None
+        self.behind: Task[Any] | None = None
+        """The task of the same batch whose caller the caller of this one wakes."""
+        # A lock that is held until the task is done: the cheapest thing to wait for.
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def finish(self) -> None:
+        """Wake the caller. Again: nothing."""
+        with suppress(RuntimeError):
+            self._done.release()
+
+    def wait(self) -> T:
+        """Return the result once there is one, or raise the error; wake the next caller."""
+        try:
+            self._pass_on()
+        except BaseException:
+            # Interrupted (only the main thread can be): the callers behind must not wait for one who has left.
+            threading.Thread(target=self._pass_on, name="ilab-memory-wake", daemon=True).start()
+            raise
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # set, for there was no error
+
+    def _pass_on(self) -> None:
+        self._done.acquire()
+        self.finish()
+        if self.behind is not None:
+            self.behind.finish()
+
+
+class Touch(NamedTuple):
+    """Activity in a session. The later one is the greater one."""
+
+    moment: str
+    session_id: str
+
+
+class Taken(NamedTuple):
+    """What the writer does next, in one transaction."""
+
+    tasks: list[Task[Any]]
+    touches: Mapping[str, Touch]
+    """By user."""
+
+
+class _Sleep(NamedTuple):
+    """What the writer sleeps for."""
+
+    enough: int
+    """So many tasks."""
+    or_touch: bool
+
+
+class Waiting:
+    """Takes tasks and touches from any thread, and gives them to the writer's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tasks: deque[Task[Any]] = deque()
+        self._touches: dict[str, Touch] = {}
+        self._closed = False
+        self._sleep: _Sleep | None = None
+        # Held, but for when the writer is to wake.
+        self._alarm = threading.Lock()
+        self._alarm.acquire()
+
+    def put(self, task: Task[Any]) -> None:
+        """Add *task*, behind all that came before.
+
+        Raises:
+            RuntimeError: closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise_closed()
+            self._tasks.append(task)
+            self._wake()
+
+    def touch(self, user_id: str, touch: Touch) -> None:
+        """Add *touch*, which is taken with the next task, or after TOUCH_SECONDS.
+
+        Raises:
+            RuntimeError: closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise_closed()
+            self._touches[user_id] = max(touch, self._touches.get(user_id, touch))
+            self._wake()
+
+    def touched(self, user_id: str) -> Touch | None:
+        """Return the user's last touch, None if that is committed. Ask before what it is compared with is read."""
+        return self._touches.get(user_id)
+
+    def take(self, answered: int, patience: float) -> Taken | None:
+        """Wait for what is to be done next; None if it is closed and all is done.
+
+        Once there is a task, wait up to *patience* seconds for as many as there were, and *answered* more.
+        """
+        expected = min(len(self._tasks) + answered, MAX_BATCH)
+        while not (self._tasks or self._closed):
+            if self._slept(_Sleep(1, or_touch=False), TOUCH_SECONDS):
+                continue
+            if self._touches:
+                break
+            self._slept(_Sleep(1, or_touch=True), -1)
+        if self._tasks:
+            self._slept(_Sleep(expected, or_touch=False), patience)
+        with self._lock:
+            tasks = [self._tasks.popleft() for _ in range(min(len(self._tasks), MAX_BATCH))]
+            touches = dict(self._touches)
+            if self._closed:
+                # Whether they can be committed or not: nobody comes for them again.
+                self._touches = {}
+                if not tasks and not touches:
+                    return None
+        return Taken(tasks, touches)
+
+    def committed(self, touches: Mapping[str, Touch]) -> None:
+        """Leave *touches* out from now on, unless there are newer ones."""
+        with self._lock:
+            for user_id, touch in touches.items():
+                if self._touches.get(user_id) == touch:
+                    del self._touches[user_id]
+
+    def close(self) -> None:
+        """Refuse what comes from now on."""
+        with self._lock:
+            self._closed = True
+            self._wake()
+
+    def _slept(self, sleep: _Sleep, seconds: float) -> bool:
+        """Wait for that, or for so many seconds, -1 for ever; return whether it may be there."""
+        with self._lock:
+            if self._is_there(sleep):
+                return True
+            self._sleep = sleep
+        if self._alarm.acquire(timeout=seconds):
+            return True
+        with self._lock:
+            self._sleep = None
+            # It may have gone off meanwhile.
+            return self._alarm.acquire(blocking=False)
+
+    def _wake(self) -> None:
+        if self._sleep is not None and self._is_there(self._sleep):
+            # In this order, and again if need be: a caller in the main thread may be interrupted in between. Then the
+            # alarm may go off once too often, which does no harm.
+            with suppress(RuntimeError):
+                self._alarm.release()
+            self._sleep = None
+
+    def _is_there(self, sleep: _Sleep) -> bool:
+        return self._closed or len(self._tasks) >= sleep.enough or (sleep.or_touch and bool(self._touches))
