@@ -38,10 +38,9 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
     named = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
-    bound = named | {"saves": '[["u", "k"]]'} if named else (1,) * len(re.findall(r"\?(?!\d)", statement))
     # A parameter with a number may stand in several places.
-    if numbered := re.findall(r"\?(\d+)", statement):
-        bound = (1,) * max(map(int, numbered))
+    places = statement.count("?") if "?1" not in statement else max(map(int, re.findall(r"\?(\d+)", statement)))
+    bound = named or (1,) * places
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", bound)]
 
 

@@ -60,8 +60,7 @@ def recent_sessions(
     connection: Connection, user_id: str, *, completed: int, each: int, characters: int
 ) -> RecentSessions:
     """See `Store.recent_sessions`."""
-    asked = {"user_id": user_id, "completed": completed, "each": each, "characters": characters}
-    found = _array(connection, statements.RECENT_SESSIONS, asked)
+    found = _array(connection, statements.RECENT_SESSIONS, (user_id, completed, each, characters))
     sessions = [session(user_id, row) for row in found[::2]]
     newest = [Preview._make(row) for rows in found[1::2] for row in rows]
     active = sessions.pop(0) if sessions and sessions[0].status == "active" else None
@@ -78,7 +77,7 @@ def get(connection: Connection, user_id: str, observation_id: int) -> Observatio
     """See `Store.get`."""
     if observation_id > _LARGEST_ID:
         return None
-    row = connection.execute(statements.GET, {"user_id": user_id, "id": observation_id}).fetchone()
+    row = connection.execute(statements.GET, (user_id, observation_id)).fetchone()
     return None if row is None else observation(user_id, row)
 
 
@@ -86,8 +85,7 @@ def timeline(connection: Connection, user_id: str, observation_id: int, neighbor
     """See `Store.timeline`."""
     if observation_id > _LARGEST_ID:
         return []
-    asked = {"user_id": user_id, "id": observation_id, "neighbors": neighbors}
-    found, contents = connection.execute(statements.TIMELINE, asked).fetchone()
+    found, contents = connection.execute(statements.TIMELINE, (user_id, observation_id, neighbors)).fetchone()
     rows, begin = [], 0
     for *before, length, topic_key, normalized_hash, revision_count, created_at, updated_at in json.loads(found):
         content, begin = contents[begin : begin + length], begin + length
@@ -98,15 +96,15 @@ def timeline(connection: Connection, user_id: str, observation_id: int, neighbor
 
 def export_sessions(connection: Connection, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:
     """Return the next page of the user's sessions, each with its key, behind the one of this start and key."""
-    page = {"user_id": user_id, "moment": after[0], "key": after[1], "page": EXPORT_PAGE}
-    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_SESSIONS, page))
+    asked = (user_id, *after, EXPORT_PAGE)
+    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_SESSIONS, asked))
     return [(row[0], session(user_id, row[1:])) for row in rows]
 
 
 def export_observations(connection: Connection, user_id: str, after: tuple[str, int]) -> list[Observation]:
     """Return the next page of the user's observations, behind the one of this created_at and id."""
-    page = {"user_id": user_id, "moment": after[0], "key": after[1], "page": EXPORT_PAGE}
-    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_OBSERVATIONS, page))
+    asked = (user_id, *after, EXPORT_PAGE)
+    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_OBSERVATIONS, asked))
     return [observation(user_id, row) for row in rows]
 
 
@@ -218,7 +216,7 @@ def _document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
     return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
 
 
-def _array(connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
+def _array(connection: Connection, statement: str, parameters: Sequence[Any]) -> list[Any]:
     """Return the rows of *statement*, which makes one JSON array of them."""
     (text,) = connection.execute(statement, parameters).fetchone()
     rows: list[Any] = json.loads(text)

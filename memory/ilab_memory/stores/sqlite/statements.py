@@ -3,6 +3,9 @@
 
 from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK
 
+# Parameters go by place, but where they are many and of one row alone: the driver gives way to other threads at each
+# name. Where readers ask, the first is the user_id.
+
 # The writer's view of a user: key, secret and active session in one look-up.
 USER_NOW = """
     SELECT u.key, u.secret, s.key, s.id, s.started_at, s.last_activity_at
@@ -58,25 +61,27 @@ READY = """
     SELECT json_group_array(json_array(
         asked.key, u.key, hex(u.secret), s.key, s.id, s.started_at, s.last_activity_at, u.last_number
     ))
-    FROM json_each(:saves) asked
+    FROM json_each(?1) asked
     CROSS JOIN users u ON u.user_id = asked.value ->> 0
     CROSS JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL
     WHERE NOT EXISTS (SELECT 1 FROM observations o WHERE o.user = u.key AND o.topic_key = asked.value ->> 1)
         AND (asked.value ->> 1 IS NOT NULL OR NOT EXISTS (
             SELECT 1 FROM observations o
             WHERE o.session = s.key AND o.topic_key IS NULL
-                AND o.normalized_hash = substr(:hashes, 1 + 32 * asked.key, 32)
+                AND o.normalized_hash = substr(?2, 1 + 32 * asked.key, 32)
         ))
 """
 LAST_ID = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'observations'"
+#: Of ADD_OBSERVATION, by place.
+ADDED = (
+    "id", "user", "number", "session", "type", "title", "topic_key", "normalized_hash", "now",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "content",
+)  # fmt: skip
 ADD_OBSERVATION = """
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
         title_terms, said_terms, reply_terms, tail_terms, content
-    ) VALUES (
-        :id, :user, :number, :session, :type, :title, :topic_key, :normalized_hash, :now, :now,
-        :title_terms, :said_terms, :reply_terms, :tail_terms, :content
-    )
+    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14)
 """
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
@@ -86,12 +91,12 @@ OBSERVATION_COLUMNS = """
     o.id, s.id AS session_id, o.type, o.title, o.content, o.topic_key,
     lower(hex(o.normalized_hash)) AS normalized_hash, o.revision_count, o.created_at, o.updated_at
 """
-_OF_USER = "o.user = (SELECT key FROM users WHERE user_id = :user_id)"
+_OF_USER = "o.user = (SELECT key FROM users WHERE user_id = ?1)"
 _OBSERVATIONS = f"SELECT {OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
-GET = f"{_OBSERVATIONS} WHERE o.id = :id AND {_OF_USER}"
+GET = f"{_OBSERVATIONS} WHERE o.id = ?2 AND {_OF_USER}"
 _ANCHOR = """
     SELECT anchor.created_at, anchor.id FROM observations anchor
-    WHERE anchor.id = :id AND anchor.user = (SELECT key FROM users WHERE user_id = :user_id)
+    WHERE anchor.id = ?2 AND anchor.user = (SELECT key FROM users WHERE user_id = ?1)
 """
 # The anchor and those before it backwards, then those after it. As one row: the driver gives way to other threads at
 # each step, and getting the interpreter back beside a busy event loop costs more than the step. The contents, which may
@@ -106,10 +111,10 @@ TIMELINE = f"""
     FROM (
         SELECT * FROM (
             {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) <= ({_ANCHOR})
-            ORDER BY o.created_at DESC, o.id DESC LIMIT :neighbors + 1
+            ORDER BY o.created_at DESC, o.id DESC LIMIT ?3 + 1
         ) UNION ALL SELECT * FROM (
             {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > ({_ANCHOR})
-            ORDER BY o.created_at, o.id LIMIT :neighbors
+            ORDER BY o.created_at, o.id LIMIT ?3
         )
     )
 """
@@ -119,16 +124,16 @@ STATS = """
 
 # Lists.
 _PREVIEW = "o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, substr(o.content, 1, {characters})"
-_PREVIEW_COLUMNS = _PREVIEW.format(characters=":characters")
 _NEWEST = f"""
     SELECT group_concat(line) FROM (
-        SELECT json_array({_PREVIEW_COLUMNS}) AS line FROM observations o WHERE o.session = s.key AND {_OF_USER}
-        ORDER BY o.updated_at DESC, o.id DESC LIMIT :each
+        SELECT json_array({_PREVIEW.format(characters="?4")}) AS line
+        FROM observations o WHERE o.session = s.key AND {_OF_USER}
+        ORDER BY o.updated_at DESC, o.id DESC LIMIT ?3
     )
 """
 _SESSION_LINE = f"json_array({SESSION_COLUMNS}) || ',[' || coalesce(({_NEWEST}), '') || ']'"
 _SESSIONS_OF_USER = (
-    f"SELECT {_SESSION_LINE} AS line FROM sessions s WHERE s.user = (SELECT key FROM users WHERE user_id = :user_id)"
+    f"SELECT {_SESSION_LINE} AS line FROM sessions s WHERE s.user = (SELECT key FROM users WHERE user_id = ?1)"
 )
 # One JSON array: each session, the active one first, and behind it an array of its newest observations. Put together as
 # text, for SQLite would read each array again that is put into another.
@@ -136,23 +141,23 @@ RECENT_SESSIONS = f"""
     SELECT '[' || coalesce(group_concat(line), '') || ']' FROM (
         SELECT * FROM ({_SESSIONS_OF_USER} AND s.ended_at IS NULL)
         UNION ALL SELECT * FROM (
-            {_SESSIONS_OF_USER} AND s.ended_at IS NOT NULL ORDER BY s.ended_at DESC, s.key DESC LIMIT :completed
+            {_SESSIONS_OF_USER} AND s.ended_at IS NOT NULL ORDER BY s.ended_at DESC, s.key DESC LIMIT ?2
         )
     )
 """
 
-# Searching. The driver gives way to other threads at each row and at each name of a parameter, so that a search beside
-# busy threads would wait for its turn hundreds of times: rows come as one, a JSON array, and parameters go by place.
+# Searching. The driver gives way to other threads at each row, too, so that a search beside busy ones would wait for
+# its turn hundreds of times: what may be many rows comes as one, a JSON array.
 PREVIEWS = f"""
     SELECT json_group_array(json_array(o.number, {_PREVIEW.format(characters="?3")})) FROM observations o
-    WHERE o.user = (SELECT key FROM users WHERE user_id = ?1) AND o.number IN (SELECT value FROM json_each(?2))
+    WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
 """
 _DOCUMENT = """
     o.id, o.session, o.type, o.updated_at, o.revision_count, o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
 """
 DOCUMENTS = f"""
     SELECT json_group_array(json_array(o.number, {_DOCUMENT})) FROM observations o
-    WHERE o.user = (SELECT key FROM users WHERE user_id = ?1) AND o.number IN (SELECT value FROM json_each(?2))
+    WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
 """
 # The user who is asked about is the one of this id who has this secret: see users.py.
 _ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.secret = ?2"
@@ -185,11 +190,10 @@ MATCHES = f"""
     {_ASKED_USER}
 """
 # Not LIKE, which takes seconds to look for a long text in one that repeats its beginning. lower() is of A to Z alone.
-CONTAINING = """
+CONTAINING = f"""
     SELECT json_group_array(number) FROM (
         SELECT o.number FROM observations o
-        WHERE o.user = (SELECT key FROM users WHERE user_id = ?1)
-            AND (instr(lower(o.content), lower(?2)) OR instr(lower(o.title), lower(?2)))
+        WHERE {_OF_USER} AND (instr(lower(o.content), lower(?2)) OR instr(lower(o.title), lower(?2)))
         ORDER BY o.number DESC LIMIT ?3
     )
 """
@@ -197,12 +201,12 @@ CONTAINING = """
 # Exporting, a page at a time: each begins behind the last row of the one before.
 EXPORT_SESSIONS = f"""
     SELECT s.key, {SESSION_COLUMNS} FROM sessions s
-    WHERE s.user = (SELECT key FROM users WHERE user_id = :user_id) AND (s.started_at, s.key) > (:moment, :key)
-    ORDER BY s.started_at, s.key LIMIT :page
+    WHERE s.user = (SELECT key FROM users WHERE user_id = ?1) AND (s.started_at, s.key) > (?2, ?3)
+    ORDER BY s.started_at, s.key LIMIT ?4
 """
 EXPORT_OBSERVATIONS = f"""
-    {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > (:moment, :key)
-    ORDER BY o.created_at, o.id LIMIT :page
+    {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > (?2, ?3)
+    ORDER BY o.created_at, o.id LIMIT ?4
 """
 
 # Forgetting.

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import NamedTuple
 
 from ilab_memory.core.models import SaveResult
@@ -14,6 +15,8 @@ from ilab_memory.stores.sqlite import saving, statements
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
+
+_added = itemgetter(*statements.ADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
         row = {
             **saving.row(user, save.redacted, save.indexed, to_text(save.now)), "id": next(ids), "number": number,
         }  # fmt: skip
-        rows.append(row)
+        rows.append(_added(row))
         saving.index(transaction, user, number, save.indexed)
         added[place] = saving.result(row["id"], "created", user, save.redacted)
     transaction.executemany(statements.ADD_OBSERVATION, rows)
@@ -58,11 +61,9 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
 
 
 def _ready(transaction: Transaction, saves: Sequence[Save]) -> Iterator[_Ready]:
-    asked = {
-        "saves": json.dumps([(save.redacted.user_id, save.redacted.topic_key) for save in saves]),
-        "hashes": b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves]),
-    }
-    (found,) = transaction.execute(statements.READY, asked).fetchone()
+    users_and_keys = json.dumps([(save.redacted.user_id, save.redacted.topic_key) for save in saves])
+    hashes = b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves])
+    (found,) = transaction.execute(statements.READY, (users_and_keys, hashes)).fetchone()
     for place, key, secret, session, session_id, started_at, last_activity_at, last_number in json.loads(found):
         save = saves[place]
         if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
