@@ -352,7 +352,7 @@ async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
             assert count(place) == many + 1 - swept
 
 
-async def test_answers_that_are_put_at_once_are_all_stored_or_all_refused(tmp_path: Path) -> None:
+async def test_answers_that_are_put_or_looked_for_at_once_are_each_their_own(tmp_path: Path) -> None:
     place = str(tmp_path / "memory.db")
     requests = [replace(REQUEST, request_id=f"r-{number}") for number in range(50)]
     async with open_log(place, lambda: NOW) as log:
@@ -361,7 +361,9 @@ async def test_answers_that_are_put_at_once_are_all_stored_or_all_refused(tmp_pa
         putting[0].cancel()
         outcomes = await asyncio.gather(*putting, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, *[type(None)] * 49]
-        assert [await answer(log, request) for request in requests] == [ANSWERED] * 50
+        unknown = [replace(request, user_id="bob") for request in requests]
+        asked = [request for pair in zip(requests, unknown, strict=True) for request in pair]
+        assert await asyncio.gather(*(answer(log, request) for request in asked)) == [ANSWERED, None] * 50
         ask(place, "ALTER TABLE replay RENAME TO away")
         outcomes = await asyncio.gather(*(log.put(request, ANSWERED) for request in requests), return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {MemoryUnavailable}

@@ -13,14 +13,16 @@ import sqlite3
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
 from ilab_chat_service.adapters import answer_record
 from ilab_chat_service.adapters.library import MemoryNotOpened
 from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
+from ilab_chat_service.adapters.together import Together
 from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
 
 if TYPE_CHECKING:
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.ports import Answered, Clock, TurnRequest
 
+    #: User, request id, and since when.
+    Asked: TypeAlias = tuple[str, str, str]
+    Answer: TypeAlias = tuple[TurnRequest, Answered, datetime]
+
 T = TypeVar("T")
+A = TypeVar("A")
 
 #: New answers until expired ones are swept away, and how many for each: more than come, not so many that it takes long.
 ANSWERS_A_SWEEP = 10
@@ -60,9 +67,13 @@ MIGRATIONS = (
     """,
 )
 VERSION = "SELECT version FROM replay_schema"
-FIND = "SELECT fingerprint, answer FROM replay WHERE user_id = ? AND request_id = ? AND created_at > ?"
 # One statement for all: the driver gives way to other threads at each step, and beside a busy event loop it costs more
 # than the step to come back from that.
+FIND = """
+    SELECT asked.key, replay.fingerprint, replay.answer FROM json_each(?) asked CROSS JOIN replay
+    ON replay.user_id = asked.value ->> 0 AND replay.request_id = asked.value ->> 1
+        AND replay.created_at > asked.value ->> 2
+"""
 PUT = """
     INSERT OR REPLACE INTO replay
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)
@@ -143,37 +154,31 @@ class SQLiteRecords:
         self._thread = thread
         self._locks = locks
         self._since_sweep = 0
-        self._unwritten: list[tuple[TurnRequest, Answered, datetime]] = []
-        self._writing = asyncio.Lock()
+        self._finds = Together(partial(self._run, self._find))
+        self._puts = Together(partial(self._run, self._put))
 
     async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
         """See `replay.Records.enter`."""
         taken = self._lock(request)
         if request.request_id_is_new:
             return taken, None
-        asked = request.user_id, request.request_id, since.isoformat()
-        row = await self._run(lambda connection: connection.execute(FIND, asked).fetchone())
-        return taken, row and Record(*row)
+        return taken, await self._finds.get((request.user_id, request.request_id, since.isoformat()))
 
     def leave(self, request: TurnRequest) -> None:
         """See `replay.Records.leave`."""
         fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_number(request))
 
     async def put(self, request: TurnRequest, answered: Answered, now: datetime) -> None:
-        """See `replay.Records.put`. Answers that come while others are being written are then written together."""
-        self._unwritten.append((request, answered, now))
-        if len(self._unwritten) == 1:
-            self._write = asyncio.create_task(self._write_together())
-        # One that leaves must not take the others along.
-        await asyncio.shield(self._write)
+        """See `replay.Records.put`."""
+        await self._puts.get((request, answered, now))
 
-    async def _write_together(self) -> None:
-        """Write what is unwritten, as soon as nothing else is being written."""
-        async with self._writing:
-            answers, self._unwritten = self._unwritten, []
-            await self._run(lambda connection: self._insert(connection, answers))
+    def _find(self, asked: list[Asked]) -> list[Record | None]:
+        found: list[Record | None] = [None] * len(asked)
+        for place, *record in self._connection.execute(FIND, [msgspec.json.encode(asked).decode()]):
+            found[place] = Record(*record)
+        return found
 
-    def _insert(self, connection: sqlite3.Connection, answers: list[tuple[TurnRequest, Answered, datetime]]) -> None:
+    def _put(self, answers: list[Answer]) -> list[None]:
         """Write *answers*, all or none. Now and then some expired ones are swept away with them."""
         rows = [
             (
@@ -187,14 +192,15 @@ class SQLiteRecords:
         ]
         if self._since_sweep >= ANSWERS_A_SWEEP:
             [*_, (_, _, now)] = answers
-            connection.execute(SWEEP, [(now - RETENTION).isoformat(), SWEPT_FOR_EACH * self._since_sweep])
+            self._connection.execute(SWEEP, [(now - RETENTION).isoformat(), SWEPT_FOR_EACH * self._since_sweep])
             self._since_sweep = 0
         self._since_sweep += len(answers)
-        connection.execute(PUT, [msgspec.json.encode(rows).decode()])
+        self._connection.execute(PUT, [msgspec.json.encode(rows).decode()])
+        return [None] * len(answers)
 
     async def forget(self, user_id: str) -> None:
         """See `ports.ReplayLog.forget`. The pages that held it go when the memory, in the same file, is forgotten."""
-        await self._run(lambda connection: connection.execute(FORGET, [user_id]))
+        await self._run(partial(self._connection.execute, FORGET), [user_id])
 
     def _lock(self, request: TurnRequest) -> bool:
         try:
@@ -207,9 +213,9 @@ class SQLiteRecords:
             ) from error
         return True
 
-    async def _run(self, call: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run(self, call: Callable[[A], T], argument: A) -> T:
         with storage_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._connection)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, argument)
 
 
 @contextmanager

@@ -1,0 +1,36 @@
+"""What many calls want done at the same time, done at once for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Wanted = TypeVar("Wanted")
+Got = TypeVar("Got")
+
+
+class Together(Generic[Wanted, Got]):
+    """Does one thing at a time; what is wanted meanwhile is then done together."""
+
+    def __init__(self, do: Callable[[list[Wanted]], Awaitable[Sequence[Got]]]) -> None:
+        """*do* does it for some, and returns what each gets, in their order; what it raises, all of them get."""
+        self._do = do
+        self._wanted: list[Wanted] = []
+        self._doing = asyncio.Lock()
+
+    async def get(self, wanted: Wanted) -> Got:
+        """Have it done for *wanted*, and return what it gets."""
+        place = len(self._wanted)
+        self._wanted.append(wanted)
+        if place == 0:
+            self._next = asyncio.create_task(self._do_all())
+        # Who leaves must not take the others along.
+        return (await asyncio.shield(self._next))[place]
+
+    async def _do_all(self) -> Sequence[Got]:
+        async with self._doing:
+            wanted, self._wanted = self._wanted, []
+            return await self._do(wanted)
