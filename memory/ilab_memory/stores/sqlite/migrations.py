@@ -7,6 +7,8 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.terms import Indexed
 
+# Each batch of the writer asks. As a PRAGMA statement, either would be compiled anew each time.
+_VERSION = "SELECT user_version, application_id FROM pragma_user_version, pragma_application_id"
 # Rows that are indexed anew at once.
 _PAGE = 100
 
@@ -37,11 +39,10 @@ def check_version(connection: sqlite3.Connection) -> int:
     Raises:
         StorageError: the file belongs to a newer version of this library or to another program.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == schema.VERSION and _application(connection) == schema.APPLICATION_ID:
+    version, application = connection.execute(_VERSION).fetchone()
+    if version == schema.VERSION and application == schema.APPLICATION_ID:
         return schema.VERSION
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    application = _application(connection)
     if application != schema.APPLICATION_ID and (version or application or tables):
         raise StorageError("could not open the database: it belongs to another program")
     if version > schema.VERSION:
@@ -50,11 +51,6 @@ def check_version(connection: sqlite3.Connection) -> int:
             " the newest that this version of ilab-memory knows"
         )
     return int(version)
-
-
-def _application(connection: sqlite3.Connection) -> int:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    return int(application)
 
 
 def _apply(connection: sqlite3.Connection, version: int) -> None:

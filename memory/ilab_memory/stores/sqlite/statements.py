@@ -56,9 +56,9 @@ CHANGE_OBSERVATION = f"""
     WHERE id = :id RETURNING id, number
 """
 # Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
-# of this content in the session. The hashes come in one blob, one behind the other.
+# of this content in the session. The hashes come in one blob, one behind the other. Before them, the last id of a row.
 READY = """
-    SELECT json_group_array(json_array(
+    SELECT (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'observations'), json_group_array(json_array(
         asked.key, u.key, hex(u.secret), s.key, s.id, s.started_at, s.last_activity_at, u.last_number
     ))
     FROM json_each(?1) asked
@@ -71,7 +71,6 @@ READY = """
                 AND o.normalized_hash = substr(?2, 1 + 32 * asked.key, 32)
         ))
 """
-LAST_ID = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'observations'"
 #: Of ADD_OBSERVATION, by place.
 ADDED = (
     "id", "user", "number", "session", "type", "title", "topic_key", "normalized_hash", "now",

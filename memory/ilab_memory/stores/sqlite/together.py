@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -45,9 +45,10 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
     """Do all of *saves*: first those that only add a row, with one statement, then the others one by one."""
     added: dict[int, SaveResult] = {}
     rows = []
-    ids = itertools.count(transaction.execute(statements.LAST_ID).fetchone()[0] + 1)
+    last_id, ready = _ready(transaction, saves)
+    ids = itertools.count(last_id + 1)
     numbers: dict[int, int] = {}
-    for place, user, last_number in _different(_ready(transaction, saves), saves):
+    for place, user, last_number in _different(ready, saves):
         save = saves[place]
         number = numbers[user.key] = numbers.get(user.key, last_number) + 1
         row = {
@@ -60,18 +61,21 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
     return [added.get(place) or save(transaction) for place, save in enumerate(saves)]
 
 
-def _ready(transaction: Transaction, saves: Sequence[Save]) -> Iterator[_Ready]:
+def _ready(transaction: Transaction, saves: Sequence[Save]) -> tuple[int, list[_Ready]]:
+    """Return the last id that a row has got, and those of *saves* that only add a row."""
     users_and_keys = json.dumps([(save.redacted.user_id, save.redacted.topic_key) for save in saves])
     hashes = b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves])
-    (found,) = transaction.execute(statements.READY, (users_and_keys, hashes)).fetchone()
+    last_id, found = transaction.execute(statements.READY, (users_and_keys, hashes)).fetchone()
+    ready = []
     for place, key, secret, session, session_id, started_at, last_activity_at, last_number in json.loads(found):
         save = saves[place]
         if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
             user = saving.UserNow(key, bytes.fromhex(secret), session, session_id, started_at, is_new_session=False)
-            yield _Ready(place, user, last_number)
+            ready.append(_Ready(place, user, last_number))
+    return last_id, ready
 
 
-def _different(ready: Iterator[_Ready], saves: Sequence[Save]) -> Iterator[_Ready]:
+def _different(ready: Iterable[_Ready], saves: Sequence[Save]) -> Iterator[_Ready]:
     """Leave out what another save of the batch may change: the same key, or the same content in the same session."""
     seen = set()
     for save in ready:

@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.connections import Database, Identity, storage_errors, translated
+from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Identity, storage_errors, translated
 from ilab_memory.stores.sqlite.migrations import check_version, migrate
 from ilab_memory.stores.sqlite.transaction import Together, Transaction
 from ilab_memory.stores.sqlite.waiting import Task, Touch, Waiting
 
 T = TypeVar("T")
 _Batch = Sequence[Task[Any]]
+_NOT_SYNCED = SYNCHRONOUS["normal"]
 
 
 class Writer:
@@ -38,6 +39,7 @@ class Writer:
         self._answered = 0
         self._commit_seconds = 0.0
         self._failing = False
+        self._chosen: tuple[sqlite3.Connection, str] | None = None
         with storage_errors("open the database"):
             self.connection, self._identity = self._connect()
         self._thread = threading.Thread(target=self._run, name="ilab-memory-writer", daemon=True)
@@ -188,8 +190,10 @@ class Writer:
                 self.connection.execute("ROLLBACK")
 
     def _choose_sync(self, batch: _Batch) -> None:
-        synced = any(task.synced for task in batch)
-        self.connection.execute(self._synchronous if synced else "PRAGMA synchronous = NORMAL")
+        synchronous = self._synchronous if any(task.synced for task in batch) else _NOT_SYNCED
+        if self._chosen != (self.connection, synchronous):
+            self.connection.execute(synchronous)
+            self._chosen = (self.connection, synchronous)
 
     def _connect(self) -> tuple[sqlite3.Connection, Identity]:
         identity = self._database.identity()
