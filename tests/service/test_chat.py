@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.adapters.answer import REPLY_BYTES
+from ilab_chat_service.ports import Answered
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
@@ -71,6 +73,12 @@ async def test_a_chat_is_answered_and_stored(stub: Stub, settings: Settings) -> 
     assert list(response.memories) == []
     assert response.create_time.seconds > 0
     assert await stored(settings) == [(f"Turn: {HELLO}", f"User: {HELLO}\nAssistant: Hello there.")]
+
+
+async def test_no_answer_stays_in_memory_after_its_call(stub: Stub) -> None:
+    await stub.Chat(chat())
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, Answered)]
 
 
 async def test_an_endless_reply_is_cut_delivered_whole_stored_and_replayed(stub: Stub, upstream: Upstream) -> None:

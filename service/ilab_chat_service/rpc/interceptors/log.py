@@ -79,6 +79,9 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             if log.isEnabledFor(level):
                 fields = dict(self._fields(call, time.perf_counter() - began))
                 log.log(level, "call", extra={"fields": fields})
+            # A connection to the model that the call has opened, and that others use after it, keeps the call's context
+            # and so this record: the answer is not to stay in memory with it.
+            call.completed = None
         return response
 
     def _fields(self, call: Call, seconds: float) -> Iterator[tuple[str, object]]:
