@@ -2,8 +2,9 @@
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from ilab_memory.core.models import SaveResult
@@ -16,6 +17,7 @@ from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
 Outcome = Literal["created", "updated", "deduped"]
+_written = itemgetter(*statements.WRITTEN)
 
 
 class UserNow(NamedTuple):
@@ -125,7 +127,7 @@ def _save_unkeyed(
     same = (user.session, row["normalized_hash"], user.key, row["type"], row["title"])
     if found := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
         return found[0], "deduped"
-    return _write(transaction, user, statements.NEW_OBSERVATION, row, indexed), "created"
+    return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
 
 
 def _save_keyed(
@@ -133,17 +135,17 @@ def _save_keyed(
 ) -> tuple[int, Outcome]:
     found = transaction.execute(statements.BY_KEY, (user.key, row["topic_key"])).fetchone()
     if found is None:
-        return _write(transaction, user, statements.NEW_OBSERVATION, row, indexed), "created"
+        return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
     observation_id, kind, title, content, number = found
     if (kind, title, content) == (row["type"], row["title"], row["content"]):
         return observation_id, "deduped"
     old = Indexed(title, content)
     transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *old.tokens(user.key, user.secret)))
-    changed = {**row, "id": observation_id}
+    changed = (*_written(row), observation_id)
     return _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed), "updated"
 
 
-def _write(transaction: Transaction, user: UserNow, statement: str, row: Mapping[str, Any], indexed: Indexed) -> int:
+def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequence[Any], indexed: Indexed) -> int:
     """Write the observation and its index entry; return its id."""
     observation_id, number = transaction.execute(statement, row).fetchone()
     index(transaction, user, number, indexed)

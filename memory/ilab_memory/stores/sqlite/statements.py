@@ -38,22 +38,24 @@ SAME_UNKEYED = """
 """
 BY_KEY = "SELECT id, type, title, content, number FROM observations WHERE user = ? AND topic_key = ?"
 # The next number of the user; triggers count the row in and touch its session.
-_NUMBER = "(SELECT last_number + 1 FROM users WHERE key = :user)"
+_NUMBER = "(SELECT last_number + 1 FROM users WHERE key = ?1)"
+#: Of NEW_OBSERVATION and CHANGE_OBSERVATION, by place; of the latter, the id is behind them.
+WRITTEN = (
+    "user", "session", "type", "title", "topic_key", "normalized_hash", "now",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "content",
+)  # fmt: skip
 NEW_OBSERVATION = f"""
     INSERT INTO observations (
         user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
         title_terms, said_terms, reply_terms, tail_terms, content
-    ) VALUES (
-        :user, {_NUMBER}, :session, :type, :title, :topic_key, :normalized_hash, :now, :now,
-        :title_terms, :said_terms, :reply_terms, :tail_terms, :content
-    ) RETURNING id, number
+    ) VALUES (?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING id, number
 """
 CHANGE_OBSERVATION = f"""
     UPDATE observations SET
-        number = {_NUMBER}, session = :session, type = :type, title = :title, normalized_hash = :normalized_hash,
-        revision_count = revision_count + 1, updated_at = :now, title_terms = :title_terms, said_terms = :said_terms,
-        reply_terms = :reply_terms, tail_terms = :tail_terms, content = :content
-    WHERE id = :id RETURNING id, number
+        number = {_NUMBER}, session = ?2, type = ?3, title = ?4, normalized_hash = ?6,
+        revision_count = revision_count + 1, updated_at = ?7, title_terms = ?8, said_terms = ?9, reply_terms = ?10,
+        tail_terms = ?11, content = ?12
+    WHERE id = ?13 RETURNING id, number
 """
 # Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
 # of this content in the session. The hashes come in one blob, one behind the other. Before them, the last id of a row.
