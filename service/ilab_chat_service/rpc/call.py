@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -46,16 +45,6 @@ class Call:
 
 #: The call that the running task answers. Tasks that it starts have it too.
 CALL: ContextVar[Call] = ContextVar("call")
-
-
-#: Seeded by the system, and not asking it each time: that gives way to other threads, and to come back from it takes
-#: longer than all else about an identifier.
-IDENTIFIERS = random.Random()  # noqa: S311 - no secrets, see below
-
-
-def new_identifier() -> str:
-    """Return 32 hexadecimal digits that nobody has had. No secret: who has seen many can tell the next."""
-    return f"{IDENTIFIERS.getrandbits(128):032x}"
 
 
 class Phase:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service.ports import Generation, MemoryMode, TurnRequest, TurnRetention
-from ilab_chat_service.rpc.call import new_identifier
+from ilab_chat_service.rpc.identifiers import new_identifier
 
 if TYPE_CHECKING:
     import enum

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from ilab_chat_service.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
-from ilab_chat_service.rpc.call import new_identifier
+from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.rpc.interceptors.errors import end
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from ilab_chat_service.rpc.call import CALL, Call, new_identifier
+from ilab_chat_service.rpc.call import CALL, Call
 from ilab_chat_service.rpc.errors import INTERNAL
+from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
 if TYPE_CHECKING:
