@@ -29,11 +29,13 @@ def draw(table: dict[str, dict[str, float]], path: Path) -> None:
 def lines(axes: Axes, table: dict[str, dict[str, float]], pattern: str, below: str, beside: str) -> None:
     """Draw a line for each contestant through the figures whose names match *pattern*."""
     found = [(int(match[1]), row) for what, row in table.items() if (match := re.fullmatch(pattern, what))]
-    for name in NAMES:
+    for number, name in enumerate(NAMES):
         points = sorted((at, row[name]) for at, row in found if name in row)
         if points:
-            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+            # The same colour in both pictures.
+            axes.plot(*zip(*points, strict=True), marker="o", label=name, color=f"C{number}")
     axes.set_xscale("log", base=2)
+    axes.set_xticks(measured := sorted({at for at, _ in found}), map(str, measured))
     axes.set_xlabel(below)
     axes.set_ylabel(beside)
     axes.set_ylim(bottom=0)
