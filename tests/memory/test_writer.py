@@ -289,8 +289,9 @@ def test_what_is_put_off_for_the_index_is_done_by_rising_row(writer: Writer) -> 
     assert rows == [(1,), (2,), (3,)]
 
 
-def test_a_caller_who_is_interrupted_keeps_no_other_waiting(writer: Writer) -> None:
-    """Each caller wakes the next one; of one that has left, a thread does it."""
+@pytest.mark.parametrize("told", [False, True])
+def test_a_caller_who_is_interrupted_keeps_no_other_waiting(*, told: bool) -> None:
+    """Each caller wakes the next one; of one that has left, before it was told or just after, a thread does it."""
 
     class Interrupted(Task[object]):
         interrupt = True
@@ -298,11 +299,15 @@ def test_a_caller_who_is_interrupted_keeps_no_other_waiting(writer: Writer) -> N
         def _pass_on(self) -> None:
             if self.interrupt:
                 self.interrupt = False
+                if told:
+                    self._done.acquire()
                 raise KeyboardInterrupt
             super()._pass_on()
 
     first, second = Interrupted("tell", tell(1)), Task("tell", tell(2))
     first.behind = second
+    if told:
+        first.finish()
     with pytest.raises(KeyboardInterrupt):
         first.wait()
     first.finish()

@@ -23,7 +23,7 @@ TOUCH_SECONDS = 1.0
 class Task(Generic[T]):
     """An operation and, once it is done, what became of it."""
 
-    __slots__ = ("_done", "alone", "behind", "doing", "error", "operation", "result", "synced", "together")
+    __slots__ = ("_done", "_ended", "alone", "behind", "doing", "error", "operation", "result", "synced", "together")
 
     def __init__(
         self,
@@ -43,12 +43,14 @@ class Task(Generic[T]):
         self.result: T | None = None
         self.behind: Task[Any] | None = None
         """The task of the same batch whose caller the caller of this one wakes."""
+        self._ended = False
         # A lock that is held until the task is done: the cheapest thing to wait for.
         self._done = threading.Lock()
         self._done.acquire()
 
     def finish(self) -> None:
         """Wake the caller. Again: nothing."""
+        self._ended = True
         with suppress(RuntimeError):
             self._done.release()
 
@@ -65,8 +67,9 @@ class Task(Generic[T]):
         return self.result  # type: ignore[return-value]  # set, for there was no error
 
     def _pass_on(self) -> None:
-        self._done.acquire()
-        self.finish()
+        # An interrupted caller may have taken the lock of a task that is done, and left.
+        if not self._ended:
+            self._done.acquire()
         if self.behind is not None:
             self.behind.finish()
 
