@@ -217,8 +217,8 @@ class ReplayLog(Protocol):
             MemoryUnavailable: it cannot be told.
         """
 
-    async def forget(self, user_id: str) -> None:
-        """Erase every answer to the user.
+    async def forget(self, user_id: str) -> int:
+        """Erase every answer to the user, and keep none of the calls that are running; return how many were erased.
 
         Raises:
             MemoryUnavailable: not all of it is erased.

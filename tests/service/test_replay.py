@@ -333,6 +333,22 @@ def test_a_stored_count_that_is_none_is_zero() -> None:
     assert type(usage.output_tokens) is int
 
 
+async def test_a_call_that_runs_while_its_user_is_forgotten_keeps_no_answer(place: str) -> None:
+    async with open_log(place, lambda: NOW) as log:
+        claim = await log.claim(REQUEST)
+        assert await log.forget("alice") == 0
+        await claim.put(ANSWERED)
+        claim.release()
+        assert await answer(log) is None
+        claim = await log.claim(REQUEST)
+        putting = asyncio.create_task(claim.put(ANSWERED))
+        await asyncio.sleep(0)
+        assert await log.forget("alice") == 1
+        await putting
+        claim.release()
+        assert await answer(log) is None
+
+
 async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
     now = [NOW]
     swept = replay_sqlite.ANSWERS_A_SWEEP * replay_sqlite.SWEPT_FOR_EACH

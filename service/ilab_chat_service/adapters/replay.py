@@ -11,10 +11,12 @@ import hashlib
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ilab_chat_service.adapters import answer_record
 from ilab_chat_service.ports import RequestIdReused
+from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,10 @@ RETENTION = timedelta(hours=24)
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_FACTOR = 1.5
+
+#: A record takes its time to make when the message has private text, whose echo is looked for in the reply, or when the
+#: reply is longer than this, in characters.
+LONG_CHARACTERS = 65_536
 
 #: Bits of the number that stands for a request among locks: what fits into the offset of a lock of a file.
 LOCK_BITS = 62
@@ -62,14 +68,14 @@ class Records(Protocol):
     def leave(self, request: TurnRequest) -> None:
         """Free the request's lock if this process has it. Does not wait."""
 
-    async def put(self, request: TurnRequest, answered: Answered, now: datetime) -> None:
-        """Store the answer in the place of any other to the same request.
+    async def put(self, request: TurnRequest, record: Record, now: datetime) -> None:
+        """Store the record in the place of any other of the same request.
 
         Raises:
             MemoryUnavailable: it is not stored.
         """
 
-    async def forget(self, user_id: str) -> None:
+    async def forget(self, user_id: str) -> int:
         """See `ports.ReplayLog.forget`."""
 
 
@@ -94,6 +100,7 @@ class RecordedReplays:
         try:
             await turnstile.lock.acquire()
             claim.entered = True
+            turnstile.claim = claim
             claim.earlier = await self._enter(request)
         except BaseException:
             claim.release()
@@ -102,17 +109,32 @@ class RecordedReplays:
 
     async def put(self, request: TurnRequest, answered: Answered) -> None:
         """See `ports.Claim.put`."""
-        await self._records.put(request, answered, self._clock())
+        made = partial(record_of, request, answered)
+        long = len(answered.reply) > LONG_CHARACTERS or strip_private(request.message) != request.message
+        # Elsewhere than on the event loop, and than where all other calls' records are written.
+        record = await asyncio.to_thread(made) if long else made()
+        await self._records.put(request, record, self._clock())
 
-    async def forget(self, user_id: str) -> None:
+    async def forget(self, user_id: str) -> int:
         """See `ports.ReplayLog.forget`."""
-        await self._records.forget(user_id)
+        running = [
+            turnstile.claim
+            for (user, _), turnstile in self._turnstiles.items()
+            if user == user_id and turnstile.claim is not None
+        ]
+        for claim in running:
+            claim.forgotten = True
+        for claim in running:
+            # What it is putting is then erased with the rest.
+            await claim.nothing_put.wait()
+        return await self._records.forget(user_id)
 
     def leave(self, request: TurnRequest, *, entered: bool) -> None:
         """Let the next call of *request* in, if this one was in, and forget the turnstile behind the last."""
         key = request.user_id, request.request_id
         turnstile = self._turnstiles[key]
         if entered:
+            turnstile.claim = None
             self._records.leave(request)
             turnstile.lock.release()
         turnstile.callers -= 1
@@ -133,33 +155,48 @@ class RecordedReplays:
         return None
 
 
+def record_of(request: TurnRequest, answered: Answered) -> Record:
+    """Return what is stored of the answer to *request*."""
+    return Record(answer_record.fingerprint(request), answer_record.record(answered, request.message))
+
+
 def reused() -> RequestIdReused:
     """Return the failure of a request whose request_id has another body already."""
     return RequestIdReused("this request_id belongs to another request")
 
 
 class Turnstile:
-    """Lets the calls of one request through one at a time; *request* is the first of them."""
+    """Lets the calls of one request through one at a time; *request* is the first of them, `claim` whose turn it is."""
 
     def __init__(self, request: TurnRequest) -> None:
         self.request = request
+        self.claim: RecordedClaim | None = None
         self.lock = asyncio.Lock()
         self.callers = 0
 
 
 class RecordedClaim:
-    """The Claim port."""
+    """The Claim port. `forgotten`: the user has been, since this call began, and its answer is not kept."""
 
     def __init__(self, log: RecordedReplays, request: TurnRequest) -> None:
         self.earlier: Answered | None = None
         self.entered = False
+        self.forgotten = False
+        self.nothing_put = asyncio.Event()
+        self.nothing_put.set()
         self._log = log
         self._request = request
         self._released = False
 
     async def put(self, answered: Answered) -> None:
         """See `ports.Claim.put`."""
-        await self._log.put(self._request, answered)
+        if self.forgotten:
+            return
+        self.nothing_put.clear()
+        try:
+            await self._log.put(self._request, answered)
+        finally:
+            self.nothing_put.set()
 
     def release(self) -> None:
         """See `ports.Claim.release`."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from ilab_chat_service.adapters import answer_record, database_url
+from ilab_chat_service.adapters import database_url
 from ilab_chat_service.adapters.claims_connection import ClaimsConnection, open_claims_connection
 from ilab_chat_service.adapters.library import MemoryNotOpened
 from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from ilab_chat_service.ports import Answered, Clock, TurnRequest
+    from ilab_chat_service.ports import Clock, TurnRequest
 
 log = logging.getLogger(__name__)
 
@@ -154,19 +154,14 @@ class PostgresRecords:
 
         self._connection.later(leave)
 
-    async def put(self, request: TurnRequest, answered: Answered, now: datetime) -> None:
+    async def put(self, request: TurnRequest, record: Record, now: datetime) -> None:
         """See `replay.Records.put`."""
+        row = [request.user_id, request.request_id, now, record.fingerprint, record.answer]
+        await self._connection.run(lambda connection: connection.execute(PUT, row))
 
-        def put(connection: Connection) -> None:
-            record = answer_record.record(answered, request.message)
-            fingerprint = answer_record.fingerprint(request)
-            connection.execute(PUT, [request.user_id, request.request_id, now, fingerprint, record])
-
-        await self._connection.run(put)
-
-    async def forget(self, user_id: str) -> None:
-        """See `ports.ReplayLog.forget`. The server keeps it until it vacuums, as it keeps the memory."""
-        await self._connection.run(lambda connection: connection.execute(FORGET, [user_id]))
+    async def forget(self, user_id: str) -> int:
+        """See `replay.Records.forget`. The server keeps it until it vacuums, as it keeps the memory."""
+        return await self._connection.run(lambda connection: connection.execute(FORGET, [user_id]).rowcount)
 
     async def sweep(self, now: datetime) -> None:
         """Erase what has expired, a little at a time, so that calls in between do not wait.

@@ -19,7 +19,6 @@ from typing import IO, TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
-from ilab_chat_service.adapters import answer_record
 from ilab_chat_service.adapters.library import MemoryNotOpened
 from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
 from ilab_chat_service.adapters.together import Together
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import datetime
 
-    from ilab_chat_service.ports import Answered, Clock, TurnRequest
+    from ilab_chat_service.ports import Clock, TurnRequest
 
     #: User, request id, and since when.
     Asked: TypeAlias = tuple[str, str, str]
-    Answer: TypeAlias = tuple[TurnRequest, Answered, datetime]
+    Answer: TypeAlias = tuple[TurnRequest, Record, datetime]
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -168,9 +167,9 @@ class SQLiteRecords:
         """See `replay.Records.leave`."""
         fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_number(request))
 
-    async def put(self, request: TurnRequest, answered: Answered, now: datetime) -> None:
+    async def put(self, request: TurnRequest, record: Record, now: datetime) -> None:
         """See `replay.Records.put`."""
-        await self._puts.get((request, answered, now))
+        await self._puts.get((request, record, now))
 
     def _find(self, asked: list[Asked]) -> list[Record | None]:
         found: list[Record | None] = [None] * len(asked)
@@ -184,11 +183,11 @@ class SQLiteRecords:
             (
                 request.user_id,
                 request.request_id,
-                answer_record.fingerprint(request),
-                answer_record.record(answered, request.message),
+                record.fingerprint,
+                record.answer,
                 now.isoformat(),
             )
-            for request, answered, now in answers
+            for request, record, now in answers
         ]
         if self._since_sweep >= ANSWERS_A_SWEEP:
             [*_, (_, _, now)] = answers
@@ -198,9 +197,9 @@ class SQLiteRecords:
         self._connection.execute(PUT, [msgspec.json.encode(rows).decode()])
         return [None] * len(answers)
 
-    async def forget(self, user_id: str) -> None:
-        """See `ports.ReplayLog.forget`. The pages that held it go when the memory, in the same file, is forgotten."""
-        await self._run(partial(self._connection.execute, FORGET), [user_id])
+    async def forget(self, user_id: str) -> int:
+        """See `replay.Records.forget`. The pages that held it go when the memory, in the same file, is forgotten."""
+        return (await self._run(partial(self._connection.execute, FORGET), [user_id])).rowcount
 
     def _lock(self, request: TurnRequest) -> bool:
         try:

@@ -164,7 +164,11 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
         async def forget() -> int:
             await self._replays.forget(request.user_id)
-            return await self._library.forget(request.user_id)
+            observations = await self._library.forget(request.user_id)
+            if await self._replays.forget(request.user_id):
+                # Another process has kept an answer meanwhile, and the pages are to be cleared of it.
+                observations += await self._library.forget(request.user_id)
+            return observations
 
         return memory_pb2.ForgetUserResponse(observations=await self._admitted(request, forget))
 

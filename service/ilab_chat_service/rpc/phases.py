@@ -56,9 +56,9 @@ class TimedReplayLog:
         with Phase("replay"):
             return await self._replays.claim(request)
 
-    async def forget(self, user_id: str) -> None:
+    async def forget(self, user_id: str) -> int:
         """See `ports.ReplayLog.forget`."""
-        await self._replays.forget(user_id)
+        return await self._replays.forget(user_id)
 
 
 class TimedModel:
