@@ -92,7 +92,7 @@ def medians(runs: Runs) -> dict[str, dict[str, float]]:
 
 def print_table(table: dict[str, dict[str, float]]) -> None:
     """Print every figure, and ours in relation to the others."""
-    print(f"\n{'median of the runs':<48}" + "".join(f"{name:>10}" for name in OF), end="")
+    print(f"\n{'median of the runs, or the one run':<48}" + "".join(f"{name:>10}" for name in OF), end="")
     print("".join(f"{'/' + name:>9}" for name in OF[:3]))
     for what, row in table.items():
         print(f"{what:<48}" + "".join(shown(row.get(name), 10) for name in OF), end="")
@@ -105,7 +105,7 @@ def print_targets(table: dict[str, dict[str, float]]) -> None:
     print(f"\n{'target':<60}{'bound':>12}{'measured':>12}")
     for target, value in values_of(table):
         bound = f"{'>=' if target.at_least else '<='} {target.bound:.3g}"
-        verdict = "" if value is None else "met" if target.met(value) else "MISSED"
+        verdict = "not measured" if value is None else "met" if target.met(value) else "MISSED"
         print(f"{target.what:<60}{bound:>12}{shown(value, 12)}  {verdict}")
     if (most := most_speed_up(table)) is not None:
         print(f"Two cores that also carry the load and the model can show {most:.2g} of two workers at most.")
