@@ -159,7 +159,8 @@ class MemoryServiceServicer(object):
 
     def ForgetUser(self, request, context):
         """Erases everything of a user. When this returns, no byte of it is left in the database files. A chat call of the user
-        that is running meanwhile stores its turn afterwards: let it end before.
+        that is running meanwhile may store its turn afterwards, and its answer may not be kept for repetitions: let it end
+        before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,7 +60,8 @@ class MemoryServiceStub:
     """Returns how much the user's memory holds."""
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]
     """Erases everything of a user. When this returns, no byte of it is left in the database files. A chat call of the user
-    that is running meanwhile stores its turn afterwards: let it end before.
+    that is running meanwhile may store its turn afterwards, and its answer may not be kept for repetitions: let it end
+    before.
     """
     ExportUser: _grpc.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]
     """Streams everything of a user: the sessions, oldest first, then the observations in order of time."""
@@ -97,7 +98,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Returns how much the user's memory holds."""
     ForgetUser: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]  # type: ignore[assignment]
     """Erases everything of a user. When this returns, no byte of it is left in the database files. A chat call of the user
-    that is running meanwhile stores its turn afterwards: let it end before.
+    that is running meanwhile may store its turn afterwards, and its answer may not be kept for repetitions: let it end
+    before.
     """
     ExportUser: _aio.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Streams everything of a user: the sessions, oldest first, then the observations in order of time."""
@@ -185,7 +187,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ForgetUserResponse, _abc.Awaitable[_memory_pb2.ForgetUserResponse]]:
         """Erases everything of a user. When this returns, no byte of it is left in the database files. A chat call of the user
-        that is running meanwhile stores its turn afterwards: let it end before.
+        that is running meanwhile may store its turn afterwards, and its answer may not be kept for repetitions: let it end
+        before.
         """
 
     @_abc_1.abstractmethod
