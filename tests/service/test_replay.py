@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator
@@ -18,15 +17,13 @@ import grpc.aio
 import psycopg
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.adapters import answer_record, replay_postgres, replay_sqlite
+from ilab_chat_service.adapters import replay_postgres, replay_sqlite
 from ilab_chat_service.adapters.library import MemoryNotOpened, open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.replay import Record, RecordedReplays
-from ilab_chat_service.ports import Answered, FinishReason, MemoryUnavailable, Turn, TurnRequest, TurnRetention
+from ilab_chat_service.ports import Answered, MemoryUnavailable, Turn, TurnRequest, TurnRetention
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from postgres import Cluster
@@ -35,18 +32,6 @@ from service.claiming import ANSWERED, NOW, REQUEST, claiming, open_log
 from upstream import Reply, Upstream
 
 T = TypeVar("T")
-
-#: ANSWERED to REQUEST, as the first version stored it.
-EARLIER = Record(
-    fingerprint="ba945eebfd7d4023ddfbe08a70b9e7e15d3004a8f4a4444848b9082277f5d9f5",
-    answer=(
-        '{"session_id": "s", "is_new_session": true, "model": "m", "memories": [{"observation_id": 1, "type": "t",'
-        ' "title": "x", "updated_at": "2026-11-22T12:00:00+00:00", "source": "SEARCH", "snippet": "y", "score": 0.5}],'
-        ' "reply": "reply", "observation_id": 7, "finish_reason": "LENGTH", "usage": {"input_tokens": 1,'
-        ' "output_tokens": 2, "cached_input_tokens": 3, "reasoning_tokens": 4},'
-        ' "create_time": "2026-11-22T12:00:00+00:00"}'
-    ),
-)
 
 #: REQUEST, of a caller who gave no id.
 NEW = replace(REQUEST, request_id_is_new=True)
@@ -300,37 +285,6 @@ async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings
         row = await library.call(lambda library: library.mem_get_observation("alice", answered))
     assert row
     assert row.content == "User: Hi\nAssistant: whole"
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.sampled_from(FinishReason), st.booleans())
-def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, counted: bool) -> None:  # noqa: FBT001
-    usage = ANSWERED.usage if counted else None
-    clean = text.replace("<", "")
-    answered = Answered(
-        **{field: getattr(ANSWERED, field) for field in ("is_new_session", "model", "memories", "observation_id")},
-        session_id=clean,
-        reply=clean,
-        finish_reason=reason,
-        usage=usage,
-        create_time=NOW,
-    )
-    assert answer_record.answered(answer_record.record(answered, "Hi")) == answered
-
-
-def test_what_an_earlier_version_stored_is_found_and_comes_back() -> None:
-    assert answer_record.fingerprint(REQUEST) == EARLIER.fingerprint
-    assert answer_record.answered(EARLIER.answer) == ANSWERED
-
-
-def test_a_stored_count_that_is_none_is_zero() -> None:
-    """An earlier version stored true, which stands for no number in an answer."""
-    stored = json.loads(answer_record.record(ANSWERED, "Hi"))
-    stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}
-    usage = answer_record.answered(json.dumps(stored)).usage
-    assert ANSWERED.usage
-    assert usage == replace(ANSWERED.usage, output_tokens=0, reasoning_tokens=0)
-    assert usage
-    assert type(usage.output_tokens) is int
 
 
 async def test_a_call_that_runs_while_its_user_is_forgotten_keeps_no_answer(place: str) -> None:

@@ -180,13 +180,7 @@ class SQLiteRecords:
     def _put(self, answers: list[Answer]) -> list[None]:
         """Write *answers*, all or none. Now and then some expired ones are swept away with them."""
         rows = [
-            (
-                request.user_id,
-                request.request_id,
-                record.fingerprint,
-                record.answer,
-                now.isoformat(),
-            )
+            (request.user_id, request.request_id, record.fingerprint, record.answer, now.isoformat())
             for request, record, now in answers
         ]
         if self._since_sweep >= ANSWERS_A_SWEEP:
