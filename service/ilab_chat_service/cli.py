@@ -50,8 +50,8 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
     # What cannot be listened on is said in one line below; gRPC would add one of its own.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from ilab_chat_service.adapters.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
         from ilab_chat_service.adapters.library import MemoryNotOpened  # noqa: PLC0415 - the same
+        from ilab_chat_service.model.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
         from ilab_chat_service.server import run, run_worker  # noqa: PLC0415 - the same
 
         set_up_logging(settings.log_level, settings.log_format)

@@ -158,6 +158,16 @@ class Memory(Protocol):
         """
 
 
+#: Largest number of tokens that the contract's int32 holds.
+TOKENS_MOST = 2**31 - 1
+
+
+def token_count(value: object) -> int:
+    """Return *value* as a number of tokens; 0 if it is not one, or does not fit the contract."""
+    # JSON's true is an int in Python, and not a number to protobuf.
+    return value if type(value) is int and 0 <= value <= TOKENS_MOST else 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens, as the model's API counted them: input includes the cached ones, output those of reasoning."""

@@ -14,10 +14,10 @@ from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.adapters.authentication import open_authenticator
 from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
-from ilab_chat_service.adapters.model import open_model
 from ilab_chat_service.adapters.replay_sqlite import open_sqlite_replay_log
 from ilab_chat_service.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.decisions import decisions
+from ilab_chat_service.model.client import open_model
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.chat import ChatService

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ilab_chat_service.adapters.chunks import count_of
 from ilab_chat_service.adapters.echo import without_echo
-from ilab_chat_service.ports import Answered, FinishReason, MemorySource, Recalled, Usage
+from ilab_chat_service.ports import Answered, FinishReason, MemorySource, Recalled, Usage, token_count
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def answered(text: str) -> Answered:
             "memories": tuple(map(recalled, fields["memories"])),
             "finish_reason": reason and FinishReason(reason),
             # Checked here too: what an earlier version stored of them may be anything.
-            "usage": usage and Usage(**{name: count_of(tokens) for name, tokens in usage.items()}),
+            "usage": usage and Usage(**{name: token_count(tokens) for name, tokens in usage.items()}),
             "create_time": datetime.fromisoformat(fields["create_time"]),
         }
     )

@@ -6,10 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.reloaded import reason
 from ilab_chat_service.adapters.tokens import TokenAuthenticator
 from ilab_chat_service.addresses import is_http_url
 from ilab_chat_service.callers import ANY_USER
+from ilab_chat_service.file_reload import reason
 from ilab_chat_service.settings import SettingsError, words
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
-from ilab_chat_service.adapters.reloaded import Reloaded, reason
+from ilab_chat_service.file_reload import Reloaded, reason
 from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:

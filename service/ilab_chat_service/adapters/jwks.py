@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from ilab_chat_service.adapters.reloaded import Reloaded
+from ilab_chat_service.file_reload import Reloaded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

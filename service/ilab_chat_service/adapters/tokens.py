@@ -10,8 +10,8 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.reloaded import Reloaded
 from ilab_chat_service.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
+from ilab_chat_service.file_reload import Reloaded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ilab_chat_service.adapters.breaker import (
+from ilab_chat_service.model.breaker import (
     FAILURES_TO_OPEN,
     MODELS_MOST,
     TRY_SECONDS,

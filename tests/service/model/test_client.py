@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ilab_chat_service.adapters.answer import REPLY_BYTES
-from ilab_chat_service.adapters.breaker import FAILURES_TO_OPEN
-from ilab_chat_service.adapters.model import OpenAIModel, client_of, limits_by_old_name, open_model
-from ilab_chat_service.adapters.model_http import ModelHttpClient
-from ilab_chat_service.adapters.server_sent_events import EVENT_BYTES, EventTooLong
+from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
+from ilab_chat_service.model.client import OpenAIModel, client_of, limits_by_old_name, open_model
+from ilab_chat_service.model.completion_stream import REPLY_BYTES
+from ilab_chat_service.model.http_transport import ModelHttpClient
+from ilab_chat_service.model.server_sent_events import EVENT_BYTES, EventTooLong
 from ilab_chat_service.ports import (
     ChatMessage,
     ContextTooLong,

@@ -12,12 +12,12 @@ import httpx2
 import msgspec
 import openai
 
-from ilab_chat_service.adapters import embedded
-from ilab_chat_service.adapters.answer import OpenAIAnswer
-from ilab_chat_service.adapters.breaker import Breakers
-from ilab_chat_service.adapters.model_errors import failures_before_first_word
-from ilab_chat_service.adapters.model_http import ModelHttpClient, body_of
-from ilab_chat_service.adapters.retries import repeated
+from ilab_chat_service.model import embedded
+from ilab_chat_service.model.breaker import Breakers
+from ilab_chat_service.model.completion_stream import OpenAIAnswer
+from ilab_chat_service.model.errors import failures_before_first_word
+from ilab_chat_service.model.http_transport import ModelHttpClient, body_of
+from ilab_chat_service.model.retries import repeated
 from ilab_chat_service.settings import DEFAULT_MODEL, SettingsError
 
 if TYPE_CHECKING:

@@ -11,14 +11,11 @@ from typing import Any
 
 import msgspec
 
-from ilab_chat_service.adapters.whole_characters import whole_text
-from ilab_chat_service.ports import FinishReason, Usage
+from ilab_chat_service.model.surrogates import whole_text
+from ilab_chat_service.ports import FinishReason, Usage, token_count
 
 #: Longest name of a model that is passed on, in characters.
 MODEL_CHARACTERS = 256
-
-#: Largest count of tokens that the contract's int32 holds.
-TOKENS_MOST = 2**31 - 1
 
 FINISH_REASONS = {
     "stop": FinishReason.STOP,
@@ -83,19 +80,13 @@ def reason_of(reason: object) -> FinishReason:
 def usage_of(counts: dict[str, Any]) -> Usage:
     """Return what the API counted."""
     return Usage(
-        input_tokens=count_of(counts.get("prompt_tokens")),
-        output_tokens=count_of(counts.get("completion_tokens")),
-        cached_input_tokens=count_of(object_of(counts.get("prompt_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=count_of(object_of(counts.get("completion_tokens_details")).get("reasoning_tokens")),
+        input_tokens=token_count(counts.get("prompt_tokens")),
+        output_tokens=token_count(counts.get("completion_tokens")),
+        cached_input_tokens=token_count(object_of(counts.get("prompt_tokens_details")).get("cached_tokens")),
+        reasoning_tokens=token_count(object_of(counts.get("completion_tokens_details")).get("reasoning_tokens")),
     )
 
 
 def object_of(value: object) -> dict[str, Any]:
     """Return a JSON object; an empty one for what is none."""
     return value if isinstance(value, dict) else {}
-
-
-def count_of(tokens: object) -> int:
-    """Return a number of tokens as it may be passed on; 0 for what is none."""
-    # JSON's true is an int in Python, and none to protobuf.
-    return tokens if type(tokens) is int and 0 <= tokens <= TOKENS_MOST else 0

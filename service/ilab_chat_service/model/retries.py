@@ -17,7 +17,7 @@ from ilab_chat_service.ports import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ilab_chat_service.adapters.breaker import Breaker
+    from ilab_chat_service.model.breaker import Breaker
 
 T = TypeVar("T")
 

@@ -6,22 +6,22 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.chunks import chunk_of, name_of, object_of, reason_of, usage_of
-from ilab_chat_service.adapters.model_errors import (
+from ilab_chat_service.model.chunks import chunk_of, name_of, object_of, reason_of, usage_of
+from ilab_chat_service.model.errors import (
     BROKEN,
     NO_ANSWER,
     EndedEarly,
     ErrorEvent,
     failures_after_first_word,
 )
-from ilab_chat_service.adapters.server_sent_events import EventDecoder
-from ilab_chat_service.adapters.whole_characters import WholeCharacters
+from ilab_chat_service.model.server_sent_events import EventDecoder
+from ilab_chat_service.model.surrogates import WholeCharacters
 from ilab_chat_service.ports import FinishReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ilab_chat_service.adapters.model_http import Body
+    from ilab_chat_service.model.http_transport import Body
     from ilab_chat_service.ports import Usage
 
 #: Most bytes of a reply in UTF-8: as many as the memory takes of a turn, and few enough that the whole answer, memories

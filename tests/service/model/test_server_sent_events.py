@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.adapters.server_sent_events import EVENT_BYTES, EventDecoder, EventTooLong
+from ilab_chat_service.model.server_sent_events import EVENT_BYTES, EventDecoder, EventTooLong
 
 
 def decoded(*pieces: bytes) -> list[bytes]:

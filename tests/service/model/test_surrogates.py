@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.adapters.whole_characters import WholeCharacters
+from ilab_chat_service.model.surrogates import WholeCharacters
 
 
 def joined(pieces: list[str]) -> str:

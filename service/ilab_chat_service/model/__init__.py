@@ -1,0 +1,1 @@
+"""The Model port: any OpenAI-compatible API."""
