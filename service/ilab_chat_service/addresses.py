@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LAST_PORT = 65_535
 
@@ -58,7 +63,48 @@ def is_http_url(text: str) -> bool:
         return False
     # Of the text itself: urlsplit drops line ends.
     visible = all("!" <= character <= "~" for character in text)
+    # Parsers differ in what a backslash is: to some, what follows it is the host.
+    visible = visible and "\\" not in text
     return visible and url.scheme in {"http", "https"} and bool(":" in host or HOST.fullmatch(host)) and "#" not in text
+
+
+#: Paths that follow a base URL, and are not part of one. https://platform.openai.com/docs/api-reference
+ENDPOINT = re.compile(r"/(chat/completions|completions|responses|embeddings|models|messages)/*$")
+
+
+def url_fault(base_url: str) -> str:
+    """Return why *base_url* cannot be the base URL of an API; or an empty text. Quotes no password and no query."""
+    if not is_http_url(base_url):
+        return (
+            "must be an http or https URL in ASCII with a host and no fragment, for instance http://127.0.0.1:8080/v1"
+        )
+    url = urlsplit(base_url)
+    if endpoint := ENDPOINT.search(url.path):
+        meant = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path[: endpoint.start()]}"
+        return f"must not include the endpoint {endpoint[0].rstrip('/')}; you probably meant {meant}"
+    return ""
+
+
+def url_without_login(url: str) -> tuple[str, str]:
+    """Return a URL without user name and password, and the value of an Authorization header for them, empty if none."""
+    parts = urlsplit(url)
+    login, _, place = parts.netloc.rpartition("@")
+    name, _, password = login.partition(":")
+    basic = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode() if login else ""
+    return urlunsplit(parts._replace(netloc=place)), f"Basic {basic}" if basic else ""
+
+
+def chat_completions_url(base_url: str, query: Mapping[str, str]) -> str:
+    """Return where chat completions are asked for: the path appended to that of *base_url*, *query* to its query."""
+    parts = urlsplit(base_url)
+    queries = [each for each in (parts.query, urlencode(query)) if each]
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions", query="&".join(queries)))
+
+
+def is_within(url: str, domains: tuple[str, ...]) -> bool:
+    """Return whether the host of *url* is one of *domains* or below one."""
+    host = urlsplit(url).hostname or ""
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 def is_loopback(host: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ilab_chat_service.settings import Settings
 
@@ -15,19 +15,20 @@ DURABILITY = {
 }
 
 
-def decisions(settings: Settings, *, address: str, memory: str, model: str) -> Iterator[str]:
+def decisions(settings: Settings, *, address: str, memory: str, models: Iterable[str]) -> Iterator[str]:
     """Yield a line for each decision.
 
     Args:
         settings: what was asked for.
         address: where the server listens.
         memory: where the memory is, without a secret.
-        model: name of the model that answers when a call names none.
+        models: the models that callers may ask for, each with the host that is called; the default first.
     """
     yield f"address: {address}"
     yield f"TLS: {tls(settings)}"
     yield f"auth: {settings.auth or 'none, on loopback'}"
-    yield f"model: {model}{', embedded' if settings.embedded else ''}"
+    for model in models:
+        yield f"model: {model}"
     yield f"memory: {memory}"
     yield f"durability: {DURABILITY[settings.durability]}"
     yield f"workers: {settings.workers}"

@@ -1,4 +1,4 @@
-"""A value made from files, made again when they change."""
+"""Hot reload: a value made from files, and made again when they change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 MOST_BYTES = 1024 * 1024
 
 
-class Reloaded(Generic[T]):
+class FileReload(Generic[T]):
     """What *make* makes from the contents of *paths*, as they are now.
 
     A change is seen by inode, size and times of what a path leads to: Kubernetes swaps a symbolic link.
@@ -58,9 +58,9 @@ class Reloaded(Generic[T]):
         try:
             self._value = self._read()
         except (OSError, ValueError) as error:
-            log.error("%s cannot be used, what was read before stays: %s", self, reason(error))  # noqa: TRY400 - a traceback says nothing more
+            log.error("%s: reload failed, keeping the previous version: %s", self, reason(error))  # noqa: TRY400 - a traceback says nothing more
             return False
-        log.info("%s: read again", self)
+        log.info("%s: reloaded", self)
         return True
 
     async def current(self) -> T:

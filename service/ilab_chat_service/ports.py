@@ -3,21 +3,26 @@
 Failures, as a tree; `rpc/errors.py` says what a caller sees of each:
 
     Failure
-    ├── ContextTooLong      the message does not fit into the model's window
-    ├── ModelRateLimited    the model's API answered 429
-    ├── ModelUnavailable    the model could not be reached, or failed before its first word
-    ├── ModelInterrupted    the model broke off after its first word
-    ├── ModelRejected       the model's API refuses our request or our key
-    ├── MemoryUnavailable   memory could not be read or written: nothing has been stored
-    ├── TurnNotStored       the model has answered, and the turn could not be stored, not even in part
-    ├── RequestIdReused     the request_id belongs to another request
-    └── NotSupported        the memory library in use does not have what was asked for
+    ├── ContextTooLong          the message does not fit into the model's window
+    ├── ContentFiltered         a content filter stopped the prompt
+    ├── FieldRefused            a field of the request is not acceptable
+    │   ├── ModelNotFound             the caller named a model that does not exist or is not offered
+    │   └── ModelOptionUnsupported    the model refuses an option that the caller set
+    ├── ModelRateLimited        the model's API limits the rate of requests
+    ├── ModelQuotaExhausted     the quota or the credit of our key is used up
+    ├── ModelUnavailable        the model could not be reached, or failed before it began
+    ├── ModelInterrupted        the model broke off after it began
+    ├── ModelRejected           the model's API refuses our request or our key
+    ├── MemoryUnavailable       memory could not be read or written: nothing has been stored
+    ├── TurnNotStored           the model has answered, and the turn could not be stored, not even in part
+    ├── RequestIdReused         the request_id belongs to another request
+    └── NotSupported            the memory library in use does not have what was asked for
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
@@ -63,6 +68,39 @@ class FinishReason(enum.Enum):
     OTHER = "OTHER"
 
 
+class ReasoningEffort(enum.Enum):
+    """How much a reasoning model should think. The values are those of the model's API."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """The reply is plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObjectFormat:
+    """The reply is one JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonSchemaFormat:
+    """The reply is JSON that matches a schema. `schema` is a JSON Schema, as JSON text."""
+
+    name: str
+    schema: str
+    strict: bool | None = None
+
+
+ResponseFormat: TypeAlias = TextFormat | JsonObjectFormat | JsonSchemaFormat
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """How the model should write. None or empty: the model's own default."""
@@ -73,6 +111,8 @@ class Generation:
     max_output_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    response_format: ResponseFormat | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,10 +283,17 @@ class ChatMessage:
     content: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of the model's reasoning. It is not part of the reply and is never stored."""
+
+    text: str
+
+
 class Answer(Protocol):
     """What the model writes: iterate it once for the pieces, none of them empty; then the rest is known.
 
-    Iterating raises ModelInterrupted when the model breaks off.
+    Text is part of the reply. Iterating raises ModelInterrupted when the model breaks off.
     """
 
     @property
@@ -265,21 +312,35 @@ class Answer(Protocol):
     def usage(self) -> Usage | None:
         """What its API counted. None: not yet, or it did not say."""
 
-    def __aiter__(self) -> AsyncIterator[str]: ...
+    def __aiter__(self) -> AsyncIterator[str | Reasoning]: ...
+
+
+class ChosenModel(Protocol):
+    """The model of one call."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Estimated tokens that memory and conversation may fill the prompt up to."""
+
+    def answer(self, messages: Sequence[ChatMessage], until: float) -> AbstractAsyncContextManager[Answer]:
+        """Ask the model. Entered when it has begun, by reasoning or by writing, or has ended; leaving ends its work.
+
+        It is not asked again after *until*, a moment of the event loop's clock. *messages* are not kept once it has
+        begun.
+
+        Raises:
+            Failure: on entering: any that is about the model, except ModelInterrupted.
+        """
 
 
 class Model(Protocol):
-    """The model that answers."""
+    """The models that callers may ask."""
 
-    def answer(
-        self, messages: Sequence[ChatMessage], generation: Generation, until: float
-    ) -> AbstractAsyncContextManager[Answer]:
-        """Ask the model. Entered when it has written its first word, or has ended without one; leaving ends its work.
-
-        It is not asked again after *until*, a moment of the event loop's clock. *messages* are not kept.
+    def choose(self, generation: Generation) -> ChosenModel:
+        """Return the model that *generation* names, or the default one, to be asked with these options.
 
         Raises:
-            ContextTooLong, ModelRateLimited, ModelUnavailable, ModelRejected: on entering.
+            ModelNotFound: it is not offered.
         """
 
 
@@ -287,28 +348,59 @@ class Model(Protocol):
 RETRY_AFTER_SECONDS = 1.0
 
 
+#: What an operator should know of a failure, by the name of the field of the log: statuses, codes and errno, never text
+#: of a user, a model or a key.
+Cause: TypeAlias = Mapping[str, str | int]
+
+
 class Failure(Exception):
     """A call that could not be answered. The text names no user, no message, no key and no other exception."""
 
-    def __init__(self, text: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(self, text: str, *, retry_after_seconds: float | None = None, cause: Cause | None = None) -> None:
         super().__init__(text)
         self.retry_after_seconds = retry_after_seconds
+        self.cause: Cause = cause or {}
 
 
 class ContextTooLong(Failure):
     """The message does not fit into the model's window."""
 
 
+class ContentFiltered(Failure):
+    """A content filter stopped the prompt."""
+
+
+class FieldRefused(Failure):
+    """A field of the request is not acceptable. `field` is its path in the proto; `description` never quotes it."""
+
+    def __init__(self, field: str, description: str, *, cause: Cause | None = None) -> None:
+        super().__init__(f"{field}: {description}", cause=cause)
+        self.field = field
+        self.description = description
+
+
+class ModelNotFound(FieldRefused):
+    """The caller named a model that does not exist or is not offered."""
+
+
+class ModelOptionUnsupported(FieldRefused):
+    """The model refuses an option that the caller set."""
+
+
 class ModelRateLimited(Failure):
-    """The model's API answered 429."""
+    """The model's API limits the rate of requests."""
+
+
+class ModelQuotaExhausted(Failure):
+    """The quota or the credit of our key is used up. Waiting does not help."""
 
 
 class ModelUnavailable(Failure):
-    """The model could not be reached, or failed before its first word."""
+    """The model could not be reached, or failed before it began."""
 
 
 class ModelInterrupted(Failure):
-    """The model broke off after its first word."""
+    """The model broke off after it began."""
 
 
 class ModelRejected(Failure):

@@ -79,10 +79,14 @@ WITHOUT_SUBJECT = FUNCTION_WORDS | SMALL_TALK
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is sent, and the memories that it contains."""
+    """What the model is sent, the memories that it contains, and its estimated tokens."""
 
     messages: tuple[ChatMessage, ...]
     memories: tuple[Recalled, ...]
+    message_tokens: int
+    """Of the instruction and the message, which are never cut."""
+    memory_tokens: int
+    """Of everything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def compose(context: Context, message: str, *, instruction: str, budget_tokens: 
     first; turns, oldest first; summaries, oldest first; the other memories, lowest score first. The instruction and the
     message stay whole.
     """
-    turns = list(context.turns)
+    turns = [turn for turn in context.turns if is_conversation(turn)]
     lines = [Line(memory, line(memory)) for memory in memory_lines(context, message)]
     fixed = tokens(system_text(instruction, [])) + tokens(message) + 2 * MESSAGE_OVERHEAD_TOKENS
     spent = fixed + sum(line_tokens(each.text) for each in lines) + sum(map(turn_tokens, turns))
@@ -119,6 +123,8 @@ def compose(context: Context, message: str, *, instruction: str, budget_tokens: 
             ChatMessage("user", message),
         ),
         memories=used([each.memory for each in lines], turns),
+        message_tokens=fixed,
+        memory_tokens=spent - fixed,
     )
 
 
@@ -129,7 +135,7 @@ def memory_lines(context: Context, message: str) -> list[Recalled]:
     model's API reward. A search hit that is also a memory of the session takes its line, since it has the snippet. A
     turn that the model sees as conversation keeps its line, which is where its date stands, but needs no snippet.
     """
-    spoken = {turn.recalled.observation_id: turn.recalled for turn in context.turns}
+    spoken = {turn.recalled.observation_id: turn.recalled for turn in context.turns if is_conversation(turn)}
     hits = [hit for hit in relevant(context.found, message) if hit.observation_id not in spoken]
     taken = {hit.observation_id for hit in hits}
     memories = [item for item in context.memories if item.observation_id not in taken]
@@ -177,6 +183,19 @@ def defused(text: str) -> str:
     if not BRACKET.search(visible):
         return visible
     return CONTROL_TOKEN.sub(lambda match: f" {match[0]}" if match[0] == ">" else f"{match[0]} ", visible)
+
+
+def is_conversation(turn: PastTurn) -> bool:
+    """Return whether both sides of *turn* have text: many APIs refuse an empty message, and two of one role in a row.
+
+    A model that called a tool or was stopped by a filter may have replied nothing.
+    """
+    return is_visible(turn.message) and is_visible(turn.reply)
+
+
+def is_visible(text: str) -> bool:
+    """Return whether *text* has a character that is neither white space nor a control character."""
+    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def conversation(turns: Iterable[PastTurn]) -> Iterable[ChatMessage]:

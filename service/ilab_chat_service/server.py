@@ -107,7 +107,6 @@ async def serving(
             TimedReplayLog(replays),
             clock,
             instruction=settings.instruction,
-            prompt_tokens=settings.prompt_budget,
         )
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
@@ -128,7 +127,7 @@ async def serving(
         house.push_async_callback(drain, settings, hurry or asyncio.Event(), checks, calls)
         checks.serving(is_serving=True)
         if announced:
-            for line in decisions(settings, address=address, memory=library.place, model=model.default_model):
+            for line in decisions(settings, address=address, memory=library.place, models=model.names):
                 log.info(line)
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")

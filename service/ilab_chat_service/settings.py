@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from ilab_chat_service.addresses import is_http_url, is_loopback, is_spiffe_id, split_address
+from ilab_chat_service.addresses import (
+    is_http_url,
+    is_loopback,
+    is_spiffe_id,
+    split_address,
+    url_fault,
+    url_without_login,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,7 +136,14 @@ class Settings:
         secret=True,
     )
     openai_base_url: str = setting(
-        "OPENAI_BASE_URL", "", "URL of any OpenAI-compatible API, up to and including /v1. Empty: OpenAI's own."
+        "OPENAI_BASE_URL",
+        "",
+        "Base URL of any OpenAI-compatible API, usually ending in /v1; /chat/completions is added. Empty: OpenAI.",
+    )
+    models_file: str = setting(
+        "ILAB_CHAT_MODELS_FILE",
+        "",
+        "TOML file of the models that callers may ask for (docs/models.md). Empty: the API of the OPENAI_ variables.",
     )
     openai_model: str = setting(
         "OPENAI_MODEL", "", f"Model that answers. Empty: {DEFAULT_MODEL}, or the embedded model."
@@ -245,15 +259,22 @@ class Settings:
     @property
     def embedded(self) -> bool:
         """Whether the embedded model answers: neither a key nor a URL of another is given."""
-        return not (self.openai_api_key or self.openai_base_url)
+        return not (self.models_file or self.openai_api_key or self.openai_base_url)
 
 
 def check_model(settings: Settings) -> None:
     """Check where the model is, and the key to it: both go into the head of a request."""
-    if settings.openai_base_url and not is_http_url(settings.openai_base_url):
-        raise SettingsError("OPENAI_BASE_URL: must be a URL in ASCII, for instance http://127.0.0.1:8080/v1")
+    for field, env in (("openai_base_url", "OPENAI_BASE_URL"), ("openai_model", "OPENAI_MODEL")):
+        if settings.models_file and getattr(settings, field):
+            raise SettingsError(f"{env}: set beside ILAB_CHAT_MODELS_FILE, which names the models; unset one of them")
+    if settings.openai_base_url and (fault := url_fault(settings.openai_base_url)):
+        raise SettingsError(f"OPENAI_BASE_URL: {fault}")
     if not all("!" <= character <= "~" for character in settings.openai_api_key):
         raise SettingsError("OPENAI_API_KEY: must have visible ASCII characters only")
+    if settings.openai_api_key and url_without_login(settings.openai_base_url)[1]:
+        raise SettingsError(
+            "OPENAI_BASE_URL: has a user name, and OPENAI_API_KEY is set too: an API takes one of them; unset one"
+        )
 
 
 def check_listener(settings: Settings) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -15,13 +17,16 @@ from ilab_chat_service import prompt
 from ilab_chat_service.ports import (
     Answer,
     Answered,
+    ChosenModel,
     Claim,
     Clock,
     Context,
+    ContextTooLong,
     Memory,
     MemoryMode,
     MemoryUnavailable,
     Model,
+    Reasoning,
     Recalled,
     ReplayLog,
     Turn,
@@ -38,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The model has begun to answer: from here on the work is billed."""
+    """The model has begun to work, by reasoning or by answering: from here on the work is billed."""
 
     session_id: str
     is_new_session: bool
@@ -49,6 +54,13 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class Delta:
     """The next piece of the reply; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """The next piece of the model's reasoning; never empty, never stored."""
 
     text: str
 
@@ -66,7 +78,7 @@ class Completed:
     replayed: bool = False
 
 
-Event: TypeAlias = Started | Delta | Generated | Completed
+Event: TypeAlias = Started | Delta | ReasoningDelta | Generated | Completed
 
 
 class TurnRunner:
@@ -80,14 +92,12 @@ class TurnRunner:
         clock: Clock,
         *,
         instruction: str,
-        prompt_tokens: int,
     ) -> None:
         self._memory = memory
         self._model = model
         self._replays = replays
         self._clock = clock
         self._instruction = instruction
-        self._prompt_tokens = prompt_tokens
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def run(self, request: TurnRequest, *, until: float) -> AsyncGenerator[Event, None]:
@@ -112,24 +122,19 @@ class TurnRunner:
                 for event in replay(claim.earlier):
                     yield event
                 return
-            context = await self._hydrate(request)
-            composed = prompt.compose(
-                context, request.message, instruction=self._instruction, budget_tokens=self._prompt_tokens
-            )
-            asked = self._model.answer(composed.messages, request.generation, until)
-            session_id, is_new_session, memories = context.session_id, context.is_new_session, composed.memories
-            # Long texts, which need not be kept in memory while the model is asked and answers.
-            del context, composed
+            chosen = self._model.choose(request.generation)
             reply = StringIO()
             try:
-                async with asked as answer:
-                    started = Started(
-                        session_id=session_id, is_new_session=is_new_session, model=answer.model, memories=memories
-                    )
+                async with AsyncExitStack() as leaving:
+                    # What memory knows is an argument only: it is not kept while the model answers.
+                    started, answer = await self._ask(leaving, request, chosen, await self._hydrate(request), until)
                     yield started
-                    async for text in answer:
-                        reply.write(text)
-                        yield Delta(text)
+                    async for piece in answer:
+                        if isinstance(piece, Reasoning):
+                            yield ReasoningDelta(piece.text)
+                        else:
+                            reply.write(piece)
+                            yield Delta(piece)
                     answered = self._answered(started, reply.getvalue(), answer)
             except (asyncio.CancelledError, GeneratorExit):
                 if claim and reply.tell():
@@ -161,6 +166,27 @@ class TurnRunner:
         if request.memory_mode is MemoryMode.OFF:
             return Context()
         return await self._memory.hydrate(request.user_id, request.message, request.memory_mode)
+
+    async def _ask(
+        self, leaving: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
+    ) -> tuple[Started, Answer]:
+        """Ask the model; *leaving* stops it. If memory makes the prompt too long, ask with half of it, then none."""
+        compose = partial(prompt.compose, context, request.message, instruction=self._instruction)
+        composed = compose(budget_tokens=chosen.prompt_tokens)
+        for smaller in (composed.memory_tokens // 2, 0, None):
+            try:
+                answer = await leaving.enter_async_context(chosen.answer(composed.messages, until))
+                break
+            except ContextTooLong:
+                if smaller is None or not composed.memory_tokens:
+                    raise
+                composed = compose(budget_tokens=composed.message_tokens + smaller)
+        return Started(
+            session_id=context.session_id,
+            is_new_session=context.is_new_session,
+            model=answer.model,
+            memories=composed.memories,
+        ), answer
 
     def _answered(self, started: Started, reply: str, answer: Answer) -> Answered:
         return Answered(

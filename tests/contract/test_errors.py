@@ -91,6 +91,20 @@ CASES: Mapping[tuple[str, str], Case] = {
     ),
     ("FailedPrecondition", "REQUEST_ID_REUSED"): Case(data={**HI, "request_id": "r-1"}, other="answered"),
     ("ResourceExhausted", "SERVER_BUSY"): Case(settings={"max_calls": 1, "max_queued_calls": 0}, other="running"),
+    ("InvalidArgument", "MODEL_OPTION_UNSUPPORTED"): Case(
+        data={**HI, "generation": {"temperature": 2}},
+        reply=Reply(status=400, body=b'{"error": {"param": "temperature", "message": "SECRET"}}'),
+    ),
+    ("InvalidArgument", "MODEL_NOT_FOUND"): Case(
+        data={**HI, "generation": {"model": "no-such"}},
+        reply=Reply(status=404, body=b'{"error": {"code": "model_not_found", "message": "SECRET"}}'),
+    ),
+    ("FailedPrecondition", "CONTENT_FILTERED"): Case(
+        reply=Reply(status=400, body=b'{"error": {"code": "content_filter", "message": "SECRET"}}')
+    ),
+    ("ResourceExhausted", "MODEL_QUOTA_EXHAUSTED"): Case(
+        reply=Reply(status=429, body=b'{"error": {"code": "insufficient_quota", "message": "SECRET"}}')
+    ),
     ("ResourceExhausted", "MODEL_RATE_LIMITED"): Case(reply=Reply(status=429, headers={"retry-after": "7"})),
     ("Unavailable", "MODEL_UNAVAILABLE"): Case(reply=Reply(status=500)),
     ("Aborted", "MODEL_INTERRUPTED"): Case(reply=Reply(cut_before=1)),

@@ -135,7 +135,7 @@ async def test_a_broken_file_of_tokens_changes_nothing(
     channel: grpc.aio.Channel, tokens: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tokens.write_text("")  # noqa: ASYNC240 - it is short
-    while not any("what was read before stays" in message for message in caplog.messages):
+    while not any("keeping the previous version" in message for message in caplog.messages):
         assert await call(channel, STATS, "alice", bearer(SERVICE)) == OK
     assert await call(channel, STATS, "alice", bearer(ALICES)) == OK
 

@@ -15,7 +15,7 @@ from upstream import Upstream
 
 
 def said(**environ: str) -> dict[str, str]:
-    lines = decisions(read(environ), address="127.0.0.1:1", memory="memory.db", model="m")
+    lines = decisions(read(environ), address="127.0.0.1:1", memory="memory.db", models=["m at h"])
     return dict(line.split(": ", 1) for line in lines)
 
 
@@ -28,7 +28,7 @@ def test_each_decision_is_one_line_and_comes_before_the_server_serves(tmp_path: 
             f"address: {server.address}",
             "TLS: none",
             "auth: none, on loopback",
-            "model: gpt-4o-mini",
+            f"model: gpt-4o-mini at 127.0.0.1:{upstream.server_port}",
             f"memory: {path}",
             "durability: normal",
             "limits: 256 calls",
@@ -38,8 +38,7 @@ def test_each_decision_is_one_line_and_comes_before_the_server_serves(tmp_path: 
 
 
 def test_what_was_decided_about_tls_and_the_model() -> None:
-    assert said()["model"] == "m, embedded"
-    assert said(OPENAI_API_KEY="k")["model"] == "m"
+    assert said()["model"] == "m at h"
     tls = {"ILAB_CHAT_TLS_CERT_FILE": "c.pem", "ILAB_CHAT_TLS_KEY_FILE": "k.pem"}
     assert said(**tls)["TLS"] == "c.pem, without client certificates"
     assert said(**tls, ILAB_CHAT_TLS_CLIENT_CA_FILE="ca")["TLS"] == "c.pem, with client certificates"

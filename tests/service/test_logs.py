@@ -111,7 +111,7 @@ def test_a_failing_call_is_one_line_whose_correlation_id_its_caller_has(
     assert line["level"] == "warning"
     assert (line["rpc.response.status_code"], line["error.type"]) == ("UNAVAILABLE", "MODEL_UNAVAILABLE")
     assert line["correlation_id"] == trailers["x-correlation-id"]
-    assert line["error_trail"].startswith("ModelUnavailable at model_errors.py")
+    assert line["error_trail"].startswith("ModelUnavailable at upstream.py")
 
 
 def test_a_call_that_grpc_sends_again_says_how_often(server: ServerProcess, upstream: Upstream) -> None:

@@ -69,7 +69,7 @@ async def test_a_broken_or_half_new_pair_changes_nothing(
             assert await asked(address, authority.channel()) == OK
         (tmp_path / broken).unlink()
         assert await asked(address, authority.channel()) == OK
-        assert sum("what was read before stays" in message for message in caplog.messages) == 4
+        assert sum("keeping the previous version" in message for message in caplog.messages) == 4
         new = Authority()
         new.server().write(tmp_path, "server")
         assert await asked(address, new.channel()) == OK
@@ -141,7 +141,7 @@ async def test_a_key_that_clients_refuse_is_refused_at_start_and_keeps_the_old_o
     async with serving(with_tls(settings, tmp_path, authority.server())) as address:
         refused.write(tmp_path, "server")
         assert await asked(address, authority.channel()) == OK
-    assert "what was read before stays: the key is none that gRPC's clients accept" in caplog.text
+    assert "keeping the previous version: the key is none that gRPC's clients accept" in caplog.text
 
 
 def test_these_certificates_are_what_openssl_takes(tmp_path: Path) -> None:

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
     from ilab_chat_service.ports import TurnRequest
 
 
+#: Options of generation that the first version did not have.
+LATER_OPTIONS = ("reasoning_effort", "response_format")
+
+
 def fingerprint(request: TurnRequest) -> str:
     """Return what tells one request of a request_id from another, in hexadecimal.
 
     Private text does not count: even a hash of it would let a reader of the file try what it was.
     """
+    generation = asdict(request.generation)
+    # What was added later counts only where it is set, so that answers which were stored before are found.
+    later = {
+        name: repr(getattr(request.generation, name)) for name in LATER_OPTIONS if generation.pop(name) is not None
+    }
     body = [
         strip_private(request.message),
-        asdict(request.generation),
+        generation | later,
         request.memory_mode.name,
         request.retention.name,
     ]

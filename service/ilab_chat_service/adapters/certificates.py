@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
-from ilab_chat_service.file_reload import Reloaded, reason
+from ilab_chat_service.file_reload import FileReload, reason
 from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials:
     if mutual:
         paths.append(settings.tls_client_ca_file)
     try:
-        files = Reloaded(paths, configuration)
+        files = FileReload(paths, configuration)
     except (OSError, ValueError) as error:
         raise SettingsError(f"ILAB_CHAT_TLS_CERT_FILE, _KEY_FILE, _CLIENT_CA_FILE: {reason(error)}") from None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
+from ilab_chat_service.adapters.storage_cause import storage_cause
 from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ class ClaimsConnection:
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, visit)
-        except psycopg.Error:
+        except psycopg.Error as error:
             # Not chained: the server's texts quote rows.
             raise MemoryUnavailable(
-                "the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS
+                "the replay log is not available",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+                cause=storage_cause(error),
             ) from None
 
     def later(self, call: Callable[[Connection | None], object]) -> None:

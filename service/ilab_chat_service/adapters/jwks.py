@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from ilab_chat_service.file_reload import Reloaded
+from ilab_chat_service.file_reload import FileReload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ class FileKeys:
     """
 
     def __init__(self, path: str) -> None:
-        self._file = Reloaded([path], parse)
+        self._file = FileReload([path], parse)
 
     async def find(self, kid: str | None) -> Key | None:
         """Return the key of this id."""

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from ilab_chat_service.adapters.storage_cause import storage_cause
 from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported
 from ilab_memory import Config, ILabMemory
 
@@ -106,7 +107,11 @@ class Library:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, self._memory)
         except RuntimeError as error:
-            raise MemoryUnavailable("memory is not available", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+            raise MemoryUnavailable(
+                "memory is not available",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+                cause=storage_cause(error.__cause__, str(error)),
+            ) from error
 
     async def forget(self, user_id: str) -> int:
         """Erase everything of the user; return how many observations that were.

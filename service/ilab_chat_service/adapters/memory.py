@@ -56,7 +56,7 @@ class MemoryAdapter:
         try:
             return await self._library.call(lambda memory: save(memory, turn))
         except MemoryUnavailable as error:
-            raise TurnNotStored("the turn could not be stored") from error
+            raise TurnNotStored("the turn could not be stored", cause=error.cause) from error
 
     def _context(self, memory: ILabMemory, user_id: str, message: str, mode: MemoryMode) -> Context:
         found = self._found(memory, user_id, message)

@@ -21,6 +21,7 @@ import msgspec
 
 from ilab_chat_service.adapters.library import MemoryNotOpened
 from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
+from ilab_chat_service.adapters.storage_cause import storage_cause
 from ilab_chat_service.adapters.together import Together
 from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
 
@@ -202,7 +203,9 @@ class SQLiteRecords:
             return False
         except OSError as error:
             raise MemoryUnavailable(
-                "the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS
+                "the replay log is not available",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+                cause=storage_cause(error),
             ) from error
         return True
 
@@ -239,4 +242,6 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise MemoryUnavailable("the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        raise MemoryUnavailable(
+            "the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=storage_cause(error)
+        ) from error

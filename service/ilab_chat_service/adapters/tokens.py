@@ -11,7 +11,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
-from ilab_chat_service.file_reload import Reloaded
+from ilab_chat_service.file_reload import FileReload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class TokenAuthenticator:
     """
 
     def __init__(self, path: str) -> None:
-        self._file = Reloaded([path], parse)
+        self._file = FileReload([path], parse)
 
     async def caller(self, credentials: Credentials) -> Caller:
         """Return who has this token."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.ports import ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ilab_chat_service.ports import Cause
 
 log = logging.getLogger(__name__)
 
@@ -23,24 +24,6 @@ FAILURES_TO_OPEN = 5
 TRY_SECONDS = 0.5
 TRY_SECONDS_MOST = 2.0
 
-#: Names of models whose failures are counted at a time; of more, those asked last.
-MODELS_MOST = 100
-
-
-class Breakers:
-    """A breaker for each model: callers name models, and one that fails must not be the end of the others."""
-
-    def __init__(self) -> None:
-        self._breakers: OrderedDict[str, Breaker] = OrderedDict()
-
-    def of(self, model: str) -> Breaker:
-        """Return the breaker of the model with this name."""
-        breaker = self._breakers.setdefault(model, Breaker())
-        self._breakers.move_to_end(model)
-        if len(self._breakers) > MODELS_MOST:
-            self._breakers.popitem(last=False)
-        return breaker
-
 
 class Breaker:
     """Counts how calls of the model end. Closed at first; open while the model is down."""
@@ -51,6 +34,7 @@ class Breaker:
         self._failures = 0
         self._pause = TRY_SECONDS
         self._next_try = 0.0
+        self._cause: Cause = {}
         self._opened = asyncio.Event()
 
     def check(self) -> None:
@@ -63,7 +47,7 @@ class Breaker:
             return
         now = self._clock()
         if now < self._next_try:
-            raise ModelUnavailable("the model is down", retry_after_seconds=self._next_try - now)
+            raise ModelUnavailable("the model is down", retry_after_seconds=self._next_try - now, cause=self._cause)
         # By time, and not when the try has ended: one that hangs must not keep the next from finding the model back.
         self._next_try = now + self._pause
 
@@ -75,13 +59,14 @@ class Breaker:
         self._pause = TRY_SECONDS
         self._opened.clear()
 
-    def failed(self) -> None:
-        """Note that the model could not be reached, or failed."""
+    def failed(self, cause: Cause) -> None:
+        """Note that the model could not be reached, or failed, and why: calls that fail at once are told."""
         self._failures += 1
+        self._cause = {**cause, "breaker": "open"}
         if self._opened.is_set():
             self._pause = min(self._pause * 2, TRY_SECONDS_MOST)
         elif self._failures >= FAILURES_TO_OPEN:
-            log.error("the model is down: its calls fail at once until it answers again")
+            log.error("the model is down: its calls fail at once until it answers again", extra={"fields": cause})
             self._opened.set()
             self._next_try = self._clock() + self._pause
 

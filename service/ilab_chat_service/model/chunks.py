@@ -1,92 +1,274 @@
-"""The chunks of a streamed chat completion: what the answer needs of their JSON, and nothing else.
+"""The chunks of a streamed chat completion, and whole completions: what the answer needs of their JSON.
 
-https://platform.openai.com/docs/api-reference/chat-streaming. Compatible servers send all sorts of things there, so
-what is only passed on may be of any type, and becomes a value that can be passed on.
+https://platform.openai.com/docs/api-reference/chat-streaming. Compatible servers send all kinds of values there, so
+every value may have any type, and becomes one that can be passed on.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 
-from ilab_chat_service.model.surrogates import whole_text
+from ilab_chat_service.model.surrogates import joined_surrogates
 from ilab_chat_service.ports import FinishReason, Usage, token_count
 
-#: Longest name of a model that is passed on, in characters.
+#: Longest model name that is passed on, in characters.
 MODEL_CHARACTERS = 256
 
-FINISH_REASONS = {
-    "stop": FinishReason.STOP,
-    "length": FinishReason.LENGTH,
-    "content_filter": FinishReason.CONTENT_FILTER,
+JsonObject: TypeAlias = Mapping[str, Any]
+
+#: Reasons by the names that APIs have for them, in lower case with underscores: OpenAI, Anthropic, Gemini, Mistral,
+#: Cohere, Hugging Face TGI, Zhipu.
+FINISH_REASONS: Mapping[str, FinishReason] = {
+    **dict.fromkeys(
+        ("stop", "eos", "eos_token", "end_turn", "end", "stop_sequence", "stop_token", "complete", "completed", "done"),
+        FinishReason.STOP,
+    ),
+    **dict.fromkeys(
+        (
+            *("length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_completion_tokens", "token_limit"),
+            *("model_length", "context_length", "model_context_window_exceeded"),
+        ),
+        FinishReason.LENGTH,
+    ),
+    **dict.fromkeys(
+        (
+            *("content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
+            *("language", "image_safety", "refusal", "sensitive", "moderation", "guardrail_intervened", "error_toxic"),
+        ),
+        FinishReason.CONTENT_FILTER,
+    ),
 }
+
+#: Reasons that mean that the model failed: what it wrote is not an answer.
+FAILED_REASONS = frozenset(
+    """
+    error network_error server_error internal_error failed failure timeout abort aborted cancelled canceled interrupted
+    insufficient_system_resource
+    """.split()
+)
+
+#: Prefixes of enum values that some servers send in full.
+REASON_PREFIXES = ("finish_reason_", "finishreason.", "finish_reason.")
 
 
 class Delta(msgspec.Struct, gc=False):
-    """What a choice adds."""
+    """What a choice adds. Reasoning has several names, all for the same text."""
 
-    content: str | None = None
+    content: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    thinking: Any = None
+    reasoning_details: Any = None
 
 
 class Choice(msgspec.Struct):
-    """One of the answers; there is one unless more were asked for."""
+    """One of the answers; there is one unless more were asked for. Without streaming, `message` stands for `delta`."""
 
     delta: Delta | None = None
+    message: Delta | None = None
     finish_reason: Any = None
+    error: Any = None
+    usage: Any = None
 
 
 class Chunk(msgspec.Struct):
-    """One event's data."""
+    """One event's data, or a whole completion."""
 
     choices: list[Choice] | None = None
     model: Any = None
     usage: Any = None
+    x_groq: Any = None
+
+
+class ErrorData(Exception):
+    """The data is an error of the API in the place of a chunk. `body` is its JSON."""
+
+    def __init__(self, body: object) -> None:
+        super().__init__()
+        self.body = body
+
+
+class ProbedChunk(Chunk):
+    """A chunk with the fields by which an error is told from one."""
+
     error: Any = None
-
-    @property
-    def text(self) -> str:
-        """What it adds to the answer."""
-        return "".join([choice.delta.content or "" for choice in self.choices or () if choice.delta])
+    object: Any = None
+    detail: Any = None
 
 
-DECODER = msgspec.json.Decoder(Chunk)
+DECODER = msgspec.json.Decoder(ProbedChunk)
 
 
-def chunk_of(data: bytes) -> Chunk:
-    """Return the chunk that an event's *data* is.
+def chunk_of(data: bytes) -> Chunk | None:
+    """Return the chunk that *data* is. None: it is something else, which says nothing.
 
     Raises:
-        ValueError, RecursionError: it is none.
+        ErrorData: it is an error.
     """
     try:
-        return DECODER.decode(data)
-    except msgspec.DecodeError:
-        # Strict JSON has no half of a surrogate pair, which some servers send in each of two chunks, and no NaN.
-        return msgspec.convert(json.loads(data), Chunk)
+        chunk = DECODER.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return lenient_chunk(data)
+    if chunk.error or chunk.detail or chunk.object == "error":
+        raise ErrorData(json.loads(data))
+    return chunk
+
+
+def lenient_chunk(data: bytes) -> Chunk | None:
+    """Return what `chunk_of` returns, of data that the strict decoder refuses.
+
+    Strict JSON has no half of a surrogate pair, which some servers send in each of two chunks, and no NaN. Fields of
+    another type than usual count as not sent.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, list):
+        # Gemini sends its errors in a list.
+        value = next(iter(value), None)
+    if not isinstance(value, dict):
+        return None
+    if value.get("error") or value.get("detail") or value.get("object") == "error":
+        raise ErrorData(value)
+    choices = value.get("choices")
+    return Chunk(
+        choices=[choice_of(each) for each in choices if isinstance(each, dict)] if isinstance(choices, list) else None,
+        model=value.get("model"),
+        usage=value.get("usage"),
+        x_groq=value.get("x_groq"),
+    )
+
+
+def choice_of(value: dict[str, Any]) -> Choice:
+    """Return a choice."""
+    return Choice(
+        delta=delta_of(value.get("delta")),
+        message=delta_of(value.get("message")),
+        finish_reason=value.get("finish_reason"),
+        error=value.get("error"),
+        usage=value.get("usage"),
+    )
+
+
+def delta_of(value: object) -> Delta | None:
+    """Return what a choice adds. None: nothing."""
+    if not isinstance(value, dict):
+        return None
+    return Delta(**{name: value[name] for name in Delta.__struct_fields__ if name in value})
+
+
+def is_plain(delta: Delta) -> bool:
+    """Return whether a choice adds text and nothing else, as nearly every one does."""
+    return isinstance(delta.content, str) and not (
+        delta.refusal or delta.reasoning_content or delta.reasoning or delta.thinking or delta.reasoning_details
+    )
+
+
+def text_of(content: object) -> str:
+    """Return the text of a message's content: text, or parts of which some are text."""
+    if isinstance(content, str):
+        return content
+    return "".join(text for part in parts_of(content) if (text := part_text(part, ("text", "output_text"), "text")))
+
+
+def reasoning_of(delta: Delta) -> str:
+    """Return the reasoning that a choice adds, under whichever name."""
+    for value in (delta.reasoning_content, delta.reasoning, delta.thinking):
+        if isinstance(value, str) and value:
+            return value
+    details = "".join(
+        part_text(part, ("reasoning.text",), "text") or part_text(part, ("reasoning.summary",), "summary")
+        for part in parts_of(delta.reasoning_details)
+    )
+    # Mistral has parts of reasoning among the parts of the content, themselves made of parts.
+    return details or "".join(
+        text_of(part.get("thinking")) for part in parts_of(delta.content) if part.get("type") == "thinking"
+    )
+
+
+def parts_of(content: object) -> list[dict[str, Any]]:
+    """Return the parts of a content; none for one that is text, or anything else."""
+    listed = content if isinstance(content, list) else [content]
+    return [part for part in listed if isinstance(part, dict)]
+
+
+def part_text(part: dict[str, Any], kinds: tuple[str, ...], field: str) -> str:
+    """Return the text in *field* of a part of one of *kinds*."""
+    text = part.get(field)
+    return text if part.get("type") in kinds and isinstance(text, str) else ""
 
 
 def name_of(model: object) -> str:
     """Return a model's name as it may be passed on."""
-    return whole_text(model[:MODEL_CHARACTERS]) if isinstance(model, str) else ""
+    return joined_surrogates(model[:MODEL_CHARACTERS]) if isinstance(model, str) else ""
 
 
-def reason_of(reason: object) -> FinishReason:
-    """Return why the model stopped."""
-    return FINISH_REASONS.get(reason, FinishReason.OTHER) if isinstance(reason, str) else FinishReason.OTHER
+def reason_name(reason: object) -> str:
+    """Return an API's name for why the model stopped, as FINISH_REASONS and FAILED_REASONS have it."""
+    if not isinstance(reason, str):
+        return ""
+    name = reason.strip().lower().replace("-", "_").replace(" ", "_")
+    for prefix in REASON_PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
 
 
-def usage_of(counts: dict[str, Any]) -> Usage:
-    """Return what the API counted."""
+def usage_of(chunk: Chunk) -> Usage | None:
+    """Return what the API counted, as a chunk says it beside its choices. None: nothing readable."""
+    return counted(chunk.usage) or counted(object_of(chunk.x_groq).get("usage"))
+
+
+def counted(value: object) -> Usage | None:
+    """Return the counts of a usage object. None: neither of the two that matter can be read."""
+    counts = object_of(value)
+    input_tokens = first_count(counts, "prompt_tokens", "input_tokens")
+    output_tokens = first_count(counts, "completion_tokens", "output_tokens")
+    if input_tokens is None and output_tokens is None:
+        return None
+    prompt = object_of(counts.get("prompt_tokens_details")) or object_of(counts.get("input_tokens_details"))
+    completion = object_of(counts.get("completion_tokens_details")) or object_of(counts.get("output_tokens_details"))
+    cached = first_count(prompt, "cached_tokens")
+    if cached is None:
+        # DeepSeek; Moonshot; Anthropic.
+        cached = first_count(counts, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+    reasoning = first_count(completion, "reasoning_tokens")
+    if reasoning is None:
+        reasoning = first_count(counts, "reasoning_tokens")
     return Usage(
-        input_tokens=token_count(counts.get("prompt_tokens")),
-        output_tokens=token_count(counts.get("completion_tokens")),
-        cached_input_tokens=token_count(object_of(counts.get("prompt_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=token_count(object_of(counts.get("completion_tokens_details")).get("reasoning_tokens")),
+        input_tokens=input_tokens or 0,
+        output_tokens=output_tokens or 0,
+        cached_input_tokens=cached or 0,
+        reasoning_tokens=reasoning or 0,
     )
 
 
-def object_of(value: object) -> dict[str, Any]:
-    """Return a JSON object; an empty one for what is none."""
+def first_count(counts: JsonObject, *names: str) -> int | None:
+    """Return the first of the named counts that can be read: an integer, a whole float, or text of one."""
+    return next((count for name in names if (count := whole_number(counts.get(name))) is not None), None)
+
+
+def whole_number(value: object) -> int | None:
+    """Return *value* as a number of tokens. None: it is not one, or does not fit the contract."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, float):
+        if not (math.isfinite(value) and value.is_integer()):
+            return None
+        value = int(value)
+    count = token_count(value)
+    return count if count == value and value is not False else None
+
+
+def object_of(value: object) -> JsonObject:
+    """Return a JSON object; an empty one for anything else."""
     return value if isinstance(value, dict) else {}

@@ -1,136 +1,159 @@
-"""The model: any OpenAI-compatible API, through the openai package."""
+"""The Model port: the models that callers may ask for, each over its API, through the openai package."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import OrderedDict
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import httpx2
-import msgspec
 import openai
 
 from ilab_chat_service.model import embedded
-from ilab_chat_service.model.breaker import Breakers
-from ilab_chat_service.model.completion_stream import OpenAIAnswer
-from ilab_chat_service.model.errors import failures_before_first_word
-from ilab_chat_service.model.http_transport import ModelHttpClient, body_of
+from ilab_chat_service.model.http_transport import ModelHttpClient
+from ilab_chat_service.model.keys import FixedKey
+from ilab_chat_service.model.profiles import MODELS_MOST, Profiles
+from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
 from ilab_chat_service.model.retries import repeated
-from ilab_chat_service.settings import DEFAULT_MODEL, SettingsError
+from ilab_chat_service.model.upstream import Upstream
+from ilab_chat_service.ports import ModelQuotaExhausted, ModelRateLimited, ModelUnavailable
+from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from openai import RequestOptions
-
+    from ilab_chat_service.model.completion_stream import CompletionStream
+    from ilab_chat_service.model.profiles import Profile
     from ilab_chat_service.ports import ChatMessage, Generation
     from ilab_chat_service.settings import Settings
 
-OPENAI_URL = "https://api.openai.com/v1"
+log = logging.getLogger(__name__)
 
 #: Longest time that connecting to the model's API may take, in seconds.
 CONNECT_SECONDS = 5.0
 
-#: What the package says with each request of this machine and of itself, beside `user-agent`. No server needs it; each
-#: costs as much as any header, on the way and in the memory of an open stream.
-TELEMETRY = (
-    *("x-stainless-lang", "x-stainless-package-version", "x-stainless-os", "x-stainless-arch", "x-stainless-runtime"),
-    *("x-stainless-runtime-version", "x-stainless-async", "x-stainless-retry-count", "x-stainless-read-timeout"),
-)
-
-#: The package would make a key for each request, and sends none.
-OPTIONS: RequestOptions = {"idempotency_key": "unused", "headers": dict.fromkeys(TELEMETRY, openai.omit)}
+#: Failures after which another model may be asked: they say nothing about the request.
+FALLS_BACK = (ModelUnavailable, ModelRateLimited, ModelQuotaExhausted)
 
 
 @asynccontextmanager
-async def open_model(settings: Settings) -> AsyncIterator[OpenAIModel]:
-    """Open the model that *settings* names: an API, or the embedded one when they name none; leaving closes it.
+async def open_model(settings: Settings) -> AsyncIterator[ModelClient]:
+    """Open the models that *settings* name: those of a file, an API, or the embedded one; leaving closes them.
 
     Raises:
         EmbeddedModelMissing: it is to answer and is not installed.
-        SettingsError: the proxies or the authorities that the environment names cannot be used, or the URL.
+        SettingsError: the file of models, a key, or the proxies or authorities of the environment cannot be used.
     """
-    async with AsyncExitStack() as house:
-        base_url, api_key, model = (
-            settings.openai_base_url or OPENAI_URL,
-            settings.openai_api_key,
-            settings.openai_model,
-        )
+    async with AsyncExitStack() as stack:
         if settings.embedded:
-            endpoint = await house.enter_async_context(embedded.open_embedded_model())
-            base_url, api_key, model = endpoint.base_url, endpoint.api_key, embedded.MODEL
-        # In a thread: building it reads certificates.
-        client = await asyncio.to_thread(client_of, settings, base_url, api_key)
-        await house.enter_async_context(client)
-        yield OpenAIModel(client, model or DEFAULT_MODEL, retries=settings.model_retries)
+            endpoint = await stack.enter_async_context(embedded.open_embedded_model())
+            profile = profile_of_settings(
+                settings, base_url=endpoint.base_url, key=FixedKey(endpoint.api_key), model=embedded.MODEL
+            )
+            profiles = Profiles({profile.name: profile}, profile.name, any_model=True)
+        else:
+            # In a thread: it reads files.
+            profiles = await asyncio.to_thread(read_profiles, settings)
+        client = await asyncio.to_thread(client_of, settings)
+        await stack.enter_async_context(client)
+        yield ModelClient(client, profiles, retries=settings.model_retries)
 
 
-class OpenAIModel:
+class ModelClient:
     """The Model port over a client of the openai package."""
 
-    def __init__(self, client: openai.AsyncOpenAI, default_model: str, *, retries: int) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, profiles: Profiles, *, retries: int) -> None:
+        self.profiles = profiles
         self._client = client
-        self.default_model = default_model
         self._retries = retries
-        self._breakers = Breakers()
-        # Whole, because joining it to the base URL anew takes the package a fifth of what it spends on a call.
-        self._url = f"{client.base_url}chat/completions"
-        self._limits_by_old_name = limits_by_old_name(self._url)
+        self._listed = {profile.name: self._upstream(profile) for profile in profiles}
+        #: Names that only callers know, those asked last.
+        self._others: OrderedDict[str, Upstream] = OrderedDict()
 
-    def answer(self, messages: Sequence[ChatMessage], generation: Generation, until: float) -> Asked:
-        """See `ports.Model.answer`."""
-        model = generation.model or self.default_model
-        body = request_body(model, messages, generation, limits_by_old_name=self._limits_by_old_name)
-        return Asked(partial(self._ask, model, body, until))
+    @property
+    def names(self) -> list[str]:
+        """The models that callers may ask for, for the operator, the default first."""
+        return [str(profile) for profile in self.profiles]
 
-    async def _ask(self, model: str, body: bytes, until: float) -> OpenAIAnswer:
-        """Ask, again if it fails, and wait for the first word."""
-        breaker = self._breakers.of(model)
-        answer, attempts = await repeated(
-            partial(self._begin, model, body), breaker, retries=self._retries, until=until
-        )
-        answer.attempts = attempts
-        return answer
+    def choose(self, generation: Generation) -> Choice:
+        """See `ports.Model.choose`."""
+        upstream = self._of(self.profiles.named(generation.model))
+        return Choice(upstream.profile.prompt_tokens, partial(self._ask, upstream, generation))
 
-    async def _begin(self, model: str, body: bytes) -> OpenAIAnswer:
-        """Ask once, and wait for the first word."""
-        with failures_before_first_word():
-            # The public way past the package's own types, with its authentication, URLs and errors. What it returns
-            # is what `cast_to` names, where that is a response; its types do not know this of streams.
-            response: object = await self._client.post(
-                self._url,
-                cast_to=httpx2.Response,
-                # Written here: the package takes milliseconds to look into each message.
-                content=body,
-                options=OPTIONS,
-                stream=True,
-                stream_cls=openai.AsyncStream[object],
-            )
-            assert isinstance(response, httpx2.Response)  # noqa: S101 - see above
-            answer = OpenAIAnswer(body_of(response), model)
+    async def _ask(
+        self, upstream: Upstream, generation: Generation, messages: Sequence[ChatMessage], until: float
+    ) -> CompletionStream:
+        """Ask the model until it has begun: again after an outage, then those that take its place."""
+        attempts = 0
+
+        async def attempt() -> CompletionStream:
+            nonlocal attempts
+            attempts += 1
+            return await upstream.ask(messages, generation)
+
+        while True:
             try:
-                await answer.begin()
-            except BaseException:
-                await answer.aclose()
-                raise
-            return answer
+                answer = await repeated(attempt, upstream.breaker, retries=self._retries, until=until)
+            except FALLS_BACK as failure:
+                if not upstream.profile.fallback:
+                    raise
+                log.warning(
+                    "%s: asking %s instead",
+                    type(failure).__name__,
+                    upstream.profile.fallback,
+                    extra={"fields": failure.cause},
+                )
+                upstream = self._listed[upstream.profile.fallback]
+            else:
+                answer.attempts = attempts
+                return answer
+
+    def _of(self, profile: Profile) -> Upstream:
+        """Return the model of *profile*: callers name models, and one that fails must not be the end of the others."""
+        if listed := self._listed.get(profile.name):
+            return listed
+        upstream = self._others.setdefault(profile.name, self._upstream(profile))
+        self._others.move_to_end(profile.name)
+        if len(self._others) > MODELS_MOST:
+            self._others.popitem(last=False)
+        return upstream
+
+    def _upstream(self, profile: Profile) -> Upstream:
+        return Upstream(self._client, profile, named_by_caller=self.profiles.any_model)
+
+
+class Choice:
+    """The ChosenModel port."""
+
+    __slots__ = ("_ask", "prompt_tokens")
+
+    def __init__(
+        self, prompt_tokens: int, ask: Callable[[Sequence[ChatMessage], float], Awaitable[CompletionStream]]
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self._ask = ask
+
+    def answer(self, messages: Sequence[ChatMessage], until: float) -> Asked:
+        """See `ports.ChosenModel.answer`."""
+        return Asked(partial(self._ask, messages, until))
 
 
 class Asked:
-    """What `OpenAIModel.answer` returns."""
+    """What `Choice.answer` returns."""
 
     __slots__ = ("_answer", "_ask")
 
-    _answer: OpenAIAnswer
+    _answer: CompletionStream
 
-    def __init__(self, ask: Callable[[], Awaitable[OpenAIAnswer]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[CompletionStream]]) -> None:
         self._ask = ask
 
-    async def __aenter__(self) -> OpenAIAnswer:
+    async def __aenter__(self) -> CompletionStream:
         self._answer = await self._ask()
-        # With the body of the request, which need not be kept in memory while the model answers.
+        # With the messages, which need not be kept in memory while the model answers.
         del self._ask
         return self._answer
 
@@ -138,11 +161,11 @@ class Asked:
         await self._answer.aclose()
 
 
-def client_of(settings: Settings, base_url: str, api_key: str) -> openai.AsyncOpenAI:
-    """Return a client of the API at *base_url*.
+def client_of(settings: Settings) -> openai.AsyncOpenAI:
+    """Return the client that all APIs are asked with: each request has its own URL and key.
 
     Raises:
-        SettingsError: the proxies or the authorities that the environment names cannot be used, or the URL.
+        SettingsError: the proxies or the authorities that the environment names cannot be used.
     """
     try:
         # Over aiohttp a call costs a third of what it costs over the package's default: docs/performance.md.
@@ -157,47 +180,13 @@ def client_of(settings: Settings, base_url: str, api_key: str) -> openai.AsyncOp
     except (ValueError, httpx2.InvalidURL):
         # Without the library's text, which may have a proxy's password.
         raise SettingsError("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY: one of them cannot be used") from None
-    try:
-        return openai.AsyncOpenAI(
-            base_url=base_url,
-            # A server of one's own often wants no key, and the package does not start without one.
-            api_key=api_key or "none",
-            # `pool` is all of connecting for aiohttp, looking the name up included.
-            timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-            # Repeated by retries.py, which knows the call's time and whether the model is down.
-            max_retries=0,
-            http_client=http_client,
-        )
-    except httpx2.InvalidURL:
-        raise SettingsError("OPENAI_BASE_URL: is no URL that can be called") from None
-
-
-def request_body(
-    model: str, messages: Sequence[ChatMessage], generation: Generation, *, limits_by_old_name: bool
-) -> bytes:
-    """Return the JSON that asks for a streamed answer, with what is given of *generation*."""
-    limit = "max_tokens" if limits_by_old_name else "max_completion_tokens"
-    given = {
-        "temperature": generation.temperature,
-        "top_p": generation.top_p,
-        limit: generation.max_output_tokens,
-        "stop": generation.stop or None,
-        "seed": generation.seed,
-    }
-    return msgspec.json.encode(
-        {
-            "model": model,
-            "messages": messages,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **{name: value for name, value in given.items() if value is not None},
-        }
+    return openai.AsyncOpenAI(
+        # Neither is used: a request has a whole URL and its own key.
+        base_url="https://unused.invalid/",
+        api_key="unused",
+        # `pool` is all of connecting for aiohttp, looking the name up included.
+        timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+        # Repeated by retries.py, which knows the call's time and whether the model is down.
+        max_retries=0,
+        http_client=http_client,
     )
-
-
-def limits_by_old_name(base_url: str) -> bool:
-    """Whether output is limited by `max_tokens`: OpenAI's newer models refuse that name, others may know no other.
-
-    https://platform.openai.com/docs/api-reference/chat/create (max_tokens: deprecated, not for o-series models)
-    """
-    return not (urlsplit(base_url).hostname or "").endswith(("openai.com", "azure.com"))

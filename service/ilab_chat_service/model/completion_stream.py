@@ -6,92 +6,228 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.model.chunks import chunk_of, name_of, object_of, reason_of, usage_of
-from ilab_chat_service.model.errors import (
-    BROKEN,
-    NO_ANSWER,
-    EndedEarly,
-    ErrorEvent,
-    failures_after_first_word,
+from ilab_chat_service.model.chunks import (
+    FAILED_REASONS,
+    FINISH_REASONS,
+    ErrorData,
+    chunk_of,
+    counted,
+    is_plain,
+    name_of,
+    reason_name,
+    reasoning_of,
+    text_of,
+    usage_of,
 )
-from ilab_chat_service.model.server_sent_events import EventDecoder
-from ilab_chat_service.model.surrogates import WholeCharacters
-from ilab_chat_service.ports import FinishReason
+from ilab_chat_service.model.errors import BROKEN, EndedEarly, failures_after_it_began
+from ilab_chat_service.model.reasoning import ReasoningSplitter
+from ilab_chat_service.model.server_sent_events import BYTE_ORDER_MARK, EVENT_BYTES, EventDecoder, EventTooLong
+from ilab_chat_service.model.surrogates import SurrogateJoiner
+from ilab_chat_service.ports import FinishReason, Reasoning
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
+    from ilab_chat_service.model.chunks import Choice, Chunk, Delta
     from ilab_chat_service.model.http_transport import Body
-    from ilab_chat_service.ports import Usage
+    from ilab_chat_service.ports import Cause, Usage
 
-#: Most bytes of a reply in UTF-8: as many as the memory takes of a turn, and few enough that the whole answer, memories
+#: Most bytes of a reply in UTF-8: what the memory takes of a turn, and small enough that the whole answer, memories
 #: included, stays below the 4 MiB that callers accept of a message unless they say otherwise.
 REPLY_BYTES = 1024 * 1024
 
 #: Data of the event after the last chunk.
 DONE = b"[DONE]"
 
+#: How long the usage is waited for once the model has said why it stopped, in seconds: it comes in the next chunk, and
+#: some servers leave the connection open instead.
+USAGE_SECONDS = 1.0
+
 #: How long the end of a response whose answer is complete is waited for, in seconds: read to its end, its connection
 #: can be used again. The openai package waits as long.
 END_SECONDS = 0.1
 
 
-class OpenAIAnswer:
-    """The Answer port over the body of a response of the model's API."""
+class CompletionStream:
+    """The Answer port over the body of a response of the model's API: a stream of events, or one JSON document.
 
-    def __init__(self, body: Body, requested_model: str) -> None:
+    Args:
+        body: of the response, of which nothing has been read.
+        requested_model: the model's name, until the API says its own.
+        cause: what an operator should know if the model breaks off.
+    """
+
+    def __init__(self, body: Body, requested_model: str, cause: Cause) -> None:
         self.model = requested_model
         self.attempts = 1
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self._body = body
+        self._cause = cause
         self._events = EventDecoder()
-        self._whole = WholeCharacters()
+        self._joiner = SurrogateJoiner()
+        self._reasoning_joiner = SurrogateJoiner()
+        self._splitter = ReasoningSplitter()
         self._room = REPLY_BYTES
-        self._first = ""
+        self._first: Sequence[str | Reasoning] = ()
         self._model_said: object = None
+        #: A JSON document in the place of events, as far as it was received. None: it is a stream of events.
+        self._document: bytearray | None = bytearray()
+        #: What the API has said so far: something, a refusal, that it is done.
+        self._spoke = False
+        self._refused = False
+        self._said_done = False
+        #: What we do about it: nothing more is read; the reply is truncated; the connection is not used again.
         self._done = False
-        self._cut = False
+        self._truncated = False
+        self._abandoned = False
         self._failure: Exception | None = None
 
     async def begin(self) -> None:
-        """Wait for the first word, or for the end if there is none."""
+        """Wait for the first sign of work, reasoning or text, or for the end if there is none.
+
+        Raises:
+            Exception: one of `errors.NO_ANSWER` or `errors.BROKEN`.
+        """
         self._first = await self._next()
 
     async def aclose(self) -> None:
         """Stop reading, and close the connection if the model is not done."""
         await self._body.aclose()
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        with failures_after_first_word():
-            text = self._first
-            while text:
-                yield text
-                text = await self._next()
-        if not self._cut:
+    async def __aiter__(self) -> AsyncIterator[str | Reasoning]:
+        with failures_after_it_began(self._cause):
+            pieces = self._first
+            while pieces:
+                for piece in pieces:
+                    yield piece
+                pieces = await self._next()
+        if not self._abandoned:
             await self._read_to_end()
 
-    async def _next(self) -> str:
-        """Return the text of the next chunks, of all that one read of the socket brought; at the end, none."""
+    async def _next(self) -> Sequence[str | Reasoning]:
+        """Return the pieces that one read of the socket brought; at the end, none.
+
+        All text of one read is one piece: whoever is slow gets fewer and larger ones.
+        """
         while not (self._done or self._failure):
-            received = await self._body.receive()
-            if not received:
-                break
-            if text := self._whole.add(self._text(self._events.feed(received))):
-                return self._fitting(text)
+            received = await self._receive()
+            events = self._received(received) if received else self._ended()
+            if pieces := self._pieces(events):
+                return pieces
         if self._failure:
             raise self._failure
-        if self.finish_reason is None:
-            # An HTTP body may end without an error although the answer has not.
+        # An HTTP body may end without an error although the answer has not.
+        if not self._complete:
             raise EndedEarly
-        return "" if self._cut else self._whole.rest()
+        if self._refused:
+            self.finish_reason = FinishReason.CONTENT_FILTER
+        return () if self._truncated else self._rest()
+
+    @property
+    def _complete(self) -> bool:
+        """Whether the API has said that the answer is complete: why it stopped or, after some text, that it is done."""
+        return self.finish_reason is not None or (self._spoke and self._said_done)
+
+    async def _receive(self) -> bytes:
+        """Return the next bytes, none at the end. What is complete is not lost by what comes after it."""
+        if self.finish_reason is None:
+            return await self._body.receive()
+        with suppress(TimeoutError, *BROKEN):
+            async with asyncio.timeout(USAGE_SECONDS):
+                return await self._body.receive()
+        self._abandoned = True
+        return b""
+
+    def _received(self, received: bytes) -> list[bytes]:
+        """Return the data of each event that ends with *received*."""
+        if self._document is None:
+            return self._events.feed(received)
+        if not self._document:
+            # No line of a stream of events begins like this, whatever the response says that it is.
+            if received.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] not in {b"", b"{", b"["}:
+                self._document = None
+                return self._events.feed(received)
+            received = received.removeprefix(BYTE_ORDER_MARK).lstrip()
+        self._document += received
+        if len(self._document) > EVENT_BYTES:
+            raise EventTooLong
+        return []
+
+    def _ended(self) -> list[bytes]:
+        """Return the data of what the body ends with."""
+        self._done = True
+        if self._document is None:
+            return self._events.end()
+        self._said_done = True
+        return [bytes(self._document)] if self._document else []
+
+    def _pieces(self, events: list[bytes]) -> Sequence[str | Reasoning]:
+        """Return what *events* add, up to the last one or one that is an error, which is noted as the failure."""
+        texts = []
+        reasonings = []
+        try:
+            for data in events:
+                if data.startswith(DONE):
+                    self._done = self._said_done = True
+                    break
+                if (chunk := chunk_of(data)) is None:
+                    continue
+                self._note(chunk)
+                for choice in chunk.choices or ():
+                    if delta := choice.delta or self._message(choice):
+                        if is_plain(delta):
+                            texts.append(delta.content)
+                        else:
+                            reasonings.append(reasoning_of(delta))
+                            texts.append(self._text(delta))
+                    if choice.usage:
+                        self.usage = counted(choice.usage) or self.usage
+                    if choice.finish_reason or choice.error:
+                        self._note_end(choice)
+        except ErrorData as error:
+            self._failure = error
+        return self._joined("".join(reasonings), "".join(texts))
+
+    def _message(self, choice: Choice) -> Delta | None:
+        """Return the message of an answer that is not streamed; not one that repeats what was streamed."""
+        return None if self._spoke else choice.message
+
+    def _text(self, delta: Delta) -> str:
+        """Return what *delta* adds to the reply; a refusal is one."""
+        refusal = delta.refusal if isinstance(delta.refusal, str) else ""
+        self._refused = self._refused or bool(refusal)
+        return text_of(delta.content) + refusal
+
+    def _joined(self, reasoning: str, text: str) -> Sequence[str | Reasoning]:
+        """Return the pieces that the texts of one read are."""
+        self._spoke = self._spoke or bool(reasoning or text)
+        if text:
+            text = self._joiner.add(text)
+            if not self._splitter.done:
+                split, text = self._splitter.add(text)
+                reasoning += split
+        return self._as_pieces(self._reasoning_joiner.add(reasoning) if reasoning else "", text)
+
+    def _rest(self) -> Sequence[str | Reasoning]:
+        """Return what was held back, once."""
+        reasoning, text = self._splitter.add(self._joiner.rest())
+        held_reasoning, held_text = self._splitter.rest()
+        reasoning = self._reasoning_joiner.add(reasoning + held_reasoning) + self._reasoning_joiner.rest()
+        return self._as_pieces(reasoning, text + held_text)
+
+    def _as_pieces(self, reasoning: str, text: str) -> Sequence[str | Reasoning]:
+        pieces: list[str | Reasoning] = [Reasoning(reasoning)] if reasoning else []
+        if text and (fitting := self._fitting(text)):
+            pieces.append(fitting)
+        return pieces
 
     def _fitting(self, text: str) -> str:
-        """Return *text*, cut where the reply has REPLY_BYTES, as one is cut that has all the tokens it may have."""
+        """Return *text*, truncated where the reply has REPLY_BYTES, like one that has all the tokens it may have."""
         encoded = text.encode()
         if len(encoded) > self._room:
             self.finish_reason = FinishReason.LENGTH
-            self._done = self._cut = True
+            self._done = self._truncated = self._abandoned = True
             return encoded[: self._room].decode(errors="ignore")
         self._room -= len(encoded)
         return text
@@ -102,31 +238,22 @@ class OpenAIAnswer:
                 while await self._body.receive():
                     pass
 
-    def _text(self, events: list[bytes]) -> str:
-        """Return the text of *events*, up to the last one or one that is no chunk, which is noted as the failure."""
-        texts = []
-        try:
-            for data in events:
-                if data.startswith(DONE):
-                    self._done = True
-                    break
-                texts.append(self._noted(data))
-        except NO_ANSWER as error:
-            self._failure = error
-        return "".join(texts)
-
-    def _noted(self, data: bytes) -> str:
-        """Return the text of a chunk, and note what else it says."""
-        chunk = chunk_of(data)
-        if chunk.error:
-            raise ErrorEvent
+    def _note(self, chunk: Chunk) -> None:
+        """Note what a chunk says beside the text."""
         # Each chunk says it again.
         if chunk.model != self._model_said:
             self._model_said = chunk.model
             self.model = name_of(chunk.model) or self.model
-        if counts := chunk.usage and object_of(chunk.usage):
-            self.usage = usage_of(counts)
-        for choice in chunk.choices or ():
-            if choice.finish_reason:
-                self.finish_reason = reason_of(choice.finish_reason)
-        return chunk.text
+        if chunk.usage or chunk.x_groq:
+            self.usage = usage_of(chunk) or self.usage
+
+    def _note_end(self, choice: Choice) -> None:
+        """Note why the model stopped.
+
+        Raises:
+            ErrorData: it failed.
+        """
+        name = reason_name(choice.finish_reason)
+        if choice.error or name in FAILED_REASONS:
+            raise ErrorData({"error": choice.error} if choice.error else None)
+        self.finish_reason = FINISH_REASONS.get(name, FinishReason.OTHER)

@@ -1,108 +1,206 @@
-"""What the openai package and its transport raise, as the failures that the Model port promises."""
+"""What the openai package, its transport and the API raise, as the failures that the Model port promises."""
 
 from __future__ import annotations
 
-import math
+import errno
+import socket
+import ssl
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import aiohttp
 import httpx2
 import openai
 
+from ilab_chat_service.model.chunks import ErrorData
+from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
+from ilab_chat_service.model.refusal import LOGGED, Refusal, refusal_of
+from ilab_chat_service.model.request import is_set
 from ilab_chat_service.ports import (
+    ContentFiltered,
     ContextTooLong,
+    Failure,
     ModelInterrupted,
+    ModelNotFound,
+    ModelOptionUnsupported,
+    ModelQuotaExhausted,
     ModelRateLimited,
     ModelRejected,
     ModelUnavailable,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-#: What compatible servers call a prompt that does not fit: OpenAI and vLLM, llama.cpp.
-TOO_LONG = ("context_length_exceeded", "exceed_context_size_error")
-
-HTTP_TOO_MANY_REQUESTS = 429
-HTTP_SERVER_ERROR = 500
-
-#: Request timeout and conflict: refused for now, not for good.
-HTTP_TRY_AGAIN = {408, 409}
-
-#: Shortest wait that is passed on to a caller, in seconds, also for a Retry-After of 0 or in the past: at once would
-#: be too soon for an API that has just refused.
-RETRY_AFTER_LEAST = 0.1
-
-#: Longest wait that is passed on to a caller, in seconds.
-RETRY_AFTER_MOST = 3600.0
+    from ilab_chat_service.ports import Cause, ChatMessage, Generation
 
 #: What a response raises while it is read; of a server that speaks no HTTP, the package passes on aiohttp's own error.
 BROKEN = (httpx2.RequestError, aiohttp.ClientError)
 
+#: Options of callers, by the name that the API has for each.
+OPTIONS: Mapping[str, str] = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "stop": "stop",
+    "seed": "seed",
+    "reasoning_effort": "reasoning_effort",
+    "response_format": "response_format",
+}
+
+#: Errors that mean the same whatever the request was, each with what the caller is told.
+PLAIN: Mapping[Kind, tuple[type[Failure], str]] = {
+    Kind.CONTEXT_TOO_LONG: (ContextTooLong, "the message does not fit into the model's window"),
+    Kind.CONTENT_FILTER: (ContentFiltered, "a content filter of the model's API stopped the prompt"),
+    Kind.RATE_LIMIT: (ModelRateLimited, "the model's API limits the rate of requests"),
+    Kind.QUOTA: (ModelQuotaExhausted, "the quota of the model's API is used up"),
+    Kind.OUTAGE: (ModelUnavailable, "the model failed"),
+}
+
+#: Errors after which waiting helps.
+WAITING = frozenset({Kind.RATE_LIMIT, Kind.OUTAGE})
+
+#: Where APIs say the id that their operators find a request by.
+REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
+
+#: Errors of a connection that have no errno, by what an operator should read.
+WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
+    TimeoutError: "timeout",
+    httpx2.TimeoutException: "timeout",
+    aiohttp.ServerDisconnectedError: "disconnected",
+    aiohttp.ClientPayloadError: "incomplete body",
+    aiohttp.ClientResponseError: "not HTTP",
+    httpx2.RequestError: "broken connection",
+}
+
 
 class EndedEarly(Exception):
-    """The model's API ended its stream before the answer."""
+    """The model's API ended its response before the answer."""
 
 
-class ErrorEvent(Exception):
-    """The model's API sent an error in the place of the next piece."""
+#: An answer that is not one.
+NO_ANSWER = (EndedEarly, ErrorData, ValueError, RecursionError)
 
 
-#: An answer that is none: not JSON, JSON of another kind, or nested without end.
-NO_ANSWER = (EndedEarly, ErrorEvent, ValueError, RecursionError)
+class Refused(Exception):
+    """The API has answered with an error."""
+
+    def __init__(self, refusal: Refusal, request_id: str = "") -> None:
+        super().__init__()
+        self.refusal = refusal
+        self.request_id = request_id
 
 
 @contextmanager
-def failures_before_first_word() -> Iterator[None]:
-    """Translate what is raised before the model has begun."""
+def failures_before_it_began(cause: Cause) -> Iterator[None]:
+    """Translate what is raised before the model has begun. *cause*: what an operator should know of the request.
+
+    Raises:
+        Refused: the API answered with an error, by an HTTP status or by an event.
+        ModelUnavailable: it could not be reached, or did not answer.
+    """
     try:
         yield
     except openai.APIStatusError as error:
-        raise refusal(error) from error
-    except (openai.APIError, *BROKEN) as error:
+        headers = error.response.headers
+        refusal = refusal_of(error.status_code, headers, error.body)
+        raise Refused(refusal, next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")) from error
+    except ErrorData as error:
+        raise Refused(refusal_of(0, {}, error.body)) from error
+    except (openai.APIError, *BROKEN, TimeoutError) as error:
         # No status: the connection failed or timed out.
-        raise ModelUnavailable("the model cannot be reached") from error
+        raise ModelUnavailable("the model cannot be reached", cause={**cause, **broken(error)}) from error
     except NO_ANSWER as error:
-        raise ModelUnavailable("the model did not answer") from error
+        raise ModelUnavailable("the model did not answer", cause={**cause, **broken(error)}) from error
 
 
 @contextmanager
-def failures_after_first_word() -> Iterator[None]:
+def failures_after_it_began(cause: Cause) -> Iterator[None]:
     """Translate what is raised once the model has begun."""
     try:
         yield
-    except (*BROKEN, *NO_ANSWER) as error:
-        raise ModelInterrupted("the model broke off its answer") from error
+    except ErrorData as error:
+        said = said_by(refusal_of(0, {}, error.body))
+        raise ModelInterrupted("the model broke off its answer", cause={**cause, **said}) from error
+    except (*BROKEN, *NO_ANSWER, TimeoutError) as error:
+        raise ModelInterrupted("the model broke off its answer", cause={**cause, **broken(error)}) from error
 
 
-def refusal(error: openai.APIStatusError) -> ContextTooLong | ModelRateLimited | ModelUnavailable | ModelRejected:
-    """Return the failure that an HTTP status of the model's API stands for."""
-    asked_seconds = retry_after(error.response.headers.get("retry-after"))
-    if error.status_code == HTTP_TOO_MANY_REQUESTS:
-        return ModelRateLimited("the model's API limits our rate", retry_after_seconds=asked_seconds)
-    if error.status_code >= HTTP_SERVER_ERROR or error.status_code in HTTP_TRY_AGAIN:
-        return ModelUnavailable("the model failed", retry_after_seconds=asked_seconds)
-    # Whatever the API sent stands there, a list for instance: hence no look-up in a set.
-    if any(said in TOO_LONG for said in (error.code, error.type)):
-        return ContextTooLong("the message does not fit into the model's window")
-    return ModelRejected(f"the model's API refused the request: HTTP {error.status_code}")
+def failure_of(
+    refused: Refused,
+    messages: Sequence[ChatMessage],
+    generation: Generation,
+    cause: Cause,
+    *,
+    chosen_by_caller: bool,
+) -> Failure:
+    """Return the failure that an API's error stands for.
+
+    Args:
+        refused: the error.
+        messages: what the API was sent.
+        generation: what the caller asked for: a field of it that is refused is the caller's.
+        cause: what an operator should know of the request.
+        chosen_by_caller: whether the caller named the model as the API knows it.
+    """
+    refusal = refused.refusal
+    cause = {**cause, **said_by(refusal)}
+    if is_id(refused.request_id, messages):
+        cause["upstream.request_id"] = refused.request_id
+    if "upstream.error_code" not in cause and is_id(refusal.code, messages):
+        cause["upstream.error_code"] = refusal.code
+    if refusal.kind is Kind.UNKNOWN_MODEL and chosen_by_caller:
+        return ModelNotFound("generation.model", "is not a model of the model's API", cause=cause)
+    option = OPTIONS.get(refusal.field, "")
+    if refusal.kind is Kind.BAD_OPTION and option and is_set(generation, option):
+        return ModelOptionUnsupported(f"generation.{option}", "is refused by this model", cause=cause)
+    if plain := PLAIN.get(refusal.kind):
+        failure, text = plain
+        wait = refusal.wait_seconds if refusal.kind in WAITING else None
+        return failure(text, retry_after_seconds=wait, cause=cause)
+    status = f"HTTP {refusal.status}" if refusal.status else "an error"
+    return ModelRejected(f"the model's API refused the request: {status}", cause=cause)
 
 
-def retry_after(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, which may be a date; None if it says nothing that can be used."""
-    try:
-        seconds = float(header or "")
-    except ValueError:
-        seconds = seconds_until(header or "")
-    return min(max(seconds, RETRY_AFTER_LEAST), RETRY_AFTER_MOST) if math.isfinite(seconds) else None
+def said_by(refusal: Refusal) -> dict[str, str | int]:
+    """Return what the log says of an API's error: of its codes, one that is known."""
+    said: dict[str, str | int] = {
+        "upstream.status_code": refusal.status,
+        "upstream.error_code": refusal.code if refusal.code.lower() in KNOWN_CODES or refusal.code.isdigit() else "",
+        "upstream.error_param": refusal.field,
+    }
+    return {name: value for name, value in said.items() if value}
 
 
-def seconds_until(date: str) -> float:
-    """Return the seconds from now to an HTTP date, NaN for what is none."""
-    try:
-        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return math.nan
+def is_id(text: str, messages: Sequence[ChatMessage]) -> bool:
+    """Return whether *text* looks like an id or a code, and is not a part of a prompt that an API quotes."""
+    return bool(LOGGED.fullmatch(text)) and not any(text in message.content for message in messages)
+
+
+def broken(error: BaseException) -> dict[str, str | int]:
+    """Return what the log says of a connection that failed: the innermost reason, never a text."""
+    chain = list(chain_of(error))
+    for link in reversed(chain):
+        if isinstance(link, ssl.SSLError):
+            return {"upstream.error": "TLS", "upstream.errno": link.reason or type(link).__name__}
+        if isinstance(link, socket.gaierror):
+            return {"upstream.error": "name not found", "upstream.errno": GAI_NAMES.get(link.errno or 0, "EAI")}
+        if isinstance(link, OSError) and (name := errno.errorcode.get(link.errno or 0)):
+            return {"upstream.error": "connection failed", "upstream.errno": name}
+    for link in reversed(chain):
+        for kind, text in WITHOUT_ERRNO.items():
+            if isinstance(link, kind):
+                return {"upstream.error": text}
+    return {"upstream.error": type(chain[-1]).__name__}
+
+
+GAI_NAMES = {value: name for name, value in vars(socket).items() if name.startswith("EAI_")}
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield *error* and what led to it, the outermost first."""
+    while error:
+        yield error
+        # aiohttp keeps what the system said beside the chain.
+        error = getattr(error, "os_error", None) or error.__cause__ or error.__context__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 #: The extension of a response that is aiohttp's own.
 AIOHTTP = "aiohttp"
 
+#: Most bytes of a header field of a response, name and value. Gateways add long ones: policies, cookies, traces.
+HEADER_BYTES = 64 * 1024
+
+#: Bytes of an error's body that are read, and that its decompression may give.
+ERROR_BYTES = 64 * 1024
+
+#: Longest time that an error's body is waited for, in seconds.
+ERROR_SECONDS = 5.0
+
+HTTP_BAD_REQUEST = 400
+
+#: Of zlib: gzip and deflate, told apart by their head.
+ANY_HEADER = 47
+
 
 parsed = lru_cache(maxsize=8)(httpx2.URL)
 
@@ -33,6 +49,8 @@ class ModelHttpClient(openai.DefaultAioHttpClient):
             # A redirected prompt would go to a host that nobody named.
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            # Compressing a stream of small events saves little, and a compressed body can be far larger than it looks.
+            headers={"accept-encoding": "identity"},
         )
         self._own_headers = self.headers.multi_items()
 
@@ -77,15 +95,55 @@ class Transport(httpx2.AsyncBaseTransport):
         self._transport = transport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send *request*, and return the response, of which nothing but the head has been read."""
+        """Send *request*, and return the response: an error with its body, any other with nothing of it read."""
         response = await self._transport.handle_async_request(request)
-        # It is nowhere to be had in public.
-        response.extensions[AIOHTTP] = vars(response.stream)["_aiohttp_response"]
+        # The package does not offer it in public.
+        read: aiohttp.ClientResponse = vars(response.stream)["_aiohttp_response"]
+        if response.status_code >= HTTP_BAD_REQUEST:
+            return await whole_error(response, read)
+        response.extensions[AIOHTTP] = read
         return response
 
     async def aclose(self) -> None:
         """Close what it has opened."""
         await self._transport.aclose()
+
+
+async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -> httpx2.Response:
+    """Return an error with the beginning of its body, read to its end here, so that no body can fill memory.
+
+    A body that does not end is as good as one that does: what matters stands at its beginning.
+    """
+    received = bytearray()
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            while len(received) < ERROR_BYTES and (more := await read.content.readany()):
+                received += more
+    except (aiohttp.ClientError, TimeoutError):
+        pass
+    finally:
+        # At its end its connection is used again; before that, closed.
+        if read.content.at_eof():
+            read.release()
+        else:
+            read.close()
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in BODY_HEADERS]
+    content = decoded(bytes(received[:ERROR_BYTES]), response.headers.get("content-encoding", ""))
+    return httpx2.Response(response.status_code, headers=headers, content=content)
+
+
+#: What describes a body as it came, which is not the one that is passed on.
+BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+def decoded(content: bytes, encoding: str) -> bytes:
+    """Return the first ERROR_BYTES of a body; nothing of one whose encoding was not asked for and is not known."""
+    if not encoding or encoding == "identity":
+        return content
+    try:
+        return zlib.decompressobj(ANY_HEADER).decompress(content, ERROR_BYTES)
+    except zlib.error:
+        return b""
 
 
 def with_sessions_without_cookies(transport: Any) -> httpx2.AsyncBaseTransport:
@@ -100,7 +158,12 @@ def session(ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> aiohttp.Clien
     connector = aiohttp.TCPConnector(
         keepalive_timeout=limits.keepalive_expiry, ssl=ssl_context, limit=limits.max_connections or 0
     )
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=HEADER_BYTES,
+        max_field_size=HEADER_BYTES,
+    )
 
 
 @dataclass(frozen=True, slots=True)

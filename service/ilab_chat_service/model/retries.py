@@ -1,4 +1,4 @@
-"""Repeating a call of the model that failed before its first word: within its time, and not while the model is down."""
+"""Retries of a model call that failed before the model began: within the call's time, and while the model is up."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, TypeVar
 
-from ilab_chat_service.ports import (
-    RETRY_AFTER_SECONDS,
-    ContextTooLong,
-    ModelRateLimited,
-    ModelRejected,
-    ModelUnavailable,
-)
+from ilab_chat_service.ports import RETRY_AFTER_SECONDS, Failure, ModelRateLimited, ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,10 +25,8 @@ WAIT_SECONDS_MOST = 4.0
 ASKED_SECONDS_MOST = 2.0
 
 
-async def repeated(
-    attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, retries: int, until: float
-) -> tuple[T, int]:
-    """Return what *attempt* returns, and how often it was made.
+async def repeated(attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, retries: int, until: float) -> T:
+    """Return what *attempt* returns. Only an outage is repeated: whatever the API says of the request, it says again.
 
     Args:
         attempt: asks the model, once.
@@ -50,25 +42,29 @@ async def repeated(
         breaker.check()
         try:
             result = await attempt()
-        except (ContextTooLong, ModelRejected):
-            breaker.answered()
-            raise
-        except (ModelRateLimited, ModelUnavailable) as failure:
-            if isinstance(failure, ModelRateLimited):
-                breaker.answered()
-            else:
-                breaker.failed()
+        except ModelUnavailable as failure:
+            breaker.failed(failure.cause)
             wait = wait_before(made, failure.retry_after_seconds)
             too_long = (failure.retry_after_seconds or 0.0) > ASKED_SECONDS_MOST
             if made > retries or too_long or loop.time() + wait >= until:
-                if failure.retry_after_seconds is None:
-                    failure.retry_after_seconds = RETRY_AFTER_SECONDS
+                add_wait(failure)
                 raise
             await breaker.wait(wait)
+        except Failure as failure:
+            breaker.answered()
+            if isinstance(failure, ModelRateLimited):
+                add_wait(failure)
+            raise
         else:
             breaker.answered()
-            return result, made
+            return result
     raise AssertionError("the last attempt neither returned nor raised")
+
+
+def add_wait(failure: Failure) -> None:
+    """Let *failure* tell the caller how long to wait, where the API did not."""
+    if failure.retry_after_seconds is None:
+        failure.retry_after_seconds = RETRY_AFTER_SECONDS
 
 
 def wait_before(repetition: int, asked_seconds: float | None) -> float:

@@ -17,7 +17,7 @@ class EventTooLong(ValueError):
 
 
 class EventDecoder:
-    """Decodes one stream. Event types, ids and retry times are ignored, and an event that the stream does not end."""
+    """Decodes one stream. Event types, ids and retry times are ignored."""
 
     def __init__(self) -> None:
         #: The line that has not ended yet, in the pieces in which it came.
@@ -54,6 +54,10 @@ class EventDecoder:
         events = self._events(lines)
         self._check()
         return events
+
+    def end(self) -> list[bytes]:
+        """Return the data of an event that the stream ends without the blank line after it, as some servers do."""
+        return self.feed(b"\n\n")
 
     def _check(self) -> None:
         if self._line_bytes + self._data_bytes > EVENT_BYTES:

@@ -1,7 +1,7 @@
-"""Text that arrives in pieces, without halves of characters."""
+"""Text that arrives in pieces, without half surrogate pairs."""
 
 
-class WholeCharacters:
+class SurrogateJoiner:
     """Joins surrogate pairs that were split over two pieces: half of one cannot be sent as protobuf text.
 
     JSON escapes a character beyond U+FFFF as two halves, and some servers cut between them. A half without its other
@@ -12,17 +12,17 @@ class WholeCharacters:
         self._held = ""
 
     def add(self, piece: str) -> str:
-        """Return what is whole of the text so far and was not returned before."""
+        """Return the complete characters that arrived with *piece*."""
         text = self._held + piece
         self._held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return whole_text(text.removesuffix(self._held))
+        return joined_surrogates(text.removesuffix(self._held))
 
     def rest(self) -> str:
         """Return what was held back, once."""
         held, self._held = self._held, ""
-        return whole_text(held)
+        return joined_surrogates(held)
 
 
-def whole_text(text: str) -> str:
+def joined_surrogates(text: str) -> str:
     """Return *text* with surrogate pairs joined and single surrogates replaced."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

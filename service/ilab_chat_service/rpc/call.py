@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import grpc
 
+    from ilab_chat_service.ports import Cause
     from ilab_chat_service.turn import Completed
 
 
@@ -41,6 +42,8 @@ class Call:
     status_message: str = ""
     """What the caller is told beside code and reason, where it is a text of ours."""
     error_trail: str = ""
+    cause: Cause = field(default_factory=dict)
+    """What an operator should know of a failure."""
 
 
 #: The call that the running task answers. Tasks that it starts have it too.

@@ -16,7 +16,7 @@ from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.heartbeats import EventWriter
 from ilab_chat_service.rpc.phases import TimedEntry
 from ilab_chat_service.rpc.validation import turn_request
-from ilab_chat_service.turn import Completed, Delta, Generated, Started
+from ilab_chat_service.turn import Completed, Delta, Generated, ReasoningDelta, Started
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -100,7 +100,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                             await sent(writer.write(stream_response(event, turn.request_id)))
                         case Generated():
                             limit.model_is_done()
-                        case Delta() | Completed():
+                        case Delta() | ReasoningDelta() | Completed():
                             await writer.write(stream_response(event, turn.request_id))
 
 
@@ -117,13 +117,17 @@ def accepted(request: ChatCall) -> TurnRequest:
     return turn
 
 
-def stream_response(event: Started | Delta | Completed, request_id: str) -> chat_pb2.StreamChatResponse:
+def stream_response(
+    event: Started | Delta | ReasoningDelta | Completed, request_id: str
+) -> chat_pb2.StreamChatResponse:
     """Return an event as a message."""
     match event:
         case Started():
             return chat_pb2.StreamChatResponse(started=started(event, request_id))
         case Delta(text):
             return chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text=text))
+        case ReasoningDelta(text):
+            return chat_pb2.StreamChatResponse(reasoning_delta=chat_pb2.ReasoningDelta(text=text))
         case Completed():
             return chat_pb2.StreamChatResponse(completed=response(event, request_id))
 

@@ -11,10 +11,15 @@ from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat_service.callers import InvalidCredentials, MissingCredentials, UserMismatch
 from ilab_chat_service.ports import (
+    ContentFiltered,
     ContextTooLong,
     Failure,
+    FieldRefused,
     MemoryUnavailable,
     ModelInterrupted,
+    ModelNotFound,
+    ModelOptionUnsupported,
+    ModelQuotaExhausted,
     ModelRateLimited,
     ModelRejected,
     ModelUnavailable,
@@ -25,9 +30,11 @@ from ilab_chat_service.ports import (
 from ilab_chat_service.rpc.validation import InvalidFields, RequestTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from google.protobuf.message import Message
+
+    from ilab_chat_service.rpc.validation import Violation
 
 DOMAIN = "ilab-chat"
 
@@ -79,9 +86,13 @@ TABLE: Mapping[type[BaseException], Row] = {
     InvalidCredentials: Row(grpc.StatusCode.UNAUTHENTICATED, "INVALID_CREDENTIALS"),
     UserMismatch: Row(grpc.StatusCode.PERMISSION_DENIED, "USER_MISMATCH"),
     ContextTooLong: Row(grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_TOO_LONG"),
+    ContentFiltered: Row(grpc.StatusCode.FAILED_PRECONDITION, "CONTENT_FILTERED"),
+    ModelNotFound: Row(grpc.StatusCode.INVALID_ARGUMENT, "MODEL_NOT_FOUND"),
+    ModelOptionUnsupported: Row(grpc.StatusCode.INVALID_ARGUMENT, "MODEL_OPTION_UNSUPPORTED"),
+    ModelQuotaExhausted: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "MODEL_QUOTA_EXHAUSTED"),
     ModelRateLimited: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "MODEL_RATE_LIMITED"),
     ModelUnavailable: Row(grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE"),
-    # ABORTED: proxies repeat UNAVAILABLE on their own, and from the first word on the work is billed.
+    # ABORTED: proxies repeat UNAVAILABLE on their own, and once the model has begun the work is billed.
     ModelInterrupted: Row(grpc.StatusCode.ABORTED, "MODEL_INTERRUPTED"),
     ModelRejected: Row(grpc.StatusCode.INTERNAL, "MODEL_REJECTED"),
     MemoryUnavailable: Row(grpc.StatusCode.UNAVAILABLE, "MEMORY_UNAVAILABLE"),
@@ -114,18 +125,20 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
         error_details_pb2.ErrorInfo(reason=row.reason, domain=DOMAIN, metadata={"correlation_id": correlation_id}),
     )
     if isinstance(error, InvalidFields):
-        add(status, bad_request(error))
+        add(status, bad_request(error.violations))
+    if isinstance(error, FieldRefused):
+        add(status, bad_request([(error.field, error.description)]))
     if isinstance(error, Failure) and error.retry_after_seconds is not None:
         add(status, retry_info(error.retry_after_seconds))
     return status
 
 
-def bad_request(error: InvalidFields) -> error_details_pb2.BadRequest:
-    """Return each field that breaks a limit."""
+def bad_request(violations: Iterable[Violation]) -> error_details_pb2.BadRequest:
+    """Return the fields that were refused, each with the reason."""
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
-            for field, description in error.violations
+            for field, description in violations
         ]
     )
 

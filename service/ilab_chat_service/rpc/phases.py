@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.ports import (
         Answer,
         ChatMessage,
+        ChosenModel,
         Claim,
         Context,
         Generation,
@@ -67,15 +68,27 @@ class TimedModel:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def answer(
-        self, messages: Sequence[ChatMessage], generation: Generation, until: float
-    ) -> AbstractAsyncContextManager[Answer]:
-        """See `ports.Model.answer`."""
-        return TimedAnswer(self._model.answer(messages, generation, until))
+    def choose(self, generation: Generation) -> TimedChoice:
+        """See `ports.Model.choose`."""
+        return TimedChoice(self._model.choose(generation))
+
+
+class TimedChoice:
+    """What `TimedModel.choose` returns."""
+
+    __slots__ = ("_chosen", "prompt_tokens")
+
+    def __init__(self, chosen: ChosenModel) -> None:
+        self._chosen = chosen
+        self.prompt_tokens = chosen.prompt_tokens
+
+    def answer(self, messages: Sequence[ChatMessage], until: float) -> TimedAnswer:
+        """See `ports.ChosenModel.answer`."""
+        return TimedAnswer(self._chosen.answer(messages, until))
 
 
 class TimedAnswer:
-    """What `TimedModel.answer` returns, around what its model returned."""
+    """What `TimedChoice.answer` returns, around what its model returned."""
 
     __slots__ = ("_asked", "_model")
 

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from google.protobuf.struct_pb2 import Struct
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
-from ilab_chat_service.ports import Generation, MemoryMode, TurnRequest, TurnRetention
+from ilab_chat_service.ports import (
+    Generation,
+    JsonObjectFormat,
+    JsonSchemaFormat,
+    MemoryMode,
+    ReasoningEffort,
+    TextFormat,
+    TurnRequest,
+    TurnRetention,
+)
 from ilab_chat_service.rpc.identifiers import new_identifier
 
 if TYPE_CHECKING:
     import enum
     from collections.abc import Iterable, Iterator, Mapping
+
+    from ilab_chat_service.ports import ResponseFormat
 
 MESSAGE_CHARACTERS = 32_768
 USER_ID_CHARACTERS = 256
@@ -21,6 +36,11 @@ STOP_STRINGS = 4
 STOP_CHARACTERS = 256
 TEMPERATURE_MOST = 2.0
 OUTPUT_TOKENS_MOST = 1_048_576
+SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+SCHEMA_BYTES = 32_768
+
+#: Largest integer up to which a double holds every integer.
+EXACT_INTEGERS = 2**53
 SEARCH_LIMIT = 10
 SEARCH_LIMIT_MOST = 100
 CONTENT_BYTES = 1024 * 1024
@@ -39,6 +59,8 @@ CHAT_BYTES = (
     CHARACTER_BYTES * (USER_ID_CHARACTERS + MESSAGE_CHARACTERS + STOP_STRINGS * STOP_CHARACTERS)
     + REQUEST_ID_CHARACTERS
     + MODEL_CHARACTERS
+    # As a Struct, a schema takes up to about three times its JSON: {"a":0} is 7 bytes there and 18 on the wire.
+    + 3 * SCHEMA_BYTES
     + OTHER_BYTES
 )
 
@@ -61,6 +83,16 @@ TURN_RETENTIONS: Mapping[int, TurnRetention] = {
     chat_pb2.TURN_RETENTION_UNSPECIFIED: TurnRetention.EVERY_TURN,
     chat_pb2.TURN_RETENTION_EVERY_TURN: TurnRetention.EVERY_TURN,
     chat_pb2.TURN_RETENTION_LATEST_ONLY: TurnRetention.LATEST_ONLY,
+}
+
+REASONING_EFFORTS: Mapping[int, ReasoningEffort | None] = {
+    chat_pb2.REASONING_EFFORT_UNSPECIFIED: None,
+    chat_pb2.REASONING_EFFORT_NONE: ReasoningEffort.NONE,
+    chat_pb2.REASONING_EFFORT_MINIMAL: ReasoningEffort.MINIMAL,
+    chat_pb2.REASONING_EFFORT_LOW: ReasoningEffort.LOW,
+    chat_pb2.REASONING_EFFORT_MEDIUM: ReasoningEffort.MEDIUM,
+    chat_pb2.REASONING_EFFORT_HIGH: ReasoningEffort.HIGH,
+    chat_pb2.REASONING_EFFORT_XHIGH: ReasoningEffort.XHIGH,
 }
 
 ChatCall: TypeAlias = chat_pb2.ChatRequest | chat_pb2.StreamChatRequest
@@ -108,6 +140,8 @@ def turn_request(request: ChatCall) -> TurnRequest:
             max_output_tokens=options.max_output_tokens if options.HasField("max_output_tokens") else None,
             stop=tuple(options.stop),
             seed=options.seed if options.HasField("seed") else None,
+            reasoning_effort=REASONING_EFFORTS[options.reasoning_effort],
+            response_format=response_format(options.response_format),
         ),
         memory_mode=MEMORY_MODES[request.memory_mode],
         retention=TURN_RETENTIONS[request.turn_retention],
@@ -141,6 +175,80 @@ def generation(options: chat_pb2.GenerationOptions) -> Iterator[Violation]:
     for index, stop in enumerate(options.stop[:STOP_STRINGS]):
         if not 1 <= len(stop) <= STOP_CHARACTERS:
             yield f"generation.stop[{index}]", f"must have 1 to {STOP_CHARACTERS} characters"
+    if options.reasoning_effort not in REASONING_EFFORTS:
+        yield "generation.reasoning_effort", "must be a value of ReasoningEffort"
+    if options.HasField("response_format"):
+        yield from response_format_violations(options.response_format)
+
+
+def response_format_violations(requested: chat_pb2.ResponseFormat) -> Iterator[Violation]:
+    """Yield what is wrong with the format of the reply."""
+    path = "generation.response_format"
+    kind = requested.WhichOneof("format")
+    if kind is None:
+        yield path, "must have one of text, json_object and json_schema"
+    if kind != "json_schema":
+        return
+    if not SCHEMA_NAME.fullmatch(requested.json_schema.name):
+        yield f"{path}.json_schema.name", "must have 1 to 64 letters, digits, underscores and hyphens"
+    if not requested.json_schema.HasField("schema"):
+        yield f"{path}.json_schema.schema", "must be set"
+        return
+    try:
+        size = len(json_of(requested.json_schema.schema).encode())
+    except ValueError:
+        yield f"{path}.json_schema.schema", "must be JSON: no value may be unset, infinite or NaN"
+        return
+    if size > SCHEMA_BYTES:
+        yield f"{path}.json_schema.schema", f"must have at most {SCHEMA_BYTES:,} bytes as JSON, has {size:,}"
+
+
+def response_format(requested: chat_pb2.ResponseFormat) -> ResponseFormat | None:
+    """Return a valid format of the reply as the loop takes it. None: it is not set."""
+    match requested.WhichOneof("format"):
+        case "text":
+            return TextFormat()
+        case "json_object":
+            return JsonObjectFormat()
+        case "json_schema":
+            schema = requested.json_schema
+            return JsonSchemaFormat(
+                name=schema.name,
+                schema=json_of(schema.schema),
+                strict=schema.strict if schema.HasField("strict") else None,
+            )
+        case _:
+            return None
+
+
+def json_of(struct: Struct) -> str:
+    """Return *struct* as JSON, its numbers without a fraction as integers: `minLength` of 1.0 is refused by some APIs.
+
+    Raises:
+        ValueError: JSON cannot express one of its values.
+    """
+    # Without whitespace: the model's API is billed by it.
+    return json.dumps(plain(struct), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """Return a value of google.protobuf.Struct as JSON has it. Its depth is bounded by that of protobuf's parser."""
+    if isinstance(value, Struct):
+        return {name: plain(field) for name, field in value.fields.items()}
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return plain(value.struct_value)
+        case "list_value":
+            return [plain(item) for item in value.list_value.values]
+        case "null_value":
+            return None
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) <= EXACT_INTEGERS else number
+        case None:
+            raise ValueError("a value is not set")
+        case kind:
+            return getattr(value, kind)
 
 
 def text(field: str, value: str, most: int) -> Iterator[Violation]:

@@ -8,11 +8,9 @@ import pytest
 
 from ilab_chat_service.model.breaker import (
     FAILURES_TO_OPEN,
-    MODELS_MOST,
     TRY_SECONDS,
     TRY_SECONDS_MOST,
     Breaker,
-    Breakers,
 )
 from ilab_chat_service.ports import ModelUnavailable
 
@@ -38,7 +36,7 @@ def breaker(clock: Clock) -> Breaker:
     breaker = Breaker(clock)
     for _ in range(FAILURES_TO_OPEN):
         breaker.check()
-        breaker.failed()
+        breaker.failed({})
     return breaker
 
 
@@ -51,7 +49,7 @@ def test_an_open_one_refuses_and_says_until_when(breaker: Breaker) -> None:
 def test_failures_that_are_not_in_a_row_do_not_open_it(clock: Clock) -> None:
     breaker = Breaker(clock)
     for _ in range(FAILURES_TO_OPEN * 2):
-        breaker.failed()
+        breaker.failed({})
         breaker.answered()
     breaker.check()
 
@@ -73,7 +71,7 @@ def test_pauses_grow_to_a_bound(breaker: Breaker, clock: Clock) -> None:
     for _ in range(10):
         clock.now += TRY_SECONDS_MOST
         breaker.check()
-        breaker.failed()
+        breaker.failed({})
     clock.now += TRY_SECONDS_MOST
     breaker.check()
 
@@ -91,15 +89,14 @@ async def test_calls_that_wait_to_repeat_are_woken_when_it_opens(clock: Clock) -
     breaker = Breaker(clock)
     waiting = asyncio.ensure_future(breaker.wait(1000))
     for _ in range(FAILURES_TO_OPEN):
-        breaker.failed()
+        breaker.failed({})
     await waiting
 
 
-def test_breakers_of_the_models_asked_last_are_kept() -> None:
-    breakers = Breakers()
-    first, second = breakers.of("first"), breakers.of("second")
-    for number in range(MODELS_MOST - 1):
-        assert breakers.of("first") is first
-        breakers.of(f"other {number}")
-    assert breakers.of("first") is first
-    assert breakers.of("second") is not second
+def test_calls_that_fail_at_once_say_why_it_opened(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed({"upstream.errno": "ECONNREFUSED"})
+    with pytest.raises(ModelUnavailable) as caught:
+        breaker.check()
+    assert caught.value.cause == {"upstream.errno": "ECONNREFUSED", "breaker": "open"}

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
-from ilab_chat_service.model.client import OpenAIModel, client_of, limits_by_old_name, open_model
+from ilab_chat_service.model.client import ModelClient, client_of, open_model
 from ilab_chat_service.model.completion_stream import REPLY_BYTES
 from ilab_chat_service.model.http_transport import ModelHttpClient
+from ilab_chat_service.model.profiles import MODELS_MOST
+from ilab_chat_service.model.profiles_file import token_limit_of
 from ilab_chat_service.model.server_sent_events import EVENT_BYTES, EventTooLong
 from ilab_chat_service.ports import (
     ChatMessage,
@@ -36,7 +38,7 @@ MESSAGES = (ChatMessage("system", "s"), ChatMessage("user", "u"), ChatMessage("a
 
 
 @pytest.fixture
-async def model(settings: Settings) -> AsyncIterator[OpenAIModel]:
+async def model(settings: Settings) -> AsyncIterator[ModelClient]:
     async with open_model(settings) as model:
         yield model
 
@@ -44,14 +46,14 @@ async def model(settings: Settings) -> AsyncIterator[OpenAIModel]:
 DEFAULTS = Generation()
 
 
-async def text_of(model: OpenAIModel, generation: Generation = DEFAULTS) -> str:
-    async with model.answer(MESSAGES, generation, math.inf) as answer:
-        return "".join([text async for text in answer])
+async def text_of(model: ModelClient, generation: Generation = DEFAULTS) -> str:
+    async with model.choose(generation).answer(MESSAGES, math.inf) as answer:
+        return "".join([text async for text in answer if isinstance(text, str)])
 
 
-async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: OpenAIModel, upstream: Upstream) -> None:
+async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
-    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+    async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert answer.model == "upstream-model"
         texts = []
         async for text in answer:
@@ -62,7 +64,7 @@ async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: Op
         assert answer.usage == Usage(input_tokens=20, cached_input_tokens=8, output_tokens=5, reasoning_tokens=2)
 
 
-async def test_the_request_has_what_is_given_and_nothing_else(model: OpenAIModel, upstream: Upstream) -> None:
+async def test_the_request_has_what_is_given_and_nothing_else(model: ModelClient, upstream: Upstream) -> None:
     await text_of(model)
     assert upstream.requests[0].path == "/v1/chat/completions"
     sent = {name.lower(): value for name, value in upstream.requests[0].headers.items()}
@@ -91,8 +93,8 @@ async def test_the_request_has_what_is_given_and_nothing_else(model: OpenAIModel
         ("https://llm.example.com/v1", True),
     ],
 )
-def test_the_limit_of_output_has_the_name_that_the_api_knows(url: str, *, old: bool) -> None:
-    assert limits_by_old_name(url) is old
+def test_token_limit_has_the_name_that_the_api_knows(url: str, *, old: bool) -> None:
+    assert token_limit_of(url) == ("max_tokens" if old else "max_completion_tokens")
 
 
 @pytest.mark.parametrize(
@@ -103,21 +105,21 @@ def test_the_limit_of_output_has_the_name_that_the_api_knows(url: str, *, old: b
         ("tool_calls", FinishReason.OTHER),
     ],
 )
-async def test_each_finish_reason(model: OpenAIModel, upstream: Upstream, given: str, reason: FinishReason) -> None:
+async def test_each_finish_reason(model: ModelClient, upstream: Upstream, given: str, reason: FinishReason) -> None:
     upstream.replies(Reply(finish_reason=given))
-    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+    async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert [text async for text in answer]
         assert answer.finish_reason is reason
 
 
-async def test_an_answer_without_words_or_usage(model: OpenAIModel, upstream: Upstream) -> None:
+async def test_an_answer_without_words_or_usage(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(pieces=(), usage=None))
-    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+    async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert [text async for text in answer] == []
         assert answer.usage is None
 
 
-async def test_a_character_split_over_two_chunks_is_whole(model: OpenAIModel, upstream: Upstream) -> None:
+async def test_a_character_split_over_two_chunks_is_whole(model: ModelClient, upstream: Upstream) -> None:
     upstream.says("a\ud83d", "\ude00b", "\ud83d")
     assert await text_of(model) == "a\U0001f600b\ufffd"
 
@@ -158,7 +160,7 @@ def error_body(code: str | int, kind: str = "invalid_request_error") -> bytes:
     ],
 )
 async def test_what_fails_before_the_first_word(
-    model: OpenAIModel, upstream: Upstream, reply: Reply, failure: type[Failure], retry_after: float | None
+    model: ModelClient, upstream: Upstream, reply: Reply, failure: type[Failure], retry_after: float | None
 ) -> None:
     upstream.replies(reply)
     with pytest.raises(failure) as caught:
@@ -175,13 +177,11 @@ WORD = chunk([{"index": 0, "delta": {"content": "word"}}])
     "reply",
     [
         Reply(cut_before=1),
-        Reply(events=[WORD]),
-        Reply(events=[WORD, "{not json"]),
-        Reply(events=[WORD, '{"choices": 7}']),
+        Reply(body=f"data: {WORD}\n\n".encode()),
         Reply(events=[WORD, '{"error": {"message": "SECRET PROMPT"}}']),
     ],
 )
-async def test_what_breaks_off_after_the_first_word(model: OpenAIModel, upstream: Upstream, reply: Reply) -> None:
+async def test_what_breaks_off_after_the_first_word(model: ModelClient, upstream: Upstream, reply: Reply) -> None:
     upstream.replies(reply)
     with pytest.raises(ModelInterrupted) as caught:
         await text_of(model)
@@ -191,13 +191,13 @@ async def test_what_breaks_off_after_the_first_word(model: OpenAIModel, upstream
 @pytest.mark.parametrize("model_name", [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 5_000_000])
 @pytest.mark.parametrize("count", [2**31, -1, "many", 1.5, None, [1], True])
 async def test_what_the_api_says_of_the_answer_may_be_anything(
-    model: OpenAIModel, upstream: Upstream, model_name: object, count: object
+    model: ModelClient, upstream: Upstream, model_name: object, count: object
 ) -> None:
     usage = {"prompt_tokens": count, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": count}}
     choice = {"index": 0, "delta": {"content": "word"}, "finish_reason": "stop"}
     events = [json.dumps({"model": model_name, "choices": [choice]}), json.dumps({"choices": [], "usage": usage})]
     upstream.replies(Reply(events=events))
-    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+    async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert [text async for text in answer] == ["word"]
         assert answer.usage == Usage(input_tokens=0, output_tokens=5)
         answer.model.encode()
@@ -211,27 +211,33 @@ def events_of(*data: str) -> bytes:
 END = chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}])
 
 
-async def test_pieces_that_come_in_together_are_one(model: OpenAIModel, upstream: Upstream) -> None:
+@pytest.mark.parametrize("odd", ["", "{not json", "7", "null", "[1]", '{"choices": 7}', '{"choices": [7]}', "ping"])
+async def test_odd_frame_does_not_end_the_answer(model: ModelClient, upstream: Upstream, odd: str) -> None:
+    upstream.replies(Reply(events=[odd, WORD, odd, WORD, odd, END]))
+    assert await text_of(model) == "wordword"
+
+
+async def test_pieces_that_come_in_together_are_one(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(body=events_of(WORD, WORD, END, "[DONE]")))
-    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+    async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert [text async for text in answer] == ["wordword"]
 
 
-async def test_a_failure_that_comes_in_with_a_word_is_after_it(model: OpenAIModel, upstream: Upstream) -> None:
-    upstream.replies(Reply(body=events_of(WORD, "{not json", WORD, END)))
-    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+async def test_a_failure_that_comes_in_with_a_word_is_after_it(model: ModelClient, upstream: Upstream) -> None:
+    upstream.replies(Reply(body=events_of(WORD, '{"error": {"code": 500}}', WORD, END)))
+    async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         texts = aiter(answer)
         assert await anext(texts) == "word"
         with pytest.raises(ModelInterrupted):
             await anext(texts)
 
 
-async def test_what_comes_after_the_end_does_not_count(model: OpenAIModel, upstream: Upstream) -> None:
+async def test_what_comes_after_the_end_does_not_count(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(body=events_of(WORD, END, "[DONE]", "{not json")))
     assert await text_of(model) == "word"
 
 
-async def test_a_compressed_answer(model: OpenAIModel, upstream: Upstream) -> None:
+async def test_a_compressed_answer(model: ModelClient, upstream: Upstream) -> None:
     body = gzip.compress(events_of(WORD, END, "[DONE]"))
     upstream.replies(Reply(body=body, headers={"content-encoding": "gzip"}))
     assert await text_of(model) == "word"
@@ -250,7 +256,7 @@ async def test_a_server_that_speaks_no_http(settings: Settings, greeting: bytes)
             await text_of(model)
 
 
-async def test_answers_one_after_the_other_share_a_connection(model: OpenAIModel, upstream: Upstream) -> None:
+async def test_answers_one_after_the_other_share_a_connection(model: ModelClient, upstream: Upstream) -> None:
     await text_of(model)
     [connection] = upstream.connections
     for _ in range(3):
@@ -259,7 +265,7 @@ async def test_answers_one_after_the_other_share_a_connection(model: OpenAIModel
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_no_redirection_is_followed(model: OpenAIModel, upstream: Upstream, status: int) -> None:
+async def test_no_redirection_is_followed(model: ModelClient, upstream: Upstream, status: int) -> None:
     with running() as elsewhere:
         target = f"{elsewhere.base_url}/chat/completions"
         upstream.replies(Reply(status=status, headers={"location": target}))
@@ -270,7 +276,7 @@ async def test_no_redirection_is_followed(model: OpenAIModel, upstream: Upstream
 
 
 async def test_a_request_is_built_as_httpx_builds_it(settings: Settings) -> None:
-    async with client_of(settings, "http://user:word@127.0.0.1:1/v1", "key") as client:
+    async with client_of(settings) as client:
         package = client._client
         assert isinstance(package, ModelHttpClient)
         given: dict[str, Any] = {
@@ -302,10 +308,10 @@ async def test_no_cookie_is_kept(settings: Settings, upstream: Upstream) -> None
 
 
 @pytest.mark.parametrize("letter", ["y", "\U0001f600"])
-async def test_a_reply_without_end_is_cut(model: OpenAIModel, upstream: Upstream, letter: str) -> None:
+async def test_a_reply_without_end_is_cut(model: ModelClient, upstream: Upstream, letter: str) -> None:
     upstream.replies(Reply(pieces=repeat(f"x{letter * 9_999}")))
-    async with asyncio.timeout(60), model.answer(MESSAGES, Generation(), math.inf) as answer:
-        reply = "".join([text async for text in answer])
+    async with asyncio.timeout(60), model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
+        reply = "".join([text async for text in answer if isinstance(text, str)])
         assert answer.finish_reason is FinishReason.LENGTH
     assert REPLY_BYTES - 4 < len(reply.encode()) <= REPLY_BYTES
     assert reply.startswith(f"x{letter * 9_999}x")
@@ -315,7 +321,7 @@ async def test_a_reply_without_end_is_cut(model: OpenAIModel, upstream: Upstream
 
 @pytest.mark.parametrize(("before", "failure"), [([], ModelUnavailable), ([WORD], ModelInterrupted)])
 async def test_an_event_without_end(
-    model: OpenAIModel, upstream: Upstream, before: list[str], failure: type[Failure]
+    model: ModelClient, upstream: Upstream, before: list[str], failure: type[Failure]
 ) -> None:
     upstream.replies(Reply(events=[*before, "x" * (EVENT_BYTES + 1_000_000)]))
     with pytest.raises(failure) as caught:
@@ -339,24 +345,22 @@ async def test_silence_is_bounded(settings: Settings, upstream: Upstream) -> Non
             await text_of(model)
 
 
-@pytest.mark.parametrize(
-    "failing", [Reply(status=500), Reply(status=429), Reply(status=408), Reply(cut_before=0), Reply(events=[])]
-)
+@pytest.mark.parametrize("failing", [Reply(status=500), Reply(status=408), Reply(cut_before=0), Reply(events=[])])
 async def test_a_failure_before_the_first_word_is_tried_again(
     settings: Settings, upstream: Upstream, failing: Reply
 ) -> None:
     upstream.replies(replace(failing, headers={"retry-after": "0.01"}))
     async with open_model(replace(settings, model_retries=1)) as model:
-        async with model.answer(MESSAGES, Generation(), math.inf) as answer:
-            assert "".join([text async for text in answer]) == "Hello there."
+        async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
+            assert "".join([text async for text in answer if isinstance(text, str)]) == "Hello there."
         assert answer.attempts == 2
 
 
-@pytest.mark.parametrize("final", [Reply(status=400), Reply(status=401), Reply(cut_before=1)])
+@pytest.mark.parametrize("final", [Reply(status=400), Reply(status=401), Reply(status=429), Reply(cut_before=1)])
 async def test_other_failures_are_not_tried_again(settings: Settings, upstream: Upstream, final: Reply) -> None:
     upstream.replies(final)
     async with open_model(replace(settings, model_retries=5)) as model:
-        with pytest.raises((ModelRejected, ModelInterrupted)):
+        with pytest.raises((ModelRejected, ModelRateLimited, ModelInterrupted)):
             await text_of(model)
     assert len(upstream.requests) == 1
 
@@ -364,10 +368,10 @@ async def test_other_failures_are_not_tried_again(settings: Settings, upstream: 
 async def test_a_wait_that_the_call_has_no_time_for_is_left_to_the_caller(
     settings: Settings, upstream: Upstream
 ) -> None:
-    upstream.replies(Reply(status=429, headers={"retry-after": "2"}))
+    upstream.replies(Reply(status=503, headers={"retry-after": "2"}))
     async with open_model(replace(settings, model_retries=5)) as model:
-        with pytest.raises(ModelRateLimited) as caught:
-            async with model.answer(MESSAGES, Generation(), asyncio.get_running_loop().time() + 1):
+        with pytest.raises(ModelUnavailable) as caught:
+            async with model.choose(Generation()).answer(MESSAGES, asyncio.get_running_loop().time() + 1):
                 pass
     assert caught.value.retry_after_seconds == 2
     assert len(upstream.requests) == 1
@@ -404,9 +408,9 @@ async def test_a_model_that_fails_leaves_the_others_alone(settings: Settings, up
     assert len(upstream.requests) == FAILURES_TO_OPEN + 1
 
 
-async def test_leaving_closes_the_request(model: OpenAIModel, upstream: Upstream) -> None:
+async def test_leaving_closes_the_request(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
-    async with model.answer(MESSAGES, Generation(), math.inf) as answer:
+    async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert await anext(aiter(answer)) == "Hello"
     request = upstream.requests[0]
     assert await asyncio.to_thread(request.gone.wait, 10)
@@ -424,3 +428,15 @@ async def test_what_the_environment_says_of_the_way_to_the_model_is_named_when_i
         async with serving(settings):
             pass
     assert "hunter2" not in str(told.value)
+
+
+async def test_breaker_and_learned_shape_of_the_models_asked_last_are_kept(model: ModelClient) -> None:
+    def upstream_of(name: str) -> object:
+        return model._of(model.profiles.named(name))
+
+    first, second = upstream_of("first"), upstream_of("second")
+    for number in range(MODELS_MOST - 1):
+        assert upstream_of("first") is first
+        upstream_of(f"other {number}")
+    assert upstream_of("first") is first
+    assert upstream_of("second") is not second

@@ -5,16 +5,16 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.model.surrogates import WholeCharacters
+from ilab_chat_service.model.surrogates import SurrogateJoiner
 
 
 def joined(pieces: list[str]) -> str:
-    whole = WholeCharacters()
+    whole = SurrogateJoiner()
     return "".join([*map(whole.add, pieces), whole.rest()])
 
 
 def test_a_pair_split_over_two_pieces_is_one_character() -> None:
-    whole = WholeCharacters()
+    whole = SurrogateJoiner()
     assert whole.add("a\ud83d") == "a"
     assert whole.add("\ude00b") == "\U0001f600b"
     assert whole.rest() == ""

@@ -62,6 +62,8 @@ async def abort(context: Context, error: BaseException) -> NoReturn:
     row = TABLE.get(type(error), INTERNAL)
     call.code, call.reason, call.error_trail = row.code, row.reason, trail(error)
     call.status_message = "" if row is INTERNAL else str(error)
+    if isinstance(error, Failure):
+        call.cause = error.cause
     await end(context, error, call.correlation_id)
 
 

@@ -96,6 +96,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             yield "status_message", call.status_message
         if call.error_trail:
             yield "error_trail", call.error_trail
+        yield from call.cause.items()
         yield "duration_ms", milliseconds(seconds)
         for phase, taken in call.phases.items():
             yield f"{phase}_ms", milliseconds(taken)

@@ -1,0 +1,163 @@
+"""The parts of an API's error: codes, words, fields and waits, wherever APIs put them. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ilab_chat_service.model.error_words import (
+    FIELD_CODES,
+    FORMAT_WORDS,
+    NAMED_FIELD,
+    QUOTED_FIELD,
+    SENT,
+    STATUS_OF_NAME,
+    STREAMING_WORDS,
+    VALUE_CODES,
+    VALUE_WORDS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+#: Characters of an API's message that are looked at. More is a quoted prompt.
+MESSAGE_CHARACTERS = 4096
+
+#: Errors inside errors that are looked at: gateways pass the error of the API behind them on as a text.
+DEPTH = 4
+
+#: Field paths that say nothing about which field it is.
+ANY_FIELD = frozenset({"", "messages", "body"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBody:
+    """The parts of an error's body."""
+
+    codes: tuple[str, ...]
+    """Codes, types and statuses as they came, the innermost error's first."""
+    message: str
+    """All messages, up to MESSAGE_CHARACTERS."""
+    params: tuple[str, ...]
+    """Paths of fields, the innermost error's first."""
+    errors: tuple[Mapping[str, Any], ...]
+    """The error and those inside it, the innermost first."""
+
+    @classmethod
+    def of(cls, body: object) -> ErrorBody:
+        """Return the parts of *body*: parsed JSON, or text, or None."""
+        errors = tuple(errors_of(body))[::-1]
+        message = body if isinstance(body, str) else " ".join(text for each in errors for text in messages_in(each))
+        return cls(
+            codes=tuple(str(code) for each in errors for code in codes_in(each)),
+            message=message[:MESSAGE_CHARACTERS],
+            params=tuple(param for each in errors for param in params_in(each)),
+            errors=errors,
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The codes in lower case."""
+        return tuple(code.lower() for code in self.codes)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that the body names, by number or by name; 0 if it names none."""
+        numbers = (int(name) for name in self.names if re.fullmatch("[45][0-9][0-9]", name))
+        by_name = (STATUS_OF_NAME[name] for name in self.names if name in STATUS_OF_NAME)
+        return next(numbers, 0) or next(by_name, 0)
+
+    @property
+    def field(self) -> str:
+        """The field of ours that the error names, by a path or in words; empty if it names none."""
+        for param in self.params:
+            # From the front: in `messages[0].content` the field is `messages`.
+            name = re.split(r"[.\[]", param.removeprefix("body.").lstrip("$./"))[0]
+            if name in SENT:
+                return name
+        if not ANY_FIELD.issuperset(self.params):
+            return ""
+        if found := QUOTED_FIELD.search(self.message) or NAMED_FIELD.search(self.message):
+            return next(name for name in found.groups() if name).lower()
+        if STREAMING_WORDS.search(self.message):
+            return "stream"
+        return "response_format" if FORMAT_WORDS.search(self.message) else ""
+
+    @property
+    def is_about_value(self) -> bool:
+        """Whether the error is about a value, not about a field being there at all."""
+        if not FIELD_CODES.isdisjoint(self.names):
+            return False
+        return not VALUE_CODES.isdisjoint(self.names) or bool(VALUE_WORDS.search(self.message))
+
+
+def errors_of(body: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the error of a body, and errors inside it, outermost first."""
+    for _ in range(DEPTH):
+        if isinstance(body, str):
+            body = json_in(body)
+        if isinstance(body, list):
+            body = body[0] if body else None
+        if not isinstance(body, dict):
+            return
+        inner = body.get("error")
+        if isinstance(inner, str) and not isinstance(json_in(inner), dict):
+            # In words, beside a status or a code.
+            yield {**body, "message": f"{inner} {body.get('message') or ''}"}
+            return
+        if inner:
+            yield {name: value for name, value in body.items() if name != "error"}
+            body = inner
+            continue
+        yield body
+        metadata = body.get("metadata")
+        raw = metadata.get("raw") if isinstance(metadata, dict) else None
+        body = raw or body.get("innererror") or body.get("message")
+
+
+def json_in(text: str) -> object:
+    """Return the JSON object that *text* is, or that stands in it behind some words. None: neither."""
+    start = text.find("{")
+    if start < 0 or len(text) > DEPTH * MESSAGE_CHARACTERS:
+        return None
+    try:
+        return json.JSONDecoder().raw_decode(text, start)[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+def listed(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a list; none for anything else."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def codes_in(error: Mapping[str, Any]) -> Iterator[str | int]:
+    """Yield the codes of an error, and of the entries of a FastAPI `detail`."""
+    for each in (error, *listed(error.get("detail"))):
+        for name in ("code", "type", "status", "reason"):
+            code = each.get(name)
+            if isinstance(code, str | int) and not isinstance(code, bool) and code != "":
+                yield code
+
+
+def messages_in(error: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the messages of an error. `detail` is FastAPI's: a text, or a list of what is wrong."""
+    for name in ("message", "msg", "detail", "title", "errors"):
+        value = error.get(name)
+        texts = value if isinstance(value, list) else [value]
+        yield from (text for text in texts if isinstance(text, str))
+        yield from (each["msg"] for each in listed(value) if isinstance(each.get("msg"), str))
+
+
+def params_in(error: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the fields that an error names, as paths."""
+    if isinstance(error.get("param"), str):
+        yield error["param"]
+    for name in ("detail", "errors", "message"):
+        for each in listed(error.get(name)):
+            location = each.get("loc")
+            if isinstance(location, list):
+                yield ".".join(str(step) for step in location if step != "body")

@@ -1,0 +1,193 @@
+"""The names and words by which APIs tell one error from another. Tables only; `refusal.py` reads them.
+
+Sources: https://platform.openai.com/docs/guides/error-codes, https://ai.google.dev/gemini-api/docs/troubleshooting,
+https://docs.anthropic.com/en/api/errors, https://openrouter.ai/docs/api-reference/errors,
+https://api-docs.deepseek.com/quick_start/error_codes.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Kind(enum.Enum):
+    """What an error means for the call."""
+
+    CONTEXT_TOO_LONG = enum.auto()
+    RATE_LIMIT = enum.auto()
+    QUOTA = enum.auto()
+    CONTENT_FILTER = enum.auto()
+    UNKNOWN_MODEL = enum.auto()
+    SYSTEM_ROLE = enum.auto()
+    BAD_OPTION = enum.auto()
+    BAD_KEY = enum.auto()
+    REJECTED = enum.auto()
+    OUTAGE = enum.auto()
+
+
+def any_of(*patterns: str) -> re.Pattern[str]:
+    """Return a pattern that finds any of *patterns*, in any case."""
+    return re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL)
+
+
+#: The HTTP status that a code or type stands for, where an event has no status of its own.
+STATUS_OF_NAME: Mapping[str, int] = {
+    "invalid_argument": 400,
+    "invalid_request_error": 400,
+    "badrequesterror": 400,
+    "failed_precondition": 400,
+    "unauthenticated": 401,
+    "authentication_error": 401,
+    "authenticationerror": 401,
+    "invalid_api_key": 401,
+    "permission_denied": 403,
+    "permission_error": 403,
+    "not_found": 404,
+    "not_found_error": 404,
+    "notfounderror": 404,
+    "request_too_large": 413,
+    "resource_exhausted": 429,
+    "rate_limit_error": 429,
+    "ratelimiterror": 429,
+    "too_many_requests": 429,
+    "internal": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "server_error": 500,
+    "api_error": 500,
+    "unavailable": 503,
+    "service_unavailable": 503,
+    "deadline_exceeded": 504,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+#: Codes and types that say by themselves what an error means, in lower case.
+KIND_OF_NAME: Mapping[str, Kind] = {
+    name: kind
+    for kind, names in {
+        Kind.CONTEXT_TOO_LONG: """
+            context_length_exceeded exceed_context_size_error context_window_exceeded prompt_too_long input_too_long
+            contextwindowexceedederror model_max_prompt_tokens_exceeded max_tokens_exceeded context_length_error
+            string_above_max_length request_too_large
+        """,
+        Kind.QUOTA: """
+            insufficient_quota billing_hard_limit_reached billing_not_active insufficient_balance insufficient_credits
+            insufficient_funds quota_exceeded credit_balance_too_low billing_error exceeded_current_quota_error
+            arrearage
+        """,
+        Kind.CONTENT_FILTER: """
+            content_filter content_filtered content_policy_violation contentpolicyviolationerror
+            responsibleaipolicyviolation data_inspection_failed moderation_blocked content_moderation safety_violation
+            prohibited_content invalid_prompt sensitive_content guardrail_intervened
+        """,
+        Kind.UNKNOWN_MODEL: """
+            model_not_found deploymentnotfound deployment_not_found invalid_model unknown_model model_not_available
+            model_decommissioned model_not_exist unsupported_model modelnotfound
+        """,
+        Kind.RATE_LIMIT: "rate_limit_exceeded rate_limit_error ratelimitreached",
+    }.items()
+    for name in names.split()
+}
+
+CONTEXT_WORDS = any_of(
+    r"(maximum|max|model'?s?|available) context (length|window|size|limit)",
+    r"context[ _](length|window|size|limit)s?\b.{0,40}exceed",
+    r"exceed\w*.{0,60}(context|token limit|maximum (allowed )?(number of )?(input )?tokens)",
+    r"(prompt|input|request|message)s? (is |are |was |were )?too (long|large|many tokens)",
+    r"too many (input |prompt )?tokens",
+    r"too large for model",
+    r"reduce the length of the (message|prompt|input)",
+    r"input token count",
+    r"longer than the (maximum )?context",
+    r"tokens?`? \+ `?max_new_tokens`? must be",
+    r"(input|prompt) length.{0,60}(exceed|limit|maximum)",
+)
+RATE_WORDS = any_of(
+    r"rate[ -]?limit",
+    r"too many requests",
+    r"(tokens|requests) per (second|minute|hour|day)",
+    r"\b[TR]P[MD]\b",
+    r"throttl",
+    r"slow down",
+)
+QUOTA_WORDS = any_of(
+    r"(insufficient|not enough|out of|no|low) (\w+ ){0,2}(quota|balance|credits?|funds)\b",
+    r"exceeded your current quota",
+    r"(credit|account) balance is (too low|insufficient)",
+    r"payment required",
+    r"billing (hard )?limit",
+    r"(add|purchase|buy) (more )?credits",
+)
+FILTER_WORDS = any_of(
+    r"content[ _-]?(filter|management policy|policy|moderation)",
+    r"flagged",
+    r"safety (system|settings|filter)",
+    r"responsible ai",
+    r"inappropriate content",
+    r"usage polic(y|ies)",
+    r"prohibited[ _]content",
+    r"blocked (by|due to) .{0,40}(safety|policy|filter)",
+)
+MODEL_WORDS = any_of(
+    r"\b(models?|deployment)\b.{0,160}(not (be )?(found|exist|available|supported)|n['o]t exist|decommissioned)",
+    r"(unknown|invalid|unsupported|no such) model\b",
+    r"not a valid model",
+    r"pull(ing)? it first",
+    r"no (endpoints|allowed providers) (found|available)",
+)
+KEY_WORDS = any_of(
+    r"(invalid|incorrect|missing|expired|no) (\w+ )?api[ _-]?key",
+    r"api[ _-]?key (is )?(not valid|invalid|expired)",
+)
+SYSTEM_WORDS = any_of(
+    r"\b(system|developer)\b.{0,20}\b(role|message|prompt|instruction)s?\b.{0,60}"
+    r"\b(not|n't|un)\s?(be )?(supported|allowed|enabled|permitted|accepted)",
+    r"\b(system|developer)\b.{0,10}\bis not (supported|allowed|one of|a valid)",
+    r"not support.{0,20}\b(system|developer)\b (role|message|prompt|instruction)",
+    r"(unexpected|invalid|unsupported|unknown) (message )?role\W{0,4}(system|developer)\b",
+    r"(developer|system) instruction is not enabled",
+    r"only \W?user\W? and \W?assistant\W? roles",
+    r"conversation roles must alternate user/assistant",
+)
+VALUE_WORDS = any_of(
+    r"invalid value",
+    r"too (large|small|high|low|big|many|long)",
+    r"(less|greater|smaller|larger|lower|higher) than",
+    r"at (most|least)",
+    r"must be",
+    r"between",
+    r"maximum|minimum|exceed|range|above|below",
+    r"unsupported value",
+)
+VALUE_CODES = frozenset(
+    "invalid_value unsupported_value integer_above_max_value integer_below_min_value invalid_type".split()
+)
+FIELD_CODES = frozenset("unsupported_parameter unknown_parameter extra_forbidden".split())
+
+#: Codes that an operator finds in an API's documentation. Any other one may quote a prompt.
+KNOWN_CODES = frozenset({*STATUS_OF_NAME, *KIND_OF_NAME, *VALUE_CODES, *FIELD_CODES})
+
+#: Fields that we may send. The longer of two that begin alike comes first.
+SENT = (
+    *("stream_options", "max_completion_tokens", "max_tokens", "temperature", "top_p", "reasoning_effort"),
+    *("response_format", "stream", "stop", "seed"),
+)
+_SENT = f"({'|'.join(SENT)})"
+
+#: A field in quotes, and in words that say that it is not wanted: the name is the group that is not None.
+QUOTED_FIELD = re.compile(rf"[\"'`\[(]{_SENT}(?:\.\w+)?[\"'`\])]")
+NAMED_FIELD = any_of(
+    rf"\b{_SENT}\b:? (?:\w+ ){{0,3}}?(?:not|n't|unsupported|unknown|extra|unexpected|must|should|cannot|invalid)",
+    rf"(?:unsupported|unknown|unrecognized|unexpected|extra|invalid|not support\w*)\W+(?:\w+\W+){{0,4}}?{_SENT}\b",
+)
+STREAMING_WORDS = any_of(
+    r"streaming (\w+ ){0,4}not (be )?(supported|allowed|available|enabled)",
+    r"not support(ed)? stream",
+)
+FORMAT_WORDS = any_of(r"json[ _]?(schema|object|mode)", r"structured output", r"must contain the word 'json'")

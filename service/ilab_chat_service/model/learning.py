@@ -1,0 +1,49 @@
+"""What to leave out of a request after an API has refused it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.model.error_words import Kind
+from ilab_chat_service.model.errors import OPTIONS
+from ilab_chat_service.model.request import is_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ilab_chat_service.model.profiles import Profile, TokenLimit
+    from ilab_chat_service.model.refusal import Refusal
+    from ilab_chat_service.model.request import Shape
+    from ilab_chat_service.ports import Generation
+
+OTHER_LIMIT: dict[TokenLimit, TokenLimit] = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+
+
+def shapes_after(refusal: Refusal, shape: Shape, profile: Profile, generation: Generation) -> Iterator[Shape]:
+    """Yield the shapes of the same request that avoid what *refusal* names, the most likely first.
+
+    None if the API did not name something that we added ourselves: what the caller asked for is never left out.
+    """
+    if refusal.kind is Kind.SYSTEM_ROLE:
+        if shape.system_role == "developer":
+            yield replace(shape, system_role="system")
+        yield replace(shape, system_role="user")
+        return
+    match refusal.field:
+        case "stream_options":
+            yield replace(shape, include_usage=False)
+        case "stream":
+            yield replace(shape, streaming=False)
+        case "max_tokens" | "max_completion_tokens" if (
+            refusal.field == shape.token_limit and not refusal.is_about_value
+        ):
+            yield replace(shape, token_limit=OTHER_LIMIT[shape.token_limit])
+        case _:
+            pass
+    option = OPTIONS.get(refusal.field, "")
+    if option and is_ours(profile, shape, generation, option):
+        yield replace(shape, without_defaults=shape.without_defaults | {option})

@@ -1,0 +1,131 @@
+"""How long an API asks to wait, from every place where APIs say it. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+#: Shortest wait that is passed on to a caller, in seconds, also for a Retry-After of 0 or in the past: an API that has
+#: just refused needs more than none.
+SHORTEST_SECONDS = 0.1
+
+#: Longest wait that is passed on to a caller, in seconds.
+LONGEST_SECONDS = 3600.0
+
+#: Numbers above are times, in seconds since 1970; above the second, in milliseconds.
+EPOCH_SECONDS = 1e9
+EPOCH_MILLISECONDS = 1e12
+
+#: Amounts of time in words and in Go's notation: 5.289s, 1m30s, 250ms, 20 seconds. The groups: number, unit.
+AMOUNT = r"(\d+(?:\.\d+)?)\s?(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)(?![a-z])"
+DURATION = re.compile(rf"(?:{AMOUNT}[,\s]*)+", re.IGNORECASE)
+IN_WORDS = re.compile(rf"(?:try again|retry|wait)\D{{0,20}}((?:{AMOUNT}(?:,|and|\s)*)+|\d+(?![\w.]))", re.IGNORECASE)
+UNIT_SECONDS = {"mi": 60.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+RESET_HEADERS = ("requests", "tokens")
+
+
+def wait_of(headers: Mapping[str, str], message: str, errors: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return how long an API asks to wait, in seconds, between SHORTEST_SECONDS and LONGEST_SECONDS.
+
+    Args:
+        headers: of the response, by name in any case.
+        message: the error's words.
+        errors: the error and those inside it.
+
+    Returns:
+        None: it does not say, or not readably.
+    """
+    said = next((seconds for seconds in waits(headers, message, errors) if math.isfinite(seconds)), None)
+    return None if said is None else min(max(said, SHORTEST_SECONDS), LONGEST_SECONDS)
+
+
+def waits(headers: Mapping[str, str], message: str, errors: Sequence[Mapping[str, Any]]) -> Iterator[float]:
+    """Yield each wait that is said, the most telling first; NaN for one that cannot be read."""
+    yield number(headers.get("retry-after-ms")) / 1000
+    yield retry_after(headers.get("retry-after"))
+    for error in errors:
+        yield from details(error)
+    if found := IN_WORDS.search(message):
+        yield duration(found[1])
+    yield used_up(headers)
+
+
+def details(error: Mapping[str, Any]) -> Iterator[float]:
+    """Yield the waits in the fields of an error: google.rpc.RetryInfo, and headers that OpenRouter passes on."""
+    listed = error.get("details")
+    for detail in listed if isinstance(listed, list) else ():
+        if isinstance(detail, dict):
+            yield duration(detail.get("retryDelay"))
+    for name in ("retry_after", "retry_after_seconds"):
+        yield number(error.get(name))
+    metadata = error.get("metadata")
+    passed_on = metadata.get("headers") if isinstance(metadata, dict) else None
+    if isinstance(passed_on, dict):
+        lower = {str(name).lower(): str(value) for name, value in passed_on.items()}
+        yield retry_after(lower.get("retry-after"))
+        yield until(number(lower.get("x-ratelimit-reset")))
+
+
+def used_up(headers: Mapping[str, str]) -> float:
+    """Return when what is used up comes back, by the x-ratelimit headers; NaN if they do not say.
+
+    https://platform.openai.com/docs/guides/rate-limits (rate limits in headers)
+    """
+    resets = {kind: duration(headers.get(f"x-ratelimit-reset-{kind}")) for kind in RESET_HEADERS}
+    known = {kind: seconds for kind, seconds in resets.items() if math.isfinite(seconds)}
+    if not known:
+        return until(number(headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset")))
+    used = [kind for kind in known if number(headers.get(f"x-ratelimit-remaining-{kind}")) == 0]
+    return max(known[kind] for kind in used or known)
+
+
+def retry_after(header: str | None) -> float:
+    """Return the seconds of a Retry-After header, which may be a date; NaN for anything else."""
+    seconds = number(header)
+    if not math.isnan(seconds) or not header:
+        return seconds
+    try:
+        return (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return duration(header)
+
+
+def until(moment: float) -> float:
+    """Return the seconds until *moment*, seconds or milliseconds since 1970; a small number is a wait already."""
+    if moment < EPOCH_SECONDS or math.isnan(moment):
+        return moment
+    return moment / (1000 if moment >= EPOCH_MILLISECONDS else 1) - datetime.now(UTC).timestamp()
+
+
+def duration(value: object) -> float:
+    """Return the seconds of a duration such as 6s, 1m30s, 250ms, or of a number; NaN for anything else."""
+    seconds = number(value)
+    if not math.isnan(seconds):
+        return seconds
+    if not (isinstance(value, str) and DURATION.match(value.strip())):
+        return math.nan
+    return sum(float(amount) * unit_seconds(unit.lower()) for amount, unit in re.findall(AMOUNT, value, re.IGNORECASE))
+
+
+def unit_seconds(unit: str) -> float:
+    """Return the seconds of a unit, short or as a word."""
+    if unit.startswith("milli"):
+        return UNIT_SECONDS["ms"]
+    return UNIT_SECONDS.get(unit[:2]) or UNIT_SECONDS[unit[0]]
+
+
+def number(value: object) -> float:
+    """Return *value* as a number; NaN if it is none."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
