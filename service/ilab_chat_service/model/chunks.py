@@ -56,6 +56,11 @@ FAILED_REASONS = frozenset(
 REASON_PREFIXES = ("finish_reason_", "finishreason.", "finish_reason.")
 
 
+#: Types of the parts of a content that are text, and that are reasoning: OpenAI, Mistral, Databricks, OpenRouter.
+TEXT_PARTS = frozenset({"text", "output_text", "summary_text"})
+REASONING_PARTS = frozenset({"thinking", "reasoning", "reasoning.text", "reasoning.summary"})
+
+
 class Delta(msgspec.Struct, gc=False):
     """What a choice adds. Reasoning has several names, all for the same text."""
 
@@ -70,6 +75,7 @@ class Delta(msgspec.Struct, gc=False):
 class Choice(msgspec.Struct):
     """One of the answers; there is one unless more were asked for. Without streaming, `message` stands for `delta`."""
 
+    index: Any = None
     delta: Delta | None = None
     message: Delta | None = None
     finish_reason: Any = None
@@ -100,6 +106,16 @@ class ProbedChunk(Chunk):
     error: Any = None
     object: Any = None
     detail: Any = None
+    message: Any = None
+    errors: Any = None
+    error_code: Any = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error: an API says so, or it has words in the place of choices."""
+        if self.error or self.object == "error":
+            return True
+        return not self.choices and bool(self.detail or self.message or self.errors or self.error_code)
 
 
 DECODER = msgspec.json.Decoder(ProbedChunk)
@@ -115,7 +131,7 @@ def chunk_of(data: bytes) -> Chunk | None:
         chunk = DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return lenient_chunk(data)
-    if chunk.error or chunk.detail or chunk.object == "error":
+    if chunk.is_error:
         raise ErrorData(json.loads(data))
     return chunk
 
@@ -135,20 +151,20 @@ def lenient_chunk(data: bytes) -> Chunk | None:
         value = next(iter(value), None)
     if not isinstance(value, dict):
         return None
-    if value.get("error") or value.get("detail") or value.get("object") == "error":
-        raise ErrorData(value)
     choices = value.get("choices")
-    return Chunk(
+    chunk = ProbedChunk(
         choices=[choice_of(each) for each in choices if isinstance(each, dict)] if isinstance(choices, list) else None,
-        model=value.get("model"),
-        usage=value.get("usage"),
-        x_groq=value.get("x_groq"),
+        **{name: value.get(name) for name in ProbedChunk.__struct_fields__ if name != "choices"},
     )
+    if chunk.is_error:
+        raise ErrorData(value)
+    return chunk
 
 
 def choice_of(value: dict[str, Any]) -> Choice:
     """Return a choice."""
     return Choice(
+        index=value.get("index"),
         delta=delta_of(value.get("delta")),
         message=delta_of(value.get("message")),
         finish_reason=value.get("finish_reason"),
@@ -172,37 +188,32 @@ def is_plain(delta: Delta) -> bool:
 
 
 def text_of(content: object) -> str:
-    """Return the text of a message's content: text, or parts of which some are text."""
+    """Return the text of a message's content: text, or a part that is text, or a list of both."""
     if isinstance(content, str):
         return content
-    return "".join(text for part in parts_of(content) if (text := part_text(part, ("text", "output_text"), "text")))
+    if isinstance(content, list):
+        return "".join(map(text_of, content))
+    if isinstance(content, dict) and content.get("type", "text") in TEXT_PARTS:
+        return text_of(content.get("text"))
+    return ""
 
 
 def reasoning_of(delta: Delta) -> str:
     """Return the reasoning that a choice adds, under whichever name."""
     for value in (delta.reasoning_content, delta.reasoning, delta.thinking):
-        if isinstance(value, str) and value:
-            return value
-    details = "".join(
-        part_text(part, ("reasoning.text",), "text") or part_text(part, ("reasoning.summary",), "summary")
-        for part in parts_of(delta.reasoning_details)
-    )
-    # Mistral has parts of reasoning among the parts of the content, themselves made of parts.
-    return details or "".join(
-        text_of(part.get("thinking")) for part in parts_of(delta.content) if part.get("type") == "thinking"
-    )
+        if text := text_of(value):
+            return text
+    for parts in (delta.reasoning_details, delta.content):
+        if text := "".join(map(reasoning_part, parts if isinstance(parts, list) else ())):
+            return text
+    return ""
 
 
-def parts_of(content: object) -> list[dict[str, Any]]:
-    """Return the parts of a content; none for one that is text, or anything else."""
-    listed = content if isinstance(content, list) else [content]
-    return [part for part in listed if isinstance(part, dict)]
-
-
-def part_text(part: dict[str, Any], kinds: tuple[str, ...], field: str) -> str:
-    """Return the text in *field* of a part of one of *kinds*."""
-    text = part.get(field)
-    return text if part.get("type") in kinds and isinstance(text, str) else ""
+def reasoning_part(part: object) -> str:
+    """Return the text of a part that is reasoning: of OpenRouter's details, or among the parts of a content."""
+    if not isinstance(part, dict) or part.get("type") not in REASONING_PARTS:
+        return ""
+    return next((text for name in ("thinking", "text", "summary") if (text := text_of(part.get(name)))), "")
 
 
 def name_of(model: object) -> str:
@@ -214,7 +225,8 @@ def reason_name(reason: object) -> str:
     """Return an API's name for why the model stopped, as FINISH_REASONS and FAILED_REASONS have it."""
     if not isinstance(reason, str):
         return ""
-    name = reason.strip().lower().replace("-", "_").replace(" ", "_")
+    # Some say more behind it: content_filter: PROHIBITED_CONTENT.
+    name = reason.partition(":")[0].strip().lower().replace("-", "_").replace(" ", "_")
     for prefix in REASON_PREFIXES:
         name = name.removeprefix(prefix)
     return name

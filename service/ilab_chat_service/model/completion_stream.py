@@ -71,6 +71,7 @@ class CompletionStream:
         self._room = REPLY_BYTES
         self._first: Sequence[str | Reasoning] = ()
         self._model_said: object = None
+        self._index: object = None
         #: A JSON document in the place of events, as far as it was received. None: it is a stream of events.
         self._document: bytearray | None = bytearray()
         #: What the API has said so far: something, a refusal, that it is done.
@@ -113,7 +114,9 @@ class CompletionStream:
         while not (self._done or self._failure):
             received = await self._receive()
             events = self._received(received) if received else self._ended()
-            if pieces := self._pieces(events):
+            pieces = self._pieces(events)
+            # A whole document that ends with a failure has not begun to be an answer.
+            if pieces and not (self._failure and self._document):
                 return pieces
         if self._failure:
             raise self._failure
@@ -175,19 +178,24 @@ class CompletionStream:
                     continue
                 self._note(chunk)
                 for choice in chunk.choices or ():
+                    if choice.index != self._index and self._is_other(choice):
+                        continue
                     if delta := choice.delta or self._message(choice):
                         if is_plain(delta):
                             texts.append(delta.content)
                         else:
                             reasonings.append(reasoning_of(delta))
                             texts.append(self._text(delta))
-                    if choice.usage:
-                        self.usage = counted(choice.usage) or self.usage
-                    if choice.finish_reason or choice.error:
-                        self._note_end(choice)
+                    self._note_end(choice)
         except ErrorData as error:
             self._failure = error
         return self._joined("".join(reasonings), "".join(texts))
+
+    def _is_other(self, choice: Choice) -> bool:
+        """Return whether *choice* is of another answer than the first: no other was asked for."""
+        if self._index is None:
+            self._index = choice.index
+        return choice.index is not None and choice.index != self._index
 
     def _message(self, choice: Choice) -> Delta | None:
         """Return the message of an answer that is not streamed; not one that repeats what was streamed."""
@@ -248,11 +256,15 @@ class CompletionStream:
             self.usage = usage_of(chunk) or self.usage
 
     def _note_end(self, choice: Choice) -> None:
-        """Note why the model stopped.
+        """Note why the model stopped, if it has, and what its choice counted.
 
         Raises:
             ErrorData: it failed.
         """
+        if choice.usage:
+            self.usage = counted(choice.usage) or self.usage
+        if not (choice.finish_reason or choice.error):
+            return
         name = reason_name(choice.finish_reason)
         if choice.error or name in FAILED_REASONS:
             raise ErrorData({"error": choice.error} if choice.error else None)

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ilab_chat_service.model.error_words import (
     FIELD_CODES,
-    FORMAT_WORDS,
-    NAMED_FIELD,
-    QUOTED_FIELD,
+    FIELD_WORDS,
+    OTHER_FIELD_WORDS,
     SENT,
     STATUS_OF_NAME,
-    STREAMING_WORDS,
     VALUE_CODES,
     VALUE_WORDS,
 )
@@ -26,11 +24,11 @@ if TYPE_CHECKING:
 #: Characters of an API's message that are looked at. More is a quoted prompt.
 MESSAGE_CHARACTERS = 4096
 
+#: Where an error has another one inside it; a message may be JSON.
+INNER = ("innererror", "inner_error", "provider_specific_fields", "errors", "message")
+
 #: Errors inside errors that are looked at: gateways pass the error of the API behind them on as a text.
 DEPTH = 4
-
-#: Field paths that say nothing about which field it is.
-ANY_FIELD = frozenset({"", "messages", "body"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +72,15 @@ class ErrorBody:
     def field(self) -> str:
         """The field of ours that the error names, by a path or in words; empty if it names none."""
         for param in self.params:
-            # From the front: in `messages[0].content` the field is `messages`.
-            name = re.split(r"[.\[]", param.removeprefix("body.").lstrip("$./"))[0]
+            name, *deeper = re.split(r"[.\[]", param.removeprefix("body.").lstrip("$./"))
             if name in SENT:
                 return name
-        if not ANY_FIELD.issuperset(self.params):
-            return ""
-        if found := QUOTED_FIELD.search(self.message) or NAMED_FIELD.search(self.message):
+            if name == "messages" and deeper:
+                # Its words may quote a message that talks of our fields.
+                return ""
+        if found := FIELD_WORDS.search(self.message):
             return next(name for name in found.groups() if name).lower()
-        if STREAMING_WORDS.search(self.message):
-            return "stream"
-        return "response_format" if FORMAT_WORDS.search(self.message) else ""
+        return next((name for name, words in OTHER_FIELD_WORDS.items() if words.search(self.message)), "")
 
     @property
     def is_about_value(self) -> bool:
@@ -115,7 +111,7 @@ def errors_of(body: object) -> Iterator[Mapping[str, Any]]:
         yield body
         metadata = body.get("metadata")
         raw = metadata.get("raw") if isinstance(metadata, dict) else None
-        body = raw or body.get("innererror") or body.get("message")
+        body = raw or next((body[name] for name in INNER if body.get(name)), None)
 
 
 def json_in(text: str) -> object:
@@ -137,7 +133,7 @@ def listed(value: object) -> list[dict[str, Any]]:
 def codes_in(error: Mapping[str, Any]) -> Iterator[str | int]:
     """Yield the codes of an error, and of the entries of a FastAPI `detail`."""
     for each in (error, *listed(error.get("detail"))):
-        for name in ("code", "type", "status", "reason"):
+        for name in ("code", "type", "status", "reason", "error_code"):
             code = each.get(name)
             if isinstance(code, str | int) and not isinstance(code, bool) and code != "":
                 yield code

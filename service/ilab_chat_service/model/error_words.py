@@ -67,30 +67,35 @@ STATUS_OF_NAME: Mapping[str, int] = {
     "overloaded_error": 529,
 }
 
-#: Codes and types that say by themselves what an error means, in lower case.
+#: Codes and types that say by themselves what an error means, in lower case. The numbers are Zhipu's.
 KIND_OF_NAME: Mapping[str, Kind] = {
     name: kind
     for kind, names in {
         Kind.CONTEXT_TOO_LONG: """
             context_length_exceeded exceed_context_size_error context_window_exceeded prompt_too_long input_too_long
             contextwindowexceedederror model_max_prompt_tokens_exceeded max_tokens_exceeded context_length_error
-            string_above_max_length request_too_large
+            string_above_max_length request_too_large tokens_limit_reached 1261
         """,
         Kind.QUOTA: """
             insufficient_quota billing_hard_limit_reached billing_not_active insufficient_balance insufficient_credits
             insufficient_funds quota_exceeded credit_balance_too_low billing_error exceeded_current_quota_error
-            arrearage
+            arrearage budget_exceeded credit_limit 1113
         """,
         Kind.CONTENT_FILTER: """
             content_filter content_filtered content_policy_violation contentpolicyviolationerror
             responsibleaipolicyviolation data_inspection_failed moderation_blocked content_moderation safety_violation
-            prohibited_content invalid_prompt sensitive_content guardrail_intervened
+            prohibited_content invalid_prompt sensitive_content guardrail_intervened 1301
         """,
         Kind.UNKNOWN_MODEL: """
             model_not_found deploymentnotfound deployment_not_found invalid_model unknown_model model_not_available
-            model_decommissioned model_not_exist unsupported_model modelnotfound
+            model_decommissioned model_not_exist unsupported_model modelnotfound model_not_supported
+            resource_does_not_exist key_model_access_denied 1211
         """,
-        Kind.RATE_LIMIT: "rate_limit_exceeded rate_limit_error ratelimitreached",
+        Kind.RATE_LIMIT: """
+            rate_limit_exceeded rate_limit_error ratelimitreached rate_limit_reached_error model_rate_limit
+            request_limit_exceeded limit_requests limit_burst_rate service_tier_capacity_exceeded throttling
+            throttling.ratequota throttlingexception 1302 1303 1305
+        """,
     }.items()
     for name in names.split()
 }
@@ -98,13 +103,18 @@ KIND_OF_NAME: Mapping[str, Kind] = {
 CONTEXT_WORDS = any_of(
     r"(maximum|max|model'?s?|available) context (length|window|size|limit)",
     r"context[ _](length|window|size|limit)s?\b.{0,40}exceed",
-    r"exceed\w*.{0,60}(context|token limit|maximum (allowed )?(number of )?(input )?tokens)",
+    r"exceed\w*.{0,60}(context|token limit|max(imum)? length|maximum (allowed )?(number of )?(input )?tokens)",
     r"(prompt|input|request|message)s? (is |are |was |were )?too (long|large|many tokens)",
     r"too many (input |prompt )?tokens",
     r"too large for model",
-    r"reduce the length of the (message|prompt|input)",
+    r"reduce (the length of the|your) (message|prompt|input)",
     r"input token count",
-    r"longer than the (maximum )?context",
+    r"(longer|greater|larger) than the (maximum )?(context|model length|model's context)",
+    r"context.{0,12}overflow",
+    r"maximum (prompt|input) length",
+    r"range of input length",
+    r"must have (less|fewer) than \d+ tokens",
+    r"(total length|number) of (all )?(the )?(messages|tokens).{0,20}too (long|large)",
     r"tokens?`? \+ `?max_new_tokens`? must be",
     r"(input|prompt) length.{0,60}(exceed|limit|maximum)",
 )
@@ -122,10 +132,17 @@ QUOTA_WORDS = any_of(
     r"(credit|account) balance is (too low|insufficient)",
     r"payment required",
     r"billing (hard )?limit",
+    r"spending limit",
+    r"used (up|all) .{0,40}(credits|quota|allocation)",
+    r"exceeded .{0,40}(credits|budget)",
+    r"余额不足",
     r"(add|purchase|buy) (more )?credits",
 )
 FILTER_WORDS = any_of(
-    r"content[ _-]?(filter|management policy|policy|moderation)",
+    r"content[ _-]?(filter|management policy|policy|moderation|safety|exists risk)",
+    r"guardrail",
+    r"violat\w+ .{0,40}(policy|policies|guidelines|safety)",
+    r"敏感内容",
     r"flagged",
     r"safety (system|settings|filter)",
     r"responsible ai",
@@ -139,18 +156,21 @@ MODEL_WORDS = any_of(
     r"(unknown|invalid|unsupported|no such) model\b",
     r"not a valid model",
     r"pull(ing)? it first",
-    r"no (endpoints|allowed providers) (found|available)",
+    r"no endpoints found for",
+    r"not found the model",
+    r"^model: \S+$",
 )
 KEY_WORDS = any_of(
     r"(invalid|incorrect|missing|expired|no) (\w+ )?api[ _-]?key",
     r"api[ _-]?key (is )?(not valid|invalid|expired)",
+    r"\bunauthorized\b",
 )
 SYSTEM_WORDS = any_of(
     r"\b(system|developer)\b.{0,20}\b(role|message|prompt|instruction)s?\b.{0,60}"
     r"\b(not|n't|un)\s?(be )?(supported|allowed|enabled|permitted|accepted)",
     r"\b(system|developer)\b.{0,10}\bis not (supported|allowed|one of|a valid)",
     r"not support.{0,20}\b(system|developer)\b (role|message|prompt|instruction)",
-    r"(unexpected|invalid|unsupported|unknown) (message )?role\W{0,4}(system|developer)\b",
+    r"(unexpected|invalid|unsupported|unknown) ((message )?role|variant)\W{0,4}(system|developer)\b",
     r"(developer|system) instruction is not enabled",
     r"only \W?user\W? and \W?assistant\W? roles",
     r"conversation roles must alternate user/assistant",
@@ -173,21 +193,41 @@ FIELD_CODES = frozenset("unsupported_parameter unknown_parameter extra_forbidden
 #: Codes that an operator finds in an API's documentation. Any other one may quote a prompt.
 KNOWN_CODES = frozenset({*STATUS_OF_NAME, *KIND_OF_NAME, *VALUE_CODES, *FIELD_CODES})
 
-#: Fields that we may send. The longer of two that begin alike comes first.
-SENT = (
-    *("stream_options", "max_completion_tokens", "max_tokens", "temperature", "top_p", "reasoning_effort"),
-    *("response_format", "stream", "stop", "seed"),
-)
-_SENT = f"({'|'.join(SENT)})"
+#: A request with more tokens than a minute may have (Groq, by HTTP with 413): a shorter prompt helps, waiting does not.
+SIZE_WORDS = any_of(r"reduce your (message|prompt|input) size")
 
-#: A field in quotes, and in words that say that it is not wanted: the name is the group that is not None.
-QUOTED_FIELD = re.compile(rf"[\"'`\[(]{_SENT}(?:\.\w+)?[\"'`\])]")
-NAMED_FIELD = any_of(
-    rf"\b{_SENT}\b:? (?:\w+ ){{0,3}}?(?:not|n't|unsupported|unknown|extra|unexpected|must|should|cannot|invalid)",
-    rf"(?:unsupported|unknown|unrecognized|unexpected|extra|invalid|not support\w*)\W+(?:\w+\W+){{0,4}}?{_SENT}\b",
+#: A limit of the reply's tokens that is too large: in the words of a context that is too long, but no prompt is.
+LIMIT_WORDS = any_of(
+    r"max_(completion_)?tokens\W{1,4}(or \W?max_completion_tokens\W )?(is|are) too (large|big|high)",
+    r"maximum tokens (you requested|value)",
 )
-STREAMING_WORDS = any_of(
-    r"streaming (\w+ ){0,4}not (be )?(supported|allowed|available|enabled)",
-    r"not support(ed)? stream",
+
+#: Fields that we may send, by names that no other text has; the longer of two that begin alike comes first.
+DISTINCT_FIELDS = (
+    *("stream_options", "max_completion_tokens", "max_tokens", "top_p", "reasoning_effort", "response_format"),
 )
-FORMAT_WORDS = any_of(r"json[ _]?(schema|object|mode)", r"structured output", r"must contain the word 'json'")
+#: Those that are words as well: only in quotes, or in words that say that the field is not wanted.
+PLAIN_FIELDS = ("temperature", "stream", "stop", "seed")
+SENT = (*DISTINCT_FIELDS, *PLAIN_FIELDS)
+_PLAIN = f"({'|'.join(PLAIN_FIELDS)})"
+FIELD_WORDS = any_of(
+    rf"(?<![a-z_])({'|'.join(DISTINCT_FIELDS)})(?![a-z_])",
+    rf"[\"'`\[(]{_PLAIN}(?:\.\w+)?[\"'`\])]",
+    rf"(?:^|\W){_PLAIN}:",
+    rf"\b{_PLAIN} (?:\w+ ){{0,3}}?(?:not|n't|unsupported|unknown|extra|unexpected|must|should|cannot|invalid)",
+    rf"(?:unsupported|unknown|unrecognized|unexpected|extra|invalid|not support\w*)\W+(?:\w+\W+){{0,4}}?{_PLAIN}\b",
+)
+#: Fields that a message means without their names.
+OTHER_FIELD_WORDS: Mapping[str, re.Pattern[str]] = {
+    "stream": any_of(
+        r"streaming (\w+ ){0,4}not (yet )?(be )?(supported|allowed|available|enabled)",
+        r"(not support(ed)?|unsupported)( for)? stream",
+    ),
+    "reasoning_effort": any_of(
+        r"reasoningEffort", r"not support (thinking|reasoning)", r"thinking (can't|cannot|can not) be"
+    ),
+    "response_format": any_of(
+        r"json[ _]?(schema|object|mode)", r"structured output", r"must contain the word 'json'", r"\bgrammar\b"
+    ),
+    "max_tokens": LIMIT_WORDS,
+}

@@ -16,9 +16,11 @@ from ilab_chat_service.model.error_words import (
     FILTER_WORDS,
     KEY_WORDS,
     KIND_OF_NAME,
+    LIMIT_WORDS,
     MODEL_WORDS,
     QUOTA_WORDS,
     RATE_WORDS,
+    SIZE_WORDS,
     SYSTEM_WORDS,
     Kind,
 )
@@ -35,8 +37,8 @@ HTTP_TOO_LARGE = 413
 HTTP_TOO_MANY_REQUESTS = 429
 HTTP_SERVER_ERROR = 500
 
-#: Request timeout, conflict and too early: refused for now, not for good.
-HTTP_TRY_AGAIN = frozenset({408, 409, 425})
+#: Request timeout, conflict, failed dependency and too early: refused for now, not for good.
+HTTP_TRY_AGAIN = frozenset({408, 409, 424, 425})
 HTTP_BAD_KEY = frozenset({401, 403})
 
 ROLE_PARAM = re.compile(r"messages?\W+\d+\W+role")
@@ -91,6 +93,8 @@ def kind_of(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:
     if status == HTTP_TOO_MANY_REQUESTS and named not in {Kind.QUOTA, Kind.CONTEXT_TOO_LONG}:
         # Gemini says "exceeded your current quota" of a minute's quota too, with the wait.
         return Kind.QUOTA if QUOTA_WORDS.search(said.message) and not has_wait else Kind.RATE_LIMIT
+    if named is Kind.RATE_LIMIT and SIZE_WORDS.search(said.message):
+        return Kind.CONTEXT_TOO_LONG
     if named:
         return named
     if status in HTTP_TRY_AGAIN:
@@ -104,16 +108,16 @@ def kind_by_words(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:  # n
     # Templates of servers that cannot do a system message fail with 400 or 500.
     if SYSTEM_WORDS.search(words) or any(map(ROLE_PARAM.search, said.params)):
         return Kind.SYSTEM_ROLE
-    if CONTEXT_WORDS.search(words) and not RATE_WORDS.search(words):
+    if CONTEXT_WORDS.search(words) and not (RATE_WORDS.search(words) or LIMIT_WORDS.search(words)):
         return Kind.CONTEXT_TOO_LONG
     if status >= HTTP_SERVER_ERROR:
         return Kind.OUTAGE
+    if FILTER_WORDS.search(words):
+        return Kind.CONTENT_FILTER
     if QUOTA_WORDS.search(words) and not has_wait:
         return Kind.QUOTA
     if said.field:
         return Kind.BAD_OPTION
-    if FILTER_WORDS.search(words):
-        return Kind.CONTENT_FILTER
     if status in HTTP_BAD_KEY or KEY_WORDS.search(words):
         return Kind.BAD_KEY
     if "model" in said.params or MODEL_WORDS.search(words):

@@ -6,6 +6,8 @@ it decodes it, and no character is cut, because only whole lines are looked at.
 
 from __future__ import annotations
 
+import json
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 #: Most bytes of an event: room for a reply of REPLY_BYTES in one, each character escaped, six bytes for one.
@@ -17,7 +19,10 @@ class EventTooLong(ValueError):
 
 
 class EventDecoder:
-    """Decodes one stream. Event types, ids and retry times are ignored."""
+    """Decodes one stream. Ids, retry times and types are ignored, except the type `error`: see `error_of`.
+
+    llama.cpp had a field `error` in the place of `data` until 2025.
+    """
 
     def __init__(self) -> None:
         #: The line that has not ended yet, in the pieces in which it came.
@@ -26,6 +31,7 @@ class EventDecoder:
         #: The lines of data of the event that has not ended yet.
         self._data: list[bytes] = []
         self._data_bytes = 0
+        self._is_error = False
         self._first_line = True
         self._after_carriage_return = False
 
@@ -69,20 +75,32 @@ class EventDecoder:
             lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
         events = []
         for line in lines:
-            if line.startswith(b"data"):
+            if not line:
+                events += self._ended()
+                continue
+            name, _, value = line.partition(b":")
+            if name in {b"data", b"error"}:
+                self._data.append(value.removeprefix(b" "))
                 # With its end: empty lines take memory too.
                 self._data_bytes += len(line) + 1
-            if line.startswith(b"data: "):
-                self._data.append(line[6:])
-            elif line.startswith(b"data:"):
-                self._data.append(line[5:])
-            elif line == b"data":
-                self._data.append(b"")
-            elif not line and self._data:
-                events.append(b"\n".join(self._data))
-                self._data = []
-                self._data_bytes = 0
+            if name == b"error" or (name == b"event" and value.strip() == b"error"):
+                self._is_error = True
         return events
+
+    def _ended(self) -> list[bytes]:
+        """Return the data of the event that a blank line ends, if it has any."""
+        data, is_error = self._data, self._is_error
+        self._data, self._data_bytes, self._is_error = [], 0, False
+        if not data:
+            return []
+        joined = b"\n".join(data)
+        return [error_of(joined) if is_error else joined]
+
+
+def error_of(data: bytes) -> bytes:
+    """Return the data of an error, which may be JSON or words, as an object whose `error` it is."""
+    is_object = data.lstrip().startswith(b"{")
+    return b'{"error": %s}' % (data if is_object else json.dumps(data.decode(errors="replace")).encode())
 
 
 def whole_events(received: bytes) -> list[bytes]:

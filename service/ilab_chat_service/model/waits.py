@@ -28,7 +28,15 @@ DURATION = re.compile(rf"(?:{AMOUNT}[,\s]*)+", re.IGNORECASE)
 IN_WORDS = re.compile(rf"(?:try again|retry|wait)\D{{0,20}}((?:{AMOUNT}(?:,|and|\s)*)+|\d+(?![\w.]))", re.IGNORECASE)
 UNIT_SECONDS = {"mi": 60.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
-RESET_HEADERS = ("requests", "tokens")
+#: Headers that say how much of a limit is left, and when it is whole again.
+RESETS = (
+    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
+    ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+    ("x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("ratelimit-remaining", "ratelimit-reset"),
+)
 
 
 def wait_of(headers: Mapping[str, str], message: str, errors: Sequence[Mapping[str, Any]]) -> float | None:
@@ -48,7 +56,7 @@ def wait_of(headers: Mapping[str, str], message: str, errors: Sequence[Mapping[s
 
 def waits(headers: Mapping[str, str], message: str, errors: Sequence[Mapping[str, Any]]) -> Iterator[float]:
     """Yield each wait that is said, the most telling first; NaN for one that cannot be read."""
-    yield number(headers.get("retry-after-ms")) / 1000
+    yield number(headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms")) / 1000
     yield retry_after(headers.get("retry-after"))
     for error in errors:
         yield from details(error)
@@ -78,12 +86,21 @@ def used_up(headers: Mapping[str, str]) -> float:
 
     https://platform.openai.com/docs/guides/rate-limits (rate limits in headers)
     """
-    resets = {kind: duration(headers.get(f"x-ratelimit-reset-{kind}")) for kind in RESET_HEADERS}
-    known = {kind: seconds for kind, seconds in resets.items() if math.isfinite(seconds)}
-    if not known:
-        return until(number(headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset")))
-    used = [kind for kind in known if number(headers.get(f"x-ratelimit-remaining-{kind}")) == 0]
-    return max(known[kind] for kind in used or known)
+    resets = {left: until_reset(headers.get(reset)) for left, reset in RESETS}
+    known = {left: seconds for left, seconds in resets.items() if math.isfinite(seconds)}
+    used = [left for left in known if number(headers.get(left)) == 0]
+    return max((known[left] for left in used or known), default=math.nan)
+
+
+def until_reset(header: str | None) -> float:
+    """Return the seconds until a reset that is a duration, a moment since 1970, or a date; NaN for anything else."""
+    seconds = until(duration(header))
+    if not math.isnan(seconds) or not header:
+        return seconds
+    try:
+        return (datetime.fromisoformat(header) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return math.nan
 
 
 def retry_after(header: str | None) -> float:
