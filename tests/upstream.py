@@ -40,6 +40,16 @@ class Reply:
     """Wait before the piece with this index until `Upstream.release` is called or the client is gone."""
     cut_before: int | None = None
     """Cut the connection before the piece with this index."""
+    done: bool = True
+    """End a stream of events with `[DONE]`."""
+    parts: Iterable[bytes] | None = None
+    """Instead of an answer: a chunked body, one chunk per part, with `status` and `headers`."""
+    raw: Iterable[bytes] | None = None
+    """Instead of an answer: the bytes on the socket, status line and headers included; then the connection closes."""
+    final_chunk: bool = True
+    """End a chunked body as HTTP requires. False: close the connection instead."""
+    stays_open: bool = False
+    """Leave the body unfinished and the connection open until the client closes it."""
 
 
 @dataclass(slots=True)
@@ -136,7 +146,11 @@ class Handler(BaseHTTPRequestHandler):
             reply = self.server.script.popleft() if self.server.script else self.server.otherwise(request)
             self.server.requests.append(request)
             self.server.arrived.notify_all()
-        if reply.body is not None or reply.status != 200:
+        if reply.raw is not None:
+            self.send_raw(reply.raw)
+        elif reply.parts is not None:
+            self.send_parts(request, reply, reply.parts)
+        elif reply.body is not None or reply.status != 200:
             self.send_whole(reply.status, reply.headers, reply.body or b"{}")
         elif not body.get("stream"):
             self.send_whole(200, reply.headers, json.dumps(completion(reply)).encode())
@@ -169,8 +183,33 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             self.send_chunk(f"data: {data}\n\n".encode())
-        self.send_chunk(b"data: [DONE]\n\n")
-        self.wfile.write(b"0\r\n\r\n")
+        if reply.done:
+            self.send_chunk(b"data: [DONE]\n\n")
+        self.end_body(request, reply)
+
+    def send_raw(self, raw: Iterable[bytes]) -> None:
+        for piece in raw:
+            self.wfile.write(piece)
+        self.close_connection = True
+
+    def send_parts(self, request: Request, reply: Reply, parts: Iterable[bytes]) -> None:
+        self.send_response(reply.status)
+        headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked", **reply.headers}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        for part in parts:
+            self.send_chunk(part)
+        self.end_body(request, reply)
+
+    def end_body(self, request: Request, reply: Reply) -> None:
+        """End a chunked body as the script says."""
+        if reply.stays_open and not self.client_stays():
+            request.gone.set()
+        if reply.stays_open or not reply.final_chunk:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
 
     def send_chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
