@@ -131,7 +131,8 @@ def chunk_of(data: bytes) -> Chunk | None:
         chunk = DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return lenient_chunk(data)
-    if chunk.is_error:
+    # Nearly every chunk has choices.
+    if (chunk.error or not chunk.choices) and chunk.is_error:
         raise ErrorData(json.loads(data))
     return chunk
 

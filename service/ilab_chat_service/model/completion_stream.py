@@ -112,8 +112,13 @@ class CompletionStream:
         All text of one read is one piece: whoever is slow gets fewer and larger ones.
         """
         while not (self._done or self._failure):
-            received = await self._receive()
-            events = self._received(received) if received else self._ended()
+            received = await (self._body.receive() if self.finish_reason is None else self._receive_the_rest())
+            if not received:
+                events = self._ended()
+            elif self._document is None:
+                events = self._events.feed(received)
+            else:
+                events = self._received_first(received)
             pieces = self._pieces(events)
             # A whole document that ends with a failure has not begun to be an answer.
             if pieces and not (self._failure and self._document):
@@ -132,20 +137,17 @@ class CompletionStream:
         """Whether the API has said that the answer is complete: why it stopped or, after some text, that it is done."""
         return self.finish_reason is not None or (self._spoke and self._said_done)
 
-    async def _receive(self) -> bytes:
+    async def _receive_the_rest(self) -> bytes:
         """Return the next bytes, none at the end. What is complete is not lost by what comes after it."""
-        if self.finish_reason is None:
-            return await self._body.receive()
         with suppress(TimeoutError, *BROKEN):
             async with asyncio.timeout(USAGE_SECONDS):
                 return await self._body.receive()
         self._abandoned = True
         return b""
 
-    def _received(self, received: bytes) -> list[bytes]:
-        """Return the data of each event that ends with *received*."""
-        if self._document is None:
-            return self._events.feed(received)
+    def _received_first(self, received: bytes) -> list[bytes]:
+        """Return the data of each event that ends with *received*, unless that is a part of a document."""
+        assert self._document is not None  # noqa: S101 - the caller has looked
         if not self._document:
             # No line of a stream of events begins like this, whatever the response says that it is.
             if received.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] not in {b"", b"{", b"["}:
@@ -178,28 +180,29 @@ class CompletionStream:
                     continue
                 self._note(chunk)
                 for choice in chunk.choices or ():
-                    if choice.index != self._index and self._is_other(choice):
-                        continue
-                    if delta := choice.delta or self._message(choice):
-                        if is_plain(delta):
-                            texts.append(delta.content)
-                        else:
-                            reasonings.append(reasoning_of(delta))
-                            texts.append(self._text(delta))
-                    self._note_end(choice)
+                    delta = choice.delta
+                    if delta is not None and is_plain(delta) and choice.index == self._index:
+                        texts.append(delta.content)
+                    elif (delta := self._delta(choice)) is not None:
+                        reasonings.append(reasoning_of(delta))
+                        texts.append(self._text(delta))
+                    if choice.finish_reason or choice.error or choice.usage:
+                        self._note_end(choice)
         except ErrorData as error:
             self._failure = error
-        return self._joined("".join(reasonings), "".join(texts))
+        if reasonings or not self._splitter.done:
+            return self._split("".join(reasonings), "".join(texts))
+        text = self._joiner.add("".join(texts))
+        return [fitting] if text and (fitting := self._fitting(text)) else ()
 
-    def _is_other(self, choice: Choice) -> bool:
-        """Return whether *choice* is of another answer than the first: no other was asked for."""
+    def _delta(self, choice: Choice) -> Delta | None:
+        """Return what *choice* adds to the answer: nothing if it is of another answer than the first choice."""
         if self._index is None:
             self._index = choice.index
-        return choice.index is not None and choice.index != self._index
-
-    def _message(self, choice: Choice) -> Delta | None:
-        """Return the message of an answer that is not streamed; not one that repeats what was streamed."""
-        return None if self._spoke else choice.message
+        if choice.index is not None and choice.index != self._index:
+            return None
+        # A message is an answer that is not streamed; behind a stream it only repeats it.
+        return choice.delta or (None if self._spoke else choice.message)
 
     def _text(self, delta: Delta) -> str:
         """Return what *delta* adds to the reply; a refusal is one."""
@@ -207,14 +210,12 @@ class CompletionStream:
         self._refused = self._refused or bool(refusal)
         return text_of(delta.content) + refusal
 
-    def _joined(self, reasoning: str, text: str) -> Sequence[str | Reasoning]:
-        """Return the pieces that the texts of one read are."""
+    def _split(self, reasoning: str, text: str) -> Sequence[str | Reasoning]:
+        """Return the pieces that the texts of one read are, blocks of reasoning split from the text."""
         self._spoke = self._spoke or bool(reasoning or text)
         if text:
-            text = self._joiner.add(text)
-            if not self._splitter.done:
-                split, text = self._splitter.add(text)
-                reasoning += split
+            split, text = self._splitter.add(self._joiner.add(text))
+            reasoning += split
         return self._as_pieces(self._reasoning_joiner.add(reasoning) if reasoning else "", text)
 
     def _rest(self) -> Sequence[str | Reasoning]:
