@@ -83,6 +83,8 @@ class CompletionStream:
         self._truncated = False
         self._abandoned = False
         self._failure: Exception | None = None
+        #: Moment of the event loop's clock up to which the usage is waited for.
+        self._end_by: float | None = None
 
     async def begin(self) -> None:
         """Wait for the first sign of work, reasoning or text, or for the end if there is none.
@@ -122,6 +124,7 @@ class CompletionStream:
             pieces = self._pieces(events)
             # A whole document that ends with a failure has not begun to be an answer.
             if pieces and not (self._failure and self._document):
+                self._end_by = None
                 return pieces
         if self._failure:
             raise self._failure
@@ -139,8 +142,10 @@ class CompletionStream:
 
     async def _receive_the_rest(self) -> bytes:
         """Return the next bytes, none at the end. What is complete is not lost by what comes after it."""
+        if self._end_by is None:
+            self._end_by = asyncio.get_running_loop().time() + USAGE_SECONDS
         with suppress(TimeoutError, *BROKEN):
-            async with asyncio.timeout(USAGE_SECONDS):
+            async with asyncio.timeout_at(self._end_by):
                 return await self._body.receive()
         self._abandoned = True
         return b""
@@ -189,7 +194,7 @@ class CompletionStream:
                     if choice.finish_reason or choice.error or choice.usage:
                         self._note_end(choice)
         except ErrorData as error:
-            self._failure = error
+            self._note_failure(error)
         if reasonings or not self._splitter.done:
             return self._split("".join(reasonings), "".join(texts))
         text = self._joiner.add("".join(texts))
@@ -255,6 +260,12 @@ class CompletionStream:
             self.model = name_of(chunk.model) or self.model
         if chunk.usage or chunk.x_groq:
             self.usage = usage_of(chunk) or self.usage
+
+    def _note_failure(self, error: ErrorData) -> None:
+        """Note that the model failed, unless its answer was complete before that."""
+        self._done = self._abandoned = True
+        if self.finish_reason is None:
+            self._failure = error
 
     def _note_end(self, choice: Choice) -> None:
         """Note why the model stopped, if it has, and what its choice counted.

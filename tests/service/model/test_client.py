@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import repeat
 from typing import Any
@@ -440,3 +440,20 @@ async def test_breaker_and_learned_shape_of_the_models_asked_last_are_kept(model
         upstream_of(f"other {number}")
     assert upstream_of("first") is first
     assert upstream_of("second") is not second
+
+
+async def test_error_behind_the_end_loses_nothing(model: ModelClient, upstream: Upstream) -> None:
+    upstream.replies(Reply(events=[WORD, END, '{"error": {"code": 500}}', WORD]))
+    assert await text_of(model) == "word"
+
+
+async def test_comments_behind_the_end_do_not_hold_up_the_answer(model: ModelClient, upstream: Upstream) -> None:
+    def events() -> Iterator[str]:
+        yield WORD
+        yield END
+        while not upstream.left.is_set():
+            yield "ping"
+
+    upstream.replies(Reply(events=events()))
+    assert await text_of(model) == "word"
+    assert await asyncio.to_thread(upstream.left.wait, 10)
