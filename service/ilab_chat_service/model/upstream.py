@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -113,11 +114,15 @@ class Upstream:
 
     def _learn(self, shape: Shape) -> None:
         """Use *shape* for later calls."""
-        if shape != self._shape:
-            self._shape = shape
-            log.warning(
-                "%s at %s refuses fields of our requests: sending %s", self.profile.name, self.profile.host, shape
-            )
+        if shape == self._shape:
+            return
+        was = asdict(self._shape)
+        changed = {name: str(value) for name, value in asdict(shape).items() if value != was[name]}
+        self._shape = shape
+        log.warning(
+            "the model's API refuses a field of our requests: later requests are sent without it",
+            extra={"fields": {**self._cause, **changed}},
+        )
 
     def _failure(self, refused: Refused, messages: Sequence[ChatMessage], generation: Generation) -> Failure:
         chosen_by_caller = self._named_by_caller and bool(generation.model)
