@@ -34,6 +34,10 @@ TELEMETRY = (
 )
 
 
+#: Neither a format of the reply nor a reasoning effort.
+PLAIN = (False, False)
+
+
 class Upstream:
     """A model, its breaker, and the shape of requests that its API accepts.
 
@@ -48,7 +52,9 @@ class Upstream:
         self.breaker = Breaker()
         self._client = client
         self._named_by_caller = named_by_caller
-        self._shape = Shape.of(profile)
+        #: What the API accepts, by the options of a call that an API may refuse in company of our own fields only: what
+        #: a call with JSON as its format teaches says nothing about calls without it.
+        self._shapes = {PLAIN: Shape.of(profile)}
         self._cause = {"gen_ai.request.model": profile.model, "server.address": profile.host}
         self._key = ""
         self._options: RequestOptions = {}
@@ -62,7 +68,8 @@ class Upstream:
         Raises:
             Failure: what happened instead.
         """
-        shape = self._shape
+        company = (generation.response_format is not None, generation.reasoning_effort is not None)
+        shape = self._shapes.get(company) or self._shapes[PLAIN]
         tried = {shape}
         while True:
             try:
@@ -76,7 +83,7 @@ class Upstream:
                 shape = other
             else:
                 if len(tried) > 1:
-                    self._learn(shape)
+                    self._learn(company, shape)
                 return answer
 
     async def _begin(self, body: bytes) -> CompletionStream:
@@ -112,13 +119,11 @@ class Upstream:
             self._options = {"idempotency_key": "unused", "headers": headers(self.profile, key)}
         return self._options
 
-    def _learn(self, shape: Shape) -> None:
-        """Use *shape* for later calls."""
-        if shape == self._shape:
-            return
-        was = asdict(self._shape)
+    def _learn(self, company: tuple[bool, bool], shape: Shape) -> None:
+        """Use *shape* for later calls with the same options."""
+        was = asdict(self._shapes[PLAIN])
+        self._shapes = {company: shape} if company == PLAIN else {**self._shapes, company: shape}
         changed = {name: str(value) for name, value in asdict(shape).items() if value != was[name]}
-        self._shape = shape
         log.warning(
             "the model's API refuses a field of our requests: later requests are sent without it",
             extra={"fields": {**self._cause, **changed}},

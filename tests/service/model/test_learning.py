@@ -1,0 +1,78 @@
+"""What an API refuses of our own fields: learned from calls that went through, and only for calls like them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from ilab_chat_service.model.client import ModelClient, open_model
+from ilab_chat_service.ports import ChatMessage, Generation, JsonObjectFormat, ModelRejected
+from ilab_chat_service.settings import Settings
+from upstream import Reply, Request, Upstream
+
+MESSAGES = (ChatMessage("system", "s"), ChatMessage("user", "u"))
+
+
+@pytest.fixture
+async def model(settings: Settings) -> AsyncIterator[ModelClient]:
+    async with open_model(settings) as model:
+        yield model
+
+
+async def ask(client: ModelClient, /, **generation: Any) -> str:
+    async with client.choose(Generation(**generation)).answer(MESSAGES, math.inf) as answer:
+        return "".join([piece async for piece in answer if isinstance(piece, str)])
+
+
+def refusing(param: str, when: Callable[[dict[str, Any]], bool]) -> Callable[[Request], Reply]:
+    error = json.dumps({"error": {"param": param, "code": "unsupported_parameter", "message": "no"}}).encode()
+    return lambda request: Reply(status=400, body=error) if when(request.body) else Reply()
+
+
+async def test_refusal_is_learned_by_the_first_call(model: ModelClient, upstream: Upstream) -> None:
+    upstream.otherwise = refusing("stream_options", lambda body: "stream_options" in body)
+    assert [await ask(model) for _ in range(3)] == ["Hello there."] * 3
+    assert ["stream_options" in request.body for request in upstream.requests] == [True, False, False, False]
+
+
+async def test_it_is_learned_for_each_model_apart(model: ModelClient, upstream: Upstream) -> None:
+    upstream.otherwise = refusing("stream_options", lambda body: "stream_options" in body)
+    await ask(model, model="one")
+    await ask(model, model="other")
+    assert len(upstream.requests) == 4
+
+
+async def test_options_that_do_not_matter_share_what_was_learned(model: ModelClient, upstream: Upstream) -> None:
+    upstream.otherwise = refusing("stream_options", lambda body: "stream_options" in body)
+    await ask(model, temperature=0.5, max_output_tokens=9)
+    await ask(model)
+    await ask(model, response_format=JsonObjectFormat())
+    assert len(upstream.requests) == 4
+
+
+async def test_call_with_a_format_teaches_nothing_about_calls_without(model: ModelClient, upstream: Upstream) -> None:
+    upstream.otherwise = refusing("stream", lambda body: "response_format" in body and bool(body.get("stream")))
+    for _ in range(2):
+        assert await ask(model, response_format=JsonObjectFormat()) == "Hello there."
+    assert await ask(model) == "Hello there."
+    assert [bool(request.body.get("stream")) for request in upstream.requests] == [True, False, False, True]
+
+
+async def test_refusal_that_stays_is_not_learned(model: ModelClient, upstream: Upstream) -> None:
+    upstream.otherwise = refusing("stream_options", lambda _: True)
+    with pytest.raises(ModelRejected):
+        await ask(model)
+    upstream.otherwise = lambda _: Reply()
+    await ask(model)
+    assert "stream_options" in upstream.requests[-1].body
+
+
+async def test_option_of_the_caller_is_never_left_out(model: ModelClient, upstream: Upstream) -> None:
+    upstream.otherwise = refusing("seed", lambda body: "seed" in body)
+    with pytest.raises(Exception, match=r"generation\.seed"):
+        await ask(model, seed=7)
+    assert len(upstream.requests) == 1
