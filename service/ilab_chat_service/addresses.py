@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LAST_PORT = 65_535
 
 #: A name or an IPv4 address; the underscore is for names of containers.
-HOST = re.compile(r"[A-Za-z0-9._-]+")
+HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 
 #: Trust domain and path, without escapes, query, fragment, or the segments that lead elsewhere: empty, "." and "..".
 #: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md (section 2)
@@ -68,16 +68,23 @@ def is_http_url(text: str) -> bool:
     return visible and url.scheme in {"http", "https"} and bool(":" in host or HOST.fullmatch(host)) and "#" not in text
 
 
+#: A name or an IPv4 address, and behind it what is not a port of at most 65,535.
+PORT_FAULT = re.compile(
+    r"^https?://(?:[^/?#]*@)?[\w.-]+:(?!\d{1,4}(?!\d)|[1-5]\d{4}(?!\d)|6[0-4]\d{3}(?!\d))[^@/?#]+(?:[/?#]|$)"
+)
+
 #: Paths that follow a base URL, and are not part of one. https://platform.openai.com/docs/api-reference
 ENDPOINT = re.compile(r"/(chat/completions|completions|responses|embeddings|models|messages)/*$")
 
 
 def url_fault(base_url: str) -> str:
     """Return why *base_url* cannot be the base URL of an API; or an empty text. Quotes no password and no query."""
+    if not all("!" <= character <= "~" for character in base_url):
+        return "must consist of visible ASCII characters, without spaces"
     if not is_http_url(base_url):
-        return (
-            "must be an http or https URL in ASCII with a host and no fragment, for instance http://127.0.0.1:8080/v1"
-        )
+        if PORT_FAULT.search(base_url):
+            return f"must have a port between 0 and {LAST_PORT:,}"
+        return "must be an http or https URL with a host and no fragment, for instance http://127.0.0.1:8080/v1"
     url = urlsplit(base_url)
     if endpoint := ENDPOINT.search(url.path):
         meant = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path[: endpoint.start()]}"

@@ -25,13 +25,16 @@ JsonObject: TypeAlias = Mapping[str, Any]
 #: Cohere, Hugging Face TGI, Zhipu.
 FINISH_REASONS: Mapping[str, FinishReason] = {
     **dict.fromkeys(
-        ("stop", "eos", "eos_token", "end_turn", "end", "stop_sequence", "stop_token", "complete", "completed", "done"),
+        (
+            *("stop", "eos", "eos_token", "end_turn", "end", "stop_sequence", "stop_token", "complete", "completed"),
+            *("done", "normal"),
+        ),
         FinishReason.STOP,
     ),
     **dict.fromkeys(
         (
             *("length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_completion_tokens", "token_limit"),
-            *("model_length", "context_length", "model_context_window_exceeded"),
+            *("model_length", "context_length", "model_context_window_exceeded", "max_length", "error_limit"),
         ),
         FinishReason.LENGTH,
     ),
@@ -69,6 +72,7 @@ class Delta(msgspec.Struct, gc=False):
     reasoning_content: Any = None
     reasoning: Any = None
     thinking: Any = None
+    reasoning_text: Any = None
     reasoning_details: Any = None
 
 
@@ -184,7 +188,12 @@ def delta_of(value: object) -> Delta | None:
 def is_plain(delta: Delta) -> bool:
     """Return whether a choice adds text and nothing else, as nearly every one does."""
     return isinstance(delta.content, str) and not (
-        delta.refusal or delta.reasoning_content or delta.reasoning or delta.thinking or delta.reasoning_details
+        delta.refusal
+        or delta.reasoning_content
+        or delta.reasoning
+        or delta.thinking
+        or delta.reasoning_text
+        or delta.reasoning_details
     )
 
 
@@ -201,7 +210,7 @@ def text_of(content: object) -> str:
 
 def reasoning_of(delta: Delta) -> str:
     """Return the reasoning that a choice adds, under whichever name."""
-    for value in (delta.reasoning_content, delta.reasoning, delta.thinking):
+    for value in (delta.reasoning_content, delta.reasoning, delta.thinking, delta.reasoning_text):
         if text := text_of(value):
             return text
     for parts in (delta.reasoning_details, delta.content):

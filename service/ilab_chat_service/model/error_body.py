@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Characters of an API's message that are looked at. More is a quoted prompt.
 MESSAGE_CHARACTERS = 4096
 
+#: Lists of what is wrong with a request.
+LISTS = ("errors", "issues")
+
 #: Where an error has another one inside it; a message may be JSON.
 INNER = ("innererror", "inner_error", "provider_specific_fields", "errors", "message")
 
@@ -141,19 +144,21 @@ def codes_in(error: Mapping[str, Any]) -> Iterator[str | int]:
 
 def messages_in(error: Mapping[str, Any]) -> Iterator[str]:
     """Yield the messages of an error. `detail` is FastAPI's: a text, or a list of what is wrong."""
-    for name in ("message", "msg", "detail", "title", "errors"):
+    for name in ("message", "msg", "detail", "title", *LISTS):
         value = error.get(name)
         texts = value if isinstance(value, list) else [value]
         yield from (text for text in texts if isinstance(text, str))
-        yield from (each["msg"] for each in listed(value) if isinstance(each.get("msg"), str))
+        yield from (each[key] for each in listed(value) for key in ("msg", "message") if isinstance(each.get(key), str))
 
 
 def params_in(error: Mapping[str, Any]) -> Iterator[str]:
     """Yield the fields that an error names, as paths."""
     if isinstance(error.get("param"), str):
         yield error["param"]
-    for name in ("detail", "errors", "message"):
-        for each in listed(error.get(name)):
-            location = each.get("loc")
-            if isinstance(location, list):
-                yield ".".join(str(step) for step in location if step != "body")
+    for each in (each for name in ("detail", "message", *LISTS) for each in listed(error.get(name))):
+        # Pydantic has `loc`, zod `path` and, of fields that it does not know, `keys`.
+        location = each.get("loc") or each.get("path")
+        if isinstance(location, list) and location:
+            yield ".".join(str(step) for step in location if step != "body")
+        keys = each.get("keys")
+        yield from (key for key in keys if isinstance(key, str)) if isinstance(keys, list) else ()

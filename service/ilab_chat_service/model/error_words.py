@@ -79,12 +79,14 @@ KIND_OF_NAME: Mapping[str, Kind] = {
         Kind.QUOTA: """
             insufficient_quota billing_hard_limit_reached billing_not_active insufficient_balance insufficient_credits
             insufficient_funds quota_exceeded credit_balance_too_low billing_error exceeded_current_quota_error
-            arrearage budget_exceeded credit_limit 1113
+            arrearage budget_exceeded credit_limit accountoverdueerror insufficient_user_quota
+            allocationquota.freetieronly 1113
         """,
         Kind.CONTENT_FILTER: """
             content_filter content_filtered content_policy_violation contentpolicyviolationerror
             responsibleaipolicyviolation data_inspection_failed moderation_blocked content_moderation safety_violation
-            prohibited_content invalid_prompt sensitive_content guardrail_intervened 1301
+            prohibited_content invalid_prompt sensitive_content sensitivecontentdetected guardrail_intervened
+            censorship_blocked 1301
         """,
         Kind.UNKNOWN_MODEL: """
             model_not_found deploymentnotfound deployment_not_found invalid_model unknown_model model_not_available
@@ -113,6 +115,10 @@ CONTEXT_WORDS = any_of(
     r"context.{0,12}overflow",
     r"maximum (prompt|input) length",
     r"range of input length",
+    r"(context|sequence|prompt|message) (length|tokens).{0,40}(is just|at most|must be (less|smaller|fewer))",
+    r"tokens.{0,40}exceed.{0,20}tokens",
+    r"(prompt|input|message) tokens (are |is )?too (long|large|many)",
+    r"prompt_tokens .{0,20}must be less",
     r"must have (less|fewer) than \d+ tokens",
     r"(total length|number) of (all )?(the )?(messages|tokens).{0,20}too (long|large)",
     r"tokens?`? \+ `?max_new_tokens`? must be",
@@ -132,7 +138,11 @@ QUOTA_WORDS = any_of(
     r"(credit|account) balance is (too low|insufficient)",
     r"payment required",
     r"billing (hard )?limit",
-    r"spending limit",
+    r"(spending|usage) limits?\b",
+    r"overdue",
+    r"credits are (depleted|used up|exhausted)",
+    r"free tier.{0,40}exhausted",
+    r"额度不足",
     r"used (up|all) .{0,40}(credits|quota|allocation)",
     r"exceeded .{0,40}(credits|budget)",
     r"余额不足",
@@ -141,6 +151,8 @@ QUOTA_WORDS = any_of(
 FILTER_WORDS = any_of(
     r"content[ _-]?(filter|management policy|policy|moderation|safety|exists risk)",
     r"guardrail",
+    r"(prompt|input|content)\b.{0,40}(is|was|been)? ?blocked",
+    r"sensitive information",
     r"violat\w+ .{0,40}(policy|policies|guidelines|safety)",
     r"敏感内容",
     r"flagged",
@@ -155,10 +167,17 @@ MODEL_WORDS = any_of(
     r"\b(models?|deployment)\b.{0,160}(not (be )?(found|exist|available|supported)|n['o]t exist|decommissioned)",
     r"(unknown|invalid|unsupported|no such) model\b",
     r"not a valid model",
+    r"model (identifier|id|name) is (invalid|unknown|not valid)",
     r"pull(ing)? it first",
     r"no endpoints found for",
     r"not found the model",
     r"^model: \S+$",
+)
+#: Errors without a status that say nothing about the request.
+OUTAGE_WORDS = any_of(
+    r"overload|unavailable|capacity|temporar|time(d)? ?out|again later|try again",
+    r"(engine|worker|network|connection|provider|upstream) ?\w* (error|failed|failure|limit)",
+    r"internal|server error|out of memory|cuda|disconnected|crashed|unexpectedly",
 )
 KEY_WORDS = any_of(
     r"(invalid|incorrect|missing|expired|no) (\w+ )?api[ _-]?key",
@@ -169,6 +188,7 @@ SYSTEM_WORDS = any_of(
     r"\b(system|developer)\b.{0,20}\b(role|message|prompt|instruction)s?\b.{0,60}"
     r"\b(not|n't|un)\s?(be )?(supported|allowed|enabled|permitted|accepted)",
     r"\b(system|developer)\b.{0,10}\bis not (supported|allowed|one of|a valid)",
+    r"(n't|not) support (\w+ ){0,2}(system|developer) (role|message|prompt|instruction)",
     r"not support.{0,20}\b(system|developer)\b (role|message|prompt|instruction)",
     r"(unexpected|invalid|unsupported|unknown) ((message )?role|variant)\W{0,4}(system|developer)\b",
     r"(developer|system) instruction is not enabled",
@@ -222,6 +242,7 @@ OTHER_FIELD_WORDS: Mapping[str, re.Pattern[str]] = {
     "stream": any_of(
         r"streaming (\w+ ){0,4}not (yet )?(be )?(supported|allowed|available|enabled)",
         r"(not support(ed)?|unsupported)( for)? stream",
+        r"stream ?= ?true",
     ),
     "reasoning_effort": any_of(
         r"reasoningEffort", r"not support (thinking|reasoning)", r"thinking (can't|cannot|can not) be"

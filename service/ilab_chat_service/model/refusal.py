@@ -18,6 +18,7 @@ from ilab_chat_service.model.error_words import (
     KIND_OF_NAME,
     LIMIT_WORDS,
     MODEL_WORDS,
+    OUTAGE_WORDS,
     QUOTA_WORDS,
     RATE_WORDS,
     SIZE_WORDS,
@@ -122,6 +123,8 @@ def kind_by_words(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:  # n
         return Kind.BAD_KEY
     if "model" in said.params or MODEL_WORDS.search(words):
         return Kind.UNKNOWN_MODEL
-    if status:
-        return Kind.REJECTED
-    return Kind.RATE_LIMIT if RATE_WORDS.search(words) else Kind.OUTAGE
+    if not status and RATE_WORDS.search(words):
+        return Kind.RATE_LIMIT
+    # An error event without a status may be about the request, which must not look like an outage to others.
+    is_outage = not status and (not words or OUTAGE_WORDS.search(words))
+    return Kind.OUTAGE if is_outage else Kind.REJECTED

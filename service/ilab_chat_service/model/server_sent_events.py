@@ -93,6 +93,9 @@ class EventDecoder:
         self._data, self._data_bytes, self._is_error = [], 0, False
         if not data:
             return []
+        if len(data) > 1 and all(each.startswith((b"{", b"[DONE]")) for each in data):
+            # A server that ends its events with one line end: each line is a chunk, and joined they are none.
+            return data
         joined = b"\n".join(data)
         return [error_of(joined) if is_error else joined]
 

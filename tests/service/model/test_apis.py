@@ -16,7 +16,21 @@ import pytest
 
 from ilab_chat.v1 import chat_pb2
 from service.model.apis import errors, learning, replies
-from service.model.apis.case import HELLO, OK, Answers, Case, Fails, data_of, openai, refusal, stream, text, vllm
+from service.model.apis.case import (
+    HELLO,
+    OK,
+    Answers,
+    Case,
+    Fails,
+    data_of,
+    delta,
+    end,
+    openai,
+    refusal,
+    stream,
+    text,
+    vllm,
+)
 from service.model.apis.learning import (
     STREAM_OPTIONS,
     has_max_tokens,
@@ -71,11 +85,14 @@ def test_names_of_rows_are_unique() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("kind", "case"), CASES)
-async def test_behaviour(shared: Stage, tmp_path: Path, kind: str, case: Case, method: Method) -> None:
+async def test_behaviour(
+    shared: Stage, tmp_path_factory: pytest.TempPathFactory, kind: str, case: Case, method: Method
+) -> None:
     async with AsyncExitStack() as leaving:
         stage = shared
         if case.settings or case.servers_model:
-            stage = await leaving.enter_async_context(stage_in(tmp_path, **case.settings))
+            folder = tmp_path_factory.mktemp("own")
+            stage = await leaving.enter_async_context(stage_in(folder, **case.settings))
         own = hashlib.sha256(f"{kind} {case.name} {method}".encode()).hexdigest()[:16]
         model = "test-model" if case.servers_model else f"model-{own}"
         stage.script.behaviours[model] = case.upstream
@@ -296,7 +313,7 @@ async def test_refusal_is_learned_from_the_retry_after_an_outage(stage: Stage, m
 
 
 async def test_turn_without_a_reply_never_enters_the_conversation(stage: Stage) -> None:
-    empty = [stream(replies.end("tool_calls")), stream(replies.end("content_filter")), stream(text(""), replies.end())]
+    empty = [stream(end("tool_calls")), stream(end("content_filter")), stream(text(""), end())]
     stage.script.behaviours["test-model"] = empty
     for number in range(len(empty)):
         told = await stage.ask("Chat", "alice", f"Call the tool, {number}.")
@@ -309,7 +326,7 @@ async def test_turn_without_a_reply_never_enters_the_conversation(stage: Stage) 
 
 
 async def test_work_has_begun_with_the_first_reasoning(stage: Stage) -> None:
-    held = Reply(events=[replies.delta(reasoning_content="Ponder"), text("Hello"), replies.end()], hold_before=1)
+    held = Reply(events=[delta(reasoning_content="Ponder"), text("Hello"), end()], hold_before=1)
     stage.script.behaviours["test-model"] = held
     request = chat_pb2.StreamChatRequest(user_id="alice", message=HELLO)
     call = stage.stub.StreamChat(request)
@@ -326,10 +343,10 @@ async def test_work_has_begun_with_the_first_reasoning(stage: Stage) -> None:
 async def test_heartbeats_come_while_the_model_reasons(tmp_path: Path) -> None:
     async with stage_in(tmp_path, heartbeat_seconds=0.05) as stage:
         stage.script.behaviours["test-model"] = Reply(
-            events=[replies.delta(reasoning_content="Ponder"), text("Hello"), replies.end()], hold_before=1
+            events=[delta(reasoning_content="Ponder"), text("Hello"), end()], hold_before=1
         )
         call = stage.stub.StreamChat(chat_pb2.StreamChatRequest(user_id="alice", message=HELLO))
-        kinds = []
+        kinds: list[str | None] = []
         while kinds[-1:] != ["heartbeat"]:
             event = await call.read()
             assert isinstance(event, chat_pb2.StreamChatResponse)

@@ -264,6 +264,67 @@ CONTEXT: list[tuple[str, int, Payload]] = [
         413,
         plain("Request body too large for gpt-4o model. Max size: 8000 tokens.", "tokens_limit_reached"),
     ),
+    (
+        "OpenAI: string_above_max_length",
+        400,
+        openai(
+            "Invalid 'messages[1].content': string too long. Expected a string with maximum length 1048576, but got a string with length 2000000 instead.",
+            "string_above_max_length",
+            param="messages[1].content",
+        ),
+    ),
+    ("Ollama: input length", 400, openai("the input length exceeds the context length", kind="api_error")),
+    (
+        "SambaNova: sequence length",
+        400,
+        openai(
+            "Requested generation length 100 is not possible! The provided prompt is 9000 tokens long, so generating 100 tokens requires a sequence length of 9100, but the maximum supported sequence length is just 8192!"
+        ),
+    ),
+    ("Baidu: 336103", 400, plain("Prompt tokens too long", "336103")),
+    (
+        "Volcengine: max message tokens",
+        400,
+        openai(
+            "Total tokens of image and text exceed max message tokens. Request id: 0217",
+            "InvalidParameter",
+            "BadRequest",
+        ),
+    ),
+    (
+        "SiliconFlow: max_seq_len",
+        400,
+        {
+            "code": 20015,
+            "message": "length of prompt_tokens (9000) must be less than max_seq_len (8192).",
+            "data": None,
+        },
+    ),
+    (
+        "TensorRT-LLM: max_num_tokens",
+        400,
+        vllm("The sum of prompt length (9000.0), query length (0) should not exceed max_num_tokens (8192)"),
+    ),
+    (
+        "Vertex: input token count",
+        400,
+        gemini(
+            400,
+            "Unable to submit request because the input token count is 40000 but the model only supports up to 32768. Reduce the input token count and try again.",
+        ),
+    ),
+    (
+        "Bedrock gateway: Nova",
+        400,
+        {
+            "detail": "An error occurred (ValidationException) when calling the Converse operation: Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again."
+        },
+    ),
+    (
+        "Bedrock gateway: Titan",
+        400,
+        {"message": "Too many input tokens. Max input tokens: 8192, request input token count: 9000 "},
+    ),
 ]
 
 
@@ -409,6 +470,23 @@ RATE: list[tuple[str, Payload, float | tuple[float, float]]] = [
     (
         "a text like that of a long prompt",
         openai("too many tokens per minute, please wait", "rate_limit_exceeded"),
+        ANY_WAIT,
+    ),
+    ("Azure: after 1 second", plain("Rate limit is exceeded. Try again in 1 second.", "RateLimitReached"), 1),
+    ("OpenAI: hours", openai_rate("1h2m3s"), 3600),
+    ("any: minutes in words", openai("Rate limit exceeded, please retry after 2 minutes.", "rate_limit_exceeded"), 120),
+    (
+        "Gemini: a fraction in retryDelay",
+        gemini(429, "Resource exhausted.", "RESOURCE_EXHAUSTED", {**RETRY_INFO, "retryDelay": "1.203608125s"}),
+        1.2036,
+    ),
+    (
+        "Volcengine: TPM",
+        openai(
+            "The Tokens Per Minute (TPM) limit of the associated endpoint for your account has been exceeded. Please try again later",
+            "RateLimitExceeded.EndpointTPMExceeded",
+            "TooManyRequests",
+        ),
         ANY_WAIT,
     ),
 ]
@@ -591,6 +669,12 @@ QUOTAS: list[tuple[str, int, Payload]] = [
         429,
         cloudflare(4006, "you have used up your daily free allocation of 10,000 neurons, please upgrade to a paid plan."),
     ),
+    ("Volcengine: AccountOverdueError", 403, openai("The request failed because your account has an overdue balance.", "AccountOverdueError", "Forbidden")),
+    ("SiliconFlow: balance", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient", "data": None}),
+    ("new-api: insufficient_user_quota", 403, openai("用户额度不足, 剩余额度: $-0.01", "insufficient_user_quota", "new_api_error")),
+    ("Gemini: prepayment", 429, gemini(429, "Your prepayment credits are depleted. Please go to AI Studio to manage your project and billing.", "RESOURCE_EXHAUSTED")),
+    ("DashScope: free tier", 403, openai("The free tier of the model has been exhausted. If you wish to continue access the model on a paid basis, please disable the free tier only mode.", "AllocationQuota.FreeTierOnly", "AllocationQuota.FreeTierOnly")),
+    ("Anthropic: usage limits", 400, anthropic("invalid_request_error", "You have reached your specified API usage limits. You will regain access on 2027-01-01 at 00:00 UTC.")),
 ]  # fmt: skip
 
 
@@ -636,6 +720,11 @@ FILTERS: list[tuple[str, int, Payload]] = [
     ("xAI: usage guidelines", 403, {"code": "The caller does not have permission to execute the specified operation", "error": "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}),
     ("LiteLLM: guardrail", 400, litellm("{'error': 'Violated content safety policy', 'lakera_guardrail_response': {}}")),
     ("Databricks: guardrail", 400, {"error_code": "BAD_REQUEST", "message": "Error: Invalid user input, the input guardrail was triggered", "finishReason": "input_guardrail_triggered"}),
+    ("Volcengine: SensitiveContentDetected", 400, openai("The request failed because the input text may contain sensitive information.", "SensitiveContentDetected", "BadRequest")),
+    ("StepFun: 451", 451, openai("The content you provided or machine outputted is blocked.", "censorship_blocked", "censorship_blocked")),
+    ("LiteLLM: Bedrock guardrail", 400, litellm("{'error': 'Violated guardrail policy', 'bedrock_guardrail_response': 'Blocked.'}")),
+    ("Portkey: 446", 446, openai("The guardrail checks defined in the config failed. You can find more information in the `hook_results` object.", None, "hooks_failed")),
+    ("Cloudflare AI Gateway: 2016", 400, {"success": False, "result": [], "messages": [], "error": [{"code": 2016, "message": "Prompt blocked due to security configurations"}]}),
 ]  # fmt: skip
 
 
@@ -676,6 +765,11 @@ MODELS: list[tuple[str, int, Payload]] = [
     ("Hugging Face: not supported by any provider", 400, openai("The requested model 'x' is not supported by any provider you have enabled.", "model_not_supported", param="model")),
     ("Databricks: RESOURCE_DOES_NOT_EXIST", 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "The given endpoint does not exist, please retry after checking the specified model and version deployment exists."}),
     ("OpenRouter: in metadata.raw", 404, wrapped(openai("The model `x` does not exist", "model_not_found"), 404)),
+    ("Volcengine: InvalidEndpointOrModel.NotFound", 404, openai("The model or endpoint x does not exist or you do not have access to it.", "InvalidEndpointOrModel.NotFound", "NotFound")),
+    ("SiliconFlow: check it carefully", 400, {"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": None}),
+    ("new-api: with status 503", 503, openai("No available channel for model x under group default (distributor)", "model_not_found", "new_api_error")),
+    ("Bedrock gateway: identifier", 400, {"detail": "An error occurred (ValidationException) when calling the Converse operation: The provided model identifier is invalid."}),
+    ("Vertex: publisher model", 404, gemini(404, "Publisher Model `projects/p/locations/us/publishers/google/models/x` was not found or your project does not have access to it.", "NOT_FOUND")),
 ]  # fmt: skip
 
 
@@ -755,6 +849,16 @@ OPTIONS: list[tuple[str, dict[str, Any], tuple[str, ...], int, Payload]] = [
     ("Together: response_format", JSON_SCHEMA, ("response_format",), 400, openai("response_format is not supported for this model", param="response_format")),
     ("llama.cpp: grammar", JSON_SCHEMA, ("response_format",), 400, {"error": {"code": 400, "message": "failed to parse grammar", "type": "invalid_request_error"}}),
     ("vLLM: features of the schema", JSON_SCHEMA, ("response_format",), 400, vllm("The provided JSON schema contains features not supported by xgrammar.")),
+    ("OpenAI: decimal_above_max_value", {"temperature": 1.5}, ("temperature",), 400, openai("Invalid 'temperature': decimal above maximum value. Expected a value <= 1, but got 1.5 instead.", "decimal_above_max_value", param="temperature")),
+    ("OpenAI: array_above_max_length", {"stop": ["x"]}, ("stop",), 400, openai("Invalid 'stop': array too long. Expected an array with maximum length 0, but got an array with length 1 instead.", "array_above_max_length", param="stop")),
+    ("Volcengine: max_tokens", SHORT, ("max_output_tokens",), 400, openai("The parameter `max_tokens` specified in the request are not valid: integer above maximum value, expected a value <= 12288, but got 100000 instead.", "InvalidParameter", "BadRequest", param="max_tokens")),
+    ("Cohere: temperature", {"temperature": 2.0}, ("temperature",), 400, {"message": "invalid request: temperature must be between 0 and 1.0 inclusive."}),
+    ("Fireworks: field", {"seed": 7}, ("seed",), 400, openai("Extra inputs are not permitted, field: 'seed', value: 7")),
+    ("Mistral: reasoning_effort is not enabled", EFFORT, ("reasoning_effort",), 400, {**vllm("reasoning_effort is not enabled for this model"), "type": "invalid_request_invalid_args", "code": "3051"}),
+    ("xAI: argument stop", {"stop": ["x"]}, ("stop",), 400, {"code": "Client specified an invalid argument", "error": "Argument not supported on this model: stop"}),
+    ("Gemini: JSON mode", JSON_OBJECT, ("response_format",), 400, gemini(400, "JSON mode is not enabled for models/gemma-3-27b-it")),
+    ("Anthropic: structured outputs", JSON_SCHEMA, ("response_format",), 400, anthropic("invalid_request_error", "Structured outputs are not supported for this model.")),
+    ("zod: unrecognized_keys", {"seed": 7}, ("seed",), 400, {"success": False, "error": {"issues": [{"code": "unrecognized_keys", "keys": ["seed"], "path": [], "message": "Unrecognized key(s) in object: 'seed'"}], "name": "ZodError"}}),
 ]  # fmt: skip
 
 
@@ -791,7 +895,6 @@ REJECTIONS: list[tuple[str, int, Payload]] = [
     ("Azure: subscription key", 401, plain("Access denied due to invalid subscription key or wrong API endpoint.", "401")),
     ("Azure: Resource not found", 404, plain("Resource not found", "404")),
     ("OpenRouter: no auth credentials", 401, plain("No auth credentials found", 401)),
-    ("OpenRouter: data policy", 404, plain("No endpoints found matching your data policy (Free model publication).", 404)),
     ("Zhipu: 1000", 401, plain("身份验证失败。", "1000")),
     ("Databricks: token", 403, {"error_code": "403", "message": "Invalid access token."}),
     ("FastAPI: wrong path", 404, {"detail": "Not Found"}),
@@ -895,6 +998,8 @@ def broken_off() -> list[Case]:
         ("Zhipu: 1234", data_of(plain("网络错误，错误id：2024，请联系客服。", "1234")).decode()),
         ("Command Code: success false", '{"success": false, "error": {"code": "INTERNAL_SERVER_ERROR", "status": 500, "message": "x"}}'),
         ("Cloudflare: errors", data_of(cloudflare(3030, "Internal server error")).decode()),
+        ("FastChat: error_code", '{"text": "**NETWORK ERROR DUE TO HIGH TRAFFIC.**", "error_code": 50001}'),
+        ("a gateway: code and message", '{"code": 500, "message": "Internal server error"}'),
         ("OpenRouter: beside empty choices", '{"id": "gen-1", "choices": [], "error": {"code": 502, "message": "Worker limit reached (33/32)"}}'),
         ("OpenRouter: beside finish_reason error", '{"id": "gen-1", "error": {"code": "server_error", "message": "Provider disconnected"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}'),
         ("OpenRouter: on the choice", '{"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 502, "message": "x"}}]}'),

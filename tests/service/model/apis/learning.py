@@ -81,6 +81,12 @@ STREAM_OPTIONS: list[tuple[str, int, Payload]] = [
     ("FastAPI: detail as text", 400, {"detail": "stream_options is not supported"}),
     ("FastAPI: pydantic 1", 422, {"detail": [{"loc": ["body", "stream_options"], "msg": "extra fields not permitted", "type": "value_error.extra"}]}),
     ("OpenRouter: in metadata.raw", 400, wrapped(openai("Unknown parameter: 'stream_options'.", "unknown_parameter", param="stream_options"))),
+    ("Fireworks: field", 400, openai("Extra inputs are not permitted, field: 'stream_options', value: {'include_usage': True}")),
+    ("Anthropic: extra inputs", 400, anthropic("invalid_request_error", "stream_options: Extra inputs are not permitted")),
+    ("Jackson: unrecognized field", 400, {"message": 'Unrecognized field "stream_options" (class x.ChatRequest), not marked as ignorable (5 known properties)'}),
+    ("serde: unknown field", 422, {"error": "unknown field `stream_options`, expected one of `model`, `messages`, `stream` at line 1 column 90"}),
+    ("zod: unrecognized_keys", 400, {"success": False, "error": {"issues": [{"code": "unrecognized_keys", "keys": ["stream_options"], "path": [], "message": "Unrecognized key(s) in object: 'stream_options'"}], "name": "ZodError"}}),
+    ("jsonschema: additional properties", 400, {"detail": "Additional properties are not allowed ('stream_options' was unexpected)"}),
 ]  # fmt: skip
 
 TOKEN_LIMIT: list[tuple[str, int, Payload]] = [
@@ -100,6 +106,8 @@ STREAMING: list[tuple[str, int, Payload]] = [
     ("Azure gateway: streaming requests", 403, {"message": "Streaming requests are not yet allowed."}),
     ("Databricks: streaming", 400, {"error_code": "BAD_REQUEST", "message": "Streaming is not supported for this model."}),
     ("Bedrock gateway: streaming", 400, {"detail": "An error occurred (ValidationException) when calling the ConverseStream operation: The model is unsupported for streaming"}),
+    ("a gateway: this model", 400, openai("This model does not support streaming.")),
+    ("FastAPI: stream=true", 400, {"detail": "stream=true is not supported"}),
 ]  # fmt: skip
 
 SYSTEM_ROLE: list[tuple[str, int, Payload]] = [
@@ -113,6 +121,9 @@ SYSTEM_ROLE: list[tuple[str, int, Payload]] = [
     ("DeepSeek: unknown variant", 400, openai("Failed to deserialize the JSON body into the target type: messages[0].role: unknown variant `system`, expected `user` or `assistant` at line 1 column 33", "invalid_request_error")),
     ("Anthropic: unexpected role", 400, anthropic("invalid_request_error", 'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, not "system" as an input message role.')),
     ("FastAPI: role", 422, {"detail": [{"type": "literal_error", "loc": ["body", "messages", 0, "role"], "msg": "Input should be 'user' or 'assistant'", "input": "system"}]}),
+    ("Bedrock gateway: system messages", 400, {"detail": "An error occurred (ValidationException) when calling the Converse operation: This model doesn't support system messages. Try again without a system message or use a model that supports system messages."}),
+    ("vLLM: Mistral 7B", 400, vllm("Only user and assistant roles are supported!")),
+    ("llama.cpp: Jinja with status 500", 500, {"error": {"code": 500, "message": "Jinja Exception: System role not supported at row 1, column 66", "type": "server_error"}}),
 ]  # fmt: skip
 
 

@@ -26,17 +26,18 @@ METHODS: tuple[Method, ...] = ("Chat", "StreamChat")
 
 
 class Script:
-    """What the upstream does, by model. A model without a behaviour answers as usual."""
+    """What the upstream does, by model. A model without a behaviour of its own answers as `otherwise` says."""
 
     def __init__(self) -> None:
         self.behaviours: dict[str, Behaviour] = {}
+        self.otherwise: Behaviour = Reply()
         self.asked: defaultdict[str, list[Request]] = defaultdict(list)
 
     def __call__(self, request: Request) -> Reply:
         model: str = request.body["model"]
         asked = self.asked[model]
         asked.append(request)
-        behaviour = self.behaviours.get(model, Reply())
+        behaviour = self.behaviours.get(model, self.otherwise)
         if isinstance(behaviour, Reply):
             return behaviour
         if isinstance(behaviour, Sequence):
@@ -145,9 +146,10 @@ async def stage_in(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
     """Run a server whose memory is in a folder."""
     script = Script()
     with running(script) as upstream:
-        defaults = {
+        defaults: dict[str, Any] = {
             "address": "127.0.0.1:0",
             "memory_db_path": str(folder / "memory.db"),
+            "durability": "normal",
             "openai_base_url": upstream.base_url,
             "openai_model": "test-model",
             "model_retries": RETRIES,
