@@ -6,9 +6,9 @@ hyphens.
 """
 
 import re
-import unicodedata
 from typing import NamedTuple
 
+from ilab_memory.normalization import normalize
 from ilab_memory.stemming import stem
 
 #: Words of an assistant's reply that count as what it said; what follows is its `tail`. Measured, see bench/recall.py.
@@ -60,7 +60,9 @@ def terms(text: str) -> list[str]:
     if folded.isascii() and "-" not in folded:
         return [_stem(word) if word else _number(number) for number, word in _ASCII_WORD.findall(folded)]
     found: list[str] = []
-    for number, compound, run, word in _WORD.findall(folded):
+    # Not findall, one call that keeps the GIL: a third of a second for 1 MiB.
+    for match in _WORD.finditer(folded):
+        number, compound, run, word = match.groups()
         if word:
             found.append(_stem(word))
         elif number:
@@ -89,8 +91,9 @@ def fields(title: str, content: str) -> Fields:
 def _folded(text: str) -> str:
     if text.isascii():
         return text.lower()
-    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
-    return unicodedata.normalize("NFC", plain).casefold()
+    # Both calls limit the marks: dropping what stands between two runs joins them.
+    plain = _ACCENTS.sub("", normalize("NFKD", text.casefold()))
+    return normalize("NFC", plain).casefold()
 
 
 def _pairs(run: str) -> list[str]:
