@@ -1,4 +1,4 @@
-"""Private text that a model repeats in its reply, found so that it is not stored. Pure, and linear in the reply.
+"""Private text that a model repeats in its reply, found so that it is not stored. Pure, and linear in both texts.
 
 Two things count as a repetition: the whole of a private text, whatever stands between its letters and digits in the
 reply, and each telling word of it, also with an ending or cut short. What a reply says of a secret in other words, or
@@ -7,6 +7,7 @@ spells out, is not found.
 
 from __future__ import annotations
 
+import heapq
 import re
 import unicodedata
 from array import array
@@ -45,26 +46,112 @@ ATTRIBUTES = re.compile(r"<private\s([^<>]*)>", re.IGNORECASE)
 
 def without_echo(reply: str, message: str) -> str:
     """Return *reply* with what it repeats of the private text of *message* redacted."""
-    secrets = [*map(without_tags, private_spans(message)), *ATTRIBUTES.findall(message)]
+    secrets = {*map(without_tags, private_spans(message)), *ATTRIBUTES.findall(message)}
     if not secrets:
         return reply
     public = {folded(word) for word in WORD.findall(strip_private(message))}
     telling = {folded(word) for secret in secrets for word in WORD.findall(secret)} - public - FUNCTION_WORDS
-    return redacted(reply, [*whole_echoes(reply, set(secrets)), *word_echoes(reply, Vocabulary.of(telling))])
+    whole = whole_echoes(reply, secrets)
+    return redacted(reply, heapq.merge(whole, word_echoes(reply, Vocabulary.of(telling))))
 
 
 def whole_echoes(reply: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Yield where *reply* has all letters and digits of a secret in a row."""
+    """Yield where *reply* has all letters and digits of a secret in a row, in order; joins what overlaps or touches."""
+    patterns = Patterns.of(wanted for wanted in {letters(secret)[0] for secret in secrets} if wanted)
     text, places = letters(reply)
-    for secret in secrets:
-        wanted, _ = letters(secret)
-        start = text.find(wanted) if wanted else -1
-        while start >= 0:
-            first, last = places[start], places[start + len(wanted) - 1]
-            certain = len(wanted) >= CERTAIN_LETTERS or not wanted.isascii()
-            if certain or not (reply[first - 1 : first].isalnum() or reply[last + 1 : last + 2].isalnum()):
-                yield first, last + 1
-            start = text.find(wanted, start + len(wanted))
+    # Not tuples: a place may be every second character.
+    starts, ends = array("L"), array("L")
+    for first, last in patterns.found(text):
+        start, end = places[first], places[last] + 1
+        certain = last + 1 - first >= CERTAIN_LETTERS or not text[first : last + 1].isascii()
+        if certain or not (reply[start - 1 : start].isalnum() or reply[end : end + 1].isalnum()):
+            # Ends come in order; a later one may start before several others.
+            while ends and ends[-1] >= start:
+                start = min(start, starts.pop())
+                ends.pop()
+            starts.append(start)
+            ends.append(end)
+    return zip(starts, ends, strict=True)
+
+
+class Patterns:
+    """Texts that are looked for in one pass, however many there are (Aho and Corasick, CACM 18(6), 1975).
+
+    A state is a beginning of a pattern: the longest that the text read so far ends in. State 0 is the empty one.
+    """
+
+    def __init__(self) -> None:
+        # Of each state, the first character that continues it, and the state that this leads to. The other ones are in
+        # a dictionary: most states have none, and a dictionary for each would take ten times the memory.
+        self._code = array("L", [0])
+        self._following = array("L", [0])
+        self._others: dict[tuple[int, int], int] = {}
+        # Of each state, that of its longest proper ending, and the lengths of the patterns that it ends in: the longest
+        # one, and a bit for each that is shorter than CERTAIN_LETTERS.
+        self._ending = array("L", [0])
+        self._longest = array("L", [0])
+        self._short = bytearray(1)
+
+    @classmethod
+    def of(cls, patterns: Iterable[str]) -> Patterns:
+        """Return what finds *patterns*, of which none is empty."""
+        made = cls()
+        # One character of each at a time: what a new state ends in is shorter, so it is there already.
+        growing = [(pattern, 0) for pattern in patterns]
+        length = 0
+        while growing:
+            length += 1
+            grown = [(pattern, made._grow(state, ord(pattern[length - 1]))) for pattern, state in growing]
+            growing = []
+            for pattern, state in grown:
+                if len(pattern) > length:
+                    growing.append((pattern, state))
+                else:
+                    made._longest[state] = length
+                    made._short[state] |= (length < CERTAIN_LETTERS) << length
+        return made
+
+    def found(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last place of patterns in *text*, by rising last place.
+
+        Of those that end in one place, the longest, and each that is shorter than CERTAIN_LETTERS.
+        """
+        step, all_longest, all_short = self._step, self._longest, self._short
+        state = 0
+        for last, character in enumerate(text):
+            state = step(state, ord(character))
+            if longest := all_longest[state]:
+                yield last + 1 - longest, last
+            if short := all_short[state]:
+                yield from ((last + 1 - length, last) for length in range(1, CERTAIN_LETTERS) if short >> length & 1)
+
+    def _grow(self, state: int, code: int) -> int:
+        """Return the state that *code* leads to from *state*; make it if there is none."""
+        if found := self._child(state, code):
+            return found
+        new = len(self._ending)
+        ending = self._step(self._ending[state], code) if state else 0
+        if self._following[state]:
+            self._others[state, code] = new
+        else:
+            self._code[state], self._following[state] = code, new
+        for column, value in (
+            (self._code, 0), (self._following, 0), (self._ending, ending), (self._longest, self._longest[ending]),
+            (self._short, self._short[ending]),
+        ):  # fmt: skip
+            column.append(value)
+        return new
+
+    def _step(self, state: int, code: int) -> int:
+        """Return the state after *state* and a character."""
+        while not (found := self._child(state, code)) and state:
+            state = self._ending[state]
+        return found
+
+    def _child(self, state: int, code: int) -> int:
+        if self._code[state] == code:
+            return self._following[state]
+        return self._others.get((state, code), 0)
 
 
 def word_echoes(reply: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int]]:
@@ -155,11 +242,11 @@ def without_tags(span: str) -> str:
 
 
 def redacted(text: str, places: Iterable[tuple[int, int]]) -> str:
-    """Return *text* with what lies in *places*, which may overlap, redacted."""
+    """Return *text* with what lies in *places*, which are in order and may overlap, redacted."""
     pieces = []
     position = 0
     end_of_last = -1
-    for start, end in sorted(places):
+    for start, end in places:
         if start > end_of_last:
             pieces += [text[position:start], REDACTED]
         position = end_of_last = max(end, end_of_last)
