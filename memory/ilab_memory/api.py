@@ -196,13 +196,31 @@ class ILabMemory:
         """Erase everything of the user and return how many observations that were.
 
         When this returns, no byte of it is in the files of a SQLite database; a PostgreSQL server keeps copies for a
-        while, see `PostgresStore`.
+        while, see `PostgresStore`. For a user who has nothing this is one look-up. A SQLite file is rewritten, which
+        needs twice its size in free disk space; calls at the same time share a rewrite, and wait if there was one just
+        before.
 
         Raises:
-            StorageError: the erasure is not complete; calling again completes it.
+            StorageError: the erasure is not complete; calling again, or `mem_finish_forgetting`, completes it.
         """
         checks.check_user_id(user_id)
         return self._store.forget(user_id)
+
+    def mem_finish_forgetting(self) -> int:
+        """Finish the erasures that calls of `mem_forget` could not; return how many are pending, 0 if all are finished.
+
+        A full disk, a busy reader or the end of the process may have been in the way. Call it at start and now and
+        then. It is one look-up if nothing is pending, and always returns 0 on PostgreSQL, where an erasure is one
+        transaction.
+
+        Raises:
+            StorageError: they could not be finished. The text names the cause.
+        """
+        return self._store.finish_forgetting()
+
+    def mem_pending_erasures(self) -> int:
+        """Return how many erasures are not finished, those of running calls included. One look-up."""
+        return self._store.pending_erasures()
 
     def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
         """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).

@@ -97,17 +97,6 @@ def test_forget_is_refused_while_a_reader_holds_the_past_and_completed_by_the_ne
             assert b"marker" not in bytes_of(tmp_path)
 
 
-def test_what_an_interrupted_call_left_goes_with_the_next(tmp_path: Path) -> None:
-    path = tmp_path / "memory.db"
-    with ILabMemory.from_path(path) as mem:
-        save(mem, "alice", "marker")
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE users SET user_id = NULL")
-    with ILabMemory.from_path(path) as mem:
-        mem.mem_forget("somebody else")
-        assert b"marker" not in bytes_of(tmp_path)
-
-
 def test_forget_is_safe_under_concurrent_saves(tmp_path: Path) -> None:
     with ILabMemory.from_path(tmp_path / "memory.db", Config(durability="normal")) as mem:
 
@@ -202,7 +191,7 @@ def test_long_rows_are_erased_few_at_a_time(tmp_path: Path) -> None:
             save(mem, "alice", f"{number} {'word ' * 40_000}")
     with closing(sqlite3.connect(path)) as connection:
         (user,) = connection.execute("SELECT key, secret FROM users").fetchall()
-        assert [row.number for row in erasure.doomed_rows(connection, erasure.Doomed(*user))] == [1, 2]
+        assert [row.number for row in erasure.next_rows(connection, erasure.Tombstone(*user))] == [1, 2]
     with ILabMemory.from_path(path) as mem:
         assert mem.mem_forget("alice") == 5
         assert mem.mem_forget("alice") == 0

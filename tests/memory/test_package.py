@@ -23,6 +23,8 @@ DOCUMENTED = {
     "mem_stats": "(user_id)",
     "mem_session_peek": "(user_id)",
     "mem_forget": "(user_id)",
+    "mem_finish_forgetting": "()",
+    "mem_pending_erasures": "()",
     "mem_export": "(user_id)",
     "close": "()",
 }

@@ -16,10 +16,12 @@ NAMED = {
     for name, text in vars(statements).items()
     if isinstance(text, str) and name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
 }
-#: Not about rows of users: they add a row, or touch the index or the WAL.
+#: Not about rows of users: they add a row, or touch the index, the WAL or the few erasures that are not finished.
 NO_LOOKUP = {
     "NEW_USER", "NEW_SESSION", "NEW_OBSERVATION", "ADD_OBSERVATION", "ADD_TO_INDEX", "TAKE_FROM_INDEX", "EMPTY_WAL",
-    "WRITE_ANEW",
+    "HAS_ERASURES", "ERASURES", "COUNT_ERASURES", "TOMBSTONES", "ADD_ERASURE", "ROWS_ERASED", "END_ERASED",
+    "NEEDS_REWRITE", "REWRITE_INTO", "REWRITTEN", "REWRITTEN_ERASURES", "LAST_REWRITE", "CLEAR_LAST_REWRITE",
+    "SET_LAST_REWRITE",
 }  # fmt: skip
 
 

@@ -267,11 +267,11 @@ def test_a_row_that_two_calls_forget_leaves_the_index_once(writer: Writer) -> No
 
     def forget(transaction: Transaction) -> list[int]:
         saving.save(transaction, redacted, indexed, now=EPOCH, session_timeout=timedelta(days=1))
-        erasure.detach(transaction, "u")
+        erasure.mark_deleted(transaction, "u")
         (user,) = transaction.execute("SELECT key, secret FROM users").fetchall()
         waiting = [len(transaction._index)]
         for _ in range(2):
-            erasure.erase_rows(transaction, erasure.Doomed(*user), [erasure.DoomedRow(1, indexed.tokens(*user))])
+            erasure.erase_rows(transaction, erasure.Tombstone(*user), [erasure.ErasedRow(1, indexed.tokens(*user))])
             waiting.append(len(transaction._index))
         return waiting
 

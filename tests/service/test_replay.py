@@ -26,6 +26,7 @@ from ilab_chat_service.adapters.replay import Record, RecordedReplays
 from ilab_chat_service.ports import Answered, MemoryUnavailable, Turn, TurnRequest, TurnRetention
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_memory import ILabMemory
 from postgres import Cluster
 from processes import running_server
 from service.claiming import ANSWERED, NOW, REQUEST, claiming, open_log
@@ -244,6 +245,23 @@ async def test_a_forgotten_user_leaves_no_record(settings: Settings, upstream: U
         left = stored(settings)
         assert not any(word in left for word in (b"MARZIPAN", b"QUINCE", b"alice"))
         assert not (await stub.Chat(chat("QUINCE?"))).replayed
+
+
+async def test_answers_of_a_user_without_memory_leave_the_file_too(tmp_path: Path) -> None:
+    path = str(tmp_path / "memory.db")
+    memory = await asyncio.to_thread(ILabMemory.from_path, path)
+    async with replay_sqlite.open_sqlite_replay_log(path, lambda: NOW) as log:
+        for number in range(30):
+            claim = await log.claim(replace(REQUEST, request_id=f"r-{number}"))
+            await claim.put(replace(ANSWERED, reply="MARZIPAN " * number))
+            claim.release()
+        assert await log.forget("alice") == 30
+        assert await asyncio.to_thread(memory.mem_pending_erasures) == 1
+        assert await asyncio.to_thread(memory.mem_forget, "alice") == 0
+        left = await asyncio.to_thread(lambda: b"".join(file.read_bytes() for file in tmp_path.iterdir()))
+        assert b"MARZIPAN" not in left
+        assert await log.forget("alice") == 0
+    await asyncio.to_thread(memory.close)
 
 
 async def test_a_call_that_runs_while_its_user_is_forgotten_stores_its_turn(

@@ -246,11 +246,25 @@ class Store(ABC):
 
         When this returns, no byte of the user's texts and of the user's id is left in the files that the store writes
         itself; a store on a server says what the server keeps, and how long. What another call saves for the same user
-        meanwhile is kept or erased, whole.
+        while this runs is kept or erased, whole. For a user who has nothing this is one look-up.
 
         Raises:
-            StorageError: the erasure is not complete; calling again completes it.
+            StorageError: the erasure is not complete; calling again, or `finish_forgetting`, completes it.
         """
+
+    def finish_forgetting(self) -> int:
+        """Finish the erasures that calls of `forget` could not, in whichever process; return how many are pending.
+
+        A store that erases in one transaction has none.
+
+        Raises:
+            StorageError: they could not be finished.
+        """
+        return 0
+
+    def pending_erasures(self) -> int:
+        """Return how many erasures are not finished, those of calls that are running included. One look-up."""
+        return 0
 
     @abstractmethod
     def export(self, user_id: str) -> Iterator[Session | Observation]:

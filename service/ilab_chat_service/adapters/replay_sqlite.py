@@ -24,6 +24,7 @@ from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays
 from ilab_chat_service.adapters.storage_cause import storage_cause
 from ilab_chat_service.adapters.together import Together
 from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
+from ilab_memory.stores.sqlite import request_rewrite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -82,6 +83,7 @@ SWEEP = """
     DELETE FROM replay WHERE (user_id, request_id) IN
     (SELECT user_id, request_id FROM replay WHERE created_at <= ? ORDER BY created_at LIMIT ?)
 """
+HAS_ANSWERS = "SELECT EXISTS (SELECT 1 FROM replay WHERE user_id = ?)"
 FORGET = "DELETE FROM replay WHERE user_id = ?"
 
 
@@ -193,8 +195,16 @@ class SQLiteRecords:
         return [None] * len(answers)
 
     async def forget(self, user_id: str) -> int:
-        """See `replay.Records.forget`. The pages that held it go when the memory, in the same file, is forgotten."""
-        return (await self._run(partial(self._connection.execute, FORGET), [user_id])).rowcount
+        """See `replay.Records.forget`. The memory, in the same file, rewrites the pages when it forgets the user."""
+        return await self._run(self._forget, user_id)
+
+    def _forget(self, user_id: str) -> int:
+        if not self._connection.execute(HAS_ANSWERS, [user_id]).fetchone()[0]:
+            return 0
+        with transaction(self._connection):
+            erased = self._connection.execute(FORGET, [user_id]).rowcount
+            request_rewrite(self._connection, user_id)
+        return erased
 
     def _lock(self, request: TurnRequest) -> bool:
         try:

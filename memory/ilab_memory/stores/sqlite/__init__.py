@@ -1,5 +1,6 @@
 """The store on SQLite with FTS5."""
 
+from ilab_memory.stores.sqlite.erasure import request_rewrite
 from ilab_memory.stores.sqlite.store import SQLiteStore
 
-__all__ = ["SQLiteStore"]
+__all__ = ["SQLiteStore", "request_rewrite"]

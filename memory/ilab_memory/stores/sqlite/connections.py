@@ -21,7 +21,7 @@ _IDLE_READERS = 8
 
 _PRAGMAS = (
     "journal_mode = WAL",  # readers do not wait for the writer
-    "secure_delete = ON",  # what is deleted is overwritten: mem_forget depends on it
+    "secure_delete = ON",  # what is deleted is overwritten
     "temp_store = MEMORY",  # no user's text in temporary files
     "foreign_keys = ON",  # off by default, for compatibility
 )
@@ -69,6 +69,11 @@ class Database:
         if not self.is_memory:
             with storage_errors("create the database file"):
                 self._create_file()
+
+    @property
+    def path(self) -> Path:
+        """The file. Of a database in memory there is none."""
+        return Path(self._path)
 
     def connect(self) -> sqlite3.Connection:
         """Open a connection that any thread may use, in autocommit mode.

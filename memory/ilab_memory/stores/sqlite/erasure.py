@@ -1,17 +1,17 @@
-"""Forgetting a user, in steps that other calls may come between.
+"""The steps of erasing a user. Other calls come between them.
 
-The user first loses its user_id, in one commit: from then on nobody finds anything of it, and a save for the same
-user_id begins anew. Its rows then go page by page, so that saves of other users come between. At the end
-the file is written anew, for which they wait. What an interrupted
-call has left is found by the missing user_id and goes with the next call.
+The user's row first loses its user_id and becomes a tombstone, in one commit: from then on nobody finds anything of the
+user, and a save for the same user_id makes another user. Its rows are then deleted page by page. Each erasure has a row
+in `erasures` until the file is rewritten and its write-ahead log is empty, so that a killed process loses none.
 """
 
+import hashlib
+import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.reading import up_to
+from ilab_memory.stores.sqlite import reading, statements
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -21,59 +21,99 @@ from ilab_memory.stores.sqlite.transaction import Transaction
 PAGE, PAGE_BYTES = 200, 256 * 1024
 # How long one attempt to empty the WAL keeps the writer, in milliseconds.
 _PATIENCE_MS = 50
+_SALT_BYTES = _HASH_BYTES = 16
 
 
-class Doomed(NamedTuple):
-    """A user without a user_id."""
+class Tombstone(NamedTuple):
+    """A deleted user whose rows are not all erased."""
 
     key: int
     secret: bytes
 
 
-class DoomedRow(NamedTuple):
-    """An observation of one, with what the index holds of it."""
+class ErasedRow(NamedTuple):
+    """An observation to erase, with what the index contains of it."""
 
     number: int
     tokens: Sequence[str]
 
 
-def detach(transaction: Transaction, user_id: str) -> int:
-    """Take the user_id from the user; return how many observations are to be erased."""
-    row = transaction.execute(statements.DETACH_USER, (user_id,)).fetchone()
-    return 0 if row is None else int(row[0])
+def mark_deleted(transaction: Transaction, user_id: str) -> int:
+    """Make the user a tombstone, if there is such a user; return how many observations are to be erased."""
+    row = transaction.execute(statements.MARK_DELETED, (user_id,)).fetchone()
+    if row is None:
+        return 0
+    key, observations = row
+    _add_erasure(transaction, user_id, key)
+    return int(observations)
 
 
-def doomed_users(connection: sqlite3.Connection) -> list[Doomed]:
-    """Return every user without a user_id."""
-    return [Doomed._make(row) for row in connection.execute(statements.DETACHED_USERS)]
+def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
+    """Record that the file must be rewritten before `mem_forget` may return for this user.
+
+    For an application that has deleted rows of the user from tables of its own in the same file: call it in the
+    transaction that deletes them, and `mem_forget` after it. Does nothing in a database that is not a memory.
+    """
+    if connection.execute(statements.HAS_ERASURES).fetchone()[0]:
+        _add_erasure(connection, user_id, None)
 
 
-def doomed_rows(connection: sqlite3.Connection, user: Doomed) -> list[DoomedRow]:
-    """Return the next page of the user's rows; none when all are gone."""
-    rows = up_to(PAGE_BYTES, connection.execute(statements.DETACHED_ROWS, (user.key, PAGE)))
-    return [DoomedRow(number, Indexed(title, content).tokens(*user)) for number, title, content in rows]
+def is_known(connection: sqlite3.Connection, user_id: str) -> bool:
+    """Return whether there is anything to erase of the user: rows, or what an earlier erasure has left."""
+    return reading.user(connection, user_id) is not None or any(
+        # An earlier version did not record whose it is.
+        not user_hash or secrets.compare_digest(_hash(user_id, salt), user_hash)
+        for salt, user_hash in connection.execute(statements.ERASURES)
+    )
 
 
-def erase_rows(transaction: Transaction, user: Doomed, rows: Sequence[DoomedRow]) -> None:
-    """Erase *rows*, but for those that another call has erased meanwhile: the index must lose each row once."""
+def count(connection: sqlite3.Connection) -> int:
+    """Return how many erasures are not finished."""
+    return int(connection.execute(statements.COUNT_ERASURES).fetchone()[0])
+
+
+def tombstones(connection: sqlite3.Connection) -> list[Tombstone]:
+    """Return the deleted users that have rows left."""
+    return [Tombstone._make(row) for row in connection.execute(statements.TOMBSTONES)]
+
+
+def next_rows(connection: sqlite3.Connection, user: Tombstone) -> list[ErasedRow]:
+    """Return the next page of the user's rows; none when all are erased."""
+    rows = reading.up_to(PAGE_BYTES, connection.execute(statements.TOMBSTONE_ROWS, (user.key, PAGE)))
+    return [ErasedRow(number, Indexed(title, content).tokens(*user)) for number, title, content in rows]
+
+
+def erase_rows(transaction: Transaction, user: Tombstone, rows: Iterable[ErasedRow]) -> None:
+    """Erase *rows*, but for those that another process has erased: the index must lose each row once."""
     for number, tokens in rows:
         if transaction.execute(statements.ERASE_ROW, (user.key, number)).fetchone():
             transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *tokens))
 
 
-def erase_user(transaction: Transaction, user: Doomed) -> None:
+def erase_user(transaction: Transaction, user: Tombstone) -> None:
     """Erase what is left of a user without observations."""
     transaction.execute(statements.ERASE_SESSIONS, (user.key,))
     transaction.execute(statements.ERASE_USER, (user.key,))
+    transaction.execute(statements.ROWS_ERASED, (user.key,))
 
 
-def write_anew(transaction: Transaction) -> None:
-    """Write the database anew, without what is left of erased rows between those that stay."""
-    transaction.execute(statements.WRITE_ANEW)
+def needs_rewrite(connection: sqlite3.Connection) -> bool:
+    """Return whether the file may contain erased bytes."""
+    return bool(connection.execute(statements.NEEDS_REWRITE).fetchone()[0])
+
+
+def rewritten(connection: sqlite3.Connection) -> list[int]:
+    """Return the erasures that end once the WAL is empty."""
+    return [erasure for (erasure,) in connection.execute(statements.REWRITTEN_ERASURES)]
+
+
+def end(transaction: Transaction, erasures: Iterable[int]) -> None:
+    """Remove the records of *erasures*, of which no byte is left."""
+    transaction.executemany(statements.END_ERASURE, [(erasure,) for erasure in erasures])
 
 
 def empty_wal(transaction: Transaction) -> bool:
-    """Move the WAL into the database and cut it to nothing; return whether no reader was in the way."""
+    """Move the WAL into the database and truncate it; return whether no reader was in the way."""
     (timeout,) = transaction.execute("PRAGMA busy_timeout").fetchone()
     transaction.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
     try:
@@ -81,3 +121,12 @@ def empty_wal(transaction: Transaction) -> bool:
     finally:
         transaction.execute(f"PRAGMA busy_timeout = {timeout}")
     return not busy
+
+
+def _add_erasure(connection: Transaction | sqlite3.Connection, user_id: str, key: int | None) -> None:
+    salt = secrets.token_bytes(_SALT_BYTES)
+    connection.execute(statements.ADD_ERASURE, (key, salt, _hash(user_id, salt)))
+
+
+def _hash(user_id: str, salt: bytes) -> bytes:
+    return hashlib.blake2b(user_id.encode(), key=salt, digest_size=_HASH_BYTES).digest()

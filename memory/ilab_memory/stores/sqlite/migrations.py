@@ -103,5 +103,21 @@ def _m002_hyphenated_words(connection: sqlite3.Connection) -> None:
     connection.execute(schema.TRIGGERS[1])
 
 
+_M003_TOMBSTONES = """
+    INSERT INTO erasures (user, salt, user_hash) SELECT key, x'', x'' FROM users WHERE user_id IS NULL
+"""
+
+
+def _m003_durable_erasures(connection: sqlite3.Connection) -> None:
+    """Record erasures until the file is rewritten; adopt those that an earlier version did not finish."""
+    for statement in schema.ERASURE_TABLES:
+        connection.execute(statement)
+    connection.execute(_M003_TOMBSTONES)
+
+
 #: From the version before to this one. A released migration is never changed.
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _m001_first_schema, 2: _m002_hyphenated_words}
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {
+    1: _m001_first_schema,
+    2: _m002_hyphenated_words,
+    3: _m003_durable_erasures,
+}

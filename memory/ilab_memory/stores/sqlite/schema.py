@@ -3,7 +3,7 @@
 #: Version of the schema that this code reads and writes, kept in the file's `user_version`. A change of what
 #: `ilab_memory.analysis.fields` returns asks for a new one too, with a migration that fills the index anew: rows are
 #: taken from the index by the terms that they were added with.
-VERSION = 2
+VERSION = 3
 #: Kept in the file's `application_id`, so that another program's database is never taken for ours. ASCII "ILAB".
 APPLICATION_ID = 0x494C4142
 
@@ -12,7 +12,7 @@ NUMBER_BITS = 28
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
 
 TABLES = (
-    # A user that is being forgotten has lost its user_id and waits to be erased.
+    # A user that is being erased has no user_id any more: its row is a tombstone, which `erasures` names.
     """
     CREATE TABLE users (
         key INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -66,6 +66,22 @@ TABLES = (
     """,
     "CREATE VIRTUAL TABLE search_places USING fts5vocab (search, instance)",
     "CREATE VIRTUAL TABLE search_terms USING fts5vocab (search, row)",
+)
+
+#: Added by version 3.
+ERASURE_TABLES = (
+    # An erasure from the moment it is asked for until no byte is left in the files.
+    """
+    CREATE TABLE erasures (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        user INTEGER,                           -- key of the tombstone; NULL once its rows are erased
+        salt BLOB NOT NULL,
+        user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt; empty if not known
+        is_rewritten INTEGER NOT NULL DEFAULT 0 -- only the write-ahead log may still contain erased bytes
+    )
+    """,
+    # One row: the last rewrite, by the clock of the system.
+    "CREATE TABLE last_rewrite (ended_at REAL NOT NULL, seconds REAL NOT NULL)",
 )
 
 # What a save changes beside its row. In triggers, for one statement then does it all: between two statements the writer

@@ -1,14 +1,11 @@
 """SQLiteStore: the Store of one file, or of the memory of one process."""
 
 import threading
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import Observation, SaveResult, Session
 from ilab_memory.core.store import (
     Document,
@@ -20,15 +17,15 @@ from ilab_memory.core.store import (
     Store,
     forgotten_meanwhile,
 )
-from ilab_memory.stores.sqlite import erasure, reading, saving
+from ilab_memory.stores.sqlite import reading, saving
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
+from ilab_memory.stores.sqlite.forgetting import Forgetting
+from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.together import Save, save_all
 from ilab_memory.stores.sqlite.users import RecentUsers
 from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
-
-_FORGETTING = "forget the user"
 
 
 class SQLiteStore(Store):
@@ -44,14 +41,16 @@ class SQLiteStore(Store):
         *,
         durability: Literal["full", "normal"] = "full",
         busy_timeout_seconds: float = 5.0,
+        free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
         """Open or create *db_path*; `:memory:` lives as long as the store.
+
+        *free_bytes* returns the free space of the disk that a folder is on: it is asked before the file is rewritten.
 
         Raises:
             StorageError: it cannot be opened or created, is no database, or is of another program or a newer version.
         """
         database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds)
-        self._busy_timeout_seconds = busy_timeout_seconds
         self._users = RecentUsers()
         lock = threading.Lock()
         self._writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=lock)
@@ -60,6 +59,13 @@ class SQLiteStore(Store):
             self._readers = SharedReader(self._writer.connection, lock)
         else:
             self._readers = Readers(database)
+        self._forgetting = Forgetting(
+            database,
+            self._writer,
+            self._readers,
+            lambda closed: Rewriter(database, self._writer, closed, free_bytes),
+            busy_timeout_seconds=busy_timeout_seconds,
+        )
 
     def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
         """See Store."""
@@ -160,16 +166,22 @@ class SQLiteStore(Store):
             return reading.stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
-        """See Store. Takes time in proportion to the size of the file, which is written anew; saves wait for that."""
-        observations = self._writer.run(_FORGETTING, lambda transaction: erasure.detach(transaction, user_id))
-        self._users.drop(user_id)
-        with self._readers.connection(_FORGETTING) as connection:
-            users = erasure.doomed_users(connection)
-        for user in users:
-            self._erase(user)
-        self._writer.run_alone(_FORGETTING, erasure.write_anew)
-        self._empty_wal()
-        return observations
+        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for a part of it.
+
+        Calls that wait at the same time share a rewrite. The next one begins after a rest, see `forgetting.REST`.
+        """
+        try:
+            return self._forgetting.forget(user_id)
+        finally:
+            self._users.drop(user_id)
+
+    def finish_forgetting(self) -> int:
+        """See Store."""
+        return self._forgetting.finish()
+
+    def pending_erasures(self) -> int:
+        """See Store."""
+        return self._forgetting.pending()
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
@@ -178,7 +190,7 @@ class SQLiteStore(Store):
 
     def close(self) -> None:
         """See Store."""
-        on_close(self._writer.close, self._readers.close)
+        on_close(self._forgetting.close, self._writer.close, self._readers.close)
 
     def _export(self, user_id: str, user: int) -> Iterator[Session | Observation]:
         sessions = self._session_page(user_id, user, ("", 0))
@@ -217,24 +229,3 @@ class SQLiteStore(Store):
     def _user(self, user_id: str) -> int | None:
         with self._readers.connection("export") as connection:
             return reading.user(connection, user_id)
-
-    def _erase(self, user: erasure.Doomed) -> None:
-        while rows := self._doomed_page(user):
-            self._writer.run(_FORGETTING, partial(erasure.erase_rows, user=user, rows=rows))
-        self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
-
-    def _doomed_page(self, user: erasure.Doomed) -> list[erasure.DoomedRow]:
-        with self._readers.connection(_FORGETTING) as connection:
-            return erasure.doomed_rows(connection, user)
-
-    def _empty_wal(self) -> None:
-        """Wait, as long as for a lock, until no reader needs what the WAL holds of the past.
-
-        The writer gives up on each attempt soon, so that saves come between.
-        """
-        deadline = time.monotonic() + self._busy_timeout_seconds
-        while not self._writer.run_alone(_FORGETTING, erasure.empty_wal):
-            if time.monotonic() >= deadline:
-                raise StorageError(
-                    "could not finish forgetting: a reader holds the erased pages in the write-ahead log; call again"
-                )

@@ -1,0 +1,212 @@
+"""Erasing users of one store: who waits for whom, and how often the file is rewritten."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Protocol
+
+from ilab_memory.core.errors import StorageError
+from ilab_memory.stores.sqlite import erasure, statements
+from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
+from ilab_memory.stores.sqlite.rewrite import Rewriter
+from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.writer import Writer
+
+#: A rewrite begins at the earliest this many times as long after the last one as that took: at most a fifth of the time
+#: is spent on rewriting, however often users are forgotten. Of all processes that use the file.
+REST = 4.0
+_FORGETTING = "forget the user"
+
+
+class Reading(Protocol):
+    """Lends connections for reading."""
+
+    def connection(self, doing: str) -> AbstractContextManager[sqlite3.Connection]:
+        """See `Readers.connection`."""
+
+
+class Forgetting:
+    """Erases users, from any thread. Calls share their work: one run finishes every erasure recorded when it begins."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        readers: Reading,
+        rewriter: Callable[[threading.Event], Rewriter],
+        *,
+        busy_timeout_seconds: float,
+    ) -> None:
+        self._is_memory = database.is_memory
+        self._writer = writer
+        self._readers = readers
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._closed = threading.Event()
+        self._rewriter = rewriter(self._closed)
+        # Guards what follows, and tells of its changes.
+        self._changed = threading.Condition()
+        self._led = False
+        # Runs are counted: the last that has begun, has ended, and has succeeded.
+        self._begun = self._ended = self._succeeded = 0
+        self._failure: BaseException | None = None
+        self._earliest = 0.0
+        """Before this moment of the monotonic clock this process begins no rewrite."""
+
+    def forget(self, user_id: str) -> int:
+        """Erase the user; return how many observations that were. See `Store.forget`."""
+        with self._readers.connection(_FORGETTING) as connection:
+            if not erasure.is_known(connection, user_id):
+                return 0
+        observations = self._writer.run(_FORGETTING, partial(erasure.mark_deleted, user_id=user_id))
+        self._finish()
+        return observations
+
+    def finish(self) -> int:
+        """Finish every erasure; return how many are pending. See `Store.finish_forgetting`."""
+        pending = self.pending()
+        if pending:
+            self._finish()
+            pending = self.pending()
+        return pending
+
+    def pending(self) -> int:
+        """Return how many erasures are not finished."""
+        with self._readers.connection(_FORGETTING) as connection:
+            return erasure.count(connection)
+
+    def close(self) -> None:
+        """Interrupt a rewrite, and every call that waits for one. What they were to erase stays recorded."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify_all()
+
+    def _finish(self) -> None:
+        """Return when a run that began after this call has succeeded."""
+        with self._changed:
+            wanted = self._begun + 1
+            while self._ended < wanted:
+                self._check_open()
+                if self._led:
+                    self._changed.wait()
+                    continue
+                self._led = True
+                try:
+                    self._lead()
+                finally:
+                    self._led = False
+                    self._changed.notify_all()
+            if self._succeeded < wanted:
+                self._check_open()
+                raise self._failed()
+
+    def _lead(self) -> None:
+        """Run once, when that may begin. Called and left with the lock held, which is free while this works."""
+        try:
+            self._changed.release()
+            try:
+                earliest = time.monotonic() + self._remaining_rest()
+            finally:
+                self._changed.acquire()
+            while (seconds := earliest - time.monotonic()) > 0:
+                self._check_open()
+                self._changed.wait(seconds)
+            # Whoever came until now is served by this run.
+            self._begun += 1
+            self._changed.release()
+            try:
+                self._run()
+            finally:
+                self._changed.acquire()
+        except BaseException as error:
+            self._failure = error
+            # Also if it did not come to begin: those who wait must not try one after the other.
+            self._begun = self._ended = max(self._begun, self._ended + 1)
+            raise
+        self._ended = self._succeeded = self._begun
+
+    def _failed(self) -> BaseException:
+        failure = self._failure
+        if isinstance(failure, StorageError):
+            # Another one for each caller: raising it adds to its traceback.
+            error = StorageError(str(failure))
+            error.__cause__ = failure
+            return error
+        return StorageError(f"could not {_FORGETTING}: {type(failure).__name__}")
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise_closed()
+
+    def _remaining_rest(self) -> float:
+        """Return in how many seconds a rewrite may begin; 0 if none is needed."""
+        if self._is_memory:
+            return 0.0
+        with self._readers.connection(_FORGETTING) as connection:
+            if not erasure.needs_rewrite(connection):
+                return 0.0
+            ended_at, seconds = connection.execute(statements.LAST_REWRITE).fetchone() or (0.0, 0.0)
+        # The system's clock may have been set: wait no longer than a whole rest.
+        rest = min(REST * seconds, ended_at + REST * seconds - time.time())
+        return max(0.0, rest, self._earliest - time.monotonic())
+
+    def _run(self) -> None:
+        for user in self._tombstones():
+            while rows := self._next_rows(user):
+                self._check_open()
+                self._writer.run(_FORGETTING, partial(erasure.erase_rows, user=user, rows=rows))
+            self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
+        if self._is_memory:
+            self._writer.run(_FORGETTING, lambda transaction: transaction.execute(statements.END_ERASED))
+            return
+        seconds = self._rewrite()
+        with self._readers.connection(_FORGETTING) as connection:
+            erasures = erasure.rewritten(connection)
+        self._empty_wal()
+        self._writer.run(_FORGETTING, partial(_end, erasures=erasures, seconds=seconds))
+
+    def _rewrite(self) -> float:
+        """Rewrite the file if that is needed; return how long it took, in seconds."""
+        with self._readers.connection(_FORGETTING) as connection:
+            needed = erasure.needs_rewrite(connection)
+        if not needed:
+            return 0.0
+        began = time.monotonic()
+        try:
+            with storage_errors(_FORGETTING):
+                self._rewriter.rewrite()
+        finally:
+            # A failed one counts too.
+            seconds = time.monotonic() - began
+            self._earliest = time.monotonic() + REST * seconds
+        return seconds
+
+    def _tombstones(self) -> list[erasure.Tombstone]:
+        with self._readers.connection(_FORGETTING) as connection:
+            return erasure.tombstones(connection)
+
+    def _next_rows(self, user: erasure.Tombstone) -> list[erasure.ErasedRow]:
+        with self._readers.connection(_FORGETTING) as connection:
+            return erasure.next_rows(connection, user)
+
+    def _empty_wal(self) -> None:
+        """Wait, as long as for a lock, until no reader needs what the WAL has of the past.
+
+        The writer gives up on each attempt soon, so that saves come between.
+        """
+        deadline = time.monotonic() + self._busy_timeout_seconds
+        while not self._writer.run_alone(_FORGETTING, erasure.empty_wal):
+            self._check_open()
+            if time.monotonic() >= deadline:
+                raise StorageError(
+                    "could not finish forgetting: a reader holds the erased pages in the write-ahead log; call again"
+                )
+
+
+def _end(transaction: Transaction, erasures: list[int], seconds: float) -> None:
+    erasure.end(transaction, erasures)
+    if seconds:
+        transaction.execute(statements.CLEAR_LAST_REWRITE)
+        transaction.execute(statements.SET_LAST_REWRITE, (time.time(), seconds))
