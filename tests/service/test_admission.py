@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.adapters.library import THREADS
+from ilab_chat_service.adapters.library import ERASURE_THREADS, THREADS
 from ilab_chat_service.rpc import memory as memory_service
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import ServerBusy
@@ -202,22 +202,22 @@ async def test_work_keeps_its_slot_to_its_end_also_when_its_caller_has_left() ->
     assert begun == ["left", "last"]
 
 
-class SlowStats:
-    """`mem_stats` of every memory, which then ends only when told."""
+class SlowMethod:
+    """`mem_stats`, or another method, of every memory, which then ends only when told."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str = "mem_stats") -> None:
         self.begun = threading.Semaphore(0)
         self.users: list[str] = []
         self.end = threading.Event()
-        stats = ILabMemory.mem_stats
+        method = getattr(ILabMemory, name)
 
         def slow(memory: ILabMemory, user_id: str) -> Any:
             self.users.append(user_id)
             self.begun.release()
             assert self.end.wait(60)
-            return stats(memory, user_id)
+            return method(memory, user_id)
 
-        monkeypatch.setattr(ILabMemory, "mem_stats", slow)
+        monkeypatch.setattr(ILabMemory, name, slow)
 
     async def wait_for(self, calls: int) -> None:
         for _ in range(calls):
@@ -228,7 +228,7 @@ async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert memory_service.RUNNING + memory_service.EXPORTS < THREADS
-    slow = SlowStats(monkeypatch)
+    slow = SlowMethod(monkeypatch)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         reads = [memory.GetStats(memory_pb2.GetStatsRequest(user_id=f"user {number}")) for number in range(2 * THREADS)]
@@ -250,7 +250,7 @@ async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat
 
 
 async def test_one_user_does_not_take_all_of_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = SlowStats(monkeypatch)
+    slow = SlowMethod(monkeypatch)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         request = memory_pb2.GetStatsRequest(user_id="alice")
@@ -287,3 +287,42 @@ async def test_exports_that_nobody_reads_are_bounded_and_hold_up_no_other_method
         assert (await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"))).observations == 8
         for export in exports:
             export.cancel()
+
+
+async def test_erasures_that_wait_hold_up_no_other_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory_service.ERASURES < ERASURE_THREADS
+    slow = SlowMethod(monkeypatch, "mem_forget")
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        requests = [memory_pb2.ForgetUserRequest(user_id=f"user {number}") for number in range(2 * THREADS)]
+        erasures = [memory.ForgetUser(request) for request in requests]
+        await slow.wait_for(memory_service.ERASURES)
+        try:
+            answer = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat("bob"), timeout=30)
+            stats = await memory.GetStats(memory_pb2.GetStatsRequest(user_id="bob"), timeout=30)
+            assert len(slow.users) == memory_service.ERASURES
+        finally:
+            slow.end.set()
+        assert answer.reply == "Hello there."
+        assert stats.observations == 1
+        for erasure in erasures:
+            await erasure
+
+
+async def test_one_user_does_not_take_all_erasures(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowMethod(monkeypatch, "mem_forget")
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        request = memory_pb2.ForgetUserRequest(user_id="alice")
+        erasures = [memory.ForgetUser(request) for _ in range(memory_service.ERASURES_PER_USER)]
+        await slow.wait_for(memory_service.ERASURES_PER_USER)
+        try:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await memory.ForgetUser(request, timeout=30)
+            assert reason(caught.value) == "SERVER_BUSY"
+            other = memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id="bob"))
+            await slow.wait_for(1)
+        finally:
+            slow.end.set()
+        for erasure in (*erasures, other):
+            assert (await erasure).observations == 0

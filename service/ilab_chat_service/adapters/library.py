@@ -1,7 +1,8 @@
 """ilab_memory off the event loop: its calls block, so each runs on a thread of its own pool.
 
-The service needs the documented methods only. What goes beyond them (`mem_session_peek`, `mem_forget`, `mem_export`) is
-asked for here, and nowhere else, so that a library without them can take the place of ours.
+The service needs the documented methods only. What goes beyond them (`mem_session_peek`, `mem_forget`, `mem_export` and
+the methods for unfinished erasures) is asked for here, and nowhere else, so that a library without them can take the
+place of ours.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ T = TypeVar("T")
 #: Threads for the memory's blocking calls. Reads run side by side; concurrent saves share one commit in the library.
 THREADS = 16
 
+#: Threads for erasures, which may wait for minutes until the memory's file may be rewritten: apart from the others, so
+#: that they take none from the chat. One for each call that rpc/memory.py lets run, and one for the background.
+ERASURE_THREADS = 9
+
 #: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
 #: a visit ends before that: so many wait in memory for the caller to read them.
 EXPORT_PAGE = 100
@@ -47,6 +52,7 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         SettingsError: the URL is none of a PostgreSQL database.
     """
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="memory")
+    erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
         durability="normal" if settings.durability == "normal" else "full",
@@ -56,12 +62,14 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         opened = open_database if settings.memory_url else open_file
         memory, place = await loop.run_in_executor(threads, opened, settings, config)
         try:
-            yield Library(memory, place, threads)
+            yield Library(memory, place, threads, erasures)
         finally:
+            # Erasures that wait or rewrite are interrupted, and finished after the next start.
             await loop.run_in_executor(threads, memory.close)
     finally:
-        # It joins the threads, so not on the event loop.
+        # They join the threads, so not on the event loop.
         await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(erasures.shutdown)
 
 
 def open_file(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
@@ -90,12 +98,16 @@ def open_database(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
 
 
 class Library:
-    """An open ILabMemory, whose calls run on *threads*. `place` says where it keeps what it knows, and no secret."""
+    """An open ILabMemory, whose calls run on *threads*, erasures on threads of their own.
 
-    def __init__(self, memory: ILabMemory, place: str, threads: Executor) -> None:
+    `place` says where it keeps what it knows, and no secret.
+    """
+
+    def __init__(self, memory: ILabMemory, place: str, threads: Executor, erasures: Executor) -> None:
         self.place = place
         self._memory = memory
         self._threads = threads
+        self._erasures = erasures
 
     async def call(self, call: Callable[[ILabMemory], T]) -> T:
         """Return what *call* returns, given the library, on a thread.
@@ -104,14 +116,7 @@ class Library:
             MemoryUnavailable: the library's storage failed.
             ValueError, LookupError: as the library raises them.
         """
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call, self._memory)
-        except RuntimeError as error:
-            raise MemoryUnavailable(
-                "memory is not available",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-                cause=storage_cause(error.__cause__, str(error)),
-            ) from error
+        return await self._run(self._threads, call)
 
     async def forget(self, user_id: str) -> int:
         """Erase everything of the user; return how many observations that were.
@@ -121,7 +126,21 @@ class Library:
         """
         if not hasattr(self._memory, "mem_forget"):
             raise NotSupported("this memory cannot forget a user")
-        return await self.call(lambda memory: memory.mem_forget(user_id))
+        return await self._run(self._erasures, lambda memory: memory.mem_forget(user_id))
+
+    async def pending_erasures(self) -> int:
+        """Return how many erasures are not finished, 0 if the library does not tell."""
+        if not hasattr(self._memory, "mem_pending_erasures"):
+            return 0
+        return await self._run(self._erasures, lambda memory: memory.mem_pending_erasures())
+
+    async def finish_forgetting(self) -> int:
+        """Finish erasures that calls of `forget` could not; return how many are pending.
+
+        Raises:
+            MemoryUnavailable: they could not be finished; its cause says why.
+        """
+        return await self._run(self._erasures, lambda memory: memory.mem_finish_forgetting())
 
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
         """Yield everything of the user, the sessions, then the observations, a page at a time.
@@ -135,6 +154,16 @@ class Library:
         while page := await self.call(lambda _: export_page(items)):
             for item in page:
                 yield item
+
+    async def _run(self, threads: Executor, call: Callable[[ILabMemory], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, call, self._memory)
+        except RuntimeError as error:
+            raise MemoryUnavailable(
+                "memory is not available",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+                cause=storage_cause(error.__cause__, str(error)),
+            ) from error
 
 
 def export_page(items: Iterator[Session | Observation]) -> list[Session | Observation]:

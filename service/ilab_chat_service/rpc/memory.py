@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
@@ -29,11 +31,15 @@ T = TypeVar("T")
 #: Most calls that run at once, and most exports beside them. Together they are fewer than the library's threads (16),
 #: so that the chat always has some.
 RUNNING, EXPORTS = 8, 4
+#: Most erasures that run at once. They have threads of their own: one may wait for minutes, see library.py.
+ERASURES = 8
 #: Most that wait for one of those to end, and for how long, in seconds.
 QUEUED, QUEUE_SECONDS = 128, 5.0
-#: Most calls of one user, and most exports, that run or wait. One user alone never fills the line: another one who
+#: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who
 #: comes waits until one call ends, not all.
-PER_USER, EXPORTS_PER_USER = 8, 2
+PER_USER, EXPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 4
+#: An erasure is answered after this many seconds at the earliest, so that callers in a loop do not load the server.
+ERASURE_SECONDS = 0.05
 
 
 class OfUser(Protocol):
@@ -66,6 +72,10 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self._admission = Admission(running=RUNNING, queued=QUEUED, per_user=PER_USER, wait_seconds=QUEUE_SECONDS)
         # Apart from the others: an export lasts for as long as its caller takes to read it.
         self._exports = Admission(running=EXPORTS, queued=QUEUED, per_user=EXPORTS_PER_USER, wait_seconds=QUEUE_SECONDS)
+
+        self._erasures = Admission(
+            running=ERASURES, queued=QUEUED, per_user=ERASURES_PER_USER, wait_seconds=QUEUE_SECONDS
+        )
 
     async def StartSession(
         self, request: memory_pb2.StartSessionRequest, _context: Context
@@ -160,17 +170,20 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     async def ForgetUser(
         self, request: memory_pb2.ForgetUserRequest, _context: Context
     ) -> memory_pb2.ForgetUserResponse:
-        """Erase the user, the answers kept for repetitions first: the library then clears the pages of both."""
+        """Erase the user, the answers stored for repetitions first: the library then rewrites the pages of both."""
 
         async def forget() -> int:
+            earliest = time.monotonic() + ERASURE_SECONDS
             await self._replays.forget(request.user_id)
             observations = await self._library.forget(request.user_id)
             if await self._replays.forget(request.user_id):
-                # Another process has kept an answer meanwhile, and the pages are to be cleared of it.
+                # Another process has stored an answer while this ran; the pages are rewritten without it.
                 observations += await self._library.forget(request.user_id)
+            await asyncio.sleep(earliest - time.monotonic())
             return observations
 
-        return memory_pb2.ForgetUserResponse(observations=await self._admitted(request, forget))
+        observations = await self._admitted(request, forget, self._erasures)
+        return memory_pb2.ForgetUserResponse(observations=observations)
 
     async def ExportUser(  # type: ignore[override]  # it writes its responses, see ChatService
         self, request: memory_pb2.ExportUserRequest, context: Context
@@ -189,9 +202,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                     await context.write(memory_pb2.ExportUserResponse(observation=models.observation(item)))
 
     async def _call(self, request: OfUser, call: Callable[[ILabMemory], T]) -> T:
-        return await self._admitted(request, lambda: self._library.call(call))
+        return await self._admitted(request, lambda: self._library.call(call), self._admission)
 
-    async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]]) -> T:
+    async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:
         act_for(request.user_id)
         with library_limits():
-            return await self._admission.run(request.user_id, work)
+            return await admission.run(request.user_id, work)
