@@ -15,6 +15,7 @@ from ilab_chat_service.adapters.authentication import open_authenticator
 from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.replay_sqlite import open_sqlite_replay_log
+from ilab_chat_service.adapters.unfinished_erasures import finishing_erasures
 from ilab_chat_service.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.decisions import decisions
 from ilab_chat_service.model.client import open_model
@@ -100,6 +101,7 @@ async def serving(
         library = await house.enter_async_context(open_library(settings))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
         replays = await house.enter_async_context(open_replay_log(settings))
+        await house.enter_async_context(finishing_erasures(library))
         model = await house.enter_async_context(open_model(settings))
         turns = TurnRunner(
             TimedMemory(memory),

@@ -1,0 +1,141 @@
+"""Erasures that a call could not finish are finished by the server, and reported until then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
+from ilab_chat_service.adapters import unfinished_erasures
+from ilab_chat_service.adapters.unfinished_erasures import finishing_erasures, try_once
+from ilab_chat_service.ports import MemoryUnavailable
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+from ilab_memory import ILabMemory, StorageError
+from ilab_memory.stores.sqlite import SQLiteStore
+from rpcs import reason
+
+LOGGER = unfinished_erasures.__name__
+
+
+class Scripted:
+    """A memory with erasures, of which each try ends as told."""
+
+    def __init__(self, *tries: Exception | None, pending: int = 2) -> None:
+        self.tries = list(tries)
+        self.pending = pending
+        self.looked = asyncio.Semaphore(0)
+
+    async def pending_erasures(self) -> int:
+        self.looked.release()
+        return self.pending
+
+    async def finish_forgetting(self) -> int:
+        failure = self.tries.pop(0)
+        if failure:
+            raise failure
+        self.pending = 0
+        return 0
+
+
+def unavailable(cause: str) -> MemoryUnavailable:
+    error = MemoryUnavailable("memory is not available", retry_after_seconds=1)
+    error.__cause__ = StorageError(cause)
+    return error
+
+
+async def test_each_failed_try_is_a_warning_with_number_and_cause_and_the_end_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    memory = Scripted(unavailable("the disk is full"), None)
+    with caplog.at_level(logging.INFO, LOGGER):
+        for _ in range(3):
+            await try_once(memory)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "unfinished erasures of users: 2 pending: the disk is full"),
+        ("INFO", "unfinished erasures of users: finished 2"),
+    ]
+    assert memory.tries == []
+
+
+async def test_it_tries_at_start_and_after_each_interval_until_the_end() -> None:
+    before = asyncio.all_tasks()
+    memory = Scripted(pending=0)
+    async with finishing_erasures(memory, interval_seconds=0.001):
+        for _ in range(3):
+            await memory.looked.acquire()
+    assert asyncio.all_tasks() == before
+
+
+async def test_the_end_does_not_wait_for_a_try() -> None:
+    class Stuck(Scripted):
+        async def finish_forgetting(self) -> int:
+            await asyncio.Event().wait()
+            return 0
+
+    before = asyncio.all_tasks()
+    memory = Stuck()
+    async with finishing_erasures(memory, interval_seconds=0):
+        await memory.looked.acquire()
+    assert asyncio.all_tasks() == before
+
+
+def leave_unfinished(path: str) -> None:
+    """Forget a user where there is no disk space."""
+    with ILabMemory(SQLiteStore(path, free_bytes=lambda _: 0)) as memory:
+        memory.mem_save("alice", "MARZIPAN", type="discovery", title="t")
+        with pytest.raises(StorageError, match="disk space"):
+            memory.mem_forget("alice")
+
+
+@asynccontextmanager
+async def memory_of(settings: Settings) -> AsyncIterator[Any]:
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+        yield memory_pb2_grpc.MemoryServiceStub(channel)
+
+
+async def test_a_server_finishes_at_its_start_what_the_one_before_left(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = asyncio.Event()
+
+    async def told(memory: Any) -> None:
+        await try_once(memory)
+        done.set()
+
+    monkeypatch.setattr(unfinished_erasures, "try_once", told)
+    await asyncio.to_thread(leave_unfinished, settings.memory_db_path)
+    with caplog.at_level(logging.INFO, LOGGER):
+        async with memory_of(settings):
+            await done.wait()
+            files = Path(settings.memory_db_path).parent.glob("memory.db*")
+            left = await asyncio.to_thread(lambda: b"".join(file.read_bytes() for file in files))
+    assert b"MARZIPAN" not in left
+    assert "unfinished erasures of users: finished 1" in caplog.messages
+
+
+async def test_an_erasure_that_cannot_finish_fails_the_call_and_ends_with_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory_of(settings) as memory:
+        await memory.SaveObservation(
+            memory_pb2.SaveObservationRequest(user_id="alice", content="MARZIPAN", type="profile", title="t")
+        )
+        forget = memory_pb2.ForgetUserRequest(user_id="alice")
+        with closing(sqlite3.connect(settings.memory_db_path, isolation_level=None, check_same_thread=False)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM observations").fetchone()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await memory.ForgetUser(forget)
+            assert reason(caught.value) == "MEMORY_UNAVAILABLE"
+            reader.execute("COMMIT")
+        assert (await memory.ForgetUser(forget)).observations == 0
