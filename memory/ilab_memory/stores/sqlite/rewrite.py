@@ -29,10 +29,13 @@ if sys.platform != "win32":
 SUFFIX = "-rewrite"
 #: Free space beyond the copy and the write-ahead log, which each take about as much as the database.
 SPARE_BYTES = 1024 * 1024
-# Bytes that are written back between two looks at whether the store is closed: less than the page cache, see `check`.
-_STEP_BYTES = 256 * 1024
+# Bytes that are written back between two looks at whether the store is closed. Each look waits for the GIL, up to 5 ms
+# beside busy threads, while saves wait for the rewrite.
+_STEP_BYTES = 4 * 1024 * 1024
+# Page cache for that, which one step must not fill, see `check`.
+_CACHE_BYTES = 6 * 1024 * 1024
 # Instructions of SQLite between two looks at the same.
-_INSTRUCTIONS = 100_000
+_INSTRUCTIONS = 1_000_000
 # Seconds between two attempts to lock the copy, which another process has locked.
 _LOCK_SECONDS = 0.05
 # Times that the copy is made while saves of this process wait. Another process can only save in between by chance.
@@ -154,6 +157,7 @@ class Rewriter:
             checked = True
 
         with closing(sqlite3.connect(copy)) as made, closing(self._connect()) as target:
+            target.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
             (pages,) = made.execute("PRAGMA page_count").fetchone()
             (size,) = made.execute("PRAGMA page_size").fetchone()
             try:
