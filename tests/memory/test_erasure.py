@@ -251,8 +251,11 @@ def test_a_busy_reader_costs_one_rewrite_however_often_the_erasure_is_tried(path
             with pytest.raises(StorageError, match="a reader"):
                 mem.mem_finish_forgetting()
             reader.execute("COMMIT")
+        killed = path.with_name("memory.db-rewrite")
+        killed.write_bytes(b"left by a process that was killed after it had rewritten the file")
         assert mem.mem_finish_forgetting() == 0
         assert rewrites(mem) == 1
+        assert not killed.exists()
         assert b"marker" not in bytes_of(path.parent)
 
 

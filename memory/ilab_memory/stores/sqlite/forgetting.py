@@ -171,16 +171,16 @@ class Forgetting:
         """Rewrite the file if that is needed; return how long it took, in seconds."""
         with self._readers.connection(_FORGETTING) as connection:
             needed = erasure.needs_rewrite(connection)
-        if not needed:
-            return 0.0
         began = time.monotonic()
         try:
             with storage_errors(_FORGETTING):
+                # Also if it is not needed: it removes the copy that a killed process has left.
                 self._rewriter.rewrite()
         finally:
-            # A failed one counts too.
-            seconds = time.monotonic() - began
-            self._earliest = time.monotonic() + REST * seconds
+            seconds = time.monotonic() - began if needed else 0.0
+            if needed:
+                # A failed one counts too.
+                self._earliest = time.monotonic() + REST * seconds
         return seconds
 
     def _tombstones(self) -> list[erasure.Tombstone]:
