@@ -1,4 +1,4 @@
-"""`ilab-chat-server`: arguments to settings to a running server."""
+"""`ilab-chat-server`: arguments to settings to a running server, or to a check of what it needs."""
 
 from __future__ import annotations
 
@@ -19,25 +19,62 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+#: Subcommands, the default first.
+COMMANDS = ("serve", "check")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server until it is told to stop.
+    """Run a subcommand: `serve`, until it is told to stop, or `check`.
 
     Args:
         arguments: the command line without the program's name. None: that of the process.
 
     Returns:
-        0 after a signal and a drain, 1 when it cannot start, 2 for a setting that cannot be used.
+        serve: 0 after a signal and a drain, 1 when it cannot start, 2 for a setting that cannot be used.
+        check: 0 if everything works, else 2.
     """
-    given = {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    # Intermixed: argparse would not take the subcommand after an option.
+    given = vars(parser().parse_intermixed_args(arguments))
+    command = given.pop("command")
     try:
-        settings = read(os.environ, given)
+        settings = read(os.environ, {name: value for name, value in given.items() if value is not None})
     except SettingsError as error:
-        return complain(str(error), EXIT_USAGE)
+        return say_failed(error) if command == "check" else complain(str(error), EXIT_USAGE)
+    if command == "check":
+        return check(settings)
     if settings.workers > 1:
         return serve_with_workers(settings)
     return serve(settings)
+
+
+def check(settings: Settings) -> int:
+    """Check what serving needs, print one line for each part, and return the exit code."""
+    try:
+        from ilab_chat_service.check import check as check_all  # noqa: PLC0415 - optional: extra `service`
+
+        set_up_logging(settings.log_level, settings.log_format)
+    except ImportError as error:
+        return complain_of_missing(error, EXIT_USAGE)
+
+    async def say() -> int:
+        code = 0
+        async for result in check_all(settings):
+            print(result, flush=True)  # noqa: T201 - the command's answer
+            code = EXIT_USAGE if result.fault else code
+        return code
+
+    try:
+        return asyncio.run(say())
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def say_failed(error: SettingsError) -> int:
+    """Print the line of settings that cannot be used, and return the exit code."""
+    print(f"FAILED settings: {error}")  # noqa: T201 - the command's answer
+    return EXIT_USAGE
 
 
 def serve(settings: Settings, *, worker: int = 0) -> int:
@@ -55,10 +92,8 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
         from ilab_chat_service.server import run, run_worker  # noqa: PLC0415 - the same
 
         set_up_logging(settings.log_level, settings.log_format)
-    except ModuleNotFoundError as error:
-        return complain_of_missing(error)
     except ImportError as error:
-        return complain(str(error), EXIT_FAILED)
+        return complain_of_missing(error)
     try:
         asyncio.run(run_worker(settings, worker) if worker else run(settings))
     except SettingsError as error:
@@ -80,9 +115,11 @@ def serve_with_workers(settings: Settings) -> int:
         return complain(str(error), EXIT_FAILED)
 
 
-def complain_of_missing(error: ModuleNotFoundError) -> int:
+def complain_of_missing(error: ImportError, code: int = EXIT_FAILED) -> int:
     """Say what is not installed, and return the exit code."""
-    return complain(f"{error.name} is not installed: the server needs the extra ilab-chat[service]", EXIT_FAILED)
+    if not isinstance(error, ModuleNotFoundError):
+        return complain(str(error), code)
+    return complain(f"{error.name} is not installed: the server needs the extra ilab-chat[service]", code)
 
 
 def complain(text: str, code: int) -> int:
@@ -97,8 +134,17 @@ def parser() -> argparse.ArgumentParser:
     grammar = argparse.ArgumentParser(
         prog="ilab-chat-server",
         description="Serve ilab-chat over gRPC: hydrate the user's memory, call a model, persist the turn.",
+        usage="%(prog)s [serve | check] [OPTION ...]",
         epilog="Every option can also be set by the environment variable in brackets; an option wins. "
         "From the environment only, because options can be seen in the list of processes: " + ", ".join(secrets) + ".",
+    )
+    grammar.add_argument(
+        "command",
+        nargs="?",
+        choices=COMMANDS,
+        default=COMMANDS[0],
+        help="serve (default): serve until SIGTERM. check: validate settings and files, open the memory, ask each "
+        "model for one token, print one line each and exit with 0 or 2, without serving.",
     )
     for field in dataclasses.fields(Settings):
         if not field.metadata["secret"]:

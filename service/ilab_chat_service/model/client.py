@@ -78,6 +78,11 @@ class ModelClient:
         """The models that callers may ask for, for the operator, the default first."""
         return [str(profile) for profile in self.profiles]
 
+    @property
+    def upstreams(self) -> list[Upstream]:
+        """The models that callers may ask for, the default first."""
+        return list(self._listed.values())
+
     def choose(self, generation: Generation) -> Choice:
         """See `ports.Model.choose`."""
         upstream = self._of(self.profiles.named(generation.model))

@@ -1,0 +1,134 @@
+"""`ilab-chat-server check`: opens everything that serving needs, asks each model for one token, and serves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.adapters.authentication import open_authenticator
+from ilab_chat_service.adapters.library import MemoryNotOpened, open_library
+from ilab_chat_service.logs import escaped
+from ilab_chat_service.model.client import open_model
+from ilab_chat_service.model.embedded import EmbeddedModelMissing
+from ilab_chat_service.ports import ChatMessage, Failure, Generation, ModelOptionUnsupported, ModelRejected
+from ilab_chat_service.server import open_replay_log, tls
+from ilab_chat_service.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from ilab_chat_service.model.upstream import Upstream
+    from ilab_chat_service.settings import Settings
+
+#: Longest time that a model may take to begin, in seconds.
+MODEL_SECONDS = 20.0
+
+MESSAGES = (ChatMessage("system", "Answer with one word."), ChatMessage("user", "Hello"))
+
+#: Limits of the reply, tried in this order. Some APIs have a minimum of 16: https://github.com/BerriAI/litellm/pull/24365
+#: Some reasoning models refuse a limit that their reasoning exceeds: https://github.com/grafana/grafana-llm-app/pull/780
+#: The reply is not read past its beginning, so even without a limit it costs little.
+TOKEN_LIMITS = (1, 16, None)
+
+#: Statuses of a request that another limit may mend.
+BAD_REQUEST = frozenset({400, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was checked. `fault` is empty if it works."""
+
+    subject: str
+    fault: str = ""
+
+    def __str__(self) -> str:
+        line = f"FAILED {self.subject}: {self.fault}" if self.fault else f"ok     {self.subject}"
+        return escaped(line)
+
+
+async def check(settings: Settings) -> AsyncIterator[Result]:
+    """Yield one result for each part that serving with *settings* needs; all are checked, whatever fails."""
+    yield Result("settings")
+    if settings.tls_cert_file:
+        yield await result("TLS", check_tls(settings))
+    yield await result("auth", check_auth(settings))
+    yield await result("memory", check_memory(settings))
+    async for each in check_models(settings):
+        yield each
+
+
+async def result(subject: str, checking: Coroutine[None, None, str]) -> Result:
+    """Return the result of *checking*, which returns what the subject is, for the operator."""
+    try:
+        return Result(f"{subject} {await checking}")
+    except (SettingsError, MemoryNotOpened) as error:
+        return Result(subject, str(error))
+
+
+async def check_tls(settings: Settings) -> str:
+    """Read certificate and key."""
+    await asyncio.to_thread(tls, settings)
+    return settings.tls_cert_file
+
+
+async def check_auth(settings: Settings) -> str:
+    """Read what callers are known by: tokens, or keys from a file or a URL."""
+    async with open_authenticator(settings):
+        return settings.auth or "none"
+
+
+async def check_memory(settings: Settings) -> str:
+    """Open the memory as the server does: it is created if it is missing, and brought up to date."""
+    async with open_library(settings) as library, open_replay_log(settings):
+        return library.place
+
+
+async def check_models(settings: Settings) -> AsyncIterator[Result]:
+    """Ask all models at the same time; yield the results in the order of the file, the default first."""
+    try:
+        async with open_model(settings) as model:
+            asking = [asyncio.create_task(check_model(upstream)) for upstream in model.upstreams]
+            for each in asking:
+                yield await each
+    except (SettingsError, EmbeddedModelMissing) as error:
+        yield Result("models", str(error))
+
+
+async def check_model(upstream: Upstream) -> Result:
+    """Ask a model for one token, through the code that answers callers."""
+    subject = f"model {upstream.profile}"
+    try:
+        async with asyncio.timeout(MODEL_SECONDS):
+            await ask(upstream)
+    except TimeoutError:
+        return Result(subject, f"no answer within {MODEL_SECONDS:g} s")
+    except Failure as failure:
+        return Result(subject, reason(failure))
+    return Result(subject)
+
+
+async def ask(upstream: Upstream) -> None:
+    """Ask with the smallest limit that the API accepts, and return when the model has begun.
+
+    Raises:
+        Failure: it did not answer.
+    """
+    for limit in TOKEN_LIMITS:
+        try:
+            answer = await upstream.ask(MESSAGES, Generation(max_output_tokens=limit))
+        except (ModelOptionUnsupported, ModelRejected) as failure:
+            if limit is None or failure.cause.get("upstream.status_code") not in BAD_REQUEST:
+                raise
+        else:
+            await answer.aclose()
+            return
+
+
+def reason(failure: Failure) -> str:
+    """Return what is known of a failure: status, codes and errno, never a text of the API."""
+    cause = failure.cause
+    status = cause.get("upstream.status_code")
+    codes = (cause.get(f"upstream.{name}") for name in ("error_code", "error_param", "error", "errno"))
+    found = [f"HTTP {status}" if status else "", *codes]
+    return " ".join(str(each) for each in found if each) or str(failure)
