@@ -115,8 +115,6 @@ class TurnRunner:
                 repeated; after it the model has been billed. What a model wrote before it broke off is not stored: its
                 caller was told that the call failed.
         """
-        # First: what is not offered is refused before anything is read.
-        chosen = self._model.choose(request.generation)
         claim = await self._claim(request)
         writing = False
         try:
@@ -124,6 +122,8 @@ class TurnRunner:
                 for event in replay(claim.earlier):
                     yield event
                 return
+            # After the look for a stored answer, which a repeat gets whatever has become of its model since.
+            chosen = self._model.choose(request.generation)
             reply = StringIO()
             try:
                 async with AsyncExitStack() as leaving:

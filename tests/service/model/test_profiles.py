@@ -407,7 +407,7 @@ async def test_fallback_is_not_asked_for_what_the_request_or_the_profile_is_to_b
     assert not other.requests
 
 
-async def test_other_models_are_refused_before_anything_is_read_written_or_asked(
+async def test_other_models_are_refused_and_nothing_is_written_or_asked(
     serve: Serve, settings: Settings, upstream: Upstream
 ) -> None:
     async with serve(model(upstream, 'model = "big"')) as stub:
@@ -421,6 +421,18 @@ async def test_other_models_are_refused_before_anything_is_read_written_or_asked
                 assert reason_of(told.value)[0] == "MODEL_NOT_FOUND"
         assert await asyncio.to_thread(Path(f"{settings.memory_db_path}-wal").read_bytes) == before
     assert not upstream.requests
+
+
+async def test_repeat_gets_its_answer_although_its_model_is_not_offered_any_more(
+    serve: Serve, upstream: Upstream
+) -> None:
+    asked = request(model="old")
+    asked.request_id = "r-1"
+    async with serve(model(upstream, name="old")) as stub:
+        first = await stub.Chat(asked)
+    async with serve(model(upstream, name="new")) as stub:
+        again = await stub.Chat(asked)
+    assert (again.reply, again.replayed) == (first.reply, True)
 
 
 async def test_without_a_file_any_model_is_passed_on(
