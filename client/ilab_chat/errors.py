@@ -7,8 +7,10 @@
     ├── Unauthenticated         the credentials are missing or not valid
     ├── PermissionDenied        the caller may not act for this user
     ├── FailedPrecondition      the state that the service is in does not allow the call
-    │   └── RequestIdReused     the request id belongs to an earlier call with another body
+    │   ├── RequestIdReused     the request id belongs to an earlier call with another body
+    │   └── ContentFiltered     a content filter of the model's API stopped the prompt
     ├── ResourceExhausted       a limit of the service or of the model is reached: wait retry_after seconds
+    │   └── ModelQuotaExhausted    the quota of the model's API is used up: waiting does not help
     ├── Unavailable             nothing answers there, or what answers cannot work now
     ├── Interrupted             the answer had begun, and then the call broke off
     ├── IncompleteStream        the stream ended without its last event, or its pieces are not the reply
@@ -123,10 +125,18 @@ class RequestIdReused(FailedPrecondition):
     """The request id belongs to an earlier call with another body. A new call needs a new id."""
 
 
+class ContentFiltered(FailedPrecondition):
+    """A content filter of the model's API stopped the prompt. The same message is stopped again."""
+
+
 class ResourceExhausted(ChatError):
     """A limit of the service or of the model is reached. Wait `retry_after` seconds, or longer each time."""
 
     code = StatusCode.RESOURCE_EXHAUSTED
+
+
+class ModelQuotaExhausted(ResourceExhausted):
+    """The quota or the credit of the service's key for the model's API is used up: waiting does not help."""
 
 
 class Unavailable(ChatError):
@@ -195,7 +205,9 @@ BY_CODE: Final[dict[StatusCode, type[ChatError]]] = {
 """The class of a status, by its code alone: a proxy's status has nothing else."""
 
 BY_REASON: Final[dict[str, type[ChatError]]] = {
+    "CONTENT_FILTERED": ContentFiltered,
     "CONTEXT_TOO_LONG": ContextTooLong,
+    "MODEL_QUOTA_EXHAUSTED": ModelQuotaExhausted,
     "REQUEST_ID_REUSED": RequestIdReused,
 }
 """The narrower class of a status whose reason says more than its code."""
