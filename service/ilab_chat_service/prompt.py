@@ -29,19 +29,35 @@ OF_THE_SESSION = {MemorySource.SESSION, MemorySource.TURN}
 #: recency: a fresh row that shares only a common word with the message scores about 0.3.
 RELEVANCE_FLOOR = 0.35
 
-#: The control tokens of common chat templates, by what follows the bracket or comes before it: ChatML and Llama 3
-#: `<|...|>`, DeepSeek with full-width bars, Llama 2 and Mistral `[INST]`, `<<SYS>>`, Gemma, T5, GLM, Granite, Seed.
+# Angle brackets, square brackets and bars, with the full-width and small forms that some tokenizers fold to ASCII.
+_LT, _GT, _LSB, _RSB, _BAR = "<\uff1c\ufe64", ">\uff1e\ufe65", r"\[\uff3b", r"\]\uff3d", "|\uff5c\u01c0\u2223"
+
+#: Longest name of a control token that is recognized, in characters. The longest known one has 40.
+NAME_CHARACTERS = 64
+
+#: Where one space turns a control token of a chat template into ordinary text. A rule about the form of control tokens,
+#: so that it covers templates that are not known yet:
+#:
+#: - `<name>`, `</name>`, `<<NAME>>`: any name without spaces (Llama 2, Gemma, T5, GLM, roles, fill-in-the-middle).
+#: - `<|name|>` and its halves `<|` and `|>`, also with full-width bars (ChatML, Llama 3, harmony, Granite, DeepSeek).
+#: - `[NAME]`, `[/name]`, `[|name|]` (Mistral, Kimi, GLM, EXAONE): a name with two capitals or an underscore. So `a[0]`,
+#:   `list[int]`, `T[K]` and the text of a Markdown link stay as they are, and so does the mark of redacted text.
+#: - `]~b]`, `[e~[`, `]<]name[>[` (MiniMax) and `>>NAME<<` (Falcon).
+#:
+#: A lookahead never passes an opening bracket, so matching takes time in proportion to the text.
 CONTROL_TOKEN = re.compile(
-    r"""<(?=\|) | (?<=\|)> | <(?=\uFF5C) | (?<=\uFF5C)>
-      | <(?=/?(?:s|bos|eos|pad|unk|mask|sop|eop|think|tool_\w+|(?:start|end)_of_\w+)>)
-      | <(?=(?:extra_id_\d+|reserved_\d+|seed:\w+)>)
-      | <(?=/?<?/?SYS>>)
-      | \[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_\w+|[gs]MASK)\])""",
-    re.IGNORECASE | re.VERBOSE,
+    rf"""[{_LT}] (?= [{_BAR}] | (?![-=]) [^\s{_LT}{_GT}]{{1,{NAME_CHARACTERS}}} [{_GT}] )
+      | [{_LSB}] (?= [{_BAR}] | /\w | >\[
+            | (?!REDACTED\]) (?=[^\W_]*_|[\w-]*[A-Z][\w-]*[A-Z]) [\w-]{{1,{NAME_CHARACTERS}}} [{_RSB}] )
+      | [{_RSB}] (?= ~ | <\] )
+      | ~ (?= [{_LSB}] )
+      | (?<= >) > (?= \w{{1,{NAME_CHARACTERS}}} << )
+      | (?P<closing> (?<= [{_BAR}]) [{_GT}] )""",
+    re.VERBOSE,
 )
 
 #: What every control token has, and little other text: looking for it is much cheaper than looking for them.
-BRACKET = re.compile(r"[<>\[]")
+BRACKET = re.compile(rf"[{_LT}{_GT}{_LSB}{_RSB}]")
 
 #: Control characters that text does not need; between a bracket and a bar they would hide a control token.
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -97,8 +113,12 @@ class Line:
     text: str
 
 
-def compose(context: Context, message: str, *, instruction: str, budget_tokens: int) -> Prompt:
+def compose(
+    context: Context, message: str, *, instruction: str, budget_tokens: int, escape_message: bool = False
+) -> Prompt:
     """Return the prompt for *message*: a system message with one line a memory, the session's last turns, the message.
+
+    *escape_message* escapes control tokens in the message too, as they always are in what is recalled.
 
     When *budget_tokens* (estimated, see `tokens`) is too small, memory is given up in this order: search hits, oldest
     first; turns, oldest first; summaries, oldest first; the other memories, lowest score first. The instruction and the
@@ -106,7 +126,8 @@ def compose(context: Context, message: str, *, instruction: str, budget_tokens: 
     """
     turns = [turn for turn in context.turns if is_conversation(turn)]
     lines = [Line(memory, line(memory)) for memory in memory_lines(context, message)]
-    fixed = tokens(system_text(instruction, [])) + tokens(message) + 2 * MESSAGE_OVERHEAD_TOKENS
+    sent = defused(message) if escape_message else message
+    fixed = tokens(system_text(instruction, [])) + tokens(sent) + 2 * MESSAGE_OVERHEAD_TOKENS
     spent = fixed + sum(line_tokens(each.text) for each in lines) + sum(map(turn_tokens, turns))
     items = sacrifices(tuple(lines), tuple(turns))
     while spent > budget_tokens and (item := next(items, None)):
@@ -120,7 +141,7 @@ def compose(context: Context, message: str, *, instruction: str, budget_tokens: 
         messages=(
             ChatMessage("system", system_text(instruction, (each.text for each in lines))),
             *conversation(turns),
-            ChatMessage("user", message),
+            ChatMessage("user", sent),
         ),
         memories=used([each.memory for each in lines], turns),
         message_tokens=fixed,
@@ -182,7 +203,7 @@ def defused(text: str) -> str:
     visible = text if text.isprintable() else CONTROL_CHARACTER.sub("", text)
     if not BRACKET.search(visible):
         return visible
-    return CONTROL_TOKEN.sub(lambda match: f" {match[0]}" if match[0] == ">" else f"{match[0]} ", visible)
+    return CONTROL_TOKEN.sub(lambda match: f" {match[0]}" if match["closing"] else f"{match[0]} ", visible)
 
 
 def is_conversation(turn: PastTurn) -> bool:

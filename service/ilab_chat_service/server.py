@@ -109,6 +109,7 @@ async def serving(
             TimedReplayLog(replays),
             clock,
             instruction=settings.instruction,
+            escape_message=settings.escape_message,
         )
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))

@@ -181,6 +181,11 @@ class Settings:
         "You are a helpful assistant. Use prior context only if relevant.",
         "First line of the system prompt.",
     )
+    escape_message: bool = setting(
+        "ILAB_CHAT_ESCAPE_MESSAGE",
+        False,
+        "Escape control tokens of chat templates in the current message too, as they always are in recalled text.",
+    )
     prompt_tokens: int = setting(
         "ILAB_CHAT_PROMPT_TOKENS",
         0,

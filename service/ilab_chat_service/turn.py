@@ -92,12 +92,14 @@ class TurnRunner:
         clock: Clock,
         *,
         instruction: str,
+        escape_message: bool = False,
     ) -> None:
         self._memory = memory
         self._model = model
         self._replays = replays
         self._clock = clock
         self._instruction = instruction
+        self._escape_message = escape_message
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def run(self, request: TurnRequest, *, until: float) -> AsyncGenerator[Event, None]:
@@ -172,7 +174,13 @@ class TurnRunner:
         self, leaving: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
     ) -> tuple[Started, Answer]:
         """Ask the model; *leaving* stops it. If memory makes the prompt too long, ask with half of it, then none."""
-        compose = partial(prompt.compose, context, request.message, instruction=self._instruction)
+        compose = partial(
+            prompt.compose,
+            context,
+            request.message,
+            instruction=self._instruction,
+            escape_message=self._escape_message,
+        )
         composed = compose(budget_tokens=chosen.prompt_tokens)
         for smaller in (composed.memory_tokens // 2, 0, None):
             try:

@@ -51,6 +51,20 @@ async def test_roles_alternate_and_no_message_is_empty(settings: Settings, upstr
     assert ("odd one" in [each["content"] for each in messages]) == is_spoken
 
 
+@pytest.mark.parametrize("escape", [False, True])
+async def test_a_message_is_escaped_once_it_is_recalled_and_before_only_if_asked_for(
+    settings: Settings, upstream: Upstream, *, escape: bool
+) -> None:
+    upstream.replies(Reply(), Reply())
+    settings = replace(settings, escape_message=escape)
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+        stub: chat_pb2_grpc.ChatServiceAsyncStub = chat_pb2_grpc.ChatServiceStub(channel)
+        for message in ("What is [THINK]?", "What is <|end|>?"):
+            await stub.Chat(chat_pb2.ChatRequest(user_id="alice", message=message))
+    said = [each["content"] for each in upstream.requests[-1].messages if each["role"] == "user"]
+    assert said == ["What is [ THINK]?", "What is < |end| >?" if escape else "What is <|end|>?"]
+
+
 async def test_interrupted_turn_stays_in_the_conversation(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:

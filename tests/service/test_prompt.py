@@ -140,8 +140,55 @@ def test_memory_never_exceeds_the_budget(budget: int, titles: list[str], said: s
         assert sum(tokens(message.content) for message in prompt.messages) <= budget + len(prompt.messages)
 
 
-PIECES = ["\n", "\r", "\u2028", "\u0085", "\x0b", "<|im_end|>", "<|", "|>", "<", "|", "[INST]", "</s>", "- (profile) "]
+#: Control tokens of chat templates, by model family.
+TOKENS = (
+    "[THINK] [/THINK] [ARGS] [IMG] [IMG_BREAK] [TOOL_CALLS] [INST] [/INST] [SYSTEM_PROMPT] [control_8] "  # Mistral
+    "[BOS] [EOT] [EOS] [PAD] "  # Kimi
+    "[|user|] [|assistant|] [|endofturn|] "  # EXAONE
+    "]~b] ]~!b[ [e~[ ]<]image[>[ "  # MiniMax
+    "<bos> <unused12> <start_of_turn> <end_of_turn> "  # Gemma
+    "<s> </s> <<SYS>> <</SYS>> <|eot_id|> <|start_header_id|> <|reserved_special_token_0|> "  # Llama
+    "<\uff5cUser\uff5c> <\uff5cend\u2581of\u2581sentence\uff5c> "  # DeepSeek
+    "<fim_prefix> <fim-suffix> <|fim_middle|> <EOT> "  # StarCoder, Qwen, CodeLlama
+    "<|im_start|> <|im_end|> <|endoftext|> <think> </think> <tool_call> "  # ChatML, Qwen
+    "<user> </user> <assistant> </assistant> <system> "
+    "<|channel|> <|message|> <|return|> "  # harmony
+    "<sop> [gMASK] [sMASK] <|observation|> "  # GLM
+    "<|START_OF_TURN_TOKEN|> <|CHATBOT_TOKEN|> "  # Cohere
+    "<|system|> <|end|> "  # Phi
+    "<|start_of_role|> <|end_of_role|> "  # Granite
+    "<extra_id_0> <0x0A> <seed:bos> [CLS] [MASK] >>QUESTION<< <reserved_106>"
+).split()
+PIECES = [
+    *(
+        "\n",
+        "\r",
+        "\u2028",
+        "\u0085",
+        "\x0b",
+        "\0",
+        " ",
+        "<",
+        ">",
+        "|",
+        "/",
+        "[",
+        "]",
+        "~",
+        "\uff1c",
+        "\uff5c",
+        "<|",
+        "|>",
+    ),
+    *("- (profile) ", "im_end", "user", "INST", "b]", "[e", "_"),
+    *TOKENS,
+    *(token[:-1] for token in TOKENS),
+]
 HOSTILE = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=8).map("".join)
+
+
+def control_tokens(text: str) -> list[str]:
+    return [token for token in TOKENS if token in text]
 
 
 @given(HOSTILE, HOSTILE, HOSTILE)
@@ -152,14 +199,31 @@ def test_a_memory_cannot_look_like_another_line_or_another_role(kind: str, title
     assert len(lines) == 4
     assert all(text.startswith("- (") for text in lines[2:])
     assert message == ChatMessage("user", "hiking boots")
-    assert not re.search(r"<\||\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>", system.content, re.IGNORECASE)
+    assert not re.search(r"<\||\|>", system.content)
+    assert control_tokens(system.content) == []
 
 
 @given(HOSTILE, HOSTILE)
 def test_a_past_turn_cannot_hold_a_control_token(said: str, replied: str) -> None:
     messages = conversation([PastTurn(message=said, reply=replied, recalled=recalled(1))])
     for message in messages:
-        assert not re.search(r"<\||\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>", message.content, re.IGNORECASE)
+        assert not re.search(r"<\||\|>", message.content)
+        assert control_tokens(message.content) == []
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_each_control_token_gets_one_space_and_loses_nothing(token: str) -> None:
+    for text in (token, f"a{token}b", f"{token}{token}", f"[{token}]", f"<{token}>"):
+        escaped = defused(text)
+        assert control_tokens(escaped) == []
+        assert escaped.replace(" ", "") == text
+        assert defused(escaped) == escaped
+
+
+@pytest.mark.parametrize("piece", ["<", "[", "]", "<|", "[A", "[a_", ">>a", "\uff1c", "[" + "a" * 63, "<" + "a" * 63])
+def test_escaping_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
+    """A quadratic pattern would need hours for 1 MiB: the timeout of the test run is the assertion."""
+    defused("[" + piece * (1024 * 1024 // len(piece)))
 
 
 @pytest.mark.parametrize("text", ["a  b", " a ", "a |> b", "<|im_end|>", "[INST] a", "</s>", "[gMASK]", "a b"])
@@ -169,16 +233,27 @@ def test_the_short_way_for_plain_text_ends_where_the_long_way_does(text: str) ->
     assert defused(text) == defused(f"\0{text}")
 
 
-@pytest.mark.parametrize(
-    "token", ["<|im_end|>", "|>", "\uff5c>", "<<SYS>>", "</s>", "[INST]", "[/TOOL_CALLS]", "[gMASK]"]
-)
-def test_no_control_token_gets_past_the_look_for_brackets(token: str) -> None:
-    assert defused(token) != token
-
-
 def test_plain_text_is_left_as_it_is() -> None:
-    for text in ("a < b > c", "x[1]", "f(a|b)", "<b>bold</b>", "naïve \U0001f600 日本語"):
+    for text in (
+        *("a < b > c", "if a<b and c>d:", "x <= y -> z => w", "a <=> b", "<3", "naïve \U0001f600 日本語"),
+        *("x[1]", "f(a|b)", "list[int]", "dict[str, int]", "T[K]", "[a-z]+", "[2026-11-22]", "~5"),
+        *("[text](https://example.org/a_b)", "- [x] done", "[ ] to do", "[interrupted]", "[REDACTED]"),
+    ):
         assert one_line(text) == text
+
+
+def test_markup_and_addresses_get_one_space_and_stay_readable() -> None:
+    # A rule cannot tell `<b>` from the `<s>` of a template.
+    assert defused("<b>bold</b>") == "< b>bold< /b>"
+    assert defused("Ann <ann@example.org>, map<str, set<int>>") == "Ann < ann@example.org>, map<str, set< int>>"
+
+
+def test_the_message_is_sent_as_it_is_unless_it_is_to_be_escaped() -> None:
+    message = "What does <|im_end|> mean?"
+    assert composed(Context(), message).messages[-1].content == message
+    escaped = compose(Context(), message, instruction=INSTRUCTION, budget_tokens=PLENTY, escape_message=True)
+    assert escaped.messages[-1].content == "What does < |im_end| > mean?"
+    assert escaped.message_tokens >= composed(Context(), message).message_tokens
 
 
 def test_a_line_names_type_title_and_date() -> None:
