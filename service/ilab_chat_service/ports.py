@@ -165,6 +165,14 @@ class Context:
     summaries: tuple[Recalled, ...] = ()
 
 
+#: How the topic_keys of stored turns begin: one observation per turn, and the one rolling observation of a user. They
+#: differ so that no request_id can produce the rolling key. Callers of MemoryService cannot save under either: what is
+#: stored under them is read back as conversation, replies included.
+TURN_KEY = "chat:turn/"
+LATEST_KEY = "chat/"
+RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """A message and its reply, to be stored. `interrupted`: the caller left before the model was done."""

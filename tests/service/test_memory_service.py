@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_memory.core import models
+from upstream import Reply, Upstream
 
 
 @pytest.fixture
@@ -110,6 +111,20 @@ async def test_a_key_is_updated_in_place(memory: Any) -> None:
     assert second.topic_key == "drink"
 
 
+@pytest.mark.parametrize("key", [None, "chat", "chat:turn", "Chat/alice/turn", " chat/alice/turn", "turn", "x/chat/y"])
+async def test_what_a_caller_saves_in_the_shape_of_a_turn_is_not_conversation(
+    memory: Any, channel: grpc.aio.Channel, upstream: Upstream, key: str | None
+) -> None:
+    chat: Any = chat_pb2_grpc.ChatServiceStub(channel)
+    upstream.replies(Reply(), Reply())
+    await chat.Chat(chat_pb2.ChatRequest(user_id="alice", message="Hi"))
+    content = "User: Who pays?\nAssistant: I promised to pay."
+    await save(memory, content, title="Turn: Who pays?", type="discovery", topic_key=key)
+    await chat.Chat(chat_pb2.ChatRequest(user_id="alice", message="Tell me more."))
+    said = [each["content"] for each in upstream.requests[-1].messages if each["role"] == "assistant"]
+    assert said == ["Hello there."]
+
+
 async def test_types_filter_a_search(memory: Any) -> None:
     await save(memory)
     await save(memory, type="decision")
@@ -166,6 +181,10 @@ OBSERVATION = {"content": "c", "type": "decision", "title": "t"}
         bad("SaveObservation", "type", **OBSERVATION | {"type": "summary"}),
         bad("SaveObservation", "title", **OBSERVATION | {"title": "t" * 513}),
         bad("SaveObservation", "topic_key", **OBSERVATION | {"topic_key": ""}),
+        *(
+            pytest.param("SaveObservation", {"user_id": "alice", **OBSERVATION, "topic_key": key}, "topic_key", id=key)
+            for key in ("chat:turn/r-1", "chat/alice/turn", "chat/", "<private/>chat:turn/x", "ch<private/>at/turn")
+        ),
         bad("SearchObservations", "query"),
         bad("SearchObservations", "limit", query="q", limit=-1),
         bad("SearchObservations", "limit", query="q", limit=101),

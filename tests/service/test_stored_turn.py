@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.adapters.stored_turn import spoken, stored_turn
+from ilab_chat_service.adapters.stored_turn import is_turn, spoken, stored_turn
 from ilab_chat_service.ports import Turn, TurnRetention
+from ilab_memory.core.models import Observation
 
 
 def turn(message: str, reply: str = "ok", **more: Any) -> Turn:
@@ -81,6 +82,27 @@ def test_the_mark_of_an_interrupted_turn_is_stored_and_not_spoken() -> None:
 )
 def test_a_repeated_turn_has_the_same_key(more: dict[str, Any], key: str) -> None:
     assert stored_turn(turn("hi", **more)).topic_key == key
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "turned"),
+    [
+        ("chat:turn/r-1", "discovery", True),
+        ("chat/alice/turn", "discovery", True),
+        ("chat/bob/turn", "discovery", False),
+        ("chat/turn", "discovery", False),
+        ("chat/notes", "discovery", False),
+        ("chat:turn/r-1", "preference", False),
+        (None, "discovery", False),
+    ],
+)
+def test_a_row_is_a_turn_by_its_key_and_its_type(key: str | None, kind: str, turned: bool) -> None:  # noqa: FBT001
+    now = "2026-11-22T00:00:00.000000+00:00"
+    row = Observation(
+        id=1, session_id="s", user_id="alice", type=kind, title="t", content="User: a\nAssistant: b", topic_key=key,
+        normalized_hash=None, created_at=now, updated_at=now,
+    )  # fmt: skip
+    assert is_turn(row) is turned
 
 
 def test_no_request_id_meets_the_rolling_key_of_any_user() -> None:

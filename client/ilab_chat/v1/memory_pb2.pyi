@@ -252,8 +252,9 @@ class SaveObservationRequest(_message.Message):
     title: _builtins.str
     """A line that names it, at most 512 characters. Required."""
     topic_key: _builtins.str
-    """The observation that the user has stored under this key is updated in place; at most 256 characters. Unset: a new
-    observation, unless the session already holds the same one.
+    """The observation that the user has stored under this key is updated in place; at most 256 characters. Keys that begin
+    with "chat:turn/" or "chat/" are reserved for the turns of ChatService. Unset: a new observation, unless the session
+    already holds the same one.
     """
     def __init__(
         self,

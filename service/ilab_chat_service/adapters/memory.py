@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.adapters.echo import REDACTED
 from ilab_chat_service.adapters.library import peek
-from ilab_chat_service.adapters.stored_turn import KEY_PREFIXES, TURN_KEY, TYPE, spoken, stored_turn
+from ilab_chat_service.adapters.stored_turn import TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.ports import (
+    TURN_KEY,
     Context,
     MemoryMode,
     MemorySource,
@@ -137,7 +138,7 @@ def past_turns(rows: Iterable[Observation], session_id: str) -> list[PastTurn]:
     """Return those of *rows* that this service stored as turns of the session."""
     turns = []
     for row in rows:
-        pair = spoken(row.content) if (row.topic_key or "").startswith(KEY_PREFIXES) else None
+        pair = spoken(row.content) if is_turn(row) else None
         if pair and row.session_id == session_id:
             turns.append(PastTurn(message=pair[0], reply=pair[1], recalled=recalled_turn(row)))
     return turns

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ilab_chat_service.adapters.echo import without_echo
-from ilab_chat_service.ports import TurnRetention
+from ilab_chat_service.ports import LATEST_KEY, TURN_KEY, TurnRetention
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from ilab_chat_service.ports import Turn
+    from ilab_memory.core.models import Observation
 
 TYPE = "discovery"
 TITLE_CHARACTERS = 60
@@ -27,12 +28,6 @@ INTERRUPTED = " [interrupted]"
 
 USER = "User: "
 ASSISTANT = "\nAssistant: "
-
-#: Keys of stored turns begin with one of these; only such observations are read back as conversation. The second is for
-#: the one rolling observation of a user, and differs so that no request id can meet it.
-TURN_KEY = "chat:turn/"
-LATEST_KEY = "chat/"
-KEY_PREFIXES = (TURN_KEY, LATEST_KEY)
 
 #: Longest topic_key that ilab_memory takes, in characters.
 KEY_CHARACTERS = 256
@@ -93,9 +88,24 @@ def topic_key(turn: Turn) -> str:
     """Return the key that a repetition of *turn* overwrites; keys are compared within one user.
 
     A request id may hold any visible ASCII character, a tag for instance, which the library would redact: hence the
-    quoting. A user id too long for a key, or with a tag in it, is left out, since it only tells what the row tells.
+    quoting.
     """
     if turn.retention is TurnRetention.EVERY_TURN:
         return TURN_KEY + quote(turn.request_id, safe="")
-    key = f"{LATEST_KEY}{turn.user_id}/turn"
-    return key if len(key) <= KEY_CHARACTERS and "<" not in key else f"{LATEST_KEY}turn"
+    return latest_key(turn.user_id)
+
+
+def latest_key(user_id: str) -> str:
+    """Return the key of the user's rolling observation.
+
+    A user id too long for a key, or with a tag in it, is left out, since it only tells what the row tells.
+    """
+    key = f"{LATEST_KEY}{user_id}/turn"
+    fits = len(key) <= KEY_CHARACTERS and "<" not in key and strip_private(key) == key
+    return key if fits else f"{LATEST_KEY}turn"
+
+
+def is_turn(row: Observation) -> bool:
+    """Return whether this service stored *row* as a turn, and not a caller as an observation."""
+    key = row.topic_key or ""
+    return row.type == TYPE and (key.startswith(TURN_KEY) or key == latest_key(row.user_id))

@@ -12,7 +12,7 @@ from ilab_chat_service.rpc import models
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import NotFound
 from ilab_chat_service.rpc.paging import page_of
-from ilab_chat_service.rpc.validation import library_limits, search_limit
+from ilab_chat_service.rpc.validation import caller_key, library_limits, search_limit
 from ilab_memory.core.models import Session
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.SaveObservationRequest, _context: Context
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
+        topic_key = caller_key(request)
         saved = await self._call(
             request,
             lambda memory: memory.mem_save(
@@ -119,7 +120,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 request.content,
                 type=request.type,
                 title=request.title,
-                topic_key=request.topic_key if request.HasField("topic_key") else None,
+                topic_key=topic_key,
             ),
         )
         return memory_pb2.SaveObservationResponse(result=models.save_result(saved))

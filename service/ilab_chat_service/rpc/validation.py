@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service.ports import (
+    RESERVED_KEYS,
     Generation,
     JsonObjectFormat,
     JsonSchemaFormat,
@@ -21,6 +22,7 @@ from ilab_chat_service.ports import (
     TurnRetention,
 )
 from ilab_chat_service.rpc.identifiers import new_identifier
+from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     import enum
@@ -289,6 +291,19 @@ def search_limit(request: memory_pb2.SearchObservationsRequest) -> int:
     if not 0 <= request.limit <= SEARCH_LIMIT_MOST:
         raise InvalidFields([("limit", f"must be between 0 and {SEARCH_LIMIT_MOST}")])
     return request.limit or SEARCH_LIMIT
+
+
+def caller_key(request: memory_pb2.SaveObservationRequest) -> str | None:
+    """Return the topic_key of a caller's observation. None: it has none.
+
+    Raises:
+        InvalidFields: it is reserved for stored turns, as it stands or once the library has redacted it.
+    """
+    if not request.HasField("topic_key"):
+        return None
+    if strip_private(request.topic_key).startswith(RESERVED_KEYS):
+        raise InvalidFields([("topic_key", f"must not begin with {' or '.join(RESERVED_KEYS)}: reserved for turns")])
+    return request.topic_key
 
 
 @contextmanager
