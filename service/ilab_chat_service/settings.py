@@ -230,7 +230,7 @@ class Settings:
     log_key: str = setting(
         "ILAB_CHAT_LOG_KEY",
         "",
-        "Key of the hashes that stand for user ids in the log. Empty: a random one for each start.",
+        "Key of the hashes that stand for user ids and request ids in the log. Empty: a random one for each start.",
         secret=True,
     )
 

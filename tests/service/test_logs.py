@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import logging
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +20,7 @@ import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
+from contract.process import ROOT
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
@@ -46,6 +50,8 @@ RETRYING = {
     ]
 }
 SAID = (USER, MESSAGE, REPLY, PRIVATE, KEY)
+LOG_KEY = "key-of-the-log"
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
 
 @pytest.fixture
@@ -57,6 +63,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream) -
         OPENAI_API_KEY=KEY,
         ILAB_CHAT_MODEL_RETRIES="0",
         ILAB_CHAT_LOG_LEVEL=level,
+        ILAB_CHAT_LOG_KEY=LOG_KEY,
         OPENAI_LOG="debug",
     ) as process:
         yield process
@@ -70,6 +77,10 @@ def lines_of(server: ServerProcess) -> list[dict[str, Any]]:
 
 def calls_of(server: ServerProcess) -> list[dict[str, Any]]:
     return [line for line in lines_of(server) if line["message"] == "call"]
+
+
+def keyed_hash(text: str) -> str:
+    return hmac.new(LOG_KEY.encode(), text.encode(), "sha256").hexdigest()[:16]
 
 
 def trailers_of(call: Any) -> dict[str, Any]:
@@ -90,13 +101,26 @@ def test_a_call_is_one_line_with_what_it_took(server: ServerProcess) -> None:
     assert first["rpc.method"] == "ilab_chat.v1.ChatService/Chat"
     assert first["rpc.response.status_code"] == "OK"
     assert "error.type" not in first
-    assert (first["request_id"], first["trace_id"], first["retry_attempt"]) == ("r-1", TRACE, 0)
+    assert (first["trace_id"], first["retry_attempt"]) == (TRACE, 0)
     assert (first["gen_ai.usage.input_tokens"], first["gen_ai.usage.output_tokens"]) == (20, 5)
     assert first["correlation_id"] == trailers["x-correlation-id"]
     phases = [first[f"{phase}_ms"] for phase in ("queue", "replay", "hydrate", "first_token", "model", "persist")]
     assert all(0 <= phase <= first["duration_ms"] for phase in phases)
     assert (first["replayed"], repeated["replayed"]) == (False, True)
-    assert first["user.hash"] == repeated["user.hash"] != USER
+    assert first["user.hash"] == repeated["user.hash"] == keyed_hash(USER)
+    assert first["request_id.hash"] == repeated["request_id.hash"] == keyed_hash("r-1")
+
+
+def test_an_operator_finds_the_hash_of_an_id_as_the_docs_say() -> None:
+    [command] = [line for line in OPERATIONS.splitlines() if line.startswith("python3 -c 'import hmac")]
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env=os.environ | {"ILAB_CHAT_LOG_KEY": LOG_KEY},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == keyed_hash("r-1")
 
 
 def test_a_failing_call_is_one_line_whose_correlation_id_its_caller_has(
@@ -229,12 +253,7 @@ def say_everywhere(channel: grpc.Channel, method: MethodDescriptor) -> None:
     for text in (MESSAGE, MESSAGE * 9999):
         said = message_factory.GetMessageClass(method.input_type)(user_id=USER)
         for each in method.input_type.fields:
-            # A request id may be logged.
-            if (
-                each.cpp_type == each.CPPTYPE_STRING
-                and not each.is_repeated
-                and each.name not in {"user_id", "request_id"}
-            ):
+            if each.cpp_type == each.CPPTYPE_STRING and not each.is_repeated and each.name != "user_id":
                 setattr(said, each.name, text)
         rpc: Any = channel.unary_stream(f"/{method.containing_service.full_name}/{method.name}")
         with suppress(grpc.RpcError):

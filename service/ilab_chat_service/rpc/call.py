@@ -29,7 +29,7 @@ class Call:
     user_id: str = ""
     """As it came in: valid or not, never to be logged in clear."""
     request_id: str = ""
-    """A valid one."""
+    """A valid one, never to be logged in clear: callers choose it."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
     attempts: int = 0

@@ -45,14 +45,15 @@ DEADLINE_MARGIN_SECONDS = 0.1
 #: Version, trace id, parent id, flags; version 00 has nothing more. https://www.w3.org/TR/trace-context/#traceparent-header
 TRACEPARENT = re.compile(r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
-USER_HASH_DIGITS = 16
+#: Hexadecimal digits of the hashes that stand for user ids and request ids.
+HASH_DIGITS = 16
 
 
 class LogInterceptor(grpc.aio.ServerInterceptor):
     """Starts the record of each call, and logs it at the end."""
 
     def __init__(self, key: str) -> None:
-        """Hash user ids with *key*; empty: with a random one."""
+        """Hash user ids and request ids, which callers choose, with *key*. Empty: with a random one."""
         self._hash = hmac.new(key.encode() or secrets.token_bytes(32), digestmod="sha256")
 
     async def intercept_service(
@@ -106,17 +107,17 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             yield from answer_fields(call.completed)
         yield "retry_attempt", call.retry_attempt
         if call.user_id:
-            yield "user.hash", self._user_hash(call.user_id)
+            yield "user.hash", self._keyed_hash(call.user_id)
         if call.request_id:
-            yield "request_id", call.request_id
+            yield "request_id.hash", self._keyed_hash(call.request_id)
         yield "correlation_id", call.correlation_id
         if call.trace_id:
             yield "trace_id", call.trace_id
 
-    def _user_hash(self, user_id: str) -> str:
+    def _keyed_hash(self, text: str) -> str:
         keyed = self._hash.copy()
-        keyed.update(user_id.encode())
-        return keyed.hexdigest()[:USER_HASH_DIGITS]
+        keyed.update(text.encode())
+        return keyed.hexdigest()[:HASH_DIGITS]
 
 
 def answer_fields(completed: Completed) -> Iterator[tuple[str, object]]:
