@@ -309,6 +309,10 @@ class Answer(Protocol):
         """The model's name, in its API's words."""
 
     @property
+    def requested_model(self) -> str:
+        """The name that its API was asked for."""
+
+    @property
     def attempts(self) -> int:
         """How often the model was asked until it began."""
 

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.adapters.authentication import open_authenticator
+from ilab_chat_service.adapters.echo import is_quoted
 from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
 from ilab_chat_service.adapters.replay_sqlite import open_sqlite_replay_log
@@ -110,6 +111,7 @@ async def serving(
             clock,
             instruction=settings.instruction,
             escape_message=settings.escape_message,
+            is_quoted=is_quoted,
         )
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))

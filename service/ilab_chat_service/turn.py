@@ -34,7 +34,7 @@ from ilab_chat_service.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -93,13 +93,27 @@ class TurnRunner:
         *,
         instruction: str,
         escape_message: bool = False,
+        is_quoted: Callable[[str, str, str], bool] = lambda _name, _message, _known: False,
     ) -> None:
+        """Make what answers messages.
+
+        Args:
+            memory: read before the model is asked, and written after it has answered.
+            model: asked once per message.
+            replays: answers for repetitions.
+            clock: for the time of an answer.
+            instruction: first line of the system prompt.
+            escape_message: escape control tokens in the current message too.
+            is_quoted: whether a name, the first argument, repeats the message, the second, beyond what is in a known
+                name, the third.
+        """
         self._memory = memory
         self._model = model
         self._replays = replays
         self._clock = clock
         self._instruction = instruction
         self._escape_message = escape_message
+        self._is_quoted = is_quoted
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def run(self, request: TurnRequest, *, until: float) -> AsyncGenerator[Event, None]:
@@ -193,9 +207,16 @@ class TurnRunner:
         return Started(
             session_id=context.session_id,
             is_new_session=context.is_new_session,
-            model=answer.model,
+            model=self._model_name(answer, request),
             memories=composed.memories,
         ), answer
+
+    def _model_name(self, answer: Answer, request: TurnRequest) -> str:
+        """Return the model's name in its API's words or, if that quotes the message, the name that was asked for."""
+        said, requested = answer.model, answer.requested_model
+        if said == requested or not self._is_quoted(said, request.message, requested):
+            return said
+        return requested
 
     def _answered(self, started: Started, reply: str, answer: Answer) -> Answered:
         return Answered(

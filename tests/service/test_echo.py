@@ -13,6 +13,7 @@ from ilab_chat_service.adapters.echo import (
     REDACTED,
     Patterns,
     Vocabulary,
+    is_quoted,
     redacted,
     without_echo,
 )
@@ -161,3 +162,33 @@ def test_a_word_is_found_by_its_beginnings_and_its_longer_forms(words: frozenset
     vocabulary = Vocabulary.of(words)
     assert vocabulary.has(word) is (word in words or longer or (cut and len(word) >= COMMON_BEGINNING))
     assert vocabulary.has_beginning(word) is (cut and len(word) >= CUT_BEGINNING)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hunter2", "hunter2"),
+        ("Tell-me-of-my-garden", "tell me of my garden"),
+        ("tell-me-of-my-garden-please", "Tell me of my garden in Rome"),
+        ("gpt-Zorblax", "My cat is <private>Zorblax</private>"),
+        ("gpt-9876", "<private>my pin: 98 76</private>"),
+        ("x98-76", "<private>my pin is 9876</private>"),
+        ("gpt/zorb.lax", "My cat is <private>zorb-lax</private>"),
+        ("v-ann", "<private>I am Ann</private>"),
+    ],
+)
+def test_a_name_that_repeats_the_message_is_quoted(name: str, message: str) -> None:
+    assert is_quoted(name, message, "test-model")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gpt-4o-mini-2024-07-18", "Are you gpt-4o, of 2024?"),
+        ("gpt-4o-mini-2024-07-18", "<private>I use gpt-4o-mini at work</private>"),
+        ("meta-llama/Llama-3.3-70B-Instruct", "Is llama or mistral better?"),
+        ("gpt-4o-mini-2024-07-18", "<private>my pin is 9876</private> and it is hot"),
+    ],
+)
+def test_a_name_that_a_message_only_asks_about_is_not_quoted(name: str, message: str) -> None:
+    assert not is_quoted(name, message, "gpt-4o-mini")

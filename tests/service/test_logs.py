@@ -215,6 +215,26 @@ def test_a_traceparent_that_is_not_valid_is_left_out(server: ServerProcess, trac
     assert "trace_id" not in line
 
 
+@pytest.mark.parametrize(
+    "name", [f"gpt-{PRIVATE}", PRIVATE.upper(), MESSAGE, f"{MESSAGE}-{REPLY}", f"I am {MESSAGE}", "a b"]
+)
+def test_what_an_api_says_of_itself_repeats_no_text_in_log_answer_or_record(
+    server: ServerProcess, upstream: Upstream, tmp_path: Path, name: str
+) -> None:
+    end = {"index": 0, "delta": {"content": "ok"}, "finish_reason": f"stop {MESSAGE}"}
+    usage = {"prompt_tokens": MESSAGE, "completion_tokens": 5, "total_tokens": PRIVATE}
+    upstream.replies(Reply(events=[json.dumps({"model": name, "choices": [end], "usage": usage})]))
+    with grpc.insecure_channel(server.address) as channel:
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        answered = stub.Chat(request(request_id="r-1"), timeout=30)
+        repeated = stub.Chat(request(request_id="r-1"), timeout=30)
+    assert answered.model == repeated.model == "gpt-4o-mini"
+    assert (answered.finish_reason, answered.usage.output_tokens) == (chat_pb2.FINISH_REASON_OTHER, 5)
+    assert [line["gen_ai.response.model"] for line in calls_of(server)] == ["gpt-4o-mini"] * 2
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert PRIVATE.encode() not in stored.lower()
+
+
 # WARNING and ERROR say less of the same.
 @pytest.mark.parametrize("server", ["DEBUG", "INFO"], indirect=True)
 def test_no_level_says_what_users_say(server: ServerProcess, upstream: Upstream) -> None:

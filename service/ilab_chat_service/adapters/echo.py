@@ -33,6 +33,10 @@ COMMON_BEGINNING = 5
 #: The same for the last word of a reply, which may have been cut off in its middle.
 CUT_BEGINNING = 3
 
+#: A name with so many letters and digits of a message in a row quotes it. Fewer may be the name of a model that the
+#: message asks about.
+QUOTED_LETTERS = 12
+
 #: Neighbouring characters that are told apart in scripts without spaces.
 GRAM = 3
 
@@ -40,19 +44,54 @@ GRAM = 3
 UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 
 WORD = re.compile(rf"[{UNSPACED}]+|[^\W_{UNSPACED}]+")
+NAME_WORD = re.compile("[a-z0-9]+")
+LETTERS_OR_DIGITS = re.compile("[a-z]+|[0-9]+")
+NO_LETTERS = re.compile("[^a-z0-9]+")
 TAG = re.compile(r"</?private(?:\s[^<>]*)?/?>", re.IGNORECASE)
 ATTRIBUTES = re.compile(r"<private\s([^<>]*)>", re.IGNORECASE)
 
 
 def without_echo(reply: str, message: str) -> str:
     """Return *reply* with what it repeats of the private text of *message* redacted."""
-    secrets = {*map(without_tags, private_spans(message)), *ATTRIBUTES.findall(message)}
+    secrets = secrets_of(message)
     if not secrets:
         return reply
     public = {folded(word) for word in WORD.findall(strip_private(message))}
     telling = {folded(word) for secret in secrets for word in WORD.findall(secret)} - public - FUNCTION_WORDS
     whole = whole_echoes(reply, secrets)
     return redacted(reply, heapq.merge(whole, word_echoes(reply, Vocabulary.of(telling))))
+
+
+def is_quoted(name: str, message: str, known: str) -> bool:
+    """Return whether *name*, of a model, repeats a word or number of private text, or much of *message* in a row.
+
+    What it has in common with *known*, a name that is not secret, does not count. Compares ASCII letters and digits
+    only. Cheap enough for the event loop.
+    """
+    said, public, asked = bare(name), bare(message), bare(known)
+    if said == public:
+        return True
+    words = NAME_WORD.findall(name.lower())
+    parts = {*words, *LETTERS_OR_DIGITS.findall(said)}
+    private = " ".join(secrets_of(message)).lower()
+    telling = {*NAME_WORD.findall(private)} - FUNCTION_WORDS if private else frozenset()
+    secret = bare(private)
+    return any(
+        part not in asked and (part in telling or (len(part) >= CERTAIN_LETTERS and part in secret)) for part in parts
+    ) or any(
+        part in public and part not in asked
+        for part in (said[at : at + QUOTED_LETTERS] for at in range(len(said) - QUOTED_LETTERS + 1))
+    )
+
+
+def bare(text: str) -> str:
+    """Return the ASCII letters and digits of *text* in lower case."""
+    return NO_LETTERS.sub("", text.lower())
+
+
+def secrets_of(message: str) -> set[str]:
+    """Return the private texts of *message*, those in the attributes of tags among them."""
+    return {*map(without_tags, private_spans(message)), *ATTRIBUTES.findall(message)}
 
 
 def whole_echoes(reply: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 
-from ilab_chat_service.model.surrogates import joined_surrogates
 from ilab_chat_service.ports import FinishReason, Usage, token_count
 
-#: Longest model name that is passed on, in characters.
-MODEL_CHARACTERS = 256
+#: What a model's name may look like: names, paths, tags and revisions, as APIs have them. Never a sentence.
+MODEL_NAME = re.compile(r"[A-Za-z0-9@/][A-Za-z0-9._:/@+~-]{0,255}")
 
 JsonObject: TypeAlias = Mapping[str, Any]
 
@@ -227,8 +227,8 @@ def reasoning_part(part: object) -> str:
 
 
 def name_of(model: object) -> str:
-    """Return a model's name as it may be passed on."""
-    return joined_surrogates(model[:MODEL_CHARACTERS]) if isinstance(model, str) else ""
+    """Return a model's name. Empty: *model* does not look like one, and may be any text."""
+    return model if isinstance(model, str) and MODEL_NAME.fullmatch(model) else ""
 
 
 def reason_name(reason: object) -> str:

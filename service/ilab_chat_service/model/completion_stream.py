@@ -59,6 +59,7 @@ class CompletionStream:
 
     def __init__(self, body: Body, requested_model: str, cause: Cause) -> None:
         self.model = requested_model
+        self.requested_model = requested_model
         self.attempts = 1
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None

@@ -188,7 +188,10 @@ async def test_what_breaks_off_after_the_first_word(model: ModelClient, upstream
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize("model_name", [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 5_000_000])
+@pytest.mark.parametrize(
+    "model_name",
+    [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 5_000_000, "You said: hi", "a\nb", "na\u00efve", ""],
+)
 @pytest.mark.parametrize("count", [2**31, -1, "many", 1.5, None, [1], True])
 async def test_what_the_api_says_of_the_answer_may_be_anything(
     model: ModelClient, upstream: Upstream, model_name: object, count: object
@@ -200,8 +203,24 @@ async def test_what_the_api_says_of_the_answer_may_be_anything(
     async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert [text async for text in answer] == ["word"]
         assert answer.usage == Usage(input_tokens=0, output_tokens=5)
-        answer.model.encode()
-        assert 0 < len(answer.model) <= 256
+        assert answer.model == answer.requested_model
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gpt-4o-mini-2024-07-18", "meta-llama/Llama-3.3-70B-Instruct", "anthropic.claude-3-5-sonnet-20241022-v2:0"),
+        *("@cf/meta/llama-3-8b", "/models/llama.gguf", "ft:gpt-4o:acme::9x", "accounts/f/models/qwen2p5", "a" * 256),
+    ],
+)
+async def test_name_of_a_model_is_passed_on_as_its_api_says_it(
+    model: ModelClient, upstream: Upstream, name: str
+) -> None:
+    choice = {"index": 0, "delta": {"content": "word"}, "finish_reason": "stop"}
+    upstream.replies(Reply(events=[json.dumps({"model": name, "choices": [choice]})]))
+    async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
+        assert [text async for text in answer] == ["word"]
+        assert answer.model == name != answer.requested_model
 
 
 def events_of(*data: str) -> bytes:
