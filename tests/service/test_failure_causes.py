@@ -23,6 +23,7 @@ from upstream import Reply, Upstream, chunk
 WORD = chunk([{"index": 0, "delta": {"content": "word"}}])
 
 SECRET = "SECRET-words"
+PIN = "98 76"
 
 
 async def failed(settings: Settings, caplog: pytest.LogCaptureFixture, *, calls: int = 1) -> dict[str, Any]:
@@ -31,7 +32,7 @@ async def failed(settings: Settings, caplog: pytest.LogCaptureFixture, *, calls:
         stub: chat_pb2_grpc.ChatServiceAsyncStub = chat_pb2_grpc.ChatServiceStub(channel)
         for _ in range(calls):
             with pytest.raises(grpc.aio.AioRpcError):
-                await stub.Chat(chat_pb2.ChatRequest(user_id="alice", message=f"say {SECRET}"))
+                await stub.Chat(chat_pb2.ChatRequest(user_id="alice", message=f"say {SECRET} {PIN}"))
     # Read after the server has ended: a call's line comes after its status.
     lines: list[dict[str, Any]] = [vars(record)["fields"] for record in caplog.records if record.message == "call"]
     assert SECRET not in json.dumps(lines)
@@ -74,11 +75,20 @@ async def test_what_the_api_says(
     assert line.items() >= expected.items()
 
 
-@pytest.mark.parametrize("code", [SECRET, f"say {SECRET}", "x" * 100, {"a": SECRET}])
+@pytest.mark.parametrize(
+    "code", [SECRET, "secretWORDS", "9876", "pin-98.76", 9876, f"say {SECRET}", "x" * 100, {"a": SECRET}]
+)
 async def test_code_or_request_id_that_quotes_the_prompt_is_left_out(
     settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture, code: object
 ) -> None:
     upstream.replies(Reply(status=400, body=error(code=code, param=SECRET), headers={"x-request-id": SECRET}))
+    assert "upstream.error_code" not in await failed(settings, caplog)
+
+
+async def test_number_that_is_not_a_status_is_left_out_once_the_model_has_begun(
+    settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.replies(Reply(events=[WORD, '{"error": {"code": 9876}}']))
     assert "upstream.error_code" not in await failed(settings, caplog)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 from contextlib import contextmanager
@@ -63,6 +64,10 @@ WAITING = frozenset({Kind.RATE_LIMIT, Kind.OUTAGE})
 
 #: Where APIs say the id that their operators find a request by.
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
+
+STATUS = re.compile("[1-9][0-9]{2}")
+NUMBER = re.compile("[0-9]{4,}")
+NOT_ALPHANUMERIC = re.compile("[^0-9a-z]+")
 
 #: Errors of a connection that have no errno, by what an operator should read.
 WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
@@ -164,18 +169,31 @@ def failure_of(
 
 
 def said_by(refusal: Refusal) -> dict[str, str | int]:
-    """Return what the log says of an API's error: of its codes, one that is known."""
+    """Return what the log says of an API's error: of its codes, one that is known or has the form of a status."""
+    is_known = refusal.code.lower() in KNOWN_CODES or STATUS.fullmatch(refusal.code)
     said: dict[str, str | int] = {
         "upstream.status_code": refusal.status,
-        "upstream.error_code": refusal.code if refusal.code.lower() in KNOWN_CODES or refusal.code.isdigit() else "",
+        "upstream.error_code": refusal.code if is_known else "",
         "upstream.error_param": refusal.field,
     }
     return {name: value for name, value in said.items() if value}
 
 
 def is_id(text: str, messages: Sequence[ChatMessage]) -> bool:
-    """Return whether *text* looks like an id or a code, and is not a part of a prompt that an API quotes."""
-    return bool(LOGGED.fullmatch(text)) and not any(text in message.content for message in messages)
+    """Return whether *text* looks like an id or a code, and neither it nor a number in it is quoted from a prompt.
+
+    Compares ASCII letters and digits only.
+    """
+    if not LOGGED.fullmatch(text):
+        return False
+    said = bare(text)
+    parts = [said, *NUMBER.findall(said)]
+    return not any(part in prompt for message in messages for prompt in (bare(message.content),) for part in parts)
+
+
+def bare(text: str) -> str:
+    """Return the ASCII letters and digits of *text* in lower case."""
+    return NOT_ALPHANUMERIC.sub("", text.lower())
 
 
 def broken(error: BaseException) -> dict[str, str | int]:
