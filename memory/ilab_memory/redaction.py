@@ -2,6 +2,10 @@
 
 The parser fails closed. What follows an opening tag is private up to its closing tag, or to the end of the text when
 there is none, be the attributes well formed or not. A closing tag without an opener makes everything before it private.
+
+Lookalikes of the tag, as encoders and keyboards make them (HTML entities, escapes of JSON and URLs, full-width
+brackets or letters, spaces and invisible characters inside), are tags too. They never end or shorten what a real
+opening tag begins: inside it only real tags count.
 """
 
 import hashlib
@@ -14,12 +18,28 @@ REDACTED = "[REDACTED]"
 # Attributes are matched possessively and a quoted value ends at the next quote, so that no character is scanned for
 # more than a few tags.
 _OPEN = r"<private (?=[\s/>]|\Z)"
+# Brackets in other encodings: full-width and small forms, HTML entities (also escaped more than once), the escapes of
+# JSON, JavaScript, URLs and Markdown.
+_LT = r"(?: [<\uff1c\ufe64] | &(?:amp;)*+(?:lt|\#0*+60|\#x0*+3c);? | \\(?:u00|x)3c | %3c )"
+_GT = r"(?: \\?[>\uff1e\ufe65] | &(?:amp;)*+(?:gt|\#0*+62|\#x0*+3e);? | \\(?:u00|x)3e | %3e )"
+_SLASH = r"(?: \\?[/\uff0f] | &(?:amp;)*+(?:sol|\#0*+47|\#x0*+2f);? | %2f )"
+# Characters that are not seen: soft hyphen, joiners, marks of direction, variation selectors, byte order mark.
+_UNSEEN = r"\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+# The word with unseen characters between its letters, each letter also in its full-width form.
+_NAME = f"[{_UNSEEN}]*+".join(f"[{letter}{chr(ord(letter) + 0xFEE0)}]" for letter in "private")
 _TAG = re.compile(
     rf"""(?P<open>  {_OPEN} (?: (?: [^<>=]+ | =\s*(?:"[^"]*"|'[^']*') | = )*+ > )? )
-       | (?P<close> </private\s*> )""",
+       | (?P<close> </private\s*> )
+       | (?P<like_open>
+            {_LT} [{_UNSEEN}]*+ {_NAME} [{_UNSEEN}]*+ (?= [\s/] | {_GT} | \Z ) (?: [\s{_UNSEEN}/]*+ {_GT} )?
+          | {_LT} [\s{_UNSEEN}]*+ {_NAME} [\s{_UNSEEN}/]*+ {_GT} )
+       | (?P<like_close> {_LT} [\s{_UNSEEN}]*+ {_SLASH} [\s{_UNSEEN}]*+ {_NAME} [\s{_UNSEEN}]*+ {_GT} )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_LOOKALIKES = frozenset({"like_open", "like_close"})
+_CLOSERS = frozenset({"close", "like_close"})
 _WORD = re.compile("private", re.IGNORECASE)
+_ODD_LETTER = re.compile(f"[{_UNSEEN}\uff21-\uff3a\uff41-\uff5a]")
 _OPENERS = re.compile(_OPEN, re.IGNORECASE | re.VERBOSE)
 
 
@@ -72,26 +92,43 @@ def _replaced(text: str, spans: list[_Span]) -> str:
 
 def _spans(text: str) -> list[_Span]:
     spans: list[_Span] = []
-    if _WORD.search(text) is None:
+    if not _may_have_tags(text):
         return spans
-    depth = start = inner_start = 0
+    # How many tags are open, and how many lookalikes outside of those.
+    depth = likes = start = inner_start = 0
     for tag in _TAG.finditer(text):
-        if tag.lastgroup == "open":
-            if depth == 0:
-                start, inner_start = tag.span()
-            depth += _opened(tag)
-            if depth == 0:
-                spans.append(_Span(start, tag.end(), slice(0, 0), ""))
-        elif depth == 0:
+        if depth and tag.lastgroup in _LOOKALIKES:
+            continue
+        is_outermost = not (depth or likes)
+        if is_outermost and tag.lastgroup in _CLOSERS:
             # Closes what was never opened: all before it is private, whatever it was taken for.
             spans = [_Span(0, tag.end(), slice(0, tag.start()), REDACTED)]
-        else:
-            depth -= 1
-            if depth == 0:
-                spans.append(_Span(start, tag.end(), slice(inner_start, tag.start()), REDACTED))
-    if depth:
+            continue
+        if is_outermost:
+            start, inner_start = tag.span()
+        depth, likes = _counted(tag, depth, likes)
+        if not (depth or likes):
+            ends_itself = _Span(start, tag.end(), slice(0, 0), "")
+            closed = _Span(start, tag.end(), slice(inner_start, tag.start()), REDACTED)
+            spans.append(ends_itself if is_outermost else closed)
+    if depth or likes:
         spans.append(_Span(start, len(text), slice(inner_start, len(text)), REDACTED))
     return spans
+
+
+def _counted(tag: re.Match[str], depth: int, likes: int) -> tuple[int, int]:
+    """Return how many tags, and how many lookalikes outside of them, are open after *tag*."""
+    if tag.lastgroup == "like_open":
+        # One that ends itself too: it is not certain that it was meant to.
+        return depth, likes + 1
+    if tag.lastgroup == "open":
+        return depth + _opened(tag), likes
+    return (depth - 1, likes) if depth else (depth, likes - 1)
+
+
+def _may_have_tags(text: str) -> bool:
+    """Return whether *text* has the tag's word, in any form; looking for it is cheaper than looking for tags."""
+    return _WORD.search(text) is not None or not (text.isascii() or _ODD_LETTER.search(text) is None)
 
 
 def _opened(tag: re.Match[str]) -> int:
