@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tracemalloc
 
 import pytest
@@ -23,6 +24,9 @@ def echo(private: str, reply: str, public: str = "Note this") -> str:
     return without_echo(reply, f"{public}: <private>{private}</private>")
 
 
+CARD = "My card is 4111 1111 1111 1111, pin 9876"
+
+
 @pytest.mark.parametrize(
     ("private", "reply", "stored"),
     [
@@ -40,6 +44,36 @@ def echo(private: str, reply: str, public: str = "Note this") -> str:
         ("p<x9Kqqq>q", "p<x9Kqqq>q", "[REDACTED]"),
         ("pass <hunter2xyz>", "<hunter2xyz>", "<[REDACTED]>"),
         ("Alice <alice@secret.org> there", "alice@secret.org", "[REDACTED]@[REDACTED].[REDACTED]"),
+        # Numbers, however their digits are grouped.
+        *((CARD, each, "[REDACTED]") for each in ("4111-1111-1111-1111", "4111111111111111", "41 11.11/11", "PIN9876")),
+        (CARD, "It ends in 11-11; pin: 98 76.", "It ends in [REDACTED]; [REDACTED]: [REDACTED]."),
+        (CARD, "19876 or 98765, then 4111 and 11111 ok", "19876 or 98765, then [REDACTED] and 11111 ok"),
+        (
+            "5555444433334242",
+            "The card that ends in 4242, not 5555 ok",
+            "The card that ends in [REDACTED], not 5555 ok",
+        ),
+        ("+49 170 1234567", "0170/123 45-67", "0[REDACTED]"),
+        ("+49 170 1234567", "\uff11\uff17\uff10 \u0661\u0662\u0663\u0664\u0665\u0666\u0667", "[REDACTED]"),
+        ("born in 1990", "1990, 199 0, 11990, 19901 and 1 990", "[REDACTED], [REDACTED], 11990, 19901 and [REDACTED]"),
+        # Codes.
+        (
+            "my key is sk-ab12-cd34 ok",
+            "SKAB12CD34, ab12 cd34, xskab12cd34",
+            "[REDACTED], [REDACTED] [REDACTED], x[REDACTED]",
+        ),
+        ("the plate AB 123 CD is mine", "AB123CD or ab-12/3cd", "[REDACTED] or [REDACTED]"),
+        ("iban de89370400440532013000", "DE89 3704 0044 0532 0130 00", "[REDACTED]"),
+        ("door 12ab", "12-AB, 312abx", "[REDACTED], 312abx"),
+        # Names and words.
+        ("My name is Will May.", "Hi Will May! Will you? You may.", "Hi [REDACTED]! Will you? You may."),
+        ("My name is Will May.", "WILL  MAY, will.may, WillMay", "[REDACTED], [REDACTED], [REDACTED]"),
+        ("i am will may", "Hi Will May, it will may be", "Hi [REDACTED], it will may be"),
+        ("It is Will Smith.", "Will Smith will", "[REDACTED] will"),
+        ("Anna Maria Schmidt", "AnnaMariaSchmidt, annamaria", "[REDACTED], [REDACTED]"),
+        ("project Zorblax", "Zor-blax, z.o.r.b.l.a.x", "[REDACTED], [REDACTED]"),
+        ("I will call you at 5", "I will be there. You Can Do It.", "I will be there. You Can Do It."),
+        ("DO NOT TELL", "do not", "do not"),
         ("caf\u00e9rouge", "cafe\u0301rouge", "[REDACTED]"),
         ("Stra\u00dfe 7b", "STRASSE 7B", "[REDACTED]"),
         ("\u79d8\u5bc6\u306e\u8a00\u8449", "\u305d\u308c\u306f\u79d8\u5bc6\u306e\u8a00\u8449\u3067\u3059", None),
@@ -69,6 +103,22 @@ def test_words_that_are_public_or_in_every_text_stay() -> None:
 
 def test_without_private_text_nothing_changes() -> None:
     assert without_echo("Your dog.", "My dog") == "Your dog."
+
+
+def test_numbers_codes_and_names_that_are_public_too_stay() -> None:
+    public = "My order is 123456, code ab-1234, in 2024, for Will May"
+    private = "order 123456 code AB-1234 of 2024 for Will May is a gift"
+    assert echo(private, "123 456, AB1234, 20 24, Will May", public=public) == "123 456, AB1234, 20 24, Will May"
+
+
+@given(
+    st.from_regex(r"[0-9]{6,16}", fullmatch=True),
+    st.lists(st.sampled_from(["", " ", "-", "/", "\n", ". "]), min_size=16),
+)
+def test_a_private_number_is_found_however_it_is_grouped(number: str, separators: list[str]) -> None:
+    grouped = "".join(f"{digit}{separator}" for digit, separator in zip(number, separators, strict=False))
+    stored = echo(f"my number is {number} ok", f"Your number: {grouped}is fine", public="")
+    assert not re.search("[0-9]", stored)
 
 
 @given(
@@ -138,6 +188,9 @@ LONG = 32_000
     [
         ("a" * LONG, f"{'a' * LONG}b " * 3),
         ("\ufdfa" * LONG, "\ufdfa" * LONG * 3),
+        (" ".join("a" * length for length in range(4, 240)), "a " * LONG),
+        ("1 " * (LONG // 2), "1" * LONG),
+        ("Aa 1a " * (LONG // 6), "Aa 1a " * LONG),
     ],
 )
 def test_long_words_take_neither_memory_nor_time(private: str, reply: str) -> None:

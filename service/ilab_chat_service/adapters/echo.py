@@ -1,8 +1,16 @@
 """Private text that a model repeats in its reply, found so that it is not stored. Pure, and linear in both texts.
 
-Two things count as a repetition: the whole of a private text, whatever stands between its letters and digits in the
-reply, and each telling word of it, also with an ending or cut short. What a reply says of a secret in other words, or
-spells out, is not found.
+Case, accents, width, spaces and punctuation make no difference: letters and digits are compared. These count as a
+repetition:
+
+- the whole of a private text, anywhere;
+- a code of it, which has letters and digits, anywhere: `ab12 cd34` and `AB-12CD34` for `AB12-CD34`;
+- a number of it, or six digits of one in a row, anywhere; its last four digits, and a number of four or five, unless
+  another digit stands directly beside them: `1234` in `12 34` and `PIN1234`, and not in `51234`;
+- each telling word of it, also with an ending or cut short, or with separators inside;
+- a name of it, two or more words in title case there or in the reply, common ones too: `Will May`, `WillMay`.
+
+What a reply says of a secret in other words, spells out, or puts into another order is not found.
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.prompt import FUNCTION_WORDS
@@ -33,6 +42,25 @@ COMMON_BEGINNING = 5
 #: The same for the last word of a reply, which may have been cut off in its middle.
 CUT_BEGINNING = 3
 
+#: A code with so many letters and digits is redacted wherever it stands, a shorter one only between others.
+CERTAIN_CODE = 6
+
+#: A longer code is found as a whole private text, or by its digits, and this bounds the memory that they take.
+CODE_CHARACTERS = 256
+
+#: A word in capitals with at most so many letters can be a part of a code beside it.
+CAPITALS = 4
+
+#: So many digits in a row of a private number are redacted wherever they stand: by chance, one reply in a thousand with
+#: a hundred longer numbers has six that a card number has too.
+NUMBER_PART = 6
+
+#: Longest name or word that is looked for with separators inside.
+PHRASE_LETTERS = 64
+
+#: Most pieces of the reply that such a name or word is put together from.
+PHRASE_WORDS = 16
+
 #: A name with so many letters and digits of a message in a row quotes it. Fewer may be the name of a model that the
 #: message asks about.
 QUOTED_LETTERS = 12
@@ -44,10 +72,15 @@ GRAM = 3
 UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 
 WORD = re.compile(rf"[{UNSPACED}]+|[^\W_{UNSPACED}]+")
+NUMBER = re.compile(f"[0-9]{{{CERTAIN_LETTERS},}}")
+CODE_SEPARATOR = re.compile(r"[\s:=,;|()<>\[\]{}\"']+")
 NAME_WORD = re.compile("[a-z0-9]+")
 LETTERS_OR_DIGITS = re.compile("[a-z]+|[0-9]+")
 NO_LETTERS = re.compile("[^a-z0-9]+")
-TAG = re.compile(r"</?private(?:\s[^<>]*)?/?>", re.IGNORECASE)
+TAG = re.compile(
+    "</?private(?:\\s[^<>]*)?/?>|(?:[<\uff1c\ufe64]|&(?:amp;)*+lt;?)/?private/?(?:[>\uff1e\ufe65]|&(?:amp;)*+gt;?)",
+    re.IGNORECASE,
+)
 ATTRIBUTES = re.compile(r"<private\s([^<>]*)>", re.IGNORECASE)
 
 
@@ -56,10 +89,22 @@ def without_echo(reply: str, message: str) -> str:
     secrets = secrets_of(message)
     if not secrets:
         return reply
-    public = {folded(word) for word in WORD.findall(strip_private(message))}
+    public_text = strip_private(message)
+    public = {folded(word) for word in WORD.findall(public_text)}
     telling = {folded(word) for secret in secrets for word in WORD.findall(secret)} - public - FUNCTION_WORDS
-    whole = whole_echoes(reply, secrets)
-    return redacted(reply, heapq.merge(whole, word_echoes(reply, Vocabulary.of(telling))))
+    text, places = letters(reply)
+    whole = {bare for secret in secrets if (bare := letters(secret)[0])}
+    codes = {code for secret in secrets for code in codes_of(secret)} - set(codes_of(public_text))
+    whole.update(code for code in codes if len(code) >= CERTAIN_CODE)
+    phrases = Phrases.of(secrets, public_text, telling)
+    phrases.anywhere.update(code for code in codes if len(code) < CERTAIN_CODE)
+    found = (
+        whole_echoes(reply, text, places, whole),
+        number_echoes(reply, text, places, Numbers.of(secrets) - Numbers.of([public_text])),
+        phrases.echoes(reply),
+        word_echoes(reply, Vocabulary.of(telling)),
+    )
+    return redacted(reply, heapq.merge(*found))
 
 
 def is_quoted(name: str, message: str, known: str) -> bool:
@@ -94,10 +139,160 @@ def secrets_of(message: str) -> set[str]:
     return {*map(without_tags, private_spans(message)), *ATTRIBUTES.findall(message)}
 
 
-def whole_echoes(reply: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Yield where *reply* has all letters and digits of a secret in a row, in order; joins what overlaps or touches."""
-    patterns = Patterns.of(wanted for wanted in {letters(secret)[0] for secret in secrets} if wanted)
-    text, places = letters(reply)
+def codes_of(text: str) -> Iterator[str]:
+    """Yield the codes of *text*, bare: what has letters and digits, alone and with the codes and capitals beside it."""
+    beside: list[str] = []
+    for chunk in (*CODE_SEPARATOR.split(text), ""):
+        bare = letters(chunk)[0] if len(chunk) <= CODE_CHARACTERS else ""
+        has_digit = any("0" <= character <= "9" for character in bare)
+        if bare and (has_digit or (len(bare) <= CAPITALS and chunk.isupper())):
+            beside.append(bare)
+            if is_code(bare):
+                yield bare
+        elif beside:
+            if is_code(joined := "".join(beside)):
+                yield joined
+            beside.clear()
+
+
+def is_code(bare: str) -> bool:
+    """Return whether bare text is a code. Digits alone are a number."""
+    return CERTAIN_LETTERS <= len(bare) <= CODE_CHARACTERS and not bare.isalpha() and not bare.isdigit()
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers of texts, whatever separates their digits."""
+
+    short: frozenset[str]
+    """Those of CERTAIN_LETTERS digits or one more, and the last CERTAIN_LETTERS of longer ones."""
+    parts: frozenset[str]
+    """Each NUMBER_PART digits in a row of longer ones."""
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Numbers:
+        """Return the numbers of *texts*: digits without letters between, and each group of digits for itself."""
+        short: set[str] = set()
+        parts: set[str] = set()
+        for text in texts:
+            for number in {*NUMBER.findall(letters(text)[0]), *NUMBER.findall(folded(text))}:
+                short.add(number if len(number) < NUMBER_PART else number[-CERTAIN_LETTERS:])
+                parts.update(number[at : at + NUMBER_PART] for at in range(len(number) - NUMBER_PART + 1))
+        return cls(frozenset(short), frozenset(parts))
+
+    def __sub__(self, other: Numbers) -> Numbers:
+        return Numbers(self.short - other.short, self.parts - other.parts)
+
+
+def number_echoes(reply: str, text: str, places: array[int], numbers: Numbers) -> Iterator[tuple[int, int]]:
+    """Yield where *reply*, whose letters and digits are *text* at *places*, has a part of *numbers*."""
+    if not (numbers.short or numbers.parts):
+        return
+    for run in NUMBER.finditer(text):
+        for first in range(run.start(), run.end() - CERTAIN_LETTERS + 1):
+            if numbers.parts and text[first : first + NUMBER_PART] in numbers.parts:
+                yield places[first], places[first + NUMBER_PART - 1] + 1
+            if numbers.short:
+                for end in range(first + CERTAIN_LETTERS, min(first + NUMBER_PART, run.end() + 1)):
+                    if text[first:end] in numbers.short and is_apart(reply, places[first], places[end - 1] + 1):
+                        yield places[first], places[end - 1] + 1
+
+
+def is_apart(reply: str, start: int, end: int) -> bool:
+    """Return whether no digit stands directly before or after a place of *reply*."""
+    return not (reply[start - 1 : start].isdecimal() or reply[end : end + 1].isdecimal())
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """Bare texts that are looked for from the beginning of a word of the reply to the end of one."""
+
+    anywhere: set[str]
+    """Found whatever the words are."""
+    in_title_case: set[str]
+    """Two words that are a name only if the reply writes them like one."""
+    as_one_word: set[str]
+    """Found where they are one word."""
+
+    @classmethod
+    def of(cls, secrets: Iterable[str], public: str, telling: frozenset[str] | set[str]) -> Phrases:
+        """Return the telling words and the names of *secrets*, without pairs of words that *public* has."""
+        phrases = cls({word for word in telling if CERTAIN_LETTERS <= len(word) <= PHRASE_LETTERS}, set(), set())
+        for secret in secrets:
+            phrases._add(secret, telling)
+        words = [folded(word) for word in WORD.findall(public)]
+        known = {f"{one}{other}" for one, other in pairwise(words)}
+        return cls(phrases.anywhere - known, phrases.in_title_case - known, phrases.as_one_word - known)
+
+    def echoes(self, reply: str) -> Iterator[tuple[int, int]]:
+        """Yield where *reply* has one of them."""
+        wanted = self.anywhere | self.in_title_case | self.as_one_word
+        if not wanted:
+            return
+        lengths = set(map(len, wanted))
+        longest = max(lengths)
+        heads = {each[:CERTAIN_LETTERS] for each in wanted}
+        starts, ends, offsets = array("L"), array("L"), array("L", [0])
+        words = []
+        for word in WORD.finditer(reply):
+            words.append(folded(word[0]))
+            starts.append(word.start())
+            ends.append(word.end())
+            offsets.append(offsets[-1] + len(words[-1]))
+        bare = "".join(words)
+        del words
+        for first, start in enumerate(starts):
+            offset = offsets[first]
+            if bare[offset : offset + CERTAIN_LETTERS] not in heads:
+                continue
+            found = 0
+            for last in range(first, min(first + PHRASE_WORDS, len(ends))):
+                if (length := offsets[last + 1] - offset) > longest:
+                    break
+                if (
+                    length in lengths
+                    and (phrase := bare[offset : offset + length]) in wanted
+                    and self._is_one(phrase, reply, starts[first : last + 1])
+                ):
+                    found = ends[last]
+            if found:
+                yield start, found
+
+    def _is_one(self, phrase: str, reply: str, starts: array[int]) -> bool:
+        """Return whether *phrase*, of the words of *reply* that begin at *starts*, is one of these texts."""
+        if phrase in self.anywhere or (len(starts) == 1 and phrase in self.as_one_word):
+            return True
+        return phrase in self.in_title_case and all(reply[start].isupper() for start in starts)
+
+    def _add(self, secret: str, telling: frozenset[str] | set[str]) -> None:
+        name: list[str] = []
+        before = ""
+        for word in (*WORD.findall(secret), ""):
+            if not word.istitle():
+                self._add_name(name)
+                name = []
+            pair = folded(before) + folded(word)
+            if len(before) > 1 and len(word) > 1 and CERTAIN_LETTERS <= len(pair) <= PHRASE_LETTERS:
+                if word.istitle() and before.istitle():
+                    self.anywhere.add(pair)
+                elif folded(before) in telling and folded(word) in telling:
+                    self.as_one_word.add(pair)
+                else:
+                    self.in_title_case.add(pair)
+                    if {folded(before), folded(word)} & telling:
+                        self.as_one_word.add(pair)
+            if word.istitle():
+                name.append(folded(word))
+            before = word
+
+    def _add_name(self, words: list[str]) -> None:
+        if len(words) > 1 and CERTAIN_LETTERS <= len(name := "".join(words)) <= PHRASE_LETTERS:
+            self.anywhere.add(name)
+
+
+def whole_echoes(reply: str, text: str, places: array[int], whole: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield where *reply*, whose letters and digits are *text* at *places*, has one of *whole*; joins what overlaps."""
+    patterns = Patterns.of(whole)
     # Not tuples: a place may be every second character.
     starts, ends = array("L"), array("L")
     for first, last in patterns.found(text):
@@ -251,6 +446,9 @@ def grams(word: str) -> list[str]:
 
 def letters(text: str) -> tuple[str, array[int]]:
     """Return the letters and digits of *text*, folded and without accents, and where each stands in it."""
+    if text.isascii():
+        lowered = text.lower()
+        return NO_LETTERS.sub("", lowered), array("L", (at for at, each in enumerate(lowered) if each.isalnum()))
     kept = []
     # Not a list: a text may become eighteen times as long.
     places = array("L")
@@ -271,6 +469,8 @@ def folded(text: str) -> str:
 @lru_cache(maxsize=4096)
 def folded_character(character: str) -> str:
     """Return what `folded` makes of one character: texts have few different ones."""
+    if character.isdecimal():
+        return str(unicodedata.decimal(character))
     decomposed = unicodedata.normalize("NFKD", character).casefold()
     return "".join(each for each in decomposed if not unicodedata.combining(each))
 
