@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from certificates import Authority
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from processes import run_server
 from rpcs import METHODS, bearer, call
 
 SERVICE = "service-token-0123456789"
@@ -131,13 +132,33 @@ async def test_a_new_file_of_tokens_is_taken_while_calls_run(channel: grpc.aio.C
     assert await call(channel, STATS, "alice", bearer(ALICES)) == INVALID
 
 
-async def test_a_broken_file_of_tokens_changes_nothing(
-    channel: grpc.aio.Channel, tokens: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "content",
+    ["", TOKENS.removesuffix("  user:alice\n"), TOKENS.removesuffix("\n"), TOKENS.replace(ALICES, f" {ALICES}")],
+)
+async def test_a_broken_tokens_file_changes_nothing(
+    channel: grpc.aio.Channel, tokens: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
-    tokens.write_text("")  # noqa: ASYNC240 - it is short
+    tokens.write_text(content)  # noqa: ASYNC240 - it is short
     while not any("keeping the previous version" in message for message in caplog.messages):
         assert await call(channel, STATS, "alice", bearer(SERVICE)) == OK
     assert await call(channel, STATS, "alice", bearer(ALICES)) == OK
+    assert await call(channel, STATS, "bob", bearer(ALICES)) == MISMATCH
+    assert SERVICE not in caplog.text
+    assert ALICES not in caplog.text
+
+
+def test_a_server_does_not_start_with_a_cut_tokens_file(tokens: Path) -> None:
+    tokens.write_text(TOKENS.removesuffix("  user:alice\n"))
+    ended = run_server(
+        ILAB_MEMORY_DB_PATH=str(tokens.parent / "memory.db"),
+        ILAB_CHAT_AUTH="tokens",
+        ILAB_CHAT_AUTH_TOKENS_FILE=str(tokens),
+        OPENAI_BASE_URL="http://127.0.0.1:9/v1",
+    )
+    assert ended.returncode == 2
+    assert "ILAB_CHAT_AUTH_TOKENS_FILE: line 4: the last line does not end with a newline" in ended.stderr
+    assert ALICES not in ended.stderr
 
 
 async def test_nothing_of_the_credentials_is_logged_or_answered(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 
 import pytest
 
@@ -11,7 +12,7 @@ TOKEN = "0123456789abcdef"
 
 
 def test_a_line_is_a_token_and_for_whom_it_may_act() -> None:
-    file = f"\ufeff# comment\r\n\r\n{TOKEN}a\r\n{TOKEN}b user:alice smith\n  {TOKEN}c\tuser:bob"
+    file = f"\ufeff# comment\r\n\r\n{TOKEN}a\r\n{TOKEN}b user:alice smith\n{TOKEN}c\tuser:bob\n"
     known = tokens.parse(file.encode())
     callers = [tokens.match(known, TOKEN + letter) for letter in "abc"]
     assert callers == [ANY_USER, Caller("alice smith"), Caller("bob")]
@@ -23,18 +24,40 @@ def test_a_line_is_a_token_and_for_whom_it_may_act() -> None:
         (b"", "no token"),
         (b"# nothing\n", "no token"),
         (b"\nshort\n", "line 2"),
-        (b"0123456789abcd\xff\xfe", "line 1"),
-        (f"{TOKEN} alice".encode(), "line 1"),
-        (f"{TOKEN} user:".encode(), "line 1"),
-        (f"{TOKEN} user:\xff".encode("latin-1"), "line 1"),
-        (f"{TOKEN}\n{TOKEN} user:alice".encode(), "line 2"),
+        (b"0123456789abcd\xff\xfe\n", "line 1"),
+        (f"{TOKEN} alice\n".encode(), "line 1"),
+        (f"{TOKEN} user:\n".encode(), "line 1"),
+        (f"{TOKEN} user: alice\n".encode(), "line 1"),
+        (f"{TOKEN} users:alice\n".encode(), "line 1"),
+        (f"{TOKEN}user:alice \n".encode(), "line 1"),
+        (f"{TOKEN} user:alice \n".encode(), "line 1"),
+        (f"{TOKEN} \n".encode(), "line 1"),
+        (f"{TOKEN} user:\xff\n".encode("latin-1"), "line 1"),
+        (f"{TOKEN} user:alice\r{TOKEN}b user:bob\n".encode(), "line 1"),
+        (f"{TOKEN} user:alice\x85{TOKEN}b\n".encode(), "line 1"),
+        (f"{TOKEN}\u00a0user:alice\n".encode(), "line 1"),
+        (f"{TOKEN}\n{TOKEN} user:alice\n".encode(), "line 2"),
+        (f"{TOKEN}a user:alice\n user:bob\n".encode(), "line 2"),
+        (f"{TOKEN}a user:alice\n  {TOKEN}b user:bob\n".encode(), "line 2"),
+        (f"{TOKEN}a user:alice\n\t\n".encode(), "line 2"),
+        (f"{TOKEN}a user:alice\n".encode() + bytes(16) + b"\n", "line 2"),
     ],
 )
-def test_a_line_that_is_none_is_named_by_its_number_only(file: bytes, complaint: str) -> None:
+def test_an_invalid_line_is_named_by_its_number_only(file: bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as caught:
         tokens.parse(file)
     assert TOKEN not in str(caught.value)
     assert "alice" not in str(caught.value)
+
+
+WHOLE = f"# two\n{TOKEN}a user:alice\n{TOKEN}b user:bob\n"
+
+
+@pytest.mark.parametrize("end", range(len(WHOLE)))
+def test_a_file_cut_anywhere_grants_no_more_than_the_whole_file(end: int) -> None:
+    whole = dict(tokens.parse(WHOLE.encode()))
+    with suppress(ValueError):
+        assert dict(tokens.parse(WHOLE[:end].encode())).items() <= whole.items()
 
 
 def test_every_known_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,18 @@
 """Callers known by a static bearer token.
 
-The file has a token a line. A token alone may act for any user; `TOKEN user:alice` only for alice. Empty lines, and
-lines that begin with #, do not count.
+The file has one token per line. A token alone may act for any user; `TOKEN user:alice` only for alice. Empty lines, and
+lines that begin with #, are skipped.
+
+The format is strict, because a line that was cut short may grant more than the whole line: `TOKEN` acts for any user.
+One bad line refuses the whole file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
@@ -20,7 +25,12 @@ if TYPE_CHECKING:
 
 #: Shorter ones can be guessed. `openssl rand -hex 32` has 64.
 LEAST_CHARACTERS = 16
-USER = "user:"
+
+#: A token, and the user that it is bound to. Neither begins nor ends with white space.
+LINE = re.compile(r"(?P<token>[!-~]+)(?:[ \t]+user:(?P<user_id>\S(?:.*\S)?))?")
+
+#: Unicode categories that no user id in the file may have: control characters and line separators.
+SEPARATORS = {"Cc", "Zl", "Zp"}
 
 
 class TokenAuthenticator:
@@ -28,7 +38,7 @@ class TokenAuthenticator:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it has no tokens, or a line that is none.
+        ValueError: `parse` refuses it.
     """
 
     def __init__(self, path: str) -> None:
@@ -58,31 +68,47 @@ def parse(file: bytes) -> Sequence[tuple[bytes, Caller]]:
     """Return the digest of each token and who has it.
 
     Raises:
-        ValueError: a line cannot be used, by its number; or there is no token.
+        ValueError: the file does not end with a newline, has an invalid line, or has no token. The text names the line
+            by its number and quotes nothing.
     """
+    *lines, rest = file.decode("utf-8-sig", "replace").split("\n")
+    if rest:
+        raise ValueError(
+            f"line {len(lines) + 1}: the last line does not end with a newline; the file may be incomplete"
+        )
     known: dict[bytes, Caller] = {}
-    for number, line in enumerate(file.decode("utf-8-sig", "replace").split("\n"), 1):
-        if not line.strip() or line.startswith("#"):
+    for number, ended in enumerate(lines, 1):
+        line = ended.removesuffix("\r")
+        if not line or line.startswith("#"):
             continue
-        token, *rest = line.split(maxsplit=1)
-        if len(token) < LEAST_CHARACTERS or not all("!" <= character <= "~" for character in token):
-            raise ValueError(f"line {number}: a token has {LEAST_CHARACTERS} or more visible ASCII characters")
+        token, caller = entry(line, number)
         key = digest(token.encode())
         if key in known:
-            raise ValueError(f"line {number}: the token stands there twice")
-        known[key] = owner_of("".join(rest).strip(), number)
+            raise ValueError(f"line {number}: the token is already in the file")
+        known[key] = caller
     if not known:
-        raise ValueError("there is no token in it")
+        raise ValueError("the file has no token")
     return tuple(known.items())
 
 
-def owner_of(text: str, number: int) -> Caller:
-    """Return for whom the token of a line may act."""
-    if not text:
-        return ANY_USER
-    if not text.startswith(USER) or text == USER or "\ufffd" in text:
-        raise ValueError(f"line {number}: after the token stands nothing, or user: and a user id")
-    return Caller(text.removeprefix(USER))
+def entry(line: str, number: int) -> tuple[str, Caller]:
+    """Return the token of a line and for whom it may act.
+
+    Raises:
+        ValueError: the line is invalid.
+    """
+    found = LINE.fullmatch(line)
+    if (
+        not found
+        or "\ufffd" in line
+        or any(unicodedata.category(each) in SEPARATORS for each in found["user_id"] or "")
+    ):
+        raise ValueError(
+            f"line {number}: a line must be TOKEN or TOKEN user:USER_ID, with no white space before or after it"
+        )
+    if len(found["token"]) < LEAST_CHARACTERS:
+        raise ValueError(f"line {number}: a token must have {LEAST_CHARACTERS} or more visible ASCII characters")
+    return found["token"], ANY_USER if found["user_id"] is None else Caller(found["user_id"])
 
 
 def digest(token: bytes) -> bytes:
