@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +18,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 Key: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+#: Key usages, as cryptography names them.
+USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 
 DAY = dt.timedelta(days=1)
 
@@ -48,9 +62,9 @@ class Authority:
         names = x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         return self._issue(*names, key=key)
 
-    def client(self, *uris: str) -> Issued:
-        """A certificate with these URIs, for instance a SPIFFE id."""
-        return self._issue(*map(x509.UniformResourceIdentifier, uris))
+    def client(self, *uris: str, ca: bool = False, usages: Collection[str] = ()) -> Issued:
+        """A certificate with these URIs, for instance a SPIFFE id, and these key usages beside digital signature."""
+        return self._issue(*map(x509.UniformResourceIdentifier, uris), ca=ca, usages=usages)
 
     def channel(self, client: Issued | None = None) -> grpc.ChannelCredentials:
         """What a client needs to trust this authority, and to be known."""
@@ -58,16 +72,25 @@ class Authority:
             return grpc.ssl_channel_credentials(self.certificate)
         return grpc.ssl_channel_credentials(self.certificate, client.key, client.certificate)
 
-    def _issue(self, *names: x509.GeneralName, key: Key | None = None) -> Issued:
+    def _issue(
+        self, *names: x509.GeneralName, key: Key | None = None, ca: bool = False, usages: Collection[str] = ()
+    ) -> Issued:
         key = key or ec.generate_private_key(ec.SECP256R1())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return Issued(self._sign(key.public_key(), names, ca=False), private)
+        return Issued(self._sign(key.public_key(), names, ca=ca, usages=usages), private)
 
-    def _sign(self, key: CertificatePublicKeyTypes, names: tuple[x509.GeneralName, ...], *, ca: bool) -> bytes:
+    def _sign(
+        self,
+        key: CertificatePublicKeyTypes,
+        names: tuple[x509.GeneralName, ...],
+        *,
+        ca: bool,
+        usages: Collection[str] = (),
+    ) -> bytes:
         now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
-            .subject_name(self._name if ca else x509.Name([]))
+            .subject_name(self._name if ca and not names else x509.Name([]))
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
@@ -77,4 +100,7 @@ class Authority:
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if usages:
+            allowed = {name: name in usages for name in USAGES} | {"digital_signature": True}
+            builder = builder.add_extension(x509.KeyUsage(**allowed), critical=True)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)

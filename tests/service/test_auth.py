@@ -209,20 +209,53 @@ async def test_a_spiffe_id_has_to_be_on_the_list(
     settings: Settings, tmp_path: Path, ids: list[str], expected: tuple[str, str]
 ) -> None:
     authority = Authority()
-    certificate, key = authority.server().write(tmp_path, "server")
-    (tmp_path / "ca.pem").write_bytes(authority.certificate)
-    settings = dataclasses.replace(
-        settings,
-        tls_cert_file=certificate,
-        tls_key_file=key,
-        tls_client_ca_file=str(tmp_path / "ca.pem"),
-        auth="spiffe",
-        spiffe_ids="spiffe://example.org/ns/shop/sa/orders, spiffe://example.org/ns/bank/*",
-    )
-    async with serving(settings) as address:
+    async with serving(with_spiffe(settings, tmp_path, authority)) as address:
         credentials = authority.channel(authority.client(*ids))
         async with grpc.aio.secure_channel(address, credentials) as channel:
             assert await call(channel, STATS, "anybody", bearer(SERVICE)) == expected
+
+
+def with_spiffe(settings: Settings, folder: Path, authority: Authority) -> Settings:
+    certificate, key = authority.server().write(folder, "server")
+    (folder / "ca.pem").write_bytes(authority.certificate)
+    return dataclasses.replace(
+        settings,
+        tls_cert_file=certificate,
+        tls_key_file=key,
+        tls_client_ca_file=str(folder / "ca.pem"),
+        auth="spiffe",
+        spiffe_ids="spiffe://example.org/ns/shop/sa/orders, spiffe://example.org/ns/bank/*",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ca", "usages", "why"),
+    [
+        (True, (), "CA:TRUE"),
+        (True, ("key_cert_sign",), "CA:TRUE"),
+        (False, ("key_cert_sign",), "keyCertSign"),
+        (False, ("crl_sign",), "cRLSign"),
+        (False, ("key_agreement", "key_encipherment"), ""),
+    ],
+)
+async def test_a_spiffe_certificate_that_may_sign_others_is_refused(
+    settings: Settings,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    ca: bool,  # noqa: FBT001
+    usages: tuple[str, ...],
+    why: str,
+) -> None:
+    authority = Authority()
+    signing = authority.client("spiffe://example.org/ns/shop/sa/orders", ca=ca, usages=usages)
+    async with (
+        serving(with_spiffe(settings, tmp_path, authority)) as address,
+        grpc.aio.secure_channel(address, authority.channel(signing)) as channel,
+    ):
+        assert await call(channel, STATS, "anybody") == (INVALID if why else OK)
+    logged = [vars(record)["fields"].get("status_message", "") for record in caplog.records if record.msg == "call"]
+    assert all(why in message for message in logged)
+    assert len(logged) == (1 if why else 0)
 
 
 async def test_without_authentication_everybody_may(settings: Settings) -> None:

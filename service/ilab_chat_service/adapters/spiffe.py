@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.callers import Caller, Credentials
 
-#: Certificates whose URI is remembered, because each call of a connection brings the same one. Some KB each.
+#: Certificates whose identity is remembered, because each call of a connection brings the same one. Some KB each.
 MOST_CERTIFICATES = 1024
 
 
@@ -28,9 +29,12 @@ class SpiffeAuthenticator:
 
     async def caller(self, credentials: Credentials) -> Caller:
         """Return who has this certificate."""
-        spiffe_id = uri_of(credentials.certificate) if credentials.certificate else None
+        identity = identity_of(credentials.certificate) if credentials.certificate else NOBODY
+        spiffe_id = identity.uri
         if spiffe_id is None or not spiffe_id.startswith("spiffe://"):
             raise MissingCredentials("this server asks for a client certificate with a SPIFFE id")
+        if identity.fault:
+            raise InvalidCredentials(identity.fault)
         # Before the list is looked at: an id below a folder must not lead out of it.
         if not is_spiffe_id(spiffe_id):
             raise InvalidCredentials("the certificate's URI is no valid SPIFFE id")
@@ -39,9 +43,22 @@ class SpiffeAuthenticator:
         return ANY_USER
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a certificate says of its owner."""
+
+    uri: str | None
+    """Its one URI. None: it has none, or several, which an X.509-SVID must not have."""
+    fault: str = ""
+    """Why it is not accepted for that URI."""
+
+
+NOBODY = Identity(None)
+
+
 @lru_cache(maxsize=MOST_CERTIFICATES)
-def uri_of(certificate: bytes) -> str | None:
-    """Return the URI that a certificate in PEM stands for. None: it has none, or several, which an X.509-SVID must not.
+def identity_of(certificate: bytes) -> Identity:
+    """Return what a certificate in PEM says.
 
     gRPC's own `peer_spiffe_id` ends at a NUL, so that an id could pass for another one.
     """
@@ -49,6 +66,23 @@ def uri_of(certificate: bytes) -> str | None:
         extensions = x509.load_pem_x509_certificate(certificate).extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        return Identity(uris[0], signing_fault(extensions)) if len(uris) == 1 else NOBODY
     except Exception:  # noqa: BLE001 - whatever reading it raises: it names nobody
-        return None
-    return uris[0] if len(uris) == 1 else None
+        return NOBODY
+
+
+def signing_fault(extensions: x509.Extensions) -> str:
+    """Return why a certificate that may sign others is not a leaf, empty for a leaf.
+
+    https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md, sections 4.1 and 4.3: a leaf has CA:FALSE and
+    neither keyCertSign nor cRLSign. BoringSSL accepts a signing certificate as a client's.
+    """
+    for extension in extensions:
+        match extension.value:
+            case x509.BasicConstraints(ca=True):
+                return "the certificate is a CA (basicConstraints CA:TRUE); a SPIFFE client needs a leaf certificate"
+            case x509.KeyUsage(key_cert_sign=True) | x509.KeyUsage(crl_sign=True):
+                return (
+                    "the certificate's keyUsage allows keyCertSign or cRLSign; a SPIFFE client needs a leaf certificate"
+                )
+    return ""
