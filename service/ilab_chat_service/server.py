@@ -8,8 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from grpc_health.v1 import health_pb2_grpc
-
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.adapters.authentication import open_authenticator
 from ilab_chat_service.adapters.echo import is_quoted
@@ -122,7 +120,7 @@ async def serving(
         chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
         checks = health.HealthService(HEALTH_NAMES)
-        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+        checks.add_to(server)
         add_reflection(server, (*OUR_SERVICES, health.NAME))
         house.push_async_callback(turns.finish_writes)
         address = listen(server, settings.address, credentials)

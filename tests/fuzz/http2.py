@@ -89,9 +89,10 @@ def status_in(received: bytes) -> int | None:
 class Connection:
     """A TCP connection to a server, for as long as the block."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, source: str = "") -> None:
+        """Connect, from the address *source* if there is one."""
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), END_SECONDS)
+        self._socket = socket.create_connection((host, int(port)), END_SECONDS, (source, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Self:

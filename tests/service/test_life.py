@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.health import HealthService
 from ilab_chat_service.rpc.transport import descriptors, hang_up
 from ilab_chat_service.server import serving
@@ -43,7 +42,7 @@ def watch(channel: grpc.aio.Channel, service: str = "") -> Any:
 
 async def test_pitfall_04_health_is_not_serving_until_told_otherwise(address: str) -> None:
     checks = HealthService(["", "a"])
-    assert (await checks.Check(health_pb2.HealthCheckRequest(service="a"), None)).status == NOT_SERVING  # type: ignore[arg-type]
+    assert (await checks.check(health_pb2.HealthCheckRequest(service="a"), None)).status == NOT_SERVING  # type: ignore[arg-type]
     async with grpc.aio.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
@@ -66,7 +65,7 @@ async def test_a_watcher_hears_the_last_status_however_soon_the_end_comes() -> N
     checks = HealthService([""])
     checks.serving(is_serving=True)
     server = grpc.aio.server()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    checks.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -84,26 +83,6 @@ async def test_a_watch_of_an_unknown_service_stays_open_and_says_so(address: str
         watching = watch(channel, "other")
         assert (await watching.read()).status == SERVICE_UNKNOWN
         assert not watching.done()
-
-
-async def test_watches_are_bounded_and_checks_are_not(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "MOST_WATCHES", 3)
-    async with grpc.aio.insecure_channel(address) as channel:
-        watches = [watch(channel) for _ in range(3)]
-        for each in watches:
-            assert (await each.read()).status == SERVING
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await watch(channel).read()
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        for _ in range(9):
-            assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
-        watches[0].cancel()
-        async with asyncio.timeout(30):
-            while True:
-                with suppress(grpc.aio.AioRpcError):
-                    assert (await watch(channel).read()).status == SERVING
-                    break
 
 
 async def test_until_clients_know_calls_are_answered(settings: Settings, upstream: Upstream) -> None:

@@ -7,37 +7,70 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+from ilab_chat_service.rpc.errors import TABLE, DeadlineExceeded, WrongRequestCount
+from ilab_chat_service.rpc.interceptors.wrapping import the_one
+from ilab_chat_service.rpc.open_calls import OpenCalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ilab_chat_service.rpc.interceptors.wrapping import Requests
+    from ilab_chat_service.rpc.open_calls import OpenCall
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
     Status: TypeAlias = Any  # an int; the stubs and protobuf name its type differently
 
 NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
+SHUTTING_DOWN = "the server is shutting down"
+
 #: What ending the watchers may take, in seconds: one that does not read keeps us waiting.
 END_SECONDS = 1.0
 
-#: Most watches at once, about 30 MB. Far more than the clients that a process can serve: to one that balances, a server
-#: that refuses its watch is one that does not serve.
-MOST_WATCHES = 5_000
+#: Maximum number of watches in all, of one host (which may be a load balancer) and of one connection. 5,000 are about
+#: 30 MB, and far more than the clients that one process can serve.
+WATCHES, WATCHES_PER_HOST, WATCHES_PER_CONNECTION = 5_000, 4_000, 100
+
+#: The same of checks that run. A check ends at once, unless its request does not come.
+CHECKS, CHECKS_PER_HOST, CHECKS_PER_CONNECTION = 1_000, 800, 100
+
+#: Delay of the first status of a watch for which one had to give way that was not of a bigger connection, in seconds.
+#: gRPC's clients watch again at once when a watch ends that had a status. With more clients than watches, they would
+#: otherwise push each other out in a busy loop.
+CROWDED_SECONDS = 1.0
 
 
-class HealthService(health_pb2_grpc.HealthServicer):
+class HealthService:
     """The status of the process and its services, which are ready together: NOT_SERVING until told otherwise.
 
-    Not the servicer of grpcio-health-checking: that one starts as SERVING and leaves its watchers to gRPC's stop, which
-    then waits for its whole grace.
+    Not the servicer of grpcio-health-checking: that one starts as SERVING, leaves its watchers to gRPC's stop, which
+    then waits for its whole grace, and bounds nothing that strangers do.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
         self._status: Status = health_pb2.HealthCheckResponse.NOT_SERVING
         self._changed = asyncio.Event()
-        self._watching: set[asyncio.Task[Any]] = set()
+        self._watches = OpenCalls(in_all=WATCHES, per_host=WATCHES_PER_HOST, per_connection=WATCHES_PER_CONNECTION)
+        self._checks = OpenCalls(in_all=CHECKS, per_host=CHECKS_PER_HOST, per_connection=CHECKS_PER_CONNECTION)
+        self._incomplete: set[asyncio.Task[Any]] = set()
         self._ended = False
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Add the methods to *server*.
+
+        gRPC is told that requests are streams. It would otherwise start a handler only once the request is there, and
+        calls without one would be open without being counted.
+        """
+        serialize = health_pb2.HealthCheckResponse.SerializeToString
+        handlers = {
+            "Check": grpc.stream_unary_rpc_method_handler(self._check, None, serialize),
+            "Watch": grpc.stream_stream_rpc_method_handler(self._watch, None, serialize),
+        }
+        server.add_registered_method_handlers(NAME, handlers)  # type: ignore[attr-defined]  # the stubs lack it
 
     def serving(self, *, is_serving: bool) -> None:
         """Say so of every name, to its watchers at once."""
@@ -48,41 +81,81 @@ class HealthService(health_pb2_grpc.HealthServicer):
     async def end(self) -> None:
         """End every watch, and each that still begins, as UNAVAILABLE. Returns at most END_SECONDS later."""
         self._ended = True
+        for task in self._incomplete:
+            task.cancel()
         self._wake()
-        if self._watching:
-            await asyncio.wait(self._watching, timeout=END_SECONDS)
+        if watching := set(self._watches.tasks()):
+            await asyncio.wait(watching, timeout=END_SECONDS)
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+    async def _check(self, requests: Requests, context: Context) -> health_pb2.HealthCheckResponse:
+        with self._checks.enter(context.peer()) as call:
+            request = await self._request(requests, context, call)
+            return await self.check(request, context)
+
+    async def check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         """Return the status of a name. NOT_FOUND for a name that is not ours."""
         if request.service not in self._names:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return health_pb2.HealthCheckResponse(status=self._status)
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
+    async def _watch(self, requests: Requests, context: Context) -> None:
         """Send the status of a name now and after each change; SERVICE_UNKNOWN for a name that is not ours.
 
-        RESOURCE_EXHAUSTED beyond MOST_WATCHES: who calls is not asked here, and a watch costs its caller nothing.
+        A watch that gives way to another one ends as RESOURCE_EXHAUSTED. gRPC's clients then watch again, as after any
+        status but UNIMPLEMENTED, after which they take the server for healthy.
+        https://github.com/grpc/proposal/blob/master/A17-client-side-health-checking.md
         """
-        if len(self._watching) >= MOST_WATCHES:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watches")
-        task = asyncio.current_task()
-        assert task  # noqa: S101 - a handler runs in one
-        self._watching.add(task)
-        task.add_done_callback(self._watching.discard)
+        with self._watches.enter(context.peer()) as call:
+            request = await self._request(requests, context, call)
+            try:
+                if call.is_crowded:
+                    await asyncio.sleep(CROWDED_SECONDS)
+                await self._send_changes(request.service, context)
+            except asyncio.CancelledError:
+                await self._given_way(context, call)
+                raise
+        await context.abort(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+
+    async def _send_changes(self, name: str, context: Context) -> None:
+        """Send the status of a name now and after each change, until the end."""
         sent = None
         while True:
             changed = self._changed
             unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-            status = self._status if request.service in self._names else unknown
+            status = self._status if name in self._names else unknown
             if status != sent:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 sent = status
             elif self._ended:
                 # Not before: who watches hears the last status, however soon after it the end came.
-                break
+                return
             else:
                 await changed.wait()
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+
+    async def _request(self, requests: Requests, context: Context, call: OpenCall) -> health_pb2.HealthCheckRequest:
+        """Return the request of a call, or end the call."""
+        self._incomplete.add(call.task)
+        try:
+            return health_pb2.HealthCheckRequest.FromString(await the_one(requests))
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not a HealthCheckRequest")
+        except (WrongRequestCount, DeadlineExceeded) as error:
+            await context.abort(TABLE[type(error)].code, str(error))
+        except asyncio.CancelledError:
+            await self._given_way(context, call)
+            if self._ended:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+            raise
+        finally:
+            self._incomplete.discard(call.task)
+        raise AssertionError("abort returned")
+
+    async def _given_way(self, context: Context, call: OpenCall) -> None:
+        """End a call that was cancelled because it gave way; return if it was not."""
+        if call.gave_way:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls of this client: the oldest has ended"
+            )
 
     def _wake(self) -> None:
         self._changed.set()

@@ -1,0 +1,251 @@
+"""Health answers strangers: what they open is bounded, and locks nobody else out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from fuzz import http2
+from ilab_chat import AsyncChatClient
+from ilab_chat_service.rpc import health
+from ilab_chat_service.rpc.interceptors import wrapping
+from ilab_chat_service.rpc.open_calls import OpenCalls, host_of
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+from processes import running_server
+from upstream import Upstream
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+WATCH = http2.fields("/grpc.health.v1.Health/Watch")
+CHECK = http2.fields("/grpc.health.v1.Health/Check")
+ASKED = health_pb2.HealthCheckRequest(service="ilab_chat.v1.ChatService").SerializeToString()
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+#: Memory that a process may take for what one stranger opens, in bytes.
+MEMORY = 100 * 1024 * 1024
+
+
+def requests(pairs: http2.Pairs, count: int, *, complete: bool = True) -> bytes:
+    """Return the frames of *count* calls; not *complete*: their headers only."""
+    head = http2.hpack(pairs)
+    streams = range(1, 2 * count, 2)
+    if complete:
+        return b"".join(http2.request(pairs, http2.message(ASKED), stream) for stream in streams)
+    return b"".join(http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head) for stream in streams)
+
+
+@contextmanager
+def connected(address: str, frames: bytes, connections: int) -> Iterator[list[http2.Connection]]:
+    """Open *connections* that send *frames*, and wait until the server has read them: it answers a ping behind them."""
+    with ExitStack() as opened:
+        made = [opened.enter_context(http2.Connection(address)) for _ in range(connections)]
+        for each in made:
+            each.send([http2.OPENING, http2.frame(http2.SETTINGS, 1, 0), frames])
+        for each in made:
+            each.send([http2.frame(http2.PING, 0, 0, b"all read")])
+            received = b""
+            while b"all read" not in received:
+                received += each.until(http2.PING)
+        yield made
+
+
+def watch(channel: grpc.aio.Channel) -> Any:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    return stub.Watch(health_pb2.HealthCheckRequest())
+
+
+async def check(channel: grpc.aio.Channel) -> int:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=60)
+    return int(answer.status)
+
+
+async def until_taken(address: str) -> None:
+    """Wait until the server has begun the watches and checks that it has read.
+
+    It takes calls in order. gRPC's core refuses some while more than 1,000 of a method wait to be begun.
+    """
+    async with connect(address) as channel:
+        for call in (lambda: watch(channel).read(), lambda: check(channel)):
+            while True:
+                with suppress(grpc.aio.AioRpcError):
+                    await call()
+                    break
+
+
+def connect(address: str) -> grpc.aio.Channel:
+    """Return a channel with a connection of its own."""
+    return grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("pairs", [WATCH, CHECK], ids=["watches", "checks"])
+async def test_a_stranger_with_5000_health_calls_locks_out_no_new_client(
+    tmp_path: Path,
+    upstream: Upstream,
+    pairs: http2.Pairs,
+    complete: bool,  # noqa: FBT001
+) -> None:
+    with running_server(ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"), OPENAI_BASE_URL=upstream.base_url) as server:
+        status = Path(f"/proc/{server.process.pid}/status")
+        before = resident(status)
+        frames = requests(pairs, 640, complete=complete)
+        opened = ExitStack()
+        await asyncio.to_thread(opened.enter_context, connected(server.address, frames, 8))
+        with opened:
+            await until_taken(server.address)
+            port = server.address.rpartition(":")[2]
+            # Two addresses: a client that balances watches health, and calls no server that does not answer that.
+            async with AsyncChatClient(f"127.0.0.1:{port},127.0.0.2:{port}") as client:
+                answer = await client.chat("alice", "Hi", timeout=60)
+            assert answer.reply == "Hello there."
+            async with connect(server.address) as channel:
+                assert await check(channel) == SERVING
+            assert resident(status) - before < MEMORY
+        assert server.stop() == 0
+
+
+def resident(status: Path) -> int:
+    """Return the memory that a process uses, in bytes."""
+    found = re.search(r"VmRSS:\s+(\d+)", status.read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+@pytest.fixture
+async def small(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """A server with room for six watches: four of one host, three of one connection."""
+    monkeypatch.setattr(health, "WATCHES", 6)
+    monkeypatch.setattr(health, "WATCHES_PER_HOST", 4)
+    monkeypatch.setattr(health, "WATCHES_PER_CONNECTION", 3)
+    monkeypatch.setattr(health, "CROWDED_SECONDS", 0)
+    async with serving(settings) as address:
+        yield address
+
+
+async def begun(channel: grpc.aio.Channel, count: int) -> list[Any]:
+    """Return watches that have had their first status."""
+    watches = [watch(channel) for _ in range(count)]
+    for each in watches:
+        assert (await each.read()).status == SERVING
+    return watches
+
+
+async def test_a_connection_beyond_its_watches_loses_its_oldest(small: str) -> None:
+    async with connect(small) as channel:
+        watches = await begun(channel, 3)
+        watches += await begun(channel, 1)
+        assert await watches[0].code() is EXHAUSTED
+        assert not any(each.done() for each in watches[1:])
+
+
+async def test_the_biggest_connection_of_a_host_gives_way(small: str) -> None:
+    async with connect(small) as big, connect(small) as new:
+        watches = await begun(big, 3)
+        await begun(new, 1)
+        last = await begun(new, 1)
+        assert await watches[0].code() is EXHAUSTED
+        assert not any(each.done() for each in (*watches[1:], *last))
+
+
+async def test_the_host_with_the_most_watches_gives_way_to_a_new_one(small: str) -> None:
+    def watching(source: str, count: int) -> http2.Connection:
+        connection = http2.Connection(small, source)
+        connection.send([http2.OPENING, requests(WATCH, count)])
+        received = b""
+        while list(http2.kinds_in(received)).count(http2.DATA) < count:
+            received += connection.until(http2.DATA)
+        return connection
+
+    async with connect(small) as big, connect(small) as own:
+        with await asyncio.to_thread(watching, "127.0.0.2", 2):
+            watches = await begun(big, 2) + await begun(own, 2)
+            with await asyncio.to_thread(watching, "127.0.0.3", 1):
+                assert await watches[0].code() is EXHAUSTED
+                assert not any(each.done() for each in watches[1:])
+
+
+async def test_a_watch_whose_client_does_not_read_gives_way_too(small: str) -> None:
+    no_window = http2.frame(http2.SETTINGS, 0, 0, b"\0\x01\0\0\0\0" + b"\0\x04\0\0\0\0")
+    with await asyncio.to_thread(http2.Connection, small) as stuck:
+        await asyncio.to_thread(stuck.send, [http2.PREFACE + no_window, requests(WATCH, 3)])
+        await asyncio.to_thread(stuck.until, http2.SETTINGS)
+        async with connect(small) as channel:
+            for _ in range(9):
+                await begun(channel, 1)
+            assert await check(channel) == SERVING
+
+
+async def test_a_crowded_client_still_gets_its_watch(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CROWDED_SECONDS", 0.01)
+    async with connect(small) as channel:
+        await begun(channel, 3)
+        await begun(channel, 3)
+
+
+@pytest.mark.parametrize("path", ["Check", "Watch"])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ([], grpc.StatusCode.UNIMPLEMENTED),
+        ([ASKED, ASKED], grpc.StatusCode.UNIMPLEMENTED),
+        ([b"\xff"], grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+async def test_health_takes_one_request(address: str, path: str, sent: list[bytes], code: grpc.StatusCode) -> None:
+    async with connect(address) as channel:
+        method: Any = channel.stream_stream(f"/grpc.health.v1.Health/{path}")
+        assert await method(iter(sent)).code() is code
+
+
+async def test_a_health_call_whose_request_does_not_come_ends(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wrapping, "REQUEST_SECONDS", 0.01)
+    async with connect(address) as channel:
+        method: Any = channel.stream_stream("/grpc.health.v1.Health/Watch")
+        assert await method().code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_health_call_whose_request_does_not_come_does_not_hold_up_the_stop(settings: Settings) -> None:
+    async with connect("127.0.0.1:1"), serving(settings) as address:
+        channel = connect(address)
+        method: Any = channel.stream_stream("/grpc.health.v1.Health/Watch")
+        call = method()
+        assert await check(channel) == SERVING
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    await channel.close()
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("ipv4:192.0.2.1:50000", "192.0.2.1"),
+        ("ipv6:%5B2001:db8:1:2:3::4%5D:50000", "2001:db8:1:2::/64"),
+        ("ipv6:[2001:db8:1:2:5::6]:50000", "2001:db8:1:2::/64"),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:50000", "192.0.2.1"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:50000", "fe80::/64"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_the_host_of_a_peer(peer: str, host: str) -> None:
+    assert host_of(peer) == host
+
+
+async def test_what_has_ended_is_not_kept() -> None:
+    calls = OpenCalls(in_all=4, per_host=3, per_connection=2)
+
+    async def call(number: int) -> None:
+        with calls.enter(f"ipv4:127.0.0.{number % 3}:{number % 5}"):
+            await asyncio.sleep(0)
+            assert len(set(calls.tasks())) <= calls.in_all
+
+    await asyncio.gather(*map(call, range(100)), return_exceptions=True)
+    assert not vars(calls)["_hosts"]
+    assert not vars(calls)["_of_host"]
