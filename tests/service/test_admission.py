@@ -26,6 +26,9 @@ from ilab_memory import ILabMemory
 from rpcs import reason
 from upstream import Reply, Upstream
 
+#: The caller's gRPC takes little of a stream that it does not read, and does not find out that it could take more.
+SMALL_WINDOW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
+
 
 def chat(user: str, **more: Any) -> chat_pb2.ChatRequest:
     return chat_pb2.ChatRequest(user_id=user, message="Hi", **more)
@@ -33,7 +36,7 @@ def chat(user: str, **more: Any) -> chat_pb2.ChatRequest:
 
 @asynccontextmanager
 async def channel_of(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
-    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+    async with serving(settings) as address, grpc.aio.insecure_channel(address, SMALL_WINDOW) as channel:
         yield channel
 
 
@@ -326,3 +329,101 @@ async def test_one_user_does_not_take_all_erasures(settings: Settings, monkeypat
             slow.end.set()
         for erasure in (*erasures, other):
             assert (await erasure).observations == 0
+
+
+async def fill(memory: Any, *users: str) -> None:
+    """Save more for each user than gRPC takes for a caller that does not read."""
+    for user in users:
+        for number in range(8):
+            save = memory_pb2.SaveObservationRequest(
+                user_id=user, content=f"{number} " + "x" * 900_000, type="profile", title="t"
+            )
+            await memory.SaveObservation(save)
+
+
+async def unread(memory: Any, *users: str) -> list[Any]:
+    """Return exports of which only the first response is read."""
+    exports = [memory.ExportUser(memory_pb2.ExportUserRequest(user_id=user)) for user in users]
+    for export in exports:
+        await export.read()
+    return exports
+
+
+async def read_all(export: Any) -> int:
+    """Read to the end; return the number of responses."""
+    count = 0
+    while await export.read() is not grpc.aio.EOF:
+        count += 1
+    if await export.code() is not grpc.StatusCode.OK:
+        raise grpc.aio.AioRpcError(
+            await export.code(),
+            await export.initial_metadata(),
+            await export.trailing_metadata(),
+            await export.details(),
+        )
+    return count
+
+
+async def test_an_export_that_nobody_reads_frees_its_slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_service, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(memory_service, "QUEUE_SECONDS", 60.0)
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        await fill(memory, "alice", "bob")
+        stuck = await unread(memory, "alice", "alice", "bob", "bob")
+        assert len(stuck) == memory_service.EXPORTS
+        request = memory_pb2.ExportUserRequest(user_id="carol")
+        assert await read_all(memory.ExportUser(request, timeout=30)) == 0
+        # It counts for its user until its caller is gone: gRPC keeps a response for it.
+        mine = memory_pb2.ExportUserRequest(user_id="alice")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await read_all(memory.ExportUser(mine, timeout=30))
+        assert reason(caught.value) == "SERVER_BUSY"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await read_all(stuck[0])
+        assert (caught.value.code(), reason(caught.value)) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "DEADLINE_EXCEEDED",
+        )
+        assert "did not read" in str(caught.value.details())
+        for export in stuck:
+            export.cancel()
+
+
+@pytest.mark.parametrize("limit", ["LONG_SECONDS", "MOST_LONG_SECONDS"])
+async def test_an_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(memory_service, limit, 0.2)
+    monkeypatch.setattr(memory_service, "EXPORTS", 1)
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        await fill(memory, "alice")
+        [export] = await unread(memory, "alice")
+        # It gets the one slot when the other export has ended.
+        assert await read_all(memory.ExportUser(memory_pb2.ExportUserRequest(user_id="bob"))) == 0
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await read_all(export)
+        assert (caught.value.code(), reason(caught.value)) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "DEADLINE_EXCEEDED",
+        )
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"), [("CALL_SECONDS", None), ("MOST_CALL_SECONDS", None), ("MOST_CALL_SECONDS", 60)]
+)
+async def test_a_call_of_memory_has_a_deadline(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, seconds: float | None
+) -> None:
+    monkeypatch.setattr(memory_service, limit, 0.2)
+    slow = SlowMethod(monkeypatch, "mem_stats")
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        try:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"), timeout=seconds)
+        finally:
+            slow.end.set()
+        assert (caught.value.code(), reason(caught.value)) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "DEADLINE_EXCEEDED",
+        )

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter, deque
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from ilab_chat_service.rpc.errors import ServerBusy
 
@@ -81,6 +81,11 @@ class Admission:
         self._give_back()
         self._forget(user_id)
 
+    def give_back_after(self, call: asyncio.Task[Any], user_id: str) -> None:
+        """Give back a slot now, and the user's share when *call* is done."""
+        self._give_back()
+        call.add_done_callback(lambda _: self._forget(user_id))
+
     def _forget(self, user_id: str) -> None:
         """Count one call less of the user."""
         self._users[user_id] -= 1
@@ -122,17 +127,26 @@ class Admission:
 class Slot:
     """What `Admission.slot` returns."""
 
-    __slots__ = ("_admission", "_user_id")
+    __slots__ = ("_admission", "_outlived_by", "_user_id")
 
     def __init__(self, admission: Admission, user_id: str) -> None:
         self._admission = admission
+        self._outlived_by: asyncio.Task[Any] | None = None
         self._user_id = user_id
 
-    async def __aenter__(self) -> None:
+    def outlived_by(self, call: asyncio.Task[Any]) -> None:
+        """Count the call as one of the user's until *call* is done, although its slot is free before."""
+        self._outlived_by = call
+
+    async def __aenter__(self) -> Self:
         await self._admission.take(self._user_id)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._admission.give_back(self._user_id)
+        if self._outlived_by is None:
+            self._admission.give_back(self._user_id)
+        else:
+            self._admission.give_back_after(self._outlived_by, self._user_id)
 
 
 async def held(slot: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:

@@ -66,11 +66,11 @@ class HealthService:
         calls without one would be open without being counted.
         """
         serialize = health_pb2.HealthCheckResponse.SerializeToString
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Check": grpc.stream_unary_rpc_method_handler(self._check, None, serialize),
             "Watch": grpc.stream_stream_rpc_method_handler(self._watch, None, serialize),
         }
-        server.add_registered_method_handlers(NAME, handlers)  # type: ignore[attr-defined]  # the stubs lack it
+        server.add_registered_method_handlers(NAME, handlers)
 
     def serving(self, *, is_serving: bool) -> None:
         """Say so of every name, to its watchers at once."""

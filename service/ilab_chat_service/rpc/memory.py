@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.callers import act_for
 from ilab_chat_service.rpc import models
 from ilab_chat_service.rpc.admission import Admission
-from ilab_chat_service.rpc.errors import NotFound
+from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.paging import page_of
 from ilab_chat_service.rpc.validation import caller_key, library_limits, search_limit
 from ilab_memory.core.models import Session
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from ilab_chat_service.ports import ReplayLog
+    from ilab_chat_service.rpc.admission import Slot
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation
 
@@ -40,6 +42,13 @@ QUEUED, QUEUE_SECONDS = 128, 5.0
 PER_USER, EXPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 4
 #: An erasure is answered after this many seconds at the earliest, so that callers in a loop do not load the server.
 ERASURE_SECONDS = 0.05
+
+#: Seconds for a call whose caller sets no deadline, and the most for one with a later deadline. The second pair is for
+#: exports and erasures.
+CALL_SECONDS, MOST_CALL_SECONDS = 60.0, 600.0
+LONG_SECONDS, MOST_LONG_SECONDS = 600.0, 3600.0
+#: Seconds after which an export ends whose caller does not read.
+UNREAD_SECONDS = 30.0
 
 
 class OfUser(Protocol):
@@ -78,10 +87,10 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         )
 
     async def StartSession(
-        self, request: memory_pb2.StartSessionRequest, _context: Context
+        self, request: memory_pb2.StartSessionRequest, context: Context
     ) -> memory_pb2.StartSessionResponse:
         """Continue or open the user's session."""
-        started = await self._call(request, lambda memory: memory.mem_session_start(request.user_id))
+        started = await self._call(request, context, lambda memory: memory.mem_session_start(request.user_id))
         return memory_pb2.StartSessionResponse(
             session_id=started.session_id,
             is_new=started.is_new,
@@ -90,31 +99,34 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         )
 
     async def EndSession(
-        self, request: memory_pb2.EndSessionRequest, _context: Context
+        self, request: memory_pb2.EndSessionRequest, context: Context
     ) -> memory_pb2.EndSessionResponse:
         """Complete the user's active session."""
         try:
             session = await self._call(
-                request, lambda memory: memory.mem_session_end(request.user_id, summary=request.summary)
+                request, context, lambda memory: memory.mem_session_end(request.user_id, summary=request.summary)
             )
         except LookupError:
             raise NotFound("the user has no active session") from None
         return memory_pb2.EndSessionResponse(session=models.session(session))
 
     async def SummarizeSession(
-        self, request: memory_pb2.SummarizeSessionRequest, _context: Context
+        self, request: memory_pb2.SummarizeSessionRequest, context: Context
     ) -> memory_pb2.SummarizeSessionResponse:
         """Store a summary of the session so far."""
-        saved = await self._call(request, lambda memory: memory.mem_session_summary(request.user_id, request.summary))
+        saved = await self._call(
+            request, context, lambda memory: memory.mem_session_summary(request.user_id, request.summary)
+        )
         return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
 
     async def SaveObservation(
-        self, request: memory_pb2.SaveObservationRequest, _context: Context
+        self, request: memory_pb2.SaveObservationRequest, context: Context
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
         topic_key = caller_key(request)
         saved = await self._call(
             request,
+            context,
             lambda memory: memory.mem_save(
                 request.user_id,
                 request.content,
@@ -126,12 +138,13 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
 
     async def SearchObservations(
-        self, request: memory_pb2.SearchObservationsRequest, _context: Context
+        self, request: memory_pb2.SearchObservationsRequest, context: Context
     ) -> memory_pb2.SearchObservationsResponse:
         """Search the user's observations."""
         limit = search_limit(request)
         found = await self._call(
             request,
+            context,
             lambda memory: memory.mem_search(
                 request.user_id,
                 request.query,
@@ -143,33 +156,35 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         return memory_pb2.SearchObservationsResponse(observations=map(models.observation_compact, found))
 
     async def GetObservation(
-        self, request: memory_pb2.GetObservationRequest, _context: Context
+        self, request: memory_pb2.GetObservationRequest, context: Context
     ) -> memory_pb2.GetObservationResponse:
         """Return one observation of the user."""
         found = await self._call(
-            request, lambda memory: memory.mem_get_observation(request.user_id, request.observation_id)
+            request, context, lambda memory: memory.mem_get_observation(request.user_id, request.observation_id)
         )
         if found is None:
             raise NotFound("the user has no observation of this id")
         return memory_pb2.GetObservationResponse(observation=models.observation(found))
 
     async def GetTimeline(
-        self, request: memory_pb2.GetTimelineRequest, _context: Context
+        self, request: memory_pb2.GetTimelineRequest, context: Context
     ) -> memory_pb2.GetTimelineResponse:
         """Return a page of the observations around one."""
-        rows = await self._call(request, lambda memory: memory.mem_timeline(request.user_id, request.observation_id))
+        rows = await self._call(
+            request, context, lambda memory: memory.mem_timeline(request.user_id, request.observation_id)
+        )
         page, next_page_token = page_of(rows, page_size=request.page_size, page_token=request.page_token)
         return memory_pb2.GetTimelineResponse(
             observations=map(models.observation, page), next_page_token=next_page_token
         )
 
-    async def GetStats(self, request: memory_pb2.GetStatsRequest, _context: Context) -> memory_pb2.GetStatsResponse:
+    async def GetStats(self, request: memory_pb2.GetStatsRequest, context: Context) -> memory_pb2.GetStatsResponse:
         """Count what the user has."""
-        counts = await self._call(request, lambda memory: memory.mem_stats(request.user_id))
+        counts = await self._call(request, context, lambda memory: memory.mem_stats(request.user_id))
         return memory_pb2.GetStatsResponse(observations=counts["observations"], sessions=counts["sessions"])
 
     async def ForgetUser(
-        self, request: memory_pb2.ForgetUserRequest, _context: Context
+        self, request: memory_pb2.ForgetUserRequest, context: Context
     ) -> memory_pb2.ForgetUserResponse:
         """Erase the user, the answers stored for repetitions first: the library then rewrites the pages of both."""
 
@@ -183,7 +198,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             await asyncio.sleep(earliest - time.monotonic())
             return observations
 
-        observations = await self._admitted(request, forget, self._erasures)
+        async with within(context, LONG_SECONDS, MOST_LONG_SECONDS):
+            observations = await self._admitted(request, forget, self._erasures)
         return memory_pb2.ForgetUserResponse(observations=observations)
 
     async def ExportUser(  # type: ignore[override]  # it writes its responses, see ChatService
@@ -191,21 +207,65 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> None:
         """Send everything of the user."""
         act_for(request.user_id)
-        async with self._exports.slot(request.user_id):
-            await self._export(request, context)
+        async with (
+            within(context, LONG_SECONDS, MOST_LONG_SECONDS),
+            self._exports.slot(request.user_id) as slot,
+        ):
+            await self._export(request, context, slot)
 
-    async def _export(self, request: memory_pb2.ExportUserRequest, context: Context) -> None:
+    async def _export(self, request: memory_pb2.ExportUserRequest, context: Context, slot: Slot) -> None:
         with library_limits():
             async for item in self._library.export(request.user_id):
                 if isinstance(item, Session):
-                    await context.write(memory_pb2.ExportUserResponse(session=models.session(item)))
+                    response = memory_pb2.ExportUserResponse(session=models.session(item))
                 else:
-                    await context.write(memory_pb2.ExportUserResponse(observation=models.observation(item)))
+                    response = memory_pb2.ExportUserResponse(observation=models.observation(item))
+                try:
+                    async with asyncio.timeout(UNREAD_SECONDS):
+                        await context.write(response)
+                except BaseException as error:
+                    # gRPC keeps the response, and the call, until its caller reads, cancels or disconnects.
+                    slot.outlived_by(current_call())
+                    if isinstance(error, TimeoutError):
+                        raise DeadlineExceeded(f"the caller did not read for {UNREAD_SECONDS:g} s") from None
+                    raise
 
-    async def _call(self, request: OfUser, call: Callable[[ILabMemory], T]) -> T:
-        return await self._admitted(request, lambda: self._library.call(call), self._admission)
+    async def _call(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
+        async with within(context, CALL_SECONDS, MOST_CALL_SECONDS):
+            return await self._admitted(request, lambda: self._library.call(call), self._admission)
 
     async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:
         act_for(request.user_id)
         with library_limits():
             return await admission.run(request.user_id, work)
+
+
+@asynccontextmanager
+async def within(context: Context, default: float, most: float) -> AsyncIterator[None]:
+    """End the block when the call's time is over. What runs on a thread then goes on, in its slot.
+
+    Args:
+        context: the call, with its caller's deadline.
+        default: seconds for a call without a deadline.
+        most: seconds for a call with a later deadline.
+
+    Raises:
+        DeadlineExceeded: it was ended.
+    """
+    remaining = context.time_remaining()
+    seconds = min(default if remaining is None else remaining, most)
+    timer = asyncio.timeout(seconds)
+    try:
+        async with timer:
+            yield
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise DeadlineExceeded(f"the call was not done within {seconds:g} s") from None
+
+
+def current_call() -> asyncio.Task[Any]:
+    """Return the task that handles the current call."""
+    task = asyncio.current_task()
+    assert task  # noqa: S101 - a handler runs in one
+    return task

@@ -123,7 +123,8 @@ class OpenCall:
 
 def oldest_of_the_most(connections: dict[str, dict[OpenCall, None]]) -> OpenCall:
     """Return the oldest call of the connection that has the most."""
-    return next(iter(max(connections.values(), key=len)))
+    most: dict[OpenCall, None] = max(connections.values(), key=len)
+    return next(iter(most))
 
 
 def host_of(peer: str) -> str:
