@@ -23,6 +23,7 @@ from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.connections import connection_options
 from ilab_chat_service.rpc.deadlines import Deadlines
+from ilab_chat_service.rpc.floods import flood_guard
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
@@ -124,6 +125,7 @@ async def serving(
         add_reflection(server, (*OUR_SERVICES, health.NAME))
         house.push_async_callback(turns.finish_writes)
         address = listen(server, settings.address, credentials)
+        await house.enter_async_context(flood_guard(split_address(address)[1]))
         await server.start()
         house.push_async_callback(server.stop, STOP_SECONDS)
         house.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
