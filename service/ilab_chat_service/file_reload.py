@@ -79,7 +79,12 @@ class FileReload(Generic[T]):
         return [mark(path) for path in self._paths]
 
     def _read(self) -> T:
-        return self._make(*map(content, self._paths))
+        before = self._marks()
+        contents = [content(path) for path in self._paths]
+        # Half of an old file and half of a new one may be valid, and mean something that neither does.
+        if self._marks() != before:
+            raise ValueError("the file changed while it was read")
+        return self._make(*contents)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self._paths))

@@ -110,6 +110,28 @@ async def test_a_server_does_not_start_with_a_pair_that_is_none(
         (tmp_path / name).write_bytes(before)
 
 
+@pytest.mark.parametrize("name", ["server.pem", "clients.pem"])
+@pytest.mark.parametrize("left", [0.5, 0.99])
+async def test_a_chain_or_a_bundle_that_is_cut_changes_nothing(
+    settings: Settings, tmp_path: Path, name: str, left: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority, second = Authority(), Authority()
+    client = second.client()
+    credentials = grpc.ssl_channel_credentials(authority.certificate, client.key, client.certificate)
+    tls = with_tls(settings, tmp_path, authority.server(), second)
+    async with serving(tls) as address:
+        assert await asked(address, credentials) == OK
+        whole = (tmp_path / name).read_bytes()
+        more = second.certificate if name == "server.pem" else authority.certificate
+        (tmp_path / name).write_bytes(whole + more[: int(len(more) * left)])
+        assert await asked(address, credentials) == OK
+    assert "keeping the previous version" in caplog.text
+    assert "cut off" in caplog.text or "broken" in caplog.text
+    with pytest.raises(SettingsError, match=r"cut off|broken"):
+        async with serving(tls):
+            pass
+
+
 SERVED: dict[str, Key] = {
     "RSA 2048": rsa.generate_private_key(65537, 2048),
     "P-384": ec.generate_private_key(ec.SECP384R1()),

@@ -94,6 +94,10 @@ def is_served(leaf: x509.Certificate) -> bool:
 def authorities(what: str, pem: bytes) -> list[x509.Certificate]:
     """Return the certificates of a file; at least one."""
     try:
-        return x509.load_pem_x509_certificates(pem)
+        found = x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise ValueError(f"{what} has no certificate in PEM, or a broken one") from None
+    # The parser skips a block that does not end, as of a chain or a bundle that was cut.
+    if pem.count(b"-----BEGIN ") != pem.count(b"-----END ") or len(found) != pem.count(b"-----BEGIN CERTIFICATE-----"):
+        raise ValueError(f"{what} has a certificate that is cut off; the file may be incomplete")
+    return found
