@@ -82,12 +82,17 @@ def url_fault(base_url: str) -> str:
     if not all("!" <= character <= "~" for character in base_url):
         return "must consist of visible ASCII characters, without spaces"
     if not is_http_url(base_url):
+        if "://" not in base_url:
+            return "must begin with http:// or https://"
         if PORT_FAULT.search(base_url):
             return f"must have a port between 0 and {LAST_PORT:,}"
         return "must be an http or https URL with a host and no fragment, for instance http://127.0.0.1:8080/v1"
     url = urlsplit(base_url)
     if endpoint := ENDPOINT.search(url.path):
-        meant = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path[: endpoint.start()]}"
+        # Of the query only what Azure needs: others may be keys.
+        version = re.search(r"(?:^|&)(api-version=[\w.-]+)", url.query)
+        query = f"?{version[1]}" if version else ""
+        meant = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path[: endpoint.start()]}{query}"
         return f"must not include the endpoint {endpoint[0].rstrip('/')}; you probably meant {meant}"
     return ""
 

@@ -130,5 +130,5 @@ def reason(failure: Failure) -> str:
     cause = failure.cause
     status = cause.get("upstream.status_code")
     codes = (cause.get(f"upstream.{name}") for name in ("error_code", "error_param", "error", "errno"))
-    found = [f"HTTP {status}" if status else "", *codes]
+    found = [f"HTTP {status}" if status else "", *(code for code in codes if str(code) != str(status))]
     return " ".join(str(each) for each in found if each) or str(failure)

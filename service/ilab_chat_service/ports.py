@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 Clock: TypeAlias = Callable[[], datetime]
 
 
+#: What an operator should know of a failure, by the name of the field of the log: statuses, codes and errno, never text
+#: of a user, a model or a key.
+Cause: TypeAlias = Mapping[str, str | int]
+
+
 class MemoryMode(enum.Enum):
     """Whether a call reads and writes memory."""
 
@@ -331,6 +336,10 @@ class ChosenModel(Protocol):
     """The model of one call."""
 
     @property
+    def cause(self) -> Cause:
+        """What an operator should know of it if the call ends while it works."""
+
+    @property
     def prompt_tokens(self) -> int:
         """Estimated tokens that memory and conversation may fill the prompt up to."""
 
@@ -348,8 +357,10 @@ class ChosenModel(Protocol):
 class Model(Protocol):
     """The models that callers may ask."""
 
-    def choose(self, generation: Generation) -> ChosenModel:
+    def choose(self, generation: Generation, user_id: str = "") -> ChosenModel:
         """Return the model that *generation* names, or the default one, to be asked with these options.
+
+        *user_id*: whose call it is. What fails for one user alone must not look like an outage to others.
 
         Raises:
             ModelNotFound: it is not offered.
@@ -358,11 +369,6 @@ class Model(Protocol):
 
 #: How long a caller should wait before trying again, in seconds, where nobody says better.
 RETRY_AFTER_SECONDS = 1.0
-
-
-#: What an operator should know of a failure, by the name of the field of the log: statuses, codes and errno, never text
-#: of a user, a model or a key.
-Cause: TypeAlias = Mapping[str, str | int]
 
 
 class Failure(Exception):

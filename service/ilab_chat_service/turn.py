@@ -139,7 +139,7 @@ class TurnRunner:
                     yield event
                 return
             # After the look for a stored answer, which a repeat gets whatever has become of its model since.
-            chosen = self._model.choose(request.generation)
+            chosen = self._model.choose(request.generation, request.user_id)
             reply = StringIO()
             try:
                 async with AsyncExitStack() as leaving:

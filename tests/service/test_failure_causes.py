@@ -140,3 +140,26 @@ def break_memory(path: str) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE sessions RENAME TO elsewhere")
     connection.close()
+
+
+async def test_code_that_repeats_the_key_is_left_out(
+    settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.replies(Reply(status=400, body=error(code="sk-SECRET-words-7")))
+    assert "upstream.error_code" not in await failed(replace(settings, openai_api_key="sk-SECRET-words-7"), caplog)
+
+
+async def test_deadline_names_the_model_that_was_silent(
+    settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.replies(Reply(hold_before=0))
+    line = await failed(replace(settings, default_deadline_seconds=0.3), caplog)
+    assert line["error.type"] == "DEADLINE_EXCEEDED"
+    assert line["server.address"] == f"127.0.0.1:{upstream.server_port}"
+    assert line["upstream.error"] == "no answer yet"
+    assert "first_token_ms" not in line
+
+
+async def test_page_of_a_web_server(settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    upstream.replies(Reply(body=b"<html>Log in</html>", headers={"content-type": "text/html"}))
+    assert "base URL" in (await failed(settings, caplog))["upstream.error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import count
 from typing import Any
 
 import grpc
@@ -11,7 +12,15 @@ import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.rpc.validation import CHAT_BYTES, SCHEMA_BYTES, InvalidFields, turn_request
+from ilab_chat_service.rpc.validation import (
+    CHAT_BYTES,
+    SCHEMA_BYTES,
+    SCHEMA_VALUES,
+    InvalidFields,
+    TooManyValues,
+    plain,
+    turn_request,
+)
 from upstream import Upstream
 
 SCHEMA: dict[str, Any] = {
@@ -116,6 +125,7 @@ PATH = "generation.response_format.json_schema.schema"
         (json_schema(schema=with_value(Value(number_value=math.inf))), PATH),
         (json_schema(schema=with_value(Value())), PATH),
         (json_schema(schema=struct({"x": "y" * SCHEMA_BYTES})), PATH),
+        (json_schema(schema=struct({"x": [0] * SCHEMA_VALUES})), PATH),
         (chat_pb2.GenerationOptions(reasoning_effort=99), "generation.reasoning_effort"),  # type: ignore[arg-type]
     ],
 )
@@ -128,10 +138,10 @@ def test_what_is_not_acceptable_is_named(options: chat_pb2.GenerationOptions, fi
 @pytest.mark.parametrize(
     "schema",
     [
-        {"enum": [0] * (SCHEMA_BYTES // 2 - 10)},
+        {"enum": [0] * (SCHEMA_VALUES - 1)},
         {f"{number:x}": 0 for number in range(SCHEMA_BYTES // 9)},
-        {"enum": [None] * (SCHEMA_BYTES // 5 - 10)},
-        {"enum": [[]] * (SCHEMA_BYTES // 3 - 10)},
+        {"enum": [None] * (SCHEMA_VALUES - 1)},
+        {"enum": [[]] * (SCHEMA_VALUES - 1)},
     ],
     ids=["numbers", "names", "nulls", "lists"],
 )
@@ -140,3 +150,24 @@ def test_every_schema_within_its_limit_fits_the_request(schema: dict[str, Any]) 
     request = chat_pb2.ChatRequest(user_id="u" * 256, message="\U0001f600" * 32_768, generation=options)
     assert turn_request(request).generation.response_format
     assert request.ByteSize() <= CHAT_BYTES
+
+
+def test_schema_of_too_many_values_is_not_walked_through() -> None:
+    class Counting:
+        """Counts what is asked of it."""
+
+        asked = 0
+
+        def WhichOneof(self, _: str) -> str:  # noqa: N802 - protobuf's name
+            self.asked += 1
+            return "bool_value"
+
+        bool_value = True
+
+    value = Counting()
+    numbers = count(1)
+    for _ in range(SCHEMA_VALUES):
+        plain(value, numbers)
+    with pytest.raises(TooManyValues):
+        plain(value, numbers)
+    assert value.asked == SCHEMA_VALUES

@@ -445,7 +445,9 @@ class JsonSchemaFormat(_message.Message):
     """Whether the reply must match the schema exactly. Unset: the model's own default."""
     @_builtins.property
     def schema(self) -> _struct_pb2.Struct:
-        """The JSON Schema, at most 32,768 bytes as JSON. Required. Numbers without a fraction are sent as integers."""
+        """The JSON Schema: at most 32,768 bytes as JSON, 4,096 values, and objects nested at most 30 levels deep. Required.
+        Numbers without a fraction are sent as integers.
+        """
 
     def __init__(
         self,

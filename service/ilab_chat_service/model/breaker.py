@@ -25,6 +25,18 @@ TRY_SECONDS = 0.5
 TRY_SECONDS_MOST = 2.0
 
 
+#: Users whose failures in a row say that the model is down, not that it fails on what one of them sends.
+ENOUGH_USERS = 2
+
+#: Errors of a connection on which nothing was sent yet.
+UNREACHABLE = frozenset({"ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH"})
+
+
+def is_unreachable(cause: Cause) -> bool:
+    """Return whether the API was not reached, so that the request cannot be the reason."""
+    return cause.get("upstream.errno") in UNREACHABLE or cause.get("upstream.error") in {"name not found", "TLS"}
+
+
 class Breaker:
     """Counts how calls of the model end. Closed at first; open while the model is down."""
 
@@ -35,6 +47,8 @@ class Breaker:
         self._pause = TRY_SECONDS
         self._next_try = 0.0
         self._cause: Cause = {}
+        #: Of the failures in a row: two are enough to tell.
+        self._users: set[str] = set()
         self._opened = asyncio.Event()
 
     def check(self) -> None:
@@ -56,16 +70,24 @@ class Breaker:
         if self._opened.is_set():
             log.warning("the model answers again")
         self._failures = 0
+        self._users.clear()
         self._pause = TRY_SECONDS
         self._opened.clear()
 
-    def failed(self, cause: Cause) -> None:
-        """Note that the model could not be reached, or failed, and why: calls that fail at once are told."""
+    def failed(self, cause: Cause, user_id: str = "") -> None:
+        """Note that the model could not be reached, or failed, and why: calls that fail at once are told.
+
+        Where the API was reached, the failures of one user alone do not open it: they may be about what this user
+        sends. Empty: the user is not known.
+        """
         self._failures += 1
         self._cause = {**cause, "breaker": "open"}
+        if len(self._users) < ENOUGH_USERS:
+            self._users.add(user_id)
+        concerns_all = len(self._users) == ENOUGH_USERS or not user_id or is_unreachable(cause)
         if self._opened.is_set():
             self._pause = min(self._pause * 2, TRY_SECONDS_MOST)
-        elif self._failures >= FAILURES_TO_OPEN:
+        elif self._failures >= FAILURES_TO_OPEN and concerns_all:
             log.error("the model is down: its calls fail at once until it answers again", extra={"fields": cause})
             self._opened.set()
             self._next_try = self._clock() + self._pause

@@ -83,13 +83,18 @@ class ModelClient:
         """The models that callers may ask for, the default first."""
         return list(self._listed.values())
 
-    def choose(self, generation: Generation) -> Choice:
+    def choose(self, generation: Generation, user_id: str = "") -> Choice:
         """See `ports.Model.choose`."""
         upstream = self._of(self.profiles.named(generation.model))
-        return Choice(upstream.profile.prompt_tokens, partial(self._ask, upstream, generation))
+        return Choice(upstream, partial(self._ask, upstream, generation, user_id))
 
     async def _ask(
-        self, upstream: Upstream, generation: Generation, messages: Sequence[ChatMessage], until: float
+        self,
+        upstream: Upstream,
+        generation: Generation,
+        user_id: str,
+        messages: Sequence[ChatMessage],
+        until: float,
     ) -> CompletionStream:
         """Ask the model until it has begun: again after an outage, then those that take its place."""
         attempts = 0
@@ -101,13 +106,13 @@ class ModelClient:
 
         while True:
             try:
-                answer = await repeated(attempt, upstream.breaker, retries=self._retries, until=until)
+                answer = await repeated(attempt, upstream.breaker, retries=self._retries, until=until, user_id=user_id)
             except FALLS_BACK as failure:
                 if not upstream.profile.fallback:
                     raise
                 log.warning(
-                    "%s: asking %s instead",
-                    type(failure).__name__,
+                    "%s: asking the fallback %s",
+                    failure,
                     upstream.profile.fallback,
                     extra={"fields": failure.cause},
                 )
@@ -133,12 +138,13 @@ class ModelClient:
 class Choice:
     """The ChosenModel port."""
 
-    __slots__ = ("_ask", "prompt_tokens")
+    __slots__ = ("_ask", "cause", "prompt_tokens")
 
     def __init__(
-        self, prompt_tokens: int, ask: Callable[[Sequence[ChatMessage], float], Awaitable[CompletionStream]]
+        self, upstream: Upstream, ask: Callable[[Sequence[ChatMessage], float], Awaitable[CompletionStream]]
     ) -> None:
-        self.prompt_tokens = prompt_tokens
+        self.prompt_tokens = upstream.profile.prompt_tokens
+        self.cause = upstream.cause
         self._ask = ask
 
     def answer(self, messages: Sequence[ChatMessage], until: float) -> Asked:

@@ -19,7 +19,7 @@ from ilab_chat_service.model.chunks import (
     text_of,
     usage_of,
 )
-from ilab_chat_service.model.errors import BROKEN, EndedEarly, failures_after_it_began
+from ilab_chat_service.model.errors import BROKEN, EndedEarly, NotACompletion, failures_after_it_began
 from ilab_chat_service.model.reasoning import ReasoningSplitter
 from ilab_chat_service.model.server_sent_events import BYTE_ORDER_MARK, EVENT_BYTES, EventDecoder, EventTooLong
 from ilab_chat_service.model.surrogates import SurrogateJoiner
@@ -43,6 +43,10 @@ DONE = b"[DONE]"
 #: some servers leave the connection open instead.
 USAGE_SECONDS = 1.0
 
+#: Most bytes in a row that add nothing to the answer: comments, empty chunks, keep-alives. A document has all of its
+#: bytes before its text.
+SILENT_BYTES = 2 * EVENT_BYTES
+
 #: How long the end of a response whose answer is complete is waited for, in seconds: read to its end, its connection
 #: can be used again. The openai package waits as long.
 END_SECONDS = 0.1
@@ -55,9 +59,10 @@ class CompletionStream:
         body: of the response, of which nothing has been read.
         requested_model: the model's name, until the API says its own.
         cause: what an operator should know if the model breaks off.
+        secret: the key of the API, which its own name for the model must not repeat. Empty: it has none.
     """
 
-    def __init__(self, body: Body, requested_model: str, cause: Cause) -> None:
+    def __init__(self, body: Body, requested_model: str, cause: Cause, secret: str = "") -> None:
         self.model = requested_model
         self.requested_model = requested_model
         self.attempts = 1
@@ -65,6 +70,7 @@ class CompletionStream:
         self.usage: Usage | None = None
         self._body = body
         self._cause = cause
+        self._secret = secret
         self._events = EventDecoder()
         self._joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
@@ -84,6 +90,8 @@ class CompletionStream:
         self._truncated = False
         self._abandoned = False
         self._failure: Exception | None = None
+        self._silent_bytes = 0
+        self._had_events = False
         #: Moment of the event loop's clock up to which the usage is waited for.
         self._end_by: float | None = None
 
@@ -126,12 +134,18 @@ class CompletionStream:
             # A whole document that ends with a failure has not begun to be an answer.
             if pieces and not (self._failure and self._document):
                 self._end_by = None
+                self._silent_bytes = 0
                 return pieces
+            self._silent_bytes += len(received)
+            if self._silent_bytes > SILENT_BYTES:
+                raise EventTooLong
+            # Bytes that are there already are received without a wait: others must come between.
+            await asyncio.sleep(0)
         if self._failure:
             raise self._failure
         # An HTTP body may end without an error although the answer has not.
         if not self._complete:
-            raise EndedEarly
+            raise EndedEarly if self._had_events else NotACompletion
         if self._refused:
             self.finish_reason = FinishReason.CONTENT_FILTER
         return () if self._truncated else self._rest()
@@ -143,11 +157,14 @@ class CompletionStream:
 
     async def _receive_the_rest(self) -> bytes:
         """Return the next bytes, none at the end. What is complete is not lost by what comes after it."""
+        now = asyncio.get_running_loop().time()
         if self._end_by is None:
-            self._end_by = asyncio.get_running_loop().time() + USAGE_SECONDS
-        with suppress(TimeoutError, *BROKEN):
-            async with asyncio.timeout_at(self._end_by):
-                return await self._body.receive()
+            self._end_by = now + USAGE_SECONDS
+        # Of bytes that are there already, receiving does not wait, and so no timeout ends it.
+        if now < self._end_by:
+            with suppress(TimeoutError, *BROKEN):
+                async with asyncio.timeout_at(self._end_by):
+                    return await self._body.receive()
         self._abandoned = True
         return b""
 
@@ -182,6 +199,7 @@ class CompletionStream:
                 if data.startswith(DONE):
                     self._done = self._said_done = True
                     break
+                self._had_events = True
                 if (chunk := chunk_of(data)) is None:
                     continue
                 self._note(chunk)
@@ -258,7 +276,9 @@ class CompletionStream:
         # Each chunk says it again.
         if chunk.model != self._model_said:
             self._model_said = chunk.model
-            self.model = name_of(chunk.model) or self.model
+            name = name_of(chunk.model)
+            if name and not (self._secret and self._secret in name):
+                self.model = name
         if chunk.usage or chunk.x_groq:
             self.usage = usage_of(chunk) or self.usage
 

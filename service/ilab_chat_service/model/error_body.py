@@ -72,15 +72,18 @@ class ErrorBody:
         return next(numbers, 0) or next(by_name, 0)
 
     @property
+    def param(self) -> str:
+        """The field of ours that a path leads to; empty if none does."""
+        return next((name for param in self.params if (name := steps(param)[0]) in SENT), "")
+
+    @property
     def field(self) -> str:
         """The field of ours that the error names, by a path or in words; empty if it names none."""
-        for param in self.params:
-            name, *deeper = re.split(r"[.\[]", param.removeprefix("body.").lstrip("$./"))
-            if name in SENT:
-                return name
-            if name == "messages" and deeper:
-                # Its words may quote a message that talks of our fields.
-                return ""
+        if self.param:
+            return self.param
+        if any(name == "messages" and deeper for name, *deeper in map(steps, self.params)):
+            # Its words may quote a message that talks of our fields.
+            return ""
         if found := FIELD_WORDS.search(self.message):
             return next(name for name in found.groups() if name).lower()
         return next((name for name, words in OTHER_FIELD_WORDS.items() if words.search(self.message)), "")
@@ -91,6 +94,11 @@ class ErrorBody:
         if not FIELD_CODES.isdisjoint(self.names):
             return False
         return not VALUE_CODES.isdisjoint(self.names) or bool(VALUE_WORDS.search(self.message))
+
+
+def steps(param: str) -> list[str]:
+    """Return the steps of a path, the outermost first: in `messages[0].content` that is `messages`."""
+    return re.split(r"[.\[]", param.removeprefix("body.").lstrip("$./"))
 
 
 def errors_of(body: object) -> Iterator[Mapping[str, Any]]:

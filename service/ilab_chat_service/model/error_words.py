@@ -222,6 +222,9 @@ LIMIT_WORDS = any_of(
     r"maximum tokens (you requested|value)",
 )
 
+LIMIT_VALUE = re.compile(r"too large: (\d{1,9})\b")
+WINDOW_VALUE = re.compile(r"maximum context length is (\d{1,9})\b", re.IGNORECASE)
+
 #: Fields that we may send, by names that no other text has; the longer of two that begin alike comes first.
 DISTINCT_FIELDS = (
     *("stream_options", "max_completion_tokens", "max_tokens", "top_p", "reasoning_effort", "response_format"),

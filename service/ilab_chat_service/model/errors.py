@@ -17,6 +17,7 @@ from ilab_chat_service.model.chunks import ErrorData
 from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
 from ilab_chat_service.model.refusal import LOGGED, Refusal, refusal_of
 from ilab_chat_service.model.request import is_set
+from ilab_chat_service.model.server_sent_events import EventTooLong
 from ilab_chat_service.ports import (
     ContentFiltered,
     ContextTooLong,
@@ -69,8 +70,21 @@ STATUS = re.compile("[1-9][0-9]{2}")
 NUMBER = re.compile("[0-9]{4,}")
 NOT_ALPHANUMERIC = re.compile("[^0-9a-z]+")
 
+
+class EndedEarly(Exception):
+    """The model's API ended its response before the answer."""
+
+
+class NotACompletion(EndedEarly):
+    """The response is neither a stream of events nor a JSON completion: a page of a web server, for instance."""
+
+
 #: Errors of a connection that have no errno, by what an operator should read.
 WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
+    NotACompletion: "neither an event stream nor a JSON completion: is the base URL right?",
+    EndedEarly: "ended before the answer",
+    EventTooLong: "no end of an event, or no answer, within 8 to 16 MiB",
+    UnicodeDecodeError: "not UTF-8",
     TimeoutError: "timeout",
     httpx2.TimeoutException: "timeout",
     aiohttp.ServerDisconnectedError: "disconnected",
@@ -78,11 +92,6 @@ WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
     aiohttp.ClientResponseError: "not HTTP",
     httpx2.RequestError: "broken connection",
 }
-
-
-class EndedEarly(Exception):
-    """The model's API ended its response before the answer."""
-
 
 #: An answer that is not one.
 NO_ANSWER = (EndedEarly, ErrorData, ValueError, RecursionError)
@@ -139,6 +148,7 @@ def failure_of(
     cause: Cause,
     *,
     chosen_by_caller: bool,
+    secret: str = "",
 ) -> Failure:
     """Return the failure that an API's error stands for.
 
@@ -148,12 +158,13 @@ def failure_of(
         generation: what the caller asked for: a field of it that is refused is the caller's.
         cause: what an operator should know of the request.
         chosen_by_caller: whether the caller named the model as the API knows it.
+        secret: the key of the API, which is never logged. Empty: it has none.
     """
     refusal = refused.refusal
     cause = {**cause, **said_by(refusal)}
-    if is_id(refused.request_id, messages):
+    if is_id(refused.request_id, messages, secret):
         cause["upstream.request_id"] = refused.request_id
-    if "upstream.error_code" not in cause and is_id(refusal.code, messages):
+    if "upstream.error_code" not in cause and is_id(refusal.code, messages, secret):
         cause["upstream.error_code"] = refusal.code
     if refusal.kind is Kind.UNKNOWN_MODEL and chosen_by_caller:
         return ModelNotFound("generation.model", "is not a model of the model's API", cause=cause)
@@ -179,12 +190,12 @@ def said_by(refusal: Refusal) -> dict[str, str | int]:
     return {name: value for name, value in said.items() if value}
 
 
-def is_id(text: str, messages: Sequence[ChatMessage]) -> bool:
-    """Return whether *text* looks like an id or a code, and neither it nor a number in it is quoted from a prompt.
+def is_id(text: str, messages: Sequence[ChatMessage], secret: str) -> bool:
+    """Return whether *text* looks like an id or a code, without *secret* and numbers or the whole of it in a prompt.
 
     Compares ASCII letters and digits only.
     """
-    if not LOGGED.fullmatch(text):
+    if not LOGGED.fullmatch(text) or (secret and secret in text):
         return False
     said = bare(text)
     parts = [said, *NUMBER.findall(said)]

@@ -45,5 +45,7 @@ def shapes_after(refusal: Refusal, shape: Shape, profile: Profile, generation: G
         case _:
             pass
     option = OPTIONS.get(refusal.field, "")
-    if option and is_ours(profile, shape, generation, option):
+    # A cap limits costs: it is never left out. A default with a bad value is the operator's to correct.
+    is_cap = option == "max_output_tokens" and profile.most_output_tokens is not None
+    if option and not is_cap and not refusal.is_about_value and is_ours(profile, shape, generation, option):
         yield replace(shape, without_defaults=shape.without_defaults | {option})

@@ -16,6 +16,7 @@ from ilab_chat_service.model.error_words import (
     FILTER_WORDS,
     KEY_WORDS,
     KIND_OF_NAME,
+    LIMIT_VALUE,
     LIMIT_WORDS,
     MODEL_WORDS,
     OUTAGE_WORDS,
@@ -23,6 +24,7 @@ from ilab_chat_service.model.error_words import (
     RATE_WORDS,
     SIZE_WORDS,
     SYSTEM_WORDS,
+    WINDOW_VALUE,
     Kind,
 )
 from ilab_chat_service.model.waits import wait_of
@@ -103,13 +105,24 @@ def kind_of(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:
     return kind_by_words(status, said, has_wait=has_wait)
 
 
+def is_limit_too_large(words: str) -> bool:
+    """Return whether the limit of the reply's tokens is too large by itself, however short the prompt is.
+
+    vLLM says that `max_tokens` is too large both of a limit beyond the window and of a prompt that leaves no room.
+    """
+    if not LIMIT_WORDS.search(words):
+        return False
+    limit, window = LIMIT_VALUE.search(words), WINDOW_VALUE.search(words)
+    return not (limit and window) or int(limit[1]) >= int(window[1])
+
+
 def kind_by_words(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:  # noqa: PLR0911 - a table, top to bottom
     """Return what an error means that no code tells."""
     words = said.message
     # Templates of servers that cannot do a system message fail with 400 or 500.
-    if SYSTEM_WORDS.search(words) or any(map(ROLE_PARAM.search, said.params)):
+    if not said.param and (SYSTEM_WORDS.search(words) or any(map(ROLE_PARAM.search, said.params))):
         return Kind.SYSTEM_ROLE
-    if CONTEXT_WORDS.search(words) and not (RATE_WORDS.search(words) or LIMIT_WORDS.search(words)):
+    if CONTEXT_WORDS.search(words) and not (RATE_WORDS.search(words) or is_limit_too_large(words)):
         return Kind.CONTEXT_TOO_LONG
     if status >= HTTP_SERVER_ERROR:
         return Kind.OUTAGE

@@ -25,7 +25,9 @@ WAIT_SECONDS_MOST = 4.0
 ASKED_SECONDS_MOST = 2.0
 
 
-async def repeated(attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, retries: int, until: float) -> T:
+async def repeated(
+    attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, retries: int, until: float, user_id: str = ""
+) -> T:
     """Return what *attempt* returns. Only an outage is repeated: whatever the API says of the request, it says again.
 
     Args:
@@ -33,6 +35,7 @@ async def repeated(attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, ret
         breaker: is asked before each attempt, and told how it ended.
         retries: how often an attempt may be repeated.
         until: no repetition begins after this moment of the event loop's clock.
+        user_id: whose call it is, for the breaker.
 
     Raises:
         Failure: that of the last attempt.
@@ -43,7 +46,7 @@ async def repeated(attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, ret
         try:
             result = await attempt()
         except ModelUnavailable as failure:
-            breaker.failed(failure.cause)
+            breaker.failed(failure.cause, user_id)
             wait = wait_before(made, failure.retry_after_seconds)
             too_long = (failure.retry_after_seconds or 0.0) > ASKED_SECONDS_MOST
             if made > retries or too_long or loop.time() + wait >= until:

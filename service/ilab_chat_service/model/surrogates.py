@@ -24,5 +24,7 @@ class SurrogateJoiner:
 
 
 def joined_surrogates(text: str) -> str:
-    """Return *text* with surrogate pairs joined and single surrogates replaced."""
+    """Return *text* with surrogate pairs joined, and single surrogates and U+0000, which no store takes, replaced."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

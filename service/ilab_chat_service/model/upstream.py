@@ -55,7 +55,7 @@ class Upstream:
         #: What the API accepts, by the options of a call that an API may refuse in company of our own fields only: what
         #: a call with JSON as its format teaches says nothing about calls without it.
         self._shapes = {PLAIN: Shape.of(profile)}
-        self._cause = {"gen_ai.request.model": profile.model, "server.address": profile.host}
+        self.cause = {"gen_ai.request.model": profile.model, "server.address": profile.host}
         self._key = ""
         self._options: RequestOptions = {}
 
@@ -88,7 +88,7 @@ class Upstream:
 
     async def _begin(self, body: bytes) -> CompletionStream:
         """Send a request, and wait until the model has begun."""
-        with failures_before_it_began(self._cause):
+        with failures_before_it_began(self.cause):
             # The public way past the package's own types, with its authentication, URLs and errors. What it returns
             # is what `cast_to` names, where that is a response; its types do not know this of streams.
             response: object = await self._client.post(
@@ -102,7 +102,7 @@ class Upstream:
                 stream_cls=openai.AsyncStream[object],
             )
             assert isinstance(response, httpx2.Response)  # noqa: S101 - see above
-            answer = CompletionStream(body_of(response), self.profile.model, self._cause)
+            answer = CompletionStream(body_of(response), self.profile.model, self.cause, self._key)
             try:
                 await answer.begin()
             except BaseException:
@@ -123,15 +123,22 @@ class Upstream:
         """Use *shape* for later calls with the same options."""
         was = asdict(self._shapes[PLAIN])
         self._shapes = {company: shape} if company == PLAIN else {**self._shapes, company: shape}
-        changed = {name: str(value) for name, value in asdict(shape).items() if value != was[name]}
+        changed = {name: logged(value) for name, value in asdict(shape).items() if value != was[name]}
         log.warning(
             "the model's API refuses a field of our requests: later requests are sent without it",
-            extra={"fields": {**self._cause, **changed}},
+            extra={"fields": {**self.cause, **changed}},
         )
 
     def _failure(self, refused: Refused, messages: Sequence[ChatMessage], generation: Generation) -> Failure:
         chosen_by_caller = self._named_by_caller and bool(generation.model)
-        return failure_of(refused, messages, generation, self._cause, chosen_by_caller=chosen_by_caller)
+        return failure_of(
+            refused, messages, generation, self.cause, chosen_by_caller=chosen_by_caller, secret=self._key
+        )
+
+
+def logged(value: object) -> str:
+    """Return a part of a shape as the log has it: true, false, a name, or comma-separated names."""
+    return ", ".join(sorted(value)) if isinstance(value, frozenset) else str(value).lower()
 
 
 def headers(profile: Profile, key: str) -> dict[str, str | openai.Omit]:

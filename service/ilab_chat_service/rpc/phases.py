@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.ports import (
         Answer,
+        Cause,
         ChatMessage,
         ChosenModel,
         Claim,
@@ -68,42 +69,48 @@ class TimedModel:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def choose(self, generation: Generation) -> TimedChoice:
+    def choose(self, generation: Generation, user_id: str = "") -> TimedChoice:
         """See `ports.Model.choose`."""
-        return TimedChoice(self._model.choose(generation))
+        return TimedChoice(self._model.choose(generation, user_id))
 
 
 class TimedChoice:
     """What `TimedModel.choose` returns."""
 
-    __slots__ = ("_chosen", "prompt_tokens")
+    __slots__ = ("_chosen", "cause", "prompt_tokens")
 
     def __init__(self, chosen: ChosenModel) -> None:
         self._chosen = chosen
+        self.cause = chosen.cause
         self.prompt_tokens = chosen.prompt_tokens
 
     def answer(self, messages: Sequence[ChatMessage], until: float) -> TimedAnswer:
         """See `ports.ChosenModel.answer`."""
-        return TimedAnswer(self._chosen.answer(messages, until))
+        return TimedAnswer(self._chosen.answer(messages, until), self.cause)
 
 
 class TimedAnswer:
     """What `TimedChoice.answer` returns, around what its model returned."""
 
-    __slots__ = ("_asked", "_model")
+    __slots__ = ("_asked", "_cause", "_first_token", "_model")
 
-    def __init__(self, asked: AbstractAsyncContextManager[Answer]) -> None:
+    def __init__(self, asked: AbstractAsyncContextManager[Answer], cause: Cause) -> None:
         self._asked = asked
+        self._cause = cause
         self._model = Phase("model")
+        self._first_token = Phase("first_token")
 
     async def __aenter__(self) -> Answer:
         self._model.__enter__()
+        self._first_token.__enter__()
         try:
-            with Phase("first_token"):
-                answer = await self._asked.__aenter__()
+            answer = await self._asked.__aenter__()
         except BaseException:
             self._model.__exit__()
+            # A failure has a cause of its own; a deadline or a caller who leaves has not.
+            CALL.get().cause = {**self._cause, "upstream.error": "no answer yet"}
             raise
+        self._first_token.__exit__()
         CALL.get().attempts = answer.attempts
         return answer
 
@@ -111,6 +118,8 @@ class TimedAnswer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         self._model.__exit__()
+        if error:
+            CALL.get().cause = self._cause
         return await self._asked.__aexit__(kind, error, trace)
 
 

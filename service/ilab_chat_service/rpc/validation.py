@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from google.protobuf.struct_pb2 import Struct
@@ -26,7 +28,7 @@ from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ilab_chat_service.ports import ResponseFormat
 
@@ -40,6 +42,8 @@ TEMPERATURE_MOST = 2.0
 OUTPUT_TOKENS_MOST = 1_048_576
 SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SCHEMA_BYTES = 32_768
+#: Values of a schema, those inside others included. Converting this many takes some 30 ms.
+SCHEMA_VALUES = 4096
 
 #: Largest integer up to which a double holds every integer.
 EXACT_INTEGERS = 2**53
@@ -105,6 +109,10 @@ Violation: TypeAlias = tuple[str, str]
 E = TypeVar("E", bound="enum.Enum")
 
 
+class TooManyValues(Exception):
+    """A schema has more values than SCHEMA_VALUES."""
+
+
 class InvalidFields(Exception):
     """A request breaks the contract's limits."""
 
@@ -122,13 +130,14 @@ def turn_request(request: ChatCall) -> TurnRequest:
 
     Raises:
         InvalidFields: with every violation, not only the first.
-        RequestTooLarge: its fields are valid, and it has more of them than the contract knows.
+        RequestTooLarge: it is larger than valid fields can be.
     """
-    violations = list(violations_of(request))
-    if violations:
-        raise InvalidFields(violations)
     if request.ByteSize() > CHAT_BYTES:
         raise RequestTooLarge(f"the request must have at most {CHAT_BYTES:,} bytes, has {request.ByteSize():,}")
+    schema = Schema.of(request.generation)
+    violations = [*violations_of(request), *schema.violations]
+    if violations:
+        raise InvalidFields(violations)
     options = request.generation
     return TurnRequest(
         user_id=request.user_id,
@@ -143,7 +152,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
             stop=tuple(options.stop),
             seed=options.seed if options.HasField("seed") else None,
             reasoning_effort=REASONING_EFFORTS[options.reasoning_effort],
-            response_format=response_format(options.response_format),
+            response_format=response_format(options.response_format, schema.json),
         ),
         memory_mode=MEMORY_MODES[request.memory_mode],
         retention=TURN_RETENTIONS[request.turn_retention],
@@ -193,20 +202,37 @@ def response_format_violations(requested: chat_pb2.ResponseFormat) -> Iterator[V
         return
     if not SCHEMA_NAME.fullmatch(requested.json_schema.name):
         yield f"{path}.json_schema.name", "must have 1 to 64 letters, digits, underscores and hyphens"
-    if not requested.json_schema.HasField("schema"):
-        yield f"{path}.json_schema.schema", "must be set"
-        return
-    try:
-        size = len(json_of(requested.json_schema.schema).encode())
-    except ValueError:
-        yield f"{path}.json_schema.schema", "must be JSON: no value may be unset, infinite or NaN"
-        return
-    if size > SCHEMA_BYTES:
-        yield f"{path}.json_schema.schema", f"must have at most {SCHEMA_BYTES:,} bytes as JSON, has {size:,}"
 
 
-def response_format(requested: chat_pb2.ResponseFormat) -> ResponseFormat | None:
-    """Return a valid format of the reply as the loop takes it. None: it is not set."""
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The JSON schema of a request, converted once: a walk through it takes microseconds per value."""
+
+    json: str = ""
+    violations: Sequence[Violation] = ()
+
+    @classmethod
+    def of(cls, options: chat_pb2.GenerationOptions) -> Schema:
+        """Return the schema of *options*, or what is wrong with it. Empty: they have none."""
+        if options.response_format.WhichOneof("format") != "json_schema":
+            return cls()
+        path = "generation.response_format.json_schema.schema"
+        requested = options.response_format.json_schema
+        if not requested.HasField("schema"):
+            return cls(violations=[(path, "must be set")])
+        try:
+            text = json_of(requested.schema)
+        except TooManyValues:
+            return cls(violations=[(path, f"must have at most {SCHEMA_VALUES:,} values")])
+        except ValueError:
+            return cls(violations=[(path, "must be JSON: no value may be unset, infinite or NaN")])
+        if (size := len(text.encode())) > SCHEMA_BYTES:
+            return cls(violations=[(path, f"must have at most {SCHEMA_BYTES:,} bytes as JSON, has {size:,}")])
+        return cls(text)
+
+
+def response_format(requested: chat_pb2.ResponseFormat, schema_json: str) -> ResponseFormat | None:
+    """Return a valid format of the reply, whose schema is *schema_json*, as the loop takes it. None: it is not set."""
     match requested.WhichOneof("format"):
         case "text":
             return TextFormat()
@@ -216,7 +242,7 @@ def response_format(requested: chat_pb2.ResponseFormat) -> ResponseFormat | None
             schema = requested.json_schema
             return JsonSchemaFormat(
                 name=schema.name,
-                schema=json_of(schema.schema),
+                schema=schema_json,
                 strict=schema.strict if schema.HasField("strict") else None,
             )
         case _:
@@ -227,21 +253,27 @@ def json_of(struct: Struct) -> str:
     """Return *struct* as JSON, its numbers without a fraction as integers: `minLength` of 1.0 is refused by some APIs.
 
     Raises:
+        TooManyValues: it has more than SCHEMA_VALUES.
         ValueError: JSON cannot express one of its values.
     """
     # Without whitespace: the model's API is billed by it.
-    return json.dumps(plain(struct), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(plain(struct, count(1)), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
 
 
-def plain(value: Any) -> Any:
-    """Return a value of google.protobuf.Struct as JSON has it. Its depth is bounded by that of protobuf's parser."""
+def plain(value: Any, numbers: Iterator[int]) -> Any:
+    """Return a value of google.protobuf.Struct as JSON has it; *numbers* counts the values.
+
+    Its depth is bounded by that of protobuf's parser.
+    """
     if isinstance(value, Struct):
-        return {name: plain(field) for name, field in value.fields.items()}
+        return {name: plain(field, numbers) for name, field in value.fields.items()}
+    if next(numbers) > SCHEMA_VALUES:
+        raise TooManyValues
     match value.WhichOneof("kind"):
         case "struct_value":
-            return plain(value.struct_value)
+            return plain(value.struct_value, numbers)
         case "list_value":
-            return [plain(item) for item in value.list_value.values]
+            return [plain(item, numbers) for item in value.list_value.values]
         case "null_value":
             return None
         case "number_value":

@@ -12,7 +12,7 @@ from ilab_chat_service.model.breaker import (
     TRY_SECONDS_MOST,
     Breaker,
 )
-from ilab_chat_service.ports import ModelUnavailable
+from ilab_chat_service.ports import Cause, ModelUnavailable
 
 
 class Clock:
@@ -100,3 +100,24 @@ def test_calls_that_fail_at_once_say_why_it_opened(clock: Clock) -> None:
     with pytest.raises(ModelUnavailable) as caught:
         breaker.check()
     assert caught.value.cause == {"upstream.errno": "ECONNREFUSED", "breaker": "open"}
+
+
+def test_failures_of_one_user_do_not_open_it_for_others(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    for _ in range(FAILURES_TO_OPEN * 3):
+        breaker.failed({"upstream.status_code": 500}, "alice")
+        breaker.check()
+    breaker.failed({"upstream.status_code": 500}, "bob")
+    with pytest.raises(ModelUnavailable):
+        breaker.check()
+
+
+@pytest.mark.parametrize(
+    "cause", [{"upstream.errno": "ECONNREFUSED"}, {"upstream.error": "name not found"}, {"upstream.error": "TLS"}]
+)
+def test_api_that_is_not_reached_is_down_for_everybody(clock: Clock, cause: Cause) -> None:
+    breaker = Breaker(clock)
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed(cause, "alice")
+    with pytest.raises(ModelUnavailable):
+        breaker.check()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ilab_chat_service.model.client import ModelClient, open_model
-from ilab_chat_service.ports import ChatMessage, Generation, JsonObjectFormat, ModelRejected
+from ilab_chat_service.ports import ChatMessage, ContextTooLong, Generation, JsonObjectFormat, ModelRejected
 from ilab_chat_service.settings import Settings
 from upstream import Reply, Request, Upstream
 
@@ -76,3 +78,21 @@ async def test_option_of_the_caller_is_never_left_out(model: ModelClient, upstre
     with pytest.raises(Exception, match=r"generation\.seed"):
         await ask(model, seed=7)
     assert len(upstream.requests) == 1
+
+
+async def test_cap_of_the_operator_is_never_left_out(settings: Settings, upstream: Upstream, tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(f'[models.m]\nbase_url = "{upstream.base_url}"\n[models.m.caps]\nmax_output_tokens = 256\n')
+    # vLLM, of a prompt that leaves no room for the reply.
+    words = (
+        "'max_tokens' or 'max_completion_tokens' is too large: 256. This model's maximum context length is 600 tokens "
+        "and your request has 458 input tokens (256 > 600 - 458)."
+    )
+    error = json.dumps({"error": {"message": words, "param": "max_tokens", "code": 400}}).encode()
+    of_file = replace(settings, openai_base_url="", openai_model="", models_file=str(path))
+    async with open_model(of_file) as model:
+        upstream.replies(Reply(status=400, body=error))
+        with pytest.raises(ContextTooLong):
+            await ask(model)
+        await ask(model)
+    assert [request.body["max_tokens"] for request in upstream.requests] == [256, 256]

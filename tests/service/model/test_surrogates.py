@@ -38,3 +38,7 @@ def test_any_cut_of_any_text_gives_the_text(text: str, data: st.DataObject) -> N
 @given(st.lists(st.text(st.characters())))
 def test_what_comes_out_can_always_be_encoded(pieces: list[str]) -> None:
     joined(pieces).encode()
+
+
+def test_null_character_is_replaced() -> None:
+    assert SurrogateJoiner().add("a\0b") == "a\ufffdb"
