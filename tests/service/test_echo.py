@@ -183,6 +183,7 @@ def test_all_patterns_are_found_in_one_pass(patterns: frozenset[str], text: str)
 LONG = 32_000
 
 
+@pytest.mark.timeout(300)  # tracing memory makes it ten times as slow
 @pytest.mark.parametrize(
     ("private", "reply"),
     [

@@ -73,6 +73,7 @@ UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\ua
 
 WORD = re.compile(rf"[{UNSPACED}]+|[^\W_{UNSPACED}]+")
 NUMBER = re.compile(f"[0-9]{{{CERTAIN_LETTERS},}}")
+HAS_DIGIT = re.compile(r"\d")
 CODE_SEPARATOR = re.compile(r"[\s:=,;|()<>\[\]{}\"']+")
 NAME_WORD = re.compile("[a-z0-9]+")
 LETTERS_OR_DIGITS = re.compile("[a-z]+|[0-9]+")
@@ -175,6 +176,8 @@ class Numbers:
         short: set[str] = set()
         parts: set[str] = set()
         for text in texts:
+            if not HAS_DIGIT.search(text):
+                continue
             for number in {*NUMBER.findall(letters(text)[0]), *NUMBER.findall(folded(text))}:
                 short.add(number if len(number) < NUMBER_PART else number[-CERTAIN_LETTERS:])
                 parts.update(number[at : at + NUMBER_PART] for at in range(len(number) - NUMBER_PART + 1))
@@ -235,7 +238,8 @@ class Phrases:
         starts, ends, offsets = array("L"), array("L"), array("L", [0])
         words = []
         for word in WORD.finditer(reply):
-            words.append(folded(word[0]))
+            # A longer one is part of none of them, and folding it takes time.
+            words.append(folded(word[0]) if len(word[0]) <= longest else "\0" * (longest + 1))
             starts.append(word.start())
             ends.append(word.end())
             offsets.append(offsets[-1] + len(words[-1]))
