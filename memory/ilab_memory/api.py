@@ -14,6 +14,9 @@ from ilab_memory.redaction import strip_private
 from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
 
+#: Rows that `mem_recent` looks at, and so returns at most.
+_MOST_RECENT = 1000
+
 
 class ILabMemory:
     """The memory of many users, apart from each other.
@@ -186,6 +189,30 @@ class ILabMemory:
         checks.check_user_id(user_id)
         checks.check_observation_id(observation_id)
         return self._store.timeline(user_id, observation_id)
+
+    def mem_recent(
+        self,
+        user_id: str,
+        session_id: str,
+        limit: int = 10,
+        *,
+        key_prefixes: list[str] | None = None,
+        max_bytes: int = checks.MAX_CONTENT_BYTES,
+    ) -> list[Observation]:
+        """Return the *limit* newest observations of a session, newest first by (`updated_at`, id).
+
+        With *key_prefixes*, only observations whose `topic_key` begins with one of them, among the 1,000 newest of the
+        session. The list ends before the observation with which the contents would exceed *max_bytes* of UTF-8. Empty
+        for a session that is not the user's.
+        """
+        checks.check_user_id(user_id)
+        checks.check_session_id(session_id)
+        checks.check_limit(limit)
+        checks.check_types("key_prefixes", key_prefixes)
+        checks.check_max_bytes(max_bytes)
+        return self._store.recent(
+            user_id, session_id, limit=min(limit, _MOST_RECENT), key_prefixes=key_prefixes, most_bytes=max_bytes
+        )
 
     def mem_stats(self, user_id: str) -> Mapping[str, int]:
         """Return how many `observations` and `sessions` the user has."""

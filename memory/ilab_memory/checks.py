@@ -62,6 +62,17 @@ def check_limit(limit: int) -> None:
         raise ValueError("limit must be an integer of at least 1")
 
 
+def check_session_id(session_id: str) -> None:
+    """Raise ValueError unless *session_id* can be looked up."""
+    _check_characters("session_id", session_id)
+
+
+def check_max_bytes(max_bytes: int) -> None:
+    """Raise ValueError unless *max_bytes* is a number of bytes."""
+    if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or not 0 <= max_bytes < 2**63:
+        raise ValueError("max_bytes must be an integer of 0 to 2**63 - 1")
+
+
 def check_types(name: str, types: Collection[str] | None) -> None:
     """Raise ValueError unless *types*, the argument *name*, is None or a list of texts."""
     if types is None:

@@ -45,6 +45,7 @@ METHODS: dict[str, Callable[[ILabMemory, str], object]] = {
     "search": lambda mem, user_id: mem.mem_search(user_id, "query"),
     "get": lambda mem, user_id: mem.mem_get_observation(user_id, 1),
     "timeline": lambda mem, user_id: mem.mem_timeline(user_id, 1),
+    "recent": lambda mem, user_id: mem.mem_recent(user_id, "s"),
     "stats": lambda mem, user_id: mem.mem_stats(user_id),
     "forget": lambda mem, user_id: mem.mem_forget(user_id),
     "export": lambda mem, user_id: mem.mem_export(user_id),

@@ -20,6 +20,7 @@ DOCUMENTED = {
     "mem_search": "(user_id, query, *, limit=10, types=None, types_exclude=None)",
     "mem_get_observation": "(user_id, observation_id)",
     "mem_timeline": "(user_id, observation_id)",
+    "mem_recent": "(user_id, session_id, limit=10, *, key_prefixes=None, max_bytes=1048576)",
     "mem_stats": "(user_id)",
     "mem_session_peek": "(user_id)",
     "mem_forget": "(user_id)",

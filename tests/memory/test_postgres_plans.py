@@ -28,6 +28,7 @@ VALUES = {
     "secret": ("bytea", "'x'"),
     "is_auto_generated": ("boolean", "false"),
     "characters": ("integer", "401"),
+    "prefixes": ("text[]", "'{k/,l/}'"),
 }
 MOMENTS = {"now", "ended_at", "moment"}
 TEXTS = {"session_id", "summary", "title", "type", "topic_key", "content", "text"}
@@ -85,7 +86,7 @@ def read(made: dict[str, Any]) -> list[str]:
 def test_all_statements_are_looked_at() -> None:
     assert len(NAMED) >= 25
     others = {name for name in vars(statements) if name.isupper() and not name.startswith("_")} - NAMED.keys()
-    assert others == {"NOT_SYNCED", "SCHEMA", "HASH", "PREFIX"}
+    assert others == {"NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "RECENT_LOOKED_AT"}
 
 
 @pytest.mark.parametrize("mode", ["custom", "generic"])
@@ -114,6 +115,16 @@ def test_no_statement_reads_rows_of_other_users(connection: psycopg.Connection, 
         assert node["Node Type"] != "Seq Scan", node
         if "Index Cond" in node:
             assert "user_id" in node["Index Cond"] or "terms @@" in node["Index Cond"], node
+
+
+def test_the_recent_rows_of_a_session_come_from_its_index_in_order(connection: psycopg.Connection) -> None:
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL enable_seqscan = off")
+        connection.execute("SET LOCAL enable_bitmapscan = off")
+        made = list(nodes(plan(connection, NAMED["RECENT"], "custom")))
+    read = [node for node in made if node.get("Relation Name", "").startswith("observations")]
+    assert [node["Index Name"].endswith("_user_id_session_updated_at_id_idx") for node in read] == [True]
+    assert read[0]["Scan Direction"] == "Backward"
 
 
 def rows(connection: psycopg.Connection, statement: str) -> list[Any]:

@@ -51,11 +51,15 @@ def test_every_statement_goes_straight_to_its_rows(connection: sqlite3.Connectio
     for step in steps:
         if "VIRTUAL TABLE" in step:
             # json_each reads what is given; the index is asked for one word of one user.
-            assert "json_each" in step or name in {"TERM_PLACES", "MATCHES", "READY", "TOUCH_ACTIVE"}
+            assert (
+                "json_each" in step or "prefix" in step or name in {"TERM_PLACES", "MATCHES", "READY", "TOUCH_ACTIVE"}
+            )
         else:
             # What a subquery has found is read as it is; its own steps are among these.
             # sqlite_sequence has a row for each table.
-            assert not step.startswith("SCAN") or step.startswith(("SCAN (subquery", "SCAN sqlite_sequence")), step
+            assert not step.startswith("SCAN") or step.startswith(
+                ("SCAN (subquery", "SCAN newest", "SCAN found", "SCAN sqlite_sequence")
+            ), step
 
 
 def test_the_order_of_lists_comes_from_an_index(connection: sqlite3.Connection) -> None:
@@ -87,6 +91,11 @@ def test_a_look_up_in_the_index_names_the_term(connection: sqlite3.Connection) -
         ]
         assert len(looked_up) == times
         assert not set(looked_up) & set(everything)
+
+
+def test_the_recent_rows_of_a_session_come_from_its_index_in_order(connection: sqlite3.Connection) -> None:
+    read = [step for step in plan(connection, NAMED["RECENT"]) if "observations" in step]
+    assert read == ["SEARCH observations USING INDEX observations_newest (session=?)"]
 
 
 def test_the_documents_of_a_ranking_are_read_from_the_index_alone(connection: sqlite3.Connection) -> None:

@@ -207,6 +207,66 @@ def test_the_timeline_of_a_missing_or_foreign_anchor_is_empty(mem: ILabMemory) -
     assert mem.mem_timeline("alice", 2**70) == []
 
 
+def test_the_recent_observations_of_a_session_are_the_newest_first(mem: ILabMemory, clock: Clock) -> None:
+    old = save(mem, "of the session before")
+    mem.mem_session_end("alice", summary="x")
+    saved = []
+    for number in range(5):
+        clock.forward(minutes=1)
+        saved.append(save(mem, f"a{number}", topic_key=f"k{number % 2}/{number}" if number else None))
+    clock.forward(minutes=1)
+    save(mem, "a1, changed", topic_key="k1/1")
+    session = saved[0].session_id
+    contents = [row.content for row in mem.mem_recent("alice", session)]
+    assert contents == ["a1, changed", "a4", "a3", "a2", "a0"]
+    assert mem.mem_recent("alice", session, 2) == [get(mem, saved[1].id), get(mem, saved[4].id)]
+    assert [row.id for row in mem.mem_recent("alice", old.session_id)] == [old.id]
+    assert mem.mem_recent("bob", session) == []
+    assert mem.mem_recent("alice", "no session") == []
+
+
+def test_recent_observations_are_found_by_the_beginning_of_their_key(mem: ILabMemory) -> None:
+    for key in ("k%/a", "k_/b", "k%/c", None):
+        session = save(mem, key or "none", topic_key=key).session_id
+
+    def recent(*prefixes: str, limit: int = 10) -> list[str]:
+        return [row.content for row in mem.mem_recent("alice", session, limit, key_prefixes=list(prefixes))]
+
+    assert recent("k%/") == ["k%/c", "k%/a"]
+    assert recent("k%/", limit=1) == ["k%/c"]
+    assert recent("k_", "k%/c") == ["k%/c", "k_/b"]
+    assert recent("k%/c/d") == []
+    assert recent() == []
+
+
+def test_recent_observations_end_before_the_one_that_exceeds_the_bytes(mem: ILabMemory) -> None:
+    for content in ("x", "y" * 1000, "äöü", "z"):
+        session = save(mem, content).session_id
+
+    def recent(max_bytes: int) -> list[str]:
+        return [row.content for row in mem.mem_recent("alice", session, max_bytes=max_bytes)]
+
+    assert recent(1006) == ["z", "äöü"]
+    assert recent(1007) == ["z", "äöü", "y" * 1000]
+    assert recent(6) == ["z"]
+    assert recent(0) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"session_id": ""}, "session_id"),
+        ({"limit": 0}, "limit"),
+        ({"key_prefixes": "k"}, "key_prefixes"),
+        ({"max_bytes": -1}, "max_bytes"),
+        ({"max_bytes": True}, "max_bytes"),
+    ],
+)
+def test_wrong_arguments_of_recent_are_refused(mem: ILabMemory, wrong: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} "):
+        mem.mem_recent("alice", **({"session_id": "s"} | wrong))
+
+
 def test_statistics_are_of_one_user(mem: ILabMemory) -> None:
     save(mem)
     save(mem, "d", topic_key="k")

@@ -73,6 +73,7 @@ CALLS: dict[str, Callable[[ILabMemory], object]] = {
     "short search": lambda mem: mem.mem_search("alice", "q"),
     "get": lambda mem: mem.mem_get_observation("alice", 1),
     "timeline": lambda mem: mem.mem_timeline("alice", 1),
+    "recent": lambda mem: mem.mem_recent("alice", "s"),
     "stats": lambda mem: mem.mem_stats("alice"),
     "forget": lambda mem: mem.mem_forget("alice"),
     "export": lambda mem: mem.mem_export("alice"),

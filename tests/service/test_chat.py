@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,9 @@ from ilab_chat_service.model.completion_stream import REPLY_BYTES
 from ilab_chat_service.ports import Answered
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from ilab_memory import ILabMemory
+from ilab_memory import Config, ILabMemory
 from ilab_memory.core.models import Observation
+from ilab_memory.stores.sqlite import reading
 from upstream import MODEL, Reply, Upstream
 
 Stub: TypeAlias = "chat_pb2_grpc.ChatServiceAsyncStub"
@@ -136,7 +137,7 @@ async def test_the_next_call_sees_the_turn_and_another_user_does_not(stub: Stub,
     assert upstream.requests[2].system.endswith("\n(none yet)")
 
 
-async def test_more_turns_than_two_timelines_hold_come_in_order(settings: Settings, upstream: Upstream) -> None:
+async def test_more_turns_than_a_start_shows_come_in_order(settings: Settings, upstream: Upstream) -> None:
     async with client_of(replace(settings, history_turns=12)) as stub:
         for number in range(16):
             await stub.Chat(chat(message=f"message {number}"))
@@ -144,25 +145,53 @@ async def test_more_turns_than_two_timelines_hold_come_in_order(settings: Settin
     assert spoken == [f"message {number}" for number in range(3, 16)]
 
 
-@pytest.mark.parametrize("turns", [3, 4, 5, 6])
-async def test_the_turns_of_a_session_are_read_once(
-    settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, turns: int
+async def test_turns_behind_many_saved_observations_are_read_by_one_query(
+    settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    timeline = ILabMemory.mem_timeline
+    """The session was once walked, eleven whole rows at a time: 120 rows of 1 MB took half a minute of a processor."""
+    characters: list[int] = []
+    observation = reading.observation
 
-    def counted(memory: ILabMemory, user_id: str, observation_id: int) -> list[Observation]:
-        asked.append(observation_id)
-        return timeline(memory, user_id, observation_id)
+    def counted(user_id: str, row: Sequence[Any]) -> Observation:
+        read = observation(user_id, row)
+        characters.append(len(read.content))
+        return read
 
     async with client_of(settings) as stub:
-        for number in range(turns):
-            await stub.Chat(chat(message=f"message {number}"))
-        monkeypatch.setattr(ILabMemory, "mem_timeline", counted)
+        await stub.Chat(chat(message="the first"))
+        await asyncio.to_thread(save_many, settings, 300, "x" * 10_000)
+        monkeypatch.setattr(reading, "observation", counted)
         await stub.Chat(chat(message="the last"))
-    assert len(upstream.requests[-1].messages) == 2 + 2 * turns
-    # With five rows, none may be missing, and one is asked for what is before them.
-    assert len(asked) == (2 if turns == 5 else 1)
+    assert [each["content"] for each in upstream.requests[-1].messages[1:]] == ["the first", "Hello there.", "the last"]
+    assert characters == [len("User: the first\nAssistant: Hello there.")]
+
+
+def save_many(settings: Settings, observations: int, content: str) -> None:
+    with ILabMemory.from_path(settings.memory_db_path, Config(durability="normal")) as memory:
+        for number in range(observations):
+            memory.mem_save("alice", f"{number} {content}", type="discovery", title="t", topic_key=f"note/{number}")
+
+
+async def test_a_long_conversation_is_read_up_to_a_bound(settings: Settings, upstream: Upstream) -> None:
+    long = "word " * 80_000
+    upstream.replies(*[Reply(pieces=(long,))] * 4)
+    async with client_of(replace(settings, prompt_tokens=1_000_000)) as stub:
+        for number in range(4):
+            await stub.Chat(chat(message=f"message {number}"))
+    spoken = [each["content"] for each in upstream.requests[-1].messages if each["role"] == "user"]
+    assert spoken == ["message 1", "message 2", "message 3"]
+
+
+async def test_a_library_without_mem_recent_gives_no_conversation(
+    settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published library has no such method."""
+    monkeypatch.delattr(ILabMemory, "mem_recent")
+    async with client_of(settings) as stub:
+        await stub.Chat(chat())
+        answer = await stub.Chat(chat(message=QUESTION))
+    assert [each["content"] for each in upstream.requests[-1].messages[1:]] == [QUESTION]
+    assert [memory.title for memory in answer.memories] == [f"Turn: {HELLO}"]
 
 
 async def test_an_older_turn_that_matters_comes_back_by_search(settings: Settings, upstream: Upstream) -> None:

@@ -210,6 +210,17 @@ class Store(ABC):
         """Return the user's observations around this one by (created_at, id), it included; empty if not the user's."""
 
     @abstractmethod
+    def recent(
+        self, user_id: str, session_id: str, *, limit: int, key_prefixes: Sequence[str] | None, most_bytes: int
+    ) -> list[Observation]:
+        """Return the *limit* newest observations of this session of the user, by (updated_at, id), the newest first.
+
+        With *key_prefixes*, only those whose topic_key begins with one of them, among the session's 1,000 newest. The
+        list ends before the observation with which the contents would exceed *most_bytes* of UTF-8. Costs one index
+        range, and no content is read in full but of the *limit* rows.
+        """
+
+    @abstractmethod
     def matches(
         self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
     ) -> Matches:

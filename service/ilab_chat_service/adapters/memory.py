@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.adapters.echo import REDACTED
 from ilab_chat_service.adapters.library import peek
-from ilab_chat_service.adapters.stored_turn import TYPE, is_turn, spoken, stored_turn
+from ilab_chat_service.adapters.stored_turn import CONTENT_BYTES, TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.ports import (
+    RESERVED_KEYS,
     TURN_KEY,
     Context,
     MemoryMode,
@@ -22,14 +23,16 @@ from ilab_chat_service.ports import (
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ilab_chat_service.adapters.library import Library
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation, ObservationCompact, SessionStartResponse, SessionSummaryCompact
 
-#: Rows on each side of the anchor of a timeline (documented contract of ilab_memory).
-TIMELINE_NEIGHBORS = 5
+#: Most bytes of the turns that come back as conversation: more than any prompt's budget, and one turn at least.
+CONVERSATION_BYTES = CONTENT_BYTES
+#: Rows among which the turn of a repeated call is looked for: their request ids may begin with the same characters.
+REPETITIONS = 10
 #: Longest beginning of a session's summary that is shown as its title, in characters.
 SUMMARY_CHARACTERS = 200
 
@@ -84,17 +87,8 @@ class MemoryAdapter:
         """Return the last turns of *session*, oldest first."""
         if session.is_new or not (session.session_id and session.memories and self._history_turns):
             return ()
-        rows = newest_rows(memory, user_id, max(item.id for item in session.memories))
-        turns = past_turns(rows, session.session_id)
-        while (
-            # With fewer, there are no earlier ones.
-            len(rows) >= TIMELINE_NEIGHBORS
-            and rows[0].session_id == session.session_id
-            and len(turns) < self._history_turns
-        ):
-            rows = rows_before(memory, user_id, rows[0])
-            turns = past_turns(rows, session.session_id) + turns
-        return tuple(turns[-self._history_turns :])
+        rows = recent(memory, user_id, session.session_id, RESERVED_KEYS, self._history_turns)
+        return tuple(past_turns(reversed(rows)))
 
 
 def save(memory: ILabMemory, turn: Turn) -> int:
@@ -109,39 +103,32 @@ def save(memory: ILabMemory, turn: Turn) -> int:
 def same_turn(memory: ILabMemory, user_id: str, topic_key: str) -> int:
     """Return the id of the turn that is stored under *topic_key*, 0 if none is: a repetition of the call was faster.
 
-    It looks among the user's last rows, where such a turn must be. The rolling turn of a user is not looked for: its
-    key says nothing of the call.
+    With one rolling observation of the user there is no telling whose turn it is.
     """
-    memories = memory.mem_session_start(user_id).memories
-    if not (memories and topic_key.startswith(TURN_KEY)):
+    session = peek(memory, user_id)
+    if not (session and session.session_id and topic_key.startswith(TURN_KEY)):
         return 0
-    rows = newest_rows(memory, user_id, max(item.id for item in memories))
+    rows = recent(memory, user_id, session.session_id, [topic_key], REPETITIONS)
     return next((observation_id(row) for row in rows if row.topic_key == topic_key), 0)
 
 
-def newest_rows(memory: ILabMemory, user_id: str, near_id: int) -> list[Observation]:
-    """Return the user's last rows. No documented method asks for them, so walk there from a row that is near."""
-    rows = memory.mem_timeline(user_id, near_id)
-    while rows and rows[-1].id != near_id:
-        near_id = observation_id(rows[-1])
-        rows = memory.mem_timeline(user_id, near_id)
-    return rows
+def recent(
+    memory: ILabMemory, user_id: str, session_id: str, key_prefixes: Sequence[str], limit: int
+) -> list[Observation]:
+    """Return the newest rows of the session with such keys, newest first; none without `mem_recent`.
+
+    The published library does not have it: its users keep their memories and searches, and get no conversation.
+    """
+    if not hasattr(memory, "mem_recent"):
+        return []
+    return memory.mem_recent(user_id, session_id, limit, key_prefixes=list(key_prefixes), max_bytes=CONVERSATION_BYTES)
 
 
-def rows_before(memory: ILabMemory, user_id: str, row: Observation) -> list[Observation]:
-    """Return the user's rows just before *row*."""
-    rows = memory.mem_timeline(user_id, observation_id(row))
-    return rows[: next((index for index, other in enumerate(rows) if other.id == row.id), 0)]
-
-
-def past_turns(rows: Iterable[Observation], session_id: str) -> list[PastTurn]:
-    """Return those of *rows* that this service stored as turns of the session."""
-    turns = []
+def past_turns(rows: Iterable[Observation]) -> Iterator[PastTurn]:
+    """Yield those of *rows* that this service stored as turns."""
     for row in rows:
-        pair = spoken(row.content) if is_turn(row) else None
-        if pair and row.session_id == session_id:
-            turns.append(PastTurn(message=pair[0], reply=pair[1], recalled=recalled_turn(row)))
-    return turns
+        if is_turn(row) and (pair := spoken(row.content)):
+            yield PastTurn(message=pair[0], reply=pair[1], recalled=recalled_turn(row))
 
 
 def recalled(item: ObservationCompact, source: MemorySource, snippet: str = "") -> Recalled:

@@ -111,6 +111,29 @@ TIMELINE = f"""
         ORDER BY o.created_at, o.id LIMIT %(neighbors)s
     ) ORDER BY 9, 1
 """
+#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
+RECENT_LOOKED_AT = 1000
+# octet_length and topic_key need no content that is stored apart from its row.
+RECENT = f"""
+    SELECT {_OBSERVATION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(content)) OVER (
+            ORDER BY updated_at DESC, id DESC ROWS UNBOUNDED PRECEDING
+        ) AS bytes
+        FROM (
+            SELECT * FROM (
+                SELECT * FROM {_OBSERVATIONS_TABLE}
+                WHERE user_id = %(user_id)s AND session = (
+                    SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s
+                )
+                ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+            ) newest
+            WHERE %(prefixes)s::text[] IS NULL
+                OR EXISTS (SELECT 1 FROM unnest(%(prefixes)s::text[]) prefix WHERE starts_with(topic_key, prefix))
+            ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
+        ) matching
+    ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.bytes <= %(most_bytes)s ORDER BY o.updated_at DESC, o.id DESC
+"""
 STATS = f"SELECT observations, last_session FROM {_USERS} WHERE user_id = %(user_id)s"
 
 # Lists.

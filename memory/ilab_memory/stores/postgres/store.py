@@ -150,6 +150,21 @@ class PostgresStore(Store):
             "read the timeline", statements.TIMELINE, user_id, observation_id, neighbors=neighbors
         )
 
+    def recent(
+        self, user_id: str, session_id: str, *, limit: int, key_prefixes: Sequence[str] | None, most_bytes: int
+    ) -> list[Observation]:
+        """See Store."""
+        rows = self._connections.rows(
+            "read the session",
+            statements.RECENT,
+            user_id=user_id,
+            session_id=session_id,
+            limit=limit,
+            prefixes=None if key_prefixes is None else list(key_prefixes),
+            most_bytes=most_bytes,
+        )
+        return [reading.observation(user_id, row) for row in rows]
+
     def matches(
         self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
     ) -> Matches:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -85,13 +85,23 @@ def timeline(connection: Connection, user_id: str, observation_id: int, neighbor
     """See `Store.timeline`."""
     if observation_id > _LARGEST_ID:
         return []
-    found, contents = connection.execute(statements.TIMELINE, (user_id, observation_id, neighbors)).fetchone()
-    rows, begin = [], 0
-    for *before, length, topic_key, normalized_hash, revision_count, created_at, updated_at in json.loads(found):
-        content, begin = contents[begin : begin + length], begin + length
-        row = (*before, content, topic_key, normalized_hash, revision_count, created_at, updated_at)
-        rows.append(observation(user_id, row))
+    rows = _whole(connection, user_id, statements.TIMELINE, (user_id, observation_id, neighbors))
     return sorted(rows, key=attrgetter("created_at", "id"))
+
+
+def recent(
+    connection: Connection,
+    user_id: str,
+    session_id: str,
+    *,
+    limit: int,
+    prefixes: Sequence[str] | None,
+    most_bytes: int,
+) -> list[Observation]:
+    """See `Store.recent`."""
+    asked = (user_id, session_id, None if prefixes is None else json.dumps(list(prefixes)), limit, most_bytes)
+    rows = _whole(connection, user_id, statements.RECENT, asked)
+    return sorted(rows, key=attrgetter("updated_at", "id"), reverse=True)
 
 
 def export_sessions(connection: Connection, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:
@@ -214,6 +224,16 @@ def _postings(text: str, terms: Iterable[str]) -> Mapping[str, Sequence[Posting]
 
 def _document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
     return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
+
+
+def _whole(connection: Connection, user_id: str, statement: str, parameters: Sequence[Any]) -> Iterator[Observation]:
+    """Yield the observations of *statement*, which makes one row of them: all but the contents, and the contents."""
+    found, contents = connection.execute(statement, parameters).fetchone()
+    begin = 0
+    for *before, length, topic_key, normalized_hash, revision_count, created_at, updated_at in json.loads(found):
+        content, begin = contents[begin : begin + length], begin + length
+        row = (*before, content, topic_key, normalized_hash, revision_count, created_at, updated_at)
+        yield observation(user_id, row)
 
 
 def _array(connection: Connection, statement: str, parameters: Sequence[Any]) -> list[Any]:

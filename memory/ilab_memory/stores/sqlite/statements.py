@@ -119,6 +119,42 @@ TIMELINE = f"""
         )
     )
 """
+#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
+RECENT_LOOKED_AT = 1000
+# Only the beginning of each row that is looked at is read: its topic_key stands before its content. The contents that
+# are returned are measured before they are read.
+RECENT = f"""
+    SELECT
+        json_group_array(json_array(
+            id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
+            updated_at
+        )),
+        group_concat(content, '')
+    FROM (
+        SELECT {OBSERVATION_COLUMNS} FROM (
+            SELECT id, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
+                SELECT newest.id, (
+                    SELECT length(CAST(long.content AS BLOB)) FROM observations long WHERE long.id = newest.id
+                ) AS bytes
+                FROM (
+                    SELECT id, topic_key FROM observations
+                    WHERE session = (
+                        SELECT key FROM sessions
+                        WHERE id = ?2 AND user = (SELECT key FROM users WHERE user_id = ?1)
+                    )
+                    ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+                ) newest
+                WHERE ?3 IS NULL OR EXISTS (
+                    SELECT 1 FROM json_each(?3) prefix
+                    WHERE substr(newest.topic_key, 1, length(prefix.value)) = prefix.value
+                )
+                LIMIT ?4
+            )
+        ) found
+        CROSS JOIN observations o ON o.id = found.id CROSS JOIN sessions s ON s.key = o.session
+        WHERE found.bytes <= ?5
+    )
+"""
 STATS = """
     SELECT u.observations, (SELECT count(*) FROM sessions s WHERE s.user = u.key) FROM users u WHERE u.user_id = ?
 """

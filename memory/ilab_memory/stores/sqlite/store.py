@@ -125,6 +125,15 @@ class SQLiteStore(Store):
         with self._readers.connection("read the timeline") as connection:
             return reading.timeline(connection, user_id, observation_id, neighbors)
 
+    def recent(
+        self, user_id: str, session_id: str, *, limit: int, key_prefixes: Sequence[str] | None, most_bytes: int
+    ) -> list[Observation]:
+        """See Store."""
+        with self._readers.connection("read the session") as connection:
+            return reading.recent(
+                connection, user_id, session_id, limit=limit, prefixes=key_prefixes, most_bytes=most_bytes
+            )
+
     def matches(
         self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
     ) -> Matches:
