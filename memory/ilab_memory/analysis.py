@@ -16,6 +16,10 @@ REPLY_WORDS = 80
 #: Longest word that is indexed, in characters: longer ones are keys, hashes and encodings, and are cut.
 LONGEST_WORD = 64
 
+#: Characters of a text that are indexed, before and after folding (U+FDFA alone folds to 18). What follows costs
+#: nothing to save, and is found as a substring.
+INDEXED_CHARACTERS = 65_536
+
 # Scripts of India, Thai, Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul: words are not told apart by spaces, carry
 # their particles, or are written with marks that `\w` does not count as letters.
 _UNSPACED = (
@@ -54,9 +58,9 @@ class Fields(NamedTuple):
     """The rest of it."""
 
 
-def terms(text: str) -> list[str]:
-    """Return the terms of *text*, in order, repetitions kept."""
-    folded = _folded(text)
+def terms(text: str, *, most: int = INDEXED_CHARACTERS) -> list[str]:
+    """Return the terms of the first *most* characters of *text*, in order, repetitions kept."""
+    folded = _folded(text[:most])[:most]
     if folded.isascii() and "-" not in folded:
         return [_stem(word) if word else _number(number) for number, word in _ASCII_WORD.findall(folded)]
     found: list[str] = []
@@ -74,15 +78,16 @@ def terms(text: str) -> list[str]:
     return found
 
 
-def fields(title: str, content: str) -> Fields:
-    """Split an observation into the fields that are ranked, each as terms.
+def fields(title: str, content: str, *, most: int = INDEXED_CHARACTERS) -> Fields:
+    """Split the first *most* characters of an observation into the fields that are ranked, each as terms.
 
     A title that is cut out of the content (as the title of a turn is) says nothing new and is not counted twice.
     """
-    turn = _TURN.fullmatch(content)
-    said_text = turn["said"] if turn else content
-    said = terms(said_text)
-    reply = terms(turn["reply"]) if turn else []
+    indexed = content[:most]
+    turn = _TURN.fullmatch(indexed)
+    said_text = turn["said"] if turn else indexed
+    said = terms(said_text, most=most)
+    reply = terms(turn["reply"], most=most) if turn else []
     return Fields(
         _own_title(title.removeprefix("Turn: "), said_text, said), said, reply[:REPLY_WORDS], reply[REPLY_WORDS:]
     )

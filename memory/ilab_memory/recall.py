@@ -16,6 +16,8 @@ from ilab_memory.scoring import RANK_WEIGHT, context_score, search_score
 #: Characters of a query that is looked for as it stands. Looking costs time in proportion to them and to all that the
 #: user has stored; and SQLite refuses patterns over 50,000 bytes.
 LONGEST_SUBSTRING = 256
+#: Characters of the newest observations in which it is looked for.
+SEARCHED_CHARACTERS = 16 * 1024 * 1024
 #: A snippet has about 100 tokens (documented contract), of four characters.
 SNIPPET_CHARACTERS = 400
 #: Observations of a user that a search reads all at once: beyond that, reading those that it needs costs less.
@@ -177,7 +179,8 @@ def _by_substring(store: Store, question: Question) -> _Found:
     text = question.query.strip()
     if len(text) > LONGEST_SUBSTRING:
         return _Found()
-    numbers = store.containing(question.user_id, text, at_most=question.at_most)
+    at_most = ranking.MAX_PLACES if question.at_most is None else question.at_most
+    numbers = store.containing(question.user_id, text, at_most=at_most, most_characters=SEARCHED_CHARACTERS)
     if not numbers:
         return _Found()
     # Each row has the query in it, and that is all that is known: they are equally good.

@@ -1,12 +1,14 @@
 import hashlib
 import sqlite3
 from contextlib import closing
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_memory.analysis import REPLY_WORDS, fields, terms
+from ilab_memory import analysis, normalization
+from ilab_memory.analysis import INDEXED_CHARACTERS, REPLY_WORDS, fields, terms
 from ilab_memory.query import MAX_TERMS, query_terms
 from ilab_memory.stemming import porter, stem
 
@@ -142,4 +144,27 @@ def test_what_is_indexed_has_not_changed_without_a_migration() -> None:
 
 def test_many_empty_lines_are_read_once() -> None:
     """A message of 32,767 line ends once took two seconds; the test's timeout bounds a million."""
-    assert fields("t", "User: " + "\n" * 1_000_000 + "x\nAssistant: tea").reply == ["tea"]
+    assert fields("t", "User: " + "\n" * 1_000_000 + "x\nAssistant: tea", most=2**21).reply == ["tea"]
+
+
+def test_a_long_text_is_indexed_up_to_a_bound_also_when_folding_makes_it_longer() -> None:
+    assert terms("a " * INDEXED_CHARACTERS) == ["a"] * (INDEXED_CHARACTERS // 2)
+    # One ligature of 18 letters in four words.
+    assert len(terms("\ufdfa " * INDEXED_CHARACTERS)) <= INDEXED_CHARACTERS // 2
+    assert sum(map(len, fields("t", "User: hi\nAssistant: " + "b c " * INDEXED_CHARACTERS))) <= INDEXED_CHARACTERS
+
+
+@pytest.mark.parametrize("shape", ["a ", "a-b-c ", "机", "\ufdfa ", "\U0001f469\u200d", "x", "\u202e", "a\u0300"])
+def test_the_work_for_a_text_does_not_grow_beyond_the_bound(monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
+    normalized: list[int] = []
+    normalize = normalization.normalize
+
+    def counted(form: Literal["NFC", "NFKD"], text: str) -> str:
+        normalized.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(analysis, "normalize", counted)
+    found = terms(shape * (1_048_576 // len(shape)))
+    assert len(found) <= 2 * INDEXED_CHARACTERS
+    # Before and after compatibility decomposition, which makes 18 characters of one at most.
+    assert sum(normalized) <= (1 + 18) * INDEXED_CHARACTERS

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ilab_memory import Config, ILabMemory, StorageError
-from ilab_memory.stores.sqlite import migrations, schema
+from ilab_memory import Config, ILabMemory, StorageError, analysis
+from ilab_memory.stores.sqlite import migrations, schema, terms
 from memory.support import before_hyphenated_words
 
 
@@ -147,6 +147,32 @@ def test_the_index_of_a_file_of_version_1_is_filled_anew(tmp_path: Path) -> None
             connection.execute(totals.format("users", "key")).fetchone()
             == connection.execute(totals.format("observations", "user")).fetchone()
         )
+
+
+def test_long_rows_of_a_file_of_version_3_leave_the_index_but_for_their_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    long = ["first " * 12_000 + "last", "\ufdfa " * 8_000 + "last", "short and last"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(schema, "VERSION", 3)
+        patched.setattr(terms, "fields", lambda title, content, **_: analysis.fields(title, content, most=sys.maxsize))
+        with ILabMemory.from_path(path) as mem:
+            ids = []
+            for number, content in enumerate(long):
+                # Words of neighbours in a session count too.
+                mem.mem_session_start("alice")
+                ids.append(mem.mem_save("alice", content, type="discovery", title="t", topic_key=f"k{number}").id)
+                mem.mem_session_end("alice", summary="s")
+            assert len(mem.mem_search("alice", "last")) == 3
+    with ILabMemory.from_path(path) as mem:
+        assert [row.id for row in mem.mem_search("alice", "last")] == ids[2:]
+        assert [row.id for row in mem.mem_search("alice", "first")] == ids[:1]
+        assert mem.mem_save("alice", "changed", type="discovery", title="t", topic_key="k0").outcome == "updated"
+        assert mem.mem_search("alice", "first", types=["discovery"]) == []
+        assert mem.mem_save("alice", "another", type="discovery", title="t", topic_key="k3").outcome == "created"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO search (search) VALUES ('integrity-check')")
+        totals = connection.execute("SELECT sum(said_terms), max(last_number) FROM users").fetchone()
+        assert totals == connection.execute("SELECT sum(said_terms), max(number) FROM observations").fetchone()
 
 
 def test_an_open_file_that_a_newer_version_migrates_is_written_to_no_more(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_every_statement_goes_straight_to_its_rows(connection: sqlite3.Connectio
             # What a subquery has found is read as it is; its own steps are among these.
             # sqlite_sequence has a row for each table.
             assert not step.startswith("SCAN") or step.startswith(
-                ("SCAN (subquery", "SCAN newest", "SCAN found", "SCAN sqlite_sequence")
+                ("SCAN (subquery", "SCAN newest", "SCAN found", "SCAN walk", "SCAN sqlite_sequence")
             ), step
 
 
@@ -91,6 +91,12 @@ def test_a_look_up_in_the_index_names_the_term(connection: sqlite3.Connection) -
         ]
         assert len(looked_up) == times
         assert not set(looked_up) & set(everything)
+
+
+def test_a_substring_is_looked_for_row_by_row_from_the_newest(connection: sqlite3.Connection) -> None:
+    read = [step for step in plan(connection, NAMED["CONTAINING"]) if step.startswith(("SEARCH o", "SEARCH before"))]
+    assert len(read) == 2
+    assert all("(user=? AND number" in step for step in read), read
 
 
 def test_the_recent_rows_of_a_session_come_from_its_index_in_order(connection: sqlite3.Connection) -> None:

@@ -240,8 +240,11 @@ class Store(ABC):
         """Return those of the user's rows that have one of these numbers."""
 
     @abstractmethod
-    def containing(self, user_id: str, text: str, *, at_most: int | None) -> list[int]:
-        """Return the numbers of the user's *at_most* newest rows with *text* in title or content, A-Z being a-z."""
+    def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
+        """Return the numbers of the user's *at_most* newest rows with *text* in title or content, A-Z being a-z.
+
+        Looks at the newest rows, until their contents have *most_characters* or more; a store may count bytes instead.
+        """
 
     @abstractmethod
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:

@@ -206,12 +206,18 @@ DOCUMENTS = f"""
     WHERE o.user_id = %(user_id)s AND o.number = ANY(%(numbers)s::bigint[])
 """
 # Not ILIKE, which takes seconds to look for a long text in one that repeats its beginning. Under COLLATE "C", lower()
-# is of A to Z alone.
+# is of A to Z alone. CASE: content that is stored apart from its row is read only as far as it counts.
 CONTAINING = f"""
-    SELECT number FROM {_OBSERVATIONS_TABLE}
-    WHERE user_id = %(user_id)s
-        AND (strpos(lower(content), lower(%(text)s COLLATE "C")) > 0
-            OR strpos(lower(title), lower(%(text)s COLLATE "C")) > 0)
+    SELECT number FROM (
+        SELECT number, title, content, sum(octet_length(content)) OVER (
+            ORDER BY number DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s
+    ) newest
+    WHERE CASE WHEN coalesce(bytes_before, 0) < %(most_bytes)s THEN
+        strpos(lower(content), lower(%(text)s COLLATE "C")) > 0
+        OR strpos(lower(title), lower(%(text)s COLLATE "C")) > 0
+    END
     ORDER BY number DESC LIMIT %(at_most)s
 """
 

@@ -192,9 +192,16 @@ class PostgresStore(Store):
         rows = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers))
         return {row[0]: reading.document(row[1:]) for row in rows}
 
-    def containing(self, user_id: str, text: str, *, at_most: int | None) -> list[int]:
+    def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
         """See Store."""
-        rows = self._connections.rows("search", statements.CONTAINING, user_id=user_id, text=text, at_most=at_most)
+        rows = self._connections.rows(
+            "search",
+            statements.CONTAINING,
+            user_id=user_id,
+            text=text,
+            at_most=at_most,
+            most_bytes=most_characters,
+        )
         return [number for (number,) in rows]
 
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Mapping
 
+from ilab_memory.analysis import INDEXED_CHARACTERS
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.terms import Indexed
@@ -115,9 +116,39 @@ def _m003_durable_erasures(connection: sqlite3.Connection) -> None:
     connection.execute(_M003_TOMBSTONES)
 
 
+# Characters that folding makes of one, at most.
+_MOST_FOLDED = 18
+_M004_ROWS = """
+    SELECT u.key, o.number, o.id, u.secret, o.title, o.title_terms, o.said_terms, o.reply_terms, o.tail_terms, o.content
+    FROM users u JOIN observations o ON o.user = u.key
+    WHERE (u.key, o.number) > (:user, :number) AND length(o.content) > :characters
+    ORDER BY u.key, o.number LIMIT 1
+"""
+_M004_TAKE = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
+
+
+def _m004_bounded_index(connection: sqlite3.Connection) -> None:
+    """Take what follows the first INDEXED_CHARACTERS of a long row out of the index."""
+    connection.execute("DROP TRIGGER observation_changed")
+    place = {"user": 0, "number": 0, "characters": INDEXED_CHARACTERS // _MOST_FOLDED}
+    while found := connection.execute(_M004_ROWS, place).fetchone():
+        user, number, observation_id, secret, title, *lengths, content = found
+        whole, bounded = Indexed(title, content, most_characters=len(content) * _MOST_FOLDED), Indexed(title, content)
+        # A row that an earlier migration of this code has indexed is bounded already.
+        if lengths == [*whole.lengths.values()] != [*bounded.lengths.values()]:
+            row = user << schema.NUMBER_BITS | number
+            connection.execute(_M004_TAKE, (row, *whole.tokens(user, secret)))
+            connection.execute(_M002_INDEX, (row, *bounded.tokens(user, secret)))
+            connection.execute(_M002_LENGTHS, {**bounded.lengths, "id": observation_id})
+        place |= {"user": user, "number": number}
+    connection.execute(_M002_TOTALS)
+    connection.execute(schema.TRIGGERS[1])
+
+
 #: From the version before to this one. A released migration is never changed.
 MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {
     1: _m001_first_schema,
     2: _m002_hyphenated_words,
     3: _m003_durable_erasures,
+    4: _m004_bounded_index,
 }

@@ -24,8 +24,6 @@ from ilab_memory.stores.sqlite.waiting import Touch
 
 Connection = sqlite3.Connection
 
-# What SQLite takes for no LIMIT.
-_NO_LIMIT = -1
 #: The largest id that SQLite can hold.
 _LARGEST_ID = 2**63 - 1
 # In a row that is a number, a document and a preview.
@@ -185,9 +183,9 @@ def documents(connection: Connection, user_id: str, numbers: Collection[int]) ->
     return {row[0]: Document._make(row[1:]) for row in _array(connection, statements.DOCUMENTS, asked)}
 
 
-def containing(connection: Connection, user_id: str, text: str, at_most: int | None) -> list[int]:
+def containing(connection: Connection, user_id: str, text: str, at_most: int, most_characters: int) -> list[int]:
     """See `Store.containing`."""
-    return _array(connection, statements.CONTAINING, (user_id, text, _NO_LIMIT if at_most is None else at_most))
+    return _array(connection, statements.CONTAINING, (user_id, text, at_most, most_characters))
 
 
 def previews(connection: Connection, user_id: str, numbers: Collection[int], characters: int) -> Mapping[int, Preview]:

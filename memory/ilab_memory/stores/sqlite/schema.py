@@ -3,7 +3,7 @@
 #: Version of the schema that this code reads and writes, kept in the file's `user_version`. A change of what
 #: `ilab_memory.analysis.fields` returns asks for a new one too, with a migration that fills the index anew: rows are
 #: taken from the index by the terms that they were added with.
-VERSION = 3
+VERSION = 4
 #: Kept in the file's `application_id`, so that another program's database is never taken for ours. ASCII "ILAB".
 APPLICATION_ID = 0x494C4142
 

@@ -227,12 +227,20 @@ MATCHES = f"""
     {_ASKED_USER}
 """
 # Not LIKE, which takes seconds to look for a long text in one that repeats its beginning. lower() is of A to Z alone.
-CONTAINING = f"""
-    SELECT json_group_array(number) FROM (
-        SELECT o.number FROM observations o
-        WHERE {_OF_USER} AND (instr(lower(o.content), lower(?2)) OR instr(lower(o.title), lower(?2)))
-        ORDER BY o.number DESC LIMIT ?3
+# Row by row from the newest one, so that it ends when enough rows are found or enough text is read.
+CONTAINING = """
+    WITH RECURSIVE walk (user, number, characters, found, is_found) AS (
+        SELECT key, last_number + 1, 0, 0, 0 FROM users WHERE user_id = ?1
+        UNION ALL
+        SELECT o.user, o.number, walk.characters + length(o.content), walk.found + walk.is_found,
+            instr(lower(o.content), lower(?2)) OR instr(lower(o.title), lower(?2))
+        FROM walk CROSS JOIN observations o ON o.user = walk.user AND o.number = (
+            SELECT max(before.number) FROM observations before
+            WHERE before.user = walk.user AND before.number < walk.number
+        )
+        WHERE walk.found + walk.is_found < ?3 AND walk.characters < ?4
     )
+    SELECT json_group_array(number) FROM walk WHERE is_found
 """
 
 # Exporting, a page at a time: each begins behind the last row of the one before.

@@ -159,10 +159,10 @@ class SQLiteStore(Store):
         with self._readers.connection("search") as connection:
             return reading.documents(connection, user_id, numbers)
 
-    def containing(self, user_id: str, text: str, *, at_most: int | None) -> list[int]:
+    def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
         """See Store."""
         with self._readers.connection("search") as connection:
-            return reading.containing(connection, user_id, text, at_most)
+            return reading.containing(connection, user_id, text, at_most, most_characters)
 
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
         """See Store."""

@@ -11,7 +11,7 @@ A word is stored as `<user>_<hash>`, hashed with a secret of the user that lies 
 import hashlib
 from collections.abc import Iterable
 
-from ilab_memory.analysis import fields
+from ilab_memory.analysis import INDEXED_CHARACTERS, fields
 
 #: Bytes of a hash. At 5, one of 50,000 different words of a user meets another one's hash with a chance of 1 in 800.
 _HASH_BYTES = 5
@@ -36,8 +36,8 @@ class Indexed:
 
     __slots__ = ("_fields", "lengths")
 
-    def __init__(self, title: str, content: str) -> None:
-        self._fields = fields(title, content)
+    def __init__(self, title: str, content: str, *, most_characters: int = INDEXED_CHARACTERS) -> None:
+        self._fields = fields(title, content, most=most_characters)
         self.lengths = {f"{field}_terms": len(terms) for field, terms in self._fields._asdict().items()}
 
     def tokens(self, user: int, secret: bytes) -> list[str]:
