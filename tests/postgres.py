@@ -181,3 +181,33 @@ def served(cluster: Cluster) -> Iterator[Cluster]:
 def run(name: str, *arguments: str) -> None:
     """Run a program of PostgreSQL to its end."""
     subprocess.run(unprivileged(str(program(name)), *arguments), check=True, capture_output=True)
+
+
+@contextmanager
+def user_locked(url: str, user: str = "alice") -> Iterator[psycopg.Connection]:
+    """Lock the row of the user: whoever writes anything of the user waits."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT 1 FROM ilab_memory.users WHERE user_id = %s FOR UPDATE", (user,))
+        yield connection
+
+
+def waiting(connection: psycopg.Connection, condition: str) -> list[int]:
+    """Wait until a connection to this database waits for what *condition* says; return the pids of such."""
+    while True:
+        found = connection.execute(
+            f"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND {condition}".encode()
+        ).fetchall()
+        if found:
+            return [pid for (pid,) in found]
+
+
+@contextmanager
+def commits_wait(connection: psycopg.Connection) -> Iterator[None]:
+    """Let commits wait for a standby that never comes: who is ended then has committed, and was not told."""
+    for standbys, moment in (("nobody", "before"), ("", "after")):
+        connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'".encode())
+        connection.execute("SELECT pg_reload_conf()")
+        while connection.execute("SHOW synchronous_standby_names").fetchone() != (standbys,):
+            pass
+        if moment == "before":
+            yield

@@ -16,7 +16,7 @@ from ilab_memory import Config, ILabMemory, Observation, Session, StorageError
 from ilab_memory.stores.postgres import PostgresStore, migrations, schema
 from ilab_memory.stores.postgres.pool import NotConnected, Pool
 from memory.support import Clock, before_hyphenated_words
-from postgres import Cluster, running_cluster, running_pair
+from postgres import Cluster, commits_wait, running_cluster, running_pair, user_locked, waiting
 
 T = TypeVar("T")
 REPLICAS = 3
@@ -153,23 +153,6 @@ def test_a_connection_lost_between_calls_is_not_noticed(url: str, call: str) -> 
         assert calls[call](mem)
 
 
-@contextmanager
-def user_locked(url: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(url) as connection:
-        connection.execute("SELECT 1 FROM ilab_memory.users WHERE user_id = 'alice' FOR UPDATE")
-        yield connection
-
-
-def waiting(connection: psycopg.Connection, condition: str) -> list[int]:
-    """Wait until a connection to this database waits for what *condition* says; return the pids of such."""
-    while True:
-        found = connection.execute(
-            f"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND {condition}".encode()
-        ).fetchall()
-        if found:
-            return [pid for (pid,) in found]
-
-
 def test_a_save_whose_connection_is_lost_before_its_commit_is_repeated(url: str) -> None:
     with opened(url) as mem, ThreadPoolExecutor(1) as pool:
         save(mem, "one")
@@ -188,18 +171,6 @@ def test_a_call_waits_for_the_users_lock_only_so_long(url: str) -> None:
             save(mem, "secret words, again")
         assert str(told.value) == "could not save the observation: LockNotAvailable (55P03)"
         save(mem, "more")
-
-
-@contextmanager
-def commits_wait(connection: psycopg.Connection) -> Iterator[None]:
-    """Let commits wait for a standby that never comes: who is ended then has committed, and was not told."""
-    for standbys, moment in (("nobody", "before"), ("", "after")):
-        connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'".encode())
-        connection.execute("SELECT pg_reload_conf()")
-        while connection.execute("SHOW synchronous_standby_names").fetchone() != (standbys,):
-            pass
-        if moment == "before":
-            yield
 
 
 def end_a_commit(connection: psycopg.Connection) -> None:

@@ -128,7 +128,7 @@ def test_hosts_that_vanish_are_given_up_by_client_and_server() -> None:
         settings = (*FAST, "listen_addresses=127.0.0.1", f"port={port}")
         with running_cluster(settings=settings):
             url = f"postgresql://ilab@127.0.0.1:{port}/postgres"
-            of_memory = _conninfo(url, synchronous_commit="on", lock_seconds=5)
+            of_memory = _conninfo(url, synchronous_commit="on", lock_seconds=5, statement_seconds=5)
             for conninfo in (database_url.conninfo(url, **replay_postgres.SESSION), of_memory):
                 with psycopg.connect(conninfo) as connection:
                     client = connection.info.get_parameters()

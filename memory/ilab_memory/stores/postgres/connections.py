@@ -13,6 +13,7 @@ from psycopg import Connection, errors
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.postgres.pool import NotConnected, Pool
+from ilab_memory.time_limit import seconds_left
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -26,8 +27,12 @@ ATTEMPTS = 3
 # what is committed when it begins. Under REPEATABLE READ it would see the past, and fail.
 _BEGIN: Query = ("BEGIN ISOLATION LEVEL READ COMMITTED", {})
 _COMMIT: Query = ("COMMIT", {})
+# The SQLSTATE of a warning; this library's statements cause no other.
+_WARNING = "01000"
 # Several statements of one search must speak of the same rows.
 _BEGIN_SNAPSHOT: Query = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
+# Of one read: sent before it where less time is left than the session's own timeout.
+_READ_TIMEOUT = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 _UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
 # What a server answers that goes away, or that is no primary any more. An error without SQLSTATE is the driver's own.
 _LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
@@ -46,12 +51,17 @@ def storage_errors(doing: str) -> Iterator[None]:
         raise StorageError(f"could not {doing}: {type(error).__name__}{state}") from None
 
 
+class NotReplicated(psycopg.OperationalError):
+    """The commit is on this server, and its wait for the standby was cancelled: a failover may lose it."""
+
+
 class Transaction:
     """A transaction that writes. Sends whatever it is given at once in one round trip."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._begin: tuple[Query, ...] = (_BEGIN,)
+        self._warnings: list[str] = []
         self.committing = False
         """Whether a commit has been sent: from then on a lost connection leaves open what became of it."""
 
@@ -61,26 +71,49 @@ class Transaction:
         return send(self._connection, *begin, *queries)[len(begin) :]
 
     def commit(self, *queries: Query) -> list[list[Row]]:
-        """Return the rows of each of *queries*, when all of the transaction is committed."""
+        """Return the rows of each of *queries*, when all of the transaction is committed.
+
+        Raises:
+            NotReplicated: it is committed, but not known to be on the standby that it must be on.
+        """
         self.committing = True
-        return self.ask(*queries, _COMMIT)[: len(queries)]
+        self._connection.add_notice_handler(self._note)
+        try:
+            return self.ask(*queries, _COMMIT)[: len(queries)]
+        finally:
+            self._connection.remove_notice_handler(self._note)
+            # https://www.postgresql.org/docs/current/warm-standby.html#SYNCHRONOUS-REPLICATION-HA
+            if _WARNING in self._warnings:
+                raise NotReplicated
+
+    def _note(self, notice: errors.Diagnostic) -> None:
+        self._warnings.append(notice.sqlstate or "")
 
 
 class Connections:
-    """Runs statements and transactions of any thread."""
+    """Runs statements and transactions of any thread: reads on one pool of connections, writes on another.
 
-    def __init__(self, pool: Pool) -> None:
-        """Use *pool*, which `close` closes."""
-        self._pool = pool
+    So a commit that waits for a lock or a standby takes no connection from reads.
+    """
+
+    def __init__(self, reads: Pool, writes: Pool, *, read_seconds: float) -> None:
+        """Use both pools, which `close` closes. *read_seconds*: `statement_timeout` of the sessions of *reads*."""
+        self._reads = reads
+        self._writes = writes
+        self._read_seconds = read_seconds
+
+    def connect(self) -> None:
+        """Make the first connection of each pool. From then on, one that is refused means waiting, not failing."""
+        with storage_errors("open the database"), self._reads.connection(), self._writes.connection():
+            pass
 
     def rows(self, doing: str, statement: str, **parameters: Any) -> list[Row]:
         """Return the rows of *statement*, which may be run again if the connection is lost."""
-        (found,) = self._read(doing, (statement, parameters))
-        return found
+        return self._read(doing, None, (statement, parameters))[0]
 
     def together(self, doing: str, *queries: Query) -> list[list[Row]]:
         """Return the rows of each of *queries* as of one moment, in one round trip; repeated like `rows`."""
-        return self._read(doing, _BEGIN_SNAPSHOT, *queries, _COMMIT)[1:-1]
+        return self._read(doing, _BEGIN_SNAPSHOT, *queries)
 
     def write(self, doing: str, operation: Callable[[Transaction], T], *, repeatable: bool = False) -> T:
         """Run *operation*, which commits its transaction; return what it returns.
@@ -94,7 +127,7 @@ class Connections:
         transactions: list[Transaction] = []
 
         def attempt() -> T:
-            with self._pool.connection() as connection:
+            with self._writes.connection() as connection:
                 transactions.append(Transaction(connection))
                 return operation(transactions[-1])
 
@@ -104,17 +137,29 @@ class Connections:
     @contextmanager
     def lent(self, doing: str) -> Iterator[Connection]:
         """Lend a connection for what is no round trip of statements. Nothing is repeated."""
-        with storage_errors(doing), self._pool.connection() as connection:
+        with storage_errors(doing), self._writes.connection() as connection:
             yield connection
 
     def close(self) -> None:
-        """Finish what is under way and refuse every later call."""
-        self._pool.close()
+        """Finish what is under way, in bounded time, and refuse every later call."""
+        try:
+            self._writes.close()
+        finally:
+            self._reads.close()
 
-    def _read(self, doing: str, *queries: Query) -> list[list[Row]]:
+    def _read(self, doing: str, begin: Query | None, *queries: Query) -> list[list[Row]]:
+        """Return the rows of each of *queries*, in a transaction if *begin* begins one."""
+
         def attempt() -> list[list[Row]]:
-            with self._pool.connection() as connection:
-                return send(connection, *queries)
+            with self._reads.connection(seconds_left(self._read_seconds)) as connection:
+                seconds = seconds_left(self._read_seconds)
+                if begin is None and seconds >= self._read_seconds:
+                    return send(connection, *queries)
+                before: list[Query] = [begin or _BEGIN]
+                if seconds < self._read_seconds:
+                    # 0 would be no limit.
+                    before.append((_READ_TIMEOUT, {"milliseconds": str(max(round(seconds * 1000), 1))}))
+                return send(connection, *before, *queries, _COMMIT)[len(before) : -1]
 
         with storage_errors(doing):
             return self._repeated(attempt, lambda: True)
@@ -129,7 +174,8 @@ class Connections:
                 if not _is_lost(error) or not may_repeat_when_lost():
                     raise
                 # Others are likely to be lost too.
-                self._pool.discard_idle()
+                self._reads.discard_idle()
+                self._writes.discard_idle()
         return attempt()
 
 
@@ -148,6 +194,6 @@ def _fetched(cursor: psycopg.Cursor[Row]) -> list[Row]:
 
 def _is_lost(error: psycopg.Error) -> bool:
     """Tell whether a connection failed that there was."""
-    if isinstance(error, NotConnected):
+    if isinstance(error, (NotConnected, NotReplicated)):
         return False
     return isinstance(error, _LOST) or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None)

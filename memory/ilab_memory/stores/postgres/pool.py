@@ -5,14 +5,19 @@ is away, each caller waits as long as for one that is lent, and after its return
 caller connects: it learns at once that the server is away, and the first one after its return is served.
 """
 
+import os
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
+
+#: How long `close` waits for calls that are under way, and then for those whose connections it has cut.
+CLOSE_SECONDS = 2.0
 
 
 class NotConnected(psycopg.OperationalError):
@@ -20,31 +25,40 @@ class NotConnected(psycopg.OperationalError):
 
 
 class Pool:
-    """Lends connections in autocommit mode, one caller at a time each; who finds none free waits for one."""
+    """Lends connections in autocommit mode, one caller at a time each; a caller that finds none free waits for one.
+
+    A connection that the server refuses ("too many clients") fails no call while others of the pool are lent: the
+    caller waits for one of those.
+    """
 
     def __init__(self, conninfo: str, *, size: int, wait_seconds: float) -> None:
         self._conninfo = conninfo
         self._size = size
         self._wait_seconds = wait_seconds
         self._places = threading.Semaphore(size)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
         self._closed = False
         self._unreachable = False
         self._trying = False
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, wait_seconds: float | None = None) -> Iterator[Connection]:
         """Lend a connection; what is left of a transaction at the end is rolled back.
+
+        *wait_seconds*: how long to wait for it at most, if that is less than the pool's own limit.
 
         Raises:
             RuntimeError: closed.
             NotConnected: the server cannot be reached, or no connection was free in time.
         """
-        if not self._places.acquire(timeout=self._wait_seconds):
+        patience = self._wait_seconds if wait_seconds is None else max(min(wait_seconds, self._wait_seconds), 0)
+        until = time.monotonic() + patience
+        if not self._places.acquire(timeout=patience):
             raise NotConnected
         try:
-            connection = self._take()
+            connection = self._take(until)
             try:
                 yield connection
             finally:
@@ -54,52 +68,90 @@ class Pool:
 
     def discard_idle(self) -> None:
         """Close the connections that nobody has: those that are lent later are new."""
-        with self._lock:
+        with self._changed:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
     def close(self) -> None:
-        """Refuse later calls and wait for those that are under way, but not for ever; close what comes back."""
-        with self._lock:
+        """Refuse later calls; wait for those that are under way for CLOSE_SECONDS, then cut their connections.
+
+        A call whose connection is cut raises as if the server had closed it.
+        """
+        with self._changed:
             if self._closed:
                 return
             self._closed = True
-        deadline = time.monotonic() + self._wait_seconds
-        returned = 0
-        while returned < self._size and self._places.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            returned += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._lent, CLOSE_SECONDS)
+            for connection in self._lent:
+                cut(connection)
+            self._changed.wait_for(lambda: not self._lent, CLOSE_SECONDS)
         self.discard_idle()
-        if returned:
-            self._places.release(returned)
 
-    def _take(self) -> Connection:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the memory is closed")
-            if self._idle:
-                return self._idle.pop()
-            if self._unreachable and self._trying:
-                # One finds out for all whether the server is back: each would wait as long for a host that is silent.
-                raise NotConnected
-            self._trying = True
-        reached = False
+    def _take(self, until: float) -> Connection:
+        if idle := self._idle_or_turn(until):
+            return idle
+        connection, refusal = None, None
         try:
             connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=0)
-            reached = True
         except psycopg.OperationalError as error:
-            raise NotConnected from error
+            refusal = error
         finally:
-            with self._lock:
-                self._unreachable, self._trying = not reached, False
+            with self._changed:
+                self._unreachable, self._trying = connection is None, False
+                self._changed.notify_all()
+        with self._changed:
+            if connection is None:
+                self._wait(until, lambda: bool(self._idle) or not self._lent)
+                if not self._idle:
+                    raise NotConnected from refusal
+                connection = self._idle.pop()
+            return self._lend(connection)
+
+    def _idle_or_turn(self, until: float) -> Connection | None:
+        """Return an idle connection, or None when it is the caller's turn to make one.
+
+        One caller finds out for all whether the server is back: each would wait as long for a host that is silent.
+        """
+        with self._changed:
+            self._wait(until, lambda: bool(self._idle) or not (self._unreachable and self._trying and self._lent))
+            if self._idle:
+                return self._lend(self._idle.pop())
+            if self._unreachable and self._trying:
+                raise NotConnected
+            self._trying = True
+        return None
+
+    def _wait(self, until: float, condition: Callable[[], bool]) -> None:
+        """Wait for *condition*, until then at most."""
+        self._changed.wait_for(lambda: self._closed or condition(), max(until - time.monotonic(), 0))
+        if self._closed:
+            raise RuntimeError("the memory is closed")
+
+    def _lend(self, connection: Connection) -> Connection:
+        if self._closed:
+            connection.close()
+            raise RuntimeError("the memory is closed")
+        self._lent.add(connection)
         return connection
 
     def _give_back(self, connection: Connection) -> None:
         if connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
             with suppress(psycopg.Error):
                 connection.rollback()
-        with self._lock:
-            if not self._closed and connection.info.transaction_status == TransactionStatus.IDLE:
+        with self._changed:
+            keep = not self._closed and connection.info.transaction_status == TransactionStatus.IDLE
+            if keep:
                 self._idle.append(connection)
-                return
-        connection.close()
+        if not keep:
+            connection.close()
+        with self._changed:
+            self._lent.discard(connection)
+            self._changed.notify_all()
+
+
+def cut(connection: Connection) -> None:
+    """End what *connection* waits for, in whichever thread: it sees the end of its stream, as of a server that died."""
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as other:
+        other.shutdown(socket.SHUT_RDWR)

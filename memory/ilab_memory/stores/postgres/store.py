@@ -69,19 +69,28 @@ class PostgresStore(Store):
     ) -> None:
         """Open the database *url* (`postgresql://...`, or whatever libpq takes), and make the tables if there are none.
 
-        A call waits *wait_seconds* at most for a connection, of which there are *pool_size*, and as long for a lock.
-        *partitions* is how many of each table are made; tables that are there keep theirs.
+        A call waits *wait_seconds* at most for a connection, as long for a lock, and a read as long for its answer. Of
+        *pool_size* connections half are for reads and half for writes. *partitions* is how many of each table are made;
+        tables that are there keep theirs.
 
         Raises:
-            ValueError: *url* is none, or a number is below 1.
+            ValueError: *url* is not a URL of PostgreSQL, or a number is too small.
             StorageError: the database cannot be reached or used, or belongs to a newer version of this library.
         """
-        for name, number in (("pool_size", pool_size), ("partitions", partitions)):
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1")
-        conninfo = _conninfo(url, synchronous_commit=SYNCHRONOUS_COMMIT[durability], lock_seconds=wait_seconds)
-        open_database(conninfo, partitions=partitions)
-        self._connections = Connections(Pool(conninfo, size=pool_size, wait_seconds=wait_seconds))
+        for name, number, least in (("pool_size", pool_size, 2), ("partitions", partitions, 1)):
+            if number < least:
+                raise ValueError(f"{name} must be at least {least}")
+        commit = SYNCHRONOUS_COMMIT[durability]
+        # A statement timeout would cancel commits that wait for the standby.
+        writes = _conninfo(url, synchronous_commit=commit, lock_seconds=wait_seconds, statement_seconds=0)
+        reads = _conninfo(url, synchronous_commit=commit, lock_seconds=wait_seconds, statement_seconds=wait_seconds)
+        open_database(writes, partitions=partitions)
+        self._connections = Connections(
+            Pool(reads, size=pool_size // 2, wait_seconds=wait_seconds),
+            Pool(writes, size=pool_size - pool_size // 2, wait_seconds=wait_seconds),
+            read_seconds=wait_seconds,
+        )
+        self._connections.connect()
 
     def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
         """See Store."""
@@ -240,7 +249,9 @@ class PostgresStore(Store):
 
     def count_users(self) -> int:
         """Return how many users the database holds. Reads all partitions."""
-        return int(self._connections.rows("count the users", copying.COUNT_USERS)[0][0])
+        with self._connections.lent("count the users") as connection:
+            [count] = connection.execute(copying.COUNT_USERS).fetchone() or [0]
+        return int(count)
 
     def close(self) -> None:
         """See Store."""
@@ -278,7 +289,7 @@ class PostgresStore(Store):
         return [reading.observation(user_id, row) for row in rows]
 
 
-def _conninfo(url: str, *, synchronous_commit: str, lock_seconds: float) -> str:
+def _conninfo(url: str, *, synchronous_commit: str, lock_seconds: float, statement_seconds: float) -> str:
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
@@ -287,6 +298,7 @@ def _conninfo(url: str, *, synchronous_commit: str, lock_seconds: float) -> str:
     options = (
         f"{given.get('options') or ''} {_KEEPALIVES} -c TimeZone=UTC"
         f" -c synchronous_commit={synchronous_commit} -c lock_timeout={round(lock_seconds * 1000)}"
+        f" -c statement_timeout={round(statement_seconds * 1000)}"
     )
     return make_conninfo(
         url, **{name: value for name, value in _DEFAULTS.items() if name not in given}, options=options
