@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from ilab_chat_service.adapters.library import Library
     from ilab_chat_service.ports import ReplayLog
     from ilab_chat_service.settings import Settings
 
@@ -54,6 +55,9 @@ HEALTH_NAMES = ("", *OUR_SERVICES)
 
 #: What gRPC's own stop may take, once our calls and the watchers of health have ended: reflection may still be open.
 STOP_SECONDS = 0.5
+
+#: What storing the last turns may take, once gRPC has stopped.
+STORE_SECONDS = 3.0
 
 
 async def run(settings: Settings) -> None:
@@ -123,7 +127,7 @@ async def serving(
         checks = health.HealthService(HEALTH_NAMES)
         checks.add_to(server)
         add_reflection(server, (*OUR_SERVICES, health.NAME))
-        house.push_async_callback(turns.finish_writes)
+        house.push_async_callback(finish_writes, turns, library)
         address = listen(server, settings.address, credentials)
         await house.enter_async_context(flood_guard(split_address(address)[1]))
         await server.start()
@@ -202,6 +206,17 @@ async def drain(
     await calls.drain(settings.drain_seconds)
     await checks.end()
     await calls.end()
+
+
+async def finish_writes(turns: TurnRunner, library: Library) -> None:
+    """Wait for the turns that are being stored; fail those that hang, for a lock, a disk or a standby."""
+    try:
+        async with asyncio.timeout(STORE_SECONDS):
+            await turns.finish_writes()
+    except TimeoutError:
+        log.warning("the memory has not stored all turns within %g s; closing it", STORE_SECONDS)
+        await library.close()
+        await turns.finish_writes()
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:

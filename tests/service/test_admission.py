@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.adapters.library import ERASURE_THREADS, THREADS
+from ilab_chat_service.adapters.library import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
 from ilab_chat_service.rpc import memory as memory_service
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import ServerBusy
@@ -132,6 +132,64 @@ async def test_one_user_does_not_take_the_slots_of_another() -> None:
         pass
 
 
+async def test_calls_of_others_pass_those_of_a_user_with_enough_running() -> None:
+    admission, leave = limits(running=3, queued=9, running_per_user=2), asyncio.Event()
+    entered = [asyncio.Event() for _ in range(4)]
+    calls = [asyncio.create_task(held(admission, "alice", each, leave)) for each in entered[:3]]
+    await asyncio.sleep(0)
+    assert [each.is_set() for each in entered] == [True, True, False, False]
+    calls.append(asyncio.create_task(held(admission, "bob", entered[3], leave)))
+    await asyncio.sleep(0)
+    assert [each.is_set() for each in entered] == [True, True, False, True]
+    leave.set()
+    await asyncio.gather(*calls)
+    assert entered[2].is_set()
+
+
+async def test_the_bytes_of_requests_are_bounded_in_all_and_for_each_user() -> None:
+    admission = limits(running=9, size=10, size_per_user=6)
+    async with admission.slot("alice", 4):
+        with pytest.raises(ServerBusy, match="bytes"):
+            async with admission.slot("alice", 3):
+                pass
+        async with admission.slot("bob", 6):
+            with pytest.raises(ServerBusy, match="the server is busy"):
+                async with admission.slot("carol", 1):
+                    pass
+            async with admission.slot("carol", 0):
+                pass
+        async with admission.slot("carol", 6):
+            pass
+    async with admission.slot("alice", 6):
+        pass
+
+
+async def test_large_saves_of_one_user_beyond_the_budget_are_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowMethod(monkeypatch, "mem_save")
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+
+        def save(user: str) -> Any:
+            return memory.SaveObservation(
+                memory_pb2.SaveObservationRequest(user_id=user, content="x" * 1_048_576, type="profile", title="t")
+            )
+
+        large = [save("alice") for _ in range(3)]
+        await slow.wait_for(memory_service.RUNNING_PER_USER)
+        try:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asyncio.gather(save("alice"), save("alice"))
+            assert reason(caught.value) == "SERVER_BUSY"
+            other = save("bob")
+            await slow.wait_for(1)
+        finally:
+            slow.end.set()
+        for each in (*large, other):
+            assert (await each).result.id
+
+
 async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(settings: Settings, upstream: Upstream) -> None:
     async with full_server(settings, upstream) as (channel, running):
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
@@ -214,11 +272,11 @@ class SlowMethod:
         self.end = threading.Event()
         method = getattr(ILabMemory, name)
 
-        def slow(memory: ILabMemory, user_id: str) -> Any:
+        def slow(memory: ILabMemory, user_id: str, *args: Any, **options: Any) -> Any:
             self.users.append(user_id)
             self.begun.release()
             assert self.end.wait(60)
-            return method(memory, user_id)
+            return method(memory, user_id, *args, **options)
 
         monkeypatch.setattr(ILabMemory, name, slow)
 
@@ -230,12 +288,13 @@ class SlowMethod:
 async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert memory_service.RUNNING + memory_service.EXPORTS < THREADS
+    assert memory_service.READS + memory_service.EXPORTS < READ_THREADS
+    assert memory_service.WRITES < WRITE_THREADS
     slow = SlowMethod(monkeypatch)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
-        reads = [memory.GetStats(memory_pb2.GetStatsRequest(user_id=f"user {number}")) for number in range(2 * THREADS)]
-        await slow.wait_for(memory_service.RUNNING)
+        reads = [memory.GetStats(memory_pb2.GetStatsRequest(user_id=f"user {number}")) for number in range(32)]
+        await slow.wait_for(memory_service.READS)
         health: Any = health_pb2_grpc.HealthStub(channel)
         for _ in reads:
             # As many more as would have begun have their time to.
@@ -248,7 +307,7 @@ async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat
             slow.end.set()
         assert answer.reply == "Hello there."
         await memory.GetStats(memory_pb2.GetStatsRequest(user_id="last"), timeout=30)
-    assert len(slow.users) == memory_service.RUNNING + 1
+    assert len(slow.users) == memory_service.READS + 1
     assert slow.users[-1] == "last"
 
 
@@ -258,13 +317,15 @@ async def test_one_user_does_not_take_all_of_memory(settings: Settings, monkeypa
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         request = memory_pb2.GetStatsRequest(user_id="alice")
         reads = [memory.GetStats(request) for _ in range(memory_service.PER_USER)]
-        await slow.wait_for(memory_service.PER_USER)
+        await slow.wait_for(memory_service.RUNNING_PER_USER)
         try:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await memory.GetStats(request, timeout=30)
             assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
             assert "grpc-retry-pushback-ms" in dict(caught.value.trailing_metadata() or ())
             other = memory.GetStats(memory_pb2.GetStatsRequest(user_id="bob"))
+            await slow.wait_for(1)
+            assert slow.users == ["alice"] * memory_service.RUNNING_PER_USER + ["bob"]
         finally:
             slow.end.set()
         for read in (*reads, other):
@@ -297,7 +358,7 @@ async def test_erasures_that_wait_hold_up_no_other_call(settings: Settings, monk
     slow = SlowMethod(monkeypatch, "mem_forget")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
-        requests = [memory_pb2.ForgetUserRequest(user_id=f"user {number}") for number in range(2 * THREADS)]
+        requests = [memory_pb2.ForgetUserRequest(user_id=f"user {number}") for number in range(32)]
         erasures = [memory.ForgetUser(request) for request in requests]
         await slow.wait_for(memory_service.ERASURES)
         try:

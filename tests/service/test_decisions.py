@@ -48,4 +48,4 @@ def test_what_was_decided_about_tls_and_the_model() -> None:
 @pytest.mark.parametrize("durability", ["full", "normal"])
 async def test_the_library_is_opened_with_the_durability_that_is_set(settings: Settings, durability: str) -> None:
     async with open_library(replace(settings, durability=durability)) as library:
-        assert await library.call(lambda memory: memory.config.durability) == durability
+        assert await library.read("alice", lambda memory: memory.config.durability) == durability

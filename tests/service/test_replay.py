@@ -300,7 +300,7 @@ async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings
         memory = MemoryAdapter(library, history_turns=6, search_limit=5)
         answered = await memory.persist(Turn(**turn, reply="whole"))  # type: ignore[arg-type]
         assert await memory.persist(Turn(**turn, reply="par", interrupted=True)) == answered  # type: ignore[arg-type]
-        row = await library.call(lambda library: library.mem_get_observation("alice", answered))
+        row = await library.read("alice", lambda library: library.mem_get_observation("alice", answered))
     assert row
     assert row.content == "User: Hi\nAssistant: whole"
 

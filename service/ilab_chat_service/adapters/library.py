@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from ilab_chat_service.adapters.lanes import Lane
 from ilab_chat_service.adapters.storage_cause import storage_cause
+from ilab_chat_service.call_deadline import seconds_to_deadline
 from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported
 from ilab_memory import Config, ILabMemory
+from ilab_memory.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,8 +29,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Threads for the memory's blocking calls. Reads run side by side; concurrent saves share one commit in the library.
-THREADS = 16
+#: Threads for calls that only read, and for calls that may write: apart, so that writes that wait for a lock, a disk or
+#: a standby hold up no reads. The library has as many connections for each. Concurrent saves share one commit.
+READ_THREADS = WRITE_THREADS = 8
+#: Threads of each kind that one user's calls may have at a time; the user's other calls wait on the event loop.
+THREADS_PER_USER = 2
 
 #: Threads for erasures, which may wait for minutes until the memory's file may be rewritten: apart from the others, so
 #: that they take none from the chat. One for each call that rpc/memory.py lets run, and one for the background.
@@ -51,24 +57,23 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
         MemoryNotOpened: it cannot be opened.
         SettingsError: the URL is none of a PostgreSQL database.
     """
-    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="memory")
+    reads = Lane("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
+    writes = Lane("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
     erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
         durability="normal" if settings.durability == "normal" else "full",
     )
-    loop = asyncio.get_running_loop()
+    opened = open_database if settings.memory_url else open_file
+    memory, place = await asyncio.to_thread(opened, settings, config)
+    library = Library(memory, place, reads, writes, erasures)
     try:
-        opened = open_database if settings.memory_url else open_file
-        memory, place = await loop.run_in_executor(threads, opened, settings, config)
-        try:
-            yield Library(memory, place, threads, erasures)
-        finally:
-            # Erasures that wait or rewrite are interrupted, and finished after the next start.
-            await loop.run_in_executor(threads, memory.close)
+        yield library
     finally:
-        # They join the threads, so not on the event loop.
-        await asyncio.to_thread(threads.shutdown)
+        await library.close()
+        await reads.close()
+        await writes.close()
+        # It joins the threads, so not on the event loop.
         await asyncio.to_thread(erasures.shutdown)
 
 
@@ -98,25 +103,49 @@ def open_database(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
 
 
 class Library:
-    """An open ILabMemory, whose calls run on *threads*, erasures on threads of their own.
+    """An open ILabMemory, whose calls run on threads: reads, writes and erasures on threads of their own.
 
     `place` says where it keeps what it knows, and no secret.
     """
 
-    def __init__(self, memory: ILabMemory, place: str, threads: Executor, erasures: Executor) -> None:
+    def __init__(self, memory: ILabMemory, place: str, reads: Lane, writes: Lane, erasures: Executor) -> None:
         self.place = place
         self._memory = memory
-        self._threads = threads
+        self._reads = reads
+        self._writes = writes
         self._erasures = erasures
 
-    async def call(self, call: Callable[[ILabMemory], T]) -> T:
-        """Return what *call* returns, given the library, on a thread.
+    async def read(self, user_id: str, call: Callable[[ILabMemory], T]) -> T:
+        """Return what *call* returns, given the library, on a thread for reads: it must not write.
 
         Raises:
-            MemoryUnavailable: the library's storage failed.
+            MemoryUnavailable: the library's storage failed, or did not answer before the running call's deadline.
             ValueError, LookupError: as the library raises them.
         """
-        return await self._run(self._threads, call)
+        seconds = seconds_to_deadline()
+        with storage_errors():
+            return await self._reads.run(user_id, lambda: limited(call, self._memory, seconds))
+
+    async def write(self, user_id: str, call: Callable[[ILabMemory], T], *, has_deadline: bool = True) -> T:
+        """Return what *call* returns, given the library, on a thread for calls that may write.
+
+        With *has_deadline* false, what it reads may take longer than the running call: its result is worth having.
+
+        Raises:
+            MemoryUnavailable, ValueError, LookupError: as `read` does.
+        """
+        seconds = seconds_to_deadline() if has_deadline else None
+        with storage_errors():
+            return await self._writes.run(user_id, lambda: limited(call, self._memory, seconds))
+
+    async def close(self) -> None:
+        """Fail the calls that wait, and close the memory: its running calls end soon, or fail. Again: nothing.
+
+        Erasures that wait or rewrite are interrupted, and finished after the next start.
+        """
+        self._reads.refuse()
+        self._writes.refuse()
+        await asyncio.to_thread(self._memory.close)
 
     async def forget(self, user_id: str) -> int:
         """Erase everything of the user; return how many observations that were.
@@ -126,13 +155,13 @@ class Library:
         """
         if not hasattr(self._memory, "mem_forget"):
             raise NotSupported("this memory cannot forget a user")
-        return await self._run(self._erasures, lambda memory: memory.mem_forget(user_id))
+        return await self._erase(lambda memory: memory.mem_forget(user_id))
 
     async def pending_erasures(self) -> int:
         """Return how many erasures are not finished, 0 if the library does not tell."""
         if not hasattr(self._memory, "mem_pending_erasures"):
             return 0
-        return await self._run(self._erasures, lambda memory: memory.mem_pending_erasures())
+        return await self._erase(lambda memory: memory.mem_pending_erasures())
 
     async def finish_forgetting(self) -> int:
         """Finish erasures that calls of `forget` could not; return how many are pending.
@@ -140,7 +169,7 @@ class Library:
         Raises:
             MemoryUnavailable: they could not be finished; its cause says why.
         """
-        return await self._run(self._erasures, lambda memory: memory.mem_finish_forgetting())
+        return await self._erase(lambda memory: memory.mem_finish_forgetting())
 
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
         """Yield everything of the user, the sessions, then the observations, a page at a time.
@@ -150,20 +179,33 @@ class Library:
         """
         if not hasattr(self._memory, "mem_export"):
             raise NotSupported("this memory cannot export a user")
-        items = await self.call(lambda memory: memory.mem_export(user_id))
-        while page := await self.call(lambda _: export_page(items)):
+        items = await self.read(user_id, lambda memory: memory.mem_export(user_id))
+        while page := await self.read(user_id, lambda _: export_page(items)):
             for item in page:
                 yield item
 
-    async def _run(self, threads: Executor, call: Callable[[ILabMemory], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(threads, call, self._memory)
-        except RuntimeError as error:
-            raise MemoryUnavailable(
-                "memory is not available",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-                cause=storage_cause(error.__cause__, str(error)),
-            ) from error
+    async def _erase(self, call: Callable[[ILabMemory], T]) -> T:
+        with storage_errors():
+            return await asyncio.get_running_loop().run_in_executor(self._erasures, call, self._memory)
+
+
+def limited(call: Callable[[ILabMemory], T], memory: ILabMemory, seconds: float | None) -> T:
+    """Return what *call* returns; its reads may take *seconds*."""
+    with time_limit(seconds):
+        return call(memory)
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn what the library raises when its storage fails, or is closed, into MemoryUnavailable."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise MemoryUnavailable(
+            "memory is not available",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+            cause=storage_cause(error.__cause__, str(error)),
+        ) from error
 
 
 def export_page(items: Iterator[Session | Observation]) -> list[Session | Observation]:

@@ -52,13 +52,18 @@ class MemoryAdapter:
         self._search_limit = search_limit
 
     async def hydrate(self, user_id: str, message: str, mode: MemoryMode) -> Context:
-        """See `ports.Memory.hydrate`. All reads of a call are one visit to a thread."""
-        return await self._library.call(lambda memory: self._context(memory, user_id, message, mode))
+        """See `ports.Memory.hydrate`. All reads of a call are one visit to a thread.
+
+        To one for writes, if it opens or touches a session: while writes wait, no model is asked for a reply that could
+        not be stored.
+        """
+        visit = self._library.write if mode is MemoryMode.READ_WRITE else self._library.read
+        return await visit(user_id, lambda memory: self._context(memory, user_id, message, mode))
 
     async def persist(self, turn: Turn) -> int:
         """See `ports.Memory.persist`."""
         try:
-            return await self._library.call(lambda memory: save(memory, turn))
+            return await self._library.write(turn.user_id, lambda memory: save(memory, turn), has_deadline=False)
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be stored", cause=error.cause) from error
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Most calls that run at once, and most exports beside them. Together they are fewer than the library's threads (16),
-#: so that the chat always has some.
-RUNNING, EXPORTS = 8, 4
+#: Most calls that read, exports and calls that write that run at once. They are fewer than the library's threads for
+#: reads and those for writes (8 each), so that the chat always has some.
+READS, EXPORTS, WRITES = 4, 3, 4
 #: Most erasures that run at once. They have threads of their own: one may wait for minutes, see library.py.
 ERASURES = 8
 #: Most that wait for one of those to end, and for how long, in seconds.
@@ -40,6 +40,10 @@ QUEUED, QUEUE_SECONDS = 128, 5.0
 #: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who
 #: comes waits until one call ends, not all.
 PER_USER, EXPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 4
+#: Most calls of one user that run at once, of reads and of writes each: calls of others pass those that wait.
+RUNNING_PER_USER = 2
+#: Most bytes of the requests that run or wait, in all and of one user: each stays in memory until its call ends.
+REQUESTS_BYTES, REQUESTS_BYTES_PER_USER = 32 * 1024 * 1024, 4 * 1024 * 1024
 #: An erasure is answered after this many seconds at the earliest, so that callers in a loop do not load the server.
 ERASURE_SECONDS = 0.05
 
@@ -58,12 +62,18 @@ class OfUser(Protocol):
     def user_id(self) -> str:
         """Whose memory it is about."""
 
+    def ByteSize(self) -> int:
+        """Return how long it is on the wire."""
+
 
 class Library(Protocol):
     """The memory library, off the event loop."""
 
-    async def call(self, call: Callable[[ILabMemory], T]) -> T:
-        """Return what *call* returns, given the library; its ValueError and LookupError come through."""
+    async def read(self, user_id: str, call: Callable[[ILabMemory], T]) -> T:
+        """Return what *call*, which only reads, returns; its ValueError and LookupError come through."""
+
+    async def write(self, user_id: str, call: Callable[[ILabMemory], T]) -> T:
+        """Return what *call*, which may write, returns; its ValueError and LookupError come through."""
 
     async def forget(self, user_id: str) -> int:
         """Erase everything of the user; return how many observations that were."""
@@ -78,7 +88,18 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     def __init__(self, library: Library, replays: ReplayLog) -> None:
         self._library = library
         self._replays = replays
-        self._admission = Admission(running=RUNNING, queued=QUEUED, per_user=PER_USER, wait_seconds=QUEUE_SECONDS)
+        self._reads, self._writes = (
+            Admission(
+                running=running,
+                queued=QUEUED,
+                per_user=PER_USER,
+                wait_seconds=QUEUE_SECONDS,
+                running_per_user=RUNNING_PER_USER,
+                size=REQUESTS_BYTES,
+                size_per_user=REQUESTS_BYTES_PER_USER,
+            )
+            for running in (READS, WRITES)
+        )
         # Apart from the others: an export lasts for as long as its caller takes to read it.
         self._exports = Admission(running=EXPORTS, queued=QUEUED, per_user=EXPORTS_PER_USER, wait_seconds=QUEUE_SECONDS)
 
@@ -90,7 +111,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.StartSessionRequest, context: Context
     ) -> memory_pb2.StartSessionResponse:
         """Continue or open the user's session."""
-        started = await self._call(request, context, lambda memory: memory.mem_session_start(request.user_id))
+        started = await self._write(request, context, lambda memory: memory.mem_session_start(request.user_id))
         return memory_pb2.StartSessionResponse(
             session_id=started.session_id,
             is_new=started.is_new,
@@ -103,7 +124,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> memory_pb2.EndSessionResponse:
         """Complete the user's active session."""
         try:
-            session = await self._call(
+            session = await self._write(
                 request, context, lambda memory: memory.mem_session_end(request.user_id, summary=request.summary)
             )
         except LookupError:
@@ -114,7 +135,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.SummarizeSessionRequest, context: Context
     ) -> memory_pb2.SummarizeSessionResponse:
         """Store a summary of the session so far."""
-        saved = await self._call(
+        saved = await self._write(
             request, context, lambda memory: memory.mem_session_summary(request.user_id, request.summary)
         )
         return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
@@ -124,7 +145,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
         topic_key = caller_key(request)
-        saved = await self._call(
+        saved = await self._write(
             request,
             context,
             lambda memory: memory.mem_save(
@@ -142,7 +163,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> memory_pb2.SearchObservationsResponse:
         """Search the user's observations."""
         limit = search_limit(request)
-        found = await self._call(
+        found = await self._read(
             request,
             context,
             lambda memory: memory.mem_search(
@@ -159,7 +180,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.GetObservationRequest, context: Context
     ) -> memory_pb2.GetObservationResponse:
         """Return one observation of the user."""
-        found = await self._call(
+        found = await self._read(
             request, context, lambda memory: memory.mem_get_observation(request.user_id, request.observation_id)
         )
         if found is None:
@@ -170,7 +191,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.GetTimelineRequest, context: Context
     ) -> memory_pb2.GetTimelineResponse:
         """Return a page of the observations around one."""
-        rows = await self._call(
+        rows = await self._read(
             request, context, lambda memory: memory.mem_timeline(request.user_id, request.observation_id)
         )
         page, next_page_token = page_of(rows, page_size=request.page_size, page_token=request.page_token)
@@ -180,7 +201,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
     async def GetStats(self, request: memory_pb2.GetStatsRequest, context: Context) -> memory_pb2.GetStatsResponse:
         """Count what the user has."""
-        counts = await self._call(request, context, lambda memory: memory.mem_stats(request.user_id))
+        counts = await self._read(request, context, lambda memory: memory.mem_stats(request.user_id))
         return memory_pb2.GetStatsResponse(observations=counts["observations"], sessions=counts["sessions"])
 
     async def ForgetUser(
@@ -230,14 +251,18 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                         raise DeadlineExceeded(f"the caller did not read for {UNREAD_SECONDS:g} s") from None
                     raise
 
-    async def _call(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
+    async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
         async with within(context, CALL_SECONDS, MOST_CALL_SECONDS):
-            return await self._admitted(request, lambda: self._library.call(call), self._admission)
+            return await self._admitted(request, lambda: self._library.read(request.user_id, call), self._reads)
+
+    async def _write(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
+        async with within(context, CALL_SECONDS, MOST_CALL_SECONDS):
+            return await self._admitted(request, lambda: self._library.write(request.user_id, call), self._writes)
 
     async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:
         act_for(request.user_id)
         with library_limits():
-            return await admission.run(request.user_id, work)
+            return await admission.run(request.user_id, work, size=request.ByteSize())
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from ilab_chat_service.call_deadline import set_call_deadline
 from ilab_chat_service.rpc.call import CALL, Call
 from ilab_chat_service.rpc.errors import INTERNAL
 from ilab_chat_service.rpc.identifiers import new_identifier
@@ -69,6 +70,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         began = time.perf_counter()
         call = begun(name, context)
         CALL.set(call)
+        set_call_deadline(context.time_remaining())
         context.set_trailing_metadata(((CORRELATION_TRAILER, call.correlation_id),))
         try:
             response = await method(requests, context)

@@ -1,0 +1,96 @@
+"""Threads for one kind of call: a share for each user, no thread lost, no call begun whose caller has left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from ilab_chat_service.adapters.lanes import Lane
+from ilab_chat_service.ports import MemoryUnavailable
+
+
+class Calls:
+    """Calls that run until they are told to end."""
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+        self.begun: list[str] = []
+        self._begun = threading.Semaphore(0)
+
+    def call(self, name: str) -> str:
+        self.begun.append(name)
+        self._begun.release()
+        assert self.end.wait(60)
+        return name
+
+    async def wait_for(self, calls: int) -> None:
+        for _ in range(calls):
+            assert await asyncio.to_thread(self._begun.acquire, timeout=30)
+
+
+async def test_one_user_has_a_part_of_the_threads_and_others_pass_its_calls() -> None:
+    lane, calls = Lane("test", threads=3, per_user=2), Calls()
+    running = [asyncio.create_task(lane.run("alice", lambda: calls.call("alice"))) for _ in range(16)]
+    await calls.wait_for(2)
+    running.append(asyncio.create_task(lane.run("bob", lambda: calls.call("bob"))))
+    await calls.wait_for(1)
+    assert calls.begun == ["alice", "alice", "bob"]
+    calls.end.set()
+    assert await asyncio.gather(*running) == ["alice"] * 16 + ["bob"]
+    await lane.close()
+
+
+async def test_a_call_whose_caller_left_while_it_waited_is_not_begun_and_one_that_runs_keeps_its_thread() -> None:
+    lane, calls = Lane("test", threads=1, per_user=1), Calls()
+    left = asyncio.create_task(lane.run("alice", lambda: calls.call("left")))
+    await calls.wait_for(1)
+    waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("never begun")))
+    last = asyncio.create_task(lane.run("carol", lambda: calls.call("last")))
+    await asyncio.sleep(0)
+    for caller in (left, waiting):
+        caller.cancel()
+        await asyncio.wait([caller])
+    assert not last.done()
+    assert calls.begun == ["left"]
+    calls.end.set()
+    assert await last == "last"
+    assert calls.begun == ["left", "last"]
+    await lane.close()
+
+
+async def test_a_thread_that_meets_a_cancelled_call_goes_to_the_next() -> None:
+    lane, calls = Lane("test", threads=1, per_user=1), Calls()
+    first = asyncio.create_task(lane.run("alice", lambda: calls.call("first")))
+    await calls.wait_for(1)
+    leaving = asyncio.create_task(lane.run("bob", lambda: calls.call("leaving")))
+    last = asyncio.create_task(lane.run("carol", lambda: calls.call("last")))
+    await asyncio.sleep(0)
+    calls.end.set()
+    await first
+    leaving.cancel()
+    assert await asyncio.wait_for(last, 30) == "last"
+    await lane.close()
+
+
+async def test_what_a_call_raises_comes_through_and_frees_its_thread() -> None:
+    lane = Lane("test", threads=1, per_user=1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await lane.run("alice", lambda: 1 // 0)
+    await lane.close()
+
+
+async def test_calls_that_wait_fail_at_the_end() -> None:
+    lane, calls = Lane("test", threads=1, per_user=1), Calls()
+    running = asyncio.create_task(lane.run("alice", lambda: calls.call("running")))
+    await calls.wait_for(1)
+    waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("waiting")))
+    await asyncio.sleep(0)
+    lane.refuse()
+    with pytest.raises(MemoryUnavailable):
+        await waiting
+    calls.end.set()
+    assert await running == "running"
+    await lane.close()
