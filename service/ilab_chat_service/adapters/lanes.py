@@ -42,9 +42,11 @@ class Lane:
             self._begin(user_id)
         else:
             await self._wait(user_id)
-        running = asyncio.get_running_loop().run_in_executor(self._executor, call)
-        running.add_done_callback(lambda _: self._end(user_id))
-        return await asyncio.shield(running)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        # Not run_in_executor: when the caller leaves, its future ends while the thread goes on.
+        self._executor.submit(self._work, loop, user_id, call, answer)
+        return await answer
 
     def refuse(self) -> None:
         """Fail the calls that wait for a thread."""
@@ -58,6 +60,27 @@ class Lane:
         """Wait for the threads to end."""
         # It joins them, so not on the event loop.
         await asyncio.to_thread(self._executor.shutdown)
+
+    def _work(
+        self, loop: asyncio.AbstractEventLoop, user_id: str, call: Callable[[], T], answer: asyncio.Future[T]
+    ) -> None:
+        """Run *call*, on a thread of the lane."""
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller waits for it
+            loop.call_soon_threadsafe(self._failed, user_id, answer, error)
+        else:
+            loop.call_soon_threadsafe(self._answered, user_id, answer, result)
+
+    def _answered(self, user_id: str, answer: asyncio.Future[T], result: T) -> None:
+        self._end(user_id)
+        if not answer.done():
+            answer.set_result(result)
+
+    def _failed(self, user_id: str, answer: asyncio.Future[T], error: BaseException) -> None:
+        self._end(user_id)
+        if not answer.done():
+            answer.set_exception(error)
 
     async def _wait(self, user_id: str) -> None:
         turn: Turn = asyncio.get_running_loop().create_future()

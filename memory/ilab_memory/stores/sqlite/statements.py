@@ -124,6 +124,7 @@ RECENT_LOOKED_AT = 1000
 # Only the beginning of each row that is looked at is read: its topic_key stands before its content. The contents that
 # are returned are measured before they are read.
 RECENT = f"""
+    WITH prefixes AS MATERIALIZED (SELECT value, length(value) AS characters FROM json_each(?3))
     SELECT
         json_group_array(json_array(
             id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
@@ -145,8 +146,7 @@ RECENT = f"""
                     ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
                 ) newest
                 WHERE ?3 IS NULL OR EXISTS (
-                    SELECT 1 FROM json_each(?3) prefix
-                    WHERE substr(newest.topic_key, 1, length(prefix.value)) = prefix.value
+                    SELECT 1 FROM prefixes WHERE substr(newest.topic_key, 1, prefixes.characters) = prefixes.value
                 )
                 LIMIT ?4
             )
