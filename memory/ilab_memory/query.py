@@ -4,6 +4,8 @@ from ilab_memory.analysis import terms
 
 #: At most so many distinct terms of a query are looked up, the first ones: a question has ten, a pasted page thousands.
 MAX_TERMS = 32
+#: Characters of a query that are read for them.
+QUERY_CHARACTERS = 8_192
 #: A trimmed query shorter than this, in characters, is found by substring only (documented contract).
 SHORTEST_INDEXED = 3
 
@@ -40,7 +42,7 @@ def query_terms(query: str) -> list[str]:
     English stop words and the words of asking are left out, unless nothing else is left; the words of a question's
     frame are left out if enough others are left.
     """
-    found = list(dict.fromkeys(terms(query)))
+    found = list(dict.fromkeys(terms(query, most=QUERY_CHARACTERS)))
     words = [term for term in found if term not in STOP_TERMS]
     telling = [term for term in words if term not in _ASKING_TERMS]
     topics = [term for term in telling if term not in _FRAME_TERMS]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ilab_memory import analysis, normalization
 from ilab_memory.analysis import INDEXED_CHARACTERS, REPLY_WORDS, fields, terms
-from ilab_memory.query import MAX_TERMS, query_terms
+from ilab_memory.query import MAX_TERMS, QUERY_CHARACTERS, query_terms
 from ilab_memory.stemming import porter, stem
 
 # Nonsense on which SQLite departs from the paper: a doubled y, a suffix that is the whole word.
@@ -128,6 +128,10 @@ def test_a_question_of_nothing_else_keeps_them() -> None:
     assert query_terms("Do you remember?") == ["rememb"]
     assert query_terms("what is that") == ["what", "be", "that"]
     assert query_terms("?!") == []
+
+
+def test_of_a_long_question_the_beginning_counts() -> None:
+    assert query_terms("tea " * QUERY_CHARACTERS + "milk") == ["tea"]
 
 
 def test_a_question_has_a_bounded_number_of_terms() -> None:
