@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
-from ilab_memory.stores.sqlite import SQLiteStore, forgetting, request_rewrite, schema
+from ilab_memory.stores.sqlite import SQLiteStore, forgetting, request_rewrite
 from ilab_memory.stores.sqlite.rewrite import Rewriter
+from memory.support import downgrade
 
 PLENTY = 10**12
 
@@ -225,11 +226,10 @@ def test_an_erasure_that_a_killed_process_began_is_finished_by_the_next(path: Pa
 
 
 def test_erasures_of_an_earlier_version_are_finished(path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(schema, "VERSION", 2)
-        with ILabMemory.from_path(path) as mem:
-            save(mem, "alice", "marker")
-            save(mem, "bob", "kept")
+    with ILabMemory.from_path(path) as mem:
+        save(mem, "alice", "marker")
+        save(mem, "bob", "kept")
+    downgrade(path, 2)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE users SET user_id = NULL WHERE user_id = 'alice'")
     with opened(path) as mem:

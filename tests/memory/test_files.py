@@ -10,7 +10,7 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError, analysis
 from ilab_memory.stores.sqlite import migrations, schema, terms
-from memory.support import before_hyphenated_words
+from memory.support import before_hyphenated_words, downgrade
 
 
 def save(mem: ILabMemory, content: str, user_id: str = "alice") -> int:
@@ -126,12 +126,13 @@ def test_a_migration_runs_once_and_its_version_with_it(tmp_path: Path, monkeypat
 
 def test_the_index_of_a_file_of_version_1_is_filled_anew(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
-    with before_hyphenated_words(schema), ILabMemory.from_path(path) as mem:
+    with before_hyphenated_words(), ILabMemory.from_path(path) as mem:
         for number in range(250):
             save(mem, f"an e-mail, {number}", user_id=f"user{number % 2}")
         mem.mem_save("alice", "e-mail", type="discovery", title="t", topic_key="k")
         before = list(mem.mem_export("alice"))
         assert mem.mem_search("alice", "email") == []
+    downgrade(path, 1)
     with ILabMemory.from_path(path) as mem:
         assert list(mem.mem_export("alice")) == before
         assert len(mem.mem_search("user0", "email", limit=1000)) == 125
@@ -153,7 +154,6 @@ def test_long_rows_of_a_file_of_version_3_leave_the_index_but_for_their_beginnin
     path = tmp_path / "memory.db"
     long = ["first " * 12_000 + "last", "\ufdfa " * 8_000 + "last", "short and last"]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(schema, "VERSION", 3)
         patched.setattr(terms, "fields", lambda title, content, **_: analysis.fields(title, content, most=sys.maxsize))
         with ILabMemory.from_path(path) as mem:
             ids = []
@@ -163,6 +163,7 @@ def test_long_rows_of_a_file_of_version_3_leave_the_index_but_for_their_beginnin
                 ids.append(mem.mem_save("alice", content, type="discovery", title="t", topic_key=f"k{number}").id)
                 mem.mem_session_end("alice", summary="s")
             assert len(mem.mem_search("alice", "last")) == 3
+    downgrade(path, 3)
     with ILabMemory.from_path(path) as mem:
         assert [row.id for row in mem.mem_search("alice", "last")] == ids[2:]
         assert [row.id for row in mem.mem_search("alice", "first")] == ids[:1]

@@ -196,8 +196,8 @@ async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(settings
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Chat(chat("bob"))
         upstream.release()
-        assert (await running).observation_id == 1
-        assert (await stub.Chat(chat("bob"))).observation_id == 2
+        assert (await running).observation_id
+        assert (await stub.Chat(chat("bob"))).observation_id
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     trailers: dict[str, Any] = dict(caught.value.trailing_metadata() or ())
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])

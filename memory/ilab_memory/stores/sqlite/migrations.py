@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from ilab_memory.analysis import INDEXED_CHARACTERS
 from ilab_memory.core.errors import StorageError
-from ilab_memory.stores.sqlite import schema
+from ilab_memory.stores.sqlite import saving, schema
 from ilab_memory.stores.sqlite.terms import Indexed
 
 # Each batch of the writer asks. As a PRAGMA statement, either would be compiled anew each time.
@@ -145,10 +145,22 @@ def _m004_bounded_index(connection: sqlite3.Connection) -> None:
     connection.execute(schema.TRIGGERS[1])
 
 
+def _m005_ids_of_each_user(connection: sqlite3.Connection) -> None:
+    """Give each user ids of its own for what is saved from now on. Rows keep the ids that they have."""
+    for statement in schema.FIRST_ID:
+        connection.execute(statement)
+    for (user,) in connection.execute("SELECT key FROM users").fetchall():
+        while not connection.execute(
+            "UPDATE OR IGNORE users SET first_id = ? WHERE key = ?", (saving.random_first_id(), user)
+        ).rowcount:
+            pass
+
+
 #: From the version before to this one. A released migration is never changed.
 MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {
     1: _m001_first_schema,
     2: _m002_hyphenated_words,
     3: _m003_durable_erasures,
     4: _m004_bounded_index,
+    5: _m005_ids_of_each_user,
 }

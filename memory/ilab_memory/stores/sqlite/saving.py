@@ -11,7 +11,7 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
 from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.schema import NUMBER_BITS
+from ilab_memory.stores.sqlite.schema import ID_BLOCKS, NUMBER_BITS
 from ilab_memory.stores.sqlite.terms import SECRET_BYTES, Indexed
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -96,8 +96,7 @@ def _enter_session(transaction: Transaction, user_id: str, *, now: datetime, ses
     row = transaction.execute(statements.USER_NOW, (user_id,)).fetchone()
     if row is None:
         secret = secrets.token_bytes(SECRET_BYTES)
-        (user,) = transaction.execute(statements.NEW_USER, (user_id, secret)).fetchone()
-        return _new_session(transaction, user, secret, now)
+        return _new_session(transaction, _new_user(transaction, user_id, secret), secret, now)
     user, secret, session, session_id, started_at, last_activity_at = row
     if session is None:
         return _new_session(transaction, user, secret, now)
@@ -105,6 +104,19 @@ def _enter_session(transaction: Transaction, user_id: str, *, now: datetime, ses
         _auto_close(transaction, session, last_activity_at)
         return _new_session(transaction, user, secret, now)
     return UserNow(user, secret, session, session_id, started_at, is_new_session=False)
+
+
+def random_first_id() -> int:
+    """Return the number before the ids of a new user. Another user may have the same."""
+    return secrets.choice(ID_BLOCKS) << NUMBER_BITS
+
+
+def _new_user(transaction: Transaction, user_id: str, secret: bytes) -> int:
+    """Make the user, with ids of its own; return its key."""
+    while True:
+        made = transaction.execute(statements.NEW_USER, (user_id, secret, random_first_id())).fetchone()
+        if made:
+            return int(made[0])
 
 
 def _new_session(transaction: Transaction, user: int, secret: bytes, now: datetime) -> UserNow:

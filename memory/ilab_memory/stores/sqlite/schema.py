@@ -3,13 +3,16 @@
 #: Version of the schema that this code reads and writes, kept in the file's `user_version`. A change of what
 #: `ilab_memory.analysis.fields` returns asks for a new one too, with a migration that fills the index anew: rows are
 #: taken from the index by the terms that they were added with.
-VERSION = 4
+VERSION = 5
 #: Kept in the file's `application_id`, so that another program's database is never taken for ours. ASCII "ILAB".
 APPLICATION_ID = 0x494C4142
 
 #: Bits of a row of the index that hold the number of an observation; the user's key stands above them.
 NUMBER_BITS = 28
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
+#: A user's ids are one block of numbers, drawn at random from this range of blocks. Below it are the ids that versions
+#: before 4 gave to all users in turn; above it, ids would pass 2**53, which JSON readers round.
+ID_BLOCKS = range(2**8, 2 ** (53 - NUMBER_BITS))
 
 TABLES = (
     # A user that is being erased has no user_id any more: its row is a tombstone, which `erasures` names.
@@ -82,6 +85,12 @@ ERASURE_TABLES = (
     """,
     # One row: the last rewrite, by the clock of the system.
     "CREATE TABLE last_rewrite (ended_at REAL NOT NULL, seconds REAL NOT NULL)",
+)
+
+#: Added by version 5. An observation's id is this and the number with which it was created.
+FIRST_ID = (
+    "ALTER TABLE users ADD COLUMN first_id INTEGER",
+    "CREATE UNIQUE INDEX users_first_id ON users (first_id)",
 )
 
 # What a save changes beside its row. In triggers, for one statement then does it all: between two statements the writer

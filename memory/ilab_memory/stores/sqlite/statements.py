@@ -13,7 +13,10 @@ USER_NOW = """
     WHERE u.user_id = ?
 """
 USER = "SELECT key, secret FROM users WHERE user_id = ?"
-NEW_USER = "INSERT INTO users (user_id, secret) VALUES (?, ?) RETURNING key"
+# No row: another user has these ids.
+NEW_USER = """
+    INSERT INTO users (user_id, secret, first_id) VALUES (?, ?, ?) ON CONFLICT (first_id) DO NOTHING RETURNING key
+"""
 
 # Sessions.
 NEW_SESSION = "INSERT INTO sessions (id, user, started_at, last_activity_at) VALUES (?, ?, ?, ?) RETURNING key"
@@ -37,8 +40,9 @@ SAME_UNKEYED = """
     WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND user = ? AND type = ? AND title = ?
 """
 BY_KEY = "SELECT id, type, title, content, number FROM observations WHERE user = ? AND topic_key = ?"
-# The next number of the user; triggers count the row in and touch its session.
+# The next number of the user, and the next id; triggers count the row in and touch its session.
 _NUMBER = "(SELECT last_number + 1 FROM users WHERE key = ?1)"
+_ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"
 #: Of NEW_OBSERVATION and CHANGE_OBSERVATION, by place; of the latter, the id is behind them.
 WRITTEN = (
     "user", "session", "type", "title", "topic_key", "normalized_hash", "now",
@@ -46,9 +50,9 @@ WRITTEN = (
 )  # fmt: skip
 NEW_OBSERVATION = f"""
     INSERT INTO observations (
-        user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
+        id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
         title_terms, said_terms, reply_terms, tail_terms, content
-    ) VALUES (?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING id, number
+    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING id, number
 """
 CHANGE_OBSERVATION = f"""
     UPDATE observations SET
@@ -58,10 +62,10 @@ CHANGE_OBSERVATION = f"""
     WHERE id = ?13 RETURNING id, number
 """
 # Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
-# of this content in the session. The hashes come in one blob, one behind the other. Before them, the last id of a row.
+# of this content in the session. The hashes come in one blob, one behind the other.
 READY = """
-    SELECT (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'observations'), json_group_array(json_array(
-        asked.key, u.key, hex(u.secret), s.key, s.id, s.started_at, s.last_activity_at, u.last_number
+    SELECT json_group_array(json_array(
+        asked.key, u.key, hex(u.secret), s.key, s.id, s.started_at, s.last_activity_at, u.first_id, u.last_number
     ))
     FROM json_each(?1) asked
     CROSS JOIN users u ON u.user_id = asked.value ->> 0

@@ -1,6 +1,5 @@
 """Saves of one batch, written together: a few statements for all of them instead of a few for each."""
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ class _Ready(NamedTuple):
 
     place: int
     user: saving.UserNow
+    first_id: int
     last_number: int
 
 
@@ -45,15 +45,15 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
     """Do all of *saves*: first those that only add a row, with one statement, then the others one by one."""
     added: dict[int, SaveResult] = {}
     rows = []
-    last_id, ready = _ready(transaction, saves)
-    ids = itertools.count(last_id + 1)
     numbers: dict[int, int] = {}
-    for place, user, last_number in _different(ready, saves):
+    for place, user, first_id, last_number in _different(_ready(transaction, saves), saves):
         save = saves[place]
         number = numbers[user.key] = numbers.get(user.key, last_number) + 1
         row = {
-            **saving.row(user, save.redacted, save.indexed, to_text(save.now)), "id": next(ids), "number": number,
-        }  # fmt: skip
+            **saving.row(user, save.redacted, save.indexed, to_text(save.now)),
+            "id": first_id + number,
+            "number": number,
+        }
         rows.append(_added(row))
         saving.index(transaction, user, number, save.indexed)
         added[place] = saving.result(row["id"], "created", user, save.redacted)
@@ -61,18 +61,18 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
     return [added.get(place) or save(transaction) for place, save in enumerate(saves)]
 
 
-def _ready(transaction: Transaction, saves: Sequence[Save]) -> tuple[int, list[_Ready]]:
-    """Return the last id that a row has got, and those of *saves* that only add a row."""
+def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
+    """Return those of *saves* that only add a row."""
     users_and_keys = json.dumps([(save.redacted.user_id, save.redacted.topic_key) for save in saves])
     hashes = b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves])
-    last_id, found = transaction.execute(statements.READY, (users_and_keys, hashes)).fetchone()
+    (found,) = transaction.execute(statements.READY, (users_and_keys, hashes)).fetchone()
     ready = []
-    for place, key, secret, session, session_id, started_at, last_activity_at, last_number in json.loads(found):
+    for place, key, secret, session, session_id, started_at, last_activity_at, *ids in json.loads(found):
         save = saves[place]
         if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
             user = saving.UserNow(key, bytes.fromhex(secret), session, session_id, started_at, is_new_session=False)
-            ready.append(_Ready(place, user, last_number))
-    return last_id, ready
+            ready.append(_Ready(place, user, *ids))
+    return ready
 
 
 def _different(ready: Iterable[_Ready], saves: Sequence[Save]) -> Iterator[_Ready]:

@@ -1,0 +1,76 @@
+"""Observation ids: they rise within a user, and tell nothing of what others save."""
+
+import itertools
+import secrets
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ilab_memory import ILabMemory
+from ilab_memory.stores.sqlite import schema
+from memory.support import downgrade
+
+
+def save(mem: ILabMemory, user_id: str, content: str) -> int:
+    return mem.mem_save(user_id, content, type="discovery", title="t").id
+
+
+def steps_between(ids: list[int]) -> list[int]:
+    return [later - earlier for earlier, later in itertools.pairwise(ids)]
+
+
+def test_saves_of_others_do_not_change_the_steps_between_ids(mem: ILabMemory) -> None:
+    alone = [save(mem, "alice", f"alone {number}") for number in range(5)]
+    watched = []
+    for number in range(5):
+        for other in range(20):
+            save(mem, f"other {other}", f"content {number}")
+        watched.append(save(mem, "alice", f"watched {number}"))
+    assert steps_between(alone) == [1] * 4
+    assert steps_between(watched) == [1] * 4
+
+
+def test_ids_of_concurrent_saves_rise_within_each_user_and_are_unique(mem: ILabMemory) -> None:
+    users = [f"user {number}" for number in range(8)]
+
+    def work(user_id: str) -> list[int]:
+        return [save(mem, user_id, f"content {number}") for number in range(30)]
+
+    with ThreadPoolExecutor(len(users)) as pool:
+        saved = list(pool.map(work, users))
+    assert all(ids == sorted(ids) for ids in saved)
+    assert len({an_id for ids in saved for an_id in ids}) == 8 * 30
+    assert all(0 < an_id < 2**53 for ids in saved for an_id in ids)
+
+
+def test_two_users_never_share_a_block_of_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([7, 7, 7, 8])
+    monkeypatch.setattr(secrets, "choice", lambda _: next(drawn))
+    with ILabMemory.from_path(tmp_path / "memory.db") as mem:
+        assert save(mem, "alice", "c") == (7 << schema.NUMBER_BITS) + 1
+        assert save(mem, "bob", "c") == (8 << schema.NUMBER_BITS) + 1
+
+
+def test_a_file_of_version_3_keeps_its_ids_and_goes_on_above_them(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    with ILabMemory.from_path(path) as mem:
+        for number in range(6):
+            save(mem, f"user {number % 2}", f"content {number}")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TRIGGER observation_changed")
+        for place, (an_id,) in enumerate(
+            connection.execute("SELECT id FROM observations ORDER BY number, id").fetchall()
+        ):
+            connection.execute("UPDATE observations SET id = ? WHERE id = ?", (place + 1, an_id))
+        connection.execute(schema.TRIGGERS[1])
+    downgrade(path, 3)
+    with ILabMemory.from_path(path) as mem:
+        before = [row.id for user in range(2) for row in mem.mem_search(f"user {user}", "content")]
+        assert sorted(before) == [1, 2, 3, 4, 5, 6]
+        later = [save(mem, "user 0", f"later {number}") for number in range(2)]
+        assert min(later) >= schema.ID_BLOCKS[0] << schema.NUMBER_BITS
+        assert steps_between(later) == [1]
+        assert [row.id for row in mem.mem_timeline("user 0", later[0])][-2:] == later
