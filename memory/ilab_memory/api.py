@@ -252,7 +252,9 @@ class ILabMemory:
     def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
         """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
 
-        In constant memory. Iterating raises StorageError if the user is forgotten meanwhile: then it was not all.
+        It contains what exists when this is called, in constant memory. An observation that is updated before it is
+        read comes with the newer content, and with its session just before it if that began after the call. Iterating
+        raises StorageError if the user is forgotten before the end: the export is incomplete then.
         """
         checks.check_user_id(user_id)
         return self._store.export(user_id)

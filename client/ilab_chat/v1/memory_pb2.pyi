@@ -601,7 +601,9 @@ class ExportUserResponse(_message.Message):
     OBSERVATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def session(self) -> Global___Session:
-        """A session. All of them come before the first observation."""
+        """A session. Sessions come first; one that began while the export ran comes just before the first observation that
+        names it.
+        """
 
     @_builtins.property
     def observation(self) -> Global___Observation:

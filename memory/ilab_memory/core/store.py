@@ -284,8 +284,13 @@ class Store(ABC):
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
 
+        It contains the sessions and observations that exist when this is called, and none that are added later. Pages
+        are read in transactions of their own, so a slow caller delays nobody. An observation that is updated before its
+        page is read comes with the newer content. If that is in a session that began after the call, the session is
+        yielded just before it: every session comes before the observations that name it.
+
         Needs memory for a page, which has EXPORT_PAGE rows at most and one row more than EXPORT_BYTES of text, not for
-        all. What is saved while it runs may or may not be among it.
+        all.
 
         Raises:
             StorageError: while iterating, too: if the user is forgotten meanwhile, what was yielded is not all.

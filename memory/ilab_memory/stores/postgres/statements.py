@@ -224,24 +224,34 @@ CONTAINING = f"""
 # Exporting, a page at a time: each begins behind the last row of the one before, and ends with the row that has brought
 # its texts to so many bytes.
 USER = f"SELECT secret FROM {_USERS} WHERE user_id = %(user_id)s"
+# The user, its last session and the id of its last observation when the export begins: what has a greater one was added
+# later.
+EXPORT_BEGINS = f"""
+    SELECT secret, last_session, first_id + last_number FROM {_USERS} WHERE user_id = %(user_id)s
+"""
 EXPORT_SESSIONS = f"""
     SELECT started_at, number, {_SESSION_COLUMNS} FROM (
         SELECT *, sum(octet_length(summary)) OVER (
             ORDER BY started_at, number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS bytes_before
-        FROM {_SESSIONS} WHERE user_id = %(user_id)s AND (started_at, number) > (%(moment)s, %(key)s)
+        FROM {_SESSIONS}
+        WHERE user_id = %(user_id)s AND (started_at, number) > (%(moment)s, %(key)s) AND number <= %(last)s
         ORDER BY started_at, number LIMIT %(page)s
     ) page WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at, number
 """
 EXPORT_OBSERVATIONS = f"""
-    SELECT o.created_at, o.id, {_OBSERVATION_COLUMNS} FROM (
+    SELECT o.created_at, o.id, s.number, {_OBSERVATION_COLUMNS} FROM (
         SELECT *, sum(octet_length(content)) OVER (
             ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS bytes_before
-        FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND (created_at, id) > (%(moment)s, %(key)s)
+        FROM {_OBSERVATIONS_TABLE}
+        WHERE user_id = %(user_id)s AND (created_at, id) > (%(moment)s, %(key)s) AND id <= %(last)s
         ORDER BY created_at, id LIMIT %(page)s
     ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
     WHERE o.bytes_before IS NULL OR o.bytes_before < %(bytes)s ORDER BY o.created_at, o.id
+"""
+EXPORT_LATER_SESSION = f"""
+    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS} WHERE user_id = %(user_id)s AND number = %(session)s
 """
 
 # Forgetting.

@@ -231,8 +231,8 @@ class PostgresStore(Store):
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
-        user = self._user(user_id)
-        return iter(()) if user is None else self._export(user_id, user)
+        rows = self._connections.rows("export", statements.EXPORT_BEGINS, user_id=user_id)
+        return self._export(user_id, *rows[0]) if rows else iter(())
 
     def write_rows(self, rows: UserRows, *, replace: bool = False) -> bool:
         """Write all that another store keeps of a user, in one transaction.
@@ -257,15 +257,29 @@ class PostgresStore(Store):
         """See Store."""
         self._connections.close()
 
-    def _export(self, user_id: str, user: bytes) -> Iterator[Session | Observation]:
-        for rows in self._pages(statements.EXPORT_SESSIONS, user_id, user):
+    def _export(self, user_id: str, user: bytes, last_session: int, last_id: int) -> Iterator[Session | Observation]:
+        for rows in self._pages(statements.EXPORT_SESSIONS, user_id, bytes(user), last_session):
             yield from (reading.session(user_id, row[2:]) for row in rows)
-        for rows in self._pages(statements.EXPORT_OBSERVATIONS, user_id, user):
-            yield from (reading.observation(user_id, row[2:]) for row in rows)
+        later: set[int] = set()
+        for rows in self._pages(statements.EXPORT_OBSERVATIONS, user_id, bytes(user), last_id):
+            for _, _, session, *observation in rows:
+                if session > last_session and session not in later:
+                    later.add(session)
+                    yield self._later_session(user_id, bytes(user), session)
+                yield reading.observation(user_id, observation)
 
-    def _pages(self, statement: str, user_id: str, user: bytes) -> Iterator[list[Row]]:
-        """Yield the pages of *statement*, whose rows begin with what orders them: a moment and a number."""
-        place: dict[str, Any] = {"user_id": user_id, "moment": _BEFORE_ALL, "key": 0}
+    def _later_session(self, user_id: str, user: bytes, number: int) -> Session:
+        rows = self._connections.rows("export", statements.EXPORT_LATER_SESSION, user_id=user_id, session=number)
+        if self._user(user_id) != user:
+            raise forgotten_meanwhile()
+        return reading.session(user_id, rows[0])
+
+    def _pages(self, statement: str, user_id: str, user: bytes, last: int) -> Iterator[list[Row]]:
+        """Yield the pages of *statement* up to the number or id *last*.
+
+        Its rows begin with what orders them: a moment and a number.
+        """
+        place: dict[str, Any] = {"user_id": user_id, "moment": _BEFORE_ALL, "key": 0, "last": last}
         while True:
             rows = self._connections.rows("export", statement, **place, page=EXPORT_PAGE, bytes=EXPORT_BYTES)
             # Before or while the page was read.

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import (
@@ -102,18 +102,48 @@ def recent(
     return sorted(rows, key=attrgetter("updated_at", "id"), reverse=True)
 
 
-def export_sessions(connection: Connection, user_id: str, after: tuple[str, int]) -> list[tuple[int, Session]]:
-    """Return the next page of the user's sessions, each with its key, behind the one of this start and key."""
-    asked = (user_id, *after, EXPORT_PAGE)
+class ExportBegins(NamedTuple):
+    """What exists of a user when an export begins."""
+
+    user: int
+    last_session: int
+    last_id: int
+
+
+def export_begins(connection: Connection, user_id: str) -> ExportBegins | None:
+    """Return what exists of the user now, None if there is no such user."""
+    row = connection.execute(statements.EXPORT_BEGINS, (user_id,)).fetchone()
+    return None if row is None else ExportBegins._make(row)
+
+
+def export_sessions(
+    connection: Connection, user_id: str, after: tuple[str, int], last: int
+) -> list[tuple[int, Session]]:
+    """Return the next page of the user's sessions up to the key *last*, each with its key.
+
+    It begins behind the session of the start and key *after*.
+    """
+    asked = (user_id, *after, last, EXPORT_PAGE)
     rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_SESSIONS, asked))
     return [(row[0], session(user_id, row[1:])) for row in rows]
 
 
-def export_observations(connection: Connection, user_id: str, after: tuple[str, int]) -> list[Observation]:
-    """Return the next page of the user's observations, behind the one of this created_at and id."""
-    asked = (user_id, *after, EXPORT_PAGE)
+def export_observations(
+    connection: Connection, user_id: str, after: tuple[str, int], last: int
+) -> list[tuple[int, Observation]]:
+    """Return the next page of the user's observations up to the id *last*, each with the key of its session.
+
+    It begins behind the observation of the created_at and id *after*.
+    """
+    asked = (user_id, *after, last, EXPORT_PAGE)
     rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_OBSERVATIONS, asked))
-    return [observation(user_id, row) for row in rows]
+    return [(row[-1], observation(user_id, row[:-1])) for row in rows]
+
+
+def export_later_session(connection: Connection, user_id: str, key: int) -> Session | None:
+    """Return the user's session of this key, None if the user has been forgotten."""
+    row = connection.execute(statements.EXPORT_LATER_SESSION, (user_id, key)).fetchone()
+    return None if row is None else session(user_id, row)
 
 
 def up_to(size: int, rows: sqlite3.Cursor) -> list[Sequence[Any]]:

@@ -194,41 +194,58 @@ class SQLiteStore(Store):
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
-        user = self._user(user_id)
-        return iter(()) if user is None else self._export(user_id, user)
+        with self._readers.connection("export") as connection:
+            begins = reading.export_begins(connection, user_id)
+        return iter(()) if begins is None else self._export(user_id, begins)
 
     def close(self) -> None:
         """See Store."""
         on_close(self._forgetting.close, self._writer.close, self._readers.close)
 
-    def _export(self, user_id: str, user: int) -> Iterator[Session | Observation]:
-        sessions = self._session_page(user_id, user, ("", 0))
+    def _export(self, user_id: str, begins: reading.ExportBegins) -> Iterator[Session | Observation]:
+        sessions = self._session_page(user_id, begins, ("", 0))
         while sessions:
             yield from (session for _, session in sessions)
             key, last = sessions[-1]
-            sessions = self._session_page(user_id, user, (last.started_at, key))
-        observations = self._observation_page(user_id, user, ("", 0))
+            sessions = self._session_page(user_id, begins, (last.started_at, key))
+        later: set[int] = set()
+        observations = self._observation_page(user_id, begins, ("", 0))
         while observations:
-            yield from observations
-            observations = self._observation_page(
-                user_id, user, (observations[-1].created_at, observations[-1].id or 0)
-            )
+            for key, observation in observations:
+                if key > begins.last_session and key not in later:
+                    later.add(key)
+                    yield self._later_session(user_id, begins, key)
+                yield observation
+            _, end = observations[-1]
+            observations = self._observation_page(user_id, begins, (end.created_at, end.id or 0))
 
-    def _session_page(self, user_id: str, user: int, after: tuple[str, int]) -> list[tuple[int, Session]]:
+    def _session_page(
+        self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
+    ) -> list[tuple[int, Session]]:
         touch = self._writer.touched(user_id)
         with self._readers.connection("export") as connection:
-            page = reading.export_sessions(connection, user_id, after)
+            page = reading.export_sessions(connection, user_id, after, begins.last_session)
         if touch:
             for _, session in page:
                 reading.touch(session, touch)
-        self._check_still_there(user_id, user)
+        self._check_still_there(user_id, begins.user)
         return page
 
-    def _observation_page(self, user_id: str, user: int, after: tuple[str, int]) -> list[Observation]:
+    def _observation_page(
+        self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
+    ) -> list[tuple[int, Observation]]:
         with self._readers.connection("export") as connection:
-            page = reading.export_observations(connection, user_id, after)
-        self._check_still_there(user_id, user)
+            page = reading.export_observations(connection, user_id, after, begins.last_id)
+        self._check_still_there(user_id, begins.user)
         return page
+
+    def _later_session(self, user_id: str, begins: reading.ExportBegins, key: int) -> Session:
+        with self._readers.connection("export") as connection:
+            session = reading.export_later_session(connection, user_id, key)
+        self._check_still_there(user_id, begins.user)
+        if session is None:
+            raise forgotten_meanwhile()
+        return session
 
     def _check_still_there(self, user_id: str, user: int) -> None:
         """Raise StorageError if the user has been forgotten, before or while a page was read."""
