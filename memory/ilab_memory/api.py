@@ -36,9 +36,18 @@ class ILabMemory:
         """Open or create the SQLite file *db_path*; `:memory:` keeps everything in this process.
 
         `~` is expanded, missing folders are made, a new file is readable and writable for its owner only.
+
+        Raises:
+            StorageError: the file cannot be opened or created, is not a memory, or is missing or empty although a
+                write-ahead log lies beside it, see `Config.create`.
         """
         config = (config or Config()).model_copy(update={"db_path": db_path})
-        store = SQLiteStore(db_path, durability=config.durability, busy_timeout_seconds=config.busy_timeout_seconds)
+        store = SQLiteStore(
+            db_path,
+            durability=config.durability,
+            busy_timeout_seconds=config.busy_timeout_seconds,
+            create=config.create,
+        )
         return cls(store, config)
 
     @classmethod

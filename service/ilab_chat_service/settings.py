@@ -117,6 +117,9 @@ class Settings:
     memory_db_path: str = setting(
         "ILAB_MEMORY_DB_PATH", "./memory.db", "SQLite file of the memory; made when missing, with its folders."
     )
+    memory_create: bool = setting(
+        "ILAB_MEMORY_CREATE", False, "Create an empty memory although files of a lost one are there. For one start."
+    )
     memory_url: str = setting(
         "ILAB_MEMORY_URL",
         "",

@@ -243,3 +243,66 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
         save(mem, "green tea")
         assert len(mem.mem_search("alice", "tea")) == 1
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def lost(path: Path, how: str) -> None:
+    """Leave nothing of the file but the log, as when a process was killed and its database removed."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS filler (content)")
+        connection.execute("INSERT INTO filler VALUES ('acknowledged')")
+        log = Path(f"{path}-wal").read_bytes()
+    Path(f"{path}-wal").write_bytes(log)
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_lost_file_beside_its_log_is_refused_and_the_log_kept(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "memory.db"
+    ILabMemory.from_path(path).close()
+    lost(path, how)
+    log = Path(f"{path}-wal").read_bytes()
+    assert log
+    with pytest.raises(StorageError, match=r"missing or empty, but .* -wal .* restore the file .* or set `create`"):
+        ILabMemory.from_path(path)
+    assert Path(f"{path}-wal").read_bytes() == log
+    assert path.exists() == (how == "empty")
+    with ILabMemory.from_path(path, Config(create=True)) as mem:
+        save(mem, "green tea")
+    with ILabMemory.from_path(path) as mem:
+        assert len(mem.mem_search("alice", "tea")) == 1
+
+
+def test_a_lost_file_beside_the_locks_of_the_service_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "memory.db-claims").touch()
+    with pytest.raises(StorageError, match="-claims"):
+        ILabMemory.from_path(tmp_path / "memory.db")
+    assert [file.name for file in tmp_path.iterdir()] == ["memory.db-claims"]
+
+
+CREATE = """
+import sys
+from ilab_memory import ILabMemory
+sys.stdin.readline()
+with ILabMemory.from_path(sys.argv[1]) as mem:
+    mem.mem_save("alice", sys.argv[2], type="discovery", title="t")
+"""
+
+
+def test_processes_that_create_the_file_at_the_same_time_do_not_refuse_it(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    creators = [
+        subprocess.Popen([sys.executable, "-c", CREATE, str(path), f"tea {number}"], stdin=subprocess.PIPE)
+        for number in range(4)
+    ]
+    for creator in creators:
+        assert creator.stdin
+        creator.stdin.write(b"\n")
+        creator.stdin.flush()
+    for creator in creators:
+        creator.communicate(timeout=60)
+    assert [creator.returncode for creator in creators] == [0] * 4
+    with ILabMemory.from_path(path) as mem:
+        assert mem.mem_stats("alice")["observations"] == 4

@@ -62,6 +62,8 @@ def test_the_readme_names_every_setting_and_its_default() -> None:
         assert row, name
         if isinstance(field.default, str):
             assert f'`"{field.default}"`' in row[1]
+        elif isinstance(field.default, bool):
+            assert row[1] == str(field.default)
         elif isinstance(field.default, int | float):
             assert row[1] == f"{field.default:g}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import signal
 import socket
 import subprocess
@@ -172,6 +173,23 @@ def test_a_memory_that_cannot_be_opened_is_one_line_and_exit_code_1(tmp_path: Pa
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert ended.stderr.startswith("ilab-chat-server: ")
+
+
+def test_a_lost_memory_is_not_replaced_by_an_empty_one_unless_asked(tmp_path: Path, upstream: Upstream) -> None:
+    settings = settings_of(tmp_path, upstream)
+    with running_server(**settings) as server:
+        assert server.stop() == 0
+    path = Path(settings["ILAB_MEMORY_DB_PATH"])
+    path.unlink()
+    ended = run_server("--address", "127.0.0.1:0", **settings)
+    assert ended.returncode == 1
+    assert re.fullmatch(
+        r"ilab-chat-server: ILAB_MEMORY_DB_PATH: .*missing or empty.*-claims.*`create`.*\n", ended.stderr
+    )
+    assert not path.exists()
+    with running_server(**settings, ILAB_MEMORY_CREATE="true") as server:
+        assert server.stop() == 0
+    assert path.exists()
 
 
 @pytest.mark.parametrize("earlier_starts", [0, 1])

@@ -45,6 +45,8 @@ class Config(BaseModel):
     """"full": a save that returned survives power loss. "normal": it survives a crash of the process."""
     busy_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """How long a call waits for another process that holds the file before it raises StorageError."""
+    create: bool = False
+    """Create an empty SQLite file even beside the write-ahead log of a lost one, whose content is lost then."""
     clock: Annotated[Callable[[], datetime], Field(exclude=True, repr=False)] = utc_now
     """Tells the present moment; must return a timezone-aware datetime. For tests and replays."""
 

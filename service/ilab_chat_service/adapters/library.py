@@ -63,6 +63,7 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
         durability="normal" if settings.durability == "normal" else "full",
+        create=settings.memory_create,
     )
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)

@@ -19,6 +19,9 @@ Identity: TypeAlias = tuple[int, int]
 #: Reader connections that are kept for the next call: more than that read at once only in bursts.
 _IDLE_READERS = 8
 
+#: What is beside a file that is in use: SQLite's log, and the locks of ilab-chat. Beside no file, or an empty one, they
+#: mean that the file was lost; SQLite would delete the log.
+_BESIDE = ("-wal", "-claims")
 _PRAGMAS = (
     "journal_mode = WAL",  # readers do not wait for the writer
     "secure_delete = ON",  # what is deleted is overwritten
@@ -56,7 +59,7 @@ def storage_errors(doing: str) -> Iterator[None]:
 class Database:
     """One database, in a file or in memory: opens its connections and notices when the file is not what it was."""
 
-    def __init__(self, path: str, *, busy_timeout_seconds: float) -> None:
+    def __init__(self, path: str, *, busy_timeout_seconds: float, create: bool = False) -> None:
         self.is_memory = path == MEMORY
         # Absolute: connections are opened later too, when the process may be in another folder.
         self._path = path if self.is_memory else str(Path(path).expanduser().absolute())
@@ -68,6 +71,8 @@ class Database:
         self._opened: tuple[Identity, Collection[Identity]] | None = None
         if not self.is_memory:
             with storage_errors("create the database file"):
+                if not create:
+                    self._refuse_what_is_left_of_a_lost_file()
                 self._create_file()
 
     @property
@@ -126,6 +131,19 @@ class Database:
             with suppress(FileNotFoundError):
                 found.add(_identity(self._path + suffix))
         return found
+
+    def _refuse_what_is_left_of_a_lost_file(self) -> None:
+        # In this order: a process that creates the file now writes its first page before there is a log.
+        left = [suffix for suffix in _BESIDE if Path(self._path + suffix).exists()]
+        with suppress(FileNotFoundError):
+            if Path(self._path).stat().st_size:
+                return
+        if left:
+            raise StorageError(
+                f"could not open the database: the file is missing or empty, but files of it that end in"
+                f" {' and '.join(left)} are there; restore the file (the -wal may contain saves that are nowhere else),"
+                " or set `create` to begin with an empty one"
+            )
 
     def _create_file(self) -> None:
         Path(self._path).parent.mkdir(parents=True, exist_ok=True)

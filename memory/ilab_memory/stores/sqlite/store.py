@@ -41,16 +41,18 @@ class SQLiteStore(Store):
         *,
         durability: Literal["full", "normal"] = "full",
         busy_timeout_seconds: float = 5.0,
+        create: bool = False,
         free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
         """Open or create *db_path*; `:memory:` lives as long as the store.
 
+        *create* makes an empty file even if a missing or empty one has left others beside it.
         *free_bytes* returns the free space of the disk that a folder is on: it is asked before the file is rewritten.
 
         Raises:
             StorageError: it cannot be opened or created, is no database, or is of another program or a newer version.
         """
-        database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds)
+        database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds, create=create)
         self._users = RecentUsers()
         lock = threading.Lock()
         self._writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=lock)
