@@ -2,7 +2,7 @@
 
 from ilab_memory.api import ILabMemory
 from ilab_memory.core.config import Config
-from ilab_memory.core.errors import StorageError
+from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.core.models import (
     Observation,
     ObservationCompact,
@@ -23,6 +23,7 @@ __all__ = [
     "Session",
     "SessionStartResponse",
     "SessionSummaryCompact",
+    "StorageDamaged",
     "StorageError",
     "Store",
     "private_spans",

@@ -258,6 +258,17 @@ class ILabMemory:
         """Return how many erasures are not finished, those of running calls included. One look-up."""
         return self._store.pending_erasures()
 
+    def mem_check(self) -> list[str]:
+        """Return what is damaged in the pages of a SQLite file, a line each, without any text of a user.
+
+        Reads the whole file once; other calls go on. `ilab-memory check` compares more. Always empty on PostgreSQL,
+        whose files are the server's.
+
+        Raises:
+            StorageError: the file could not be read.
+        """
+        return self._store.check()
+
     def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
         """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
 

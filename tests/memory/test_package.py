@@ -27,6 +27,7 @@ DOCUMENTED = {
     "mem_finish_forgetting": "()",
     "mem_pending_erasures": "()",
     "mem_export": "(user_id)",
+    "mem_check": "()",
     "close": "()",
 }
 

@@ -280,6 +280,10 @@ class Store(ABC):
         """Return how many erasures are not finished, those of calls that are running included. One look-up."""
         return 0
 
+    def check(self) -> list[str]:
+        """Return what is damaged in the files that the store writes itself, a line each; see `ILabMemory.mem_check`."""
+        return []
+
     @abstractmethod
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).

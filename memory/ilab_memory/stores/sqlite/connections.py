@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
 
-from ilab_memory.core.errors import StorageError
+from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.stores.sqlite.migrations import check_version
 
 MEMORY = ":memory:"
@@ -22,6 +22,9 @@ _IDLE_READERS = 8
 #: What is beside a file that is in use: SQLite's log, and the locks of ilab-chat. Beside no file, or an empty one, they
 #: mean that the file was lost; SQLite would delete the log.
 _BESIDE = ("-wal", "-claims")
+#: Beginnings of SQLite's names for errors of a damaged file.
+DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
 _PRAGMAS = (
     "journal_mode = WAL",  # readers do not wait for the writer
     "secure_delete = ON",  # what is deleted is overwritten
@@ -37,8 +40,13 @@ def translated(error: BaseException, doing: str) -> BaseException:
 
     The message names the kind of failure alone: a driver's own text may quote what it was given.
     """
+    translation: StorageError
     if isinstance(error, sqlite3.Error):
-        translation = StorageError(f"could not {doing}: {getattr(error, 'sqlite_errorname', type(error).__name__)}")
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        if name.startswith(DAMAGED):
+            translation = StorageDamaged(f"could not {doing}: {name}: `ilab-memory check` says what is damaged")
+        else:
+            translation = StorageError(f"could not {doing}: {name}")
     elif isinstance(error, OSError):
         translation = StorageError(f"could not {doing}: {type(error).__name__}")
     else:

@@ -1,5 +1,6 @@
 """SQLiteStore: the Store of one file, or of the memory of one process."""
 
+import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,8 +18,8 @@ from ilab_memory.core.store import (
     Store,
     forgotten_meanwhile,
 )
-from ilab_memory.stores.sqlite import reading, saving
-from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close
+from ilab_memory.stores.sqlite import check, reading, saving
+from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.forgetting import Forgetting
 from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
 from ilab_memory.stores.sqlite.terms import Indexed
@@ -26,6 +27,9 @@ from ilab_memory.stores.sqlite.together import Save, save_all
 from ilab_memory.stores.sqlite.users import RecentUsers
 from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
+
+# Instructions of SQLite between two looks at whether a check has to end because the store is closed.
+_INSTRUCTIONS = 100_000
 
 
 class SQLiteStore(Store):
@@ -54,6 +58,7 @@ class SQLiteStore(Store):
         """
         database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds, create=create)
         self._users = RecentUsers()
+        self._closed = threading.Event()
         lock = threading.Lock()
         self._writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=lock)
         self._readers: Readers | SharedReader
@@ -194,6 +199,19 @@ class SQLiteStore(Store):
         """See Store."""
         return self._forgetting.pending()
 
+    def check(self) -> list[str]:
+        """See Store."""
+        with self._readers.connection("check the file") as connection:
+            connection.set_progress_handler(self._closed.is_set, _INSTRUCTIONS)
+            try:
+                return check.quick(connection)
+            except sqlite3.OperationalError:
+                if self._closed.is_set():
+                    raise_closed()
+                raise
+            finally:
+                connection.set_progress_handler(None, 0)
+
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
         with self._readers.connection("export") as connection:
@@ -202,6 +220,7 @@ class SQLiteStore(Store):
 
     def close(self) -> None:
         """See Store."""
+        self._closed.set()
         on_close(self._forgetting.close, self._writer.close, self._readers.close)
 
     def _export(self, user_id: str, begins: reading.ExportBegins) -> Iterator[Session | Observation]:

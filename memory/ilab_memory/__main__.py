@@ -1,0 +1,5 @@
+"""`python -m ilab_memory` is the command `ilab-memory`."""
+
+from ilab_memory.command import main
+
+raise SystemExit(main())

@@ -1,0 +1,161 @@
+"""What is damaged in a file: by SQLite's own checks, and by what this library promises about its rows.
+
+Nothing is written. Everything is read in one transaction, so a file that is in use can be checked: others go on, but
+the write-ahead log cannot shrink until the check has ended.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from ilab_memory.core.errors import StorageError
+from ilab_memory.stores.sqlite import schema
+from ilab_memory.stores.sqlite.connections import DAMAGED, storage_errors
+from ilab_memory.stores.sqlite.migrations import check_version
+
+#: Faults of one kind that are listed at most.
+MOST_LISTED = 20
+_CHECKING = "check the file"
+
+_INVARIANTS = {
+    "observations without a session of their user": """
+        SELECT count(*) FROM observations o LEFT JOIN sessions s ON s.key = o.session AND s.user = o.user
+        WHERE s.key IS NULL
+    """,
+    "observations without a user": """
+        SELECT count(*) FROM observations o LEFT JOIN users u ON u.key = o.user WHERE u.key IS NULL
+    """,
+    "sessions without a user": """
+        SELECT count(*) FROM sessions s LEFT JOIN users u ON u.key = s.user WHERE u.key IS NULL
+    """,
+    "deleted users whose erasure is not recorded": """
+        SELECT count(*) FROM users u WHERE u.user_id IS NULL
+            AND NOT EXISTS (SELECT 1 FROM erasures e WHERE e.user = u.key)
+    """,
+    "users whose observations or terms are miscounted": """
+        SELECT count(*) FROM users u WHERE u.user_id IS NOT NULL AND
+        (u.observations, u.title_terms, u.said_terms, u.reply_terms, u.tail_terms) <> (
+            SELECT count(*), coalesce(sum(title_terms), 0), coalesce(sum(said_terms), 0),
+                coalesce(sum(reply_terms), 0), coalesce(sum(tail_terms), 0)
+            FROM observations o WHERE o.user = u.key
+        )
+    """,
+    "observations numbered beyond the last number of their user": """
+        SELECT count(*) FROM observations o JOIN users u ON u.key = o.user WHERE o.number > u.last_number
+    """,
+    "observations with an id beyond the ids of their user": """
+        SELECT count(*) FROM observations o JOIN users u ON u.key = o.user WHERE o.id > u.first_id + u.last_number
+    """,
+    "observations that share a number with another one": """
+        SELECT coalesce(sum(again), 0)
+        FROM (SELECT count(*) - 1 AS again FROM observations GROUP BY user, number HAVING again > 0)
+    """,
+    "observations whose content does not match its hash": """
+        SELECT count(*) FROM observations WHERE sha256(content) <> normalized_hash
+    """,
+    # A row without any word is not in the index.
+    "observations that are not indexed by their words, or index entries without one": f"""
+        WITH indexed AS (
+            SELECT doc, sum(col = 'title') AS title, sum(col = 'said') AS said, sum(col = 'reply') AS reply,
+                sum(col = 'tail') AS tail
+            FROM search_places GROUP BY doc
+        )
+        SELECT
+            (SELECT count(*) FROM observations o
+            LEFT JOIN indexed i ON i.doc = (o.user << {schema.NUMBER_BITS}) | o.number
+            WHERE (o.title_terms, o.said_terms, o.reply_terms, o.tail_terms)
+                <> (coalesce(i.title, 0), coalesce(i.said, 0), coalesce(i.reply, 0), coalesce(i.tail, 0)))
+            + (SELECT count(*) FROM indexed i WHERE NOT EXISTS (
+                SELECT 1 FROM observations o
+                WHERE o.user = i.doc >> {schema.NUMBER_BITS} AND o.number = i.doc & {schema.NUMBER_MASK}))
+    """,  # noqa: S608 - constants
+}
+
+
+class Checked(NamedTuple):
+    """What a check has found."""
+
+    damage: list[str]
+    """What is damaged, a line each, without any text of a user. Empty: the file is sound."""
+    remarks: list[str]
+    """What is worth knowing besides."""
+
+
+def quick(connection: sqlite3.Connection) -> list[str]:
+    """Return what SQLite finds damaged in the pages of the file, without comparing indexes with rows."""
+    return _pages(connection, "quick_check")
+
+
+def check(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Checked:
+    """Return what is damaged in the file *path*.
+
+    Raises:
+        StorageError: it cannot be checked: there is no such file, or it is of another program or a newer version.
+    """
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise StorageError(f"could not {_CHECKING}: there is no such file")
+    if not file.stat().st_size:
+        if Path(f"{file}-wal").exists():
+            return Checked(["the file is empty beside a write-ahead log: it was lost"], [])
+        raise StorageError(f"could not {_CHECKING}: it is empty")
+    try:
+        with storage_errors(_CHECKING):
+            return _check(file, busy_timeout_seconds)
+    except StorageError as error:
+        if isinstance(error.__cause__, sqlite3.Error) and error.__cause__.sqlite_errorname.startswith(DAMAGED):
+            return Checked([error.__cause__.sqlite_errorname], [])
+        raise
+
+
+def _check(file: Path, busy_timeout_seconds: float) -> Checked:
+    with closing(
+        sqlite3.connect(
+            f"file://{quote(str(file))}?mode=ro", uri=True, timeout=busy_timeout_seconds, isolation_level=None
+        )
+    ) as connection:
+        # Nothing that is sorted on disk is a text.
+        connection.execute("PRAGMA temp_store = FILE")
+        connection.create_function("sha256", 1, _sha256, deterministic=True)
+        connection.execute("BEGIN")
+        version = check_version(connection)
+        damage = _pages(connection, "integrity_check")
+        if version != schema.VERSION:
+            return Checked(damage, [f"schema version {version}: the rows were not checked, only the pages"])
+        damage += _rows(connection)
+        (pending,) = connection.execute("SELECT count(*) FROM erasures").fetchone()
+        return Checked(damage, [f"erasures that are not finished: {pending}"] if pending else [])
+
+
+def _pages(connection: sqlite3.Connection, pragma: str) -> list[str]:
+    found = []
+    try:
+        for (text,) in connection.execute(f"PRAGMA {pragma}({MOST_LISTED})"):
+            # A text about pages begins with a headline that names the database.
+            found += [line for line in text.splitlines() if not line.startswith("*** ")]
+    except sqlite3.DatabaseError as error:
+        if not error.sqlite_errorname.startswith(DAMAGED):
+            raise
+        found.append(error.sqlite_errorname)
+    return [] if found == ["ok"] else found
+
+
+def _rows(connection: sqlite3.Connection) -> Iterator[str]:
+    for fault, statement in _INVARIANTS.items():
+        try:
+            (count,) = connection.execute(statement).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not error.sqlite_errorname.startswith(DAMAGED):
+                raise
+            yield f"{fault}: could not be counted: {error.sqlite_errorname}"
+        else:
+            if count:
+                yield f"{fault}: {count}"
+
+
+def _sha256(content: object) -> bytes:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else b"").digest()
