@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.adapters.authentication import open_authenticator
+from ilab_chat_service.adapters.damage import Damage, checking
 from ilab_chat_service.adapters.echo import is_quoted
 from ilab_chat_service.adapters.library import open_library
 from ilab_chat_service.adapters.memory import MemoryAdapter
@@ -102,10 +103,13 @@ async def serving(
     async with AsyncExitStack() as house:
         credentials = await asyncio.to_thread(tls, settings)
         callers = await house.enter_async_context(open_authenticator(settings))
-        library = await house.enter_async_context(open_library(settings))
+        damage = Damage()
+        library = await house.enter_async_context(open_library(settings, damage))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
-        replays = await house.enter_async_context(open_replay_log(settings))
+        replays = await house.enter_async_context(open_replay_log(settings, damage))
         await house.enter_async_context(finishing_erasures(library))
+        if not library.is_checked:
+            await house.enter_async_context(checking(library, damage))
         model = await house.enter_async_context(open_model(settings))
         turns = TurnRunner(
             TimedMemory(memory),
@@ -125,6 +129,7 @@ async def serving(
         chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
         checks = health.HealthService(HEALTH_NAMES)
+        damage.on_found(lambda: checks.failed(OUR_SERVICES))
         checks.add_to(server)
         add_reflection(server, (*OUR_SERVICES, health.NAME))
         house.push_async_callback(finish_writes, turns, library)
@@ -167,10 +172,10 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def open_replay_log(settings: Settings) -> AbstractAsyncContextManager[ReplayLog]:
+def open_replay_log(settings: Settings, damage: Damage | None = None) -> AbstractAsyncContextManager[ReplayLog]:
     """Return the replay log, to be opened where the memory is."""
     if not settings.memory_url:
-        return open_sqlite_replay_log(settings.memory_db_path, clock)
+        return open_sqlite_replay_log(settings.memory_db_path, clock, damage)
     from ilab_chat_service.adapters import replay_postgres  # noqa: PLC0415 - optional: extra `postgres`
 
     return replay_postgres.open_postgres_replay_log(settings.memory_url, clock)

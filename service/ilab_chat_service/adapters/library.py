@@ -1,8 +1,8 @@
 """ilab_memory off the event loop: its calls block, so each runs on a thread of its own pool.
 
-The service needs the documented methods only. What goes beyond them (`mem_session_peek`, `mem_forget`, `mem_export` and
-the methods for unfinished erasures) is asked for here, and nowhere else, so that a library without them can take the
-place of ours.
+The service needs the documented methods only. What goes beyond them (`mem_session_peek`, `mem_forget`, `mem_export`,
+`mem_check` and the methods for unfinished erasures) is asked for here, and nowhere else, so that a library without them
+can take the place of ours.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ilab_chat_service.adapters.damage import CHECKED_AT_START_BYTES, HINT, Damage
 from ilab_chat_service.adapters.lanes import Lane
 from ilab_chat_service.adapters.storage_cause import storage_cause
 from ilab_chat_service.call_deadline import seconds_to_deadline
@@ -36,8 +38,9 @@ READ_THREADS = WRITE_THREADS = 8
 THREADS_PER_USER = 2
 
 #: Threads for erasures, which may wait for minutes until the memory's file may be rewritten: apart from the others, so
-#: that they take none from the chat. One for each call that rpc/memory.py lets run, and one for the background.
-ERASURE_THREADS = 9
+#: that they take none from the chat. One for each call that rpc/memory.py lets run, one for unfinished erasures, and
+#: one for the check of a large file.
+ERASURE_THREADS = 10
 
 #: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
 #: a visit ends before that: so many wait in memory for the caller to read them.
@@ -50,11 +53,11 @@ class MemoryNotOpened(Exception):
 
 
 @asynccontextmanager
-async def open_library(settings: Settings) -> AsyncIterator[Library]:
-    """Open the memory that *settings* names; leaving closes it.
+async def open_library(settings: Settings, damage: Damage | None = None) -> AsyncIterator[Library]:
+    """Open the memory that *settings* names; leaving closes it. *damage* is told of calls that find it damaged.
 
     Raises:
-        MemoryNotOpened: it cannot be opened.
+        MemoryNotOpened: it cannot be opened, or is damaged.
         SettingsError: the URL is none of a PostgreSQL database.
     """
     reads = Lane("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
@@ -67,8 +70,11 @@ async def open_library(settings: Settings) -> AsyncIterator[Library]:
     )
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)
-    library = Library(memory, place, reads, writes, erasures)
+    library = Library(memory, place, reads, writes, erasures, damage=damage or Damage())
     try:
+        library.is_checked = bool(settings.memory_url) or await asyncio.to_thread(is_small_file, settings)
+        if library.is_checked and (found := await library.check()):
+            raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: {place}: the file is damaged: {found[0]}; {HINT}")
         yield library
     finally:
         await library.close()
@@ -85,6 +91,12 @@ def open_file(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
         return ILabMemory.from_path(path, config), path
     except RuntimeError as error:
         raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: {path}: {error}") from error
+
+
+def is_small_file(settings: Settings) -> bool:
+    """Whether the memory is a file that is checked before the server serves."""
+    path = Path(settings.memory_db_path).expanduser()
+    return path.is_file() and path.stat().st_size <= CHECKED_AT_START_BYTES
 
 
 def open_database(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
@@ -109,12 +121,17 @@ class Library:
     `place` says where it keeps what it knows, and no secret.
     """
 
-    def __init__(self, memory: ILabMemory, place: str, reads: Lane, writes: Lane, erasures: Executor) -> None:
+    def __init__(
+        self, memory: ILabMemory, place: str, reads: Lane, writes: Lane, erasures: Executor, *, damage: Damage
+    ) -> None:
         self.place = place
         self._memory = memory
         self._reads = reads
         self._writes = writes
         self._erasures = erasures
+        self._damage = damage
+        self.is_checked = False
+        """Whether it was checked when it was opened."""
 
     async def read(self, user_id: str, call: Callable[[ILabMemory], T]) -> T:
         """Return what *call* returns, given the library, on a thread for reads: it must not write.
@@ -124,7 +141,7 @@ class Library:
             ValueError, LookupError: as the library raises them.
         """
         seconds = seconds_to_deadline()
-        with storage_errors():
+        with self._storage_errors():
             return await self._reads.run(user_id, lambda: limited(call, self._memory, seconds))
 
     async def write(self, user_id: str, call: Callable[[ILabMemory], T], *, has_deadline: bool = True) -> T:
@@ -136,7 +153,7 @@ class Library:
             MemoryUnavailable, ValueError, LookupError: as `read` does.
         """
         seconds = seconds_to_deadline() if has_deadline else None
-        with storage_errors():
+        with self._storage_errors():
             return await self._writes.run(user_id, lambda: limited(call, self._memory, seconds))
 
     async def close(self) -> None:
@@ -172,6 +189,16 @@ class Library:
         """
         return await self._erase(lambda memory: memory.mem_finish_forgetting())
 
+    async def check(self) -> list[str]:
+        """Return what is damaged in the memory's file, nothing if the library does not tell.
+
+        Raises:
+            MemoryUnavailable: the file could not be read.
+        """
+        if not hasattr(self._memory, "mem_check"):
+            return []
+        return await self._erase(lambda memory: memory.mem_check())
+
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
         """Yield everything of the user, the sessions, then the observations, a page at a time.
 
@@ -186,27 +213,26 @@ class Library:
                 yield item
 
     async def _erase(self, call: Callable[[ILabMemory], T]) -> T:
-        with storage_errors():
+        with self._storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._erasures, call, self._memory)
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        """Turn what the library raises when its storage fails, or is closed, into MemoryUnavailable."""
+        try:
+            yield
+        except RuntimeError as error:
+            cause = storage_cause(error.__cause__, str(error))
+            self._damage.failed(cause)
+            raise MemoryUnavailable(
+                "memory is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=cause
+            ) from error
 
 
 def limited(call: Callable[[ILabMemory], T], memory: ILabMemory, seconds: float | None) -> T:
     """Return what *call* returns; its reads may take *seconds*."""
     with time_limit(seconds):
         return call(memory)
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turn what the library raises when its storage fails, or is closed, into MemoryUnavailable."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise MemoryUnavailable(
-            "memory is not available",
-            retry_after_seconds=RETRY_AFTER_SECONDS,
-            cause=storage_cause(error.__cause__, str(error)),
-        ) from error
 
 
 def export_page(items: Iterator[Session | Observation]) -> list[Session | Observation]:

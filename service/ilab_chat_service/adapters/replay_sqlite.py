@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
+from ilab_chat_service.adapters.damage import Damage
 from ilab_chat_service.adapters.library import MemoryNotOpened
 from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
 from ilab_chat_service.adapters.storage_cause import storage_cause
@@ -88,8 +89,12 @@ FORGET = "DELETE FROM replay WHERE user_id = ?"
 
 
 @asynccontextmanager
-async def open_sqlite_replay_log(path: str, clock: Clock) -> AsyncIterator[RecordedReplays]:
+async def open_sqlite_replay_log(
+    path: str, clock: Clock, damage: Damage | None = None
+) -> AsyncIterator[RecordedReplays]:
     """Open the replay log in the SQLite file *path*, which the memory has made; leaving closes it.
+
+    *damage* is told of calls that find the file damaged.
 
     Raises:
         MemoryNotOpened: it cannot be opened, or is of a newer version of this service.
@@ -100,7 +105,7 @@ async def open_sqlite_replay_log(path: str, clock: Clock) -> AsyncIterator[Recor
         connection = await loop.run_in_executor(thread, connect, path)
         try:
             with closing(await loop.run_in_executor(thread, open_locks, path)) as locks:
-                yield RecordedReplays(SQLiteRecords(connection, thread, locks), clock)
+                yield RecordedReplays(SQLiteRecords(connection, thread, locks, damage or Damage()), clock)
         finally:
             await loop.run_in_executor(thread, connection.close)
     finally:
@@ -151,10 +156,13 @@ class SQLiteRecords:
     would also free all of them if the process closed the file elsewhere: nothing else opens it.
     """
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, locks: IO[bytes]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, locks: IO[bytes], damage: Damage
+    ) -> None:
         self._connection = connection
         self._thread = thread
         self._locks = locks
+        self._damage = damage
         self._since_sweep = 0
         self._finds = Together(partial(self._run, self._find))
         self._puts = Together(partial(self._run, self._put))
@@ -220,7 +228,7 @@ class SQLiteRecords:
         return True
 
     async def _run(self, call: Callable[[A], T], argument: A) -> T:
-        with storage_errors():
+        with storage_errors(self._damage):
             return await asyncio.get_running_loop().run_in_executor(self._thread, call, argument)
 
 
@@ -247,11 +255,13 @@ def not_opened() -> Iterator[None]:
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
-    """Translate what SQLite raises."""
+def storage_errors(damage: Damage) -> Iterator[None]:
+    """Translate what SQLite raises; tell *damage*."""
     try:
         yield
     except sqlite3.Error as error:
+        cause = storage_cause(error)
+        damage.failed(cause)
         raise MemoryUnavailable(
-            "the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=storage_cause(error)
+            "the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=cause
         ) from error

@@ -44,7 +44,10 @@ CROWDED_SECONDS = 1.0
 
 
 class HealthService:
-    """The status of the process and its services, which are ready together: NOT_SERVING until told otherwise.
+    """The status of the process and its services: NOT_SERVING until told otherwise.
+
+    They are ready together. A service that has failed stays NOT_SERVING. The process, "", does not fail with it: no
+    liveness probe should restart what a restart does not repair.
 
     Not the servicer of grpcio-health-checking: that one starts as SERVING, leaves its watchers to gRPC's stop, which
     then waits for its whole grace, and bounds nothing that strangers do.
@@ -53,6 +56,7 @@ class HealthService:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
         self._status: Status = health_pb2.HealthCheckResponse.NOT_SERVING
+        self._failed: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
         self._watches = OpenCalls(in_all=WATCHES, per_host=WATCHES_PER_HOST, per_connection=WATCHES_PER_CONNECTION)
         self._checks = OpenCalls(in_all=CHECKS, per_host=CHECKS_PER_HOST, per_connection=CHECKS_PER_CONNECTION)
@@ -78,6 +82,11 @@ class HealthService:
         self._status = response.SERVING if is_serving else response.NOT_SERVING
         self._wake()
 
+    def failed(self, names: Iterable[str]) -> None:
+        """Say NOT_SERVING of *names* until the end."""
+        self._failed |= frozenset(names)
+        self._wake()
+
     async def end(self) -> None:
         """End every watch, and each that still begins, as UNAVAILABLE. Returns at most END_SECONDS later."""
         self._ended = True
@@ -96,7 +105,7 @@ class HealthService:
         """Return the status of a name. NOT_FOUND for a name that is not ours."""
         if request.service not in self._names:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
-        return health_pb2.HealthCheckResponse(status=self._status)
+        return health_pb2.HealthCheckResponse(status=self._status_of(request.service))
 
     async def _watch(self, requests: Requests, context: Context) -> None:
         """Send the status of a name now and after each change; SERVICE_UNKNOWN for a name that is not ours.
@@ -121,8 +130,7 @@ class HealthService:
         sent = None
         while True:
             changed = self._changed
-            unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-            status = self._status if name in self._names else unknown
+            status = self._status_of(name)
             if status != sent:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 sent = status
@@ -156,6 +164,11 @@ class HealthService:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls of this client: the oldest has ended"
             )
+
+    def _status_of(self, name: str) -> Status:
+        if name not in self._names:
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        return health_pb2.HealthCheckResponse.NOT_SERVING if name in self._failed else self._status
 
     def _wake(self) -> None:
         self._changed.set()
