@@ -15,6 +15,7 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.stores.sqlite import SQLiteStore, forgetting, request_rewrite
+from ilab_memory.stores.sqlite.connections import LOG_BYTES
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 from memory.support import downgrade
 
@@ -257,6 +258,75 @@ def test_a_busy_reader_costs_one_rewrite_however_often_the_erasure_is_tried(path
         assert rewrites(mem) == 1
         assert not killed.exists()
         assert b"marker" not in bytes_of(path.parent)
+
+
+@contextmanager
+def snapshot(path: Path) -> Iterator[None]:
+    """Keep a snapshot of the file open, as a backup does."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM observations").fetchone()
+        yield
+
+
+def test_others_save_and_read_while_an_erasure_waits_for_a_long_reader(path: Path) -> None:
+    log = Path(f"{path}-wal")
+    store = SQLiteStore(path, busy_timeout_seconds=3600)
+    with ILabMemory(store, Config()) as mem, ThreadPoolExecutor(5) as pool:
+        save(mem, "alice", "marker")
+
+        def save_and_read(worker: int) -> None:
+            for number in range(50):
+                save(mem, f"other{worker}", f"content {number}")
+                assert mem.mem_search(f"other{worker}", f"content {number}")
+
+        with snapshot(path):
+            erasure = pool.submit(mem.mem_forget, "alice")
+            while not rewrites(mem):
+                save_and_read(0)
+            for worker in [pool.submit(save_and_read, worker) for worker in range(1, 4)]:
+                worker.result()
+            assert not erasure.done()
+            assert mem.mem_pending_erasures() == 1
+        assert erasure.result() == 1
+        assert mem.mem_pending_erasures() == 0
+        assert b"marker" not in bytes_of(path.parent)
+        assert log.stat().st_size < 1_000_000
+    assert_sound(path)
+
+
+def test_beside_a_long_reader_the_file_is_rewritten_once_for_all_calls(path: Path) -> None:
+    log = Path(f"{path}-wal")
+    with opened(path) as mem:
+        for number in range(4):
+            save(mem, f"user{number}", "marker")
+            save(mem, f"kept{number}", "kept " * 50_000)
+        with snapshot(path):
+            for number in range(4):
+                with pytest.raises(StorageError, match="a reader"):
+                    mem.mem_forget(f"user{number}")
+            assert rewrites(mem) == 1
+            assert mem.mem_pending_erasures() == 4
+        assert mem.mem_finish_forgetting() == 0
+        assert log.stat().st_size < 1_000_000
+        assert rewrites(mem) == 2
+        assert b"marker" not in bytes_of(path.parent)
+    assert_sound(path)
+
+
+def test_the_log_shrinks_when_a_long_reader_has_gone(path: Path) -> None:
+    log = Path(f"{path}-wal")
+    with opened(path) as mem:
+        save(mem, "alice", "tea")
+        with snapshot(path):
+            for number in range(24):
+                save(mem, "alice", f"{number} {'x' * 1_000_000}")
+            assert log.stat().st_size > LOG_BYTES
+        # The first checkpoints all of the log, the next begins it again.
+        for number in range(24, 27):
+            save(mem, "alice", f"{number} {'x' * 1_000_000}")
+        assert log.stat().st_size <= LOG_BYTES
+    assert_sound(path)
 
 
 def test_the_write_ahead_log_is_moved_into_the_database_as_before(path: Path) -> None:

@@ -25,11 +25,17 @@ _BESIDE = ("-wal", "-claims")
 #: Beginnings of SQLite's names for errors of a damaged file.
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
+#: Size to which the write-ahead log shrinks, in bytes.
+LOG_BYTES = 16 * 1024 * 1024
+
 _PRAGMAS = (
     "journal_mode = WAL",  # readers do not wait for the writer
     "secure_delete = ON",  # what is deleted is overwritten
     "temp_store = MEMORY",  # no user's text in temporary files
     "foreign_keys = ON",  # off by default, for compatibility
+    # After a reader or a rewrite has let the log grow, it is cut to this when it is used from its beginning again.
+    # Otherwise it stays below, since SQLite checkpoints at 1,000 pages.
+    f"journal_size_limit = {LOG_BYTES}",
 )
 #: Of `Config.durability`. In WAL mode FULL syncs each commit, NORMAL only checkpoints.
 SYNCHRONOUS = {"full": "PRAGMA synchronous = FULL", "normal": "PRAGMA synchronous = NORMAL"}

@@ -18,6 +18,8 @@ from ilab_memory.stores.sqlite.writer import Writer
 #: A rewrite begins at the earliest this many times as long after the last one as that took: at most a fifth of the time
 #: is spent on rewriting, however often users are forgotten. Of all processes that use the file.
 REST = 4.0
+# Between two attempts to empty the WAL, each of which keeps the writer for up to 50 ms: saves wait a fifth of the time.
+_ATTEMPT_REST_SECONDS = 0.2
 _FORGETTING = "forget the user"
 
 
@@ -161,11 +163,19 @@ class Forgetting:
         if self._is_memory:
             self._writer.run(_FORGETTING, lambda transaction: transaction.execute(statements.END_ERASED))
             return
+        if self._is_log_kept():
+            # A reader kept the log of the last rewrite. Each rewrite adds the whole file to the log until it has gone.
+            self._empty_wal()
         seconds = self._rewrite()
         with self._readers.connection(_FORGETTING) as connection:
             erasures = erasure.rewritten(connection)
         self._empty_wal()
         self._writer.run(_FORGETTING, partial(_end, erasures=erasures, seconds=seconds))
+
+    def _is_log_kept(self) -> bool:
+        """Whether the log of a rewrite may not have been emptied."""
+        with self._readers.connection(_FORGETTING) as connection:
+            return bool(erasure.rewritten(connection))
 
     def _rewrite(self) -> float:
         """Rewrite the file if that is needed; return how long it took, in seconds."""
@@ -194,10 +204,11 @@ class Forgetting:
     def _empty_wal(self) -> None:
         """Wait, as long as for a lock, until no reader needs what the WAL has of the past.
 
-        The writer gives up on each attempt soon, so that saves come between.
+        The writer gives up on each attempt soon, and rests before the next, so that saves go on.
         """
         deadline = time.monotonic() + self._busy_timeout_seconds
         while not self._writer.run_alone(_FORGETTING, erasure.empty_wal):
+            self._closed.wait(_ATTEMPT_REST_SECONDS)
             self._check_open()
             if time.monotonic() >= deadline:
                 raise StorageError(
