@@ -36,6 +36,9 @@ bench-replicas: $(DEV)/.installed ## Measure one server and two on PostgreSQL, a
 soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at length, and count broken promises
 	$(DEV)/bin/python tests/memory/killed.py 50
 	PYTHONPATH=tests $(DEV)/bin/python -m faults.soak 100 30
+	PYTHONPATH=tests $(DEV)/bin/python -m faults.endurance 10000 3600
+	PYTHONPATH=tests $(DEV)/bin/python -m faults.power 4000 500
+	ILAB_SOAK=1 $(DEV)/bin/python -m pytest tests/faults/test_model_checked.py
 	$(DEV)/bin/python -m pytest --timeout=1200 --hypothesis-profile=soak tests/fuzz
 
 check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, contract, generated code

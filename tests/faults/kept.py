@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
@@ -48,6 +49,17 @@ class InDatabase:
     def variables(self) -> dict[str, str]:
         """What tells a server of it."""
         return {"ILAB_MEMORY_URL": self.url}
+
+    def through(self, port: int) -> str:
+        """Return its URL for who reaches it through a loopback port."""
+        _, _, database = str(urlsplit(self.url).path).rpartition("/")
+        return f"postgresql://ilab@127.0.0.1:{port}/{database}"
+
+    @property
+    def socket(self) -> Path:
+        """Where its server listens."""
+        [folder] = parse_qs(urlsplit(self.url).query)["host"]
+        return Path(folder) / ".s.PGSQL.5432"
 
     def opened(self) -> ILabMemory:
         return ILabMemory.from_url(self.url)

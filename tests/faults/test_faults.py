@@ -10,13 +10,16 @@ import pytest
 
 from faults import scenarios
 from faults.audit import broken_promises
+from faults.database import HARMS, harmed, standby_stopped
+from faults.endurance import endured
 from faults.failover import failed_over
 from faults.kept import InDatabase, InFile
 from faults.leaving import MEMORY_GROWN
+from faults.network import Link, badly_connected
 from faults.soak import MOST, told
 from faults.stage import Stage, stage
 from faults.talk import moody
-from postgres import Cluster, running_pair
+from postgres import Cluster, running_cluster, running_pair
 
 
 @pytest.fixture
@@ -93,6 +96,30 @@ async def test_a_primary_that_is_killed_and_servers_that_are_lose_nothing(
         print("", *told(ledger, broken), sep="\n")  # noqa: T201 - the counts are asked for
     assert broken == {}
     assert ledger.figures["first answer after the promotion, s"] <= MOST["first answer after the promotion, s"]
+
+
+@pytest.mark.parametrize("link", [Link.CLIENT, Link.MODEL])
+async def test_a_bad_network_loses_nothing_on_a_file(alone: Stage, link: Link) -> None:
+    assert await broken_promises(alone, await badly_connected(alone, link)) == {}
+
+
+async def test_a_bad_network_to_the_database_loses_nothing(postgres: Cluster, seed: int) -> None:
+    with stage(InDatabase(postgres.create_database()), seed) as scene:
+        assert await broken_promises(scene, await badly_connected(scene, Link.DATABASE)) == {}
+
+
+async def test_a_database_whose_sessions_end_that_is_locked_full_or_read_only_loses_nothing(seed: int) -> None:
+    with running_cluster() as cluster, stage(InDatabase(cluster.create_database()), seed) as scene:
+        assert await broken_promises(scene, await harmed(scene, HARMS, 1)) == {}
+
+
+async def test_a_standby_that_stops_loses_nothing(seed: int) -> None:
+    with running_pair() as pair, stage(InDatabase(pair.url()), seed, servers=2) as scene:
+        assert await broken_promises(scene, await standby_stopped(scene, pair, 1)) == {}
+
+
+async def test_all_faults_by_turns_lose_nothing(scene: Stage) -> None:
+    assert await broken_promises(scene, await endured(scene, turns=300, seconds=20)) == {}
 
 
 async def test_a_thousand_streams_that_are_left_leave_nothing_behind(alone: Stage) -> None:
