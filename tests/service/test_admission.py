@@ -431,7 +431,7 @@ async def test_an_export_that_nobody_reads_frees_its_slot(settings: Settings, mo
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await fill(memory, "alice", "bob")
-        stuck = await unread(memory, "alice", "alice", "bob", "bob")
+        stuck = await unread(memory, "alice", "alice", "bob")
         assert len(stuck) == memory_service.EXPORTS
         request = memory_pb2.ExportUserRequest(user_id="carol")
         assert await read_all(memory.ExportUser(request, timeout=30)) == 0
