@@ -34,7 +34,12 @@ def text(moment: datetime) -> str:
 def downgrade(path: Path, version: int) -> None:
     """Make a SQLite file what an earlier version of the schema would have made it."""
     undo = {
-        5: ("DROP INDEX users_first_id", "ALTER TABLE users DROP COLUMN first_id"),
+        5: (
+            "DROP INDEX users_first_id",
+            "ALTER TABLE users DROP COLUMN first_id",
+            # One sequence for all users, as before.
+            "UPDATE observations SET id = user * 100000 + number",
+        ),
         4: (),
         3: ("DROP TABLE erasures", "DROP TABLE last_rewrite"),
         2: (),

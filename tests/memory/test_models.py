@@ -119,7 +119,7 @@ def test_ilabmemory_alone_uses_a_store_and_chooses_one() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ilab_memory.stores"):
                 importing.add(path.relative_to(root).as_posix())
-    assert {name for name in importing if not name.startswith("stores/")} == {"api.py", "copying.py"}
+    assert {name for name in importing if not name.startswith("stores/")} == {"api.py", "command.py", "copying.py"}
     tree = ast.parse((root / "api.py").read_text())
     making = {
         function.name
