@@ -51,6 +51,12 @@ def integer(value: int, prefix: int = 7) -> bytes:
 #: No dynamic table for what the server sends, so that `status_in` can read it.
 SETTINGS_FRAME = frame(SETTINGS, 0, 0, struct.pack("!HI", 1, 0))
 
+
+def window(size: int) -> bytes:
+    """Return settings with this initial window, and no dynamic table."""
+    return frame(SETTINGS, 0, 0, struct.pack("!HIHI", 1, 0, 4, size))
+
+
 #: What a client sends first.
 OPENING = PREFACE + SETTINGS_FRAME
 
@@ -130,6 +136,14 @@ class Connection:
         with suppress(ConnectionError):
             while self._socket.recv(65_536):
                 pass
+
+    def more(self) -> bytes:
+        """Return what the server sends next, which may end within a frame.
+
+        Raises:
+            TimeoutError: nothing comes.
+        """
+        return self._socket.recv(65_536)
 
     def until(self, *kinds: int) -> bytes:
         """Return what the server sends until a frame of one of these kinds has come, or it closes.

@@ -15,6 +15,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.adapters.library import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
 from ilab_chat_service.rpc import memory as memory_service
@@ -449,6 +450,28 @@ async def test_an_export_that_nobody_reads_frees_its_slot(settings: Settings, mo
         assert "did not read" in str(caught.value.details())
         for export in stuck:
             export.cancel()
+
+
+async def test_an_export_that_ends_in_its_first_write_has_a_status(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_service, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(memory_service, "QUEUE_SECONDS", 60.0)
+    monkeypatch.setattr(memory_service, "EXPORTS", 1)
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        await memory.StartSession(memory_pb2.StartSessionRequest(user_id="alice"))
+        export = memory_pb2.ExportUserRequest(user_id="alice").SerializeToString()
+        pairs = http2.fields("/ilab_chat.v1.MemoryService/ExportUser")
+        with await asyncio.to_thread(http2.Connection, address) as stuck:
+            await asyncio.to_thread(
+                stuck.send, [http2.PREFACE, http2.window(0), http2.request(pairs, http2.message(export))]
+            )
+            await asyncio.to_thread(stuck.until, http2.HEADERS)
+            # It gets the one slot when the other export has ended.
+            assert await read_all(memory.ExportUser(memory_pb2.ExportUserRequest(user_id="bob"))) == 0
+            await asyncio.to_thread(stuck.send, [http2.window(65_535)])
+            assert await asyncio.to_thread(stuck.status) == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
 @pytest.mark.parametrize("limit", ["LONG_SECONDS", "MOST_LONG_SECONDS"])

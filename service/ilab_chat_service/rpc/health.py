@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from ilab_chat_service.rpc.errors import TABLE, DeadlineExceeded, WrongRequestCount
+from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.interceptors.wrapping import the_one
 from ilab_chat_service.rpc.open_calls import OpenCalls
 
@@ -117,6 +118,7 @@ class HealthService:
         with self._watches.enter(context.peer()) as call:
             request = await self._request(requests, context, call)
             try:
+                await send_initial_metadata(context)
                 if call.is_crowded:
                     await asyncio.sleep(CROWDED_SECONDS)
                 await self._send_changes(request.service, context)

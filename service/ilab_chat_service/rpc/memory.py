@@ -12,6 +12,7 @@ from ilab_chat_service.callers import act_for
 from ilab_chat_service.rpc import models
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
+from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.paging import page_of
 from ilab_chat_service.rpc.validation import caller_key, library_limits, search_limit
 from ilab_memory.core.models import Session
@@ -235,12 +236,16 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             await self._export(request, context, slot)
 
     async def _export(self, request: memory_pb2.ExportUserRequest, context: Context, slot: Slot) -> None:
+        begun = False
         with library_limits():
             async for item in self._library.export(request.user_id):
                 if isinstance(item, Session):
                     response = memory_pb2.ExportUserResponse(session=models.session(item))
                 else:
                     response = memory_pb2.ExportUserResponse(observation=models.observation(item))
+                if not begun:
+                    begun = True
+                    await send_initial_metadata(context)
                 try:
                     async with asyncio.timeout(UNREAD_SECONDS):
                         await context.write(response)
