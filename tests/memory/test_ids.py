@@ -54,7 +54,7 @@ def test_two_users_never_share_a_block_of_ids(tmp_path: Path, monkeypatch: pytes
         assert save(mem, "bob", "c") == (8 << schema.NUMBER_BITS) + 1
 
 
-def test_a_file_of_version_3_keeps_its_ids_and_goes_on_above_them(tmp_path: Path) -> None:
+def test_a_file_of_version_4_keeps_its_ids_and_goes_on_above_them(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     with ILabMemory.from_path(path) as mem:
         for number in range(6):
@@ -66,7 +66,7 @@ def test_a_file_of_version_3_keeps_its_ids_and_goes_on_above_them(tmp_path: Path
         ):
             connection.execute("UPDATE observations SET id = ? WHERE id = ?", (place + 1, an_id))
         connection.execute(schema.TRIGGERS[1])
-    downgrade(path, 3)
+    downgrade(path, 4)
     with ILabMemory.from_path(path) as mem:
         before = [row.id for user in range(2) for row in mem.mem_search(f"user {user}", "content")]
         assert sorted(before) == [1, 2, 3, 4, 5, 6]

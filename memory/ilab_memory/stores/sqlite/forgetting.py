@@ -20,6 +20,8 @@ from ilab_memory.stores.sqlite.writer import Writer
 REST = 4.0
 # Between two attempts to empty the WAL, each of which keeps the writer for up to 50 ms: saves wait a fifth of the time.
 _ATTEMPT_REST_SECONDS = 0.2
+# Where a lock is waited for less long than some rests.
+_LEAST_ATTEMPTS = 20
 _FORGETTING = "forget the user"
 
 
@@ -208,7 +210,7 @@ class Forgetting:
         """
         deadline = time.monotonic() + self._busy_timeout_seconds
         while not self._writer.run_alone(_FORGETTING, erasure.empty_wal):
-            self._closed.wait(_ATTEMPT_REST_SECONDS)
+            self._closed.wait(min(_ATTEMPT_REST_SECONDS, self._busy_timeout_seconds / _LEAST_ATTEMPTS))
             self._check_open()
             if time.monotonic() >= deadline:
                 raise StorageError(

@@ -11,7 +11,7 @@ APPLICATION_ID = 0x494C4142
 NUMBER_BITS = 28
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
 #: A user's ids are one block of numbers, drawn at random from this range of blocks. Below it are the ids that versions
-#: before 4 gave to all users in turn; above it, ids would pass 2**53, which JSON readers round.
+#: before 5 gave to all users in turn; above it, ids would pass 2**53, which JSON readers round.
 ID_BLOCKS = range(2**8, 2 ** (53 - NUMBER_BITS))
 
 TABLES = (
