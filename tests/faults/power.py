@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ilab_memory import ILabMemory, Observation
+from ilab_memory import ILabMemory, Observation, StorageError
 from ilab_memory.stores.sqlite.check import check
 
 THREADS = 8
@@ -274,7 +274,15 @@ def cut(recording: Sequence[Event], folder: Path, cuts: int, rng: random.Random)
 
 
 def judge(files: dict[str, bytes], acknowledged: Sequence[Sequence[str]], folder: Path, verdict: Verdict) -> None:
-    """Start on *files* and see that all that was acknowledged holds."""
+    """Start on *files* and see that all that was acknowledged holds; a start that fails is damage."""
+    try:
+        judge_start(files, acknowledged, folder, verdict)
+    except StorageError as error:
+        verdict.damage.append(str(error))
+
+
+def judge_start(files: dict[str, bytes], acknowledged: Sequence[Sequence[str]], folder: Path, verdict: Verdict) -> None:
+    """See `judge`."""
     verdict.cuts += 1
     verdict.acknowledged += len(acknowledged)
     if not acknowledged:
