@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -56,13 +56,13 @@ async def read_only(url: str, ledger: Ledger, times: int) -> None:
 
 async def table_locked(url: str, ledger: Ledger, times: int) -> None:
     """Lock out all writers and readers of the observations until this many calls have failed."""
-    with locked(url, "LOCK TABLE ilab_memory.observations IN ACCESS EXCLUSIVE MODE"):
+    async with locked(url, "LOCK TABLE ilab_memory.observations IN ACCESS EXCLUSIVE MODE"):
         await ledger.more(times, REFUSED)
 
 
 async def row_locked(url: str, ledger: Ledger, times: int) -> None:
     """Lock one user's row until a call has failed, while this many calls of others are answered."""
-    with locked(url, "SELECT FROM ilab_memory.users WHERE user_id = 'user-0' FOR UPDATE"):
+    async with locked(url, "SELECT FROM ilab_memory.users WHERE user_id = 'user-0' FOR UPDATE"):
         await ledger.more(10 * times)
         await ledger.more(1, REFUSED)
 
@@ -70,14 +70,18 @@ async def row_locked(url: str, ledger: Ledger, times: int) -> None:
 async def connections_used_up(url: str, ledger: Ledger, times: int) -> None:
     """Take all connections that the server has, and those of the servers, until this many calls have failed."""
     with ExitStack() as taken:
-        own = taken.enter_context(psycopg.connect(url, autocommit=True))
-        while True:
-            try:
-                taken.enter_context(psycopg.connect(url))
-            except psycopg.OperationalError:
-                if not own.execute(f"SELECT pg_terminate_backend(pid) {SERVERS}".encode()).rowcount:
-                    break
+        await asyncio.to_thread(take_all_connections, url, taken)
         await ledger.more(times, REFUSED)
+
+
+def take_all_connections(url: str, taken: ExitStack) -> None:
+    own = taken.enter_context(psycopg.connect(url, autocommit=True))
+    while True:
+        try:
+            taken.enter_context(psycopg.connect(url))
+        except psycopg.OperationalError:
+            if not own.execute(f"SELECT pg_terminate_backend(pid) {SERVERS}".encode()).rowcount:
+                break
 
 
 HARMS: dict[str, Harm] = {
@@ -128,10 +132,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@contextmanager
-def locked(url: str, statement: str) -> Iterator[None]:
-    with psycopg.connect(url) as connection:
-        connection.execute(statement.encode())
+@asynccontextmanager
+async def locked(url: str, statement: str) -> AsyncIterator[None]:
+    """Take a lock; not on the event loop, which forwards what those who have the lock still need."""
+    with await asyncio.to_thread(psycopg.connect, url) as connection:
+        await asyncio.to_thread(connection.execute, statement.encode())
         yield
         connection.rollback()
 
