@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 #: What the kernel stores of a connection that gRPC has not read, in bytes; Linux doubles it. By default it is up to
 #: `tcp_rmem`, which is 6 MiB and more.
-RECEIVE_BUFFER = 128 * 1024
+RECEIVE_BUFFER = 64 * 1024
 
 #: Maximum bytes per second that one host may send, beyond a burst. It is several times what a process can store.
 BYTES_PER_SECOND = 32 * 1024 * 1024
-BURST_BYTES = 96 * 1024 * 1024
+BURST_BYTES = 48 * 1024 * 1024
 
 #: Seconds between two looks at the connections, and the share of a processor that looking may take.
 LOOK_SECONDS = 0.1
