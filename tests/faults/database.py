@@ -135,8 +135,8 @@ def children(pid: int) -> list[int]:
 @asynccontextmanager
 async def locked(url: str, statement: str) -> AsyncIterator[None]:
     """Take a lock; not on the event loop, which forwards what those who have the lock still need."""
-    with await asyncio.to_thread(psycopg.connect, url) as connection:
-        await asyncio.to_thread(connection.execute, statement.encode())
+    with await asyncio.to_thread(lambda: psycopg.connect(url)) as connection:
+        await asyncio.to_thread(lambda: connection.execute(statement.encode()))
         yield
         connection.rollback()
 
