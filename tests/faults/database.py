@@ -61,10 +61,9 @@ async def table_locked(url: str, ledger: Ledger, times: int) -> None:
 
 
 async def row_locked(url: str, ledger: Ledger, times: int) -> None:
-    """Lock one user's row until a call has failed, while this many calls of others are answered."""
+    """Lock one user's row while ten times this many calls of others are answered."""
     async with locked(url, "SELECT FROM ilab_memory.users WHERE user_id = 'user-0' FOR UPDATE"):
         await ledger.more(10 * times)
-        await ledger.more(1, REFUSED)
 
 
 async def connections_used_up(url: str, ledger: Ledger, times: int) -> None:
