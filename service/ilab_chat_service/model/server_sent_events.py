@@ -93,11 +93,16 @@ class EventDecoder:
         self._data, self._data_bytes, self._is_error = [], 0, False
         if not data:
             return []
-        if len(data) > 1 and all(each.startswith((b"{", b"[DONE]")) for each in data):
+        if len(data) > 1 and all(map(is_chunk, data)):
             # A server that ends its events with one line end: each line is a chunk, and joined they are none.
             return data
         joined = b"\n".join(data)
         return [error_of(joined) if is_error else joined]
+
+
+def is_chunk(line: bytes) -> bool:
+    """Return whether a line looks like a whole chunk: pretty-printed JSON has none that does."""
+    return line == b"[DONE]" or (line.startswith(b'{"') and line.rstrip().endswith(b"}"))
 
 
 def error_of(data: bytes) -> bytes:

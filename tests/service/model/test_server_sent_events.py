@@ -56,6 +56,14 @@ def test_events_of_a_long_stream_are_not_counted_together() -> None:
     assert sum(len(decoder.feed(event)) for _ in range(8)) == 8
 
 
+def test_chunks_without_blank_lines_between_are_events_of_their_own() -> None:
+    assert decoded(b'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n\n') == [b'{"a": 1}', b'{"b": 2}', b"[DONE]"]
+
+
+def test_pretty_printed_json_is_one_event() -> None:
+    assert decoded(b'data: {\ndata: "a": {\ndata: "b": 2}}\n\n') == [b'{\n"a": {\n"b": 2}}']
+
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))
 IGNORED = st.sampled_from([": comment", ":", "event: x", "id: 1", "retry: 5", "database: x"])
 EVENT = st.lists(TEXT, min_size=1, max_size=3)
