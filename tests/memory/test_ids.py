@@ -2,9 +2,7 @@
 
 import itertools
 import secrets
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,17 +57,11 @@ def test_a_file_of_version_4_keeps_its_ids_and_goes_on_above_them(tmp_path: Path
     with ILabMemory.from_path(path) as mem:
         for number in range(6):
             save(mem, f"user {number % 2}", f"content {number}")
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DROP TRIGGER observation_changed")
-        for place, (an_id,) in enumerate(
-            connection.execute("SELECT id FROM observations ORDER BY number, id").fetchall()
-        ):
-            connection.execute("UPDATE observations SET id = ? WHERE id = ?", (place + 1, an_id))
-        connection.execute(schema.TRIGGERS[1])
     downgrade(path, 4)
     with ILabMemory.from_path(path) as mem:
         before = [row.id for user in range(2) for row in mem.mem_search(f"user {user}", "content")]
-        assert sorted(before) == [1, 2, 3, 4, 5, 6]
+        assert len(before) == 6
+        assert max(before) < schema.ID_BLOCKS[0] << schema.NUMBER_BITS
         later = [save(mem, "user 0", f"later {number}") for number in range(2)]
         assert min(later) >= schema.ID_BLOCKS[0] << schema.NUMBER_BITS
         assert steps_between(later) == [1]

@@ -71,9 +71,9 @@ def test_no_long_run_reaches_normalization(text: str, runs_normalized: list[int]
 def test_hostile_text_is_saved_searched_updated_and_erased(text: str, tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     with ILabMemory.from_path(path) as mem:
-        mem.mem_save("alice", f"{text} zebra", type="discovery", title="t", topic_key="k")
-        assert [row.title for row in mem.mem_search("alice", f"{text} zebra")] == ["t"]
-        mem.mem_save("alice", f"{text} giraffe", type="discovery", title="t", topic_key="k")
+        mem.mem_save("alice", f"zebra {text}", type="discovery", title="t", topic_key="k")
+        assert [row.title for row in mem.mem_search("alice", f"zebra {text}")] == ["t"]
+        mem.mem_save("alice", f"giraffe {text}", type="discovery", title="t", topic_key="k")
         assert [row.title for row in mem.mem_search("alice", "giraffe")] == ["t"]
         mem.mem_forget("alice")
     with closing(sqlite3.connect(path)) as connection:
