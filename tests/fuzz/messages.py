@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from hypothesis import strategies as st
 
 from fuzz.target import MARK
@@ -39,13 +40,30 @@ long_text = st.builds(
 INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: st.sampled_from([-(2**31), -1, 0, 1, 10, 101, 2**31 - 1]),
     FieldDescriptor.CPPTYPE_INT64: st.sampled_from([-(2**63), -1, 0, 1, 2, 3, 2**63 - 1]),
+    FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
     FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([-(2**31), -1, 0, 1, 2, 3, 99, 2**31 - 1]),
 }
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | any_text,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(any_text, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+def struct_of(fields: dict[str, Any]) -> Struct:
+    """Return JSON as a message."""
+    made = Struct()
+    made.update(fields)
+    return made
 
 
 def values(field: Any) -> st.SearchStrategy[Any]:
     """Return the values of one field, not repeated."""
     if field.message_type:
+        if field.message_type.full_name == Struct.DESCRIPTOR.full_name:
+            return st.dictionaries(any_text, json_values, max_size=5).map(struct_of)
         return messages(message_factory.GetMessageClass(field.message_type))
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         # It may be logged: visible ASCII of the caller's own choice.
