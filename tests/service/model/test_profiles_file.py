@@ -118,7 +118,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
             "models.m.fallback: forms a cycle: m -> n -> m",
         ),
         # URLs and keys.
-        ("[models.m]\nbase_url = 'h/v1'\n", 2, "models.m.base_url: must be an http or https URL"),
+        ("[models.m]\nbase_url = 'h/v1'\n", 2, "models.m.base_url: must begin with http:// or https://"),
         (
             f"[models.m]\nbase_url = 'http://u:{SECRET}@h/v1/chat/completions?k={SECRET}'\n",
             2,
