@@ -167,7 +167,7 @@ def recorded(folder: Path, saves: int) -> list[Event]:
     path = folder / "memory.db"
     recording = {"LD_PRELOAD": str(library), "RECORD_PREFIX": str(path), "RECORD_TO": str(record)}
     subprocess.run(
-        [sys.executable, "-m", "faults.power", "child", str(path), str(saves)],
+        [sys.executable, __file__, "child", str(path), str(saves)],
         env={**os.environ, **recording},
         check=True,
         timeout=600,
