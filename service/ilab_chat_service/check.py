@@ -6,14 +6,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.authentication import open_authenticator
-from ilab_chat_service.adapters.library import MemoryNotOpened, open_library
-from ilab_chat_service.logs import escaped
+from ilab_chat_service.auth.authenticator import open_authenticator
+from ilab_chat_service.failures import Failure, ModelOptionUnsupported, ModelRejected, StoreNotOpened
+from ilab_chat_service.memory.executor import open_library
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.model.embedded import EmbeddedModelMissing
-from ilab_chat_service.ports import ChatMessage, Failure, Generation, ModelOptionUnsupported, ModelRejected
 from ilab_chat_service.server import open_replay_log, tls
 from ilab_chat_service.settings import SettingsError
+from ilab_chat_service.telemetry.logs import escaped
+from ilab_chat_service.values import ChatMessage, Generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -62,7 +63,7 @@ async def result(subject: str, checking: Coroutine[None, None, str]) -> Result:
     """Return the result of *checking*, which returns what the subject is, for the operator."""
     try:
         return Result(f"{subject} {await checking}")
-    except (SettingsError, MemoryNotOpened) as error:
+    except (SettingsError, StoreNotOpened) as error:
         return Result(subject, str(error))
 
 

@@ -9,10 +9,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.addresses import AddressUnavailable
-from ilab_chat_service.logs import set_up_logging
 from ilab_chat_service.settings import Settings, SettingsError, read
-from ilab_chat_service.workers import supervise
+from ilab_chat_service.settings.addresses import AddressUnavailable
+from ilab_chat_service.supervisor import supervise
+from ilab_chat_service.telemetry.logs import set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
     # What cannot be listened on is said in one line below; gRPC would add one of its own.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from ilab_chat_service.adapters.library import MemoryNotOpened  # noqa: PLC0415 - the same
+        from ilab_chat_service.failures import StoreNotOpened  # noqa: PLC0415 - the same
         from ilab_chat_service.model.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
         from ilab_chat_service.server import run, run_worker  # noqa: PLC0415 - the same
 
@@ -98,7 +98,7 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
         asyncio.run(run_worker(settings, worker) if worker else run(settings))
     except SettingsError as error:
         return complain(str(error), EXIT_USAGE)
-    except (AddressUnavailable, EmbeddedModelMissing, MemoryNotOpened) as error:
+    except (AddressUnavailable, EmbeddedModelMissing, StoreNotOpened) as error:
         return complain(str(error), EXIT_FAILED)
     return 0
 

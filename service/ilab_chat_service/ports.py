@@ -1,193 +1,31 @@
-"""What the loop needs from outside: its two ports, the values that cross them, and the failures that they promise.
-
-Failures, as a tree; `rpc/errors.py` says what a caller sees of each:
-
-    Failure
-    ├── ContextTooLong          the message does not fit into the model's window
-    ├── ContentFiltered         a content filter stopped the prompt
-    ├── FieldRefused            a field of the request is not acceptable
-    │   ├── ModelNotFound             the caller named a model that does not exist or is not offered
-    │   └── ModelOptionUnsupported    the model refuses an option that the caller set
-    ├── ModelRateLimited        the model's API limits the rate of requests
-    ├── ModelQuotaExhausted     the quota or the credit of our key is used up
-    ├── ModelUnavailable        the model could not be reached, or failed before it began
-    ├── ModelInterrupted        the model broke off after it began
-    ├── ModelRejected           the model's API refuses our request or our key
-    ├── MemoryUnavailable       memory could not be read or written: nothing has been stored
-    ├── TurnNotStored           the model has answered, and the turn could not be stored, not even in part
-    ├── RequestIdReused         the request_id belongs to another request
-    └── NotSupported            the memory library in use does not have what was asked for
-"""
+"""What the loop needs from outside: a memory, a model, and a store of answers by request_id."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from ilab_chat_service.failures import Cause
+    from ilab_chat_service.values import (
+        Answered,
+        ChatMessage,
+        Context,
+        FinishReason,
+        Generation,
+        MemoryMode,
+        Reasoning,
+        Turn,
+        TurnRequest,
+        Usage,
+    )
+
 #: Returns the time now, in UTC and timezone-aware.
 Clock: TypeAlias = Callable[[], datetime]
-
-
-#: What an operator should know of a failure, by the name of the field of the log: statuses, codes and errno, never text
-#: of a user, a model or a key.
-Cause: TypeAlias = Mapping[str, str | int]
-
-
-class MemoryMode(enum.Enum):
-    """Whether a call reads and writes memory."""
-
-    READ_WRITE = enum.auto()
-    READ_ONLY = enum.auto()
-    OFF = enum.auto()
-
-
-class TurnRetention(enum.Enum):
-    """What remains of a user's earlier turns when a turn is stored."""
-
-    EVERY_TURN = enum.auto()
-    LATEST_ONLY = enum.auto()
-
-
-class MemorySource(enum.Enum):
-    """Why a memory is a candidate for the prompt. Stored answers have the values."""
-
-    SESSION = "SESSION"
-    TURN = "TURN"
-    SEARCH = "SEARCH"
-    SUMMARY = "SUMMARY"
-
-
-class FinishReason(enum.Enum):
-    """Why the model stopped. Stored answers have the values."""
-
-    STOP = "STOP"
-    LENGTH = "LENGTH"
-    CONTENT_FILTER = "CONTENT_FILTER"
-    OTHER = "OTHER"
-
-
-class ReasoningEffort(enum.Enum):
-    """How much a reasoning model should think. The values are those of the model's API."""
-
-    NONE = "none"
-    MINIMAL = "minimal"
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    XHIGH = "xhigh"
-
-
-@dataclass(frozen=True, slots=True)
-class TextFormat:
-    """The reply is plain text."""
-
-
-@dataclass(frozen=True, slots=True)
-class JsonObjectFormat:
-    """The reply is one JSON object."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JsonSchemaFormat:
-    """The reply is JSON that matches a schema. `schema` is a JSON Schema, as JSON text."""
-
-    name: str
-    schema: str
-    strict: bool | None = None
-
-
-ResponseFormat: TypeAlias = TextFormat | JsonObjectFormat | JsonSchemaFormat
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """How the model should write. None or empty: the model's own default."""
-
-    model: str = ""
-    temperature: float | None = None
-    top_p: float | None = None
-    max_output_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    reasoning_effort: ReasoningEffort | None = None
-    response_format: ResponseFormat | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnRequest:
-    """One valid message of one user. `request_id_is_new`: made for this call: it has no answer yet."""
-
-    user_id: str
-    message: str
-    request_id: str
-    request_id_is_new: bool = False
-    generation: Generation = Generation()
-    memory_mode: MemoryMode = MemoryMode.READ_WRITE
-    retention: TurnRetention = TurnRetention.EVERY_TURN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recalled:
-    """A memory in short: a candidate for one line of the prompt.
-
-    `observation_id` is 0 for the summary of a session. `score` is 0 to 1 among memories of the same source.
-    """
-
-    observation_id: int
-    type: str
-    title: str
-    updated_at: datetime
-    source: MemorySource
-    snippet: str = ""
-    score: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastTurn:
-    """A stored turn of this session, as conversation. `recalled` is the same turn in short."""
-
-    message: str
-    reply: str
-    recalled: Recalled
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What memory knows that may help to answer a message. `turns` are oldest first."""
-
-    session_id: str = ""
-    is_new_session: bool = False
-    memories: tuple[Recalled, ...] = ()
-    turns: tuple[PastTurn, ...] = ()
-    found: tuple[Recalled, ...] = ()
-    summaries: tuple[Recalled, ...] = ()
-
-
-#: How the topic_keys of stored turns begin: one observation per turn, and the one rolling observation of a user. They
-#: differ so that no request_id can produce the rolling key. Callers of MemoryService cannot save under either: what is
-#: stored under them is read back as conversation, replies included.
-TURN_KEY = "chat:turn/"
-LATEST_KEY = "chat/"
-RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """A message and its reply, to be stored. `interrupted`: the caller left before the model was done."""
-
-    user_id: str
-    request_id: str
-    message: str
-    reply: str
-    retention: TurnRetention
-    interrupted: bool = False
 
 
 class Memory(Protocol):
@@ -209,45 +47,6 @@ class Memory(Protocol):
         Raises:
             TurnNotStored: not even in part.
         """
-
-
-#: Largest number of tokens that the contract's int32 holds.
-TOKENS_MOST = 2**31 - 1
-
-
-def token_count(value: object) -> int:
-    """Return *value* as a number of tokens; 0 if it is not one, or does not fit the contract."""
-    # JSON's true is an int in Python, and not a number to protobuf.
-    return value if type(value) is int and 0 <= value <= TOKENS_MOST else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Tokens, as the model's API counted them: input includes the cached ones, output those of reasoning."""
-
-    input_tokens: int
-    output_tokens: int
-    cached_input_tokens: int = 0
-    reasoning_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """A finished answer: what a caller is told, and what a repetition of the call is told again.
-
-    `observation_id` is 0 when nothing was to be stored; `finish_reason` and `usage` are None if the model's API did not
-    say.
-    """
-
-    session_id: str
-    is_new_session: bool
-    model: str
-    memories: tuple[Recalled, ...]
-    reply: str
-    observation_id: int
-    finish_reason: FinishReason | None
-    usage: Usage | None
-    create_time: datetime
 
 
 class Claim(Protocol):
@@ -286,21 +85,6 @@ class ReplayLog(Protocol):
         Raises:
             MemoryUnavailable: not all of it is erased.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
-    """One message of a prompt."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoning:
-    """A piece of the model's reasoning. It is not part of the reply and is never stored."""
-
-    text: str
 
 
 class Answer(Protocol):
@@ -365,77 +149,3 @@ class Model(Protocol):
         Raises:
             ModelNotFound: it is not offered.
         """
-
-
-#: How long a caller should wait before trying again, in seconds, where nobody says better.
-RETRY_AFTER_SECONDS = 1.0
-
-
-class Failure(Exception):
-    """A call that could not be answered. The text names no user, no message, no key and no other exception."""
-
-    def __init__(self, text: str, *, retry_after_seconds: float | None = None, cause: Cause | None = None) -> None:
-        super().__init__(text)
-        self.retry_after_seconds = retry_after_seconds
-        self.cause: Cause = cause or {}
-
-
-class ContextTooLong(Failure):
-    """The message does not fit into the model's window."""
-
-
-class ContentFiltered(Failure):
-    """A content filter stopped the prompt."""
-
-
-class FieldRefused(Failure):
-    """A field of the request is not acceptable. `field` is its path in the proto; `description` never quotes it."""
-
-    def __init__(self, field: str, description: str, *, cause: Cause | None = None) -> None:
-        super().__init__(f"{field}: {description}", cause=cause)
-        self.field = field
-        self.description = description
-
-
-class ModelNotFound(FieldRefused):
-    """The caller named a model that does not exist or is not offered."""
-
-
-class ModelOptionUnsupported(FieldRefused):
-    """The model refuses an option that the caller set."""
-
-
-class ModelRateLimited(Failure):
-    """The model's API limits the rate of requests."""
-
-
-class ModelQuotaExhausted(Failure):
-    """The quota or the credit of our key is used up. Waiting does not help."""
-
-
-class ModelUnavailable(Failure):
-    """The model could not be reached, or failed before it began."""
-
-
-class ModelInterrupted(Failure):
-    """The model broke off after it began."""
-
-
-class ModelRejected(Failure):
-    """The model's API refuses our request or our key."""
-
-
-class MemoryUnavailable(Failure):
-    """Memory could not be read or written: nothing has been stored."""
-
-
-class TurnNotStored(Failure):
-    """The model has answered, and the turn could not be stored, not even in part."""
-
-
-class RequestIdReused(Failure):
-    """The request_id belongs to another request."""
-
-
-class NotSupported(Failure):
-    """The memory library in use does not have what was asked for."""

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.ports import ChatMessage, Context, MemorySource, PastTurn, Recalled
+from ilab_chat_service.values import ChatMessage, Context, MemorySource, PastTurn, Recalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -9,32 +9,32 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
-from ilab_chat_service.adapters.authentication import open_authenticator
-from ilab_chat_service.adapters.damage import Damage, checking
-from ilab_chat_service.adapters.echo import is_quoted
-from ilab_chat_service.adapters.library import open_library
-from ilab_chat_service.adapters.memory import MemoryAdapter
-from ilab_chat_service.adapters.replay_sqlite import open_sqlite_replay_log
-from ilab_chat_service.adapters.unfinished_erasures import finishing_erasures
-from ilab_chat_service.addresses import AddressUnavailable, split_address, with_port
-from ilab_chat_service.decisions import decisions
+from ilab_chat_service.auth.authenticator import open_authenticator
+from ilab_chat_service.idempotency.sqlite import open_sqlite_replay_log
+from ilab_chat_service.memory.adapter import MemoryAdapter
+from ilab_chat_service.memory.erasure_retry import finishing_erasures
+from ilab_chat_service.memory.executor import open_library
+from ilab_chat_service.memory.integrity import checking
 from ilab_chat_service.model.client import open_model
+from ilab_chat_service.privacy import is_quoted
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
+from ilab_chat_service.rpc.channel_args import connection_options
 from ilab_chat_service.rpc.chat import ChatService
-from ilab_chat_service.rpc.connections import connection_options
 from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.floods import flood_guard
+from ilab_chat_service.rpc.grpc_server import registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.rpc.memory import MemoryService
-from ilab_chat_service.rpc.phases import TimedMemory, TimedModel, TimedReplayLog
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
-from ilab_chat_service.rpc.unknown_methods import registered_methods_server
+from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import signals
+from ilab_chat_service.startup_summary import decisions
+from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.turn import TurnRunner
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from ilab_chat_service.adapters.library import Library
+    from ilab_chat_service.memory.executor import Library
     from ilab_chat_service.ports import ReplayLog
     from ilab_chat_service.settings import Settings
 
@@ -73,7 +73,7 @@ async def run(settings: Settings) -> None:
 
 
 async def run_worker(settings: Settings, number: int) -> None:
-    """Serve as one of several processes, of which workers.py takes care: it is told by a line on standard output.
+    """Serve as one of several processes, of which supervisor.py takes care: it is told by a line on standard output.
 
     A second signal does nothing: both may be the first one, sent to all processes and passed on by that one.
     """
@@ -97,7 +97,7 @@ async def serving(
     Raises:
         AddressUnavailable: the address cannot be listened on.
         EmbeddedModelMissing: the embedded model is to answer and is not installed.
-        MemoryNotOpened: the memory cannot be opened.
+        StoreNotOpened: the memory cannot be opened.
         SettingsError: a file or URL of certificates, tokens, keys, the memory, the model or its proxy cannot be used.
     """
     async with AsyncExitStack() as house:
@@ -112,9 +112,9 @@ async def serving(
             await house.enter_async_context(checking(library, damage))
         model = await house.enter_async_context(open_model(settings))
         turns = TurnRunner(
-            TimedMemory(memory),
-            TimedModel(model),
-            TimedReplayLog(replays),
+            memory,
+            model,
+            replays,
             clock,
             instruction=settings.instruction,
             escape_message=settings.escape_message,
@@ -156,14 +156,14 @@ def tls(settings: Settings) -> grpc.ServerCredentials | None:
     """
     if not settings.tls_cert_file:
         return None
-    from ilab_chat_service.adapters.certificates import server_credentials  # noqa: PLC0415 - starts sooner without
+    from ilab_chat_service.auth.certificates import server_credentials  # noqa: PLC0415 - starts sooner without
 
     return server_credentials(settings)
 
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:
     """Return the options of the server."""
-    # Alone, it must fail where another server is, not share the port silently; workers.py sees to that for many.
+    # Alone, it must fail where another server is, not share the port silently; supervisor.py sees to that for many.
     return [("grpc.so_reuseport", int(settings.workers > 1)), *connection_options(settings).items()]
 
 
@@ -176,9 +176,9 @@ def open_replay_log(settings: Settings, damage: Damage | None = None) -> Abstrac
     """Return the replay log, to be opened where the memory is."""
     if not settings.memory_url:
         return open_sqlite_replay_log(settings.memory_db_path, clock, damage)
-    from ilab_chat_service.adapters import replay_postgres  # noqa: PLC0415 - optional: extra `postgres`
+    from ilab_chat_service.idempotency import postgres  # noqa: PLC0415 - optional: extra `postgres`
 
-    return replay_postgres.open_postgres_replay_log(settings.memory_url, clock)
+    return postgres.open_postgres_replay_log(settings.memory_url, clock)
 
 
 def deadlines(settings: Settings) -> Deadlines:

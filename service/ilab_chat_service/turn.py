@@ -14,27 +14,14 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ilab_chat_service import prompt
-from ilab_chat_service.ports import (
-    Answer,
-    Answered,
-    ChosenModel,
-    Claim,
-    Clock,
-    Context,
-    ContextTooLong,
-    Memory,
-    MemoryMode,
-    MemoryUnavailable,
-    Model,
-    Reasoning,
-    Recalled,
-    ReplayLog,
-    Turn,
-    TurnRequest,
-)
+from ilab_chat_service.failures import ContextTooLong, MemoryUnavailable
+from ilab_chat_service.telemetry.call_record import CALL, failing_with, phase
+from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, Recalled, Turn, TurnRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+
+    from ilab_chat_service.ports import Answer, ChosenModel, Claim, Clock, Memory, Model, ReplayLog
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +118,8 @@ class TurnRunner:
                 repeated; after it the model has been billed. What a model wrote before it broke off is not stored: its
                 caller was told that the call failed.
         """
-        claim = await self._claim(request)
+        with phase("idempotency"):
+            claim = await self._claim(request)
         writing = False
         try:
             if claim and claim.earlier:
@@ -142,9 +130,9 @@ class TurnRunner:
             chosen = self._model.choose(request.generation, request.user_id)
             reply = StringIO()
             try:
-                async with AsyncExitStack() as leaving:
-                    # What memory knows is an argument only: it is not kept while the model answers.
-                    started, answer = await self._ask(leaving, request, chosen, await self._hydrate(request), until)
+                async with AsyncExitStack() as asking:
+                    # The context is an argument only, so that it is freed while the model answers.
+                    started, answer = await self._ask(asking, request, chosen, await self._hydrate(request), until)
                     yield started
                     async for piece in answer:
                         if isinstance(piece, Reasoning):
@@ -182,12 +170,13 @@ class TurnRunner:
     async def _hydrate(self, request: TurnRequest) -> Context:
         if request.memory_mode is MemoryMode.OFF:
             return Context()
-        return await self._memory.hydrate(request.user_id, request.message, request.memory_mode)
+        with phase("hydrate"):
+            return await self._memory.hydrate(request.user_id, request.message, request.memory_mode)
 
     async def _ask(
-        self, leaving: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
+        self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
     ) -> tuple[Started, Answer]:
-        """Ask the model; *leaving* stops it. If memory makes the prompt too long, ask with half of it, then none."""
+        """Ask the model; closing *asking* stops it. If memory makes the prompt too long, ask with half, then none."""
         compose = partial(
             prompt.compose,
             context,
@@ -196,14 +185,19 @@ class TurnRunner:
             escape_message=self._escape_message,
         )
         composed = compose(budget_tokens=chosen.prompt_tokens)
-        for smaller in (composed.memory_tokens // 2, 0, None):
-            try:
-                answer = await leaving.enter_async_context(chosen.answer(composed.messages, until))
-                break
-            except ContextTooLong:
-                if smaller is None or not composed.memory_tokens:
-                    raise
-                composed = compose(budget_tokens=composed.message_tokens + smaller)
+        asking.enter_context(phase("model"))
+        asking.enter_context(failing_with(chosen.cause))
+        with phase("first_token"), failing_with({**chosen.cause, "upstream.error": "no answer yet"}):
+            for smaller in (composed.memory_tokens // 2, 0, None):
+                try:
+                    answer = await asking.enter_async_context(chosen.answer(composed.messages, until))
+                    break
+                except ContextTooLong:
+                    if smaller is None or not composed.memory_tokens:
+                        raise
+                    composed = compose(budget_tokens=composed.message_tokens + smaller)
+        if call := CALL.get(None):
+            call.attempts = answer.attempts
         return Started(
             session_id=context.session_id,
             is_new_session=context.is_new_session,
@@ -241,7 +235,9 @@ class TurnRunner:
 
     async def _store(self, request: TurnRequest, answered: Answered, claim: Claim) -> Answered:
         """Store the turn, then the answer for repetitions of the call."""
-        answered = replace(answered, observation_id=await self._memory.persist(turn_of(request, answered.reply)))
+        with phase("persist"):
+            observation_id = await self._memory.persist(turn_of(request, answered.reply))
+        answered = replace(answered, observation_id=observation_id)
         try:
             await claim.put(answered)
         except MemoryUnavailable:
@@ -250,7 +246,8 @@ class TurnRunner:
         return answered
 
     async def _store_interrupted(self, request: TurnRequest, reply: str) -> None:
-        await self._memory.persist(turn_of(request, reply, interrupted=True))
+        with phase("persist"):
+            await self._memory.persist(turn_of(request, reply, interrupted=True))
 
     def _written(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)

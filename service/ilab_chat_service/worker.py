@@ -1,4 +1,4 @@
-"""One of several processes that share the port: what `workers.py` starts, with its number as the argument."""
+"""One of several processes that share the port: what `supervisor.py` starts, with its number as the argument."""
 
 from __future__ import annotations
 

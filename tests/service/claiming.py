@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 
-from ilab_chat_service.adapters.replay import RecordedReplays
-from ilab_chat_service.adapters.replay_postgres import open_postgres_replay_log
-from ilab_chat_service.adapters.replay_sqlite import open_sqlite_replay_log
-from ilab_chat_service.ports import Answered, Clock, FinishReason, MemorySource, Recalled, TurnRequest, Usage
+from ilab_chat_service.idempotency.postgres import open_postgres_replay_log
+from ilab_chat_service.idempotency.single_flight import RecordedReplays
+from ilab_chat_service.idempotency.sqlite import open_sqlite_replay_log
+from ilab_chat_service.ports import Clock
+from ilab_chat_service.values import Answered, FinishReason, MemorySource, Recalled, TurnRequest, Usage
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 REQUEST = TurnRequest(user_id="alice", message="Hi", request_id="r-1")

@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.adapters import answer_record
-from ilab_chat_service.adapters.replay import Record
-from ilab_chat_service.ports import Answered, FinishReason
+from ilab_chat_service.idempotency import codec as answer_record
+from ilab_chat_service.idempotency.single_flight import Record
+from ilab_chat_service.values import Answered, FinishReason
 from service.claiming import ANSWERED, NOW, REQUEST
 
 #: ANSWERED to REQUEST, as the first version stored it.

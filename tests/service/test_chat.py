@@ -18,9 +18,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.model.completion_stream import REPLY_BYTES
-from ilab_chat_service.ports import Answered
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_chat_service.values import Answered
 from ilab_memory import Config, ILabMemory
 from ilab_memory.core.models import Observation
 from ilab_memory.stores.sqlite import reading

@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
-from ilab_chat_service.adapters import library
+from ilab_chat_service.memory import executor as library
 from ilab_chat_service.server import HEALTH_NAMES, OUR_SERVICES, serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory

@@ -16,11 +16,11 @@ import pytest
 
 from faults.stage import reserved_port
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.adapters import database_url, replay_postgres
-from ilab_chat_service.adapters.claims_connection import open_claims_connection
-from ilab_chat_service.ports import MemoryUnavailable
+from ilab_chat_service.failures import MemoryUnavailable
+from ilab_chat_service.idempotency import postgres as replay_postgres
+from ilab_chat_service.idempotency.lock_session import open_claims_connection
 from ilab_chat_service.server import serving
-from ilab_chat_service.settings import Settings
+from ilab_chat_service.settings import Settings, database_url
 from ilab_memory.stores.postgres.store import _conninfo
 from postgres import FAST, Cluster, running_cluster
 from rpcs import reason

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ilab_chat_service.adapters.library import open_library
-from ilab_chat_service.decisions import decisions
+from ilab_chat_service.memory.executor import open_library
 from ilab_chat_service.settings import Settings, read
+from ilab_chat_service.startup_summary import decisions
 from processes import running_server
 from upstream import Upstream
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.adapters.echo import (
+from ilab_chat_service.privacy import (
     CERTAIN_LETTERS,
     COMMON_BEGINNING,
     CUT_BEGINNING,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import grpc
 
-from ilab_chat_service.callers import InvalidCredentials, MissingCredentials, UserMismatch
-from ilab_chat_service.ports import Failure, FieldRefused, ModelRejected
+from ilab_chat_service.auth.callers import InvalidCredentials, MissingCredentials, UserMismatch
+from ilab_chat_service.failures import Failure, FieldRefused, ModelRejected
 from ilab_chat_service.rpc.errors import (
     INTERNAL,
     TABLE,

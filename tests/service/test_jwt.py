@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from ilab_chat_service.adapters.jwks import UrlKeys, parse
+from ilab_chat_service.auth.jwks import UrlKeys, parse
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError
 from rpcs import METHODS, bearer, call

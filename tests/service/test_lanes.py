@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from ilab_chat_service.adapters.lanes import Lane
-from ilab_chat_service.ports import MemoryUnavailable
+from ilab_chat_service.failures import MemoryUnavailable
+from ilab_chat_service.memory.bulkhead import Lane
 
 
 class Calls:

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.adapters.database_url import conninfo, shown
 from ilab_chat_service.settings import SettingsError
+from ilab_chat_service.settings.database_url import conninfo, shown
 from postgres import Cluster
 from processes import environment, run_server, running_server
 from upstream import Upstream

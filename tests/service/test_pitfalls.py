@@ -20,13 +20,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.adapters.memory import MemoryAdapter
-from ilab_chat_service.ports import ModelInterrupted, Turn, TurnNotStored
+from ilab_chat_service.failures import ModelInterrupted, TurnNotStored
+from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.rpc.errors import TABLE, DeadlineExceeded, InterruptedByDrain
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_chat_service.values import Turn
 from rpcs import reason
 from upstream import Reply, Upstream
 

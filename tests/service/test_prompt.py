@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.ports import ChatMessage, Context, MemorySource, PastTurn, Recalled
 from ilab_chat_service.prompt import (
     Prompt,
     compose,
@@ -18,6 +17,7 @@ from ilab_chat_service.prompt import (
     one_line,
     tokens,
 )
+from ilab_chat_service.values import ChatMessage, Context, MemorySource, PastTurn, Recalled
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 INSTRUCTION = "Be kind."

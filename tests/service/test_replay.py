@@ -19,13 +19,15 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.adapters import replay_postgres, replay_sqlite
-from ilab_chat_service.adapters.library import MemoryNotOpened, open_library
-from ilab_chat_service.adapters.memory import MemoryAdapter
-from ilab_chat_service.adapters.replay import Record, RecordedReplays
-from ilab_chat_service.ports import Answered, MemoryUnavailable, Turn, TurnRequest, TurnRetention
+from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
+from ilab_chat_service.idempotency import postgres as replay_postgres
+from ilab_chat_service.idempotency import sqlite as replay_sqlite
+from ilab_chat_service.idempotency.single_flight import Record, RecordedReplays
+from ilab_chat_service.memory.adapter import MemoryAdapter
+from ilab_chat_service.memory.executor import open_library
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_chat_service.values import Answered, Turn, TurnRequest, TurnRetention
 from ilab_memory import ILabMemory
 from postgres import Cluster
 from processes import running_server
@@ -385,7 +387,7 @@ async def test_a_log_of_a_newer_version_is_refused(place: str) -> None:
     async with open_log(place, lambda: NOW):
         pass
     ask(place, f"UPDATE {{}}{'schema_version' if '://' in place else 'replay_schema'} SET version = version + 1")
-    with pytest.raises(MemoryNotOpened, match="newer version"):
+    with pytest.raises(StoreNotOpened, match="newer version"):
         async with open_log(place, lambda: NOW):
             pass
 
@@ -393,7 +395,7 @@ async def test_a_log_of_a_newer_version_is_refused(place: str) -> None:
 async def test_a_database_that_lets_nobody_make_tables_says_so(postgres: Cluster) -> None:
     url = await asyncio.to_thread(postgres.create_database)
     ask(url, "CREATE ROLE guest LOGIN")
-    with pytest.raises(MemoryNotOpened, match=r"^ILAB_MEMORY_URL: could not open the replay log: permission denied"):
+    with pytest.raises(StoreNotOpened, match=r"^ILAB_MEMORY_URL: could not open the replay log: permission denied"):
         async with open_log(url.replace("user=ilab", "user=guest"), lambda: NOW):
             pass
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.adapters.stored_turn import is_turn, spoken, stored_turn
-from ilab_chat_service.ports import Turn, TurnRetention
+from ilab_chat_service.memory.turn_codec import is_turn, spoken, stored_turn
+from ilab_chat_service.values import Turn, TurnRetention
 from ilab_memory.core.models import Observation
 
 

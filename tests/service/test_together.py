@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ilab_chat_service.adapters.together import Together
+from ilab_chat_service.idempotency.batcher import Together
 
 
 async def test_what_is_wanted_meanwhile_is_done_together() -> None:

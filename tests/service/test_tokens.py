@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from ilab_chat_service.adapters import tokens
-from ilab_chat_service.callers import ANY_USER, Caller, InvalidCredentials
+from ilab_chat_service.auth import tokens
+from ilab_chat_service.auth.callers import ANY_USER, Caller, InvalidCredentials
 
 TOKEN = "0123456789abcdef"
 

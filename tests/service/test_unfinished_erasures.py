@@ -15,9 +15,9 @@ import grpc.aio
 import pytest
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
-from ilab_chat_service.adapters import unfinished_erasures
-from ilab_chat_service.adapters.unfinished_erasures import finishing_erasures, try_once
-from ilab_chat_service.ports import MemoryUnavailable
+from ilab_chat_service.failures import MemoryUnavailable
+from ilab_chat_service.memory import erasure_retry as unfinished_erasures
+from ilab_chat_service.memory.erasure_retry import finishing_erasures, try_once
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory, StorageError

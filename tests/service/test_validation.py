@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ilab_chat.v1 import chat_pb2
-from ilab_chat_service.ports import Generation, MemoryMode, TurnRetention
 from ilab_chat_service.rpc.validation import InvalidFields, turn_request
+from ilab_chat_service.values import Generation, MemoryMode, TurnRetention
 
 REQUESTS = [chat_pb2.ChatRequest, chat_pb2.StreamChatRequest]
 

@@ -7,12 +7,12 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.ports import ModelUnavailable
+from ilab_chat_service.failures import ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ilab_chat_service.ports import Cause
+    from ilab_chat_service.failures import Cause
 
 log = logging.getLogger(__name__)
 

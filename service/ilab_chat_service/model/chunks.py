@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ilab_chat_service.ports import FinishReason, Usage, token_count
+from ilab_chat_service.values import FinishReason, Usage, token_count
 
 #: What a model's name may look like: names, paths, tags and revisions, as APIs have them. Never a sentence.
 MODEL_NAME = re.compile(r"[A-Za-z0-9@/][A-Za-z0-9._:/@+~-]{0,255}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import openai
 
+from ilab_chat_service.failures import ModelQuotaExhausted, ModelRateLimited, ModelUnavailable
 from ilab_chat_service.model import embedded
 from ilab_chat_service.model.http_transport import ModelHttpClient
 from ilab_chat_service.model.keys import FixedKey
@@ -19,7 +20,6 @@ from ilab_chat_service.model.profiles import MODELS_MOST, Profiles
 from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
 from ilab_chat_service.model.retries import repeated
 from ilab_chat_service.model.upstream import Upstream
-from ilab_chat_service.ports import ModelQuotaExhausted, ModelRateLimited, ModelUnavailable
 from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.model.completion_stream import CompletionStream
     from ilab_chat_service.model.profiles import Profile
-    from ilab_chat_service.ports import ChatMessage, Generation
     from ilab_chat_service.settings import Settings
+    from ilab_chat_service.values import ChatMessage, Generation
 
 log = logging.getLogger(__name__)
 

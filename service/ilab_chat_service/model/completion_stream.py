@@ -23,14 +23,15 @@ from ilab_chat_service.model.errors import BROKEN, EndedEarly, NotACompletion, f
 from ilab_chat_service.model.reasoning import ReasoningSplitter
 from ilab_chat_service.model.server_sent_events import BYTE_ORDER_MARK, EVENT_BYTES, EventDecoder, EventTooLong
 from ilab_chat_service.model.surrogates import SurrogateJoiner
-from ilab_chat_service.ports import FinishReason, Reasoning
+from ilab_chat_service.values import FinishReason, Reasoning
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from ilab_chat_service.failures import Cause
     from ilab_chat_service.model.chunks import Choice, Chunk, Delta
     from ilab_chat_service.model.http_transport import Body
-    from ilab_chat_service.ports import Cause, Usage
+    from ilab_chat_service.values import Usage
 
 #: Most bytes of a reply in UTF-8: what the memory takes of a turn, and small enough that the whole answer, memories
 #: included, stays below the 4 MiB that callers accept of a message unless they say otherwise.

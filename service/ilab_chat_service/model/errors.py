@@ -13,12 +13,7 @@ import aiohttp
 import httpx2
 import openai
 
-from ilab_chat_service.model.chunks import ErrorData
-from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
-from ilab_chat_service.model.refusal import LOGGED, Refusal, refusal_of
-from ilab_chat_service.model.request import is_set
-from ilab_chat_service.model.server_sent_events import EventTooLong
-from ilab_chat_service.ports import (
+from ilab_chat_service.failures import (
     ContentFiltered,
     ContextTooLong,
     Failure,
@@ -30,11 +25,17 @@ from ilab_chat_service.ports import (
     ModelRejected,
     ModelUnavailable,
 )
+from ilab_chat_service.model.chunks import ErrorData
+from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
+from ilab_chat_service.model.refusal import LOGGED, Refusal, refusal_of
+from ilab_chat_service.model.request import is_set
+from ilab_chat_service.model.server_sent_events import EventTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ilab_chat_service.ports import Cause, ChatMessage, Generation
+    from ilab_chat_service.failures import Cause
+    from ilab_chat_service.values import ChatMessage, Generation
 
 #: What a response raises while it is read; of a server that speaks no HTTP, the package passes on aiohttp's own error.
 BROKEN = (httpx2.RequestError, aiohttp.ClientError)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.model.profiles import Profile, TokenLimit
     from ilab_chat_service.model.refusal import Refusal
     from ilab_chat_service.model.request import Shape
-    from ilab_chat_service.ports import Generation
+    from ilab_chat_service.values import Generation
 
 OTHER_LIMIT: dict[TokenLimit, TokenLimit] = {
     "max_tokens": "max_completion_tokens",

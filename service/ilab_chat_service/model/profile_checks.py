@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from ilab_chat_service.addresses import url_fault, url_without_login
 from ilab_chat_service.model.profile_table import ModelFault, choice
 from ilab_chat_service.model.request import OURS
+from ilab_chat_service.settings.addresses import url_fault, url_without_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from ilab_chat_service.model.profiles import SystemRole, TokenLimit  # noqa: TC001 - msgspec reads annotations
-from ilab_chat_service.ports import ReasoningEffort  # noqa: TC001 - the same
+from ilab_chat_service.values import ReasoningEffort  # noqa: TC001 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from ilab_chat_service.ports import Generation, ModelNotFound
+from ilab_chat_service.failures import ModelNotFound
+from ilab_chat_service.values import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

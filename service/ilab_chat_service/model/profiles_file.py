@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ilab_chat_service.addresses import chat_completions_url, is_within, url_without_login
 from ilab_chat_service.file_reload import content, reason
 from ilab_chat_service.model.keys import FixedKey, Key, is_header_value, key_in_file
 from ilab_chat_service.model.profile_checks import check_fallbacks, check_table
 from ilab_chat_service.model.profile_table import ModelFault, choice, table_of
 from ilab_chat_service.model.profiles import Profile, Profiles
 from ilab_chat_service.model.toml_lines import line_of, path_text, syntax_fault
-from ilab_chat_service.ports import Generation
 from ilab_chat_service.settings import DEFAULT_MODEL, SettingsError
+from ilab_chat_service.settings.addresses import chat_completions_url, is_within, url_without_login
+from ilab_chat_service.values import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ilab_chat_service.ports import ChatMessage, Generation, JsonObjectFormat, JsonSchemaFormat, TextFormat
+from ilab_chat_service.values import ChatMessage, Generation, JsonObjectFormat, JsonSchemaFormat, TextFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ilab_chat_service.model.profiles import Profile, SystemRole, TokenLimit
-    from ilab_chat_service.ports import ResponseFormat
+    from ilab_chat_service.values import ResponseFormat
 
 #: Fields of a request that are ours: no profile sets them directly.
 OURS = frozenset(

@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, TypeVar
 
-from ilab_chat_service.ports import RETRY_AFTER_SECONDS, Failure, ModelRateLimited, ModelUnavailable
+from ilab_chat_service.failures import RETRY_AFTER_SECONDS, Failure, ModelRateLimited, ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

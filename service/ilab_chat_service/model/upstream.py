@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from openai import RequestOptions
 
+    from ilab_chat_service.failures import Failure
     from ilab_chat_service.model.profiles import Profile
-    from ilab_chat_service.ports import ChatMessage, Failure, Generation
+    from ilab_chat_service.values import ChatMessage, Generation
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from ilab_chat_service.rpc.errors import ServerBusy
+from ilab_chat_service.telemetry.call_record import phase
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,7 +97,8 @@ class Admission:
             raise busy("the server is busy")
         self._count(user_id, size, 1)
         try:
-            await self._take(user_id)
+            with phase("queue"):
+                await self._take(user_id)
         except BaseException:
             self._count(user_id, size, -1)
             raise

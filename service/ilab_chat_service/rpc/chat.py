@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.callers import act_for
-from ilab_chat_service.ports import FinishReason, MemorySource
-from ilab_chat_service.rpc.call import CALL
+from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.heartbeats import EventWriter
-from ilab_chat_service.rpc.phases import TimedEntry
 from ilab_chat_service.rpc.validation import turn_request
+from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn import Completed, Delta, Generated, ReasoningDelta, Started
+from ilab_chat_service.values import FinishReason, MemorySource
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from ilab_chat_service.ports import Recalled, TurnRequest, Usage
     from ilab_chat_service.rpc.admission import Admission
     from ilab_chat_service.rpc.deadlines import Deadlines
     from ilab_chat_service.rpc.validation import ChatCall
     from ilab_chat_service.turn import TurnRunner
+    from ilab_chat_service.values import Recalled, TurnRequest, Usage
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
     StreamContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.StreamChatRequest, chat_pb2.StreamChatResponse]
@@ -64,7 +63,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         turn = accepted(request)
         async with (
             Limit(self._deadlines, context.time_remaining()) as limit,
-            TimedEntry("queue", self._admission.slot(turn.user_id)),
+            self._admission.slot(turn.user_id),
             aclosing(self._turns.run(turn, until=limit.model_until)) as events,
         ):
             async for event in events:
@@ -89,7 +88,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         del request
         async with (
             Limit(self._deadlines, context.time_remaining()) as limit,
-            TimedEntry("queue", self._admission.slot(turn.user_id)),
+            self._admission.slot(turn.user_id),
             aclosing(self._turns.run(turn, until=limit.model_until)) as events,
         ):
             with closing(EventWriter(context.write, self._heartbeat_seconds)) as writer:
@@ -134,8 +133,11 @@ def stream_response(
 
 def response(completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
     """Return the whole answer as a message, and note it in the running call."""
-    CALL.get().completed = completed
     answered = completed.answered
+    call = CALL.get()
+    call.replayed, call.response_model = completed.replayed, answered.model
+    if answered.usage:
+        call.input_tokens, call.output_tokens = answered.usage.input_tokens, answered.usage.output_tokens
     return chat_pb2.ChatResponse(
         session_id=answered.session_id,
         reply=answered.reply,

@@ -9,8 +9,8 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from ilab_chat_service.callers import InvalidCredentials, MissingCredentials, UserMismatch
-from ilab_chat_service.ports import (
+from ilab_chat_service.auth.callers import InvalidCredentials, MissingCredentials, UserMismatch
+from ilab_chat_service.failures import (
     ContentFiltered,
     ContextTooLong,
     Failure,

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
-from ilab_chat_service.callers import act_for
-from ilab_chat_service.rpc import models
+from ilab_chat_service.auth.callers import act_for
+from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from google.protobuf.struct_pb2 import Struct
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
-from ilab_chat_service.ports import (
+from ilab_chat_service.rpc.identifiers import new_identifier
+from ilab_chat_service.values import (
     RESERVED_KEYS,
     Generation,
     JsonObjectFormat,
@@ -23,14 +24,13 @@ from ilab_chat_service.ports import (
     TurnRequest,
     TurnRetention,
 )
-from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     import enum
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ilab_chat_service.ports import ResponseFormat
+    from ilab_chat_service.values import ResponseFormat
 
 MESSAGE_CHARACTERS = 32_768
 USER_ID_CHARACTERS = 256

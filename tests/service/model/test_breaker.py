@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
+from ilab_chat_service.failures import Cause, ModelUnavailable
 from ilab_chat_service.model.breaker import (
     FAILURES_TO_OPEN,
     TRY_SECONDS,
     TRY_SECONDS_MOST,
     Breaker,
 )
-from ilab_chat_service.ports import Cause, ModelUnavailable
 
 
 class Clock:

@@ -11,6 +11,14 @@ from typing import Any
 
 import pytest
 
+from ilab_chat_service.failures import (
+    ContextTooLong,
+    Failure,
+    ModelInterrupted,
+    ModelRateLimited,
+    ModelRejected,
+    ModelUnavailable,
+)
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
 from ilab_chat_service.model.client import ModelClient, client_of, open_model
 from ilab_chat_service.model.completion_stream import REPLY_BYTES
@@ -18,20 +26,9 @@ from ilab_chat_service.model.http_transport import ModelHttpClient
 from ilab_chat_service.model.profiles import MODELS_MOST
 from ilab_chat_service.model.profiles_file import token_limit_of
 from ilab_chat_service.model.server_sent_events import EVENT_BYTES, EventTooLong
-from ilab_chat_service.ports import (
-    ChatMessage,
-    ContextTooLong,
-    Failure,
-    FinishReason,
-    Generation,
-    ModelInterrupted,
-    ModelRateLimited,
-    ModelRejected,
-    ModelUnavailable,
-    Usage,
-)
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError
+from ilab_chat_service.values import ChatMessage, FinishReason, Generation, Usage
 from upstream import Reply, Upstream, chunk, running
 
 MESSAGES = (ChatMessage("system", "s"), ChatMessage("user", "u"), ChatMessage("assistant", "a"))

@@ -10,8 +10,8 @@ from ilab_chat_service.model.keys import FixedKey
 from ilab_chat_service.model.profiles import Profile
 from ilab_chat_service.model.profiles_file import read_profiles
 from ilab_chat_service.model.toml_lines import line_of
-from ilab_chat_service.ports import Generation
 from ilab_chat_service.settings import Settings, SettingsError
+from ilab_chat_service.values import Generation
 from processes import run_server
 
 SECRET = "sk-S3CRET"

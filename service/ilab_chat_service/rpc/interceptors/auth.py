@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 import grpc.aio
 
-from ilab_chat_service.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
+from ilab_chat_service.auth.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
 from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.rpc.interceptors.errors import end
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
@@ -16,7 +16,7 @@ from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ilab_chat_service.callers import Authenticator
+    from ilab_chat_service.auth.callers import Authenticator
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Handler, Method, Requests
 
 log = logging.getLogger(__name__)

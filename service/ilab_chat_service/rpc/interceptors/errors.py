@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 import grpc.aio
 
-from ilab_chat_service.logs import trail
-from ilab_chat_service.ports import Failure
-from ilab_chat_service.rpc.call import CALL
+from ilab_chat_service.failures import Failure
 from ilab_chat_service.rpc.errors import INTERNAL, TABLE, Row, status_of
 from ilab_chat_service.rpc.interceptors.log import CORRELATION_TRAILER
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+from ilab_chat_service.telemetry.call_record import CALL
+from ilab_chat_service.telemetry.logs import trail
 
 if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
@@ -60,7 +60,7 @@ async def abort(context: Context, error: BaseException) -> NoReturn:
     """End the call with the status of *error*, and note what the log says of it."""
     call = CALL.get()
     row = TABLE.get(type(error), INTERNAL)
-    call.code, call.reason, call.error_trail = row.code, row.reason, trail(error)
+    call.status_code, call.reason, call.error_trail = row.code.name, row.reason, trail(error)
     call.status_message = "" if row is INTERNAL else str(error)
     if isinstance(error, Failure):
         call.cause = error.cause

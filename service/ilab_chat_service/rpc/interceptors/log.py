@@ -15,29 +15,22 @@ import grpc
 import grpc.aio
 
 from ilab_chat_service.call_deadline import set_call_deadline
-from ilab_chat_service.rpc.call import CALL, Call
 from ilab_chat_service.rpc.errors import INTERNAL
 from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+from ilab_chat_service.telemetry.call_record import CALL, Call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
-    from ilab_chat_service.turn import Completed
 
 log = logging.getLogger(__name__)
 
 CORRELATION_TRAILER = "x-correlation-id"
 
 #: Codes that say what a caller did, not what happened to us.
-CALLERS_OWN = {
-    grpc.StatusCode.OK,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.FAILED_PRECONDITION,
-}
+CALLERS_OWN = {"OK", "CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
 
 #: A caller's gRPC ends its call itself when the deadline passes, and is heard before ours has seen it pass, which
 #: counts from when the call came in. So a call that is cancelled with less than this left, in seconds, ran out of time.
@@ -74,27 +67,24 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         context.set_trailing_metadata(((CORRELATION_TRAILER, call.correlation_id),))
         try:
             response = await method(requests, context)
-            call.code = grpc.StatusCode.OK
+            call.status_code = grpc.StatusCode.OK.name
         except asyncio.CancelledError:
-            call.code = code_of_cancelled(context)
+            call.status_code = code_of_cancelled(context).name
             raise
         finally:
             level = level_of(call)
             if log.isEnabledFor(level):
                 fields = dict(self._fields(call, time.perf_counter() - began))
                 log.log(level, "call", extra={"fields": fields})
-            # A connection to the model that the call has opened, and that others use after it, keeps the call's context
-            # and so this record: the answer is not to stay in memory with it.
-            call.completed = None
         return response
 
     def _fields(self, call: Call, seconds: float) -> Iterator[tuple[str, object]]:
         """Yield what the line says; docs/operations.md explains each."""
-        code = call.code or grpc.StatusCode.UNKNOWN
+        code = call.status_code or grpc.StatusCode.UNKNOWN.name
         yield "rpc.method", call.method
-        yield "rpc.response.status_code", code.name
-        if code is not grpc.StatusCode.OK:
-            yield "error.type", call.reason or code.name
+        yield "rpc.response.status_code", code
+        if code != grpc.StatusCode.OK.name:
+            yield "error.type", call.reason or code
         if call.status_message:
             yield "status_message", call.status_message
         if call.error_trail:
@@ -105,8 +95,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             yield f"{phase}_ms", milliseconds(taken)
         if call.attempts:
             yield "model_attempts", call.attempts
-        if call.completed:
-            yield from answer_fields(call.completed)
+        yield from answer_fields(call)
         yield "retry_attempt", call.retry_attempt
         if call.user_id:
             yield "user.hash", self._keyed_hash(call.user_id)
@@ -122,14 +111,14 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         return keyed.hexdigest()[:HASH_DIGITS]
 
 
-def answer_fields(completed: Completed) -> Iterator[tuple[str, object]]:
+def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
     """Yield what the line says of a whole answer."""
-    answered = completed.answered
-    yield "replayed", completed.replayed
-    yield "gen_ai.response.model", answered.model
-    if answered.usage:
-        yield "gen_ai.usage.input_tokens", answered.usage.input_tokens
-        yield "gen_ai.usage.output_tokens", answered.usage.output_tokens
+    if call.replayed is not None:
+        yield "replayed", call.replayed
+        yield "gen_ai.response.model", call.response_model
+    if call.input_tokens is not None:
+        yield "gen_ai.usage.input_tokens", call.input_tokens
+        yield "gen_ai.usage.output_tokens", call.output_tokens
 
 
 def begun(name: str, context: Context) -> Call:
@@ -170,9 +159,9 @@ def code_of_cancelled(context: Context) -> grpc.StatusCode:
 
 def level_of(call: Call) -> int:
     """Return ERROR for a mistake of ours, WARNING for what operators should see, INFO for the rest."""
-    if call.code in CALLERS_OWN:
+    if call.status_code in CALLERS_OWN:
         return logging.INFO
-    return logging.ERROR if call.code is None or call.reason == INTERNAL.reason else logging.WARNING
+    return logging.ERROR if not call.status_code or call.reason == INTERNAL.reason else logging.WARNING
 
 
 def milliseconds(seconds: float) -> float:

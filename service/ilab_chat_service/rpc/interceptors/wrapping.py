@@ -10,9 +10,9 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from ilab_chat_service.rpc.call import CALL
 from ilab_chat_service.rpc.errors import DeadlineExceeded, UnparsableRequest, WrongRequestCount
 from ilab_chat_service.rpc.validation import check_headers
+from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -19,19 +19,19 @@ from typing import IO, TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
-from ilab_chat_service.adapters.damage import Damage
-from ilab_chat_service.adapters.library import MemoryNotOpened
-from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
-from ilab_chat_service.adapters.storage_cause import storage_cause
-from ilab_chat_service.adapters.together import Together
-from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
+from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
+from ilab_chat_service.idempotency.batcher import Together
+from ilab_chat_service.idempotency.single_flight import RETENTION, Record, RecordedReplays, lock_number
+from ilab_chat_service.storage_cause import storage_cause
+from ilab_chat_service.store_damage import Damage
 from ilab_memory.stores.sqlite import request_rewrite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import datetime
 
-    from ilab_chat_service.ports import Clock, TurnRequest
+    from ilab_chat_service.ports import Clock
+    from ilab_chat_service.values import TurnRequest
 
     #: User, request id, and since when.
     Asked: TypeAlias = tuple[str, str, str]
@@ -97,7 +97,7 @@ async def open_sqlite_replay_log(
     *damage* is told of calls that find the file damaged.
 
     Raises:
-        MemoryNotOpened: it cannot be opened, or is of a newer version of this service.
+        StoreNotOpened: it cannot be opened, or is of a newer version of this service.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="replay")
     loop = asyncio.get_running_loop()
@@ -122,7 +122,7 @@ def connect(path: str) -> sqlite3.Connection:
             connection.execute("CREATE TABLE IF NOT EXISTS replay_schema (version INTEGER NOT NULL)")
             [version] = connection.execute(VERSION).fetchone() or [0]
             if version > len(MIGRATIONS):
-                raise MemoryNotOpened("the replay log is of a newer version of this service")
+                raise StoreNotOpened("the replay log is of a newer version of this service")
             for statements in MIGRATIONS[version:]:
                 for statement in statements.split(";"):
                     connection.execute(statement)
@@ -251,7 +251,7 @@ def not_opened() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: could not open the replay log: {error}") from error
+        raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: could not open the replay log: {error}") from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ilab_chat_service.ports import Cause
+    from ilab_chat_service.failures import Cause
 
 
 def storage_cause(error: BaseException | None, hint: str = "") -> Cause:

@@ -5,27 +5,26 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.echo import REDACTED
-from ilab_chat_service.adapters.library import peek
-from ilab_chat_service.adapters.stored_turn import CONTENT_BYTES, TYPE, is_turn, spoken, stored_turn
-from ilab_chat_service.ports import (
+from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
+from ilab_chat_service.memory.executor import peek
+from ilab_chat_service.memory.turn_codec import CONTENT_BYTES, TYPE, is_turn, spoken, stored_turn
+from ilab_chat_service.privacy import REDACTED
+from ilab_chat_service.values import (
     RESERVED_KEYS,
     TURN_KEY,
     Context,
     MemoryMode,
     MemorySource,
-    MemoryUnavailable,
     PastTurn,
     Recalled,
     Turn,
-    TurnNotStored,
 )
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ilab_chat_service.adapters.library import Library
+    from ilab_chat_service.memory.executor import Library
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation, ObservationCompact, SessionStartResponse, SessionSummaryCompact
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import grpc
-
-    from ilab_chat_service.ports import Cause
-    from ilab_chat_service.turn import Completed
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,31 +34,47 @@ class Call:
     """How often the model was asked."""
     model_began: bool = False
     """A proxy must not repeat the call any more: no status from here on may be one that proxies repeat."""
-    completed: Completed | None = None
-    code: grpc.StatusCode | None = None
+    replayed: bool | None = None
+    """Whether the answer is a stored one. None: the call has no answer."""
+    response_model: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    status_code: str = ""
+    """The name of the gRPC status. Empty: the method raised what nobody mapped."""
     reason: str = ""
     status_message: str = ""
     """What the caller is told beside code and reason, where it is a text of ours."""
     error_trail: str = ""
-    cause: Cause = field(default_factory=dict)
+    cause: Mapping[str, str | int] = field(default_factory=dict)
     """What an operator should know of a failure."""
 
 
-#: The call that the running task answers. Tasks that it starts have it too.
+#: The call that the running task answers. Tasks that it starts inherit it.
 CALL: ContextVar[Call] = ContextVar("call")
 
 
-class Phase:
-    """Notes the time that its block takes, however it ends, as a phase of the running call."""
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Record the time that the block takes, however it ends, as phase *name* of the running call, if there is one."""
+    call = CALL.get(None)
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        if call:
+            call.phases[name] = time.perf_counter() - began
 
-    __slots__ = ("_began", "_name")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._began = 0.0
+@contextmanager
+def failing_with(cause: Mapping[str, str | int]) -> Iterator[None]:
+    """Record *cause* for operators if the running call ends in the block by a failure, a deadline or a cancellation.
 
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        CALL.get().phases[self._name] = time.perf_counter() - self._began
+    A cause that is recorded already stays: the innermost block knows best.
+    """
+    call = CALL.get(None)
+    try:
+        yield
+    except BaseException:
+        if call and not call.cause:
+            call.cause = cause
+        raise

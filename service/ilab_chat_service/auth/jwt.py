@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from ilab_chat_service.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
+from ilab_chat_service.auth.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ilab_chat_service.adapters.jwks import KeySource
-    from ilab_chat_service.callers import Credentials
+    from ilab_chat_service.auth.callers import Credentials
+    from ilab_chat_service.auth.jwks import KeySource
 
 #: What a caller is told; whatever else is wrong with a token is the last line of `refusal`.
 REFUSALS: dict[type[Exception], str] = {

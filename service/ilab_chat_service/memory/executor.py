@@ -14,11 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ilab_chat_service.adapters.damage import CHECKED_AT_START_BYTES, HINT, Damage
-from ilab_chat_service.adapters.lanes import Lane
-from ilab_chat_service.adapters.storage_cause import storage_cause
 from ilab_chat_service.call_deadline import seconds_to_deadline
-from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported
+from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported
+from ilab_chat_service.memory.bulkhead import Lane
+from ilab_chat_service.memory.integrity import CHECKED_AT_START_BYTES
+from ilab_chat_service.storage_cause import storage_cause
+from ilab_chat_service.store_damage import HINT, Damage
 from ilab_memory import Config, ILabMemory
 from ilab_memory.time_limit import time_limit
 
@@ -48,7 +49,7 @@ EXPORT_PAGE = 100
 EXPORT_CHARACTERS = 1024 * 1024
 
 
-class MemoryNotOpened(Exception):
+class StoreNotOpened(Exception):
     """The memory cannot be opened. The text says which and why."""
 
 
@@ -57,7 +58,7 @@ async def open_library(settings: Settings, damage: Damage | None = None) -> Asyn
     """Open the memory that *settings* names; leaving closes it. *damage* is told of calls that find it damaged.
 
     Raises:
-        MemoryNotOpened: it cannot be opened, or is damaged.
+        StoreNotOpened: it cannot be opened, or is damaged.
         SettingsError: the URL is none of a PostgreSQL database.
     """
     reads = Lane("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
@@ -74,7 +75,7 @@ async def open_library(settings: Settings, damage: Damage | None = None) -> Asyn
     try:
         library.is_checked = bool(settings.memory_url) or await asyncio.to_thread(is_small_file, settings)
         if library.is_checked and (found := await library.check()):
-            raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: {place}: the file is damaged: {found[0]}; {HINT}")
+            raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: {place}: the file is damaged: {found[0]}; {HINT}")
         yield library
     finally:
         await library.close()
@@ -90,7 +91,7 @@ def open_file(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
     try:
         return ILabMemory.from_path(path, config), path
     except RuntimeError as error:
-        raise MemoryNotOpened(f"ILAB_MEMORY_DB_PATH: {path}: {error}") from error
+        raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: {path}: {error}") from error
 
 
 def is_small_file(settings: Settings) -> bool:
@@ -102,17 +103,17 @@ def is_small_file(settings: Settings) -> bool:
 def open_database(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
     """Return the memory in a PostgreSQL database, and where that is, without user and password."""
     try:
-        from ilab_chat_service.adapters.database_url import shown  # noqa: PLC0415 - optional: extra `postgres`
+        from ilab_chat_service.settings.database_url import shown  # noqa: PLC0415 - optional: extra `postgres`
 
         place = shown(settings.memory_url)
         return ILabMemory.from_url(settings.memory_url, config), place
     except ModuleNotFoundError as error:
-        raise MemoryNotOpened(
+        raise StoreNotOpened(
             f"ILAB_MEMORY_URL: {error.name} is not installed: PostgreSQL needs the extra ilab-chat[postgres]"
         ) from error
     except RuntimeError as error:
         # The driver says one line for each host.
-        raise MemoryNotOpened(f"ILAB_MEMORY_URL: {place}: {'; '.join(str(error).splitlines())}") from error
+        raise StoreNotOpened(f"ILAB_MEMORY_URL: {place}: {'; '.join(str(error).splitlines())}") from error
 
 
 class Library:

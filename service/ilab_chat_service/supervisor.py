@@ -18,8 +18,8 @@ from asyncio.subprocess import PIPE
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.settings import Settings, environment
+from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import end_at_once, signals
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.tokens import TokenAuthenticator
-from ilab_chat_service.addresses import is_http_url
-from ilab_chat_service.callers import ANY_USER
+from ilab_chat_service.auth.callers import ANY_USER
+from ilab_chat_service.auth.tokens import TokenAuthenticator
 from ilab_chat_service.file_reload import reason
 from ilab_chat_service.settings import SettingsError, words
+from ilab_chat_service.settings.addresses import is_http_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from ilab_chat_service.adapters.jwks import KeySource
-    from ilab_chat_service.callers import Authenticator, Caller, Credentials
+    from ilab_chat_service.auth.callers import Authenticator, Caller, Credentials
+    from ilab_chat_service.auth.jwks import KeySource
     from ilab_chat_service.settings import Settings
 
 
@@ -41,7 +41,7 @@ async def open_authenticator(settings: Settings) -> AsyncIterator[Authenticator]
                 tokens = await asyncio.to_thread(TokenAuthenticator, settings.auth_tokens_file)
             yield tokens
         case "jwt":
-            from ilab_chat_service.adapters.jwt import JwtAuthenticator  # noqa: PLC0415 - starts sooner without
+            from ilab_chat_service.auth.jwt import JwtAuthenticator  # noqa: PLC0415 - starts sooner without
 
             async with open_keys(settings.jwt_jwks) as keys:
                 yield JwtAuthenticator(
@@ -53,7 +53,7 @@ async def open_authenticator(settings: Settings) -> AsyncIterator[Authenticator]
                     scope=settings.jwt_scope,
                 )
         case "spiffe":
-            from ilab_chat_service.adapters.spiffe import SpiffeAuthenticator  # noqa: PLC0415 - the same
+            from ilab_chat_service.auth.spiffe import SpiffeAuthenticator  # noqa: PLC0415 - the same
 
             yield SpiffeAuthenticator(words(settings.spiffe_ids))
         case _:
@@ -67,7 +67,7 @@ async def open_keys(place: str) -> AsyncIterator[KeySource]:
     Raises:
         SettingsError: they cannot be read.
     """
-    from ilab_chat_service.adapters.jwks import FileKeys, UrlKeys  # noqa: PLC0415 - starts sooner without
+    from ilab_chat_service.auth.jwks import FileKeys, UrlKeys  # noqa: PLC0415 - starts sooner without
 
     if not is_http_url(place):
         with refused("ILAB_CHAT_JWT_JWKS"):

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from ilab_chat_service.adapters import database_url
-from ilab_chat_service.adapters.claims_connection import ClaimsConnection, open_claims_connection
-from ilab_chat_service.adapters.library import MemoryNotOpened
-from ilab_chat_service.adapters.replay import RETENTION, Record, RecordedReplays, lock_number
-from ilab_chat_service.adapters.replay_schema import migrate
-from ilab_chat_service.ports import MemoryUnavailable
+from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
+from ilab_chat_service.idempotency.lock_session import ClaimsConnection, open_claims_connection
+from ilab_chat_service.idempotency.schema import migrate
+from ilab_chat_service.idempotency.single_flight import RETENTION, Record, RecordedReplays, lock_number
+from ilab_chat_service.settings import database_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from ilab_chat_service.ports import Clock, TurnRequest
+    from ilab_chat_service.ports import Clock
+    from ilab_chat_service.values import TurnRequest
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ async def open_postgres_replay_log(url: str, clock: Clock) -> AsyncIterator[Reco
     """Open the replay log in the database *url*; leaving closes it.
 
     Raises:
-        MemoryNotOpened: it cannot be opened, or is of a newer version of this service.
+        StoreNotOpened: it cannot be opened, or is of a newer version of this service.
     """
     conninfo = database_url.conninfo(url, **SESSION)
     await asyncio.to_thread(prepare, conninfo)
@@ -100,7 +100,7 @@ def prepare(conninfo: str) -> None:
     except psycopg.Error as error:
         # No row of anybody is in it: this text is about the server, and an operator needs it.
         reason = "; ".join(str(error).splitlines())
-        raise MemoryNotOpened(f"ILAB_MEMORY_URL: could not open the replay log: {reason}") from error
+        raise StoreNotOpened(f"ILAB_MEMORY_URL: could not open the replay log: {reason}") from error
 
 
 async def sweep_for_ever(records: PostgresRecords, clock: Clock) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from ilab_chat_service.addresses import is_spiffe_id
-from ilab_chat_service.callers import ANY_USER, InvalidCredentials, MissingCredentials
+from ilab_chat_service.auth.callers import ANY_USER, InvalidCredentials, MissingCredentials
+from ilab_chat_service.settings.addresses import is_spiffe_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ilab_chat_service.callers import Caller, Credentials
+    from ilab_chat_service.auth.callers import Caller, Credentials
 
 #: Certificates whose identity is remembered, because each call of a connection brings the same one. Some KB each.
 MOST_CERTIFICATES = 1024

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ilab_chat_service.adapters.echo import without_echo
-from ilab_chat_service.ports import LATEST_KEY, TURN_KEY, TurnRetention
+from ilab_chat_service.privacy import without_echo
+from ilab_chat_service.values import LATEST_KEY, TURN_KEY, TurnRetention
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from ilab_chat_service.ports import Turn
+    from ilab_chat_service.values import Turn
     from ilab_memory.core.models import Observation
 
 TYPE = "discovery"

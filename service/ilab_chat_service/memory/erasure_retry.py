@@ -11,7 +11,7 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ilab_chat_service.ports import MemoryUnavailable
+from ilab_chat_service.failures import MemoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

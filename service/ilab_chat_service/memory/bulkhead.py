@@ -7,7 +7,7 @@ from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
+from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ilab_chat_service.adapters.echo import without_echo
-from ilab_chat_service.ports import Answered, FinishReason, MemorySource, Recalled, Usage, token_count
+from ilab_chat_service.privacy import without_echo
+from ilab_chat_service.values import Answered, FinishReason, MemorySource, Recalled, Usage, token_count
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from ilab_chat_service.ports import TurnRequest
+    from ilab_chat_service.values import TurnRequest
 
 
 #: Options of generation that the first version did not have.

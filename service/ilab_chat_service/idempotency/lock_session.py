@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
-from ilab_chat_service.adapters.storage_cause import storage_cause
-from ilab_chat_service.ports import RETRY_AFTER_SECONDS, MemoryUnavailable
+from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable
+from ilab_chat_service.storage_cause import storage_cause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -14,15 +14,16 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ilab_chat_service.adapters import answer_record
-from ilab_chat_service.ports import RequestIdReused
+from ilab_chat_service.failures import RequestIdReused
+from ilab_chat_service.idempotency import codec as answer_record
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from ilab_chat_service.ports import Answered, Clock, TurnRequest
+    from ilab_chat_service.ports import Clock
+    from ilab_chat_service.values import Answered, TurnRequest
 
 #: How long an answer is kept (contract).
 RETENTION = timedelta(hours=24)

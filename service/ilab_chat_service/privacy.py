@@ -25,13 +25,24 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.prompt import FUNCTION_WORDS
 from ilab_memory.redaction import private_spans, strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 REDACTED = "[REDACTED]"
+
+#: Words that never identify a secret. A list of its own: changing how memory is searched must not change redaction.
+FUNCTION_WORDS = frozenset(
+    """
+    a about after again all also am an and any are aren as at be because been before being but by can cannot could
+    couldn d did didn do does doesn don done down each few for from further had hadn has hasn have haven having he
+    her here hers him his how i if in into is isn it its just let ll m may me might more most must my need nor not
+    now of off on once only or other our out over own re s same shall she should shouldn so some such t than that
+    the their them then there these they this those through to too under until up us ve very want was wasn we were
+    weren what when where which while who whom whose why will with won would wouldn you your yours
+    """.split()
+)
 
 #: A private text with so many letters and digits is redacted wherever it stands, a shorter one only between others.
 CERTAIN_LETTERS = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from ilab_chat_service.addresses import (
+from ilab_chat_service.settings.addresses import (
     is_http_url,
     is_loopback,
     is_spiffe_id,

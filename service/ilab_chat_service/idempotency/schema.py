@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.adapters.library import MemoryNotOpened
+from ilab_chat_service.failures import StoreNotOpened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def migrate(connection: Connection) -> None:
     """Create or update the schema `ilab_chat` in one transaction. Processes that do so at once wait for each other.
 
     Raises:
-        MemoryNotOpened: it is of a newer version of this service.
+        StoreNotOpened: it is of a newer version of this service.
     """
     if version(connection) == len(MIGRATIONS):
         return
@@ -73,7 +73,7 @@ def version(connection: Connection) -> int:
     """Return the version of the schema in the database, 0 if there is none.
 
     Raises:
-        MemoryNotOpened: it is newer than this code.
+        StoreNotOpened: it is newer than this code.
     """
     # Not to_regclass: it may answer from a cache that knows nothing of what was committed during the wait for the lock.
     tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'ilab_chat' AND tablename = 'schema_version'"
@@ -81,5 +81,5 @@ def version(connection: Connection) -> int:
         return 0
     [found] = connection.execute("SELECT version FROM ilab_chat.schema_version").fetchone() or [0]
     if found > len(MIGRATIONS):
-        raise MemoryNotOpened("the replay log is of a newer version of this service")
+        raise StoreNotOpened("the replay log is of a newer version of this service")
     return int(found)

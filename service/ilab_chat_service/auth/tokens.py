@@ -15,13 +15,13 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
+from ilab_chat_service.auth.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
 from ilab_chat_service.file_reload import FileReload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ilab_chat_service.callers import Credentials
+    from ilab_chat_service.auth.callers import Credentials
 
 #: Shorter ones can be guessed. `openssl rand -hex 32` has 64.
 LEAST_CHARACTERS = 16

@@ -1,1 +1,0 @@
-"""The ports of `ports.py`, each over one technology."""

@@ -1,0 +1,1 @@
+"""Who calls: tokens, JWTs, SPIFFE ids, and the certificates of TLS."""

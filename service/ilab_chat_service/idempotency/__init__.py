@@ -1,0 +1,1 @@
+"""The IdempotencyStore port: one effect per request_id, on SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""What operators see of a call: its record and its log line."""

@@ -1,0 +1,218 @@
+"""The values that cross the ports."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class MemoryMode(enum.Enum):
+    """Whether a call reads and writes memory."""
+
+    READ_WRITE = enum.auto()
+    READ_ONLY = enum.auto()
+    OFF = enum.auto()
+
+
+class TurnRetention(enum.Enum):
+    """What remains of a user's earlier turns when a turn is stored."""
+
+    EVERY_TURN = enum.auto()
+    LATEST_ONLY = enum.auto()
+
+
+class MemorySource(enum.Enum):
+    """Why a memory is a candidate for the prompt. Stored answers have the values."""
+
+    SESSION = "SESSION"
+    TURN = "TURN"
+    SEARCH = "SEARCH"
+    SUMMARY = "SUMMARY"
+
+
+class FinishReason(enum.Enum):
+    """Why the model stopped. Stored answers have the values."""
+
+    STOP = "STOP"
+    LENGTH = "LENGTH"
+    CONTENT_FILTER = "CONTENT_FILTER"
+    OTHER = "OTHER"
+
+
+class ReasoningEffort(enum.Enum):
+    """How much a reasoning model should think. The values are those of the model's API."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """The reply is plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObjectFormat:
+    """The reply is one JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonSchemaFormat:
+    """The reply is JSON that matches a schema. `schema` is a JSON Schema, as JSON text."""
+
+    name: str
+    schema: str
+    strict: bool | None = None
+
+
+ResponseFormat: TypeAlias = TextFormat | JsonObjectFormat | JsonSchemaFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """How the model should write. None or empty: the model's own default."""
+
+    model: str = ""
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    response_format: ResponseFormat | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRequest:
+    """One valid message of one user. `request_id_is_new`: made for this call: it has no answer yet."""
+
+    user_id: str
+    message: str
+    request_id: str
+    request_id_is_new: bool = False
+    generation: Generation = Generation()
+    memory_mode: MemoryMode = MemoryMode.READ_WRITE
+    retention: TurnRetention = TurnRetention.EVERY_TURN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """A memory in short: a candidate for one line of the prompt.
+
+    `observation_id` is 0 for the summary of a session. `score` is 0 to 1 among memories of the same source.
+    """
+
+    observation_id: int
+    type: str
+    title: str
+    updated_at: datetime
+    source: MemorySource
+    snippet: str = ""
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastTurn:
+    """A stored turn of this session, as conversation. `recalled` is the same turn in short."""
+
+    message: str
+    reply: str
+    recalled: Recalled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What memory knows that may help to answer a message. `turns` are oldest first."""
+
+    session_id: str = ""
+    is_new_session: bool = False
+    memories: tuple[Recalled, ...] = ()
+    turns: tuple[PastTurn, ...] = ()
+    found: tuple[Recalled, ...] = ()
+    summaries: tuple[Recalled, ...] = ()
+
+
+#: How the topic_keys of stored turns begin: one observation per turn, and the one rolling observation of a user. They
+#: differ so that no request_id can produce the rolling key. Callers of MemoryService cannot save under either: what is
+#: stored under them is read back as conversation, replies included.
+TURN_KEY = "chat:turn/"
+
+
+LATEST_KEY = "chat/"
+
+
+RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A message and its reply, to be stored. `interrupted`: the caller left before the model was done."""
+
+    user_id: str
+    request_id: str
+    message: str
+    reply: str
+    retention: TurnRetention
+    interrupted: bool = False
+
+
+#: Largest number of tokens that the contract's int32 holds.
+TOKENS_MOST = 2**31 - 1
+
+
+def token_count(value: object) -> int:
+    """Return *value* as a number of tokens; 0 if it is not one, or does not fit the contract."""
+    # JSON's true is an int in Python, and not a number to protobuf.
+    return value if type(value) is int and 0 <= value <= TOKENS_MOST else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens, as the model's API counted them: input includes the cached ones, output those of reasoning."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A finished answer: what a caller is told, and what a repetition of the call is told again.
+
+    `observation_id` is 0 when nothing was to be stored; `finish_reason` and `usage` are None if the model's API did not
+    say.
+    """
+
+    session_id: str
+    is_new_session: bool
+    model: str
+    memories: tuple[Recalled, ...]
+    reply: str
+    observation_id: int
+    finish_reason: FinishReason | None
+    usage: Usage | None
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of the model's reasoning. It is not part of the reply and is never stored."""
+
+    text: str
