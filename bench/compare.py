@@ -86,8 +86,8 @@ def main() -> int:
         return 1
     logging.getLogger("httpx").setLevel(logging.WARNING)
     before = report.machine()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as house:
-        bench = open_bench(house, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        bench = open_bench(stack, Path(folder))
         asyncio.run(the_ratios(bench) if options.quick else everything(bench))
     table = report.medians(bench.runs)
     report.print_table(table)

@@ -83,7 +83,7 @@ TOPICS = [
     "family",
     "music",
     "dinner",
-    "house",
+    "stack",
     "weekend",
     "friend",
     "school",

@@ -93,15 +93,15 @@ async def measure(group: Group, folder: Path, run: int, each: int) -> dict[str, 
     }
 
 
-def start(house: ExitStack, folder: Path, upstream_port: int) -> list[Group]:
-    """Start what is compared; it ends with *house*. Each group has a database of its own."""
+def start(stack: ExitStack, folder: Path, upstream_port: int) -> list[Group]:
+    """Start what is compared; it ends with *stack*. Each group has a database of its own."""
 
     def servers(count: int, settings: Mapping[str, str]) -> list[Contestant]:
-        return [house.enter_context(started("ours", upstream_port, folder, settings)) for _ in range(count)]
+        return [stack.enter_context(started("ours", upstream_port, folder, settings)) for _ in range(count)]
 
     groups = [Group("SQLite, 1 server", servers(1, {}))]
     for count in (1, 2):
-        cluster = house.enter_context(running_cluster(settings=()))
+        cluster = stack.enter_context(running_cluster(settings=()))
         settings = {"ILAB_MEMORY_DB_PATH": "", "ILAB_MEMORY_URL": cluster.url()}
         name = f"PostgreSQL, {count} server{'s' if count > 1 else ''}"
         groups.append(Group(name, servers(count, settings), cluster))
@@ -131,11 +131,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
     quick = parser.parse_args().quick
-    with tempfile.TemporaryDirectory() as name, ExitStack() as house:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, port = Path(name), free_port()
         model = running(["-m", "comparison.upstream", str(port)], {}, folder, name="upstream", port=port)
-        Upstream(house.enter_context(model)).answers(SCENARIO)
-        groups = start(house, folder, port)
+        Upstream(stack.enter_context(model)).answers(SCENARIO)
+        groups = start(stack, folder, port)
         table = asyncio.run(compare(groups, folder, runs=1 if quick else RUNS, each=1 if quick else EACH))
     figures = list(next(iter(table.values())))
     print("| | " + " | ".join(figures) + " |")

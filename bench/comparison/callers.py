@@ -65,9 +65,9 @@ async def caller_of(contestant: Contestant, scenario: Scenario, *, streams: bool
         async with http_caller(contestant, scenario, streams=streams) as call:
             yield call
         return
-    async with AsyncExitStack() as house:
+    async with AsyncExitStack() as stack:
         channels = [
-            await house.enter_async_context(
+            await stack.enter_async_context(
                 grpc.aio.insecure_channel(
                     f"127.0.0.1:{contestant.child.port}", options=[("grpc.use_local_subchannel_pool", 1)]
                 )

@@ -226,10 +226,10 @@ def percentile(timings: Sequence[Timing], share: int, *, first: bool) -> float:
     return statistics.quantiles(taken, n=100, method="inclusive")[share - 1] * 1000
 
 
-def open_bench(house: ExitStack, folder: Path) -> Bench:
-    """Start the fake model and the contestants; they end with *house*."""
+def open_bench(stack: ExitStack, folder: Path) -> Bench:
+    """Start the fake model and the contestants; they end with *stack*."""
     port = free_port()
-    model = house.enter_context(
+    model = stack.enter_context(
         running(["-m", "comparison.upstream", str(port)], {}, folder, name="upstream", port=port)
     )
-    return Bench(folder, Upstream(model), [house.enter_context(started(name, port, folder)) for name in SERVERS])
+    return Bench(folder, Upstream(model), [stack.enter_context(started(name, port, folder)) for name in SERVERS])

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.failures import Failure, ModelOptionUnsupported, ModelRejected, StoreNotOpened
-from ilab_chat_service.memory.executor import open_library
+from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.model.embedded import EmbeddedModelMissing
-from ilab_chat_service.server import open_replay_log, tls
+from ilab_chat_service.server import open_idempotency_store, tls
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.telemetry.logs import escaped
 from ilab_chat_service.values import ChatMessage, Generation
@@ -81,7 +81,7 @@ async def check_auth(settings: Settings) -> str:
 
 async def check_memory(settings: Settings) -> str:
     """Open the memory as the server does: it is created if it is missing, and brought up to date."""
-    async with open_library(settings) as library, open_replay_log(settings):
+    async with open_memory(settings) as library, open_idempotency_store(settings):
         return library.place
 
 

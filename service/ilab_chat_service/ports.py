@@ -49,7 +49,7 @@ class Memory(Protocol):
         """
 
 
-class Claim(Protocol):
+class Lease(Protocol):
     """The right to answer a request, which no other call of the same user and request_id has meanwhile."""
 
     @property
@@ -67,11 +67,11 @@ class Claim(Protocol):
         """Let the next one have it. A second call does nothing."""
 
 
-class ReplayLog(Protocol):
+class IdempotencyStore(Protocol):
     """Answers by user and request_id, kept for 24 hours."""
 
-    async def claim(self, request: TurnRequest) -> Claim:
-        """Return the claim to *request*, as soon as every call that has it already has released it.
+    async def begin(self, request: TurnRequest) -> Lease:
+        """Return the lease to *request*, as soon as every call that has it already has released it.
 
         Raises:
             RequestIdReused: the same user and request_id have been answered, or are being answered by this process, for

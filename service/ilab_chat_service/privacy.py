@@ -96,7 +96,7 @@ TAG = re.compile(
 ATTRIBUTES = re.compile(r"<private\s([^<>]*)>", re.IGNORECASE)
 
 
-def without_echo(reply: str, message: str) -> str:
+def redact_leaks(reply: str, message: str) -> str:
     """Return *reply* with what it repeats of the private text of *message* redacted."""
     secrets = secrets_of(message)
     if not secrets:

@@ -1,6 +1,6 @@
 """From memory and a message to the model's messages, within a budget. Pure functions.
 
-Memory is data, not instruction: `one_line` and `defused` see to it that nothing stored can pass for another line of the
+Memory is data, not instruction: `one_line` and `neutralized` keep stored text from passing for another line of the
 prompt, another role, or a control token of a chat template.
 """
 
@@ -126,7 +126,7 @@ def compose(
     """
     turns = [turn for turn in context.turns if is_conversation(turn)]
     lines = [Line(memory, line(memory)) for memory in memory_lines(context, message)]
-    sent = defused(message) if escape_message else message
+    sent = neutralized(message) if escape_message else message
     fixed = tokens(system_text(instruction, [])) + tokens(sent) + 2 * MESSAGE_OVERHEAD_TOKENS
     spent = fixed + sum(line_tokens(each.text) for each in lines) + sum(map(turn_tokens, turns))
     items = sacrifices(tuple(lines), tuple(turns))
@@ -192,13 +192,13 @@ def line(memory: Recalled) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return *text* defused, with every run of white space, line ends and control characters as one space."""
+    """Return *text* neutralized, with every run of white space, line ends and control characters as one space."""
     # Printable text has no blanks but spaces, and this is several times as fast as the pattern.
     spaced = " ".join(text.split()) if text.isprintable() else BLANKS.sub(" ", text)
-    return defused(spaced).strip()
+    return neutralized(spaced).strip()
 
 
-def defused(text: str) -> str:
+def neutralized(text: str) -> str:
     """Return *text* without control characters, and with a space inside each control token of a chat template."""
     visible = text if text.isprintable() else CONTROL_CHARACTER.sub("", text)
     if not BRACKET.search(visible):
@@ -222,8 +222,8 @@ def is_visible(text: str) -> bool:
 def conversation(turns: Iterable[PastTurn]) -> Iterable[ChatMessage]:
     """Yield each turn as the user's message and the assistant's."""
     for turn in turns:
-        yield ChatMessage("user", defused(turn.message))
-        yield ChatMessage("assistant", defused(turn.reply))
+        yield ChatMessage("user", neutralized(turn.message))
+        yield ChatMessage("assistant", neutralized(turn.reply))
 
 
 def sacrifices(lines: Sequence[Line], turns: Sequence[PastTurn]) -> Iterator[Line | PastTurn]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.auth.authenticator import open_authenticator
-from ilab_chat_service.idempotency.sqlite import open_sqlite_replay_log
+from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.erasure_retry import finishing_erasures
-from ilab_chat_service.memory.executor import open_library
+from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.integrity import checking
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.privacy import is_quoted
@@ -33,7 +33,7 @@ from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import signals
-from ilab_chat_service.startup_summary import decisions
+from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.turn import TurnRunner
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from ilab_chat_service.memory.executor import Library
-    from ilab_chat_service.ports import ReplayLog
+    from ilab_chat_service.memory.executor import MemoryExecutor
+    from ilab_chat_service.ports import IdempotencyStore
     from ilab_chat_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,9 @@ STORE_SECONDS = 3.0
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once."""
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    with signals(stop, hurry):
-        async with serving(settings, hurry) as address:
+    stop, skip_propagation = asyncio.Event(), asyncio.Event()
+    with signals(stop, skip_propagation):
+        async with serving(settings, skip_propagation) as address:
             log.info("serving on %s %s TLS", address, "with" if settings.tls_cert_file else "without")
             await stop.wait()
             log.info("draining for at most %g s", settings.drain_seconds)
@@ -77,21 +77,21 @@ async def run_worker(settings: Settings, number: int) -> None:
 
     A second signal does nothing: both may be the first one, sent to all processes and passed on by that one.
     """
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    with signals(stop, hurry, again=lambda _: None):
-        async with serving(settings, hurry, announced=number == 1):
+    stop, skip_propagation = asyncio.Event(), asyncio.Event()
+    with signals(stop, skip_propagation, again=lambda _: None):
+        async with serving(settings, skip_propagation, announced=number == 1):
             print("serving", flush=True)  # noqa: T201 - it waits for this
             await stop.wait()
 
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, hurry: asyncio.Event | None = None, *, announced: bool = True
+    settings: Settings, skip_propagation: asyncio.Event | None = None, *, announced: bool = True
 ) -> AsyncIterator[str]:
-    """Open everything, serve, log the decisions if *announced*, and yield the address.
+    """Open everything, serve, log the start-up summary if *announced*, and yield the address.
 
     Leaving undoes it from the bottom up: drain, hang up, stop gRPC, wait for turns that are being stored, close the
-    model, close the memory. *hurry*, once set, makes draining begin without waiting for health-checking clients to go
+    model, close the memory. Once *skip_propagation* is set, draining does not wait for health-checking clients to go
     elsewhere.
 
     Raises:
@@ -100,21 +100,21 @@ async def serving(
         StoreNotOpened: the memory cannot be opened.
         SettingsError: a file or URL of certificates, tokens, keys, the memory, the model or its proxy cannot be used.
     """
-    async with AsyncExitStack() as house:
+    async with AsyncExitStack() as stack:
         credentials = await asyncio.to_thread(tls, settings)
-        callers = await house.enter_async_context(open_authenticator(settings))
+        callers = await stack.enter_async_context(open_authenticator(settings))
         damage = Damage()
-        library = await house.enter_async_context(open_library(settings, damage))
+        library = await stack.enter_async_context(open_memory(settings, damage))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
-        replays = await house.enter_async_context(open_replay_log(settings, damage))
-        await house.enter_async_context(finishing_erasures(library))
+        idempotency = await stack.enter_async_context(open_idempotency_store(settings, damage))
+        await stack.enter_async_context(finishing_erasures(library))
         if not library.is_checked:
-            await house.enter_async_context(checking(library, damage))
-        model = await house.enter_async_context(open_model(settings))
+            await stack.enter_async_context(checking(library, damage))
+        model = await stack.enter_async_context(open_model(settings))
         turns = TurnRunner(
             memory,
             model,
-            replays,
+            idempotency,
             clock,
             instruction=settings.instruction,
             escape_message=settings.escape_message,
@@ -127,21 +127,21 @@ async def serving(
             turns, deadlines(settings), admission(settings), heartbeat_seconds=settings.heartbeat_seconds
         )
         chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
-        memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, replays), server)
+        memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, idempotency), server)
         checks = health.HealthService(HEALTH_NAMES)
         damage.on_found(lambda: checks.failed(OUR_SERVICES))
         checks.add_to(server)
         add_reflection(server, (*OUR_SERVICES, health.NAME))
-        house.push_async_callback(finish_writes, turns, library)
+        stack.push_async_callback(finish_writes, turns, library)
         address = listen(server, settings.address, credentials)
-        await house.enter_async_context(flood_guard(split_address(address)[1]))
+        await stack.enter_async_context(flood_guard(split_address(address)[1]))
         await server.start()
-        house.push_async_callback(server.stop, STOP_SECONDS)
-        house.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
-        house.push_async_callback(drain, settings, hurry or asyncio.Event(), checks, calls)
+        stack.push_async_callback(server.stop, STOP_SECONDS)
+        stack.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
+        stack.push_async_callback(drain, settings, skip_propagation or asyncio.Event(), checks, calls)
         checks.serving(is_serving=True)
         if announced:
-            for line in decisions(settings, address=address, memory=library.place, models=model.names):
+            for line in startup_summary(settings, address=address, memory=library.place, models=model.names):
                 log.info(line)
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
@@ -172,13 +172,15 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def open_replay_log(settings: Settings, damage: Damage | None = None) -> AbstractAsyncContextManager[ReplayLog]:
-    """Return the replay log, to be opened where the memory is."""
+def open_idempotency_store(
+    settings: Settings, damage: Damage | None = None
+) -> AbstractAsyncContextManager[IdempotencyStore]:
+    """Return the idempotency store, to be opened where the memory is."""
     if not settings.memory_url:
-        return open_sqlite_replay_log(settings.memory_db_path, clock, damage)
+        return open_sqlite_store(settings.memory_db_path, clock, damage)
     from ilab_chat_service.idempotency import postgres  # noqa: PLC0415 - optional: extra `postgres`
 
-    return postgres.open_postgres_replay_log(settings.memory_url, clock)
+    return postgres.open_postgres_store(settings.memory_url, clock)
 
 
 def deadlines(settings: Settings) -> Deadlines:
@@ -201,19 +203,19 @@ def admission(settings: Settings) -> Admission:
 
 
 async def drain(
-    settings: Settings, hurry: asyncio.Event, checks: health.HealthService, calls: DrainInterceptor
+    settings: Settings, skip_propagation: asyncio.Event, checks: health.HealthService, calls: DrainInterceptor
 ) -> None:
     """End all calls, so that none fails that could succeed, or that a client sends who checks health."""
     checks.serving(is_serving=False)
     with suppress(TimeoutError):
         # Until they know, clients go on to call here, and are answered.
-        await asyncio.wait_for(hurry.wait(), settings.propagation_seconds)
+        await asyncio.wait_for(skip_propagation.wait(), settings.propagation_seconds)
     await calls.drain(settings.drain_seconds)
     await checks.end()
     await calls.end()
 
 
-async def finish_writes(turns: TurnRunner, library: Library) -> None:
+async def finish_writes(turns: TurnRunner, library: MemoryExecutor) -> None:
     """Wait for the turns that are being stored; fail those that hang, for a lock, a disk or a standby."""
     try:
         async with asyncio.timeout(STORE_SECONDS):

@@ -19,11 +19,11 @@ def end_at_once(number: signal.Signals) -> None:
 
 @contextmanager
 def signals(
-    stop: asyncio.Event, hurry: asyncio.Event, again: Callable[[signal.Signals], None] = end_at_once
+    stop: asyncio.Event, skip_propagation: asyncio.Event, again: Callable[[signal.Signals], None] = end_at_once
 ) -> Iterator[None]:
     """Set *stop* on the first SIGTERM or SIGINT; call *again* on every further one.
 
-    SIGINT also sets *hurry*: it comes from somebody at a keyboard, not from what tells clients where to go.
+    SIGINT also sets *skip_propagation*: it comes from somebody at a keyboard, not from what tells clients where to go.
     """
     loop = asyncio.get_running_loop()
 
@@ -32,7 +32,7 @@ def signals(
             again(number)
         stop.set()
         if number == signal.SIGINT:
-            hurry.set()
+            skip_propagation.set()
 
     # Not KeyboardInterrupt: it is not seen in coroutines.
     for number in (signal.SIGTERM, signal.SIGINT):

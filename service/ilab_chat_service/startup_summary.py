@@ -15,7 +15,7 @@ DURABILITY = {
 }
 
 
-def decisions(settings: Settings, *, address: str, memory: str, models: Iterable[str]) -> Iterator[str]:
+def startup_summary(settings: Settings, *, address: str, memory: str, models: Iterable[str]) -> Iterator[str]:
     """Yield a line for each decision.
 
     Args:

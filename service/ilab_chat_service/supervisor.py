@@ -55,7 +55,7 @@ async def supervise(settings: Settings) -> int:
         key = settings.log_key or secrets.token_hex()
         shared = dataclasses.replace(settings, address=address, log_key=key)
         workers = Workers(shared)
-        with signals(workers.stop, workers.hurry, workers.kill):
+        with signals(workers.stop, workers.skip_propagation, workers.kill):
             return await workers.run()
 
 
@@ -96,7 +96,7 @@ def held(address: str) -> Iterator[str]:
 
 
 class Workers:
-    """The worker processes. `stop` ends them, and with `hurry` they do not wait for clients to go elsewhere.
+    """The worker processes. `stop` ends them, and with `skip_propagation` they do not wait for clients to go elsewhere.
 
     Args:
         settings: theirs; the address is held for them.
@@ -104,7 +104,7 @@ class Workers:
 
     def __init__(self, settings: Settings) -> None:
         self.stop = asyncio.Event()
-        self.hurry = asyncio.Event()
+        self.skip_propagation = asyncio.Event()
         self._settings = settings
         self._running: set[Process] = set()
         self._code = 0
@@ -146,7 +146,7 @@ class Workers:
 
     def _tell_one(self, process: Process) -> None:
         with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT if self.hurry.is_set() else signal.SIGTERM)
+            process.send_signal(signal.SIGINT if self.skip_propagation.is_set() else signal.SIGTERM)
 
     async def _keep(self, number: int, served: asyncio.Event) -> None:
         """Keep a worker of this *number* running until `stop`, and set *served* when it serves first or never will."""
@@ -168,7 +168,7 @@ class Workers:
                 if code < 0:
                     log.error("worker %d, process %d, ended with %d before it served", number, process.pid, code)
                 self._code = max(code, 1)
-                self.hurry.set()
+                self.skip_propagation.set()
                 self.stop.set()
             else:
                 log.warning("worker %d, process %d, ended with %d: another in %g s", number, process.pid, code, pause)

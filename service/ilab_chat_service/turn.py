@@ -1,4 +1,4 @@
-"""One turn, read top to bottom: replay, hydrate, call, persist. Standard library only.
+"""One turn, read top to bottom: idempotency, hydrate, call, persist. Standard library only.
 
 Chat and StreamChat are this one loop: Chat is the stream, joined.
 """
@@ -21,7 +21,7 @@ from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, R
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 
-    from ilab_chat_service.ports import Answer, ChosenModel, Claim, Clock, Memory, Model, ReplayLog
+    from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, Lease, Memory, Model
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class TurnRunner:
         self,
         memory: Memory,
         model: Model,
-        replays: ReplayLog,
+        idempotency: IdempotencyStore,
         clock: Clock,
         *,
         instruction: str,
@@ -87,7 +87,7 @@ class TurnRunner:
         Args:
             memory: read before the model is asked, and written after it has answered.
             model: asked once per message.
-            replays: answers for repetitions.
+            idempotency: answers for repetitions.
             clock: for the time of an answer.
             instruction: first line of the system prompt.
             escape_message: escape control tokens in the current message too.
@@ -96,7 +96,7 @@ class TurnRunner:
         """
         self._memory = memory
         self._model = model
-        self._replays = replays
+        self._idempotency = idempotency
         self._clock = clock
         self._instruction = instruction
         self._escape_message = escape_message
@@ -119,11 +119,11 @@ class TurnRunner:
                 caller was told that the call failed.
         """
         with phase("idempotency"):
-            claim = await self._claim(request)
+            lease = await self._begin(request)
         writing = False
         try:
-            if claim and claim.earlier:
-                for event in replay(claim.earlier):
+            if lease and lease.earlier:
+                for event in replayed_events(lease.earlier):
                     yield event
                 return
             # After the look for a stored answer, which a repeat gets whatever has become of its model since.
@@ -142,30 +142,30 @@ class TurnRunner:
                             yield Delta(piece)
                     answered = self._answered(started, reply.getvalue(), answer)
             except (asyncio.CancelledError, GeneratorExit):
-                if claim and reply.tell():
+                if lease and reply.tell():
                     writing = True
-                    self._write(self._store_interrupted(request, reply.getvalue()), claim)
+                    self._write(self._store_interrupted(request, reply.getvalue()), lease)
                 raise
-            if claim:
+            if lease:
                 # Durable before "done": the caller may forget its own copy now. Shielded: the model has finished, so
                 # the turn is stored even if the caller leaves while it is being written.
                 writing = True
-                storing = self._write(self._store(request, answered, claim), claim)
+                storing = self._write(self._store(request, answered, lease), lease)
                 yield Generated()
                 answered = await asyncio.shield(storing)
             yield Completed(answered)
         finally:
-            if claim and not writing:
-                claim.release()
+            if lease and not writing:
+                lease.release()
 
     async def finish_writes(self) -> None:
         """Wait until no turn is being written any more, stored or not. Call it before memory is closed."""
         while self._writes:
             await asyncio.wait(self._writes)
 
-    async def _claim(self, request: TurnRequest) -> Claim | None:
-        """Return the claim to *request*. None: nothing of the call may be written, a record of it included."""
-        return await self._replays.claim(request) if request.memory_mode is MemoryMode.READ_WRITE else None
+    async def _begin(self, request: TurnRequest) -> Lease | None:
+        """Return the lease to *request*. None: nothing of the call may be written, a record of it included."""
+        return await self._idempotency.begin(request) if request.memory_mode is MemoryMode.READ_WRITE else None
 
     async def _hydrate(self, request: TurnRequest) -> Context:
         if request.memory_mode is MemoryMode.OFF:
@@ -225,21 +225,21 @@ class TurnRunner:
             create_time=self._clock(),
         )
 
-    def _write(self, storing: Coroutine[None, None, T], claim: Claim) -> asyncio.Task[T]:
-        """Begin to store in a task that outlives the caller and releases *claim* at its end."""
+    def _write(self, storing: Coroutine[None, None, T], lease: Lease) -> asyncio.Task[T]:
+        """Begin to store in a task that outlives the caller and releases *lease* at its end."""
         task = asyncio.create_task(storing)
         self._writes.add(task)
-        task.add_done_callback(lambda _: claim.release())
+        task.add_done_callback(lambda _: lease.release())
         task.add_done_callback(self._written)
         return task
 
-    async def _store(self, request: TurnRequest, answered: Answered, claim: Claim) -> Answered:
+    async def _store(self, request: TurnRequest, answered: Answered, lease: Lease) -> Answered:
         """Store the turn, then the answer for repetitions of the call."""
         with phase("persist"):
             observation_id = await self._memory.persist(turn_of(request, answered.reply))
         answered = replace(answered, observation_id=observation_id)
         try:
-            await claim.put(answered)
+            await lease.put(answered)
         except MemoryUnavailable:
             # The turn is stored, and its key keeps a repetition from storing another.
             log.warning("an answer was not stored for repetitions of its call")
@@ -256,7 +256,7 @@ class TurnRunner:
             log.error("a turn was not stored: %s", type(failure).__name__)
 
 
-def replay(answered: Answered) -> Iterator[Event]:
+def replayed_events(answered: Answered) -> Iterator[Event]:
     """Yield the events of a stored answer."""
     yield Started(
         session_id=answered.session_id,

@@ -28,5 +28,5 @@ async def calls(bench: Bench) -> None:
     assert {of for _, of in bench.runs} == {"floor", "recipe", "ours"}
 
 
-with ExitStack() as house:
-    asyncio.run(calls(open_bench(house, Path(sys.argv[1]))))
+with ExitStack() as stack:
+    asyncio.run(calls(open_bench(stack, Path(sys.argv[1]))))

@@ -111,9 +111,9 @@ def test_the_documented_config_is_that_of_the_client() -> None:
 
 
 def test_each_client_has_a_connection_of_its_own() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as house:
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
         server.settimeout(10)
         for _ in range(2):
-            client = house.enter_context(ChatClient(f"127.0.0.1:{server.getsockname()[1]}"))
-            house.enter_context(client.stream_chat("alice", "Hi"))
-            house.enter_context(server.accept()[0])
+            client = stack.enter_context(ChatClient(f"127.0.0.1:{server.getsockname()[1]}"))
+            stack.enter_context(client.stream_chat("alice", "Hi"))
+            stack.enter_context(server.accept()[0])

@@ -140,9 +140,9 @@ async def test_every_row_is_reached_and_readable(
     if case.tokens:
         (tmp_path / "tokens").write_text(TOKENS)
         settings = replace(settings, auth="tokens", auth_tokens_file=str(tmp_path / "tokens"))
-    house = AsyncExitStack()
+    stack = AsyncExitStack()
     with case.library():
-        address = await house.enter_async_context(serving(replace(settings, **case.settings)))
+        address = await stack.enter_async_context(serving(replace(settings, **case.settings)))
         if case.statement:
             await asyncio.to_thread(execute, settings, case.statement)
         async with grpc.aio.insecure_channel(address) as channel:
@@ -150,7 +150,7 @@ async def test_every_row_is_reached_and_readable(
             if other and case.other == "answered":
                 upstream.release()
                 await other
-            leaving = await told_to_stop(channel, house) if case.drain == "before" else None
+            leaving = await told_to_stop(channel, stack) if case.drain == "before" else None
             upstream.replies(case.reply)
             asking = asyncio.create_task(
                 asyncio.to_thread(
@@ -160,12 +160,12 @@ async def test_every_row_is_reached_and_readable(
             if case.drain == "meanwhile":
                 request = await asyncio.to_thread(upstream.wait_for, 1)
                 assert await asyncio.to_thread(request.held.wait, 10)
-                leaving = asyncio.create_task(house.aclose())
+                leaving = asyncio.create_task(stack.aclose())
             answer = await asking
             upstream.release()
             if other:
                 await other
-            await (leaving or house.aclose())
+            await (leaving or stack.aclose())
     code, reason = row
     assert f"Code: {code}\n" in answer.stderr
     told = answer.stderr
@@ -192,11 +192,11 @@ async def running(channel: grpc.aio.Channel, upstream: Upstream) -> Any:
     return call
 
 
-async def told_to_stop(channel: grpc.aio.Channel, house: AsyncExitStack) -> asyncio.Task[None]:
+async def told_to_stop(channel: grpc.aio.Channel, stack: AsyncExitStack) -> asyncio.Task[None]:
     """Tell the server to stop; return when it says so."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
     watch = stub.Watch(health_pb2.HealthCheckRequest())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-    leaving = asyncio.create_task(house.aclose())
+    leaving = asyncio.create_task(stack.aclose())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
     return leaving

@@ -40,12 +40,12 @@ async def endured(stage: Stage, turns: int, seconds: float) -> Ledger:
     """Do harm by turns, in random order, until so many *turns* are acknowledged or *seconds* have passed."""
     began = time.monotonic()
     harmed: Counter[str] = Counter()
-    async with AsyncExitStack() as house:
-        links = await bad_links(stage, house)
+    async with AsyncExitStack() as stack:
+        links = await bad_links(stage, stack)
         settings = {"OPENAI_BASE_URL": f"http://127.0.0.1:{links['model'].port}/v1"}
         if isinstance(stage.kept, InDatabase):
             settings["ILAB_MEMORY_URL"] = stage.kept.through(links["PostgreSQL"].port)
-        servers = await house.enter_async_context(stage.serving(**settings))
+        servers = await stack.enter_async_context(stage.serving(**settings))
         target = f"ipv4:{','.join(f'127.0.0.1:{links[address].port}' for address in stage.addresses)}"
         options = [("grpc.service_config", BALANCED)]
         async with load(target, stage.moments, stage.seed, options=options) as ledger:
@@ -61,13 +61,13 @@ async def endured(stage: Stage, turns: int, seconds: float) -> Ledger:
     return ledger
 
 
-async def bad_links(stage: Stage, house: AsyncExitStack) -> dict[str, network.Forwarder]:
+async def bad_links(stage: Stage, stack: AsyncExitStack) -> dict[str, network.Forwarder]:
     """Return a forwarder before each server, by its address, one before the model, and one before PostgreSQL."""
     ends = {address: network.tcp(address) for address in stage.addresses}
     ends["model"] = network.tcp(f"127.0.0.1:{stage.upstream_port}")
     if isinstance(stage.kept, InDatabase):
         ends["PostgreSQL"] = network.unix(stage.kept.socket)
-    return {name: await house.enter_async_context(network.forwarding(end)) for name, end in ends.items()}
+    return {name: await stack.enter_async_context(network.forwarding(end)) for name, end in ends.items()}
 
 
 def possible(stage: Stage, servers: Servers, links: dict[str, network.Forwarder], ledger: Ledger) -> dict[str, Harm]:

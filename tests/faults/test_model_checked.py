@@ -141,11 +141,11 @@ class TwoServers(RuleBasedStateMachine):
 
 @contextmanager
 def two_servers(**memory: str) -> Iterator[tuple[ChatClient, ChatClient]]:
-    with ExitStack() as house:
-        model = house.enter_context(fake.running())
+    with ExitStack() as stack:
+        model = stack.enter_context(fake.running())
         variables = {**memory, "OPENAI_BASE_URL": model.base_url, "OPENAI_MODEL": "test-model"}
-        servers = [house.enter_context(running_server(**variables)) for _ in range(2)]
-        one, other = (house.enter_context(ChatClient(server.address)) for server in servers)
+        servers = [stack.enter_context(running_server(**variables)) for _ in range(2)]
+        one, other = (stack.enter_context(ChatClient(server.address)) for server in servers)
         yield one, other
 
 

@@ -283,10 +283,10 @@ def test_a_lost_file_beside_its_log_is_refused_and_the_log_kept(tmp_path: Path, 
 
 
 def test_a_lost_file_beside_the_locks_of_the_service_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "memory.db-claims").touch()
-    with pytest.raises(StorageError, match="-claims"):
+    (tmp_path / "memory.db-locks").touch()
+    with pytest.raises(StorageError, match="-locks"):
         ILabMemory.from_path(tmp_path / "memory.db")
-    assert [file.name for file in tmp_path.iterdir()] == ["memory.db-claims"]
+    assert [file.name for file in tmp_path.iterdir()] == ["memory.db-locks"]
 
 
 CREATE = """

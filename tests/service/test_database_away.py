@@ -1,4 +1,4 @@
-"""PostgreSQL that goes away and comes back under a server, and what its replay log asks of it."""
+"""PostgreSQL that goes away and comes back under a server, and what its idempotency store asks of it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ import pytest
 from faults.stage import reserved_port
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.failures import MemoryUnavailable
-from ilab_chat_service.idempotency import postgres as replay_postgres
-from ilab_chat_service.idempotency.lock_session import open_claims_connection
+from ilab_chat_service.idempotency import postgres as postgres_store
+from ilab_chat_service.idempotency.lock_session import open_lock_session
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, database_url
 from ilab_memory.stores.postgres.store import _conninfo
 from postgres import FAST, Cluster, running_cluster
 from rpcs import reason
-from service.claiming import NOW, open_log
+from service.leases import NOW, open_log
 from upstream import Reply, Upstream
 
 REQUEST = chat_pb2.ChatRequest(user_id="alice", message="Hi", request_id="r-1")
 
 
 def end_connections(url: str) -> int:
-    """End the connections of the replay logs; return how many there were."""
+    """End the connections of the idempotency stores; return how many there were."""
     with psycopg.connect(url) as connection:
         return connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -40,8 +40,8 @@ def end_connections(url: str) -> int:
 
 
 async def test_calls_fail_while_the_database_is_away_and_succeed_when_it_is_back(settings: Settings) -> None:
-    with ExitStack() as house:
-        cluster = await asyncio.to_thread(house.enter_context, running_cluster())
+    with ExitStack() as stack:
+        cluster = await asyncio.to_thread(stack.enter_context, running_cluster())
         async with (
             serving(replace(settings, memory_url=cluster.url())) as address,
             grpc.aio.insecure_channel(address) as channel,
@@ -60,7 +60,7 @@ async def test_calls_fail_while_the_database_is_away_and_succeed_when_it_is_back
                 await chat.Chat(request)
 
 
-async def test_an_answer_is_kept_though_the_connection_with_its_claim_was_lost(
+async def test_an_answer_is_kept_though_the_connection_with_its_lease_was_lost(
     settings: Settings, postgres: Cluster, upstream: Upstream
 ) -> None:
     url = await asyncio.to_thread(postgres.create_database)
@@ -82,7 +82,7 @@ async def test_an_answer_is_kept_though_the_connection_with_its_claim_was_lost(
         assert (await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"))).observations == 1
 
 
-async def test_a_request_whose_claim_was_lost_is_answered_twice_and_stored_once(
+async def test_a_request_whose_lease_was_lost_is_answered_twice_and_stored_once(
     settings: Settings, postgres: Cluster, upstream: Upstream
 ) -> None:
     url = await asyncio.to_thread(postgres.create_database)
@@ -112,7 +112,7 @@ async def test_who_waits_for_an_attempt_to_connect_has_its_result() -> None:
         silent.setblocking(False)
         loop = asyncio.get_running_loop()
         port = silent.getsockname()[1]
-        async with open_claims_connection(f"postgresql://ilab@127.0.0.1:{port}/db") as connection:
+        async with open_lock_session(f"postgresql://ilab@127.0.0.1:{port}/db") as connection:
             asked = [asyncio.create_task(connection.run(lambda _: None)) for _ in range(5)]
             accepted, _ = await loop.sock_accept(silent)
             accepted.close()
@@ -129,7 +129,7 @@ def test_hosts_that_vanish_are_given_up_by_client_and_server() -> None:
         with running_cluster(settings=settings):
             url = f"postgresql://ilab@127.0.0.1:{port}/postgres"
             of_memory = _conninfo(url, synchronous_commit="on", lock_seconds=5, statement_seconds=5)
-            for conninfo in (database_url.conninfo(url, **replay_postgres.SESSION), of_memory):
+            for conninfo in (database_url.conninfo(url, **postgres_store.SESSION), of_memory):
                 with psycopg.connect(conninfo) as connection:
                     client = connection.info.get_parameters()
                     for name, seconds in (("idle", "5"), ("interval", "2"), ("count", "3")):
@@ -142,10 +142,10 @@ def test_hosts_that_vanish_are_given_up_by_client_and_server() -> None:
 @pytest.mark.parametrize(
     ("statement", "parameters"),
     [
-        (replay_postgres.FIND, ("alice", "r", NOW)),
-        (replay_postgres.PUT, ("alice", "r", NOW, "f", "a")),
-        (replay_postgres.ERASE, ("alice", "r", NOW)),
-        (replay_postgres.FORGET, ("alice",)),
+        (postgres_store.FIND, ("alice", "r", NOW)),
+        (postgres_store.PUT, ("alice", "r", NOW, "f", "a")),
+        (postgres_store.ERASE, ("alice", "r", NOW)),
+        (postgres_store.FORGET, ("alice",)),
     ],
 )
 async def test_a_statement_touches_one_partition(
@@ -156,5 +156,5 @@ async def test_a_statement_touches_one_partition(
         pass
     with psycopg.connect(url) as connection:
         plan = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}".encode(), parameters).fetchone()
-    relations = set(re.findall(r"'Relation Name': '(\w+)'", repr(plan))) - {"replay"}
+    relations = set(re.findall(r"'Relation Name': '(\w+)'", repr(plan))) - {"idempotency_records"}
     assert len(relations) <= 1, plan

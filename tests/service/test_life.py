@@ -49,13 +49,13 @@ async def test_pitfall_04_health_is_not_serving_until_told_otherwise(address: st
 
 
 async def test_pitfall_04_an_open_watch_is_told_and_ended_and_does_not_hold_up_the_stop(settings: Settings) -> None:
-    house = AsyncExitStack()
-    address = await house.enter_async_context(serving(replace(settings, drain_seconds=NEVER_BLOCKING)))
+    stack = AsyncExitStack()
+    address = await stack.enter_async_context(serving(replace(settings, drain_seconds=NEVER_BLOCKING)))
     async with grpc.aio.insecure_channel(address) as channel:
         watches = [watch(channel), watch(channel, "ilab_chat.v1.ChatService")]
         for each in watches:
             assert (await each.read()).status == SERVING
-        await asyncio.wait_for(house.aclose(), NEVER_BLOCKING / 2)
+        await asyncio.wait_for(stack.aclose(), NEVER_BLOCKING / 2)
         for each in watches:
             assert (await each.read()).status == NOT_SERVING
             assert await each.code() is grpc.StatusCode.UNAVAILABLE
@@ -86,17 +86,17 @@ async def test_a_watch_of_an_unknown_service_stays_open_and_says_so(address: str
 
 
 async def test_until_clients_know_calls_are_answered(settings: Settings, upstream: Upstream) -> None:
-    house, hurry = AsyncExitStack(), asyncio.Event()
+    stack, skip_propagation = AsyncExitStack(), asyncio.Event()
     settings = replace(settings, propagation_seconds=NEVER_BLOCKING)
-    address = await house.enter_async_context(serving(settings, hurry))
+    address = await stack.enter_async_context(serving(settings, skip_propagation))
     async with grpc.aio.insecure_channel(address) as channel:
         watching = watch(channel)
         await watching.read()
-        leaving = asyncio.create_task(house.aclose())
+        leaving = asyncio.create_task(stack.aclose())
         assert (await watching.read()).status == NOT_SERVING
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         assert (await stub.Chat(chat_pb2.ChatRequest(user_id="alice", message="Hi"))).observation_id
-        hurry.set()
+        skip_propagation.set()
         await asyncio.wait_for(leaving, NEVER_BLOCKING / 2)
 
 

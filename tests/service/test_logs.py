@@ -104,7 +104,7 @@ def test_a_call_is_one_line_with_what_it_took(server: ServerProcess) -> None:
     assert (first["trace_id"], first["retry_attempt"]) == (TRACE, 0)
     assert (first["gen_ai.usage.input_tokens"], first["gen_ai.usage.output_tokens"]) == (20, 5)
     assert first["correlation_id"] == trailers["x-correlation-id"]
-    phases = [first[f"{phase}_ms"] for phase in ("queue", "replay", "hydrate", "first_token", "model", "persist")]
+    phases = [first[f"{phase}_ms"] for phase in ("queue", "idempotency", "hydrate", "first_token", "model", "persist")]
     assert all(0 <= phase <= first["duration_ms"] for phase in phases)
     assert (first["replayed"], repeated["replayed"]) == (False, True)
     assert first["user.hash"] == repeated["user.hash"] == keyed_hash(USER)
@@ -135,7 +135,7 @@ def test_a_failing_call_is_one_line_whose_correlation_id_its_caller_has(
     assert line["level"] == "warning"
     assert (line["rpc.response.status_code"], line["error.type"]) == ("UNAVAILABLE", "MODEL_UNAVAILABLE")
     assert line["correlation_id"] == trailers["x-correlation-id"]
-    assert line["error_trail"].startswith("ModelUnavailable at upstream.py")
+    assert line["exception_chain"].startswith("ModelUnavailable at upstream.py")
 
 
 def test_a_call_that_grpc_sends_again_says_how_often(server: ServerProcess, upstream: Upstream) -> None:
@@ -164,7 +164,7 @@ async def test_each_failure_is_one_line_of_the_log_and_quotes_nobody(
         ("ABORTED", "MODEL_INTERRUPTED"),
     ]
     assert "HTTP 401" in lines[0]["status_message"]
-    assert "AuthenticationError" in lines[0]["error_trail"]
+    assert "AuthenticationError" in lines[0]["exception_chain"]
     assert "SECRET" not in caplog.text + repr(lines)
 
 

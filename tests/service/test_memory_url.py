@@ -112,7 +112,7 @@ def test_a_server_on_postgresql_says_where_and_writes_nothing_in_other_modes(
             rows.append(
                 [
                     database.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
-                    for table in ("ilab_memory.users", "ilab_memory.observations", "ilab_chat.replay")
+                    for table in ("ilab_memory.users", "ilab_memory.observations", "ilab_chat.idempotency_records")
                 ]
             )
         assert server.stop() == 0

@@ -105,13 +105,13 @@ async def test_pitfall_05_stop_waits_for_a_turn_whose_call_has_ended(
 
     monkeypatch.setattr(MemoryAdapter, "persist", held)
     request = chat_pb2.ChatRequest(user_id="alice", message="Hi", request_id="r-1")
-    house = AsyncExitStack()
-    address = await house.enter_async_context(serving(settings))
+    stack = AsyncExitStack()
+    address = await stack.enter_async_context(serving(settings))
     async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         call: Any = chat_pb2_grpc.ChatServiceStub(channel).Chat(request)
         await storing.wait()
         call.cancel()
-        leaving = asyncio.create_task(house.aclose())
+        leaving = asyncio.create_task(stack.aclose())
         # The connection is closed after the drain and before gRPC's stop.
         while (state := channel.get_state()) is grpc.ChannelConnectivity.READY:
             await channel.wait_for_state_change(state)

@@ -12,8 +12,8 @@ from ilab_chat_service.prompt import (
     Prompt,
     compose,
     conversation,
-    defused,
     line,
+    neutralized,
     one_line,
     tokens,
 )
@@ -214,23 +214,23 @@ def test_a_past_turn_cannot_hold_a_control_token(said: str, replied: str) -> Non
 @pytest.mark.parametrize("token", TOKENS)
 def test_each_control_token_gets_one_space_and_loses_nothing(token: str) -> None:
     for text in (token, f"a{token}b", f"{token}{token}", f"[{token}]", f"<{token}>"):
-        escaped = defused(text)
+        escaped = neutralized(text)
         assert control_tokens(escaped) == []
         assert escaped.replace(" ", "") == text
-        assert defused(escaped) == escaped
+        assert neutralized(escaped) == escaped
 
 
 @pytest.mark.parametrize("piece", ["<", "[", "]", "<|", "[A", "[a_", ">>a", "\uff1c", "[" + "a" * 63, "<" + "a" * 63])
 def test_escaping_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     """A quadratic pattern would need hours for 1 MiB: the timeout of the test run is the assertion."""
-    defused("[" + piece * (1024 * 1024 // len(piece)))
+    neutralized("[" + piece * (1024 * 1024 // len(piece)))
 
 
 @pytest.mark.parametrize("text", ["a  b", " a ", "a |> b", "<|im_end|>", "[INST] a", "</s>", "[gMASK]", "a b"])
 def test_the_short_way_for_plain_text_ends_where_the_long_way_does(text: str) -> None:
     # U+0000 sends any text the long way, and is itself taken out.
     assert one_line(text) == one_line(f"\0{text}")
-    assert defused(text) == defused(f"\0{text}")
+    assert neutralized(text) == neutralized(f"\0{text}")
 
 
 def test_plain_text_is_left_as_it_is() -> None:
@@ -244,8 +244,8 @@ def test_plain_text_is_left_as_it_is() -> None:
 
 def test_markup_and_addresses_get_one_space_and_stay_readable() -> None:
     # A rule cannot tell `<b>` from the `<s>` of a template.
-    assert defused("<b>bold</b>") == "< b>bold< /b>"
-    assert defused("Ann <ann@example.org>, map<str, set<int>>") == "Ann < ann@example.org>, map<str, set< int>>"
+    assert neutralized("<b>bold</b>") == "< b>bold< /b>"
+    assert neutralized("Ann <ann@example.org>, map<str, set<int>>") == "Ann < ann@example.org>, map<str, set< int>>"
 
 
 def test_the_message_is_sent_as_it_is_unless_it_is_to_be_escaped() -> None:

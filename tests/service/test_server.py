@@ -184,7 +184,7 @@ def test_a_lost_memory_is_not_replaced_by_an_empty_one_unless_asked(tmp_path: Pa
     ended = run_server("--address", "127.0.0.1:0", **settings)
     assert ended.returncode == 1
     assert re.fullmatch(
-        r"ilab-chat-server: ILAB_MEMORY_DB_PATH: .*missing or empty.*-claims.*`create`.*\n", ended.stderr
+        r"ilab-chat-server: ILAB_MEMORY_DB_PATH: .*missing or empty.*-locks.*`create`.*\n", ended.stderr
     )
     assert not path.exists()
     with running_server(**settings, ILAB_MEMORY_CREATE="true") as server:
@@ -265,13 +265,13 @@ def test_nothing_that_is_said_is_logged(tmp_path: Path, upstream: Upstream) -> N
 
 
 async def test_watchers_of_health_are_told_of_the_drain(settings: Settings) -> None:
-    house = AsyncExitStack()
-    address = await house.enter_async_context(serving(settings))
+    stack = AsyncExitStack()
+    address = await stack.enter_async_context(serving(settings))
     async with grpc.aio.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
-        leaving = asyncio.create_task(house.aclose())
+        leaving = asyncio.create_task(stack.aclose())
         assert (await watch.read()).status == NOT_SERVING
         watch.cancel()
         await leaving

@@ -12,7 +12,7 @@ Wanted = TypeVar("Wanted")
 Got = TypeVar("Got")
 
 
-class Together(Generic[Wanted, Got]):
+class Batcher(Generic[Wanted, Got]):
     """Does one thing at a time; what is wanted meanwhile is then done together."""
 
     def __init__(self, do: Callable[[list[Wanted]], Awaitable[Sequence[Got]]]) -> None:

@@ -1,4 +1,4 @@
-"""How a finished answer looks in the replay log, and back. Pure functions."""
+"""How a finished answer looks in the idempotency store, and back. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ilab_chat_service.privacy import without_echo
+from ilab_chat_service.privacy import redact_leaks
 from ilab_chat_service.values import Answered, FinishReason, MemorySource, Recalled, Usage, token_count
 from ilab_memory.redaction import strip_private
 
@@ -43,7 +43,7 @@ def fingerprint(request: TurnRequest) -> str:
 
 def record(answered: Answered, message: str) -> str:
     """Return *answered* as JSON, its reply redacted as it is in the memory."""
-    stored = replace(answered, reply=without_echo(strip_private(answered.reply), message))
+    stored = replace(answered, reply=redact_leaks(strip_private(answered.reply), message))
     return msgspec.json.encode(stored).decode()
 
 

@@ -24,10 +24,10 @@ UNDONE = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 
 
 @asynccontextmanager
-async def open_claims_connection(conninfo: str) -> AsyncIterator[ClaimsConnection]:
+async def open_lock_session(conninfo: str) -> AsyncIterator[LockSession]:
     """Yield a connection that is made on its first use; leaving closes it, after everything that was asked of it."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="replay")
-    connection = ClaimsConnection(conninfo, thread)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="idempotency")
+    connection = LockSession(conninfo, thread)
     try:
         yield connection
     finally:
@@ -35,7 +35,7 @@ async def open_claims_connection(conninfo: str) -> AsyncIterator[ClaimsConnectio
         await asyncio.to_thread(thread.shutdown)
 
 
-class ClaimsConnection:
+class LockSession:
     """A connection in autocommit mode, which only the one thread of *thread* uses, in the order it is asked in."""
 
     def __init__(self, conninfo: str, thread: ThreadPoolExecutor) -> None:
@@ -70,7 +70,7 @@ class ClaimsConnection:
         except psycopg.Error as error:
             # Not chained: the server's texts quote rows.
             raise MemoryUnavailable(
-                "the replay log is not available",
+                "the idempotency store is not available",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
                 cause=storage_cause(error),
             ) from None

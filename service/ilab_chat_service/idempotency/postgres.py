@@ -1,4 +1,4 @@
-"""Records of the replay log in PostgreSQL, for any number of processes. Needs the extra `postgres`.
+"""Records of the idempotency store in PostgreSQL, for any number of processes. Needs the extra `postgres`.
 
 A record is committed without waiting for a disk or a standby: a crash of the database, or a failover, may lose the last
 moments of them (three times `wal_writer_delay`). A repetition may then ask the model again, and still overwrites the
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
-from ilab_chat_service.idempotency.lock_session import ClaimsConnection, open_claims_connection
+from ilab_chat_service.idempotency.lock_session import LockSession, open_lock_session
 from ilab_chat_service.idempotency.schema import migrate
-from ilab_chat_service.idempotency.single_flight import RETENTION, Record, RecordedReplays, lock_number
+from ilab_chat_service.idempotency.single_flight import RETENTION, Record, SingleFlight, lock_key
 from ilab_chat_service.settings import database_url
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ SESSION = {
     "synchronous_commit": "off",  # see above
     "lock_timeout": "5s",
     "TimeZone": "UTC",
-    # Or an idle server would lose what it has claimed.
+    # Or an idle server would lose what it has leased.
     "idle_session_timeout": "0",
-    # A host that vanishes frees what it has claimed after 5 + 3 x 2 seconds.
+    # A host that vanishes frees what it has leased after 5 + 3 x 2 seconds.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
@@ -55,37 +55,39 @@ SWEPT_AT_ONCE = 100
 TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 UNLOCK = "SELECT pg_advisory_unlock(%s)"
 FIND = """
-    SELECT fingerprint, answer FROM ilab_chat.replay WHERE user_id = %s AND request_id = %s AND created_at > %s
+    SELECT fingerprint, answer FROM ilab_chat.idempotency_records
+    WHERE user_id = %s AND request_id = %s AND created_at > %s
 """
 PUT = """
-    INSERT INTO ilab_chat.replay (user_id, request_id, created_at, fingerprint, answer) VALUES (%s, %s, %s, %s, %s)
+    INSERT INTO ilab_chat.idempotency_records (user_id, request_id, created_at, fingerprint, answer)
+    VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (user_id, request_id) DO UPDATE
     SET created_at = excluded.created_at, fingerprint = excluded.fingerprint, answer = excluded.answer
 """
 # The one statement that names no user. In an order that is the same for all, so that two sweeps cannot wait for each
 # other in a circle.
 EXPIRED = """
-    SELECT user_id, request_id, created_at FROM ilab_chat.replay WHERE created_at <= %s
+    SELECT user_id, request_id, created_at FROM ilab_chat.idempotency_records WHERE created_at <= %s
     ORDER BY created_at, user_id, request_id LIMIT %s
 """
-ERASE = "DELETE FROM ilab_chat.replay WHERE user_id = %s AND request_id = %s AND created_at = %s"
-FORGET = "DELETE FROM ilab_chat.replay WHERE user_id = %s"
+ERASE = "DELETE FROM ilab_chat.idempotency_records WHERE user_id = %s AND request_id = %s AND created_at = %s"
+FORGET = "DELETE FROM ilab_chat.idempotency_records WHERE user_id = %s"
 
 
 @asynccontextmanager
-async def open_postgres_replay_log(url: str, clock: Clock) -> AsyncIterator[RecordedReplays]:
-    """Open the replay log in the database *url*; leaving closes it.
+async def open_postgres_store(url: str, clock: Clock) -> AsyncIterator[SingleFlight]:
+    """Open the idempotency store in the database *url*; leaving closes it.
 
     Raises:
         StoreNotOpened: it cannot be opened, or is of a newer version of this service.
     """
     conninfo = database_url.conninfo(url, **SESSION)
     await asyncio.to_thread(prepare, conninfo)
-    async with open_claims_connection(conninfo) as connection:
+    async with open_lock_session(conninfo) as connection:
         records = PostgresRecords(connection)
         sweeping = asyncio.create_task(sweep_for_ever(records, clock))
         try:
-            yield RecordedReplays(records, clock)
+            yield SingleFlight(records, clock)
         finally:
             sweeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -100,7 +102,7 @@ def prepare(conninfo: str) -> None:
     except psycopg.Error as error:
         # No row of anybody is in it: this text is about the server, and an operator needs it.
         reason = "; ".join(str(error).splitlines())
-        raise StoreNotOpened(f"ILAB_MEMORY_URL: could not open the replay log: {reason}") from error
+        raise StoreNotOpened(f"ILAB_MEMORY_URL: could not open the idempotency store: {reason}") from error
 
 
 async def sweep_for_ever(records: PostgresRecords, clock: Clock) -> None:
@@ -120,14 +122,14 @@ class PostgresRecords:
     on the next connection.
     """
 
-    def __init__(self, connection: ClaimsConnection) -> None:
+    def __init__(self, connection: LockSession) -> None:
         self._connection = connection
         self._locked_on: dict[int, Connection] = {}
         """By the number of a lock, where it was asked for. Of the connection's thread alone."""
 
     async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
-        """See `replay.Records.enter`. One round trip."""
-        number = lock_number(request)
+        """See `single_flight.Records.enter`. One round trip."""
+        number = lock_key(request)
         asked = request.user_id, request.request_id, since
 
         def enter(connection: Connection) -> tuple[bool, Record | None]:
@@ -145,8 +147,8 @@ class PostgresRecords:
         return await self._connection.run(enter)
 
     def leave(self, request: TurnRequest) -> None:
-        """See `replay.Records.leave`."""
-        number = lock_number(request)
+        """See `single_flight.Records.leave`."""
+        number = lock_key(request)
 
         def leave(connection: Connection | None) -> None:
             if self._locked_on.pop(number, None) is connection and connection:
@@ -155,12 +157,12 @@ class PostgresRecords:
         self._connection.later(leave)
 
     async def put(self, request: TurnRequest, record: Record, now: datetime) -> None:
-        """See `replay.Records.put`."""
+        """See `single_flight.Records.put`."""
         row = [request.user_id, request.request_id, now, record.fingerprint, record.answer]
         await self._connection.run(lambda connection: connection.execute(PUT, row))
 
     async def forget(self, user_id: str) -> int:
-        """See `replay.Records.forget`. The server keeps it until it vacuums, as it keeps the memory."""
+        """See `single_flight.Records.forget`. The server keeps it until it vacuums, as it keeps the memory."""
         return await self._connection.run(lambda connection: connection.execute(FORGET, [user_id]).rowcount)
 
     async def sweep(self, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""The tables of the replay log in PostgreSQL. Needs the extra `postgres`."""
+"""The tables of the idempotency store in PostgreSQL. Needs the extra `postgres`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def first_version() -> Iterator[str]:
     user_id begins the key, so that the table can be distributed by it, as those of the memory.
     """
     yield """
-        CREATE TABLE ilab_chat.replay (
+        CREATE TABLE ilab_chat.idempotency_records (
             user_id text COLLATE "C" NOT NULL,
             request_id text COLLATE "C" NOT NULL,
             created_at timestamptz NOT NULL,
@@ -36,11 +36,11 @@ def first_version() -> Iterator[str]:
     for remainder in range(PARTITIONS):
         # A row is erased after a day: it is to be gone soon, not when a fifth of the table is.
         yield f"""
-            CREATE TABLE ilab_chat.replay_{remainder} PARTITION OF ilab_chat.replay
+            CREATE TABLE ilab_chat.idempotency_records_{remainder} PARTITION OF ilab_chat.idempotency_records
             FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {remainder})
             WITH (autovacuum_vacuum_scale_factor = 0.02)
         """
-    yield "CREATE INDEX replay_by_age ON ilab_chat.replay (created_at)"
+    yield "CREATE INDEX idempotency_by_age ON ilab_chat.idempotency_records (created_at)"
 
 
 #: What leads from the version before to each. Applied ones never change.
@@ -81,5 +81,5 @@ def version(connection: Connection) -> int:
         return 0
     [found] = connection.execute("SELECT version FROM ilab_chat.schema_version").fetchone() or [0]
     if found > len(MIGRATIONS):
-        raise StoreNotOpened("the replay log is of a newer version of this service")
+        raise StoreNotOpened("the idempotency store is of a newer version of this service")
     return int(found)

@@ -1,6 +1,6 @@
-"""The replay log: who may answer a request now, and what was answered. The same for every store of records.
+"""The idempotency store: who may answer a request now, and what was answered. The same for every store of records.
 
-Calls of one request that overlap in this process wait for each other in a turnstile. Against those in other processes
+Calls of one request that overlap in this process wait for each other in a flight. Against those in other processes
 the store has a lock, which is asked for again and again while another process has it, and is freed when that ends.
 """
 
@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ilab_chat_service.failures import RequestIdReused
-from ilab_chat_service.idempotency import codec as answer_record
+from ilab_chat_service.idempotency import codec
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ LOCK_BITS = 62
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored answer: of which request it is, see `answer_record.fingerprint`, and as `answer_record` writes it."""
+    """A stored answer: of which request it is, see `codec.fingerprint`, and as `codec` writes it."""
 
     fingerprint: str
     answer: str
@@ -77,39 +77,39 @@ class Records(Protocol):
         """
 
     async def forget(self, user_id: str) -> int:
-        """See `ports.ReplayLog.forget`."""
+        """See `ports.IdempotencyStore.forget`."""
 
 
-class RecordedReplays:
-    """The ReplayLog port over *records*."""
+class SingleFlight:
+    """The IdempotencyStore port over *records*."""
 
     def __init__(self, records: Records, clock: Clock) -> None:
         self._records = records
         self._clock = clock
-        self._turnstiles: dict[tuple[str, str], Turnstile] = {}
+        self._flights: dict[tuple[str, str], Flight] = {}
 
-    async def claim(self, request: TurnRequest) -> RecordedClaim:
-        """See `ports.ReplayLog.claim`."""
+    async def begin(self, request: TurnRequest) -> RequestLease:
+        """See `ports.IdempotencyStore.lease`."""
         key = request.user_id, request.request_id
-        turnstile = self._turnstiles.get(key)
-        if turnstile is None:
-            turnstile = self._turnstiles[key] = Turnstile(request)
-        elif answer_record.fingerprint(turnstile.request) != answer_record.fingerprint(request):
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = Flight(request)
+        elif codec.fingerprint(flight.request) != codec.fingerprint(request):
             raise reused()
-        turnstile.callers += 1
-        claim = RecordedClaim(self, request)
+        flight.callers += 1
+        lease = RequestLease(self, request)
         try:
-            await turnstile.lock.acquire()
-            claim.entered = True
-            turnstile.claim = claim
-            claim.earlier = await self._enter(request)
+            await flight.lock.acquire()
+            lease.entered = True
+            flight.lease = lease
+            lease.earlier = await self._enter(request)
         except BaseException:
-            claim.release()
+            lease.release()
             raise
-        return claim
+        return lease
 
     async def put(self, request: TurnRequest, answered: Answered) -> None:
-        """See `ports.Claim.put`."""
+        """See `ports.Lease.put`."""
         made = partial(record_of, request, answered)
         long = len(answered.reply) > LONG_CHARACTERS or strip_private(request.message) != request.message
         # Elsewhere than on the event loop, and than where all other calls' records are written.
@@ -117,39 +117,37 @@ class RecordedReplays:
         await self._records.put(request, record, self._clock())
 
     async def forget(self, user_id: str) -> int:
-        """See `ports.ReplayLog.forget`."""
+        """See `ports.IdempotencyStore.forget`."""
         running = [
-            turnstile.claim
-            for (user, _), turnstile in self._turnstiles.items()
-            if user == user_id and turnstile.claim is not None
+            flight.lease for (user, _), flight in self._flights.items() if user == user_id and flight.lease is not None
         ]
-        for claim in running:
-            claim.forgotten = True
-        for claim in running:
+        for lease in running:
+            lease.forgotten = True
+        for lease in running:
             # What it is putting is then erased with the rest.
-            await claim.nothing_put.wait()
+            await lease.nothing_put.wait()
         return await self._records.forget(user_id)
 
     def leave(self, request: TurnRequest, *, entered: bool) -> None:
-        """Let the next call of *request* in, if this one was in, and forget the turnstile behind the last."""
+        """Let the next call of *request* in, if this one was in, and forget the flight behind the last."""
         key = request.user_id, request.request_id
-        turnstile = self._turnstiles[key]
+        flight = self._flights[key]
         if entered:
-            turnstile.claim = None
+            flight.lease = None
             self._records.leave(request)
-            turnstile.lock.release()
-        turnstile.callers -= 1
-        if not turnstile.callers:
-            del self._turnstiles[key]
+            flight.lock.release()
+        flight.callers -= 1
+        if not flight.callers:
+            del self._flights[key]
 
     async def _enter(self, request: TurnRequest) -> Answered | None:
         """Return the stored answer, or None as soon as no other process is answering and there is none."""
         for pause in pauses():
             taken, record = await self._records.enter(request, self._clock() - RETENTION)
-            if record and record.fingerprint != answer_record.fingerprint(request):
+            if record and record.fingerprint != codec.fingerprint(request):
                 raise reused()
             if record:
-                return answer_record.answered(record.answer)
+                return codec.answered(record.answer)
             if taken:
                 break
             await asyncio.sleep(pause)
@@ -158,7 +156,7 @@ class RecordedReplays:
 
 def record_of(request: TurnRequest, answered: Answered) -> Record:
     """Return what is stored of the answer to *request*."""
-    return Record(answer_record.fingerprint(request), answer_record.record(answered, request.message))
+    return Record(codec.fingerprint(request), codec.record(answered, request.message))
 
 
 def reused() -> RequestIdReused:
@@ -166,20 +164,20 @@ def reused() -> RequestIdReused:
     return RequestIdReused("this request_id belongs to another request")
 
 
-class Turnstile:
-    """Lets the calls of one request through one at a time; *request* is the first of them, `claim` whose turn it is."""
+class Flight:
+    """Lets the calls of one request through one at a time; *request* is the first of them, `lease` whose turn it is."""
 
     def __init__(self, request: TurnRequest) -> None:
         self.request = request
-        self.claim: RecordedClaim | None = None
+        self.lease: RequestLease | None = None
         self.lock = asyncio.Lock()
         self.callers = 0
 
 
-class RecordedClaim:
-    """The Claim port. `forgotten`: the user has been, since this call began, and its answer is not kept."""
+class RequestLease:
+    """The Lease port. `forgotten`: the user has been, since this call began, and its answer is not kept."""
 
-    def __init__(self, log: RecordedReplays, request: TurnRequest) -> None:
+    def __init__(self, log: SingleFlight, request: TurnRequest) -> None:
         self.earlier: Answered | None = None
         self.entered = False
         self.forgotten = False
@@ -190,7 +188,7 @@ class RecordedClaim:
         self._released = False
 
     async def put(self, answered: Answered) -> None:
-        """See `ports.Claim.put`."""
+        """See `ports.Lease.put`."""
         if self.forgotten:
             return
         self.nothing_put.clear()
@@ -200,7 +198,7 @@ class RecordedClaim:
             self.nothing_put.set()
 
     def release(self) -> None:
-        """See `ports.Claim.release`."""
+        """See `ports.Lease.release`."""
         if not self._released:
             self._released = True
             self._log.leave(self._request, entered=self.entered)
@@ -214,7 +212,7 @@ def pauses() -> Iterator[float]:
         pause = min(pause * PAUSE_FACTOR, LONGEST_PAUSE_SECONDS)
 
 
-def lock_number(request: TurnRequest) -> int:
+def lock_key(request: TurnRequest) -> int:
     """Return the number that stands for the request among locks. Two requests that share one would wait in turn."""
     name = f"{len(request.user_id)}:{request.user_id}{request.request_id}".encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) >> (64 - LOCK_BITS)

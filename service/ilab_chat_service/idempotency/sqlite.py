@@ -1,4 +1,4 @@
-"""Records of the replay log in SQLite: a table of its own in the memory's file, and a file of locks beside it.
+"""Records of the idempotency store in SQLite: a table of its own in the memory's file, and a file of locks beside it.
 
 A record is committed without a sync of its own: it survives a crash of the process. After a loss of power a repetition
 may ask the model again, and still overwrites the same turn, whose key has the request_id in it.
@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, TypeAlias, TypeVar
 import msgspec
 
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
-from ilab_chat_service.idempotency.batcher import Together
-from ilab_chat_service.idempotency.single_flight import RETENTION, Record, RecordedReplays, lock_number
+from ilab_chat_service.idempotency.batcher import Batcher
+from ilab_chat_service.idempotency.single_flight import RETENTION, Record, SingleFlight, lock_key
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import Damage
 from ilab_memory.stores.sqlite import request_rewrite
@@ -57,7 +57,7 @@ PRAGMAS = (
 #: One row a version: the statements that lead to it. Applied ones never change.
 MIGRATIONS = (
     """
-    CREATE TABLE replay (
+    CREATE TABLE idempotency_records (
         user_id TEXT NOT NULL,
         request_id TEXT NOT NULL,
         fingerprint TEXT NOT NULL,
@@ -65,47 +65,45 @@ MIGRATIONS = (
         created_at TEXT NOT NULL,
         PRIMARY KEY (user_id, request_id)
     ) WITHOUT ROWID;
-    CREATE INDEX replay_by_age ON replay (created_at);
+    CREATE INDEX idempotency_by_age ON idempotency_records (created_at);
     """,
 )
-VERSION = "SELECT version FROM replay_schema"
+VERSION = "SELECT version FROM idempotency_schema"
 # One statement for all: the driver gives way to other threads at each step, and beside a busy event loop it costs more
 # than the step to come back from that.
 FIND = """
-    SELECT asked.key, replay.fingerprint, replay.answer FROM json_each(?) asked CROSS JOIN replay
-    ON replay.user_id = asked.value ->> 0 AND replay.request_id = asked.value ->> 1
-        AND replay.created_at > asked.value ->> 2
+    SELECT asked.key, record.fingerprint, record.answer FROM json_each(?) asked CROSS JOIN idempotency_records record
+    ON record.user_id = asked.value ->> 0 AND record.request_id = asked.value ->> 1
+        AND record.created_at > asked.value ->> 2
 """
 PUT = """
-    INSERT OR REPLACE INTO replay
+    INSERT OR REPLACE INTO idempotency_records
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)
 """
 SWEEP = """
-    DELETE FROM replay WHERE (user_id, request_id) IN
-    (SELECT user_id, request_id FROM replay WHERE created_at <= ? ORDER BY created_at LIMIT ?)
+    DELETE FROM idempotency_records WHERE (user_id, request_id) IN
+    (SELECT user_id, request_id FROM idempotency_records WHERE created_at <= ? ORDER BY created_at LIMIT ?)
 """
-HAS_ANSWERS = "SELECT EXISTS (SELECT 1 FROM replay WHERE user_id = ?)"
-FORGET = "DELETE FROM replay WHERE user_id = ?"
+HAS_ANSWERS = "SELECT EXISTS (SELECT 1 FROM idempotency_records WHERE user_id = ?)"
+FORGET = "DELETE FROM idempotency_records WHERE user_id = ?"
 
 
 @asynccontextmanager
-async def open_sqlite_replay_log(
-    path: str, clock: Clock, damage: Damage | None = None
-) -> AsyncIterator[RecordedReplays]:
-    """Open the replay log in the SQLite file *path*, which the memory has made; leaving closes it.
+async def open_sqlite_store(path: str, clock: Clock, damage: Damage | None = None) -> AsyncIterator[SingleFlight]:
+    """Open the idempotency store in the SQLite file *path*, which the memory has made; leaving closes it.
 
     *damage* is told of calls that find the file damaged.
 
     Raises:
         StoreNotOpened: it cannot be opened, or is of a newer version of this service.
     """
-    thread = ThreadPoolExecutor(1, thread_name_prefix="replay")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="idempotency")
     loop = asyncio.get_running_loop()
     try:
         connection = await loop.run_in_executor(thread, connect, path)
         try:
             with closing(await loop.run_in_executor(thread, open_locks, path)) as locks:
-                yield RecordedReplays(SQLiteRecords(connection, thread, locks, damage or Damage()), clock)
+                yield SingleFlight(SQLiteRecords(connection, thread, locks, damage or Damage()), clock)
         finally:
             await loop.run_in_executor(thread, connection.close)
     finally:
@@ -119,15 +117,15 @@ def connect(path: str) -> sqlite3.Connection:
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         with transaction(connection):
-            connection.execute("CREATE TABLE IF NOT EXISTS replay_schema (version INTEGER NOT NULL)")
+            connection.execute("CREATE TABLE IF NOT EXISTS idempotency_schema (version INTEGER NOT NULL)")
             [version] = connection.execute(VERSION).fetchone() or [0]
             if version > len(MIGRATIONS):
-                raise StoreNotOpened("the replay log is of a newer version of this service")
+                raise StoreNotOpened("the idempotency store is of a newer version of this service")
             for statements in MIGRATIONS[version:]:
                 for statement in statements.split(";"):
                     connection.execute(statement)
-            connection.execute("DELETE FROM replay_schema")
-            connection.execute("INSERT INTO replay_schema VALUES (?)", [len(MIGRATIONS)])
+            connection.execute("DELETE FROM idempotency_schema")
+            connection.execute("INSERT INTO idempotency_schema VALUES (?)", [len(MIGRATIONS)])
         return connection
 
 
@@ -136,7 +134,7 @@ def open_locks(path: str) -> IO[bytes]:
     with not_opened():
         if path == IN_MEMORY:  # which no other process can share
             return tempfile.TemporaryFile()
-        return open(f"{as_the_memory(path)}-claims", "ab", opener=private)
+        return open(f"{as_the_memory(path)}-leases", "ab", opener=private)
 
 
 def as_the_memory(path: str) -> str:
@@ -164,22 +162,22 @@ class SQLiteRecords:
         self._locks = locks
         self._damage = damage
         self._since_sweep = 0
-        self._finds = Together(partial(self._run, self._find))
-        self._puts = Together(partial(self._run, self._put))
+        self._finds = Batcher(partial(self._run, self._find))
+        self._puts = Batcher(partial(self._run, self._put))
 
     async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
-        """See `replay.Records.enter`."""
+        """See `single_flight.Records.enter`."""
         taken = self._lock(request)
         if request.request_id_is_new:
             return taken, None
         return taken, await self._finds.get((request.user_id, request.request_id, since.isoformat()))
 
     def leave(self, request: TurnRequest) -> None:
-        """See `replay.Records.leave`."""
-        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_number(request))
+        """See `single_flight.Records.leave`."""
+        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_key(request))
 
     async def put(self, request: TurnRequest, record: Record, now: datetime) -> None:
-        """See `replay.Records.put`."""
+        """See `single_flight.Records.put`."""
         await self._puts.get((request, record, now))
 
     def _find(self, asked: list[Asked]) -> list[Record | None]:
@@ -203,7 +201,7 @@ class SQLiteRecords:
         return [None] * len(answers)
 
     async def forget(self, user_id: str) -> int:
-        """See `replay.Records.forget`. The memory, in the same file, rewrites the pages when it forgets the user."""
+        """See `single_flight.Records.forget`. The memory, in the same file, rewrites the pages when it forgets."""
         return await self._run(self._forget, user_id)
 
     def _forget(self, user_id: str) -> int:
@@ -216,12 +214,12 @@ class SQLiteRecords:
 
     def _lock(self, request: TurnRequest) -> bool:
         try:
-            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, lock_number(request))
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, lock_key(request))
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: fcntl(2) allows both
             return False
         except OSError as error:
             raise MemoryUnavailable(
-                "the replay log is not available",
+                "the idempotency store is not available",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
                 cause=storage_cause(error),
             ) from error
@@ -251,7 +249,7 @@ def not_opened() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: could not open the replay log: {error}") from error
+        raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: could not open the idempotency store: {error}") from error
 
 
 @contextmanager
@@ -263,5 +261,5 @@ def storage_errors(damage: Damage) -> Iterator[None]:
         cause = storage_cause(error)
         damage.failed(cause)
         raise MemoryUnavailable(
-            "the replay log is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=cause
+            "the idempotency store is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=cause
         ) from error

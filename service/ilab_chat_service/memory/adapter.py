@@ -24,7 +24,7 @@ from ilab_memory.redaction import strip_private
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ilab_chat_service.memory.executor import Library
+    from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation, ObservationCompact, SessionStartResponse, SessionSummaryCompact
 
@@ -45,7 +45,7 @@ class MemoryAdapter:
         search_limit: most observations that searching for the message returns.
     """
 
-    def __init__(self, library: Library, *, history_turns: int, search_limit: int) -> None:
+    def __init__(self, library: MemoryExecutor, *, history_turns: int, search_limit: int) -> None:
         self._library = library
         self._history_turns = history_turns
         self._search_limit = search_limit

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Lane:
+class Bulkhead:
     """Runs calls on its own threads: first come, first served among the users that have not used up their share.
 
     A call waits for its thread on the event loop. A call that has begun keeps its thread, and its place in the user's

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ilab_chat_service.call_deadline import seconds_to_deadline
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported
-from ilab_chat_service.memory.bulkhead import Lane
+from ilab_chat_service.memory.bulkhead import Bulkhead
 from ilab_chat_service.memory.integrity import CHECKED_AT_START_BYTES
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import HINT, Damage
@@ -54,15 +54,15 @@ class StoreNotOpened(Exception):
 
 
 @asynccontextmanager
-async def open_library(settings: Settings, damage: Damage | None = None) -> AsyncIterator[Library]:
+async def open_memory(settings: Settings, damage: Damage | None = None) -> AsyncIterator[MemoryExecutor]:
     """Open the memory that *settings* names; leaving closes it. *damage* is told of calls that find it damaged.
 
     Raises:
         StoreNotOpened: it cannot be opened, or is damaged.
         SettingsError: the URL is none of a PostgreSQL database.
     """
-    reads = Lane("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
-    writes = Lane("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
+    reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
+    writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
     erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
@@ -71,7 +71,7 @@ async def open_library(settings: Settings, damage: Damage | None = None) -> Asyn
     )
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)
-    library = Library(memory, place, reads, writes, erasures, damage=damage or Damage())
+    library = MemoryExecutor(memory, place, reads, writes, erasures, damage=damage or Damage())
     try:
         library.is_checked = bool(settings.memory_url) or await asyncio.to_thread(is_small_file, settings)
         if library.is_checked and (found := await library.check()):
@@ -116,14 +116,14 @@ def open_database(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
         raise StoreNotOpened(f"ILAB_MEMORY_URL: {place}: {'; '.join(str(error).splitlines())}") from error
 
 
-class Library:
+class MemoryExecutor:
     """An open ILabMemory, whose calls run on threads: reads, writes and erasures on threads of their own.
 
     `place` says where it keeps what it knows, and no secret.
     """
 
     def __init__(
-        self, memory: ILabMemory, place: str, reads: Lane, writes: Lane, erasures: Executor, *, damage: Damage
+        self, memory: ILabMemory, place: str, reads: Bulkhead, writes: Bulkhead, erasures: Executor, *, damage: Damage
     ) -> None:
         self.place = place
         self._memory = memory

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ilab_chat_service.privacy import without_echo
+from ilab_chat_service.privacy import redact_leaks
 from ilab_chat_service.values import LATEST_KEY, TURN_KEY, TurnRetention
 from ilab_memory.redaction import strip_private
 
@@ -57,7 +57,7 @@ class StoredTurn:
 def stored_turn(turn: Turn) -> StoredTurn:
     """Return what is saved of *turn*: without its private text, and without that text in the reply."""
     message = strip_private(turn.message)
-    reply = without_echo(strip_private(turn.reply), turn.message) + (INTERRUPTED if turn.interrupted else "")
+    reply = redact_leaks(strip_private(turn.reply), turn.message) + (INTERRUPTED if turn.interrupted else "")
     return StoredTurn(
         title=f"Turn: {message[:TITLE_CHARACTERS]}",
         content=fitting(USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply.replace("\0", REPLACEMENT)),

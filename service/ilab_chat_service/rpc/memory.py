@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from ilab_chat_service.ports import ReplayLog
+    from ilab_chat_service.ports import IdempotencyStore
     from ilab_chat_service.rpc.admission import Slot
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation
@@ -67,7 +67,7 @@ class OfUser(Protocol):
         """Return how long it is on the wire."""
 
 
-class Library(Protocol):
+class MemoryExecutor(Protocol):
     """The memory library, off the event loop."""
 
     async def read(self, user_id: str, call: Callable[[ILabMemory], T]) -> T:
@@ -86,9 +86,9 @@ class Library(Protocol):
 class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     """The library's methods, one to one."""
 
-    def __init__(self, library: Library, replays: ReplayLog) -> None:
+    def __init__(self, library: MemoryExecutor, idempotency: IdempotencyStore) -> None:
         self._library = library
-        self._replays = replays
+        self._idempotency = idempotency
         self._reads, self._writes = (
             Admission(
                 running=running,
@@ -212,9 +212,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
         async def forget() -> int:
             earliest = time.monotonic() + ERASURE_SECONDS
-            await self._replays.forget(request.user_id)
+            await self._idempotency.forget(request.user_id)
             observations = await self._library.forget(request.user_id)
-            if await self._replays.forget(request.user_id):
+            if await self._idempotency.forget(request.user_id):
                 # Another process has stored an answer while this ran; the pages are rewritten without it.
                 observations += await self._library.forget(request.user_id)
             await asyncio.sleep(earliest - time.monotonic())

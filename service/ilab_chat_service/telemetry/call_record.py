@@ -44,7 +44,7 @@ class Call:
     reason: str = ""
     status_message: str = ""
     """What the caller is told beside code and reason, where it is a text of ours."""
-    error_trail: str = ""
+    exception_chain: str = ""
     cause: Mapping[str, str | int] = field(default_factory=dict)
     """What an operator should know of a failure."""
 

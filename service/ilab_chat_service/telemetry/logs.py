@@ -78,8 +78,8 @@ def console() -> Renderer:
 def line(record: logging.LogRecord) -> Fields:
     """Return the fields of a record's line, in their order.
 
-    Of an exception there is its trail, never its text, which may quote what a user said. Of a message of several lines
-    there is the first: asyncio writes the values that it failed on below it. A message of another package is left as
+    An exception is logged as its chain, never as its text, which may quote a user. Of a message of several lines there
+    is the first: asyncio writes the values that it failed on below it. A message of another package is left as
     its template: what stands in the place of `%s` may be anything, as the header that gRPC could not decode.
     """
     known = is_ours(record) or record.name == "py.warnings"
@@ -92,7 +92,7 @@ def line(record: logging.LogRecord) -> Fields:
         **getattr(record, "fields", {}),
     }
     if record.exc_info and (error := record.exc_info[1]):
-        fields["error_trail"] = trail(error)
+        fields["exception_chain"] = exception_chain(error)
     return fields
 
 
@@ -108,7 +108,7 @@ def escaped(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def trail(error: BaseException) -> str:
+def exception_chain(error: BaseException) -> str:
     """Return the type of *error* and of what led to it, each with where it was raised, the nearest first.
 
     Never their texts: an error of the model's API quotes the prompt.

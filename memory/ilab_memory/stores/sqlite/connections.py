@@ -21,7 +21,7 @@ _IDLE_READERS = 8
 
 #: What is beside a file that is in use: SQLite's log, and the locks of ilab-chat. Beside no file, or an empty one, they
 #: mean that the file was lost; SQLite would delete the log.
-_BESIDE = ("-wal", "-claims")
+_BESIDE = ("-wal", "-locks")
 #: Beginnings of SQLite's names for errors of a damaged file.
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 

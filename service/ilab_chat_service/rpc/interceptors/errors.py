@@ -13,7 +13,7 @@ from ilab_chat_service.rpc.errors import INTERNAL, TABLE, Row, status_of
 from ilab_chat_service.rpc.interceptors.log import CORRELATION_TRAILER
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 from ilab_chat_service.telemetry.call_record import CALL
-from ilab_chat_service.telemetry.logs import trail
+from ilab_chat_service.telemetry.logs import exception_chain
 
 if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
@@ -60,7 +60,7 @@ async def abort(context: Context, error: BaseException) -> NoReturn:
     """End the call with the status of *error*, and note what the log says of it."""
     call = CALL.get()
     row = TABLE.get(type(error), INTERNAL)
-    call.status_code, call.reason, call.error_trail = row.code.name, row.reason, trail(error)
+    call.status_code, call.reason, call.exception_chain = row.code.name, row.reason, exception_chain(error)
     call.status_message = "" if row is INTERNAL else str(error)
     if isinstance(error, Failure):
         call.cause = error.cause

@@ -87,8 +87,8 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             yield "error.type", call.reason or code
         if call.status_message:
             yield "status_message", call.status_message
-        if call.error_trail:
-            yield "error_trail", call.error_trail
+        if call.exception_chain:
+            yield "exception_chain", call.exception_chain
         yield from call.cause.items()
         yield "duration_ms", milliseconds(seconds)
         for phase, taken in call.phases.items():

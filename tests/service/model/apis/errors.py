@@ -148,7 +148,7 @@ CONTEXT: list[tuple[str, int, Payload]] = [
             "error_type": "validation",
         },
     ),
-    ("Together: param is max_tokens", 422, openai(LONG_INPUTS, param="max_tokens")),
+    ("Batcher: param is max_tokens", 422, openai(LONG_INPUTS, param="max_tokens")),
     (
         "Anthropic: prompt is too long",
         400,
@@ -435,7 +435,7 @@ RATE: list[tuple[str, Payload, float | tuple[float, float]]] = [
     ),
     ("OpenRouter: wait of a provider", wrapped(openai_rate("7.5s"), 429), 7.5),
     (
-        "Together: model_rate_limit",
+        "Batcher: model_rate_limit",
         openai("You have reached the rate limit specific to this model x.", "model_rate_limit", "model_rate_limit"),
         ANY_WAIT,
     ),
@@ -530,7 +530,7 @@ RATE_BY_HEADER: list[tuple[str, Callable[[], dict[str, str]], float | tuple[floa
         },
         90,
     ),
-    ("Together: x-ratelimit-reset in seconds", lambda: {"x-ratelimit-reset": "30"}, 30),
+    ("Batcher: x-ratelimit-reset in seconds", lambda: {"x-ratelimit-reset": "30"}, 30),
     ("OpenRouter: X-RateLimit-Reset in milliseconds of the epoch", lambda: {"X-RateLimit-Reset": f"{(time.time() + 1000) * 1000:.0f}"}, (900, 1000)),
     ("GitHub: x-ratelimit-reset in seconds of the epoch", lambda: {"x-ratelimit-reset": f"{time.time() + 1000:.0f}"}, (900, 1001)),
     (
@@ -640,7 +640,7 @@ QUOTAS: list[tuple[str, int, Payload]] = [
         },
     ),
     ("Perplexity: insufficient_quota with 401", 401, openai("You exceeded your current quota.", 401, "insufficient_quota")),
-    ("Together: credit_limit", 402, openai("Credit limit exceeded, please add credits.", kind="credit_limit")),
+    ("Batcher: credit_limit", 402, openai("Credit limit exceeded, please add credits.", kind="credit_limit")),
     (
         "Fireworks: 412",
         412,
@@ -746,7 +746,7 @@ MODELS: list[tuple[str, int, Payload]] = [
     ("Groq: model_decommissioned", 400, openai("The model `x` has been decommissioned and is no longer supported.", "model_decommissioned")),
     ("OpenRouter: not a valid model ID", 400, plain("x is not a valid model ID")),
     ("OpenRouter: no endpoints", 404, plain("No endpoints found for x.", 404)),
-    ("Together: model_not_available", 404, openai("Unable to access model x. Please visit https://api.together.ai/models to view the list of supported models.", "model_not_available", param="model")),
+    ("Batcher: model_not_available", 404, openai("Unable to access model x. Please visit https://api.together.ai/models to view the list of supported models.", "model_not_available", param="model")),
     ("Fireworks: NOT_FOUND", 404, openai("Model not found, inaccessible, and/or not deployed", "NOT_FOUND")),
     ("Gemini: NOT_FOUND", 404, gemini(404, "models/x is not found for API version v1main, or is not supported for generateContent.", "NOT_FOUND")),
     ("Anthropic: not_found_error", 404, anthropic("not_found_error", "model: x")),
@@ -846,7 +846,7 @@ OPTIONS: list[tuple[str, dict[str, Any], tuple[str, ...], int, Payload]] = [
     ("Mistral: response_format", JSON_SCHEMA, ("response_format",), 422, {"detail": [{"type": "literal_error", "loc": ["body", "response_format", "type"], "msg": "Input should be 'text' or 'json_object'", "input": "json_schema"}]}),
     ("Perplexity: At body", JSON_OBJECT, ("response_format",), 400, openai("[\"At body -> response_format -> type: Input should be 'text', 'json_schema' or 'regex'\"]", 400, "bad_request")),
     ("Cloudflare: JSON Schema", JSON_SCHEMA, ("response_format",), 400, cloudflare(5025, "This model doesn't support JSON Schema.")),
-    ("Together: response_format", JSON_SCHEMA, ("response_format",), 400, openai("response_format is not supported for this model", param="response_format")),
+    ("Batcher: response_format", JSON_SCHEMA, ("response_format",), 400, openai("response_format is not supported for this model", param="response_format")),
     ("llama.cpp: grammar", JSON_SCHEMA, ("response_format",), 400, {"error": {"code": 400, "message": "failed to parse grammar", "type": "invalid_request_error"}}),
     ("vLLM: features of the schema", JSON_SCHEMA, ("response_format",), 400, vllm("The provided JSON schema contains features not supported by xgrammar.")),
     ("OpenAI: decimal_above_max_value", {"temperature": 1.5}, ("temperature",), 400, openai("Invalid 'temperature': decimal above maximum value. Expected a value <= 1, but got 1.5 instead.", "decimal_above_max_value", param="temperature")),

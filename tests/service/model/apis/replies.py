@@ -37,7 +37,7 @@ FINISHED: list[tuple[str, str, str]] = [
     ("OpenAI", "length", "LENGTH"),
     ("OpenAI", "content_filter", "CONTENT_FILTER"),
     ("TGI and watsonx", "eos_token", "STOP"),
-    ("Together", "eos", "STOP"),
+    ("Batcher", "eos", "STOP"),
     ("Bedrock gateway", "end_turn", "STOP"),
     ("TGI and Anthropic", "stop_sequence", "STOP"),
     ("Gemini", "STOP", "STOP"),

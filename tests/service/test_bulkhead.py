@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from ilab_chat_service.failures import MemoryUnavailable
-from ilab_chat_service.memory.bulkhead import Lane
+from ilab_chat_service.memory.bulkhead import Bulkhead
 
 
 class Calls:
@@ -31,7 +31,7 @@ class Calls:
 
 
 async def test_one_user_has_a_part_of_the_threads_and_others_pass_its_calls() -> None:
-    lane, calls = Lane("test", threads=3, per_user=2), Calls()
+    lane, calls = Bulkhead("test", threads=3, per_user=2), Calls()
     running = [asyncio.create_task(lane.run("alice", lambda: calls.call("alice"))) for _ in range(16)]
     await calls.wait_for(2)
     running.append(asyncio.create_task(lane.run("bob", lambda: calls.call("bob"))))
@@ -43,7 +43,7 @@ async def test_one_user_has_a_part_of_the_threads_and_others_pass_its_calls() ->
 
 
 async def test_a_call_whose_caller_left_while_it_waited_is_not_begun_and_one_that_runs_keeps_its_thread() -> None:
-    lane, calls = Lane("test", threads=1, per_user=1), Calls()
+    lane, calls = Bulkhead("test", threads=1, per_user=1), Calls()
     left = asyncio.create_task(lane.run("alice", lambda: calls.call("left")))
     await calls.wait_for(1)
     waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("never begun")))
@@ -61,7 +61,7 @@ async def test_a_call_whose_caller_left_while_it_waited_is_not_begun_and_one_tha
 
 
 async def test_a_thread_that_meets_a_cancelled_call_goes_to_the_next() -> None:
-    lane, calls = Lane("test", threads=1, per_user=1), Calls()
+    lane, calls = Bulkhead("test", threads=1, per_user=1), Calls()
     first = asyncio.create_task(lane.run("alice", lambda: calls.call("first")))
     await calls.wait_for(1)
     leaving = asyncio.create_task(lane.run("bob", lambda: calls.call("leaving")))
@@ -75,7 +75,7 @@ async def test_a_thread_that_meets_a_cancelled_call_goes_to_the_next() -> None:
 
 
 async def test_what_a_call_raises_comes_through_and_frees_its_thread() -> None:
-    lane = Lane("test", threads=1, per_user=1)
+    lane = Bulkhead("test", threads=1, per_user=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             await lane.run("alice", lambda: 1 // 0)
@@ -83,7 +83,7 @@ async def test_what_a_call_raises_comes_through_and_frees_its_thread() -> None:
 
 
 async def test_calls_that_wait_fail_at_the_end() -> None:
-    lane, calls = Lane("test", threads=1, per_user=1), Calls()
+    lane, calls = Bulkhead("test", threads=1, per_user=1), Calls()
     running = asyncio.create_task(lane.run("alice", lambda: calls.call("running")))
     await calls.wait_for(1)
     waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("waiting")))

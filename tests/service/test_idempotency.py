@@ -20,18 +20,18 @@ from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
-from ilab_chat_service.idempotency import postgres as replay_postgres
-from ilab_chat_service.idempotency import sqlite as replay_sqlite
-from ilab_chat_service.idempotency.single_flight import Record, RecordedReplays
+from ilab_chat_service.idempotency import postgres as postgres_store
+from ilab_chat_service.idempotency import sqlite as sqlite_store
+from ilab_chat_service.idempotency.single_flight import Record, SingleFlight
 from ilab_chat_service.memory.adapter import MemoryAdapter
-from ilab_chat_service.memory.executor import open_library
+from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import Answered, Turn, TurnRequest, TurnRetention
 from ilab_memory import ILabMemory
 from postgres import Cluster
 from processes import running_server
-from service.claiming import ANSWERED, NOW, REQUEST, claiming, open_log
+from service.leases import ANSWERED, NOW, REQUEST, leases, open_log
 from upstream import Reply, Upstream
 
 T = TypeVar("T")
@@ -117,10 +117,10 @@ async def test_a_crash_between_the_turn_and_its_record_leaves_one_turn(settings:
 def forget_records(settings: Settings) -> None:
     if settings.memory_url:
         with psycopg.connect(settings.memory_url) as database:
-            assert database.execute("DELETE FROM ilab_chat.replay").rowcount == 1
+            assert database.execute("DELETE FROM ilab_chat.idempotency_records").rowcount == 1
         return
     with closing(sqlite3.connect(settings.memory_db_path)) as file, file:
-        assert file.execute("DELETE FROM replay").rowcount == 1
+        assert file.execute("DELETE FROM idempotency_records").rowcount == 1
 
 
 async def test_a_repetition_that_overlaps_waits_and_shares_the_answer(settings: Settings, upstream: Upstream) -> None:
@@ -252,11 +252,11 @@ async def test_a_forgotten_user_leaves_no_record(settings: Settings, upstream: U
 async def test_answers_of_a_user_without_memory_leave_the_file_too(tmp_path: Path) -> None:
     path = str(tmp_path / "memory.db")
     memory = await asyncio.to_thread(ILabMemory.from_path, path)
-    async with replay_sqlite.open_sqlite_replay_log(path, lambda: NOW) as log:
+    async with sqlite_store.open_sqlite_store(path, lambda: NOW) as log:
         for number in range(30):
-            claim = await log.claim(replace(REQUEST, request_id=f"r-{number}"))
-            await claim.put(replace(ANSWERED, reply="MARZIPAN " * number))
-            claim.release()
+            lease = await log.begin(replace(REQUEST, request_id=f"r-{number}"))
+            await lease.put(replace(ANSWERED, reply="MARZIPAN " * number))
+            lease.release()
         assert await log.forget("alice") == 30
         assert await asyncio.to_thread(memory.mem_pending_erasures) == 1
         assert await asyncio.to_thread(memory.mem_forget, "alice") == 0
@@ -296,9 +296,9 @@ def stored(settings: Settings) -> bytes:
 
 
 async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings) -> None:
-    """What another replica has answered meanwhile, no claim in this process can tell."""
+    """What another replica has answered meanwhile, no lease in this process can tell."""
     turn = {"user_id": "alice", "request_id": "r-1", "message": "Hi", "retention": TurnRetention.EVERY_TURN}
-    async with open_library(settings) as library:
+    async with open_memory(settings) as library:
         memory = MemoryAdapter(library, history_turns=6, search_limit=5)
         answered = await memory.persist(Turn(**turn, reply="whole"))  # type: ignore[arg-type]
         assert await memory.persist(Turn(**turn, reply="par", interrupted=True)) == answered  # type: ignore[arg-type]
@@ -309,24 +309,24 @@ async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings
 
 async def test_a_call_that_runs_while_its_user_is_forgotten_keeps_no_answer(place: str) -> None:
     async with open_log(place, lambda: NOW) as log:
-        claim = await log.claim(REQUEST)
+        lease = await log.begin(REQUEST)
         assert await log.forget("alice") == 0
-        await claim.put(ANSWERED)
-        claim.release()
+        await lease.put(ANSWERED)
+        lease.release()
         assert await answer(log) is None
-        claim = await log.claim(REQUEST)
-        putting = asyncio.create_task(claim.put(ANSWERED))
+        lease = await log.begin(REQUEST)
+        putting = asyncio.create_task(lease.put(ANSWERED))
         await asyncio.sleep(0)
         assert await log.forget("alice") == 1
         await putting
-        claim.release()
+        lease.release()
         assert await answer(log) is None
 
 
 async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
     now = [NOW]
-    swept = replay_sqlite.ANSWERS_A_SWEEP * replay_sqlite.SWEPT_FOR_EACH
-    many = 10 + max(swept, replay_postgres.SWEPT_AT_ONCE)
+    swept = sqlite_store.ANSWERS_A_SWEEP * sqlite_store.SWEPT_FOR_EACH
+    many = 10 + max(swept, postgres_store.SWEPT_AT_ONCE)
     async with open_log(place, lambda: now[0]) as log:
         for number in range(many):
             await log.put(replace(REQUEST, request_id=f"r-{number}"), ANSWERED)
@@ -335,7 +335,7 @@ async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
         now[0] += timedelta(microseconds=1)
         assert await answer(log) is None
         await log.put(replace(REQUEST, user_id="bob"), ANSWERED)
-        if isinstance(log._records, replay_postgres.PostgresRecords):
+        if isinstance(log._records, postgres_store.PostgresRecords):
             await log._records.sweep(now[0])
             assert count(place) == 1
         else:
@@ -354,22 +354,22 @@ async def test_answers_that_are_put_or_looked_for_at_once_are_each_their_own(tmp
         unknown = [replace(request, user_id="bob") for request in requests]
         asked = [request for pair in zip(requests, unknown, strict=True) for request in pair]
         assert await asyncio.gather(*(answer(log, request) for request in asked)) == [ANSWERED, None] * 50
-        ask(place, "ALTER TABLE replay RENAME TO away")
+        ask(place, "ALTER TABLE idempotency_records RENAME TO away")
         outcomes = await asyncio.gather(*(log.put(request, ANSWERED) for request in requests), return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {MemoryUnavailable}
-        ask(place, "ALTER TABLE away RENAME TO replay")
+        ask(place, "ALTER TABLE away RENAME TO idempotency_records")
         await log.put(REQUEST, ANSWERED)
         assert count(place) == 50
 
 
-async def answer(log: RecordedReplays, request: TurnRequest = REQUEST) -> Answered | None:
-    claim = await log.claim(request)
-    claim.release()
-    return claim.earlier
+async def answer(log: SingleFlight, request: TurnRequest = REQUEST) -> Answered | None:
+    lease = await log.begin(request)
+    lease.release()
+    return lease.earlier
 
 
 def count(place: str) -> int:
-    [[rows]] = ask(place, "SELECT count(*) FROM {}replay")
+    [[rows]] = ask(place, "SELECT count(*) FROM {}idempotency_records")
     return int(rows)
 
 
@@ -386,7 +386,7 @@ def ask(place: str, statement: str) -> list[Any]:
 async def test_a_log_of_a_newer_version_is_refused(place: str) -> None:
     async with open_log(place, lambda: NOW):
         pass
-    ask(place, f"UPDATE {{}}{'schema_version' if '://' in place else 'replay_schema'} SET version = version + 1")
+    ask(place, f"UPDATE {{}}{'schema_version' if '://' in place else 'idempotency_schema'} SET version = version + 1")
     with pytest.raises(StoreNotOpened, match="newer version"):
         async with open_log(place, lambda: NOW):
             pass
@@ -395,7 +395,9 @@ async def test_a_log_of_a_newer_version_is_refused(place: str) -> None:
 async def test_a_database_that_lets_nobody_make_tables_says_so(postgres: Cluster) -> None:
     url = await asyncio.to_thread(postgres.create_database)
     ask(url, "CREATE ROLE guest LOGIN")
-    with pytest.raises(StoreNotOpened, match=r"^ILAB_MEMORY_URL: could not open the replay log: permission denied"):
+    with pytest.raises(
+        StoreNotOpened, match=r"^ILAB_MEMORY_URL: could not open the idempotency store: permission denied"
+    ):
         async with open_log(url.replace("user=ilab", "user=guest"), lambda: NOW):
             pass
 
@@ -406,18 +408,18 @@ async def test_the_file_of_locks_is_beside_the_memory_and_its_owners_alone(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     async with open_log("~/memory.db", lambda: NOW) as log, open_log(":memory:", lambda: NOW) as other:
-        (await log.claim(REQUEST)).release()
-        (await other.claim(REQUEST)).release()
-    locks = tmp_path / "memory.db-claims"
+        (await log.begin(REQUEST)).release()
+        (await other.begin(REQUEST)).release()
+    locks = tmp_path / "memory.db-locks"
     assert (locks.stat().st_mode & 0o777, locks.stat().st_size) == (0o600, 0)
-    assert not (tmp_path / ":memory:-claims").exists()
+    assert not (tmp_path / ":memory:-locks").exists()
 
 
 async def test_a_released_request_leaves_nothing_behind(place: str) -> None:
     async with open_log(place, lambda: NOW) as log:
-        first = await log.claim(REQUEST)
-        waiting = asyncio.ensure_future(log.claim(REQUEST))
-        leaving = asyncio.ensure_future(log.claim(REQUEST))
+        first = await log.begin(REQUEST)
+        waiting = asyncio.ensure_future(log.begin(REQUEST))
+        leaving = asyncio.ensure_future(log.begin(REQUEST))
         await asyncio.sleep(0)
         leaving.cancel()
         first.release()
@@ -425,8 +427,8 @@ async def test_a_released_request_leaves_nothing_behind(place: str) -> None:
         (await waiting).release()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        assert log._turnstiles == {}
-        with await asyncio.to_thread(enter, claiming(place)):
+        assert log._flights == {}
+        with await asyncio.to_thread(enter, leases(place)):
             pass
 
 
@@ -440,7 +442,7 @@ def enter(context: AbstractContextManager[T]) -> ExitStack:
 class Looks:
     """Counts how often a log looks whether a request is free."""
 
-    def __init__(self, log: RecordedReplays) -> None:
+    def __init__(self, log: SingleFlight) -> None:
         self.seen = asyncio.Semaphore(0)
         self._enter = log._records.enter
         log._records.enter = self.enter  # type: ignore[method-assign]
@@ -455,19 +457,19 @@ class Looks:
 async def waiting_for_another_process(
     place: str, request: TurnRequest = REQUEST
 ) -> AsyncIterator[tuple[asyncio.Task[Any], subprocess.Popen[str]]]:
-    """Yield a task that claims what another process has, when it has been seen to wait, and that process."""
+    """Yield a task that leases what another process has, when it has been seen to wait, and that process."""
     async with open_log(place, lambda: NOW) as log:
         looks = Looks(log)
-        with ExitStack() as house:
-            other = await asyncio.to_thread(house.enter_context, claiming(place))
-            task = asyncio.create_task(log.claim(request))
+        with ExitStack() as stack:
+            other = await asyncio.to_thread(stack.enter_context, leases(place))
+            task = asyncio.create_task(log.begin(request))
             for _ in range(3):
                 await looks.seen.acquire()
             assert not task.done()
             yield task, other
             if not task.cancelled():
                 (await task).release()
-        assert log._turnstiles == {}
+        assert log._flights == {}
 
 
 async def test_what_another_process_answers_is_waited_for(place: str) -> None:
@@ -492,7 +494,7 @@ async def test_what_another_process_gives_up_is_free(place: str, mine: TurnReque
         assert (await task).earlier is None
 
 
-async def test_what_a_killed_process_had_claimed_is_free(place: str) -> None:
+async def test_what_a_killed_process_had_leased_is_free(place: str) -> None:
     async with waiting_for_another_process(place) as (task, other):
         other.kill()
         assert (await task).earlier is None
@@ -510,9 +512,9 @@ def test_servers_on_one_memory_answer_a_request_once_and_one_takes_over_from_a_k
 ) -> None:
     upstream.replies(Reply(hold_before=1), Reply(hold_before=1), Reply(pieces=["the whole answer"]))
     variables = memory | {"OPENAI_BASE_URL": upstream.base_url}
-    with ExitStack() as house:
-        servers = [house.enter_context(running_server(**variables)) for _ in range(2)]
-        channels = [house.enter_context(grpc.insecure_channel(server.address)) for server in servers]
+    with ExitStack() as stack:
+        servers = [stack.enter_context(running_server(**variables)) for _ in range(2)]
+        channels = [stack.enter_context(grpc.insecure_channel(server.address)) for server in servers]
         first, second = map(chat_pb2_grpc.ChatServiceStub, channels)
 
         calls = [first.Chat.future(chat())]

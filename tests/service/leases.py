@@ -1,6 +1,6 @@
-"""A process that claims a request and does what it is told: `put` or `release`, a line each.
+"""A process that leases a request and does what it is told: `put` or `release`, a line each.
 
-python tests/service/claiming.py PLACE      PLACE is the path of a SQLite file or the URL of a database
+python tests/service/leases.py PLACE      PLACE is the path of a SQLite file or the URL of a database
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 
-from ilab_chat_service.idempotency.postgres import open_postgres_replay_log
-from ilab_chat_service.idempotency.single_flight import RecordedReplays
-from ilab_chat_service.idempotency.sqlite import open_sqlite_replay_log
+from ilab_chat_service.idempotency.postgres import open_postgres_store
+from ilab_chat_service.idempotency.single_flight import SingleFlight
+from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.ports import Clock
 from ilab_chat_service.values import Answered, FinishReason, MemorySource, Recalled, TurnRequest, Usage
 
@@ -37,34 +37,34 @@ ANSWERED = Answered(
 )
 
 
-def open_log(place: str, clock: Clock) -> AbstractAsyncContextManager[RecordedReplays]:
-    return (open_postgres_replay_log if "://" in place else open_sqlite_replay_log)(place, clock)
+def open_log(place: str, clock: Clock) -> AbstractAsyncContextManager[SingleFlight]:
+    return (open_postgres_store if "://" in place else open_sqlite_store)(place, clock)
 
 
-async def claim(place: str) -> None:
+async def lease(place: str) -> None:
     async with open_log(place, lambda: NOW) as log:
-        claimed = await log.claim(REQUEST)
-        sys.stdout.write("claimed\n")
+        leased = await log.begin(REQUEST)
+        sys.stdout.write("leased\n")
         sys.stdout.flush()
         while line := await asyncio.to_thread(sys.stdin.readline):
             if line == "put\n":
-                await claimed.put(ANSWERED)
-            claimed.release()
+                await leased.put(ANSWERED)
+            leased.release()
 
 
 @contextmanager
-def claiming(place: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the process; it has claimed REQUEST when this yields, and is killed at the end."""
+def leases(place: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the process; it has leased REQUEST when this yields, and is killed at the end."""
     with subprocess.Popen(
         [sys.executable, __file__, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as process:
         try:
             assert process.stdout
-            assert process.stdout.readline() == "claimed\n"
+            assert process.stdout.readline() == "leased\n"
             yield process
         finally:
             process.kill()
 
 
 if __name__ == "__main__":
-    asyncio.run(claim(sys.argv[1]))
+    asyncio.run(lease(sys.argv[1]))

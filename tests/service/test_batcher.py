@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ilab_chat_service.idempotency.batcher import Together
+from ilab_chat_service.idempotency.batcher import Batcher
 
 
 async def test_what_is_wanted_meanwhile_is_done_together() -> None:
@@ -17,7 +17,7 @@ async def test_what_is_wanted_meanwhile_is_done_together() -> None:
         await free.wait()
         return [number**2 for number in numbers]
 
-    together = Together(squares)
+    together = Batcher(squares)
     first = asyncio.create_task(together.get(1))
     await begun.wait()
     others = [asyncio.create_task(together.get(number)) for number in (2, 3, 4)]
@@ -34,7 +34,7 @@ async def test_what_is_raised_all_get_and_the_next_go_on() -> None:
     async def inverses(numbers: list[int]) -> list[float]:
         return [1 / number for number in numbers]
 
-    together = Together(inverses)
+    together = Batcher(inverses)
     outcomes = await asyncio.gather(together.get(0), together.get(1), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
     with pytest.raises(ZeroDivisionError):

@@ -15,13 +15,13 @@ from ilab_chat_service.privacy import (
     Patterns,
     Vocabulary,
     is_quoted,
+    redact_leaks,
     redacted,
-    without_echo,
 )
 
 
 def echo(private: str, reply: str, public: str = "Note this") -> str:
-    return without_echo(reply, f"{public}: <private>{private}</private>")
+    return redact_leaks(reply, f"{public}: <private>{private}</private>")
 
 
 CARD = "My card is 4111 1111 1111 1111, pin 9876"
@@ -93,7 +93,7 @@ def test_what_repeats_private_text_is_redacted(private: str, reply: str, stored:
 
 
 def test_attributes_of_a_tag_are_private_too() -> None:
-    assert without_echo("It is XYZZY.", '<private note="XYZZY">x</private>') == "It is [REDACTED]."
+    assert redact_leaks("It is XYZZY.", '<private note="XYZZY">x</private>') == "It is [REDACTED]."
 
 
 def test_words_that_are_public_or_in_every_text_stay() -> None:
@@ -102,7 +102,7 @@ def test_words_that_are_public_or_in_every_text_stay() -> None:
 
 
 def test_without_private_text_nothing_changes() -> None:
-    assert without_echo("Your dog.", "My dog") == "Your dog."
+    assert redact_leaks("Your dog.", "My dog") == "Your dog."
 
 
 def test_numbers_codes_and_names_that_are_public_too_stay() -> None:
@@ -139,7 +139,7 @@ def test_overlapping_places_become_one(text: str, places: list[list[int]]) -> No
 def test_hostile_repetition_is_linear() -> None:
     """Sixty thousand repeated words once took twelve seconds and held the interpreter; the test's timeout bounds it."""
     private = "a " * 16_300 + "b"
-    assert without_echo("a " * 500_000, f"<private>{private}</private>").startswith("a ")
+    assert redact_leaks("a " * 500_000, f"<private>{private}</private>").startswith("a ")
 
 
 def test_many_overlapping_private_texts_take_memory_and_work_in_proportion_to_the_texts() -> None:
@@ -150,7 +150,7 @@ def test_many_overlapping_private_texts_take_memory_and_work_in_proportion_to_th
     reply = letters * 3_000
     tracemalloc.start()
     try:
-        assert without_echo(reply, message) == REDACTED
+        assert redact_leaks(reply, message) == REDACTED
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -199,7 +199,7 @@ def test_long_words_take_neither_memory_nor_time(private: str, reply: str) -> No
     message = f"<private>{private}</private>"
     tracemalloc.start()
     try:
-        without_echo(reply, message)
+        redact_leaks(reply, message)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

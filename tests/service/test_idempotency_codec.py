@@ -8,10 +8,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.idempotency import codec as answer_record
+from ilab_chat_service.idempotency import codec
 from ilab_chat_service.idempotency.single_flight import Record
 from ilab_chat_service.values import Answered, FinishReason
-from service.claiming import ANSWERED, NOW, REQUEST
+from service.leases import ANSWERED, NOW, REQUEST
 
 #: ANSWERED to REQUEST, as the first version stored it.
 EARLIER = Record(
@@ -38,19 +38,19 @@ def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, cou
         usage=usage,
         create_time=NOW,
     )
-    assert answer_record.answered(answer_record.record(answered, "Hi")) == answered
+    assert codec.answered(codec.record(answered, "Hi")) == answered
 
 
 def test_what_an_earlier_version_stored_is_found_and_comes_back() -> None:
-    assert answer_record.fingerprint(REQUEST) == EARLIER.fingerprint
-    assert answer_record.answered(EARLIER.answer) == ANSWERED
+    assert codec.fingerprint(REQUEST) == EARLIER.fingerprint
+    assert codec.answered(EARLIER.answer) == ANSWERED
 
 
 def test_a_stored_count_that_is_none_is_zero() -> None:
     """An earlier version stored true, which stands for no number in an answer."""
-    stored = json.loads(answer_record.record(ANSWERED, "Hi"))
+    stored = json.loads(codec.record(ANSWERED, "Hi"))
     stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}
-    usage = answer_record.answered(json.dumps(stored)).usage
+    usage = codec.answered(json.dumps(stored)).usage
     assert ANSWERED.usage
     assert usage == replace(ANSWERED.usage, output_tokens=0, reasoning_tokens=0)
     assert usage

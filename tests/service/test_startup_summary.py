@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ilab_chat_service.memory.executor import open_library
+from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.settings import Settings, read
-from ilab_chat_service.startup_summary import decisions
+from ilab_chat_service.startup_summary import startup_summary
 from processes import running_server
 from upstream import Upstream
 
 
 def said(**environ: str) -> dict[str, str]:
-    lines = decisions(read(environ), address="127.0.0.1:1", memory="memory.db", models=["m at h"])
+    lines = startup_summary(read(environ), address="127.0.0.1:1", memory="memory.db", models=["m at h"])
     return dict(line.split(": ", 1) for line in lines)
 
 
@@ -47,5 +47,5 @@ def test_what_was_decided_about_tls_and_the_model() -> None:
 
 @pytest.mark.parametrize("durability", ["full", "normal"])
 async def test_the_library_is_opened_with_the_durability_that_is_set(settings: Settings, durability: str) -> None:
-    async with open_library(replace(settings, durability=durability)) as library:
+    async with open_memory(replace(settings, durability=durability)) as library:
         assert await library.read("alice", lambda memory: memory.config.durability) == durability
