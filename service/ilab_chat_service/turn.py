@@ -187,7 +187,10 @@ class TurnRunner:
         composed = compose(budget_tokens=chosen.prompt_tokens)
         asking.enter_context(phase("model"))
         asking.enter_context(failing_with(chosen.cause))
-        with phase("first_token"), failing_with({**chosen.cause, "upstream.error": "no answer yet"}):
+        with (
+            phase("first_token", unless_failed=True),
+            failing_with({**chosen.cause, "upstream.error": "no answer yet"}),
+        ):
             for smaller in (composed.memory_tokens // 2, 0, None):
                 try:
                     answer = await asking.enter_async_context(chosen.answer(composed.messages, until))

@@ -134,7 +134,7 @@ def open_locks(path: str) -> IO[bytes]:
     with not_opened():
         if path == IN_MEMORY:  # which no other process can share
             return tempfile.TemporaryFile()
-        return open(f"{as_the_memory(path)}-leases", "ab", opener=private)
+        return open(f"{as_the_memory(path)}-locks", "ab", opener=private)
 
 
 def as_the_memory(path: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ilab_chat_service.call_deadline import seconds_to_deadline
-from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported
+from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported, StoreNotOpened
 from ilab_chat_service.memory.bulkhead import Bulkhead
 from ilab_chat_service.memory.integrity import CHECKED_AT_START_BYTES
 from ilab_chat_service.storage_cause import storage_cause
@@ -47,10 +47,6 @@ ERASURE_THREADS = 10
 #: a visit ends before that: so many wait in memory for the caller to read them.
 EXPORT_PAGE = 100
 EXPORT_CHARACTERS = 1024 * 1024
-
-
-class StoreNotOpened(Exception):
-    """The memory cannot be opened. The text says which and why."""
 
 
 @asynccontextmanager

@@ -54,14 +54,19 @@ CALL: ContextVar[Call] = ContextVar("call")
 
 
 @contextmanager
-def phase(name: str) -> Iterator[None]:
-    """Record the time that the block takes, however it ends, as phase *name* of the running call, if there is one."""
+def phase(name: str, *, unless_failed: bool = False) -> Iterator[None]:
+    """Record the time that the block takes as phase *name* of the running call, if there is one.
+
+    With *unless_failed*, a block that raises records nothing: the time to a first token that never came is no figure.
+    """
     call = CALL.get(None)
     began = time.perf_counter()
+    failed = True
     try:
         yield
+        failed = False
     finally:
-        if call:
+        if call and not (failed and unless_failed):
             call.phases[name] = time.perf_counter() - began
 
 
