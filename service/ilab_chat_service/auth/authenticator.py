@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.auth.callers import ANY_USER
 from ilab_chat_service.auth.tokens import TokenAuthenticator
 from ilab_chat_service.file_reload import reason
-from ilab_chat_service.settings import SettingsError, words
+from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.addresses import is_http_url
+from ilab_chat_service.settings.fields import words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from ilab_chat_service.auth.callers import Authenticator, Caller, Credentials
     from ilab_chat_service.auth.jwks import KeySource
-    from ilab_chat_service.settings import Settings
+    from ilab_chat_service.settings.security import SecuritySettings
 
 
 class Trusting:
@@ -29,7 +30,7 @@ class Trusting:
 
 
 @asynccontextmanager
-async def open_authenticator(settings: Settings) -> AsyncIterator[Authenticator]:
+async def open_authenticator(settings: SecuritySettings) -> AsyncIterator[Authenticator]:
     """Yield what knows callers.
 
     Raises:

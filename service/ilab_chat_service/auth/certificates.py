@@ -18,7 +18,7 @@ from ilab_chat_service.file_reload import FileReload, reason
 from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:
-    from ilab_chat_service.settings import Settings
+    from ilab_chat_service.settings.security import SecuritySettings
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 LEAST_RSA_BITS = 2048
 
 
-def server_credentials(settings: Settings) -> grpc.ServerCredentials:
+def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials:
     """Return the TLS of the listener, which the settings ask for.
 
     Before each handshake gRPC asks, in a thread of its own, whether there is a new certificate; connections that are

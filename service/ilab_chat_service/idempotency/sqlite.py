@@ -22,6 +22,7 @@ import msgspec
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.idempotency.batcher import Batcher
 from ilab_chat_service.idempotency.single_flight import RETENTION, Record, SingleFlight, lock_key
+from ilab_chat_service.settings.memory import IN_MEMORY
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import Damage
 from ilab_memory.stores.sqlite import request_rewrite
@@ -46,7 +47,6 @@ SWEPT_FOR_EACH = 10
 
 BUSY_SECONDS = 5.0
 
-IN_MEMORY = ":memory:"
 
 PRAGMAS = (
     "journal_mode = WAL",  # as the memory has it: readers do not wait for the writer

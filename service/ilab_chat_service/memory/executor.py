@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from concurrent.futures import Executor
 
-    from ilab_chat_service.settings import Settings
+    from ilab_chat_service.settings.memory import MemorySettings
     from ilab_memory.core.models import Observation, Session, SessionStartResponse
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ EXPORT_CHARACTERS = 1024 * 1024
 
 
 @asynccontextmanager
-async def open_memory(settings: Settings, damage: Damage | None = None) -> AsyncIterator[MemoryExecutor]:
+async def open_memory(settings: MemorySettings, damage: Damage | None = None) -> AsyncIterator[MemoryExecutor]:
     """Open the memory that *settings* names; leaving closes it. *damage* is told of calls that find it damaged.
 
     Raises:
@@ -81,7 +81,7 @@ async def open_memory(settings: Settings, damage: Damage | None = None) -> Async
         await asyncio.to_thread(erasures.shutdown)
 
 
-def open_file(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
+def open_file(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
     """Return the memory in a SQLite file, and its path."""
     path = settings.memory_db_path
     try:
@@ -90,13 +90,13 @@ def open_file(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
         raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: {path}: {error}") from error
 
 
-def is_small_file(settings: Settings) -> bool:
+def is_small_file(settings: MemorySettings) -> bool:
     """Whether the memory is a file that is checked before the server serves."""
     path = Path(settings.memory_db_path).expanduser()
     return path.is_file() and path.stat().st_size <= CHECKED_AT_START_BYTES
 
 
-def open_database(settings: Settings, config: Config) -> tuple[ILabMemory, str]:
+def open_database(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
     """Return the memory in a PostgreSQL database, and where that is, without user and password."""
     try:
         from ilab_chat_service.settings.database_url import shown  # noqa: PLC0415 - optional: extra `postgres`

@@ -15,8 +15,9 @@ from ilab_chat_service.model.profile_checks import check_fallbacks, check_table
 from ilab_chat_service.model.profile_table import ModelFault, choice, table_of
 from ilab_chat_service.model.profiles import Profile, Profiles
 from ilab_chat_service.model.toml_lines import line_of, path_text, syntax_fault
-from ilab_chat_service.settings import DEFAULT_MODEL, SettingsError
+from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.addresses import chat_completions_url, is_within, url_without_login
+from ilab_chat_service.settings.model import DEFAULT_MODEL
 from ilab_chat_service.values import Generation
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.model.profile_table import ModelTable
     from ilab_chat_service.model.profiles import TokenLimit
-    from ilab_chat_service.settings import Settings
+    from ilab_chat_service.settings.model import ModelSettings
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
@@ -42,7 +43,7 @@ NEW_LIMIT_HOSTS = ("openai.com", "azure.com")
 NAME_CHARACTERS = 128
 
 
-def read_profiles(settings: Settings, environ: Mapping[str, str] = os.environ) -> Profiles:
+def read_profiles(settings: ModelSettings, environ: Mapping[str, str] = os.environ) -> Profiles:
     """Return the models that *settings* name, blocking: those of the file, or the one API of the OPENAI variables.
 
     Raises:
@@ -76,7 +77,7 @@ def read_profiles(settings: Settings, environ: Mapping[str, str] = os.environ) -
         raise SettingsError(f"{VARIABLE}: {error}") from None
 
 
-def profile_of_settings(settings: Settings, *, base_url: str, key: Key, model: str) -> Profile:
+def profile_of_settings(settings: ModelSettings, *, base_url: str, key: Key, model: str) -> Profile:
     """Return the profile of the one API that the settings name."""
     url, login = url_without_login(base_url)
     return Profile(
@@ -91,7 +92,7 @@ def profile_of_settings(settings: Settings, *, base_url: str, key: Key, model: s
     )
 
 
-def profiles_of(document: Mapping[str, Any], settings: Settings, environ: Mapping[str, str]) -> Profiles:
+def profiles_of(document: Mapping[str, Any], settings: ModelSettings, environ: Mapping[str, str]) -> Profiles:
     """Return the models of a file.
 
     Raises:
@@ -123,7 +124,7 @@ def default_of(document: Mapping[str, Any], models: Mapping[str, Any]) -> str:
     return default
 
 
-def profile_of(name: str, value: object, settings: Settings, environ: Mapping[str, str]) -> Profile:
+def profile_of(name: str, value: object, settings: ModelSettings, environ: Mapping[str, str]) -> Profile:
     """Return the profile of one table.
 
     Raises:
@@ -182,7 +183,7 @@ def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, s
     return FixedKey(key)
 
 
-def prompt_tokens_of(table: ModelTable, settings: Settings) -> int:
+def prompt_tokens_of(table: ModelTable, settings: ModelSettings) -> int:
     """Return the budget of a model's prompts: what leaves room for the reply in its window."""
     wanted = table.prompt_tokens or settings.prompt_budget
     if table.context_window is None:

@@ -1,0 +1,81 @@
+"""Settings of the server: where it listens, how long calls take, how it drains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ilab_chat_service.settings.addresses import split_address
+from ilab_chat_service.settings.fields import MOST, SettingsError, setting
+
+#: Each heartbeat is a message to each silent stream: more often than this, the server would do little else.
+LEAST_HEARTBEAT_SECONDS = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Where the server listens, how long calls take, how it drains."""
+
+    address: str = setting(
+        "ILAB_CHAT_ADDRESS", "127.0.0.1:50051", "Address to listen on, HOST:PORT. Port 0: any free port."
+    )
+    workers: int = setting(
+        "ILAB_CHAT_WORKERS",
+        1,
+        "Number of server processes that share the address and the memory; limits are per process.",
+        least=1,
+    )
+    default_deadline_seconds: float = setting(
+        "ILAB_CHAT_DEFAULT_DEADLINE_SECONDS",
+        300.0,
+        "Deadline of a chat call whose caller sets none, in seconds.",
+        least=0.1,
+    )
+    max_deadline_seconds: float = setting(
+        "ILAB_CHAT_MAX_DEADLINE_SECONDS",
+        600.0,
+        "Maximum duration of a chat call, whatever its deadline, in seconds.",
+        least=0.1,
+    )
+    persist_reserve_seconds: float = setting(
+        "ILAB_CHAT_PERSIST_RESERVE_SECONDS",
+        0.5,
+        "Seconds before a chat call's deadline at which the model is stopped, so that the reply so far can be stored.",
+        least=0,
+    )
+    heartbeat_seconds: float = setting(
+        "ILAB_CHAT_HEARTBEAT_SECONDS",
+        15.0,
+        "Seconds of silence after which a started stream sends a heartbeat, so that proxies keep it open. "
+        "0: never; otherwise at least 0.01.",
+        least=0,
+    )
+    connection_age_seconds: float = setting(
+        "ILAB_CHAT_CONNECTION_AGE_SECONDS",
+        1800.0,
+        "Seconds after which clients must reconnect, so that new servers get a share of the load behind a TCP "
+        "balancer. Running calls finish. 0: never.",
+        least=0,
+    )
+    propagation_seconds: float = setting(
+        "ILAB_CHAT_PROPAGATION_SECONDS",
+        5.0,
+        "Seconds after SIGTERM during which calls are still accepted while health checks direct clients elsewhere.",
+        least=0,
+    )
+    drain_seconds: float = setting(
+        "ILAB_CHAT_DRAIN_SECONDS", 30.0, "Seconds that running calls then have to finish.", least=0
+    )
+
+    @property
+    def host(self) -> str:
+        """The host part of the address."""
+        return split_address(self.address)[0]
+
+    def check_server(self) -> None:
+        """Raise SettingsError if the server could not run like this."""
+        try:
+            split_address(self.address)
+        except ValueError:
+            raise SettingsError("ILAB_CHAT_ADDRESS: must be HOST:PORT, for instance 127.0.0.1:50051") from None
+        if 0 < self.heartbeat_seconds < LEAST_HEARTBEAT_SECONDS:
+            raise SettingsError(f"ILAB_CHAT_HEARTBEAT_SECONDS: must be 0, or {LEAST_HEARTBEAT_SECONDS:g} to {MOST:g}")
