@@ -115,12 +115,17 @@ class Forwarder:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter, *, answering: bool
     ) -> None:
-        with suppress(OSError):
+        try:
             while piece := await reader.read(PIECE):
                 if not await self._pass(piece, writer, back, answering=answering):
                     return
             if writer.can_write_eof():
                 writer.write_eof()
+        except OSError:
+            # A reset of one side reaches the other, as it would without a forwarder: a killed server's sessions must
+            # not stay open in PostgreSQL, where they would hold their locks for ever.
+            reset(writer)
+            reset(back)
 
     async def _pass(
         self, piece: bytes, writer: asyncio.StreamWriter, back: asyncio.StreamWriter, *, answering: bool
