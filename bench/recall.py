@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import recall_material as material
-from ilab_memory import Config, ILabMemory, analysis, query, ranking, stemming
+from ilab_memory import Config, ILabMemory
+from ilab_memory.recall import analysis, query, ranking, stemming
 
 TOP = 10
 #: Words of the longest replies.

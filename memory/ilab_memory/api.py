@@ -5,13 +5,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from ilab_memory import checks, recall
+from ilab_memory import checks
 from ilab_memory.core.config import SUMMARY_TYPE, Config
 from ilab_memory.core.models import Observation, ObservationCompact, SaveResult, Session, SessionStartResponse
-from ilab_memory.core.store import Draft, RecentSessions, Store
-from ilab_memory.recall import Question, TypeFilter
-from ilab_memory.redaction import strip_private
-from ilab_memory.sessions import is_expired
+from ilab_memory.core.store import RecentSessions, Redacted, Store
+from ilab_memory.recall import session_start
+from ilab_memory.recall.search import Question, TypeFilter, search
+from ilab_memory.redaction import normalized_hash, strip_private
+from ilab_memory.sessions import is_expired, summary_title
 from ilab_memory.stores.sqlite import SQLiteStore
 
 #: Rows that `mem_recent` looks at, and so returns at most.
@@ -95,12 +96,12 @@ class ILabMemory:
         """
         checks.check_user_id(user_id)
         now = self._now()
-        recent = recall.recent_sessions(self._store, user_id)
+        recent = session_start.recent_sessions(self._store, user_id)
         if recent.active is not None and not self._is_expired(recent.active, now):
             self._store.touch_session(user_id, recent.active.id, now=now)
             return _start_response(recent.active.id, recent, is_new=False, now=now)
         session_id, is_new = self._store.open_session(user_id, now=now, session_timeout=self._session_timeout)
-        return _start_response(session_id, recall.recent_sessions(self._store, user_id), is_new=is_new, now=now)
+        return _start_response(session_id, session_start.recent_sessions(self._store, user_id), is_new=is_new, now=now)
 
     def mem_session_peek(self, user_id: str) -> SessionStartResponse:
         """Return what `mem_session_start` would, and write nothing.
@@ -110,7 +111,7 @@ class ILabMemory:
         """
         checks.check_user_id(user_id)
         now = self._now()
-        recent = recall.recent_sessions(self._store, user_id)
+        recent = session_start.recent_sessions(self._store, user_id)
         session_id = "" if recent.active is None or self._is_expired(recent.active, now) else recent.active.id
         return _start_response(session_id, recent, is_new=False, now=now)
 
@@ -133,7 +134,7 @@ class ILabMemory:
         """Store *summary* as an observation of type `summary`; the session stays open."""
         checks.check_user_id(user_id)
         checks.check_content("summary", summary)
-        return self._save(Draft(user_id=user_id, type=SUMMARY_TYPE, content=summary, title=None))
+        return self._upsert_observation(user_id, SUMMARY_TYPE, summary, title=None, content_name="summary")
 
     def mem_save(
         self,
@@ -157,7 +158,7 @@ class ILabMemory:
         checks.check_title(title)
         checks.check_content("content", content)
         checks.check_topic_key(topic_key)
-        return self._save(Draft(user_id=user_id, type=type, content=content, title=title, topic_key=topic_key))
+        return self._upsert_observation(user_id, type, content, title=title, topic_key=topic_key)
 
     def mem_search(
         self,
@@ -182,7 +183,7 @@ class ILabMemory:
             raise ValueError("types and types_exclude must not both be given")
         type_filter = TypeFilter(None if types is None else frozenset(types), frozenset(types_exclude or ()))
         question = Question(user_id=user_id, query=query, limit=limit, types=type_filter)
-        return recall.search(self._store, question, self._now())
+        return search(self._store, question, self._now())
 
     def mem_get_observation(self, user_id: str, observation_id: int) -> Observation | None:
         """Return the user's observation of this id, or None if the user has none."""
@@ -279,8 +280,34 @@ class ILabMemory:
         checks.check_user_id(user_id)
         return self._store.export(user_id)
 
-    def _save(self, draft: Draft) -> SaveResult:
-        return self._store.upsert_observation(draft, now=self._now(), session_timeout=self._session_timeout)
+    def _upsert_observation(
+        self,
+        user_id: str,
+        kind: str,
+        content: str,
+        *,
+        title: str | None,
+        topic_key: str | None = None,
+        content_name: str = "content",
+    ) -> SaveResult:
+        """Redact an observation, then store it: every observation that is saved goes through here.
+
+        Without *title*, the title is made from the redacted content.
+        """
+        content = strip_private(content)
+        title = strip_private(summary_title(content) if title is None else title)
+        topic_key = None if topic_key is None else strip_private(topic_key)
+        for name, text in ((content_name, content), ("title", title), ("topic_key", topic_key)):
+            checks.check_left(name, text)
+        redacted = Redacted(
+            user_id=user_id,
+            type=kind,
+            title=title,
+            content=content,
+            topic_key=topic_key,
+            normalized_hash=normalized_hash(content),
+        )
+        return self._store.save(redacted, now=self._now(), session_timeout=self._session_timeout)
 
     def _is_expired(self, session: Session, now: datetime) -> bool:
         return is_expired(session.last_activity_at, now=now, timeout=self._session_timeout)
@@ -296,6 +323,6 @@ def _start_response(session_id: str, recent: RecentSessions, *, is_new: bool, no
     return SessionStartResponse.model_construct(
         session_id=session_id,
         is_new=is_new,
-        sessions_context=recall.sessions_context(recent.completed),
-        memories=recall.memories(recent.newest, now),
+        sessions_context=session_start.sessions_context(recent.completed),
+        memories=session_start.memories(recent.newest, now),
     )

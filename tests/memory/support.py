@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from ilab_memory import analysis
+from ilab_memory.recall import analysis
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_memory import analysis, normalization
-from ilab_memory.analysis import INDEXED_CHARACTERS, REPLY_WORDS, fields, terms
-from ilab_memory.query import MAX_TERMS, QUERY_CHARACTERS, query_terms
-from ilab_memory.stemming import porter, stem
+from ilab_memory.recall import analysis, normalization
+from ilab_memory.recall.analysis import INDEXED_CHARACTERS, REPLY_WORDS, fields, terms
+from ilab_memory.recall.query import MAX_TERMS, QUERY_CHARACTERS, query_terms
+from ilab_memory.recall.stemming import porter, stem
 
 # Nonsense on which SQLite departs from the paper: a doubled y, a suffix that is the whole word.
 SQLITE_DEPARTS = ("yy", "eed", "ies", "sses")

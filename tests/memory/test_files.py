@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ilab_memory import Config, ILabMemory, StorageError, analysis
+from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.core.models import Observation, Session
+from ilab_memory.recall import analysis
 from ilab_memory.stores.sqlite import migrations, schema, terms
 from memory.support import before_hyphenated_words, downgrade
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_memory import ILabMemory, normalization
-from ilab_memory.analysis import terms
-from ilab_memory.normalization import MARKS_OF, MAX_MARKS, limit_marks, normalize
+from ilab_memory import ILabMemory
+from ilab_memory.recall import normalization
+from ilab_memory.recall.analysis import terms
+from ilab_memory.recall.normalization import MARKS_OF, MAX_MARKS, limit_marks, normalize
 
 CODE_POINTS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 #: Normalizing these takes minutes without a limit.

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilab_memory import Config, ILabMemory
-from ilab_memory.analysis import fields
 from ilab_memory.core.store import EXACT_POSITIONS
-from ilab_memory.ranking import NEIGHBOUR_TERMS
+from ilab_memory.recall.analysis import fields
+from ilab_memory.recall.ranking import NEIGHBOUR_TERMS
 from ilab_memory.stores.postgres import PostgresStore
 from ilab_memory.stores.postgres.terms import Indexed, places, token
 from ilab_memory.stores.sqlite import SQLiteStore

@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ilab_memory import ranking
 from ilab_memory.core.store import Document, Posting, TermStatistics
+from ilab_memory.recall import ranking
 
 
 def document(number: int, *, session: int = 1, said: int = 10, reply: int = 0) -> Document:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_memory import scoring
+from ilab_memory.recall import scoring
 from ilab_memory.sessions import auto_close_summary, is_expired, summary_title
 from memory.support import EPOCH, text
 

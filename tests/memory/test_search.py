@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ilab_memory import ILabMemory, Store, recall
+from ilab_memory import ILabMemory, Store
 from ilab_memory.core.store import Matches
-from ilab_memory.recall import FEW_ROWS
+from ilab_memory.recall import search
+from ilab_memory.recall.search import FEW_ROWS
 from memory.support import Clock
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=50)
@@ -283,7 +284,7 @@ def test_few_rows_are_ranked_as_many_are(
     found = mem.mem_search("alice", "tea or milk", types_exclude=["pattern"])
     assert len(found) == 10
     for few in (0, rows):
-        monkeypatch.setattr(recall, "FEW_ROWS", few)
+        monkeypatch.setattr(search, "FEW_ROWS", few)
         assert mem.mem_search("alice", "tea or milk", types_exclude=["pattern"]) == found
 
 
@@ -343,14 +344,14 @@ def test_a_substring_is_looked_for_in_the_newest_text_up_to_a_bound(
     mem: ILabMemory, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """12,000 rows of 1 MB were once read by every search that found nothing."""
-    monkeypatch.setattr(recall, "SEARCHED_CHARACTERS", 1000)
+    monkeypatch.setattr(search, "SEARCHED_CHARACTERS", 1000)
     old, *_, new = save(mem, "a zq old", "x" * 600, "y" * 600, "a zq new")
     assert found(mem, "zq") == [new]
     assert found(mem, "zq", types=["discovery"]) == [new]
     every = {"most_characters": 2000}
     assert store.containing("alice", "zq", at_most=2, **every) == [4, 1]
     assert store.containing("alice", "zq", at_most=1, **every) == [4]
-    monkeypatch.setattr(recall, "SEARCHED_CHARACTERS", 2000)
+    monkeypatch.setattr(search, "SEARCHED_CHARACTERS", 2000)
     assert found(mem, "zq") == [new, old]
 
 

@@ -30,7 +30,7 @@ from ilab_chat_service.rpc.validation import (
 )
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from ilab_memory import analysis, normalization, stemming
+from ilab_memory.recall import analysis, normalization, stemming
 from rpcs import METHODS
 from upstream import Reply, Request, Upstream
 

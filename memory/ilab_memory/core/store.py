@@ -10,28 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple, Self
 
-from ilab_memory import checks
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import Observation, SaveResult, Session
-from ilab_memory.redaction import normalized_hash, strip_private
-from ilab_memory.sessions import summary_title
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What a caller wants to be remembered, as given: not yet redacted."""
-
-    user_id: str
-    type: str
-    content: str
-    title: str | None
-    """None: made from the content, once that is redacted."""
-    topic_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redacted:
-    """What may be stored. Only `Store.upsert_observation` makes one."""
+    """An observation to store. Only `ILabMemory` makes one, since it redacts and the store does not."""
 
     user_id: str
     type: str
@@ -49,7 +34,7 @@ EXPORT_PAGE = 100
 EXPORT_BYTES = 1024 * 1024
 
 #: One place where a term stands: the number of the observation among its user's, the name of the field as in
-#: `ilab_memory.analysis.Fields`, and how many terms of the field come before it. A plain tuple: there are many.
+#: `ilab_memory.recall.analysis.Fields`, and how many terms of the field come before it. A plain tuple: there are many.
 Posting = tuple[int, str, int]
 
 
@@ -58,7 +43,7 @@ class TermStatistics(NamedTuple):
 
     observations: int
     field_lengths: Sequence[int]
-    """The terms of all the rows in each field, in the order of `ilab_memory.analysis.Fields`."""
+    """The terms of all the rows in each field, in the order of `ilab_memory.recall.analysis.Fields`."""
     frequencies: Mapping[str, int]
     """How many rows hold a term, for the terms asked for that are there."""
 
@@ -134,30 +119,6 @@ class Store(ABC):
 
     #: Rows on each side of the anchor of a timeline (documented contract).
     DEFAULT_TIMELINE_NEIGHBORS: ClassVar[int] = 5
-
-    def upsert_observation(self, draft: Draft, *, now: datetime, session_timeout: timedelta) -> SaveResult:
-        """Redact *draft*, then store it: the one way for an observation into a store, but for a copy of another store.
-
-        Raises:
-            ValueError: nothing is left of the title or the content after redaction.
-            StorageError: nothing was stored.
-        """
-        content = strip_private(draft.content)
-        title = strip_private(summary_title(content) if draft.title is None else draft.title)
-        topic_key = None if draft.topic_key is None else strip_private(draft.topic_key)
-        # Without a title, it is a summary.
-        content_name = "summary" if draft.title is None else "content"
-        for name, text in ((content_name, content), ("title", title), ("topic_key", topic_key)):
-            checks.check_left(name, text)
-        redacted = Redacted(
-            user_id=draft.user_id,
-            type=draft.type,
-            title=title,
-            content=content,
-            topic_key=topic_key,
-            normalized_hash=normalized_hash(content),
-        )
-        return self.save(redacted, now=now, session_timeout=session_timeout)
 
     @abstractmethod
     def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:

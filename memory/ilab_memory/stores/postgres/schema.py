@@ -8,9 +8,9 @@ version of the C library keeps.
 
 from collections.abc import Iterator
 
-#: Version of the schema that this code reads and writes. A change of what `ilab_memory.analysis.fields` returns asks
-#: for a new one too, with a migration that fills the index anew. A bound on the length of what is indexed does not:
-#: rows that an earlier version wrote are found by all of their words.
+#: Version of the schema that this code reads and writes. A change of what
+#: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index. A
+#: bound on the length of what is indexed does not: rows that an earlier version wrote are found by all of their words.
 VERSION = 2
 #: Where the tables are.
 SCHEMA = "ilab_memory"

@@ -16,8 +16,8 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from ilab_memory.analysis import Fields, fields
 from ilab_memory.core.store import EXACT_POSITIONS, Posting
+from ilab_memory.recall.analysis import Fields, fields
 
 #: Length of a user's secret, in bytes.
 SECRET_BYTES = 16

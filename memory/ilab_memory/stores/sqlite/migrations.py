@@ -3,8 +3,8 @@
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from ilab_memory.analysis import INDEXED_CHARACTERS
 from ilab_memory.core.errors import StorageError
+from ilab_memory.recall.analysis import INDEXED_CHARACTERS
 from ilab_memory.stores.sqlite import saving, schema
 from ilab_memory.stores.sqlite.terms import Indexed
 

@@ -1,8 +1,8 @@
 """The tables, as the newest migration leaves them. Every name here is private to the store."""
 
 #: Version of the schema that this code reads and writes, kept in the file's `user_version`. A change of what
-#: `ilab_memory.analysis.fields` returns asks for a new one too, with a migration that fills the index anew: rows are
-#: taken from the index by the terms that they were added with.
+#: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
+#: are removed from the index by the terms that they were added with.
 VERSION = 5
 #: Kept in the file's `application_id`, so that another program's database is never taken for ours. ASCII "ILAB".
 APPLICATION_ID = 0x494C4142

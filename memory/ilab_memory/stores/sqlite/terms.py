@@ -11,7 +11,7 @@ A word is stored as `<user>_<hash>`, hashed with a secret of the user that lies 
 import hashlib
 from collections.abc import Iterable
 
-from ilab_memory.analysis import INDEXED_CHARACTERS, fields
+from ilab_memory.recall.analysis import INDEXED_CHARACTERS, fields
 
 #: Bytes of a hash. At 5, one of 50,000 different words of a user meets another one's hash with a chance of 1 in 800.
 _HASH_BYTES = 5

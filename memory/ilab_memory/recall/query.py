@@ -1,6 +1,6 @@
 """A question in natural language to the terms that are looked up. Pure."""
 
-from ilab_memory.analysis import terms
+from ilab_memory.recall.analysis import terms
 
 #: At most so many distinct terms of a query are looked up, the first ones: a question has ten, a pasted page thousands.
 MAX_TERMS = 32

@@ -8,8 +8,8 @@ hyphens.
 import re
 from typing import NamedTuple
 
-from ilab_memory.normalization import normalize
-from ilab_memory.stemming import stem
+from ilab_memory.recall.normalization import normalize
+from ilab_memory.recall.stemming import stem
 
 #: Words of an assistant's reply that count as what it said; what follows is its `tail`. Measured, see bench/recall.py.
 REPLY_WORDS = 80

@@ -1,32 +1,26 @@
-"""What comes back from memory: the answer to a query, and what is worth knowing at the start of a session."""
+"""The search: a query to the observations that answer it best."""
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
-from ilab_memory import ranking
-from ilab_memory.core.models import ObservationCompact, Session, SessionSummaryCompact
-from ilab_memory.core.store import Document, Preview, RecentSessions, Store
-from ilab_memory.query import is_short, query_terms
-from ilab_memory.scoring import RANK_WEIGHT, context_score, search_score
+from ilab_memory.core.models import ObservationCompact
+from ilab_memory.core.store import Document, Preview, Store
+from ilab_memory.recall import ranking
+from ilab_memory.recall.compact import PREVIEW_CHARACTERS, compact
+from ilab_memory.recall.query import is_short, query_terms
+from ilab_memory.recall.scoring import RANK_WEIGHT, search_score
 
 #: Characters of a query that is looked for as it stands. Looking costs time in proportion to them and to all that the
 #: user has stored; and SQLite refuses patterns over 50,000 bytes.
 LONGEST_SUBSTRING = 256
 #: Characters of the newest observations in which it is looked for.
 SEARCHED_CHARACTERS = 16 * 1024 * 1024
-#: A snippet has about 100 tokens (documented contract), of four characters.
-SNIPPET_CHARACTERS = 400
 #: Observations of a user that a search reads all at once: beyond that, reading those that it needs costs less.
 FEW_ROWS = 32
-#: Completed sessions that a start shows (documented contract).
-SESSIONS_SHOWN = 5
-#: Newest observations of a session that are considered for the memories, and memories that are returned.
-CANDIDATES_A_SESSION = 10
-MEMORIES_SHOWN = 10
 # A limit beyond any store's number of rows, that every store can take.
 _MOST_ROWS = 2**31
 
@@ -103,50 +97,6 @@ def search(store: Store, question: Question, now: datetime) -> list[ObservationC
     return _compact(store, question.user_id, found.best(question, now), found.previews)
 
 
-def recent_sessions(store: Store, user_id: str) -> RecentSessions:
-    """Return what a start shows of the user's sessions, and what it considers of them."""
-    return store.recent_sessions(
-        user_id, completed=SESSIONS_SHOWN, each=CANDIDATES_A_SESSION, preview_characters=SNIPPET_CHARACTERS + 1
-    )
-
-
-def memories(candidates: Iterable[Preview], now: datetime) -> list[ObservationCompact]:
-    """Return the best of *candidates* by ContextScore."""
-    scored = [
-        (
-            context_score(row.type, updated_at=row.updated_at, revision_count=row.revision_count, now=now),
-            row.updated_at,
-            row.id,
-            row,
-        )
-        for row in candidates
-    ]
-    scored.sort(reverse=True)
-    return [_line(row, score) for score, _, _, row in scored[:MEMORIES_SHOWN]]
-
-
-def sessions_context(completed: Iterable[Session]) -> list[SessionSummaryCompact]:
-    """Return these sessions as lines of a list."""
-    return [
-        SessionSummaryCompact.model_construct(
-            session_id=session.id,
-            date=session.ended_at or session.last_activity_at,
-            summary=session.summary or "",
-            is_auto_generated=session.is_auto_generated,
-        )
-        for session in completed
-    ]
-
-
-def snippet(content: str) -> str:
-    """Return the beginning of *content*, cut at a word if that is near."""
-    if len(content) <= SNIPPET_CHARACTERS:
-        return content
-    cut = content[: SNIPPET_CHARACTERS - 3]
-    head, space, last = cut.rpartition(" ")
-    return (head if space and len(last) < SNIPPET_CHARACTERS // 10 else cut) + "..."
-
-
 def _by_terms(store: Store, question: Question) -> _Found:
     terms = query_terms(question.query)
     if not terms:
@@ -156,7 +106,7 @@ def _by_terms(store: Store, question: Question) -> _Found:
         terms,
         most_places=ranking.MAX_PLACES,
         most_rows=FEW_ROWS,
-        preview_characters=SNIPPET_CHARACTERS + 1,
+        preview_characters=PREVIEW_CHARACTERS,
     )
     affordable = ranking.affordable(statistics)
     if not affordable:
@@ -195,24 +145,11 @@ def _compact(
     store: Store, user_id: str, best: Sequence[_Ranked], rows: Mapping[int, Preview] | None
 ) -> list[ObservationCompact]:
     if rows is None and best:
-        rows = store.previews(user_id, [ranked.number for ranked in best], characters=SNIPPET_CHARACTERS + 1)
+        rows = store.previews(user_id, [ranked.number for ranked in best], characters=PREVIEW_CHARACTERS)
     return [
-        _line(row, ranked.score)
+        compact(row, ranked.score)
         for ranked in best
         # A row that was saved anew since it was ranked has another number. One of another id is of a user who has come
         # again after having been forgotten.
         if rows and (row := rows.get(ranked.number)) and row.id == ranked.id
     ]
-
-
-def _line(row: Preview, score: float) -> ObservationCompact:
-    # Faster than model_construct, which goes through the fields in Python.
-    return ObservationCompact(
-        id=row.id,
-        type=row.type,
-        title=row.title,
-        topic_key=row.topic_key,
-        score=score,
-        snippet=snippet(row.content),
-        updated_at=row.updated_at,
-    )

@@ -1,0 +1,51 @@
+"""What a session starts with: the last sessions, and the best memories of them."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from ilab_memory.core.models import ObservationCompact, Session, SessionSummaryCompact
+from ilab_memory.core.store import Preview, RecentSessions, Store
+from ilab_memory.recall.compact import PREVIEW_CHARACTERS, compact
+from ilab_memory.recall.scoring import context_score
+
+#: Completed sessions that a session start shows (documented contract).
+SESSIONS_SHOWN = 5
+#: Memories that a session start returns (documented contract).
+MEMORIES_SHOWN = 10
+#: Newest observations of each session from which they are chosen.
+CANDIDATES_PER_SESSION = 10
+
+
+def recent_sessions(store: Store, user_id: str) -> RecentSessions:
+    """Return the user's active and last completed sessions, with the candidates for `memories`."""
+    return store.recent_sessions(
+        user_id, completed=SESSIONS_SHOWN, each=CANDIDATES_PER_SESSION, preview_characters=PREVIEW_CHARACTERS
+    )
+
+
+def memories(candidates: Iterable[Preview], now: datetime) -> list[ObservationCompact]:
+    """Return the best of *candidates* by ContextScore."""
+    scored = [
+        (
+            context_score(row.type, updated_at=row.updated_at, revision_count=row.revision_count, now=now),
+            row.updated_at,
+            row.id,
+            row,
+        )
+        for row in candidates
+    ]
+    scored.sort(reverse=True)
+    return [compact(row, score) for score, _, _, row in scored[:MEMORIES_SHOWN]]
+
+
+def sessions_context(completed: Iterable[Session]) -> list[SessionSummaryCompact]:
+    """Return the compact form of *completed* sessions."""
+    return [
+        SessionSummaryCompact.model_construct(
+            session_id=session.id,
+            date=session.ended_at or session.last_activity_at,
+            summary=session.summary or "",
+            is_auto_generated=session.is_auto_generated,
+        )
+        for session in completed
+    ]
