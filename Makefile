@@ -44,19 +44,21 @@ soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at le
 check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, contract, generated code
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
-	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests bench
+	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests bench tools
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/buf format protos --diff --exit-code
 
-generate: $(PROTOC)/.installed ## Write client/ilab_chat/v1 from protos/
+generate: $(PROTOC)/.installed $(DEV)/.installed ## Write the stubs from protos/, and the sync client from the asyncio client
 	$(call protoc,client)
+	$(DEV)/bin/python tools/sync_client.py
 
-check-generated: $(PROTOC)/.installed
+check-generated: $(PROTOC)/.installed $(DEV)/.installed
 	rm -rf .venv/generated && mkdir -p .venv/generated/ilab_chat/v1
 	cp client/ilab_chat/v1/__init__.py .venv/generated/ilab_chat/v1/
 	$(call protoc,.venv/generated)
 	diff -r --exclude=__pycache__ .venv/generated/ilab_chat/v1 client/ilab_chat/v1 || { echo "client/ilab_chat/v1 is not what protos/ says: run make generate"; exit 1; }
+	$(DEV)/bin/python tools/sync_client.py --check
 
 define protoc
 	PATH=$(PROTOC)/bin:$$PATH $(PROTOC)/bin/python -m grpc_tools.protoc -Iprotos \

@@ -1,4 +1,4 @@
-"""Everything about a call that does no I/O. `aio` and `sync` are shells around it.
+"""Everything about a call that does no I/O. `aio` and `sync`, which is generated from `aio`, are shells around it.
 
 Build a request, fold the events of a stream into a reply, turn a status into an exception.
 """

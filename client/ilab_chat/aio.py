@@ -1,14 +1,14 @@
-"""The client for asyncio. `sync` has the same names for code without an event loop."""
+"""The client for asyncio. `sync`, for code without an event loop, is generated from this module."""
 
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import grpc
 
 from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
-from ilab_chat._failures import aio_chat_errors
+from ilab_chat._connection import AsyncConnection, AsyncStreamingCall, async_chat_errors
 from ilab_chat._security import Token, check_token
 from ilab_chat._target import DEFAULT_TARGET, check_target
 from ilab_chat.aio_memory import AsyncMemoryClient
@@ -22,12 +22,6 @@ from ilab_chat.v1.chat_pb2 import (
     StreamChatResponse,
     TurnRetention,
 )
-from ilab_chat.v1.chat_pb2_grpc import ChatServiceStub
-
-if TYPE_CHECKING:
-    from ilab_chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
-
-    _Call = grpc.aio.UnaryStreamCall[StreamChatRequest, StreamChatResponse]
 
 
 class AsyncChatClient:
@@ -36,7 +30,8 @@ class AsyncChatClient:
     Connects on the first call and belongs to the event loop of that call. Any number of tasks may share it.
 
         async with AsyncChatClient() as client:
-            print((await client.chat("alice", "hi")).reply)
+            response = await client.chat("alice", "hi")
+            print(response.reply)
 
     Args:
         target: Where the service listens. `host:port` is one server, or a proxy. Several servers are `dns:///name:port`,
@@ -70,14 +65,9 @@ class AsyncChatClient:
         where = check_target(target, channel, credentials)
         encrypted = channel is not None or credentials is not None
         check_token(token, is_local=where.is_local, encrypted=encrypted, plaintext_token=plaintext_token)
-        self._target = where
-        self._credentials = credentials
-        self._channel = channel
-        self._owns_channel = channel is None
-        self._stub: ChatServiceAsyncStub | None = None
+        self._connection = AsyncConnection(where, channel, credentials)
         self._defaults = _calls.CallDefaults(timeout, tuple(metadata), token)
-        self._memory = AsyncMemoryClient(self._open_channel, self._defaults)
-        self._closed = False
+        self._memory = AsyncMemoryClient(self._connection, self._defaults)
 
     @property
     def memory(self) -> AsyncMemoryClient:
@@ -124,8 +114,8 @@ class AsyncChatClient:
             memory_mode=memory_mode,
             turn_retention=turn_retention,
         )
-        stub = self._open_stub()
-        with aio_chat_errors(request.request_id):
+        stub = self._connection.chat
+        with async_chat_errors(request.request_id):
             response = await stub.Chat(
                 request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
             )
@@ -175,7 +165,7 @@ class AsyncChatClient:
         )
         seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
         return AsyncChatStream(
-            lambda: self._open_stub().StreamChat(request, timeout=seconds, metadata=pairs), request.request_id
+            lambda: self._connection.chat.StreamChat(request, timeout=seconds, metadata=pairs), request.request_id
         )
 
     async def aclose(self) -> None:
@@ -183,9 +173,7 @@ class AsyncChatClient:
 
         A second call does nothing.
         """
-        self._closed = True
-        if self._owns_channel and self._channel is not None:
-            await self._channel.close()
+        await self._connection.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -194,26 +182,6 @@ class AsyncChatClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def _open_channel(self) -> grpc.aio.Channel:
-        if self._closed:
-            raise RuntimeError("this client is closed")
-        if self._channel is None:
-            # Not before the first call: grpc.aio ties a channel to the event loop that runs when it is made, and a
-            # client may be made where none runs.
-            options = self._target.options()
-            self._channel = (
-                grpc.aio.insecure_channel(self._target.name, options)
-                if self._credentials is None
-                else grpc.aio.secure_channel(self._target.name, self._credentials, options)
-            )
-        return self._channel
-
-    def _open_stub(self) -> "ChatServiceAsyncStub":
-        channel = self._open_channel()
-        if self._stub is None:
-            self._stub = ChatServiceStub(channel)
-        return self._stub
 
 
 class AsyncChatStream(_calls.StreamedAnswer):
@@ -228,10 +196,10 @@ class AsyncChatStream(_calls.StreamedAnswer):
         RuntimeError: the stream was not entered, or its client is closed.
     """
 
-    def __init__(self, start: "Callable[[], _Call]", request_id: str) -> None:
+    def __init__(self, start: Callable[[], AsyncStreamingCall[StreamChatResponse]], request_id: str) -> None:
         super().__init__(request_id)
         self._start = start
-        self._call: _Call | None = None
+        self._call: AsyncStreamingCall[StreamChatResponse] | None = None
         self._failure: ChatError | None = None
 
     @property
@@ -266,12 +234,12 @@ class AsyncChatStream(_calls.StreamedAnswer):
         if self._failure is not None:
             raise self._failure
         try:
-            with aio_chat_errors(self.request_id, begun=self._begun):
+            with async_chat_errors(self.request_id, begun=self._begun):
                 async for event in self._events:
                     if self._take(event):
                         return event
         except ChatError as failure:
-            # The iterator of grpc.aio ends silently after it has raised, which would look like a stream cut short.
+            # An asyncio iterator of gRPC ends silently after it has raised, which would look like a stream cut short.
             self._failure = failure
             raise
         self._end()
@@ -279,7 +247,7 @@ class AsyncChatStream(_calls.StreamedAnswer):
 
 
 class _Text:
-    """The pieces of the reply. A class, because a generator cannot be closed while another task awaits it."""
+    """The pieces of the reply. A class, because an async generator cannot be closed while another task awaits it."""
 
     def __init__(self, stream: AsyncChatStream) -> None:
         self._stream = stream

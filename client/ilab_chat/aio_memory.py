@@ -1,14 +1,12 @@
-"""The memory, for asyncio. `sync_memory` has the same names for code without an event loop."""
+"""The memory client for asyncio. `sync_memory`, for code without an event loop, is generated from this module."""
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-import grpc
-
 from ilab_chat import _memory_calls
 from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response
-from ilab_chat._failures import aio_chat_errors
+from ilab_chat._connection import AsyncConnection, AsyncStreamingCall, async_chat_errors
 from ilab_chat.errors import ChatError
 from ilab_chat.v1 import memory_pb2
 from ilab_chat.v1.memory_pb2 import (
@@ -20,15 +18,13 @@ from ilab_chat.v1.memory_pb2 import (
     Session,
     StartSessionResponse,
 )
-from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from ilab_chat._memory_calls import CallOptions
-    from ilab_chat.v1.memory_pb2_grpc import MemoryServiceAsyncStub
+    import grpc
 
-    _Call = grpc.aio.UnaryStreamCall[memory_pb2.ExportUserRequest, ExportUserResponse]
+    from ilab_chat._memory_calls import CallOptions
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -46,10 +42,9 @@ class AsyncMemoryClient:
         RuntimeError: the client is closed.
     """
 
-    def __init__(self, open_channel: Callable[[], grpc.aio.Channel], defaults: CallDefaults) -> None:
-        self._open_channel = open_channel
+    def __init__(self, connection: AsyncConnection, defaults: CallDefaults) -> None:
+        self._connection = connection
         self._defaults = defaults
-        self._stub: MemoryServiceAsyncStub | None = None
 
     async def start_session(self, user_id: str, **options: "Unpack[CallOptions]") -> StartSessionResponse:
         """Return the session to work in, summaries of the last ones, and the best memories.
@@ -57,17 +52,19 @@ class AsyncMemoryClient:
         Continues the user's active session, or opens one.
         """
         request = _memory_calls.build(memory_pb2.StartSessionRequest, user_id=user_id)
-        return await self._ask(self._open_stub().StartSession, request, **options)
+        return await self._ask(self._connection.memory.StartSession, request, **options)
 
     async def end_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> Session:
         """Complete the user's active session and return it. NotFound: there is none."""
         request = _memory_calls.build(memory_pb2.EndSessionRequest, user_id=user_id, summary=summary)
-        return (await self._ask(self._open_stub().EndSession, request, **options)).session
+        response = await self._ask(self._connection.memory.EndSession, request, **options)
+        return response.session
 
     async def summarize_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> SaveResult:
         """Store a summary of the session so far; the session stays open."""
         request = _memory_calls.build(memory_pb2.SummarizeSessionRequest, user_id=user_id, summary=summary)
-        return (await self._ask(self._open_stub().SummarizeSession, request, **options)).result
+        response = await self._ask(self._connection.memory.SummarizeSession, request, **options)
+        return response.result
 
     async def save(
         self,
@@ -98,7 +95,8 @@ class AsyncMemoryClient:
             title=title,
             topic_key=topic_key,
         )
-        return (await self._ask(self._open_stub().SaveObservation, request, **options)).result
+        response = await self._ask(self._connection.memory.SaveObservation, request, **options)
+        return response.result
 
     async def search(
         self,
@@ -121,12 +119,14 @@ class AsyncMemoryClient:
             **options: *timeout* and *metadata*.
         """
         request = _memory_calls.search_request(user_id, query, limit, types, types_exclude)
-        return tuple((await self._ask(self._open_stub().SearchObservations, request, **options)).observations)
+        response = await self._ask(self._connection.memory.SearchObservations, request, **options)
+        return tuple(response.observations)
 
     async def get(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> Observation:
         """Return one observation in full. NotFound: the user has none of this id."""
         request = _memory_calls.build(memory_pb2.GetObservationRequest, user_id=user_id, observation_id=observation_id)
-        return (await self._ask(self._open_stub().GetObservation, request, **options)).observation
+        response = await self._ask(self._connection.memory.GetObservation, request, **options)
+        return response.observation
 
     async def timeline(
         self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]"
@@ -136,23 +136,24 @@ class AsyncMemoryClient:
         Long observations come in several calls, and each has the timeout.
         """
         request = _memory_calls.build(memory_pb2.GetTimelineRequest, user_id=user_id, observation_id=observation_id)
-        page = await self._ask(self._open_stub().GetTimeline, request, **options)
+        page = await self._ask(self._connection.memory.GetTimeline, request, **options)
         seen = [*page.observations]
         while page.next_page_token:
             request.page_token = page.next_page_token
-            page = await self._ask(self._open_stub().GetTimeline, request, **options)
+            page = await self._ask(self._connection.memory.GetTimeline, request, **options)
             seen += page.observations
         return tuple(seen)
 
     async def stats(self, user_id: str, **options: "Unpack[CallOptions]") -> GetStatsResponse:
         """Return how many observations and sessions the user's memory holds."""
         request = _memory_calls.build(memory_pb2.GetStatsRequest, user_id=user_id)
-        return await self._ask(self._open_stub().GetStats, request, **options)
+        return await self._ask(self._connection.memory.GetStats, request, **options)
 
     async def forget(self, user_id: str, **options: "Unpack[CallOptions]") -> int:
         """Erase everything of the user, for good, and return how many observations that were."""
         request = _memory_calls.build(memory_pb2.ForgetUserRequest, user_id=user_id)
-        return (await self._ask(self._open_stub().ForgetUser, request, **options)).observations
+        response = await self._ask(self._connection.memory.ForgetUser, request, **options)
+        return response.observations
 
     def export(
         self, user_id: str, *, timeout: float | FromClient | None = FromClient.TIMEOUT, metadata: Metadata = ()
@@ -167,7 +168,7 @@ class AsyncMemoryClient:
         """
         request = _memory_calls.build(memory_pb2.ExportUserRequest, user_id=user_id)
         seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
-        return AsyncMemoryExport(lambda: self._open_stub().ExportUser(request, timeout=seconds, metadata=pairs))
+        return AsyncMemoryExport(lambda: self._connection.memory.ExportUser(request, timeout=seconds, metadata=pairs))
 
     async def _ask(
         self,
@@ -177,17 +178,11 @@ class AsyncMemoryClient:
         timeout: float | FromClient | None = FromClient.TIMEOUT,  # noqa: ASYNC109 - the gRPC deadline
         metadata: Metadata = (),
     ) -> Response:
-        with aio_chat_errors():
+        with async_chat_errors():
             response = await method(
                 request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
             )
         return check_response(response, "")
-
-    def _open_stub(self) -> "MemoryServiceAsyncStub":
-        channel = self._open_channel()
-        if self._stub is None:
-            self._stub = MemoryServiceStub(channel)
-        return self._stub
 
 
 class AsyncMemoryExport:
@@ -201,9 +196,9 @@ class AsyncMemoryExport:
         RuntimeError: the client is closed.
     """
 
-    def __init__(self, start: "Callable[[], _Call]") -> None:
+    def __init__(self, start: Callable[[], AsyncStreamingCall[ExportUserResponse]]) -> None:
         self._start = start
-        self._call: _Call | None = None
+        self._call: AsyncStreamingCall[ExportUserResponse] | None = None
         self._begun = False
         self._failure: ChatError | None = None
 
@@ -226,13 +221,13 @@ class AsyncMemoryExport:
             self._call = self._start()
             self._responses = aiter(self._call)
         try:
-            with aio_chat_errors(begun=self._begun):
+            with async_chat_errors(begun=self._begun):
                 async for response in self._responses:
                     if (item := _memory_calls.item_of(response)) is not None:
                         self._begun = True
                         return item
         except ChatError as failure:
-            # The iterator of grpc.aio ends silently after it has raised, which would look like the end of the memory.
+            # An asyncio iterator of gRPC ends silently once it has raised, which would look like the end of the export.
             self._failure = failure
             raise
         raise StopAsyncIteration

@@ -1,16 +1,18 @@
-"""The client for code without an event loop. `aio` is the same for asyncio."""
+# Generated from aio.py by make generate; do not edit.
+"""The client for code without an event loop."""
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import grpc
 
 from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
-from ilab_chat._failures import chat_errors
+from ilab_chat._connection import Connection, StreamingCall, chat_errors
 from ilab_chat._security import Token, check_token
-from ilab_chat._target import DEFAULT_TARGET, Target, check_target
+from ilab_chat._target import DEFAULT_TARGET, check_target
+from ilab_chat.errors import ChatError
 from ilab_chat.sync_memory import MemoryClient
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
@@ -21,24 +23,16 @@ from ilab_chat.v1.chat_pb2 import (
     StreamChatResponse,
     TurnRetention,
 )
-from ilab_chat.v1.chat_pb2_grpc import ChatServiceStub
-
-
-class _Call(Protocol):
-    """What a stream needs of the call that grpc returns: grpc has no public name for its type."""
-
-    def __iter__(self) -> Iterator[StreamChatResponse]: ...
-
-    def cancel(self) -> bool: ...
 
 
 class ChatClient:
     """A chat that remembers.
 
-    Connects on the first call. Any number of threads may share it; a process that forks makes it afterwards.
+    Connects on the first call. Any number of threads may share it. Create it after a fork, not before.
 
         with ChatClient() as client:
-            print(client.chat("alice", "hi").reply)
+            response = client.chat("alice", "hi")
+            print(response.reply)
 
     Args:
         target: Where the service listens. `host:port` is one server, or a proxy. Several servers are `dns:///name:port`,
@@ -72,12 +66,9 @@ class ChatClient:
         where = check_target(target, channel, credentials)
         encrypted = channel is not None or credentials is not None
         check_token(token, is_local=where.is_local, encrypted=encrypted, plaintext_token=plaintext_token)
-        self._owns_channel = channel is None
-        self._channel = channel or _make_channel(where, credentials)
-        self._stub = ChatServiceStub(self._channel)
+        self._connection = Connection(where, channel, credentials)
         self._defaults = _calls.CallDefaults(timeout, tuple(metadata), token)
-        self._memory = MemoryClient(self._open_channel, self._defaults)
-        self._closed = False
+        self._memory = MemoryClient(self._connection, self._defaults)
 
     @property
     def memory(self) -> MemoryClient:
@@ -97,6 +88,8 @@ class ChatClient:
         metadata: Metadata = (),
     ) -> ChatResponse:
         """Send one message and return the whole answer, once the turn is stored.
+
+        Closing the client from another thread cancels the call, and the service stops.
 
         Args:
             user_id: Whose memory is read and written.
@@ -122,7 +115,7 @@ class ChatClient:
             memory_mode=memory_mode,
             turn_retention=turn_retention,
         )
-        stub = self._open_stub()
+        stub = self._connection.chat
         with chat_errors(request.request_id):
             response = stub.Chat(
                 request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
@@ -173,7 +166,7 @@ class ChatClient:
         )
         seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
         return ChatStream(
-            lambda: self._open_stub().StreamChat(request, timeout=seconds, metadata=pairs), request.request_id
+            lambda: self._connection.chat.StreamChat(request, timeout=seconds, metadata=pairs), request.request_id
         )
 
     def close(self) -> None:
@@ -181,9 +174,7 @@ class ChatClient:
 
         A second call does nothing.
         """
-        self._closed = True
-        if self._owns_channel:
-            self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -192,15 +183,6 @@ class ChatClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _open_channel(self) -> grpc.Channel:
-        if self._closed:
-            raise RuntimeError("this client is closed")
-        return self._channel
-
-    def _open_stub(self) -> ChatServiceStub:
-        self._open_channel()
-        return self._stub
 
 
 class ChatStream(_calls.StreamedAnswer):
@@ -215,10 +197,11 @@ class ChatStream(_calls.StreamedAnswer):
         RuntimeError: the stream was not entered, or its client is closed.
     """
 
-    def __init__(self, start: Callable[[], _Call], request_id: str) -> None:
+    def __init__(self, start: Callable[[], StreamingCall[StreamChatResponse]], request_id: str) -> None:
         super().__init__(request_id)
         self._start = start
-        self._call: _Call | None = None
+        self._call: StreamingCall[StreamChatResponse] | None = None
+        self._failure: ChatError | None = None
 
     @property
     def events(self) -> Iterator[StreamChatResponse]:
@@ -228,12 +211,13 @@ class ChatStream(_calls.StreamedAnswer):
     @property
     def text(self) -> Iterator[str]:
         """The pieces of the reply, in order."""
-        return (event.text_delta.text for event in self if event.HasField("text_delta"))
+        return _Text(self)
 
     def __enter__(self) -> Self:
         if self._call is not None:
             raise RuntimeError("this stream was entered before: a new answer is a new call of stream_chat")
         self._call = self._start()
+        self._events = iter(self._call)
         return self
 
     def __exit__(
@@ -248,16 +232,32 @@ class ChatStream(_calls.StreamedAnswer):
     def __next__(self) -> StreamChatResponse:
         if self._call is None:
             raise RuntimeError("enter the stream first: with client.stream_chat(...) as stream")
-        with chat_errors(self.request_id, begun=self._begun):
-            for event in self._call:
-                if self._take(event):
-                    return event
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with chat_errors(self.request_id, begun=self._begun):
+                for event in self._events:
+                    if self._take(event):
+                        return event
+        except ChatError as failure:
+            # An asyncio iterator of gRPC ends silently after it has raised, which would look like a stream cut short.
+            self._failure = failure
+            raise
         self._end()
         raise StopIteration
 
 
-def _make_channel(target: Target, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    options = target.options()
-    if credentials is None:
-        return grpc.insecure_channel(target.name, options)
-    return grpc.secure_channel(target.name, credentials, options)
+class _Text:
+    """The pieces of the reply. A class, because an async generator cannot be closed while another task awaits it."""
+
+    def __init__(self, stream: ChatStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        while True:
+            event = next(self._stream)
+            if event.HasField("text_delta"):
+                return event.text_delta.text

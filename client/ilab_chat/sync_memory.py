@@ -1,14 +1,14 @@
-"""The memory, for code without an event loop. `aio_memory` is the same for asyncio."""
+# Generated from aio_memory.py by make generate; do not edit.
+"""The memory client for code without an event loop."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
-
-import grpc
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from ilab_chat import _memory_calls
 from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response
-from ilab_chat._failures import chat_errors
+from ilab_chat._connection import Connection, StreamingCall, chat_errors
+from ilab_chat.errors import ChatError
 from ilab_chat.v1 import memory_pb2
 from ilab_chat.v1.memory_pb2 import (
     ExportUserResponse,
@@ -19,23 +19,16 @@ from ilab_chat.v1.memory_pb2 import (
     Session,
     StartSessionResponse,
 )
-from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+    import grpc
 
     from ilab_chat._memory_calls import CallOptions
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-
-
-class _Call(Protocol):
-    """What an export needs of the call that grpc returns: grpc has no public name for its type."""
-
-    def __iter__(self) -> Iterator[ExportUserResponse]: ...
-
-    def cancel(self) -> bool: ...
 
 
 class MemoryClient:
@@ -50,10 +43,9 @@ class MemoryClient:
         RuntimeError: the client is closed.
     """
 
-    def __init__(self, open_channel: Callable[[], grpc.Channel], defaults: CallDefaults) -> None:
-        self._open_channel = open_channel
+    def __init__(self, connection: Connection, defaults: CallDefaults) -> None:
+        self._connection = connection
         self._defaults = defaults
-        self._stub: MemoryServiceStub | None = None
 
     def start_session(self, user_id: str, **options: "Unpack[CallOptions]") -> StartSessionResponse:
         """Return the session to work in, summaries of the last ones, and the best memories.
@@ -61,17 +53,19 @@ class MemoryClient:
         Continues the user's active session, or opens one.
         """
         request = _memory_calls.build(memory_pb2.StartSessionRequest, user_id=user_id)
-        return self._ask(self._open_stub().StartSession, request, **options)
+        return self._ask(self._connection.memory.StartSession, request, **options)
 
     def end_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> Session:
         """Complete the user's active session and return it. NotFound: there is none."""
         request = _memory_calls.build(memory_pb2.EndSessionRequest, user_id=user_id, summary=summary)
-        return self._ask(self._open_stub().EndSession, request, **options).session
+        response = self._ask(self._connection.memory.EndSession, request, **options)
+        return response.session
 
     def summarize_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> SaveResult:
         """Store a summary of the session so far; the session stays open."""
         request = _memory_calls.build(memory_pb2.SummarizeSessionRequest, user_id=user_id, summary=summary)
-        return self._ask(self._open_stub().SummarizeSession, request, **options).result
+        response = self._ask(self._connection.memory.SummarizeSession, request, **options)
+        return response.result
 
     def save(
         self,
@@ -102,7 +96,8 @@ class MemoryClient:
             title=title,
             topic_key=topic_key,
         )
-        return self._ask(self._open_stub().SaveObservation, request, **options).result
+        response = self._ask(self._connection.memory.SaveObservation, request, **options)
+        return response.result
 
     def search(
         self,
@@ -125,12 +120,14 @@ class MemoryClient:
             **options: *timeout* and *metadata*.
         """
         request = _memory_calls.search_request(user_id, query, limit, types, types_exclude)
-        return tuple(self._ask(self._open_stub().SearchObservations, request, **options).observations)
+        response = self._ask(self._connection.memory.SearchObservations, request, **options)
+        return tuple(response.observations)
 
     def get(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> Observation:
         """Return one observation in full. NotFound: the user has none of this id."""
         request = _memory_calls.build(memory_pb2.GetObservationRequest, user_id=user_id, observation_id=observation_id)
-        return self._ask(self._open_stub().GetObservation, request, **options).observation
+        response = self._ask(self._connection.memory.GetObservation, request, **options)
+        return response.observation
 
     def timeline(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> tuple[Observation, ...]:
         """Return an observation with up to five neighbours on each side, oldest first. Empty: there is no such one.
@@ -138,23 +135,24 @@ class MemoryClient:
         Long observations come in several calls, and each has the timeout.
         """
         request = _memory_calls.build(memory_pb2.GetTimelineRequest, user_id=user_id, observation_id=observation_id)
-        page = self._ask(self._open_stub().GetTimeline, request, **options)
+        page = self._ask(self._connection.memory.GetTimeline, request, **options)
         seen = [*page.observations]
         while page.next_page_token:
             request.page_token = page.next_page_token
-            page = self._ask(self._open_stub().GetTimeline, request, **options)
+            page = self._ask(self._connection.memory.GetTimeline, request, **options)
             seen += page.observations
         return tuple(seen)
 
     def stats(self, user_id: str, **options: "Unpack[CallOptions]") -> GetStatsResponse:
         """Return how many observations and sessions the user's memory holds."""
         request = _memory_calls.build(memory_pb2.GetStatsRequest, user_id=user_id)
-        return self._ask(self._open_stub().GetStats, request, **options)
+        return self._ask(self._connection.memory.GetStats, request, **options)
 
     def forget(self, user_id: str, **options: "Unpack[CallOptions]") -> int:
         """Erase everything of the user, for good, and return how many observations that were."""
         request = _memory_calls.build(memory_pb2.ForgetUserRequest, user_id=user_id)
-        return self._ask(self._open_stub().ForgetUser, request, **options).observations
+        response = self._ask(self._connection.memory.ForgetUser, request, **options)
+        return response.observations
 
     def export(
         self, user_id: str, *, timeout: float | FromClient | None = FromClient.TIMEOUT, metadata: Metadata = ()
@@ -169,7 +167,7 @@ class MemoryClient:
         """
         request = _memory_calls.build(memory_pb2.ExportUserRequest, user_id=user_id)
         seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
-        return MemoryExport(lambda: self._open_stub().ExportUser(request, timeout=seconds, metadata=pairs))
+        return MemoryExport(lambda: self._connection.memory.ExportUser(request, timeout=seconds, metadata=pairs))
 
     def _ask(
         self,
@@ -185,12 +183,6 @@ class MemoryClient:
             )
         return check_response(response, "")
 
-    def _open_stub(self) -> MemoryServiceStub:
-        channel = self._open_channel()
-        if self._stub is None:
-            self._stub = MemoryServiceStub(channel)
-        return self._stub
-
 
 class MemoryExport:
     """Everything of a user, an item at a time: made by `MemoryClient.export`, read once, by one thread.
@@ -203,10 +195,11 @@ class MemoryExport:
         RuntimeError: the client is closed.
     """
 
-    def __init__(self, start: Callable[[], _Call]) -> None:
+    def __init__(self, start: Callable[[], StreamingCall[ExportUserResponse]]) -> None:
         self._start = start
-        self._call: _Call | None = None
+        self._call: StreamingCall[ExportUserResponse] | None = None
         self._begun = False
+        self._failure: ChatError | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -221,11 +214,19 @@ class MemoryExport:
         return self
 
     def __next__(self) -> Session | Observation:
+        if self._failure is not None:
+            raise self._failure
         if self._call is None:
             self._call = self._start()
-        with chat_errors(begun=self._begun):
-            for response in self._call:
-                if (item := _memory_calls.item_of(response)) is not None:
-                    self._begun = True
-                    return item
+            self._responses = iter(self._call)
+        try:
+            with chat_errors(begun=self._begun):
+                for response in self._responses:
+                    if (item := _memory_calls.item_of(response)) is not None:
+                        self._begun = True
+                        return item
+        except ChatError as failure:
+            # An asyncio iterator of gRPC ends silently once it has raised, which would look like the end of the export.
+            self._failure = failure
+            raise
         raise StopIteration

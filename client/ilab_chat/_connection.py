@@ -1,0 +1,161 @@
+"""Where the sync and the asyncio client differ: channels, streaming calls, and what grpc raises.
+
+Hand-written. `aio` and `aio_memory` use the asyncio half; `sync` and `sync_memory`, which are generated from them, use
+the other half. Both halves have the same names, up to `Async`, `async_` and `aclose`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import grpc
+
+from ilab_chat import _calls
+from ilab_chat._target import Target
+from ilab_chat.errors import Cancelled
+from ilab_chat.v1.chat_pb2_grpc import ChatServiceStub
+from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
+
+if TYPE_CHECKING:
+    from ilab_chat.v1.chat_pb2_grpc import ChatServiceAsyncStub
+    from ilab_chat.v1.memory_pb2_grpc import MemoryServiceAsyncStub
+
+Response_co = TypeVar("Response_co", covariant=True)
+
+
+class StreamingCall(Protocol[Response_co]):
+    """A running call that answers with a stream. grpc has no public name for this type."""
+
+    def __iter__(self) -> Iterator[Response_co]: ...
+
+    def cancel(self) -> bool: ...
+
+
+class AsyncStreamingCall(Protocol[Response_co]):
+    """A running call of grpc.aio that answers with a stream."""
+
+    def __aiter__(self) -> AsyncIterator[Response_co]: ...
+
+    def cancel(self) -> bool: ...
+
+
+class Connection:
+    """A channel and its stubs. Created at once, so that threads can share it. A given channel stays open."""
+
+    def __init__(
+        self, target: Target, channel: grpc.Channel | None, credentials: grpc.ChannelCredentials | None
+    ) -> None:
+        self._owns_channel = channel is None
+        self._channel = channel or _open_channel(target, credentials)
+        self._chat = ChatServiceStub(self._channel)
+        self._memory = MemoryServiceStub(self._channel)
+        self._closed = False
+
+    @property
+    def chat(self) -> ChatServiceStub:
+        """The stub of ChatService. RuntimeError: the client is closed."""
+        _check_open(closed=self._closed)
+        return self._chat
+
+    @property
+    def memory(self) -> MemoryServiceStub:
+        """The stub of MemoryService. RuntimeError: the client is closed."""
+        _check_open(closed=self._closed)
+        return self._memory
+
+    def close(self) -> None:
+        """Close the channel and cancel its calls. A second call does nothing."""
+        self._closed = True
+        if self._owns_channel:
+            self._channel.close()
+
+
+class AsyncConnection:
+    """A channel of grpc.aio and its stubs. A given channel stays open.
+
+    Created by the first call: grpc.aio ties a channel to the event loop that runs when it is created, and a client may
+    be created where no event loop runs.
+    """
+
+    def __init__(
+        self, target: Target, channel: grpc.aio.Channel | None, credentials: grpc.ChannelCredentials | None
+    ) -> None:
+        self._target = target
+        self._credentials = credentials
+        self._owns_channel = channel is None
+        self._channel = channel
+        self._chat: ChatServiceAsyncStub | None = None
+        self._memory: MemoryServiceAsyncStub | None = None
+        self._closed = False
+
+    @property
+    def chat(self) -> "ChatServiceAsyncStub":
+        """The stub of ChatService. RuntimeError: the client is closed."""
+        channel = self._open()
+        if self._chat is None:
+            self._chat = ChatServiceStub(channel)
+        return self._chat
+
+    @property
+    def memory(self) -> "MemoryServiceAsyncStub":
+        """The stub of MemoryService. RuntimeError: the client is closed."""
+        channel = self._open()
+        if self._memory is None:
+            self._memory = MemoryServiceStub(channel)
+        return self._memory
+
+    async def aclose(self) -> None:
+        """Close the channel and cancel its calls. A second call does nothing."""
+        self._closed = True
+        if self._owns_channel and self._channel is not None:
+            await self._channel.close()
+
+    def _open(self) -> grpc.aio.Channel:
+        _check_open(closed=self._closed)
+        if self._channel is None:
+            self._channel = _open_async_channel(self._target, self._credentials)
+        return self._channel
+
+
+@contextmanager
+def chat_errors(request_id: str = "", *, begun: bool = False) -> Iterator[None]:
+    """Turn what grpc raises into a ChatError."""
+    try:
+        yield
+    except grpc.RpcError as failure:
+        raise _calls.error_of(failure, request_id, begun=begun) from failure
+
+
+@contextmanager
+def async_chat_errors(request_id: str = "", *, begun: bool = False) -> Iterator[None]:
+    """Turn what grpc.aio raises into a ChatError."""
+    try:
+        with chat_errors(request_id, begun=begun):
+            yield
+    except asyncio.CancelledError:
+        # grpc.aio raises this for a cancelled call too. Only a task that was asked to stop may see it: elsewhere it
+        # would end a task that nobody cancelled, without a trace.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Cancelled("the call was cancelled on this side", request_id=request_id) from None
+
+
+def _check_open(*, closed: bool) -> None:
+    if closed:
+        raise RuntimeError("this client is closed")
+
+
+def _open_channel(target: Target, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    options = target.options()
+    if credentials is None:
+        return grpc.insecure_channel(target.name, options)
+    return grpc.secure_channel(target.name, credentials, options)
+
+
+def _open_async_channel(target: Target, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    options = target.options()
+    if credentials is None:
+        return grpc.aio.insecure_channel(target.name, options)
+    return grpc.aio.secure_channel(target.name, credentials, options)
