@@ -59,8 +59,8 @@ from ilab_chat.v1.memory_pb2 import (
     SaveOutcome,
     SaveResult,
     Session,
-    SessionStatus,
-    SessionSummaryCompact,
+    SessionState,
+    SessionSummary,
     StartSessionResponse,
 )
 
@@ -106,8 +106,8 @@ __all__ = [
     "SaveOutcome",
     "SaveResult",
     "Session",
-    "SessionStatus",
-    "SessionSummaryCompact",
+    "SessionState",
+    "SessionSummary",
     "StartSessionResponse",
     "StreamChatResponse",
     "TextFormat",

@@ -47,7 +47,7 @@ def search_request(
         SearchObservationsRequest,
         user_id=user_id,
         query=query,
-        limit=limit,
+        page_size=limit,
         types=tuple(types),
         types_exclude=tuple(types_exclude),
     )

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from client.scripted import Context
-from ilab_chat import AsyncChatClient, ChatClient, Observation, ObservationCompact, Session, SessionStatus
+from ilab_chat import AsyncChatClient, ChatClient, Observation, ObservationCompact, Session, SessionState
 from ilab_chat.v1 import memory_pb2 as pb
 from ilab_chat.v1.memory_pb2_grpc import MemoryServiceServicer
 
@@ -17,7 +17,7 @@ Script = Callable[[Message, Context], AsyncIterator[Any]]
 
 AT = Timestamp(seconds=1_795_389_480)  # 2026-11-22 23:18 UTC
 
-SESSION = Session(id="s-1", user_id="alice", started_at=AT, status=SessionStatus.SESSION_STATUS_ACTIVE)
+SESSION = Session(id="s-1", user_id="alice", start_time=AT, state=SessionState.SESSION_STATE_ACTIVE)
 
 
 def observation(number: int = 1, title: str = "Hobby", **fields: Any) -> Observation:
@@ -26,13 +26,13 @@ def observation(number: int = 1, title: str = "Hobby", **fields: Any) -> Observa
         "session_id": "s-1",
         "type": "preference",
         "content": "hikes",
-        "updated_at": AT,
+        "update_time": AT,
     }
     return Observation(id=number, title=title, **(made | fields))
 
 
 def compact(number: int = 1, title: str = "Hobby", **fields: Any) -> ObservationCompact:
-    made: dict[str, Any] = {"type": "preference", "score": 0.63, "updated_at": AT}
+    made: dict[str, Any] = {"type": "preference", "score": 0.63, "update_time": AT}
     return ObservationCompact(id=number, title=title, **(made | fields))
 
 

@@ -51,7 +51,7 @@ async def test_search_options_reach_the_request(memory: ScriptedMemoryService, m
     await cli(memory_target, "search", "--limit", "3", "--type", "a", "--type", "b", "love", "hiking")
     await cli(memory_target, "search", "--not-type", "c", "x")
     assert [request for _, request in memory.calls] == [
-        pb.SearchObservationsRequest(user_id="alice", query="love hiking", limit=3, types=["a", "b"]),
+        pb.SearchObservationsRequest(user_id="alice", query="love hiking", page_size=3, types=["a", "b"]),
         pb.SearchObservationsRequest(user_id="alice", query="x", types_exclude=["c"]),
     ]
 
@@ -68,7 +68,7 @@ async def test_search_in_a_pipe_is_json(memory: ScriptedMemoryService, memory_ta
                 "title": "Grüße\x1b[2J",
                 "score": 0.63,
                 "snippet": "",
-                "updated_at": "2026-11-22T23:18:00Z",
+                "update_time": "2026-11-22T23:18:00Z",
             }
         ]
     }
@@ -115,7 +115,7 @@ async def test_nothing_found(memory: ScriptedMemoryService, memory_target: str, 
 async def test_a_timeline_marks_what_was_asked_for(
     memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
 ) -> None:
-    seen = [observation(6, "Before", created_at=AT), observation(7, "Asked", created_at=AT)]
+    seen = [observation(6, "Before", create_time=AT), observation(7, "Asked", create_time=AT)]
     memory.says("GetTimeline", pb.GetTimelineResponse(observations=seen))
     assert await screen(memory_target, "timeline", "7", cwd=tmp_path, env={"NO_COLOR": "1"}) == (
         "   id  created           type        title\n"
@@ -143,7 +143,7 @@ async def test_an_export_is_json_lines(memory: ScriptedMemoryService, memory_tar
     memory.says("ExportUser", exported(SESSION), exported(observation(1, "a\nb")))
     finished = await cli(memory_target, "export")
     session, remembered = map(json.loads, finished.out.splitlines())
-    assert (session["session"]["id"], session["session"]["started_at"]) == ("s-1", "2026-11-22T23:18:00Z")
+    assert (session["session"]["id"], session["session"]["start_time"]) == ("s-1", "2026-11-22T23:18:00Z")
     assert (remembered["observation"]["id"], remembered["observation"]["title"]) == ("1", "a\nb")
     assert (finished.code, finished.err) == (0, "")
     # An export may take long: no limit unless one is given.

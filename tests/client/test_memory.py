@@ -38,7 +38,7 @@ from ilab_chat.v1 import memory_pb2 as pb
 Code = grpc.StatusCode
 
 SAVED = SaveResult(id=7, outcome=SaveOutcome.SAVE_OUTCOME_CREATED, session_id="s-1")
-STARTED = pb.StartSessionResponse(session_id="s-1", is_new=True)
+STARTED = pb.StartSessionResponse(session_id="s-1", new_session=True)
 STATS = pb.GetStatsResponse(observations=3, sessions=1)
 
 # method of the client, its arguments, RPC, the request that is sent, the response that comes, what the caller gets
@@ -69,7 +69,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, Message, Message, A
     (
         *("search", ("a", "b"), {"limit": 3, "types": ["profile"], "types_exclude": ("summary",)}),
         "SearchObservations",
-        pb.SearchObservationsRequest(user_id="a", query="b", limit=3, types=["profile"], types_exclude=["summary"]),
+        pb.SearchObservationsRequest(user_id="a", query="b", page_size=3, types=["profile"], types_exclude=["summary"]),
         pb.SearchObservationsResponse(observations=[compact(2), compact(1)]),
         (compact(2), compact(1)),
     ),

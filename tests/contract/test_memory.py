@@ -17,7 +17,7 @@ from ilab_chat import (
     Observation,
     SaveOutcome,
     Session,
-    SessionStatus,
+    SessionState,
 )
 
 
@@ -45,7 +45,7 @@ def test_a_life_of_a_memory(served: Served) -> None:
     with ChatClient(served.address) as client:
         memory = client.memory
         session = memory.start_session("life")
-        assert session.is_new
+        assert session.new_session
         saved = memory.save("life", "Prefers trains.", type="preference", title="Travel", topic_key="travel")
         assert (saved.outcome, saved.session_id) == (SaveOutcome.SAVE_OUTCOME_CREATED, session.session_id)
         again = memory.save(
@@ -61,8 +61,8 @@ def test_a_life_of_a_memory(served: Served) -> None:
         summary = memory.summarize_session("life", "Spoke about boats.")
         assert [each.id for each in memory.timeline("life", saved.id)] == [saved.id, summary.id]
         ended = memory.end_session("life", "Boats it is.")
-        assert (ended.id, ended.status) == (session.session_id, SessionStatus.SESSION_STATUS_COMPLETED)
-        assert [each.summary for each in memory.start_session("life").sessions_context] == ["Boats it is."]
+        assert (ended.id, ended.state) == (session.session_id, SessionState.SESSION_STATE_COMPLETED)
+        assert [each.summary for each in memory.start_session("life").recent_sessions] == ["Boats it is."]
 
         held = memory.stats("life")
         items = list(memory.export("life"))
@@ -95,7 +95,7 @@ async def test_bad_input_names_its_fields(served: Served) -> None:
         for call, field in [
             (memory.save("bad", "hikes", type="hobby", title="t"), "type"),
             (memory.save("bad", " ", type="profile", title="t"), "content"),
-            (memory.search("bad", "q", limit=101), "limit"),
+            (memory.search("bad", "q", limit=101), "page_size"),
             (memory.search("bad", "q", types=["profile"], types_exclude=["summary"]), "types"),
             (memory.get("bad", 0), "observation_id"),
             (memory.stats(" "), "user_id"),

@@ -38,6 +38,22 @@ async def export(memory: Any, user: str = "alice") -> list[Any]:
     return [item async for item in memory.ExportUser(memory_pb2.ExportUserRequest(user_id=user))]
 
 
+#: Fields that the contract names otherwise than the library.
+RENAMED = {
+    "created_at": "create_time",
+    "updated_at": "update_time",
+    "started_at": "start_time",
+    "ended_at": "end_time",
+    "last_activity_at": "last_activity_time",
+    "date": "end_time",
+    "normalized_hash": "content_hash",
+    "status": "state",
+    "is_auto_generated": "auto_generated",
+    "is_new": "new_session",
+    "sessions_context": "recent_sessions",
+}
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -46,33 +62,34 @@ async def export(memory: Any, user: str = "alice") -> list[Any]:
         (models.SaveResult, memory_pb2.SaveResult),
         (models.Session, memory_pb2.Session),
         (models.SessionStartResponse, memory_pb2.StartSessionResponse),
-        (models.SessionSummaryCompact, memory_pb2.SessionSummaryCompact),
+        (models.SessionSummaryCompact, memory_pb2.SessionSummary),
     ],
 )
-def test_the_messages_are_the_librarys_models_field_by_field(model: type[BaseModel], message: Any) -> None:
-    assert [field.name for field in message.DESCRIPTOR.fields] == list(model.model_fields)
+def test_messages_have_every_field_of_the_library_models(model: type[BaseModel], message: Any) -> None:
+    expected = [RENAMED.get(name, name) for name in model.model_fields]
+    assert [field.name for field in message.DESCRIPTOR.fields] == expected
 
 
 async def test_a_session_is_started_summarized_and_ended(memory: Any) -> None:
     start = memory_pb2.StartSessionRequest(user_id="alice")
     first = await memory.StartSession(start)
-    assert first.is_new
+    assert first.new_session
     summary = memory_pb2.SummarizeSessionRequest(user_id="alice", summary="We <private>x</private> so far.")
     summarized = (await memory.SummarizeSession(summary)).result
     assert summarized.outcome == memory_pb2.SAVE_OUTCOME_CREATED
     again = await memory.StartSession(start)
-    assert (again.session_id, again.is_new) == (first.session_id, False)
+    assert (again.session_id, again.new_session) == (first.session_id, False)
     assert [(item.type, item.title) for item in again.memories] == [("summary", "We [REDACTED] so far.")]
     ended = (await memory.EndSession(memory_pb2.EndSessionRequest(user_id="alice", summary="All done."))).session
-    assert (ended.id, ended.summary, ended.status) == (
+    assert (ended.id, ended.summary, ended.state) == (
         first.session_id,
         "All done.",
-        memory_pb2.SESSION_STATUS_COMPLETED,
+        memory_pb2.SESSION_STATE_COMPLETED,
     )
-    assert ended.ended_at.seconds >= ended.started_at.seconds > 0
+    assert ended.end_time.seconds >= ended.start_time.seconds > 0
     third = await memory.StartSession(start)
-    assert third.is_new
-    assert [(item.session_id, item.summary) for item in third.sessions_context] == [(first.session_id, "All done.")]
+    assert third.new_session
+    assert [(item.session_id, item.summary) for item in third.recent_sessions] == [(first.session_id, "All done.")]
 
 
 async def test_ending_no_session_is_not_found(memory: Any) -> None:
@@ -186,8 +203,8 @@ OBSERVATION = {"content": "c", "type": "decision", "title": "t"}
             for key in ("chat:turn/r-1", "chat/alice/turn", "chat/", "<private/>chat:turn/x", "ch<private/>at/turn")
         ),
         bad("SearchObservations", "query"),
-        bad("SearchObservations", "limit", query="q", limit=-1),
-        bad("SearchObservations", "limit", query="q", limit=101),
+        bad("SearchObservations", "page_size", query="q", page_size=-1),
+        bad("SearchObservations", "page_size", query="q", page_size=101),
         bad("GetObservation", "observation_id"),
         bad("GetTimeline", "observation_id", observation_id=-1),
         bad("GetStats", "user_id", user_id=""),
@@ -246,7 +263,9 @@ async def test_a_timeline_has_the_size_of_page_that_is_asked_for(memory: Any) ->
     assert second.next_page_token == ""
 
 
-@pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_token", "x"), ("page_token", "999999")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("page_size", -1), ("page_size", 201), ("page_token", "x"), ("page_token", "999999")]
+)
 async def test_a_page_that_cannot_be_is_refused(memory: Any, field: str, value: Any) -> None:
     saved = await save(memory)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -261,6 +280,6 @@ async def test_a_start_after_the_longest_summaries_fits_into_a_message(memory: A
         summary = f"{number}" + "é" * (2**19 - 1)
         await memory.EndSession(memory_pb2.EndSessionRequest(user_id="alice", summary=summary))
     started = await memory.StartSession(start)
-    assert [item.summary for item in started.sessions_context] == [
+    assert [item.summary for item in started.recent_sessions] == [
         f"{number}" + "é" * 32_767 for number in range(4, -1, -1)
     ]

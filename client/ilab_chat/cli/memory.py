@@ -123,7 +123,7 @@ def search(arguments: argparse.Namespace) -> int:
     elif found:
         print_table(
             ("id", "updated", "type", "score", "title"),
-            [(str(each.id), date(each.updated_at), each.type, f"{each.score:.2f}", each.title) for each in found],
+            [(str(each.id), date(each.update_time), each.type, f"{each.score:.2f}", each.title) for each in found],
         )
     else:
         output.write("Nothing found.\n")
@@ -146,7 +146,7 @@ def timeline(arguments: argparse.Namespace) -> int:
     print_table(
         ("", "id", "created", "type", "title"),
         [
-            (mark(each, arguments.observation_id), str(each.id), date(each.created_at), each.type, each.title)
+            (mark(each, arguments.observation_id), str(each.id), date(each.create_time), each.type, each.title)
             for each in seen
         ],
     )

@@ -26,11 +26,14 @@ if _version_not_supported:
 
 
 class MemoryServiceStub(object):
-    """The memory of users, apart from each other: the methods and models of the library ilab_memory, one to one.
+    """Reads and writes the memory of one user per call. No method reads or changes another user's memory.
 
-    Everywhere: user_id has 1 to 256 characters and is not blank; text is 1 character or more, not blank, without U+0000;
-    `<private>...</private>` is replaced by `[REDACTED]` before anything is stored. Bad input is INVALID_ARGUMENT with a
-    google.rpc.BadRequest that names the field.
+    Rules for every method:
+
+    - user_id has 1 to 256 characters and is not blank.
+    - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
+    - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
+    - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
     """
 
     def __init__(self, channel):
@@ -92,82 +95,84 @@ class MemoryServiceStub(object):
 
 
 class MemoryServiceServicer(object):
-    """The memory of users, apart from each other: the methods and models of the library ilab_memory, one to one.
+    """Reads and writes the memory of one user per call. No method reads or changes another user's memory.
 
-    Everywhere: user_id has 1 to 256 characters and is not blank; text is 1 character or more, not blank, without U+0000;
-    `<private>...</private>` is replaced by `[REDACTED]` before anything is stored. Bad input is INVALID_ARGUMENT with a
-    google.rpc.BadRequest that names the field.
+    Rules for every method:
+
+    - user_id has 1 to 256 characters and is not blank.
+    - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
+    - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
+    - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
     """
 
     def StartSession(self, request, context):
-        """Returns the session to work in, summaries of the last ones, and the best memories. Continues the active session, or
-        opens one.
+        """Returns the session to work in, summaries of recent sessions, and the most relevant memories. Continues the active
+        session, or opens a new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EndSession(self, request, context):
-        """Completes the active session. NOT_FOUND if there is none.
+        """Completes the active session. NOT_FOUND if the user has no active session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeSession(self, request, context):
-        """Stores a summary of the session so far as an observation of type "summary"; the session stays open.
+        """Stores a summary of the session so far, as an observation of type "summary". The session stays active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SaveObservation(self, request, context):
-        """Stores an observation in the active session; opens one if there is none.
+        """Stores an observation in the active session. Opens a session if none is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchObservations(self, request, context):
-        """Returns the observations that answer a query best, best first.
+        """Returns the observations that match a query, best match first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetObservation(self, request, context):
-        """Returns one observation. NOT_FOUND if the user has none of this id.
+        """Returns one observation. NOT_FOUND if the user has no observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTimeline(self, request, context):
-        """Returns an observation with up to five neighbours on each side, in order of time. A page of them, where they are long:
-        follow next_page_token.
+        """Returns an observation with up to five neighbors on each side, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStats(self, request, context):
-        """Returns how much the user's memory holds.
+        """Returns the number of observations and sessions of a user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForgetUser(self, request, context):
-        """Erases everything of a user. When this returns, no byte of it is left in the database files. A chat call of the user
-        that is running meanwhile may store its turn afterwards, and its answer may not be kept for repetitions: let it end
-        before.
+        """Erases everything stored about a user, including chat answers stored for retries. When this returns, no byte of it is
+        left in the database files. A chat call of the user that is still running may store its turn afterwards: let such
+        calls finish first. Can be repeated safely: a user without data has zero observations to erase.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportUser(self, request, context):
-        """Streams everything of a user: the sessions, oldest first, then the observations in order of time.
+        """Streams everything stored about a user: the sessions by start time, then the observations by creation time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,11 +240,14 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MemoryService(object):
-    """The memory of users, apart from each other: the methods and models of the library ilab_memory, one to one.
+    """Reads and writes the memory of one user per call. No method reads or changes another user's memory.
 
-    Everywhere: user_id has 1 to 256 characters and is not blank; text is 1 character or more, not blank, without U+0000;
-    `<private>...</private>` is replaced by `[REDACTED]` before anything is stored. Bad input is INVALID_ARGUMENT with a
-    google.rpc.BadRequest that names the field.
+    Rules for every method:
+
+    - user_id has 1 to 256 characters and is not blank.
+    - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
+    - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
+    - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
     """
 
     @staticmethod

@@ -14,7 +14,7 @@ from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.paging import page_of
-from ilab_chat_service.rpc.validation import caller_key, library_limits, search_limit
+from ilab_chat_service.rpc.validation import caller_key, library_limits, page_size, search_page_size
 from ilab_memory.core.models import Session
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         started = await self._write(request, context, lambda memory: memory.mem_session_start(request.user_id))
         return memory_pb2.StartSessionResponse(
             session_id=started.session_id,
-            is_new=started.is_new,
-            sessions_context=map(models.session_summary, started.sessions_context),
+            new_session=started.is_new,
+            recent_sessions=map(models.session_summary, started.sessions_context),
             memories=map(models.observation_compact, started.memories),
         )
 
@@ -163,7 +163,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.SearchObservationsRequest, context: Context
     ) -> memory_pb2.SearchObservationsResponse:
         """Search the user's observations."""
-        limit = search_limit(request)
+        limit = search_page_size(request)
         found = await self._read(
             request,
             context,
@@ -195,7 +195,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         rows = await self._read(
             request, context, lambda memory: memory.mem_timeline(request.user_id, request.observation_id)
         )
-        page, next_page_token = page_of(rows, page_size=request.page_size, page_token=request.page_token)
+        page, next_page_token = page_of(rows, page_size=page_size(request.page_size), page_token=request.page_token)
         return memory_pb2.GetTimelineResponse(
             observations=map(models.observation, page), next_page_token=next_page_token
         )

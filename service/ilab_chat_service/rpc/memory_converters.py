@@ -21,9 +21,9 @@ OUTCOMES: Mapping[str, memory_pb2.SaveOutcome.ValueType] = {
     "updated": memory_pb2.SAVE_OUTCOME_UPDATED,
     "deduped": memory_pb2.SAVE_OUTCOME_DEDUPED,
 }
-STATUSES: Mapping[str, memory_pb2.SessionStatus.ValueType] = {
-    "active": memory_pb2.SESSION_STATUS_ACTIVE,
-    "completed": memory_pb2.SESSION_STATUS_COMPLETED,
+STATES: Mapping[str, memory_pb2.SessionState.ValueType] = {
+    "active": memory_pb2.SESSION_STATE_ACTIVE,
+    "completed": memory_pb2.SESSION_STATE_COMPLETED,
 }
 
 
@@ -37,10 +37,10 @@ def observation(row: Observation) -> memory_pb2.Observation:
         title=row.title,
         content=row.content,
         topic_key=row.topic_key,
-        normalized_hash=row.normalized_hash or "",
+        content_hash=bytes.fromhex(row.normalized_hash or ""),
         revision_count=row.revision_count,
-        created_at=timestamp(row.created_at),
-        updated_at=timestamp(row.updated_at),
+        create_time=timestamp(row.created_at),
+        update_time=timestamp(row.updated_at),
     )
 
 
@@ -53,7 +53,7 @@ def observation_compact(row: ObservationCompact) -> memory_pb2.ObservationCompac
         topic_key=row.topic_key,
         score=row.score,
         snippet=row.snippet,
-        updated_at=timestamp(row.updated_at),
+        update_time=timestamp(row.updated_at),
     )
 
 
@@ -69,22 +69,22 @@ def session(row: Session) -> memory_pb2.Session:
     return memory_pb2.Session(
         id=row.id,
         user_id=row.user_id,
-        started_at=timestamp(row.started_at),
-        ended_at=None if row.ended_at is None else timestamp(row.ended_at),
-        last_activity_at=timestamp(row.last_activity_at),
+        start_time=timestamp(row.started_at),
+        end_time=None if row.ended_at is None else timestamp(row.ended_at),
+        last_activity_time=timestamp(row.last_activity_at),
         summary=row.summary,
-        status=STATUSES[row.status],
-        is_auto_generated=row.is_auto_generated,
+        state=STATES[row.status],
+        auto_generated=row.is_auto_generated,
     )
 
 
-def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummaryCompact:
+def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummary:
     """Return a completed session in short."""
-    return memory_pb2.SessionSummaryCompact(
+    return memory_pb2.SessionSummary(
         session_id=row.session_id,
-        date=timestamp(row.date),
+        end_time=timestamp(row.date),
         summary=row.summary[:SUMMARY_CHARACTERS],
-        is_auto_generated=row.is_auto_generated,
+        auto_generated=row.is_auto_generated,
     )
 
 

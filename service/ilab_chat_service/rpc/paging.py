@@ -18,15 +18,13 @@ PAGE_BYTES = 2 * 1024 * 1024
 def page_of(rows: Sequence[Observation], *, page_size: int, page_token: str) -> tuple[Sequence[Observation], str]:
     """Return the page that *page_token* asks for, the first one for an empty token, and the token of the next one.
 
-    *page_size* is the most observations of a page, 0: as many as PAGE_BYTES allow. The token is empty on the last page.
+    A page has at most *page_size* observations, fewer if they exceed PAGE_BYTES. The token is empty on the last page.
 
     Raises:
-        InvalidFields: *page_size* is below 0, or *page_token* names none of *rows*.
+        InvalidFields: *page_token* names none of *rows*.
     """
-    if page_size < 0:
-        raise InvalidFields([("page_size", "must not be below 0")])
     rest = rows[_start(rows, page_token) :]
-    count = min(_fitting(rest), page_size or len(rest))
+    count = min(_fitting(rest), page_size)
     return rest[:count], str(rest[count - 1].id) if count < len(rest) else ""
 
 

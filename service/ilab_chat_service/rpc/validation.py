@@ -47,8 +47,10 @@ SCHEMA_VALUES = 4096
 
 #: Largest integer up to which a double holds every integer.
 EXACT_INTEGERS = 2**53
-SEARCH_LIMIT = 10
-SEARCH_LIMIT_MOST = 100
+SEARCH_PAGE_SIZE = 10
+SEARCH_PAGE_SIZE_MOST = 100
+PAGE_SIZE = 50
+PAGE_SIZE_MOST = 200
 CONTENT_BYTES = 1024 * 1024
 TITLE_CHARACTERS = 512
 TOPIC_KEY_CHARACTERS = 256
@@ -314,15 +316,24 @@ def check_headers(headers: Iterable[tuple[str, str | bytes]]) -> None:
         raise RequestTooLarge(f"the header fields must have at most {HEADER_BYTES:,} bytes, have {size:,}")
 
 
-def search_limit(request: memory_pb2.SearchObservationsRequest) -> int:
-    """Return how many results a search may have.
+def search_page_size(request: memory_pb2.SearchObservationsRequest) -> int:
+    """Return the maximum number of results of a search.
 
     Raises:
-        InvalidFields: more than the contract allows, or a negative number.
+        InvalidFields: page_size is out of range.
     """
-    if not 0 <= request.limit <= SEARCH_LIMIT_MOST:
-        raise InvalidFields([("limit", f"must be between 0 and {SEARCH_LIMIT_MOST}")])
-    return request.limit or SEARCH_LIMIT
+    return page_size(request.page_size, default=SEARCH_PAGE_SIZE, most=SEARCH_PAGE_SIZE_MOST)
+
+
+def page_size(requested: int, *, default: int = PAGE_SIZE, most: int = PAGE_SIZE_MOST) -> int:
+    """Return the maximum number of items of a page: *default* where 0 is requested.
+
+    Raises:
+        InvalidFields: it is negative, or above *most*.
+    """
+    if not 0 <= requested <= most:
+        raise InvalidFields([("page_size", f"must be between 0 and {most}")])
+    return requested or default
 
 
 def caller_key(request: memory_pb2.SaveObservationRequest) -> str | None:
