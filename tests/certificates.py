@@ -1,4 +1,4 @@
-"""Real certificates, made by a real authority, for tests."""
+"""Real certificates for tests, signed by a real authority."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ DAY = dt.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate and its key, as they stand in PEM files."""
+    """A certificate and its key, in PEM."""
 
     certificate: bytes
     key: bytes
 
     def write(self, folder: Path, name: str) -> tuple[str, str]:
-        """Write both; return their paths."""
+        """Write both to *folder* and return their paths."""
         (folder / f"{name}.pem").write_bytes(self.certificate)
         (folder / f"{name}.key").write_bytes(self.key)
         return str(folder / f"{name}.pem"), str(folder / f"{name}.key")
 
 
 class Authority:
-    """An authority that signs whatever it is asked for."""
+    """A certificate authority that signs every request."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -58,16 +58,16 @@ class Authority:
         self.certificate = self._sign(self._key.public_key(), (), ca=True)
 
     def server(self, key: Key | None = None) -> Issued:
-        """A certificate for this machine. None: of a new key."""
+        """Return a certificate for this machine, with *key* or a new one."""
         names = x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         return self._issue(*names, key=key)
 
     def client(self, *uris: str, ca: bool = False, usages: Collection[str] = ()) -> Issued:
-        """A certificate with these URIs, for instance a SPIFFE id, and these key usages beside digital signature."""
+        """Return a client certificate with these URIs, such as SPIFFE IDs. Its key usages include digital signature."""
         return self._issue(*map(x509.UniformResourceIdentifier, uris), ca=ca, usages=usages)
 
     def channel(self, client: Issued | None = None) -> grpc.ChannelCredentials:
-        """What a client needs to trust this authority, and to be known."""
+        """Return channel credentials that trust this authority and present *client*."""
         if client is None:
             return grpc.ssl_channel_credentials(self.certificate)
         return grpc.ssl_channel_credentials(self.certificate, client.key, client.certificate)

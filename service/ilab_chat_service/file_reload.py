@@ -1,4 +1,4 @@
-"""Hot reload: a value made from files, and made again when they change."""
+"""Hot reload: a value parsed from files, and parsed again when they change."""
 
 from __future__ import annotations
 
@@ -15,74 +15,74 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: More than any file of tokens, keys or certificates has.
-MOST_BYTES = 1024 * 1024
+#: Larger than any file of tokens, keys or certificates.
+MAX_FILE_BYTES = 1024 * 1024
 
 
 class FileReload(Generic[T]):
-    """What *make* makes from the contents of *paths*, as they are now.
+    """The value that *make* returns for the current contents of *paths*.
 
-    A change is seen by inode, size and times of what a path leads to: Kubernetes swaps a symbolic link.
+    A change is detected by inode, size and times, following symbolic links: Kubernetes replaces a link.
 
     Args:
         paths: files to read.
-        make: takes their contents, in order; raises ValueError, with a text that quotes no content.
-        interval: seconds between two looks of `current`.
+        make: takes the contents, in order. Raises ValueError with a text that does not quote them.
+        interval: minimum time between two checks by `current`, in seconds.
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: what *make* raised.
+        ValueError: raised by *make*, or a file is too large or changed while it was read.
     """
 
     def __init__(self, paths: Sequence[str], make: Callable[..., T], *, interval: float = 1.0) -> None:
         self._paths = [Path(path) for path in paths]
         self._make = make
         self._interval = interval
-        self._looked = time.monotonic()
-        self._looking = asyncio.Lock()
-        # Before reading: a change in between is then seen at the next look.
-        self._seen = self._marks()
+        self._checked_at = time.monotonic()
+        self._checking = asyncio.Lock()
+        # Before reading the files, so that the next check detects a change during the read.
+        self._signatures = self._current_signatures()
         self._value = self._read()
 
     @property
     def value(self) -> T:
-        """What was made last."""
+        """The current value, without checking the files."""
         return self._value
 
     def refresh(self) -> bool:
-        """Look at the files, blocking. Return whether the value is a new one; one that cannot be made is logged."""
-        marks = self._marks()
-        if marks == self._seen:
+        """Check the files and return whether there is a new value. A failed reload is logged. Blocks."""
+        signatures = self._current_signatures()
+        if signatures == self._signatures:
             return False
-        self._seen = marks
+        self._signatures = signatures
         try:
             self._value = self._read()
         except (OSError, ValueError) as error:
-            log.error("%s: reload failed, keeping the previous version: %s", self, reason(error))  # noqa: TRY400 - a traceback says nothing more
+            log.error("%s: reload failed, keeping the previous version: %s", self, reason(error))  # noqa: TRY400 - the traceback adds nothing
             return False
         log.info("%s: reloaded", self)
         return True
 
     async def current(self) -> T:
-        """Return the value, at most the interval behind the files."""
+        """Return the value, checking the files if the last check is older than the interval."""
         if self._is_due():
-            async with self._looking:
-                if self._is_due():  # another task may have looked meanwhile
+            async with self._checking:
+                if self._is_due():  # another task may have checked while this one waited for the lock
                     await asyncio.to_thread(self.refresh)
-                    self._looked = time.monotonic()
+                    self._checked_at = time.monotonic()
         return self._value
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._looked >= self._interval
+        return time.monotonic() - self._checked_at >= self._interval
 
-    def _marks(self) -> list[tuple[int, ...] | None]:
-        return [mark(path) for path in self._paths]
+    def _current_signatures(self) -> list[tuple[int, ...] | None]:
+        return [signature(path) for path in self._paths]
 
     def _read(self) -> T:
-        before = self._marks()
+        before = self._current_signatures()
         contents = [content(path) for path in self._paths]
-        # Half of an old file and half of a new one may be valid, and mean something that neither does.
-        if self._marks() != before:
+        # A mix of an old file and a new one may be valid and mean something else than either.
+        if self._current_signatures() != before:
             raise ValueError("the file changed while it was read")
         return self._make(*contents)
 
@@ -90,8 +90,8 @@ class FileReload(Generic[T]):
         return ", ".join(map(str, self._paths))
 
 
-def mark(path: Path) -> tuple[int, ...] | None:
-    """Return what changes when the file does. None: it is not there."""
+def signature(path: Path) -> tuple[int, ...] | None:
+    """Return inode, size and times of a file, which change when it does. None: it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -100,11 +100,16 @@ def mark(path: Path) -> tuple[int, ...] | None:
 
 
 def content(path: Path) -> bytes:
-    """Return the bytes of a file."""
+    """Return the bytes of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger than MAX_FILE_BYTES.
+    """
     with path.open("rb") as file:
-        read = file.read(MOST_BYTES + 1)
-    if len(read) > MOST_BYTES:
-        raise ValueError(f"{path.name} has more than {MOST_BYTES:,} bytes")
+        read = file.read(MAX_FILE_BYTES + 1)
+    if len(read) > MAX_FILE_BYTES:
+        raise ValueError(f"{path.name} is larger than {MAX_FILE_BYTES:,} bytes")
     return read
 
 

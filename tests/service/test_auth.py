@@ -1,4 +1,4 @@
-"""Who may call, over a real channel."""
+"""Authentication over a real channel."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ async def channel(settings: Settings, tokens: Path) -> AsyncIterator[grpc.aio.Ch
 
 
 @each_method
-async def test_every_method_asks_who_calls_and_for_whom(channel: grpc.aio.Channel, method: MethodDescriptor) -> None:
+async def test_every_method_authenticates_and_checks_the_user(
+    channel: grpc.aio.Channel, method: MethodDescriptor
+) -> None:
     assert await call(channel, method, "alice") == MISSING
     assert await call(channel, method, "alice", bearer("wrong")) == INVALID
     assert await call(channel, method, "bob", bearer(ALICES)) == MISMATCH
@@ -59,7 +61,7 @@ async def test_every_method_asks_who_calls_and_for_whom(channel: grpc.aio.Channe
         assert (await call(channel, method, user, bearer(token)))[0] not in {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
-async def test_what_is_refused_changes_nothing(channel: grpc.aio.Channel) -> None:
+async def test_rejected_call_changes_nothing(channel: grpc.aio.Channel) -> None:
     save = next(method for method in METHODS if method.name == "Chat")
     assert await call(channel, save, "bob", bearer(SERVICE)) == OK
     forget = next(method for method in METHODS if method.name == "ForgetUser")
@@ -81,24 +83,22 @@ async def test_what_is_refused_changes_nothing(channel: grpc.aio.Channel) -> Non
         bearer("x" * 7000),
     ],
 )
-async def test_what_is_no_known_token_is_refused(
-    channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]
-) -> None:
+async def test_unknown_token_is_rejected(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
     assert await call(channel, STATS, "alice", metadata) == INVALID
 
 
-async def test_a_token_of_10_mb_is_refused(channel: grpc.aio.Channel) -> None:
-    # By gRPC itself, which takes some KB of headers, before the call reaches us.
+async def test_token_of_10_mb_is_rejected(channel: grpc.aio.Channel) -> None:
+    # gRPC itself rejects it: its limit is some KB of headers.
     code, _ = await call(channel, STATS, "alice", bearer("x" * 10_000_000))
     assert code != "OK"
     assert await call(channel, STATS, "alice", bearer(SERVICE)) == OK
 
 
-async def test_the_scheme_is_of_any_case(channel: grpc.aio.Channel) -> None:
+async def test_authorization_scheme_is_case_insensitive(channel: grpc.aio.Channel) -> None:
     assert await call(channel, STATS, "alice", (("authorization", f"bEARER {SERVICE}"),)) == OK
 
 
-async def test_health_is_there_for_strangers(channel: grpc.aio.Channel) -> None:
+async def test_health_needs_no_credentials(channel: grpc.aio.Channel) -> None:
     stub: Any = health_pb2_grpc.HealthStub(channel)
     request = health_pb2.HealthCheckRequest()
     assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
@@ -108,7 +108,7 @@ async def test_health_is_there_for_strangers(channel: grpc.aio.Channel) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-async def test_reflection_is_not(channel: grpc.aio.Channel, version: str) -> None:
+async def test_reflection_needs_credentials(channel: grpc.aio.Channel, version: str) -> None:
     reflect = channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -122,9 +122,9 @@ async def test_reflection_is_not(channel: grpc.aio.Channel, version: str) -> Non
     assert [response async for response in reflect(iter(asked), metadata=bearer(SERVICE))]
 
 
-async def test_a_new_file_of_tokens_is_taken_while_calls_run(channel: grpc.aio.Channel, tokens: Path) -> None:
+async def test_tokens_file_is_reloaded_while_calls_run(channel: grpc.aio.Channel, tokens: Path) -> None:
     new = "another-token-0123456789"
-    # As Kubernetes does it: a new file, and the name changes over to it at once.
+    # Like Kubernetes: write a new file and rename it atomically.
     (tokens.parent / "next").write_text(f"{SERVICE}\n{new}\n")
     os.replace(tokens.parent / "next", tokens)  # noqa: PTH105
     while await call(channel, STATS, "alice", bearer(new)) != OK:
@@ -136,7 +136,7 @@ async def test_a_new_file_of_tokens_is_taken_while_calls_run(channel: grpc.aio.C
     "content",
     ["", TOKENS.removesuffix("  user:alice\n"), TOKENS.removesuffix("\n"), TOKENS.replace(ALICES, f" {ALICES}")],
 )
-async def test_a_broken_tokens_file_changes_nothing(
+async def test_invalid_tokens_file_keeps_the_previous_tokens(
     channel: grpc.aio.Channel, tokens: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
     tokens.write_text(content)  # noqa: ASYNC240 - it is short
@@ -148,7 +148,7 @@ async def test_a_broken_tokens_file_changes_nothing(
     assert ALICES not in caplog.text
 
 
-def test_a_server_does_not_start_with_a_cut_tokens_file(tokens: Path) -> None:
+def test_server_does_not_start_with_a_truncated_tokens_file(tokens: Path) -> None:
     tokens.write_text(TOKENS.removesuffix("  user:alice\n"))
     ended = run_server(
         ILAB_MEMORY_DB_PATH=str(tokens.parent / "memory.db"),
@@ -161,7 +161,7 @@ def test_a_server_does_not_start_with_a_cut_tokens_file(tokens: Path) -> None:
     assert ALICES not in ended.stderr
 
 
-async def test_nothing_of_the_credentials_is_logged_or_answered(
+async def test_credentials_are_neither_logged_nor_returned(
     channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -205,7 +205,7 @@ async def test_nothing_of_the_credentials_is_logged_or_answered(
         (["spiffe://example.org/ns/bank/" + "a" * 2048], INVALID),
     ],
 )
-async def test_a_spiffe_id_has_to_be_on_the_list(
+async def test_spiffe_id_must_be_on_the_allow_list(
     settings: Settings, tmp_path: Path, ids: list[str], expected: tuple[str, str]
 ) -> None:
     authority = Authority()
@@ -238,7 +238,7 @@ def with_spiffe(settings: Settings, folder: Path, authority: Authority) -> Setti
         (False, ("key_agreement", "key_encipherment"), ""),
     ],
 )
-async def test_a_spiffe_certificate_that_may_sign_others_is_refused(
+async def test_spiffe_signing_certificate_is_rejected(
     settings: Settings,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -258,7 +258,7 @@ async def test_a_spiffe_certificate_that_may_sign_others_is_refused(
     assert len(logged) == (1 if why else 0)
 
 
-async def test_without_authentication_everybody_may(settings: Settings) -> None:
+async def test_without_authentication_any_caller_may_act_for_any_user(settings: Settings) -> None:
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         calls = (call(channel, STATS, user, bearer("ignored")) for user in ("alice", "bob"))
         assert await asyncio.gather(*calls) == [OK, OK]

@@ -69,7 +69,7 @@ def segment(value: Any) -> str:
 
 
 def forged(algorithm: str, secret: bytes | None) -> str:
-    """A token as no library makes it: unsigned, or signed with a public key as if it were a secret."""
+    """Return a token that no library makes: unsigned, or signed with a public key as if it were a shared secret."""
     claims = {"iss": "https://issuer.example", "aud": "ilab-chat", "sub": "alice", "exp": time.time() + 300}
     signed = f"{segment({'alg': algorithm, 'kid': 'rsa', 'typ': 'JWT'})}.{segment(claims)}"
     if secret is None:
@@ -79,7 +79,7 @@ def forged(algorithm: str, secret: bytes | None) -> str:
 
 
 def with_header(**header: Any) -> str:
-    """A token whose header has any value that JSON has."""
+    """Return a token whose header contains arbitrary JSON values."""
     return f"{segment({'kid': 'ec', 'alg': 'ES256'} | header)}.{segment({})}.AAAA"
 
 
@@ -156,22 +156,22 @@ async def channel(settings: Settings, file: Path) -> AsyncIterator[grpc.aio.Chan
         (lambda: "no-jwt-at-all", "alice", INVALID),
     ],
 )
-async def test_a_token_is_accepted_or_not(
+async def test_token_is_accepted_or_rejected(
     channel: grpc.aio.Channel, make: Callable[[], str], user: str, expected: tuple[str, str]
 ) -> None:
     assert await call(channel, STATS, user, bearer(make())) == expected
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
-async def test_a_weak_key_verifies_nothing(channel: grpc.aio.Channel) -> None:
+async def test_weak_rsa_key_verifies_nothing(channel: grpc.aio.Channel) -> None:
     assert await call(channel, STATS, "alice", bearer(token(WEAK, "weak", "RS256"))) == INVALID
 
 
-async def test_without_a_token_the_reason_is_another(channel: grpc.aio.Channel) -> None:
+async def test_missing_token_has_its_own_reason(channel: grpc.aio.Channel) -> None:
     assert await call(channel, STATS, "alice") == ("UNAUTHENTICATED", "MISSING_CREDENTIALS")
 
 
-async def test_a_caller_is_told_why_and_not_what(channel: grpc.aio.Channel) -> None:
+async def test_error_explains_the_rejection_without_quoting_claims(channel: grpc.aio.Channel) -> None:
     rpc: Any = channel.unary_unary("/ilab_chat.v1.MemoryService/GetStats")
     for made, text in ((token(exp=1, sub="secret"), "expired"), (token(aud="secret"), "audience")):
         with pytest.raises(grpc.aio.AioRpcError, match=text) as caught:
@@ -179,7 +179,7 @@ async def test_a_caller_is_told_why_and_not_what(channel: grpc.aio.Channel) -> N
         assert "secret" not in str(caught.value)
 
 
-async def test_a_new_file_of_keys_is_taken(channel: grpc.aio.Channel, file: Path) -> None:
+async def test_key_file_is_reloaded(channel: grpc.aio.Channel, file: Path) -> None:
     assert await call(channel, STATS, "alice", bearer(token(STRANGER, "new"))) == INVALID
     (file.parent / "next").write_text(json.dumps({"keys": [jwk(STRANGER, "new")]}))
     os.replace(file.parent / "next", file)  # noqa: PTH105
@@ -190,12 +190,12 @@ async def test_a_new_file_of_keys_is_taken(channel: grpc.aio.Channel, file: Path
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"keys": {}}', '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}, 1]}'])
-def test_a_document_without_public_keys_is_refused(text: str) -> None:
+def test_document_without_public_keys_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"not JSON|no public key"):
         parse(text.encode())
 
 
-ODD = [
+INVALID_KEYS = [
     {"kty": ["RSA"]},
     {"kty": {}},
     {"kty": 5, "use": []},
@@ -212,17 +212,17 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("entry", ODD)
-async def test_a_server_does_not_start_with_an_odd_key_alone(
+@pytest.mark.parametrize("entry", INVALID_KEYS)
+async def test_server_does_not_start_with_only_an_invalid_key(
     settings: Settings, file: Path, entry: dict[str, Any]
 ) -> None:
     file.write_text(json.dumps({"keys": [entry]}))  # noqa: ASYNC240 - it is short
-    with pytest.raises(SettingsError, match=r"^ILAB_CHAT_JWT_JWKS: it has no public key"):
+    with pytest.raises(SettingsError, match=r"^ILAB_CHAT_JWT_JWKS: the JWKS contains no public key"):
         async with serving(with_jwt(settings, str(file))):
             pass
 
 
-async def test_an_odd_key_in_a_new_file_leaves_the_old_ones(
+async def test_file_with_only_an_invalid_key_keeps_the_previous_keys(
     channel: grpc.aio.Channel, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.write_text(json.dumps({"keys": [{"kty": ["RSA"]}]}))  # noqa: ASYNC240 - it is short
@@ -240,28 +240,28 @@ def without_kid(key: Any) -> dict[str, Any]:
     [
         ([without_kid(EC), without_kid(STRANGER)], "two keys have no kid"),
         ([without_kid(EC), jwk(STRANGER, "")], "two keys have no kid"),
-        ([without_kid(EC), jwk(STRANGER, "other")], "not the only one"),
+        ([without_kid(EC), jwk(STRANGER, "other")], "must be the only key"),
         ([jwk(EC, "ec"), jwk(STRANGER, "ec")], "the same kid"),
-        ([jwk(EC, "ec") | {"kid": ["ec"]}], "no text"),
+        ([jwk(EC, "ec") | {"kid": ["ec"]}], "not a string"),
     ],
 )
-def test_a_set_in_which_a_token_does_not_name_one_key_is_refused(keys: list[Any], text: str) -> None:
+def test_ambiguous_kids_are_rejected(keys: list[Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         parse(json.dumps({"keys": keys}).encode())
 
 
-def test_a_key_without_kid_may_be_alone() -> None:
+def test_key_without_kid_may_be_the_only_key() -> None:
     weak_and_other = [without_kid(WEAK), {"kty": "oct", "k": "c2VjcmV0"}]
     assert len(parse(json.dumps({"keys": [without_kid(EC), *weak_and_other]}).encode())) == 1
 
 
-def test_private_and_odd_keys_do_not_count() -> None:
+def test_private_and_invalid_keys_are_ignored() -> None:
     private = RSAAlgorithm.to_jwk(RSA, as_dict=True)
-    assert set(parse(json.dumps({"keys": [*ODD, private, jwk(EC, "ec")]}).encode())) == {"ec"}
+    assert set(parse(json.dumps({"keys": [*INVALID_KEYS, private, jwk(EC, "ec")]}).encode())) == {"ec"}
 
 
 class Issuer:
-    """A real HTTP server with keys; `status` other than 200 means that it has a bad day."""
+    """A real HTTP server with keys. Set `status` to make it fail."""
 
     def __init__(self) -> None:
         self.keys = [jwk(EC, "ec")]
@@ -298,7 +298,7 @@ def issuer() -> Iterator[Issuer]:
     thread.join()
 
 
-async def test_keys_come_from_a_url(settings: Settings, issuer: Issuer) -> None:
+async def test_keys_are_fetched_from_a_url(settings: Settings, issuer: Issuer) -> None:
     async with serving(with_jwt(settings, issuer.url)) as address, grpc.aio.insecure_channel(address) as channel:
         assert await call(channel, STATS, "alice", bearer(token())) == OK
         assert await call(channel, STATS, "bob", bearer(token())) == MISMATCH
@@ -307,7 +307,7 @@ async def test_keys_come_from_a_url(settings: Settings, issuer: Issuer) -> None:
     assert issuer.requests == 1
 
 
-async def test_an_unknown_key_is_looked_for_once_a_pause(issuer: Issuer) -> None:
+async def test_unknown_keys_cause_at_most_one_request_per_pause(issuer: Issuer) -> None:
     keys = UrlKeys(issuer.url, pause=0)
     await keys.open()
     issuer.keys = [jwk(STRANGER, "new")]
@@ -322,13 +322,13 @@ async def test_an_unknown_key_is_looked_for_once_a_pause(issuer: Issuer) -> None
     await keys.close()
 
 
-async def test_old_keys_are_read_again_and_stay_while_the_url_is_down(
+async def test_old_keys_are_refetched_and_kept_while_the_url_is_down(
     issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = UrlKeys(issuer.url, pause=0, lifetime=0)
     await keys.open()
     issuer.status = 503
-    while "does not answer with a JWKS" not in caplog.text:
+    while "does not return a JWKS" not in caplog.text:
         assert await keys.find("ec")
         assert await keys.find("new") is None
     issuer.status = 200
@@ -347,7 +347,7 @@ async def test_old_keys_are_read_again_and_stay_while_the_url_is_down(
     "change",
     [{"status": 500}, {"status": 302, "headers": {"Location": "/jwks"}}, {"keys": []}, {"keys": [{"kty": ["RSA"]}]}],
 )
-async def test_a_server_does_not_start_without_keys(settings: Settings, issuer: Issuer, change: dict[str, Any]) -> None:
+async def test_server_does_not_start_without_keys(settings: Settings, issuer: Issuer, change: dict[str, Any]) -> None:
     for name, value in change.items():
         setattr(issuer, name, value)
     with pytest.raises(SettingsError, match=r"^ILAB_CHAT_JWT_JWKS: "):
@@ -355,7 +355,7 @@ async def test_a_server_does_not_start_without_keys(settings: Settings, issuer: 
             pass
 
 
-async def test_a_server_that_speaks_no_http_is_refused(settings: Settings) -> None:
+async def test_key_server_that_does_not_speak_http_is_rejected(settings: Settings) -> None:
     async def other(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0\r\n\r\n")
         writer.close()
@@ -368,7 +368,7 @@ async def test_a_server_that_speaks_no_http_is_refused(settings: Settings) -> No
                 pass
 
 
-async def test_a_url_with_something_else_is_refused(settings: Settings, issuer: Issuer) -> None:
+async def test_url_without_a_jwks_is_rejected(settings: Settings, issuer: Issuer) -> None:
     with pytest.raises(SettingsError, match=r"^ILAB_CHAT_JWT_JWKS: "):
         async with serving(with_jwt(settings, issuer.url.replace("/jwks", "/broken"))):
             pass

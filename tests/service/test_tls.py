@@ -30,13 +30,13 @@ def with_tls(settings: Settings, folder: Path, server: Issued, clients: Authorit
 
 
 async def asked(address: str, credentials: grpc.ChannelCredentials) -> tuple[str, str]:
-    """Call over a connection of its own."""
+    """Return the result of a call over a new connection."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.secure_channel(address, credentials, options) as channel:
         return await call(channel, STATS, "alice")
 
 
-async def test_calls_are_encrypted_and_plaintext_is_refused(settings: Settings, tmp_path: Path) -> None:
+async def test_calls_are_encrypted_and_plaintext_is_rejected(settings: Settings, tmp_path: Path) -> None:
     authority = Authority()
     async with serving(with_tls(settings, tmp_path, authority.server())) as address:
         assert await asked(address, authority.channel()) == OK
@@ -45,7 +45,7 @@ async def test_calls_are_encrypted_and_plaintext_is_refused(settings: Settings, 
             assert (await call(channel, STATS, "alice"))[0] == "UNAVAILABLE"
 
 
-async def test_a_new_certificate_is_taken_and_open_connections_go_on(settings: Settings, tmp_path: Path) -> None:
+async def test_certificate_is_reloaded_and_open_connections_continue(settings: Settings, tmp_path: Path) -> None:
     old, new = Authority(), Authority()
     async with (
         serving(with_tls(settings, tmp_path, old.server())) as address,
@@ -59,7 +59,7 @@ async def test_a_new_certificate_is_taken_and_open_connections_go_on(settings: S
 
 
 @pytest.mark.parametrize("broken", ["server.pem", "server.key"])
-async def test_a_broken_or_half_new_pair_changes_nothing(
+async def test_invalid_or_mismatched_pair_keeps_the_previous_certificate(
     settings: Settings, tmp_path: Path, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     authority = Authority()
@@ -76,7 +76,7 @@ async def test_a_broken_or_half_new_pair_changes_nothing(
     assert "PRIVATE" not in caplog.text
 
 
-async def test_client_certificates_are_asked_for_and_their_authority_can_change(
+async def test_client_certificates_are_required_and_their_authority_is_reloaded(
     settings: Settings, tmp_path: Path
 ) -> None:
     authority, old, new = Authority(), Authority(), Authority()
@@ -97,9 +97,7 @@ async def test_client_certificates_are_asked_for_and_their_authority_can_change(
 
 
 @pytest.mark.parametrize("content", [b"", b"text", Authority().server().certificate, Authority().server().key])
-async def test_a_server_does_not_start_with_a_pair_that_is_none(
-    settings: Settings, tmp_path: Path, content: bytes
-) -> None:
+async def test_server_does_not_start_with_an_invalid_pair(settings: Settings, tmp_path: Path, content: bytes) -> None:
     tls = with_tls(settings, tmp_path, Authority().server())
     for name in ("server.pem", "server.key"):
         before = (tmp_path / name).read_bytes()
@@ -112,7 +110,7 @@ async def test_a_server_does_not_start_with_a_pair_that_is_none(
 
 @pytest.mark.parametrize("name", ["server.pem", "clients.pem"])
 @pytest.mark.parametrize("left", [0.5, 0.99])
-async def test_a_chain_or_a_bundle_that_is_cut_changes_nothing(
+async def test_truncated_chain_or_bundle_keeps_the_previous_one(
     settings: Settings, tmp_path: Path, name: str, left: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     authority, second = Authority(), Authority()
@@ -126,8 +124,8 @@ async def test_a_chain_or_a_bundle_that_is_cut_changes_nothing(
         (tmp_path / name).write_bytes(whole + more[: int(len(more) * left)])
         assert await asked(address, credentials) == OK
     assert "keeping the previous version" in caplog.text
-    assert "cut off" in caplog.text or "broken" in caplog.text
-    with pytest.raises(SettingsError, match=r"cut off|broken"):
+    assert "truncated" in caplog.text or "invalid" in caplog.text
+    with pytest.raises(SettingsError, match=r"truncated|invalid"):
         async with serving(tls):
             pass
 
@@ -145,14 +143,14 @@ NOT_SERVED: dict[str, Key] = {
 
 
 @pytest.mark.parametrize("name", SERVED)
-async def test_a_key_of_a_usual_type_is_served(settings: Settings, tmp_path: Path, name: str) -> None:
+async def test_supported_key_type_is_served(settings: Settings, tmp_path: Path, name: str) -> None:
     authority = Authority()
     async with serving(with_tls(settings, tmp_path, authority.server(SERVED[name]))) as address:
         assert await asked(address, authority.channel()) == OK
 
 
 @pytest.mark.parametrize("name", NOT_SERVED)
-async def test_a_key_that_clients_refuse_is_refused_at_start_and_keeps_the_old_one_later(
+async def test_key_type_that_clients_reject_is_rejected_at_start_and_on_reload(
     settings: Settings, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     authority = Authority()
@@ -163,8 +161,8 @@ async def test_a_key_that_clients_refuse_is_refused_at_start_and_keeps_the_old_o
     async with serving(with_tls(settings, tmp_path, authority.server())) as address:
         refused.write(tmp_path, "server")
         assert await asked(address, authority.channel()) == OK
-    assert "keeping the previous version: the key is none that gRPC's clients accept" in caplog.text
+    assert "keeping the previous version: gRPC clients do not accept this type of key" in caplog.text
 
 
-def test_these_certificates_are_what_openssl_takes(tmp_path: Path) -> None:
+def test_openssl_accepts_the_test_certificates(tmp_path: Path) -> None:
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*Authority().server().write(tmp_path, "server"))

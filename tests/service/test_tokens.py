@@ -11,7 +11,7 @@ from ilab_chat_service.auth.callers import ANY_USER, Caller, InvalidCredentials
 TOKEN = "0123456789abcdef"
 
 
-def test_a_line_is_a_token_and_for_whom_it_may_act() -> None:
+def test_line_is_a_token_and_optionally_its_user() -> None:
     file = f"\ufeff# comment\r\n\r\n{TOKEN}a\r\n{TOKEN}b user:alice smith\n{TOKEN}c\tuser:bob\n"
     known = tokens.parse(file.encode())
     callers = [tokens.match(known, TOKEN + letter) for letter in "abc"]
@@ -43,7 +43,7 @@ def test_a_line_is_a_token_and_for_whom_it_may_act() -> None:
         (f"{TOKEN}a user:alice\n".encode() + bytes(16) + b"\n", "line 2"),
     ],
 )
-def test_an_invalid_line_is_named_by_its_number_only(file: bytes, complaint: str) -> None:
+def test_error_gives_the_number_of_an_invalid_line_and_does_not_quote_it(file: bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as caught:
         tokens.parse(file)
     assert TOKEN not in str(caught.value)
@@ -54,13 +54,13 @@ WHOLE = f"# two\n{TOKEN}a user:alice\n{TOKEN}b user:bob\n"
 
 
 @pytest.mark.parametrize("end", range(len(WHOLE)))
-def test_a_file_cut_anywhere_grants_no_more_than_the_whole_file(end: int) -> None:
+def test_truncated_file_grants_no_more_than_the_whole_file(end: int) -> None:
     whole = dict(tokens.parse(WHOLE.encode()))
     with suppress(ValueError):
         assert dict(tokens.parse(WHOLE[:end].encode())).items() <= whole.items()
 
 
-def test_every_known_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
     real = hmac.compare_digest
 
@@ -77,5 +77,5 @@ def test_every_known_token_is_compared_in_constant_time(monkeypatch: pytest.Monk
     assert {len(each) for pair in compared for each in pair} == {32}
 
 
-def test_a_caller_is_not_in_its_repr() -> None:
+def test_repr_of_a_caller_omits_the_user_id() -> None:
     assert "alice" not in repr(Caller("alice"))

@@ -1,1 +1,1 @@
-"""Who calls: tokens, JWTs, SPIFFE ids, and the certificates of TLS."""
+"""Authentication: static tokens, JWTs, SPIFFE IDs, and TLS certificates."""

@@ -1,4 +1,4 @@
-"""The way callers are known that the settings ask for."""
+"""Choose the authenticator that the settings ask for."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from ilab_chat_service.settings.security import SecuritySettings
 
 
-class Trusting:
-    """Lets everybody act for any user."""
+class AllowAll:
+    """Allows every caller to act for any user."""
 
     async def caller(self, _credentials: Credentials) -> Caller:
-        """Return a caller that may."""
+        """Return a caller that may act for any user."""
         return ANY_USER
 
 
 @asynccontextmanager
 async def open_authenticator(settings: SecuritySettings) -> AsyncIterator[Authenticator]:
-    """Yield what knows callers.
+    """Yield the authenticator for `ILAB_CHAT_AUTH`.
 
     Raises:
-        SettingsError: the tokens or the keys cannot be read.
+        SettingsError: the tokens file or the key set cannot be read.
     """
     match settings.auth:
         case "tokens":
-            with refused("ILAB_CHAT_AUTH_TOKENS_FILE"):
+            with naming_variable("ILAB_CHAT_AUTH_TOKENS_FILE"):
                 tokens = await asyncio.to_thread(TokenAuthenticator, settings.auth_tokens_file)
             yield tokens
         case "jwt":
-            from ilab_chat_service.auth.jwt import JwtAuthenticator  # noqa: PLC0415 - starts sooner without
+            from ilab_chat_service.auth.jwt import JwtAuthenticator  # noqa: PLC0415 - PyJWT is slow to import
 
             async with open_keys(settings.jwt_jwks) as keys:
                 yield JwtAuthenticator(
@@ -54,29 +54,29 @@ async def open_authenticator(settings: SecuritySettings) -> AsyncIterator[Authen
                     scope=settings.jwt_scope,
                 )
         case "spiffe":
-            from ilab_chat_service.auth.spiffe import SpiffeAuthenticator  # noqa: PLC0415 - the same
+            from ilab_chat_service.auth.spiffe import SpiffeAuthenticator  # noqa: PLC0415 - cryptography is slow to import
 
             yield SpiffeAuthenticator(words(settings.spiffe_ids))
         case _:
-            yield Trusting()
+            yield AllowAll()
 
 
 @asynccontextmanager
-async def open_keys(place: str) -> AsyncIterator[KeySource]:
-    """Yield the keys of a JWKS.
+async def open_keys(location: str) -> AsyncIterator[KeySource]:
+    """Yield the keys of the JWKS at *location*, a path or a URL.
 
     Raises:
-        SettingsError: they cannot be read.
+        SettingsError: the key set cannot be read.
     """
-    from ilab_chat_service.auth.jwks import FileKeys, UrlKeys  # noqa: PLC0415 - starts sooner without
+    from ilab_chat_service.auth.jwks import FileKeys, UrlKeys  # noqa: PLC0415 - PyJWT is slow to import
 
-    if not is_http_url(place):
-        with refused("ILAB_CHAT_JWT_JWKS"):
-            file = await asyncio.to_thread(FileKeys, place)
+    if not is_http_url(location):
+        with naming_variable("ILAB_CHAT_JWT_JWKS"):
+            file = await asyncio.to_thread(FileKeys, location)
         yield file
         return
-    keys = UrlKeys(place)
-    with refused("ILAB_CHAT_JWT_JWKS"):
+    keys = UrlKeys(location)
+    with naming_variable("ILAB_CHAT_JWT_JWKS"):
         await keys.open()
     try:
         yield keys
@@ -85,8 +85,8 @@ async def open_keys(place: str) -> AsyncIterator[KeySource]:
 
 
 @contextmanager
-def refused(variable: str) -> Iterator[None]:
-    """Name the variable that leads to what cannot be read."""
+def naming_variable(variable: str) -> Iterator[None]:
+    """Turn errors of a file or URL into a SettingsError that names *variable*."""
     try:
         yield
     except (OSError, ValueError) as error:

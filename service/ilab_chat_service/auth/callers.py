@@ -1,4 +1,4 @@
-"""Who calls, and for which users they may act."""
+"""Callers, their credentials, and the users they may act for."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Protocol
 
 
 class MissingCredentials(Exception):
-    """The call has no credentials of the kind that this server asks for."""
+    """The call lacks the kind of credentials that this server requires."""
 
 
 class InvalidCredentials(Exception):
-    """The credentials are not accepted. The text says why and quotes nothing of them."""
+    """The credentials are not accepted. The text says why and never quotes them."""
 
 
 class UserMismatch(Exception):
@@ -21,11 +21,11 @@ class UserMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a call says of its caller. None: it does not say that.
+    """The credentials that a call presents.
 
     Args:
-        bearer: the token of its header.
-        certificate: what the connection's client has shown, in PEM, verified by TLS.
+        bearer: token from the authorization header, if the call has one.
+        certificate: client certificate in PEM, verified by TLS, if the client presented one.
     """
 
     bearer: str | None = field(repr=False)
@@ -34,7 +34,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """For whom a caller may act: one user, or any where `user_id` is None."""
+    """An authenticated caller: bound to `user_id`, or without one allowed to act for any user."""
 
     user_id: str | None = field(repr=False)
 
@@ -43,14 +43,14 @@ ANY_USER = Caller(user_id=None)
 
 
 class Authenticator(Protocol):
-    """Knows callers by their credentials."""
+    """Identifies callers by their credentials."""
 
     async def caller(self, credentials: Credentials) -> Caller:
-        """Return who calls.
+        """Return the caller with these credentials.
 
         Raises:
-            MissingCredentials: there are none of the kind that is asked for.
-            InvalidCredentials: they are not accepted.
+            MissingCredentials: the call lacks the required kind of credentials.
+            InvalidCredentials: the credentials are not accepted.
         """
 
 
@@ -58,16 +58,16 @@ _current: ContextVar[Caller] = ContextVar("caller")
 
 
 def set_caller(caller: Caller) -> None:
-    """Note who makes the call that this task handles."""
+    """Set the caller of the call that this task handles."""
     _current.set(caller)
 
 
 def act_for(user_id: str) -> None:
-    """Return if the caller of this task's call may act for the user.
+    """Check that the caller of this task's call may act for the user.
 
     Raises:
-        UserMismatch: it may not.
-        LookupError: nobody asked who calls: a mistake of ours, and the call fails.
+        UserMismatch: the caller is bound to another user.
+        LookupError: the call was not authenticated. This is a bug, and the call fails.
     """
     caller = _current.get()
     if caller.user_id is not None and caller.user_id != user_id:

@@ -1,4 +1,4 @@
-"""The server's certificate, and the authorities of its clients' certificates: read again when the files change."""
+"""TLS credentials of the listener, reloaded when the certificate files change."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Least of public certificates (CA/Browser Forum, Baseline Requirements, 6.1.5).
-LEAST_RSA_BITS = 2048
+#: Minimum for public certificates (CA/Browser Forum, Baseline Requirements, 6.1.5).
+MIN_RSA_BITS = 2048
 
 
 def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials:
-    """Return the TLS of the listener, which the settings ask for.
+    """Return the TLS credentials of the listener.
 
-    Before each handshake gRPC asks, in a thread of its own, whether there is a new certificate; connections that are
-    open keep theirs.
+    Before each handshake gRPC asks, in its own thread, for a changed certificate. Open connections keep the old one.
 
     Raises:
-        SettingsError: the files cannot be used.
+        SettingsError: a file cannot be read or is invalid.
     """
     paths = [settings.tls_cert_file, settings.tls_key_file]
     mutual = bool(settings.tls_client_ca_file)
@@ -47,57 +46,60 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials:
     def changed() -> grpc.ServerCertificateConfiguration | None:
         return files.value if files.refresh() else None
 
-    # The stubs do not know that None stands for no change.
+    # The stubs omit None, which means no change.
     return grpc.dynamic_ssl_server_credentials(files.value, changed, require_client_authentication=mutual)  # type: ignore[arg-type]
 
 
 def configuration(
     certificates: bytes, key: bytes, client_authorities: bytes | None = None
 ) -> grpc.ServerCertificateConfiguration:
-    """Return the contents of the files as gRPC takes them, which does not look at them before a handshake.
+    """Validate the contents of the files and return them as a gRPC configuration. gRPC does not validate them itself.
 
     Raises:
-        ValueError: one is not what it should be, or certificate and key do not belong together, or the key is of
-            a type that gRPC does not serve.
+        ValueError: a file is invalid, the key does not match the certificate, or gRPC clients reject its type.
     """
-    leaf = authorities("the certificate file", certificates)[0]
+    leaf = parse_certificates("the certificate file", certificates)[0]
     try:
         public = load_pem_private_key(key, password=None).public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError("the key file has no unencrypted private key in PEM") from None
+        raise ValueError("the key file must contain an unencrypted private key in PEM") from None
     if public != leaf.public_key():
-        raise ValueError("certificate and key do not belong together")
-    if not is_served(leaf):
+        raise ValueError("the private key does not match the certificate")
+    if not is_key_accepted(leaf):
         raise ValueError(
-            "the key is none that gRPC's clients accept: RSA of 2048 bits or more, or ECDSA P-256 or P-384"
+            "gRPC clients do not accept this type of key: use RSA with at least 2048 bits, or ECDSA P-256 or P-384"
         )
     if leaf.not_valid_after_utc <= datetime.now(UTC):
         log.warning("the TLS certificate has expired")
     if client_authorities is not None:
-        authorities("the client CA file", client_authorities)
+        parse_certificates("the client CA file", client_authorities)
     return grpc.ssl_server_certificate_configuration([(key, certificates)], client_authorities)
 
 
-def is_served(leaf: x509.Certificate) -> bool:
-    """Whether BoringSSL, as gRPC uses it, ends a handshake with this certificate; with others each one fails, silently.
+def is_key_accepted(leaf: x509.Certificate) -> bool:
+    """Return whether gRPC clients accept the key of *leaf*. With any other key, every handshake fails silently.
 
-    Its clients verify neither Ed25519 nor P-521 unless told to (kVerifySignatureAlgorithms in
-    https://github.com/google/boringssl/blob/main/ssl/extensions.cc), and RSA keys only of the plain type.
+    BoringSSL clients reject Ed25519 and P-521 by default (kVerifySignatureAlgorithms in
+    https://github.com/google/boringssl/blob/main/ssl/extensions.cc), and RSA keys other than rsaEncryption.
     """
     public = leaf.public_key()
     if isinstance(public, RSAPublicKey):
-        plain = leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
-        return plain and public.key_size >= LEAST_RSA_BITS
+        is_rsa_encryption = leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
+        return is_rsa_encryption and public.key_size >= MIN_RSA_BITS
     return isinstance(public, EllipticCurvePublicKey) and isinstance(public.curve, SECP256R1 | SECP384R1)
 
 
-def authorities(what: str, pem: bytes) -> list[x509.Certificate]:
-    """Return the certificates of a file; at least one."""
+def parse_certificates(what: str, pem: bytes) -> list[x509.Certificate]:
+    """Return the certificates in *pem*, at least one. *what* names the file in errors.
+
+    Raises:
+        ValueError: there is no certificate, or one is invalid or truncated.
+    """
     try:
         found = x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise ValueError(f"{what} has no certificate in PEM, or a broken one") from None
-    # The parser skips a block that does not end, as of a chain or a bundle that was cut.
+        raise ValueError(f"{what} contains no certificate in PEM, or an invalid one") from None
+    # The parser skips an unterminated block, for instance in a truncated chain or bundle.
     if pem.count(b"-----BEGIN ") != pem.count(b"-----END ") or len(found) != pem.count(b"-----BEGIN CERTIFICATE-----"):
-        raise ValueError(f"{what} has a certificate that is cut off; the file may be incomplete")
+        raise ValueError(f"{what} contains a truncated certificate; the file may be incomplete")
     return found

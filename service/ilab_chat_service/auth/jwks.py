@@ -1,4 +1,4 @@
-"""The public keys that tokens are signed with: a JWKS in a file, or behind a URL."""
+"""The public keys that verify tokens: a JWKS in a file or at a URL."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a URL may take to answer.
-TIMEOUT = 5.0
-#: Seconds after which keys from a URL are read again, so that a withdrawn one stops working.
-LIFETIME = 300.0
-#: Seconds between two attempts that unknown keys cause: anybody can name one.
-PAUSE = 10.0
-LEAST_RSA_BITS = 2048
+#: Timeout of a request for the JWKS.
+TIMEOUT_SECONDS = 5.0
+#: The JWKS is fetched again when it is this old, so that a withdrawn key stops working.
+LIFETIME_SECONDS = 300.0
+#: Minimum time between two requests caused by unknown keys, since any caller can name one.
+PAUSE_SECONDS = 10.0
+MIN_RSA_BITS = 2048
 
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
@@ -35,7 +35,7 @@ RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A public key, and the algorithms that it may verify: never those of another type of key."""
+    """A public key and the algorithms it may verify, never those of another key type."""
 
     public: RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
     algorithms: frozenset[str]
@@ -45,83 +45,83 @@ Keys: TypeAlias = "Mapping[str, Key]"
 
 
 class KeySource(Protocol):
-    """Where keys come from."""
+    """A source of public keys."""
 
     async def find(self, kid: str | None) -> Key | None:
-        """Return the key of this id; without an id the only key, if there is but one."""
+        """Return the key with this id, or without an id the only key. None: there is no such key."""
 
 
 class FileKeys:
-    """A JWKS in a file, read again when it changes.
+    """A JWKS in a file, which is reloaded when it changes.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it has no key that can be used.
+        ValueError: the file contains no usable key.
     """
 
     def __init__(self, path: str) -> None:
         self._file = FileReload([path], parse)
 
     async def find(self, kid: str | None) -> Key | None:
-        """Return the key of this id."""
+        """Return the key with this id. See `KeySource`."""
         return pick(await self._file.current(), kid)
 
 
 class UrlKeys:
-    """A JWKS behind a URL, read again when it is old and when a key is not known. Made by `open`."""
+    """A JWKS at a URL, fetched again when it is old or a key is unknown. Call `open` before use, `close` after it."""
 
-    def __init__(self, url: str, *, pause: float = PAUSE, lifetime: float = LIFETIME) -> None:
-        # It follows no redirection, which could lead away from https.
-        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=TIMEOUT)
+    def __init__(self, url: str, *, pause: float = PAUSE_SECONDS, lifetime: float = LIFETIME_SECONDS) -> None:
+        # PyJWKClient does not follow redirects, which could lead from https to http.
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=TIMEOUT_SECONDS)
         self._pause = pause
         self._lifetime = lifetime
         self._keys: Keys = {}
-        self._attempted = 0.0
-        self._reading: asyncio.Task[None] | None = None
+        self._fetched_at = 0.0
+        self._fetching: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Read the keys for the first time.
+        """Fetch the keys for the first time.
 
         Raises:
-            ValueError: they cannot be read.
+            ValueError: the URL does not return a usable JWKS.
         """
-        await self._read()
+        await self._fetch()
 
     async def close(self) -> None:
-        """Stop reading."""
-        if self._reading:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+        """Cancel a running request."""
+        if self._fetching:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
 
     async def find(self, kid: str | None) -> Key | None:
-        """Return the key of this id, read again if it is not known; a known one is not waited for."""
+        """Return the key with this id. Wait for a request only if the key is unknown. See `KeySource`."""
         key = pick(self._keys, kid)
-        if time.monotonic() - self._attempted >= (self._lifetime if key else self._pause) and not self._reading:
-            self._reading = asyncio.create_task(self._read_again())
-        if key or not self._reading:
+        if time.monotonic() - self._fetched_at >= (self._lifetime if key else self._pause) and not self._fetching:
+            self._fetching = asyncio.create_task(self._refetch())
+        if key or not self._fetching:
             return key
-        await asyncio.wait([self._reading])
+        await asyncio.wait([self._fetching])
         return pick(self._keys, kid)
 
-    async def _read_again(self) -> None:
+    async def _refetch(self) -> None:
         try:
-            await self._read()
+            await self._fetch()
         except ValueError as error:
-            log.error("ILAB_CHAT_JWT_JWKS cannot be read, the keys from before stay: %s", error)  # noqa: TRY400 - a traceback says nothing more
+            log.error("ILAB_CHAT_JWT_JWKS: reload failed, keeping the previous keys: %s", error)  # noqa: TRY400 - the traceback adds nothing
         finally:
-            self._reading = None
+            self._fetching = None
 
-    async def _read(self) -> None:
-        self._attempted = time.monotonic()
+    async def _fetch(self) -> None:
+        self._fetched_at = time.monotonic()
         try:
             document = await asyncio.to_thread(self._client.fetch_data)
-        except Exception:  # noqa: BLE001 - of PyJWT, urllib, http.client or json: all say that there are no keys
-            raise ValueError("the URL does not answer with a JWKS") from None
+        except Exception:  # noqa: BLE001 - PyJWT, urllib, http.client and json raise their own errors
+            raise ValueError("the URL does not return a JWKS") from None
         self._keys = keys_of(document)
 
 
 def pick(keys: Keys, kid: str | None) -> Key | None:
-    """Return the key of this id; without an id the only key, if there is but one."""
+    """Return the key with this id, or without an id the only key. None: there is no such key."""
     if kid is None:
         return next(iter(keys.values())) if len(keys) == 1 else None
     return keys.get(kid)
@@ -131,19 +131,19 @@ def parse(file: bytes) -> Keys:
     """Return the keys of a JWKS document.
 
     Raises:
-        ValueError: it is none, or has no key that can be used.
+        ValueError: it is not a JWKS, or contains no usable key.
     """
     try:
         return keys_of(json.loads(file))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError("it is not JSON") from None
+        raise ValueError("the file is not JSON") from None
 
 
 def keys_of(document: Any) -> Keys:
-    """Return the keys of a JWKS that can verify a signature, by id; the others, as for encryption, do not count.
+    """Return the keys of a JWKS that can verify a signature, by id. Ignore others, for instance those for encryption.
 
     Raises:
-        ValueError: there is none, or more than one that a token would name in the same way.
+        ValueError: there is no such key, or a token could not tell two keys apart.
     """
     entries = document.get("keys") if isinstance(document, dict) else None
     keys: dict[str, Key] = {}
@@ -152,35 +152,35 @@ def keys_of(document: Any) -> Keys:
             continue
         kid = entry.get("kid", "")
         if not isinstance(kid, str):
-            raise ValueError("a key's kid is no text")  # noqa: TRY004 - what is wrong is a document, not a call
+            raise ValueError("the kid of a key is not a string")  # noqa: TRY004 - the document is invalid, not the call
         if kid in keys:
             raise ValueError("two keys have the same kid" if kid else "two keys have no kid")
         keys[kid] = key
     if not keys:
-        raise ValueError("it has no public key to verify signatures with")
+        raise ValueError("the JWKS contains no public key that can verify signatures")
     if "" in keys and len(keys) > 1:
-        raise ValueError("a key without kid is not the only one")
+        raise ValueError("a key without kid must be the only key")
     return keys
 
 
 def key_of(entry: dict[str, Any]) -> Key | None:
-    """Return one key of a JWKS. None: it cannot verify a signature, or not safely."""
-    # A tuple, which compares: a set would hash, and not every value of JSON can be.
+    """Return one key of a JWKS. None: it cannot verify a signature safely."""
+    # A tuple, not a set: JSON values may be unhashable.
     if entry.get("kty") not in ("RSA", "EC", "OKP") or entry.get("use", "sig") != "sig":
         return None
     try:
         public = jwt.PyJWK(entry).key
-    except Exception:  # noqa: BLE001 - whatever the library raises of values it does not expect: it is no key
+    except Exception:  # noqa: BLE001 - PyJWT does not check types, so an invalid key may raise anything
         return None
     match public:
         case RSAPublicKey():
-            algorithms = RSA_ALGORITHMS if public.key_size >= LEAST_RSA_BITS else frozenset()
+            algorithms = RSA_ALGORITHMS if public.key_size >= MIN_RSA_BITS else frozenset()
         case EllipticCurvePublicKey():
             algorithms = frozenset({CURVES.get(public.curve.name, "")})
         case Ed25519PublicKey():
             algorithms = frozenset({"EdDSA"})
         case _:
-            return None  # a private key, or of a type that has no algorithm here
+            return None  # a private key, or a type that JWT algorithms do not use
     if "alg" in entry:
         algorithms = frozenset(each for each in algorithms if each == entry["alg"])
     return Key(public, algorithms) if algorithms else None

@@ -1,4 +1,4 @@
-"""Callers known by a signed token of an identity provider (JWT, RFC 7519)."""
+"""Authentication by signed tokens of an identity provider (JWT, RFC 7519)."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ if TYPE_CHECKING:
     from ilab_chat_service.auth.callers import Credentials
     from ilab_chat_service.auth.jwks import KeySource
 
-#: What a caller is told; whatever else is wrong with a token is the last line of `refusal`.
-REFUSALS: dict[type[Exception], str] = {
+#: What a caller is told. For any other error: INVALID_TOKEN.
+REASONS: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "the token has expired",
     jwt.ImmatureSignatureError: "the token is not valid yet",
     jwt.InvalidAudienceError: "the token is for another audience",
-    jwt.InvalidIssuerError: "the token is of another issuer",
-    jwt.InvalidSignatureError: "the token's signature is wrong",
-    jwt.InvalidAlgorithmError: "the token's algorithm is not allowed",
-    jwt.MissingRequiredClaimError: "the token lacks one of the claims exp, aud and iss",
+    jwt.InvalidIssuerError: "the token is from another issuer",
+    jwt.InvalidSignatureError: "the token's signature is invalid",
+    jwt.InvalidAlgorithmError: "the token's signature algorithm is not allowed",
+    jwt.MissingRequiredClaimError: "the token must have the claims exp, aud and iss",
 }
+INVALID_TOKEN = "the token is not a valid JWT"  # noqa: S105 - an error message
 
 
 class JwtAuthenticator:
-    """Tokens of one issuer for one audience.
+    """Accepts tokens of one issuer for one audience.
 
     Args:
         keys: the issuer's public keys.
-        issuer: what `iss` must be.
-        audience: what `aud` must be or contain.
-        algorithms: what tokens may be signed with.
-        leeway: seconds that the clocks may differ by.
-        scope: a token with this scope may act for any user, another only for its `sub`. Empty: none may.
+        issuer: required value of the `iss` claim.
+        audience: value that the `aud` claim must equal or contain.
+        algorithms: accepted signature algorithms.
+        leeway: allowed clock difference, in seconds.
+        scope: scope that allows a token to act for any user. Without it, a token acts for its `sub`. Empty: no token
+            may act for any user.
     """
 
     def __init__(
@@ -50,26 +52,26 @@ class JwtAuthenticator:
         self._scope = scope
 
     async def caller(self, credentials: Credentials) -> Caller:
-        """Return who was given this token."""
+        """Return the caller that the bearer token names."""
         if credentials.bearer is None:
-            raise MissingCredentials("this server asks for a bearer token")
+            raise MissingCredentials("this server requires a bearer token")
         claims = await self._claims(credentials.bearer)
         if self._scope and self._scope in scopes(claims):
             return ANY_USER
         if not claims.get("sub"):
-            raise InvalidCredentials("the token has neither a subject nor the scope that allows any user")
+            raise InvalidCredentials("the token has neither a sub claim nor the scope that allows any user")
         return Caller(claims["sub"])
 
     async def _claims(self, token: str) -> dict[str, Any]:
-        with refused():
+        with rejecting_token():
             header = jwt.get_unverified_header(token)
-            # Before a key is looked for: a token that cannot be accepted must not cause a request.
+            # Check this before looking up the key: a token that cannot be accepted must not cause a request.
             if header.get("alg") not in self._algorithms:
                 raise jwt.InvalidAlgorithmError
         key = await self._keys.find(header.get("kid"))
         if key is None:
             raise InvalidCredentials("the token is signed with an unknown key")
-        with refused():
+        with rejecting_token():
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key.public,
@@ -83,23 +85,19 @@ class JwtAuthenticator:
 
 
 @contextmanager
-def refused() -> Iterator[None]:
-    """Turn whatever looking at a token raises into InvalidCredentials: a stranger wrote it, and the library trusts it.
+def rejecting_token() -> Iterator[None]:
+    """Turn every exception into InvalidCredentials.
 
-    It compares and hashes values of any type that JSON has, so that it does not only raise its own errors.
+    Tokens are untrusted input. PyJWT compares and hashes their JSON values without checking types, so it raises more
+    than its own errors.
     """
     try:
         yield
     except Exception as error:
-        raise InvalidCredentials(refusal(error)) from error
-
-
-def refusal(error: Exception) -> str:
-    """Return what may be said of a token that is not accepted."""
-    return REFUSALS.get(type(error), "the token is no valid JWT")
+        raise InvalidCredentials(REASONS.get(type(error), INVALID_TOKEN)) from error
 
 
 def scopes(claims: dict[str, Any]) -> list[str]:
-    """Return the token's scopes: `scope` (RFC 8693), or `scp` as some providers call it; a text or a list."""
+    """Return the token's scopes from `scope` (RFC 8693) or `scp` (some providers), a string or a list."""
     found = claims.get("scope", claims.get("scp", ""))
     return found.split() if isinstance(found, str) else found if isinstance(found, list) else []

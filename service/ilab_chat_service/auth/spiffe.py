@@ -1,4 +1,4 @@
-"""Callers known by the SPIFFE id of their certificate, which TLS has verified."""
+"""Authentication by the SPIFFE ID in the client certificate, which TLS has verified."""
 
 from __future__ import annotations
 
@@ -16,66 +16,66 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.auth.callers import Caller, Credentials
 
-#: Certificates whose identity is remembered, because each call of a connection brings the same one. Some KB each.
-MOST_CERTIFICATES = 1024
+#: Size of the cache of identities: every call of a connection presents the same certificate. Some KB per entry.
+MAX_CACHED_CERTIFICATES = 1024
 
 
 class SpiffeAuthenticator:
-    """An allow-list of SPIFFE ids; one that ends with /* is for every id below. Each may act for any user."""
+    """An allow-list of SPIFFE IDs. A trailing /* allows every ID below that path. Each may act for any user."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._ids = frozenset(each for each in allowed if not each.endswith("/*"))
-        self._folders = tuple(each.removesuffix("*") for each in allowed if each.endswith("/*"))
+        self._prefixes = tuple(each.removesuffix("*") for each in allowed if each.endswith("/*"))
 
     async def caller(self, credentials: Credentials) -> Caller:
-        """Return who has this certificate."""
-        identity = identity_of(credentials.certificate) if credentials.certificate else NOBODY
+        """Return the caller with this client certificate."""
+        identity = identity_of(credentials.certificate) if credentials.certificate else UNKNOWN
         spiffe_id = identity.uri
         if spiffe_id is None or not spiffe_id.startswith("spiffe://"):
-            raise MissingCredentials("this server asks for a client certificate with a SPIFFE id")
+            raise MissingCredentials("this server requires a client certificate with a SPIFFE ID")
         if identity.fault:
             raise InvalidCredentials(identity.fault)
-        # Before the list is looked at: an id below a folder must not lead out of it.
+        # Check this before the allow-list: an ID with `..` in its path could match a prefix and lead out of it.
         if not is_spiffe_id(spiffe_id):
-            raise InvalidCredentials("the certificate's URI is no valid SPIFFE id")
-        if spiffe_id not in self._ids and not spiffe_id.startswith(self._folders):
-            raise InvalidCredentials("the SPIFFE id is not on the allow-list")
+            raise InvalidCredentials("the certificate's URI is not a valid SPIFFE ID")
+        if spiffe_id not in self._ids and not spiffe_id.startswith(self._prefixes):
+            raise InvalidCredentials("the SPIFFE ID is not on the allow-list")
         return ANY_USER
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a certificate says of its owner."""
+    """The identity in a client certificate."""
 
     uri: str | None
-    """Its one URI. None: it has none, or several, which an X.509-SVID must not have."""
+    """The only URI of the certificate; None unless it has exactly one, as an X.509-SVID must."""
     fault: str = ""
-    """Why it is not accepted for that URI."""
+    """Why the certificate is not accepted. Empty: it is."""
 
 
-NOBODY = Identity(None)
+UNKNOWN = Identity(None)
 
 
-@lru_cache(maxsize=MOST_CERTIFICATES)
+@lru_cache(maxsize=MAX_CACHED_CERTIFICATES)
 def identity_of(certificate: bytes) -> Identity:
-    """Return what a certificate in PEM says.
+    """Return the identity in a PEM certificate.
 
-    gRPC's own `peer_spiffe_id` ends at a NUL, so that an id could pass for another one.
+    gRPC's own `peer_spiffe_id` truncates the ID at a NUL, so one ID could pass for another.
     """
     try:
         extensions = x509.load_pem_x509_certificate(certificate).extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        return Identity(uris[0], signing_fault(extensions)) if len(uris) == 1 else NOBODY
-    except Exception:  # noqa: BLE001 - whatever reading it raises: it names nobody
-        return NOBODY
+        return Identity(uris[0], signing_fault(extensions)) if len(uris) == 1 else UNKNOWN
+    except Exception:  # noqa: BLE001 - untrusted input: the parser may raise anything
+        return UNKNOWN
 
 
 def signing_fault(extensions: x509.Extensions) -> str:
-    """Return why a certificate that may sign others is not a leaf, empty for a leaf.
+    """Return why the certificate with these extensions is a signing certificate. Empty: it is a leaf.
 
     https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md, sections 4.1 and 4.3: a leaf has CA:FALSE and
-    neither keyCertSign nor cRLSign. BoringSSL accepts a signing certificate as a client's.
+    neither keyCertSign nor cRLSign. BoringSSL accepts a signing certificate as a client certificate.
     """
     for extension in extensions:
         match extension.value:

@@ -1,10 +1,10 @@
-"""Callers known by a static bearer token.
+"""Authentication by static bearer tokens.
 
-The file has one token per line. A token alone may act for any user; `TOKEN user:alice` only for alice. Empty lines, and
-lines that begin with #, are skipped.
+The file has one token per line. `TOKEN` may act for any user, `TOKEN user:alice` for alice only. Empty lines and lines
+that begin with # are skipped.
 
-The format is strict, because a line that was cut short may grant more than the whole line: `TOKEN` acts for any user.
-One bad line refuses the whole file.
+The format is strict because a truncated line can grant more than the whole line: `TOKEN` alone acts for any user. One
+invalid line rejects the whole file.
 """
 
 from __future__ import annotations
@@ -23,53 +23,53 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.auth.callers import Credentials
 
-#: Shorter ones can be guessed. `openssl rand -hex 32` has 64.
-LEAST_CHARACTERS = 16
+#: Shorter tokens can be guessed. `openssl rand -hex 32` prints 64 characters.
+MIN_TOKEN_CHARACTERS = 16
 
-#: A token, and the user that it is bound to. Neither begins nor ends with white space.
+#: A token and the user it is bound to. Neither begins nor ends with white space.
 LINE = re.compile(r"(?P<token>[!-~]+)(?:[ \t]+user:(?P<user_id>\S(?:.*\S)?))?")
 
-#: Unicode categories that no user id in the file may have: control characters and line separators.
+#: Unicode categories that a user id in the file must not contain: control characters and line separators.
 SEPARATORS = {"Cc", "Zl", "Zp"}
 
 
 class TokenAuthenticator:
-    """The tokens of a file, which is read again when it changes.
+    """Accepts the tokens in a file, which is reloaded when it changes.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: `parse` refuses it.
+        ValueError: the file is invalid; see `parse`.
     """
 
     def __init__(self, path: str) -> None:
         self._file = FileReload([path], parse)
 
     async def caller(self, credentials: Credentials) -> Caller:
-        """Return who has this token."""
+        """Return the caller with this token."""
         if credentials.bearer is None:
-            raise MissingCredentials("this server asks for a bearer token")
+            raise MissingCredentials("this server requires a bearer token")
         return match(await self._file.current(), credentials.bearer)
 
 
 def match(known: Sequence[tuple[bytes, Caller]], token: str) -> Caller:
-    """Return whose token it is, in a time that tells nothing of the known ones.
+    """Return the caller with *token*, in a time that does not depend on the known tokens.
 
     Raises:
-        InvalidCredentials: nobody's.
+        InvalidCredentials: the token is not known.
     """
     presented = digest(token.encode())
     found = [caller for each, caller in known if hmac.compare_digest(each, presented)]
     if not found:
-        raise InvalidCredentials("the token is not known")
+        raise InvalidCredentials("unknown token")
     return found[0]
 
 
 def parse(file: bytes) -> Sequence[tuple[bytes, Caller]]:
-    """Return the digest of each token and who has it.
+    """Return the digest of each token and its caller.
 
     Raises:
-        ValueError: the file does not end with a newline, has an invalid line, or has no token. The text names the line
-            by its number and quotes nothing.
+        ValueError: the file does not end with a newline, has an invalid line, or has no token. The text gives the line
+            number and never quotes the line.
     """
     *lines, rest = file.decode("utf-8-sig", "replace").split("\n")
     if rest:
@@ -87,12 +87,12 @@ def parse(file: bytes) -> Sequence[tuple[bytes, Caller]]:
             raise ValueError(f"line {number}: the token is already in the file")
         known[key] = caller
     if not known:
-        raise ValueError("the file has no token")
+        raise ValueError("the file contains no token")
     return tuple(known.items())
 
 
 def entry(line: str, number: int) -> tuple[str, Caller]:
-    """Return the token of a line and for whom it may act.
+    """Return the token of a line and its caller.
 
     Raises:
         ValueError: the line is invalid.
@@ -103,14 +103,12 @@ def entry(line: str, number: int) -> tuple[str, Caller]:
         or "\ufffd" in line
         or any(unicodedata.category(each) in SEPARATORS for each in found["user_id"] or "")
     ):
-        raise ValueError(
-            f"line {number}: a line must be TOKEN or TOKEN user:USER_ID, with no white space before or after it"
-        )
-    if len(found["token"]) < LEAST_CHARACTERS:
-        raise ValueError(f"line {number}: a token must have {LEAST_CHARACTERS} or more visible ASCII characters")
+        raise ValueError(f"line {number}: must be TOKEN or TOKEN user:USER_ID, without leading or trailing white space")
+    if len(found["token"]) < MIN_TOKEN_CHARACTERS:
+        raise ValueError(f"line {number}: a token must have at least {MIN_TOKEN_CHARACTERS} visible ASCII characters")
     return found["token"], ANY_USER if found["user_id"] is None else Caller(found["user_id"])
 
 
 def digest(token: bytes) -> bytes:
-    """Return what tokens are compared by: of one length, and the tokens themselves need not be kept."""
+    """Return the SHA-256 of *token*. Digests have one length, and the tokens themselves are not kept in memory."""
     return hashlib.sha256(token).digest()

@@ -260,7 +260,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: st
 
 
 def test_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"^ILAB_CHAT_MODELS_FILE: models\.toml has more than 1,048,576 bytes$"):
+    with pytest.raises(SettingsError, match=r"^ILAB_CHAT_MODELS_FILE: models\.toml is larger than 1,048,576 bytes$"):
         read_profiles(settings_for(tmp_path, b"#" * 1_048_577), {})
 
 
@@ -284,7 +284,7 @@ def test_file_and_variables_that_name_one_model_are_refused(tmp_path: Path, name
     ended = run_server(ILAB_CHAT_MODELS_FILE=str(tmp_path / "any.toml"), **{name: "http://h/v1"})
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
-    assert line.startswith(f"ilab-chat-server: {name}: set beside ILAB_CHAT_MODELS_FILE")
+    assert line.startswith(f"ilab-chat-server: {name}: conflicts with ILAB_CHAT_MODELS_FILE")
 
 
 def test_key_comes_from_the_variable_of_openai_without_a_base_url(tmp_path: Path) -> None:
