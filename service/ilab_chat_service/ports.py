@@ -1,10 +1,10 @@
-"""What the loop needs from outside: a memory, a model, and a store of answers by request_id."""
+"""What the service needs from outside: a memory, a model, and a store of responses by request_id."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         Generation,
         MemoryMode,
         Reasoning,
+        RequestKey,
+        StoredResponse,
         Turn,
         TurnRequest,
         Usage,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Returns the time now, in UTC and timezone-aware.
 Clock: TypeAlias = Callable[[], datetime]
+
+R = TypeVar("R")
 
 
 class Memory(Protocol):
@@ -49,42 +53,82 @@ class Memory(Protocol):
         """
 
 
-class Lease(Protocol):
-    """The right to answer a request, which no other call of the same user and request_id has meanwhile."""
+class RepeatableCall(Protocol[R]):
+    """A call that may be repeated with the same request_id, and how its response is stored."""
 
     @property
-    def earlier(self) -> Answered | None:
-        """The answer that is stored already, if one is: then there is nothing left to do."""
+    def key(self) -> RequestKey:
+        """Identifies the call and its repetitions."""
 
-    async def put(self, answered: Answered) -> None:
-        """Store the answer, without the private text that it repeats. It survives a crash of the process.
+    @property
+    def fingerprint(self) -> str:
+        """Differs between requests that must not share a key. Not derived from private text."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the request_id was made for this call, so that no response can be stored."""
+
+    def to_store(self, response: R) -> StoredResponse:
+        """Return what is stored of *response*, without private text. May take long: runs on a thread if `is_large`."""
+
+    def is_large(self, response: R) -> bool:
+        """Whether `to_store` may take long."""
+
+    def from_store(self, text: str) -> R:
+        """Return the response whose `StoredResponse.text` is *text*."""
+
+
+class Lease(Protocol, Generic[R]):
+    """The right to answer a call. While one call holds it, its repetitions wait."""
+
+    @property
+    def earlier(self) -> R | None:
+        """The stored response. None: there is none, and the call has to be done."""
+
+    async def put(self, response: R) -> None:
+        """Store the response. It survives a crash of the process.
 
         Raises:
             MemoryUnavailable: it is not stored.
         """
 
     def release(self) -> None:
-        """Let the next one have it. A second call does nothing."""
+        """Let the next repetition proceed. A second call does nothing."""
 
 
-class IdempotencyStore(Protocol):
-    """Answers by user and request_id, kept for 24 hours."""
+class ResponseStore(Protocol):
+    """Responses by user, method and request_id, kept for 24 hours."""
 
-    async def begin(self, request: TurnRequest) -> Lease:
-        """Return the lease to *request*, as soon as every call that has it already has released it.
+    async def begin(self, call: RepeatableCall[R]) -> Lease[R]:
+        """Return the lease of *call* once no other call with its key holds it.
 
         Raises:
-            RequestIdReused: the same user and request_id have been answered, or are being answered by this process, for
-                another message or other options.
-            MemoryUnavailable: it cannot be told.
+            RequestIdReused: a call with the same key and another fingerprint is stored, or running in this process.
+            MemoryUnavailable: the store cannot be read.
         """
 
     async def forget(self, user_id: str) -> int:
-        """Erase every answer to the user, and keep none of the calls that are running; return how many were erased.
+        """Erase every response to the user, and store none of the running calls; return how many were erased.
 
         Raises:
             MemoryUnavailable: not all of it is erased.
         """
+
+    async def forget_observation(self, user_id: str, observation_id: int) -> int:
+        """Erase the responses that contain this observation of the user; return how many were erased.
+
+        Responses of running calls that contain it are not stored.
+
+        Raises:
+            MemoryUnavailable: not all of it is erased.
+        """
+
+
+class IdempotencyStore(Protocol):
+    """Answers of the chat, by user and request_id."""
+
+    async def begin(self, request: TurnRequest) -> Lease[Answered]:
+        """Return the lease of *request*. Raises what `ResponseStore.begin` does."""
 
 
 class Answer(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
+from ilab_chat_service.idempotency.turns import TurnAnswers
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.erasure_retry import finishing_erasures
 from ilab_chat_service.memory.executor import open_memory
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from ilab_chat_service.memory.executor import MemoryExecutor
-    from ilab_chat_service.ports import IdempotencyStore
+    from ilab_chat_service.ports import ResponseStore
     from ilab_chat_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ async def serving(
         damage = Damage()
         library = await stack.enter_async_context(open_memory(settings, damage))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
-        idempotency = await stack.enter_async_context(open_idempotency_store(settings, damage))
+        responses = await stack.enter_async_context(open_idempotency_store(settings, damage))
         await stack.enter_async_context(finishing_erasures(library))
         if not library.is_checked:
             await stack.enter_async_context(checking(library, damage))
@@ -114,7 +115,7 @@ async def serving(
         turns = TurnRunner(
             memory,
             model,
-            idempotency,
+            TurnAnswers(responses),
             clock,
             instruction=settings.instruction,
             escape_message=settings.escape_message,
@@ -127,7 +128,7 @@ async def serving(
             turns, deadlines(settings), admission(settings), heartbeat_seconds=settings.heartbeat_seconds
         )
         chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
-        memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, idempotency), server)
+        memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, responses), server)
         checks = health.HealthService(HEALTH_NAMES)
         damage.on_found(lambda: checks.failed(OUR_SERVICES))
         checks.add_to(server)
@@ -174,7 +175,7 @@ def clock() -> datetime:
 
 def open_idempotency_store(
     settings: Settings, damage: Damage | None = None
-) -> AbstractAsyncContextManager[IdempotencyStore]:
+) -> AbstractAsyncContextManager[ResponseStore]:
     """Return the idempotency store, to be opened where the memory is."""
     if not settings.memory_url:
         return open_sqlite_store(settings.memory_db_path, clock, damage)

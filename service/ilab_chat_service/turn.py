@@ -163,7 +163,7 @@ class TurnRunner:
         while self._writes:
             await asyncio.wait(self._writes)
 
-    async def _begin(self, request: TurnRequest) -> Lease | None:
+    async def _begin(self, request: TurnRequest) -> Lease[Answered] | None:
         """Return the lease to *request*. None: nothing of the call may be written, a record of it included."""
         return await self._idempotency.begin(request) if request.memory_mode is MemoryMode.READ_WRITE else None
 
@@ -228,7 +228,7 @@ class TurnRunner:
             create_time=self._clock(),
         )
 
-    def _write(self, storing: Coroutine[None, None, T], lease: Lease) -> asyncio.Task[T]:
+    def _write(self, storing: Coroutine[None, None, T], lease: Lease[Answered]) -> asyncio.Task[T]:
         """Begin to store in a task that outlives the caller and releases *lease* at its end."""
         task = asyncio.create_task(storing)
         self._writes.add(task)
@@ -236,7 +236,7 @@ class TurnRunner:
         task.add_done_callback(self._written)
         return task
 
-    async def _store(self, request: TurnRequest, answered: Answered, lease: Lease) -> Answered:
+    async def _store(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
         """Store the turn, then the answer for repetitions of the call."""
         with phase("persist"):
             observation_id = await self._memory.persist(turn_of(request, answered.reply))

@@ -203,6 +203,23 @@ class Answered:
     create_time: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKey:
+    """Identifies a call and its repetitions. Calls of different methods never share a key."""
+
+    user_id: str
+    method: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResponse:
+    """A response as it is stored. `observation_ids`: the observations that it contains or refers to."""
+
+    text: str
+    observation_ids: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One message of a prompt."""

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from ilab_chat_service.idempotency.postgres import open_postgres_store
 from ilab_chat_service.idempotency.single_flight import SingleFlight
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
+from ilab_chat_service.idempotency.turns import TurnCall
 from ilab_chat_service.ports import Clock
 from ilab_chat_service.values import Answered, FinishReason, MemorySource, Recalled, TurnRequest, Usage
 
@@ -43,7 +44,7 @@ def open_log(place: str, clock: Clock) -> AbstractAsyncContextManager[SingleFlig
 
 async def lease(place: str) -> None:
     async with open_log(place, lambda: NOW) as log:
-        leased = await log.begin(REQUEST)
+        leased = await log.begin(TurnCall(REQUEST))
         sys.stdout.write("leased\n")
         sys.stdout.flush()
         while line := await asyncio.to_thread(sys.stdin.readline):

@@ -23,11 +23,12 @@ from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.idempotency import postgres as postgres_store
 from ilab_chat_service.idempotency import sqlite as sqlite_store
 from ilab_chat_service.idempotency.single_flight import Record, SingleFlight
+from ilab_chat_service.idempotency.turns import TurnCall
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from ilab_chat_service.values import Answered, Turn, TurnRequest, TurnRetention
+from ilab_chat_service.values import Answered, RequestKey, Turn, TurnRequest, TurnRetention
 from ilab_memory import ILabMemory
 from postgres import Cluster
 from processes import running_server
@@ -254,7 +255,7 @@ async def test_answers_of_a_user_without_memory_leave_the_file_too(tmp_path: Pat
     memory = await asyncio.to_thread(ILabMemory.from_path, path)
     async with sqlite_store.open_sqlite_store(path, lambda: NOW) as log:
         for number in range(30):
-            lease = await log.begin(replace(REQUEST, request_id=f"r-{number}"))
+            lease = await log.begin(TurnCall(replace(REQUEST, request_id=f"r-{number}")))
             await lease.put(replace(ANSWERED, reply="MARZIPAN " * number))
             lease.release()
         assert await log.forget("alice") == 30
@@ -309,12 +310,12 @@ async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings
 
 async def test_a_call_that_runs_while_its_user_is_forgotten_keeps_no_answer(place: str) -> None:
     async with open_log(place, lambda: NOW) as log:
-        lease = await log.begin(REQUEST)
+        lease = await log.begin(TurnCall(REQUEST))
         assert await log.forget("alice") == 0
         await lease.put(ANSWERED)
         lease.release()
         assert await answer(log) is None
-        lease = await log.begin(REQUEST)
+        lease = await log.begin(TurnCall(REQUEST))
         putting = asyncio.create_task(lease.put(ANSWERED))
         await asyncio.sleep(0)
         assert await log.forget("alice") == 1
@@ -329,12 +330,12 @@ async def test_answers_are_kept_for_24_hours_and_then_swept(place: str) -> None:
     many = 10 + max(swept, postgres_store.SWEPT_AT_ONCE)
     async with open_log(place, lambda: now[0]) as log:
         for number in range(many):
-            await log.put(replace(REQUEST, request_id=f"r-{number}"), ANSWERED)
+            await put(log, replace(REQUEST, request_id=f"r-{number}"))
         now[0] += timedelta(hours=24) - timedelta(microseconds=1)
         assert await answer(log) == ANSWERED
         now[0] += timedelta(microseconds=1)
         assert await answer(log) is None
-        await log.put(replace(REQUEST, user_id="bob"), ANSWERED)
+        await put(log, replace(REQUEST, user_id="bob"))
         if isinstance(log._records, postgres_store.PostgresRecords):
             await log._records.sweep(now[0])
             assert count(place) == 1
@@ -346,7 +347,7 @@ async def test_answers_that_are_put_or_looked_for_at_once_are_each_their_own(tmp
     place = str(tmp_path / "memory.db")
     requests = [replace(REQUEST, request_id=f"r-{number}") for number in range(50)]
     async with open_log(place, lambda: NOW) as log:
-        putting = [asyncio.create_task(log.put(request, ANSWERED)) for request in requests]
+        putting = [asyncio.create_task(put(log, request)) for request in requests]
         await asyncio.sleep(0)
         putting[0].cancel()
         outcomes = await asyncio.gather(*putting, return_exceptions=True)
@@ -355,15 +356,20 @@ async def test_answers_that_are_put_or_looked_for_at_once_are_each_their_own(tmp
         asked = [request for pair in zip(requests, unknown, strict=True) for request in pair]
         assert await asyncio.gather(*(answer(log, request) for request in asked)) == [ANSWERED, None] * 50
         ask(place, "ALTER TABLE idempotency_records RENAME TO away")
-        outcomes = await asyncio.gather(*(log.put(request, ANSWERED) for request in requests), return_exceptions=True)
+        outcomes = await asyncio.gather(*(put(log, request) for request in requests), return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {MemoryUnavailable}
         ask(place, "ALTER TABLE away RENAME TO idempotency_records")
-        await log.put(REQUEST, ANSWERED)
+        await put(log, REQUEST)
         assert count(place) == 50
 
 
+async def put(log: SingleFlight, request: TurnRequest) -> None:
+    call = TurnCall(request)
+    await log.put(call, call.to_store(ANSWERED))
+
+
 async def answer(log: SingleFlight, request: TurnRequest = REQUEST) -> Answered | None:
-    lease = await log.begin(request)
+    lease = await log.begin(TurnCall(request))
     lease.release()
     return lease.earlier
 
@@ -408,8 +414,8 @@ async def test_the_file_of_locks_is_beside_the_memory_and_its_owners_alone(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     async with open_log("~/memory.db", lambda: NOW) as log, open_log(":memory:", lambda: NOW) as other:
-        (await log.begin(REQUEST)).release()
-        (await other.begin(REQUEST)).release()
+        (await log.begin(TurnCall(REQUEST))).release()
+        (await other.begin(TurnCall(REQUEST))).release()
     locks = tmp_path / "memory.db-locks"
     assert (locks.stat().st_mode & 0o777, locks.stat().st_size) == (0o600, 0)
     assert not (tmp_path / ":memory:-locks").exists()
@@ -417,9 +423,9 @@ async def test_the_file_of_locks_is_beside_the_memory_and_its_owners_alone(
 
 async def test_a_released_request_leaves_nothing_behind(place: str) -> None:
     async with open_log(place, lambda: NOW) as log:
-        first = await log.begin(REQUEST)
-        waiting = asyncio.ensure_future(log.begin(REQUEST))
-        leaving = asyncio.ensure_future(log.begin(REQUEST))
+        first = await log.begin(TurnCall(REQUEST))
+        waiting = asyncio.ensure_future(log.begin(TurnCall(REQUEST)))
+        leaving = asyncio.ensure_future(log.begin(TurnCall(REQUEST)))
         await asyncio.sleep(0)
         leaving.cancel()
         first.release()
@@ -447,8 +453,8 @@ class Looks:
         self._enter = log._records.enter
         log._records.enter = self.enter  # type: ignore[method-assign]
 
-    async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
-        found = await self._enter(request, since)
+    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
+        found = await self._enter(key, since, is_new=is_new)
         self.seen.release()
         return found
 
@@ -462,7 +468,7 @@ async def waiting_for_another_process(
         looks = Looks(log)
         with ExitStack() as stack:
             other = await asyncio.to_thread(stack.enter_context, leases(place))
-            task = asyncio.create_task(log.begin(request))
+            task = asyncio.create_task(log.begin(TurnCall(request)))
             for _ in range(3):
                 await looks.seen.acquire()
             assert not task.done()
@@ -481,7 +487,7 @@ async def test_what_another_process_answers_is_waited_for(place: str) -> None:
 
 async def test_no_answer_is_looked_for_under_a_request_id_that_is_new(place: str) -> None:
     async with open_log(place, lambda: NOW) as log:
-        await log.put(REQUEST, ANSWERED)
+        await put(log, REQUEST)
         assert await answer(log, NEW) is None
         assert await answer(log) == ANSWERED
 

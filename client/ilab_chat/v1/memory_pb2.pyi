@@ -140,19 +140,23 @@ class EndSessionRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Required."""
     summary: _builtins.str
     """What the session was about, at most 1 MiB of UTF-8. Required."""
+    request_id: _builtins.str
+    """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         summary: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "summary", b"summary", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,19 +194,23 @@ class SummarizeSessionRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Required."""
     summary: _builtins.str
     """The summary, at most 1 MiB of UTF-8. Required."""
+    request_id: _builtins.str
+    """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         summary: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "summary", b"summary", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,6 +251,7 @@ class SaveObservationRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     TOPIC_KEY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Required."""
     content: _builtins.str
@@ -256,6 +265,8 @@ class SaveObservationRequest(_message.Message):
     Keys that begin with "chat:turn/" or "chat/" are reserved for the turns of ChatService. Unset: a new observation is
     stored, unless the session already contains an equal one.
     """
+    request_id: _builtins.str
+    """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     def __init__(
         self,
         *,
@@ -264,10 +275,11 @@ class SaveObservationRequest(_message.Message):
         type: _builtins.str = ...,
         title: _builtins.str = ...,
         topic_key: _builtins.str | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "topic_key", b"topic_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "content", b"content", "title", b"title", "topic_key", b"topic_key", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "content", b"content", "request_id", b"request_id", "title", b"title", "topic_key", b"topic_key", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__topic_key: _TypeAlias = _typing.Literal["topic_key"]  # noqa: Y015
     _WhichOneofArgType__topic_key: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key"]  # noqa: Y015

@@ -34,6 +34,10 @@ class MemoryServiceStub(object):
     - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
     - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
+    request_id returns the stored response and writes nothing. If its other fields differ from those of the first
+    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
+    it. Failed calls are not stored.
     """
 
     def __init__(self, channel):
@@ -103,6 +107,10 @@ class MemoryServiceServicer(object):
     - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
     - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
+    request_id returns the stored response and writes nothing. If its other fields differ from those of the first
+    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
+    it. Failed calls are not stored.
     """
 
     def StartSession(self, request, context):
@@ -163,7 +171,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ForgetUser(self, request, context):
-        """Erases everything stored about a user, including chat answers stored for retries. When this returns, no byte of it is
+        """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
         left in the database files. A chat call of the user that is still running may store its turn afterwards: let such
         calls finish first. Can be repeated safely: a user without data has zero observations to erase.
         """
@@ -248,6 +256,10 @@ class MemoryService(object):
     - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
     - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
+    request_id returns the stored response and writes nothing. If its other fields differ from those of the first
+    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
+    it. Failed calls are not stored.
     """
 
     @staticmethod

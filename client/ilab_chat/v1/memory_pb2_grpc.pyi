@@ -35,6 +35,10 @@ class MemoryServiceStub:
       - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
       - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+      - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
+        request_id returns the stored response and writes nothing. If its other fields differ from those of the first
+        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
+        it. Failed calls are not stored.
     """
 
     @_typing.overload
@@ -60,7 +64,7 @@ class MemoryServiceStub:
     GetStats: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetStatsRequest, _memory_pb2.GetStatsResponse]
     """Returns the number of observations and sessions of a user."""
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]
-    """Erases everything stored about a user, including chat answers stored for retries. When this returns, no byte of it is
+    """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
     left in the database files. A chat call of the user that is still running may store its turn afterwards: let such
     calls finish first. Can be repeated safely: a user without data has zero observations to erase.
     """
@@ -77,6 +81,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
       - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
       - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+      - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
+        request_id returns the stored response and writes nothing. If its other fields differ from those of the first
+        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
+        it. Failed calls are not stored.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -99,7 +107,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     GetStats: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetStatsRequest, _memory_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns the number of observations and sessions of a user."""
     ForgetUser: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]  # type: ignore[assignment]
-    """Erases everything stored about a user, including chat answers stored for retries. When this returns, no byte of it is
+    """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
     left in the database files. A chat call of the user that is still running may store its turn afterwards: let such
     calls finish first. Can be repeated safely: a user without data has zero observations to erase.
     """
@@ -115,6 +123,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
       - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
       - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+      - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
+        request_id returns the stored response and writes nothing. If its other fields differ from those of the first
+        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
+        it. Failed calls are not stored.
     """
 
     @_abc_1.abstractmethod
@@ -189,7 +201,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.ForgetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ForgetUserResponse, _abc.Awaitable[_memory_pb2.ForgetUserResponse]]:
-        """Erases everything stored about a user, including chat answers stored for retries. When this returns, no byte of it is
+        """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
         left in the database files. A chat call of the user that is still running may store its turn afterwards: let such
         calls finish first. Can be repeated safely: a user without data has zero observations to erase.
         """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from ilab_chat_service.ports import Clock
-    from ilab_chat_service.values import TurnRequest
+    from ilab_chat_service.values import RequestKey
 
 log = logging.getLogger(__name__)
 
@@ -56,22 +56,28 @@ TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 UNLOCK = "SELECT pg_advisory_unlock(%s)"
 FIND = """
     SELECT fingerprint, answer FROM ilab_chat.idempotency_records
-    WHERE user_id = %s AND request_id = %s AND created_at > %s
+    WHERE user_id = %s AND method = %s AND request_id = %s AND created_at > %s
 """
 PUT = """
-    INSERT INTO ilab_chat.idempotency_records (user_id, request_id, created_at, fingerprint, answer)
-    VALUES (%s, %s, %s, %s, %s)
-    ON CONFLICT (user_id, request_id) DO UPDATE
-    SET created_at = excluded.created_at, fingerprint = excluded.fingerprint, answer = excluded.answer
+    INSERT INTO ilab_chat.idempotency_records
+        (user_id, method, request_id, created_at, fingerprint, answer, observation_ids)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (user_id, method, request_id) DO UPDATE
+    SET created_at = excluded.created_at, fingerprint = excluded.fingerprint, answer = excluded.answer,
+        observation_ids = excluded.observation_ids
 """
 # The one statement that names no user. In an order that is the same for all, so that two sweeps cannot wait for each
 # other in a circle.
 EXPIRED = """
-    SELECT user_id, request_id, created_at FROM ilab_chat.idempotency_records WHERE created_at <= %s
-    ORDER BY created_at, user_id, request_id LIMIT %s
+    SELECT user_id, method, request_id, created_at FROM ilab_chat.idempotency_records WHERE created_at <= %s
+    ORDER BY created_at, user_id, method, request_id LIMIT %s
 """
-ERASE = "DELETE FROM ilab_chat.idempotency_records WHERE user_id = %s AND request_id = %s AND created_at = %s"
+ERASE = """
+    DELETE FROM ilab_chat.idempotency_records
+    WHERE user_id = %s AND method = %s AND request_id = %s AND created_at = %s
+"""
 FORGET = "DELETE FROM ilab_chat.idempotency_records WHERE user_id = %s"
+FORGET_OBSERVATION = f"{FORGET} AND %s = ANY (observation_ids)"
 
 
 @asynccontextmanager
@@ -127,17 +133,17 @@ class PostgresRecords:
         self._locked_on: dict[int, Connection] = {}
         """By the number of a lock, where it was asked for. Of the connection's thread alone."""
 
-    async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
+    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
         """See `single_flight.Records.enter`. One round trip."""
-        number = lock_key(request)
-        asked = request.user_id, request.request_id, since
+        number = lock_key(key)
+        asked = key.user_id, key.method, key.request_id, since
 
         def enter(connection: Connection) -> tuple[bool, Record | None]:
             # Before it is asked for: if what follows fails, it may have been taken.
             self._locked_on[number] = connection
             with connection.pipeline():
                 locking = connection.execute(TRY_LOCK, [number])
-                finding = None if request.request_id_is_new else connection.execute(FIND, asked)
+                finding = None if is_new else connection.execute(FIND, asked)
             [taken] = locking.fetchone() or [False]
             if not taken:
                 del self._locked_on[number]
@@ -146,9 +152,9 @@ class PostgresRecords:
 
         return await self._connection.run(enter)
 
-    def leave(self, request: TurnRequest) -> None:
+    def leave(self, key: RequestKey) -> None:
         """See `single_flight.Records.leave`."""
-        number = lock_key(request)
+        number = lock_key(key)
 
         def leave(connection: Connection | None) -> None:
             if self._locked_on.pop(number, None) is connection and connection:
@@ -156,14 +162,22 @@ class PostgresRecords:
 
         self._connection.later(leave)
 
-    async def put(self, request: TurnRequest, record: Record, now: datetime) -> None:
+    async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
         """See `single_flight.Records.put`."""
-        row = [request.user_id, request.request_id, now, record.fingerprint, record.answer]
+        row = [
+            *(key.user_id, key.method, key.request_id, now),
+            *(record.fingerprint, record.answer, list(record.observation_ids)),
+        ]
         await self._connection.run(lambda connection: connection.execute(PUT, row))
 
     async def forget(self, user_id: str) -> int:
         """See `single_flight.Records.forget`. The server keeps it until it vacuums, as it keeps the memory."""
         return await self._connection.run(lambda connection: connection.execute(FORGET, [user_id]).rowcount)
+
+    async def forget_observation(self, user_id: str, observation_id: int) -> int:
+        """See `single_flight.Records.forget_observation`. The server keeps it until it vacuums."""
+        values = [user_id, observation_id]
+        return await self._connection.run(lambda connection: connection.execute(FORGET_OBSERVATION, values).rowcount)
 
     async def sweep(self, now: datetime) -> None:
         """Erase what has expired, a little at a time, so that calls in between do not wait.

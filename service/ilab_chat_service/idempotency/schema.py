@@ -26,11 +26,13 @@ def first_version() -> Iterator[str]:
     yield """
         CREATE TABLE ilab_chat.idempotency_records (
             user_id text COLLATE "C" NOT NULL,
+            method text COLLATE "C" NOT NULL,
             request_id text COLLATE "C" NOT NULL,
             created_at timestamptz NOT NULL,
             fingerprint text COLLATE "C" NOT NULL,
             answer text COLLATE "C" NOT NULL,
-            PRIMARY KEY (user_id, request_id)
+            observation_ids bigint[] NOT NULL,
+            PRIMARY KEY (user_id, method, request_id)
         ) PARTITION BY HASH (user_id)
     """
     for remainder in range(PARTITIONS):

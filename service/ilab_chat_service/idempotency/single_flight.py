@@ -1,7 +1,7 @@
-"""The idempotency store: who may answer a request now, and what was answered. The same for every store of records.
+"""The idempotency store: which call may proceed, and what was answered before. The same for every method and database.
 
-Calls of one request that overlap in this process wait for each other in a flight. Against those in other processes
-the store has a lock, which is asked for again and again while another process has it, and is freed when that ends.
+Within this process, calls with the same key wait for each other in a flight. Other processes are kept out by a lock of
+the database, which is polled while another process holds it and freed when that process ends.
 """
 
 from __future__ import annotations
@@ -12,188 +12,203 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ilab_chat_service.failures import RequestIdReused
-from ilab_chat_service.idempotency import codec
-from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from ilab_chat_service.ports import Clock
-    from ilab_chat_service.values import Answered, TurnRequest
+    from ilab_chat_service.ports import Clock, RepeatableCall
+    from ilab_chat_service.values import RequestKey, StoredResponse
 
-#: How long an answer is kept (contract).
+R = TypeVar("R")
+
+#: How long a response is stored (contract).
 RETENTION = timedelta(hours=24)
 
 #: Pauses between two looks at a request that another process is answering, in seconds: the first, the longest, and
-#: what each is to the one before.
+#: the factor between one and the next.
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_FACTOR = 1.5
 
-#: A record takes its time to make when the message has private text, whose echo is looked for in the reply, or when the
-#: reply is longer than this, in characters.
-LONG_CHARACTERS = 65_536
-
-#: Bits of the number that stands for a request among locks: what fits into the offset of a lock of a file.
+#: Bits of the number that stands for a key among locks: what fits into the offset of a lock of a file.
 LOCK_BITS = 62
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored answer: of which request it is, see `codec.fingerprint`, and as `codec` writes it."""
+    """A stored response: the fingerprint of its request, its text, and the observations that it refers to."""
 
     fingerprint: str
     answer: str
+    observation_ids: tuple[int, ...] = ()
 
 
 class Records(Protocol):
-    """Where answers are kept, with a lock for each request that keeps other processes away.
+    """Where responses are stored, with a lock for each key that keeps other processes out.
 
-    Within this process, no two calls of one request are in between `enter` and `leave`.
+    Within this process, no two calls with the same key are between `enter` and `leave`.
     """
 
-    async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
-        """Take the request's lock unless another process has it; return whether it was taken, and then the record.
+    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
+        """Take the lock of *key* unless another process has it; return whether it was taken, and the record.
 
-        The record is looked up after the lock was asked for, and not before, and not for a request_id that is new.
-        None: there is none newer than *since*.
+        The record is read after the lock was asked for. It is None if none is newer than *since*, and for a new key,
+        which is not looked up.
 
         Raises:
-            MemoryUnavailable: it cannot be told.
+            MemoryUnavailable: the store cannot be read.
         """
 
-    def leave(self, request: TurnRequest) -> None:
-        """Free the request's lock if this process has it. Does not wait."""
+    def leave(self, key: RequestKey) -> None:
+        """Free the lock of *key* if this process has it. Does not wait."""
 
-    async def put(self, request: TurnRequest, record: Record, now: datetime) -> None:
-        """Store the record in the place of any other of the same request.
+    async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
+        """Store the record in the place of any other with the same key.
 
         Raises:
             MemoryUnavailable: it is not stored.
         """
 
     async def forget(self, user_id: str) -> int:
-        """See `ports.IdempotencyStore.forget`."""
+        """See `ports.ResponseStore.forget`."""
+
+    async def forget_observation(self, user_id: str, observation_id: int) -> int:
+        """See `ports.ResponseStore.forget_observation`."""
 
 
 class SingleFlight:
-    """The IdempotencyStore port over *records*."""
+    """The ResponseStore port over *records*."""
 
     def __init__(self, records: Records, clock: Clock) -> None:
         self._records = records
         self._clock = clock
-        self._flights: dict[tuple[str, str], Flight] = {}
+        self._flights: dict[RequestKey, Flight] = {}
 
-    async def begin(self, request: TurnRequest) -> RequestLease:
-        """See `ports.IdempotencyStore.lease`."""
-        key = request.user_id, request.request_id
-        flight = self._flights.get(key)
+    async def begin(self, call: RepeatableCall[R]) -> RequestLease[R]:
+        """See `ports.ResponseStore.begin`."""
+        flight = self._flights.get(call.key)
         if flight is None:
-            flight = self._flights[key] = Flight(request)
-        elif codec.fingerprint(flight.request) != codec.fingerprint(request):
+            flight = self._flights[call.key] = Flight(call.fingerprint)
+        elif flight.fingerprint != call.fingerprint:
             raise reused()
         flight.callers += 1
-        lease = RequestLease(self, request)
+        lease = RequestLease(self, call)
         try:
             await flight.lock.acquire()
             lease.entered = True
             flight.lease = lease
-            lease.earlier = await self._enter(request)
+            lease.earlier = await self._enter(call)
         except BaseException:
             lease.release()
             raise
         return lease
 
-    async def put(self, request: TurnRequest, answered: Answered) -> None:
-        """See `ports.Lease.put`."""
-        made = partial(record_of, request, answered)
-        long = len(answered.reply) > LONG_CHARACTERS or strip_private(request.message) != request.message
-        # Elsewhere than on the event loop, and than where all other calls' records are written.
-        record = await asyncio.to_thread(made) if long else made()
-        await self._records.put(request, record, self._clock())
+    async def put(self, call: RepeatableCall[R], stored: StoredResponse) -> None:
+        """Store the response of *call*. See `ports.Lease.put`."""
+        record = Record(call.fingerprint, stored.text, stored.observation_ids)
+        await self._records.put(call.key, record, self._clock())
 
     async def forget(self, user_id: str) -> int:
-        """See `ports.IdempotencyStore.forget`."""
-        running = [
-            flight.lease for (user, _), flight in self._flights.items() if user == user_id and flight.lease is not None
-        ]
+        """See `ports.ResponseStore.forget`."""
+        running = self._running(user_id)
         for lease in running:
             lease.forgotten = True
-        for lease in running:
-            # What it is putting is then erased with the rest.
-            await lease.nothing_put.wait()
+        await nothing_put(running)
         return await self._records.forget(user_id)
 
-    def leave(self, request: TurnRequest, *, entered: bool) -> None:
-        """Let the next call of *request* in, if this one was in, and forget the flight behind the last."""
-        key = request.user_id, request.request_id
+    async def forget_observation(self, user_id: str, observation_id: int) -> int:
+        """See `ports.ResponseStore.forget_observation`."""
+        running = self._running(user_id)
+        for lease in running:
+            lease.forgotten_observations.add(observation_id)
+        await nothing_put(running)
+        return await self._records.forget_observation(user_id, observation_id)
+
+    def leave(self, key: RequestKey, *, entered: bool) -> None:
+        """Let the next call of *key* in, if this one was in, and remove the flight after the last call."""
         flight = self._flights[key]
         if entered:
             flight.lease = None
-            self._records.leave(request)
+            self._records.leave(key)
             flight.lock.release()
         flight.callers -= 1
         if not flight.callers:
             del self._flights[key]
 
-    async def _enter(self, request: TurnRequest) -> Answered | None:
-        """Return the stored answer, or None as soon as no other process is answering and there is none."""
+    async def _enter(self, call: RepeatableCall[R]) -> R | None:
+        """Return the stored response, or None as soon as there is none and no other process is answering."""
         for pause in pauses():
-            taken, record = await self._records.enter(request, self._clock() - RETENTION)
-            if record and record.fingerprint != codec.fingerprint(request):
+            taken, record = await self._records.enter(call.key, self._clock() - RETENTION, is_new=call.is_new)
+            if record and record.fingerprint != call.fingerprint:
                 raise reused()
             if record:
-                return codec.answered(record.answer)
+                return call.from_store(record.answer)
             if taken:
                 break
             await asyncio.sleep(pause)
         return None
 
+    def _running(self, user_id: str) -> list[RequestLease[Any]]:
+        """Return the leases of the user's running calls."""
+        return [
+            flight.lease for key, flight in self._flights.items() if key.user_id == user_id and flight.lease is not None
+        ]
 
-def record_of(request: TurnRequest, answered: Answered) -> Record:
-    """Return what is stored of the answer to *request*."""
-    return Record(codec.fingerprint(request), codec.record(answered, request.message))
+
+async def nothing_put(leases: list[RequestLease[Any]]) -> None:
+    """Wait until none of *leases* is storing its response: what they store is then erased with the rest."""
+    for lease in leases:
+        await lease.nothing_put.wait()
 
 
 def reused() -> RequestIdReused:
-    """Return the failure of a request whose request_id has another body already."""
+    """Return the failure of a request whose request_id belongs to another request."""
     return RequestIdReused("this request_id belongs to another request")
 
 
 class Flight:
-    """Lets the calls of one request through one at a time; *request* is the first of them, `lease` whose turn it is."""
+    """Lets calls with one key through one at a time. `lease` is that of the call whose turn it is."""
 
-    def __init__(self, request: TurnRequest) -> None:
-        self.request = request
-        self.lease: RequestLease | None = None
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self.lease: RequestLease[Any] | None = None
         self.lock = asyncio.Lock()
         self.callers = 0
 
 
-class RequestLease:
-    """The Lease port. `forgotten`: the user has been, since this call began, and its answer is not kept."""
+class RequestLease(Generic[R]):
+    """The Lease port.
 
-    def __init__(self, log: SingleFlight, request: TurnRequest) -> None:
-        self.earlier: Answered | None = None
+    `forgotten`: the user was erased after this call began, so its response is not stored. `forgotten_observations`:
+    these observations were, so a response that contains one of them is not stored.
+    """
+
+    def __init__(self, store: SingleFlight, call: RepeatableCall[R]) -> None:
+        self.earlier: R | None = None
         self.entered = False
         self.forgotten = False
+        self.forgotten_observations: set[int] = set()
         self.nothing_put = asyncio.Event()
         self.nothing_put.set()
-        self._log = log
-        self._request = request
+        self._store = store
+        self._call = call
         self._released = False
 
-    async def put(self, answered: Answered) -> None:
+    async def put(self, response: R) -> None:
         """See `ports.Lease.put`."""
         if self.forgotten:
             return
         self.nothing_put.clear()
         try:
-            await self._log.put(self._request, answered)
+            make = partial(self._call.to_store, response)
+            # Large ones on a thread of their own: neither the event loop nor the thread of the records waits for them.
+            stored = await asyncio.to_thread(make) if self._call.is_large(response) else make()
+            if self.forgotten_observations.isdisjoint(stored.observation_ids):
+                await self._store.put(self._call, stored)
         finally:
             self.nothing_put.set()
 
@@ -201,18 +216,18 @@ class RequestLease:
         """See `ports.Lease.release`."""
         if not self._released:
             self._released = True
-            self._log.leave(self._request, entered=self.entered)
+            self._store.leave(self._call.key, entered=self.entered)
 
 
 def pauses() -> Iterator[float]:
-    """Yield the seconds to wait between two looks, without end; they differ, so that those who wait spread out."""
+    """Yield the seconds to wait between two looks, without end; random, so that those who wait spread out."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         yield random.uniform(pause / 2, pause)  # noqa: S311 - no secret
         pause = min(pause * PAUSE_FACTOR, LONGEST_PAUSE_SECONDS)
 
 
-def lock_key(request: TurnRequest) -> int:
-    """Return the number that stands for the request among locks. Two requests that share one would wait in turn."""
-    name = f"{len(request.user_id)}:{request.user_id}{request.request_id}".encode()
+def lock_key(key: RequestKey) -> int:
+    """Return the number that stands for *key* among locks. Two keys that share one would wait for each other."""
+    name = f"{len(key.user_id)}:{key.user_id}{len(key.method)}:{key.method}{key.request_id}".encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) >> (64 - LOCK_BITS)

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ilab_chat_service.ports import Clock
-    from ilab_chat_service.values import TurnRequest
+    from ilab_chat_service.values import RequestKey
 
-    #: User, request id, and since when.
-    Asked: TypeAlias = tuple[str, str, str]
-    Answer: TypeAlias = tuple[TurnRequest, Record, datetime]
+    #: User, method, request id, and since when.
+    Asked: TypeAlias = tuple[str, str, str, str]
+    Answer: TypeAlias = tuple[RequestKey, Record, datetime]
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -59,11 +59,13 @@ MIGRATIONS = (
     """
     CREATE TABLE idempotency_records (
         user_id TEXT NOT NULL,
+        method TEXT NOT NULL,
         request_id TEXT NOT NULL,
         fingerprint TEXT NOT NULL,
         answer TEXT NOT NULL,
+        observation_ids TEXT NOT NULL,  -- a JSON array
         created_at TEXT NOT NULL,
-        PRIMARY KEY (user_id, request_id)
+        PRIMARY KEY (user_id, method, request_id)
     ) WITHOUT ROWID;
     CREATE INDEX idempotency_by_age ON idempotency_records (created_at);
     """,
@@ -73,19 +75,23 @@ VERSION = "SELECT version FROM idempotency_schema"
 # than the step to come back from that.
 FIND = """
     SELECT asked.key, record.fingerprint, record.answer FROM json_each(?) asked CROSS JOIN idempotency_records record
-    ON record.user_id = asked.value ->> 0 AND record.request_id = asked.value ->> 1
-        AND record.created_at > asked.value ->> 2
+    ON record.user_id = asked.value ->> 0 AND record.method = asked.value ->> 1
+        AND record.request_id = asked.value ->> 2 AND record.created_at > asked.value ->> 3
 """
 PUT = """
     INSERT OR REPLACE INTO idempotency_records
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value -> 5, value ->> 6 FROM json_each(?)
 """
 SWEEP = """
-    DELETE FROM idempotency_records WHERE (user_id, request_id) IN
-    (SELECT user_id, request_id FROM idempotency_records WHERE created_at <= ? ORDER BY created_at LIMIT ?)
+    DELETE FROM idempotency_records WHERE (user_id, method, request_id) IN
+    (SELECT user_id, method, request_id FROM idempotency_records WHERE created_at <= ? ORDER BY created_at LIMIT ?)
 """
 HAS_ANSWERS = "SELECT EXISTS (SELECT 1 FROM idempotency_records WHERE user_id = ?)"
 FORGET = "DELETE FROM idempotency_records WHERE user_id = ?"
+FORGET_OBSERVATION = """
+    DELETE FROM idempotency_records
+    WHERE user_id = ? AND EXISTS (SELECT 1 FROM json_each(observation_ids) WHERE value = ?)
+"""
 
 
 @asynccontextmanager
@@ -165,20 +171,20 @@ class SQLiteRecords:
         self._finds = Batcher(partial(self._run, self._find))
         self._puts = Batcher(partial(self._run, self._put))
 
-    async def enter(self, request: TurnRequest, since: datetime) -> tuple[bool, Record | None]:
+    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
         """See `single_flight.Records.enter`."""
-        taken = self._lock(request)
-        if request.request_id_is_new:
+        taken = self._lock(key)
+        if is_new:
             return taken, None
-        return taken, await self._finds.get((request.user_id, request.request_id, since.isoformat()))
+        return taken, await self._finds.get((key.user_id, key.method, key.request_id, since.isoformat()))
 
-    def leave(self, request: TurnRequest) -> None:
+    def leave(self, key: RequestKey) -> None:
         """See `single_flight.Records.leave`."""
-        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_key(request))
+        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_key(key))
 
-    async def put(self, request: TurnRequest, record: Record, now: datetime) -> None:
+    async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
         """See `single_flight.Records.put`."""
-        await self._puts.get((request, record, now))
+        await self._puts.get((key, record, now))
 
     def _find(self, asked: list[Asked]) -> list[Record | None]:
         found: list[Record | None] = [None] * len(asked)
@@ -189,8 +195,11 @@ class SQLiteRecords:
     def _put(self, answers: list[Answer]) -> list[None]:
         """Write *answers*, all or none. Now and then some expired ones are swept away with them."""
         rows = [
-            (request.user_id, request.request_id, record.fingerprint, record.answer, now.isoformat())
-            for request, record, now in answers
+            (
+                *(key.user_id, key.method, key.request_id),
+                *(record.fingerprint, record.answer, record.observation_ids, now.isoformat()),
+            )
+            for key, record, now in answers
         ]
         if self._since_sweep >= ANSWERS_A_SWEEP:
             [*_, (_, _, now)] = answers
@@ -202,19 +211,25 @@ class SQLiteRecords:
 
     async def forget(self, user_id: str) -> int:
         """See `single_flight.Records.forget`. The memory, in the same file, rewrites the pages when it forgets."""
-        return await self._run(self._forget, user_id)
+        return await self._run(partial(self._forget, FORGET), [user_id])
 
-    def _forget(self, user_id: str) -> int:
-        if not self._connection.execute(HAS_ANSWERS, [user_id]).fetchone()[0]:
+    async def forget_observation(self, user_id: str, observation_id: int) -> int:
+        """See `single_flight.Records.forget_observation`. The memory rewrites the pages when it erases."""
+        return await self._run(partial(self._forget, FORGET_OBSERVATION), [user_id, observation_id])
+
+    def _forget(self, statement: str, values: list[str | int]) -> int:
+        """Erase records by *statement* with *values*, of which the first is the user."""
+        if not self._connection.execute(HAS_ANSWERS, values[:1]).fetchone()[0]:
             return 0
         with transaction(self._connection):
-            erased = self._connection.execute(FORGET, [user_id]).rowcount
-            request_rewrite(self._connection, user_id)
+            erased = self._connection.execute(statement, values).rowcount
+            if erased:
+                request_rewrite(self._connection, str(values[0]))
         return erased
 
-    def _lock(self, request: TurnRequest) -> bool:
+    def _lock(self, key: RequestKey) -> bool:
         try:
-            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, lock_key(request))
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, lock_key(key))
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: fcntl(2) allows both
             return False
         except OSError as error:

@@ -14,6 +14,7 @@ from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.paging import page_of
+from ilab_chat_service.rpc.repeatable import LARGE_BYTES, M, WriteCall, check_request_id, once
 from ilab_chat_service.rpc.validation import caller_key, library_limits, page_size, search_page_size
 from ilab_memory.core.models import Session
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from ilab_chat_service.ports import IdempotencyStore
+    from ilab_chat_service.ports import ResponseStore
     from ilab_chat_service.rpc.admission import Slot
+    from ilab_chat_service.rpc.repeatable import Write
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation
 
@@ -86,9 +88,9 @@ class MemoryExecutor(Protocol):
 class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     """The library's methods, one to one."""
 
-    def __init__(self, library: MemoryExecutor, idempotency: IdempotencyStore) -> None:
+    def __init__(self, library: MemoryExecutor, responses: ResponseStore) -> None:
         self._library = library
-        self._idempotency = idempotency
+        self._responses = responses
         self._reads, self._writes = (
             Admission(
                 running=running,
@@ -124,40 +126,43 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.EndSessionRequest, context: Context
     ) -> memory_pb2.EndSessionResponse:
         """Complete the user's active session."""
-        try:
-            session = await self._write(
-                request, context, lambda memory: memory.mem_session_end(request.user_id, summary=request.summary)
-            )
-        except LookupError:
-            raise NotFound("the user has no active session") from None
-        return memory_pb2.EndSessionResponse(session=models.session(session))
+
+        def end(memory: ILabMemory) -> memory_pb2.EndSessionResponse:
+            try:
+                session = memory.mem_session_end(request.user_id, summary=request.summary)
+            except LookupError:
+                raise NotFound("the user has no active session") from None
+            return memory_pb2.EndSessionResponse(session=models.session(session))
+
+        call = WriteCall(request, memory_pb2.EndSessionResponse, lambda _: 0)
+        return await self._write_once(request, context, call, end)
 
     async def SummarizeSession(
         self, request: memory_pb2.SummarizeSessionRequest, context: Context
     ) -> memory_pb2.SummarizeSessionResponse:
         """Store a summary of the session so far."""
-        saved = await self._write(
-            request, context, lambda memory: memory.mem_session_summary(request.user_id, request.summary)
-        )
-        return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
+
+        def summarize(memory: ILabMemory) -> memory_pb2.SummarizeSessionResponse:
+            saved = memory.mem_session_summary(request.user_id, request.summary)
+            return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
+
+        call = WriteCall(request, memory_pb2.SummarizeSessionResponse, lambda response: response.result.id)
+        return await self._write_once(request, context, call, summarize)
 
     async def SaveObservation(
         self, request: memory_pb2.SaveObservationRequest, context: Context
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
         topic_key = caller_key(request)
-        saved = await self._write(
-            request,
-            context,
-            lambda memory: memory.mem_save(
-                request.user_id,
-                request.content,
-                type=request.type,
-                title=request.title,
-                topic_key=topic_key,
-            ),
-        )
-        return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
+
+        def save(memory: ILabMemory) -> memory_pb2.SaveObservationResponse:
+            saved = memory.mem_save(
+                request.user_id, request.content, type=request.type, title=request.title, topic_key=topic_key
+            )
+            return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
+
+        call = WriteCall(request, memory_pb2.SaveObservationResponse, lambda response: response.result.id)
+        return await self._write_once(request, context, call, save)
 
     async def SearchObservations(
         self, request: memory_pb2.SearchObservationsRequest, context: Context
@@ -212,9 +217,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
         async def forget() -> int:
             earliest = time.monotonic() + ERASURE_SECONDS
-            await self._idempotency.forget(request.user_id)
+            await self._responses.forget(request.user_id)
             observations = await self._library.forget(request.user_id)
-            if await self._idempotency.forget(request.user_id):
+            if await self._responses.forget(request.user_id):
                 # Another process has stored an answer while this ran; the pages are rewritten without it.
                 observations += await self._library.forget(request.user_id)
             await asyncio.sleep(earliest - time.monotonic())
@@ -263,6 +268,22 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     async def _write(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
         async with within(context, CALL_SECONDS, MOST_CALL_SECONDS):
             return await self._admitted(request, lambda: self._library.write(request.user_id, call), self._writes)
+
+    async def _write_once(
+        self, request: Write, context: Context, call: WriteCall[M], write: Callable[[ILabMemory], M]
+    ) -> M:
+        """Return what *write* returns, or the stored response if *call* repeats another one."""
+        if not request.request_id:
+            return await self._write(request, context, write)
+        check_request_id(request)
+
+        async def work() -> M:
+            if request.ByteSize() > LARGE_BYTES:
+                await asyncio.to_thread(lambda: call.fingerprint)
+            return await once(self._responses, call, lambda: self._library.write(request.user_id, write))
+
+        async with within(context, CALL_SECONDS, MOST_CALL_SECONDS):
+            return await self._admitted(request, work, self._writes)
 
     async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:
         act_for(request.user_id)

@@ -1,0 +1,62 @@
+"""Answers of the chat in the idempotency store."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.idempotency import codec
+from ilab_chat_service.values import RequestKey, StoredResponse
+from ilab_memory.redaction import strip_private
+
+if TYPE_CHECKING:
+    from ilab_chat_service.ports import Lease, ResponseStore
+    from ilab_chat_service.values import Answered, TurnRequest
+
+#: Chat and StreamChat are one method here: each repeats the other.
+METHOD = "Chat"
+
+#: A reply longer than this, in characters, takes long to store. So does any reply to a message with private text, which
+#: is searched for leaks.
+LARGE_CHARACTERS = 65_536
+
+
+class TurnAnswers:
+    """The IdempotencyStore port over a ResponseStore."""
+
+    def __init__(self, responses: ResponseStore) -> None:
+        self._responses = responses
+
+    async def begin(self, request: TurnRequest) -> Lease[Answered]:
+        """See `ports.IdempotencyStore.begin`."""
+        return await self._responses.begin(TurnCall(request))
+
+
+class TurnCall:
+    """The RepeatableCall port of a turn."""
+
+    def __init__(self, request: TurnRequest) -> None:
+        self.key = RequestKey(user_id=request.user_id, method=METHOD, request_id=request.request_id)
+        self.is_new = request.request_id_is_new
+        self._request = request
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `ports.RepeatableCall.fingerprint`."""
+        return codec.fingerprint(self._request)
+
+    def is_large(self, response: Answered) -> bool:
+        """See `ports.RepeatableCall.is_large`."""
+        message = self._request.message
+        return len(response.reply) > LARGE_CHARACTERS or strip_private(message) != message
+
+    def to_store(self, response: Answered) -> StoredResponse:
+        """See `ports.RepeatableCall.to_store`."""
+        ids = {response.observation_id, *(memory.observation_id for memory in response.memories)}
+        return StoredResponse(
+            text=codec.record(response, self._request.message), observation_ids=tuple(sorted(ids - {0}))
+        )
+
+    def from_store(self, text: str) -> Answered:
+        """See `ports.RepeatableCall.from_store`."""
+        return codec.answered(text)

@@ -1,0 +1,137 @@
+"""Writes that may be repeated: the same request_id gets the stored response, and nothing is written again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from ilab_chat_service.failures import MemoryUnavailable
+from ilab_chat_service.rpc.validation import (
+    REQUEST_ID_CHARACTERS,
+    USER_ID_CHARACTERS,
+    InvalidFields,
+    text,
+    visible_ascii,
+)
+from ilab_chat_service.telemetry.call_record import CALL
+from ilab_chat_service.values import RequestKey, StoredResponse
+from ilab_memory.redaction import strip_private
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ilab_chat_service.ports import ResponseStore
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
+
+#: A message with more bytes takes long to redact or to serialize: that is done on a thread.
+LARGE_BYTES = 65_536
+
+
+class Write(Protocol):
+    """The request of a write. Generated message classes have these members."""
+
+    @property
+    def user_id(self) -> str:
+        """Whose memory is written."""
+
+    @property
+    def request_id(self) -> str:
+        """Identifies the call. Empty: repetitions are not recognized."""
+
+    def ByteSize(self) -> int:
+        """Return the size of the message on the wire."""
+
+
+class WriteCall(Generic[M]):
+    """The RepeatableCall port of a write.
+
+    Args:
+        request: the request, a message.
+        response: the class of its response.
+        observation_id: returns the observation that a response refers to, 0 if it refers to none.
+    """
+
+    def __init__(self, request: Message, response: type[M], observation_id: Callable[[M], int]) -> None:
+        self.is_new = False
+        self._request = request
+        self._response = response
+        self._observation_id = observation_id
+
+    @cached_property
+    def key(self) -> RequestKey:
+        """See `ports.RepeatableCall.key`."""
+        return RequestKey(
+            user_id=self._request.user_id,  # type: ignore[attr-defined]
+            method=self._request.DESCRIPTOR.name.removesuffix("Request"),
+            request_id=self._request.request_id,  # type: ignore[attr-defined]
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `ports.RepeatableCall.fingerprint`."""
+        body = type(self._request)()
+        body.CopyFrom(self._request)
+        body.ClearField("request_id")
+        for field, value in body.ListFields():
+            if isinstance(value, str):
+                setattr(body, field.name, strip_private(value))
+        return hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()
+
+    def is_large(self, response: M) -> bool:
+        """See `ports.RepeatableCall.is_large`."""
+        return response.ByteSize() > LARGE_BYTES
+
+    def to_store(self, response: M) -> StoredResponse:
+        """See `ports.RepeatableCall.to_store`. The library has redacted what it returned."""
+        json = json_format.MessageToJson(response, preserving_proto_field_name=True, indent=None)
+        observation_id = self._observation_id(response)
+        return StoredResponse(text=json, observation_ids=(observation_id,) if observation_id else ())
+
+    def from_store(self, text: str) -> M:
+        """See `ports.RepeatableCall.from_store`."""
+        return json_format.Parse(text, self._response(), ignore_unknown_fields=True)
+
+
+def check_request_id(request: Write) -> None:
+    """Check what identifies a call, and note its request_id for the log.
+
+    Raises:
+        InvalidFields: user_id or request_id breaks a limit of the contract.
+    """
+    violations = [
+        *text("user_id", request.user_id, USER_ID_CHARACTERS),
+        *visible_ascii("request_id", request.request_id, REQUEST_ID_CHARACTERS),
+    ]
+    if violations:
+        raise InvalidFields(violations)
+    CALL.get().request_id = request.request_id
+
+
+async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[], Awaitable[M]]) -> M:
+    """Return the stored response of *call*, or else what *write* returns, which is then stored.
+
+    Raises:
+        RequestIdReused: the request_id belongs to another request.
+        MemoryUnavailable: whether there is a stored response is unknown. Nothing was written.
+    """
+    lease = await responses.begin(call)
+    try:
+        if lease.earlier is not None:
+            return lease.earlier
+        response = await write()
+        try:
+            await lease.put(response)
+        except MemoryUnavailable:
+            # What the caller asked for is done; only a retry would do it again.
+            log.warning("a response was not stored for retries of its call")
+        return response
+    finally:
+        lease.release()
