@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import re
 import signal
 import socket
@@ -25,6 +26,7 @@ from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
 from processes import SERVER, ServerProcess, environment, run_server, running_server
+from rpcs import reason
 from upstream import Reply, Upstream
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -247,6 +249,27 @@ def test_the_embedded_model_answers_and_remembers(tmp_path: Path) -> None:
         assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
         assert list(say(server, "What is my name?", "bob", max_output_tokens=4).memories) == []
         assert server.stop() == 0
+
+
+def test_the_embedded_model_honours_a_response_format_and_has_one_name(tmp_path: Path) -> None:
+    ask = chat_pb2.ChatRequest(user_id="alice", message="Name a city in JSON.")
+    ask.generation.response_format.json_schema.schema.update(
+        {"type": "object", "properties": {"city": {"enum": ["Rome"]}}, "required": ["city"]}
+    )
+    ask.generation.response_format.json_schema.name = "city"
+    with (
+        running_server(ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db")) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        ask.generation.model = "SmolLM2-135M-Instruct"
+        assert json.loads(stub.Chat(ask, timeout=90).reply) == {"city": "Rome"}
+        ask.generation.model = "gpt-4o"
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Chat(ask, timeout=90)
+        error: Any = caught.value
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert reason(error) == "MODEL_NOT_FOUND"
 
 
 def test_nothing_that_is_said_is_logged(tmp_path: Path, upstream: Upstream) -> None:

@@ -53,7 +53,7 @@ async def open_model(settings: Settings) -> AsyncIterator[ModelClient]:
             profile = profile_of_settings(
                 settings, base_url=endpoint.base_url, key=FixedKey(endpoint.api_key), model=embedded.MODEL
             )
-            profiles = Profiles({profile.name: profile}, profile.name, any_model=True)
+            profiles = Profiles({profile.name: profile}, profile.name, any_model=False)
         else:
             # In a thread: it reads files.
             profiles = await asyncio.to_thread(read_profiles, settings)
