@@ -26,7 +26,9 @@ from ilab_chat_service.failures import (
     ModelUnavailable,
 )
 from ilab_chat_service.model.chunks import ErrorData
+from ilab_chat_service.model.content_encoding import UndecodableBody
 from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
+from ilab_chat_service.model.http_transport import TooManyInterimResponses
 from ilab_chat_service.model.refusal import LOGGED, Refusal, refusal_of
 from ilab_chat_service.model.request import is_set
 from ilab_chat_service.model.server_sent_events import EventTooLong
@@ -85,7 +87,9 @@ WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
     NotACompletion: "neither an event stream nor a JSON completion: is the base URL right?",
     EndedEarly: "ended before the answer",
     EventTooLong: "no end of an event, or no answer, within 8 to 16 MiB",
+    UndecodableBody: "content-encoding is not gzip or deflate, or the body is not valid",
     UnicodeDecodeError: "not UTF-8",
+    TooManyInterimResponses: "more than 16 interim responses (1xx)",
     TimeoutError: "timeout",
     httpx2.TimeoutException: "timeout",
     aiohttp.ServerDisconnectedError: "disconnected",
@@ -95,7 +99,7 @@ WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
 }
 
 #: An answer that is not one.
-NO_ANSWER = (EndedEarly, ErrorData, ValueError, RecursionError)
+NO_ANSWER = (EndedEarly, ErrorData, UndecodableBody, ValueError, RecursionError)
 
 
 class Refused(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import httpx2
 import openai
+
+from ilab_chat_service.model.content_encoding import Decoder, beginning
 
 if TYPE_CHECKING:
     import ssl
@@ -29,11 +30,10 @@ ERROR_BYTES = 64 * 1024
 #: Longest time that an error's body is waited for, in seconds.
 ERROR_SECONDS = 5.0
 
+#: Maximum number of interim responses (100 Continue, 103 Early Hints) before a response. aiohttp has no limit.
+MOST_INTERIM = 16
+
 HTTP_BAD_REQUEST = 400
-
-#: Of zlib: gzip and deflate, told apart by their head.
-ANY_HEADER = 47
-
 
 parsed = lru_cache(maxsize=8)(httpx2.URL)
 
@@ -128,7 +128,9 @@ async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -
         else:
             read.close()
     headers = [(name, value) for name, value in response.headers.multi_items() if name not in BODY_HEADERS]
-    content = decoded(bytes(received[:ERROR_BYTES]), response.headers.get("content-encoding", ""))
+    content = bytes(received[:ERROR_BYTES])
+    if encoding := encoding_of(response):
+        content = beginning(content, encoding, ERROR_BYTES)
     return httpx2.Response(response.status_code, headers=headers, content=content)
 
 
@@ -136,14 +138,42 @@ async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -
 BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
-def decoded(content: bytes, encoding: str) -> bytes:
-    """Return the first ERROR_BYTES of a body; nothing of one whose encoding was not asked for and is not known."""
-    if not encoding or encoding == "identity":
-        return content
-    try:
-        return zlib.decompressobj(ANY_HEADER).decompress(content, ERROR_BYTES)
-    except zlib.error:
-        return b""
+def encoding_of(response: httpx2.Response) -> str:
+    """Return how a response's body is encoded. Empty: it is not."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
+class TooManyInterimResponses(aiohttp.ClientError):
+    """There were more than MOST_INTERIM interim responses, and no response."""
+
+
+class Response(aiohttp.ClientResponse):
+    """A response that is not waited for behind endless interim ones."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Wait for the head of the response.
+
+        Raises:
+            TooManyInterimResponses: it did not come.
+        """
+        protocol = connection.protocol
+        read = protocol.read
+        heads = 0
+
+        async def read_bounded() -> Any:
+            nonlocal heads
+            heads += 1
+            if heads > MOST_INTERIM + 1:
+                raise TooManyInterimResponses
+            return await read()
+
+        # aiohttp reads heads in a loop that has no other hook.
+        protocol.read = read_bounded
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
 
 
 def with_sessions_without_cookies(transport: Any) -> httpx2.AsyncBaseTransport:
@@ -163,6 +193,7 @@ def session(ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> aiohttp.Clien
         cookie_jar=aiohttp.DummyCookieJar(),
         max_line_size=HEADER_BYTES,
         max_field_size=HEADER_BYTES,
+        response_class=Response,
     )
 
 
@@ -179,7 +210,8 @@ def body_of(response: httpx2.Response) -> Body:
 
     It is read from aiohttp: httpx has five generators on the way, and keeps the request in memory.
     """
-    if "content-encoding" in response.headers:
-        return Body(partial(anext, response.aiter_bytes(), b""), response.aclose)
     read: aiohttp.ClientResponse = response.extensions[AIOHTTP]
-    return Body(read.content.readany, partial(read.__aexit__, None, None, None))
+    receive = read.content.readany
+    if encoding := encoding_of(response):
+        receive = Decoder(receive, encoding).receive
+    return Body(receive, partial(read.__aexit__, None, None, None))

@@ -22,7 +22,7 @@ from ilab_chat_service.failures import (
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
 from ilab_chat_service.model.client import ModelClient, client_of, open_model
 from ilab_chat_service.model.completion_stream import REPLY_BYTES
-from ilab_chat_service.model.http_transport import ModelHttpClient
+from ilab_chat_service.model.http_transport import MOST_INTERIM, ModelHttpClient
 from ilab_chat_service.model.profiles import MODELS_MOST
 from ilab_chat_service.model.profiles_file import token_limit_of
 from ilab_chat_service.model.server_sent_events import EVENT_BYTES, EventTooLong
@@ -270,6 +270,25 @@ async def test_a_server_that_speaks_no_http(settings: Settings, greeting: bytes)
     async with server, open_model(replace(settings, openai_base_url=f"http://{host}:{port}/v1")) as model:
         with pytest.raises(ModelUnavailable):
             await text_of(model)
+
+
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+
+
+async def test_endless_interim_responses_are_an_outage(model: ModelClient, upstream: Upstream) -> None:
+    upstream.replies(Reply(raw=repeat(INTERIM)))
+    async with asyncio.timeout(60):
+        with pytest.raises(ModelUnavailable) as caught:
+            await text_of(model)
+    assert caught.value.cause["upstream.error"] == "more than 16 interim responses (1xx)"
+    assert await asyncio.to_thread(upstream.left.wait, 60)
+
+
+async def test_an_answer_may_follow_interim_responses(model: ModelClient, upstream: Upstream) -> None:
+    body = events_of(WORD, END, "[DONE]")
+    answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    upstream.replies(*(Reply(raw=[INTERIM * MOST_INTERIM, answer]) for _ in range(2)))
+    assert [await text_of(model) for _ in range(2)] == ["word"] * 2
 
 
 async def test_answers_one_after_the_other_share_a_connection(model: ModelClient, upstream: Upstream) -> None:
