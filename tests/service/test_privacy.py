@@ -7,20 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.privacy import (
-    CERTAIN_LETTERS,
-    COMMON_BEGINNING,
-    CUT_BEGINNING,
-    REDACTED,
-    Patterns,
-    Vocabulary,
-    is_quoted,
-    redact_leaks,
-    redacted,
-)
+from ilab_chat_service.privacy import REDACTED, is_quoted, redact_leaks
+from ilab_chat_service.privacy.patterns import Patterns
+from ilab_chat_service.privacy.redaction import redact
+from ilab_chat_service.privacy.text import MIN_MATCH
+from ilab_chat_service.privacy.words import MIN_STEM, MIN_TRUNCATED_STEM, Vocabulary
 
 
-def echo(private: str, reply: str, public: str = "Note this") -> str:
+def stored_reply(private: str, reply: str, public: str = "Note this") -> str:
     return redact_leaks(reply, f"{public}: <private>{private}</private>")
 
 
@@ -44,7 +38,7 @@ CARD = "My card is 4111 1111 1111 1111, pin 9876"
         ("p<x9Kqqq>q", "p<x9Kqqq>q", "[REDACTED]"),
         ("pass <hunter2xyz>", "<hunter2xyz>", "<[REDACTED]>"),
         ("Alice <alice@secret.org> there", "alice@secret.org", "[REDACTED]@[REDACTED].[REDACTED]"),
-        # Numbers, however their digits are grouped.
+        # Numbers in any grouping.
         *((CARD, each, "[REDACTED]") for each in ("4111-1111-1111-1111", "4111111111111111", "41 11.11/11", "PIN9876")),
         (CARD, "It ends in 11-11; pin: 98 76.", "It ends in [REDACTED]; [REDACTED]: [REDACTED]."),
         (CARD, "19876 or 98765, then 4111 and 11111 ok", "19876 or 98765, then [REDACTED] and 11111 ok"),
@@ -84,66 +78,68 @@ CARD = "My card is 4111 1111 1111 1111, pin 9876"
         ("hunter2pass", "it is hunt", "it is [REDACTED]"),
     ],
 )
-def test_what_repeats_private_text_is_redacted(private: str, reply: str, stored: str | None) -> None:
+def test_leaked_private_text_is_redacted(private: str, reply: str, stored: str | None) -> None:
     if stored is None:
-        assert REDACTED in echo(private, reply)
-        assert not any(part in echo(private, reply) for part in (private, "\u79d8\u5bc6", "AbCdEf"))
+        assert REDACTED in stored_reply(private, reply)
+        assert not any(part in stored_reply(private, reply) for part in (private, "\u79d8\u5bc6", "AbCdEf"))
     else:
-        assert echo(private, reply) == stored
+        assert stored_reply(private, reply) == stored
 
 
-def test_attributes_of_a_tag_are_private_too() -> None:
+def test_attributes_of_a_tag_are_private() -> None:
     assert redact_leaks("It is XYZZY.", '<private note="XYZZY">x</private>') == "It is [REDACTED]."
 
 
-def test_words_that_are_public_or_in_every_text_stay() -> None:
-    stored = echo("my dog and Bello", "Your dog Rex is a good dog and Bello too.", public="My dog Rex")
+def test_public_words_and_function_words_are_kept() -> None:
+    stored = stored_reply("my dog and Bello", "Your dog Rex is a good dog and Bello too.", public="My dog Rex")
     assert stored == "Your dog Rex is a good dog and [REDACTED] too."
 
 
-def test_without_private_text_nothing_changes() -> None:
+def test_reply_to_a_message_without_private_text_is_kept() -> None:
     assert redact_leaks("Your dog.", "My dog") == "Your dog."
 
 
-def test_numbers_codes_and_names_that_are_public_too_stay() -> None:
+def test_numbers_codes_and_names_that_are_also_public_are_kept() -> None:
     public = "My order is 123456, code ab-1234, in 2024, for Will May"
     private = "order 123456 code AB-1234 of 2024 for Will May is a gift"
-    assert echo(private, "123 456, AB1234, 20 24, Will May", public=public) == "123 456, AB1234, 20 24, Will May"
+    assert (
+        stored_reply(private, "123 456, AB1234, 20 24, Will May", public=public) == "123 456, AB1234, 20 24, Will May"
+    )
 
 
 @given(
     st.from_regex(r"[0-9]{6,16}", fullmatch=True),
     st.lists(st.sampled_from(["", " ", "-", "/", "\n", ". "]), min_size=16),
 )
-def test_a_private_number_is_found_however_it_is_grouped(number: str, separators: list[str]) -> None:
+def test_private_number_is_found_in_any_grouping(number: str, separators: list[str]) -> None:
     grouped = "".join(f"{digit}{separator}" for digit, separator in zip(number, separators, strict=False))
-    stored = echo(f"my number is {number} ok", f"Your number: {grouped}is fine", public="")
+    stored = stored_reply(f"my number is {number} ok", f"Your number: {grouped}is fine", public="")
     assert not re.search("[0-9]", stored)
 
 
 @given(
     st.text(min_size=4).filter(lambda text: "<" not in text and sum(map(str.isalnum, text)) >= 4), st.text(), st.text()
 )
-def test_a_whole_repetition_is_never_kept(private: str, before: str, after: str) -> None:
-    assert private not in echo(private, f"{before} {private} {after}", public="")
+def test_verbatim_private_text_is_always_redacted(private: str, before: str, after: str) -> None:
+    assert private not in stored_reply(private, f"{before} {private} {after}", public="")
 
 
 @given(st.text(), st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted)))
-def test_overlapping_places_become_one(text: str, places: list[list[int]]) -> None:
-    inside = {index for start, end in places for index in range(start, min(end, len(text)))}
+def test_overlapping_spans_are_joined(text: str, spans: list[list[int]]) -> None:
+    inside = {index for start, end in spans for index in range(start, min(end, len(text)))}
     kept = "".join(character for index, character in enumerate(text) if index not in inside)
-    ranges = [(start, min(end, len(text))) for start, end in places if start < min(end, len(text))]
-    assert redacted(text, sorted(ranges)).replace(REDACTED, "") == kept.replace(REDACTED, "")
+    clipped = [(start, min(end, len(text))) for start, end in spans if start < min(end, len(text))]
+    assert redact(text, sorted(clipped)).replace(REDACTED, "") == kept.replace(REDACTED, "")
 
 
-def test_hostile_repetition_is_linear() -> None:
-    """Sixty thousand repeated words once took twelve seconds and held the interpreter; the test's timeout bounds it."""
+def test_repetitive_text_takes_linear_time() -> None:
+    """Sixty thousand repeated words once took twelve seconds with the GIL locked. The test's timeout bounds it."""
     private = "a " * 16_300 + "b"
     assert redact_leaks("a " * 500_000, f"<private>{private}</private>").startswith("a ")
 
 
-def test_many_overlapping_private_texts_take_memory_and_work_in_proportion_to_the_texts() -> None:
-    """Once 170 s and 4 GB, for each text was looked for by itself and each place was kept."""
+def test_overlapping_private_texts_take_linear_time_and_memory() -> None:
+    """This once took 170 s and 4 GB: each text was searched for separately and each match was stored."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     private = [letters[start:end] for start in range(36) for end in range(start + 4, 37)]
     message = "".join(f"<private>{text}</private>" for text in private)
@@ -157,25 +153,25 @@ def test_many_overlapping_private_texts_take_memory_and_work_in_proportion_to_th
     assert peak < 400 * (len(message) + len(reply))
 
 
-def test_the_patterns_have_at_most_a_state_for_each_character() -> None:
+def test_automaton_has_at_most_one_state_per_character() -> None:
     texts = ["a" * length for length in range(1, 200)]
-    assert len(Patterns.of(texts)._ending) == 200
+    assert len(Patterns.of(texts)._failure) == 200
     assert len(list(Patterns.of(texts).found("a" * 1000))) <= 4 * 1000
 
 
 @given(st.frozensets(st.text("ab", min_size=1, max_size=6), max_size=8), st.text("abc", max_size=40))
-def test_all_patterns_are_found_in_one_pass(patterns: frozenset[str], text: str) -> None:
-    places = {
+def test_automaton_finds_every_pattern(patterns: frozenset[str], text: str) -> None:
+    matches = {
         (start, end - 1)
         for start in range(len(text))
         for end in range(start + 1, len(text) + 1)
         if text[start:end] in patterns
     }
     found = list(Patterns.of(patterns).found(text))
-    assert set(found) <= places
-    assert {(start, last) for start, last in places if last - start < CERTAIN_LETTERS - 1} <= set(found)
-    assert {last: min(place[0] for place in places if place[1] == last) for _, last in places} == {
-        last: min(place[0] for place in found if place[1] == last) for _, last in found
+    assert set(found) <= matches
+    assert {(start, last) for start, last in matches if last - start < MIN_MATCH - 1} <= set(found)
+    assert {last: min(match[0] for match in matches if match[1] == last) for _, last in matches} == {
+        last: min(match[0] for match in found if match[1] == last) for _, last in found
     }
     assert [last for _, last in found] == sorted(last for _, last in found)
 
@@ -183,7 +179,7 @@ def test_all_patterns_are_found_in_one_pass(patterns: frozenset[str], text: str)
 LONG = 32_000
 
 
-@pytest.mark.timeout(300)  # tracing memory makes it ten times as slow
+@pytest.mark.timeout(300)  # tracemalloc makes it ten times slower
 @pytest.mark.parametrize(
     ("private", "reply"),
     [
@@ -194,8 +190,8 @@ LONG = 32_000
         ("Aa 1a " * (LONG // 6), "Aa 1a " * LONG),
     ],
 )
-def test_long_words_take_neither_memory_nor_time(private: str, reply: str) -> None:
-    """All beginnings of such a word once took gigabytes, and those of the reply's words minutes."""
+def test_long_words_take_linear_time_and_memory(private: str, reply: str) -> None:
+    """A set of all prefixes of such a word once took gigabytes, and looking up those of the reply's words minutes."""
     message = f"<private>{private}</private>"
     tracemalloc.start()
     try:
@@ -210,12 +206,12 @@ LETTERS = st.text("ab", max_size=8)
 
 
 @given(st.frozensets(LETTERS), LETTERS)
-def test_a_word_is_found_by_its_beginnings_and_its_longer_forms(words: frozenset[str], word: str) -> None:
+def test_word_matches_truncated_and_inflected(words: frozenset[str], word: str) -> None:
     cut = any(each.startswith(word) for each in words)
-    longer = any(word.startswith(each) for each in words if len(each) >= COMMON_BEGINNING)
+    longer = any(word.startswith(each) for each in words if len(each) >= MIN_STEM)
     vocabulary = Vocabulary.of(words)
-    assert vocabulary.has(word) is (word in words or longer or (cut and len(word) >= COMMON_BEGINNING))
-    assert vocabulary.has_beginning(word) is (cut and len(word) >= CUT_BEGINNING)
+    assert vocabulary.matches(word) is (word in words or longer or (cut and len(word) >= MIN_STEM))
+    assert vocabulary.matches_truncated(word) is (cut and len(word) >= MIN_TRUNCATED_STEM)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +227,7 @@ def test_a_word_is_found_by_its_beginnings_and_its_longer_forms(words: frozenset
         ("v-ann", "<private>I am Ann</private>"),
     ],
 )
-def test_a_name_that_repeats_the_message_is_quoted(name: str, message: str) -> None:
+def test_model_name_that_repeats_the_message_is_quoted(name: str, message: str) -> None:
     assert is_quoted(name, message, "test-model")
 
 
@@ -244,5 +240,5 @@ def test_a_name_that_repeats_the_message_is_quoted(name: str, message: str) -> N
         ("gpt-4o-mini-2024-07-18", "<private>my pin is 9876</private> and it is hot"),
     ],
 )
-def test_a_name_that_a_message_only_asks_about_is_not_quoted(name: str, message: str) -> None:
+def test_model_name_that_the_message_asks_about_is_not_quoted(name: str, message: str) -> None:
     assert not is_quoted(name, message, "gpt-4o-mini")

@@ -1,0 +1,67 @@
+"""Redact what a reply repeats of the private text of a message.
+
+Only letters and digits are compared: case, accents, width, spaces and punctuation make no difference. These are leaks:
+
+- the whole private text, anywhere;
+- a code in it (letters and digits), anywhere: `ab12 cd34` or `AB-12CD34` for `AB12-CD34`;
+- a number in it, or six consecutive digits of one, anywhere; the last four digits of a long number, and a number of
+  four or five digits, unless another digit precedes or follows: `1234` in `12 34` and `PIN1234`, but not in `51234`;
+- an identifying word in it, also inflected, truncated, or with separators inside;
+- a name in it, even of common words: two or more words in title case, there or in the reply: `Will May`, `WillMay`.
+
+A reply that paraphrases private text, spells it out or reorders it is not redacted.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.privacy.codes import MIN_EMBEDDED_CODE, codes_of
+from ilab_chat_service.privacy.numbers import Numbers, number_leaks
+from ilab_chat_service.privacy.patterns import verbatim_leaks
+from ilab_chat_service.privacy.phrases import Phrases
+from ilab_chat_service.privacy.private_text import private_texts, public_text
+from ilab_chat_service.privacy.text import FUNCTION_WORDS, Skeleton, skeleton, words_of
+from ilab_chat_service.privacy.words import Vocabulary, word_leaks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ilab_chat_service.privacy.text import Span
+
+REDACTED = "[REDACTED]"
+
+
+def redact_leaks(reply: str, message: str) -> str:
+    """Return *reply* with everything redacted that it repeats of the private text of *message*."""
+    private = private_texts(message)
+    if not private:
+        return reply
+    public = public_text(message)
+    identifying = {word for text in private for word in words_of(text)} - {*words_of(public)} - FUNCTION_WORDS
+    codes = {code for text in private for code in codes_of(text)} - {*codes_of(public)}
+    verbatim = {letters for text in private if (letters := skeleton(text))}
+    verbatim.update(code for code in codes if len(code) >= MIN_EMBEDDED_CODE)
+    phrases = Phrases.of(private, public, identifying)
+    phrases.anywhere.update(code for code in codes if len(code) < MIN_EMBEDDED_CODE)
+    searched = Skeleton.of(reply)
+    leaks = heapq.merge(
+        verbatim_leaks(searched, verbatim),
+        number_leaks(searched, Numbers.of(private) - Numbers.of([public])),
+        phrases.leaks(reply),
+        word_leaks(reply, Vocabulary.of(identifying)),
+    )
+    return redact(reply, leaks)
+
+
+def redact(text: str, spans: Iterable[Span]) -> str:
+    """Return *text* with *spans* replaced. They are sorted and may overlap; adjacent ones become one."""
+    pieces = []
+    position = 0
+    last_end = -1
+    for start, end in spans:
+        if start > last_end:
+            pieces += [text[position:start], REDACTED]
+        position = last_end = max(end, last_end)
+    return "".join([*pieces, text[position:]])
