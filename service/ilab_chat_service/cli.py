@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(settings: Settings) -> int:
     """Check what serving needs, print one line for each part, and return the exit code."""
     try:
-        from ilab_chat_service.check import check as check_all  # noqa: PLC0415 - optional: extra `service`
+        from ilab_chat_service.check import check as check_all  # noqa: PLC0415 - --help does not need it
 
         set_up_logging(settings.log_level, settings.log_format)
     except ImportError as error:
@@ -88,7 +88,7 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from ilab_chat_service.failures import StoreNotOpened  # noqa: PLC0415 - the same
-        from ilab_chat_service.model.embedded import EmbeddedModelMissing  # noqa: PLC0415 - optional: extra `service`
+        from ilab_chat_service.model.embedded import EmbeddedModelMissing  # noqa: PLC0415 - --help does not need it
         from ilab_chat_service.server import run, run_worker  # noqa: PLC0415 - the same
 
         set_up_logging(settings.log_level, settings.log_format)
@@ -119,7 +119,7 @@ def complain_of_missing(error: ImportError, code: int = EXIT_FAILED) -> int:
     """Say what is not installed, and return the exit code."""
     if not isinstance(error, ModuleNotFoundError):
         return complain(str(error), code)
-    return complain(f"{error.name} is not installed: the server needs the extra ilab-chat[service]", code)
+    return complain(f"{error.name} is not installed: pip install ilab-chat-service", code)
 
 
 def complain(text: str, code: int) -> int:

@@ -1,11 +1,17 @@
-"""`pip install .` in a fresh environment: the client, and nothing that the client does not need."""
+"""The distributions: what their wheels contain, and what installing them in a fresh environment brings."""
 
+import ast
 import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
 import venv
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -15,6 +21,9 @@ from contract.process import ROOT, Served
 pytestmark = pytest.mark.timeout(600)  # each environment is made from nothing
 
 CLIENT = {"ilab-chat", "grpcio", "protobuf", "googleapis-common-protos"}
+FOLDERS = {"ilab-chat": ROOT, "ilab-chat-service": ROOT / "service", "ilab-memory": ROOT / "memory"}
+PACKAGES = {"ilab-chat": "ilab_chat", "ilab-chat-service": "ilab_chat_service", "ilab-memory": "ilab_memory"}
+COMMANDS = {"ilab-chat": "ilab-chat", "ilab-chat-service": "ilab-chat-server", "ilab-memory": "ilab-memory"}
 OF_GRPCIO = {"typing-extensions"}
 OF_VENV = {"pip", "setuptools"}
 
@@ -58,7 +67,7 @@ class Environment:
         self._bin = path / "bin"
         # Elsewhere than the repository, whose folders could be imported instead of what was installed.
         self._directory = path
-        self.run("pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT), *requirements)
+        self.run("pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
 
     def run(self, command: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -78,6 +87,58 @@ class Environment:
         return {re.sub(r"[-_.]+", "-", each["name"]).lower(): each["version"] for each in listed}
 
 
+class Wheel:
+    """A wheel as `pip wheel` builds it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with zipfile.ZipFile(path) as archive:
+            self.files = set(archive.namelist())
+            self._dist_info = next(name for name in self.files if name.endswith(".dist-info/METADATA")).split("/")[0]
+            self.metadata: Message = Parser().parsestr(archive.read(f"{self._dist_info}/METADATA").decode())
+            self.entry_points = archive.read(f"{self._dist_info}/entry_points.txt").decode()
+            self.license = archive.read(f"{self._dist_info}/licenses/LICENSE")
+
+    def packages(self) -> set[str]:
+        """Return the folders that it installs, without its metadata."""
+        return {name.split("/")[0] for name in self.files} - {self._dist_info}
+
+    def requirements(self) -> set[str]:
+        """Return the names of the distributions that it requires, without those of its extras."""
+        required = [each for each in self.metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
+        return {name_of(each) for each in required}
+
+    def extras(self) -> list[str]:
+        """Return the names of its extras."""
+        return sorted(self.metadata.get_all("Provides-Extra", []))
+
+
+def name_of(requirement: str) -> str:
+    """Return the normal name of the distribution that a requirement asks for."""
+    found = re.match(r"[\w.-]+", requirement)
+    assert found, requirement
+    return re.sub(r"[-_.]+", "-", found[0]).lower()
+
+
+def imported_by(folder: Path) -> set[str]:
+    """Return the distributions that the modules of a folder import from."""
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+            elif isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+    of_google = {"protobuf": "protobuf", "rpc": "googleapis-common-protos"}
+    # An editable installation does not list its packages.
+    installed = {**packages_distributions(), **{package: [name] for name, package in PACKAGES.items()}}
+    return {
+        of_google[name.split(".")[1]] if top == "google" else name_of(installed[top][0])
+        for name in names
+        if (top := name.split(".")[0]) not in sys.stdlib_module_names
+    }
+
+
 def floors() -> dict[str, str]:
     """Return the lowest version of each dependency that pyproject.toml allows."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -89,13 +150,67 @@ def floors() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def newest(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return Environment(tmp_path_factory.mktemp("newest"))
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Wheel]:
+    directory = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "--wheel-dir", directory, *FOLDERS.values()], check=True)
+    built = [Wheel(path) for path in directory.glob("*.whl")]
+    return {str(wheel.metadata["Name"]): wheel for wheel in built}
 
 
 @pytest.fixture(scope="module")
-def lowest(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return Environment(tmp_path_factory.mktemp("lowest"), *(f"{name}=={version}" for name, version in floors().items()))
+def newest(wheels: dict[str, Wheel], tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("newest"), str(wheels["ilab-chat"].path))
+
+
+@pytest.fixture(scope="module")
+def lowest(wheels: dict[str, Wheel], tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    pinned = [f"{name}=={version}" for name, version in floors().items()]
+    return Environment(tmp_path_factory.mktemp("lowest"), str(wheels["ilab-chat"].path), *pinned)
+
+
+def test_each_distribution_has_one_wheel(wheels: dict[str, Wheel]) -> None:
+    assert wheels.keys() == FOLDERS.keys()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_wheel_contains_its_package_command_and_licence(name: str, wheels: dict[str, Wheel]) -> None:
+    wheel = wheels[name]
+    assert wheel.packages() == {PACKAGES[name]}
+    assert f"{PACKAGES[name]}/py.typed" in wheel.files
+    assert re.findall(r"^([\w-]+) = \w+\.\w+:main$", wheel.entry_points, re.MULTILINE) == [COMMANDS[name]]
+    assert wheel.license == (ROOT / "LICENSE").read_bytes()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_metadata_names_the_supported_versions_of_python(name: str, wheels: dict[str, Wheel]) -> None:
+    metadata = wheels[name].metadata
+    assert metadata["Requires-Python"] == ">=3.11"
+    versions = [each for each in metadata.get_all("Classifier", []) if re.search(r":: 3\.\d+$", each)]
+    assert versions == [f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)]
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert str(metadata.get_payload()).startswith("# ilab-")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_no_wheel_has_an_extra_for_development(name: str, wheels: dict[str, Wheel]) -> None:
+    extras = {"ilab-chat": ["cli"], "ilab-chat-service": ["local", "postgres"], "ilab-memory": ["postgres"]}
+    assert wheels[name].extras() == extras[name]
+
+
+def test_client_and_library_require_nothing_of_the_service(wheels: dict[str, Wheel]) -> None:
+    assert wheels["ilab-chat"].requirements() == CLIENT - {"ilab-chat"}
+    assert wheels["ilab-memory"].requirements() == {"pydantic"}
+    assert wheels["ilab-chat-service"].requirements() >= {"ilab-chat", "ilab-memory"}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_every_imported_distribution_is_declared(name: str, wheels: dict[str, Wheel]) -> None:
+    package = {"ilab-chat": "client/ilab_chat", "ilab-chat-service": "service/ilab_chat_service"}.get(
+        name, "memory/ilab_memory"
+    )
+    declared = {name_of(each) for each in wheels[name].metadata.get_all("Requires-Dist", [])}
+    assert imported_by(ROOT / package) - {name} <= declared
 
 
 def test_only_the_client_is_installed(newest: Environment) -> None:
@@ -108,6 +223,24 @@ def test_the_lowest_versions_are_installed(lowest: Environment) -> None:
     versions = lowest.versions()
     assert {name: versions[name] for name in floors()} == floors()
     assert set(floors()) == CLIENT - {"ilab-chat"}
+
+
+def test_service_starts_from_its_wheels(wheels: dict[str, Wheel], served: Served, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--target", tmp_path, *(wheel.path for wheel in wheels.values())], check=True)
+    # Its dependencies are those of this environment; its own packages are the installed ones.
+    env = os.environ | {
+        "PYTHONPATH": str(tmp_path),
+        "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
+        "OPENAI_BASE_URL": served.upstream.base_url,
+        "OPENAI_MODEL": "test-model",
+    }
+    where = [sys.executable, "-c", "import ilab_chat_service; print(ilab_chat_service.__file__)"]
+    imported = subprocess.run(where, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert imported.stdout == f"{tmp_path}/ilab_chat_service/__init__.py\n"
+    check = [str(tmp_path / "bin" / "ilab-chat-server"), "check"]
+    checked = subprocess.run(check, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.parametrize("environment", ["newest", "lowest"])
@@ -135,7 +268,7 @@ def test_what_needs_the_extra_says_so(newest: Environment, served: Served) -> No
     assert health.stderr.endswith(": pip install 'ilab-chat[cli]'\n")
     copy = newest.run("ilab-chat", "memory", "copy", "--to", "postgresql://127.0.0.1/x", check=False)
     assert (copy.returncode, copy.stdout) == (1, "")
-    assert copy.stderr == "ilab-chat: copy needs the memory library: pip install 'ilab-chat[postgres]'\n"
+    assert copy.stderr == "ilab-chat: copy needs the memory library: pip install 'ilab-memory[postgres]'\n"
     newest.run("ilab-chat", "chat", "--address", served.address, "--user", "install-cli", "hi")
     search = ("memory", "search", "--address", served.address, "--user", "install-cli", "hi")
     assert newest.run("ilab-chat", *search).returncode == 0

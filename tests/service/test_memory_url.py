@@ -83,7 +83,8 @@ def test_without_the_driver_the_extra_is_named(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert ended.stderr == (
-        "ilab-chat-server: ILAB_MEMORY_URL: psycopg is not installed: PostgreSQL needs the extra ilab-chat[postgres]\n"
+        "ilab-chat-server: ILAB_MEMORY_URL: psycopg is not installed:"
+        " PostgreSQL needs the extra ilab-chat-service[postgres]\n"
     )
 
 

@@ -118,7 +118,7 @@ def load() -> Callable[..., Any]:
         except ImportError:
             break
         return copy
-    raise output.CommandError("copy needs the memory library: pip install 'ilab-chat[postgres]'", 1)
+    raise output.CommandError("copy needs the memory library: pip install 'ilab-memory[postgres]'", 1)
 
 
 @contextmanager
