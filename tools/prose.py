@@ -2,9 +2,9 @@
 
     python tools/prose.py [PATH ...]
 
-Reads comments, docstrings, strings and test names of Python files, comments of protos, and Markdown outside code blocks.
-Without arguments it checks every tracked text file. docs/contributing explains the rules; each finding says what to write
-instead. Exits with 1 if there is any finding.
+It reads comments, docstrings, strings and test names of Python files, comments of protos, and Markdown outside code
+blocks. Without arguments it checks every tracked text file. Each finding says what to write instead. The exit code is 1
+if there is any finding.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,7 +38,7 @@ HABITS = {
     r"\binterpreter's lock\b|\bgets? the interpreter\b": "`the GIL`",
     r"\bas it comes\b": "name the event",
     r"\bsees? to it\b|\bsee to that\b": "`makes sure`",
-    r"\ba (?:\w+) a (?:line|user|turn|call|host|process|store|version|part|file|commit|row|page|message)\b": "`one ... per ...`",
+    r"\ba (?:\w+) a (?:line|user|turn|call|host|process|store|version|file|commit|row|page|message)\b": "`... per ...`",
     r"\bstands? (?:in|at|there|beside|between)\b": "`is in`",
     r"\bbeside\b": "`next to`, `together with`, `compared with`, `besides`",
     r"\b(?:is|are) (?:one|those) of a\b": "say whose it is",
