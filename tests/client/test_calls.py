@@ -53,7 +53,7 @@ async def test_text_is_the_pieces_alone(caller: Caller, target: str) -> None:
 async def test_request_carries_every_argument(caller: Caller, service: ScriptedChatService, target: str) -> None:
     options = {
         "request_id": "r-1",
-        "generation": GenerationOptions(model="m", temperature=0.0, stop=["END"]),
+        "generation": GenerationOptions(model="m", temperature=0.0, stop_sequences=["END"]),
         "memory_mode": MemoryMode.MEMORY_MODE_READ_ONLY,
         "turn_retention": TurnRetention.TURN_RETENTION_LATEST_ONLY,
     }

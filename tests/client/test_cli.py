@@ -106,7 +106,7 @@ async def test_options_reach_the_request(service: ScriptedChatService, target: s
     assert request.turn_retention == TurnRetention.TURN_RETENTION_LATEST_ONLY
     generation = request.generation
     assert (generation.model, generation.temperature, generation.top_p) == ("m", 0.0, 0.5)
-    assert (generation.max_output_tokens, generation.seed, list(generation.stop)) == (9, -3, ["a", "b"])
+    assert (generation.max_output_tokens, generation.seed, list(generation.stop_sequences)) == (9, -3, ["a", "b"])
     assert generation.HasField("temperature")
 
 

@@ -34,7 +34,7 @@ def with_threads() -> None:
             "alice",
             "hi",
             request_id="r",
-            generation=GenerationOptions(temperature=0.5, stop=["END"]),
+            generation=GenerationOptions(temperature=0.5, stop_sequences=["END"]),
             memory_mode=MemoryMode.MEMORY_MODE_OFF,
             turn_retention=TurnRetention.TURN_RETENTION_LATEST_ONLY,
             timeout=5,

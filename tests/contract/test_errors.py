@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from contract.process import Served
 from contract.test_grpcurl import MEMORY, SERVICE, grpcurl
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat.v1.errors_pb2 import ErrorReason
 from ilab_chat_service.rpc.errors import INTERNAL, TABLE
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
@@ -126,6 +127,11 @@ CASES: Mapping[tuple[str, str], Case] = {
 
 #: grpcurl sends none of these: bytes that are no message, no message, two, or one that is too large.
 NOT_OF_GRPCURL = {"INVALID_REQUEST"}
+
+
+def test_the_contract_has_every_reason_and_no_other() -> None:
+    names = set(ErrorReason.keys()) - {"ERROR_REASON_UNSPECIFIED"}
+    assert names == {f"ERROR_REASON_{row.reason}" for row in (*TABLE.values(), INTERNAL)}
 
 
 def test_there_is_a_case_for_every_row() -> None:

@@ -69,7 +69,7 @@ async def test_a_chat_is_answered_and_stored(stub: Stub, settings: Settings) -> 
     assert response.usage == chat_pb2.Usage(input_tokens=20, cached_input_tokens=8, output_tokens=5, reasoning_tokens=2)
     assert response.observation_id > 0
     assert response.session_id
-    assert response.is_new_session
+    assert response.new_session
     assert not response.replayed
     assert list(response.memories) == []
     assert response.create_time.seconds > 0
@@ -111,7 +111,7 @@ async def test_a_stream_is_started_then_deltas_then_completed(
     assert first.started.request_id == last.completed.request_id == "r-1"
     assert first.started.session_id == last.completed.session_id != ""
     assert first.started.model == last.completed.model == MODEL
-    assert first.started.is_new_session
+    assert first.started.new_session
     assert "".join(event.text_delta.text for event in deltas) == last.completed.reply == "Hello there."
     assert len(await stored(settings)) == 1
 
@@ -120,7 +120,7 @@ async def test_the_next_call_sees_the_turn_and_another_user_does_not(stub: Stub,
     first = await stub.Chat(chat())
     second = (await events(stub, stream(message=QUESTION)))[-1].completed
     assert second.session_id == first.session_id
-    assert not second.is_new_session
+    assert not second.new_session
     assert [memory.title for memory in second.memories] == [f"Turn: {HELLO}"]
     assert second.memories[0].observation_id == first.observation_id
     assert second.memories[0].update_time.seconds > 0
@@ -230,7 +230,7 @@ async def test_read_only_reads_and_writes_nothing(stub: Stub, upstream: Upstream
 async def test_read_only_opens_no_session(stub: Stub, settings: Settings) -> None:
     before = dump(settings)
     response = await stub.Chat(chat(memory_mode=chat_pb2.MEMORY_MODE_READ_ONLY))
-    assert (response.session_id, response.is_new_session) == ("", False)
+    assert (response.session_id, response.new_session) == ("", False)
     assert dump(settings) == before
 
 

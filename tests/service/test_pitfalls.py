@@ -192,7 +192,7 @@ async def test_pitfall_10_the_largest_details_arrive(address: str) -> None:
         message="m" * 100_000,
         request_id=" " * 1000,
         generation=chat_pb2.GenerationOptions(
-            model=" " * 1000, temperature=9, top_p=9, max_output_tokens=-1, stop=["s" * 1000] * 10
+            model=" " * 1000, temperature=9, top_p=9, max_output_tokens=-1, stop_sequences=["s" * 1000] * 10
         ),
         memory_mode=99,  # type: ignore[arg-type]
         turn_retention=99,  # type: ignore[arg-type]

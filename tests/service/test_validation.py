@@ -32,7 +32,7 @@ def test_everything_given_is_kept() -> None:
         "temperature": 0.0,
         "top_p": 0.5,
         "max_output_tokens": 7,
-        "stop": ["a", "b"],
+        "stop_sequences": ["a", "b"],
         "seed": 0,
     }
     turn = turn_request(
@@ -45,7 +45,7 @@ def test_everything_given_is_kept() -> None:
     )
     assert (turn.request_id, turn.request_id_is_new) == ("r-1", False)
     assert turn.generation == Generation(
-        model="m", temperature=0.0, top_p=0.5, max_output_tokens=7, stop=("a", "b"), seed=0
+        model="m", temperature=0.0, top_p=0.5, max_output_tokens=7, stop_sequences=("a", "b"), seed=0
     )
     assert (turn.memory_mode, turn.retention) == (MemoryMode.OFF, TurnRetention.LATEST_ONLY)
 
@@ -58,7 +58,7 @@ def test_everything_given_is_kept() -> None:
         {"message": "\U0001f600" * 32_768},
         {"request_id": "!~" * 32},
         {"generation": {"temperature": 2.0, "top_p": 1.0, "max_output_tokens": 1_048_576}},
-        {"generation": {"stop": ["s" * 256] * 4}},
+        {"generation": {"stop_sequences": ["s" * 256] * 4}},
     ],
 )
 def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
@@ -91,9 +91,9 @@ def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
         ({"generation": {"top_p": math.nan}}, "generation.top_p"),
         ({"generation": {"max_output_tokens": 0}}, "generation.max_output_tokens"),
         ({"generation": {"max_output_tokens": 1_048_577}}, "generation.max_output_tokens"),
-        ({"generation": {"stop": ["s"] * 5}}, "generation.stop"),
-        ({"generation": {"stop": ["s", ""]}}, "generation.stop[1]"),
-        ({"generation": {"stop": ["s" * 257]}}, "generation.stop[0]"),
+        ({"generation": {"stop_sequences": ["s"] * 5}}, "generation.stop_sequences"),
+        ({"generation": {"stop_sequences": ["s", ""]}}, "generation.stop_sequences[1]"),
+        ({"generation": {"stop_sequences": ["s" * 257]}}, "generation.stop_sequences[0]"),
     ],
 )
 @pytest.mark.parametrize("kind", REQUESTS)

@@ -66,7 +66,7 @@ def add_generation(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature, 0 to 2")
     group.add_argument("--top-p", type=float, metavar="P", help="share of probability mass considered, up to 1")
     group.add_argument("--max-output-tokens", type=options.int32, metavar="N", help="longest reply")
-    group.add_argument("--stop", action="append", metavar="TEXT", help="text that ends the reply; up to 4 times")
+    group.add_argument("--stop", dest="stop_sequences", action="append", metavar="TEXT", help="text that ends the reply; up to 4 times")
     group.add_argument("--seed", type=options.int32, metavar="N", help="seed for sampling")
 
 
@@ -113,7 +113,7 @@ class Asked:
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> "Asked":
         """Read the options that were given; the others are left to the server."""
-        fields = ("model", "temperature", "top_p", "max_output_tokens", "stop", "seed")
+        fields = ("model", "temperature", "top_p", "max_output_tokens", "stop_sequences", "seed")
         given = {name: value for name in fields if (value := getattr(arguments, name)) is not None}
         return cls(
             user_id=arguments.user,

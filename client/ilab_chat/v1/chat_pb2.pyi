@@ -291,7 +291,7 @@ class GenerationOptions(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     TOP_P_FIELD_NUMBER: _builtins.int
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
-    STOP_FIELD_NUMBER: _builtins.int
+    STOP_SEQUENCES_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
     RESPONSE_FORMAT_FIELD_NUMBER: _builtins.int
@@ -314,7 +314,7 @@ class GenerationOptions(_message.Message):
     not reason may refuse it: INVALID_ARGUMENT, reason MODEL_OPTION_UNSUPPORTED.
     """
     @_builtins.property
-    def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def stop_sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Strings that end the reply, themselves not part of it: at most 4, of 1 to 256 characters each. Empty: none."""
 
     @_builtins.property
@@ -330,14 +330,14 @@ class GenerationOptions(_message.Message):
         temperature: _builtins.float | None = ...,
         top_p: _builtins.float | None = ...,
         max_output_tokens: _builtins.int | None = ...,
-        stop: _abc.Iterable[_builtins.str] | None = ...,
+        stop_sequences: _abc.Iterable[_builtins.str] | None = ...,
         seed: _builtins.int | None = ...,
         reasoning_effort: Global___ReasoningEffort.ValueType = ...,
         response_format: Global___ResponseFormat | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "model", b"model", "reasoning_effort", b"reasoning_effort", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "model", b"model", "reasoning_effort", b"reasoning_effort", "response_format", b"response_format", "seed", b"seed", "stop_sequences", b"stop_sequences", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
@@ -480,7 +480,7 @@ class ChatResponse(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MEMORIES_FIELD_NUMBER: _builtins.int
-    IS_NEW_SESSION_FIELD_NUMBER: _builtins.int
+    NEW_SESSION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
@@ -497,7 +497,7 @@ class ChatResponse(_message.Message):
     """Why the model stopped."""
     model: _builtins.str
     """The model that answered, as its API names it."""
-    is_new_session: _builtins.bool
+    new_session: _builtins.bool
     """Whether this call opened the session."""
     replayed: _builtins.bool
     """Whether this is the stored answer of an earlier call with the same request_id. What that reply repeated of private
@@ -526,13 +526,13 @@ class ChatResponse(_message.Message):
         usage: Global___Usage | None = ...,
         model: _builtins.str = ...,
         memories: _abc.Iterable[Global___HydratedMemory] | None = ...,
-        is_new_session: _builtins.bool = ...,
+        new_session: _builtins.bool = ...,
         replayed: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_reason", b"finish_reason", "is_new_session", b"is_new_session", "memories", b"memories", "model", b"model", "observation_id", b"observation_id", "replayed", b"replayed", "reply", b"reply", "request_id", b"request_id", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_reason", b"finish_reason", "memories", b"memories", "model", b"model", "new_session", b"new_session", "observation_id", b"observation_id", "replayed", b"replayed", "reply", b"reply", "request_id", b"request_id", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -597,13 +597,13 @@ class ChatStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
-    IS_NEW_SESSION_FIELD_NUMBER: _builtins.int
+    NEW_SESSION_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MEMORIES_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """As in ChatResponse."""
-    is_new_session: _builtins.bool
+    new_session: _builtins.bool
     """Whether this call opened the session."""
     model: _builtins.str
     """The model that answers, as its API names it."""
@@ -617,14 +617,14 @@ class ChatStarted(_message.Message):
         self,
         *,
         session_id: _builtins.str = ...,
-        is_new_session: _builtins.bool = ...,
+        new_session: _builtins.bool = ...,
         model: _builtins.str = ...,
         request_id: _builtins.str = ...,
         memories: _abc.Iterable[Global___HydratedMemory] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_new_session", b"is_new_session", "memories", b"memories", "model", b"model", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memories", b"memories", "model", b"model", "new_session", b"new_session", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

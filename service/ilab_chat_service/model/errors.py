@@ -48,7 +48,7 @@ OPTIONS: Mapping[str, str] = {
     "top_p": "top_p",
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",
-    "stop": "stop",
+    "stop": "stop_sequences",
     "seed": "seed",
     "reasoning_effort": "reasoning_effort",
     "response_format": "response_format",

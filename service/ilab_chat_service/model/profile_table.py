@@ -20,7 +20,7 @@ T = TypeVar("T")
 #: Most names that an error message lists.
 NAMES_SHOWN = 20
 
-Option = Literal["temperature", "top_p", "max_output_tokens", "stop", "seed", "reasoning_effort", "response_format"]
+Option = Literal["temperature", "top_p", "max_output_tokens", "stop_sequences", "seed", "reasoning_effort", "response_format"]
 StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
@@ -43,7 +43,7 @@ class OptionsTable(msgspec.Struct, forbid_unknown_fields=True):
     temperature: Annotated[Temperature | None, about("Sampling temperature.")] = None
     top_p: Annotated[TopP | None, about("Share of probability mass for nucleus sampling.")] = None
     max_output_tokens: Annotated[OutputTokens | None, about("Maximum tokens of a reply.")] = None
-    stop: Annotated[StopSequences, about("Strings that end the reply.")] = []
+    stop_sequences: Annotated[StopSequences, about("Strings that end the reply.")] = []
     seed: Annotated[Seed | None, about("Seed for sampling.")] = None
     reasoning_effort: Annotated[ReasoningEffort | None, about("How much a reasoning model thinks.")] = None
 

@@ -147,7 +147,7 @@ def response(completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
         usage=usage(answered.usage),
         model=answered.model,
         memories=map(hydrated_memory, answered.memories),
-        is_new_session=answered.is_new_session,
+        new_session=answered.is_new_session,
         replayed=completed.replayed,
         create_time=timestamp(answered.create_time),
     )
@@ -174,7 +174,7 @@ def started(event: Started, request_id: str) -> chat_pb2.ChatStarted:
     """Return the event as a message."""
     return chat_pb2.ChatStarted(
         session_id=event.session_id,
-        is_new_session=event.is_new_session,
+        new_session=event.is_new_session,
         model=event.model,
         request_id=request_id,
         memories=map(hydrated_memory, event.memories),

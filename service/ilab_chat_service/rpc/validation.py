@@ -151,7 +151,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
             temperature=options.temperature if options.HasField("temperature") else None,
             top_p=options.top_p if options.HasField("top_p") else None,
             max_output_tokens=options.max_output_tokens if options.HasField("max_output_tokens") else None,
-            stop=tuple(options.stop),
+            stop_sequences=tuple(options.stop_sequences),
             seed=options.seed if options.HasField("seed") else None,
             reasoning_effort=REASONING_EFFORTS[options.reasoning_effort],
             response_format=response_format(options.response_format, schema.json),
@@ -183,11 +183,11 @@ def generation(options: chat_pb2.GenerationOptions) -> Iterator[Violation]:
         yield "generation.top_p", "must be above 0 and at most 1"
     if options.HasField("max_output_tokens") and not 1 <= options.max_output_tokens <= OUTPUT_TOKENS_MOST:
         yield "generation.max_output_tokens", f"must be between 1 and {OUTPUT_TOKENS_MOST:,}"
-    if len(options.stop) > STOP_STRINGS:
-        yield "generation.stop", f"must have at most {STOP_STRINGS} strings"
-    for index, stop in enumerate(options.stop[:STOP_STRINGS]):
+    if len(options.stop_sequences) > STOP_STRINGS:
+        yield "generation.stop_sequences", f"must have at most {STOP_STRINGS} strings"
+    for index, stop in enumerate(options.stop_sequences[:STOP_STRINGS]):
         if not 1 <= len(stop) <= STOP_CHARACTERS:
-            yield f"generation.stop[{index}]", f"must have 1 to {STOP_CHARACTERS} characters"
+            yield f"generation.stop_sequences[{index}]", f"must have 1 to {STOP_CHARACTERS} characters"
     if options.reasoning_effort not in REASONING_EFFORTS:
         yield "generation.reasoning_effort", "must be a value of ReasoningEffort"
     if options.HasField("response_format"):

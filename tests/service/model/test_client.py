@@ -74,7 +74,7 @@ async def test_the_request_has_what_is_given_and_nothing_else(model: ModelClient
         "stream_options": {"include_usage": True},
     }
     await text_of(
-        model, Generation(model="other", temperature=0.0, top_p=0.5, max_output_tokens=9, stop=("x",), seed=0)
+        model, Generation(model="other", temperature=0.0, top_p=0.5, max_output_tokens=9, stop_sequences=("x",), seed=0)
     )
     given = {"model": "other", "temperature": 0.0, "top_p": 0.5, "max_tokens": 9, "stop": ["x"], "seed": 0}
     assert upstream.requests[1].body.items() >= given.items()

@@ -272,7 +272,7 @@ async def test_dropped_options_are_not_sent(serve: Serve, upstream: Upstream) ->
         "temperature": 0.5,
         "top_p": 0.5,
         "max_output_tokens": 9,
-        "stop": ["x"],
+        "stop_sequences": ["x"],
         "seed": 1,
         "reasoning_effort": "REASONING_EFFORT_LOW",
         "response_format": {"json_object": {}},
@@ -288,7 +288,7 @@ async def test_defaults_are_for_calls_that_do_not_set_them(serve: Serve, upstrea
     temperature = 0
     top_p = 0.25
     max_output_tokens = 50
-    stop = ["END"]
+    stop_sequences = ["END"]
     seed = 7
     reasoning_effort = "low"
     """
@@ -299,7 +299,7 @@ async def test_defaults_are_for_calls_that_do_not_set_them(serve: Serve, upstrea
                 temperature=1,
                 top_p=0.5,
                 max_output_tokens=9,
-                stop=["x"],
+                stop_sequences=["x"],
                 seed=0,
                 reasoning_effort="REASONING_EFFORT_HIGH",
             )
