@@ -23,7 +23,7 @@ import grpc.aio
 import upstream as fake
 from hostile import SHAPES, filled
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.rpc.validation import CONTENT_BYTES, MESSAGE_CHARACTERS
+from ilab_chat_service.rpc.validation import CONTENT_BYTES, DOCUMENT_BYTES, MESSAGE_CHARACTERS
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 
@@ -44,8 +44,10 @@ def calls(channel: grpc.aio.Channel) -> Mapping[str, Callable[[str, float], Awai
         return filled(shape, size=int(CONTENT_BYTES * share))
 
     def chats(shape: str, share: float) -> Any:
-        message = filled(shape, characters=int(MESSAGE_CHARACTERS * share))
-        return chat.Chat(chat_pb2.ChatRequest(user_id=f"chat {share}", message=message))
+        request = chat_pb2.ChatRequest(user_id=f"chat {share}")
+        request.message = filled(shape, characters=int(MESSAGE_CHARACTERS * share))
+        request.context.add(text=filled(shape, size=int(DOCUMENT_BYTES * share)))
+        return chat.Chat(request)
 
     def saves(shape: str, share: float) -> Any:
         request = memory_pb2.SaveObservationRequest(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         Context,
         FinishReason,
         Generation,
-        MemoryMode,
         Reasoning,
         RequestKey,
         StoredResponse,
@@ -35,8 +34,8 @@ R = TypeVar("R")
 class Memory(Protocol):
     """The user's memory."""
 
-    async def hydrate(self, user_id: str, message: str, mode: MemoryMode) -> Context:
-        """Return what may help to answer *message*. READ_WRITE opens or continues a session; READ_ONLY writes nothing.
+    async def hydrate(self, request: TurnRequest) -> Context:
+        """Return what may help to answer *request*. READ_WRITE opens or continues a session; READ_ONLY writes nothing.
 
         Raises:
             MemoryUnavailable: nothing was read.
@@ -46,7 +45,7 @@ class Memory(Protocol):
         """Store *turn* and return its observation id, 1 or more. When this returns, the turn survives power loss.
 
         Storing a turn with the same user and request_id again overwrites it; an interrupted one overwrites none. Text
-        that the message marks as private is stored neither from the message nor from the reply.
+        that the message or another text of the call marks as private is stored neither from it nor from the reply.
 
         Raises:
             TurnNotStored: not even in part.
@@ -146,6 +145,10 @@ class Answer(Protocol):
         """The name that its API was asked for."""
 
     @property
+    def response_id(self) -> str:
+        """The id of its API's response. Empty: the API sent none."""
+
+    @property
     def attempts(self) -> int:
         """How often the model was asked until it began."""
 
@@ -166,6 +169,10 @@ class ChosenModel(Protocol):
     @property
     def cause(self) -> Cause:
         """What an operator should know of it if the call ends while it works."""
+
+    @property
+    def name(self) -> str:
+        """The name that its API is asked for."""
 
     @property
     def prompt_tokens(self) -> int:

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from ilab_chat_service import prompt
 from ilab_chat_service.failures import ContextTooLong, MemoryUnavailable
 from ilab_chat_service.telemetry.call_record import CALL, failing_with, phase
+from ilab_chat_service.time_zones import time_zone
 from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, Recalled, Turn, TurnRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+    from datetime import tzinfo
 
     from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, Lease, Memory, Model
+    from ilab_chat_service.prompt import Prompt
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,9 @@ class Started:
     session_id: str
     is_new_session: bool
     model: str
+    model_response_id: str
     memories: tuple[Recalled, ...]
+    included_documents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,16 @@ class Completed:
 Event: TypeAlias = Started | Delta | ReasoningDelta | Generated | Completed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """The prompt for a request, and what the model would be."""
+
+    prompt: Prompt
+    session_id: str
+    model: str
+    budget_tokens: int
+
+
 class TurnRunner:
     """Answers messages: owns when memory is read, when the model is asked, and when the turn is written."""
 
@@ -80,7 +95,7 @@ class TurnRunner:
         *,
         instruction: str,
         escape_message: bool = False,
-        is_quoted: Callable[[str, str, str], bool] = lambda _name, _message, _known: False,
+        is_quoted: Callable[[str, str, str, Iterable[str]], bool] = lambda *_: False,
     ) -> None:
         """Make what answers messages.
 
@@ -91,8 +106,7 @@ class TurnRunner:
             clock: for the time of an answer.
             instruction: first line of the system prompt.
             escape_message: escape control tokens in the current message too.
-            is_quoted: whether a name, the first argument, repeats the message, the second, beyond what is in a known
-                name, the third.
+            is_quoted: see `privacy.is_quoted`.
         """
         self._memory = memory
         self._model = model
@@ -140,7 +154,7 @@ class TurnRunner:
                         else:
                             reply.write(piece)
                             yield Delta(piece)
-                    answered = self._answered(started, reply.getvalue(), answer)
+                    answered = self._answered(request, started, reply.getvalue(), answer)
             except (asyncio.CancelledError, GeneratorExit):
                 if lease and reply.tell():
                     writing = True
@@ -158,6 +172,24 @@ class TurnRunner:
             if lease and not writing:
                 lease.release()
 
+    async def preview(self, request: TurnRequest) -> Preview:
+        """Return the prompt that `run` would send first. Asks no model and writes nothing.
+
+        Raises:
+            Failure: one of `ports.py`.
+        """
+        chosen = self._model.choose(request.generation, request.user_id)
+        if request.memory_mode is MemoryMode.READ_WRITE:
+            request = replace(request, memory_mode=MemoryMode.READ_ONLY)
+        context = await self._hydrate(request)
+        compose = self._composer(request, context, await time_zone(request.time_zone))
+        return Preview(
+            prompt=compose(budget_tokens=chosen.prompt_tokens),
+            session_id=context.session_id,
+            model=chosen.name,
+            budget_tokens=chosen.prompt_tokens,
+        )
+
     async def finish_writes(self) -> None:
         """Wait until no turn is being written any more, stored or not. Call it before memory is closed."""
         while self._writes:
@@ -171,19 +203,28 @@ class TurnRunner:
         if request.memory_mode is MemoryMode.OFF:
             return Context()
         with phase("hydrate"):
-            return await self._memory.hydrate(request.user_id, request.message, request.memory_mode)
+            return await self._memory.hydrate(request)
+
+    def _composer(self, request: TurnRequest, context: Context, zone: tzinfo) -> Callable[..., Prompt]:
+        """Return what makes the prompt, given the budget."""
+        return partial(
+            prompt.compose,
+            context,
+            request.message,
+            instructions=(self._instruction, request.instructions),
+            documents=request.documents,
+            now=self._clock().astimezone(zone),
+            escape_message=self._escape_message,
+        )
 
     async def _ask(
         self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
     ) -> tuple[Started, Answer]:
-        """Ask the model; closing *asking* stops it. If memory makes the prompt too long, ask with half, then none."""
-        compose = partial(
-            prompt.compose,
-            context,
-            request.message,
-            instruction=self._instruction,
-            escape_message=self._escape_message,
-        )
+        """Ask the model; closing *asking* stops it.
+
+        If the prompt is too long for it, ask again with half of the memory and documents, then with none.
+        """
+        compose = self._composer(request, context, await time_zone(request.time_zone))
         composed = compose(budget_tokens=chosen.prompt_tokens)
         asking.enter_context(phase("model"))
         asking.enter_context(failing_with(chosen.cause))
@@ -191,36 +232,45 @@ class TurnRunner:
             phase("first_token", unless_failed=True),
             failing_with({**chosen.cause, "upstream.error": "no answer yet"}),
         ):
-            for smaller in (composed.memory_tokens // 2, 0, None):
+            for smaller in (composed.other_tokens // 2, 0, None):
                 try:
                     answer = await asking.enter_async_context(chosen.answer(composed.messages, until))
                     break
                 except ContextTooLong:
-                    if smaller is None or not composed.memory_tokens:
+                    if smaller is None or not composed.other_tokens:
                         raise
-                    composed = compose(budget_tokens=composed.message_tokens + smaller)
+                    composed = compose(budget_tokens=composed.fixed_tokens + smaller)
         if call := CALL.get(None):
             call.attempts = answer.attempts
         return Started(
             session_id=context.session_id,
             is_new_session=context.is_new_session,
             model=self._model_name(answer, request),
+            model_response_id=self._response_id(answer, request),
             memories=composed.memories,
+            included_documents=composed.included_documents,
         ), answer
 
     def _model_name(self, answer: Answer, request: TurnRequest) -> str:
         """Return the model's name in its API's words or, if that quotes the message, the name that was asked for."""
         said, requested = answer.model, answer.requested_model
-        if said == requested or not self._is_quoted(said, request.message, requested):
+        if said == requested or not self._is_quoted(said, request.message, requested, request.unstored):
             return said
         return requested
 
-    def _answered(self, started: Started, reply: str, answer: Answer) -> Answered:
+    def _response_id(self, answer: Answer, request: TurnRequest) -> str:
+        """Return the id of the API's response, or nothing if that quotes the message."""
+        said = answer.response_id
+        return "" if said and self._is_quoted(said, request.message, "", request.unstored) else said
+
+    def _answered(self, request: TurnRequest, started: Started, reply: str, answer: Answer) -> Answered:
         return Answered(
             session_id=started.session_id,
             is_new_session=started.is_new_session,
             model=started.model,
+            model_response_id=started.model_response_id or self._response_id(answer, request),
             memories=started.memories,
+            included_documents=started.included_documents,
             reply=reply,
             observation_id=0,
             finish_reason=answer.finish_reason,
@@ -265,7 +315,9 @@ def replayed_events(answered: Answered) -> Iterator[Event]:
         session_id=answered.session_id,
         is_new_session=answered.is_new_session,
         model=answered.model,
+        model_response_id=answered.model_response_id,
         memories=answered.memories,
+        included_documents=answered.included_documents,
     )
     if answered.reply:
         yield Delta(answered.reply)
@@ -281,4 +333,5 @@ def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> T
         reply=reply,
         retention=request.retention,
         interrupted=interrupted,
+        unstored=request.unstored,
     )

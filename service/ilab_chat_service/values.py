@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -90,9 +90,21 @@ class Generation:
     response_format: ResponseFormat | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that the caller adds to one call. It is data, never an instruction. The title may be empty."""
+
+    title: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRequest:
-    """One valid message of one user. `request_id_is_new`: made for this call: it has no answer yet."""
+    """A valid message of a user.
+
+    `request_id_is_new`: the server made the id for this call, so it has no answer yet. Empty `conversation_id`: the
+    default conversation. Empty `time_zone`: UTC. Empty `memory_types`: all types.
+    """
 
     user_id: str
     message: str
@@ -101,6 +113,15 @@ class TurnRequest:
     generation: Generation = Generation()
     memory_mode: MemoryMode = MemoryMode.READ_WRITE
     retention: TurnRetention = TurnRetention.EVERY_TURN
+    instructions: str = ""
+    documents: tuple[Document, ...] = ()
+    time_zone: str = ""
+    memory_types: tuple[str, ...] = ()
+
+    @property
+    def unstored(self) -> tuple[str, ...]:
+        """The texts of the call that are not stored. The reply may repeat their private text all the same."""
+        return self.instructions, *(text for each in self.documents for text in (each.title, each.text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +175,11 @@ RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A message and its reply, to be stored. `interrupted`: the caller left before the model was done."""
+    """A message and its reply, to be stored.
+
+    `interrupted`: the caller left before the model was done. `unstored`: the call's other texts. They are not stored,
+    and their private text is redacted in the reply.
+    """
 
     user_id: str
     request_id: str
@@ -162,6 +187,7 @@ class Turn:
     reply: str
     retention: TurnRetention
     interrupted: bool = False
+    unstored: tuple[str, ...] = ()
 
 
 #: Largest number of tokens that the contract's int32 holds.
@@ -201,6 +227,26 @@ class Answered:
     finish_reason: FinishReason | None
     usage: Usage | None
     create_time: datetime
+    model_response_id: str = ""
+    included_documents: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptTokens:
+    """Estimated tokens of a prompt by section, as the contract names them."""
+
+    instructions: int = 0
+    message: int = 0
+    context: int = 0
+    memories: int = 0
+    summaries: int = 0
+    search: int = 0
+    conversation: int = 0
+
+    @property
+    def total(self) -> int:
+        """All sections together."""
+        return sum(getattr(self, field.name) for field in fields(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,19 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from ilab_chat import AsyncChatClient, ChatClient, ChatResponse, ChatStarted, StreamChatResponse
-from ilab_chat.v1.chat_pb2 import ChatRequest, StreamChatRequest, TextDelta
+from ilab_chat.v1.chat_pb2 import (
+    ChatRequest,
+    PreviewPromptRequest,
+    PreviewPromptResponse,
+    PromptMessage,
+    PromptRole,
+    StreamChatRequest,
+    TextDelta,
+)
 from ilab_chat.v1.chat_pb2_grpc import ChatServiceServicer, add_ChatServiceServicer_to_server
 from ilab_chat.v1.memory_pb2_grpc import MemoryServiceServicer, add_MemoryServiceServicer_to_server
 
-Request = ChatRequest | StreamChatRequest
+Request = ChatRequest | StreamChatRequest | PreviewPromptRequest
 Context = grpc.aio.ServicerContext[Any, Any]
 Script = Callable[[Request, Context], AsyncIterator[StreamChatResponse]]
 
@@ -112,7 +120,17 @@ class ScriptedChatService(ChatServiceServicer):
         async for event in self._run(request, context):
             yield event
 
-    async def _run(self, request: Request, context: Context) -> AsyncIterator[StreamChatResponse]:
+    async def PreviewPrompt(  # noqa: N802
+        self, request: PreviewPromptRequest, _context: Context
+    ) -> PreviewPromptResponse:
+        self.requests.append(request)
+        return PreviewPromptResponse(
+            messages=[PromptMessage(role=PromptRole.PROMPT_ROLE_USER, content=request.message)], model="scripted"
+        )
+
+    async def _run(
+        self, request: ChatRequest | StreamChatRequest, context: Context
+    ) -> AsyncIterator[StreamChatResponse]:
         self.requests.append(request)
         self.metadata = dict(context.invocation_metadata() or ())
         self.time_remaining = context.time_remaining()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -73,6 +74,7 @@ async def test_a_chat_is_answered_and_stored(stub: Stub, settings: Settings) -> 
     assert not response.replayed
     assert list(response.memories) == []
     assert response.create_time.seconds > 0
+    assert response.model_response_id == "c-1"
     assert await stored(settings) == [(f"Turn: {HELLO}", f"User: {HELLO}\nAssistant: Hello there.")]
 
 
@@ -111,6 +113,7 @@ async def test_a_stream_is_started_then_deltas_then_completed(
     assert first.started.request_id == last.completed.request_id == "r-1"
     assert first.started.session_id == last.completed.session_id != ""
     assert first.started.model == last.completed.model == MODEL
+    assert first.started.model_response_id == last.completed.model_response_id == "c-1"
     assert first.started.new_session
     assert "".join(event.text_delta.text for event in deltas) == last.completed.reply == "Hello there."
     assert len(await stored(settings)) == 1
@@ -214,6 +217,175 @@ async def test_the_model_is_asked_as_the_caller_says(stub: Stub, upstream: Upstr
     await stub.Chat(chat())
     assert upstream.requests[1].body["model"] == "test-model"
     assert "temperature" not in upstream.requests[1].body
+
+
+DOCUMENT = chat_pb2.ContextDocument(title="Huts", text="The hut opens in May.\nBring cash.")
+
+
+async def test_what_the_caller_adds_to_a_call_reaches_the_model_and_is_not_stored(
+    stub: Stub, upstream: Upstream, settings: Settings
+) -> None:
+    added: dict[str, Any] = {"instructions": "Answer in Dutch.", "context": [DOCUMENT], "time_zone": "Asia/Tokyo"}
+    first = (await events(stub, stream(**added)))[0].started
+    second = await stub.Chat(chat(message=QUESTION))
+    assert (first.included_documents, second.included_documents) == (1, 0)
+    prompt, later = upstream.requests
+    assert prompt.system.splitlines()[1] == "Answer in Dutch."
+    assert prompt.system.splitlines()[2].endswith("(Asia/Tokyo).")
+    assert "<document>\nTitle: Huts\nThe hut opens in May.\nBring cash.\n</document>" in prompt.messages[-1]["content"]
+    assert prompt.messages[-1]["content"].endswith(f"\n\n{HELLO}")
+    assert [each["content"] for each in later.messages[1:]] == [HELLO, "Hello there.", QUESTION]
+    assert "Dutch" not in later.system
+    assert await stored(settings) == [
+        (f"Turn: {HELLO}", f"User: {HELLO}\nAssistant: Hello there."),
+        (f"Turn: {QUESTION}", f"User: {QUESTION}\nAssistant: Hello there."),
+    ]
+
+
+async def test_private_text_of_instructions_and_documents_is_redacted_in_what_is_stored(
+    stub: Stub, upstream: Upstream, settings: Settings
+) -> None:
+    upstream.says("The codes are TANGERINE-77 and KUMQUAT-88.")
+    document = chat_pb2.ContextDocument(text="<private>code KUMQUAT-88</private>")
+    request = chat(instructions="<private>Their code is TANGERINE-77.</private>", context=[document], request_id="r-1")
+    assert "TANGERINE-77" in (await stub.Chat(request)).reply
+    assert (await stub.Chat(request)).reply == "The codes are [REDACTED] and [REDACTED]."
+    assert "TANGERINE-77" in upstream.requests[0].system
+    assert "KUMQUAT-88" in upstream.requests[0].messages[-1]["content"]
+    folder = Path(settings.memory_db_path).parent
+    for file in folder.glob("memory.db*"):
+        assert b"tangerine" not in file.read_bytes().lower()
+        assert b"kumquat" not in file.read_bytes().lower()
+
+
+async def test_another_document_is_another_request(stub: Stub) -> None:
+    await stub.Chat(chat(request_id="r-1", context=[DOCUMENT]))
+    assert (await stub.Chat(chat(request_id="r-1", context=[DOCUMENT]))).replayed
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Chat(chat(request_id="r-1"))
+    assert details(caught.value)[0].reason == "REQUEST_ID_REUSED"
+
+
+async def test_documents_beyond_the_budget_are_dropped_and_counted(settings: Settings, upstream: Upstream) -> None:
+    documents = [chat_pb2.ContextDocument(text=f"{number} " + "word " * 100) for number in range(5)]
+    async with client_of(replace(settings, prompt_tokens=700)) as stub:
+        answer = await stub.Chat(chat(context=documents, request_id="r-1"))
+        again = await stub.Chat(chat(context=documents, request_id="r-1"))
+    assert 0 < answer.included_documents < 5
+    assert (again.included_documents, again.replayed) == (answer.included_documents, True)
+    assert upstream.requests[0].messages[-1]["content"].count("<document>") == answer.included_documents
+
+
+async def test_a_prompt_that_is_too_long_for_the_model_loses_documents(stub: Stub, upstream: Upstream) -> None:
+    too_long = Reply(status=400, body=b'{"error": {"code": "context_length_exceeded"}}')
+    upstream.replies(too_long, too_long)
+    documents = [chat_pb2.ContextDocument(text="word " * 100) for _ in range(4)]
+    assert (await stub.Chat(chat(context=documents))).included_documents == 0
+    blocks = [request.messages[-1]["content"].count("<document>") for request in upstream.requests]
+    assert blocks[0] == 4
+    assert 0 < blocks[1] < 4
+    assert blocks[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("types", "titles", "history"),
+    [
+        ([], ["Turn: one", "Food", "Trip"], ["one", "Hello there."]),
+        (["preference"], ["Food"], []),
+        (["preference", "discovery"], ["Turn: one", "Food"], ["one", "Hello there."]),
+        (["unknown"], [], []),
+    ],
+)
+async def test_only_memories_of_the_chosen_types_enter_the_prompt(
+    settings: Settings, upstream: Upstream, types: list[str], titles: list[str], history: list[str]
+) -> None:
+    async with client_of(settings) as stub:
+        await stub.Chat(chat(message="one"))
+        await asyncio.to_thread(save_two, settings)
+        answer = await stub.Chat(chat(message="What vegan food is there on the trip?", memory_types=types))
+    assert sorted(memory.title for memory in answer.memories) == sorted(titles)
+    assert [each["content"] for each in upstream.requests[-1].messages[1:-1]] == history
+    assert all(title in upstream.requests[-1].system for title in titles)
+
+
+def save_two(settings: Settings) -> None:
+    with ILabMemory.from_path(settings.memory_db_path) as memory:
+        memory.mem_save("alice", "Eats vegan food.", type="preference", title="Food")
+        memory.mem_save("alice", "A trip to Norway.", type="decision", title="Trip")
+
+
+async def test_summaries_are_of_the_type_summary(settings: Settings, upstream: Upstream) -> None:
+    await asyncio.to_thread(end_session, settings)
+    async with client_of(settings) as stub:
+        without = await stub.Chat(chat(memory_types=["profile"]))
+        summaries = await stub.Chat(chat(memory_types=["summary"]))
+    assert list(without.memories) == []
+    assert [each.title for each in summaries.memories] == ["Planned a trip"]
+
+
+def end_session(settings: Settings) -> None:
+    with ILabMemory.from_path(settings.memory_db_path) as memory:
+        memory.mem_session_start("alice")
+        memory.mem_session_end("alice", summary="Planned a trip")
+
+
+async def test_an_id_of_the_response_that_quotes_private_text_is_not_passed_on(stub: Stub, upstream: Upstream) -> None:
+    quoting = json.dumps({"id": "id-TANGERINE-77", "choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]})
+    upstream.replies(Reply(events=[quoting]))
+    assert (await stub.Chat(chat(message="<private>TANGERINE-77</private>"))).model_response_id == ""
+
+
+async def test_a_preview_is_the_prompt_that_chat_then_sends(stub: Stub, upstream: Upstream, settings: Settings) -> None:
+    first = await stub.Chat(chat())
+    added: dict[str, Any] = {
+        "message": QUESTION,
+        "instructions": "Answer in Dutch.",
+        "context": [DOCUMENT],
+        "time_zone": "Asia/Tokyo",
+        "generation": chat_pb2.GenerationOptions(model="other"),
+    }
+    before = dump(settings)
+    preview = await stub.PreviewPrompt(chat_pb2.PreviewPromptRequest(user_id="alice", request_id="r-1", **added))
+    assert dump(settings) == before
+    assert len(upstream.requests) == 1
+    answer = await stub.Chat(chat(request_id="r-1", **added))
+    roles = {"system": chat_pb2.PROMPT_ROLE_SYSTEM, "user": chat_pb2.PROMPT_ROLE_USER}
+    roles["assistant"] = chat_pb2.PROMPT_ROLE_ASSISTANT
+    sent = [
+        chat_pb2.PromptMessage(role=roles[each["role"]], content=each["content"])
+        for each in upstream.requests[1].messages
+    ]
+    assert list(preview.messages) == sent
+    assert list(preview.memories) == list(answer.memories) != []
+    assert preview.session_id == first.session_id == answer.session_id
+    assert preview.model == "other"
+    assert preview.included_documents == 1
+    counted = {field.name: value for field, value in preview.tokens.ListFields()}
+    assert counted.pop("budget") == settings.prompt_budget
+    assert counted.pop("total") == sum(counted.values())
+    assert set(counted) == {"instructions", "message", "context", "memories", "conversation"}
+
+
+@pytest.mark.parametrize("mode", ["READ_WRITE", "READ_ONLY", "OFF"])
+async def test_a_preview_of_a_new_user_writes_nothing(
+    stub: Stub, upstream: Upstream, settings: Settings, mode: str
+) -> None:
+    before = dump(settings)
+    mode_value = chat_pb2.MemoryMode.Value(f"MEMORY_MODE_{mode}")
+    request = chat_pb2.PreviewPromptRequest(user_id="alice", message=HELLO, memory_mode=mode_value)
+    preview = await stub.PreviewPrompt(request)
+    assert [each.content for each in preview.messages][1:] == [HELLO]
+    assert preview.session_id == ""
+    assert dump(settings) == before
+    assert upstream.requests == []
+
+
+async def test_a_preview_refuses_what_chat_refuses(stub: Stub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.PreviewPrompt(chat_pb2.PreviewPromptRequest(user_id="alice", message=HELLO, time_zone="Mars"))
+    info, bad_request = details(caught.value)
+    assert info.reason == "INVALID_FIELD"
+    assert [violation.field for violation in bad_request.field_violations] == ["time_zone"]
 
 
 async def test_read_only_reads_and_writes_nothing(stub: Stub, upstream: Upstream, settings: Settings) -> None:

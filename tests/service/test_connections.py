@@ -45,10 +45,19 @@ def largest_chat() -> chat_pb2.ChatRequest:
         message=WIDE * 32_768,
         request_id="r" * 64,
         generation=chat_pb2.GenerationOptions(
-            model="m" * 128, temperature=0.1, top_p=0.1, max_output_tokens=1_048_576, stop_sequences=[WIDE * 256] * 4, seed=-1
+            model="m" * 128,
+            temperature=0.1,
+            top_p=0.1,
+            max_output_tokens=1_048_576,
+            stop_sequences=[WIDE * 256] * 4,
+            seed=-1,
         ),
         memory_mode=chat_pb2.MEMORY_MODE_READ_WRITE,
         turn_retention=chat_pb2.TURN_RETENTION_LATEST_ONLY,
+        instructions=WIDE * 16_384,
+        context=[chat_pb2.ContextDocument(title="t" * 512, text="x" * 3584)] * 32,
+        time_zone="America/Argentina/ComodRivadavia",
+        memory_types=[WIDE * 64] * 16,
     )
 
 

@@ -23,6 +23,8 @@ from hostile import SHAPES, filled
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.rpc.validation import (
     CONTENT_BYTES,
+    DOCUMENT_BYTES,
+    INSTRUCTIONS_CHARACTERS,
     MESSAGE_CHARACTERS,
     TITLE_CHARACTERS,
     TOPIC_KEY_CHARACTERS,
@@ -87,6 +89,7 @@ class Caller:
         key = filled(self._shape, characters=TOPIC_KEY_CHARACTERS)
         await self.chat("Chat", chat_pb2.ChatRequest())
         await self.chat("StreamChat", chat_pb2.StreamChatRequest())
+        await self.chat("PreviewPrompt", chat_pb2.PreviewPromptRequest())
         await self.memory("StartSession", memory_pb2.StartSessionRequest())
         saved = 0
         for text in (content, content[1:]):
@@ -108,6 +111,8 @@ class Caller:
 
     async def chat(self, name: str, request: Any) -> None:
         request.message = filled(self._shape, characters=MESSAGE_CHARACTERS)
+        request.instructions = filled(self._shape, characters=INSTRUCTIONS_CHARACTERS)
+        request.context.add(text=filled(self._shape, size=DOCUMENT_BYTES))
         await self._call(self._chat, name, request)
 
     async def memory(self, name: str, request: Any) -> Any:

@@ -1,29 +1,28 @@
-"""Stored answers: what is written comes back, also what an earlier version wrote."""
+"""Stored answers: what is written comes back, without private text."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_chat_service.idempotency import codec
-from ilab_chat_service.idempotency.single_flight import Record
-from ilab_chat_service.values import Answered, FinishReason
-from service.leases import ANSWERED, NOW, REQUEST
-
-#: ANSWERED to REQUEST, as the first version stored it.
-EARLIER = Record(
-    fingerprint="ba945eebfd7d4023ddfbe08a70b9e7e15d3004a8f4a4444848b9082277f5d9f5",
-    answer=(
-        '{"session_id": "s", "is_new_session": true, "model": "m", "memories": [{"observation_id": 1, "type": "t",'
-        ' "title": "x", "updated_at": "2026-11-22T12:00:00+00:00", "source": "SEARCH", "snippet": "y", "score": 0.5}],'
-        ' "reply": "reply", "observation_id": 7, "finish_reason": "LENGTH", "usage": {"input_tokens": 1,'
-        ' "output_tokens": 2, "cached_input_tokens": 3, "reasoning_tokens": 4},'
-        ' "create_time": "2026-11-22T12:00:00+00:00"}'
-    ),
+from ilab_chat_service.values import (
+    Answered,
+    Document,
+    FinishReason,
+    Generation,
+    JsonObjectFormat,
+    MemoryMode,
+    TextFormat,
+    TurnRequest,
+    TurnRetention,
 )
+from service.leases import ANSWERED, NOW, REQUEST
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.sampled_from(FinishReason), st.booleans())
@@ -38,17 +37,52 @@ def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, cou
         usage=usage,
         create_time=NOW,
     )
-    assert codec.answered(codec.record(answered, "Hi")) == answered
+    assert codec.answered(codec.record(answered, REQUEST)) == answered
 
 
-def test_what_an_earlier_version_stored_is_found_and_comes_back() -> None:
-    assert codec.fingerprint(REQUEST) == EARLIER.fingerprint
-    assert codec.answered(EARLIER.answer) == ANSWERED
+CHANGES: Mapping[str, Any] = {
+    "message": "Hello",
+    "generation": Generation(response_format=JsonObjectFormat()),
+    "memory_mode": MemoryMode.OFF,
+    "retention": TurnRetention.LATEST_ONLY,
+    "instructions": "Be brief.",
+    "documents": (Document("t", "text"),),
+    "time_zone": "Asia/Tokyo",
+    "memory_types": ("profile",),
+}
+PRIVATE = "a <private>{}</private>"
+
+
+def test_each_field_but_the_identity_is_part_of_the_fingerprint() -> None:
+    assert {field.name for field in fields(TurnRequest)} == {*CHANGES, *codec.IDENTITY}
+    prints = [codec.fingerprint(replace(REQUEST, **{name: value})) for name, value in CHANGES.items()]
+    text_format = replace(REQUEST, generation=Generation(response_format=TextFormat()))
+    prints += [codec.fingerprint(REQUEST), codec.fingerprint(text_format)]
+    assert len(set(prints)) == len(prints)
+    assert codec.fingerprint(replace(REQUEST, request_id="r-2", request_id_is_new=True)) == codec.fingerprint(REQUEST)
+
+
+def test_the_fingerprint_has_no_private_text() -> None:
+    def of(secret: str) -> str:
+        private = PRIVATE.format(secret)
+        return codec.fingerprint(
+            replace(REQUEST, message=private, instructions=private, documents=(Document(private, private),))
+        )
+
+    assert of("one") == of("other")
+
+
+def test_what_the_reply_repeats_of_any_private_text_is_not_stored() -> None:
+    names = ["CODE-1111", "CODE-2222", "CODE-3333", "CODE-4444"]
+    message, instructions, title, text = map(PRIVATE.format, names)
+    request = replace(REQUEST, message=message, instructions=instructions, documents=(Document(title, text),))
+    stored = codec.record(replace(ANSWERED, reply=f"They are {', '.join(names)}."), request)
+    assert codec.answered(stored).reply == "They are [REDACTED], [REDACTED], [REDACTED], [REDACTED]."
 
 
 def test_a_stored_count_that_is_none_is_zero() -> None:
     """An earlier version stored true, which stands for no number in an answer."""
-    stored = json.loads(codec.record(ANSWERED, "Hi"))
+    stored = json.loads(codec.record(ANSWERED, REQUEST))
     stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}
     usage = codec.answered(json.dumps(stored)).usage
     assert ANSWERED.usage

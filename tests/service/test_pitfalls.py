@@ -134,6 +134,9 @@ async def failing(fail: Callable[[], Awaitable[Any]]) -> AsyncIterator[Any]:
         ) -> None:
             await fail()
 
+        async def PreviewPrompt(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+            await fail()
+
     server = grpc.aio.server(interceptors=(LogInterceptor(""), ErrorInterceptor()))
     chat_pb2_grpc.add_ChatServiceServicer_to_server(Failing(), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -7,9 +7,9 @@ import pytest
 
 from ilab_chat.v1 import chat_pb2
 from ilab_chat_service.rpc.validation import InvalidFields, turn_request
-from ilab_chat_service.values import Generation, MemoryMode, TurnRetention
+from ilab_chat_service.values import Document, Generation, MemoryMode, TurnRetention
 
-REQUESTS = [chat_pb2.ChatRequest, chat_pb2.StreamChatRequest]
+REQUESTS = [chat_pb2.ChatRequest, chat_pb2.StreamChatRequest, chat_pb2.PreviewPromptRequest]
 
 
 def request(kind: Any = chat_pb2.ChatRequest, **fields: Any) -> Any:
@@ -41,6 +41,10 @@ def test_everything_given_is_kept() -> None:
             generation=chat_pb2.GenerationOptions(**options),
             memory_mode=chat_pb2.MEMORY_MODE_OFF,
             turn_retention=chat_pb2.TURN_RETENTION_LATEST_ONLY,
+            instructions="Be brief.",
+            context=[chat_pb2.ContextDocument(title="a", text="b")],
+            time_zone="Europe/Berlin",
+            memory_types=["profile", "custom type"],
         )
     )
     assert (turn.request_id, turn.request_id_is_new) == ("r-1", False)
@@ -48,6 +52,8 @@ def test_everything_given_is_kept() -> None:
         model="m", temperature=0.0, top_p=0.5, max_output_tokens=7, stop_sequences=("a", "b"), seed=0
     )
     assert (turn.memory_mode, turn.retention) == (MemoryMode.OFF, TurnRetention.LATEST_ONLY)
+    assert (turn.instructions, turn.documents) == ("Be brief.", (Document("a", "b"),))
+    assert (turn.time_zone, turn.memory_types) == ("Europe/Berlin", ("profile", "custom type"))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +65,13 @@ def test_everything_given_is_kept() -> None:
         {"request_id": "!~" * 32},
         {"generation": {"temperature": 2.0, "top_p": 1.0, "max_output_tokens": 1_048_576}},
         {"generation": {"stop_sequences": ["s" * 256] * 4}},
+        {"instructions": "\U0001f600" * 16_384},
+        {"instructions": " "},
+        {"context": [{"text": "x" * 4096}] * 32},
+        {"context": [{"title": "é" * 512, "text": "x" * 130_048}]},
+        {"memory_types": ["\U0001f600" * 64] * 16},
+        {"time_zone": "America/Argentina/ComodRivadavia"},
+        {"time_zone": "UTC"},
     ],
 )
 def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
@@ -81,6 +94,23 @@ def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
         ({"request_id": "é"}, "request_id"),
         ({"memory_mode": 99}, "memory_mode"),
         ({"turn_retention": -1}, "turn_retention"),
+        ({"instructions": "i" * 16_385}, "instructions"),
+        ({"instructions": " " * 16_385}, "instructions"),
+        ({"instructions": "a\0b"}, "instructions"),
+        ({"context": [{"text": "x"}] * 33}, "context"),
+        ({"context": [{"text": "é" * 65_536}, {"text": "x"}]}, "context"),
+        ({"context": [{"text": "x"}, {"title": "t"}]}, "context[1].text"),
+        ({"context": [{"text": " \n"}]}, "context[0].text"),
+        ({"context": [{"text": "a\0b"}]}, "context[0].text"),
+        ({"context": [{"title": "t" * 513, "text": "x"}]}, "context[0].title"),
+        ({"context": [{"title": "a\0b", "text": "x"}]}, "context[0].title"),
+        ({"time_zone": "Europe/Atlantis"}, "time_zone"),
+        ({"time_zone": "../../etc/passwd"}, "time_zone"),
+        ({"time_zone": "europe/berlin"}, "time_zone"),
+        ({"memory_types": ["t"] * 17}, "memory_types"),
+        ({"memory_types": ["profile", ""]}, "memory_types[1]"),
+        ({"memory_types": ["t" * 65]}, "memory_types[0]"),
+        ({"memory_types": ["a\0b"]}, "memory_types[0]"),
         ({"generation": {"model": "m" * 129}}, "generation.model"),
         ({"generation": {"model": "a b"}}, "generation.model"),
         ({"generation": {"temperature": 3}}, "generation.temperature"),

@@ -66,7 +66,9 @@ def add_generation(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature, 0 to 2")
     group.add_argument("--top-p", type=float, metavar="P", help="share of probability mass considered, up to 1")
     group.add_argument("--max-output-tokens", type=options.int32, metavar="N", help="longest reply")
-    group.add_argument("--stop", dest="stop_sequences", action="append", metavar="TEXT", help="text that ends the reply; up to 4 times")
+    group.add_argument(
+        "--stop", dest="stop_sequences", action="append", metavar="TEXT", help="text that ends the reply; up to 4 times"
+    )
     group.add_argument("--seed", type=options.int32, metavar="N", help="seed for sampling")
 
 

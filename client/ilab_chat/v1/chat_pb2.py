@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ilab_chat/v1/chat.proto\x12\x0cilab_chat.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x01\n\x0b\x43hatRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\ngeneration\x18\x04 \x01(\x0b\x32\x1f.ilab_chat.v1.GenerationOptions\x12-\n\x0bmemory_mode\x18\x05 \x01(\x0e\x32\x18.ilab_chat.v1.MemoryMode\x12\x33\n\x0eturn_retention\x18\x06 \x01(\x0e\x32\x1b.ilab_chat.v1.TurnRetention\"\xe2\x01\n\x11StreamChatRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\ngeneration\x18\x04 \x01(\x0b\x32\x1f.ilab_chat.v1.GenerationOptions\x12-\n\x0bmemory_mode\x18\x05 \x01(\x0e\x32\x18.ilab_chat.v1.MemoryMode\x12\x33\n\x0eturn_retention\x18\x06 \x01(\x0e\x32\x1b.ilab_chat.v1.TurnRetention\"\xc4\x02\n\x11GenerationOptions\x12\r\n\x05model\x18\x01 \x01(\t\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x16\n\x0estop_sequences\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x05H\x03\x88\x01\x01\x12\x37\n\x10reasoning_effort\x18\x07 \x01(\x0e\x32\x1d.ilab_chat.v1.ReasoningEffort\x12\x35\n\x0fresponse_format\x18\x08 \x01(\x0b\x32\x1c.ilab_chat.v1.ResponseFormatB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x14\n\x12_max_output_tokensB\x07\n\x05_seed\"\xb2\x01\n\x0eResponseFormat\x12(\n\x04text\x18\x01 \x01(\x0b\x32\x18.ilab_chat.v1.TextFormatH\x00\x12\x35\n\x0bjson_object\x18\x02 \x01(\x0b\x32\x1e.ilab_chat.v1.JsonObjectFormatH\x00\x12\x35\n\x0bjson_schema\x18\x03 \x01(\x0b\x32\x1e.ilab_chat.v1.JsonSchemaFormatH\x00\x42\x08\n\x06\x66ormat\"\x0c\n\nTextFormat\"\x12\n\x10JsonObjectFormat\"i\n\x10JsonSchemaFormat\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06schema\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x06strict\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_strict\"\xcb\x02\n\x0c\x43hatResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05reply\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x16\n\x0eobservation_id\x18\x04 \x01(\x03\x12\x31\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1a.ilab_chat.v1.FinishReason\x12\"\n\x05usage\x18\x06 \x01(\x0b\x32\x13.ilab_chat.v1.Usage\x12\r\n\x05model\x18\x07 \x01(\t\x12.\n\x08memories\x18\x08 \x03(\x0b\x32\x1c.ilab_chat.v1.HydratedMemory\x12\x13\n\x0bnew_session\x18\t \x01(\x08\x12\x10\n\x08replayed\x18\n \x01(\x08\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x02\n\x12StreamChatResponse\x12,\n\x07started\x18\x01 \x01(\x0b\x32\x19.ilab_chat.v1.ChatStartedH\x00\x12-\n\ntext_delta\x18\x02 \x01(\x0b\x32\x17.ilab_chat.v1.TextDeltaH\x00\x12/\n\tcompleted\x18\x03 \x01(\x0b\x32\x1a.ilab_chat.v1.ChatResponseH\x00\x12,\n\theartbeat\x18\x04 \x01(\x0b\x32\x17.ilab_chat.v1.HeartbeatH\x00\x12\x37\n\x0freasoning_delta\x18\x05 \x01(\x0b\x32\x1c.ilab_chat.v1.ReasoningDeltaH\x00\x42\x07\n\x05\x65vent\"\x89\x01\n\x0b\x43hatStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bnew_session\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12.\n\x08memories\x18\x05 \x03(\x0b\x32\x1c.ilab_chat.v1.HydratedMemory\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1e\n\x0eReasoningDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x0b\n\tHeartbeat\"\xc2\x01\n\x0eHydratedMemory\x12\x16\n\x0eobservation_id\x18\x01 \x01(\x03\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07snippet\x18\x04 \x01(\t\x12\r\n\x05score\x18\x05 \x01(\x01\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06source\x18\x07 \x01(\x0e\x32\x1a.ilab_chat.v1.MemorySource\"k\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x05\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x18\n\x10reasoning_tokens\x18\x04 \x01(\x05*\xda\x01\n\x0fReasoningEffort\x12 \n\x1cREASONING_EFFORT_UNSPECIFIED\x10\x00\x12\x19\n\x15REASONING_EFFORT_NONE\x10\x01\x12\x1c\n\x18REASONING_EFFORT_MINIMAL\x10\x02\x12\x18\n\x14REASONING_EFFORT_LOW\x10\x03\x12\x1b\n\x17REASONING_EFFORT_MEDIUM\x10\x04\x12\x19\n\x15REASONING_EFFORT_HIGH\x10\x05\x12\x1a\n\x16REASONING_EFFORT_XHIGH\x10\x06*u\n\nMemoryMode\x12\x1b\n\x17MEMORY_MODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16MEMORY_MODE_READ_WRITE\x10\x01\x12\x19\n\x15MEMORY_MODE_READ_ONLY\x10\x02\x12\x13\n\x0fMEMORY_MODE_OFF\x10\x03*n\n\rTurnRetention\x12\x1e\n\x1aTURN_RETENTION_UNSPECIFIED\x10\x00\x12\x1d\n\x19TURN_RETENTION_EVERY_TURN\x10\x01\x12\x1e\n\x1aTURN_RETENTION_LATEST_ONLY\x10\x02*\x95\x01\n\x0cMemorySource\x12\x1d\n\x19MEMORY_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMORY_SOURCE_SESSION\x10\x01\x12\x16\n\x12MEMORY_SOURCE_TURN\x10\x02\x12\x18\n\x14MEMORY_SOURCE_SEARCH\x10\x03\x12\x19\n\x15MEMORY_SOURCE_SUMMARY\x10\x04*\x9a\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x03\x12\x17\n\x13\x46INISH_REASON_OTHER\x10\x04\x32\x9f\x01\n\x0b\x43hatService\x12=\n\x04\x43hat\x12\x19.ilab_chat.v1.ChatRequest\x1a\x1a.ilab_chat.v1.ChatResponse\x12Q\n\nStreamChat\x12\x1f.ilab_chat.v1.StreamChatRequest\x1a .ilab_chat.v1.StreamChatResponse0\x01\x42\x65\n\x0cilab.chat.v1B\tChatProtoP\x01Z\x17ilab_chat/v1;ilabchatv1\xa2\x02\x03ILC\xaa\x02\x0bIlabChat.V1\xca\x02\x0bIlabChat\\V1\xea\x02\x0cIlabChat::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ilab_chat/v1/chat.proto\x12\x0cilab_chat.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x02\n\x0b\x43hatRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\ngeneration\x18\x04 \x01(\x0b\x32\x1f.ilab_chat.v1.GenerationOptions\x12-\n\x0bmemory_mode\x18\x05 \x01(\x0e\x32\x18.ilab_chat.v1.MemoryMode\x12\x33\n\x0eturn_retention\x18\x06 \x01(\x0e\x32\x1b.ilab_chat.v1.TurnRetention\x12\x17\n\x0f\x63onversation_id\x18\x07 \x01(\t\x12\x14\n\x0cinstructions\x18\x08 \x01(\t\x12.\n\x07\x63ontext\x18\t \x03(\x0b\x32\x1d.ilab_chat.v1.ContextDocument\x12\x11\n\ttime_zone\x18\n \x01(\t\x12\x14\n\x0cmemory_types\x18\x0b \x03(\t\"\xea\x02\n\x11StreamChatRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\ngeneration\x18\x04 \x01(\x0b\x32\x1f.ilab_chat.v1.GenerationOptions\x12-\n\x0bmemory_mode\x18\x05 \x01(\x0e\x32\x18.ilab_chat.v1.MemoryMode\x12\x33\n\x0eturn_retention\x18\x06 \x01(\x0e\x32\x1b.ilab_chat.v1.TurnRetention\x12\x17\n\x0f\x63onversation_id\x18\x07 \x01(\t\x12\x14\n\x0cinstructions\x18\x08 \x01(\t\x12.\n\x07\x63ontext\x18\t \x03(\x0b\x32\x1d.ilab_chat.v1.ContextDocument\x12\x11\n\ttime_zone\x18\n \x01(\t\x12\x14\n\x0cmemory_types\x18\x0b \x03(\t\"\xed\x02\n\x14PreviewPromptRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\ngeneration\x18\x04 \x01(\x0b\x32\x1f.ilab_chat.v1.GenerationOptions\x12-\n\x0bmemory_mode\x18\x05 \x01(\x0e\x32\x18.ilab_chat.v1.MemoryMode\x12\x33\n\x0eturn_retention\x18\x06 \x01(\x0e\x32\x1b.ilab_chat.v1.TurnRetention\x12\x17\n\x0f\x63onversation_id\x18\x07 \x01(\t\x12\x14\n\x0cinstructions\x18\x08 \x01(\t\x12.\n\x07\x63ontext\x18\t \x03(\x0b\x32\x1d.ilab_chat.v1.ContextDocument\x12\x11\n\ttime_zone\x18\n \x01(\t\x12\x14\n\x0cmemory_types\x18\x0b \x03(\t\".\n\x0f\x43ontextDocument\x12\r\n\x05title\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xc4\x02\n\x11GenerationOptions\x12\r\n\x05model\x18\x01 \x01(\t\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x16\n\x0estop_sequences\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x05H\x03\x88\x01\x01\x12\x37\n\x10reasoning_effort\x18\x07 \x01(\x0e\x32\x1d.ilab_chat.v1.ReasoningEffort\x12\x35\n\x0fresponse_format\x18\x08 \x01(\x0b\x32\x1c.ilab_chat.v1.ResponseFormatB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x14\n\x12_max_output_tokensB\x07\n\x05_seed\"\xb2\x01\n\x0eResponseFormat\x12(\n\x04text\x18\x01 \x01(\x0b\x32\x18.ilab_chat.v1.TextFormatH\x00\x12\x35\n\x0bjson_object\x18\x02 \x01(\x0b\x32\x1e.ilab_chat.v1.JsonObjectFormatH\x00\x12\x35\n\x0bjson_schema\x18\x03 \x01(\x0b\x32\x1e.ilab_chat.v1.JsonSchemaFormatH\x00\x42\x08\n\x06\x66ormat\"\x0c\n\nTextFormat\"\x12\n\x10JsonObjectFormat\"i\n\x10JsonSchemaFormat\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06schema\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x06strict\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_strict\"\x9b\x03\n\x0c\x43hatResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05reply\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x16\n\x0eobservation_id\x18\x04 \x01(\x03\x12\x31\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1a.ilab_chat.v1.FinishReason\x12\"\n\x05usage\x18\x06 \x01(\x0b\x32\x13.ilab_chat.v1.Usage\x12\r\n\x05model\x18\x07 \x01(\t\x12.\n\x08memories\x18\x08 \x03(\x0b\x32\x1c.ilab_chat.v1.HydratedMemory\x12\x13\n\x0bnew_session\x18\t \x01(\x08\x12\x10\n\x08replayed\x18\n \x01(\x08\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63onversation_id\x18\x0c \x01(\t\x12\x19\n\x11model_response_id\x18\r \x01(\t\x12\x1a\n\x12included_documents\x18\x0e \x01(\x05\"\x92\x02\n\x12StreamChatResponse\x12,\n\x07started\x18\x01 \x01(\x0b\x32\x19.ilab_chat.v1.ChatStartedH\x00\x12-\n\ntext_delta\x18\x02 \x01(\x0b\x32\x17.ilab_chat.v1.TextDeltaH\x00\x12/\n\tcompleted\x18\x03 \x01(\x0b\x32\x1a.ilab_chat.v1.ChatResponseH\x00\x12,\n\theartbeat\x18\x04 \x01(\x0b\x32\x17.ilab_chat.v1.HeartbeatH\x00\x12\x37\n\x0freasoning_delta\x18\x05 \x01(\x0b\x32\x1c.ilab_chat.v1.ReasoningDeltaH\x00\x42\x07\n\x05\x65vent\"\xd9\x01\n\x0b\x43hatStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bnew_session\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12.\n\x08memories\x18\x05 \x03(\x0b\x32\x1c.ilab_chat.v1.HydratedMemory\x12\x17\n\x0f\x63onversation_id\x18\x06 \x01(\t\x12\x19\n\x11model_response_id\x18\x07 \x01(\t\x12\x1a\n\x12included_documents\x18\x08 \x01(\x05\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1e\n\x0eReasoningDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x0b\n\tHeartbeat\"\xfa\x01\n\x15PreviewPromptResponse\x12-\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.ilab_chat.v1.PromptMessage\x12.\n\x08memories\x18\x02 \x03(\x0b\x32\x1c.ilab_chat.v1.HydratedMemory\x12*\n\x06tokens\x18\x03 \x01(\x0b\x32\x1a.ilab_chat.v1.PromptTokens\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x06 \x01(\t\x12\x1a\n\x12included_documents\x18\x07 \x01(\x05\"H\n\rPromptMessage\x12&\n\x04role\x18\x01 \x01(\x0e\x32\x18.ilab_chat.v1.PromptRole\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xb0\x01\n\x0cPromptTokens\x12\x14\n\x0cinstructions\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\x05\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x05\x12\x10\n\x08memories\x18\x04 \x01(\x05\x12\x11\n\tsummaries\x18\x05 \x01(\x05\x12\x0e\n\x06search\x18\x06 \x01(\x05\x12\x14\n\x0c\x63onversation\x18\x07 \x01(\x05\x12\r\n\x05total\x18\x08 \x01(\x05\x12\x0e\n\x06\x62udget\x18\t \x01(\x05\"\xc2\x01\n\x0eHydratedMemory\x12\x16\n\x0eobservation_id\x18\x01 \x01(\x03\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07snippet\x18\x04 \x01(\t\x12\r\n\x05score\x18\x05 \x01(\x01\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06source\x18\x07 \x01(\x0e\x32\x1a.ilab_chat.v1.MemorySource\"k\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x05\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x18\n\x10reasoning_tokens\x18\x04 \x01(\x05*\xda\x01\n\x0fReasoningEffort\x12 \n\x1cREASONING_EFFORT_UNSPECIFIED\x10\x00\x12\x19\n\x15REASONING_EFFORT_NONE\x10\x01\x12\x1c\n\x18REASONING_EFFORT_MINIMAL\x10\x02\x12\x18\n\x14REASONING_EFFORT_LOW\x10\x03\x12\x1b\n\x17REASONING_EFFORT_MEDIUM\x10\x04\x12\x19\n\x15REASONING_EFFORT_HIGH\x10\x05\x12\x1a\n\x16REASONING_EFFORT_XHIGH\x10\x06*u\n\nMemoryMode\x12\x1b\n\x17MEMORY_MODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16MEMORY_MODE_READ_WRITE\x10\x01\x12\x19\n\x15MEMORY_MODE_READ_ONLY\x10\x02\x12\x13\n\x0fMEMORY_MODE_OFF\x10\x03*n\n\rTurnRetention\x12\x1e\n\x1aTURN_RETENTION_UNSPECIFIED\x10\x00\x12\x1d\n\x19TURN_RETENTION_EVERY_TURN\x10\x01\x12\x1e\n\x1aTURN_RETENTION_LATEST_ONLY\x10\x02*r\n\nPromptRole\x12\x1b\n\x17PROMPT_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12PROMPT_ROLE_SYSTEM\x10\x01\x12\x14\n\x10PROMPT_ROLE_USER\x10\x02\x12\x19\n\x15PROMPT_ROLE_ASSISTANT\x10\x03*\x95\x01\n\x0cMemorySource\x12\x1d\n\x19MEMORY_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMORY_SOURCE_SESSION\x10\x01\x12\x16\n\x12MEMORY_SOURCE_TURN\x10\x02\x12\x18\n\x14MEMORY_SOURCE_SEARCH\x10\x03\x12\x19\n\x15MEMORY_SOURCE_SUMMARY\x10\x04*\x9a\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x03\x12\x17\n\x13\x46INISH_REASON_OTHER\x10\x04\x32\xf9\x01\n\x0b\x43hatService\x12=\n\x04\x43hat\x12\x19.ilab_chat.v1.ChatRequest\x1a\x1a.ilab_chat.v1.ChatResponse\x12Q\n\nStreamChat\x12\x1f.ilab_chat.v1.StreamChatRequest\x1a .ilab_chat.v1.StreamChatResponse0\x01\x12X\n\rPreviewPrompt\x12\".ilab_chat.v1.PreviewPromptRequest\x1a#.ilab_chat.v1.PreviewPromptResponseBe\n\x0cilab.chat.v1B\tChatProtoP\x01Z\x17ilab_chat/v1;ilabchatv1\xa2\x02\x03ILC\xaa\x02\x0bIlabChat.V1\xca\x02\x0bIlabChat\\V1\xea\x02\x0cIlabChat::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,46 +34,58 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ilab_chat.v1.chat_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014ilab.chat.v1B\tChatProtoP\001Z\027ilab_chat/v1;ilabchatv1\242\002\003ILC\252\002\013IlabChat.V1\312\002\013IlabChat\\V1\352\002\014IlabChat::V1'
-  _globals['_REASONINGEFFORT']._serialized_start=2335
-  _globals['_REASONINGEFFORT']._serialized_end=2553
-  _globals['_MEMORYMODE']._serialized_start=2555
-  _globals['_MEMORYMODE']._serialized_end=2672
-  _globals['_TURNRETENTION']._serialized_start=2674
-  _globals['_TURNRETENTION']._serialized_end=2784
-  _globals['_MEMORYSOURCE']._serialized_start=2787
-  _globals['_MEMORYSOURCE']._serialized_end=2936
-  _globals['_FINISHREASON']._serialized_start=2939
-  _globals['_FINISHREASON']._serialized_end=3093
+  _globals['_REASONINGEFFORT']._serialized_start=3689
+  _globals['_REASONINGEFFORT']._serialized_end=3907
+  _globals['_MEMORYMODE']._serialized_start=3909
+  _globals['_MEMORYMODE']._serialized_end=4026
+  _globals['_TURNRETENTION']._serialized_start=4028
+  _globals['_TURNRETENTION']._serialized_end=4138
+  _globals['_PROMPTROLE']._serialized_start=4140
+  _globals['_PROMPTROLE']._serialized_end=4254
+  _globals['_MEMORYSOURCE']._serialized_start=4257
+  _globals['_MEMORYSOURCE']._serialized_end=4406
+  _globals['_FINISHREASON']._serialized_start=4409
+  _globals['_FINISHREASON']._serialized_end=4563
   _globals['_CHATREQUEST']._serialized_start=105
-  _globals['_CHATREQUEST']._serialized_end=325
-  _globals['_STREAMCHATREQUEST']._serialized_start=328
-  _globals['_STREAMCHATREQUEST']._serialized_end=554
-  _globals['_GENERATIONOPTIONS']._serialized_start=557
-  _globals['_GENERATIONOPTIONS']._serialized_end=881
-  _globals['_RESPONSEFORMAT']._serialized_start=884
-  _globals['_RESPONSEFORMAT']._serialized_end=1062
-  _globals['_TEXTFORMAT']._serialized_start=1064
-  _globals['_TEXTFORMAT']._serialized_end=1076
-  _globals['_JSONOBJECTFORMAT']._serialized_start=1078
-  _globals['_JSONOBJECTFORMAT']._serialized_end=1096
-  _globals['_JSONSCHEMAFORMAT']._serialized_start=1098
-  _globals['_JSONSCHEMAFORMAT']._serialized_end=1203
-  _globals['_CHATRESPONSE']._serialized_start=1206
-  _globals['_CHATRESPONSE']._serialized_end=1537
-  _globals['_STREAMCHATRESPONSE']._serialized_start=1540
-  _globals['_STREAMCHATRESPONSE']._serialized_end=1814
-  _globals['_CHATSTARTED']._serialized_start=1817
-  _globals['_CHATSTARTED']._serialized_end=1954
-  _globals['_TEXTDELTA']._serialized_start=1956
-  _globals['_TEXTDELTA']._serialized_end=1981
-  _globals['_REASONINGDELTA']._serialized_start=1983
-  _globals['_REASONINGDELTA']._serialized_end=2013
-  _globals['_HEARTBEAT']._serialized_start=2015
-  _globals['_HEARTBEAT']._serialized_end=2026
-  _globals['_HYDRATEDMEMORY']._serialized_start=2029
-  _globals['_HYDRATEDMEMORY']._serialized_end=2223
-  _globals['_USAGE']._serialized_start=2225
-  _globals['_USAGE']._serialized_end=2332
-  _globals['_CHATSERVICE']._serialized_start=3096
-  _globals['_CHATSERVICE']._serialized_end=3255
+  _globals['_CHATREQUEST']._serialized_end=461
+  _globals['_STREAMCHATREQUEST']._serialized_start=464
+  _globals['_STREAMCHATREQUEST']._serialized_end=826
+  _globals['_PREVIEWPROMPTREQUEST']._serialized_start=829
+  _globals['_PREVIEWPROMPTREQUEST']._serialized_end=1194
+  _globals['_CONTEXTDOCUMENT']._serialized_start=1196
+  _globals['_CONTEXTDOCUMENT']._serialized_end=1242
+  _globals['_GENERATIONOPTIONS']._serialized_start=1245
+  _globals['_GENERATIONOPTIONS']._serialized_end=1569
+  _globals['_RESPONSEFORMAT']._serialized_start=1572
+  _globals['_RESPONSEFORMAT']._serialized_end=1750
+  _globals['_TEXTFORMAT']._serialized_start=1752
+  _globals['_TEXTFORMAT']._serialized_end=1764
+  _globals['_JSONOBJECTFORMAT']._serialized_start=1766
+  _globals['_JSONOBJECTFORMAT']._serialized_end=1784
+  _globals['_JSONSCHEMAFORMAT']._serialized_start=1786
+  _globals['_JSONSCHEMAFORMAT']._serialized_end=1891
+  _globals['_CHATRESPONSE']._serialized_start=1894
+  _globals['_CHATRESPONSE']._serialized_end=2305
+  _globals['_STREAMCHATRESPONSE']._serialized_start=2308
+  _globals['_STREAMCHATRESPONSE']._serialized_end=2582
+  _globals['_CHATSTARTED']._serialized_start=2585
+  _globals['_CHATSTARTED']._serialized_end=2802
+  _globals['_TEXTDELTA']._serialized_start=2804
+  _globals['_TEXTDELTA']._serialized_end=2829
+  _globals['_REASONINGDELTA']._serialized_start=2831
+  _globals['_REASONINGDELTA']._serialized_end=2861
+  _globals['_HEARTBEAT']._serialized_start=2863
+  _globals['_HEARTBEAT']._serialized_end=2874
+  _globals['_PREVIEWPROMPTRESPONSE']._serialized_start=2877
+  _globals['_PREVIEWPROMPTRESPONSE']._serialized_end=3127
+  _globals['_PROMPTMESSAGE']._serialized_start=3129
+  _globals['_PROMPTMESSAGE']._serialized_end=3201
+  _globals['_PROMPTTOKENS']._serialized_start=3204
+  _globals['_PROMPTTOKENS']._serialized_end=3380
+  _globals['_HYDRATEDMEMORY']._serialized_start=3383
+  _globals['_HYDRATEDMEMORY']._serialized_end=3577
+  _globals['_USAGE']._serialized_start=3579
+  _globals['_USAGE']._serialized_end=3686
+  _globals['_CHATSERVICE']._serialized_start=4566
+  _globals['_CHATSERVICE']._serialized_end=4815
 # @@protoc_insertion_point(module_scope)

@@ -26,12 +26,12 @@ if _version_not_supported:
 
 
 class ChatServiceStub(object):
-    """A chat call that remembers. For each call the service reads the user's memory, asks a model, and stores the finished
+    """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
     turn durably before it answers.
 
-    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat") and, for bad input,
-    google.rpc.BadRequest with the name of each field. There is no error field in any message. The time limit of a call
-    is its gRPC deadline.
+    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
+    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
     def __init__(self, channel):
@@ -50,27 +50,40 @@ class ChatServiceStub(object):
                 request_serializer=ilab__chat_dot_v1_dot_chat__pb2.StreamChatRequest.SerializeToString,
                 response_deserializer=ilab__chat_dot_v1_dot_chat__pb2.StreamChatResponse.FromString,
                 _registered_method=True)
+        self.PreviewPrompt = channel.unary_unary(
+                '/ilab_chat.v1.ChatService/PreviewPrompt',
+                request_serializer=ilab__chat_dot_v1_dot_chat__pb2.PreviewPromptRequest.SerializeToString,
+                response_deserializer=ilab__chat_dot_v1_dot_chat__pb2.PreviewPromptResponse.FromString,
+                _registered_method=True)
 
 
 class ChatServiceServicer(object):
-    """A chat call that remembers. For each call the service reads the user's memory, asks a model, and stores the finished
+    """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
     turn durably before it answers.
 
-    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat") and, for bad input,
-    google.rpc.BadRequest with the name of each field. There is no error field in any message. The time limit of a call
-    is its gRPC deadline.
+    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
+    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
     def Chat(self, request, context):
-        """Answers when the whole reply is there and the turn is stored.
+        """Returns the whole answer once the turn is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamChat(self, request, context):
-        """Sends the reply while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
+        """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
         and the reply in it equals the joined text deltas.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewPrompt(self, request, context):
+        """Returns the prompt that Chat would send to the model for the same request. Asks no model and writes nothing: it
+        opens no session, and it stores no turn and no answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +102,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     request_deserializer=ilab__chat_dot_v1_dot_chat__pb2.StreamChatRequest.FromString,
                     response_serializer=ilab__chat_dot_v1_dot_chat__pb2.StreamChatResponse.SerializeToString,
             ),
+            'PreviewPrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewPrompt,
+                    request_deserializer=ilab__chat_dot_v1_dot_chat__pb2.PreviewPromptRequest.FromString,
+                    response_serializer=ilab__chat_dot_v1_dot_chat__pb2.PreviewPromptResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ilab_chat.v1.ChatService', rpc_method_handlers)
@@ -98,12 +116,12 @@ def add_ChatServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChatService(object):
-    """A chat call that remembers. For each call the service reads the user's memory, asks a model, and stores the finished
+    """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
     turn durably before it answers.
 
-    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat") and, for bad input,
-    google.rpc.BadRequest with the name of each field. There is no error field in any message. The time limit of a call
-    is its gRPC deadline.
+    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
+    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
     @staticmethod
@@ -150,6 +168,33 @@ class ChatService(object):
             '/ilab_chat.v1.ChatService/StreamChat',
             ilab__chat_dot_v1_dot_chat__pb2.StreamChatRequest.SerializeToString,
             ilab__chat_dot_v1_dot_chat__pb2.StreamChatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewPrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ilab_chat.v1.ChatService/PreviewPrompt',
+            ilab__chat_dot_v1_dot_chat__pb2.PreviewPromptRequest.SerializeToString,
+            ilab__chat_dot_v1_dot_chat__pb2.PreviewPromptResponse.FromString,
             options,
             channel_credentials,
             insecure,

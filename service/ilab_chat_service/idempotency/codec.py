@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ilab_chat_service.privacy import redact_leaks
-from ilab_chat_service.values import Answered, FinishReason, MemorySource, Recalled, Usage, token_count
+from ilab_chat_service.values import Answered, Document, FinishReason, MemorySource, Recalled, Usage, token_count
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from ilab_chat_service.values import TurnRequest
+    from collections.abc import Iterator
+
+    from ilab_chat_service.values import Generation, TurnRequest
 
 
-#: Options of generation that the first version did not have.
-LATER_OPTIONS = ("reasoning_effort", "response_format")
+#: Fields that say which request it is, not what is asked for.
+IDENTITY = ("user_id", "request_id", "request_id_is_new")
 
 
 def fingerprint(request: TurnRequest) -> str:
@@ -27,43 +29,51 @@ def fingerprint(request: TurnRequest) -> str:
 
     Private text does not count: even a hash of it would let a reader of the file try what it was.
     """
-    generation = asdict(request.generation)
-    # What was added later counts only where it is set, so that answers which were stored before are found.
-    later = {
-        name: repr(getattr(request.generation, name)) for name in LATER_OPTIONS if generation.pop(name) is not None
-    }
-    body = [
-        strip_private(request.message),
-        generation | later,
-        request.memory_mode.name,
-        request.retention.name,
-    ]
-    return hashlib.sha256(json.dumps(body).encode()).hexdigest()
+    public = replace(
+        request,
+        message=strip_private(request.message),
+        instructions=strip_private(request.instructions),
+        documents=tuple(Document(strip_private(each.title), strip_private(each.text)) for each in request.documents),
+    )
+    body = {name: value for name, value in set_fields(public) if name not in IDENTITY}
+    body["generation"] = dict(set_fields(request.generation))
+    return hashlib.sha256(json.dumps(body, default=repr).encode()).hexdigest()
 
 
-def record(answered: Answered, message: str) -> str:
+def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
+    """Yield the fields that differ from their default.
+
+    Defaults are left out so that a field added by a later version does not change the fingerprints stored before.
+    """
+    for field in fields(value):
+        if (each := getattr(value, field.name)) != field.default:
+            yield field.name, each
+
+
+def record(answered: Answered, request: TurnRequest) -> str:
     """Return *answered* as JSON, its reply redacted as it is in the memory."""
-    stored = replace(answered, reply=redact_leaks(strip_private(answered.reply), message))
+    reply = redact_leaks(strip_private(answered.reply), request.message, request.unstored)
+    stored = replace(answered, reply=reply)
     return msgspec.json.encode(stored).decode()
 
 
 def answered(text: str) -> Answered:
     """Return what `record` stored."""
-    fields: dict[str, Any] = json.loads(text)
-    reason, usage = fields["finish_reason"], fields["usage"]
+    stored: dict[str, Any] = json.loads(text)
+    reason, usage = stored["finish_reason"], stored["usage"]
     return Answered(
-        **fields
+        **stored
         | {
-            "memories": tuple(map(recalled, fields["memories"])),
+            "memories": tuple(map(recalled, stored["memories"])),
             "finish_reason": reason and FinishReason(reason),
             # Checked here too: what an earlier version stored of them may be anything.
             "usage": usage and Usage(**{name: token_count(tokens) for name, tokens in usage.items()}),
-            "create_time": datetime.fromisoformat(fields["create_time"]),
+            "create_time": datetime.fromisoformat(stored["create_time"]),
         }
     )
 
 
-def recalled(fields: dict[str, Any]) -> Recalled:
+def recalled(stored: dict[str, Any]) -> Recalled:
     """Return a memory of a stored answer."""
-    moment = datetime.fromisoformat(fields["updated_at"])
-    return Recalled(**fields | {"updated_at": moment, "source": MemorySource(fields["source"])})
+    moment = datetime.fromisoformat(stored["updated_at"])
+    return Recalled(**stored | {"updated_at": moment, "source": MemorySource(stored["source"])})

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: Chat and StreamChat are one method here: each repeats the other.
 METHOD = "Chat"
 
-#: A reply longer than this, in characters, takes long to store. So does any reply to a message with private text, which
-#: is searched for leaks.
+#: A reply longer than this, in characters, takes long to store. So does any reply to a call with private text, which is
+#: searched for leaks.
 LARGE_CHARACTERS = 65_536
 
 
@@ -47,15 +47,13 @@ class TurnCall:
 
     def is_large(self, response: Answered) -> bool:
         """See `ports.RepeatableCall.is_large`."""
-        message = self._request.message
-        return len(response.reply) > LARGE_CHARACTERS or strip_private(message) != message
+        texts = (self._request.message, *self._request.unstored)
+        return len(response.reply) > LARGE_CHARACTERS or any(strip_private(text) != text for text in texts)
 
     def to_store(self, response: Answered) -> StoredResponse:
         """See `ports.RepeatableCall.to_store`."""
         ids = {response.observation_id, *(memory.observation_id for memory in response.memories)}
-        return StoredResponse(
-            text=codec.record(response, self._request.message), observation_ids=tuple(sorted(ids - {0}))
-        )
+        return StoredResponse(text=codec.record(response, self._request), observation_ids=tuple(sorted(ids - {0})))
 
     def from_store(self, text: str) -> Answered:
         """See `ports.RepeatableCall.from_store`."""

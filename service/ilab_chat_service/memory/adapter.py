@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ilab_chat_service.memory.executor import MemoryExecutor
+    from ilab_chat_service.values import TurnRequest
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation, ObservationCompact, SessionStartResponse, SessionSummaryCompact
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 CONVERSATION_BYTES = CONTENT_BYTES
 #: Rows among which the turn of a repeated call is looked for: their request ids may begin with the same characters.
 REPETITIONS = 10
+#: Type of the summaries of sessions, which are not observations.
+SUMMARY_TYPE = "summary"
 #: Longest beginning of a session's summary that is shown as its title, in characters.
 SUMMARY_CHARACTERS = 200
 
@@ -50,14 +53,14 @@ class MemoryAdapter:
         self._history_turns = history_turns
         self._search_limit = search_limit
 
-    async def hydrate(self, user_id: str, message: str, mode: MemoryMode) -> Context:
+    async def hydrate(self, request: TurnRequest) -> Context:
         """See `ports.Memory.hydrate`. All reads of a call are one visit to a thread.
 
         To one for writes, if it opens or touches a session: while writes wait, no model is asked for a reply that could
         not be stored.
         """
-        visit = self._library.write if mode is MemoryMode.READ_WRITE else self._library.read
-        return await visit(user_id, lambda memory: self._context(memory, user_id, message, mode))
+        visit = self._library.write if request.memory_mode is MemoryMode.READ_WRITE else self._library.read
+        return await visit(request.user_id, lambda memory: self._context(memory, request))
 
     async def persist(self, turn: Turn) -> int:
         """See `ports.Memory.persist`."""
@@ -66,32 +69,43 @@ class MemoryAdapter:
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be stored", cause=error.cause) from error
 
-    def _context(self, memory: ILabMemory, user_id: str, message: str, mode: MemoryMode) -> Context:
-        found = self._found(memory, user_id, message)
-        session = memory.mem_session_start(user_id) if mode is MemoryMode.READ_WRITE else peek(memory, user_id)
+    def _context(self, memory: ILabMemory, request: TurnRequest) -> Context:
+        found = self._found(memory, request)
+        session = (
+            memory.mem_session_start(request.user_id)
+            if request.memory_mode is MemoryMode.READ_WRITE
+            else peek(memory, request.user_id)
+        )
         if session is None:
             return Context(found=found)
+        types = request.memory_types
+        summaries = session.sessions_context if not types or SUMMARY_TYPE in types else []
         return Context(
             session_id=session.session_id,
             is_new_session=session.is_new,
-            memories=tuple(recalled(item, MemorySource.SESSION) for item in session.memories),
-            turns=self._turns(memory, user_id, session),
+            memories=tuple(
+                recalled(item, MemorySource.SESSION) for item in session.memories if not types or item.type in types
+            ),
+            turns=self._turns(memory, request, session),
             found=found,
-            summaries=tuple(map(recalled_summary, session.sessions_context)),
+            summaries=tuple(map(recalled_summary, summaries)),
         )
 
-    def _found(self, memory: ILabMemory, user_id: str, message: str) -> tuple[Recalled, ...]:
-        query = strip_private(message).replace(REDACTED, " ")
+    def _found(self, memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
+        query = strip_private(request.message).replace(REDACTED, " ")
         if not (query.strip() and self._search_limit):
             return ()
-        hits = memory.mem_search(user_id, query, limit=self._search_limit)
+        types = list(request.memory_types) or None
+        hits = memory.mem_search(request.user_id, query, limit=self._search_limit, types=types)
         return tuple(recalled(hit, MemorySource.SEARCH, hit.snippet) for hit in hits)
 
-    def _turns(self, memory: ILabMemory, user_id: str, session: SessionStartResponse) -> tuple[PastTurn, ...]:
+    def _turns(self, memory: ILabMemory, request: TurnRequest, session: SessionStartResponse) -> tuple[PastTurn, ...]:
         """Return the last turns of *session*, oldest first."""
         if session.is_new or not (session.session_id and session.memories and self._history_turns):
             return ()
-        rows = recent(memory, user_id, session.session_id, RESERVED_KEYS, self._history_turns)
+        if request.memory_types and TYPE not in request.memory_types:
+            return ()
+        rows = recent(memory, request.user_id, session.session_id, RESERVED_KEYS, self._history_turns)
         return tuple(past_turns(reversed(rows)))
 
 
@@ -163,7 +177,7 @@ def recalled_summary(summary: SessionSummaryCompact) -> Recalled:
     """Return the summary of an earlier session in short."""
     return Recalled(
         observation_id=0,
-        type="summary",
+        type=SUMMARY_TYPE,
         title=summary.summary[:SUMMARY_CHARACTERS],
         updated_at=datetime.fromisoformat(summary.date),
         source=MemorySource.SUMMARY,

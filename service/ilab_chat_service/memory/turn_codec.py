@@ -55,9 +55,11 @@ class StoredTurn:
 
 
 def stored_turn(turn: Turn) -> StoredTurn:
-    """Return what is saved of *turn*: without its private text, and without that text in the reply."""
+    """Return what is saved of *turn*: without private text of the call, in the reply too."""
     message = strip_private(turn.message)
-    reply = redact_leaks(strip_private(turn.reply), turn.message) + (INTERRUPTED if turn.interrupted else "")
+    reply = redact_leaks(strip_private(turn.reply), turn.message, turn.unstored) + (
+        INTERRUPTED if turn.interrupted else ""
+    )
     return StoredTurn(
         title=f"Turn: {message[:TITLE_CHARACTERS]}",
         content=fitting(USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply.replace("\0", REPLACEMENT)),

@@ -19,6 +19,9 @@ from ilab_chat_service.values import FinishReason, Usage, token_count
 #: What a model's name may look like: names, paths, tags and revisions, as APIs have them. Never a sentence.
 MODEL_NAME = re.compile(r"[A-Za-z0-9@/][A-Za-z0-9._:/@+~-]{0,255}")
 
+#: What the id of a response may look like.
+RESPONSE_ID = re.compile(r"[!-~]{1,256}")
+
 JsonObject: TypeAlias = Mapping[str, Any]
 
 #: Reasons by the names that APIs have for them, in lower case with underscores: OpenAI, Anthropic, Gemini, Mistral,
@@ -91,6 +94,7 @@ class Chunk(msgspec.Struct):
     """One event's data, or a whole completion."""
 
     choices: list[Choice] | None = None
+    id: Any = None
     model: Any = None
     usage: Any = None
     x_groq: Any = None
@@ -229,6 +233,11 @@ def reasoning_part(part: object) -> str:
 def name_of(model: object) -> str:
     """Return a model's name. Empty: *model* does not look like one, and may be any text."""
     return model if isinstance(model, str) and MODEL_NAME.fullmatch(model) else ""
+
+
+def response_id_of(value: object) -> str:
+    """Return the id of a response. Empty: *value* does not look like one, and may be any text."""
+    return value if isinstance(value, str) and RESPONSE_ID.fullmatch(value) else ""
 
 
 def reason_name(reason: object) -> str:

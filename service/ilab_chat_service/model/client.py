@@ -138,11 +138,12 @@ class ModelClient:
 class Choice:
     """The ChosenModel port."""
 
-    __slots__ = ("_ask", "cause", "prompt_tokens")
+    __slots__ = ("_ask", "cause", "name", "prompt_tokens")
 
     def __init__(
         self, upstream: Upstream, ask: Callable[[Sequence[ChatMessage], float], Awaitable[CompletionStream]]
     ) -> None:
+        self.name = upstream.profile.model
         self.prompt_tokens = upstream.profile.prompt_tokens
         self.cause = upstream.cause
         self._ask = ask

@@ -16,6 +16,7 @@ from ilab_chat_service.model.chunks import (
     name_of,
     reason_name,
     reasoning_of,
+    response_id_of,
     text_of,
     usage_of,
 )
@@ -66,6 +67,7 @@ class CompletionStream:
     def __init__(self, body: Body, requested_model: str, cause: Cause, secret: str = "") -> None:
         self.model = requested_model
         self.requested_model = requested_model
+        self.response_id = ""
         self.attempts = 1
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
@@ -280,6 +282,10 @@ class CompletionStream:
             name = name_of(chunk.model)
             if name and not (self._secret and self._secret in name):
                 self.model = name
+        if not self.response_id and chunk.id:
+            said = response_id_of(chunk.id)
+            if not (self._secret and self._secret in said):
+                self.response_id = said
         if chunk.usage or chunk.x_groq:
             self.usage = usage_of(chunk) or self.usage
 

@@ -20,7 +20,9 @@ T = TypeVar("T")
 #: Most names that an error message lists.
 NAMES_SHOWN = 20
 
-Option = Literal["temperature", "top_p", "max_output_tokens", "stop_sequences", "seed", "reasoning_effort", "response_format"]
+Option = Literal[
+    "temperature", "top_p", "max_output_tokens", "stop_sequences", "seed", "reasoning_effort", "response_format"
+]
 StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 

@@ -152,7 +152,9 @@ def profile_of(name: str, value: object, settings: ModelSettings, environ: Mappi
         streaming=table.streaming,
         system_role=table.system_role,
         drop=frozenset(table.drop),
-        defaults=Generation(**{**msgspec.structs.asdict(table.defaults), "stop_sequences": tuple(table.defaults.stop_sequences)}),
+        defaults=Generation(
+            **{**msgspec.structs.asdict(table.defaults), "stop_sequences": tuple(table.defaults.stop_sequences)}
+        ),
         most_output_tokens=table.caps.max_output_tokens,
         fallback=table.fallback,
     )

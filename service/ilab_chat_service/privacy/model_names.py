@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from ilab_chat_service.privacy.private_text import private_texts
 from ilab_chat_service.privacy.text import FUNCTION_WORDS, MIN_MATCH, NOT_ALPHANUMERIC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: A name that shares this many consecutive letters and digits with a message quotes it. Fewer may be the name of a
 #: model that the message asks about.
@@ -15,17 +19,17 @@ NAME_WORD = re.compile("[a-z0-9]+")
 LETTERS_OR_DIGITS = re.compile("[a-z]+|[0-9]+")
 
 
-def is_quoted(name: str, message: str, known: str) -> bool:
+def is_quoted(name: str, message: str, known: str, unstored: Iterable[str] = ()) -> bool:
     """Return whether the model name *name* repeats a private word or number, or a long part of *message*.
 
-    What it shares with *known*, a name that is not secret, does not count. Compares ASCII letters and digits only, and
-    is fast enough for the event loop.
+    Private words and numbers are those of *message* and *unstored* texts. What *name* shares with *known*, a name that
+    is not secret, does not count. Compares ASCII letters and digits only, and is fast enough for the event loop.
     """
     said, asked, allowed = alphanumeric(name), alphanumeric(message), alphanumeric(known)
     if said == asked:
         return True
     parts = {*NAME_WORD.findall(name.lower()), *LETTERS_OR_DIGITS.findall(said)}
-    private = " ".join(private_texts(message)).lower()
+    private = " ".join(private_texts(message).union(*map(private_texts, unstored))).lower()
     identifying = {*NAME_WORD.findall(private)} - FUNCTION_WORDS if private else frozenset()
     private_letters = alphanumeric(private)
     return any(

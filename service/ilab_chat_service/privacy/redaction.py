@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 REDACTED = "[REDACTED]"
 
 
-def redact_leaks(reply: str, message: str) -> str:
-    """Return *reply* with everything redacted that it repeats of the private text of *message*."""
-    private = private_texts(message)
+def redact_leaks(reply: str, message: str, unstored: Iterable[str] = ()) -> str:
+    """Return *reply* with everything redacted that it repeats of the private text of *message* and *unstored* texts.
+
+    Public text of *message* is not redacted. Public text of *unstored* texts is, where it is private elsewhere: nothing
+    else of them is stored.
+    """
+    private = private_texts(message).union(*map(private_texts, unstored))
     if not private:
         return reply
     public = public_text(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from ilab_chat_service.rpc.admission import Admission
     from ilab_chat_service.rpc.deadlines import Deadlines
     from ilab_chat_service.rpc.validation import ChatCall
-    from ilab_chat_service.turn import TurnRunner
+    from ilab_chat_service.turn import Preview, TurnRunner
     from ilab_chat_service.values import Recalled, TurnRequest, Usage
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
+    PreviewContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.PreviewPromptRequest, chat_pb2.PreviewPromptResponse]
     StreamContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.StreamChatRequest, chat_pb2.StreamChatResponse]
 
 FINISH_REASONS: Mapping[FinishReason | None, chat_pb2.FinishReason.ValueType] = {
@@ -47,8 +49,15 @@ MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
 }
 
 
+PROMPT_ROLES: Mapping[str, chat_pb2.PromptRole.ValueType] = {
+    "system": chat_pb2.PROMPT_ROLE_SYSTEM,
+    "user": chat_pb2.PROMPT_ROLE_USER,
+    "assistant": chat_pb2.PROMPT_ROLE_ASSISTANT,
+}
+
+
 class ChatService(chat_pb2_grpc.ChatServiceServicer):
-    """The two chat methods over one way to run a turn."""
+    """Chat and StreamChat run a turn in the same way; PreviewPrompt runs none."""
 
     def __init__(
         self, turns: TurnRunner, deadlines: Deadlines, admission: Admission, *, heartbeat_seconds: float
@@ -102,6 +111,14 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                         case Delta() | ReasoningDelta() | Completed():
                             await writer.write(stream_response(event, turn.request_id))
 
+    async def PreviewPrompt(
+        self, request: chat_pb2.PreviewPromptRequest, context: PreviewContext
+    ) -> chat_pb2.PreviewPromptResponse:
+        """Return the prompt that Chat would send."""
+        turn = accepted(request)
+        async with Limit(self._deadlines, context.time_remaining()), self._admission.slot(turn.user_id):
+            return preview_response(await self._turns.preview(turn))
+
 
 def accepted(request: ChatCall) -> TurnRequest:
     """Return what is asked for, its request id noted in the running call.
@@ -150,6 +167,23 @@ def response(completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
         new_session=answered.is_new_session,
         replayed=completed.replayed,
         create_time=timestamp(answered.create_time),
+        model_response_id=answered.model_response_id,
+        included_documents=answered.included_documents,
+    )
+
+
+def preview_response(preview: Preview) -> chat_pb2.PreviewPromptResponse:
+    """Return a prompt as a message."""
+    prompt = preview.prompt
+    return chat_pb2.PreviewPromptResponse(
+        messages=[
+            chat_pb2.PromptMessage(role=PROMPT_ROLES[each.role], content=each.content) for each in prompt.messages
+        ],
+        memories=map(hydrated_memory, prompt.memories),
+        tokens=chat_pb2.PromptTokens(**asdict(prompt.tokens), total=prompt.tokens.total, budget=preview.budget_tokens),
+        model=preview.model,
+        session_id=preview.session_id,
+        included_documents=prompt.included_documents,
     )
 
 
@@ -178,6 +212,8 @@ def started(event: Started, request_id: str) -> chat_pb2.ChatStarted:
         model=event.model,
         request_id=request_id,
         memories=map(hydrated_memory, event.memories),
+        model_response_id=event.model_response_id,
+        included_documents=event.included_documents,
     )
 
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from google.protobuf.struct_pb2 import Struct
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
+from ilab_chat_service import time_zones
 from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.values import (
     RESERVED_KEYS,
+    Document,
     Generation,
     JsonObjectFormat,
     JsonSchemaFormat,
@@ -36,6 +38,16 @@ MESSAGE_CHARACTERS = 32_768
 USER_ID_CHARACTERS = 256
 REQUEST_ID_CHARACTERS = 64
 MODEL_CHARACTERS = 128
+CONVERSATION_ID_CHARACTERS = 64
+INSTRUCTIONS_CHARACTERS = 16_384
+DOCUMENTS = 32
+DOCUMENT_TITLE_CHARACTERS = 512
+#: Titles and texts of all documents together.
+DOCUMENT_BYTES = 131_072
+MEMORY_TYPES = 16
+MEMORY_TYPE_CHARACTERS = 64
+#: Longer than any name of a time zone, in bytes.
+TIME_ZONE_BYTES = 64
 STOP_STRINGS = 4
 STOP_CHARACTERS = 256
 TEMPERATURE_MOST = 2.0
@@ -64,9 +76,19 @@ OTHER_BYTES = 4096
 
 #: Most bytes of a request of the chat: all that the limits allow.
 CHAT_BYTES = (
-    CHARACTER_BYTES * (USER_ID_CHARACTERS + MESSAGE_CHARACTERS + STOP_STRINGS * STOP_CHARACTERS)
+    CHARACTER_BYTES
+    * (
+        USER_ID_CHARACTERS
+        + MESSAGE_CHARACTERS
+        + INSTRUCTIONS_CHARACTERS
+        + MEMORY_TYPES * MEMORY_TYPE_CHARACTERS
+        + STOP_STRINGS * STOP_CHARACTERS
+    )
+    + DOCUMENT_BYTES
     + REQUEST_ID_CHARACTERS
+    + CONVERSATION_ID_CHARACTERS
     + MODEL_CHARACTERS
+    + TIME_ZONE_BYTES
     # As a Struct, a schema takes up to six times its JSON: 0 in a list of numbers is 2 bytes there and 11 on the wire.
     + 6 * SCHEMA_BYTES
     + OTHER_BYTES
@@ -103,7 +125,7 @@ REASONING_EFFORTS: Mapping[int, ReasoningEffort | None] = {
     chat_pb2.REASONING_EFFORT_XHIGH: ReasoningEffort.XHIGH,
 }
 
-ChatCall: TypeAlias = chat_pb2.ChatRequest | chat_pb2.StreamChatRequest
+ChatCall: TypeAlias = chat_pb2.ChatRequest | chat_pb2.StreamChatRequest | chat_pb2.PreviewPromptRequest
 
 #: A field's path in the proto, and what is wrong with its value (which is never quoted).
 Violation: TypeAlias = tuple[str, str]
@@ -158,6 +180,10 @@ def turn_request(request: ChatCall) -> TurnRequest:
         ),
         memory_mode=MEMORY_MODES[request.memory_mode],
         retention=TURN_RETENTIONS[request.turn_retention],
+        instructions=request.instructions,
+        documents=tuple(Document(each.title, each.text) for each in request.context),
+        time_zone=request.time_zone,
+        memory_types=tuple(request.memory_types),
     )
 
 
@@ -171,6 +197,30 @@ def violations_of(request: ChatCall) -> Iterator[Violation]:
         yield "memory_mode", "must be a value of MemoryMode"
     if request.turn_retention not in TURN_RETENTIONS:
         yield "turn_retention", "must be a value of TurnRetention"
+    if request.conversation_id:
+        yield "conversation_id", "is not supported yet"
+    yield from optional_text("instructions", request.instructions, INSTRUCTIONS_CHARACTERS)
+    yield from documents(request.context)
+    if request.time_zone and request.time_zone not in time_zones.NAMES:
+        yield "time_zone", "must be the name of an IANA time zone"
+    if len(request.memory_types) > MEMORY_TYPES:
+        yield "memory_types", f"must have at most {MEMORY_TYPES} types"
+    for index, name in enumerate(request.memory_types[:MEMORY_TYPES]):
+        yield from text(f"memory_types[{index}]", name, MEMORY_TYPE_CHARACTERS)
+
+
+def documents(context: Sequence[chat_pb2.ContextDocument]) -> Iterator[Violation]:
+    """Yield what is wrong with the documents of a call."""
+    if len(context) > DOCUMENTS:
+        yield "context", f"must have at most {DOCUMENTS} documents, has {len(context):,}"
+        return
+    size = sum(len(each.title.encode()) + len(each.text.encode()) for each in context)
+    if size > DOCUMENT_BYTES:
+        yield "context", f"titles and texts must have at most {DOCUMENT_BYTES:,} bytes together, have {size:,}"
+        return
+    for index, each in enumerate(context):
+        yield from optional_text(f"context[{index}].title", each.title, DOCUMENT_TITLE_CHARACTERS)
+        yield from text(f"context[{index}].text", each.text, DOCUMENT_BYTES)
 
 
 def generation(options: chat_pb2.GenerationOptions) -> Iterator[Violation]:
@@ -295,6 +345,14 @@ def text(field: str, value: str, most: int) -> Iterator[Violation]:
         yield field, f"must have at most {most:,} characters, has {len(value):,}"
     elif "\0" in value:
         yield field, "must not contain U+0000"
+
+
+def optional_text(field: str, value: str, most: int) -> Iterator[Violation]:
+    """Yield what is wrong with a text that may be empty or blank."""
+    if value.strip():
+        yield from text(field, value, most)
+    elif len(value) > most:
+        yield field, f"must have at most {most:,} characters, has {len(value):,}"
 
 
 def visible_ascii(field: str, value: str, most: int) -> Iterator[Violation]:

@@ -35,7 +35,13 @@ GOOD = "Tell me about hiking."
 #: Enough to open a breaker several times over, if they counted.
 TIMES = 2 * FAILURES_TO_OPEN
 
-GENERATION: Mapping[str, Any] = {"max_output_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 7, "stop_sequences": ["x"]}
+GENERATION: Mapping[str, Any] = {
+    "max_output_tokens": 9,
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "seed": 7,
+    "stop_sequences": ["x"],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

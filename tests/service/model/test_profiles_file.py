@@ -84,8 +84,16 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
         (f"{MODEL}defaults.temperature = 3\n", 3, "models.m.defaults.temperature: must be a number from 0 to 2"),
         (f"{MODEL}defaults.temperature = nan\n", 3, "models.m.defaults.temperature: must be a number from 0 to 2"),
         (f"{MODEL}defaults.top_p = 0\n", 3, "models.m.defaults.top_p: must be a number above 0 and at most 1"),
-        (f"{MODEL}defaults.stop_sequences = ['a', '']\n", 3, "models.m.defaults.stop_sequences: each entry must be text of 1 to 256 char"),
-        (f"{MODEL}defaults.stop_sequences = ['a','b','c','d','e']\n", 3, "models.m.defaults.stop_sequences: must be a list (at most 4)"),
+        (
+            f"{MODEL}defaults.stop_sequences = ['a', '']\n",
+            3,
+            "models.m.defaults.stop_sequences: each entry must be text of 1 to 256 char",
+        ),
+        (
+            f"{MODEL}defaults.stop_sequences = ['a','b','c','d','e']\n",
+            3,
+            "models.m.defaults.stop_sequences: must be a list (at most 4)",
+        ),
         (f"{MODEL}defaults.reasoning_effort = 'x'\n", 3, "models.m.defaults.reasoning_effort: must be one of none, mi"),
         (f"{MODEL}caps = {{ max_output_tokens = 0 }}\n", 3, "models.m.caps.max_output_tokens: must be a whole number"),
         (f"{MODEL}headers = {{ a = 'b', c = 4 }}\n", 3, "models.m.headers.c: must be text"),
