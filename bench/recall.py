@@ -22,7 +22,7 @@ from types import ModuleType
 
 import recall_material as material
 from ilab_memory import Config, ILabMemory
-from ilab_memory.recall import analysis, query, ranking, stemming
+from ilab_memory.recall import analysis, query, ranking
 
 TOP = 10
 #: Words of the longest replies.
@@ -186,7 +186,6 @@ NO_STOP_WORDS: Changes = dict.fromkeys(("STOP_TERMS", "_ASKING_TERMS", "_FRAME_T
 VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
     "as it is": (ranking, {}),
     "without stemming": (analysis, {"stem": lambda word: word}),
-    "without irregular forms": (analysis, {"stem": stemming.porter}),
     "without leaving out stop words": (query, NO_STOP_WORDS),
     "without leaving out words of asking": (query, {"_ASKING_TERMS": frozenset()}),
     "without leaving out words of a question's frame": (query, {"_FRAME_TERMS": frozenset()}),

@@ -1,6 +1,4 @@
 import hashlib
-import sqlite3
-from contextlib import closing
 from typing import Literal
 
 import pytest
@@ -10,10 +8,7 @@ from hypothesis import strategies as st
 from ilab_memory.recall import analysis, normalization
 from ilab_memory.recall.analysis import INDEXED_CHARACTERS, REPLY_WORDS, fields, terms
 from ilab_memory.recall.query import MAX_TERMS, QUERY_CHARACTERS, query_terms
-from ilab_memory.recall.stemming import porter, stem
-
-# Nonsense on which SQLite departs from the paper: a doubled y, a suffix that is the whole word.
-SQLITE_DEPARTS = ("yy", "eed", "ies", "sses")
+from ilab_memory.recall.stemming import stem
 
 WORDS = """
     abandoned abilities adoption agencies allowance analogous apologies argued babies baked beginning bicycles
@@ -26,40 +21,35 @@ WORDS = """
 """
 
 
-def sqlite_porter(words: list[str]) -> list[str]:
-    """The stems by another implementation: the tokenizer of SQLite."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute("CREATE VIRTUAL TABLE words USING fts5 (word, tokenize = 'porter ascii')")
-        connection.execute("CREATE VIRTUAL TABLE stems USING fts5vocab (words, instance)")
-        connection.executemany("INSERT INTO words (rowid, word) VALUES (?, ?)", enumerate(words))
-        return [term for (term,) in connection.execute("SELECT term FROM stems ORDER BY doc")]
+#: Forms of one word, by language, that a search must not tell apart.
+FORMS = {
+    "English": "connection connections connected; bicycle bicycles; run running runs; happy happiness",
+    "Russian": "книга книгу книги книгах; красный красная красного; сестра сестрой; город городе; зелёный зеленого",
+    "Ukrainian": "робота роботу; сестра сестрою; червоний червона; улюблений улюблену",
+    "Greek": "γάτα γάτες; δουλειά δουλειές; πόλη πόλεις; κόκκινος κόκκινη; γιατρός γιατρό",
+    "Arabic": "كتاب الكتاب كتابي; مدينة المدينة; معلم المعلمون; عمل العمل",
+}
 
 
-def test_stems_of_real_words_are_those_of_sqlite() -> None:
-    assert [porter(word) for word in WORDS.split()] == sqlite_porter(WORDS.split())
+@pytest.mark.parametrize("forms", [forms for group in FORMS.values() for forms in group.split("; ")])
+def test_forms_of_a_word_have_one_stem(forms: str) -> None:
+    assert len({stem for form in forms.split() for stem in terms(form)}) == 1
 
 
-@given(
-    st.lists(
-        st.from_regex(r"[b-df-hj-np-tv-z]?[aeiou]?[a-z]{1,6}(ing|ed|es|ation|ness|ful|ally|ement|y|)", fullmatch=True)
-    )
-)
-def test_stems_of_made_up_words_are_those_of_sqlite(words: list[str]) -> None:
-    usual = [word for word in words if not any(part in word for part in SQLITE_DEPARTS)]
-    assert [porter(word) for word in usual] == sqlite_porter(usual)
+def test_words_of_different_meaning_have_different_stems() -> None:
+    words = "university universal news new книга книжка город огород γάτα γάμος كتاب مكتب".split()
+    assert len({stem for word in words for stem in terms(word)}) == len(words)
 
 
-def test_irregular_forms_share_the_stem_of_their_base() -> None:
-    assert {stem("bought"), stem("buying"), stem("buys")} == {"bui"}
-    assert stem("children") == stem("child")
-    assert stem("bicycles") == stem("bike")
-    assert stem("three") == "3"
+def test_a_word_of_another_script_is_its_own_stem() -> None:
+    assert stem("שלום") == "שלום"
+    assert terms("naïveté") == terms("naivete")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Caroline's dog, I'll say, isn't O'Brien\u2019s", ["carolin", "dog", "i", "sai", "isn", "o", "brien"]),
+        ("Caroline's dog, I'll say, isn't O'Brien\u2019s", ["carolin", "dog", "i", "say", "isn", "o", "brien"]),
         ("10,000 steps on the 7th for 3.50", ["10000", "step", "on", "the", "7", "for", "3.50"]),
         ("Crème BRÛLÉE, Straße", ["creme", "brule", "strass"]),
         ("snake_case C++ 21st1", ["snake", "case", "c", "21st1"]),
@@ -68,8 +58,8 @@ def test_irregular_forms_share_the_stem_of_their_base() -> None:
         ("我", ["我"]),
         ("🎉 !?", []),
         ("My e-mail's co\u2010worker", ["my", "e", "mail", "email", "co", "worker", "cowork"]),
-        ("a well-thought-out plan", ["a", "well", "think", "out", "wellthoughtout", "plan"]),
-        ("2026-01-02, a-b-c-d, x-ray-1, --x--", ["2026", "01", "02", "a", "b", "c", "d", "x", "rai", "1", "x"]),
+        ("a well-thought-out plan", ["a", "well", "thought", "out", "wellthoughtout", "plan"]),
+        ("2026-01-02, a-b-c-d, x-ray-1, --x--", ["2026", "01", "02", "a", "b", "c", "d", "x", "ray", "1", "x"]),
         ("crème-brûlée", ["creme", "brule", "cremebrule"]),
     ],
 )
@@ -120,13 +110,13 @@ def test_a_question_loses_stop_words_and_words_of_asking() -> None:
 
 def test_a_question_loses_the_words_of_its_frame_if_enough_others_are_left() -> None:
     assert query_terms("How many days ago did I visit the dentist downtown?") == ["visit", "dentist", "downtown"]
-    assert query_terms("What did I do on my first day?") == ["first", "dai"]
+    assert query_terms("What did I do on my first day?") == ["first", "day"]
     assert query_terms("What time is my flight?") == ["time", "flight"]
 
 
 def test_a_question_of_nothing_else_keeps_them() -> None:
     assert query_terms("Do you remember?") == ["rememb"]
-    assert query_terms("what is that") == ["what", "be", "that"]
+    assert query_terms("what is that") == ["what", "is", "that"]
     assert query_terms("?!") == []
 
 
@@ -143,7 +133,7 @@ def test_what_is_indexed_has_not_changed_without_a_migration() -> None:
     turn = f"User: {WORDS}\nAssistant: {WORDS * 3}"
     samples = ["Caroline's 10,000 cafés were bought on the 7th", "我喜欢 東京タワー ฉันชอบ", "an e-mail", turn]
     indexed = repr([fields(title, content) for title in ("A title", "Turn: abandoned") for content in samples])
-    assert hashlib.sha256(indexed.encode()).hexdigest()[:16] == "0fa8d5743095b539"
+    assert hashlib.sha256(indexed.encode()).hexdigest()[:16] == "88e9925c93756194"
 
 
 def test_many_empty_lines_are_read_once() -> None:

@@ -40,8 +40,8 @@ _WORD = re.compile(
 _ASCII_WORD = re.compile(
     r"([0-9]+(?:[.,][0-9]+)*(?:st|nd|rd|th)?(?![a-z0-9]))|([a-z0-9]+)(?:'(?:s|re|ve|ll|d|m|t)(?![a-z0-9]))?"
 )
-# Dropped: accents, Hebrew points, Arabic vowel signs.
-_ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f]")
+# Dropped: accents, Hebrew points, Arabic vowel signs. Not the breve of the Cyrillic short i, which is another letter.
+_ACCENTS = re.compile("[\u0300-\u0305\u0307-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f]|(?<!\u0438)\u0306")
 # Blanks before "Assistant:" end at the next line, or many empty lines would be read again from each of them.
 _TURN = re.compile(r"\s*User:(?P<said>.*?)\n[^\S\n]*Assistant:(?P<reply>.*)", re.DOTALL)
 
