@@ -2,14 +2,14 @@
 
     python bench/recall.py [--seeds N] [--misses]
 
-Two kinds of conversation are made up from bench/recall_material.py, several of each, every one from a seed of its own:
+It makes up two kinds of conversations from bench/recall_material.py, several of each, each from its own seed:
 
-    people      two people talk for some 500 messages; each message is saved on its own, as "Name: text"
+    people      two people talk for about 500 messages; each message is saved on its own, as "Name: text"
     assistant   a user talks with an assistant whose replies run to 350 words; each turn is saved as the service does
 
-Some answers are only findable through the message before them, some only in the reply. The table shows each choice of
-the library next to what recall is without it. The material is our own; it shows which choice helps and which harms, not
-how high recall is on real conversations.
+Some answers can only be found through the message before them, some only in the reply. The table compares recall with
+and without each choice of the library. The material is made up: it shows which choices help, not how high recall is on
+real conversations.
 """
 
 import argparse
@@ -182,25 +182,21 @@ PLAIN: Changes = {
     "B": 0.75,
     "WEIGHTS": weights(reply=1.0, tail=1.0),
 }
-NO_STOP_WORDS: Changes = dict.fromkeys(("STOP_TERMS", "_ASKING_TERMS", "_FRAME_TERMS"), frozenset())
 VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
-    "as it is": (ranking, {}),
+    "as is": (ranking, {}),
     "without stemming": (analysis, {"stem": lambda word: word}),
-    "without leaving out stop words": (query, NO_STOP_WORDS),
-    "without leaving out words of asking": (query, {"_ASKING_TERMS": frozenset()}),
-    "without leaving out words of a question's frame": (query, {"_FRAME_TERMS": frozenset()}),
+    "with stop words": (query, {"STOP_TERMS": frozenset()}),
     "without the words of neighbours": (ranking, {"NEIGHBOUR_WEIGHT": 0.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0}),
-    "neighbours of a turn weigh as those of a message": (ranking, {"NEIGHBOUR_WEIGHT_OF_A_TURN": 0.4}),
+    "neighbours of a turn weigh as much as of a message": (ranking, {"NEIGHBOUR_WEIGHT_OF_A_TURN": 0.4}),
     "neighbours weigh as much as the row": (ranking, {"NEIGHBOUR_WEIGHT": 1.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 1.0}),
-    "neighbours count as often as they say it": (ranking, {"NEIGHBOUR_TIMES": 10**6}),
+    "neighbours count every occurrence": (ranking, {"NEIGHBOUR_TIMES": 10**6}),
     "neighbours not capped at 40 words": (ranking, {"NEIGHBOUR_TERMS": 10**6}),
-    "neighbours with the name of the speaker": (ranking, {"_FIRST_NEIGHBOUR_TERM": 0}),
     "replies weigh as much as the user's words": (ranking, {"WEIGHTS": weights(reply=1.0)}),
-    "replies count as often as they say it": (ranking, {"COUNTED_ONCE": frozenset()}),
+    "replies count every occurrence": (ranking, {"COUNTED_ONCE": frozenset()}),
     "replies not capped at 80 words": (ranking, {"WEIGHTS": weights(tail=0.6)}),
-    "replies left out": (ranking, {"WEIGHTS": weights(reply=0.0, tail=0.0)}),
-    "length normalisation as usual (b = 0.75)": (ranking, {"B": 0.75}),
-    "all rows ranked exactly, not 200": (ranking, {"MAX_RANKED": 10**6}),
+    "without replies": (ranking, {"WEIGHTS": weights(reply=0.0, tail=0.0)}),
+    "usual length normalization (b = 0.75)": (ranking, {"B": 0.75}),
+    "all rows ranked exactly, not only 200": (ranking, {"MAX_RANKED": 10**6}),
     "plain OR over the text: no fields, no neighbours": (ranking, PLAIN),
 }
 

@@ -1,31 +1,30 @@
-"""Redaction of `<private>...</private>`. Pure and linear in the length of the text, whatever the text is.
+"""Redaction of `<private>...</private>`. Pure, in time linear in the length of any text.
 
-The parser fails closed. What follows an opening tag is private up to its closing tag, or to the end of the text when
-there is none, be the attributes well formed or not. A closing tag without an opener makes everything before it private.
+The parser fails closed. Text after an opening tag is private up to its closing tag, or to the end of the text without
+one, even if the attributes are malformed. A closing tag without an opening tag makes everything before it private.
 
-Lookalikes of the tag, as encoders and keyboards make them (HTML entities, escapes of JSON and URLs, full-width
-brackets or letters, spaces and invisible characters inside), are tags too. They never end or shorten what a real
-opening tag begins: inside it only real tags count.
+Lookalikes of the tag are tags too: HTML entities, JSON and URL escapes, full-width brackets or letters, and spaces or
+invisible characters inside the tag. Inside a real tag only real tags count, so a lookalike cannot end it early.
 """
 
 import hashlib
 import re
 from typing import NamedTuple
 
-#: What stands in the place of a private span.
+#: The replacement of a private span.
 REDACTED = "[REDACTED]"
 
-# Attributes are matched possessively and a quoted value ends at the next quote, so that no character is scanned for
-# more than a few tags.
+# Possessive quantifiers, and quoted values that end at the next quote, so that each character is scanned only a few
+# times.
 _OPEN = r"<private (?=[\s/>]|\Z)"
-# Brackets in other encodings: full-width and small forms, HTML entities (also escaped more than once), the escapes of
-# JSON, JavaScript, URLs and Markdown.
+# Brackets in other encodings: full-width and small forms, HTML entities (also escaped more than once), and the escapes
+# of JSON, JavaScript, URLs and Markdown.
 _LT = r"(?: [<\uff1c\ufe64] | &(?:amp;)*+(?:lt|\#0*+60|\#x0*+3c);? | \\(?:u00|x)3c | %3c )"
 _GT = r"(?: \\?[>\uff1e\ufe65] | &(?:amp;)*+(?:gt|\#0*+62|\#x0*+3e);? | \\(?:u00|x)3e | %3e )"
 _SLASH = r"(?: \\?[/\uff0f] | &(?:amp;)*+(?:sol|\#0*+47|\#x0*+2f);? | %2f )"
-# Characters that are not seen: soft hyphen, joiners, marks of direction, variation selectors, byte order mark.
+# Invisible characters: soft hyphen, joiners, directional marks, variation selectors, byte order mark.
 _UNSEEN = r"\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
-# The word with unseen characters between its letters, each letter also in its full-width form.
+# The tag name with invisible characters between its letters, each of them also in its full-width form.
 _NAME = f"[{_UNSEEN}]*+".join(f"[{letter}{chr(ord(letter) + 0xFEE0)}]" for letter in "private")
 _TAG = re.compile(
     rf"""(?P<open>  {_OPEN} (?: (?: [^<>=]+ | =\s*(?:"[^"]*"|'[^']*') | = )*+ > )? )
@@ -45,32 +44,32 @@ _OPENERS = re.compile(_OPEN, re.IGNORECASE | re.VERBOSE)
 
 class _Span(NamedTuple):
     start: int
-    """Where the outermost tag begins."""
+    """Start of the outermost tag."""
     end: int
     inner: slice
-    """What lies between the outermost tags; empty for `<private/>`."""
+    """The text between the outermost tags; empty for `<private/>`."""
     replacement: str
 
 
 def strip_private(text: str) -> str:
     """Return *text* with each outermost private span replaced by `[REDACTED]` and each `<private/>` removed.
 
-    Idempotent: the result holds no tag.
+    Idempotent: the result contains no tag.
     """
     spans = _spans(text)
     if not spans:
         return text
     stripped = _replaced(text, spans)
     if _TAG.search(stripped):
-        # Removing an empty tag has joined what stood around it into a tag: leave a mark in its place instead.
+        # Removing an empty tag joined the text around it into a tag: replace the empty tag by a mark instead.
         return _replaced(text, [span._replace(replacement=REDACTED) for span in spans])
     return stripped
 
 
 def private_spans(text: str) -> list[str]:
-    """Return the private texts themselves, in order: what lies inside the outermost tags, without empty ones.
+    """Return the non-empty texts inside the outermost private tags, in order, as `strip_private` parses them.
 
-    For a caller that must find a secret where it is repeated without its tags. Same parser as `strip_private`.
+    For callers that look for private text elsewhere, where it has no tags.
     """
     return [inner for span in _spans(text) if (inner := text[span.inner])]
 
@@ -94,14 +93,14 @@ def _spans(text: str) -> list[_Span]:
     spans: list[_Span] = []
     if not _may_have_tags(text):
         return spans
-    # How many tags are open, and how many lookalikes outside of those.
+    # Number of open tags, and of open lookalikes outside of those.
     depth = likes = start = inner_start = 0
     for tag in _TAG.finditer(text):
         if depth and tag.lastgroup in _LOOKALIKES:
             continue
         is_outermost = not (depth or likes)
         if is_outermost and tag.lastgroup in _CLOSERS:
-            # Closes what was never opened: all before it is private, whatever it was taken for.
+            # A closing tag without an opening tag: everything before it is private.
             spans = [_Span(0, tag.end(), slice(0, tag.start()), REDACTED)]
             continue
         if is_outermost:
@@ -117,9 +116,9 @@ def _spans(text: str) -> list[_Span]:
 
 
 def _counted(tag: re.Match[str], depth: int, likes: int) -> tuple[int, int]:
-    """Return how many tags, and how many lookalikes outside of them, are open after *tag*."""
+    """Return the number of tags, and of lookalikes outside of them, that are open after *tag*."""
     if tag.lastgroup == "like_open":
-        # One that ends itself too: it is not certain that it was meant to.
+        # Also for a self-closing lookalike, because it may not have been meant as one.
         return depth, likes + 1
     if tag.lastgroup == "open":
         return depth + _opened(tag), likes
@@ -127,17 +126,17 @@ def _counted(tag: re.Match[str], depth: int, likes: int) -> tuple[int, int]:
 
 
 def _may_have_tags(text: str) -> bool:
-    """Return whether *text* has the tag's word, in any form; looking for it is cheaper than looking for tags."""
+    """Return whether *text* contains the tag name in any form. Cheaper than a search for tags."""
     return _WORD.search(text) is not None or not (text.isascii() or _ODD_LETTER.search(text) is None)
 
 
 def _opened(tag: re.Match[str]) -> int:
-    """Return how many closing tags the opening *tag* asks for; none if it ends itself.
+    """Return how many closing tags the opening *tag* needs; 0 if it is self-closing.
 
-    What looks like an opening tag inside a quoted value is counted: whether the quote was meant as one is not certain.
+    An opening tag inside a quoted value counts too, because the quote may not have been meant as one.
     """
     opener: str = tag.group()
     opened = 1 if "=" not in opener else len(_OPENERS.findall(opener))
-    # An open quote means that the end of the tag is inside a value: not a tag that ends itself.
+    # With an open quote, the "/>" is inside a value, so the tag is not self-closing.
     ends_itself = opener.endswith("/>") and opener.count('"') % 2 == 0 and opener.count("'") % 2 == 0
     return 0 if ends_itself and opened == 1 else opened

@@ -1,4 +1,4 @@
-"""The rules of a session's life. Pure."""
+"""When a session expires, and its automatic summary. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -7,12 +7,12 @@ _TITLE_CUT = 77
 
 
 def is_expired(last_activity_at: str, *, now: datetime, timeout: timedelta) -> bool:
-    """Tell whether a session without activity since *last_activity_at* is over."""
+    """Return whether a session whose last activity was at *last_activity_at* has expired."""
     return now - datetime.fromisoformat(last_activity_at) >= timeout
 
 
 def auto_close_summary(observations: int, last_titles: list[str]) -> str:
-    """Return the summary of a session that nobody ended. *last_titles*: of its last three observations, in order."""
+    """Return the summary of an expired session. *last_titles*: the titles of its last three observations, in order."""
     if not observations:
         return "Closed after inactivity. No observations."
     noun = "observation" if observations == 1 else "observations"
@@ -20,5 +20,5 @@ def auto_close_summary(observations: int, last_titles: list[str]) -> str:
 
 
 def summary_title(summary: str) -> str:
-    """Return the title of a summary observation: all, or 77 characters and "..." when over 80 (documented contract)."""
+    """Return *summary*, or its first 77 characters and "..." if it has over 80 (documented contract)."""
     return summary if len(summary) <= _TITLE_LIMIT else summary[:_TITLE_CUT] + "..."

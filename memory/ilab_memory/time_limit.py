@@ -1,4 +1,4 @@
-"""How long the reads of one call may take: set by whoever waits for them, obeyed by a store that can."""
+"""A time limit for reads: set by the caller, enforced by the stores that can."""
 
 import time
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Let reads inside raise StorageError once *seconds* have passed, on a store on a server. None: no limit.
+    """Make reads in this block raise StorageError after *seconds*, on PostgreSQL. None: no limit.
 
-    For this thread only. A write is not limited: nobody could tell whether it was done.
+    Applies to the current thread or task. Writes have no limit, because the outcome of an aborted commit is unknown.
     """
     token = _UNTIL.set(None if seconds is None else time.monotonic() + seconds)
     try:
@@ -22,6 +22,6 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 
 def seconds_left(most: float) -> float:
-    """Return how long a read may take now: *most* seconds, or fewer. May be negative."""
+    """Return the seconds that a read may take now, at most *most*. Can be negative."""
     until = _UNTIL.get()
     return most if until is None else min(most, until - time.monotonic())

@@ -1,8 +1,8 @@
-"""Moments to text and back. The text has a fixed width, so that comparing text compares moments."""
+"""Times as text of fixed width, so that text order is time order."""
 
 from datetime import UTC, datetime
 
 
 def to_text(moment: datetime) -> str:
-    """Return *moment*, which is timezone-aware, as ISO 8601 in UTC with microseconds."""
+    """Return *moment*, a timezone-aware time, as ISO 8601 in UTC with microseconds."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -68,7 +68,7 @@ def test_terms_of(text: str, expected: list[str]) -> None:
 
 
 @given(st.text())
-def test_terms_are_what_the_index_takes_for_one_word(text: str) -> None:
+def test_terms_are_lower_case_words(text: str) -> None:
     for term in terms(text):
         assert term
         assert not any(
@@ -77,11 +77,11 @@ def test_terms_are_what_the_index_takes_for_one_word(text: str) -> None:
         )
 
 
-def test_a_long_word_is_cut() -> None:
+def test_a_long_word_is_truncated() -> None:
     assert terms("x" * 1000) == ["x" * 64]
 
 
-def test_a_turn_has_its_two_sides_and_its_title_says_nothing_new() -> None:
+def test_a_turn_is_split_into_its_two_sides_and_its_title_is_dropped() -> None:
     content = "User: I like tea\nAssistant: " + "good " * (REPLY_WORDS + 5)
     split = fields("Turn: I like tea", content)
     assert split.title == []
@@ -91,57 +91,50 @@ def test_a_turn_has_its_two_sides_and_its_title_says_nothing_new() -> None:
 
 
 @pytest.mark.parametrize("title", ["Turn: Can you book a table for Fri", "Can you", "can you book a TABLE"])
-def test_a_title_that_is_cut_out_of_what_was_said_is_not_counted(title: str) -> None:
+def test_a_title_that_is_an_excerpt_of_the_content_is_dropped(title: str) -> None:
     assert fields(title, "User: Can you book a table for Friday?\nAssistant: Yes.").title == []
     assert fields("Dinner", "Dinner is at eight").title == []
     assert fields("Turn: my e-ma", "User: my e-mail\nAssistant: Yes.").title == []
 
 
-def test_other_content_is_one_field_and_its_title_another() -> None:
+def test_content_that_is_not_a_turn_is_one_field_and_its_title_another() -> None:
     split = fields("Tea preference", "Ann: green, no sugar")
     assert split.title == ["tea", "prefer"]
     assert split.said == ["ann", "green", "no", "sugar"]
     assert split.reply == split.tail == []
 
 
-def test_a_question_loses_stop_words_and_words_of_asking() -> None:
-    assert query_terms("Can you remind me what the name of my dog is?") == ["name", "dog"]
+def test_a_query_loses_its_stop_words() -> None:
+    assert query_terms("Can you tell me what the name of my dog is?") == ["name", "dog"]
 
 
-def test_a_question_loses_the_words_of_its_frame_if_enough_others_are_left() -> None:
-    assert query_terms("How many days ago did I visit the dentist downtown?") == ["visit", "dentist", "downtown"]
-    assert query_terms("What did I do on my first day?") == ["first", "day"]
-    assert query_terms("What time is my flight?") == ["time", "flight"]
-
-
-def test_a_question_of_nothing_else_keeps_them() -> None:
-    assert query_terms("Do you remember?") == ["rememb"]
+def test_a_query_of_stop_words_keeps_them() -> None:
     assert query_terms("what is that") == ["what", "is", "that"]
     assert query_terms("?!") == []
 
 
-def test_of_a_long_question_the_beginning_counts() -> None:
+def test_only_the_beginning_of_a_long_query_counts() -> None:
     assert query_terms("tea " * QUERY_CHARACTERS + "milk") == ["tea"]
 
 
-def test_a_question_has_a_bounded_number_of_terms() -> None:
+def test_a_query_has_a_bounded_number_of_terms() -> None:
     assert len(query_terms(" ".join(f"w{number}" for number in range(100)))) == MAX_TERMS
 
 
-def test_what_is_indexed_has_not_changed_without_a_migration() -> None:
-    """If this fails: raise `schema.VERSION`, with a migration that fills the index anew, then write the digest here."""
+def test_index_terms_have_not_changed() -> None:
+    """If this fails, existing indexes are stale: raise `schema.VERSION`, rebuild the index, then update the digest."""
     turn = f"User: {WORDS}\nAssistant: {WORDS * 3}"
     samples = ["Caroline's 10,000 cafés were bought on the 7th", "我喜欢 東京タワー ฉันชอบ", "an e-mail", turn]
     indexed = repr([fields(title, content) for title in ("A title", "Turn: abandoned") for content in samples])
     assert hashlib.sha256(indexed.encode()).hexdigest()[:16] == "88e9925c93756194"
 
 
-def test_many_empty_lines_are_read_once() -> None:
-    """A message of 32,767 line ends once took two seconds; the test's timeout bounds a million."""
+def test_many_empty_lines_take_linear_time() -> None:
+    """32,767 line ends once took two seconds. A quadratic split of a million would exceed the timeout."""
     assert fields("t", "User: " + "\n" * 1_000_000 + "x\nAssistant: tea", most=2**21).reply == ["tea"]
 
 
-def test_a_long_text_is_indexed_up_to_a_bound_also_when_folding_makes_it_longer() -> None:
+def test_the_index_bound_applies_before_and_after_folding() -> None:
     assert terms("a " * INDEXED_CHARACTERS) == ["a"] * (INDEXED_CHARACTERS // 2)
     # One ligature of 18 letters in four words.
     assert len(terms("\ufdfa " * INDEXED_CHARACTERS)) <= INDEXED_CHARACTERS // 2
@@ -149,7 +142,7 @@ def test_a_long_text_is_indexed_up_to_a_bound_also_when_folding_makes_it_longer(
 
 
 @pytest.mark.parametrize("shape", ["a ", "a-b-c ", "机", "\ufdfa ", "\U0001f469\u200d", "x", "\u202e", "a\u0300"])
-def test_the_work_for_a_text_does_not_grow_beyond_the_bound(monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
+def test_the_work_for_a_long_text_is_bounded(monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
     normalized: list[int] = []
     normalize = normalization.normalize
 

@@ -1,1 +1,1 @@
-"""Values, configuration and the port of the library: what every store and every caller shares."""
+"""Models, configuration, errors and the `Store` interface. Imports nothing else of the library."""

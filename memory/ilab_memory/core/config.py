@@ -1,4 +1,4 @@
-"""Configuration of one ILabMemory, checked when it is made."""
+"""The configuration of an ILabMemory, validated when created."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 #: The types of the documented contract, in its order.
 DOCUMENTED_TYPES = ("profile", "preference", "decision", "discovery", "pattern")
-#: Type of what mem_session_summary stores; reserved, so mem_save refuses it.
+#: The type that mem_session_summary stores. Reserved: mem_save rejects it.
 SUMMARY_TYPE = "summary"
 
 
 def utc_now() -> datetime:
-    """Return the present moment, timezone-aware, UTC."""
+    """Return the current time in UTC, timezone-aware."""
     return datetime.now(UTC)
 
 
@@ -31,24 +31,24 @@ def _usable_types(types: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Config(BaseModel):
-    """Settings of one ILabMemory. Frozen; every field has a default."""
+    """Settings of an ILabMemory. Frozen; every field has a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     db_path: str | Path = ":memory:"
-    """Where SQLite keeps its file. `ILabMemory.from_path` overrides it."""
+    """Path of the SQLite file. `ILabMemory.from_path` overrides it."""
     session_timeout_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 24.0
-    """Hours without activity after which a session is closed by the next start, save or summary."""
+    """Hours of inactivity after which the next start, save or summary closes a session."""
     observation_types: Annotated[tuple[str, ...], AfterValidator(_usable_types)] = DOCUMENTED_TYPES
     """The types that mem_save accepts. `summary` is reserved."""
     durability: Literal["full", "normal"] = "full"
     """"full": a save that returned survives power loss. "normal": it survives a crash of the process."""
     busy_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
-    """How long a call waits for another process that holds the file before it raises StorageError."""
+    """Seconds to wait for a lock of another process (PostgreSQL: a lock or a connection) before StorageError."""
     create: bool = False
-    """Create an empty SQLite file even beside the write-ahead log of a lost one, whose content is lost then."""
+    """Create an empty SQLite file even if the write-ahead log of a lost one exists. The log's content is lost."""
     clock: Annotated[Callable[[], datetime], Field(exclude=True, repr=False)] = utc_now
-    """Tells the present moment; must return a timezone-aware datetime. For tests and replays."""
+    """Returns the current time as a timezone-aware datetime. Replace it in tests."""
 
     @property
     def allowed_types(self) -> tuple[str, ...]:

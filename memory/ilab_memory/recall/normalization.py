@@ -1,7 +1,7 @@
 """Unicode normalization in linear time. Pure.
 
-`unicodedata.normalize` sorts each run of combining marks by insertion: quadratic in the run, with the GIL held. So runs
-are cut first, at the limit of the Stream-Safe Text Format, which no written language reaches
+`unicodedata.normalize` sorts each run of combining marks by insertion, in quadratic time and holding the GIL. So runs
+are first truncated to the limit of the Stream-Safe Text Format, which no written language reaches
 (https://www.unicode.org/reports/tr15/#Stream_Safe_Text_Format).
 """
 
@@ -9,13 +9,13 @@ import re
 import unicodedata
 from typing import Literal
 
-#: Most combining marks (non-starters) in a row that are kept.
+#: Longest run of combining marks (non-starters) that is kept.
 MAX_MARKS = 30
 #: Marks in the compatibility decomposition of a character that is not itself one mark of a non-zero combining class.
 MARKS_OF = {"\u0344": 2, "\u0f73": 2, "\u0f75": 2, "\u0f81": 2, "\uff9e": 1, "\uff9f": 1}
 
-# No mark is a word character, but for the two halfwidth kana marks. The lookbehind makes the search linear: it starts
-# once in each run.
+# Only two marks, those of halfwidth kana, are word characters. The lookbehind makes the search linear: it starts once
+# in each run.
 _MAYBE_MARKS = r"[\W\uff9e\uff9f]"
 _LONG_RUN = re.compile(rf"(?<!{_MAYBE_MARKS}){_MAYBE_MARKS}{{{MAX_MARKS + 1},}}")
 

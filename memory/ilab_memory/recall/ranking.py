@@ -1,8 +1,10 @@
 """BM25F over the fields of an observation and the words of its neighbours. Pure: every store ranks alike.
 
-The neighbours of a row are those that its user saved just before and after it in the same session. Their words are not
-indexed with the row: a place where a term stands counts, with a low weight, for the rows around it too. So a neighbour
-that is saved later, updated or forgotten changes the ranking at once, and nothing has to be kept right.
+BM25F: S. Robertson, H. Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, section 3.6.
+
+The neighbours of an observation are those that its user saved just before and after it in the same session. Their words
+are not indexed with it. Instead, each occurrence of a term also counts, with a low weight, for the observations around
+it. So saving, updating or forgetting a neighbour changes the ranking at once, and no index has to be updated for it.
 """
 
 import heapq
@@ -12,38 +14,36 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ilab_memory.core.store import Document, Posting, TermStatistics
 
-#: What a term in a field is worth against one in `said`. Measured, see bench/recall.py.
+#: Weights of the fields. Measured, see bench/recall.py.
 WEIGHTS = {"title": 1.0, "said": 1.0, "reply": 0.3, "tail": 0.1}
-#: Fields that hold a term or do not: a reply repeats the words of its topic, which says nothing more about the turn.
+#: Fields in which repetitions of a term do not count: a reply repeats the words of its topic.
 COUNTED_ONCE = frozenset({"reply", "tail"})
-#: What a term in a neighbour is worth for a message, and for a turn, which brings its own question and answer.
+#: Weight of a term in a neighbour, for a message and for a turn, which contains its own question and answer.
 NEIGHBOUR_WEIGHT, NEIGHBOUR_WEIGHT_OF_A_TURN = 0.4, 0.15
-#: How often a term in the neighbours counts, at most: the topic of the rows around must not outweigh the row itself.
+#: Occurrences in the neighbours that count, so that the topic of the neighbours never outweighs the row itself.
 NEIGHBOUR_TIMES = 2
 #: Terms of a neighbour that count, from its beginning.
 NEIGHBOUR_TERMS = 40
-#: BM25's saturation and length normalisation.
+#: BM25's saturation and length normalization.
 K1, B = 1.2, 0.3
-#: Rows that the terms of one search may stand in, all together: the commonest terms are left out beyond that.
+#: Sum of the document frequencies of the terms that one search reads. The most frequent terms beyond it are dropped.
 MAX_PLACES = 20_000
-#: Rows that one search ranks exactly, unless more are asked for: the best by their own terms alone.
+#: Rows that one search ranks exactly, unless more results are requested: the best by their own terms.
 MAX_RANKED = 200
 
-# Neighbours that count, as distances from the row in which the term stands: two rows before it, one after it. So a row
-# is ranked with the words of the two before it and of the one after it.
+# An occurrence counts for the two rows after it and the row before it. So a row is ranked with the words of the two
+# rows before it and of the row after it.
 _NEIGHBOURS = (1, 2, -1)
 _CONTENT = frozenset({"said", "reply"})
-# The first term of a message is who speaks ("Name: text") or little: that a neighbour begins with it says nothing here.
-_FIRST_NEIGHBOUR_TERM = 1
 
 
 def idf(observations: int, frequency: int) -> float:
-    """Return what it says about a row that it holds a term which *frequency* of *observations* rows hold."""
+    """Return the inverse document frequency of a term that *frequency* of *observations* rows contain."""
     return math.log(1 + (observations - frequency + 0.5) / (frequency + 0.5))
 
 
 def affordable(statistics: TermStatistics) -> list[str]:
-    """Return the terms worth reading, rarest first: all, unless their rows are more than MAX_PLACES; never none."""
+    """Return the terms to read, rarest first: within MAX_PLACES, but at least one."""
     chosen: list[str] = []
     rows = 0
     for term, frequency in sorted(statistics.frequencies.items(), key=lambda item: item[1]):
@@ -55,7 +55,7 @@ def affordable(statistics: TermStatistics) -> list[str]:
 
 
 def shortlist(postings: Mapping[str, Sequence[Posting]], statistics: TermStatistics, at_most: int | None) -> set[int]:
-    """Return the numbers of the rows to rank: the *at_most* best by the terms they hold, and their neighbours."""
+    """Return the sequence numbers of the rows to rank: the *at_most* best by their own terms, and their neighbours."""
     worth: defaultdict[int, float] = defaultdict(float)
     for term, places in postings.items():
         term_idf = idf(statistics.observations, statistics.frequencies[term])
@@ -70,21 +70,21 @@ def shortlist(postings: Mapping[str, Sequence[Posting]], statistics: TermStatist
 def bm25(
     postings: Mapping[str, Sequence[Posting]], documents: Mapping[int, Document], statistics: TermStatistics
 ) -> dict[int, float]:
-    """Return the BM25F of each of *documents* that holds a term or is the neighbour of one that does."""
-    worths: dict[int, Mapping[str, float]] = {}
+    """Return the BM25F of each of *documents* that contains a term or is a neighbour of one that does."""
+    weights: dict[int, Mapping[str, float]] = {}
     scores: defaultdict[int, float] = defaultdict(float)
     for term, places in postings.items():
         known = [place for place in places if place[0] in documents]
-        for number in {place[0] for place in known} - worths.keys():
-            worths[number] = _worths(documents[number], statistics)
+        for number in {place[0] for place in known} - weights.keys():
+            weights[number] = _field_weights(documents[number], statistics)
         term_idf = idf(statistics.observations, statistics.frequencies[term])
-        for number, frequency in _frequencies(known, documents, worths).items():
+        for number, frequency in _frequencies(known, documents, weights).items():
             scores[number] += term_idf * frequency / (K1 + frequency)
     return scores
 
 
-def _worths(document: Document, statistics: TermStatistics) -> Mapping[str, float]:
-    """Return what a term is worth in each field of *document*, by how long the field is against the average one."""
+def _field_weights(document: Document, statistics: TermStatistics) -> Mapping[str, float]:
+    """Return the weight of a term in each field of *document*, normalized by the field's length."""
     lengths = (document.title_terms, document.said_terms, document.reply_terms, document.tail_terms)
     totals = statistics.field_lengths
     return {
@@ -94,16 +94,16 @@ def _worths(document: Document, statistics: TermStatistics) -> Mapping[str, floa
 
 
 def _frequencies(
-    places: Sequence[Posting], documents: Mapping[int, Document], worths: Mapping[int, Mapping[str, float]]
+    places: Sequence[Posting], documents: Mapping[int, Document], weights: Mapping[int, Mapping[str, float]]
 ) -> Mapping[int, float]:
-    """Return the weighted frequency of one term in each row, its neighbours' included."""
+    """Return the weighted frequency of one term in each row, including its neighbours."""
     frequencies: defaultdict[int, float] = defaultdict(float)
     seen: tuple[int, str] | None = None
     for number, field, _ in places:
         if field in COUNTED_ONCE and seen == (number, field):
             continue
         seen = (number, field)
-        frequencies[number] += worths[number][field]
+        frequencies[number] += weights[number][field]
     for number, times in _nearby(places, documents).items():
         weight = NEIGHBOUR_WEIGHT_OF_A_TURN if documents[number].reply_terms else NEIGHBOUR_WEIGHT
         frequencies[number] += weight * min(times, NEIGHBOUR_TIMES)
@@ -111,13 +111,13 @@ def _frequencies(
 
 
 def _nearby(places: Sequence[Posting], documents: Mapping[int, Document]) -> Mapping[int, int]:
-    """Return how often one term stands near the beginning of the neighbours of each row."""
+    """Return how often one term occurs near the beginning of the neighbours of each row."""
     nearby: defaultdict[int, int] = defaultdict(int)
     for number, field, position in places:
         document = documents[number]
         if field == "reply":
             position += document.said_terms  # noqa: PLW2901 - counted from the beginning of the content
-        if field in _CONTENT and _FIRST_NEIGHBOUR_TERM <= position < NEIGHBOUR_TERMS:
+        if field in _CONTENT and position < NEIGHBOUR_TERMS:
             for distance in _NEIGHBOURS:
                 beside = documents.get(number + distance)
                 if beside is not None and beside.session == document.session:

@@ -1,4 +1,4 @@
-"""The two scores of the documented contract. Pure; both in [0, 1]; never compared with each other.
+"""The two scores of the documented contract. Both are in [0, 1]; never compare one with the other. Pure.
 
 SearchScore  = 0.60 fts5_rank + 0.25 recency  + 0.15 revision
 ContextScore = 0.50 recency   + 0.30 revision + 0.20 type_priority
@@ -8,10 +8,10 @@ from datetime import datetime
 
 #: Half-life of recency, in days (documented contract).
 HALF_LIFE_DAYS = 30.0
-#: Revisions that count (documented contract).
+#: Number of revisions at which `revision` reaches 1 (documented contract).
 REVISION_CAP = 10
 
-#: Share of the SearchScore that how well the words match decides (documented contract).
+#: Weight of the text match in SearchScore (documented contract).
 RANK_WEIGHT = 0.60
 
 _SECONDS_A_DAY = 86_400.0
@@ -20,7 +20,7 @@ _CUSTOM_PRIORITY = 0.5
 
 
 def search_score(fts5_rank: float, *, updated_at: str, revision_count: int, now: datetime) -> float:
-    """Return the SearchScore of a row whose BM25 is *fts5_rank* of the best one's."""
+    """Return the SearchScore of a row. *fts5_rank*: its BM25 divided by the best BM25 of the result."""
     return RANK_WEIGHT * fts5_rank + 0.25 * recency(updated_at, now) + 0.15 * revision(revision_count)
 
 
@@ -30,16 +30,16 @@ def context_score(observation_type: str, *, updated_at: str, revision_count: int
 
 
 def recency(updated_at: str, now: datetime) -> float:
-    """Return 1.0 for now or a date to come, one half after HALF_LIFE_DAYS, and so on."""
+    """Return the exponential decay since *updated_at*: 0.5 after HALF_LIFE_DAYS, 1.0 for a future date."""
     age_days = (now - datetime.fromisoformat(updated_at)).total_seconds() / _SECONDS_A_DAY
     return 1.0 if age_days <= 0 else 0.5 ** (age_days / HALF_LIFE_DAYS)
 
 
 def revision(revision_count: int) -> float:
-    """Return the share of REVISION_CAP that *revision_count* reaches, at most 1.0."""
+    """Return *revision_count* as a fraction of REVISION_CAP, at most 1.0."""
     return min(revision_count, REVISION_CAP) / REVISION_CAP
 
 
 def type_priority(observation_type: str) -> float:
-    """Return how much an observation of this type is worth at the start of a session."""
+    """Return the priority of an observation type at the start of a session."""
     return _PRIORITIES.get(observation_type, _CUSTOM_PRIORITY)

@@ -1,4 +1,4 @@
-"""The search: a query to the observations that answer it best."""
+"""The search: from a query to the observations that answer it best."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,15 @@ from ilab_memory.recall.compact import PREVIEW_CHARACTERS, compact
 from ilab_memory.recall.query import is_short, query_terms
 from ilab_memory.recall.scoring import RANK_WEIGHT, search_score
 
-#: Characters of a query that is looked for as it stands. Looking costs time in proportion to them and to all that the
-#: user has stored; and SQLite refuses patterns over 50,000 bytes.
+#: Longest query, in characters, for a substring search. Its cost grows with the query and with the text that the user
+#: has stored, and SQLite refuses patterns over 50,000 bytes.
 LONGEST_SUBSTRING = 256
-#: Characters of the newest observations in which it is looked for.
+#: Characters of the newest observations that a substring search reads.
 SEARCHED_CHARACTERS = 16 * 1024 * 1024
-#: Observations of a user that a search reads all at once: beyond that, reading those that it needs costs less.
+#: A user with at most this many observations has all of them read in one query. With more, reading only the matching
+#: ones costs less.
 FEW_ROWS = 32
-# A limit beyond any store's number of rows, that every store can take.
+# A limit above the number of rows in any store, and valid in every store.
 _MOST_ROWS = 2**31
 
 
@@ -29,17 +30,18 @@ _MOST_ROWS = 2**31
 class TypeFilter:
     """Which types of observations a search returns."""
 
-    only: frozenset[str] | None = None
-    but: frozenset[str] = frozenset()
+    included: frozenset[str] | None = None
+    """None: all types."""
+    excluded: frozenset[str] = frozenset()
 
-    def lets_through(self, observation_type: str) -> bool:
-        """Tell whether an observation of this type is returned."""
-        return observation_type not in self.but and (self.only is None or observation_type in self.only)
+    def accepts(self, observation_type: str) -> bool:
+        """Return whether observations of this type are returned."""
+        return observation_type not in self.excluded and (self.included is None or observation_type in self.included)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a search looks for, and how much of it is wanted."""
+    """One search: whose, for what, and how many results."""
 
     user_id: str
     query: str
@@ -48,7 +50,7 @@ class Question:
 
     @property
     def at_most(self) -> int | None:
-        """How many rows are looked at closely; None for all, for a filter may leave out any of them."""
+        """How many rows are ranked exactly; None for all, because a filter may reject any of them."""
         return min(max(ranking.MAX_RANKED, self.limit), _MOST_ROWS) if self.types == TypeFilter() else None
 
 
@@ -61,28 +63,28 @@ class _Ranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The rows that match, by number."""
+    """The rows that match, by sequence number."""
 
     scores: Mapping[int, float] = field(default_factory=dict)
-    """How well a row matches, in no particular unit."""
+    """How well a row matches; only the ratios mean something."""
     documents: Mapping[int, Document] = field(default_factory=dict)
     previews: Mapping[int, Preview] | None = None
     """None: not read yet."""
 
     def best(self, question: Question, now: datetime) -> list[_Ranked]:
-        """Return the best of the rows that the filter lets through, the best first."""
-        lets_through = question.types.lets_through
+        """Return the best of the rows that the filter accepts, best first."""
+        accepts = question.types.accepts
         matching = [
             (score, number, document)
             for number, score in self.scores.items()
-            if (document := self.documents.get(number)) and lets_through(document.type)
+            if (document := self.documents.get(number)) and accepts(document.type)
         ]
         matching.sort(key=itemgetter(0), reverse=True)
         highest = matching[0][0] if matching else 1.0
         best: list[_Ranked] = []
         for score, number, document in matching:
             if len(best) == question.limit and RANK_WEIGHT * score / highest + (1 - RANK_WEIGHT) < best[0].score:
-                # No row from here on can be better than the worst of the best, however new it is.
+                # No further row can rank higher than the worst of the best, however new it is.
                 break
             ranked = _Ranked(_search_score(score / highest, document, now), document.updated_at, document.id, number)
             (heapq.heappush if len(best) < question.limit else heapq.heappushpop)(best, ranked)
@@ -90,7 +92,7 @@ class _Found:
 
 
 def search(store: Store, question: Question, now: datetime) -> list[ObservationCompact]:
-    """Return the best rows for *question* by SearchScore, equal ones by newer updated_at, then higher id."""
+    """Return the best rows for *question* by SearchScore; ties by newer updated_at, then higher id."""
     found = _Found() if is_short(question.query) else _by_terms(store, question)
     if not found.scores:
         found = _by_substring(store, question)
@@ -111,10 +113,10 @@ def _by_terms(store: Store, question: Question) -> _Found:
     affordable = ranking.affordable(statistics)
     if not affordable:
         return _Found()
-    # What is read from here on may be of a later moment: rows that have gone meanwhile are passed over.
+    # The next reads may see a later state: rows deleted since are skipped.
     if postings is None:
         postings = store.postings(question.user_id, affordable)
-    # A sum depends on its order in its last digits.
+    # In this order, because the last digits of a sum depend on its order.
     postings = {term: postings[term] for term in affordable}
     if rows is not None:
         documents = {number: document for number, (document, _) in rows.items()}
@@ -133,7 +135,7 @@ def _by_substring(store: Store, question: Question) -> _Found:
     numbers = store.containing(question.user_id, text, at_most=at_most, most_characters=SEARCHED_CHARACTERS)
     if not numbers:
         return _Found()
-    # Each row has the query in it, and that is all that is known: they are equally good.
+    # All that is known of each row is that it contains the query: they rank equally.
     return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers))
 
 
@@ -149,7 +151,7 @@ def _compact(
     return [
         compact(row, ranked.score)
         for ranked in best
-        # A row that was saved anew since it was ranked has another number. One of another id is of a user who has come
-        # again after having been forgotten.
+        # A row that was saved again since it was ranked has a new sequence number. A row with another id belongs to a
+        # user who was forgotten and has come back.
         if rows and (row := rows.get(ranked.number)) and row.id == ranked.id
     ]
