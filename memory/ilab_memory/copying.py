@@ -1,11 +1,11 @@
-"""Copy a SQLite file into PostgreSQL, as it is, and compare both sides at the end.
+"""Copy a SQLite file to PostgreSQL unchanged, then compare both sides.
 
-The file is only read, and others may go on using it: each user is copied as of one moment, in one transaction. So a
-copy that is cut short has whole users; the next one goes on with those that are missing. What is written into the file
-after its user was copied is seen at the end as a difference, and comes along when the copy is repeated with *replace*:
-stop all writers before the last one. The database may be in use too; users that it has are left as they are.
+The file is only read and may stay in use: each user is read from one snapshot and written in one transaction. So an
+interrupted copy contains whole users, and the next run copies the missing ones. Users that change in the file after
+they were copied are reported as different; a run with *replace* copies them again. Stop all writers before the last
+run. The database may be in use too; without *replace*, users that it already has stay unchanged.
 
-What the service keeps besides the memory, the answers of calls of the last 24 hours, is not copied.
+The service's stored answers (of calls of the last 24 hours) are not copied.
 """
 
 import dataclasses
@@ -19,34 +19,36 @@ from ilab_memory.core.models import Observation, Session
 from ilab_memory.stores.postgres import PostgresStore
 from ilab_memory.stores.sqlite.source import Source
 
-#: Called with "copying" or "comparing", how many observations that has seen, and how many there were at the begin.
+#: Called with "copying" or "comparing", the number of observations processed, and their number at the start.
 Progress = Callable[[str, int, int], None]
-#: Observations between two calls of it.
+#: Observations between two calls of Progress.
 _STEP = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What became of a copy."""
+    """The result of a copy."""
 
     users: int
-    """Users of the file, at the end. Likewise the next two."""
+    """Users in the file at the end."""
     sessions: int
+    """Their sessions."""
     observations: int
+    """Their observations."""
     written: int
-    """Users that this run wrote."""
+    """Users that this run copied."""
     different: int
-    """Users whose count or hash is not the same on both sides: the copy is complete if it is 0."""
+    """Users whose count or hash differs between both sides. The copy is complete if this is 0."""
     only_in_target: int
-    """Users that the database has and the file has not."""
+    """Users in the database that are not in the file."""
     source_sha256: str
-    """Of all the file's users, one after the other, every field of every session and observation."""
+    """Hash of every field of every session and observation in the file, user by user."""
     target_sha256: str
-    """Of the same users in the database."""
+    """Hash of the same users in the database."""
 
 
 class _Digest(NamedTuple):
-    """Count and hash of what is kept of one user."""
+    """Counts and hash of one user's sessions and observations."""
 
     sessions: int
     observations: int
@@ -54,27 +56,28 @@ class _Digest(NamedTuple):
 
 
 def copy(source: str, target: str, *, replace: bool, progress: Progress) -> Copied:
-    """Copy the file *source* into the PostgreSQL database *target*, a URL, then compare them.
+    """Copy the SQLite file *source* to the PostgreSQL database *target*, then compare both.
 
     Args:
-        source: A file of `SQLiteStore`.
-        target: Where tables are made if there are none.
-        replace: Copy users again who are not what the file has; what the database has of them is lost.
-        progress: Told how far it is.
+        source: Path of a file of `SQLiteStore`.
+        target: URL of the database. Missing tables are created.
+        replace: Overwrite users in the database that differ from the file.
+        progress: Called as the copy proceeds.
 
     Raises:
-        ValueError: *target* is no URL of PostgreSQL.
-        StorageError: one of both cannot be read or written. Users that were copied until then stay.
+        ValueError: *target* is not a PostgreSQL URL.
+        StorageError: the file cannot be read, or the database cannot be written or has not replicated a commit to its
+            synchronous standby. Users that were already copied stay.
     """
     if not target.startswith(("postgresql://", "postgres://")):
-        raise ValueError("the target must begin with postgresql://")
+        raise ValueError("the target must start with postgresql://")
     with Source(source) as file, PostgresStore(target) as store:
         written = _write(file, store, _Counter("copying", file.totals().observations, progress), replace=replace)
         return _compare(file, store, _Counter("comparing", file.totals().observations, progress), written)
 
 
 class _Counter:
-    """Counts observations as they go by, and tells now and then."""
+    """Counts observations as they are iterated, and reports progress."""
 
     def __init__(self, what: str, total: int, progress: Progress) -> None:
         self._what, self._total, self._progress = what, total, progress
@@ -82,7 +85,7 @@ class _Counter:
         progress(what, 0, total)
 
     def counted(self, observations: Iterator[tuple[int, Observation]]) -> Iterator[tuple[int, Observation]]:
-        """Yield them, each counted."""
+        """Yield *observations* and count them."""
         for each in observations:
             self._seen += 1
             if self._seen % _STEP == 0:
@@ -90,12 +93,12 @@ class _Counter:
             yield each
 
     def end(self) -> None:
-        """Tell that all have gone by."""
+        """Report completion."""
         self._progress(self._what, self._total, self._total)
 
 
 def _write(file: Source, store: PostgresStore, counter: _Counter, *, replace: bool) -> int:
-    """Write the users that are missing, and those that differ if they are to be replaced; return how many it were."""
+    """Write the missing users and, with *replace*, those that differ; return how many were written."""
     written = 0
     for user_id in file.users():
         if replace and _of_source(file, user_id) == _of_target(store, user_id):
@@ -147,7 +150,7 @@ def _of_target(store: PostgresStore, user_id: str) -> _Digest:
 
 
 def _digest(items: Iterable[Session | Observation]) -> _Digest:
-    """Return count and hash of what an export of a user yields."""
+    """Return the counts and the hash of an export's items."""
     sessions = observations = 0
     digest = hashlib.sha256()
     for item in items:

@@ -266,9 +266,6 @@ def test_what_needs_the_extra_says_so(newest: Environment, served: Served) -> No
     health = newest.run("ilab-chat", "health", "--address", served.address, check=False)
     assert (health.returncode, health.stdout) == (1, "")
     assert health.stderr.endswith(": pip install 'ilab-chat[cli]'\n")
-    copy = newest.run("ilab-chat", "memory", "copy", "--to", "postgresql://127.0.0.1/x", check=False)
-    assert (copy.returncode, copy.stdout) == (1, "")
-    assert copy.stderr == "ilab-chat: copy needs the memory library: pip install 'ilab-memory[postgres]'\n"
     newest.run("ilab-chat", "chat", "--address", served.address, "--user", "install-cli", "hi")
     search = ("memory", "search", "--address", served.address, "--user", "install-cli", "hi")
     assert newest.run("ilab-chat", *search).returncode == 0

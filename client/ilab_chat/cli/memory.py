@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat._calls import DEFAULT_TIMEOUT
-from ilab_chat.cli import files, memory_copy, options, output, table
+from ilab_chat.cli import files, options, output, table
 from ilab_chat.cli.connection import connect
 from ilab_chat.sync import ChatClient
 from ilab_chat.v1.memory_pb2 import (
@@ -33,7 +33,6 @@ examples:
   ilab-chat memory stats --user alice
   ilab-chat memory export --user alice --output alice.jsonl
   ilab-chat memory forget --user alice
-  ilab-chat memory copy --from memory.db --to postgresql://ilab@db.internal/ilab
 
 On a terminal an answer is a table; in a pipe, or with --json, one JSON object with the contract's names.
 """
@@ -74,8 +73,6 @@ def add_parser(commands: "Commands") -> None:
 
     forgetting = add_command(own, "forget", forget, "erase everything of a user, for good", "forget --user alice")
     forgetting.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked")
-
-    memory_copy.add_parser(own)
 
 
 def add_command(

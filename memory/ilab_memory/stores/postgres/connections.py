@@ -55,13 +55,30 @@ class NotReplicated(psycopg.OperationalError):
     """The commit is on this server, and its wait for the standby was cancelled: a failover may lose it."""
 
 
+@contextmanager
+def replicated(connection: Connection) -> Iterator[None]:
+    """Raise NotReplicated if a commit in this block is not known to be on the synchronous standby."""
+    warnings: list[str | None] = []
+
+    def note(notice: errors.Diagnostic) -> None:
+        warnings.append(notice.sqlstate)
+
+    connection.add_notice_handler(note)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(note)
+        # https://www.postgresql.org/docs/current/warm-standby.html#SYNCHRONOUS-REPLICATION-HA
+        if _WARNING in warnings:
+            raise NotReplicated
+
+
 class Transaction:
     """A transaction that writes. Sends whatever it is given at once in one round trip."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._begin: tuple[Query, ...] = (_BEGIN,)
-        self._warnings: list[str] = []
         self.committing = False
         """Whether a commit has been sent: from then on a lost connection leaves open what became of it."""
 
@@ -77,17 +94,8 @@ class Transaction:
             NotReplicated: it is committed, but not known to be on the standby that it must be on.
         """
         self.committing = True
-        self._connection.add_notice_handler(self._note)
-        try:
+        with replicated(self._connection):
             return self.ask(*queries, _COMMIT)[: len(queries)]
-        finally:
-            self._connection.remove_notice_handler(self._note)
-            # https://www.postgresql.org/docs/current/warm-standby.html#SYNCHRONOUS-REPLICATION-HA
-            if _WARNING in self._warnings:
-                raise NotReplicated
-
-    def _note(self, notice: errors.Diagnostic) -> None:
-        self._warnings.append(notice.sqlstate or "")
 
 
 class Connections:

@@ -7,6 +7,7 @@ import psycopg
 from ilab_memory.core.models import Observation
 from ilab_memory.core.rows import UserRows
 from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
 from ilab_memory.stores.postgres.terms import Indexed
 
@@ -26,10 +27,14 @@ COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but
 
 
 def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> bool:
-    """Write *rows* and return whether they were: False if the user is there and shall not be replaced."""
+    """Write *rows* and return True; return False if the user exists and *replace* is not set.
+
+    Raises:
+        NotReplicated: the commit is not known to be on the synchronous standby, neither is an earlier one of the user.
+    """
     # New ids of the user begin above those that come along.
     user = saving.new_user(rows.user_id, above=rows.largest_id)
-    with connection.transaction():
+    with replicated(connection), connection.transaction():
         if not _enter(connection, user, replace=replace):
             return False
         counted: dict[str, Any] = dict.fromkeys((*saving.LENGTHS, "observations"), 0)
@@ -51,8 +56,10 @@ def _enter(connection: psycopg.Connection, user: dict[str, Any], *, replace: boo
     """Make the row of the user, which keeps all other writers of the user out; return whether that was possible."""
     if connection.execute(statements.NEW_USER, user).rowcount == 1:
         return True
+    # The lock is written to the log, so that the commit waits for the standby also when nothing else is written: an
+    # earlier copy of the user may not be there yet.
+    connection.execute(statements.LOCK_USER, user)
     if replace:
-        connection.execute(statements.LOCK_USER, user)
         for erase in (statements.ERASE_OBSERVATIONS, statements.ERASE_SESSIONS, statements.ERASE_USER):
             connection.execute(erase, user)
         connection.execute(statements.NEW_USER, user)
