@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import ILabMemory, StorageDamaged
-from ilab_memory.stores.sqlite import schema
-from memory.support import downgrade
 
 SECRET = "s3cret"
 
@@ -125,17 +123,6 @@ def test_what_cannot_be_checked_is_exit_code_2(tmp_path: Path) -> None:
     code, _, complaint = check(tmp_path / "other.db")
     assert (code, "another program" in complaint) == (2, True)
     assert not (tmp_path / "missing.db").exists()
-
-
-def test_of_an_older_schema_the_pages_are_checked(path: Path) -> None:
-    downgrade(path, 2)
-    code, printed, _ = check(path)
-    assert (code, printed.splitlines()[0]) == (
-        0,
-        f"{path}: schema version 2: the rows were not checked, only the pages",
-    )
-    execute(path, f"PRAGMA user_version = {schema.VERSION + 1}")
-    assert check(path)[0] == 2
 
 
 def test_no_damage_by_chance_ends_in_a_traceback(path: Path) -> None:

@@ -17,7 +17,6 @@ from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.stores.sqlite import SQLiteStore, forgetting, request_rewrite
 from ilab_memory.stores.sqlite.connections import LOG_BYTES
 from ilab_memory.stores.sqlite.rewrite import Rewriter
-from memory.support import downgrade
 
 PLENTY = 10**12
 
@@ -223,21 +222,6 @@ def test_an_erasure_that_a_killed_process_began_is_finished_by_the_next(path: Pa
         assert mem.mem_pending_erasures() == 1
         assert mem.mem_finish_forgetting() == 0
         assert b"marker" not in bytes_of(path.parent)
-    assert_sound(path)
-
-
-def test_erasures_of_an_earlier_version_are_finished(path: Path) -> None:
-    with ILabMemory.from_path(path) as mem:
-        save(mem, "alice", "marker")
-        save(mem, "bob", "kept")
-    downgrade(path, 2)
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE users SET user_id = NULL WHERE user_id = 'alice'")
-    with opened(path) as mem:
-        assert mem.mem_pending_erasures() == 1
-        assert mem.mem_forget("alice") == 0, "whose erasure it is was not recorded, so any call finishes it"
-        assert b"marker" not in bytes_of(path.parent)
-        assert len(mem.mem_search("bob", "kept")) == 1
     assert_sound(path)
 
 

@@ -3,17 +3,13 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
-from ilab_memory.core.models import Observation, Session
-from ilab_memory.recall import analysis
-from ilab_memory.stores.sqlite import migrations, schema, terms
-from memory.support import before_hyphenated_words, downgrade
+from ilab_memory.stores.sqlite import migrations, schema
 
 
 def save(mem: ILabMemory, content: str, user_id: str = "alice") -> int:
@@ -84,6 +80,20 @@ def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("version", [1, 5])
+def test_unreleased_file_is_refused_with_instructions_and_untouched(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "memory.db"
+    ILabMemory.from_path(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute(f"PRAGMA application_id = {schema.UNRELEASED_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=r"unreleased version of ilab-memory; export .* import"):
+        ILabMemory.from_path(path)
+    assert path.read_bytes() == before
+
+
 def test_the_database_of_another_program_is_refused_and_untouched(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -125,63 +135,6 @@ def test_a_migration_runs_once_and_its_version_with_it(tmp_path: Path, monkeypat
     ILabMemory.from_path(path).close()
     ILabMemory.from_path(path).close()
     assert runs == [schema.VERSION]
-
-
-def without_ids(items: Iterable[Session | Observation]) -> list[Session | Observation]:
-    """Return *items* without the ids of observations, which `downgrade` changes."""
-    return [item.model_copy(update={"id": None}) if isinstance(item, Observation) else item for item in items]
-
-
-def test_the_index_of_a_file_of_version_1_is_filled_anew(tmp_path: Path) -> None:
-    path = tmp_path / "memory.db"
-    with before_hyphenated_words(), ILabMemory.from_path(path) as mem:
-        for number in range(250):
-            save(mem, f"an e-mail, {number}", user_id=f"user{number % 2}")
-        mem.mem_save("alice", "e-mail", type="discovery", title="t", topic_key="k")
-        before = without_ids(mem.mem_export("alice"))
-        assert mem.mem_search("alice", "email") == []
-    downgrade(path, 1)
-    with ILabMemory.from_path(path) as mem:
-        assert without_ids(mem.mem_export("alice")) == before
-        assert len(mem.mem_search("user0", "email", limit=1000)) == 125
-        # Rows leave the index by what they are in it now; the numbers go on.
-        assert mem.mem_save("alice", "x-ray", type="discovery", title="t", topic_key="k").outcome == "updated"
-        assert mem.mem_search("alice", "email") == []
-        assert len(mem.mem_search("alice", "xray")) == 1
-        assert mem.mem_forget("user0") == 125
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("INSERT INTO search (search) VALUES ('integrity-check')")
-        totals = "SELECT sum(said_terms) FROM {} WHERE {} = 3"
-        assert (
-            connection.execute(totals.format("users", "key")).fetchone()
-            == connection.execute(totals.format("observations", "user")).fetchone()
-        )
-
-
-def test_long_rows_of_a_file_of_version_3_leave_the_index_but_for_their_beginning(tmp_path: Path) -> None:
-    path = tmp_path / "memory.db"
-    long = ["first " * 12_000 + "last", "\ufdfa " * 8_000 + "last", "short and last"]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(terms, "fields", lambda title, content, **_: analysis.fields(title, content, most=sys.maxsize))
-        with ILabMemory.from_path(path) as mem:
-            for number, content in enumerate(long):
-                # Words of neighbours in a session count too.
-                mem.mem_session_start("alice")
-                mem.mem_save("alice", content, type="discovery", title="t", topic_key=f"k{number}")
-                mem.mem_session_end("alice", summary="s")
-            assert len(mem.mem_search("alice", "last")) == 3
-    downgrade(path, 3)
-    with ILabMemory.from_path(path) as mem:
-        ids = [item.id for item in mem.mem_export("alice") if isinstance(item, Observation)]
-        assert [row.id for row in mem.mem_search("alice", "last")] == ids[2:]
-        assert [row.id for row in mem.mem_search("alice", "first")] == ids[:1]
-        assert mem.mem_save("alice", "changed", type="discovery", title="t", topic_key="k0").outcome == "updated"
-        assert mem.mem_search("alice", "first", types=["discovery"]) == []
-        assert mem.mem_save("alice", "another", type="discovery", title="t", topic_key="k3").outcome == "created"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("INSERT INTO search (search) VALUES ('integrity-check')")
-        totals = connection.execute("SELECT sum(said_terms), max(last_number) FROM users").fetchone()
-        assert totals == connection.execute("SELECT sum(said_terms), max(number) FROM observations").fetchone()
 
 
 def test_an_open_file_that_a_newer_version_migrates_is_written_to_no_more(tmp_path: Path) -> None:

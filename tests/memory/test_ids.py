@@ -9,7 +9,6 @@ import pytest
 
 from ilab_memory import ILabMemory
 from ilab_memory.stores.sqlite import schema
-from memory.support import downgrade
 
 
 def save(mem: ILabMemory, user_id: str, content: str) -> int:
@@ -50,19 +49,3 @@ def test_two_users_never_share_a_block_of_ids(tmp_path: Path, monkeypatch: pytes
     with ILabMemory.from_path(tmp_path / "memory.db") as mem:
         assert save(mem, "alice", "c") == (7 << schema.NUMBER_BITS) + 1
         assert save(mem, "bob", "c") == (8 << schema.NUMBER_BITS) + 1
-
-
-def test_a_file_of_version_4_keeps_its_ids_and_goes_on_above_them(tmp_path: Path) -> None:
-    path = tmp_path / "memory.db"
-    with ILabMemory.from_path(path) as mem:
-        for number in range(6):
-            save(mem, f"user {number % 2}", f"content {number}")
-    downgrade(path, 4)
-    with ILabMemory.from_path(path) as mem:
-        before = [row.id for user in range(2) for row in mem.mem_search(f"user {user}", "content")]
-        assert len(before) == 6
-        assert max(before) < schema.ID_BLOCKS[0] << schema.NUMBER_BITS
-        later = [save(mem, "user 0", f"later {number}") for number in range(2)]
-        assert min(later) >= schema.ID_BLOCKS[0] << schema.NUMBER_BITS
-        assert steps_between(later) == [1]
-        assert [row.id for row in mem.mem_timeline("user 0", later[0])][-2:] == later

@@ -1,4 +1,4 @@
-"""The tables, as the newest migration leaves them. Every name here is private to the store.
+"""The tables, of the newest schema version. Every name here is private to the store.
 
 Every table is partitioned by the hash of user_id, and user_id begins every key and every index but the full-text one.
 There is no sequence, trigger or foreign key: what one would do is done under the lock of the user's row, so that all of
@@ -8,16 +8,19 @@ version of the C library keeps.
 
 from collections.abc import Iterator
 
-#: Version of the schema that this code reads and writes. A change of what
-#: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index. A
-#: bound on the length of what is indexed does not: rows that an earlier version wrote are found by all of their words.
-VERSION = 2
+#: Version of the schema that this code reads and writes. A change of what `ilab_memory.recall.analysis.fields` returns asks
+#: for a new one too, with a migration that rebuilds the index. A bound on the length of what is indexed does not:
+#: rows that an earlier version wrote are found by all of their words.
+VERSION = 1
 #: Where the tables are.
 SCHEMA = "ilab_memory"
 
-SCHEMA_VERSION = f"""
+#: Where versions before the first release recorded theirs. Such a database is refused.
+UNRELEASED_TABLE = "schema_version"
+
+SCHEMA_MIGRATIONS = f"""
     CREATE SCHEMA IF NOT EXISTS {SCHEMA};
-    CREATE TABLE {SCHEMA}.schema_version (version integer NOT NULL)
+    CREATE TABLE {SCHEMA}.schema_migrations (version integer NOT NULL)
 """
 
 # A save writes the rows of its user and session anew: room in their pages keeps that off the indexes. Erased rows are

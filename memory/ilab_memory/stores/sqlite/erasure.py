@@ -61,8 +61,7 @@ def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
 def is_known(connection: sqlite3.Connection, user_id: str) -> bool:
     """Return whether there is anything to erase of the user: rows, or what an earlier erasure has left."""
     return reading.user(connection, user_id) is not None or any(
-        # An earlier version did not record whose it is.
-        not user_hash or secrets.compare_digest(_hash(user_id, salt), user_hash)
+        secrets.compare_digest(_hash(user_id, salt), user_hash)
         for salt, user_hash in connection.execute(statements.ERASURES)
     )
 

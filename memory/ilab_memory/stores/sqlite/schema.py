@@ -1,17 +1,19 @@
-"""The tables, as the newest migration leaves them. Every name here is private to the store."""
+"""The tables of the newest schema version. Every name here is private to the store."""
 
-#: Version of the schema that this code reads and writes, kept in the file's `user_version`. A change of what
-#: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
-#: are removed from the index by the terms that they were added with.
-VERSION = 5
-#: Kept in the file's `application_id`, so that another program's database is never taken for ours. ASCII "ILAB".
-APPLICATION_ID = 0x494C4142
+#: Version of the schema that this code reads and writes, stored in the file's `user_version`. A change of what
+#: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows are
+#: removed from the index by the terms that they were added with.
+VERSION = 1
+#: Stored in the file's `application_id`, to recognize files of other programs. ASCII "ILME".
+APPLICATION_ID = 0x494C4D45
+#: The `application_id` of files written before the first release. They are refused.
+UNRELEASED_APPLICATION_ID = 0x494C4142
 
 #: Bits of a row of the index that hold the number of an observation; the user's key stands above them.
 NUMBER_BITS = 28
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
-#: A user's ids are one block of numbers, drawn at random from this range of blocks. Below it are the ids that versions
-#: before 5 gave to all users in turn; above it, ids would pass 2**53, which JSON readers round.
+#: A user's ids are one block of numbers, drawn at random from this range of blocks. Beyond it, ids would pass 2**53,
+#: which JSON readers round.
 ID_BLOCKS = range(2**8, 2 ** (53 - NUMBER_BITS))
 
 TABLES = (
@@ -21,6 +23,7 @@ TABLES = (
         key INTEGER PRIMARY KEY AUTOINCREMENT,
         user_id TEXT UNIQUE,
         secret BLOB NOT NULL,           -- makes the index of the user's words unreadable; gone with the row
+        first_id INTEGER NOT NULL UNIQUE,   -- an observation's id is this plus the number it was created with
         last_number INTEGER NOT NULL DEFAULT 0,
         observations INTEGER NOT NULL DEFAULT 0,
         title_terms INTEGER NOT NULL DEFAULT 0,
@@ -69,28 +72,18 @@ TABLES = (
     """,
     "CREATE VIRTUAL TABLE search_places USING fts5vocab (search, instance)",
     "CREATE VIRTUAL TABLE search_terms USING fts5vocab (search, row)",
-)
-
-#: Added by version 3.
-ERASURE_TABLES = (
     # An erasure from the moment it is asked for until no byte is left in the files.
     """
     CREATE TABLE erasures (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         user INTEGER,                           -- key of the tombstone; NULL once its rows are erased
         salt BLOB NOT NULL,
-        user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt; empty if not known
+        user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt
         is_rewritten INTEGER NOT NULL DEFAULT 0 -- only the write-ahead log may still contain erased bytes
     )
     """,
     # One row: the last rewrite, by the clock of the system.
     "CREATE TABLE last_rewrite (ended_at REAL NOT NULL, seconds REAL NOT NULL)",
-)
-
-#: Added by version 5. An observation's id is this and the number with which it was created.
-FIRST_ID = (
-    "ALTER TABLE users ADD COLUMN first_id INTEGER",
-    "CREATE UNIQUE INDEX users_first_id ON users (first_id)",
 )
 
 # What a save changes beside its row. In triggers, for one statement then does it all: between two statements the writer
