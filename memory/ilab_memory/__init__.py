@@ -4,6 +4,7 @@ from ilab_memory.api import ILabMemory
 from ilab_memory.core.config import Config
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.core.models import (
+    ImportResult,
     Observation,
     ObservationCompact,
     SaveResult,
@@ -17,6 +18,7 @@ from ilab_memory.redaction import private_spans, strip_private
 __all__ = [
     "Config",
     "ILabMemory",
+    "ImportResult",
     "Observation",
     "ObservationCompact",
     "SaveResult",

@@ -7,11 +7,18 @@ MAX_USER_ID = 256
 MAX_TITLE = 512
 MAX_TOPIC_KEY = 256
 MAX_CONTENT_BYTES = 1024 * 1024
+MAX_CONVERSATION_ID = 256
 
 
 def check_user_id(user_id: str) -> None:
     """Raise ValueError unless *user_id* may name a user."""
     check_text("user_id", user_id, MAX_USER_ID)
+
+
+def check_conversation_id(conversation_id: str) -> None:
+    """Raise ValueError unless *conversation_id* is empty or may name a conversation."""
+    if conversation_id != "":
+        check_text("conversation_id", conversation_id, MAX_CONVERSATION_ID)
 
 
 def check_title(title: str) -> None:

@@ -26,9 +26,11 @@ FIELDS: dict[type[BaseModel], tuple[list[str], dict[str, object]]] = {
     ),
     models.SaveResult: (["id", "outcome", "session_id", "topic_key"], {"topic_key": None}),
     models.Session: (
-        ["id", "user_id", "started_at", "ended_at", "last_activity_at", "summary", "status", "is_auto_generated"],
-        {"ended_at": None, "summary": None, "status": "active", "is_auto_generated": False},
+        ["id", "user_id", "started_at", "ended_at", "last_activity_at", "summary", "status", "is_auto_generated",
+         "conversation_id"],
+        {"ended_at": None, "summary": None, "status": "active", "is_auto_generated": False, "conversation_id": ""},
     ),
+    models.ImportResult: (["sessions", "observations"], {}),
     models.SessionStartResponse: (["session_id", "is_new", "sessions_context", "memories"], {}),
     models.SessionSummaryCompact: (
         ["session_id", "date", "summary", "is_auto_generated"],
@@ -49,6 +51,13 @@ METHODS: dict[str, Callable[[ILabMemory, str], object]] = {
     "stats": lambda mem, user_id: mem.mem_stats(user_id),
     "forget": lambda mem, user_id: mem.mem_forget(user_id),
     "export": lambda mem, user_id: mem.mem_export(user_id),
+    "import": lambda mem, user_id: mem.mem_import(
+        user_id, [Session(id="s", user_id="x", started_at=text(EPOCH), last_activity_at=text(EPOCH))]
+    ),
+    "list": lambda mem, user_id: mem.mem_list(user_id),
+    "sessions": lambda mem, user_id: mem.mem_sessions(user_id),
+    "update": lambda mem, user_id: mem.mem_update(user_id, 1, title="t"),
+    "delete": lambda mem, user_id: mem.mem_delete(user_id, 1),
 }
 
 

@@ -29,9 +29,13 @@ VALUES = {
     "is_auto_generated": ("boolean", "false"),
     "characters": ("integer", "401"),
     "prefixes": ("text[]", "'{k/,l/}'"),
+    "types": ("text[]", "'{discovery,profile}'"),
+    "session_ids": ("text[]", "'{s}'"),
+    "topic_keys": ("text[]", "'{k}'"),
+    "hashes": ("bytea[]", "'{x}'"),
 }
-MOMENTS = {"now", "ended_at", "moment"}
-TEXTS = {"session_id", "summary", "title", "type", "topic_key", "content", "text"}
+MOMENTS = {"now", "ended_at", "moment", "started_at", "last_activity_at", "created_at", "updated_at"}
+TEXTS = {"session_id", "conversation_id", "summary", "title", "type", "topic_key", "content", "text"}
 
 
 def value(name: str, statement: str) -> tuple[str, str]:

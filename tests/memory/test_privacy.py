@@ -51,7 +51,7 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
 
 def test_the_hash_only_ever_receives_what_strip_private_returned() -> None:
     hashing = [(where, function) for where, function in functions() if list(calls_of(function, "normalized_hash"))]
-    assert [(where, function.name) for where, function in hashing] == [("api.py", "_upsert_observation")]
+    assert [(where, function.name) for where, function in hashing] == [("intake.py", "redacted_content")]
     ((_, function),) = hashing
     (call,) = calls_of(function, "normalized_hash")
     (argument,) = call.args
@@ -67,7 +67,7 @@ def test_the_hash_only_ever_receives_what_strip_private_returned() -> None:
 
 def test_observations_are_redacted_in_one_place() -> None:
     redacting = {(where, function.name) for where, function in functions() if list(calls_of(function, "strip_private"))}
-    assert redacting == {("api.py", "_upsert_observation"), ("api.py", "mem_session_end")}
+    assert redacting == {("intake.py", "redacted"), ("intake.py", "redacted_content")}
 
 
 def test_nothing_else_hashes_content() -> None:

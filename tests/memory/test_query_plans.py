@@ -18,6 +18,7 @@ NAMED = {
 }
 #: Not about rows of users: they add a row, or touch the index, the WAL or the few erasures that are not finished.
 NO_LOOKUP = {
+    "IMPORT_SESSION", "IMPORT_OBSERVATION",
     "NEW_USER", "NEW_SESSION", "NEW_OBSERVATION", "ADD_OBSERVATION", "ADD_TO_INDEX", "TAKE_FROM_INDEX", "EMPTY_WAL",
     "HAS_ERASURES", "ERASURES", "COUNT_ERASURES", "TOMBSTONES", "ADD_ERASURE", "ROWS_ERASED", "END_ERASED",
     "NEEDS_REWRITE", "REWRITE_INTO", "REWRITTEN", "REWRITTEN_ERASURES", "LAST_REWRITE", "CLEAR_LAST_REWRITE",
@@ -56,13 +57,27 @@ def test_every_statement_goes_straight_to_its_rows(connection: sqlite3.Connectio
             # What a subquery has found is read as it is; its own steps are among these.
             # sqlite_sequence has a row for each table.
             assert not step.startswith("SCAN") or step.startswith(
-                ("SCAN (subquery", "SCAN newest", "SCAN prefixes", "SCAN found", "SCAN walk", "SCAN sqlite_sequence")
+                (
+                    "SCAN (subquery",
+                    "SCAN newest",
+                    "SCAN prefixes",
+                    "SCAN found",
+                    "SCAN walk",
+                    "SCAN sqlite_sequence",
+                    "SCAN kinds",
+                    "SCAN asked",
+                    "SCAN page",
+                )
             ), step
+
+
+#: They merge a page of each type, which come from an index in order.
+MERGED = {"LIST_OBSERVATIONS", "LIST_OF_CONVERSATION"}
 
 
 def test_the_order_of_lists_comes_from_an_index(connection: sqlite3.Connection) -> None:
     for name, statement in NAMED.items():
-        if name not in NO_LOOKUP:
+        if name not in NO_LOOKUP | MERGED:
             assert not any("TEMP B-TREE" in step for step in plan(connection, statement)), name
 
 
@@ -100,6 +115,26 @@ def test_a_substring_is_looked_for_row_by_row_from_the_newest(connection: sqlite
 def test_the_recent_rows_of_a_session_come_from_its_index_in_order(connection: sqlite3.Connection) -> None:
     read = [step for step in plan(connection, NAMED["RECENT"]) if "observations" in step]
     assert read == ["SEARCH observations USING INDEX observations_newest (session=?)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "columns"),
+    [
+        ("LIST_OBSERVATIONS", "observations_by_type", "user=? AND type=? AND updated_at<?"),
+        (
+            "LIST_OF_CONVERSATION",
+            "observations_of_conversation",
+            "user=? AND conversation_id=? AND type=? AND updated_at<?",
+        ),
+    ],
+)
+def test_list_page_reads_each_type_from_its_index_in_order(
+    connection: sqlite3.Connection, name: str, index: str, columns: str
+) -> None:
+    steps = plan(connection, NAMED[name])
+    assert f"SEARCH o USING COVERING INDEX {index} ({columns})" in steps
+    # One sort, of the rows that the types contribute.
+    assert [step for step in steps if "TEMP B-TREE" in step] == ["USE TEMP B-TREE FOR ORDER BY"]
 
 
 def test_the_documents_of_a_ranking_are_read_from_the_index_alone(connection: sqlite3.Connection) -> None:

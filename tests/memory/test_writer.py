@@ -142,7 +142,7 @@ def touched(tmp_path: Path, clock: Clock) -> Iterator[SQLiteStore]:
 
 
 def open_session(transaction: Transaction, now: datetime) -> None:
-    saving.open_session(transaction, "alice", now=now, session_timeout=timedelta(days=1))
+    saving.open_session(transaction, "alice", conversation_id="", now=now, session_timeout=timedelta(days=1))
     transaction.execute("UPDATE sessions SET id = 's'")
 
 
@@ -154,7 +154,7 @@ def committed(tmp_path: Path) -> str:
 
 def seen(store: SQLiteStore) -> set[str]:
     """When the session was last touched, as this process sees it."""
-    recent = store.recent_sessions("alice", completed=1, each=1, preview_characters=1)
+    recent = store.recent_sessions("alice", conversation_id="", completed=1, each=1, preview_characters=1)
     exported = [row for row in store.export("alice") if isinstance(row, Session)]
     return {session.last_activity_at for session in (recent.active, *exported) if session}
 
@@ -197,7 +197,7 @@ def test_close_commits_touches(touched: SQLiteStore, tmp_path: Path, clock: Cloc
 def test_a_session_that_was_ended_or_forgotten_is_not_touched(
     touched: SQLiteStore, tmp_path: Path, clock: Clock
 ) -> None:
-    ended = touched.end_session("alice", summary="s", now=clock.now)
+    ended = touched.end_session("alice", conversation_id="", summary="s", now=clock.now)
     touched.touch_session("alice", "s", now=clock.now + timedelta(hours=1))
     assert ended is not None
     assert seen(touched) == {ended.last_activity_at}
@@ -332,7 +332,10 @@ def test_saves_that_come_together_are_what_they_are_one_by_one(writer: Writer) -
     """The first user is known, with a row of the key; the second has no session any more; the third is new."""
     for user_id in ("first", "second"):
         writer.run("save", saves(user_ids=[user_id])[5])
-    writer.run("end", lambda transaction: saving.end_session(transaction, "second", summary="s", now=EPOCH))
+    writer.run(
+        "end",
+        lambda transaction: saving.end_session(transaction, "second", conversation_id="", summary="s", now=EPOCH),
+    )
     made = saves(user_ids=["first", "second", "third"])
     done = together(writer, made, together=save_all)
 

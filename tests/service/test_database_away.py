@@ -21,7 +21,7 @@ from ilab_chat_service.idempotency import postgres as postgres_store
 from ilab_chat_service.idempotency.lock_session import open_lock_session
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, database_url
-from ilab_memory.stores.postgres.store import _conninfo
+from ilab_memory.stores.postgres.conninfo import conninfo
 from postgres import FAST, Cluster, running_cluster
 from rpcs import reason
 from service.leases import NOW, open_log
@@ -128,9 +128,9 @@ def test_hosts_that_vanish_are_given_up_by_client_and_server() -> None:
         settings = (*FAST, "listen_addresses=127.0.0.1", f"port={port}")
         with running_cluster(settings=settings):
             url = f"postgresql://ilab@127.0.0.1:{port}/postgres"
-            of_memory = _conninfo(url, synchronous_commit="on", lock_seconds=5, statement_seconds=5)
-            for conninfo in (database_url.conninfo(url, **postgres_store.SESSION), of_memory):
-                with psycopg.connect(conninfo) as connection:
+            of_memory = conninfo(url, synchronous_commit="on", lock_seconds=5, statement_seconds=5)
+            for made in (database_url.conninfo(url, **postgres_store.SESSION), of_memory):
+                with psycopg.connect(made) as connection:
                     client = connection.info.get_parameters()
                     for name, seconds in (("idle", "5"), ("interval", "2"), ("count", "3")):
                         assert connection.execute(f"SHOW tcp_keepalives_{name}".encode()).fetchone() == (seconds,)

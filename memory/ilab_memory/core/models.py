@@ -64,6 +64,15 @@ class Session(BaseModel):
     status: Literal["active", "completed"] = "active"
     is_auto_generated: bool = False
     """True when the session expired and its summary was made by the library."""
+    conversation_id: str = ""
+    """The conversation that the session belongs to. Empty: the default one."""
+
+
+class ImportResult(_Frozen):
+    """How much an import added. What the user already had is not counted."""
+
+    sessions: int
+    observations: int
 
 
 class SessionSummaryCompact(_Frozen):

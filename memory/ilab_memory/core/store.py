@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple, Self
+from uuid import UUID, uuid5
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.core.models import Observation, SaveResult, Session
+from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,40 @@ class Redacted:
     content: str
     topic_key: str | None
     normalized_hash: str
+    conversation_id: str = ""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is to replace parts of an observation, redacted. None: that part stays."""
+
+    title: str | None
+    content: str | None
+    type: str | None
+    normalized_hash: str | None
+    """Of the content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedRow:
+    """An observation of an export, redacted again."""
+
+    session_id: str
+    """As in the export."""
+    type: str
+    title: str
+    content: str
+    topic_key: str | None
+    normalized_hash: str
+    revision_count: int
+    created_at: str
+    updated_at: str
+
+
+#: Position in a list of observations, newest first: `updated_at` and id. A list continues after it.
+ObservationCursor = tuple[str, int]
+#: Position in a list of sessions, newest first: `started_at` and id.
+SessionCursor = tuple[str, str]
 
 #: A `Posting` tells how many terms come before it exactly up to here; from here on any number not below this is right.
 EXACT_POSITIONS = 64
@@ -97,6 +131,29 @@ class RecentSessions(NamedTuple):
     """The newest observations of each of these sessions, in any order."""
 
 
+_IMPORTED = UUID("5a1f0f6e-7c1f-4c2b-9d0a-0c8f3f6f2b11")
+
+
+def imported_session_id(user_id: str, session_id: str) -> str:
+    """Return the id that a session of an export gets when it is imported for this user.
+
+    Ids are unique among all users, so it cannot keep its own; derived from it, a repeated import is recognized.
+    """
+    return str(uuid5(_IMPORTED, f"{user_id}\0{session_id}"))
+
+
+def completed_by_import(session: Session) -> Session:
+    """Return an active session of an import as completed: the conversation has another active one."""
+    return session.model_copy(
+        update={
+            "ended_at": session.last_activity_at,
+            "summary": "Closed by an import.",
+            "status": "completed",
+            "is_auto_generated": True,
+        }
+    )
+
+
 def forgotten_meanwhile() -> StorageError:
     """Return what an export raises whose user was forgotten while it ran."""
     return StorageError("could not export: the user was forgotten meanwhile, and what came before is not all")
@@ -121,8 +178,12 @@ class Store(ABC):
     DEFAULT_TIMELINE_NEIGHBORS: ClassVar[int] = 5
 
     @abstractmethod
-    def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
-        """Return the active session and the *completed* newest others, with the *each* newest observations of each.
+    def recent_sessions(
+        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+    ) -> RecentSessions:
+        """Return the conversation's active session and the user's *completed* newest others.
+
+        They come with the *each* newest observations of each.
 
         The newest observations are those by (updated_at, id), with so many characters of the content.
         """
@@ -140,16 +201,18 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[str, bool]:
-        """Return the id of the session to work in at *now*, and whether it is new.
+    def open_session(
+        self, user_id: str, *, conversation_id: str, now: datetime, session_timeout: timedelta
+    ) -> tuple[str, bool]:
+        """Return the id of the conversation's session to work in at *now*, and whether it is new.
 
         An active session that is not expired is touched and returned. An expired one is completed first, as of its last
         activity, with `auto_close_summary`.
         """
 
     @abstractmethod
-    def end_session(self, user_id: str, *, summary: str, now: datetime) -> Session | None:
-        """Complete the active session with *summary*, expired or not; None if there is none."""
+    def end_session(self, user_id: str, *, conversation_id: str, summary: str, now: datetime) -> Session | None:
+        """Complete the conversation's active session with *summary*, expired or not; None if there is none."""
 
     @abstractmethod
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
@@ -158,6 +221,62 @@ class Store(ABC):
         With a topic key: updates the user's row of that key in place, unless type, title and content are what it holds
         ("deduped"). Without: "deduped" if the session holds a row without a key of the same type, title and hash.
         Otherwise creates a row.
+        """
+
+    @abstractmethod
+    def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
+        """Replace parts of the user's observation in place; None if the user has none of this id.
+
+        The revision count rises by 1, unless nothing changes ("deduped"). The observation stays in its session, which
+        is not touched. The summary of a session that expired no longer contains a title that was replaced.
+        """
+
+    @abstractmethod
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
+        """Add sessions and observations of an export that the user does not have, in one transaction; count them.
+
+        - A session is the same if it has the same id, or the id that `imported_session_id` derives from it. A new one
+          gets the latter. One that is active while the user has another active one in the conversation is stored as
+          completed, at its last activity.
+        - A row with a topic key that the user has is left out: what is stored stays. One without is left out if its
+          session has one of the same type, title, hash and created_at.
+        - Rows get new ids, in the order of *rows*. Moments and revision counts stay; no session is touched.
+
+        Raises:
+            ValueError: there is no session that a row names. Nothing was stored.
+        """
+
+    @abstractmethod
+    def list_observations(
+        self,
+        user_id: str,
+        *,
+        types: Collection[str] | None,
+        conversation_id: str | None,
+        limit: int,
+        before: ObservationCursor | None,
+    ) -> list[Observation]:
+        """Return the next *limit* observations after *before* by (updated_at, id), newest first.
+
+        None of *types*, *conversation_id*, *before*: all types, all conversations, from the newest. The cost is that
+        of *limit* rows for each type, however many rows the user has.
+        """
+
+    @abstractmethod
+    def list_sessions(
+        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+    ) -> list[Session]:
+        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`."""
+
+    @abstractmethod
+    def delete(self, user_id: str, observation_id: int) -> bool:
+        """Erase the user's observation; return whether there was one.
+
+        When this returns, no byte of it is left, as `forget` promises for a user, nor its title in the summary of a
+        session that expired.
+
+        Raises:
+            StorageError: the erasure is not complete; calling again, or `finish_forgetting`, completes it.
         """
 
     @abstractmethod
@@ -172,9 +291,18 @@ class Store(ABC):
 
     @abstractmethod
     def recent(
-        self, user_id: str, session_id: str, *, limit: int, key_prefixes: Sequence[str] | None, most_bytes: int
+        self,
+        user_id: str,
+        session_id: str,
+        *,
+        conversation_id: str,
+        limit: int,
+        key_prefixes: Sequence[str] | None,
+        most_bytes: int,
     ) -> list[Observation]:
-        """Return the *limit* newest observations of this session of the user, by (updated_at, id), the newest first.
+        """Return the *limit* newest observations of this session by (updated_at, id), the newest first.
+
+        Empty if the session is not one of this conversation of the user.
 
         With *key_prefixes*, only those whose topic_key begins with one of them, among the session's 1,000 newest. The
         list ends before the observation with which the contents would exceed *most_bytes* of UTF-8. Costs one index

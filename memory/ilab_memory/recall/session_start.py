@@ -16,10 +16,14 @@ MEMORIES_SHOWN = 10
 CANDIDATES_PER_SESSION = 10
 
 
-def recent_sessions(store: Store, user_id: str) -> RecentSessions:
-    """Return the user's active and last completed sessions, with the candidates for `memories`."""
+def recent_sessions(store: Store, user_id: str, conversation_id: str = "") -> RecentSessions:
+    """Return the conversation's active and the user's last completed sessions, with the candidates for `memories`."""
     return store.recent_sessions(
-        user_id, completed=SESSIONS_SHOWN, each=CANDIDATES_PER_SESSION, preview_characters=PREVIEW_CHARACTERS
+        user_id,
+        conversation_id=conversation_id,
+        completed=SESSIONS_SHOWN,
+        each=CANDIDATES_PER_SESSION,
+        preview_characters=PREVIEW_CHARACTERS,
     )
 
 

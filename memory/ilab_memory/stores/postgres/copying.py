@@ -13,13 +13,13 @@ from ilab_memory.stores.postgres.terms import Indexed
 
 _SESSIONS = f"""
     COPY {SCHEMA}.sessions (
-        user_id, number, id, started_at, ended_at, last_activity_at, summary, is_auto_generated
+        user_id, number, conversation_id, id, started_at, ended_at, last_activity_at, summary, is_auto_generated
     ) FROM STDIN
 """
 _OBSERVATIONS = f"""
     COPY {SCHEMA}.observations (
-        user_id, id, number, session, type, title, topic_key, normalized_hash, revision_count, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, terms, content
+        user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
     ) FROM STDIN
 """
 # The one statement that names no user: whoever copies asks once, at the end.
@@ -42,7 +42,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
         with connection.cursor() as cursor, cursor.copy(_OBSERVATIONS) as copy:
             for number, observation in rows.observations:
                 indexed = Indexed(observation.title, observation.content)
-                place = (rows.user_id, observation.id, number, numbers[observation.session_id])
+                place = (rows.user_id, observation.id, number, *numbers[observation.session_id])
                 copy.write_row((*place, *_columns(observation, indexed, user["secret"])))
                 counted["observations"] += 1
                 for name in saving.LENGTHS:
@@ -66,14 +66,15 @@ def _enter(connection: psycopg.Connection, user: dict[str, Any], *, replace: boo
     return replace
 
 
-def _write_sessions(connection: psycopg.Connection, rows: UserRows) -> dict[str, int]:
-    """Write the sessions and return the number of each."""
+def _write_sessions(connection: psycopg.Connection, rows: UserRows) -> dict[str, tuple[int, str]]:
+    """Write the sessions and return the number and the conversation of each."""
     numbers = {}
     with connection.cursor() as cursor, cursor.copy(_SESSIONS) as copy:
         for number, session in enumerate(rows.sessions, 1):
-            numbers[session.id] = number
+            numbers[session.id] = (number, session.conversation_id)
             moments = (session.started_at, session.ended_at, session.last_activity_at)
-            copy.write_row((rows.user_id, number, session.id, *moments, session.summary, session.is_auto_generated))
+            place = (rows.user_id, number, session.conversation_id, session.id)
+            copy.write_row((*place, *moments, session.summary, session.is_auto_generated))
     return numbers
 
 

@@ -15,7 +15,7 @@ _PREVIEW_BEGINS = 1 + len(Document._fields)
 
 def session(user_id: str, row: Sequence[Any]) -> Session:
     """Return the Session of a row of `_SESSION_COLUMNS`."""
-    session_id, started_at, ended_at, last_activity_at, summary, is_auto_generated = row
+    session_id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id = row
     return Session.model_construct(
         id=session_id,
         user_id=user_id,
@@ -25,6 +25,7 @@ def session(user_id: str, row: Sequence[Any]) -> Session:
         summary=summary,
         status="active" if ended_at is None else "completed",
         is_auto_generated=is_auto_generated,
+        conversation_id=conversation_id,
     )
 
 

@@ -43,6 +43,7 @@ class SessionNow(NamedTuple):
     id: str
     started_at: datetime
     last_activity_at: datetime
+    conversation_id: str
     opening: tuple[Query, ...] = ()
 
     @property
@@ -66,22 +67,31 @@ def new_user(user_id: str, *, above: int = 0) -> dict[str, Any]:
 
 
 def open_session(
-    transaction: Transaction, user_id: str, session_id: str, *, now: datetime, session_timeout: timedelta
+    transaction: Transaction,
+    user_id: str,
+    session_id: str,
+    *,
+    conversation_id: str,
+    now: datetime,
+    session_timeout: timedelta,
 ) -> SessionNow:
     """Return the session to work in, touched; one that has to be opened gets *session_id*."""
-    user, (active,) = _locked(transaction, user_id, (statements.SESSION_NOW, {"user_id": user_id}))
-    session = _enter(transaction, user_id, user, active, session_id, now=now, session_timeout=session_timeout)
+    asked = {"user_id": user_id, "conversation_id": conversation_id}
+    user, (active,) = locked(transaction, user_id, (statements.SESSION_NOW, asked))
+    session = _enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
     touch = {"user_id": user_id, "session": session.number, "now": now}
     if session.is_new:
-        transaction.commit(*session.opening, _count_in(user_id, user, session))
+        transaction.commit(*session.opening, count_in(user_id, user, last_session=session.number))
     else:
         transaction.commit((statements.TOUCH_SESSION, touch))
     return session
 
 
-def end_session(transaction: Transaction, user_id: str, *, summary: str, now: datetime) -> Row | None:
+def end_session(
+    transaction: Transaction, user_id: str, *, conversation_id: str, summary: str, now: datetime
+) -> Row | None:
     """Complete the active session; return its id, start and end, or None if there is none."""
-    asked = {"user_id": user_id}
+    asked = {"user_id": user_id, "conversation_id": conversation_id}
     _, active = transaction.ask((statements.LOCK_USER, asked), (statements.SESSION_NOW, asked))
     if not active:
         return None
@@ -103,6 +113,7 @@ def save(
     """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
     asked: dict[str, Any] = {
         "user_id": redacted.user_id,
+        "conversation_id": redacted.conversation_id,
         "type": redacted.type,
         "title": redacted.title,
         "topic_key": redacted.topic_key,
@@ -110,15 +121,15 @@ def save(
         "now": now,
     }
     same = statements.SAME_UNKEYED if redacted.topic_key is None else statements.BY_KEY
-    user, (active, found) = _locked(transaction, redacted.user_id, (statements.SESSION_NOW, asked), (same, asked))
-    session = _enter(transaction, redacted.user_id, user, active, session_id, now=now, session_timeout=session_timeout)
+    user, (active, found) = locked(transaction, redacted.user_id, (statements.SESSION_NOW, asked), (same, asked))
+    session = _enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
     asked["session"] = session.number
     if redacted.topic_key is None and session.is_new:
         found = []  # of the session before
     entering = session.opening or ((statements.TOUCH_SESSION, asked),)
     if found and (redacted.topic_key is None or _is_same(found[0], asked)):
         observation_id, outcome = int(found[0][0]), "deduped"
-        counting = (_count_in(redacted.user_id, user, session),) if session.is_new else ()
+        counting = (count_in(redacted.user_id, user, last_session=session.number),) if session.is_new else ()
         transaction.commit(*entering, *counting)
     else:
         row = asked | indexed.lengths | {"terms": indexed.vector(user.secret), "content": redacted.content}
@@ -141,7 +152,7 @@ def forget(transaction: Transaction, user_id: str) -> int:
     return User._make(users[0]).observations
 
 
-def _locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[User, list[list[Row]]]:
+def locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[User, list[list[Row]]]:
     """Return the user, made if missing and locked, and the rows of each of *queries*."""
     users, *rows = transaction.ask((statements.LOCK_USER, {"user_id": user_id}), *queries)
     while not users:  # also when another forgets the user in between
@@ -150,9 +161,17 @@ def _locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[Us
     return User._make(users[0]), rows
 
 
+def drop_title(transaction: Transaction, user_id: str, title: str) -> None:
+    """Let no summary of an expired session quote *title* that none of its observations has any more."""
+    (closed,) = transaction.ask((statements.CLOSED_WITH_TITLE, {"user_id": user_id, "title": title}))
+    for (session,) in closed:
+        summary = _auto_close_summary(transaction, user_id, session)
+        transaction.ask((statements.SET_SUMMARY, {"user_id": user_id, "session": session, "summary": summary}))
+
+
 def _enter(
     transaction: Transaction,
-    user_id: str,
+    asked: Mapping[str, Any],
     user: User,
     active: list[Row],
     session_id: str,
@@ -161,22 +180,29 @@ def _enter(
     session_timeout: timedelta,
 ) -> SessionNow:
     """Return the session to work in: the active one, or one that is opened when the former is completed or missing."""
+    user_id, conversation_id = asked["user_id"], asked["conversation_id"]
     completing: tuple[Query, ...] = ()
     if active:
-        session = SessionNow._make((*active[0], ()))
+        session = SessionNow._make((*active[0], conversation_id, ()))
         if not is_expired(to_text(session.last_activity_at), now=now, timeout=session_timeout):
             return session
-        completing = (_auto_close(transaction, user_id, session),)
+        summary = _auto_close_summary(transaction, user_id, session.number)
+        completing = (_complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=True),)
     number = user.last_session + 1
-    opening = {"user_id": user_id, "session": number, "session_id": session_id, "now": now}
-    return SessionNow(number, session_id, now, now, (*completing, (statements.NEW_SESSION, opening)))
+    opening = {
+        "user_id": user_id,
+        "conversation_id": conversation_id,
+        "session": number,
+        "session_id": session_id,
+        "now": now,
+    }
+    return SessionNow(number, session_id, now, now, conversation_id, (*completing, (statements.NEW_SESSION, opening)))
 
 
-def _auto_close(transaction: Transaction, user_id: str, session: SessionNow) -> Query:
-    asked = {"user_id": user_id, "session": session.number}
+def _auto_close_summary(transaction: Transaction, user_id: str, session: int) -> str:
+    asked = {"user_id": user_id, "session": session}
     ((observations,),), titles = transaction.ask((statements.COUNT_IN_SESSION, asked), (statements.LAST_TITLES, asked))
-    summary = auto_close_summary(observations, [title for (title,) in titles[::-1]])
-    return _complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=True)
+    return auto_close_summary(observations, [title for (title,) in titles[::-1]])
 
 
 def _complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is_auto_generated: bool) -> Query:
@@ -205,15 +231,16 @@ def _write(
         observation_id, outcome, statement = user.first_id + number, "created", statements.NEW_OBSERVATION
         before = dict.fromkeys(LENGTHS, 0)
     added = {name: row[name] - before[name] for name in LENGTHS} | {"observations": 0 if found else 1}
-    counting = _count_in(row["user_id"], user, session, last_number=number, **added)
+    counting = count_in(row["user_id"], user, last_number=number, last_session=session.number, **added)
     return observation_id, outcome, ((statement, {**row, "id": observation_id, "number": number}), counting)
 
 
-def _count_in(user_id: str, user: User, session: SessionNow, *, last_number: int | None = None, **added: int) -> Query:
+def count_in(user_id: str, user: User, *, last_number: int = 0, last_session: int = 0, **added: int) -> Query:
+    """Return what adds *added*, `observations` and LENGTHS, to the user's row; the last numbers never fall."""
     return statements.COUNT_IN, {
         **dict.fromkeys((*LENGTHS, "observations"), 0),
         **added,
         "user_id": user_id,
-        "last_number": user.last_number if last_number is None else last_number,
-        "last_session": max(user.last_session, session.number),
+        "last_number": max(user.last_number, last_number),
+        "last_session": max(user.last_session, last_session),
     }

@@ -8,8 +8,8 @@ version of the C library keeps.
 
 from collections.abc import Iterator
 
-#: Version of the schema that this code reads and writes. A change of what `ilab_memory.recall.analysis.fields` returns asks
-#: for a new one too, with a migration that rebuilds the index. A bound on the length of what is indexed does not:
+#: Version of the schema that this code reads and writes. A change of what `ilab_memory.recall.analysis.fields` returns
+#: needs a new version too, with a migration that rebuilds the index. A bound on the length of what is indexed does not:
 #: rows that an earlier version wrote are found by all of their words.
 VERSION = 1
 #: Where the tables are.
@@ -51,6 +51,7 @@ TABLES = (
         """
         user_id text COLLATE "C" NOT NULL,
         number bigint NOT NULL,
+        conversation_id text COLLATE "C" NOT NULL DEFAULT '',
         started_at timestamptz NOT NULL,
         ended_at timestamptz,
         last_activity_at timestamptz NOT NULL,
@@ -69,6 +70,7 @@ TABLES = (
         id bigint NOT NULL,
         number bigint NOT NULL,
         session bigint NOT NULL,
+        conversation_id text COLLATE "C" NOT NULL DEFAULT '',   -- of the session, for the index of lists
         created_at timestamptz NOT NULL,
         updated_at timestamptz NOT NULL,
         revision_count integer NOT NULL DEFAULT 1,
@@ -90,10 +92,18 @@ TABLES = (
 )
 
 INDEXES = (
-    # At most one active session a user, whoever opens it.
-    "CREATE UNIQUE INDEX sessions_active ON {schema}.sessions (user_id) WHERE ended_at IS NULL",
+    # At most one active session per user and conversation, whoever opens it.
+    "CREATE UNIQUE INDEX sessions_active ON {schema}.sessions (user_id, conversation_id) WHERE ended_at IS NULL",
     "CREATE INDEX sessions_completed ON {schema}.sessions (user_id, ended_at, number) WHERE ended_at IS NOT NULL",
     "CREATE INDEX sessions_started ON {schema}.sessions (user_id, started_at, number)",
+    "CREATE INDEX sessions_of_conversation ON {schema}.sessions (user_id, conversation_id, started_at, number)",
+    # For lists: the newest rows of each type are merged.
+    "CREATE INDEX observations_by_type ON {schema}.observations (user_id, type, updated_at, id)",
+    """
+    CREATE INDEX observations_of_conversation ON {schema}.observations (
+        user_id, conversation_id, type, updated_at, id
+    )
+    """,
     "CREATE INDEX observations_timeline ON {schema}.observations (user_id, created_at, id)",
     "CREATE INDEX observations_newest ON {schema}.observations (user_id, session, updated_at, id)",
     """

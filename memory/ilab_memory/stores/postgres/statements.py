@@ -32,8 +32,10 @@ COUNT_IN = f"""
 """
 
 # Sessions.
-_SESSION_COLUMNS = "id, started_at, ended_at, last_activity_at, summary, is_auto_generated"
-_ACTIVE = f"FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NULL"
+_SESSION_COLUMNS = "id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id"
+_ACTIVE = f"""
+    FROM {_SESSIONS} WHERE user_id = %(user_id)s AND conversation_id = %(conversation_id)s AND ended_at IS NULL
+"""
 # The writer's view of the active one.
 SESSION_NOW = f"SELECT number, id, started_at, last_activity_at {_ACTIVE}"
 # It needs no lock before it: the session is touched if it is active, or nothing is done.
@@ -42,8 +44,8 @@ TOUCH_ACTIVE = f"""
     WHERE user_id = %(user_id)s AND id = %(session_id)s AND ended_at IS NULL
 """
 NEW_SESSION = f"""
-    INSERT INTO {_SESSIONS} (user_id, number, id, started_at, last_activity_at)
-    VALUES (%(user_id)s, %(session)s, %(session_id)s, %(now)s, %(now)s)
+    INSERT INTO {_SESSIONS} (user_id, number, conversation_id, id, started_at, last_activity_at)
+    VALUES (%(user_id)s, %(session)s, %(conversation_id)s, %(session_id)s, %(now)s, %(now)s)
 """
 TOUCH_SESSION = f"""
     UPDATE {_SESSIONS} SET last_activity_at = greatest(last_activity_at, %(now)s)
@@ -60,6 +62,12 @@ LAST_TITLES = f"""
     SELECT title FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND session = %(session)s
     ORDER BY updated_at DESC, id DESC LIMIT 3
 """
+# Sessions that expired, and whose summary quotes this title.
+CLOSED_WITH_TITLE = f"""
+    SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND is_auto_generated
+        AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+"""
+SET_SUMMARY = f"UPDATE {_SESSIONS} SET summary = %(summary)s WHERE user_id = %(user_id)s AND number = %(session)s"
 
 # Saving.
 SAME_UNKEYED = f"""
@@ -73,21 +81,70 @@ BY_KEY = f"""
 """
 NEW_OBSERVATION = f"""
     INSERT INTO {_OBSERVATIONS_TABLE} (
-        user_id, id, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, terms, content
+        user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash,
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
     ) VALUES (
-        %(user_id)s, %(id)s, %(number)s, %(session)s, %(type)s, %(title)s, %(topic_key)s, %(normalized_hash)s,
-        %(now)s, %(now)s,
+        %(user_id)s, %(id)s, %(number)s, %(session)s, %(conversation_id)s, %(type)s, %(title)s, %(topic_key)s,
+        %(normalized_hash)s, %(now)s, %(now)s,
         %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s
     )
 """
 CHANGE_OBSERVATION = f"""
     UPDATE {_OBSERVATIONS_TABLE} SET
-        number = %(number)s, session = %(session)s, type = %(type)s, title = %(title)s,
-        normalized_hash = %(normalized_hash)s, revision_count = revision_count + 1, updated_at = %(now)s,
-        title_terms = %(title_terms)s, said_terms = %(said_terms)s, reply_terms = %(reply_terms)s,
+        number = %(number)s, session = %(session)s, conversation_id = %(conversation_id)s, type = %(type)s,
+        title = %(title)s, normalized_hash = %(normalized_hash)s, revision_count = revision_count + 1,
+        updated_at = %(now)s, title_terms = %(title_terms)s, said_terms = %(said_terms)s, reply_terms = %(reply_terms)s,
         tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector, content = %(content)s
     WHERE user_id = %(user_id)s AND id = %(id)s
+"""
+# An observation as it is, for a change or an erasure.
+TO_CHANGE = f"""
+    SELECT s.id, o.topic_key, o.type, o.title, o.content, o.normalized_hash,
+        o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
+    FROM {_OBSERVATIONS_TABLE} o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.user_id = %(user_id)s AND o.id = %(id)s
+"""
+EDIT_OBSERVATION = f"""
+    UPDATE {_OBSERVATIONS_TABLE} SET
+        number = %(number)s, type = %(type)s, title = %(title)s, normalized_hash = %(normalized_hash)s,
+        revision_count = revision_count + 1, updated_at = %(now)s, title_terms = %(title_terms)s,
+        said_terms = %(said_terms)s, reply_terms = %(reply_terms)s, tail_terms = %(tail_terms)s,
+        terms = %(terms)s::tsvector, content = %(content)s
+    WHERE user_id = %(user_id)s AND id = %(id)s
+"""
+DELETE_OBSERVATION = f"DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = %(id)s"
+
+# Importing.
+SESSIONS_OF_IDS = f"""
+    SELECT id, number, conversation_id FROM {_SESSIONS}
+    WHERE user_id = %(user_id)s AND id = ANY(%(session_ids)s::text[])
+"""
+ACTIVE_CONVERSATIONS = f"SELECT conversation_id FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NULL"
+KEYS = f"""
+    SELECT topic_key FROM {_OBSERVATIONS_TABLE}
+    WHERE user_id = %(user_id)s AND topic_key = ANY(%(topic_keys)s::text[])
+"""
+UNKEYED = f"""
+    SELECT session, type, title, normalized_hash, created_at FROM {_OBSERVATIONS_TABLE}
+    WHERE user_id = %(user_id)s AND normalized_hash = ANY(%(hashes)s::bytea[]) AND topic_key IS NULL
+"""
+IMPORT_SESSION = f"""
+    INSERT INTO {_SESSIONS} (
+        user_id, number, conversation_id, id, started_at, ended_at, last_activity_at, summary, is_auto_generated
+    ) VALUES (
+        %(user_id)s, %(session)s, %(conversation_id)s, %(session_id)s, %(started_at)s, %(ended_at)s,
+        %(last_activity_at)s, %(summary)s, %(is_auto_generated)s
+    )
+"""
+IMPORT_OBSERVATION = f"""
+    INSERT INTO {_OBSERVATIONS_TABLE} (
+        user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
+    ) VALUES (
+        %(user_id)s, %(id)s, %(number)s, %(session)s, %(conversation_id)s, %(type)s, %(title)s, %(topic_key)s,
+        %(normalized_hash)s, %(revision_count)s, %(created_at)s, %(updated_at)s,
+        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s
+    )
 """
 
 # Reading whole rows.
@@ -123,7 +180,8 @@ RECENT = f"""
             SELECT * FROM (
                 SELECT * FROM {_OBSERVATIONS_TABLE}
                 WHERE user_id = %(user_id)s AND session = (
-                    SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s
+                    SELECT number FROM {_SESSIONS}
+                    WHERE user_id = %(user_id)s AND id = %(session_id)s AND conversation_id = %(conversation_id)s
                 )
                 ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
             ) newest
@@ -134,6 +192,44 @@ RECENT = f"""
     ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
     WHERE o.bytes <= %(most_bytes)s ORDER BY o.updated_at DESC, o.id DESC
 """
+# A page of a list. The newest rows of each type come from an index, and are merged: how many rows there are does not
+# matter. The types that the user has are found in the index, one look-up each, if none are given.
+_FIRST_TYPE = f"""
+    SELECT type FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s{{of_conversation}}{{after}} ORDER BY type LIMIT 1
+"""
+_PAGE_OF_TYPES = f"""
+    WITH RECURSIVE kinds AS (
+        ({_FIRST_TYPE.format(of_conversation="{of_conversation}", after="")})
+        UNION ALL
+        SELECT ({_FIRST_TYPE.format(of_conversation="{of_conversation}", after=" AND type > kinds.type")})
+        FROM kinds WHERE kinds.type IS NOT NULL
+    ), asked AS (
+        SELECT type FROM unnest(%(types)s::text[]) type
+        UNION ALL SELECT type FROM kinds WHERE %(types)s::text[] IS NULL AND type IS NOT NULL
+    )
+    SELECT {_OBSERVATION_COLUMNS} FROM (
+        SELECT listed.* FROM asked CROSS JOIN LATERAL (
+            SELECT * FROM {_OBSERVATIONS_TABLE}
+            WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
+                AND (updated_at, id) < (%(moment)s, %(key)s)
+            ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
+        ) listed
+        ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+    ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    ORDER BY o.updated_at DESC, o.id DESC
+"""
+_OF_CONVERSATION = " AND conversation_id = %(conversation_id)s"
+LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
+LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=_OF_CONVERSATION)
+_PAGE_OF_SESSIONS = f"""
+    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS}
+    WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
+        %(moment)s, coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
+    )
+    ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+"""
+LIST_SESSIONS = _PAGE_OF_SESSIONS.format(of_conversation="")
+LIST_SESSIONS_OF_CONVERSATION = _PAGE_OF_SESSIONS.format(of_conversation=_OF_CONVERSATION)
 STATS = f"SELECT observations, last_session FROM {_USERS} WHERE user_id = %(user_id)s"
 
 # Lists.

@@ -4,25 +4,27 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-from ilab_memory.core.models import Observation, SaveResult, Session
+from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
 from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import (
     EXPORT_BYTES,
     EXPORT_PAGE,
+    Change,
     Document,
+    ImportedRow,
     Matches,
+    ObservationCursor,
     Posting,
     Preview,
     RecentSessions,
     Redacted,
+    SessionCursor,
     Store,
     forgotten_meanwhile,
 )
-from ilab_memory.stores.postgres import copying, reading, saving, statements
+from ilab_memory.stores.postgres import copying, editing, reading, saving, statements
 from ilab_memory.stores.postgres.connections import Connections, Row
+from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
 from ilab_memory.stores.postgres.terms import Indexed
@@ -32,22 +34,8 @@ SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
 #: The largest id that the database can hold.
 _LARGEST_ID = 2**63 - 1
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
-# A URL may say otherwise.
-_DEFAULTS: dict[str, str | int] = {
-    "fallback_application_name": "ilab-memory",
-    "client_encoding": "UTF8",
-    # Of several hosts, the primary: every call may write.
-    "target_session_attrs": "read-write",
-    # Seconds, for each host; libpq's own is not to wait at all for an end.
-    "connect_timeout": 3,
-    # A host that vanishes is noticed after 5 + 3 x 2 seconds of silence, or 10 without an answer to what was sent.
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-# The same for the server, or the locks of a process whose host has vanished would be held for hours.
-_KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10s"
+# A moment after every other one.
+_AFTER_ALL = "infinity"
 
 
 class PostgresStore(Store):
@@ -82,8 +70,8 @@ class PostgresStore(Store):
                 raise ValueError(f"{name} must be at least {least}")
         commit = SYNCHRONOUS_COMMIT[durability]
         # A statement timeout would cancel commits that wait for the standby.
-        writes = _conninfo(url, synchronous_commit=commit, lock_seconds=wait_seconds, statement_seconds=0)
-        reads = _conninfo(url, synchronous_commit=commit, lock_seconds=wait_seconds, statement_seconds=wait_seconds)
+        writes = conninfo(url, synchronous_commit=commit, lock_seconds=wait_seconds, statement_seconds=0)
+        reads = conninfo(url, synchronous_commit=commit, lock_seconds=wait_seconds, statement_seconds=wait_seconds)
         open_database(writes, partitions=partitions)
         self._connections = Connections(
             Pool(reads, size=pool_size // 2, wait_seconds=wait_seconds),
@@ -92,12 +80,15 @@ class PostgresStore(Store):
         )
         self._connections.connect()
 
-    def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
+    def recent_sessions(
+        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+    ) -> RecentSessions:
         """See Store."""
         rows = self._connections.rows(
             "read the sessions",
             statements.RECENT_SESSIONS,
             user_id=user_id,
+            conversation_id=conversation_id,
             completed=completed,
             each=each,
             characters=preview_characters,
@@ -113,27 +104,37 @@ class PostgresStore(Store):
             repeatable=True,
         )
 
-    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[str, bool]:
+    def open_session(
+        self, user_id: str, *, conversation_id: str, now: datetime, session_timeout: timedelta
+    ) -> tuple[str, bool]:
         """See Store. Repeated if the connection is lost: an id made here tells whether an earlier try opened it."""
         session_id = saving.new_session_id()
         session = self._connections.write(
             "open a session",
             lambda transaction: saving.open_session(
-                transaction, user_id, session_id, now=now, session_timeout=session_timeout
+                transaction,
+                user_id,
+                session_id,
+                conversation_id=conversation_id,
+                now=now,
+                session_timeout=session_timeout,
             ),
             repeatable=True,
         )
         return session.id, session.id == session_id
 
-    def end_session(self, user_id: str, *, summary: str, now: datetime) -> Session | None:
+    def end_session(self, user_id: str, *, conversation_id: str, summary: str, now: datetime) -> Session | None:
         """See Store."""
         ended = self._connections.write(
-            "end the session", lambda transaction: saving.end_session(transaction, user_id, summary=summary, now=now)
+            "end the session",
+            lambda transaction: saving.end_session(
+                transaction, user_id, conversation_id=conversation_id, summary=summary, now=now
+            ),
         )
         if ended is None:
             return None
         session_id, started_at, ended_at = ended
-        return reading.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False))
+        return reading.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False, conversation_id))
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
@@ -145,6 +146,69 @@ class PostgresStore(Store):
                 transaction, redacted, indexed, session_id, now=now, session_timeout=session_timeout
             ),
         )
+
+    def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
+        """See Store."""
+        if observation_id > _LARGEST_ID:
+            return None
+        return self._connections.write(
+            "change the observation",
+            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+        )
+
+    def delete(self, user_id: str, observation_id: int) -> bool:
+        """See Store, and the class for what the server keeps."""
+        if observation_id > _LARGEST_ID:
+            return False
+        return self._connections.write(
+            "delete the observation", lambda transaction: editing.delete(transaction, user_id, observation_id)
+        )
+
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
+        """See Store. Repeated if the connection is lost: what an earlier try stored is found again."""
+        indexed = [(row, Indexed(row.title, row.content)) for row in rows]
+        return self._connections.write(
+            "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
+        )
+
+    def list_observations(
+        self,
+        user_id: str,
+        *,
+        types: Collection[str] | None,
+        conversation_id: str | None,
+        limit: int,
+        before: ObservationCursor | None,
+    ) -> list[Observation]:
+        """See Store."""
+        moment, observation_id = before or (_AFTER_ALL, 0)
+        rows = self._connections.rows(
+            "list the observations",
+            statements.LIST_OBSERVATIONS if conversation_id is None else statements.LIST_OF_CONVERSATION,
+            user_id=user_id,
+            types=None if types is None else list(types),
+            conversation_id=conversation_id,
+            moment=moment,
+            key=min(observation_id, _LARGEST_ID),
+            limit=limit,
+        )
+        return [reading.observation(user_id, row) for row in rows]
+
+    def list_sessions(
+        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+    ) -> list[Session]:
+        """See Store."""
+        moment, session_id = before or (_AFTER_ALL, "")
+        rows = self._connections.rows(
+            "list the sessions",
+            statements.LIST_SESSIONS if conversation_id is None else statements.LIST_SESSIONS_OF_CONVERSATION,
+            user_id=user_id,
+            conversation_id=conversation_id,
+            moment=moment,
+            session_id=session_id,
+            limit=limit,
+        )
+        return [reading.session(user_id, row) for row in rows]
 
     def get(self, user_id: str, observation_id: int) -> Observation | None:
         """See Store."""
@@ -160,7 +224,14 @@ class PostgresStore(Store):
         )
 
     def recent(
-        self, user_id: str, session_id: str, *, limit: int, key_prefixes: Sequence[str] | None, most_bytes: int
+        self,
+        user_id: str,
+        session_id: str,
+        *,
+        conversation_id: str,
+        limit: int,
+        key_prefixes: Sequence[str] | None,
+        most_bytes: int,
     ) -> list[Observation]:
         """See Store."""
         rows = self._connections.rows(
@@ -168,6 +239,7 @@ class PostgresStore(Store):
             statements.RECENT,
             user_id=user_id,
             session_id=session_id,
+            conversation_id=conversation_id,
             limit=limit,
             prefixes=None if key_prefixes is None else list(key_prefixes),
             most_bytes=most_bytes,
@@ -301,19 +373,3 @@ class PostgresStore(Store):
         asked_id = min(observation_id, _LARGEST_ID)
         rows = self._connections.rows(doing, statement, user_id=user_id, id=asked_id, **asked)
         return [reading.observation(user_id, row) for row in rows]
-
-
-def _conninfo(url: str, *, synchronous_commit: str, lock_seconds: float, statement_seconds: float) -> str:
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        # Its text quotes the URL, which may hold a password.
-        raise ValueError("url must be a PostgreSQL connection URL") from None
-    options = (
-        f"{given.get('options') or ''} {_KEEPALIVES} -c TimeZone=UTC"
-        f" -c synchronous_commit={synchronous_commit} -c lock_timeout={round(lock_seconds * 1000)}"
-        f" -c statement_timeout={round(statement_seconds * 1000)}"
-    )
-    return make_conninfo(
-        url, **{name: value for name, value in _DEFAULTS.items() if name not in given}, options=options
-    )

@@ -44,7 +44,7 @@ def mark_deleted(transaction: Transaction, user_id: str) -> int:
     if row is None:
         return 0
     key, observations = row
-    _add_erasure(transaction, user_id, key)
+    add(transaction, user_id, key)
     return int(observations)
 
 
@@ -55,12 +55,17 @@ def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
     transaction that deletes them, and `mem_forget` after it. Does nothing in a database that is not a memory.
     """
     if connection.execute(statements.HAS_ERASURES).fetchone()[0]:
-        _add_erasure(connection, user_id, None)
+        add(connection, user_id, None)
 
 
 def is_known(connection: sqlite3.Connection, user_id: str) -> bool:
     """Return whether there is anything to erase of the user: rows, or what an earlier erasure has left."""
-    return reading.user(connection, user_id) is not None or any(
+    return reading.user(connection, user_id) is not None or is_pending(connection, user_id)
+
+
+def is_pending(connection: sqlite3.Connection, user_id: str) -> bool:
+    """Return whether an erasure of the user, or of something of the user, is not finished."""
+    return any(
         secrets.compare_digest(_hash(user_id, salt), user_hash)
         for salt, user_hash in connection.execute(statements.ERASURES)
     )
@@ -122,7 +127,8 @@ def empty_wal(transaction: Transaction) -> bool:
     return not busy
 
 
-def _add_erasure(connection: Transaction | sqlite3.Connection, user_id: str, key: int | None) -> None:
+def add(connection: Transaction | sqlite3.Connection, user_id: str, key: int | None) -> None:
+    """Record an erasure for the user. *key*: of the tombstone whose rows are to be erased; None if they are."""
     salt = secrets.token_bytes(_SALT_BYTES)
     connection.execute(statements.ADD_ERASURE, (key, salt, _hash(user_id, salt)))
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.stores.sqlite import erasure, statements
+from ilab_memory.stores.sqlite import editing, erasure, reading, statements
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -23,6 +23,7 @@ _ATTEMPT_REST_SECONDS = 0.2
 # Where a lock is waited for less long than some rests.
 _LEAST_ATTEMPTS = 20
 _FORGETTING = "forget the user"
+_DELETING = "delete the observation"
 
 
 class Reading(Protocol):
@@ -67,6 +68,18 @@ class Forgetting:
         observations = self._writer.run(_FORGETTING, partial(erasure.mark_deleted, user_id=user_id))
         self._finish()
         return observations
+
+    def delete(self, user_id: str, observation_id: int) -> bool:
+        """Erase the observation; return whether there was one. See `Store.delete`."""
+        with self._readers.connection(_DELETING) as connection:
+            is_there = reading.get(connection, user_id, observation_id) is not None
+            if not is_there and not erasure.is_pending(connection, user_id):
+                return False
+        delete = partial(editing.delete, user_id=user_id, observation_id=observation_id)
+        deleted = is_there and self._writer.run(_DELETING, delete)
+        # Also if it is gone: an earlier call may have failed to finish.
+        self._finish()
+        return deleted
 
     def finish(self) -> int:
         """Finish every erasure; return how many are pending. See `Store.finish_forgetting`."""

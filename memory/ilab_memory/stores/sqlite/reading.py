@@ -12,27 +12,30 @@ from ilab_memory.core.store import (
     EXPORT_PAGE,
     Document,
     Matches,
+    ObservationCursor,
     Posting,
     Preview,
     RecentSessions,
+    SessionCursor,
     TermStatistics,
 )
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.terms import tokens
 from ilab_memory.stores.sqlite.users import RecentUsers, User
-from ilab_memory.stores.sqlite.waiting import Touch
 
 Connection = sqlite3.Connection
 
 #: The largest id that SQLite can hold.
-_LARGEST_ID = 2**63 - 1
+LARGEST_ID = 2**63 - 1
+# A text greater than that of every moment.
+_AFTER_ALL = "~"
 # In a row that is a number, a document and a preview.
 _PREVIEW_BEGINS = 1 + len(Document._fields)
 
 
 def session(user_id: str, row: Sequence[Any]) -> Session:
     """Return the Session of a row of `SESSION_COLUMNS`."""
-    session_id, started_at, ended_at, last_activity_at, summary, is_auto_generated = row
+    session_id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id = row
     return Session.model_construct(
         id=session_id,
         user_id=user_id,
@@ -42,6 +45,7 @@ def session(user_id: str, row: Sequence[Any]) -> Session:
         summary=summary,
         status="active" if ended_at is None else "completed",
         is_auto_generated=bool(is_auto_generated),
+        conversation_id=conversation_id,
     )
 
 
@@ -55,25 +59,25 @@ def observation(user_id: str, row: Sequence[Any]) -> Observation:
 
 
 def recent_sessions(
-    connection: Connection, user_id: str, *, completed: int, each: int, characters: int
+    connection: Connection, user_id: str, *, conversation_id: str, completed: int, each: int, characters: int
 ) -> RecentSessions:
     """See `Store.recent_sessions`."""
-    found = _array(connection, statements.RECENT_SESSIONS, (user_id, completed, each, characters))
+    found = _array(connection, statements.RECENT_SESSIONS, (user_id, completed, each, characters, conversation_id))
     sessions = [session(user_id, row) for row in found[::2]]
     newest = [Preview._make(row) for rows in found[1::2] for row in rows]
     active = sessions.pop(0) if sessions and sessions[0].status == "active" else None
     return RecentSessions(active, sessions, newest)
 
 
-def touch(session: Session, touch: Touch) -> None:
-    """Let *session*, if it is this one and still active, be touched by what is not committed yet."""
-    if session.id == touch.session_id and session.ended_at is None:
-        session.last_activity_at = max(session.last_activity_at, touch.moment)
+def touch(session: Session, touches: Mapping[str, str]) -> None:
+    """Let *session*, if it is still active, be touched by what is not committed yet."""
+    if session.ended_at is None:
+        session.last_activity_at = max(session.last_activity_at, touches.get(session.id, ""))
 
 
 def get(connection: Connection, user_id: str, observation_id: int) -> Observation | None:
     """See `Store.get`."""
-    if observation_id > _LARGEST_ID:
+    if observation_id > LARGEST_ID:
         return None
     row = connection.execute(statements.GET, (user_id, observation_id)).fetchone()
     return None if row is None else observation(user_id, row)
@@ -81,7 +85,7 @@ def get(connection: Connection, user_id: str, observation_id: int) -> Observatio
 
 def timeline(connection: Connection, user_id: str, observation_id: int, neighbors: int) -> list[Observation]:
     """See `Store.timeline`."""
-    if observation_id > _LARGEST_ID:
+    if observation_id > LARGEST_ID:
         return []
     rows = _whole(connection, user_id, statements.TIMELINE, (user_id, observation_id, neighbors))
     return sorted(rows, key=attrgetter("created_at", "id"))
@@ -92,14 +96,54 @@ def recent(
     user_id: str,
     session_id: str,
     *,
+    conversation_id: str,
     limit: int,
     prefixes: Sequence[str] | None,
     most_bytes: int,
 ) -> list[Observation]:
     """See `Store.recent`."""
-    asked = (user_id, session_id, None if prefixes is None else json.dumps(list(prefixes)), limit, most_bytes)
+    asked_prefixes = None if prefixes is None else json.dumps(list(prefixes))
+    asked = (user_id, session_id, asked_prefixes, limit, most_bytes, conversation_id)
     rows = _whole(connection, user_id, statements.RECENT, asked)
     return sorted(rows, key=attrgetter("updated_at", "id"), reverse=True)
+
+
+def list_observations(
+    connection: Connection,
+    user_id: str,
+    *,
+    types: Collection[str] | None,
+    conversation_id: str | None,
+    limit: int,
+    before: ObservationCursor | None,
+) -> list[Observation]:
+    """See `Store.list_observations`."""
+    moment, observation_id = before or (_AFTER_ALL, 0)
+    asked: list[Any] = [
+        user_id,
+        None if types is None else json.dumps(list(types)),
+        moment,
+        min(observation_id, LARGEST_ID),
+        limit,
+    ]
+    statement = statements.LIST_OBSERVATIONS
+    if conversation_id is not None:
+        statement = statements.LIST_OF_CONVERSATION
+        asked.append(conversation_id)
+    rows = _whole(connection, user_id, statement, asked)
+    return sorted(rows, key=attrgetter("updated_at", "id"), reverse=True)
+
+
+def list_sessions(
+    connection: Connection, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+) -> list[Session]:
+    """See `Store.list_sessions`."""
+    asked: list[Any] = [user_id, *(before or (_AFTER_ALL, "")), limit]
+    statement = statements.LIST_SESSIONS
+    if conversation_id is not None:
+        statement = statements.LIST_SESSIONS_OF_CONVERSATION
+        asked.append(conversation_id)
+    return [session(user_id, row) for row in connection.execute(statement, asked)]
 
 
 class ExportBegins(NamedTuple):

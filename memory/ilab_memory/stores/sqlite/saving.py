@@ -28,19 +28,24 @@ class UserNow(NamedTuple):
     session: int
     session_id: str
     started_at: str
+    conversation_id: str
     is_new_session: bool
 
 
-def open_session(transaction: Transaction, user_id: str, *, now: datetime, session_timeout: timedelta) -> UserNow:
+def open_session(
+    transaction: Transaction, user_id: str, *, conversation_id: str, now: datetime, session_timeout: timedelta
+) -> UserNow:
     """Return the user with the session to work in, touched."""
-    user = _enter_session(transaction, user_id, now=now, session_timeout=session_timeout)
+    user = _enter_session(transaction, user_id, conversation_id, now=now, session_timeout=session_timeout)
     transaction.execute(statements.TOUCH_SESSION, (to_text(now), user.session))
     return user
 
 
-def end_session(transaction: Transaction, user_id: str, *, summary: str, now: datetime) -> tuple[str, str, str] | None:
+def end_session(
+    transaction: Transaction, user_id: str, *, conversation_id: str, summary: str, now: datetime
+) -> tuple[str, str, str] | None:
     """Complete the active session; return its id, start and end, or None if there is none."""
-    row = transaction.execute(statements.USER_NOW, (user_id,)).fetchone()
+    row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None or row[2] is None:
         return None
     _, _, session, session_id, started_at, last_activity_at = row
@@ -53,12 +58,14 @@ def save(
     transaction: Transaction, redacted: Redacted, indexed: Indexed, *, now: datetime, session_timeout: timedelta
 ) -> SaveResult:
     """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
-    user = _enter_session(transaction, redacted.user_id, now=now, session_timeout=session_timeout)
+    user = _enter_session(
+        transaction, redacted.user_id, redacted.conversation_id, now=now, session_timeout=session_timeout
+    )
     new = row(user, redacted, indexed, to_text(now))
     observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else _save_keyed)(
         transaction, user, new, indexed
     )
-    if outcome == "deduped":
+    if outcome != "created":
         transaction.execute(statements.TOUCH_SESSION, (new["now"], user.session))
     return result(observation_id, outcome, user, redacted)
 
@@ -74,14 +81,19 @@ def row(user: UserNow, redacted: Redacted, indexed: Indexed, now: str) -> dict[s
         "normalized_hash": bytes.fromhex(redacted.normalized_hash),
         "now": now,
         "content": redacted.content,
+        "conversation_id": user.conversation_id,
         **indexed.lengths,
     }
 
 
-def index(transaction: Transaction, user: UserNow, number: int, indexed: Indexed) -> None:
+def index(transaction: Transaction, user: int, secret: bytes, number: int, indexed: Indexed) -> None:
     """Put the observation of this number into the index."""
-    tokens = indexed.tokens(user.key, user.secret)
-    transaction.index(statements.ADD_TO_INDEX, (row_number(user.key, number), *tokens))
+    transaction.index(statements.ADD_TO_INDEX, (row_number(user, number), *indexed.tokens(user, secret)))
+
+
+def unindex(transaction: Transaction, user: int, secret: bytes, number: int, indexed: Indexed) -> None:
+    """Take the observation of this number out of the index."""
+    transaction.index(statements.TAKE_FROM_INDEX, (row_number(user, number), *indexed.tokens(user, secret)))
 
 
 def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redacted) -> SaveResult:
@@ -91,19 +103,37 @@ def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redac
     )
 
 
-def _enter_session(transaction: Transaction, user_id: str, *, now: datetime, session_timeout: timedelta) -> UserNow:
+def user_for_import(transaction: Transaction, user_id: str) -> tuple[int, bytes]:
+    """Return the key and the secret of the user, who is made if missing."""
+    row = transaction.execute(statements.USER, (user_id,)).fetchone()
+    if row is not None:
+        return int(row[0]), row[1]
+    secret = secrets.token_bytes(SECRET_BYTES)
+    return _new_user(transaction, user_id, secret), secret
+
+
+def drop_title(transaction: Transaction, user: int, title: str) -> None:
+    """Let no summary of an expired session quote *title* that none of its observations has any more."""
+    for (session,) in transaction.execute(statements.CLOSED_WITH_TITLE, (user, title)).fetchall():
+        transaction.execute(statements.SET_SUMMARY, (_auto_close_summary(transaction, session), session))
+
+
+def _enter_session(
+    transaction: Transaction, user_id: str, conversation_id: str, *, now: datetime, session_timeout: timedelta
+) -> UserNow:
     """Return the user with the session to work in; make what is missing, complete what is expired."""
-    row = transaction.execute(statements.USER_NOW, (user_id,)).fetchone()
+    row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None:
         secret = secrets.token_bytes(SECRET_BYTES)
-        return _new_session(transaction, _new_user(transaction, user_id, secret), secret, now)
+        return _new_session(transaction, _new_user(transaction, user_id, secret), secret, conversation_id, now)
     user, secret, session, session_id, started_at, last_activity_at = row
     if session is None:
-        return _new_session(transaction, user, secret, now)
+        return _new_session(transaction, user, secret, conversation_id, now)
     if is_expired(last_activity_at, now=now, timeout=session_timeout):
-        _auto_close(transaction, session, last_activity_at)
-        return _new_session(transaction, user, secret, now)
-    return UserNow(user, secret, session, session_id, started_at, is_new_session=False)
+        summary = _auto_close_summary(transaction, session)
+        transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
+        return _new_session(transaction, user, secret, conversation_id, now)
+    return UserNow(user, secret, session, session_id, started_at, conversation_id, is_new_session=False)
 
 
 def random_first_id() -> int:
@@ -119,18 +149,18 @@ def _new_user(transaction: Transaction, user_id: str, secret: bytes) -> int:
             return int(made[0])
 
 
-def _new_session(transaction: Transaction, user: int, secret: bytes, now: datetime) -> UserNow:
+def _new_session(transaction: Transaction, user: int, secret: bytes, conversation_id: str, now: datetime) -> UserNow:
     session_id = str(uuid.uuid4())
     started_at = to_text(now)
-    (session,) = transaction.execute(statements.NEW_SESSION, (session_id, user, started_at, started_at)).fetchone()
-    return UserNow(user, secret, session, session_id, started_at, is_new_session=True)
+    row = (session_id, user, conversation_id, started_at)
+    (session,) = transaction.execute(statements.NEW_SESSION, row).fetchone()
+    return UserNow(user, secret, session, session_id, started_at, conversation_id, is_new_session=True)
 
 
-def _auto_close(transaction: Transaction, session: int, last_activity_at: str) -> None:
+def _auto_close_summary(transaction: Transaction, session: int) -> str:
     (observations,) = transaction.execute(statements.COUNT_IN_SESSION, (session,)).fetchone()
     titles = [title for (title,) in transaction.execute(statements.LAST_TITLES, (session,))]
-    summary = auto_close_summary(observations, titles[::-1])
-    transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
+    return auto_close_summary(observations, titles[::-1])
 
 
 def _save_unkeyed(
@@ -151,8 +181,7 @@ def _save_keyed(
     observation_id, kind, title, content, number = found
     if (kind, title, content) == (row["type"], row["title"], row["content"]):
         return observation_id, "deduped"
-    old = Indexed(title, content)
-    transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *old.tokens(user.key, user.secret)))
+    unindex(transaction, user.key, user.secret, number, Indexed(title, content))
     changed = (*_written(row), observation_id)
     return _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed), "updated"
 
@@ -160,7 +189,7 @@ def _save_keyed(
 def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequence[Any], indexed: Indexed) -> int:
     """Write the observation and its index entry; return its id."""
     observation_id, number = transaction.execute(statement, row).fetchone()
-    index(transaction, user, number, indexed)
+    index(transaction, user.key, user.secret, number, indexed)
     return int(observation_id)
 
 

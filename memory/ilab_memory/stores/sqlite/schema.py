@@ -1,8 +1,8 @@
 """The tables of the newest schema version. Every name here is private to the store."""
 
 #: Version of the schema that this code reads and writes, stored in the file's `user_version`. A change of what
-#: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows are
-#: removed from the index by the terms that they were added with.
+#: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
+#: are removed from the index by the terms that they were added with.
 VERSION = 1
 #: Stored in the file's `application_id`, to recognize files of other programs. ASCII "ILME".
 APPLICATION_ID = 0x494C4D45
@@ -37,6 +37,7 @@ TABLES = (
         key INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
         user INTEGER NOT NULL REFERENCES users (key),
+        conversation_id TEXT NOT NULL DEFAULT '',
         started_at TEXT NOT NULL,
         ended_at TEXT,
         last_activity_at TEXT NOT NULL,
@@ -50,6 +51,7 @@ TABLES = (
         user INTEGER NOT NULL REFERENCES users (key),
         number INTEGER NOT NULL,
         session INTEGER NOT NULL REFERENCES sessions (key),
+        conversation_id TEXT NOT NULL DEFAULT '',   -- of the session, for the index of lists
         type TEXT NOT NULL,
         title TEXT NOT NULL,
         topic_key TEXT,
@@ -99,7 +101,9 @@ TRIGGERS = (
             reply_terms = reply_terms + NEW.reply_terms,
             tail_terms = tail_terms + NEW.tail_terms
         WHERE key = NEW.user;
-        UPDATE sessions SET last_activity_at = max(last_activity_at, NEW.updated_at) WHERE key = NEW.session;
+        -- An imported row may have been changed after its session ended.
+        UPDATE sessions SET last_activity_at = max(last_activity_at, NEW.updated_at)
+        WHERE key = NEW.session AND NEW.created_at = NEW.updated_at;
     END
     """,
     """
@@ -111,16 +115,16 @@ TRIGGERS = (
             reply_terms = reply_terms + NEW.reply_terms - OLD.reply_terms,
             tail_terms = tail_terms + NEW.tail_terms - OLD.tail_terms
         WHERE key = NEW.user;
-        UPDATE sessions SET last_activity_at = max(last_activity_at, NEW.updated_at) WHERE key = NEW.session;
     END
     """,
 )
 
 INDEXES = (
-    # At most one active session a user, also between processes.
-    "CREATE UNIQUE INDEX sessions_active ON sessions (user) WHERE ended_at IS NULL",
+    # At most one active session per user and conversation, also between processes.
+    "CREATE UNIQUE INDEX sessions_active ON sessions (user, conversation_id) WHERE ended_at IS NULL",
     "CREATE INDEX sessions_completed ON sessions (user, ended_at) WHERE ended_at IS NOT NULL",
     "CREATE INDEX sessions_started ON sessions (user, started_at)",
+    "CREATE INDEX sessions_of_conversation ON sessions (user, conversation_id, started_at)",
     # Covers what ranking reads, so that a search touches few pages besides the rows it returns.
     """
     CREATE INDEX observations_ranked ON observations (
@@ -128,6 +132,11 @@ INDEXES = (
     )
     """,
     "CREATE INDEX observations_timeline ON observations (user, created_at, id)",
+    # For lists: the newest rows of each type are merged.
+    "CREATE INDEX observations_by_type ON observations (user, type, updated_at, id)",
+    """
+    CREATE INDEX observations_of_conversation ON observations (user, conversation_id, type, updated_at, id)
+    """,
     "CREATE INDEX observations_newest ON observations (session, updated_at, id)",
     "CREATE UNIQUE INDEX observations_keyed ON observations (user, topic_key) WHERE topic_key IS NOT NULL",
     "CREATE INDEX observations_unkeyed ON observations (session, normalized_hash) WHERE topic_key IS NULL",

@@ -9,8 +9,8 @@ from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK
 # The writer's view of a user: key, secret and active session in one look-up.
 USER_NOW = """
     SELECT u.key, u.secret, s.key, s.id, s.started_at, s.last_activity_at
-    FROM users u LEFT JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL
-    WHERE u.user_id = ?
+    FROM users u LEFT JOIN sessions s ON s.user = u.key AND s.conversation_id = ?2 AND s.ended_at IS NULL
+    WHERE u.user_id = ?1
 """
 USER = "SELECT key, secret FROM users WHERE user_id = ?"
 # No row: another user has these ids.
@@ -19,7 +19,10 @@ NEW_USER = """
 """
 
 # Sessions.
-NEW_SESSION = "INSERT INTO sessions (id, user, started_at, last_activity_at) VALUES (?, ?, ?, ?) RETURNING key"
+NEW_SESSION = """
+    INSERT INTO sessions (id, user, conversation_id, started_at, last_activity_at) VALUES (?1, ?2, ?3, ?4, ?4)
+    RETURNING key
+"""
 TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
 # Of many users at once.
 TOUCH_ACTIVE = """
@@ -32,7 +35,15 @@ COMPLETE_SESSION = (
 )
 COUNT_IN_SESSION = "SELECT count(*) FROM observations WHERE session = ?"
 LAST_TITLES = "SELECT title FROM observations WHERE session = ? ORDER BY updated_at DESC, id DESC LIMIT 3"
-SESSION_COLUMNS = "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated"
+SESSION_COLUMNS = (
+    "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated, s.conversation_id"
+)
+# Sessions that expired, and whose summary quotes this title.
+CLOSED_WITH_TITLE = """
+    SELECT key FROM sessions WHERE user = ?1 AND is_auto_generated
+        AND (instr(summary, ': ' || ?2) OR instr(summary, '; ' || ?2))
+"""
+SET_SUMMARY = "UPDATE sessions SET summary = ? WHERE key = ?"
 
 # Saving.
 SAME_UNKEYED = """
@@ -46,20 +57,69 @@ _ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"
 #: Of NEW_OBSERVATION and CHANGE_OBSERVATION, by place; of the latter, the id is behind them.
 WRITTEN = (
     "user", "session", "type", "title", "topic_key", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "content",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "content", "conversation_id",
 )  # fmt: skip
 NEW_OBSERVATION = f"""
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, content
-    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING id, number
+        title_terms, said_terms, reply_terms, tail_terms, content, conversation_id
+    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13) RETURNING id, number
 """
 CHANGE_OBSERVATION = f"""
     UPDATE observations SET
         number = {_NUMBER}, session = ?2, type = ?3, title = ?4, normalized_hash = ?6,
         revision_count = revision_count + 1, updated_at = ?7, title_terms = ?8, said_terms = ?9, reply_terms = ?10,
-        tail_terms = ?11, content = ?12
-    WHERE id = ?13 RETURNING id, number
+        tail_terms = ?11, content = ?12, conversation_id = ?13
+    WHERE id = ?14 RETURNING id, number
+"""
+# An observation as it is, for a change or an erasure.
+TO_CHANGE = """
+    SELECT u.key, u.secret, s.id, o.number, o.topic_key, o.type, o.title, o.content, o.normalized_hash
+    FROM users u JOIN observations o ON o.user = u.key JOIN sessions s ON s.key = o.session
+    WHERE u.user_id = ?1 AND o.id = ?2
+"""
+#: Of EDIT_OBSERVATION, by place; the id is behind them.
+EDITED = (
+    "user", "type", "title", "normalized_hash", "now",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "content",
+)  # fmt: skip
+EDIT_OBSERVATION = f"""
+    UPDATE observations SET
+        number = {_NUMBER}, type = ?2, title = ?3, normalized_hash = ?4, revision_count = revision_count + 1,
+        updated_at = ?5, title_terms = ?6, said_terms = ?7, reply_terms = ?8, tail_terms = ?9, content = ?10
+    WHERE id = ?11 RETURNING id, number
+"""
+DELETE_OBSERVATION = """
+    DELETE FROM observations WHERE id = ? RETURNING title_terms, said_terms, reply_terms, tail_terms, user
+"""
+COUNT_OUT = """
+    UPDATE users SET
+        observations = observations - 1, title_terms = title_terms - ?, said_terms = said_terms - ?,
+        reply_terms = reply_terms - ?, tail_terms = tail_terms - ?
+    WHERE key = ?
+"""
+SESSION_OF_ID = "SELECT key, conversation_id FROM sessions WHERE user = ?1 AND id = ?2"
+HAS_ACTIVE = "SELECT 1 FROM sessions WHERE user = ? AND conversation_id = ? AND ended_at IS NULL"
+IMPORT_SESSION = """
+    INSERT INTO sessions (
+        id, user, conversation_id, started_at, ended_at, last_activity_at, summary, is_auto_generated
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING key
+"""
+HAS_KEY = "SELECT 1 FROM observations WHERE user = ? AND topic_key = ?"
+HAS_ROW = """
+    SELECT 1 FROM observations
+    WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND type = ? AND title = ? AND created_at = ?
+"""
+#: Of IMPORT_OBSERVATION, by place.
+IMPORTED = (
+    "user", "session", "conversation_id", "type", "title", "topic_key", "normalized_hash", "revision_count",
+    "created_at", "updated_at", "title_terms", "said_terms", "reply_terms", "tail_terms", "content",
+)  # fmt: skip
+IMPORT_OBSERVATION = f"""
+    INSERT INTO observations (
+        id, user, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, content
+    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) RETURNING number
 """
 # Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
 # of this content in the session. The hashes come in one blob, one behind the other.
@@ -69,7 +129,7 @@ READY = """
     ))
     FROM json_each(?1) asked
     CROSS JOIN users u ON u.user_id = asked.value ->> 0
-    CROSS JOIN sessions s ON s.user = u.key AND s.ended_at IS NULL
+    CROSS JOIN sessions s ON s.user = u.key AND s.conversation_id = asked.value ->> 2 AND s.ended_at IS NULL
     WHERE NOT EXISTS (SELECT 1 FROM observations o WHERE o.user = u.key AND o.topic_key = asked.value ->> 1)
         AND (asked.value ->> 1 IS NOT NULL OR NOT EXISTS (
             SELECT 1 FROM observations o
@@ -80,13 +140,13 @@ READY = """
 #: Of ADD_OBSERVATION, by place.
 ADDED = (
     "id", "user", "number", "session", "type", "title", "topic_key", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "content",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "content", "conversation_id",
 )  # fmt: skip
 ADD_OBSERVATION = """
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, content
-    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14)
+        title_terms, said_terms, reply_terms, tail_terms, content, conversation_id
+    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
 """
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
@@ -145,7 +205,7 @@ RECENT = f"""
                     SELECT id, topic_key FROM observations
                     WHERE session = (
                         SELECT key FROM sessions
-                        WHERE id = ?2 AND user = (SELECT key FROM users WHERE user_id = ?1)
+                        WHERE id = ?2 AND user = (SELECT key FROM users WHERE user_id = ?1) AND conversation_id = ?6
                     )
                     ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
                 ) newest
@@ -159,6 +219,49 @@ RECENT = f"""
         WHERE found.bytes <= ?5
     )
 """
+# A page of a list. The newest rows of each type come from an index, and are merged: how many rows there are does not
+# matter. The types that the user has are found in the index, one look-up each, if none are given.
+_PAGE_OF_TYPES = f"""
+    WITH RECURSIVE kinds (type) AS (
+        SELECT min(o.type) FROM observations o WHERE ?2 IS NULL AND {_OF_USER}{{of_conversation}}
+        UNION ALL
+        SELECT (SELECT min(o.type) FROM observations o WHERE {_OF_USER}{{of_conversation}} AND o.type > kinds.type)
+        FROM kinds WHERE kinds.type IS NOT NULL
+    ), asked (type) AS (
+        SELECT value FROM json_each(?2) UNION ALL SELECT type FROM kinds WHERE type IS NOT NULL
+    )
+    SELECT
+        json_group_array(json_array(
+            id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
+            updated_at
+        )),
+        group_concat(content, '')
+    FROM (
+        SELECT {OBSERVATION_COLUMNS} FROM (
+            SELECT listed.id FROM asked CROSS JOIN observations listed ON listed.id IN (
+                SELECT o.id FROM observations o
+                WHERE {_OF_USER}{{of_conversation}} AND o.type = asked.type AND (o.updated_at, o.id) < (?3, ?4)
+                ORDER BY o.updated_at DESC, o.id DESC LIMIT ?5
+            )
+            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT ?5
+        ) page
+        CROSS JOIN observations o ON o.id = page.id CROSS JOIN sessions s ON s.key = o.session
+    )
+"""
+LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
+LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=" AND o.conversation_id = ?6")
+_PAGE_OF_SESSIONS = f"""
+    SELECT {SESSION_COLUMNS} FROM sessions s
+    WHERE s.user = (SELECT key FROM users WHERE user_id = ?1){{of_conversation}} AND (s.started_at, s.key) < (
+        ?2, coalesce((
+            SELECT before.key FROM sessions before
+            WHERE before.id = ?3 AND before.user = (SELECT key FROM users WHERE user_id = ?1)
+        ), 0)
+    )
+    ORDER BY s.started_at DESC, s.key DESC LIMIT ?4
+"""
+LIST_SESSIONS = _PAGE_OF_SESSIONS.format(of_conversation="")
+LIST_SESSIONS_OF_CONVERSATION = _PAGE_OF_SESSIONS.format(of_conversation=" AND s.conversation_id = ?5")
 STATS = """
     SELECT u.observations, (SELECT count(*) FROM sessions s WHERE s.user = u.key) FROM users u WHERE u.user_id = ?
 """
@@ -180,7 +283,7 @@ _SESSIONS_OF_USER = (
 # text, for SQLite would read each array again that is put into another.
 RECENT_SESSIONS = f"""
     SELECT '[' || coalesce(group_concat(line), '') || ']' FROM (
-        SELECT * FROM ({_SESSIONS_OF_USER} AND s.ended_at IS NULL)
+        SELECT * FROM ({_SESSIONS_OF_USER} AND s.conversation_id = ?5 AND s.ended_at IS NULL)
         UNION ALL SELECT * FROM (
             {_SESSIONS_OF_USER} AND s.ended_at IS NOT NULL ORDER BY s.ended_at DESC, s.key DESC LIMIT ?2
         )

@@ -7,18 +7,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from ilab_memory.core.models import Observation, SaveResult, Session
+from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
 from ilab_memory.core.store import (
+    Change,
     Document,
+    ImportedRow,
     Matches,
+    ObservationCursor,
     Posting,
     Preview,
     RecentSessions,
     Redacted,
+    SessionCursor,
     Store,
     forgotten_meanwhile,
 )
-from ilab_memory.stores.sqlite import check, reading, saving
+from ilab_memory.stores.sqlite import check, editing, reading, saving
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.forgetting import Forgetting
 from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
@@ -74,33 +78,47 @@ class SQLiteStore(Store):
             busy_timeout_seconds=busy_timeout_seconds,
         )
 
-    def recent_sessions(self, user_id: str, *, completed: int, each: int, preview_characters: int) -> RecentSessions:
+    def recent_sessions(
+        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+    ) -> RecentSessions:
         """See Store."""
-        touch = self._writer.touched(user_id)
+        touches = self._writer.touched(user_id)
         with self._readers.connection("read the sessions") as connection:
             recent = reading.recent_sessions(
-                connection, user_id, completed=completed, each=each, characters=preview_characters
+                connection,
+                user_id,
+                conversation_id=conversation_id,
+                completed=completed,
+                each=each,
+                characters=preview_characters,
             )
-        if touch and recent.active:
-            reading.touch(recent.active, touch)
+        if recent.active:
+            reading.touch(recent.active, touches)
         return recent
 
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
         """See Store."""
         self._writer.touch("open a session", user_id, session_id, to_text(now))
 
-    def open_session(self, user_id: str, *, now: datetime, session_timeout: timedelta) -> tuple[str, bool]:
+    def open_session(
+        self, user_id: str, *, conversation_id: str, now: datetime, session_timeout: timedelta
+    ) -> tuple[str, bool]:
         """See Store."""
         user = self._writer.run(
             "open a session",
-            lambda transaction: saving.open_session(transaction, user_id, now=now, session_timeout=session_timeout),
+            lambda transaction: saving.open_session(
+                transaction, user_id, conversation_id=conversation_id, now=now, session_timeout=session_timeout
+            ),
         )
         return user.session_id, user.is_new_session
 
-    def end_session(self, user_id: str, *, summary: str, now: datetime) -> Session | None:
+    def end_session(self, user_id: str, *, conversation_id: str, summary: str, now: datetime) -> Session | None:
         """See Store."""
         ended = self._writer.run(
-            "end the session", lambda transaction: saving.end_session(transaction, user_id, summary=summary, now=now)
+            "end the session",
+            lambda transaction: saving.end_session(
+                transaction, user_id, conversation_id=conversation_id, summary=summary, now=now
+            ),
         )
         if ended is None:
             return None
@@ -113,12 +131,59 @@ class SQLiteStore(Store):
             last_activity_at=ended_at,
             summary=summary,
             status="completed",
+            conversation_id=conversation_id,
         )
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
         save = Save(redacted, Indexed(redacted.title, redacted.content), now, session_timeout)
         return self._writer.run("save the observation", save, together=save_all)
+
+    def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
+        """See Store."""
+        if observation_id > reading.LARGEST_ID:
+            return None
+        return self._writer.run(
+            "change the observation",
+            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+        )
+
+    def delete(self, user_id: str, observation_id: int) -> bool:
+        """See Store. The file is rewritten, see `forget`."""
+        return self._forgetting.delete(user_id, observation_id)
+
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
+        """See Store."""
+        indexed = [(row, Indexed(row.title, row.content)) for row in rows]
+        return self._writer.run("import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed))
+
+    def list_observations(
+        self,
+        user_id: str,
+        *,
+        types: Collection[str] | None,
+        conversation_id: str | None,
+        limit: int,
+        before: ObservationCursor | None,
+    ) -> list[Observation]:
+        """See Store."""
+        with self._readers.connection("list the observations") as connection:
+            return reading.list_observations(
+                connection, user_id, types=types, conversation_id=conversation_id, limit=limit, before=before
+            )
+
+    def list_sessions(
+        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+    ) -> list[Session]:
+        """See Store."""
+        touches = self._writer.touched(user_id)
+        with self._readers.connection("list the sessions") as connection:
+            page = reading.list_sessions(
+                connection, user_id, conversation_id=conversation_id, limit=limit, before=before
+            )
+        for session in page:
+            reading.touch(session, touches)
+        return page
 
     def get(self, user_id: str, observation_id: int) -> Observation | None:
         """See Store."""
@@ -133,12 +198,25 @@ class SQLiteStore(Store):
             return reading.timeline(connection, user_id, observation_id, neighbors)
 
     def recent(
-        self, user_id: str, session_id: str, *, limit: int, key_prefixes: Sequence[str] | None, most_bytes: int
+        self,
+        user_id: str,
+        session_id: str,
+        *,
+        conversation_id: str,
+        limit: int,
+        key_prefixes: Sequence[str] | None,
+        most_bytes: int,
     ) -> list[Observation]:
         """See Store."""
         with self._readers.connection("read the session") as connection:
             return reading.recent(
-                connection, user_id, session_id, limit=limit, prefixes=key_prefixes, most_bytes=most_bytes
+                connection,
+                user_id,
+                session_id,
+                conversation_id=conversation_id,
+                limit=limit,
+                prefixes=key_prefixes,
+                most_bytes=most_bytes,
             )
 
     def matches(
@@ -243,12 +321,11 @@ class SQLiteStore(Store):
     def _session_page(
         self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
     ) -> list[tuple[int, Session]]:
-        touch = self._writer.touched(user_id)
+        touches = self._writer.touched(user_id)
         with self._readers.connection("export") as connection:
             page = reading.export_sessions(connection, user_id, after, begins.last_session)
-        if touch:
-            for _, session in page:
-                reading.touch(session, touch)
+        for _, session in page:
+            reading.touch(session, touches)
         self._check_still_there(user_id, begins.user)
         return page
 

@@ -55,7 +55,7 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
             "number": number,
         }
         rows.append(_added(row))
-        saving.index(transaction, user, number, save.indexed)
+        saving.index(transaction, user.key, user.secret, number, save.indexed)
         added[place] = saving.result(row["id"], "created", user, save.redacted)
     transaction.executemany(statements.ADD_OBSERVATION, rows)
     return [added.get(place) or save(transaction) for place, save in enumerate(saves)]
@@ -63,14 +63,24 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
 
 def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
     """Return those of *saves* that only add a row."""
-    users_and_keys = json.dumps([(save.redacted.user_id, save.redacted.topic_key) for save in saves])
+    asked = json.dumps(
+        [(save.redacted.user_id, save.redacted.topic_key, save.redacted.conversation_id) for save in saves]
+    )
     hashes = b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves])
-    (found,) = transaction.execute(statements.READY, (users_and_keys, hashes)).fetchone()
+    (found,) = transaction.execute(statements.READY, (asked, hashes)).fetchone()
     ready = []
     for place, key, secret, session, session_id, started_at, last_activity_at, *ids in json.loads(found):
         save = saves[place]
         if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
-            user = saving.UserNow(key, bytes.fromhex(secret), session, session_id, started_at, is_new_session=False)
+            user = saving.UserNow(
+                key,
+                bytes.fromhex(secret),
+                session,
+                session_id,
+                started_at,
+                save.redacted.conversation_id,
+                is_new_session=False,
+            )
             ready.append(_Ready(place, user, *ids))
     return ready
 

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ilab_memory.stores.sqlite.connections import raise_closed
 from ilab_memory.stores.sqlite.transaction import Together, Transaction
@@ -74,19 +74,16 @@ class Task(Generic[T]):
             self.behind.finish()
 
 
-class Touch(NamedTuple):
-    """Activity in a session. The later one is the greater one."""
-
-    moment: str
-    session_id: str
+#: The last activity in sessions, by user and session id.
+Touches: TypeAlias = Mapping[str, Mapping[str, str]]
+_NO_TOUCHES: Mapping[str, str] = {}
 
 
 class Taken(NamedTuple):
     """What the writer does next, in one transaction."""
 
     tasks: list[Task[Any]]
-    touches: Mapping[str, Touch]
-    """By user."""
+    touches: Touches
 
 
 class _Sleep(NamedTuple):
@@ -103,7 +100,8 @@ class Waiting:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tasks: deque[Task[Any]] = deque()
-        self._touches: dict[str, Touch] = {}
+        # The inner mappings are replaced, never changed: `touched` reads them without the lock.
+        self._touches: dict[str, Mapping[str, str]] = {}
         self._closed = False
         self._sleep: _Sleep | None = None
         # Held, but for when the writer is to wake.
@@ -122,8 +120,8 @@ class Waiting:
             self._tasks.append(task)
             self._wake()
 
-    def touch(self, user_id: str, touch: Touch) -> None:
-        """Add *touch*, which is taken with the next task, or after TOUCH_SECONDS.
+    def touch(self, user_id: str, session_id: str, moment: str) -> None:
+        """Add activity in a session, which is taken with the next task, or after TOUCH_SECONDS.
 
         Raises:
             RuntimeError: closed.
@@ -131,12 +129,16 @@ class Waiting:
         with self._lock:
             if self._closed:
                 raise_closed()
-            self._touches[user_id] = max(touch, self._touches.get(user_id, touch))
+            before = self._touches.get(user_id, _NO_TOUCHES)
+            self._touches[user_id] = {**before, session_id: max(moment, before.get(session_id, moment))}
             self._wake()
 
-    def touched(self, user_id: str) -> Touch | None:
-        """Return the user's last touch, None if that is committed. Ask before what it is compared with is read."""
-        return self._touches.get(user_id)
+    def touched(self, user_id: str) -> Mapping[str, str]:
+        """Return the last activity in sessions of the user that is not committed, by session id.
+
+        Ask before reading the sessions that it is compared with.
+        """
+        return self._touches.get(user_id, _NO_TOUCHES)
 
     def take(self, answered: int, patience: float) -> Taken | None:
         """Wait for what is to be done next; None if it is closed and all is done.
@@ -162,11 +164,11 @@ class Waiting:
                     return None
         return Taken(tasks, touches)
 
-    def committed(self, touches: Mapping[str, Touch]) -> None:
-        """Leave *touches* out from now on, unless there are newer ones."""
+    def committed(self, touches: Touches) -> None:
+        """Leave *touches* out from now on, unless the user has newer ones: then they are committed once more."""
         with self._lock:
-            for user_id, touch in touches.items():
-                if self._touches.get(user_id) == touch:
+            for user_id, moments in touches.items():
+                if self._touches.get(user_id) is moments:
                     del self._touches[user_id]
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Identity, storage_errors, translated
 from ilab_memory.stores.sqlite.migrations import check_version, migrate
 from ilab_memory.stores.sqlite.transaction import Together, Transaction
-from ilab_memory.stores.sqlite.waiting import Task, Touch, Waiting
+from ilab_memory.stores.sqlite.waiting import Task, Touches, Waiting
 
 T = TypeVar("T")
 _Batch = Sequence[Task[Any]]
@@ -77,11 +77,11 @@ class Writer:
             StorageError: it is not committed, and may be later.
             RuntimeError: closed.
         """
-        self._waiting.touch(user_id, Touch(moment, session_id))
+        self._waiting.touch(user_id, session_id, moment)
         if self._failing:
             self.run(doing, _nothing, synced=False)
 
-    def touched(self, user_id: str) -> Touch | None:
+    def touched(self, user_id: str) -> Mapping[str, str]:
         """See `Waiting.touched`."""
         return self._waiting.touched(user_id)
 
@@ -131,7 +131,7 @@ class Writer:
         for task in batch:
             task.result = task.operation(Transaction(self.connection))
 
-    def _commit(self, batch: _Batch, touches: Mapping[str, Touch]) -> None:
+    def _commit(self, batch: _Batch, touches: Touches) -> None:
         self._follow_the_file()
         self._choose_sync(batch)
         transaction = self._begin(touches)
@@ -172,13 +172,19 @@ class Writer:
                     raise
                 task.error = translated(error, task.doing)
 
-    def _begin(self, touches: Mapping[str, Touch]) -> Transaction:
+    def _begin(self, touches: Touches) -> Transaction:
         self.connection.execute("BEGIN IMMEDIATE")
         # Of another process, since the file was opened.
         check_version(self.connection)
         if touches:
             # First: they came before the operations, which may ask whether a session has expired.
-            rows = json.dumps([(user_id, *touch) for user_id, touch in touches.items()])
+            rows = json.dumps(
+                [
+                    (user_id, moment, session_id)
+                    for user_id, moments in touches.items()
+                    for session_id, moment in moments.items()
+                ]
+            )
             self.connection.execute(statements.TOUCH_ACTIVE, (rows,))
         return Transaction(self.connection)
 

@@ -1,0 +1,144 @@
+"""What comes in: checked, redacted, and in the form in which a store takes it."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ilab_memory.checks import (
+    MAX_TITLE,
+    MAX_USER_ID,
+    check_content,
+    check_conversation_id,
+    check_left,
+    check_observation_id,
+    check_session_id,
+    check_text,
+    check_title,
+    check_topic_key,
+)
+from ilab_memory.core.models import Observation, Session
+from ilab_memory.core.store import EXPORT_BYTES, EXPORT_PAGE, ImportedRow, ObservationCursor, SessionCursor
+from ilab_memory.redaction import normalized_hash, strip_private
+from ilab_memory.timestamps import to_text
+
+# What an integer column holds.
+_MAX_REVISION_COUNT = 2**31 - 1
+
+
+class Batch(NamedTuple):
+    """What is imported in one transaction."""
+
+    sessions: list[Session]
+    rows: list[ImportedRow]
+
+
+def redacted(name: str, text: str) -> str:
+    """Return *text*, the argument *name*, without its private spans; ValueError if nothing is left."""
+    left = strip_private(text)
+    check_left(name, left)
+    return left
+
+
+def redacted_content(name: str, content: str) -> tuple[str, str]:
+    """Return *content* as `redacted` does, and its hash. Content is hashed nowhere else."""
+    left = strip_private(content)
+    check_left(name, left)
+    return left, normalized_hash(left)
+
+
+def cursor(before: ObservationCursor | None) -> ObservationCursor | None:
+    """Return *before*, its moment in our form; ValueError unless it is None or (updated_at, id) of an observation."""
+    if before is None:
+        return None
+    moment, observation_id = _pair(before)
+    check_observation_id(observation_id)
+    return _moment("before", moment), observation_id
+
+
+def session_cursor(before: SessionCursor | None) -> SessionCursor | None:
+    """Return *before*, its moment in our form; ValueError unless it is None or (started_at, id) of a session."""
+    if before is None:
+        return None
+    moment, session_id = _pair(before)
+    check_session_id(session_id)
+    return _moment("before", moment), session_id
+
+
+def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
+    """Yield *items*, checked and redacted, in batches of as much as a page of an export.
+
+    Raises:
+        ValueError: an item is invalid, or nothing is left of a text after redaction.
+    """
+    batch = Batch([], [])
+    size = 0
+    for item in items:
+        if isinstance(item, Session):
+            batch.sessions.append(_session(item))
+            size += len(item.summary or "")
+        else:
+            batch.rows.append(_row(item))
+            size += len(item.content)
+        if len(batch.sessions) + len(batch.rows) == EXPORT_PAGE or size >= EXPORT_BYTES:
+            yield batch
+            batch, size = Batch([], []), 0
+    if batch.sessions or batch.rows:
+        yield batch
+
+
+def _session(session: Session) -> Session:
+    check_text("session_id", session.id, MAX_USER_ID)
+    check_conversation_id(session.conversation_id)
+    summary = session.summary
+    if summary is not None:
+        check_content("summary", summary)
+        summary = redacted("summary", summary)
+    return session.model_copy(
+        update={
+            "summary": summary,
+            "started_at": _moment("started_at", session.started_at),
+            "ended_at": None if session.ended_at is None else _moment("ended_at", session.ended_at),
+            "last_activity_at": _moment("last_activity_at", session.last_activity_at),
+        }
+    )
+
+
+def _row(observation: Observation) -> ImportedRow:
+    if not isinstance(observation, Observation):
+        raise ValueError("items must contain sessions and observations only")  # noqa: TRY004 - as the contract promises
+    check_text("session_id", observation.session_id, MAX_USER_ID)
+    check_text("type", observation.type, MAX_TITLE)
+    check_title(observation.title)
+    check_content("content", observation.content)
+    check_topic_key(observation.topic_key)
+    if not 1 <= observation.revision_count <= _MAX_REVISION_COUNT:
+        raise ValueError(f"revision_count must be 1 to {_MAX_REVISION_COUNT}")
+    content, content_hash = redacted_content("content", observation.content)
+    return ImportedRow(
+        session_id=observation.session_id,
+        type=observation.type,
+        title=redacted("title", observation.title),
+        content=content,
+        topic_key=None if observation.topic_key is None else redacted("topic_key", observation.topic_key),
+        normalized_hash=content_hash,
+        revision_count=observation.revision_count,
+        created_at=_moment("created_at", observation.created_at),
+        updated_at=_moment("updated_at", observation.updated_at),
+    )
+
+
+def _moment(name: str, moment: str) -> str:
+    """Return *moment*, the argument *name*, as we store moments; ValueError unless it is ISO 8601 with a time zone."""
+    try:
+        parsed = datetime.fromisoformat(moment)
+        if parsed.tzinfo is not None:
+            return to_text(parsed)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ValueError(f"{name} must contain a moment as ISO 8601 with a time zone")
+
+
+def _pair(before: tuple[str, object]) -> tuple[str, Any]:
+    if not isinstance(before, tuple | list) or len(before) != 2:  # noqa: PLR2004 - a pair
+        raise ValueError("before must be a moment and an id")
+    return before[0], before[1]

@@ -1,0 +1,152 @@
+"""What the writer does for changes, deletions and imports. Each function runs inside one operation of the writer."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import NamedTuple
+
+from ilab_memory.core.models import ImportResult, SaveResult, Session
+from ilab_memory.core.store import Change, ImportedRow, completed_by_import, imported_session_id
+from ilab_memory.stores.sqlite import erasure, saving, statements
+from ilab_memory.stores.sqlite.terms import Indexed
+from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.timestamps import to_text
+
+_edited = itemgetter(*statements.EDITED)
+_imported = itemgetter(*statements.IMPORTED)
+
+
+class _Stored(NamedTuple):
+    """An observation as it is."""
+
+    user: int
+    secret: bytes
+    session_id: str
+    number: int
+    topic_key: str | None
+    type: str
+    title: str
+    content: str
+    normalized_hash: bytes
+
+
+def change(
+    transaction: Transaction, user_id: str, observation_id: int, change: Change, *, now: datetime
+) -> SaveResult | None:
+    """See `Store.change`."""
+    found = transaction.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
+    if found is None:
+        return None
+    old = _Stored._make(found)
+    kind = old.type if change.type is None else change.type
+    title = old.title if change.title is None else change.title
+    content = old.content if change.content is None else change.content
+    outcome: saving.Outcome = "deduped"
+    if (kind, title, content) != (old.type, old.title, old.content):
+        outcome = "updated"
+        indexed = Indexed(title, content)
+        row: dict[str, object] = {
+            "user": old.user,
+            "type": kind,
+            "title": title,
+            "now": to_text(now),
+            "content": content,
+        }
+        row |= indexed.lengths
+        row["normalized_hash"] = (
+            bytes.fromhex(change.normalized_hash) if change.normalized_hash else old.normalized_hash
+        )
+        saving.unindex(transaction, old.user, old.secret, old.number, Indexed(old.title, old.content))
+        edited = (*_edited(row), observation_id)
+        _, number = transaction.execute(statements.EDIT_OBSERVATION, edited).fetchone()
+        saving.index(transaction, old.user, old.secret, number, indexed)
+        if title != old.title:
+            saving.drop_title(transaction, old.user, old.title)
+    return SaveResult.model_construct(
+        id=observation_id, outcome=outcome, session_id=old.session_id, topic_key=old.topic_key
+    )
+
+
+def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
+    """Delete the observation, and record that its bytes must leave the file; return whether there was one."""
+    found = transaction.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
+    if found is None:
+        return False
+    old = _Stored._make(found)
+    deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
+    transaction.execute(statements.COUNT_OUT, deleted)
+    saving.unindex(transaction, old.user, old.secret, old.number, Indexed(old.title, old.content))
+    saving.drop_title(transaction, old.user, old.title)
+    erasure.add(transaction, user_id, None)
+    return True
+
+
+def add_rows(
+    transaction: Transaction,
+    user_id: str,
+    sessions: Sequence[Session],
+    rows: Sequence[tuple[ImportedRow, Indexed]],
+) -> ImportResult:
+    """See `Store.add_rows`."""
+    user, secret = saving.user_for_import(transaction, user_id)
+    added_sessions = sum([_add_session(transaction, user_id, user, session) for session in sessions])
+    added_rows = 0
+    for row, indexed in rows:
+        found = _session_of(transaction, user_id, user, row.session_id)
+        if found is None:
+            raise ValueError("items must contain the session of an observation before the observation")
+        if (number := _add_row(transaction, user, found, row, indexed)) is not None:
+            saving.index(transaction, user, secret, number, indexed)
+            added_rows += 1
+    return ImportResult(sessions=added_sessions, observations=added_rows)
+
+
+def _session_of(transaction: Transaction, user_id: str, user: int, session_id: str) -> tuple[int, str] | None:
+    """Return key and conversation of the session that has this id in an export."""
+    for an_id in (session_id, imported_session_id(user_id, session_id)):
+        found = transaction.execute(statements.SESSION_OF_ID, (user, an_id)).fetchone()
+        if found is not None:
+            return int(found[0]), found[1]
+    return None
+
+
+def _add_session(transaction: Transaction, user_id: str, user: int, session: Session) -> bool:
+    if _session_of(transaction, user_id, user, session.id) is not None:
+        return False
+    conversation = (user, session.conversation_id)
+    if session.ended_at is None and transaction.execute(statements.HAS_ACTIVE, conversation).fetchone():
+        session = completed_by_import(session)
+    times = (session.started_at, session.ended_at, session.last_activity_at)
+    row = (imported_session_id(user_id, session.id), *conversation, *times, session.summary, session.is_auto_generated)
+    transaction.execute(statements.IMPORT_SESSION, row)
+    return True
+
+
+def _add_row(
+    transaction: Transaction, user: int, session: tuple[int, str], row: ImportedRow, indexed: Indexed
+) -> int | None:
+    """Add the row and return its number; None if the user has it."""
+    key, conversation_id = session
+    normalized_hash = bytes.fromhex(row.normalized_hash)
+    if row.topic_key is None:
+        same = (key, normalized_hash, row.type, row.title, row.created_at)
+        found = transaction.execute(statements.HAS_ROW, same).fetchone()
+    else:
+        found = transaction.execute(statements.HAS_KEY, (user, row.topic_key)).fetchone()
+    if found:
+        return None
+    columns = {
+        "user": user,
+        "session": key,
+        "conversation_id": conversation_id,
+        "type": row.type,
+        "title": row.title,
+        "topic_key": row.topic_key,
+        "normalized_hash": normalized_hash,
+        "revision_count": row.revision_count,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "content": row.content,
+        **indexed.lengths,
+    }
+    return int(transaction.execute(statements.IMPORT_OBSERVATION, _imported(columns)).fetchone()[0])

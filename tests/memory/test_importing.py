@@ -1,0 +1,212 @@
+"""mem_import is the inverse of mem_export, may be repeated, and redacts again."""
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from ilab_memory import ILabMemory, Observation, Session, StorageError
+from memory.support import EPOCH, Clock, text
+
+USER = "alice"
+
+
+def filled(mem: ILabMemory, clock: Clock, user_id: str = USER, sessions: int = 4) -> list[Session | Observation]:
+    """Save what an export can contain, and return the export."""
+    for session in range(sessions):
+        for number in range(4):
+            clock.forward(minutes=7)
+            mem.mem_save(
+                user_id,
+                f"turn {session} {number} of tea",
+                type=("discovery", "profile")[number % 2],
+                title=f"t{number}",
+                topic_key=f"key {number}" if number == 3 else None,
+                conversation_id=("", "a")[session % 2],
+            )
+        clock.forward(minutes=1)
+        mem.mem_session_summary(user_id, f"summary {session}", conversation_id=("", "a")[session % 2])
+        if session % 2:
+            mem.mem_session_end(user_id, summary=f"end {session}", conversation_id="a")
+        clock.forward(days=2)
+    mem.mem_session_start(user_id)
+    (first, *_) = [item for item in mem.mem_export(user_id) if isinstance(item, Observation)]
+    mem.mem_update(user_id, first.id or 0, content="corrected later")
+    return list(mem.mem_export(user_id))
+
+
+def comparable(items: Iterable[Session | Observation]) -> list[dict[str, object]]:
+    """What an import keeps: all but the ids and the user. Sessions are named by their place."""
+    places: dict[str, int] = {}
+    found = []
+    for item in items:
+        if isinstance(item, Session):
+            places[item.id] = len(places)
+            found.append(item.model_dump(exclude={"id", "user_id"}))
+        else:
+            found.append(item.model_dump(exclude={"id", "user_id"}) | {"session_id": places[item.session_id]})
+    return found
+
+
+def test_an_export_comes_back_as_it_was(mem: ILabMemory, clock: Clock) -> None:
+    exported = filled(mem, clock)
+    sessions = sum(isinstance(item, Session) for item in exported)
+    result = mem.mem_import("bob", exported)
+    assert (result.sessions, result.observations) == (sessions, len(exported) - sessions)
+    imported = list(mem.mem_export("bob"))
+    assert comparable(imported) == comparable(exported)
+    assert {item.user_id for item in imported} == {"bob"}
+    assert not {item.id for item in imported} & {item.id for item in exported}
+    ids = [item.id or 0 for item in imported if isinstance(item, Observation)]
+    assert ids == sorted(ids)
+    assert mem.mem_stats("bob") == mem.mem_stats(USER)
+    assert mem.mem_search("bob", "turn 2 1")[0].snippet == mem.mem_search(USER, "turn 2 1")[0].snippet
+    # It goes on as the original would.
+    assert mem.mem_save("bob", "more", type="discovery", title="t").id > ids[-1]
+    assert mem.mem_save("bob", "new", type="discovery", title="t", topic_key="key 3").outcome == "updated"
+
+
+def test_repeating_an_import_adds_nothing(mem: ILabMemory, clock: Clock) -> None:
+    exported = filled(mem, clock)
+    mem.mem_import("bob", exported)
+    once = list(mem.mem_export("bob"))
+    again = mem.mem_import("bob", exported)
+    assert (again.sessions, again.observations) == (0, 0)
+    assert list(mem.mem_export("bob")) == once
+
+
+def test_importing_into_the_user_who_was_exported_adds_what_is_missing(mem: ILabMemory, clock: Clock) -> None:
+    exported = filled(mem, clock)
+    again = mem.mem_import(USER, exported)
+    assert (again.sessions, again.observations) == (0, 0)
+    (row, *_) = mem.mem_list(USER, types=["profile"])
+    mem.mem_delete(USER, row.id or 0)
+    assert mem.mem_import(USER, exported).observations == 1
+    assert comparable(mem.mem_export(USER)) == comparable(exported)
+
+
+def test_a_forgotten_user_can_be_restored_from_an_export(mem: ILabMemory, clock: Clock) -> None:
+    exported = filled(mem, clock)
+    mem.mem_forget(USER)
+    mem.mem_import(USER, exported)
+    assert comparable(mem.mem_export(USER)) == comparable(exported)
+
+
+def test_an_import_is_made_in_batches_and_an_interrupted_one_can_be_repeated(mem: ILabMemory, clock: Clock) -> None:
+    exported = filled(mem, clock, sessions=40)
+    assert len(exported) > 200
+
+    def broken() -> Iterator[Session | Observation]:
+        yield from exported[:150]
+        raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011 - the caller's own
+        mem.mem_import("bob", broken())
+    assert mem.mem_stats("bob")["sessions"] + mem.mem_stats("bob")["observations"] == 100
+    rest = mem.mem_import("bob", iter(exported))
+    assert rest.sessions + rest.observations == len(exported) - 100
+    assert comparable(mem.mem_export("bob")) == comparable(exported)
+
+
+def test_a_failure_of_the_storage_tells_how_much_was_added(
+    mem: ILabMemory, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = filled(mem, clock, sessions=40)
+    add_rows = mem._store.add_rows
+    calls: list[int] = []
+
+    def second_fails(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise StorageError("could not import: SQLITE_FULL")
+        return add_rows(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mem._store, "add_rows", second_fails)
+    with pytest.raises(StorageError, match=r"SQLITE_FULL; \d+ sessions and \d+ observations were added; repeat"):
+        mem.mem_import("bob", exported)
+
+
+def item(**fields: object) -> Observation:
+    row = {
+        "session_id": "s", "user_id": "x", "type": "profile", "title": "t", "content": "c",
+        "created_at": text(EPOCH), "updated_at": text(EPOCH),
+    }  # fmt: skip
+    return Observation.model_validate(row | fields)
+
+
+def session(**fields: object) -> Session:
+    row = {"id": "s", "user_id": "x", "started_at": text(EPOCH), "last_activity_at": text(EPOCH)}
+    return Session.model_validate(row | fields)
+
+
+def test_texts_are_redacted_again(mem: ILabMemory) -> None:
+    ended = {"ended_at": text(EPOCH), "summary": "<private>hunter2</private> s", "status": "completed"}
+    row = item(title="<private>hunter2</private> t", content="c <private>hunter2", topic_key="<private>hunter2", id=7)
+    mem.mem_import("bob", [session(**ended), row])
+    found = "".join(stored.model_dump_json() for stored in mem.mem_export("bob"))
+    assert "hunter2" not in found
+    assert found.count("[REDACTED]") == 4
+    assert mem.mem_import("bob", [session(**ended), row]).observations == 0
+
+
+def test_moments_of_other_zones_are_stored_as_ours(mem: ILabMemory) -> None:
+    mem.mem_import("bob", [session(), item(created_at="2026-01-01T02:00:00+02:00")])
+    (_, row) = mem.mem_export("bob")
+    assert isinstance(row, Observation)
+    assert row.created_at == text(EPOCH)
+
+
+def test_what_the_user_has_under_a_key_stays(mem: ILabMemory) -> None:
+    mem.mem_save("bob", "mine", type="profile", title="t", topic_key="k")
+    assert mem.mem_import("bob", [session(), item(topic_key="k", content="theirs")]).observations == 0
+    assert [row.content for row in mem.mem_list("bob")] == ["mine"]
+
+
+def test_an_active_session_is_completed_beside_another_active_one(mem: ILabMemory) -> None:
+    own = mem.mem_session_start("bob").session_id
+    other = mem.mem_session_start("bob", conversation_id="a").session_id
+    given = [session(id=f"s{place}", conversation_id=name) for place, name in enumerate(("", "a", "b", "b"))]
+    assert mem.mem_import("bob", given).sessions == 4
+    assert mem.mem_session_start("bob").session_id == own
+    assert mem.mem_session_start("bob", conversation_id="a").session_id == other
+    status = [
+        (one.conversation_id, one.status, one.ended_at) for one in mem.mem_sessions("bob") if one.id not in {own, other}
+    ]
+    completed, active = ("completed", text(EPOCH)), ("active", None)
+    assert status == [("b", *completed), ("b", *active), ("a", *completed), ("", *completed)]
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ([item()], "session of an observation before"),
+        ([session(), item(content="")], "content must"),
+        ([session(), item(title="x" * 513)], "title must"),
+        ([session(), item(type=" ")], "type must"),
+        ([session(), item(created_at="today")], "created_at must"),
+        ([session(), item(updated_at="2026-01-01T00:00:00")], "updated_at must"),
+        ([session(), item(revision_count=0)], "revision_count must"),
+        ([session(started_at="")], "started_at must"),
+        ([session(id="")], "session_id must"),
+        ([session(conversation_id="x" * 257)], "conversation_id must"),
+        ([session(summary=" ")], "summary must"),
+        (["no item"], "sessions and observations only"),
+    ],
+)  # fmt: skip
+def test_an_invalid_item_is_refused_and_nothing_of_its_batch_is_stored(
+    mem: ILabMemory, items: list[Session | Observation], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        mem.mem_import("bob", items)
+    assert mem.mem_stats("bob") == {"observations": 0, "sessions": 0}
+
+
+def test_an_import_of_nothing_makes_no_user(mem: ILabMemory) -> None:
+    assert mem.mem_import("bob", []).observations == 0
+    assert list(mem.mem_export("bob")) == []
+
+
+def test_imported_sessions_expire_as_others_do(mem: ILabMemory, clock: Clock) -> None:
+    mem.mem_import("bob", [session()])
+    clock.now = EPOCH + timedelta(hours=25)
+    assert mem.mem_session_start("bob").is_new
