@@ -1,117 +1,97 @@
-"""What the README says is run, or compared with where it comes from."""
+"""The examples of the README and of the guides run as they are written, and what pages name exists."""
 
-import dataclasses
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from contract.pages import RUNNABLE, blocks, page, python, run
 from contract.process import BIN, ROOT, Served
 from ilab_chat import ChatClient
-from ilab_chat_service.rpc.errors import TABLE
-from ilab_chat_service.settings import Settings
 
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def run(command: list[str | Path], served: Served, script: str = "") -> str:
-    """Run *command* from the root, with the README's address replaced by that of the server under test."""
-    arguments = [str(argument).replace("127.0.0.1:50051", served.address) for argument in command]
-    ended = subprocess.run(
-        arguments,
-        input=script.replace("127.0.0.1:50051", served.address),
-        env=os.environ | {"NODE_PATH": str(ROOT / "tests/contract/node/node_modules")},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+PAGES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+COMMANDS = [
+    pytest.param(line.removeprefix("$ ").replace(".venv/run/bin/", ""), id=f"{name}-{line[:60]}")
+    for name in RUNNABLE
+    for block in blocks(name, "sh") + blocks(name, "console")
+    for line in block.splitlines()
+    if re.match(r"(\$ )?(grpcurl|\.venv/run/bin/ilab-chat chat|ilab-chat chat) ", line) and not line.endswith("alice")
+]
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_each_python_example_runs(served: Served, block: str) -> None:
-    assert "Hello there." in run([sys.executable, "-W", "error", "-"], served, block)
+def examples(language: str) -> list[object]:
+    return [
+        pytest.param(block, id=f"{name}-{number}")
+        for name in RUNNABLE
+        for number, block in enumerate(blocks(name, language))
+    ]
 
 
-@pytest.mark.parametrize(
-    "line", [line for block in blocks("sh") for line in block.splitlines() if line.startswith("grpcurl ")]
-)
-def test_each_grpcurl_example_runs(served: Served, line: str) -> None:
-    command = line.replace("127.0.0.1:50051", served.address).replace("grpcurl", str(BIN / "grpcurl"), 1)
+def test_readme_fits_on_a_few_screens() -> None:
+    assert len(page("README.md").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("block", examples("python"))
+def test_python_example_runs(served: Served, block: str) -> None:
+    assert "Hello there." in python(served, block)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_runs(served: Served, line: str) -> None:
+    # The command line client takes another address by an option.
+    command = line.replace("ilab-chat chat", f"ilab-chat chat --address {served.address}")
     assert "Hello there." in run(["sh", "-c", command], served)
 
 
 @pytest.mark.timeout(300)  # it may be the first to install the packages
-@pytest.mark.parametrize("block", blocks("js"))
-def test_each_node_example_runs(node: str, served: Served, block: str) -> None:
+@pytest.mark.parametrize("block", examples("js"))
+def test_node_example_runs(node: str, served: Served, block: str) -> None:
     assert run([node, "-"], served, block) == "Hello there.\n"
 
 
-def test_the_commands_line_examples_run(served: Served) -> None:
-    [command] = re.findall(r"^\$ \.venv/run/bin/ilab-chat (chat --user alice \".*\")$", README, re.MULTILINE)
-    assert "Hello there." in run(["sh", "-c", f"{BIN}/ilab-chat {command} --address {served.address}"], served)
-
-
-def test_the_memory_commands_run(served: Served, tmp_path: Path) -> None:
+def test_memory_commands_run(served: Served, tmp_path: Path) -> None:
     with ChatClient(served.address) as client:
         saved = client.memory.save("alice", "I love hiking.", type="profile", title="Hobby").id
-        kept = client.memory.stats("alice").observations
-    lines = re.findall(r"^\$ \.venv/run/bin/ilab-chat (memory .*)$", README, re.MULTILINE)
+        stored = client.memory.stats("alice").observations
+    lines = re.findall(r"^\$ \.venv/run/bin/ilab-chat (memory .*)$", page("docs/quickstart.md"), re.MULTILINE)
     assert [line.split()[1] for line in lines] == ["search", "timeline", "stats", "export", "forget"]
-    said = [
-        run(["sh", "-c", f"cd {tmp_path} && {BIN}/ilab-chat {line} --address {served.address}"], served)
+    printed = [
+        run(["sh", "-c", f"{BIN}/ilab-chat {line} --address {served.address}"], served, cwd=tmp_path)
         for line in (each.replace("alice 1", f"alice {saved}") for each in lines)
     ]
-    found, seen, counted, exported, erased = (json.loads(each) if each else {} for each in said)
+    found, seen, counted, exported, erased = (json.loads(each) if each else {} for each in printed)
     assert saved in [int(each["id"]) for each in found["observations"]]
     assert saved in [int(each["id"]) for each in seen["observations"]]
-    assert int(counted["observations"]) == int(erased["observations"]) == kept
+    assert int(counted["observations"]) == int(erased["observations"]) == stored
     assert exported == {}
     assert "I love hiking." in (tmp_path / "alice.jsonl").read_text()
 
 
-def test_each_make_target_that_is_named_exists() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"make ([a-z-]+)", "\n".join(blocks("sh")))) <= targets
+@pytest.mark.parametrize("name", PAGES)
+def test_each_make_target_that_is_named_exists(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", page("Makefile"), re.MULTILINE))
+    named = re.findall(r"(?:^|`)(?:[A-Z_]+=\S+ +)*make ([a-z-]+)", page(name), re.MULTILINE)
+    assert set(named) <= targets
 
 
-def test_the_table_of_errors_is_that_of_the_service() -> None:
-    for row in TABLE.values():
-        assert row.reason in README
-        assert row.code.name in README
+@pytest.mark.parametrize("name", PAGES)
+def test_each_linked_file_exists(name: str) -> None:
+    links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", page(name))
+    assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
 
 
-def settings_table() -> str:
-    """The README's table of settings."""
-    rows = [
-        f"| `{field.metadata['env']}` | {f'`{default}`' if (default := shown(field.default)) else ''} "
-        f"| {field.metadata['why']} |"
-        for field in dataclasses.fields(Settings)
-    ]
-    return "\n".join(["| variable | default | what it is |", "|---|---|---|", *rows])
+@pytest.mark.parametrize("name", PAGES)
+def test_each_setting_that_is_named_exists(name: str) -> None:
+    known = re.findall(r"`(ILAB_\w+)`", page("docs/configuration.md"))
+    clients = {"ILAB_CHAT_TARGET", "ILAB_CHAT_TOKEN"}
+    assert set(re.findall(r"\bILAB_(?:CHAT|MEMORY)_[A-Z_]*[A-Z]\b", page(name))) <= clients | set(known) | {
+        prefix for prefix in ("ILAB_CHAT_TLS", "ILAB_CHAT_JWT")
+    }
 
 
-def shown(default: object) -> str:
-    return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-def test_the_table_of_settings_is_that_of_the_service() -> None:
-    [written] = re.findall(r"<!-- settings -->\n(.*)\n<!-- /settings -->", README, re.DOTALL)
-    assert written == settings_table(), f"put this into the README:\n{settings_table()}"
-
-
-def test_files_that_are_named_exist() -> None:
-    section = README.partition("## What happens to a message")[2]
-    for name in re.findall(r"`([a-z_/]+\.py)`", section):
+def test_files_of_the_architecture_exist() -> None:
+    names = re.findall(r"`([a-z_/]+\.py)`", page("docs/architecture.md"))
+    assert names
+    for name in names:
         assert (ROOT / "service/ilab_chat_service" / name).is_file(), name
