@@ -5,10 +5,11 @@ RUN := .venv/run
 DEV := .venv/dev
 # Oldest protoc whose output both supported protobuf majors (6 and 7) accept: https://protobuf.dev/support/cross-version-runtime-guarantee/
 PROTOC := .venv/protoc
+DOCS := .venv/docs
 PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check check-generated generate bench bench-quick bench-memory bench-replicas soak clean
+.PHONY: help run test check docs check-generated generate bench bench-quick bench-memory bench-replicas soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,9 +50,10 @@ check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, c
 	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/buf format protos --diff --exit-code
 
-generate: $(PROTOC)/.installed $(DEV)/.installed ## Write the stubs from protos/, and the sync client from the asyncio client
+generate: $(PROTOC)/.installed $(DEV)/.installed ## Write the stubs, the sync client and the reference pages from their sources
 	$(call protoc,client)
 	$(DEV)/bin/python tools/sync_client.py
+	$(DEV)/bin/python tools/reference.py
 
 check-generated: $(PROTOC)/.installed $(DEV)/.installed
 	rm -rf .venv/generated && mkdir -p .venv/generated/ilab_chat/v1
@@ -59,6 +61,10 @@ check-generated: $(PROTOC)/.installed $(DEV)/.installed
 	$(call protoc,.venv/generated)
 	diff -r --exclude=__pycache__ .venv/generated/ilab_chat/v1 client/ilab_chat/v1 || { echo "client/ilab_chat/v1 is not what protos/ says: run make generate"; exit 1; }
 	$(DEV)/bin/python tools/sync_client.py --check
+	$(DEV)/bin/python tools/reference.py --check
+
+docs: $(DOCS)/.installed ## Build the documentation as a site in .venv/site; broken links fail
+	$(DOCS)/bin/zensical build --strict
 
 define protoc
 	PATH=$(PROTOC)/bin:$$PATH $(PROTOC)/bin/python -m grpc_tools.protoc -Iprotos \
@@ -73,6 +79,13 @@ clean: ## Remove the environments and caches (memory.db stays)
 $(PROTOC)/.installed: Makefile
 	$(PYTHON) -m venv $(PROTOC)
 	$(PROTOC)/bin/pip install --quiet --disable-pip-version-check grpcio-tools==1.72.2 mypy-protobuf==5.1.0
+	touch $@
+
+# The newest version that needs no package from outside the index. MkDocs and its Material theme are no longer developed;
+# zensical is the successor by the same authors and reads the same Markdown.
+$(DOCS)/.installed: Makefile
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check zensical==0.0.73
 	touch $@
 
 $(RUN)/.installed: $(PROJECTS)

@@ -23,7 +23,12 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def run(
-    command: list[str | Path], served: Served, script: str = "", *, cwd: Path = ROOT, variables: dict[str, str] | None = None
+    command: list[str | Path],
+    served: Served,
+    script: str = "",
+    *,
+    cwd: Path = ROOT,
+    variables: dict[str, str] | None = None,
 ) -> str:
     """Run *command* with the documentation's address replaced by that of the server under test; return its output."""
     ended = subprocess.run(

@@ -85,9 +85,9 @@ def test_each_linked_file_exists(name: str) -> None:
 def test_each_setting_that_is_named_exists(name: str) -> None:
     known = re.findall(r"`(ILAB_\w+)`", page("docs/configuration.md"))
     clients = {"ILAB_CHAT_TARGET", "ILAB_CHAT_TOKEN"}
-    assert set(re.findall(r"\bILAB_(?:CHAT|MEMORY)_[A-Z_]*[A-Z]\b", page(name))) <= clients | set(known) | {
-        prefix for prefix in ("ILAB_CHAT_TLS", "ILAB_CHAT_JWT")
-    }
+    prefixes = {"ILAB_CHAT_TLS", "ILAB_CHAT_JWT"}
+    named = set(re.findall(r"\bILAB_(?:CHAT|MEMORY)_[A-Z_]*[A-Z]\b", page(name)))
+    assert named <= {*known, *clients, *prefixes}
 
 
 def test_files_of_the_architecture_exist() -> None:

@@ -20,7 +20,9 @@ def test_generated_pages_are_current() -> None:
 
 
 def test_each_setting_is_documented() -> None:
-    documented = re.findall(r"^\| `(\w+)` \|", page("docs/configuration.md").partition("## All settings")[2], re.MULTILINE)
+    documented = re.findall(
+        r"^\| `(\w+)` \|", page("docs/configuration.md").partition("## All settings")[2], re.MULTILINE
+    )
     assert sorted(documented) == sorted(field.metadata["env"] for field in dataclasses.fields(Settings))
 
 

@@ -1,0 +1,23 @@
+"""Two calls with the synchronous client; the second one remembers the first."""
+
+import os
+
+from ilab_chat import ChatClient, ChatError
+
+
+def main() -> None:
+    """Introduce a user, ask a question about them, and print what the answer remembered."""
+    with ChatClient(os.environ.get("ILAB_CHAT_TARGET", "127.0.0.1:50051")) as client:
+        try:
+            print(client.chat("example-sync", "My name is Alice and I love hiking.", timeout=60).reply)
+            response = client.chat("example-sync", "What do I love?", timeout=60)
+        except ChatError as error:
+            # The reason says what to do (docs/errors.md), the request id finds the call in the server's log.
+            raise SystemExit(f"{error.reason}: {error}") from error
+    print(response.reply)
+    for memory in response.memories:
+        print("remembered:", memory.title)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The programs of examples/ run against a real server. The Go program is not compiled: its names are checked."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import Descriptor, ServiceDescriptor
+
+from contract.pages import run
+from contract.process import ROOT, Served
+from ilab_chat.v1 import chat_pb2
+from processes import environment
+
+EXAMPLES = ROOT / "examples"
+REMEMBERED = "remembered: Turn: My name is Alice and I love hiking."
+GO = (EXAMPLES / "go/main.go").read_text()
+
+
+def example(served: Served, *command: str | Path) -> str:
+    return run(list(command), served, variables={"ILAB_CHAT_TARGET": served.address})
+
+
+@pytest.mark.parametrize("name", ["chat_sync.py", "chat_async.py"])
+def test_python_example_remembers(served: Served, name: str) -> None:
+    printed = example(served, sys.executable, "-W", "error", EXAMPLES / name).splitlines()
+    assert printed[:2] == ["Hello there.", "Hello there."]
+    assert REMEMBERED in printed
+
+
+@pytest.mark.timeout(300)  # it may be the first to install the packages
+def test_node_example_remembers(node: str, served: Served) -> None:
+    printed = example(served, node, EXAMPLES / "chat.js").splitlines()
+    assert printed[:2] == ["Hello there.", "Hello there."]
+    assert REMEMBERED in printed
+
+
+def test_grpcurl_example_remembers(served: Served) -> None:
+    printed = example(served, "sh", EXAMPLES / "chat.sh")
+    first, second = (json.loads(each) for each in re.findall(r"^\{.*?^\}", printed, re.MULTILINE | re.DOTALL))
+    assert "memories" not in first
+    assert "Turn: My name is Alice and I love hiking." in [memory["title"] for memory in second["memories"]]
+
+
+def test_fastapi_example_remembers_and_streams(served: Served) -> None:
+    with fastapi_example(served.address) as url:
+        post(f"{url}/chat", user_id="example-web", message="My name is Alice and I love hiking.")
+        answer = json.loads(post(f"{url}/chat", user_id="example-web", message="What do I love?"))
+        assert answer["reply"] == "Hello there."
+        assert "Turn: My name is Alice and I love hiking." in answer["remembered"]
+        assert post(f"{url}/chat/stream", user_id="example-web", message="And again?") == b"Hello there."
+
+
+def test_fastapi_example_answers_bad_input_with_its_reason(served: Served) -> None:
+    with fastapi_example(served.address) as url, pytest.raises(urllib.error.HTTPError) as refused:
+        post(f"{url}/chat", user_id="example-web", message=" ")
+    assert refused.value.code == 400
+    assert json.load(refused.value)["reason"] == "INVALID_FIELD"
+
+
+def test_go_example_names_only_what_the_contract_has__it_is_not_compiled() -> None:
+    service = chat_pb2.DESCRIPTOR.services_by_name["ChatService"]
+    assert set(re.findall(r"client\.(\w+)\(", GO)) == {"StreamChat"} <= methods(service)
+    [literal] = re.findall(r"&pb\.StreamChatRequest\{(.*?)\}", GO)
+    assert set(re.findall(r"(\w+):", literal)) <= go_names(chat_pb2.StreamChatRequest.DESCRIPTOR)
+    readable = [
+        message.DESCRIPTOR
+        for message in (
+            chat_pb2.StreamChatResponse,
+            chat_pb2.TextDelta,
+            chat_pb2.ChatResponse,
+            chat_pb2.HydratedMemory,
+        )
+    ]
+    getters = set(re.findall(r"\.Get(\w+)\(\)", GO))
+    assert getters
+    assert getters <= set().union(*map(go_names, readable))
+    assert set(re.findall(r"\bpb\.(\w+)", GO)) == {
+        "ChatServiceClient",
+        "NewChatServiceClient",
+        "ChatResponse",
+        "StreamChatRequest",
+    }
+
+
+def test_each_example_is_listed_and_each_listed_one_is_there() -> None:
+    listed = set(re.findall(r"\]\(([\w./]+)\)", (EXAMPLES / "README.md").read_text()))
+    files = (path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*") if path.suffix in {".py", ".js", ".sh", ".go"})
+    assert listed == {str(path) for path in files}
+
+
+def methods(service: ServiceDescriptor) -> set[str]:
+    return {method.name for method in service.methods}
+
+
+def go_names(message: Descriptor) -> set[str]:
+    """The names that protoc-gen-go gives the fields of *message*."""
+    return {"".join(word.capitalize() for word in field.name.split("_")) for field in message.fields}
+
+
+@contextmanager
+def fastapi_example(target: str) -> Iterator[str]:
+    """Serve the web backend on a free port; yield its URL."""
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "fastapi_app:app",
+        "--port",
+        "0",
+        "--app-dir",
+        EXAMPLES,
+    ]
+    variables = environment({"ILAB_CHAT_TARGET": target}) | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        lines = iter(process.stderr)
+        try:
+            yield next(found[1] for line in lines if (found := re.search(r"running on (http://\S+)", line)))
+        finally:
+            process.terminate()
+            list(lines)
+
+
+def post(url: str, **body: Any) -> bytes:
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        content: bytes = response.read()
+        return content
