@@ -38,6 +38,7 @@ from ilab_chat.sync_memory import MemoryClient, MemoryExport
 from ilab_chat.v1.chat_pb2 import (
     ChatResponse,
     ChatStarted,
+    ContextDocument,
     FinishReason,
     GenerationOptions,
     HydratedMemory,
@@ -45,6 +46,10 @@ from ilab_chat.v1.chat_pb2 import (
     JsonSchemaFormat,
     MemoryMode,
     MemorySource,
+    PreviewPromptResponse,
+    PromptMessage,
+    PromptRole,
+    PromptTokens,
     ReasoningEffort,
     ResponseFormat,
     StreamChatResponse,
@@ -52,6 +57,7 @@ from ilab_chat.v1.chat_pb2 import (
     TurnRetention,
     Usage,
 )
+from ilab_chat.v1.errors_pb2 import ErrorReason
 from ilab_chat.v1.memory_pb2 import (
     GetStatsResponse,
     Observation,
@@ -76,8 +82,10 @@ __all__ = [
     "ChatStarted",
     "ChatStream",
     "ContentFiltered",
+    "ContextDocument",
     "ContextTooLong",
     "DeadlineExceeded",
+    "ErrorReason",
     "FailedPrecondition",
     "FieldViolation",
     "FinishReason",
@@ -99,6 +107,10 @@ __all__ = [
     "Observation",
     "ObservationCompact",
     "PermissionDenied",
+    "PreviewPromptResponse",
+    "PromptMessage",
+    "PromptRole",
+    "PromptTokens",
     "ReasoningEffort",
     "RequestIdReused",
     "ResourceExhausted",

@@ -21,8 +21,10 @@ from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
     ChatStarted,
+    ContextDocument,
     GenerationOptions,
     MemoryMode,
+    PreviewPromptRequest,
     StreamChatRequest,
     StreamChatResponse,
     TurnRetention,
@@ -63,7 +65,7 @@ class CallDefaults:
         return (*self.metadata, *token, *call)
 
 
-Request = TypeVar("Request", ChatRequest, StreamChatRequest)
+Request = TypeVar("Request", ChatRequest, StreamChatRequest, PreviewPromptRequest)
 
 
 def build_request(
@@ -71,18 +73,33 @@ def build_request(
     user_id: str,
     message: str,
     *,
-    request_id: str | None,
+    conversation_id: str,
+    instructions: str,
+    context: Sequence[ContextDocument],
+    time_zone: str,
+    memory_types: Sequence[str],
     generation: GenerationOptions | None,
     memory_mode: MemoryMode.ValueType,
-    turn_retention: TurnRetention.ValueType,
+    request_id: str | None = None,
+    turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
 ) -> Request:
     """Return a request that has a request id: the one given, or a new one when that is None or empty.
+
+    A preview has no request id.
 
     Raises:
         InvalidArgument: a text is not valid Unicode (a lone surrogate, as from bytes read in a wrong encoding).
     """
-    request_id = request_id or uuid.uuid4().hex
-    for field, text in (("user_id", user_id), ("message", message), ("request_id", request_id)):
+    request_id = "" if kind is PreviewPromptRequest else request_id or uuid.uuid4().hex
+    texts = {
+        "user_id": user_id,
+        "message": message,
+        "request_id": request_id,
+        "conversation_id": conversation_id,
+        "instructions": instructions,
+        "time_zone": time_zone,
+    } | {f"memory_types[{index}]": name for index, name in enumerate(memory_types)}
+    for field, text in texts.items():
         check_unicode(field, text, request_id)
     return kind(
         user_id=user_id,
@@ -91,6 +108,11 @@ def build_request(
         generation=generation,
         memory_mode=memory_mode,
         turn_retention=turn_retention,
+        conversation_id=conversation_id,
+        instructions=instructions,
+        context=context,
+        time_zone=time_zone,
+        memory_types=memory_types,
     )
 
 

@@ -10,10 +10,10 @@ DEFAULT_TARGET: Final = "127.0.0.1:50051"
 SERVICE: Final = "ilab_chat.v1.ChatService"
 
 RETRIED: Final = {
-    # Only calls with a request_id, which the client always sets: a repeat is answered, not done twice. One by one, for
-    # a config with an empty name would hold for calls without one too. gRPC itself stops once the answer has begun,
-    # and never goes beyond the caller's deadline: there is no `timeout` here that could change it.
-    "name": [{"service": SERVICE, "method": method} for method in ("Chat", "StreamChat")],
+    # Only calls that can be repeated: chat calls, whose request_id the client always sets, and PreviewPrompt, which
+    # writes nothing. One by one, because a config with an empty name would apply to all others too. gRPC stops once the
+    # answer has begun, and never exceeds the caller's deadline: there is no `timeout` here that could change it.
+    "name": [{"service": SERVICE, "method": method} for method in ("Chat", "StreamChat", "PreviewPrompt")],
     "retryPolicy": {
         "maxAttempts": 4,
         "initialBackoff": "0.1s",

@@ -1,6 +1,6 @@
 """The client for asyncio. `sync`, for code without an event loop, is generated from this module."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,8 +16,11 @@ from ilab_chat.errors import ChatError
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
+    ContextDocument,
     GenerationOptions,
     MemoryMode,
+    PreviewPromptRequest,
+    PreviewPromptResponse,
     StreamChatRequest,
     StreamChatResponse,
     TurnRetention,
@@ -80,6 +83,11 @@ class AsyncChatClient:
         message: str,
         *,
         request_id: str | None = None,
+        conversation_id: str = "",
+        instructions: str = "",
+        context: Sequence[ContextDocument] = (),
+        time_zone: str = "",
+        memory_types: Sequence[str] = (),
         generation: GenerationOptions | None = None,
         memory_mode: MemoryMode.ValueType = MemoryMode.MEMORY_MODE_UNSPECIFIED,
         turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
@@ -95,9 +103,14 @@ class AsyncChatClient:
             message: What the user says.
             request_id: Identifies the call, so that repeating it makes no second turn. None: a new one is made; the
                 answer and every error have it.
-            generation: How the model should write. None: the service's defaults.
+            conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
+            instructions: Instructions for this call. They are not stored.
+            context: Documents for this call, given to the model as data. They are not stored.
+            time_zone: The user's time zone, an IANA name such as "Europe/Berlin". Empty: UTC.
+            memory_types: Types of observations that may enter the prompt. Empty: all.
+            generation: Options for the model. None: the service's defaults.
             memory_mode: Whether memory is read and written. Unspecified: both.
-            turn_retention: What remains of earlier turns. Unspecified: every turn.
+            turn_retention: Which turns stay in memory. Unspecified: every turn.
             timeout: Seconds for this call. None: no limit. Left out: the client's.
             metadata: Sent after the client's own.
 
@@ -110,6 +123,11 @@ class AsyncChatClient:
             user_id,
             message,
             request_id=request_id,
+            conversation_id=conversation_id,
+            instructions=instructions,
+            context=context,
+            time_zone=time_zone,
+            memory_types=memory_types,
             generation=generation,
             memory_mode=memory_mode,
             turn_retention=turn_retention,
@@ -127,6 +145,11 @@ class AsyncChatClient:
         message: str,
         *,
         request_id: str | None = None,
+        conversation_id: str = "",
+        instructions: str = "",
+        context: Sequence[ContextDocument] = (),
+        time_zone: str = "",
+        memory_types: Sequence[str] = (),
         generation: GenerationOptions | None = None,
         memory_mode: MemoryMode.ValueType = MemoryMode.MEMORY_MODE_UNSPECIFIED,
         turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
@@ -145,9 +168,14 @@ class AsyncChatClient:
             message: What the user says.
             request_id: Identifies the call, so that repeating it makes no second turn. None: a new one is made; the
                 stream, the answer and every error have it.
-            generation: How the model should write. None: the service's defaults.
+            conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
+            instructions: Instructions for this call. They are not stored.
+            context: Documents for this call, given to the model as data. They are not stored.
+            time_zone: The user's time zone, an IANA name such as "Europe/Berlin". Empty: UTC.
+            memory_types: Types of observations that may enter the prompt. Empty: all.
+            generation: Options for the model. None: the service's defaults.
             memory_mode: Whether memory is read and written. Unspecified: both.
-            turn_retention: What remains of earlier turns. Unspecified: every turn.
+            turn_retention: Which turns stay in memory. Unspecified: every turn.
             timeout: Seconds from entering the block to the last event. None: no limit. Left out: the client's.
             metadata: Sent after the client's own.
 
@@ -159,6 +187,11 @@ class AsyncChatClient:
             user_id,
             message,
             request_id=request_id,
+            conversation_id=conversation_id,
+            instructions=instructions,
+            context=context,
+            time_zone=time_zone,
+            memory_types=memory_types,
             generation=generation,
             memory_mode=memory_mode,
             turn_retention=turn_retention,
@@ -167,6 +200,59 @@ class AsyncChatClient:
         return AsyncChatStream(
             lambda: self._connection.chat.StreamChat(request, timeout=seconds, metadata=pairs), request.request_id
         )
+
+    async def preview_prompt(
+        self,
+        user_id: str,
+        message: str,
+        *,
+        conversation_id: str = "",
+        instructions: str = "",
+        context: Sequence[ContextDocument] = (),
+        time_zone: str = "",
+        memory_types: Sequence[str] = (),
+        generation: GenerationOptions | None = None,
+        memory_mode: MemoryMode.ValueType = MemoryMode.MEMORY_MODE_UNSPECIFIED,
+        timeout: float | FromClient | None = FromClient.TIMEOUT,  # noqa: ASYNC109 - the gRPC deadline
+        metadata: Metadata = (),
+    ) -> PreviewPromptResponse:
+        """Return the prompt that `chat` would send to the model. Asks no model and writes nothing.
+
+        Args:
+            user_id: Whose memory is read.
+            message: What the user says.
+            conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
+            instructions: Instructions for the call.
+            context: Documents for the call, given to the model as data.
+            time_zone: The user's time zone, an IANA name such as "Europe/Berlin". Empty: UTC.
+            memory_types: Types of observations that may enter the prompt. Empty: all.
+            generation: Options for the model, of which its name matters here. None: the service's defaults.
+            memory_mode: Whether memory is read.
+            timeout: Seconds for this call. None: no limit. Left out: the client's.
+            metadata: Sent after the client's own.
+
+        Raises:
+            ChatError: the call did not succeed; `ilab_chat.errors` has the tree.
+            RuntimeError: the client is closed.
+        """
+        request = _calls.build_request(
+            PreviewPromptRequest,
+            user_id,
+            message,
+            conversation_id=conversation_id,
+            instructions=instructions,
+            context=context,
+            time_zone=time_zone,
+            memory_types=memory_types,
+            generation=generation,
+            memory_mode=memory_mode,
+        )
+        stub = self._connection.chat
+        with async_chat_errors(""):
+            response = await stub.PreviewPrompt(
+                request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
+            )
+        return _calls.check_response(response, "")
 
     async def aclose(self) -> None:
         """Close the connection; calls that run are cancelled. A channel given by the caller stays open.

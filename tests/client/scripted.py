@@ -13,10 +13,13 @@ from google.rpc import status_pb2
 from ilab_chat import AsyncChatClient, ChatClient, ChatResponse, ChatStarted, StreamChatResponse
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
+    HydratedMemory,
+    MemorySource,
     PreviewPromptRequest,
     PreviewPromptResponse,
     PromptMessage,
     PromptRole,
+    PromptTokens,
     StreamChatRequest,
     TextDelta,
 )
@@ -125,7 +128,12 @@ class ScriptedChatService(ChatServiceServicer):
     ) -> PreviewPromptResponse:
         self.requests.append(request)
         return PreviewPromptResponse(
-            messages=[PromptMessage(role=PromptRole.PROMPT_ROLE_USER, content=request.message)], model="scripted"
+            messages=[PromptMessage(role=PromptRole.PROMPT_ROLE_USER, content=request.message)],
+            memories=[
+                HydratedMemory(title="Food", type="preference", score=0.5, source=MemorySource.MEMORY_SOURCE_SEARCH)
+            ],
+            tokens=PromptTokens(message=1, total=1),
+            model="scripted",
         )
 
     async def _run(
@@ -167,6 +175,9 @@ class Caller(Protocol):
     async def chat(self, target: str, *args: Any, **options: Any) -> ChatResponse:
         """Call `chat` of a new client."""
 
+    async def preview(self, target: str, *args: Any, **options: Any) -> PreviewPromptResponse:
+        """Call `preview_prompt` of a new client."""
+
     async def read(self, target: str, *args: Any, **options: Any) -> tuple[list[StreamChatResponse], ChatResponse]:
         """Read a stream of a new client to its end: its events, and its response."""
 
@@ -181,6 +192,10 @@ class AsyncCaller:
     async def chat(self, target: str, *args: Any, **options: Any) -> ChatResponse:
         async with AsyncChatClient(target) as client:
             return await client.chat(*args, **options)
+
+    async def preview(self, target: str, *args: Any, **options: Any) -> PreviewPromptResponse:
+        async with AsyncChatClient(target) as client:
+            return await client.preview_prompt(*args, **options)
 
     async def read(self, target: str, *args: Any, **options: Any) -> tuple[list[StreamChatResponse], ChatResponse]:
         async with AsyncChatClient(target) as client, client.stream_chat(*args, **options) as stream:
@@ -203,6 +218,13 @@ class SyncCaller:
         def call() -> ChatResponse:
             with ChatClient(target) as client:
                 return client.chat(*args, **options)
+
+        return await asyncio.to_thread(call)
+
+    async def preview(self, target: str, *args: Any, **options: Any) -> PreviewPromptResponse:
+        def call() -> PreviewPromptResponse:
+            with ChatClient(target) as client:
+                return client.preview_prompt(*args, **options)
 
         return await asyncio.to_thread(call)
 

@@ -20,6 +20,7 @@ from client.scripted import (
 )
 from ilab_chat import (
     ChatResponse,
+    ContextDocument,
     DeadlineExceeded,
     GenerationOptions,
     IncompleteStream,
@@ -28,7 +29,7 @@ from ilab_chat import (
     StreamChatResponse,
     TurnRetention,
 )
-from ilab_chat.v1.chat_pb2 import Heartbeat
+from ilab_chat.v1.chat_pb2 import ChatRequest, Heartbeat
 
 
 async def test_chat_returns_the_answer(caller: Caller, target: str) -> None:
@@ -56,11 +57,24 @@ async def test_request_carries_every_argument(caller: Caller, service: ScriptedC
         "generation": GenerationOptions(model="m", temperature=0.0, stop_sequences=["END"]),
         "memory_mode": MemoryMode.MEMORY_MODE_READ_ONLY,
         "turn_retention": TurnRetention.TURN_RETENTION_LATEST_ONLY,
+        "conversation_id": "c-1",
+        "instructions": "Be brief.",
+        "context": [ContextDocument(title="a", text="b")],
+        "time_zone": "Asia/Tokyo",
+        "memory_types": ["profile"],
     }
     await caller.chat(target, "alice", "hi", **options)
     await caller.read(target, "alice", "hi", **options)
-    unary, stream = service.requests
+    preview_options = {name: options[name] for name in options.keys() - {"request_id", "turn_retention"}}
+    preview = await caller.preview(target, "alice", "hi", **preview_options)
+    assert preview.messages[0].content == "hi"
+    unary, stream, previewed = service.requests
     assert unary.SerializeToString() == stream.SerializeToString()
+    given = {"user_id", "message", *options}
+    assert {field.name for field, _ in unary.ListFields()} == given == set(ChatRequest.DESCRIPTOR.fields_by_name)
+    assert {field.name for field, _ in previewed.ListFields()} == given - {"request_id", "turn_retention"}
+    assert (unary.conversation_id, unary.instructions, unary.time_zone) == ("c-1", "Be brief.", "Asia/Tokyo")
+    assert (list(unary.context), list(unary.memory_types)) == (options["context"], ["profile"])
     assert (unary.user_id, unary.message, unary.request_id) == ("alice", "hi", "r-1")
     assert unary.generation == options["generation"]
     assert unary.generation.HasField("temperature")

@@ -27,7 +27,7 @@ from client.scripted import (
     started,
 )
 from client.terminal import COMMAND, CTRL_C, CTRL_D, ENTER, UP, Finished, run, terminal
-from ilab_chat import FinishReason, MemoryMode, StreamChatResponse, TurnRetention
+from ilab_chat import ContextDocument, FinishReason, MemoryMode, ReasoningEffort, StreamChatResponse, TurnRetention
 
 Code = grpc.StatusCode
 PROMPT = "alice>"
@@ -97,7 +97,9 @@ async def test_options_reach_the_request(service: ScriptedChatService, target: s
         target,
         *("--request-id", "r-1", "--memory-mode", "read-only", "--turn-retention", "latest-only"),
         *("--model", "m", "--temperature", "0", "--top-p", "0.5", "--max-output-tokens", "9", "--seed", "-3"),
-        *("--stop", "a", "--stop", "b"),
+        *("--stop", "a", "--stop", "b", "--reasoning-effort", "low", "--json-reply"),
+        *("--conversation", "c-1", "--instructions", "Be brief.", "--time-zone", "Asia/Tokyo"),
+        *("--memory-type", "profile", "--memory-type", "preference"),
         "hi",
     )
     request = service.requests[0]
@@ -108,6 +110,64 @@ async def test_options_reach_the_request(service: ScriptedChatService, target: s
     assert (generation.model, generation.temperature, generation.top_p) == ("m", 0.0, 0.5)
     assert (generation.max_output_tokens, generation.seed, list(generation.stop_sequences)) == (9, -3, ["a", "b"])
     assert generation.HasField("temperature")
+    assert generation.reasoning_effort == ReasoningEffort.REASONING_EFFORT_LOW
+    assert generation.response_format.WhichOneof("format") == "json_object"
+    assert (request.conversation_id, request.instructions, request.time_zone) == ("c-1", "Be brief.", "Asia/Tokyo")
+    assert list(request.memory_types) == ["profile", "preference"]
+
+
+async def test_files_become_documents_and_a_schema(service: ScriptedChatService, target: str, tmp_path: Path) -> None:
+    (tmp_path / "huts.txt").write_text("Opens in May.\n")
+    (tmp_path / "an answer.json").write_text('{"type": "object"}')
+    files = ("--context", str(tmp_path / "huts.txt"), "--json-schema", str(tmp_path / "an answer.json"))
+    assert (await chat(target, *files, "hi")).code == 0
+    request = service.requests[0]
+    assert list(request.context) == [ContextDocument(title="huts.txt", text="Opens in May.\n")]
+    schema = request.generation.response_format.json_schema
+    assert (schema.name, dict(schema.schema)) == ("an_answer", {"type": "object"})
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "message"),
+    [
+        ("--context", None, "cannot read {}: No such file or directory"),
+        ("--context", b"\xff", "{} is not UTF-8 text"),
+        ("--json-schema", b"[]", "{} is not a JSON object"),
+        ("--json-schema", b"{", "{} is not a JSON object"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_named(
+    target: str, tmp_path: Path, option: str, content: bytes | None, message: str
+) -> None:
+    file = tmp_path / "file"
+    if content is not None:
+        file.write_bytes(content)
+    assert await chat(target, option, str(file), "hi") == Finished(2, "", f"ilab-chat: {message.format(file)}\n")
+
+
+async def preview(target: str, *arguments: str) -> Finished:
+    return await run("preview", "--address", target, "--user", "alice", *arguments)
+
+
+async def test_preview_prints_the_prompt(service: ScriptedChatService, target: str) -> None:
+    finished = await preview(target, "--model", "m", "--conversation", "c-1", "hi")
+    assert (finished.code, finished.err) == (0, "")
+    assert finished.out.startswith("user:\nhi\n\nmemories:\nsearch 0.50 (preference) Food\nestimated tokens:\n")
+    assert ", message 1, " in finished.out
+    assert finished.out.endswith("\nmodel scripted, documents 0\n")
+    request = service.requests[0]
+    assert (request.generation.model, request.conversation_id, request.request_id) == ("m", "c-1", "")
+
+
+async def test_preview_prints_json(target: str) -> None:
+    preview_json = json.loads((await preview(target, "--json", "hi")).out)
+    assert preview_json["messages"] == [{"role": "PROMPT_ROLE_USER", "content": "hi"}]
+
+
+async def test_preview_needs_a_message(target: str) -> None:
+    finished = await run("preview", "--address", target, "--user", "alice", stdin=asyncio.subprocess.DEVNULL)
+    assert finished.code == 2
+    assert "there is no message" in finished.err
 
 
 async def test_without_options_everything_is_left_to_the_server(service: ScriptedChatService, target: str) -> None:

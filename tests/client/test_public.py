@@ -67,7 +67,7 @@ def test_both_clients_have_the_same_shape(twin: type, other: type) -> None:
 
 
 def test_both_clients_have_the_same_words_for_their_arguments() -> None:
-    for name in ("chat", "stream_chat"):
+    for name in ("chat", "stream_chat", "preview_prompt"):
         twin, other = (inspect.getdoc(getattr(kind, name)) or "" for kind in (AsyncChatClient, ChatClient))
         assert twin[twin.index("Args:") :] == other[other.index("Args:") :]
     for name in set(METHODS.values()) - {"export"}:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from ilab_chat.cli import chat, health, memory, output
+from ilab_chat.cli import chat, health, memory, output, preview
 from ilab_chat.errors import ChatError
 
 EXAMPLES = """\
@@ -16,6 +16,7 @@ examples:
   ilab-chat chat --user alice                           a conversation; Ctrl-D leaves
   git diff | ilab-chat chat --user alice                the message is read from standard input
   ilab-chat chat --user alice --json hi | jq .usage     the whole answer as one JSON object
+  ilab-chat preview --user alice "What is my name?"     the prompt that the model would get
   ilab-chat memory search --user alice hiking           what is remembered of it
   ilab-chat health                                      SERVING, exit code 0, when the server answers
 
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ilab-chat {version('ilab-chat')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     chat.add_parser(commands)
+    preview.add_parser(commands)
     memory.add_parser(commands)
     health.add_parser(commands)
     return parser

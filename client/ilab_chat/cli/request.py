@@ -1,0 +1,177 @@
+"""The options of `chat` and `preview` that describe a request, and the request that they make."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from google.protobuf import struct_pb2
+
+from ilab_chat.cli import options, output
+from ilab_chat.v1.chat_pb2 import (
+    ContextDocument,
+    GenerationOptions,
+    JsonObjectFormat,
+    JsonSchemaFormat,
+    MemoryMode,
+    ReasoningEffort,
+    ResponseFormat,
+)
+
+MEMORY_MODES: Mapping[str, MemoryMode.ValueType] = {
+    "read-write": MemoryMode.MEMORY_MODE_READ_WRITE,
+    "read-only": MemoryMode.MEMORY_MODE_READ_ONLY,
+    "off": MemoryMode.MEMORY_MODE_OFF,
+}
+EFFORTS: Mapping[str, ReasoningEffort.ValueType] = {
+    name.removeprefix("REASONING_EFFORT_").lower(): value for name, value in ReasoningEffort.items() if value
+}
+GENERATION_FIELDS = ("model", "temperature", "top_p", "max_output_tokens", "stop_sequences", "seed")
+
+
+class Fields(TypedDict):
+    """What `ChatClient.chat`, `stream_chat` and `preview_prompt` have in common."""
+
+    conversation_id: str
+    instructions: str
+    context: Sequence[ContextDocument]
+    time_zone: str
+    memory_types: Sequence[str]
+    generation: GenerationOptions | None
+    memory_mode: MemoryMode.ValueType
+
+
+def add_message(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Add the message and the user."""
+    parser.add_argument("message", nargs="*", metavar="MESSAGE", help=help_text)
+    parser.add_argument("--user", required=True, metavar="ID", help="user whose memory is read and written (required)")
+
+
+def add_memory(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options about memory."""
+    group = parser.add_argument_group("memory")
+    group.add_argument(
+        "--conversation", default="", metavar="ID", help="conversation (default: the user's default one)"
+    )
+    group.add_argument("--memory-mode", choices=MEMORY_MODES, help="(default: read-write)")
+    group.add_argument(
+        "--memory-type",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="type of observations that may enter the prompt; repeatable (default: all)",
+    )
+    return group
+
+
+def add_prompt(parser: argparse.ArgumentParser) -> None:
+    """Add what the caller puts into the prompt."""
+    group = parser.add_argument_group("prompt")
+    group.add_argument("--instructions", default="", metavar="TEXT", help="instructions for this call; not stored")
+    group.add_argument(
+        "--context",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="text file for the model to use as data; not stored; up to 32 times",
+    )
+    group.add_argument("--time-zone", default="", metavar="NAME", help="such as Europe/Berlin (default: UTC)")
+
+
+def add_generation(parser: argparse.ArgumentParser) -> None:
+    """Add one option for each field of GenerationOptions."""
+    group = parser.add_argument_group("generation (default of each: the server's)")
+    group.add_argument("--model", metavar="NAME", help="model that answers")
+    group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature, 0 to 2")
+    group.add_argument("--top-p", type=float, metavar="P", help="share of probability mass considered, up to 1")
+    group.add_argument("--max-output-tokens", type=options.int32, metavar="N", help="maximum tokens in the reply")
+    group.add_argument(
+        "--stop", dest="stop_sequences", action="append", metavar="TEXT", help="text that ends the reply; up to 4 times"
+    )
+    group.add_argument("--seed", type=options.int32, metavar="N", help="seed for sampling")
+    group.add_argument("--reasoning-effort", choices=EFFORTS, help="how much a reasoning model should think")
+    formats = group.add_mutually_exclusive_group()
+    formats.add_argument("--json-reply", action="store_true", help="the reply is one JSON object")
+    formats.add_argument("--json-schema", metavar="FILE", help="the reply is JSON that matches the schema in this file")
+
+
+def read_message(words: Sequence[str]) -> str | None:
+    """Return the message. None: there is none, and standard input is a terminal."""
+    if words and list(words) != ["-"]:
+        return " ".join(words)
+    if not words and sys.stdin is not None and sys.stdin.isatty():
+        return None
+    if sys.stdin is None:
+        raise output.CommandError("there is no message and no standard input", 2)
+    try:
+        message = sys.stdin.buffer.read().decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise output.CommandError("standard input is not UTF-8 text", 2) from None
+    if not message:
+        raise output.CommandError("there is no message: give one as an argument or on standard input", 2)
+    return message
+
+
+def fields_of(arguments: argparse.Namespace) -> Fields:
+    """Return what the options say. Those that were not given are left to the server.
+
+    Raises:
+        CommandError: a file cannot be read.
+    """
+    return Fields(
+        conversation_id=arguments.conversation,
+        instructions=arguments.instructions,
+        context=[ContextDocument(title=Path(name).name, text=read_text(name)) for name in arguments.context],
+        time_zone=arguments.time_zone,
+        memory_types=arguments.memory_type,
+        generation=generation(arguments),
+        memory_mode=MEMORY_MODES.get(arguments.memory_mode, MemoryMode.MEMORY_MODE_UNSPECIFIED),
+    )
+
+
+def generation(arguments: argparse.Namespace) -> GenerationOptions | None:
+    """Return the options for the model. None: none was given."""
+    given: dict[str, Any] = {
+        name: value for name in GENERATION_FIELDS if (value := getattr(arguments, name)) is not None
+    }
+    if arguments.reasoning_effort:
+        given["reasoning_effort"] = EFFORTS[arguments.reasoning_effort]
+    if arguments.json_reply:
+        given["response_format"] = ResponseFormat(json_object=JsonObjectFormat())
+    if arguments.json_schema:
+        given["response_format"] = ResponseFormat(json_schema=schema(arguments.json_schema))
+    return GenerationOptions(**given) if given else None
+
+
+def schema(name: str) -> JsonSchemaFormat:
+    """Return the schema in the file *name*, named after the file.
+
+    Raises:
+        CommandError: the file cannot be read, or is not a JSON object.
+    """
+    try:
+        value = json.loads(read_text(name))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise output.CommandError(f"{name} is not a JSON object", 2)
+    struct = struct_pb2.Struct()
+    struct.update(value)
+    return JsonSchemaFormat(name=re.sub(r"[^A-Za-z0-9_-]", "_", Path(name).stem)[:64], schema=struct)
+
+
+def read_text(name: str) -> str:
+    """Return the text of the file *name*.
+
+    Raises:
+        CommandError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise output.CommandError(f"cannot read {name}: {error.strerror}", 2) from None
+    except UnicodeDecodeError:
+        raise output.CommandError(f"{name} is not UTF-8 text", 2) from None

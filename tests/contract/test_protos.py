@@ -1,0 +1,141 @@
+"""The shape of the contract: what a rename or a change of number would break."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from contract.process import ROOT
+from ilab_chat.v1 import chat_pb2, errors_pb2, memory_pb2
+
+FILES = (chat_pb2.DESCRIPTOR, memory_pb2.DESCRIPTOR, errors_pb2.DESCRIPTOR)
+MESSAGES = [message for file in FILES for message in file.message_types_by_name.values()]
+
+REQUEST = {
+    "user_id": 1,
+    "message": 2,
+    "request_id": 3,
+    "generation": 4,
+    "memory_mode": 5,
+    "turn_retention": 6,
+    "conversation_id": 7,
+    "instructions": 8,
+    "context": 9,
+    "time_zone": 10,
+    "memory_types": 11,
+}
+SHAPES: Mapping[str, Mapping[str, int]] = {
+    "ChatRequest": REQUEST,
+    "StreamChatRequest": REQUEST,
+    "PreviewPromptRequest": REQUEST,
+    "ContextDocument": {"title": 1, "text": 2},
+    "GenerationOptions": {
+        "model": 1,
+        "temperature": 2,
+        "top_p": 3,
+        "max_output_tokens": 4,
+        "stop_sequences": 5,
+        "seed": 6,
+        "reasoning_effort": 7,
+        "response_format": 8,
+    },
+    "ResponseFormat": {"text": 1, "json_object": 2, "json_schema": 3},
+    "JsonSchemaFormat": {"name": 1, "schema": 2, "strict": 3},
+    "StreamChatResponse": {"started": 1, "text_delta": 2, "completed": 3, "heartbeat": 4, "reasoning_delta": 5},
+    "ChatResponse": {
+        "session_id": 1,
+        "reply": 2,
+        "request_id": 3,
+        "observation_id": 4,
+        "finish_reason": 5,
+        "usage": 6,
+        "model": 7,
+        "memories": 8,
+        "new_session": 9,
+        "replayed": 10,
+        "create_time": 11,
+        "conversation_id": 12,
+        "model_response_id": 13,
+        "included_documents": 14,
+    },
+    "ChatStarted": {
+        "session_id": 1,
+        "new_session": 2,
+        "model": 3,
+        "request_id": 4,
+        "memories": 5,
+        "conversation_id": 6,
+        "model_response_id": 7,
+        "included_documents": 8,
+    },
+    "PreviewPromptResponse": {
+        "messages": 1,
+        "memories": 2,
+        "tokens": 3,
+        "model": 4,
+        "session_id": 5,
+        "conversation_id": 6,
+        "included_documents": 7,
+    },
+    "HydratedMemory": {
+        "observation_id": 1,
+        "type": 2,
+        "title": 3,
+        "snippet": 4,
+        "score": 5,
+        "update_time": 6,
+        "source": 7,
+    },
+}
+PACKAGES = {
+    "csharp_namespace": "IlabChat.V1",
+    "go_package": "ilab_chat/v1;ilabchatv1",
+    "java_package": "ilab.chat.v1",
+    "objc_class_prefix": "ILC",
+    "php_namespace": "IlabChat\\V1",
+    "ruby_package": "IlabChat::V1",
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_fields_have_the_names_and_numbers_of_the_design(name: str) -> None:
+    fields = chat_pb2.DESCRIPTOR.message_types_by_name[name].fields
+    assert {field.name: field.number for field in fields} == SHAPES[name]
+
+
+def test_the_three_requests_have_the_same_fields_of_the_same_types() -> None:
+    def fields(name: str) -> list[tuple[object, ...]]:
+        return [
+            (field.name, field.number, field.type, field.is_repeated, field.message_type, field.enum_type)
+            for field in chat_pb2.DESCRIPTOR.message_types_by_name[name].fields
+        ]
+
+    assert fields("ChatRequest") == fields("StreamChatRequest") == fields("PreviewPromptRequest")
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
+def test_names_follow_the_conventions(message: Descriptor) -> None:
+    """https://google.aip.dev/140, 142 and 216: no `is_`, times end with `_time`, states are enums."""
+    for field in message.fields:
+        assert not field.name.startswith(("is_", "has_"))
+        assert field.name != "limit"
+        is_time = field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
+        assert is_time == field.name.endswith("_time")
+        if field.name == "state":
+            assert field.type == FieldDescriptor.TYPE_ENUM
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_file_says_where_its_code_goes_in_each_language(file: object) -> None:
+    options = file.GetOptions()  # type: ignore[attr-defined]
+    assert {name: getattr(options, name) for name in PACKAGES} == PACKAGES
+    assert options.java_multiple_files
+
+
+def test_only_well_known_types_are_imported() -> None:
+    for file in (ROOT / "protos/ilab_chat/v1").glob("*.proto"):
+        imports = re.findall(r'^import "(.*)";', file.read_text(), re.MULTILINE)
+        assert all(name.startswith("google/protobuf/") for name in imports)
