@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import ILabMemory
-from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite import erasure_statements, statements
 
 NAMED = {
     name: text
-    for name, text in vars(statements).items()
+    for name, text in {**vars(statements), **vars(erasure_statements)}.items()
     if isinstance(text, str) and name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
 }
 #: Not about rows of users: they add a row, or touch the index, the WAL or the few erasures that are not finished.

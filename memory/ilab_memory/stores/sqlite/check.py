@@ -57,6 +57,12 @@ _INVARIANTS = {
     "observations whose content does not match its hash": """
         SELECT count(*) FROM observations WHERE sha256(content) <> normalized_hash
     """,
+    "observations whose preview is not the beginning of their content": f"""
+        SELECT count(*) FROM observations
+        WHERE preview IS NOT iif(
+            length(content) > {schema.LONG_CHARACTERS}, substr(content, 1, {schema.PREVIEW_CHARACTERS}), NULL
+        )
+    """,  # noqa: S608 - constants
     # A row without any word is not in the index.
     "observations that are not indexed by their words, or index entries without one": f"""
         WITH indexed AS (

@@ -50,6 +50,7 @@ def change(
             "type": kind,
             "title": title,
             "now": to_text(now),
+            "preview": saving.preview(content),
             "content": content,
         }
         row |= indexed.lengths
@@ -146,6 +147,7 @@ def _add_row(
         "revision_count": row.revision_count,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
+        "preview": saving.preview(row.content),
         "content": row.content,
         **indexed.lengths,
     }

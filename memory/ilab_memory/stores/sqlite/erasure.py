@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ilab_memory.stores.sqlite import reading, statements
+from ilab_memory.stores.sqlite import erasure_statements, reading, statements
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -40,7 +40,7 @@ class ErasedRow(NamedTuple):
 
 def mark_deleted(transaction: Transaction, user_id: str) -> int:
     """Make the user a tombstone, if there is such a user; return how many observations are to be erased."""
-    row = transaction.execute(statements.MARK_DELETED, (user_id,)).fetchone()
+    row = transaction.execute(erasure_statements.MARK_DELETED, (user_id,)).fetchone()
     if row is None:
         return 0
     key, observations = row
@@ -54,7 +54,7 @@ def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
     For an application that has deleted rows of the user from tables of its own in the same file: call it in the
     transaction that deletes them, and `mem_forget` after it. Does nothing in a database that is not a memory.
     """
-    if connection.execute(statements.HAS_ERASURES).fetchone()[0]:
+    if connection.execute(erasure_statements.HAS_ERASURES).fetchone()[0]:
         add(connection, user_id, None)
 
 
@@ -67,53 +67,53 @@ def is_pending(connection: sqlite3.Connection, user_id: str) -> bool:
     """Return whether an erasure of the user, or of something of the user, is not finished."""
     return any(
         secrets.compare_digest(_hash(user_id, salt), user_hash)
-        for salt, user_hash in connection.execute(statements.ERASURES)
+        for salt, user_hash in connection.execute(erasure_statements.ERASURES)
     )
 
 
 def count(connection: sqlite3.Connection) -> int:
     """Return how many erasures are not finished."""
-    return int(connection.execute(statements.COUNT_ERASURES).fetchone()[0])
+    return int(connection.execute(erasure_statements.COUNT_ERASURES).fetchone()[0])
 
 
 def tombstones(connection: sqlite3.Connection) -> list[Tombstone]:
     """Return the deleted users that have rows left."""
-    return [Tombstone._make(row) for row in connection.execute(statements.TOMBSTONES)]
+    return [Tombstone._make(row) for row in connection.execute(erasure_statements.TOMBSTONES)]
 
 
 def next_rows(connection: sqlite3.Connection, user: Tombstone) -> list[ErasedRow]:
     """Return the next page of the user's rows; none when all are erased."""
-    rows = reading.up_to(PAGE_BYTES, connection.execute(statements.TOMBSTONE_ROWS, (user.key, PAGE)))
+    rows = reading.up_to(PAGE_BYTES, connection.execute(erasure_statements.TOMBSTONE_ROWS, (user.key, PAGE)))
     return [ErasedRow(number, Indexed(title, content).tokens(*user)) for number, title, content in rows]
 
 
 def erase_rows(transaction: Transaction, user: Tombstone, rows: Iterable[ErasedRow]) -> None:
     """Erase *rows*, but for those that another process has erased: the index must lose each row once."""
     for number, tokens in rows:
-        if transaction.execute(statements.ERASE_ROW, (user.key, number)).fetchone():
+        if transaction.execute(erasure_statements.ERASE_ROW, (user.key, number)).fetchone():
             transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *tokens))
 
 
 def erase_user(transaction: Transaction, user: Tombstone) -> None:
     """Erase what is left of a user without observations."""
-    transaction.execute(statements.ERASE_SESSIONS, (user.key,))
-    transaction.execute(statements.ERASE_USER, (user.key,))
-    transaction.execute(statements.ROWS_ERASED, (user.key,))
+    transaction.execute(erasure_statements.ERASE_SESSIONS, (user.key,))
+    transaction.execute(erasure_statements.ERASE_USER, (user.key,))
+    transaction.execute(erasure_statements.ROWS_ERASED, (user.key,))
 
 
 def needs_rewrite(connection: sqlite3.Connection) -> bool:
     """Return whether the file may contain erased bytes."""
-    return bool(connection.execute(statements.NEEDS_REWRITE).fetchone()[0])
+    return bool(connection.execute(erasure_statements.NEEDS_REWRITE).fetchone()[0])
 
 
 def rewritten(connection: sqlite3.Connection) -> list[int]:
     """Return the erasures that end once the WAL is empty."""
-    return [erasure for (erasure,) in connection.execute(statements.REWRITTEN_ERASURES)]
+    return [erasure for (erasure,) in connection.execute(erasure_statements.REWRITTEN_ERASURES)]
 
 
 def end(transaction: Transaction, erasures: Iterable[int]) -> None:
     """Remove the records of *erasures*, of which no byte is left."""
-    transaction.executemany(statements.END_ERASURE, [(erasure,) for erasure in erasures])
+    transaction.executemany(erasure_statements.END_ERASURE, [(erasure,) for erasure in erasures])
 
 
 def empty_wal(transaction: Transaction) -> bool:
@@ -121,7 +121,7 @@ def empty_wal(transaction: Transaction) -> bool:
     (timeout,) = transaction.execute("PRAGMA busy_timeout").fetchone()
     transaction.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
     try:
-        busy, _, _ = transaction.execute(statements.EMPTY_WAL).fetchone()
+        busy, _, _ = transaction.execute(erasure_statements.EMPTY_WAL).fetchone()
     finally:
         transaction.execute(f"PRAGMA busy_timeout = {timeout}")
     return not busy
@@ -130,7 +130,7 @@ def empty_wal(transaction: Transaction) -> bool:
 def add(connection: Transaction | sqlite3.Connection, user_id: str, key: int | None) -> None:
     """Record an erasure for the user. *key*: of the tombstone whose rows are to be erased; None if they are."""
     salt = secrets.token_bytes(_SALT_BYTES)
-    connection.execute(statements.ADD_ERASURE, (key, salt, _hash(user_id, salt)))
+    connection.execute(erasure_statements.ADD_ERASURE, (key, salt, _hash(user_id, salt)))
 
 
 def _hash(user_id: str, salt: bytes) -> bytes:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.stores.sqlite import editing, erasure, reading, statements
+from ilab_memory.stores.sqlite import editing, erasure, erasure_statements, reading
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -164,7 +164,7 @@ class Forgetting:
         with self._readers.connection(_FORGETTING) as connection:
             if not erasure.needs_rewrite(connection):
                 return 0.0
-            ended_at, seconds = connection.execute(statements.LAST_REWRITE).fetchone() or (0.0, 0.0)
+            ended_at, seconds = connection.execute(erasure_statements.LAST_REWRITE).fetchone() or (0.0, 0.0)
         # The system's clock may have been set: wait no longer than a whole rest.
         rest = min(REST * seconds, ended_at + REST * seconds - time.time())
         return max(0.0, rest, self._earliest - time.monotonic())
@@ -176,7 +176,7 @@ class Forgetting:
                 self._writer.run(_FORGETTING, partial(erasure.erase_rows, user=user, rows=rows))
             self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
         if self._is_memory:
-            self._writer.run(_FORGETTING, lambda transaction: transaction.execute(statements.END_ERASED))
+            self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure_statements.END_ERASED))
             return
         if self._is_log_kept():
             # A reader kept the log of the last rewrite. Each rewrite adds the whole file to the log until it has gone.
@@ -234,5 +234,5 @@ class Forgetting:
 def _end(transaction: Transaction, erasures: list[int], seconds: float) -> None:
     erasure.end(transaction, erasures)
     if seconds:
-        transaction.execute(statements.CLEAR_LAST_REWRITE)
-        transaction.execute(statements.SET_LAST_REWRITE, (time.time(), seconds))
+        transaction.execute(erasure_statements.CLEAR_LAST_REWRITE)
+        transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), seconds))

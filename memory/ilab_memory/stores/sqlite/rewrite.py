@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.stores.sqlite import erasure, statements
+from ilab_memory.stores.sqlite import erasure, erasure_statements
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Identity, raise_closed
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.stores.sqlite.writer import Writer
@@ -102,7 +102,7 @@ class Rewriter:
         # The copy is not needed after a crash.
         source.execute("PRAGMA synchronous = OFF")
         try:
-            source.execute(statements.REWRITE_INTO, (str(copy),))
+            source.execute(erasure_statements.REWRITE_INTO, (str(copy),))
         except sqlite3.OperationalError:
             if self._closed.is_set():
                 raise_closed()
@@ -112,7 +112,7 @@ class Rewriter:
         with closing(sqlite3.connect(copy, isolation_level=None)) as made:
             for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = MEMORY"):
                 made.execute(f"PRAGMA {pragma}")
-            made.execute(statements.REWRITTEN)
+            made.execute(erasure_statements.REWRITTEN)
 
     def _make_locked(
         self, transaction: Transaction, write_back: Callable[..., bool], source: sqlite3.Connection, copy: Path

@@ -11,7 +11,7 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
 from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.schema import ID_BLOCKS, NUMBER_BITS
+from ilab_memory.stores.sqlite.schema import ID_BLOCKS, LONG_CHARACTERS, NUMBER_BITS, PREVIEW_CHARACTERS
 from ilab_memory.stores.sqlite.terms import SECRET_BYTES, Indexed
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -80,10 +80,16 @@ def row(user: UserNow, redacted: Redacted, indexed: Indexed, now: str) -> dict[s
         "topic_key": redacted.topic_key,
         "normalized_hash": bytes.fromhex(redacted.normalized_hash),
         "now": now,
+        "preview": preview(redacted.content),
         "content": redacted.content,
         "conversation_id": user.conversation_id,
         **indexed.lengths,
     }
+
+
+def preview(content: str) -> str | None:
+    """Return what is stored as the preview of *content*."""
+    return content[:PREVIEW_CHARACTERS] if len(content) > LONG_CHARACTERS else None
 
 
 def index(transaction: Transaction, user: int, secret: bytes, number: int, indexed: Indexed) -> None:

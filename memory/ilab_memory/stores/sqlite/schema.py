@@ -16,6 +16,12 @@ NUMBER_MASK = (1 << NUMBER_BITS) - 1
 #: which JSON readers round.
 ID_BLOCKS = range(2**8, 2 ** (53 - NUMBER_BITS))
 
+#: A content of more characters than this has a preview of its own, which lists read in its place: SQLite reads a text
+#: whole, also for its first characters.
+LONG_CHARACTERS = 2048
+#: Characters of a preview.
+PREVIEW_CHARACTERS = 512
+
 TABLES = (
     # A user that is being erased has no user_id any more: its row is a tombstone, which `erasures` names.
     """
@@ -63,7 +69,8 @@ TABLES = (
         said_terms INTEGER NOT NULL,
         reply_terms INTEGER NOT NULL,
         tail_terms INTEGER NOT NULL,
-        content TEXT NOT NULL
+        preview TEXT,           -- beginning of a long content, which lists show; NULL for a short one
+        content TEXT NOT NULL   -- last: it alone may fill pages beyond that of its row
     )
     """,
     # Contentless: the index holds hashes of the words (see terms.py), and the text stands in observations alone.

@@ -1,7 +1,7 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK
+from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK, PREVIEW_CHARACTERS
 
 # Parameters go by place, but where they are many and of one row alone: the driver gives way to other threads at each
 # name. Where readers ask, the first is the user_id.
@@ -57,20 +57,20 @@ _ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"
 #: Of NEW_OBSERVATION and CHANGE_OBSERVATION, by place; of the latter, the id is behind them.
 WRITTEN = (
     "user", "session", "type", "title", "topic_key", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "content", "conversation_id",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "conversation_id",
 )  # fmt: skip
 NEW_OBSERVATION = f"""
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, content, conversation_id
-    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13) RETURNING id, number
+        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id
+    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING id, number
 """
 CHANGE_OBSERVATION = f"""
     UPDATE observations SET
         number = {_NUMBER}, session = ?2, type = ?3, title = ?4, normalized_hash = ?6,
         revision_count = revision_count + 1, updated_at = ?7, title_terms = ?8, said_terms = ?9, reply_terms = ?10,
-        tail_terms = ?11, content = ?12, conversation_id = ?13
-    WHERE id = ?14 RETURNING id, number
+        tail_terms = ?11, preview = ?12, content = ?13, conversation_id = ?14
+    WHERE id = ?15 RETURNING id, number
 """
 # An observation as it is, for a change or an erasure.
 TO_CHANGE = """
@@ -81,13 +81,14 @@ TO_CHANGE = """
 #: Of EDIT_OBSERVATION, by place; the id is behind them.
 EDITED = (
     "user", "type", "title", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "content",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content",
 )  # fmt: skip
 EDIT_OBSERVATION = f"""
     UPDATE observations SET
         number = {_NUMBER}, type = ?2, title = ?3, normalized_hash = ?4, revision_count = revision_count + 1,
-        updated_at = ?5, title_terms = ?6, said_terms = ?7, reply_terms = ?8, tail_terms = ?9, content = ?10
-    WHERE id = ?11 RETURNING id, number
+        updated_at = ?5, title_terms = ?6, said_terms = ?7, reply_terms = ?8, tail_terms = ?9, preview = ?10,
+        content = ?11
+    WHERE id = ?12 RETURNING id, number
 """
 DELETE_OBSERVATION = """
     DELETE FROM observations WHERE id = ? RETURNING title_terms, said_terms, reply_terms, tail_terms, user
@@ -113,13 +114,14 @@ HAS_ROW = """
 #: Of IMPORT_OBSERVATION, by place.
 IMPORTED = (
     "user", "session", "conversation_id", "type", "title", "topic_key", "normalized_hash", "revision_count",
-    "created_at", "updated_at", "title_terms", "said_terms", "reply_terms", "tail_terms", "content",
+    "created_at", "updated_at", "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content",
 )  # fmt: skip
 IMPORT_OBSERVATION = f"""
     INSERT INTO observations (
         id, user, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, content
-    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) RETURNING number
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, preview, content
+    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+    RETURNING number
 """
 # Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
 # of this content in the session. The hashes come in one blob, one behind the other.
@@ -140,13 +142,13 @@ READY = """
 #: Of ADD_OBSERVATION, by place.
 ADDED = (
     "id", "user", "number", "session", "type", "title", "topic_key", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "content", "conversation_id",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "conversation_id",
 )  # fmt: skip
 ADD_OBSERVATION = """
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, content, conversation_id
-    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id
+    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
 """
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
@@ -267,7 +269,11 @@ STATS = """
 """
 
 # Lists.
-_PREVIEW = "o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at, substr(o.content, 1, {characters})"
+# Only a content without a preview that is long enough is read.
+_PREVIEW = f"""
+    o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at,
+    substr(coalesce(CASE WHEN {{characters}} <= {PREVIEW_CHARACTERS} THEN o.preview END, o.content), 1, {{characters}})
+"""
 _NEWEST = f"""
     SELECT group_concat(line) FROM (
         SELECT json_array({_PREVIEW.format(characters="?4")}) AS line
@@ -370,31 +376,3 @@ EXPORT_LATER_SESSION = f"""
     SELECT {SESSION_COLUMNS} FROM sessions s
     WHERE s.key = ?2 AND s.user = (SELECT key FROM users WHERE user_id = ?1)
 """
-
-# Erasing.
-HAS_ERASURES = "SELECT count(*) FROM sqlite_schema WHERE name = 'erasures'"
-ERASURES = "SELECT salt, user_hash FROM erasures"
-COUNT_ERASURES = "SELECT count(*) FROM erasures"
-MARK_DELETED = "UPDATE users SET user_id = NULL WHERE user_id = ? RETURNING key, observations"
-ADD_ERASURE = "INSERT INTO erasures (user, salt, user_hash) VALUES (?, ?, ?)"
-TOMBSTONES = "SELECT u.key, u.secret FROM erasures e CROSS JOIN users u ON u.key = e.user"
-TOMBSTONE_ROWS = "SELECT number, title, content FROM observations WHERE user = ? ORDER BY number LIMIT ?"
-ERASE_ROW = "DELETE FROM observations WHERE user = ? AND number = ? RETURNING id"
-ERASE_SESSIONS = "DELETE FROM sessions WHERE user = ?"
-ERASE_USER = "DELETE FROM users WHERE key = ?"
-ROWS_ERASED = "UPDATE erasures SET user = NULL WHERE user = ?"
-# In the rewritten copy.
-REWRITTEN = "UPDATE erasures SET is_rewritten = 1 WHERE user IS NULL"
-NEEDS_REWRITE = "SELECT EXISTS (SELECT 1 FROM erasures WHERE NOT is_rewritten)"
-REWRITTEN_ERASURES = "SELECT id FROM erasures WHERE is_rewritten"
-END_ERASURE = "DELETE FROM erasures WHERE id = ?"
-# Where there is no file.
-END_ERASED = "DELETE FROM erasures WHERE user IS NULL"
-LAST_REWRITE = "SELECT ended_at, seconds FROM last_rewrite"
-CLEAR_LAST_REWRITE = "DELETE FROM last_rewrite"
-SET_LAST_REWRITE = "INSERT INTO last_rewrite (ended_at, seconds) VALUES (?, ?)"
-# Builds every page again. secure_delete overwrites what is deleted, but not the copies that SQLite leaves in the free
-# middle of a page when it moves rows between pages.
-REWRITE_INTO = "VACUUM INTO ?"
-# All of the WAL into the database, then cut to nothing. Its first column is 0 when that was possible.
-EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"

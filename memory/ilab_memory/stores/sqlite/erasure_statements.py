@@ -1,0 +1,28 @@
+"""Every statement that erases users. Put together of constants alone: whatever a caller gives is a parameter."""
+
+HAS_ERASURES = "SELECT count(*) FROM sqlite_schema WHERE name = 'erasures'"
+ERASURES = "SELECT salt, user_hash FROM erasures"
+COUNT_ERASURES = "SELECT count(*) FROM erasures"
+MARK_DELETED = "UPDATE users SET user_id = NULL WHERE user_id = ? RETURNING key, observations"
+ADD_ERASURE = "INSERT INTO erasures (user, salt, user_hash) VALUES (?, ?, ?)"
+TOMBSTONES = "SELECT u.key, u.secret FROM erasures e CROSS JOIN users u ON u.key = e.user"
+TOMBSTONE_ROWS = "SELECT number, title, content FROM observations WHERE user = ? ORDER BY number LIMIT ?"
+ERASE_ROW = "DELETE FROM observations WHERE user = ? AND number = ? RETURNING id"
+ERASE_SESSIONS = "DELETE FROM sessions WHERE user = ?"
+ERASE_USER = "DELETE FROM users WHERE key = ?"
+ROWS_ERASED = "UPDATE erasures SET user = NULL WHERE user = ?"
+# In the rewritten copy.
+REWRITTEN = "UPDATE erasures SET is_rewritten = 1 WHERE user IS NULL"
+NEEDS_REWRITE = "SELECT EXISTS (SELECT 1 FROM erasures WHERE NOT is_rewritten)"
+REWRITTEN_ERASURES = "SELECT id FROM erasures WHERE is_rewritten"
+END_ERASURE = "DELETE FROM erasures WHERE id = ?"
+# Where there is no file.
+END_ERASED = "DELETE FROM erasures WHERE user IS NULL"
+LAST_REWRITE = "SELECT ended_at, seconds FROM last_rewrite"
+CLEAR_LAST_REWRITE = "DELETE FROM last_rewrite"
+SET_LAST_REWRITE = "INSERT INTO last_rewrite (ended_at, seconds) VALUES (?, ?)"
+# Builds every page again. secure_delete overwrites what is deleted, but not the copies that SQLite leaves in the free
+# middle of a page when it moves rows between pages.
+REWRITE_INTO = "VACUUM INTO ?"
+# All of the WAL into the database, then cut to nothing. Its first column is 0 when that was possible.
+EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
