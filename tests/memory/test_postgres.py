@@ -80,7 +80,7 @@ def test_the_database_itself_refuses_a_second_active_session(url: str, replicas:
     replicas[0].mem_session_start("alice")
     with (
         psycopg.connect(url) as connection,
-        pytest.raises(psycopg.errors.UniqueViolation, match="_user_id_idx"),
+        pytest.raises(psycopg.errors.UniqueViolation, match="_user_id_conversation_id_idx"),
     ):
         connection.execute(
             "INSERT INTO ilab_memory.sessions (user_id, number, id, started_at, last_activity_at)"
