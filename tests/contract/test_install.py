@@ -182,6 +182,16 @@ def test_wheel_contains_its_package_command_and_licence(name: str, wheels: dict[
     assert wheel.license == (ROOT / "LICENSE").read_bytes()
 
 
+def test_client_wheel_contains_the_contract_and_its_licences(wheels: dict[str, Wheel]) -> None:
+    files = wheels["ilab-chat"].files
+    contract = {f"ilab_chat/v1/{path.name}" for path in (ROOT / "protos/ilab_chat/v1").glob("*.proto")}
+    protos = {name.removeprefix("ilab_chat/protos/") for name in files if name.endswith(".proto")}
+    assert protos == contract | {"google/rpc/error_details.proto", "google/rpc/status.proto"}
+    licences = {name.split("/licenses/")[1] for name in files if "/licenses/" in name}
+    of_others = {f"third_party/{name}/LICENSE" for name in ("googleapis", "grpc", "protobuf")}
+    assert licences == {"LICENSE"} | of_others
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_metadata_names_the_supported_versions_of_python(name: str, wheels: dict[str, Wheel]) -> None:
     metadata = wheels[name].metadata
