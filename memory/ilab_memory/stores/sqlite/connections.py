@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,12 @@ from urllib.parse import quote
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.stores.sqlite.migrations import check_version
 
+if sys.platform != "win32":
+    import fcntl
+
 MEMORY = ":memory:"
+#: Added to the name of the file for the copy that a rewrite makes. The process that rewrites locks it.
+REWRITE_SUFFIX = "-rewrite"
 #: Tells a file from another of the same name: its device and inode.
 Identity: TypeAlias = tuple[int, int]
 
@@ -116,6 +122,23 @@ class Database:
             raise
         self.remember_the_log_of(file)
         return connection
+
+    def is_being_rewritten(self) -> bool:
+        """Tell whether some process is rewriting the file now: it holds the write lock longer than a save does."""
+        if self.is_memory or sys.platform == "win32":
+            return False
+        real = self.path.resolve()
+        try:
+            descriptor = os.open(real.with_name(real.name + REWRITE_SUFFIX), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def identity(self) -> Identity:
         """Return what tells this file from another of the same name.

@@ -18,15 +18,13 @@ from pathlib import Path
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import erasure, erasure_statements
-from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Identity, raise_closed
+from ilab_memory.stores.sqlite.connections import REWRITE_SUFFIX, SYNCHRONOUS, Database, Identity, raise_closed
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.stores.sqlite.writer import Writer
 
 if sys.platform != "win32":
     import fcntl
 
-#: Added to the name of the database for the copy.
-SUFFIX = "-rewrite"
 #: Free space beyond the copy and the write-ahead log, which each take about as much as the database.
 SPARE_BYTES = 1024 * 1024
 # Bytes that are written back between two looks at whether the store is closed. Each look waits for the GIL, up to 5 ms
@@ -194,7 +192,7 @@ class Rewriter:
         What a killed process has left of one is truncated before it is used.
         """
         real = self._database.path.resolve()
-        path = real.with_name(real.name + SUFFIX)
+        path = real.with_name(real.name + REWRITE_SUFFIX)
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:

@@ -108,6 +108,11 @@ class Waiting:
         self._alarm = threading.Lock()
         self._alarm.acquire()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
+
     def put(self, task: Task[Any]) -> None:
         """Add *task*, behind all that came before.
 
