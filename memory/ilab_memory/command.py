@@ -166,4 +166,5 @@ def _print(text: str) -> None:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"ilab-memory: {text}\n")
+    # libpq's errors have several lines.
+    sys.stderr.write(f"ilab-memory: {' '.join(text.split())}\n")
