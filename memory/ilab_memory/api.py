@@ -1,4 +1,4 @@
-"""ILabMemory: check the arguments, ask the store, put the answer together."""
+"""ILabMemory, the public API: validates arguments, calls the store, builds the results."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -25,39 +25,35 @@ from ilab_memory.core.store import (
     Store,
 )
 from ilab_memory.intake import redacted, redacted_content
+from ilab_memory.limits import MAX_CONTENT_BYTES, MOST_LISTED, MOST_RECENT
 from ilab_memory.recall import session_start
 from ilab_memory.recall.search import Question, TypeFilter, search
 from ilab_memory.sessions import is_expired, summary_title
 from ilab_memory.stores.sqlite import SQLiteStore
 
-#: Rows that `mem_recent` looks at, and so returns at most.
-_MOST_RECENT = 1000
-#: Items of one page of a list, at most.
-_MOST_LISTED = 1000
-
 
 class ILabMemory:
-    """The memory of many users, apart from each other.
+    """The memory of many users, isolated from each other.
 
-    One instance may be used from any thread at once. Every method raises ValueError for an argument that cannot be
-    (naming it, never quoting it), StorageError when the storage fails, and RuntimeError after `close`.
+    Any thread may use an instance at any time. Every method raises ValueError for an invalid argument (it names the
+    argument and never quotes it), StorageError when the storage fails, and RuntimeError after `close`.
     """
 
     def __init__(self, store: Store, config: Config | None = None) -> None:
-        """Use *store*, which `close` closes."""
+        """Use *store*. `close` closes it."""
         self._store = store
         self._config = config or Config()
         self._session_timeout = timedelta(hours=self._config.session_timeout_hours)
 
     @classmethod
     def from_path(cls, db_path: str | Path, config: Config | None = None) -> Self:
-        """Open or create the SQLite file *db_path*; `:memory:` keeps everything in this process.
+        """Open or create the SQLite file *db_path*. `:memory:` stores everything in this process only.
 
-        `~` is expanded, missing folders are made, a new file is readable and writable for its owner only.
+        Expands `~` and creates missing folders. Only the owner can read and write a new file.
 
         Raises:
-            StorageError: the file cannot be opened or created, is not a memory, or is missing or empty although a
-                write-ahead log lies beside it, see `Config.create`.
+            StorageError: the file cannot be opened or created, belongs to another program, or is missing or empty while
+                its write-ahead log exists (see `Config.create`).
         """
         config = (config or Config()).model_copy(update={"db_path": db_path})
         store = SQLiteStore(
@@ -70,16 +66,16 @@ class ILabMemory:
 
     @classmethod
     def from_url(cls, url: str, config: Config | None = None) -> Self:
-        """Open the PostgreSQL database *url* (`postgresql://...`); tables are made if there are none.
+        """Open the PostgreSQL database *url* (`postgresql://...`) and create missing tables.
 
-        Needs the extra `ilab_memory[postgres]`. `Config.db_path` does not count.
+        Needs the extra `ilab_memory[postgres]`. Ignores `Config.db_path`.
 
         Raises:
-            ValueError: *url* is none of PostgreSQL.
+            ValueError: *url* is not a PostgreSQL URL.
             ModuleNotFoundError: the extra is not installed.
         """
         if not url.startswith(("postgresql://", "postgres://")):
-            raise ValueError("url must begin with postgresql://")
+            raise ValueError("url must start with postgresql://")
         try:
             from ilab_memory.stores.postgres import PostgresStore  # noqa: PLC0415 - an optional extra
         except ModuleNotFoundError as error:
@@ -92,11 +88,11 @@ class ILabMemory:
 
     @property
     def config(self) -> Config:
-        """The configuration in force."""
+        """The current configuration."""
         return self._config
 
     def close(self) -> None:
-        """Finish what was begun and close the store. A second call does nothing."""
+        """Finish running operations and close the store. A second call does nothing."""
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -108,10 +104,10 @@ class ILabMemory:
     def mem_session_start(self, user_id: str, *, conversation_id: str = "") -> SessionStartResponse:
         """Return the session to work in, the last completed ones, and the best memories by ContextScore.
 
-        Reuses the active session and touches it, or opens one. A session that has been inactive for
-        `Config.session_timeout_hours` is completed first.
+        Reuses the active session and updates its last activity, or opens a session. Completes a session first that was
+        inactive for `Config.session_timeout_hours`.
 
-        Each *conversation_id* of a user, the empty one included, has an active session of its own. The completed
+        Each *conversation_id* of a user (empty: the default conversation) has its own active session. The completed
         sessions and the memories are those of all conversations.
         """
         checks.check_user_id(user_id)
@@ -128,10 +124,10 @@ class ILabMemory:
         return _start_response(session_id, recent, is_new=is_new, now=now)
 
     def mem_session_peek(self, user_id: str, *, conversation_id: str = "") -> SessionStartResponse:
-        """Return what `mem_session_start` would, and write nothing.
+        """Return the same as `mem_session_start`, but write nothing.
 
-        Where that would open a session, `session_id` is empty and `is_new` False. An expired session that nobody has
-        completed yet gives its memories but is not in `sessions_context`.
+        If a start would open a session, `session_id` is empty and `is_new` False. A session that expired but is not
+        completed yet contributes memories, and is not in `sessions_context`.
         """
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
@@ -141,7 +137,7 @@ class ILabMemory:
         return _start_response(session_id, recent, is_new=False, now=now)
 
     def mem_session_end(self, user_id: str, *, summary: str, conversation_id: str = "") -> Session:
-        """Complete the conversation's active session, expired or not, with *summary*, whose private spans are redacted.
+        """Complete the conversation's active session, even if it expired, with the redacted *summary*.
 
         Raises:
             LookupError: the user has no active session in this conversation.
@@ -175,13 +171,13 @@ class ILabMemory:
         topic_key: str | None = None,
         conversation_id: str = "",
     ) -> SaveResult:
-        """Store an observation, private spans redacted. When this returns, it is durable as `Config.durability` says.
+        """Redact an observation and store it, durably (see `Config.durability`), in the conversation's active session.
 
-        It is stored in the active session of the conversation, which is opened if there is none. With a *topic_key*
-        that the user has used before, in whichever conversation, the observation of that key is updated in place.
+        Opens a session if there is no active one. With a *topic_key* that the user already has, in any conversation,
+        updates the observation of that key in place.
 
         Raises:
-            ValueError: *type* is not one of `Config.allowed_types`, or another argument cannot be.
+            ValueError: *type* is not one of `Config.allowed_types`, or another argument is invalid.
         """
         checks.check_user_id(user_id)
         if type not in self._config.allowed_types:
@@ -205,11 +201,11 @@ class ILabMemory:
     ) -> SaveResult | None:
         """Replace the title, the content or the type of an observation; None if the user has none of this id.
 
-        Private spans are redacted. The revision count rises by 1; if nothing changes, the outcome is "deduped". The
-        observation keeps its topic_key and its session, which is not touched.
+        Redacts private text. Increments the revision count; if nothing changes, the outcome is "deduped". The
+        topic_key, the session and its last activity stay the same.
 
         Raises:
-            ValueError: nothing to change was given, *type* is not one of `Config.allowed_types`, or another argument is
+            ValueError: no new value was given, *type* is not one of `Config.allowed_types`, or another argument is
                 invalid.
         """
         checks.check_user_id(user_id)
@@ -234,11 +230,11 @@ class ILabMemory:
     def mem_delete(self, user_id: str, observation_id: int) -> bool:
         """Erase an observation; False if the user has none of this id.
 
-        When this returns, no byte of it is in the files of a SQLite database, at the cost that `mem_forget` has: the
-        file is rewritten, and concurrent calls share a rewrite.
+        When this returns, no byte of it is in the files of a SQLite database. Like `mem_forget`, this rewrites the
+        file, and concurrent calls share a rewrite.
 
         Raises:
-            StorageError: the observation is gone from every answer, but its bytes may not be from the files; calling
+            StorageError: no call returns the observation any more, but its bytes may still be in the files. Calling
                 again, or `mem_finish_forgetting`, completes the erasure.
         """
         checks.check_user_id(user_id)
@@ -254,15 +250,15 @@ class ILabMemory:
         limit: int = 50,
         before: ObservationCursor | None = None,
     ) -> list[Observation]:
-        """Return a page of the user's observations, newest first by (updated_at, id); 1,000 at most.
+        """Return a page of the user's observations, newest first by (updated_at, id), at most 1,000.
 
         Args:
-            user_id: Whose.
+            user_id: The user.
             types: Only these types. Empty: all.
             conversation_id: Only observations of this conversation's sessions. None: all. Empty: the default one.
-            limit: Length of the page; a shorter one is the last.
-            before: `updated_at` and id of the last observation of the page before. Observations that are saved or
-                changed between two pages move to the front: they are neither skipped nor repeated further on.
+            limit: Page size. A shorter page is the last one.
+            before: `updated_at` and id of the last observation of the previous page. Observations saved or changed
+                between two pages move to the front, so later pages neither skip nor repeat any.
         """
         checks.check_user_id(user_id)
         checks.check_types("types", types)
@@ -273,7 +269,7 @@ class ILabMemory:
             user_id,
             types=frozenset(types) or None,
             conversation_id=conversation_id,
-            limit=min(limit, _MOST_LISTED),
+            limit=min(limit, MOST_LISTED),
             before=intake.cursor(before),
         )
 
@@ -285,9 +281,9 @@ class ILabMemory:
         limit: int = 50,
         before: SessionCursor | None = None,
     ) -> list[Session]:
-        """Return a page of the user's sessions, the newest start first; 1,000 at most.
+        """Return a page of the user's sessions, newest start first, at most 1,000.
 
-        *before* is `started_at` and id of the last session of the page before; the others are as in `mem_list`.
+        *before*: `started_at` and id of the last session of the previous page. For the others see `mem_list`.
         """
         checks.check_user_id(user_id)
         if conversation_id is not None:
@@ -296,7 +292,7 @@ class ILabMemory:
         return self._store.list_sessions(
             user_id,
             conversation_id=conversation_id,
-            limit=min(limit, _MOST_LISTED),
+            limit=min(limit, MOST_LISTED),
             before=intake.session_cursor(before),
         )
 
@@ -332,7 +328,7 @@ class ILabMemory:
         return self._store.get(user_id, observation_id)
 
     def mem_timeline(self, user_id: str, observation_id: int) -> list[Observation]:
-        """Return the user's observations around this one by (created_at, id), it included.
+        """Return this observation of the user and those around it, by (created_at, id).
 
         `Store.DEFAULT_TIMELINE_NEIGHBORS` on each side; empty if the user has no such observation.
         """
@@ -347,14 +343,14 @@ class ILabMemory:
         limit: int = 10,
         *,
         key_prefixes: list[str] | None = None,
-        max_bytes: int = checks.MAX_CONTENT_BYTES,
+        max_bytes: int = MAX_CONTENT_BYTES,
         conversation_id: str = "",
     ) -> list[Observation]:
         """Return the *limit* newest observations of a session, newest first by (`updated_at`, id).
 
-        With *key_prefixes*, only observations whose `topic_key` begins with one of them, among the 1,000 newest of the
-        session. The list ends before the observation with which the contents would exceed *max_bytes* of UTF-8. Empty
-        for a session that is not one of this conversation of the user.
+        With *key_prefixes*, only observations whose `topic_key` starts with one of them, among the 1,000 newest of the
+        session. The list ends before the observation whose content would exceed *max_bytes* of UTF-8 in total. Empty if
+        the session does not belong to this user and conversation.
         """
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
@@ -366,7 +362,7 @@ class ILabMemory:
             user_id,
             session_id,
             conversation_id=conversation_id,
-            limit=min(limit, _MOST_RECENT),
+            limit=min(limit, MOST_RECENT),
             key_prefixes=key_prefixes,
             most_bytes=max_bytes,
         )
@@ -377,40 +373,39 @@ class ILabMemory:
         return self._store.stats(user_id)
 
     def mem_forget(self, user_id: str) -> int:
-        """Erase everything of the user and return how many observations that were.
+        """Erase everything of the user and return the number of erased observations.
 
-        When this returns, no byte of it is in the files of a SQLite database; a PostgreSQL server keeps copies for a
-        while, see `PostgresStore`. For a user who has nothing this is one look-up. A SQLite file is rewritten, which
-        needs twice its size in free disk space; calls at the same time share a rewrite, and wait if there was one just
-        before.
+        When this returns, no byte of it is in the files of a SQLite database. A PostgreSQL server has copies for some
+        time, see `PostgresStore`. For a user without data this is one lookup. A SQLite file is rewritten, which needs
+        free disk space of twice its size. Concurrent calls share a rewrite, and wait after a recent one.
 
         Raises:
-            StorageError: the erasure is not complete; calling again, or `mem_finish_forgetting`, completes it.
+            StorageError: the erasure is not complete. Calling again, or `mem_finish_forgetting`, completes it.
         """
         checks.check_user_id(user_id)
         return self._store.forget(user_id)
 
     def mem_finish_forgetting(self) -> int:
-        """Finish the erasures that calls of `mem_forget` could not; return how many are pending, 0 if all are finished.
+        """Complete the erasures that earlier calls could not complete; return how many are still pending.
 
-        A full disk, a busy reader or the end of the process may have been in the way. Call it at start and now and
-        then. It is one look-up if nothing is pending, and always returns 0 on PostgreSQL, where an erasure is one
-        transaction.
+        A full disk, a long reader or the end of the process can interrupt an erasure. Call this at start and then
+        regularly. It is one lookup if nothing is pending. On PostgreSQL, where an erasure is one transaction, it
+        returns 0.
 
         Raises:
-            StorageError: they could not be finished. The text names the cause.
+            StorageError: an erasure could not be completed. The message names the cause.
         """
         return self._store.finish_forgetting()
 
     def mem_pending_erasures(self) -> int:
-        """Return how many erasures are not finished, those of running calls included. One look-up."""
+        """Return the number of incomplete erasures, including those of running calls. One lookup."""
         return self._store.pending_erasures()
 
     def mem_check(self) -> list[str]:
-        """Return what is damaged in the pages of a SQLite file, a line each, without any text of a user.
+        """Return the damage in the pages of a SQLite file, one line each, without any user text.
 
-        Reads the whole file once; other calls go on. `ilab-memory check` compares more. Always empty on PostgreSQL,
-        whose files are the server's.
+        Reads the whole file once and does not block other calls. `ilab-memory check` compares more. Always empty on
+        PostgreSQL.
 
         Raises:
             StorageError: the file could not be read.
@@ -420,27 +415,26 @@ class ILabMemory:
     def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
         """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
 
-        It contains what exists when this is called, in constant memory. An observation that is updated before it is
-        read comes with the newer content, and with its session just before it if that began after the call. Iterating
-        raises StorageError if the user is forgotten before the end: the export is incomplete then.
+        It covers what exists at the time of the call, in constant memory. An observation that is updated before it is
+        read has the newer content; if its session started after the call, the session is yielded just before it.
+        Iterating raises StorageError if the user is forgotten before the end: the export is incomplete.
         """
         checks.check_user_id(user_id)
         return self._store.export(user_id)
 
     def mem_import(self, user_id: str, items: Iterable[Session | Observation]) -> ImportResult:
-        """Add what an export contains to the user, as it is but for the ids; return how much was added.
+        """Add the items of an export to the user, with new ids; return how many were added.
 
-        *items* may come from any user: sessions come before the observations that name them, as `mem_export` yields
-        them. Texts are redacted again. What the user already has is left out, so repeating an import adds nothing:
-        sessions are recognized by their ids; observations by their topic_key, of which the stored one stays, or else by
-        session, type, title, content and created_at. A session that is active is completed if the conversation has an
-        active one.
+        *items* may come from any user, each session before its observations, as `mem_export` yields them. Texts are
+        redacted again. What the user already has is skipped, so repeating an import adds nothing. Sessions are
+        recognized by their ids, observations by their topic_key (the stored one stays) or else by session, type, title,
+        content and created_at. An active session is imported as completed if its conversation already has one.
+
+        After an error, the batches before it (of up to 100 items) stay: repeat the import to complete it.
 
         Raises:
             ValueError: an item is invalid, or comes before its session.
-            StorageError: the text says how much was added.
-
-        After an error the batches before it, of up to 100 items each, stay: repeat the import to complete it.
+            StorageError: the storage failed. The message says how much was added.
         """
         checks.check_user_id(user_id)
         sessions = observations = 0
@@ -465,9 +459,9 @@ class ILabMemory:
         conversation_id: str = "",
         content_name: str = "content",
     ) -> SaveResult:
-        """Redact an observation, then store it: every observation that is saved goes through here.
+        """Redact an observation, then store it. Every save goes through here.
 
-        Without *title*, the title is made from the redacted content.
+        Without *title*, the title is derived from the redacted content.
         """
         left, content_hash = redacted_content(content_name, content)
         observation = Redacted(

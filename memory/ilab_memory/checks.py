@@ -1,97 +1,92 @@
-"""What an argument may be. Pure. Each error names the argument and never quotes it."""
+"""Validation of arguments. Pure. Each error names the argument and never quotes it."""
 
 from collections.abc import Collection
 
-#: Documented limits: characters, but for the content, which is bytes of UTF-8.
-MAX_USER_ID = 256
-MAX_TITLE = 512
-MAX_TOPIC_KEY = 256
-MAX_CONTENT_BYTES = 1024 * 1024
-MAX_CONVERSATION_ID = 256
+from ilab_memory.limits import MAX_CONTENT_BYTES, MAX_CONVERSATION_ID, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
 
 
 def check_user_id(user_id: str) -> None:
-    """Raise ValueError unless *user_id* may name a user."""
+    """Raise ValueError unless *user_id* is valid."""
     check_text("user_id", user_id, MAX_USER_ID)
 
 
 def check_conversation_id(conversation_id: str) -> None:
-    """Raise ValueError unless *conversation_id* is empty or may name a conversation."""
+    """Raise ValueError unless *conversation_id* is empty or valid."""
     if conversation_id != "":
         check_text("conversation_id", conversation_id, MAX_CONVERSATION_ID)
 
 
 def check_title(title: str) -> None:
-    """Raise ValueError unless *title* may be stored."""
+    """Raise ValueError unless *title* is valid."""
     check_text("title", title, MAX_TITLE)
 
 
 def check_topic_key(topic_key: str | None) -> None:
-    """Raise ValueError unless *topic_key* is None or may be stored."""
+    """Raise ValueError unless *topic_key* is valid or None."""
     if topic_key is not None:
         check_text("topic_key", topic_key, MAX_TOPIC_KEY)
 
 
 def check_content(name: str, content: str) -> None:
-    """Raise ValueError unless *content*, the argument *name*, may be stored."""
+    """Raise ValueError unless *content*, the argument *name*, is valid."""
     _check_characters(name, content)
     if len(content.encode()) > MAX_CONTENT_BYTES:
         raise ValueError(f"{name} must be at most {MAX_CONTENT_BYTES} bytes of UTF-8")
 
 
 def check_text(name: str, text: str, longest: int) -> None:
-    """Raise ValueError unless *text*, the argument *name*, is visible text of at most *longest* characters."""
+    """Raise ValueError unless *text*, the argument *name*, is not blank and has at most *longest* characters."""
     _check_characters(name, text)
     if len(text) > longest:
         raise ValueError(f"{name} must be at most {longest} characters")
 
 
 def check_left(name: str, redacted: str | None) -> None:
-    """Raise ValueError if redaction has left nothing of the argument *name*."""
+    """Raise ValueError if the argument *name* is blank after redaction."""
     if redacted is not None and not redacted.strip():
         raise ValueError(f"{name} must not be blank after redaction")
 
 
 def check_query(query: str) -> None:
-    """Raise ValueError unless *query* can be looked up."""
+    """Raise ValueError unless *query* is valid."""
     _check_characters("query", query)
 
 
 def check_observation_id(observation_id: int) -> None:
-    """Raise ValueError unless *observation_id* can be an id."""
+    """Raise ValueError unless *observation_id* is a positive integer."""
     if not isinstance(observation_id, int) or isinstance(observation_id, bool) or observation_id <= 0:
         raise ValueError("observation_id must be an integer greater than 0")
 
 
 def check_limit(limit: int) -> None:
-    """Raise ValueError unless *limit* is a number of results."""
+    """Raise ValueError unless *limit* is a positive integer."""
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ValueError("limit must be an integer of at least 1")
 
 
 def check_session_id(session_id: str) -> None:
-    """Raise ValueError unless *session_id* can be looked up."""
+    """Raise ValueError unless *session_id* is valid."""
     _check_characters("session_id", session_id)
 
 
 def check_max_bytes(max_bytes: int) -> None:
-    """Raise ValueError unless *max_bytes* is a number of bytes."""
+    """Raise ValueError unless *max_bytes* is an integer from 0 to 2**63 - 1."""
     if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or not 0 <= max_bytes < 2**63:
-        raise ValueError("max_bytes must be an integer of 0 to 2**63 - 1")
+        raise ValueError("max_bytes must be an integer from 0 to 2**63 - 1")
 
 
 def check_types(name: str, types: Collection[str] | None) -> None:
-    """Raise ValueError unless *types*, the argument *name*, is None or a list of texts."""
+    """Raise ValueError unless *types*, the argument *name*, is a collection of strings or None."""
     if types is None:
         return
-    # One text is a collection of texts too, of its characters.
+    # A string is a collection of strings too.
     if isinstance(types, str) or not isinstance(types, Collection) or not all(isinstance(kind, str) for kind in types):
-        raise ValueError(f"{name} must be a list of texts")
+        raise ValueError(f"{name} must be a list of strings")
 
 
 def _check_characters(name: str, text: str) -> None:
     if not isinstance(text, str):
-        raise ValueError(f"{name} must be text")  # noqa: TRY004 - the contract promises ValueError for a bad argument
+        raise ValueError(f"{name} must be a string")  # noqa: TRY004 - the contract promises ValueError for a bad argument
     if not text.strip():
         raise ValueError(f"{name} must not be blank")
     if "\0" in text:

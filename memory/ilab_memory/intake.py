@@ -1,12 +1,10 @@
-"""What comes in: checked, redacted, and in the form in which a store takes it."""
+"""Validation and redaction of what a store receives."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from ilab_memory.checks import (
-    MAX_TITLE,
-    MAX_USER_ID,
     check_content,
     check_conversation_id,
     check_left,
@@ -17,37 +15,38 @@ from ilab_memory.checks import (
     check_topic_key,
 )
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import EXPORT_BYTES, EXPORT_PAGE, ImportedRow, ObservationCursor, SessionCursor
+from ilab_memory.core.store import ImportedRow, ObservationCursor, SessionCursor
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_TITLE, MAX_USER_ID
 from ilab_memory.redaction import normalized_hash, strip_private
 from ilab_memory.timestamps import to_text
 
-# What an integer column holds.
+# The range of an integer column.
 _MAX_REVISION_COUNT = 2**31 - 1
 
 
 class Batch(NamedTuple):
-    """What is imported in one transaction."""
+    """Items that are imported in one transaction."""
 
     sessions: list[Session]
     rows: list[ImportedRow]
 
 
 def redacted(name: str, text: str) -> str:
-    """Return *text*, the argument *name*, without its private spans; ValueError if nothing is left."""
+    """Return *text*, the argument *name*, redacted; ValueError if it is blank then."""
     left = strip_private(text)
     check_left(name, left)
     return left
 
 
 def redacted_content(name: str, content: str) -> tuple[str, str]:
-    """Return *content* as `redacted` does, and its hash. Content is hashed nowhere else."""
+    """Return *content*, redacted as by `redacted`, and its hash. Nothing else hashes content."""
     left = strip_private(content)
     check_left(name, left)
     return left, normalized_hash(left)
 
 
 def cursor(before: ObservationCursor | None) -> ObservationCursor | None:
-    """Return *before*, its moment in our form; ValueError unless it is None or (updated_at, id) of an observation."""
+    """Return *before* with its time normalized; ValueError unless it is (updated_at, id) or None."""
     if before is None:
         return None
     moment, observation_id = _pair(before)
@@ -56,7 +55,7 @@ def cursor(before: ObservationCursor | None) -> ObservationCursor | None:
 
 
 def session_cursor(before: SessionCursor | None) -> SessionCursor | None:
-    """Return *before*, its moment in our form; ValueError unless it is None or (started_at, id) of a session."""
+    """Return *before* with its time normalized; ValueError unless it is (started_at, id) or None."""
     if before is None:
         return None
     moment, session_id = _pair(before)
@@ -65,10 +64,10 @@ def session_cursor(before: SessionCursor | None) -> SessionCursor | None:
 
 
 def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
-    """Yield *items*, checked and redacted, in batches of as much as a page of an export.
+    """Yield *items*, validated and redacted, in batches of the size of an export page.
 
     Raises:
-        ValueError: an item is invalid, or nothing is left of a text after redaction.
+        ValueError: an item is invalid, or a text is blank after redaction.
     """
     batch = Batch([], [])
     size = 0
@@ -128,17 +127,17 @@ def _row(observation: Observation) -> ImportedRow:
 
 
 def _moment(name: str, moment: str) -> str:
-    """Return *moment*, the argument *name*, as we store moments; ValueError unless it is ISO 8601 with a time zone."""
+    """Return *moment*, the argument *name*, as fixed-width UTC; ValueError unless it is ISO 8601 with a time zone."""
     try:
         parsed = datetime.fromisoformat(moment)
         if parsed.tzinfo is not None:
             return to_text(parsed)
     except (ValueError, TypeError, OverflowError):
         pass
-    raise ValueError(f"{name} must contain a moment as ISO 8601 with a time zone")
+    raise ValueError(f"{name} must contain an ISO 8601 time with a time zone")
 
 
 def _pair(before: tuple[str, object]) -> tuple[str, Any]:
     if not isinstance(before, tuple | list) or len(before) != 2:  # noqa: PLR2004 - a pair
-        raise ValueError("before must be a moment and an id")
+        raise ValueError("before must be a time and an id")
     return before[0], before[1]

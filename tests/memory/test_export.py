@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable
 
 from ilab_memory import ILabMemory, Observation, Session
-from ilab_memory.core.store import EXPORT_PAGE
+from ilab_memory.limits import EXPORT_PAGE
 
 
 def save(mem: ILabMemory, content: str, topic_key: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The values that ILabMemory returns. Every timestamp is ISO 8601, UTC, of fixed width, so text order is time order."""
+"""The models that ILabMemory returns. Timestamps are ISO 8601, UTC, of fixed width, so text order is time order."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ class _Frozen(BaseModel):
 
 
 class Observation(BaseModel):
-    """One thing remembered about a user, whole."""
+    """One remembered item of a user, complete."""
 
     id: int | None = None
     session_id: str
@@ -19,7 +19,7 @@ class Observation(BaseModel):
     type: str
     title: str
     content: str
-    """The redacted content; otherwise as it was given."""
+    """The content, redacted and otherwise unchanged."""
     topic_key: str | None = None
     normalized_hash: str | None = None
     """SHA-256 of the content after redaction, hexadecimal."""
@@ -29,21 +29,21 @@ class Observation(BaseModel):
 
 
 class ObservationCompact(_Frozen):
-    """One observation as a line of a list."""
+    """One observation in a list."""
 
     id: int
     type: str
     title: str
     topic_key: str | None = None
     score: float
-    """SearchScore in what mem_search returns, ContextScore in memories; never compare one with the other."""
+    """SearchScore in the results of mem_search, ContextScore in memories. Never compare one with the other."""
     snippet: str
     """A preview of the content, about 100 tokens."""
     updated_at: str
 
 
 class SaveResult(_Frozen):
-    """What became of a save."""
+    """The result of a save."""
 
     id: int
     outcome: Literal["created", "updated", "deduped"]
@@ -63,7 +63,7 @@ class Session(BaseModel):
     summary: str | None = None
     status: Literal["active", "completed"] = "active"
     is_auto_generated: bool = False
-    """True when the session expired and its summary was made by the library."""
+    """True if the session expired and the library wrote its summary."""
     conversation_id: str = ""
     """The conversation that the session belongs to. Empty: the default one."""
 
@@ -76,7 +76,7 @@ class ImportResult(_Frozen):
 
 
 class SessionSummaryCompact(_Frozen):
-    """A past session as a line of a list."""
+    """A completed session in a list."""
 
     session_id: str
     date: str
@@ -86,7 +86,7 @@ class SessionSummaryCompact(_Frozen):
 
 
 class SessionStartResponse(_Frozen):
-    """The session to work in, and what is worth knowing at its start."""
+    """The session to work in, with the latest sessions and the best memories."""
 
     session_id: str
     is_new: bool

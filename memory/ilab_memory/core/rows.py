@@ -1,4 +1,4 @@
-"""All that a store keeps of one user, as it is: what a copy takes from one store into another."""
+"""All rows of one user, for a copy from one store to another."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from ilab_memory.core.models import Observation, Session
 
 @dataclass(frozen=True, slots=True)
 class UserRows:
-    """What a store keeps of a user at one moment."""
+    """All rows of a user, as of one snapshot."""
 
     user_id: str
     last_number: int
-    """The largest number of the user's observations so far, see `Store`."""
+    """The user's largest sequence number so far, see `Store`."""
     largest_id: int
-    """The largest id of the user's observations, 0 if there are none."""
+    """The largest id of the user's observations; 0 without observations."""
     sessions: Sequence[Session]
-    """In the order in which they were opened."""
+    """The sessions, in the order of their start."""
     observations: Iterator[tuple[int, Observation]]
-    """Each with its number, by (created_at, id). Read as they are asked for, once."""
+    """The observations with their sequence numbers, by (created_at, id). Read lazily, only once."""

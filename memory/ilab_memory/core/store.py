@@ -1,7 +1,7 @@
-"""The port between the library and a technology of storage.
+"""`Store`: the interface between the library and a storage backend.
 
-`ILabMemory` is the only consumer of `Store`. A store keeps rows and answers questions about them; it decides nothing
-about ranking, redaction or the length of a session.
+`ILabMemory` is the only caller of a `Store`. A store reads and writes rows. It decides nothing about ranking, redaction
+or the session timeout.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from ilab_memory.core.models import ImportResult, Observation, SaveResult, Sessi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redacted:
-    """An observation to store. Only `ILabMemory` makes one, since it redacts and the store does not."""
+    """A redacted observation to store. Stores do not redact."""
 
     user_id: str
     type: str
@@ -30,13 +30,13 @@ class Redacted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is to replace parts of an observation, redacted. None: that part stays."""
+    """New, redacted values of an observation. None: unchanged."""
 
     title: str | None
     content: str | None
     type: str | None
     normalized_hash: str | None
-    """Of the content."""
+    """Hash of the content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,39 +55,35 @@ class ImportedRow:
     updated_at: str
 
 
-#: Position in a list of observations, newest first: `updated_at` and id. A list continues after it.
+#: Position in a list of observations, newest first: `updated_at` and id. The next page starts after it.
 ObservationCursor = tuple[str, int]
 #: Position in a list of sessions, newest first: `started_at` and id.
 SessionCursor = tuple[str, str]
 
-#: A `Posting` tells how many terms come before it exactly up to here; from here on any number not below this is right.
+#: The position in a `Posting` is exact below this. A store may return any larger number for later positions.
 EXACT_POSITIONS = 64
 
-#: Rows of a page of an export, and the bytes of text after which it ends before that.
-EXPORT_PAGE = 100
-EXPORT_BYTES = 1024 * 1024
-
-#: One place where a term stands: the number of the observation among its user's, the name of the field as in
-#: `ilab_memory.recall.analysis.Fields`, and how many terms of the field come before it. A plain tuple: there are many.
+#: One occurrence of a term: the sequence number of the observation, the field (a name in
+#: `ilab_memory.recall.analysis.Fields`), and the number of terms before it in the field. A plain tuple, for speed.
 Posting = tuple[int, str, int]
 
 
 class TermStatistics(NamedTuple):
-    """What ranking must know of all the rows of one user."""
+    """Statistics of all rows of one user, for ranking."""
 
     observations: int
     field_lengths: Sequence[int]
-    """The terms of all the rows in each field, in the order of `ilab_memory.recall.analysis.Fields`."""
+    """Number of terms per field over all rows, in the order of `ilab_memory.recall.analysis.Fields`."""
     frequencies: Mapping[str, int]
-    """How many rows hold a term, for the terms asked for that are there."""
+    """Number of rows that contain each requested term; without terms that occur in none."""
 
 
 class Document(NamedTuple):
-    """What ranking must know of one row."""
+    """Properties of one row, for ranking."""
 
     id: int
     session: int
-    """Equal for two rows of the same session, and for no others."""
+    """Equal for two rows if and only if they belong to the same session."""
     type: str
     updated_at: str
     revision_count: int
@@ -107,26 +103,26 @@ class Preview(NamedTuple):
     revision_count: int
     updated_at: str
     content: str
-    """The beginning of the content, as long as was asked for."""
+    """The beginning of the content, of the requested length."""
 
 
 class Matches(NamedTuple):
-    """What a search must know of one user, as far as that is little; of one moment."""
+    """What a search reads of one user first, as of one snapshot."""
 
     statistics: TermStatistics
     postings: Mapping[str, Sequence[Posting]] | None
-    """Where each term stands that is there; None: it may be in too many rows, ask `Store.postings` for some terms."""
+    """The occurrences of each term. None: there may be too many; read some terms with `Store.postings`."""
     rows: Mapping[int, tuple[Document, Preview]] | None
-    """All rows of the user, by number; None: they are too many, ask `Store.documents` and `Store.previews` for some."""
+    """All rows by sequence number. None: too many; read some with `Store.documents` and `Store.previews`."""
 
 
 class RecentSessions(NamedTuple):
-    """The sessions of a user that a start shows, and what is considered of them, as of one moment."""
+    """The sessions that a session start shows and the candidates for its memories, as of one snapshot."""
 
     active: Session | None
-    """Expired or not; None if there is none."""
+    """The active session, expired or not, or None."""
     completed: Sequence[Session]
-    """The newest ended first."""
+    """Completed sessions, latest end first."""
     newest: Sequence[Preview]
     """The newest observations of each of these sessions, in any order."""
 
@@ -137,13 +133,14 @@ _IMPORTED = UUID("5a1f0f6e-7c1f-4c2b-9d0a-0c8f3f6f2b11")
 def imported_session_id(user_id: str, session_id: str) -> str:
     """Return the id that a session of an export gets when it is imported for this user.
 
-    Ids are unique among all users, so it cannot keep its own; derived from it, a repeated import is recognized.
+    Session ids are unique across users, so the session cannot keep its own. The new id is derived from it, so that a
+    repeated import is recognized.
     """
     return str(uuid5(_IMPORTED, f"{user_id}\0{session_id}"))
 
 
 def completed_by_import(session: Session) -> Session:
-    """Return an active session of an import as completed: the conversation has another active one."""
+    """Return the active *session* of an import as completed, for a conversation that already has an active one."""
     return session.model_copy(
         update={
             "ended_at": session.last_activity_at,
@@ -154,24 +151,24 @@ def completed_by_import(session: Session) -> Session:
     )
 
 
-def forgotten_meanwhile() -> StorageError:
-    """Return what an export raises whose user was forgotten while it ran."""
-    return StorageError("could not export: the user was forgotten meanwhile, and what came before is not all")
+def forgotten_during_export() -> StorageError:
+    """Return the error of an export whose user was forgotten while it ran."""
+    return StorageError("could not export: the user was forgotten during the export, which is incomplete")
 
 
 class Store(ABC):
-    """Keeps sessions and observations, apart for each user.
+    """Stores sessions and observations, isolated per user.
 
-    Promises that every implementation keeps:
+    Every implementation guarantees:
 
-    - Any method may be called from any thread at any time. A call after `close` raises RuntimeError.
-    - A method that writes does all of it or nothing, and its effect is visible to every later call.
-    - No method returns, counts or changes anything of a user other than the one it was given.
-    - Whatever goes wrong in the storage itself is a StorageError, whose message quotes no content.
-    - Texts and moments come back as they were given. Moments are fixed-width text (`ilab_memory.timestamps`).
+    - Any thread may call any method at any time. A call after `close` raises RuntimeError.
+    - A write is atomic, and every later call sees its effect.
+    - No method returns, counts or changes anything of another user.
+    - A failure of the storage is a StorageError whose message quotes no content.
+    - Texts and times are returned unchanged. Times are fixed-width text (`ilab_memory.timestamps`).
 
-    Numbers: the observations of a user are numbered from 1, in the order in which they were last saved with a change. A
-    number is never used twice, not even after its row has moved to a new one.
+    Sequence numbers: each user's observations are numbered from 1, in the order of their last change. A changed
+    observation gets a new number, and numbers are never reused.
     """
 
     #: Rows on each side of the anchor of a timeline (documented contract).
@@ -181,69 +178,68 @@ class Store(ABC):
     def recent_sessions(
         self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
     ) -> RecentSessions:
-        """Return the conversation's active session and the user's *completed* newest others.
+        """Return the conversation's active session and the *completed* latest completed sessions of the user.
 
-        They come with the *each* newest observations of each.
-
-        The newest observations are those by (updated_at, id), with so many characters of the content.
+        Includes the *each* newest observations of every one of them, by (updated_at, id), with *preview_characters* of
+        their content.
         """
 
     @abstractmethod
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
-        """Note activity at *now* in this session of the user, if it is still active.
+        """Set the last activity of this session of the user to *now*, if it is still active.
 
-        Every later call on this store sees that at once. It may be lost if power is lost before the next save of
-        anybody, and if the process is killed within a second.
+        Every later call on this store sees it. It may be lost if the process is killed within a second, or if power is
+        lost before the next save by any user.
 
         Raises:
-            StorageError: it cannot be written. A store that does not wait for that may find out later; as long as it
-                fails, the next calls raise.
+            StorageError: it cannot be written. A store that writes it later raises in the next calls instead, until a
+                write succeeds.
         """
 
     @abstractmethod
     def open_session(
         self, user_id: str, *, conversation_id: str, now: datetime, session_timeout: timedelta
     ) -> tuple[str, bool]:
-        """Return the id of the conversation's session to work in at *now*, and whether it is new.
+        """Return the id of the conversation's session at *now*, and whether it is new.
 
-        An active session that is not expired is touched and returned. An expired one is completed first, as of its last
+        Returns the active session and updates its last activity. An expired session is completed first, as of its last
         activity, with `auto_close_summary`.
         """
 
     @abstractmethod
     def end_session(self, user_id: str, *, conversation_id: str, summary: str, now: datetime) -> Session | None:
-        """Complete the conversation's active session with *summary*, expired or not; None if there is none."""
+        """Complete the conversation's active session with *summary*, even if it expired. None without one."""
 
     @abstractmethod
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
-        """Store *redacted* in the session that `open_session` would return, and touch that session.
+        """Store *redacted* in the session that `open_session` would return, and update its last activity.
 
-        With a topic key: updates the user's row of that key in place, unless type, title and content are what it holds
-        ("deduped"). Without: "deduped" if the session holds a row without a key of the same type, title and hash.
-        Otherwise creates a row.
+        With a topic key: updates the user's row of that key in place, or "deduped" if type, title and content are the
+        same. Without: "deduped" if the session has a row without a key of the same type, title and hash. Otherwise
+        creates a row.
         """
 
     @abstractmethod
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """Replace parts of the user's observation in place; None if the user has none of this id.
 
-        The revision count rises by 1, unless nothing changes ("deduped"). The observation stays in its session, which
-        is not touched. The summary of a session that expired no longer contains a title that was replaced.
+        Increments the revision count, unless nothing changes ("deduped"). The session and its last activity stay the
+        same. A replaced title is removed from the automatic summary of an expired session.
         """
 
     @abstractmethod
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
-        """Add sessions and observations of an export that the user does not have, in one transaction; count them.
+        """Add the sessions and observations of an export that the user does not have, in one transaction; count them.
 
-        - A session is the same if it has the same id, or the id that `imported_session_id` derives from it. A new one
-          gets the latter. One that is active while the user has another active one in the conversation is stored as
-          completed, at its last activity.
-        - A row with a topic key that the user has is left out: what is stored stays. One without is left out if its
-          session has one of the same type, title, hash and created_at.
-        - Rows get new ids, in the order of *rows*. Moments and revision counts stay; no session is touched.
+        - A session exists already if one has the same id, or the id that `imported_session_id` derives from it. A new
+          session gets the derived id. An active session is stored as completed, at its last activity, if its
+          conversation already has an active one.
+        - A row is skipped if the user has its topic key (the stored row stays) or, without a key, if its session has a
+          row of the same type, title, hash and created_at.
+        - Rows get new ids, in the order of *rows*. Times and revision counts stay the same, also of the sessions.
 
         Raises:
-            ValueError: there is no session that a row names. Nothing was stored.
+            ValueError: the session of a row does not exist. Nothing was stored.
         """
 
     @abstractmethod
@@ -258,8 +254,8 @@ class Store(ABC):
     ) -> list[Observation]:
         """Return the next *limit* observations after *before* by (updated_at, id), newest first.
 
-        None of *types*, *conversation_id*, *before*: all types, all conversations, from the newest. The cost is that
-        of *limit* rows for each type, however many rows the user has.
+        If None: all types, all conversations, starting at the newest. The cost is proportional to *limit* and the
+        number of types, not to the number of rows of the user.
         """
 
     @abstractmethod
@@ -270,24 +266,24 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase the user's observation; return whether there was one.
+        """Erase the user's observation; return whether it existed.
 
-        When this returns, no byte of it is left, as `forget` promises for a user, nor its title in the summary of a
-        session that expired.
+        When this returns, no byte of it is left, as with `forget`, and its title is removed from the automatic summary
+        of an expired session.
 
         Raises:
-            StorageError: the erasure is not complete; calling again, or `finish_forgetting`, completes it.
+            StorageError: the erasure is not complete. Calling again, or `finish_forgetting`, completes it.
         """
 
     @abstractmethod
     def get(self, user_id: str, observation_id: int) -> Observation | None:
-        """Return the user's observation of this id, None if the user has none."""
+        """Return the user's observation of this id, or None."""
 
     @abstractmethod
     def timeline(
         self, user_id: str, observation_id: int, *, neighbors: int = DEFAULT_TIMELINE_NEIGHBORS
     ) -> list[Observation]:
-        """Return the user's observations around this one by (created_at, id), it included; empty if not the user's."""
+        """Return this observation and its neighbours by (created_at, id); empty if it is not the user's."""
 
     @abstractmethod
     def recent(
@@ -300,98 +296,96 @@ class Store(ABC):
         key_prefixes: Sequence[str] | None,
         most_bytes: int,
     ) -> list[Observation]:
-        """Return the *limit* newest observations of this session by (updated_at, id), the newest first.
+        """Return the *limit* newest observations of this session by (updated_at, id), newest first.
 
-        Empty if the session is not one of this conversation of the user.
+        Empty if the session does not belong to this user and conversation.
 
-        With *key_prefixes*, only those whose topic_key begins with one of them, among the session's 1,000 newest. The
-        list ends before the observation with which the contents would exceed *most_bytes* of UTF-8. Costs one index
-        range, and no content is read in full but of the *limit* rows.
+        With *key_prefixes*, only those whose topic_key starts with one of them, among the session's 1,000 newest. The
+        list ends before the observation whose content would exceed *most_bytes* of UTF-8 in total. Reads one index
+        range, and only the contents of the *limit* rows.
         """
 
     @abstractmethod
     def matches(
         self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
     ) -> Matches:
-        """Return what the index knows of the user's rows and of these terms, one or more, among them.
+        """Return the statistics of the user's rows and of these terms (at least one) among them.
 
-        It comes with the places of the terms, unless the terms could be in more than *most_places* rows, were each of
-        them in every row; and with all rows, if they are no more than *most_rows*, and so many characters of their
-        content.
+        Includes the postings of the terms, unless the number of terms times the number of rows exceeds *most_places*.
+        Includes all rows, with *preview_characters* of their content, if there are at most *most_rows*.
         """
 
     @abstractmethod
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
-        """Return where each of these terms stands in the user's rows."""
+        """Return the occurrences of each of these terms in the user's rows."""
 
     @abstractmethod
     def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
-        """Return those of the user's rows that have one of these numbers."""
+        """Return the user's rows with these sequence numbers."""
 
     @abstractmethod
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
-        """Return the numbers of the user's *at_most* newest rows with *text* in title or content, A-Z being a-z.
+        """Return the sequence numbers of the user's *at_most* newest rows with *text* in the title or the content.
 
-        Looks at the newest rows, until their contents have *most_characters* or more; a store may count bytes instead.
+        A-Z match a-z. Reads the newest rows until their contents add up to *most_characters*; a store may count bytes.
         """
 
     @abstractmethod
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
-        """Return those of the user's rows that have one of these numbers, with so many characters of the content."""
+        """Return the user's rows with these sequence numbers, with *characters* of their content."""
 
     @abstractmethod
     def stats(self, user_id: str) -> Mapping[str, int]:
-        """Return how many `observations` and `sessions` the user has, zero for a user never seen."""
+        """Return how many `observations` and `sessions` the user has; zero for an unknown user."""
 
     @abstractmethod
     def forget(self, user_id: str) -> int:
-        """Erase everything of the user; return how many observations that were.
+        """Erase everything of the user; return the number of erased observations.
 
-        When this returns, no byte of the user's texts and of the user's id is left in the files that the store writes
-        itself; a store on a server says what the server keeps, and how long. What another call saves for the same user
-        while this runs is kept or erased, whole. For a user who has nothing this is one look-up.
+        When this returns, no byte of the user's texts and id is left in the files that the store itself writes. A store
+        on a server documents which copies the server has, and for how long. A save for the same user while this runs
+        is stored or erased as a whole. For a user without data this is one lookup.
 
         Raises:
-            StorageError: the erasure is not complete; calling again, or `finish_forgetting`, completes it.
+            StorageError: the erasure is not complete. Calling again, or `finish_forgetting`, completes it.
         """
 
     def finish_forgetting(self) -> int:
-        """Finish the erasures that calls of `forget` could not, in whichever process; return how many are pending.
+        """Complete the interrupted erasures of all processes; return how many are still pending.
 
         A store that erases in one transaction has none.
 
         Raises:
-            StorageError: they could not be finished.
+            StorageError: an erasure could not be completed.
         """
         return 0
 
     def pending_erasures(self) -> int:
-        """Return how many erasures are not finished, those of calls that are running included. One look-up."""
+        """Return the number of incomplete erasures, including those of running calls. One lookup."""
         return 0
 
     def check(self) -> list[str]:
-        """Return what is damaged in the files that the store writes itself, a line each; see `ILabMemory.mem_check`."""
+        """Return the damage in the files that the store itself writes, one line each; see `ILabMemory.mem_check`."""
         return []
 
     @abstractmethod
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
 
-        It contains the sessions and observations that exist when this is called, and none that are added later. Pages
-        are read in transactions of their own, so a slow caller delays nobody. An observation that is updated before its
-        page is read comes with the newer content. If that is in a session that began after the call, the session is
-        yielded just before it: every session comes before the observations that name it.
+        It covers the sessions and observations that exist at the time of the call. Each page is read in its own
+        transaction, so a slow caller delays no other call. An observation that is updated before its page is read has
+        the newer content. If its session started after the call, the session is yielded just before it, so every
+        session precedes its observations.
 
-        Needs memory for a page, which has EXPORT_PAGE rows at most and one row more than EXPORT_BYTES of text, not for
-        all.
+        Needs memory for one page only: at most EXPORT_PAGE rows, or EXPORT_BYTES of text plus one row.
 
         Raises:
-            StorageError: while iterating, too: if the user is forgotten meanwhile, what was yielded is not all.
+            StorageError: also while iterating. If the user is forgotten during the export, it is incomplete.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Finish what was begun and release everything. A second call does nothing."""
+        """Finish running operations and release all resources. A second call does nothing."""
 
     def __enter__(self) -> Self:
         return self

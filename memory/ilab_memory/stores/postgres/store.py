@@ -7,8 +7,6 @@ from typing import Any, Literal
 from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
 from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import (
-    EXPORT_BYTES,
-    EXPORT_PAGE,
     Change,
     Document,
     ImportedRow,
@@ -20,8 +18,9 @@ from ilab_memory.core.store import (
     Redacted,
     SessionCursor,
     Store,
-    forgotten_meanwhile,
+    forgotten_during_export,
 )
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
 from ilab_memory.stores.postgres import copying, editing, reading, saving, statements
 from ilab_memory.stores.postgres.connections import Connections, Row
 from ilab_memory.stores.postgres.conninfo import conninfo
@@ -343,7 +342,7 @@ class PostgresStore(Store):
     def _later_session(self, user_id: str, user: bytes, number: int) -> Session:
         rows = self._connections.rows("export", statements.EXPORT_LATER_SESSION, user_id=user_id, session=number)
         if self._user(user_id) != user:
-            raise forgotten_meanwhile()
+            raise forgotten_during_export()
         return reading.session(user_id, rows[0])
 
     def _pages(self, statement: str, user_id: str, user: bytes, last: int) -> Iterator[list[Row]]:
@@ -356,7 +355,7 @@ class PostgresStore(Store):
             rows = self._connections.rows("export", statement, **place, page=EXPORT_PAGE, bytes=EXPORT_BYTES)
             # Before or while the page was read.
             if self._user(user_id) != user:
-                raise forgotten_meanwhile()
+                raise forgotten_during_export()
             if not rows:
                 return
             yield rows

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import (
-    EXPORT_BYTES,
-    EXPORT_PAGE,
     Document,
     Matches,
     ObservationCursor,
@@ -19,6 +17,7 @@ from ilab_memory.core.store import (
     SessionCursor,
     TermStatistics,
 )
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.terms import tokens
 from ilab_memory.stores.sqlite.users import RecentUsers, User

@@ -20,7 +20,7 @@ from ilab_memory.core.store import (
     Redacted,
     SessionCursor,
     Store,
-    forgotten_meanwhile,
+    forgotten_during_export,
 )
 from ilab_memory.stores.sqlite import check, editing, reading, saving
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
@@ -342,13 +342,13 @@ class SQLiteStore(Store):
             session = reading.export_later_session(connection, user_id, key)
         self._check_still_there(user_id, begins.user)
         if session is None:
-            raise forgotten_meanwhile()
+            raise forgotten_during_export()
         return session
 
     def _check_still_there(self, user_id: str, user: int) -> None:
         """Raise StorageError if the user has been forgotten, before or while a page was read."""
         if self._user(user_id) != user:
-            raise forgotten_meanwhile()
+            raise forgotten_during_export()
 
     def _user(self, user_id: str) -> int | None:
         with self._readers.connection("export") as connection:

@@ -1,0 +1,17 @@
+"""The limits of the library, each defined once."""
+
+#: Characters of ids and titles (documented contract).
+MAX_USER_ID = 256
+MAX_CONVERSATION_ID = 256
+MAX_TITLE = 512
+MAX_TOPIC_KEY = 256
+#: Bytes of UTF-8 of a content or a summary (documented contract).
+MAX_CONTENT_BYTES = 1024 * 1024
+
+#: Newest rows of a session that `mem_recent` reads, and so its longest result.
+MOST_RECENT = 1000
+#: Items on one page of `mem_list` and `mem_sessions`.
+MOST_LISTED = 1000
+#: An export reads pages of this many rows, and ends a page early after this many bytes of text.
+EXPORT_PAGE = 100
+EXPORT_BYTES = 1024 * 1024
