@@ -23,7 +23,6 @@ from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.channel_args import connection_options
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.deadlines import Deadlines
-from ilab_chat_service.rpc.floods import flood_guard
 from ilab_chat_service.rpc.grpc_server import registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
@@ -135,7 +134,6 @@ async def serving(
         add_reflection(server, (*OUR_SERVICES, health.NAME))
         stack.push_async_callback(finish_writes, turns, library)
         address = listen(server, settings.address, credentials)
-        await stack.enter_async_context(flood_guard(split_address(address)[1]))
         await server.start()
         stack.push_async_callback(server.stop, STOP_SECONDS)
         stack.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])

@@ -36,6 +36,12 @@ BESIDE_SECONDS = 60
 #: Most calls at once that a connection may have beside twice what the chat takes: for its refusals, memory and health.
 OTHER_CALLS = 100
 
+#: Maximum number of bytes that gRPC reads from a connection before it handles them. Without it a connection that sends
+#: without a pause is read into ever larger buffers. Flow control holds messages back, but not frames such as
+#: CONTINUATION and PRIORITY, which need no credentials. See `FinishEstimate` in
+#: https://github.com/grpc/grpc/blob/master/src/core/lib/event_engine/posix_engine/posix_endpoint.cc
+READ_BYTES = 64 * 1024
+
 #: Bits by compression algorithm: none but "identity". A stream would mix secrets with text of an attacker, whose sizes
 #: then tell of each other, and gRPC would unpack a message before it looks at how large it has become.
 UNCOMPRESSED_ONLY = 1
@@ -45,6 +51,7 @@ def connection_options(settings: Settings) -> Options:
     """Return the options of the server's connections."""
     options = {
         "grpc.max_receive_message_length": REQUEST_BYTES,
+        "grpc.experimental.tcp_max_read_buffer_size": READ_BYTES,
         # One limit, not two: between the two, gRPC refuses at random.
         "grpc.max_metadata_size": HEADER_BYTES,
         "grpc.absolute_max_metadata_size": HEADER_BYTES,
