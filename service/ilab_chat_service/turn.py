@@ -333,5 +333,6 @@ def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> T
         reply=reply,
         retention=request.retention,
         interrupted=interrupted,
+        conversation_id=request.conversation_id,
         unstored=request.unstored,
     )

@@ -113,6 +113,7 @@ class TurnRequest:
     generation: Generation = Generation()
     memory_mode: MemoryMode = MemoryMode.READ_WRITE
     retention: TurnRetention = TurnRetention.EVERY_TURN
+    conversation_id: str = ""
     instructions: str = ""
     documents: tuple[Document, ...] = ()
     time_zone: str = ""
@@ -187,6 +188,7 @@ class Turn:
     reply: str
     retention: TurnRetention
     interrupted: bool = False
+    conversation_id: str = ""
     unstored: tuple[str, ...] = ()
 
 

@@ -335,6 +335,72 @@ async def test_an_id_of_the_response_that_quotes_private_text_is_not_passed_on(s
     assert (await stub.Chat(chat(message="<private>TANGERINE-77</private>"))).model_response_id == ""
 
 
+async def test_each_conversation_has_its_own_session_and_history(stub: Stub, upstream: Upstream) -> None:
+    default = await stub.Chat(chat(message="one"))
+    first = (await events(stub, stream(message="two", conversation_id="c-1")))[0].started
+    other = await stub.Chat(chat(message="three", conversation_id="c-2"))
+    again = await stub.Chat(chat(message="four", conversation_id="c-1"))
+    assert (default.conversation_id, first.conversation_id, again.conversation_id) == ("", "c-1", "c-1")
+    assert len({default.session_id, first.session_id, other.session_id}) == 3
+    assert (first.new_session, other.new_session, again.new_session) == (True, True, False)
+    assert again.session_id == first.session_id
+    history = [[each["content"] for each in request.messages[1:-1]] for request in upstream.requests]
+    assert history == [[], [], [], ["two", "Hello there."]]
+
+
+async def test_search_finds_turns_of_other_conversations(stub: Stub) -> None:
+    saved = await stub.Chat(chat(message="The wifi password of the cabin is marmot.", conversation_id="c-1"))
+    answer = await stub.Chat(chat(message="How do I get into the wifi at the cabin?", conversation_id="c-2"))
+    found = [memory for memory in answer.memories if memory.source == chat_pb2.MEMORY_SOURCE_SEARCH]
+    assert [memory.observation_id for memory in found] == [saved.observation_id]
+
+
+async def test_a_repeat_in_another_conversation_is_another_request(stub: Stub) -> None:
+    await stub.Chat(chat(request_id="r-1", conversation_id="c-1"))
+    assert (await stub.Chat(chat(request_id="r-1", conversation_id="c-1"))).conversation_id == "c-1"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Chat(chat(request_id="r-1"))
+    assert details(caught.value)[0].reason == "REQUEST_ID_REUSED"
+
+
+async def test_latest_only_keeps_one_observation_of_each_conversation(stub: Stub, upstream: Upstream) -> None:
+    latest: dict[str, Any] = {"turn_retention": chat_pb2.TURN_RETENTION_LATEST_ONLY}
+    first = [await stub.Chat(chat(message=f"to {name}", conversation_id=name, **latest)) for name in ("", "c-1", "c-2")]
+    second = [
+        await stub.Chat(chat(message=f"again {name}", conversation_id=name, **latest)) for name in ("", "c-1", "c-2")
+    ]
+    ids = [each.observation_id for each in first]
+    assert len(set(ids)) == 3
+    assert [each.observation_id for each in second] == ids
+    assert upstream.requests[4].messages[1]["content"] == "to c-1"
+
+
+async def test_read_only_and_preview_read_the_conversation(stub: Stub, settings: Settings) -> None:
+    first = await stub.Chat(chat(conversation_id="c-1"))
+    before = dump(settings)
+    read_only: dict[str, Any] = {"memory_mode": chat_pb2.MEMORY_MODE_READ_ONLY}
+    for name, session in (("c-1", first.session_id), ("", "")):
+        answer = await stub.Chat(chat(message=QUESTION, conversation_id=name, **read_only))
+        request = chat_pb2.PreviewPromptRequest(user_id="alice", message=QUESTION, conversation_id=name)
+        preview = await stub.PreviewPrompt(request)
+        assert (answer.session_id, preview.session_id) == (session, session)
+        assert [each.content for each in preview.messages[1:-1]] == ([HELLO, "Hello there."] if name else [])
+        assert preview.conversation_id == answer.conversation_id == name
+    assert dump(settings) == before
+
+
+async def test_a_library_without_conversations_refuses_only_calls_that_name_one(
+    settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(ILabMemory, "mem_sessions")
+    async with client_of(settings) as stub:
+        await stub.Chat(chat())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Chat(chat(conversation_id="c-1"))
+    assert details(caught.value)[0].reason == "NOT_SUPPORTED"
+    assert len(upstream.requests) == 1
+
+
 async def test_a_preview_is_the_prompt_that_chat_then_sends(stub: Stub, upstream: Upstream, settings: Settings) -> None:
     first = await stub.Chat(chat())
     added: dict[str, Any] = {

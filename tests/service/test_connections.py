@@ -54,6 +54,7 @@ def largest_chat() -> chat_pb2.ChatRequest:
         ),
         memory_mode=chat_pb2.MEMORY_MODE_READ_WRITE,
         turn_retention=chat_pb2.TURN_RETENTION_LATEST_ONLY,
+        conversation_id="c" * 64,
         instructions=WIDE * 16_384,
         context=[chat_pb2.ContextDocument(title="t" * 512, text="x" * 3584)] * 32,
         time_zone="America/Argentina/ComodRivadavia",

@@ -45,6 +45,7 @@ CHANGES: Mapping[str, Any] = {
     "generation": Generation(response_format=JsonObjectFormat()),
     "memory_mode": MemoryMode.OFF,
     "retention": TurnRetention.LATEST_ONLY,
+    "conversation_id": "c-1",
     "instructions": "Be brief.",
     "documents": (Document("t", "text"),),
     "time_zone": "Asia/Tokyo",

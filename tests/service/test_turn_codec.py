@@ -78,6 +78,9 @@ def test_the_mark_of_an_interrupted_turn_is_stored_and_not_spoken() -> None:
         ({"retention": TurnRetention.LATEST_ONLY}, "chat/alice/turn"),
         ({"retention": TurnRetention.LATEST_ONLY, "user_id": "u" * 256}, "chat/turn"),
         ({"retention": TurnRetention.LATEST_ONLY, "user_id": "<private>"}, "chat/turn"),
+        ({"conversation_id": "c-1"}, "chat:turn/r-1"),
+        ({"retention": TurnRetention.LATEST_ONLY, "conversation_id": "c/<1>"}, "chat/turn:c%2F%3C1%3E"),
+        ({"retention": TurnRetention.LATEST_ONLY, "conversation_id": "%" * 64}, "chat/turn:" + "%25" * 64),
     ],
 )
 def test_a_repeated_turn_has_the_same_key(more: dict[str, Any], key: str) -> None:
@@ -91,6 +94,7 @@ def test_a_repeated_turn_has_the_same_key(more: dict[str, Any], key: str) -> Non
         ("chat/alice/turn", "discovery", True),
         ("chat/bob/turn", "discovery", False),
         ("chat/turn", "discovery", False),
+        ("chat/turn:c-1", "discovery", True),
         ("chat/notes", "discovery", False),
         ("chat:turn/r-1", "preference", False),
         (None, "discovery", False),
@@ -103,6 +107,14 @@ def test_a_row_is_a_turn_by_its_key_and_its_type(key: str | None, kind: str, tur
         normalized_hash=None, created_at=now, updated_at=now,
     )  # fmt: skip
     assert is_turn(row) is turned
+
+
+@pytest.mark.parametrize("user", [":c", "turn:c", "c", "turn", "x" * 256])
+def test_the_rolling_keys_of_a_users_conversations_differ(user: str) -> None:
+    conversations = ["", "c", "turn", "c/turn", ":c", "turn:c"]
+    rolling: dict[str, Any] = {"retention": TurnRetention.LATEST_ONLY, "user_id": user}
+    keys = {stored_turn(turn("hi", conversation_id=each, **rolling)).topic_key for each in conversations}
+    assert len(keys) == len(conversations)
 
 
 def test_no_request_id_meets_the_rolling_key_of_any_user() -> None:

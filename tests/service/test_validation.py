@@ -41,6 +41,7 @@ def test_everything_given_is_kept() -> None:
             generation=chat_pb2.GenerationOptions(**options),
             memory_mode=chat_pb2.MEMORY_MODE_OFF,
             turn_retention=chat_pb2.TURN_RETENTION_LATEST_ONLY,
+            conversation_id="c-1",
             instructions="Be brief.",
             context=[chat_pb2.ContextDocument(title="a", text="b")],
             time_zone="Europe/Berlin",
@@ -52,6 +53,7 @@ def test_everything_given_is_kept() -> None:
         model="m", temperature=0.0, top_p=0.5, max_output_tokens=7, stop_sequences=("a", "b"), seed=0
     )
     assert (turn.memory_mode, turn.retention) == (MemoryMode.OFF, TurnRetention.LATEST_ONLY)
+    assert turn.conversation_id == "c-1"
     assert (turn.instructions, turn.documents) == ("Be brief.", (Document("a", "b"),))
     assert (turn.time_zone, turn.memory_types) == ("Europe/Berlin", ("profile", "custom type"))
 
@@ -67,6 +69,7 @@ def test_everything_given_is_kept() -> None:
         {"generation": {"stop_sequences": ["s" * 256] * 4}},
         {"instructions": "\U0001f600" * 16_384},
         {"instructions": " "},
+        {"conversation_id": "!~" * 32},
         {"context": [{"text": "x" * 4096}] * 32},
         {"context": [{"title": "é" * 512, "text": "x" * 130_048}]},
         {"memory_types": ["\U0001f600" * 64] * 16},
@@ -94,6 +97,8 @@ def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
         ({"request_id": "é"}, "request_id"),
         ({"memory_mode": 99}, "memory_mode"),
         ({"turn_retention": -1}, "turn_retention"),
+        ({"conversation_id": "c" * 65}, "conversation_id"),
+        ({"conversation_id": "a b"}, "conversation_id"),
         ({"instructions": "i" * 16_385}, "instructions"),
         ({"instructions": " " * 16_385}, "instructions"),
         ({"instructions": "a\0b"}, "instructions"),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
-from ilab_chat_service.memory.executor import peek
+from ilab_chat_service.memory.executor import conversation, peek
 from ilab_chat_service.memory.turn_codec import CONTENT_BYTES, TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
 from ilab_chat_service.values import (
@@ -72,9 +72,9 @@ class MemoryAdapter:
     def _context(self, memory: ILabMemory, request: TurnRequest) -> Context:
         found = self._found(memory, request)
         session = (
-            memory.mem_session_start(request.user_id)
+            memory.mem_session_start(request.user_id, **conversation(memory, request.conversation_id))
             if request.memory_mode is MemoryMode.READ_WRITE
-            else peek(memory, request.user_id)
+            else peek(memory, request.user_id, request.conversation_id)
         )
         if session is None:
             return Context(found=found)
@@ -105,41 +105,55 @@ class MemoryAdapter:
             return ()
         if request.memory_types and TYPE not in request.memory_types:
             return ()
-        rows = recent(memory, request.user_id, session.session_id, RESERVED_KEYS, self._history_turns)
+        rows = recent(memory, request, session.session_id, RESERVED_KEYS, self._history_turns)
         return tuple(past_turns(reversed(rows)))
 
 
 def save(memory: ILabMemory, turn: Turn) -> int:
     """Save *turn* as an observation and return its id."""
     stored = stored_turn(turn)
-    if turn.interrupted and (answered := same_turn(memory, turn.user_id, stored.topic_key)):
+    if turn.interrupted and (answered := same_turn(memory, turn, stored.topic_key)):
         return answered
-    saved = memory.mem_save(turn.user_id, stored.content, type=TYPE, title=stored.title, topic_key=stored.topic_key)
+    saved = memory.mem_save(
+        turn.user_id,
+        stored.content,
+        type=TYPE,
+        title=stored.title,
+        topic_key=stored.topic_key,
+        **conversation(memory, turn.conversation_id),
+    )
     return saved.id
 
 
-def same_turn(memory: ILabMemory, user_id: str, topic_key: str) -> int:
+def same_turn(memory: ILabMemory, turn: Turn, topic_key: str) -> int:
     """Return the id of the turn that is stored under *topic_key*, 0 if none is: a repetition of the call was faster.
 
-    With one rolling observation of the user there is no telling whose turn it is.
+    Under the rolling key of a conversation, it may be any turn.
     """
-    session = peek(memory, user_id)
+    session = peek(memory, turn.user_id, turn.conversation_id)
     if not (session and session.session_id and topic_key.startswith(TURN_KEY)):
         return 0
-    rows = recent(memory, user_id, session.session_id, [topic_key], REPETITIONS)
+    rows = recent(memory, turn, session.session_id, [topic_key], REPETITIONS)
     return next((observation_id(row) for row in rows if row.topic_key == topic_key), 0)
 
 
 def recent(
-    memory: ILabMemory, user_id: str, session_id: str, key_prefixes: Sequence[str], limit: int
+    memory: ILabMemory, call: TurnRequest | Turn, session_id: str, key_prefixes: Sequence[str], limit: int
 ) -> list[Observation]:
-    """Return the newest rows of the session with such keys, newest first; none without `mem_recent`.
+    """Return the newest rows of the call's session with such keys, newest first; none without `mem_recent`.
 
     The published library does not have it: its users keep their memories and searches, and get no conversation.
     """
     if not hasattr(memory, "mem_recent"):
         return []
-    return memory.mem_recent(user_id, session_id, limit, key_prefixes=list(key_prefixes), max_bytes=CONVERSATION_BYTES)
+    return memory.mem_recent(
+        call.user_id,
+        session_id,
+        limit,
+        key_prefixes=list(key_prefixes),
+        max_bytes=CONVERSATION_BYTES,
+        **conversation(memory, call.conversation_id),
+    )
 
 
 def past_turns(rows: Iterable[Observation]) -> Iterator[PastTurn]:

@@ -244,6 +244,26 @@ def export_page(items: Iterator[Session | Observation]) -> list[Session | Observ
     return page
 
 
-def peek(memory: ILabMemory, user_id: str) -> SessionStartResponse | None:
-    """Return the user's session and memories without opening or touching a session. None: the library cannot."""
-    return memory.mem_session_peek(user_id) if hasattr(memory, "mem_session_peek") else None
+def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse | None:
+    """Return session and memories of a conversation, and open or touch no session. None: the library cannot.
+
+    Raises:
+        NotSupported: the library has no conversations, and this is not the default one.
+    """
+    if not hasattr(memory, "mem_session_peek"):
+        return None
+    return memory.mem_session_peek(user_id, **conversation(memory, conversation_id))
+
+
+def conversation(memory: ILabMemory, conversation_id: str) -> dict[str, str]:
+    """Return the arguments that name a conversation to the library; none for the default one.
+
+    Raises:
+        NotSupported: the library has no conversations, and this is not the default one.
+    """
+    if not conversation_id:
+        return {}
+    # Both came together.
+    if not hasattr(memory, "mem_sessions"):
+        raise NotSupported("this memory has no conversations: leave conversation_id empty")
+    return {"conversation_id": conversation_id}

@@ -32,6 +32,9 @@ ASSISTANT = "\nAssistant: "
 #: Longest topic_key that ilab_memory takes, in characters.
 KEY_CHARACTERS = 256
 
+#: How the key of the rolling observation of a conversation begins, except for the default one.
+CONVERSATION_KEY = f"{LATEST_KEY}turn:"
+
 #: Longest content that ilab_memory takes, in bytes of UTF-8, and how a longer one ends.
 CONTENT_BYTES = 1024 * 1024
 TRUNCATED = " [truncated]"
@@ -94,14 +97,17 @@ def topic_key(turn: Turn) -> str:
     """
     if turn.retention is TurnRetention.EVERY_TURN:
         return TURN_KEY + quote(turn.request_id, safe="")
-    return latest_key(turn.user_id)
+    return latest_key(turn.user_id, turn.conversation_id)
 
 
-def latest_key(user_id: str) -> str:
-    """Return the key of the user's rolling observation.
+def latest_key(user_id: str, conversation_id: str = "") -> str:
+    """Return the key of the rolling observation of a conversation.
 
-    A user id too long for a key, or with a tag in it, is left out, since it only tells what the row tells.
+    In the key of the default conversation, a user id too long for a key, or with a tag in it, is left out, since it
+    only tells what the row tells. No such key equals that of another conversation, which has a colon after "turn".
     """
+    if conversation_id:
+        return CONVERSATION_KEY + quote(conversation_id, safe="")
     key = f"{LATEST_KEY}{user_id}/turn"
     fits = len(key) <= KEY_CHARACTERS and "<" not in key and strip_private(key) == key
     return key if fits else f"{LATEST_KEY}turn"
@@ -110,4 +116,4 @@ def latest_key(user_id: str) -> str:
 def is_turn(row: Observation) -> bool:
     """Return whether this service stored *row* as a turn, and not a caller as an observation."""
     key = row.topic_key or ""
-    return row.type == TYPE and (key.startswith(TURN_KEY) or key == latest_key(row.user_id))
+    return row.type == TYPE and (key.startswith((TURN_KEY, CONVERSATION_KEY)) or key == latest_key(row.user_id))

@@ -96,10 +96,7 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = None
     prompt_tokens: Annotated[
         Tokens | None,
-        about(
-            "Estimated tokens that memory and conversation may fill the prompt up to. "
-            "Default: `ILAB_CHAT_PROMPT_TOKENS`."
-        ),
+        about("Prompt budget, in estimated tokens. Default: `ILAB_CHAT_PROMPT_TOKENS`."),
     ] = None
     token_limit: Annotated[
         TokenLimit | None,

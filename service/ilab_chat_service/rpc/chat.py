@@ -84,7 +84,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                     case Generated():
                         limit.model_is_done()
                     case Completed():
-                        return response(event, turn.request_id)
+                        return response(event, turn)
         raise AssertionError("the turn ended without an event that completes it")
 
     async def StreamChat(self, request: chat_pb2.StreamChatRequest, context: StreamContext) -> None:  # type: ignore[override]
@@ -105,11 +105,11 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                     match event:
                         case Started():
                             CALL.get().model_began = True
-                            await sent(writer.write(stream_response(event, turn.request_id)))
+                            await sent(writer.write(stream_response(event, turn)))
                         case Generated():
                             limit.model_is_done()
                         case Delta() | ReasoningDelta() | Completed():
-                            await writer.write(stream_response(event, turn.request_id))
+                            await writer.write(stream_response(event, turn))
 
     async def PreviewPrompt(
         self, request: chat_pb2.PreviewPromptRequest, context: PreviewContext
@@ -117,7 +117,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         """Return the prompt that Chat would send."""
         turn = accepted(request)
         async with Limit(self._deadlines, context.time_remaining()), self._admission.slot(turn.user_id):
-            return preview_response(await self._turns.preview(turn))
+            return preview_response(await self._turns.preview(turn), turn)
 
 
 def accepted(request: ChatCall) -> TurnRequest:
@@ -134,21 +134,21 @@ def accepted(request: ChatCall) -> TurnRequest:
 
 
 def stream_response(
-    event: Started | Delta | ReasoningDelta | Completed, request_id: str
+    event: Started | Delta | ReasoningDelta | Completed, turn: TurnRequest
 ) -> chat_pb2.StreamChatResponse:
     """Return an event as a message."""
     match event:
         case Started():
-            return chat_pb2.StreamChatResponse(started=started(event, request_id))
+            return chat_pb2.StreamChatResponse(started=started(event, turn))
         case Delta(text):
             return chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text=text))
         case ReasoningDelta(text):
             return chat_pb2.StreamChatResponse(reasoning_delta=chat_pb2.ReasoningDelta(text=text))
         case Completed():
-            return chat_pb2.StreamChatResponse(completed=response(event, request_id))
+            return chat_pb2.StreamChatResponse(completed=response(event, turn))
 
 
-def response(completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
+def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:
     """Return the whole answer as a message, and note it in the running call."""
     answered = completed.answered
     call = CALL.get()
@@ -158,7 +158,8 @@ def response(completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
     return chat_pb2.ChatResponse(
         session_id=answered.session_id,
         reply=answered.reply,
-        request_id=request_id,
+        request_id=turn.request_id,
+        conversation_id=turn.conversation_id,
         observation_id=answered.observation_id,
         finish_reason=FINISH_REASONS[answered.finish_reason],
         usage=usage(answered.usage),
@@ -172,7 +173,7 @@ def response(completed: Completed, request_id: str) -> chat_pb2.ChatResponse:
     )
 
 
-def preview_response(preview: Preview) -> chat_pb2.PreviewPromptResponse:
+def preview_response(preview: Preview, turn: TurnRequest) -> chat_pb2.PreviewPromptResponse:
     """Return a prompt as a message."""
     prompt = preview.prompt
     return chat_pb2.PreviewPromptResponse(
@@ -183,6 +184,7 @@ def preview_response(preview: Preview) -> chat_pb2.PreviewPromptResponse:
         tokens=chat_pb2.PromptTokens(**asdict(prompt.tokens), total=prompt.tokens.total, budget=preview.budget_tokens),
         model=preview.model,
         session_id=preview.session_id,
+        conversation_id=turn.conversation_id,
         included_documents=prompt.included_documents,
     )
 
@@ -204,13 +206,14 @@ async def sent(sending: Coroutine[None, None, None]) -> None:
         raise
 
 
-def started(event: Started, request_id: str) -> chat_pb2.ChatStarted:
+def started(event: Started, turn: TurnRequest) -> chat_pb2.ChatStarted:
     """Return the event as a message."""
     return chat_pb2.ChatStarted(
         session_id=event.session_id,
         new_session=event.is_new_session,
         model=event.model,
-        request_id=request_id,
+        request_id=turn.request_id,
+        conversation_id=turn.conversation_id,
         memories=map(hydrated_memory, event.memories),
         model_response_id=event.model_response_id,
         included_documents=event.included_documents,

@@ -180,6 +180,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
         ),
         memory_mode=MEMORY_MODES[request.memory_mode],
         retention=TURN_RETENTIONS[request.turn_retention],
+        conversation_id=request.conversation_id,
         instructions=request.instructions,
         documents=tuple(Document(each.title, each.text) for each in request.context),
         time_zone=request.time_zone,
@@ -197,8 +198,7 @@ def violations_of(request: ChatCall) -> Iterator[Violation]:
         yield "memory_mode", "must be a value of MemoryMode"
     if request.turn_retention not in TURN_RETENTIONS:
         yield "turn_retention", "must be a value of TurnRetention"
-    if request.conversation_id:
-        yield "conversation_id", "is not supported yet"
+    yield from visible_ascii("conversation_id", request.conversation_id, CONVERSATION_ID_CHARACTERS)
     yield from optional_text("instructions", request.instructions, INSTRUCTIONS_CHARACTERS)
     yield from documents(request.context)
     if request.time_zone and request.time_zone not in time_zones.NAMES:
