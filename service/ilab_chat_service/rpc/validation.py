@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -13,7 +14,6 @@ from google.protobuf.struct_pb2 import Struct
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service import time_zones
-from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.values import (
     RESERVED_KEYS,
     Document,
@@ -166,7 +166,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
     return TurnRequest(
         user_id=request.user_id,
         message=request.message,
-        request_id=request.request_id or new_identifier(),
+        request_id=request.request_id or secrets.token_hex(16),
         request_id_is_new=not request.request_id,
         generation=Generation(
             model=options.model,
