@@ -1,4 +1,4 @@
-"""What our interceptors have in common: putting something around the handler of a method."""
+"""Wrap the handler of a method. Shared by our interceptors."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ if TYPE_CHECKING:
 
 OUR_METHODS = "/ilab_chat.v1."
 
-#: Longest that a call's request may take to come in whole, in seconds.
+#: Time for a call's request to arrive completely.
 REQUEST_SECONDS = 30.0
 
 
 def is_ours(details: grpc.HandlerCallDetails) -> bool:
-    """Whether the method is one of this service's own: not health, not reflection."""
+    """Return whether the method is one of our own, not of health or reflection."""
     return details.method.startswith(OUR_METHODS)
 
 
 def wrapped(handler: Handler, around: Around) -> Handler:
-    """Return *handler* with `around(method, requests, context)` in the place of `method(requests, context)`.
+    """Return *handler* with `method(requests, context)` replaced by `around(method, requests, context)`.
 
-    For methods with one request whose handlers are coroutines: ours write their responses instead of yielding them.
-    gRPC is told that requests are streams, and the one is read and parsed in the innermost call, so that none, two, and
-    bytes that are no message end like other bad input. gRPC itself leaves a call without a request unanswered, and
-    answers what it cannot parse with UNKNOWN and the parser's text.
+    For methods with one request whose handlers are coroutines: ours write responses instead of yielding them.
+
+    The new handler declares a stream of requests, and the innermost call reads and parses the only one. So a missing, a
+    second or an unparsable request ends like any other invalid input. gRPC itself never answers a call without a
+    request, and answers an unparsable one with UNKNOWN and the parser's text.
     """
     method: Any = handler.stream_stream or handler.stream_unary or reading(handler)
     streams = handler.response_streaming
@@ -51,7 +52,7 @@ def wrapped(handler: Handler, around: Around) -> Handler:
 
 
 def reading(handler: Handler) -> Method:
-    """Return the method of *handler*, which takes a message, as one that takes the stream of a request's bytes."""
+    """Return the method of *handler*, which takes a message, as a method that takes a stream of request bytes."""
     method: Any = handler.unary_stream or handler.unary_unary
     parse: Any = handler.request_deserializer
 
@@ -60,11 +61,11 @@ def reading(handler: Handler) -> Method:
         try:
             parsed = parse(await the_one(requests))
         except DecodeError:
-            raise UnparsableRequest("the request is no message of this method") from None
-        # Each request of ours has one.
+            raise UnparsableRequest("the request cannot be parsed as a message of this method") from None
+        # Every request of ours has a user_id.
         CALL.get().user_id = parsed.user_id
         answering = method(parsed, context)
-        # What it needs of the request, it keeps.
+        # Free the request while the method runs; the method keeps what it needs.
         del parsed
         return await answering
 
@@ -72,18 +73,18 @@ def reading(handler: Handler) -> Method:
 
 
 async def the_one(requests: Requests) -> bytes:
-    """Return the one request of a call, once the caller has said that there is no other.
+    """Return the only request of a call, after the caller has closed its side.
 
     Raises:
-        WrongRequestCount: there is none, or another.
-        DeadlineExceeded: neither came in time.
+        WrongRequestCount: the call has no request, or a second one.
+        DeadlineExceeded: the request did not arrive completely in time.
     """
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
             request = await anext(requests, None)
             another = request is not None and await anext(requests, None) is not None
     except TimeoutError:
-        raise DeadlineExceeded(f"the request was not complete after {REQUEST_SECONDS:g} s") from None
+        raise DeadlineExceeded(f"the request did not arrive completely within {REQUEST_SECONDS:g} s") from None
     if request is None or another:
-        raise WrongRequestCount(f"the method takes one message, and the call has {'more' if another else 'none'}")
+        raise WrongRequestCount(f"the method takes exactly one message; the call has {'more' if another else 'none'}")
     return request
