@@ -30,6 +30,7 @@ async def call(
     request = message_factory.GetMessageClass(method.input_type)(user_id=user)
     if "message" in method.input_type.fields_by_name:
         request.message = "hi"  # type: ignore[attr-defined]
+    # A stream of one request looks the same.
     make: Any = channel.unary_stream if method.server_streaming else channel.unary_unary
     rpc = make(
         f"/{method.containing_service.full_name}/{method.name}",

@@ -1,4 +1,4 @@
-"""Assemble the server and run it: open, serve, drain, close."""
+"""The one assembly, and the life of the process: open, serve, drain, close."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.auth.authenticator import open_authenticator
-from ilab_chat_service.background import in_background
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
 from ilab_chat_service.memory.adapter import MemoryAdapter
-from ilab_chat_service.memory.erasure_retry import retry_erasures
+from ilab_chat_service.memory.erasure_retry import finishing_erasures
 from ilab_chat_service.memory.executor import open_memory
-from ilab_chat_service.memory.integrity import check_integrity
+from ilab_chat_service.memory.integrity import checking
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.privacy import is_quoted
 from ilab_chat_service.rpc import health
@@ -52,13 +51,13 @@ log = logging.getLogger(__name__)
 
 OUR_SERVICES = ("ilab_chat.v1.ChatService", "ilab_chat.v1.MemoryService")
 
-#: Names that health checks may ask for: the process, and each service.
+#: The names that health is asked for: the process, and each service.
 HEALTH_NAMES = ("", *OUR_SERVICES)
 
-#: Time for gRPC's own stop after our calls and health watches have ended. Reflection calls may still be open.
+#: What gRPC's own stop may take, once our calls and the watchers of health have ended: reflection may still be open.
 STOP_SECONDS = 0.5
 
-#: Time for storing the last turns after gRPC has stopped.
+#: What storing the last turns may take, once gRPC has stopped.
 STORE_SECONDS = 3.0
 
 
@@ -74,14 +73,14 @@ async def run(settings: Settings) -> None:
 
 
 async def run_worker(settings: Settings, number: int) -> None:
-    """Serve as one of several workers. A line on standard output tells the supervisor that this worker serves.
+    """Serve as one of several processes, of which supervisor.py takes care: it is told by a line on standard output.
 
-    A second signal is ignored: it may be the first one again, sent to all processes and forwarded by the supervisor.
+    A second signal does nothing: both may be the first one, sent to all processes and passed on by that one.
     """
     stop, skip_propagation = asyncio.Event(), asyncio.Event()
     with signals(stop, skip_propagation, again=lambda _: None):
         async with serving(settings, skip_propagation, announced=number == 1):
-            print("serving", flush=True)  # noqa: T201 - the supervisor waits for this line
+            print("serving", flush=True)  # noqa: T201 - it waits for this
             await stop.wait()
 
 
@@ -91,15 +90,15 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Open everything, serve, log the start-up summary if *announced*, and yield the address.
 
-    The end of the block undoes this in reverse order: drain, close connections, stop gRPC, wait for turns that are
-    being stored, close the model, close the memory. Setting *skip_propagation* ends the wait for health-checking
-    clients.
+    Leaving undoes it from the bottom up: drain, hang up, stop gRPC, wait for turns that are being stored, close the
+    model, close the memory. Once *skip_propagation* is set, draining does not wait for health-checking clients to go
+    elsewhere.
 
     Raises:
-        AddressUnavailable: the address cannot be bound.
-        EmbeddedModelMissing: no model is configured, and the embedded model is not installed.
+        AddressUnavailable: the address cannot be listened on.
+        EmbeddedModelMissing: the embedded model is to answer and is not installed.
         StoreNotOpened: the memory cannot be opened.
-        SettingsError: a setting is invalid, or a file or URL that it names.
+        SettingsError: a file or URL of certificates, tokens, keys, the memory, the model or its proxy cannot be used.
     """
     async with AsyncExitStack() as stack:
         credentials = await asyncio.to_thread(tls, settings)
@@ -108,9 +107,9 @@ async def serving(
         library = await stack.enter_async_context(open_memory(settings, damage))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
         responses = await stack.enter_async_context(open_idempotency_store(settings, damage))
-        await stack.enter_async_context(in_background(retry_erasures(library)))
+        await stack.enter_async_context(finishing_erasures(library))
         if not library.is_checked:
-            await stack.enter_async_context(in_background(check_integrity(library, damage)))
+            await stack.enter_async_context(checking(library, damage))
         model = await stack.enter_async_context(open_model(settings))
         turns = TurnRunner(
             memory,
@@ -149,21 +148,21 @@ async def serving(
 
 
 def tls(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return the TLS credentials of the listener. None: plaintext.
+    """Return the TLS of the listener. None: plaintext.
 
     Raises:
-        SettingsError: a file cannot be read or is invalid.
+        SettingsError: the files cannot be used.
     """
     if not settings.tls_cert_file:
         return None
-    from ilab_chat_service.auth.certificates import server_credentials  # noqa: PLC0415 - slow to import
+    from ilab_chat_service.auth.certificates import server_credentials  # noqa: PLC0415 - starts sooner without
 
     return server_credentials(settings)
 
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:
-    """Return the channel arguments of the server."""
-    # A single process must fail on a port that is in use, not share it. For workers, supervisor.py checks this.
+    """Return the options of the server."""
+    # Alone, it must fail where another server is, not share the port silently; supervisor.py sees to that for many.
     return [("grpc.so_reuseport", int(settings.workers > 1)), *connection_options(settings).items()]
 
 
@@ -175,7 +174,7 @@ def clock() -> datetime:
 def open_idempotency_store(
     settings: Settings, damage: Damage | None = None
 ) -> AbstractAsyncContextManager[ResponseStore]:
-    """Return a context manager that opens the idempotency store, next to the memory."""
+    """Return the idempotency store, to be opened where the memory is."""
     if not settings.memory_url:
         return open_sqlite_store(settings.memory_db_path, clock, damage)
     from ilab_chat_service.idempotency import postgres  # noqa: PLC0415 - optional: extra `postgres`
@@ -184,16 +183,16 @@ def open_idempotency_store(
 
 
 def deadlines(settings: Settings) -> Deadlines:
-    """Return the time limits of the chat methods."""
+    """Return how long the chat methods may take."""
     return Deadlines(
         default=settings.default_deadline_seconds,
-        maximum=settings.max_deadline_seconds,
+        most=settings.max_deadline_seconds,
         reserve=settings.persist_reserve_seconds,
     )
 
 
 def admission(settings: Settings) -> Admission:
-    """Return the admission control of the chat methods."""
+    """Return the limits of the chat methods."""
     return Admission(
         running=settings.max_calls,
         queued=settings.max_queued_calls,
@@ -205,10 +204,10 @@ def admission(settings: Settings) -> Admission:
 async def drain(
     settings: Settings, skip_propagation: asyncio.Event, checks: health.HealthService, calls: DrainInterceptor
 ) -> None:
-    """End all calls. No call fails that could succeed, and none of a client that checks health."""
+    """End all calls, so that none fails that could succeed, or that a client sends who checks health."""
     checks.serving(is_serving=False)
     with suppress(TimeoutError):
-        # Clients keep sending calls until they see the new health status, and these are answered.
+        # Until they know, clients go on to call here, and are answered.
         await asyncio.wait_for(skip_propagation.wait(), settings.propagation_seconds)
     await calls.drain(settings.drain_seconds)
     await checks.end()
@@ -216,21 +215,21 @@ async def drain(
 
 
 async def finish_writes(turns: TurnRunner, library: MemoryExecutor) -> None:
-    """Wait for turns that are being stored. Fail those that hang on a lock, a disk or a standby."""
+    """Wait for the turns that are being stored; fail those that hang, for a lock, a disk or a standby."""
     try:
         async with asyncio.timeout(STORE_SECONDS):
             await turns.finish_writes()
     except TimeoutError:
-        log.warning("not all turns were stored within %g s; closing the memory", STORE_SECONDS)
+        log.warning("the memory has not stored all turns within %g s; closing it", STORE_SECONDS)
         await library.close()
         await turns.finish_writes()
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
-    """Bind *server* to *address*, with TLS if there are *credentials*; return the address with its port.
+    """Bind *server* to *address*, in plaintext without *credentials*; return the address with the port that it got.
 
     Raises:
-        AddressUnavailable: the address cannot be bound.
+        AddressUnavailable: it cannot.
     """
     try:
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)

@@ -1,4 +1,4 @@
-"""Log fields that explain the failure of a store."""
+"""What the log says of a store that failed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def storage_cause(error: BaseException | None, hint: str = "") -> Cause:
-    """Return the error code (such as SQLITE_FULL, 53300 or ENOSPC) of *error*, and *hint* or its type.
+    """Return the code of a driver's or the system's error, such as SQLITE_FULL, 53300 or ENOSPC, and a *hint* of ours.
 
-    Never the driver's text, which may quote rows. *hint* must be our own text.
+    Never the driver's own text, which may quote rows.
     """
     code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
     if code is None and isinstance(error, OSError) and error.errno:

@@ -65,6 +65,8 @@ def values(field: Any) -> st.SearchStrategy[Any]:
         if field.message_type.full_name == Struct.DESCRIPTOR.full_name:
             return st.dictionaries(any_text, json_values, max_size=5).map(struct_of)
         return messages(message_factory.GetMessageClass(field.message_type))
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return st.binary(max_size=64)
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         # It may be logged: visible ASCII of the caller's own choice.
         return st.text(max_size=70) if field.name == "request_id" else any_text | long_text | st.just("")

@@ -1,4 +1,4 @@
-"""Overload: running calls and queued calls are bounded, and one user does not starve another."""
+"""Overload: what runs is bounded, what waits is bounded, and one user does not starve another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.memory.executor import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
-from ilab_chat_service.rpc import memory as memory_service
+from ilab_chat_service.rpc import memory_limits
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import ServerBusy
 from ilab_chat_service.server import serving
@@ -27,7 +27,7 @@ from ilab_memory import ILabMemory
 from rpcs import reason
 from upstream import Reply, Upstream
 
-#: Channel arguments with which gRPC buffers little of a stream that its caller does not read.
+#: The caller's gRPC takes little of a stream that it does not read, and does not find out that it could take more.
 SMALL_WINDOW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
 
 
@@ -61,7 +61,7 @@ async def held(admission: Admission, user: str, entered: asyncio.Event, leave: a
         await leave.wait()
 
 
-async def test_slots_are_granted_first_come_first_served() -> None:
+async def test_slots_are_given_first_come_first_served() -> None:
     admission, order, leave = limits(queued=5), [], asyncio.Event()
 
     async def call(number: int) -> None:
@@ -77,7 +77,7 @@ async def test_slots_are_granted_first_come_first_served() -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_cancelled_waiter_leaves_the_queue_and_loses_no_slot() -> None:
+async def test_a_waiting_call_that_is_cancelled_leaves_the_queue_and_its_slot_is_not_lost() -> None:
     admission, entered, leave = limits(), asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(held(admission, "alice", entered, leave))
     await entered.wait()
@@ -88,7 +88,7 @@ async def test_cancelled_waiter_leaves_the_queue_and_loses_no_slot() -> None:
         await asyncio.wait([waiting])
     last = asyncio.create_task(held(admission, "bob", asyncio.Event(), leave))
     await asyncio.sleep(0)
-    # Cancel it at the moment it gets the slot.
+    # Cancelled in the same moment in which the slot comes to it.
     leave.set()
     await running
     last.cancel()
@@ -98,7 +98,7 @@ async def test_cancelled_waiter_leaves_the_queue_and_loses_no_slot() -> None:
 
 
 @pytest.mark.parametrize("given_first", [False, True])
-async def test_slot_of_a_cancelled_waiter_goes_to_the_next(given_first: bool) -> None:  # noqa: FBT001
+async def test_a_slot_that_meets_a_cancelled_call_goes_to_the_next(given_first: bool) -> None:  # noqa: FBT001
     admission, leave, got = limits(queued=2), asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as first:
         await first.enter_async_context(admission.slot("alice"))
@@ -113,15 +113,15 @@ async def test_slot_of_a_cancelled_waiter_goes_to_the_next(given_first: bool) ->
     await staying
 
 
-async def test_call_is_rejected_after_the_maximum_wait() -> None:
+async def test_a_call_whose_turn_does_not_come_is_refused() -> None:
     admission = limits(wait_seconds=0.01)
     async with admission.slot("alice"):
-        with pytest.raises(ServerBusy, match="no slot became free within"):
+        with pytest.raises(ServerBusy, match="no call ended within"):
             async with admission.slot("bob"):
                 pass
 
 
-async def test_one_user_cannot_take_the_slots_of_another() -> None:
+async def test_one_user_does_not_take_the_slots_of_another() -> None:
     admission = limits(running=3, per_user=2)
     async with admission.slot("alice"), admission.slot("alice"):
         with pytest.raises(ServerBusy, match="this user"):
@@ -133,7 +133,7 @@ async def test_one_user_cannot_take_the_slots_of_another() -> None:
         pass
 
 
-async def test_calls_of_others_overtake_those_of_a_user_at_its_limit() -> None:
+async def test_calls_of_others_pass_those_of_a_user_with_enough_running() -> None:
     admission, leave = limits(running=3, queued=9, running_per_user=2), asyncio.Event()
     entered = [asyncio.Event() for _ in range(4)]
     calls = [asyncio.create_task(held(admission, "alice", each, leave)) for each in entered[:3]]
@@ -147,7 +147,7 @@ async def test_calls_of_others_overtake_those_of_a_user_at_its_limit() -> None:
     assert entered[2].is_set()
 
 
-async def test_bytes_of_requests_are_bounded_in_total_and_per_user() -> None:
+async def test_the_bytes_of_requests_are_bounded_in_all_and_for_each_user() -> None:
     admission = limits(running=9, size=10, size_per_user=6)
     async with admission.slot("alice", 4):
         with pytest.raises(ServerBusy, match="bytes"):
@@ -165,7 +165,7 @@ async def test_bytes_of_requests_are_bounded_in_total_and_per_user() -> None:
         pass
 
 
-async def test_large_saves_beyond_the_users_byte_limit_are_rejected(
+async def test_large_saves_of_one_user_beyond_the_budget_are_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowMethod(monkeypatch, "mem_save")
@@ -178,7 +178,7 @@ async def test_large_saves_beyond_the_users_byte_limit_are_rejected(
             )
 
         large = [save("alice") for _ in range(3)]
-        await slow.wait_for(memory_service.RUNNING_PER_USER)
+        await slow.wait_for(memory_limits.RUNNING_PER_USER)
         try:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await asyncio.gather(save("alice"), save("alice"))
@@ -191,7 +191,7 @@ async def test_large_saves_beyond_the_users_byte_limit_are_rejected(
             assert (await each).result.id
 
 
-async def test_full_server_rejects_at_once_with_a_retry_delay(settings: Settings, upstream: Upstream) -> None:
+async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(settings: Settings, upstream: Upstream) -> None:
     async with full_server(settings, upstream) as (channel, running):
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -222,7 +222,7 @@ async def test_bad_input_and_other_methods_need_no_slot(settings: Settings, upst
         await running
 
 
-async def test_pitfall_07_full_server_still_answers_health(settings: Settings, upstream: Upstream) -> None:
+async def test_pitfall_07_a_full_server_still_answers_health(settings: Settings, upstream: Upstream) -> None:
     async with full_server(settings, upstream) as (channel, running):
         health: Any = health_pb2_grpc.HealthStub(channel)
         checks = [health.Check(health_pb2.HealthCheckRequest()) for _ in range(20)]
@@ -232,7 +232,7 @@ async def test_pitfall_07_full_server_still_answers_health(settings: Settings, u
         await running
 
 
-async def test_cancelled_call_frees_its_slot(settings: Settings, upstream: Upstream) -> None:
+async def test_a_caller_who_leaves_frees_the_slot(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with channel_of(replace(settings, max_calls=1, max_queued_calls=1)) as channel:
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
@@ -242,7 +242,7 @@ async def test_cancelled_call_frees_its_slot(settings: Settings, upstream: Upstr
         assert (await stub.Chat(chat("bob"))).reply == "Hello there."
 
 
-async def test_work_of_a_cancelled_caller_keeps_its_slot_until_it_ends() -> None:
+async def test_work_keeps_its_slot_to_its_end_also_when_its_caller_has_left() -> None:
     admission, begun, end = limits(), [], asyncio.Event()
 
     async def work(name: str) -> None:
@@ -265,7 +265,7 @@ async def test_work_of_a_cancelled_caller_keeps_its_slot_until_it_ends() -> None
 
 
 class SlowMethod:
-    """Replaces a method of every memory by one that returns only when `end` is set."""
+    """`mem_stats`, or another method, of every memory, which then ends only when told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str = "mem_stats") -> None:
         self.begun = threading.Semaphore(0)
@@ -286,19 +286,19 @@ class SlowMethod:
             assert await asyncio.to_thread(self.begun.acquire, timeout=30)
 
 
-async def test_cancelled_memory_reads_leave_threads_for_chat(
+async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert memory_service.READS + memory_service.EXPORTS < READ_THREADS
-    assert memory_service.WRITES < WRITE_THREADS
+    assert memory_limits.READS + memory_limits.EXPORTS < READ_THREADS
+    assert memory_limits.WRITES < WRITE_THREADS
     slow = SlowMethod(monkeypatch)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         reads = [memory.GetStats(memory_pb2.GetStatsRequest(user_id=f"user {number}")) for number in range(32)]
-        await slow.wait_for(memory_service.READS)
+        await slow.wait_for(memory_limits.READS)
         health: Any = health_pb2_grpc.HealthStub(channel)
         for _ in reads:
-            # Any further read would have started by now.
+            # As many more as would have begun have their time to.
             await health.Check(health_pb2.HealthCheckRequest())
         try:
             for read in reads:
@@ -308,17 +308,17 @@ async def test_cancelled_memory_reads_leave_threads_for_chat(
             slow.end.set()
         assert answer.reply == "Hello there."
         await memory.GetStats(memory_pb2.GetStatsRequest(user_id="last"), timeout=30)
-    assert len(slow.users) == memory_service.READS + 1
+    assert len(slow.users) == memory_limits.READS + 1
     assert slow.users[-1] == "last"
 
 
-async def test_one_user_cannot_take_all_memory_slots(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_user_does_not_take_all_of_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SlowMethod(monkeypatch)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         request = memory_pb2.GetStatsRequest(user_id="alice")
-        reads = [memory.GetStats(request) for _ in range(memory_service.PER_USER)]
-        await slow.wait_for(memory_service.RUNNING_PER_USER)
+        reads = [memory.GetStats(request) for _ in range(memory_limits.PER_USER)]
+        await slow.wait_for(memory_limits.RUNNING_PER_USER)
         try:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await memory.GetStats(request, timeout=30)
@@ -326,14 +326,14 @@ async def test_one_user_cannot_take_all_memory_slots(settings: Settings, monkeyp
             assert "grpc-retry-pushback-ms" in dict(caught.value.trailing_metadata() or ())
             other = memory.GetStats(memory_pb2.GetStatsRequest(user_id="bob"))
             await slow.wait_for(1)
-            assert slow.users == ["alice"] * memory_service.RUNNING_PER_USER + ["bob"]
+            assert slow.users == ["alice"] * memory_limits.RUNNING_PER_USER + ["bob"]
         finally:
             slow.end.set()
         for read in (*reads, other):
             assert (await read).observations == 0
 
 
-async def test_unread_exports_are_bounded_and_block_no_other_method(settings: Settings) -> None:
+async def test_exports_that_nobody_reads_are_bounded_and_hold_up_no_other_method(settings: Settings) -> None:
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         for number in range(8):
@@ -342,7 +342,7 @@ async def test_unread_exports_are_bounded_and_block_no_other_method(settings: Se
             )
             await memory.SaveObservation(save)
         request = memory_pb2.ExportUserRequest(user_id="alice")
-        exports = [memory.ExportUser(request) for _ in range(memory_service.EXPORTS_PER_USER)]
+        exports = [memory.ExportUser(request) for _ in range(memory_limits.EXPORTS_PER_USER)]
         for export in exports:
             await export.read()
         refused = memory.ExportUser(request, timeout=30)
@@ -354,18 +354,18 @@ async def test_unread_exports_are_bounded_and_block_no_other_method(settings: Se
             export.cancel()
 
 
-async def test_waiting_erasures_block_no_other_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory_service.ERASURES < ERASURE_THREADS
+async def test_erasures_that_wait_hold_up_no_other_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory_limits.ERASURES < ERASURE_THREADS
     slow = SlowMethod(monkeypatch, "mem_forget")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         requests = [memory_pb2.ForgetUserRequest(user_id=f"user {number}") for number in range(32)]
         erasures = [memory.ForgetUser(request) for request in requests]
-        await slow.wait_for(memory_service.ERASURES)
+        await slow.wait_for(memory_limits.ERASURES)
         try:
             answer = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat("bob"), timeout=30)
             stats = await memory.GetStats(memory_pb2.GetStatsRequest(user_id="bob"), timeout=30)
-            assert len(slow.users) == memory_service.ERASURES
+            assert len(slow.users) == memory_limits.ERASURES
         finally:
             slow.end.set()
         assert answer.reply == "Hello there."
@@ -374,13 +374,13 @@ async def test_waiting_erasures_block_no_other_call(settings: Settings, monkeypa
             await erasure
 
 
-async def test_one_user_cannot_take_all_erasure_slots(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_user_does_not_take_all_erasures(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SlowMethod(monkeypatch, "mem_forget")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         request = memory_pb2.ForgetUserRequest(user_id="alice")
-        erasures = [memory.ForgetUser(request) for _ in range(memory_service.ERASURES_PER_USER)]
-        await slow.wait_for(memory_service.ERASURES_PER_USER)
+        erasures = [memory.ForgetUser(request) for _ in range(memory_limits.ERASURES_PER_USER)]
+        await slow.wait_for(memory_limits.ERASURES_PER_USER)
         try:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await memory.ForgetUser(request, timeout=30)
@@ -394,7 +394,7 @@ async def test_one_user_cannot_take_all_erasure_slots(settings: Settings, monkey
 
 
 async def fill(memory: Any, *users: str) -> None:
-    """Save more for each user than gRPC buffers for a caller that does not read."""
+    """Save more for each user than gRPC takes for a caller that does not read."""
     for user in users:
         for number in range(8):
             save = memory_pb2.SaveObservationRequest(
@@ -426,17 +426,17 @@ async def read_all(export: Any) -> int:
     return count
 
 
-async def test_unread_export_frees_its_slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_service, "UNREAD_SECONDS", 0.1)
-    monkeypatch.setattr(memory_service, "QUEUE_SECONDS", 60.0)
+async def test_an_export_that_nobody_reads_frees_its_slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_limits, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(memory_limits, "QUEUE_SECONDS", 60.0)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await fill(memory, "alice", "bob")
         stuck = await unread(memory, "alice", "alice", "bob")
-        assert len(stuck) == memory_service.EXPORTS
+        assert len(stuck) == memory_limits.EXPORTS
         request = memory_pb2.ExportUserRequest(user_id="carol")
         assert await read_all(memory.ExportUser(request, timeout=30)) == 0
-        # It counts for its user until its caller is gone, because gRPC still buffers a response.
+        # It counts for its user until its caller is gone: gRPC keeps a response for it.
         mine = memory_pb2.ExportUserRequest(user_id="alice")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_all(memory.ExportUser(mine, timeout=30))
@@ -452,12 +452,12 @@ async def test_unread_export_frees_its_slot(settings: Settings, monkeypatch: pyt
             export.cancel()
 
 
-async def test_export_aborted_in_its_first_write_has_a_status(
+async def test_an_export_that_ends_in_its_first_write_has_a_status(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_service, "UNREAD_SECONDS", 0.1)
-    monkeypatch.setattr(memory_service, "QUEUE_SECONDS", 60.0)
-    monkeypatch.setattr(memory_service, "EXPORTS", 1)
+    monkeypatch.setattr(memory_limits, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(memory_limits, "QUEUE_SECONDS", 60.0)
+    monkeypatch.setattr(memory_limits, "EXPORTS", 1)
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await memory.StartSession(memory_pb2.StartSessionRequest(user_id="alice"))
@@ -468,21 +468,21 @@ async def test_export_aborted_in_its_first_write_has_a_status(
                 stuck.send, [http2.PREFACE, http2.window(0), http2.request(pairs, http2.message(export))]
             )
             await asyncio.to_thread(stuck.until, http2.HEADERS)
-            # This one gets the only slot when the other export has ended.
+            # It gets the one slot when the other export has ended.
             assert await read_all(memory.ExportUser(memory_pb2.ExportUserRequest(user_id="bob"))) == 0
             await asyncio.to_thread(stuck.send, [http2.window(65_535)])
             assert await asyncio.to_thread(stuck.status) == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
 @pytest.mark.parametrize("limit", ["LONG_SECONDS", "MOST_LONG_SECONDS"])
-async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    monkeypatch.setattr(memory_service, limit, 0.2)
-    monkeypatch.setattr(memory_service, "EXPORTS", 1)
+async def test_an_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(memory_limits, limit, 0.2)
+    monkeypatch.setattr(memory_limits, "EXPORTS", 1)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await fill(memory, "alice")
         [export] = await unread(memory, "alice")
-        # This one gets the only slot when the other export has ended.
+        # It gets the one slot when the other export has ended.
         assert await read_all(memory.ExportUser(memory_pb2.ExportUserRequest(user_id="bob"))) == 0
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_all(export)
@@ -495,10 +495,10 @@ async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("limit", "seconds"), [("CALL_SECONDS", None), ("MOST_CALL_SECONDS", None), ("MOST_CALL_SECONDS", 60)]
 )
-async def test_memory_call_has_a_deadline(
+async def test_a_call_of_memory_has_a_deadline(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, seconds: float | None
 ) -> None:
-    monkeypatch.setattr(memory_service, limit, 0.2)
+    monkeypatch.setattr(memory_limits, limit, 0.2)
     slow = SlowMethod(monkeypatch, "mem_stats")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)

@@ -1,4 +1,4 @@
-"""The log of a server process: JSON lines, one per call, without content of users."""
+"""The log of a server process: JSON lines, one a call, and nothing in them that users say."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def request(**fields: Any) -> chat_pb2.ChatRequest:
     return chat_pb2.ChatRequest(**{"user_id": USER, "message": f"{MESSAGE} <private>{PRIVATE}</private>"} | fields)
 
 
-def test_call_is_one_line_with_durations(server: ServerProcess) -> None:
+def test_a_call_is_one_line_with_what_it_took(server: ServerProcess) -> None:
     with grpc.insecure_channel(server.address) as channel:
         stub = chat_pb2_grpc.ChatServiceStub(channel)
         _, call = stub.Chat.with_call(request(request_id="r-1"), metadata=METADATA, timeout=30)
@@ -111,7 +111,7 @@ def test_call_is_one_line_with_durations(server: ServerProcess) -> None:
     assert first["request_id.hash"] == repeated["request_id.hash"] == keyed_hash("r-1")
 
 
-def test_documented_command_prints_the_hash_of_an_id() -> None:
+def test_an_operator_finds_the_hash_of_an_id_as_the_docs_say() -> None:
     [command] = [line for line in OPERATIONS.splitlines() if line.startswith("python3 -c 'import hmac")]
     ended = subprocess.run(
         ["/bin/sh", "-c", command],
@@ -123,7 +123,9 @@ def test_documented_command_prints_the_hash_of_an_id() -> None:
     assert ended.stdout.strip() == keyed_hash("r-1")
 
 
-def test_failed_call_is_one_line_with_the_callers_correlation_id(server: ServerProcess, upstream: Upstream) -> None:
+def test_a_failing_call_is_one_line_whose_correlation_id_its_caller_has(
+    server: ServerProcess, upstream: Upstream
+) -> None:
     upstream.replies(Reply(status=503))
     with grpc.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.RpcError) as caught:
@@ -136,21 +138,21 @@ def test_failed_call_is_one_line_with_the_callers_correlation_id(server: ServerP
     assert line["exception_chain"].startswith("ModelUnavailable at upstream.py")
 
 
-def test_retry_attempts_are_logged(server: ServerProcess, upstream: Upstream) -> None:
+def test_a_call_that_grpc_sends_again_says_how_often(server: ServerProcess, upstream: Upstream) -> None:
     upstream.replies(Reply(status=503), Reply(status=503))
     with grpc.insecure_channel(server.address, [("grpc.service_config", json.dumps(RETRYING))]) as channel:
         chat_pb2_grpc.ChatServiceStub(channel).Chat(request(), timeout=30)
     assert [line["retry_attempt"] for line in calls_of(server)] == [0, 1, 2]
 
 
-async def test_each_failure_is_one_line_without_content_of_users(
+async def test_each_failure_is_one_line_of_the_log_and_quotes_nobody(
     settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = b'{"error": {"message": "SECRET", "type": ["x"], "code": {"a": 1}}}'
     upstream.replies(
         Reply(status=401, body=body), Reply(status=429, body=body, headers={"retry-after": "inf"}), Reply(cut_before=1)
     )
-    # Stop the server before reading the log: a call is logged after its status is sent.
+    # Left before the log is read: a call's line comes after its status has gone out.
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError):
@@ -166,12 +168,12 @@ async def test_each_failure_is_one_line_without_content_of_users(
     assert "SECRET" not in caplog.text + repr(lines)
 
 
-async def test_rejected_and_cancelled_calls_are_logged(
+async def test_a_refused_call_and_one_whose_caller_left_have_their_lines(
     settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     upstream.replies(Reply(hold_before=1))
-    # Stop the server before reading the log: a call is logged after its status is sent.
+    # Left before the log is read: a call's line comes after its status has gone out.
     async with (
         serving(replace(settings, max_calls=1, max_queued_calls=0)) as address,
         grpc.aio.insecure_channel(address) as channel,
@@ -206,7 +208,7 @@ async def test_rejected_and_cancelled_calls_are_logged(
         '"}',
     ],
 )
-def test_invalid_traceparent_is_ignored(server: ServerProcess, traceparent: str) -> None:
+def test_a_traceparent_that_is_not_valid_is_left_out(server: ServerProcess, traceparent: str) -> None:
     with grpc.insecure_channel(server.address) as channel:
         chat_pb2_grpc.ChatServiceStub(channel).Chat(request(), metadata=(("traceparent", traceparent),), timeout=30)
     [line] = calls_of(server)
@@ -216,7 +218,7 @@ def test_invalid_traceparent_is_ignored(server: ServerProcess, traceparent: str)
 @pytest.mark.parametrize(
     "name", [f"gpt-{PRIVATE}", PRIVATE.upper(), MESSAGE, f"{MESSAGE}-{REPLY}", f"I am {MESSAGE}", "a b"]
 )
-def test_model_name_and_usage_of_the_api_leak_no_text(
+def test_what_an_api_says_of_itself_repeats_no_text_in_log_answer_or_record(
     server: ServerProcess, upstream: Upstream, tmp_path: Path, name: str
 ) -> None:
     end = {"index": 0, "delta": {"content": "ok"}, "finish_reason": f"stop {MESSAGE}"}
@@ -233,9 +235,9 @@ def test_model_name_and_usage_of_the_api_leak_no_text(
     assert PRIVATE.encode() not in stored.lower()
 
 
-# WARNING and ERROR log a subset.
+# WARNING and ERROR say less of the same.
 @pytest.mark.parametrize("server", ["DEBUG", "INFO"], indirect=True)
-def test_no_log_level_logs_content_of_users(server: ServerProcess, upstream: Upstream) -> None:
+def test_no_level_says_what_users_say(server: ServerProcess, upstream: Upstream) -> None:
     quoting = json.dumps({"error": {"message": f"{MESSAGE} {PRIVATE} {KEY}", "code": MESSAGE}}).encode()
     upstream.replies(
         Reply(pieces=(REPLY, f" {PRIVATE}")),
@@ -260,14 +262,14 @@ def test_no_log_level_logs_content_of_users(server: ServerProcess, upstream: Ups
         with pytest.raises(grpc.RpcError):
             garbage(f"\x01{MESSAGE}".encode(), timeout=30)
         for method in METHODS:
-            call_with_message_in_every_field(channel, method)
+            say_everywhere(channel, method)
     assert {line["rpc.method"].partition("/")[2] for line in calls_of(server)} == {method.name for method in METHODS}
     log = "".join(server.log)
     assert not [said for said in SAID if said in log]
 
 
-def call_with_message_in_every_field(channel: grpc.Channel, method: MethodDescriptor) -> None:
-    """Call *method* with the message in every string field, first within the limits and then beyond them."""
+def say_everywhere(channel: grpc.Channel, method: MethodDescriptor) -> None:
+    """Call *method* with the message in every text, first within its limits and then beyond them."""
     for text in (MESSAGE, MESSAGE * 9999):
         said = message_factory.GetMessageClass(method.input_type)(user_id=USER)
         for each in method.input_type.fields:
@@ -278,7 +280,7 @@ def call_with_message_in_every_field(channel: grpc.Channel, method: MethodDescri
             list(rpc(said.SerializeToString(), timeout=30))
 
 
-def test_text_format_escapes_control_characters(tmp_path: Path, upstream: Upstream) -> None:
+def test_text_is_for_readers_and_keeps_to_its_line(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(
         ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"),
         OPENAI_BASE_URL=upstream.base_url,

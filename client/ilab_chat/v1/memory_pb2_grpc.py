@@ -26,14 +26,19 @@ if _version_not_supported:
 
 
 class MemoryServiceStub(object):
-    """Reads and writes the memory of one user per call. No method reads or changes another user's memory.
+    """Reads and writes what the server remembers of a user. Each call names one user, and never reads or changes the memory
+    of another.
 
     Rules for every method:
 
     - user_id has 1 to 256 characters and is not blank.
     - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
     - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
+    - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
+    the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
+    ends early rather than exceed 4 MiB. All fields but page_size must be the same for every page of a list.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
     request_id returns the stored response and writes nothing. If its other fields differ from those of the first
     call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
@@ -61,15 +66,35 @@ class MemoryServiceStub(object):
                 request_serializer=ilab__chat_dot_v1_dot_memory__pb2.SummarizeSessionRequest.SerializeToString,
                 response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.SummarizeSessionResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/ilab_chat.v1.MemoryService/ListSessions',
+                request_serializer=ilab__chat_dot_v1_dot_memory__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
         self.SaveObservation = channel.unary_unary(
                 '/ilab_chat.v1.MemoryService/SaveObservation',
                 request_serializer=ilab__chat_dot_v1_dot_memory__pb2.SaveObservationRequest.SerializeToString,
                 response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.SaveObservationResponse.FromString,
                 _registered_method=True)
+        self.UpdateObservation = channel.unary_unary(
+                '/ilab_chat.v1.MemoryService/UpdateObservation',
+                request_serializer=ilab__chat_dot_v1_dot_memory__pb2.UpdateObservationRequest.SerializeToString,
+                response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.UpdateObservationResponse.FromString,
+                _registered_method=True)
+        self.DeleteObservation = channel.unary_unary(
+                '/ilab_chat.v1.MemoryService/DeleteObservation',
+                request_serializer=ilab__chat_dot_v1_dot_memory__pb2.DeleteObservationRequest.SerializeToString,
+                response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.DeleteObservationResponse.FromString,
+                _registered_method=True)
         self.SearchObservations = channel.unary_unary(
                 '/ilab_chat.v1.MemoryService/SearchObservations',
                 request_serializer=ilab__chat_dot_v1_dot_memory__pb2.SearchObservationsRequest.SerializeToString,
                 response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.SearchObservationsResponse.FromString,
+                _registered_method=True)
+        self.ListObservations = channel.unary_unary(
+                '/ilab_chat.v1.MemoryService/ListObservations',
+                request_serializer=ilab__chat_dot_v1_dot_memory__pb2.ListObservationsRequest.SerializeToString,
+                response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ListObservationsResponse.FromString,
                 _registered_method=True)
         self.GetObservation = channel.unary_unary(
                 '/ilab_chat.v1.MemoryService/GetObservation',
@@ -96,17 +121,27 @@ class MemoryServiceStub(object):
                 request_serializer=ilab__chat_dot_v1_dot_memory__pb2.ExportUserRequest.SerializeToString,
                 response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ExportUserResponse.FromString,
                 _registered_method=True)
+        self.ImportUser = channel.stream_unary(
+                '/ilab_chat.v1.MemoryService/ImportUser',
+                request_serializer=ilab__chat_dot_v1_dot_memory__pb2.ImportUserRequest.SerializeToString,
+                response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ImportUserResponse.FromString,
+                _registered_method=True)
 
 
 class MemoryServiceServicer(object):
-    """Reads and writes the memory of one user per call. No method reads or changes another user's memory.
+    """Reads and writes what the server remembers of a user. Each call names one user, and never reads or changes the memory
+    of another.
 
     Rules for every method:
 
     - user_id has 1 to 256 characters and is not blank.
     - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
     - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
+    - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
+    the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
+    ends early rather than exceed 4 MiB. All fields but page_size must be the same for every page of a list.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
     request_id returns the stored response and writes nothing. If its other fields differ from those of the first
     call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
@@ -114,15 +149,15 @@ class MemoryServiceServicer(object):
     """
 
     def StartSession(self, request, context):
-        """Returns the session to work in, summaries of recent sessions, and the most relevant memories. Continues the active
-        session, or opens a new one.
+        """Returns the active session of a conversation, summaries of recent sessions, and the most relevant memories. Opens a
+        session if none is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EndSession(self, request, context):
-        """Completes the active session. NOT_FOUND if the user has no active session.
+        """Completes the active session of a conversation. NOT_FOUND if no session is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,8 +170,31 @@ class MemoryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSessions(self, request, context):
+        """Lists the sessions of a user, the one that started last first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SaveObservation(self, request, context):
-        """Stores an observation in the active session. Opens a session if none is active.
+        """Stores an observation in the active session of a conversation. Opens a session if none is active.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateObservation(self, request, context):
+        """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteObservation(self, request, context):
+        """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
+        left in the database files, so it can take as long as ForgetUser. A chat call that has read the observation and is
+        still running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +202,13 @@ class MemoryServiceServicer(object):
 
     def SearchObservations(self, request, context):
         """Returns the observations that match a query, best match first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListObservations(self, request, context):
+        """Lists the observations of a user, the one that changed last first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,6 +251,16 @@ class MemoryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportUser(self, request_iterator, context):
+        """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
+        content and topic keys are kept; observations and sessions get new ids. Items that the user already has are skipped,
+        so a failed or repeated import can simply be run again. Items are stored in batches: after an error, the batches
+        before it stay. The BadRequest of an invalid item names its position, for example "items[17].observation.title".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -204,15 +279,35 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.SummarizeSessionRequest.FromString,
                     response_serializer=ilab__chat_dot_v1_dot_memory__pb2.SummarizeSessionResponse.SerializeToString,
             ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ListSessionsRequest.FromString,
+                    response_serializer=ilab__chat_dot_v1_dot_memory__pb2.ListSessionsResponse.SerializeToString,
+            ),
             'SaveObservation': grpc.unary_unary_rpc_method_handler(
                     servicer.SaveObservation,
                     request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.SaveObservationRequest.FromString,
                     response_serializer=ilab__chat_dot_v1_dot_memory__pb2.SaveObservationResponse.SerializeToString,
             ),
+            'UpdateObservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateObservation,
+                    request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.UpdateObservationRequest.FromString,
+                    response_serializer=ilab__chat_dot_v1_dot_memory__pb2.UpdateObservationResponse.SerializeToString,
+            ),
+            'DeleteObservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteObservation,
+                    request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.DeleteObservationRequest.FromString,
+                    response_serializer=ilab__chat_dot_v1_dot_memory__pb2.DeleteObservationResponse.SerializeToString,
+            ),
             'SearchObservations': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchObservations,
                     request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.SearchObservationsRequest.FromString,
                     response_serializer=ilab__chat_dot_v1_dot_memory__pb2.SearchObservationsResponse.SerializeToString,
+            ),
+            'ListObservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListObservations,
+                    request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ListObservationsRequest.FromString,
+                    response_serializer=ilab__chat_dot_v1_dot_memory__pb2.ListObservationsResponse.SerializeToString,
             ),
             'GetObservation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetObservation,
@@ -239,6 +334,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ExportUserRequest.FromString,
                     response_serializer=ilab__chat_dot_v1_dot_memory__pb2.ExportUserResponse.SerializeToString,
             ),
+            'ImportUser': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportUser,
+                    request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ImportUserRequest.FromString,
+                    response_serializer=ilab__chat_dot_v1_dot_memory__pb2.ImportUserResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ilab_chat.v1.MemoryService', rpc_method_handlers)
@@ -248,14 +348,19 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MemoryService(object):
-    """Reads and writes the memory of one user per call. No method reads or changes another user's memory.
+    """Reads and writes what the server remembers of a user. Each call names one user, and never reads or changes the memory
+    of another.
 
     Rules for every method:
 
     - user_id has 1 to 256 characters and is not blank.
     - Required text is not empty, not blank, and contains no U+0000. "Characters" are Unicode code points.
     - `<private>...</private>` in stored text is replaced by `[REDACTED]` before anything is written.
+    - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
+    the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
+    ends early rather than exceed 4 MiB. All fields but page_size must be the same for every page of a list.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
     request_id returns the stored response and writes nothing. If its other fields differ from those of the first
     call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
@@ -344,6 +449,33 @@ class MemoryService(object):
             _registered_method=True)
 
     @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ilab_chat.v1.MemoryService/ListSessions',
+            ilab__chat_dot_v1_dot_memory__pb2.ListSessionsRequest.SerializeToString,
+            ilab__chat_dot_v1_dot_memory__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SaveObservation(request,
             target,
             options=(),
@@ -371,6 +503,60 @@ class MemoryService(object):
             _registered_method=True)
 
     @staticmethod
+    def UpdateObservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ilab_chat.v1.MemoryService/UpdateObservation',
+            ilab__chat_dot_v1_dot_memory__pb2.UpdateObservationRequest.SerializeToString,
+            ilab__chat_dot_v1_dot_memory__pb2.UpdateObservationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteObservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ilab_chat.v1.MemoryService/DeleteObservation',
+            ilab__chat_dot_v1_dot_memory__pb2.DeleteObservationRequest.SerializeToString,
+            ilab__chat_dot_v1_dot_memory__pb2.DeleteObservationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SearchObservations(request,
             target,
             options=(),
@@ -387,6 +573,33 @@ class MemoryService(object):
             '/ilab_chat.v1.MemoryService/SearchObservations',
             ilab__chat_dot_v1_dot_memory__pb2.SearchObservationsRequest.SerializeToString,
             ilab__chat_dot_v1_dot_memory__pb2.SearchObservationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListObservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ilab_chat.v1.MemoryService/ListObservations',
+            ilab__chat_dot_v1_dot_memory__pb2.ListObservationsRequest.SerializeToString,
+            ilab__chat_dot_v1_dot_memory__pb2.ListObservationsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -522,6 +735,33 @@ class MemoryService(object):
             '/ilab_chat.v1.MemoryService/ExportUser',
             ilab__chat_dot_v1_dot_memory__pb2.ExportUserRequest.SerializeToString,
             ilab__chat_dot_v1_dot_memory__pb2.ExportUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportUser(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/ilab_chat.v1.MemoryService/ImportUser',
+            ilab__chat_dot_v1_dot_memory__pb2.ImportUserRequest.SerializeToString,
+            ilab__chat_dot_v1_dot_memory__pb2.ImportUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

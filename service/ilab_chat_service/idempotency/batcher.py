@@ -1,4 +1,4 @@
-"""What many calls want done at the same time, done at once for all of them."""
+"""Batching: requests of concurrent calls, done in one visit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Got = TypeVar("Got")
 
 
 class Batcher(Generic[Wanted, Got]):
-    """Does one thing at a time; what is wanted meanwhile is then done together."""
+    """Runs one batch at a time. Requests that arrive while it runs form the next batch."""
 
     def __init__(self, do: Callable[[list[Wanted]], Awaitable[Sequence[Got]]]) -> None:
         """*do* does it for some, and returns what each gets, in their order; what it raises, all of them get."""
@@ -27,7 +27,7 @@ class Batcher(Generic[Wanted, Got]):
         self._wanted.append(wanted)
         if place == 0:
             self._next = asyncio.create_task(self._do_all())
-        # Who leaves must not take the others along.
+        # Cancelling one caller must not cancel the batch.
         return (await asyncio.shield(self._next))[place]
 
     async def _do_all(self) -> Sequence[Got]:

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that lasts as long as the server, made anew when lost. Needs the extra `postgres`."""
+"""A connection to PostgreSQL that lasts as long as the server, replaced when lost. Needs the extra `postgres`."""
 
 from __future__ import annotations
 

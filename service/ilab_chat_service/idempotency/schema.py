@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: Names the lock under which the schema is changed; any number that nobody else in the database uses. ASCII "ILCH".
 LOCK = 0x494C4348
 
-#: As many as the memory makes of its tables: one touches as few rows as the other.
+#: The number of partitions that the memory has of its tables.
 PARTITIONS = 16
 
 

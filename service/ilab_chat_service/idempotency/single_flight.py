@@ -67,7 +67,7 @@ class Records(Protocol):
         """Free the lock of *key* if this process has it. Does not wait."""
 
     async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
-        """Store the record in the place of any other with the same key.
+        """Store the record, which replaces any other with the same key.
 
         Raises:
             MemoryUnavailable: it is not stored.

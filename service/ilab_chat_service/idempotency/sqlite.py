@@ -1,7 +1,7 @@
-"""Records of the idempotency store in SQLite: a table of its own in the memory's file, and a file of locks beside it.
+"""Records of the idempotency store in SQLite: a table of its own in the memory's file, and a file of locks next to it.
 
-A record is committed without a sync of its own: it survives a crash of the process. After a loss of power a repetition
-may ask the model again, and still overwrites the same turn, whose key has the request_id in it.
+A record is committed without a sync of its own: it survives a crash of the process. After a loss of power, a repetition
+is done again. A chat then overwrites the same turn, because the turn's key contains the request_id.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 A = TypeVar("A")
 
-#: New answers until expired ones are swept away, and how many for each: more than come, not so many that it takes long.
+#: New answers between two sweeps of expired ones, and the number of expired answers that a sweep deletes per new one.
 ANSWERS_A_SWEEP = 10
 SWEPT_FOR_EACH = 10
 
@@ -71,8 +71,8 @@ MIGRATIONS = (
     """,
 )
 VERSION = "SELECT version FROM idempotency_schema"
-# One statement for all: the driver gives way to other threads at each step, and beside a busy event loop it costs more
-# than the step to come back from that.
+# One statement for all: the driver releases the GIL at each step, and reacquiring it from a busy event loop costs more
+# than the step.
 FIND = """
     SELECT asked.key, record.fingerprint, record.answer FROM json_each(?) asked CROSS JOIN idempotency_records record
     ON record.user_id = asked.value ->> 0 AND record.method = asked.value ->> 1

@@ -1,8 +1,7 @@
 """ilab_memory off the event loop: its calls block, so each runs on a thread of its own pool.
 
-The service needs the documented methods only. What goes beyond them (`mem_session_peek`, `mem_forget`, `mem_export`,
-`mem_check` and the methods for unfinished erasures) is asked for here, and nowhere else, so that a library without them
-can take the place of ours.
+The chat needs the documented methods only. A call that needs another one (`mem_forget`, `mem_list` and so on) fails
+with NotSupported where the library does not have it, so that another library can take the place of ours.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from ilab_memory import Config, ILabMemory
 from ilab_memory.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
     from ilab_chat_service.settings.memory import MemorySettings
-    from ilab_memory.core.models import Observation, Session, SessionStartResponse
+    from ilab_memory.core.models import ImportResult, Observation, Session, SessionStartResponse
 
 T = TypeVar("T")
 
@@ -42,9 +41,11 @@ THREADS_PER_USER = 2
 #: that they take none from the chat. One for each call that rpc/memory.py lets run, one for unfinished erasures, and
 #: one for the check of a large file.
 ERASURE_THREADS = 10
+#: Threads for imports, which wait for what their callers send: one for each import that rpc/memory_limits.py lets run.
+IMPORT_THREADS = 3
 
 #: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
-#: a visit ends before that: so many wait in memory for the caller to read them.
+#: a visit ends before that: one page waits in memory for the caller to read it.
 EXPORT_PAGE = 100
 EXPORT_CHARACTERS = 1024 * 1024
 
@@ -60,6 +61,7 @@ async def open_memory(settings: MemorySettings, damage: Damage | None = None) ->
     reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
     writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
     erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
+    imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
         durability="normal" if settings.durability == "normal" else "full",
@@ -67,7 +69,9 @@ async def open_memory(settings: MemorySettings, damage: Damage | None = None) ->
     )
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)
-    library = MemoryExecutor(memory, place, reads, writes, erasures, damage=damage or Damage())
+    library = MemoryExecutor(
+        memory, place, reads, writes, erasures=erasures, imports=imports, damage=damage or Damage()
+    )
     try:
         library.is_checked = bool(settings.memory_url) or await asyncio.to_thread(is_small_file, settings)
         if library.is_checked and (found := await library.check()):
@@ -79,6 +83,7 @@ async def open_memory(settings: MemorySettings, damage: Damage | None = None) ->
         await writes.close()
         # It joins the threads, so not on the event loop.
         await asyncio.to_thread(erasures.shutdown)
+        await asyncio.to_thread(imports.shutdown)
 
 
 def open_file(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
@@ -113,42 +118,58 @@ def open_database(settings: MemorySettings, config: Config) -> tuple[ILabMemory,
 
 
 class MemoryExecutor:
-    """An open ILabMemory, whose calls run on threads: reads, writes and erasures on threads of their own.
+    """An open ILabMemory, whose calls run on threads: reads, writes, erasures and imports on threads of their own.
 
     `place` says where it keeps what it knows, and no secret.
     """
 
     def __init__(
-        self, memory: ILabMemory, place: str, reads: Bulkhead, writes: Bulkhead, erasures: Executor, *, damage: Damage
+        self,
+        memory: ILabMemory,
+        place: str,
+        reads: Bulkhead,
+        writes: Bulkhead,
+        *,
+        erasures: Executor,
+        imports: Executor,
+        damage: Damage,
     ) -> None:
         self.place = place
         self._memory = memory
         self._reads = reads
         self._writes = writes
         self._erasures = erasures
+        self._imports = imports
         self._damage = damage
         self.is_checked = False
         """Whether it was checked when it was opened."""
 
-    async def read(self, user_id: str, call: Callable[[ILabMemory], T]) -> T:
+    async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
         """Return what *call* returns, given the library, on a thread for reads: it must not write.
+
+        It uses the library's *method*, if that is named.
 
         Raises:
             MemoryUnavailable: the library's storage failed, or did not answer before the running call's deadline.
+            NotSupported: the library does not have *method*.
             ValueError, LookupError: as the library raises them.
         """
+        self._check_has(method)
         seconds = seconds_to_deadline()
         with self._storage_errors():
             return await self._reads.run(user_id, lambda: limited(call, self._memory, seconds))
 
-    async def write(self, user_id: str, call: Callable[[ILabMemory], T], *, has_deadline: bool = True) -> T:
+    async def write(
+        self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "", has_deadline: bool = True
+    ) -> T:
         """Return what *call* returns, given the library, on a thread for calls that may write.
 
         With *has_deadline* false, what it reads may take longer than the running call: its result is worth having.
 
         Raises:
-            MemoryUnavailable, ValueError, LookupError: as `read` does.
+            MemoryUnavailable, NotSupported, ValueError, LookupError: as `read` does.
         """
+        self._check_has(method)
         seconds = seconds_to_deadline() if has_deadline else None
         with self._storage_errors():
             return await self._writes.run(user_id, lambda: limited(call, self._memory, seconds))
@@ -168,9 +189,33 @@ class MemoryExecutor:
         Raises:
             NotSupported: the library cannot.
         """
-        if not hasattr(self._memory, "mem_forget"):
-            raise NotSupported("this memory cannot forget a user")
+        self._check_has("mem_forget")
         return await self._erase(lambda memory: memory.mem_forget(user_id))
+
+    async def delete(self, user_id: str, observation_id: int) -> bool:
+        """Erase an observation of the user; return whether there was one.
+
+        Raises:
+            NotSupported: the library cannot.
+        """
+        self._check_has("mem_delete")
+        return await self._erase(lambda memory: memory.mem_delete(user_id, observation_id))
+
+    async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
+        """Import what *items* returns for the user; return how much was added.
+
+        It is iterated on a thread for imports, which it may block.
+
+        Raises:
+            NotSupported: the library cannot.
+            ValueError: as the library raises it for an invalid item.
+        """
+        self._check_has("mem_import")
+        loop = asyncio.get_running_loop()
+        with self._storage_errors():
+            return await loop.run_in_executor(
+                self._imports, lambda: self._memory.mem_import(user_id, items(self._memory))
+            )
 
     async def pending_erasures(self) -> int:
         """Return how many erasures are not finished, 0 if the library does not tell."""
@@ -202,12 +247,14 @@ class MemoryExecutor:
         Raises:
             NotSupported: the library cannot.
         """
-        if not hasattr(self._memory, "mem_export"):
-            raise NotSupported("this memory cannot export a user")
-        items = await self.read(user_id, lambda memory: memory.mem_export(user_id))
+        items = await self.read(user_id, lambda memory: memory.mem_export(user_id), method="mem_export")
         while page := await self.read(user_id, lambda _: export_page(items)):
             for item in page:
                 yield item
+
+    def _check_has(self, method: str) -> None:
+        if method and not hasattr(self._memory, method):
+            raise NotSupported("the memory library does not support this method")
 
     async def _erase(self, call: Callable[[ILabMemory], T]) -> T:
         with self._storage_errors():

@@ -4,58 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.rpc import memory_converters as models
-from ilab_chat_service.rpc.admission import Admission
+from ilab_chat_service.rpc import memory_limits as limits
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
-from ilab_chat_service.rpc.paging import page_of
-from ilab_chat_service.rpc.repeatable import LARGE_BYTES, M, WriteCall, check_request_id, once
-from ilab_chat_service.rpc.validation import caller_key, library_limits, page_size, search_page_size
+from ilab_chat_service.rpc.memory_import import Import
+from ilab_chat_service.rpc.memory_limits import calls, current_call, long_calls, within
+from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
+from ilab_chat_service.rpc.repeatable import LARGE_BYTES, M, WriteCall, once
+from ilab_chat_service.rpc.validation import (
+    InvalidFields,
+    caller_key,
+    check_identifiers,
+    library_limits,
+    list_types,
+    page_size,
+    search_page_size,
+    update_of,
+)
+from ilab_chat_service.telemetry.call_record import CALL
+from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     import grpc.aio
 
     from ilab_chat_service.ports import ResponseStore
-    from ilab_chat_service.rpc.admission import Slot
+    from ilab_chat_service.rpc.admission import Admission, Slot
     from ilab_chat_service.rpc.repeatable import Write
     from ilab_memory import ILabMemory
-    from ilab_memory.core.models import Observation
+    from ilab_memory.core.models import ImportResult, Observation
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 T = TypeVar("T")
-
-#: Most calls that read, exports and calls that write that run at once. They are fewer than the library's threads for
-#: reads and those for writes (8 each), so that the chat always has some.
-READS, EXPORTS, WRITES = 4, 3, 4
-#: Most erasures that run at once. They have threads of their own: one may wait for minutes, see library.py.
-ERASURES = 8
-#: Most that wait for one of those to end, and for how long, in seconds.
-QUEUED, QUEUE_SECONDS = 128, 5.0
-#: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who
-#: comes waits until one call ends, not all.
-PER_USER, EXPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 4
-#: Most calls of one user that run at once, of reads and of writes each: calls of others pass those that wait.
-RUNNING_PER_USER = 2
-#: Most bytes of the requests that run or wait, in all and of one user: each stays in memory until its call ends.
-REQUESTS_BYTES, REQUESTS_BYTES_PER_USER = 32 * 1024 * 1024, 4 * 1024 * 1024
-#: An erasure is answered after this many seconds at the earliest, so that callers in a loop do not load the server.
-ERASURE_SECONDS = 0.05
-
-#: Seconds for a call whose caller sets no deadline, and the most for one with a later deadline. The second pair is for
-#: exports and erasures.
-CALL_SECONDS, MOST_CALL_SECONDS = 60.0, 600.0
-LONG_SECONDS, MOST_LONG_SECONDS = 600.0, 3600.0
-#: Seconds after which an export ends whose caller does not read.
-UNREAD_SECONDS = 30.0
 
 
 class OfUser(Protocol):
@@ -70,19 +58,28 @@ class OfUser(Protocol):
 
 
 class MemoryExecutor(Protocol):
-    """The memory library, off the event loop."""
+    """The memory library, off the event loop. Its ValueError and LookupError come through."""
 
-    async def read(self, user_id: str, call: Callable[[ILabMemory], T]) -> T:
-        """Return what *call*, which only reads, returns; its ValueError and LookupError come through."""
+    async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
+        """Return what *call*, which only reads, returns. It needs the library's *method*, if that is named."""
 
-    async def write(self, user_id: str, call: Callable[[ILabMemory], T]) -> T:
-        """Return what *call*, which may write, returns; its ValueError and LookupError come through."""
+    async def write(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
+        """Return what *call*, which may write, returns. It needs the library's *method*, if that is named."""
+
+    async def delete(self, user_id: str, observation_id: int) -> bool:
+        """Erase an observation of the user; return whether there was one."""
 
     async def forget(self, user_id: str) -> int:
         """Erase everything of the user; return how many observations that were."""
 
+    async def finish_forgetting(self) -> int:
+        """Finish erasures that are recorded; return how many are pending."""
+
     def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
         """Yield everything of the user: the sessions, then the observations."""
+
+    async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
+        """Import what *items* returns, which is iterated on a thread of its own and may block it."""
 
 
 class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
@@ -91,45 +88,38 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     def __init__(self, library: MemoryExecutor, responses: ResponseStore) -> None:
         self._library = library
         self._responses = responses
-        self._reads, self._writes = (
-            Admission(
-                running=running,
-                queued=QUEUED,
-                per_user=PER_USER,
-                wait_seconds=QUEUE_SECONDS,
-                running_per_user=RUNNING_PER_USER,
-                size=REQUESTS_BYTES,
-                size_per_user=REQUESTS_BYTES_PER_USER,
-            )
-            for running in (READS, WRITES)
-        )
-        # Apart from the others: an export lasts for as long as its caller takes to read it.
-        self._exports = Admission(running=EXPORTS, queued=QUEUED, per_user=EXPORTS_PER_USER, wait_seconds=QUEUE_SECONDS)
-
-        self._erasures = Admission(
-            running=ERASURES, queued=QUEUED, per_user=ERASURES_PER_USER, wait_seconds=QUEUE_SECONDS
-        )
+        self._reads, self._writes = calls(limits.READS), calls(limits.WRITES)
+        # Apart from the others: these last for as long as the caller takes to read or to write, or a file to be
+        # rewritten.
+        self._exports = long_calls(limits.EXPORTS, limits.EXPORTS_PER_USER)
+        self._imports = long_calls(limits.IMPORTS, limits.IMPORTS_PER_USER)
+        self._erasures = long_calls(limits.ERASURES, limits.ERASURES_PER_USER)
 
     async def StartSession(
         self, request: memory_pb2.StartSessionRequest, context: Context
     ) -> memory_pb2.StartSessionResponse:
-        """Continue or open the user's session."""
-        started = await self._write(request, context, lambda memory: memory.mem_session_start(request.user_id))
-        return memory_pb2.StartSessionResponse(
-            session_id=started.session_id,
-            new_session=started.is_new,
-            recent_sessions=map(models.session_summary, started.sessions_context),
-            memories=map(models.observation_compact, started.memories),
-        )
+        """Continue or open the session of a conversation."""
+
+        def start(memory: ILabMemory) -> memory_pb2.StartSessionResponse:
+            started = memory.mem_session_start(request.user_id, **models.conversation(request.conversation_id))
+            return memory_pb2.StartSessionResponse(
+                session_id=started.session_id,
+                new_session=started.is_new,
+                recent_sessions=map(models.session_summary, started.sessions_context),
+                memories=map(models.observation_compact, started.memories),
+            )
+
+        return await self._write(request, context, start)
 
     async def EndSession(
         self, request: memory_pb2.EndSessionRequest, context: Context
     ) -> memory_pb2.EndSessionResponse:
-        """Complete the user's active session."""
+        """Complete the active session of a conversation."""
 
         def end(memory: ILabMemory) -> memory_pb2.EndSessionResponse:
+            conversation = models.conversation(request.conversation_id)
             try:
-                session = memory.mem_session_end(request.user_id, summary=request.summary)
+                session = memory.mem_session_end(request.user_id, summary=request.summary, **conversation)
             except LookupError:
                 raise NotFound("the user has no active session") from None
             return memory_pb2.EndSessionResponse(session=models.session(session))
@@ -143,31 +133,137 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """Store a summary of the session so far."""
 
         def summarize(memory: ILabMemory) -> memory_pb2.SummarizeSessionResponse:
-            saved = memory.mem_session_summary(request.user_id, request.summary)
+            conversation = models.conversation(request.conversation_id)
+            saved = memory.mem_session_summary(request.user_id, request.summary, **conversation)
             return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
 
         call = WriteCall(request, memory_pb2.SummarizeSessionResponse, lambda response: response.result.id)
         return await self._write_once(request, context, call, summarize)
 
+    async def ListSessions(
+        self, request: memory_pb2.ListSessionsRequest, context: Context
+    ) -> memory_pb2.ListSessionsResponse:
+        """List the user's sessions."""
+        act_for(request.user_id)
+        size = page_size(request.page_size)
+        chosen = request.conversation_id if request.HasField("conversation_id") else None
+        scope = ("ListSessions", request.user_id, chosen)
+        start = cursor_in(request.page_token, scope)
+
+        def sessions(memory: ILabMemory) -> memory_pb2.ListSessionsResponse:
+            def fetch(count: int, before: Any) -> list[Session]:
+                return memory.mem_sessions(request.user_id, conversation_id=chosen, limit=count, before=before)
+
+            page, last = page_of(
+                fetch,
+                page_size=size,
+                start=start,
+                size_of=lambda row: len((row.summary or "").encode()),
+                cursor_of=lambda row: (row.started_at, row.id),
+            )
+            return memory_pb2.ListSessionsResponse(
+                sessions=map(models.session, page), next_page_token=token(last, scope)
+            )
+
+        return await self._read(request, context, sessions, method="mem_sessions")
+
     async def SaveObservation(
         self, request: memory_pb2.SaveObservationRequest, context: Context
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
+        act_for(request.user_id)
         topic_key = caller_key(request)
 
         def save(memory: ILabMemory) -> memory_pb2.SaveObservationResponse:
             saved = memory.mem_save(
-                request.user_id, request.content, type=request.type, title=request.title, topic_key=topic_key
+                request.user_id,
+                request.content,
+                type=request.type,
+                title=request.title,
+                topic_key=topic_key,
+                **models.conversation(request.conversation_id),
             )
             return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
 
         call = WriteCall(request, memory_pb2.SaveObservationResponse, lambda response: response.result.id)
         return await self._write_once(request, context, call, save)
 
+    async def UpdateObservation(
+        self, request: memory_pb2.UpdateObservationRequest, context: Context
+    ) -> memory_pb2.UpdateObservationResponse:
+        """Change an observation that is not a turn: what a caller writes is never read back as the assistant's."""
+        act_for(request.user_id)
+        changes = update_of(request)
+
+        def update(memory: ILabMemory) -> memory_pb2.UpdateObservationResponse:
+            stored = memory.mem_get_observation(request.user_id, request.observation_id)
+            if stored and (stored.topic_key or "").startswith(RESERVED_KEYS):
+                raise InvalidFields(
+                    [("observation_id", "must not be a turn of ChatService: turns can only be deleted")]
+                )
+            saved = memory.mem_update(request.user_id, request.observation_id, **changes)
+            if saved is None:
+                raise NotFound("the user has no observation with this id")
+            return memory_pb2.UpdateObservationResponse(result=models.save_result(saved))
+
+        call = WriteCall(request, memory_pb2.UpdateObservationResponse, lambda response: response.result.id)
+        return await self._write_once(request, context, call, update, method="mem_update")
+
+    async def DeleteObservation(
+        self, request: memory_pb2.DeleteObservationRequest, context: Context
+    ) -> memory_pb2.DeleteObservationResponse:
+        """Erase an observation and the stored responses that contain it."""
+        act_for(request.user_id)
+        check_identifiers(request)
+
+        async def erase() -> memory_pb2.DeleteObservationResponse:
+            named = request.user_id, request.observation_id
+            # Before the library: it then rewrites the pages of both.
+            before = await self._responses.forget_observation(*named)
+            deleted = await self._library.delete(*named)
+            if await self._responses.forget_observation(*named) or (before and not deleted):
+                # Stored by another process while this ran, or left by a call that did not finish.
+                await self._library.finish_forgetting()
+            if not deleted:
+                raise NotFound("the user has no observation with this id")
+            return memory_pb2.DeleteObservationResponse()
+
+        call = WriteCall(request, memory_pb2.DeleteObservationResponse, lambda _: 0)
+        work = (lambda: once(self._responses, call, erase)) if request.request_id else erase
+        return await self._erase(request, context, work)
+
+    async def ListObservations(
+        self, request: memory_pb2.ListObservationsRequest, context: Context
+    ) -> memory_pb2.ListObservationsResponse:
+        """List the user's observations."""
+        act_for(request.user_id)
+        size, types = page_size(request.page_size), list_types(request)
+        chosen = request.conversation_id if request.HasField("conversation_id") else None
+        scope = ("ListObservations", request.user_id, types, chosen)
+        start = cursor_in(request.page_token, scope)
+
+        def observations(memory: ILabMemory) -> memory_pb2.ListObservationsResponse:
+            def fetch(count: int, before: Any) -> list[Observation]:
+                return memory.mem_list(request.user_id, types=types, conversation_id=chosen, limit=count, before=before)
+
+            page, last = page_of(
+                fetch,
+                page_size=size,
+                start=start,
+                size_of=lambda row: len(row.content.encode()),
+                cursor_of=models.cursor,
+            )
+            return memory_pb2.ListObservationsResponse(
+                observations=map(models.observation, page), next_page_token=token(last, scope)
+            )
+
+        return await self._read(request, context, observations, method="mem_list")
+
     async def SearchObservations(
         self, request: memory_pb2.SearchObservationsRequest, context: Context
     ) -> memory_pb2.SearchObservationsResponse:
         """Search the user's observations."""
+        act_for(request.user_id)
         limit = search_page_size(request)
         found = await self._read(
             request,
@@ -190,17 +286,20 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             request, context, lambda memory: memory.mem_get_observation(request.user_id, request.observation_id)
         )
         if found is None:
-            raise NotFound("the user has no observation of this id")
+            raise NotFound("the user has no observation with this id")
         return memory_pb2.GetObservationResponse(observation=models.observation(found))
 
     async def GetTimeline(
         self, request: memory_pb2.GetTimelineRequest, context: Context
     ) -> memory_pb2.GetTimelineResponse:
         """Return a page of the observations around one."""
+        act_for(request.user_id)
+        size = page_size(request.page_size)
         rows = await self._read(
             request, context, lambda memory: memory.mem_timeline(request.user_id, request.observation_id)
         )
-        page, next_page_token = page_of(rows, page_size=page_size(request.page_size), page_token=request.page_token)
+        scope = ("GetTimeline", request.user_id, request.observation_id)
+        page, next_page_token = timeline_page(rows, scope=scope, page_size=size, page_token=request.page_token)
         return memory_pb2.GetTimelineResponse(
             observations=map(models.observation, page), next_page_token=next_page_token
         )
@@ -216,18 +315,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """Erase the user, the answers stored for repetitions first: the library then rewrites the pages of both."""
 
         async def forget() -> int:
-            earliest = time.monotonic() + ERASURE_SECONDS
             await self._responses.forget(request.user_id)
             observations = await self._library.forget(request.user_id)
             if await self._responses.forget(request.user_id):
                 # Another process has stored an answer while this ran; the pages are rewritten without it.
                 observations += await self._library.forget(request.user_id)
-            await asyncio.sleep(earliest - time.monotonic())
             return observations
 
-        async with within(context, LONG_SECONDS, MOST_LONG_SECONDS):
-            observations = await self._admitted(request, forget, self._erasures)
-        return memory_pb2.ForgetUserResponse(observations=observations)
+        return memory_pb2.ForgetUserResponse(observations=await self._erase(request, context, forget))
 
     async def ExportUser(  # type: ignore[override]  # it writes its responses, see ChatService
         self, request: memory_pb2.ExportUserRequest, context: Context
@@ -235,10 +330,23 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """Send everything of the user."""
         act_for(request.user_id)
         async with (
-            within(context, LONG_SECONDS, MOST_LONG_SECONDS),
+            within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS),
             self._exports.slot(request.user_id) as slot,
         ):
             await self._export(request, context, slot)
+
+    async def ImportUser(
+        self, request_iterator: AsyncIterator[memory_pb2.ImportUserRequest], context: Context
+    ) -> memory_pb2.ImportUserResponse:
+        """Add the items that the caller sends."""
+        async with within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS):
+            importing = await Import.begun(request_iterator)
+            user_id = importing.user_id
+            act_for(user_id)
+            added = await importing.run(
+                lambda: self._imports.run(user_id, lambda: self._library.add(user_id, importing.items))
+            )
+        return memory_pb2.ImportUserResponse(sessions=added.sessions, observations=added.observations)
 
     async def _export(self, request: memory_pb2.ExportUserRequest, context: Context, slot: Slot) -> None:
         begun = False
@@ -252,71 +360,70 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                     begun = True
                     await send_initial_metadata(context)
                 try:
-                    async with asyncio.timeout(UNREAD_SECONDS):
+                    async with asyncio.timeout(limits.UNREAD_SECONDS):
                         await context.write(response)
                 except BaseException as error:
                     # gRPC keeps the response, and the call, until its caller reads, cancels or disconnects.
                     slot.outlived_by(current_call())
                     if isinstance(error, TimeoutError):
-                        raise DeadlineExceeded(f"the caller did not read for {UNREAD_SECONDS:g} s") from None
+                        raise DeadlineExceeded(f"the caller did not read for {limits.UNREAD_SECONDS:g} s") from None
                     raise
 
-    async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
-        async with within(context, CALL_SECONDS, MOST_CALL_SECONDS):
-            return await self._admitted(request, lambda: self._library.read(request.user_id, call), self._reads)
+    async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
+        check_identifiers(request)
+
+        async def work() -> T:
+            return await self._library.read(request.user_id, call, method=method)
+
+        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
+            return await self._admitted(request, work, self._reads)
 
     async def _write(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
-        async with within(context, CALL_SECONDS, MOST_CALL_SECONDS):
-            return await self._admitted(request, lambda: self._library.write(request.user_id, call), self._writes)
+        check_identifiers(request)
+
+        async def work() -> T:
+            return await self._library.write(request.user_id, call)
+
+        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
+            return await self._admitted(request, work, self._writes)
 
     async def _write_once(
-        self, request: Write, context: Context, call: WriteCall[M], write: Callable[[ILabMemory], M]
+        self,
+        request: Write,
+        context: Context,
+        call: WriteCall[M],
+        write: Callable[[ILabMemory], M],
+        *,
+        method: str = "",
     ) -> M:
         """Return what *write* returns, or the stored response if *call* repeats another one."""
-        if not request.request_id:
-            return await self._write(request, context, write)
-        check_request_id(request)
+        check_identifiers(request)
 
         async def work() -> M:
+            return await self._library.write(request.user_id, write, method=method)
+
+        async def work_once() -> M:
             if request.ByteSize() > LARGE_BYTES:
                 await asyncio.to_thread(lambda: call.fingerprint)
-            return await once(self._responses, call, lambda: self._library.write(request.user_id, write))
+            return await once(self._responses, call, work)
 
-        async with within(context, CALL_SECONDS, MOST_CALL_SECONDS):
-            return await self._admitted(request, work, self._writes)
+        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
+            return await self._admitted(request, work_once if request.request_id else work, self._writes)
+
+    async def _erase(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
+        async def erase() -> T:
+            earliest = time.monotonic() + limits.ERASURE_SECONDS
+            try:
+                return await work()
+            finally:
+                await asyncio.sleep(earliest - time.monotonic())
+
+        async with within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS):
+            return await self._admitted(request, erase, self._erasures)
 
     async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:
         act_for(request.user_id)
+        if request_id := getattr(request, "request_id", ""):
+            CALL.get().request_id = request_id
         with library_limits():
             return await admission.run(request.user_id, work, size=request.ByteSize())
-
-
-@asynccontextmanager
-async def within(context: Context, default: float, most: float) -> AsyncIterator[None]:
-    """End the block when the call's time is over. What runs on a thread then goes on, in its slot.
-
-    Args:
-        context: the call, with its caller's deadline.
-        default: seconds for a call without a deadline.
-        most: seconds for a call with a later deadline.
-
-    Raises:
-        DeadlineExceeded: it was ended.
-    """
-    remaining = context.time_remaining()
-    seconds = min(default if remaining is None else remaining, most)
-    timer = asyncio.timeout(seconds)
-    try:
-        async with timer:
-            yield
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise DeadlineExceeded(f"the call was not done within {seconds:g} s") from None
-
-
-def current_call() -> asyncio.Task[Any]:
-    """Return the task that handles the current call."""
-    task = asyncio.current_task()
-    assert task  # noqa: S101 - a handler runs in one
-    return task

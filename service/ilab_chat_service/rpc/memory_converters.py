@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import memory_pb2
+from ilab_chat_service.rpc.validation import CONVERSATION_ID_CHARACTERS, InvalidFields, visible_ascii
+from ilab_memory.core.models import Observation, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ilab_memory.core.models import Observation, ObservationCompact, SaveResult, Session, SessionSummaryCompact
+    from ilab_memory.core.models import ObservationCompact, SaveResult, SessionSummaryCompact
 
 #: Of the summary of a completed session in short: five of them, of 1 MiB each, would be more than callers accept.
 SUMMARY_CHARACTERS = 32_768
@@ -75,7 +77,68 @@ def session(row: Session) -> memory_pb2.Session:
         summary=row.summary,
         state=STATES[row.status],
         auto_generated=row.is_auto_generated,
+        conversation_id=row.conversation_id,
     )
+
+
+def imported_session(message: memory_pb2.Session) -> Session:
+    """Return a session of an import.
+
+    Raises:
+        InvalidFields: a time is missing, or it contradicts the state.
+    """
+    if message.state not in {memory_pb2.SESSION_STATE_ACTIVE, memory_pb2.SESSION_STATE_COMPLETED}:
+        raise InvalidFields([("state", "must be ACTIVE or COMPLETED")])
+    if violations := list(visible_ascii("conversation_id", message.conversation_id, CONVERSATION_ID_CHARACTERS)):
+        raise InvalidFields(violations)
+    is_completed = message.state == memory_pb2.SESSION_STATE_COMPLETED
+    if message.HasField("end_time") is not is_completed:
+        raise InvalidFields([("end_time", "must be set if, and only if, the session is COMPLETED")])
+    return Session.model_construct(
+        id=message.id,
+        user_id=message.user_id,
+        started_at=moment(message, "start_time"),
+        ended_at=moment(message, "end_time") if is_completed else None,
+        last_activity_at=moment(message, "last_activity_time"),
+        summary=message.summary if message.HasField("summary") else None,
+        status="completed" if is_completed else "active",
+        is_auto_generated=message.auto_generated,
+        conversation_id=message.conversation_id,
+    )
+
+
+def imported_observation(message: memory_pb2.Observation) -> Observation:
+    """Return an observation of an import.
+
+    Raises:
+        InvalidFields: a time is missing.
+    """
+    return Observation.model_construct(
+        session_id=message.session_id,
+        user_id=message.user_id,
+        type=message.type,
+        title=message.title,
+        content=message.content,
+        topic_key=message.topic_key if message.HasField("topic_key") else None,
+        revision_count=message.revision_count,
+        created_at=moment(message, "create_time"),
+        updated_at=moment(message, "update_time"),
+    )
+
+
+def moment(message: memory_pb2.Session | memory_pb2.Observation, field: str) -> str:
+    """Return the time in *field* of *message* as ISO 8601.
+
+    Raises:
+        InvalidFields: it is not set, or out of range.
+    """
+    if not message.HasField(field):  # type: ignore[arg-type]
+        raise InvalidFields([(field, "must be set")])
+    try:
+        text: str = getattr(message, field).ToJsonString()
+    except ValueError:
+        raise InvalidFields([(field, "must be a time of the years 1 to 9999")]) from None
+    return text
 
 
 def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummary:
@@ -86,6 +149,16 @@ def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummary:
         summary=row.summary[:SUMMARY_CHARACTERS],
         auto_generated=row.is_auto_generated,
     )
+
+
+def cursor(row: Observation) -> tuple[str, int]:
+    """Return the position of an observation in a list, as the library takes it."""
+    return row.updated_at, row.id or 0
+
+
+def conversation(conversation_id: str) -> dict[str, str]:
+    """Return the library's argument for a conversation. The default one needs none, so any library can do it."""
+    return {"conversation_id": conversation_id} if conversation_id else {}
 
 
 def timestamp(text: str) -> Timestamp:

@@ -1,47 +1,141 @@
-"""A list in pages. Pure: the token of a page is the id of the last observation of the page before."""
+"""Pages of lists, and the tokens that continue them. Pure functions.
+
+A token contains the position of the last item of a page, and a checksum over it and the request. It holds no secret:
+the position only matters within the user's own list. The checksum tells a caller who mixes up requests.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ilab_chat_service.rpc.validation import InvalidFields
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ilab_memory.core.models import Observation
 
-#: Bytes of content after which a page ends. One observation has 1 MiB at most, and callers accept messages of 4 MiB.
+Row = TypeVar("Row")
+
+#: What every page of a list has in common: method, user and filters.
+Scope: TypeAlias = Sequence[object]
+#: A position in a list, as the library takes it.
+Cursor: TypeAlias = tuple[str, int | str]
+
+#: Bytes of text after which a page ends. One item has 1 MiB at most, and callers accept messages of 4 MiB.
 PAGE_BYTES = 2 * 1024 * 1024
+#: Rows that are read from the library at once: long ones take at most this many MiB of memory.
+ROWS_AT_ONCE = 8
+
+CHECKSUM_BYTES = 9
+#: Longest token that is looked at, in characters.
+TOKEN_CHARACTERS = 1024
 
 
-def page_of(rows: Sequence[Observation], *, page_size: int, page_token: str) -> tuple[Sequence[Observation], str]:
-    """Return the page that *page_token* asks for, the first one for an empty token, and the token of the next one.
+def page_of(
+    fetch: Callable[[int, Cursor | None], Sequence[Row]],
+    *,
+    page_size: int,
+    start: Cursor | None,
+    size_of: Callable[[Row], int],
+    cursor_of: Callable[[Row], Cursor],
+) -> tuple[list[Row], Cursor | None]:
+    """Return the rows of a page, and the position of its last one; None on the last page.
 
-    A page has at most *page_size* observations, fewer if they exceed PAGE_BYTES. The token is empty on the last page.
+    Args:
+        fetch: returns that many rows after a position, fewer at the end of the list.
+        page_size: maximum number of rows.
+        start: the position after which the page begins. None: at the first row.
+        size_of: returns the bytes of text of a row.
+        cursor_of: returns the position of a row.
+    """
+    rows: list[Row] = []
+    size = 0
+    while True:
+        asked = min(ROWS_AT_ONCE, page_size + 1 - len(rows))
+        found = fetch(asked, cursor_of(rows[-1]) if rows else start)
+        for row in found:
+            size += size_of(row)
+            if rows and (size > PAGE_BYTES or len(rows) == page_size):
+                return rows, cursor_of(rows[-1])
+            rows.append(row)
+        if len(found) < asked:
+            return rows, None
+
+
+def timeline_page(
+    rows: Sequence[Observation], *, scope: Scope, page_size: int, page_token: str
+) -> tuple[Sequence[Observation], str]:
+    """Return a page of *rows*, a whole timeline, and the token of the next page; an empty one on the last page.
 
     Raises:
-        InvalidFields: *page_token* names none of *rows*.
+        InvalidFields: *page_token* does not continue this timeline.
     """
-    rest = rows[_start(rows, page_token) :]
-    count = min(_fitting(rest), page_size)
-    return rest[:count], str(rest[count - 1].id) if count < len(rest) else ""
+    start = 0
+    if (cursor := cursor_in(page_token, scope)) is not None:
+        positions = {str(row.id): position for position, row in enumerate(rows)}
+        if cursor[0] not in positions:
+            raise bad_token()
+        start = positions[cursor[0]] + 1
+    rest = rows[start:]
+    count = min(fitting(rest), page_size)
+    last = rest[count - 1] if count < len(rest) else None
+    return rest[:count], token((str(last.id), ""), scope) if last else ""
 
 
-def _fitting(rows: Sequence[Observation]) -> int:
-    """Return how many of *rows*, from the first on, PAGE_BYTES have room for; the first always."""
+def fitting(rows: Sequence[Observation]) -> int:
+    """Return how many of *rows*, from the first, fit into PAGE_BYTES; at least one."""
     size = 0
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         size += len(row.content.encode())
-        if size > PAGE_BYTES and place:
-            return place
+        if size > PAGE_BYTES and position:
+            return position
     return len(rows)
 
 
-def _start(rows: Sequence[Observation], page_token: str) -> int:
+def token(cursor: Cursor | None, scope: Scope) -> str:
+    """Return the token of the page after *cursor* of the list *scope*. None: there is no such page, and no token."""
+    if cursor is None:
+        return ""
+    body = json.dumps(cursor, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(checksum(body, scope) + body).decode().rstrip("=")
+
+
+def cursor_in(page_token: str, scope: Scope) -> Cursor | None:
+    """Return the position in *page_token*, None for an empty one.
+
+    Raises:
+        InvalidFields: the token was not returned for the list *scope*.
+    """
     if not page_token:
-        return 0
-    for place, row in enumerate(rows):
-        if str(row.id) == page_token:
-            return place + 1
-    raise InvalidFields([("page_token", "must be the next_page_token of an answer to the same request")])
+        return None
+    if len(page_token) > TOKEN_CHARACTERS:
+        raise bad_token()
+    try:
+        packed = base64.b64decode(page_token.encode() + b"=" * (-len(page_token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_token() from None
+    told, body = packed[:CHECKSUM_BYTES], packed[CHECKSUM_BYTES:]
+    if told != checksum(body, scope):
+        raise bad_token()
+    # Only what `token` has made has this checksum, or what somebody has made to look like it.
+    try:
+        first, second = json.loads(body)
+    except (ValueError, TypeError, RecursionError):
+        raise bad_token() from None
+    if not isinstance(first, str) or not (isinstance(second, str) or (type(second) is int and 0 < second < 2**63)):
+        raise bad_token()
+    return first, second
+
+
+def checksum(body: bytes, scope: Scope) -> bytes:
+    """Return the checksum of a position in the list *scope*."""
+    return hashlib.blake2b(body + b"\n" + json.dumps(scope).encode(), digest_size=CHECKSUM_BYTES).digest()
+
+
+def bad_token() -> InvalidFields:
+    """Return the failure of a token that does not continue the list."""
+    return InvalidFields([("page_token", "must be the next_page_token of a response to the same request")])

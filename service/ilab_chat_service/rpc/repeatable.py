@@ -11,14 +11,6 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from ilab_chat_service.failures import MemoryUnavailable
-from ilab_chat_service.rpc.validation import (
-    REQUEST_ID_CHARACTERS,
-    USER_ID_CHARACTERS,
-    InvalidFields,
-    text,
-    visible_ascii,
-)
-from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.values import RequestKey, StoredResponse
 from ilab_memory.redaction import strip_private
 
@@ -98,21 +90,6 @@ class WriteCall(Generic[M]):
     def from_store(self, text: str) -> M:
         """See `ports.RepeatableCall.from_store`."""
         return json_format.Parse(text, self._response(), ignore_unknown_fields=True)
-
-
-def check_request_id(request: Write) -> None:
-    """Check what identifies a call, and note its request_id for the log.
-
-    Raises:
-        InvalidFields: user_id or request_id breaks a limit of the contract.
-    """
-    violations = [
-        *text("user_id", request.user_id, USER_ID_CHARACTERS),
-        *visible_ascii("request_id", request.request_id, REQUEST_ID_CHARACTERS),
-    ]
-    if violations:
-        raise InvalidFields(violations)
-    CALL.get().request_id = request.request_id
 
 
 async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[], Awaitable[M]]) -> M:

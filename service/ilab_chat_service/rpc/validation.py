@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -14,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service import time_zones
+from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.values import (
     RESERVED_KEYS,
     Document,
@@ -66,11 +66,28 @@ PAGE_SIZE_MOST = 200
 CONTENT_BYTES = 1024 * 1024
 TITLE_CHARACTERS = 512
 TOPIC_KEY_CHARACTERS = 256
+#: Types that a list may be filtered by.
+LIST_TYPES = 16
+#: Fields of an observation that can be updated.
+UPDATABLE = ("content", "title", "type")
+#: Paths of a mask that are complained about, at most: a request has room for thousands.
+MASK_VIOLATIONS = 8
+
+#: Arguments of the library, and the fields that they come from, where the names differ.
+FIELDS: Mapping[str, str] = {
+    "before": "page_token",
+    "limit": "page_size",
+    "created_at": "create_time",
+    "updated_at": "update_time",
+    "started_at": "start_time",
+    "ended_at": "end_time",
+    "last_activity_at": "last_activity_time",
+}
 
 #: Most bytes of UTF-8 that a character has.
 CHARACTER_BYTES = 4
 
-#: What a request may have beside its texts, in bytes: their tags and lengths, numbers, names of types, and fields of a
+#: What a request may have besides its texts, in bytes: their tags and lengths, numbers, names of types, and fields of a
 #: later version of the contract.
 OTHER_BYTES = 4096
 
@@ -166,7 +183,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
     return TurnRequest(
         user_id=request.user_id,
         message=request.message,
-        request_id=request.request_id or secrets.token_hex(16),
+        request_id=request.request_id or new_identifier(),
         request_id_is_new=not request.request_id,
         generation=Generation(
             model=options.model,
@@ -394,6 +411,57 @@ def page_size(requested: int, *, default: int = PAGE_SIZE, most: int = PAGE_SIZE
     return requested or default
 
 
+def check_identifiers(request: Any) -> None:
+    """Check user_id, request_id and conversation_id of a request of MemoryService, as far as its type has them.
+
+    Raises:
+        InvalidFields: one of them breaks a limit.
+    """
+    fields = request.DESCRIPTOR.fields_by_name
+    violations = list(text("user_id", request.user_id, USER_ID_CHARACTERS))
+    for name, most in (("request_id", REQUEST_ID_CHARACTERS), ("conversation_id", CONVERSATION_ID_CHARACTERS)):
+        if name in fields:
+            violations += visible_ascii(name, getattr(request, name), most)
+    if violations:
+        raise InvalidFields(violations)
+
+
+def list_types(request: memory_pb2.ListObservationsRequest) -> list[str]:
+    """Return the types that a list is filtered by, in an order that does not depend on the request's.
+
+    Raises:
+        InvalidFields: they are too many, or one is blank or too long.
+    """
+    if len(request.types) > LIST_TYPES:
+        raise InvalidFields([("types", f"must have at most {LIST_TYPES} types")])
+    named = [violation for kind in request.types for violation in text("types", kind, TITLE_CHARACTERS)]
+    if named:
+        raise InvalidFields(named[:1])
+    return sorted(set(request.types))
+
+
+def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, str]:
+    """Return the new values of an observation's fields, by name.
+
+    Raises:
+        InvalidFields: the mask names a field that cannot be updated, or there is nothing to update.
+    """
+    paths = list(request.update_mask.paths) or [name for name in UPDATABLE if getattr(request, name)]
+    if "*" in paths:
+        paths = list(UPDATABLE)
+    allowed = ", ".join(UPDATABLE)
+    violations = [
+        (f"update_mask.paths[{index}]", f"must be one of {allowed}")
+        for index, path in enumerate(paths)
+        if path not in UPDATABLE
+    ]
+    if violations:
+        raise InvalidFields(violations[:MASK_VIOLATIONS])
+    if not paths:
+        raise InvalidFields([("update_mask", f"must name at least one of {allowed}, or one of them must be set")])
+    return {path: getattr(request, path) for path in paths}
+
+
 def caller_key(request: memory_pb2.SaveObservationRequest) -> str | None:
     """Return the topic_key of a caller's observation. None: it has none.
 
@@ -411,10 +479,10 @@ def caller_key(request: memory_pb2.SaveObservationRequest) -> str | None:
 def library_limits() -> Iterator[None]:
     """Turn the library's own ValueError, which begins with the argument's name and quotes nothing, into InvalidFields.
 
-    Arguments and fields have the same names, so the limits of memory stand in the library alone.
+    Most arguments and fields have the same names, so the library alone has the limits of memory.
     """
     try:
         yield
     except ValueError as error:
         field, _, description = str(error).partition(" ")
-        raise InvalidFields([(field, description)]) from error
+        raise InvalidFields([(FIELDS.get(field, field), description)]) from error

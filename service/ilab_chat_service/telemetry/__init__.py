@@ -1,1 +1,1 @@
-"""Telemetry: the record of each call, and the log."""
+"""What operators see of a call: its record and its log line."""

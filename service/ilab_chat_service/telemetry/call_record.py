@@ -1,4 +1,4 @@
-"""The record of the running call. Every part of the service adds to it; the outermost interceptor logs it."""
+"""What is known of the running call: each part notes what it learns; the outermost interceptor logs it at the end."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """A running call of one of our methods. Empty or None means unknown, or not known yet."""
+    """A running call of one of our methods. Empty or None: not known, or not yet."""
 
     method: str
-    """Service and method, such as `ilab_chat.v1.ChatService/Chat`."""
+    """Service and method, `ilab_chat.v1.ChatService/Chat`."""
     correlation_id: str
-    """Sent in the trailers and logged."""
+    """Stands in the trailers and in the log."""
     trace_id: str
-    """From the caller's W3C trace context, if that is valid."""
+    """The caller's, from valid W3C trace context."""
     retry_attempt: int
-    """Number of earlier attempts by the caller's gRPC."""
+    """How often gRPC has sent this call before."""
     user_id: str = ""
-    """Not validated. Never log it in clear."""
+    """As it came in: valid or not, never to be logged in clear."""
     request_id: str = ""
-    """Validated. Never log it in clear: callers choose it."""
+    """A valid one, never to be logged in clear: callers choose it."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
     attempts: int = 0
-    """Number of requests to the model."""
+    """How often the model was asked."""
     model_began: bool = False
-    """The model's work is billed from here on, so the status must not be one that proxies retry."""
+    """A proxy must not repeat the call any more: no status from here on may be one that proxies repeat."""
     replayed: bool | None = None
-    """Whether the answer was stored by an earlier call. None: there is no answer."""
+    """Whether the answer is a stored one. None: the call has no answer."""
     response_model: str = ""
     input_tokens: int | None = None
     output_tokens: int | None = None
     status_code: str = ""
-    """Name of the gRPC status. Empty: the method raised an exception that was not mapped."""
+    """The name of the gRPC status. Empty: the method raised what nobody mapped."""
     reason: str = ""
     status_message: str = ""
-    """The error message that the caller gets, if it is our own text."""
+    """What the caller is told beside code and reason, where it is a text of ours."""
     exception_chain: str = ""
     cause: Mapping[str, str | int] = field(default_factory=dict)
-    """Log fields that explain a failure to operators."""
+    """What an operator should know of a failure."""
 
 
-#: The call that the current task answers. Tasks started by it inherit the value.
+#: The call that the running task answers. Tasks that it starts inherit it.
 CALL: ContextVar[Call] = ContextVar("call")
 
 
 @contextmanager
 def phase(name: str, *, unless_failed: bool = False) -> Iterator[None]:
-    """Record the duration of the block as phase *name* of the running call, if there is one.
+    """Record the time that the block takes as phase *name* of the running call, if there is one.
 
-    With *unless_failed*, record nothing if the block raises: a first token that never came has no latency.
+    With *unless_failed*, a block that raises records nothing: the time to a first token that never came is no figure.
     """
     call = CALL.get(None)
     began = time.perf_counter()
@@ -72,9 +72,9 @@ def phase(name: str, *, unless_failed: bool = False) -> Iterator[None]:
 
 @contextmanager
 def failing_with(cause: Mapping[str, str | int]) -> Iterator[None]:
-    """Record *cause* if the running call fails, times out or is cancelled in the block.
+    """Record *cause* for operators if the running call ends in the block by a failure, a deadline or a cancellation.
 
-    Do not replace a recorded cause: the innermost block is the most specific.
+    A cause that is recorded already stays: the innermost block knows best.
     """
     call = CALL.get(None)
     try:

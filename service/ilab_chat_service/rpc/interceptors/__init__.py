@@ -1,1 +1,1 @@
-"""Interceptors: what happens around every call. One concern per module."""
+"""What happens around every call, one concern a module."""

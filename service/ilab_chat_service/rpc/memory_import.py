@@ -1,0 +1,200 @@
+"""ImportUser: the items of a stream, handed to the library on a thread, which reads them one by one.
+
+Memory holds three pages of items at most: the one that is collected, the one that is handed over, and the library's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
+from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
+from ilab_chat_service.rpc.validation import FIELDS, USER_ID_CHARACTERS, InvalidFields, text
+from ilab_chat_service.values import RESERVED_KEYS
+from ilab_memory.core.models import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from ilab_chat.v1.memory_pb2 import ImportUserRequest
+    from ilab_memory import ILabMemory
+    from ilab_memory.core.models import Observation
+
+    Page: TypeAlias = list[ImportUserRequest]
+
+T = TypeVar("T")
+M = TypeVar("M")
+
+#: Items that are handed over at once, and their bytes after which a page ends before that.
+PAGE_ITEMS, PAGE_BYTES = 100, 1024 * 1024
+#: Longest that the next message of a caller may take, in seconds.
+MESSAGE_SECONDS = 30.0
+#: Most sessions of an import. Their ids stay in memory to its end.
+MOST_SESSIONS = 100_000
+
+#: How the topic_key of an imported turn begins. Under its own key it would be read back as the assistant's words.
+IMPORTED_KEY = "imported/"
+
+
+class ImportEnded(Exception):
+    """The caller has left, or its stream cannot be read any more. Ends the library's call; nobody is told."""
+
+
+class Import:
+    """An import while it runs. `user_id` is whose memory it adds to.
+
+    The messages arrive on the event loop; the library asks for items on its thread, which waits for them.
+    """
+
+    def __init__(self, user_id: str, first: ImportUserRequest, requests: AsyncIterator[ImportUserRequest]) -> None:
+        self.user_id = user_id
+        self._first = first
+        self._requests = requests
+        self._loop = asyncio.get_running_loop()
+        self._pages: SimpleQueue[Page | BaseException | None] = SimpleQueue()
+        self._wanted = asyncio.Semaphore(1)
+        #: The item that the library has asked for last, as the caller counts them, and which of the two it is.
+        self._index = -1
+        self._kind = ""
+
+    @classmethod
+    async def begun(cls, requests: AsyncIterator[ImportUserRequest]) -> Import:
+        """Return the import that the first message begins.
+
+        Raises:
+            InvalidFields: it does not name a user.
+            WrongRequestCount: there is no message.
+        """
+        first = await following(requests)
+        if first is None:
+            raise WrongRequestCount("the method takes messages, and the call has none")
+        if violations := list(text("user_id", first.user_id, USER_ID_CHARACTERS)):
+            raise InvalidFields(violations)
+        return cls(first.user_id, first, requests)
+
+    async def run(self, add: Callable[[], Awaitable[T]]) -> T:
+        """Return what *add* returns, whose thread iterates `items`, while the messages come in.
+
+        Raises:
+            InvalidFields: a message has no item, or an item is invalid; names its position.
+            DeadlineExceeded: the next message did not come in time.
+        """
+        adding = asyncio.ensure_future(self._added(add))
+        reading = asyncio.ensure_future(self._read())
+        try:
+            await asyncio.wait([adding, reading], return_when=asyncio.FIRST_COMPLETED)
+            if not adding.done():
+                # Raises what went wrong with the stream.
+                reading.result()
+            return await adding
+        finally:
+            # No effect on what has ended. The thread, which cannot be cancelled, ends with this exception.
+            self._pages.put(ImportEnded())
+            for task in (adding, reading):
+                task.cancel()
+            await asyncio.wait([adding, reading])
+
+    def items(self, memory: ILabMemory) -> Iterator[Session | Observation]:
+        """Yield the items as the library takes them, on its thread.
+
+        Raises:
+            InvalidFields: one of them is invalid.
+            ImportEnded: there will be no more, although the stream has not ended.
+        """
+        sessions: set[str] = set()
+        while (page := self._pages.get()) is not None:
+            if isinstance(page, BaseException):
+                raise page
+            self._loop.call_soon_threadsafe(self._wanted.release)
+            for request in page:
+                self._index += 1
+                self._kind = request.WhichOneof("item") or ""
+                item = self._item(request, sessions)
+                if isinstance(item, Session) or not is_stored(memory, self.user_id, request):
+                    yield item
+
+    def _item(self, request: ImportUserRequest, sessions: set[str]) -> Session | Observation:
+        """Return the item of a message. *sessions*: the ids of those that came before it."""
+        if request.user_id not in {"", self.user_id}:
+            raise self._invalid("user_id", "must be that of the first message")
+        if self._kind == "session":
+            if len(sessions) >= MOST_SESSIONS:
+                raise self._invalid("session", f"must be one of at most {MOST_SESSIONS:,} sessions of an import")
+            session = self._converted(imported_session, request.session)
+            sessions.add(session.id)
+            return session
+        if self._kind != "observation":
+            raise self._invalid("item", "must be a session or an observation")
+        observation = self._converted(imported_observation, request.observation)
+        if observation.session_id not in sessions:
+            raise self._invalid("observation.session_id", "must be the id of a session that comes before it")
+        if (observation.topic_key or "").startswith(RESERVED_KEYS):
+            return observation.model_copy(update={"topic_key": imported_key(observation.topic_key or "")})
+        return observation
+
+    def _converted(self, convert: Callable[[M], T], message: M) -> T:
+        try:
+            return convert(message)
+        except InvalidFields as error:
+            [(field, description)] = error.violations
+            raise self._invalid(f"{self._kind}.{field}", description) from None
+
+    async def _added(self, add: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await add()
+        except ValueError as error:
+            # The library's own, of the item that it has asked for last; see `library_limits`.
+            field, _, description = str(error).partition(" ")
+            name = FIELDS.get(field, field)
+            name = "id" if (self._kind, name) == ("session", "session_id") else name
+            raise self._invalid(f"{self._kind}.{name}", description) from error
+
+    async def _read(self) -> None:
+        """Hand the messages over, a page at a time, as fast as the library takes them."""
+        page: Page = [self._first] if self._first.WhichOneof("item") else []
+        size = self._first.ByteSize()
+        while (message := await following(self._requests)) is not None:
+            page.append(message)
+            size += message.ByteSize()
+            if len(page) >= PAGE_ITEMS or size >= PAGE_BYTES:
+                await self._hand_over(page)
+                page, size = [], 0
+        await self._hand_over(page)
+        self._pages.put(None)
+
+    async def _hand_over(self, page: Page) -> None:
+        await self._wanted.acquire()
+        self._pages.put(page)
+
+    def _invalid(self, field: str, description: str) -> InvalidFields:
+        return InvalidFields([(f"items[{self._index}].{field}", description)])
+
+
+async def following(requests: AsyncIterator[ImportUserRequest]) -> ImportUserRequest | None:
+    """Return the next message of a caller, None after the last.
+
+    Raises:
+        DeadlineExceeded: it did not come in time.
+    """
+    try:
+        async with asyncio.timeout(MESSAGE_SECONDS):
+            return await anext(requests, None)
+    except TimeoutError:
+        raise DeadlineExceeded(f"the next message did not come within {MESSAGE_SECONDS:g} s") from None
+
+
+def is_stored(memory: ILabMemory, user_id: str, request: ImportUserRequest) -> bool:
+    """Return whether *request* has a turn that the user still has, under its own topic_key, which an import changes."""
+    key = request.observation.topic_key
+    if not key.startswith(RESERVED_KEYS) or request.observation.id < 1:
+        return False
+    stored = memory.mem_get_observation(user_id, request.observation.id)
+    return stored is not None and stored.topic_key == key
+
+
+def imported_key(topic_key: str) -> str:
+    """Return the topic_key under which a turn is imported: the same each time, so that it is added once."""
+    return IMPORTED_KEY + hashlib.sha256(topic_key.encode()).hexdigest()
