@@ -1,10 +1,10 @@
-"""Measure ilab_memory on SQLite: saves, reads at scale, reads during writes, and forgetting.
+"""Measure ilab_memory on SQLite: saves, reads at scale, reads beside writers, forgetting.
 
-    python bench/memory.py                       up to 10,000 rows, about a minute
-    python bench/memory.py --rows 1000000        up to a million rows, some 20 minutes and 3 GB of disk
-    python bench/memory.py --sync-ms 5           with 5 ms more per sync, like a slow disk (needs a C compiler)
+    python bench/memory.py                       about a minute, up to 10,000 rows
+    python bench/memory.py --rows 1000000        all sizes up to a million rows; takes some 20 minutes and 3 GB of disk
+    python bench/memory.py --sync-ms 5           as on a disk that needs 5 ms for a sync (needs a C compiler)
 
-The files are in a temporary folder (choose the disk with --folder). Latencies are in milliseconds.
+Everything happens in a temporary folder (--folder to choose the disk). Latencies are in milliseconds.
 """
 
 import argparse
@@ -34,7 +34,7 @@ QUESTIONS = [
     "What did the doctor say about the knee?",
     "When is the birthday of my sister?",
 ]
-#: Common words, half of all words in a text...
+#: Words of a language: half of what is said are these...
 COMMON = [
     "the",
     "to",
@@ -66,7 +66,7 @@ COMMON = [
     "as",
     "just",
 ]
-#: ... and these with 20,000 more are the other half, with a skewed distribution like that of a language.
+#: ... and the other half are these and 20,000 more, as unevenly common as words are.
 TOPICS = [
     "travel",
     "summer",
@@ -112,18 +112,18 @@ UNEVEN = list(itertools.accumulate(1 / (rank + 30) for rank in range(len(VOCABUL
 
 
 def words(dice: random.Random, count: int) -> str:
-    """Return text whose word frequencies resemble those of a language."""
+    """Return text whose words are about as unevenly common as those of a language."""
     rare = dice.choices(VOCABULARY, cum_weights=UNEVEN, k=count // 2)
     return " ".join(word for pair in zip(dice.choices(COMMON, k=count // 2), rare, strict=True) for word in pair)
 
 
 def message(dice: random.Random) -> str:
-    """Return a message of some 25 words."""
+    """Return a message of a conversation, some 25 words."""
     return f"Ann: {words(dice, dice.randint(10, 40))}"
 
 
 def messages(dice: random.Random) -> list[str]:
-    """Return messages to save. They are generated in advance, because that costs a tenth of saving them."""
+    """Return what is saved, made beforehand: making one costs a tenth of saving it."""
     return [message(dice) for _ in range(2_000)]
 
 
@@ -133,7 +133,7 @@ def save(mem: ILabMemory, user_id: str, content: str) -> None:
 
 
 def saves_per_second(folder: Path, callers: int, durability: str, seconds: float) -> float:
-    """Return the saves per second of all callers, each with its own user."""
+    """Return how many saves return in a second, all callers together, each for a user of its own."""
     counts = [0] * callers
     texts = messages(random.Random(callers))
     with ILabMemory.from_path(
@@ -145,7 +145,7 @@ def saves_per_second(folder: Path, callers: int, durability: str, seconds: float
             for text in itertools.islice(itertools.cycle(texts), caller, None):
                 if time.perf_counter() >= deadline:
                     return
-                # A user's saves must differ, or they are stored once.
+                # No two saves of a user are the same.
                 save(mem, f"user{caller}", f"{text} {counts[caller]}")
                 counts[caller] += 1
 
@@ -156,7 +156,7 @@ def saves_per_second(folder: Path, callers: int, durability: str, seconds: float
 
 
 def run_threads(works: Sequence[Callable[[], None]]) -> None:
-    """Run each of *works* in its own thread."""
+    """Run every one of *works* in a thread of its own."""
     threads = [threading.Thread(target=work) for work in works]
     for thread in threads:
         thread.start()
@@ -165,7 +165,7 @@ def run_threads(works: Sequence[Callable[[], None]]) -> None:
 
 
 def milliseconds(call: Callable[[], object], times: int) -> list[float]:
-    """Return the durations of *times* calls, sorted."""
+    """Return how long each of *times* calls takes, sorted."""
     taken = []
     for _ in range(times):
         begun = time.perf_counter()
@@ -175,12 +175,12 @@ def milliseconds(call: Callable[[], object], times: int) -> list[float]:
 
 
 def quantile(taken: Sequence[float], share: float) -> float:
-    """Return the quantile *share* of *taken*, which is sorted."""
+    """Return the value that *share* of *taken*, which is sorted, do not exceed."""
     return taken[min(int(len(taken) * share), len(taken) - 1)]
 
 
 def fill(mem: ILabMemory, users: Sequence[str], rows: int, dice: random.Random) -> None:
-    """Save *rows* messages, evenly distributed over *users*, from several threads, so that they share commits."""
+    """Save *rows* messages, in turn for each of *users*, from several threads, so that they share commits."""
     texts = messages(dice)
 
     def call(part: int) -> None:
@@ -191,17 +191,17 @@ def fill(mem: ILabMemory, users: Sequence[str], rows: int, dice: random.Random) 
 
 
 def report_saves(folder: Path, seconds: float) -> None:
-    """Print the saves per second with each durability, and without group commit."""
+    """Print the saves a second of each durability, and of one sync for each save."""
     syncs = milliseconds(lambda: sync_once(folder / "sync"), 200)
-    print(f"\nsaves per second          median time of one 4 KiB sync: {statistics.median(syncs):.2f} ms")
-    print(f"{'callers':>10}{'full':>10}{'normal':>10}{'no group commit':>17}{'full / none':>17}")
+    print(f"\nsaves a second            one sync of 4 KiB takes {statistics.median(syncs):.2f} ms here (median)")
+    print(f"{'callers':>10}{'full':>10}{'normal':>10}{'a sync each':>14}{'full against that':>20}")
     for callers in CALLERS:
         full = saves_per_second(folder, callers, "full", seconds)
         normal = saves_per_second(folder, callers, "normal", seconds)
         group, waiting.MAX_BATCH = waiting.MAX_BATCH, 1
         each = saves_per_second(folder, callers, "full", seconds)
         waiting.MAX_BATCH = group
-        print(f"{callers:>10}{full:>10.0f}{normal:>10.0f}{each:>17.0f}{full / each:>16.1f}x", flush=True)
+        print(f"{callers:>10}{full:>10.0f}{normal:>10.0f}{each:>14.0f}{full / each:>19.1f}x", flush=True)
 
 
 def sync_once(path: Path) -> None:
@@ -213,7 +213,7 @@ def sync_once(path: Path) -> None:
 
 
 def report_reads(mem: ILabMemory, user_id: str, label: str) -> list[float]:
-    """Print one line of latencies of *user_id*; return the medians of session start and search."""
+    """Print one line of latencies of *user_id*; return the medians of a start and of a search."""
     start = milliseconds(lambda: mem.mem_session_start(user_id), 200)
     search = milliseconds(lambda: mem.mem_search(user_id, random.choice(QUESTIONS)), 200)
     figures = [quantile(start, 0.5), quantile(start, 0.95), quantile(search, 0.5), quantile(search, 0.95)]
@@ -222,7 +222,7 @@ def report_reads(mem: ILabMemory, user_id: str, label: str) -> list[float]:
 
 
 def report_file_sizes(folder: Path, largest: int) -> None:
-    """Print the latencies of a user with OWN_ROWS rows while the file grows to *largest* rows."""
+    """Print the latencies of one user of OWN_ROWS while the file around it grows to *largest* rows."""
     print(f"\n{'a user of 600 rows in a file of':>34}{'start':>10}{'p95':>10}{'search':>10}{'p95':>10}")
     path = folder / "file.db"
     with ILabMemory.from_path(path, Config(durability="normal")) as mem:
@@ -235,12 +235,12 @@ def report_file_sizes(folder: Path, largest: int) -> None:
                 fill(mem, others, size - rows, random.Random(size))
                 rows = size
                 last = report_reads(mem, "own", f"{size:,} rows")
-        print(f"{'last / first':>34}{last[0] / first[0]:>9.2f}x{'':>10}{last[1] / first[1]:>9.2f}x")
+        print(f"{'the last against the first':>34}{last[0] / first[0]:>9.2f}x{'':>10}{last[1] / first[1]:>9.2f}x")
         begun = time.perf_counter()
         mem.mem_forget("own")
         print(f"{'forgetting that user':>34}{(time.perf_counter() - begun) * 1000:>9.0f} ms")
     print(
-        f"{'file':>34}{path.stat().st_size / rows:>9.0f} bytes per message, {len(message(random.Random(0)))} characters"
+        f"{'file':>34}{path.stat().st_size / rows:>9.0f} bytes a message of {len(message(random.Random(0)))} characters"
     )
 
 
@@ -254,10 +254,10 @@ def report_user_sizes(folder: Path, largest: int) -> None:
                 report_reads(mem, f"user of {size}", f"{size:,} rows")
 
 
-def report_reads_during_writes(folder: Path, seconds: float) -> None:
-    """Print the latencies of reads alone and during saves by 64 writers at full speed."""
+def report_reads_beside_writers(folder: Path, seconds: float) -> None:
+    """Print the latencies of reads alone and while 64 writers save as fast as they can."""
     print(f"\n{'reads':>34}{'median':>10}{'p99':>10}")
-    with ILabMemory.from_path(folder / "writes.db") as mem:
+    with ILabMemory.from_path(folder / "beside.db") as mem:
         fill(mem, ["own"], OWN_ROWS, random.Random(0))
 
         def read() -> list[float]:
@@ -280,30 +280,30 @@ def report_reads_during_writes(folder: Path, seconds: float) -> None:
         threads = [threading.Thread(target=write, args=(caller,)) for caller in range(64)]
         for thread in threads:
             thread.start()
-        during = read()
+        beside = read()
         stop.set()
         for thread in threads:
             thread.join()
-    for label, taken in (("alone", alone), ("during saves of 64 writers", during)):
+    for label, taken in (("alone", alone), ("while 64 writers run", beside)):
         print(f"{label:>34}{quantile(taken, 0.5):>10.2f}{quantile(taken, 0.99):>10.2f}")
-    print(f"{'during / alone':>34}{'':>10}{quantile(during, 0.99) / quantile(alone, 0.99):>9.1f}x")
+    print(f"{'the second against the first':>34}{'':>10}{quantile(beside, 0.99) / quantile(alone, 0.99):>9.1f}x")
 
 
 def again_with_slow_syncs(sync_ms: float) -> None:
-    """Run this program again in a process whose syncs take *sync_ms* longer."""
+    """Run this program again, in a process in which each sync takes *sync_ms* longer."""
     with tempfile.TemporaryDirectory() as folder:
         changed = slow_syncs(sync_ms, Path(folder))
         subprocess.run([sys.executable, *sys.argv], env={**os.environ, **changed}, check=True)
 
 
 def main() -> None:
-    """Print the selected tables."""
+    """Print the tables that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000, help="rows of the largest file (default: 10,000)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="duration of one measurement of saves (default: 3)")
-    parser.add_argument("--sync-ms", type=float, default=0.0, help="additional duration of a sync (default: 0)")
-    parser.add_argument("--only", choices=["saves", "files", "users", "writes"], help="print only this table")
-    parser.add_argument("--folder", help="folder for the files (default: the system's temporary folder)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement of saves (default: 3)")
+    parser.add_argument("--sync-ms", type=float, default=0.0, help="what a sync takes in addition (default: 0)")
+    parser.add_argument("--only", choices=["saves", "files", "users", "beside"], help="one table alone")
+    parser.add_argument("--folder", help="where the files are made (default: the system's temporary folder)")
     options = parser.parse_args()
     if options.sync_ms and "BENCH_SYNC_US" not in os.environ:
         again_with_slow_syncs(options.sync_ms)
@@ -313,7 +313,7 @@ def main() -> None:
         "saves": lambda: report_saves(folder, options.seconds),
         "files": lambda: report_file_sizes(folder, options.rows),
         "users": lambda: report_user_sizes(folder, min(options.rows, 100_000)),
-        "writes": lambda: report_reads_during_writes(folder, options.seconds),
+        "beside": lambda: report_reads_beside_writers(folder, options.seconds),
     }
     try:
         for name, table in tables.items():

@@ -1,10 +1,11 @@
-"""Measure ilab_memory on PostgreSQL: calls of one user in a database of 1,000 rows, and in a large one.
+"""Measure ilab_memory on PostgreSQL: one user's calls in a database of 1,000 rows, and in one of many more.
 
     PYTHONPATH=tests python bench/memory_postgres.py                    100,000 rows, a few minutes
     PYTHONPATH=tests python bench/memory_postgres.py --rows 1000000     some 10 minutes and 5 GB of disk
 
-Both databases are in one temporary server. Calls alternate between them, so that a slow moment of the machine affects
-both. The table shows the median latency, and the CPU time per call of the server and of the caller, in milliseconds.
+Both databases are in one server of its own, from the Debian package. The calls take turns between them, so that a slow
+moment of the machine hits both. Milliseconds: the medians of what a caller waits, and the CPU time of a call, that of
+the server's processes and that of the caller's.
 """
 
 import argparse
@@ -33,12 +34,12 @@ SETTINGS: Final = ("fsync=off", "full_page_writes=off", "shared_buffers=256MB", 
 BEGUN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 
-#: Number of rounds, and of calls per round and database.
-ROUNDS, CALLS = 30, 10
+#: Turns of each database, and calls in a turn.
+TURNS, CALLS = 30, 10
 
 
 def rows_of(user_id: str, count: int, texts: list[str], first_id: int) -> UserRows:
-    """Return a user with one session and *count* messages, one hour apart."""
+    """Return a user with a session and so many messages, an hour apart."""
     moments = [to_text(BEGUN + timedelta(hours=number)) for number in range(count)]
     session = Session(id=f"{user_id}'s", user_id=user_id, started_at=moments[0], last_activity_at=moments[-1])
 
@@ -64,7 +65,7 @@ def rows_of(user_id: str, count: int, texts: list[str], first_id: int) -> UserRo
 
 
 def fill(url: str, rows: int, texts: list[str]) -> None:
-    """Fill a database with *rows* rows. OWN_ROWS of them belong to the user whose calls are measured."""
+    """Make a database of so many rows, OWN_ROWS of them the user's whose calls are measured."""
     begun = time.monotonic()
     with PostgresStore(url) as store:
         store.write_rows(rows_of("own", OWN_ROWS, texts, 0))
@@ -77,7 +78,7 @@ def fill(url: str, rows: int, texts: list[str]) -> None:
 
 
 def server_seconds(cluster: Cluster) -> float:
-    """Return the CPU time of the server's running processes."""
+    """Return the CPU time of the server's processes that run."""
     postmaster = (cluster.data / "postmaster.pid").read_text().splitlines()[0]
     total = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -91,7 +92,7 @@ def server_seconds(cluster: Cluster) -> float:
 
 
 class Measured:
-    """Latency and CPU time of one kind of call in one database."""
+    """What one kind of call takes in one database."""
 
     def __init__(self, cluster: Cluster, call: Callable[[], object]) -> None:
         self._cluster = cluster
@@ -99,8 +100,8 @@ class Measured:
         self.waited: list[float] = []
         self.server = self.caller = 0.0
 
-    def measure(self) -> None:
-        """Make the calls of one round."""
+    def turn(self) -> None:
+        """Make some calls."""
         server, caller = server_seconds(self._cluster), time.process_time()
         for _ in range(CALLS):
             begun = time.perf_counter()
@@ -110,13 +111,13 @@ class Measured:
         self.server += (server_seconds(self._cluster) - server) * 1000
 
     def figures(self) -> tuple[float, float, float]:
-        """Return the median latency, and the CPU time per call of the server and of the caller."""
+        """Return the median of the waits, then the server's and the caller's CPU time of a call."""
         calls = len(self.waited)
         return statistics.median(self.waited), self.server / calls, self.caller / calls
 
 
 def main() -> None:
-    """Fill both databases, measure, and print a table."""
+    """Fill both databases, measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the large database (default: 100,000)")
     rows = parser.parse_args().rows
@@ -135,9 +136,9 @@ def main() -> None:
         print(f"{'':>20}{'rows':>12}{'waited':>10}{'server':>10}{'caller':>10}")
         for name, call in calls.items():
             small, large = [Measured(cluster, lambda mem=mem, call=call: call(mem)) for mem in memories]  # type: ignore[misc]
-            for _ in range(ROUNDS):
-                small.measure()
-                large.measure()
+            for _ in range(TURNS):
+                small.turn()
+                large.turn()
             for size, measured in ((SMALL, small), (rows, large)):
                 print(f"{name:>20}{size:>12,}" + "".join(f"{figure:>10.2f}" for figure in measured.figures()))
             ratios = [b / a if a else float("nan") for a, b in zip(small.figures(), large.figures(), strict=True)]

@@ -60,6 +60,7 @@ from ilab_chat.v1.chat_pb2 import (
 from ilab_chat.v1.errors_pb2 import ErrorReason
 from ilab_chat.v1.memory_pb2 import (
     GetStatsResponse,
+    ImportUserResponse,
     Observation,
     ObservationCompact,
     SaveOutcome,
@@ -92,6 +93,7 @@ __all__ = [
     "GenerationOptions",
     "GetStatsResponse",
     "HydratedMemory",
+    "ImportUserResponse",
     "IncompleteStream",
     "Internal",
     "Interrupted",

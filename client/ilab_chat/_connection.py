@@ -5,16 +5,19 @@ the other half. Both halves have the same names, up to `Async`, `async_` and `ac
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import grpc
 
 from ilab_chat import _calls
+from ilab_chat._memory_calls import Item, import_request
 from ilab_chat._target import Target
 from ilab_chat.errors import Cancelled
 from ilab_chat.v1.chat_pb2_grpc import ChatServiceStub
+from ilab_chat.v1.memory_pb2 import ImportUserRequest, ImportUserResponse
 from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
 
 if TYPE_CHECKING:
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from ilab_chat.v1.memory_pb2_grpc import MemoryServiceAsyncStub
 
 Response_co = TypeVar("Response_co", covariant=True)
+
+#: What each client imports.
+Items: TypeAlias = Iterable[Item]
+AsyncItems: TypeAlias = Iterable[Item] | AsyncIterable[Item]
 
 
 class StreamingCall(Protocol[Response_co]):
@@ -140,6 +147,78 @@ def async_chat_errors(request_id: str = "", *, begun: bool = False) -> Iterator[
         if task is not None and task.cancelling():
             raise
         raise Cancelled("the call was cancelled on this side", request_id=request_id) from None
+
+
+def upload(
+    method: "grpc.StreamUnaryMultiCallable[ImportUserRequest, ImportUserResponse]",
+    user_id: str,
+    items: Items,
+    *,
+    timeout: float | None,
+    metadata: tuple[tuple[str, str | bytes], ...],
+) -> ImportUserResponse:
+    """Return the response to *items*. What iterating them raises cancels the call, and is raised here."""
+    failures: list[Exception] = []
+    is_started = threading.Event()
+
+    def requests() -> Iterator[ImportUserRequest]:
+        yield ImportUserRequest(user_id=user_id)
+        try:
+            yield from map(import_request, items)
+        except Exception as error:  # noqa: BLE001 - grpc would only log it
+            failures.append(error)
+            # On a thread of grpc, which may come here before the call has its name below.
+            is_started.wait()
+            call.cancel()
+
+    call: Any = method.future(requests(), timeout=timeout, metadata=metadata)
+    is_started.set()
+    try:
+        response: ImportUserResponse = call.result()
+    except grpc.FutureCancelledError:
+        if failures:
+            raise failures[0] from None
+        raise Cancelled("the call was cancelled on this side") from None
+    except BaseException:
+        call.cancel()
+        raise
+    return response
+
+
+async def async_upload(
+    method: "grpc.aio.StreamUnaryMultiCallable[ImportUserRequest, ImportUserResponse]",
+    user_id: str,
+    items: AsyncItems,
+    *,
+    timeout: float | None,  # noqa: ASYNC109 - the gRPC deadline
+    metadata: tuple[tuple[str, str | bytes], ...],
+) -> ImportUserResponse:
+    """Return the response to *items*. What iterating them raises cancels the call, and is raised here."""
+    failures: list[Exception] = []
+
+    async def requests() -> AsyncIterator[ImportUserRequest]:
+        yield ImportUserRequest(user_id=user_id)
+        try:
+            if isinstance(items, AsyncIterable):
+                async for item in items:
+                    yield import_request(item)
+            else:
+                for item in items:
+                    yield import_request(item)
+        except Exception as error:  # noqa: BLE001 - grpc.aio would only log it
+            failures.append(error)
+            call.cancel()
+            # Ending here would look like the end of the items. The cancelled call cancels this task.
+            await asyncio.get_running_loop().create_future()
+
+    call: Any = method(requests(), timeout=timeout, metadata=metadata)
+    try:
+        response: ImportUserResponse = await call
+    except asyncio.CancelledError:
+        if failures:
+            raise failures[0] from None
+        raise
+    return response
 
 
 def _check_open(*, closed: bool) -> None:

@@ -1,14 +1,25 @@
 """Everything about a call of MemoryService that does no I/O. `aio_memory` and `sync_memory` are shells around it."""
 
+import uuid
 from collections.abc import Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from ilab_chat._calls import FromClient, Metadata, check_response, check_unicode
-from ilab_chat.v1.memory_pb2 import ExportUserResponse, Observation, SearchObservationsRequest, Session
+from ilab_chat.v1.memory_pb2 import (
+    ExportUserResponse,
+    ImportUserRequest,
+    ListObservationsRequest,
+    Observation,
+    SearchObservationsRequest,
+    Session,
+)
 
 Request = TypeVar("Request", bound=Message)
+
+Item: TypeAlias = Session | Observation
 
 
 class CallOptions(TypedDict, total=False):
@@ -28,8 +39,22 @@ def build(kind: type[Request], **fields: Any) -> Request:
     """
     for field, value in fields.items():
         for text in [value] if isinstance(value, str) else value if isinstance(value, tuple) else ():
-            check_unicode(field, text, "")
+            check_unicode(field, text, fields.get("request_id", ""))
     return kind(**fields)
+
+
+def build_write(kind: type[Request], *, request_id: str | None, **fields: Any) -> Request:
+    """Return a request that has a request id: the one given, or a new one when that is None or empty.
+
+    Raises:
+        InvalidArgument: as `build` does.
+    """
+    return build(kind, request_id=request_id or uuid.uuid4().hex, **fields)
+
+
+def request_id_of(request: object) -> str:
+    """Return the request id of a request, empty if its method takes none."""
+    return getattr(request, "request_id", "")
 
 
 def search_request(
@@ -41,16 +66,61 @@ def search_request(
         InvalidArgument: a text is not valid Unicode.
         TypeError: *types* or *types_exclude* is one text: its characters would count as types.
     """
-    if isinstance(types, str) or isinstance(types_exclude, str):
-        raise TypeError('types and types_exclude are sequences of texts, as in ("decision",)')
     return build(
         SearchObservationsRequest,
         user_id=user_id,
         query=query,
         page_size=limit,
-        types=tuple(types),
-        types_exclude=tuple(types_exclude),
+        types=several(types),
+        types_exclude=several(types_exclude),
     )
+
+
+def list_request(
+    user_id: str, types: Sequence[str], conversation_id: str | None, page_size: int | None
+) -> ListObservationsRequest:
+    """Return a request for the first page of a list.
+
+    Raises:
+        InvalidArgument: a text is not valid Unicode.
+        TypeError: *types* is one text.
+    """
+    return build(
+        ListObservationsRequest,
+        user_id=user_id,
+        types=several(types),
+        conversation_id=conversation_id,
+        page_size=page_size,
+    )
+
+
+def several(types: Sequence[str]) -> tuple[str, ...]:
+    """Return *types* as a tuple.
+
+    Raises:
+        TypeError: it is one text: its characters would count as types.
+    """
+    if isinstance(types, str):
+        raise TypeError('types and types_exclude are sequences of texts, as in ("decision",)')
+    return tuple(types)
+
+
+def update_mask(fields: dict[str, str | None]) -> FieldMask:
+    """Return the mask that names those of *fields* that are not None."""
+    return FieldMask(paths=[name for name, value in fields.items() if value is not None])
+
+
+def import_request(item: Item) -> ImportUserRequest:
+    """Return an item of an import as a message.
+
+    Raises:
+        TypeError: it is neither a session nor an observation.
+    """
+    if isinstance(item, Session):
+        return ImportUserRequest(session=item)
+    if isinstance(item, Observation):
+        return ImportUserRequest(observation=item)
+    raise TypeError(f"items are sessions and observations, not {type(item).__name__}")
 
 
 def item_of(response: ExportUserResponse | None) -> Session | Observation | None:

@@ -8,12 +8,18 @@ from typing import Final
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 
 SERVICE: Final = "ilab_chat.v1.ChatService"
+MEMORY_SERVICE: Final = "ilab_chat.v1.MemoryService"
+#: Methods whose requests have a request_id.
+MEMORY_WRITES: Final = ("EndSession", "SummarizeSession", "SaveObservation", "UpdateObservation", "DeleteObservation")
 
 RETRIED: Final = {
-    # Only calls that can be repeated: chat calls, whose request_id the client always sets, and PreviewPrompt, which
+    # Only calls that can be repeated: those with a request_id, which the client always sets, and PreviewPrompt, which
     # writes nothing. One by one, because a config with an empty name would apply to all others too. gRPC stops once the
     # answer has begun, and never exceeds the caller's deadline: there is no `timeout` here that could change it.
-    "name": [{"service": SERVICE, "method": method} for method in ("Chat", "StreamChat", "PreviewPrompt")],
+    "name": [
+        *({"service": SERVICE, "method": method} for method in ("Chat", "StreamChat", "PreviewPrompt")),
+        *({"service": MEMORY_SERVICE, "method": method} for method in MEMORY_WRITES),
+    ],
     "retryPolicy": {
         "maxAttempts": 4,
         "initialBackoff": "0.1s",

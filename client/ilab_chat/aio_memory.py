@@ -1,17 +1,18 @@
 """The memory client for asyncio. `sync_memory`, for code without an event loop, is generated from this module."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ilab_chat import _memory_calls
 from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response
-from ilab_chat._connection import AsyncConnection, AsyncStreamingCall, async_chat_errors
+from ilab_chat._connection import AsyncConnection, AsyncItems, AsyncStreamingCall, async_chat_errors, async_upload
 from ilab_chat.errors import ChatError
 from ilab_chat.v1 import memory_pb2
 from ilab_chat.v1.memory_pb2 import (
     ExportUserResponse,
     GetStatsResponse,
+    ImportUserResponse,
     Observation,
     ObservationCompact,
     SaveResult,
@@ -40,31 +41,92 @@ class AsyncMemoryClient:
     Every method takes *timeout* and *metadata* as `AsyncChatClient.chat` does, and raises:
         ChatError: the call did not succeed; `ilab_chat.errors` has the tree.
         RuntimeError: the client is closed.
+
+    A write takes a *request_id* too: retrying it with the same one returns the stored response, and writes nothing.
+    None: a new one is made, which every error has. A *conversation_id* names one of the user's conversations, each with
+    a session of its own; the empty one is the default conversation.
     """
 
     def __init__(self, connection: AsyncConnection, defaults: CallDefaults) -> None:
         self._connection = connection
         self._defaults = defaults
 
-    async def start_session(self, user_id: str, **options: "Unpack[CallOptions]") -> StartSessionResponse:
+    async def start_session(
+        self, user_id: str, *, conversation_id: str = "", **options: "Unpack[CallOptions]"
+    ) -> StartSessionResponse:
         """Return the session to work in, summaries of the last ones, and the best memories.
 
-        Continues the user's active session, or opens one.
+        Continues the conversation's active session, or opens one.
         """
-        request = _memory_calls.build(memory_pb2.StartSessionRequest, user_id=user_id)
+        request = _memory_calls.build(memory_pb2.StartSessionRequest, user_id=user_id, conversation_id=conversation_id)
         return await self._ask(self._connection.memory.StartSession, request, **options)
 
-    async def end_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> Session:
-        """Complete the user's active session and return it. NotFound: there is none."""
-        request = _memory_calls.build(memory_pb2.EndSessionRequest, user_id=user_id, summary=summary)
+    async def end_session(
+        self,
+        user_id: str,
+        summary: str,
+        *,
+        conversation_id: str = "",
+        request_id: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> Session:
+        """Complete the conversation's active session and return it. NotFound: there is none."""
+        request = _memory_calls.build_write(
+            memory_pb2.EndSessionRequest,
+            request_id=request_id,
+            user_id=user_id,
+            summary=summary,
+            conversation_id=conversation_id,
+        )
         response = await self._ask(self._connection.memory.EndSession, request, **options)
         return response.session
 
-    async def summarize_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> SaveResult:
+    async def summarize_session(
+        self,
+        user_id: str,
+        summary: str,
+        *,
+        conversation_id: str = "",
+        request_id: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> SaveResult:
         """Store a summary of the session so far; the session stays open."""
-        request = _memory_calls.build(memory_pb2.SummarizeSessionRequest, user_id=user_id, summary=summary)
+        request = _memory_calls.build_write(
+            memory_pb2.SummarizeSessionRequest,
+            request_id=request_id,
+            user_id=user_id,
+            summary=summary,
+            conversation_id=conversation_id,
+        )
         response = await self._ask(self._connection.memory.SummarizeSession, request, **options)
         return response.result
+
+    async def list_sessions(
+        self,
+        user_id: str,
+        *,
+        conversation_id: str | None = None,
+        page_size: int | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> AsyncIterator[Session]:
+        """Yield the user's sessions, newest start first. The list comes in pages, and each call has the timeout.
+
+        Args:
+            user_id: Whose sessions.
+            conversation_id: Only those of this conversation. Empty: the default one. None: all.
+            page_size: Sessions per call, up to 200. None: 50.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.build(
+            memory_pb2.ListSessionsRequest, user_id=user_id, conversation_id=conversation_id, page_size=page_size
+        )
+        while True:
+            page = await self._ask(self._connection.memory.ListSessions, request, **options)
+            for session in page.sessions:
+                yield session
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def save(
         self,
@@ -74,6 +136,8 @@ class AsyncMemoryClient:
         type: str,  # noqa: A002 - the contract's word
         title: str,
         topic_key: str | None = None,
+        conversation_id: str = "",
+        request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> SaveResult:
         """Store an observation and say what became of it: it is new, an update, or was there already.
@@ -85,18 +149,92 @@ class AsyncMemoryClient:
             title: A line that names it.
             topic_key: The observation that is stored under this key is updated in place. None: a new observation,
                 unless the session already holds the same one.
+            conversation_id: The conversation whose session it is stored in.
+            request_id: Identifies the call, so that a retry stores nothing again. None: a new one is made.
             **options: *timeout* and *metadata*.
         """
-        request = _memory_calls.build(
+        request = _memory_calls.build_write(
             memory_pb2.SaveObservationRequest,
+            request_id=request_id,
             user_id=user_id,
             content=content,
             type=type,
             title=title,
             topic_key=topic_key,
+            conversation_id=conversation_id,
         )
         response = await self._ask(self._connection.memory.SaveObservation, request, **options)
         return response.result
+
+    async def update(
+        self,
+        user_id: str,
+        observation_id: int,
+        *,
+        title: str | None = None,
+        content: str | None = None,
+        type: str | None = None,  # noqa: A002 - the contract's word
+        request_id: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> SaveResult:
+        """Change the title, content or type of an observation; None: it stays. NotFound: the user has none of this id.
+
+        Turns of the chat cannot be changed: delete them instead.
+        """
+        fields = {"title": title, "content": content, "type": type}
+        request = _memory_calls.build_write(
+            memory_pb2.UpdateObservationRequest,
+            request_id=request_id,
+            user_id=user_id,
+            observation_id=observation_id,
+            update_mask=_memory_calls.update_mask(fields),
+            **fields,
+        )
+        response = await self._ask(self._connection.memory.UpdateObservation, request, **options)
+        return response.result
+
+    async def delete(
+        self,
+        user_id: str,
+        observation_id: int,
+        *,
+        request_id: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> None:
+        """Erase an observation, for good. NotFound: the user has none of this id."""
+        request = _memory_calls.build_write(
+            memory_pb2.DeleteObservationRequest, request_id=request_id, user_id=user_id, observation_id=observation_id
+        )
+        await self._ask(self._connection.memory.DeleteObservation, request, **options)
+
+    async def list_observations(
+        self,
+        user_id: str,
+        *,
+        types: Sequence[str] = (),
+        conversation_id: str | None = None,
+        page_size: int | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> AsyncIterator[Observation]:
+        """Yield the user's observations, most recently changed first.
+
+        The list comes in pages, and each call has the timeout.
+
+        Args:
+            user_id: Whose observations.
+            types: Only observations of these types, up to 16. Empty: of all types.
+            conversation_id: Only those of this conversation. Empty: the default one. None: all.
+            page_size: Observations per call, up to 200. None: 50.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.list_request(user_id, types, conversation_id, page_size)
+        while True:
+            page = await self._ask(self._connection.memory.ListObservations, request, **options)
+            for observation in page.observations:
+                yield observation
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def search(
         self,
@@ -170,6 +308,33 @@ class AsyncMemoryClient:
         seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
         return AsyncMemoryExport(lambda: self._connection.memory.ExportUser(request, timeout=seconds, metadata=pairs))
 
+    async def import_items(
+        self,
+        user_id: str,
+        items: AsyncItems,
+        *,
+        timeout: float | FromClient | None = FromClient.TIMEOUT,  # noqa: ASYNC109 - the gRPC deadline
+        metadata: Metadata = (),
+    ) -> ImportUserResponse:
+        """Add the items of an export to the user's memory, and return how many sessions and observations were added.
+
+        What the user already has is skipped, so a failed import can be run again. The timeout lasts to the response.
+
+        Raises:
+            InvalidArgument: an item is invalid. Its field names the position, as in `items[17].observation.title`.
+            Exception: what iterating *items* raises. The items before it may have been added.
+        """
+        _memory_calls.build(memory_pb2.ImportUserRequest, user_id=user_id)
+        with async_chat_errors():
+            response = await async_upload(
+                self._connection.memory.ImportUser,
+                user_id,
+                items,
+                timeout=self._defaults.timeout_of(timeout),
+                metadata=self._defaults.metadata_of(metadata),
+            )
+        return check_response(response, "")
+
     async def _ask(
         self,
         method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
@@ -178,11 +343,12 @@ class AsyncMemoryClient:
         timeout: float | FromClient | None = FromClient.TIMEOUT,  # noqa: ASYNC109 - the gRPC deadline
         metadata: Metadata = (),
     ) -> Response:
-        with async_chat_errors():
+        request_id = _memory_calls.request_id_of(request)
+        with async_chat_errors(request_id):
             response = await method(
                 request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
             )
-        return check_response(response, "")
+        return check_response(response, request_id)
 
 
 class AsyncMemoryExport:

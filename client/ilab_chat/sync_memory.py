@@ -1,18 +1,19 @@
 # Generated from aio_memory.py by make generate; do not edit.
 """The memory client for code without an event loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ilab_chat import _memory_calls
 from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response
-from ilab_chat._connection import Connection, StreamingCall, chat_errors
+from ilab_chat._connection import Connection, Items, StreamingCall, chat_errors, upload
 from ilab_chat.errors import ChatError
 from ilab_chat.v1 import memory_pb2
 from ilab_chat.v1.memory_pb2 import (
     ExportUserResponse,
     GetStatsResponse,
+    ImportUserResponse,
     Observation,
     ObservationCompact,
     SaveResult,
@@ -41,31 +42,92 @@ class MemoryClient:
     Every method takes *timeout* and *metadata* as `ChatClient.chat` does, and raises:
         ChatError: the call did not succeed; `ilab_chat.errors` has the tree.
         RuntimeError: the client is closed.
+
+    A write takes a *request_id* too: retrying it with the same one returns the stored response, and writes nothing.
+    None: a new one is made, which every error has. A *conversation_id* names one of the user's conversations, each with
+    a session of its own; the empty one is the default conversation.
     """
 
     def __init__(self, connection: Connection, defaults: CallDefaults) -> None:
         self._connection = connection
         self._defaults = defaults
 
-    def start_session(self, user_id: str, **options: "Unpack[CallOptions]") -> StartSessionResponse:
+    def start_session(
+        self, user_id: str, *, conversation_id: str = "", **options: "Unpack[CallOptions]"
+    ) -> StartSessionResponse:
         """Return the session to work in, summaries of the last ones, and the best memories.
 
-        Continues the user's active session, or opens one.
+        Continues the conversation's active session, or opens one.
         """
-        request = _memory_calls.build(memory_pb2.StartSessionRequest, user_id=user_id)
+        request = _memory_calls.build(memory_pb2.StartSessionRequest, user_id=user_id, conversation_id=conversation_id)
         return self._ask(self._connection.memory.StartSession, request, **options)
 
-    def end_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> Session:
-        """Complete the user's active session and return it. NotFound: there is none."""
-        request = _memory_calls.build(memory_pb2.EndSessionRequest, user_id=user_id, summary=summary)
+    def end_session(
+        self,
+        user_id: str,
+        summary: str,
+        *,
+        conversation_id: str = "",
+        request_id: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> Session:
+        """Complete the conversation's active session and return it. NotFound: there is none."""
+        request = _memory_calls.build_write(
+            memory_pb2.EndSessionRequest,
+            request_id=request_id,
+            user_id=user_id,
+            summary=summary,
+            conversation_id=conversation_id,
+        )
         response = self._ask(self._connection.memory.EndSession, request, **options)
         return response.session
 
-    def summarize_session(self, user_id: str, summary: str, **options: "Unpack[CallOptions]") -> SaveResult:
+    def summarize_session(
+        self,
+        user_id: str,
+        summary: str,
+        *,
+        conversation_id: str = "",
+        request_id: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> SaveResult:
         """Store a summary of the session so far; the session stays open."""
-        request = _memory_calls.build(memory_pb2.SummarizeSessionRequest, user_id=user_id, summary=summary)
+        request = _memory_calls.build_write(
+            memory_pb2.SummarizeSessionRequest,
+            request_id=request_id,
+            user_id=user_id,
+            summary=summary,
+            conversation_id=conversation_id,
+        )
         response = self._ask(self._connection.memory.SummarizeSession, request, **options)
         return response.result
+
+    def list_sessions(
+        self,
+        user_id: str,
+        *,
+        conversation_id: str | None = None,
+        page_size: int | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> Iterator[Session]:
+        """Yield the user's sessions, newest start first. The list comes in pages, and each call has the timeout.
+
+        Args:
+            user_id: Whose sessions.
+            conversation_id: Only those of this conversation. Empty: the default one. None: all.
+            page_size: Sessions per call, up to 200. None: 50.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.build(
+            memory_pb2.ListSessionsRequest, user_id=user_id, conversation_id=conversation_id, page_size=page_size
+        )
+        while True:
+            page = self._ask(self._connection.memory.ListSessions, request, **options)
+            for session in page.sessions:
+                yield session
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def save(
         self,
@@ -75,6 +137,8 @@ class MemoryClient:
         type: str,  # noqa: A002 - the contract's word
         title: str,
         topic_key: str | None = None,
+        conversation_id: str = "",
+        request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> SaveResult:
         """Store an observation and say what became of it: it is new, an update, or was there already.
@@ -86,18 +150,92 @@ class MemoryClient:
             title: A line that names it.
             topic_key: The observation that is stored under this key is updated in place. None: a new observation,
                 unless the session already holds the same one.
+            conversation_id: The conversation whose session it is stored in.
+            request_id: Identifies the call, so that a retry stores nothing again. None: a new one is made.
             **options: *timeout* and *metadata*.
         """
-        request = _memory_calls.build(
+        request = _memory_calls.build_write(
             memory_pb2.SaveObservationRequest,
+            request_id=request_id,
             user_id=user_id,
             content=content,
             type=type,
             title=title,
             topic_key=topic_key,
+            conversation_id=conversation_id,
         )
         response = self._ask(self._connection.memory.SaveObservation, request, **options)
         return response.result
+
+    def update(
+        self,
+        user_id: str,
+        observation_id: int,
+        *,
+        title: str | None = None,
+        content: str | None = None,
+        type: str | None = None,  # noqa: A002 - the contract's word
+        request_id: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> SaveResult:
+        """Change the title, content or type of an observation; None: it stays. NotFound: the user has none of this id.
+
+        Turns of the chat cannot be changed: delete them instead.
+        """
+        fields = {"title": title, "content": content, "type": type}
+        request = _memory_calls.build_write(
+            memory_pb2.UpdateObservationRequest,
+            request_id=request_id,
+            user_id=user_id,
+            observation_id=observation_id,
+            update_mask=_memory_calls.update_mask(fields),
+            **fields,
+        )
+        response = self._ask(self._connection.memory.UpdateObservation, request, **options)
+        return response.result
+
+    def delete(
+        self,
+        user_id: str,
+        observation_id: int,
+        *,
+        request_id: str | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> None:
+        """Erase an observation, for good. NotFound: the user has none of this id."""
+        request = _memory_calls.build_write(
+            memory_pb2.DeleteObservationRequest, request_id=request_id, user_id=user_id, observation_id=observation_id
+        )
+        self._ask(self._connection.memory.DeleteObservation, request, **options)
+
+    def list_observations(
+        self,
+        user_id: str,
+        *,
+        types: Sequence[str] = (),
+        conversation_id: str | None = None,
+        page_size: int | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> Iterator[Observation]:
+        """Yield the user's observations, most recently changed first.
+
+        The list comes in pages, and each call has the timeout.
+
+        Args:
+            user_id: Whose observations.
+            types: Only observations of these types, up to 16. Empty: of all types.
+            conversation_id: Only those of this conversation. Empty: the default one. None: all.
+            page_size: Observations per call, up to 200. None: 50.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.list_request(user_id, types, conversation_id, page_size)
+        while True:
+            page = self._ask(self._connection.memory.ListObservations, request, **options)
+            for observation in page.observations:
+                yield observation
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def search(
         self,
@@ -169,6 +307,33 @@ class MemoryClient:
         seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
         return MemoryExport(lambda: self._connection.memory.ExportUser(request, timeout=seconds, metadata=pairs))
 
+    def import_items(
+        self,
+        user_id: str,
+        items: Items,
+        *,
+        timeout: float | FromClient | None = FromClient.TIMEOUT,
+        metadata: Metadata = (),
+    ) -> ImportUserResponse:
+        """Add the items of an export to the user's memory, and return how many sessions and observations were added.
+
+        What the user already has is skipped, so a failed import can be run again. The timeout lasts to the response.
+
+        Raises:
+            InvalidArgument: an item is invalid. Its field names the position, as in `items[17].observation.title`.
+            Exception: what iterating *items* raises. The items before it may have been added.
+        """
+        _memory_calls.build(memory_pb2.ImportUserRequest, user_id=user_id)
+        with chat_errors():
+            response = upload(
+                self._connection.memory.ImportUser,
+                user_id,
+                items,
+                timeout=self._defaults.timeout_of(timeout),
+                metadata=self._defaults.metadata_of(metadata),
+            )
+        return check_response(response, "")
+
     def _ask(
         self,
         method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
@@ -177,11 +342,12 @@ class MemoryClient:
         timeout: float | FromClient | None = FromClient.TIMEOUT,
         metadata: Metadata = (),
     ) -> Response:
-        with chat_errors():
+        request_id = _memory_calls.request_id_of(request)
+        with chat_errors(request_id):
             response = method(
                 request, timeout=self._defaults.timeout_of(timeout), metadata=self._defaults.metadata_of(metadata)
             )
-        return check_response(response, "")
+        return check_response(response, request_id)
 
 
 class MemoryExport:

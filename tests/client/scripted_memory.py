@@ -104,6 +104,20 @@ class ScriptedMemoryService(MemoryServiceServicer):
     GetTimeline = unary("GetTimeline")
     GetStats = unary("GetStats")
     ForgetUser = unary("ForgetUser")
+    ListSessions = unary("ListSessions")
+    ListObservations = unary("ListObservations")
+    UpdateObservation = unary("UpdateObservation")
+    DeleteObservation = unary("DeleteObservation")
+
+    async def ImportUser(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.ImportUserRequest], context: Context
+    ) -> pb.ImportUserResponse:
+        """Answer when the caller has sent everything; the call is remembered with the list of its messages."""
+        messages: Any = [message async for message in request_iterator]
+        async for response in self._run("ImportUser", messages, context):
+            assert isinstance(response, pb.ImportUserResponse)
+            return response
+        raise AssertionError("a script for a unary method answers once")
 
     async def ExportUser(  # noqa: N802
         self, request: pb.ExportUserRequest, context: Context
@@ -121,6 +135,9 @@ class MemoryCaller(Protocol):
     async def export(self, target: str, take: Callable[[Item], object], *args: Any, **options: Any) -> None:
         """Read an export of a new client to its end, handing each item to *take*, in any thread."""
 
+    async def listed(self, target: str, method: str, *args: Any, **options: Any) -> list[Any]:
+        """Return every item of a list of a new client."""
+
     async def leave(self, target: str, told: asyncio.Event) -> None:
         """Leave an export after its first item, then wait for *told* with the client still open."""
 
@@ -134,6 +151,10 @@ class AsyncMemoryCaller:
         async with AsyncChatClient(target) as client:
             async for item in client.memory.export(*args, **options):
                 take(item)
+
+    async def listed(self, target: str, method: str, *args: Any, **options: Any) -> list[Any]:
+        async with AsyncChatClient(target) as client:
+            return [item async for item in getattr(client.memory, method)(*args, **options)]
 
     async def leave(self, target: str, told: asyncio.Event) -> None:
         async with AsyncChatClient(target) as client:
@@ -157,6 +178,13 @@ class SyncMemoryCaller:
                     take(item)
 
         await asyncio.to_thread(call)
+
+    async def listed(self, target: str, method: str, *args: Any, **options: Any) -> list[Any]:
+        def call() -> list[Any]:
+            with ChatClient(target) as client:
+                return list(getattr(client.memory, method)(*args, **options))
+
+        return await asyncio.to_thread(call)
 
     async def leave(self, target: str, told: asyncio.Event) -> None:
         def call(client: ChatClient) -> None:

@@ -1,11 +1,12 @@
 """client.memory, against a real server: every test runs once through each client, unless it says otherwise."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from client.scripted import Context, serving
@@ -63,6 +64,30 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, Message, Message, A
         *(pb.SaveObservationResponse(result=SAVED), SAVED),
     ),
     (
+        *("save", ("a", "b"), {"type": "t", "title": "c", "conversation_id": "c-1", "request_id": "r-1"}),
+        "SaveObservation",
+        pb.SaveObservationRequest(
+            user_id="a", content="b", type="t", title="c", conversation_id="c-1", request_id="r-1"
+        ),
+        *(pb.SaveObservationResponse(result=SAVED), SAVED),
+    ),
+    (
+        *("update", ("a", 7), {"title": "t", "type": ""}, "UpdateObservation"),
+        pb.UpdateObservationRequest(
+            user_id="a", observation_id=7, title="t", update_mask=FieldMask(paths=["title", "type"])
+        ),
+        *(pb.UpdateObservationResponse(result=SAVED), SAVED),
+    ),
+    (
+        *("delete", ("a", 7), {"request_id": "r-1"}, "DeleteObservation"),
+        pb.DeleteObservationRequest(user_id="a", observation_id=7, request_id="r-1"),
+        *(pb.DeleteObservationResponse(), None),
+    ),
+    (
+        *("start_session", ("a",), {"conversation_id": "c-1"}, "StartSession"),
+        *(pb.StartSessionRequest(user_id="a", conversation_id="c-1"), STARTED, STARTED),
+    ),
+    (
         *("search", ("a", "hiking"), {}, "SearchObservations"),
         *(pb.SearchObservationsRequest(user_id="a", query="hiking"), pb.SearchObservationsResponse(), ()),
     ),
@@ -108,7 +133,11 @@ async def test_each_method_sends_its_request_and_unwraps_the_response(
 ) -> None:
     memory.says(rpc, response)
     assert await memory_caller.call(memory_target, method, *args, **options) == result
-    assert memory.calls == [(rpc, request_)]
+    [(called, sent)] = memory.calls
+    if "request_id" in sent.DESCRIPTOR.fields_by_name and not options.get("request_id"):
+        assert len(sent.request_id) == 32
+        sent.ClearField("request_id")
+    assert (called, sent) == (rpc, request_)
 
 
 async def test_a_timeline_in_pages_is_put_together(
@@ -129,6 +158,83 @@ async def test_a_timeline_in_pages_is_put_together(
     assert seen == (observation(5), observation(6), observation(7))
     asked = [pb.GetTimelineRequest(user_id="a", observation_id=7, page_token=token) for token in pages]
     assert memory.calls == [("GetTimeline", request) for request in asked]
+
+
+async def test_lists_ask_for_page_after_page(
+    memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    pages = {
+        "": pb.ListObservationsResponse(observations=[observation(3), observation(2)], next_page_token="x"),
+        "x": pb.ListObservationsResponse(observations=[observation(1)]),
+    }
+
+    async def script(request: Message, _context: object) -> AsyncIterator[Message]:
+        assert isinstance(request, pb.ListObservationsRequest)
+        yield pages[request.page_token]
+
+    memory.scripts["ListObservations"] = script
+    memory.says("ListSessions", pb.ListSessionsResponse(sessions=[SESSION]))
+    found = await memory_caller.listed(
+        memory_target, "list_observations", "a", types=["t"], conversation_id="", page_size=2
+    )
+    assert found == [observation(3), observation(2), observation(1)]
+    asked = [
+        pb.ListObservationsRequest(user_id="a", types=["t"], conversation_id="", page_size=2, page_token=token)
+        for token in pages
+    ]
+    assert memory.calls == [("ListObservations", request) for request in asked]
+    assert await memory_caller.listed(memory_target, "list_sessions", "a") == [SESSION]
+    assert memory.calls[-1] == ("ListSessions", pb.ListSessionsRequest(user_id="a"))
+
+
+ADDED = pb.ImportUserResponse(sessions=1, observations=1)
+
+
+async def test_an_import_sends_the_user_and_each_item(
+    memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    memory.says("ImportUser", ADDED)
+    assert await memory_caller.call(memory_target, "import_items", "a", [SESSION, observation(1)]) == ADDED
+    sent = [
+        pb.ImportUserRequest(user_id="a"),
+        pb.ImportUserRequest(session=SESSION),
+        pb.ImportUserRequest(observation=observation(1)),
+    ]
+    assert memory.calls == [("ImportUser", sent)]
+
+
+async def test_what_the_items_of_an_import_raise_is_raised(
+    memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    memory.says("ImportUser", ADDED)
+
+    def broken() -> Iterator[Item]:
+        yield SESSION
+        raise FileNotFoundError("no such file")
+
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        await memory_caller.call(memory_target, "import_items", "a", broken())
+    with pytest.raises(TypeError, match="not str"):
+        await memory_caller.call(memory_target, "import_items", "a", ["text"])
+
+
+async def test_a_failed_import_is_its_error(
+    memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    memory.scripts["ImportUser"] = failing(Code.INVALID_ARGUMENT)
+    with pytest.raises(InvalidArgument, match="no"):
+        await memory_caller.call(memory_target, "import_items", "a", [])
+
+
+async def test_an_export_can_be_imported_while_it_is_read(memory: ScriptedMemoryService, memory_target: str) -> None:
+    memory.says("ExportUser", exported(SESSION), exported(observation(1)))
+    memory.says("ImportUser", ADDED)
+    async with AsyncChatClient(memory_target) as client:
+        assert await client.memory.import_items("b", client.memory.export("a")) == ADDED
+        # What the export raises is raised.
+        memory.scripts["ExportUser"] = failing(Code.ABORTED, exported(SESSION))
+        with pytest.raises(Interrupted):
+            await client.memory.import_items("b", client.memory.export("a"))
 
 
 async def test_an_export_gives_each_item_and_skips_unknown_kinds(
@@ -211,7 +317,7 @@ async def test_another_program_listens(memory_caller: MemoryCaller) -> None:
             assert type(error) is Unimplemented
 
 
-async def test_an_answer_that_is_no_message_is_internal(memory_caller: MemoryCaller) -> None:
+async def test_an_answer_that_cannot_be_parsed_is_internal(memory_caller: MemoryCaller) -> None:
     async def unary(_request: bytes, _context: Context) -> bytes:
         return b"\xff\xff"
 
@@ -262,11 +368,12 @@ async def test_a_lone_surrogate_is_refused_by_field_and_not_quoted(
     memory_caller: MemoryCaller, memory_target: str
 ) -> None:
     bad = "secret \udce4"
-    calls: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
         ("stats", (bad,), {}, "user_id"),
         ("search", ("alice", bad), {}, "query"),
         ("search", ("alice", "hi"), {"types": [bad]}, "types"),
         ("save", ("alice", "hikes"), {"type": "profile", "title": bad}, "title"),
+        ("import_items", (bad, ()), {}, "user_id"),
     ]
     for method, args, options, field in calls:
         with pytest.raises(InvalidArgument) as caught:

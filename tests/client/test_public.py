@@ -50,13 +50,18 @@ METHODS = {
     "StartSession": "start_session",
     "EndSession": "end_session",
     "SummarizeSession": "summarize_session",
+    "ListSessions": "list_sessions",
     "SaveObservation": "save",
+    "UpdateObservation": "update",
+    "DeleteObservation": "delete",
+    "ListObservations": "list_observations",
     "SearchObservations": "search",
     "GetObservation": "get",
     "GetTimeline": "timeline",
     "GetStats": "stats",
     "ForgetUser": "forget",
     "ExportUser": "export",
+    "ImportUser": "import_items",
 }
 
 

@@ -8,6 +8,8 @@ import pytest
 from client.scripted import REPLY, Caller, Context, Request, Script, ScriptedChatService, abort, delta, greet, started
 from client.scripted_memory import MemoryCaller, ScriptedMemoryService
 from ilab_chat import ChatError, Interrupted, StreamChatResponse, Unavailable
+from ilab_chat._target import MEMORY_WRITES
+from ilab_chat.v1 import memory_pb2
 
 ATTEMPTS = 4
 
@@ -84,7 +86,22 @@ async def test_a_deadline_of_the_caller_is_that_of_every_attempt(
 async def test_pitfall_19_a_call_without_a_request_id_is_not_repeated(
     memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
 ) -> None:
-    memory.scripts["SaveObservation"] = abort(grpc.StatusCode.UNAVAILABLE, "not now")  # type: ignore[assignment]
+    memory.scripts["ForgetUser"] = abort(grpc.StatusCode.UNAVAILABLE, "not now")  # type: ignore[assignment]
     with pytest.raises(Unavailable):
+        await memory_caller.call(memory_target, "forget", "alice")
+    assert [method for method, _ in memory.calls] == ["ForgetUser"]
+
+
+async def test_a_write_of_the_memory_is_retried_with_its_request_id(
+    memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    memory.scripts["SaveObservation"] = abort(grpc.StatusCode.UNAVAILABLE, "not now")  # type: ignore[assignment]
+    with pytest.raises(Unavailable) as caught:
         await memory_caller.call(memory_target, "save", "alice", "hikes", type="preference", title="Hobby")
-    assert [method for method, _ in memory.calls] == ["SaveObservation"]
+    assert [method for method, _ in memory.calls] == ["SaveObservation"] * ATTEMPTS
+    assert {request.request_id for _, request in memory.calls} == {caught.value.request_id}
+
+
+def test_the_writes_that_are_retried_are_those_with_a_request_id() -> None:
+    methods = memory_pb2.DESCRIPTOR.services_by_name["MemoryService"].methods
+    assert {each.name for each in methods if "request_id" in each.input_type.fields_by_name} == set(MEMORY_WRITES)
