@@ -1,4 +1,4 @@
-"""Measure ilab_memory on SQLite: saves, reads at scale, reads beside writers, forgetting.
+"""Measure ilab_memory on SQLite: saves, reads at scale, reads during writes, forgetting.
 
     python bench/memory.py                       about a minute, up to 10,000 rows
     python bench/memory.py --rows 1000000        all sizes up to a million rows; takes some 20 minutes and 3 GB of disk

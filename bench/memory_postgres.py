@@ -39,7 +39,7 @@ TURNS, CALLS = 30, 10
 
 
 def rows_of(user_id: str, count: int, texts: list[str], first_id: int) -> UserRows:
-    """Return a user with a session and so many messages, an hour apart."""
+    """Return a user with one session of *count* messages, one hour apart."""
     moments = [to_text(BEGUN + timedelta(hours=number)) for number in range(count)]
     session = Session(id=f"{user_id}'s", user_id=user_id, started_at=moments[0], last_activity_at=moments[-1])
 
@@ -65,7 +65,7 @@ def rows_of(user_id: str, count: int, texts: list[str], first_id: int) -> UserRo
 
 
 def fill(url: str, rows: int, texts: list[str]) -> None:
-    """Make a database of so many rows, OWN_ROWS of them the user's whose calls are measured."""
+    """Create a database of *rows* rows, OWN_ROWS of them of the measured user."""
     begun = time.monotonic()
     with PostgresStore(url) as store:
         store.write_rows(rows_of("own", OWN_ROWS, texts, 0))

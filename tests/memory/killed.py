@@ -24,7 +24,7 @@ THREADS = 16
 
 
 def child(path: str) -> None:
-    """Save for ever, keyed and not; write a line to standard output for each save that has returned."""
+    """Save without end, with and without keys; print one line per save that returned."""
     mem = ILabMemory.from_path(path)
 
     def work(worker: int) -> None:
@@ -62,7 +62,7 @@ def kill_round(path: Path, seconds: float) -> list[tuple[str, int, str]]:
 
 
 def lost(path: Path, acknowledged: list[tuple[str, int, str]]) -> list[int]:
-    """Return the ids of *acknowledged* that are not there, or not with what was saved."""
+    """Return the ids of *acknowledged* that are missing or differ from what was saved."""
     with ILabMemory.from_path(path) as mem:
         return [
             observation_id
@@ -84,7 +84,7 @@ def faults(path: Path) -> list[str]:
 
 
 def soak(rounds: int) -> None:
-    """Kill *rounds* times, and tell what was lost."""
+    """Kill *rounds* times and report what was lost."""
     total = 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "memory.db"

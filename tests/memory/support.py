@@ -6,7 +6,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that stands still until it is moved."""
 
     def __init__(self) -> None:
         self.now = EPOCH

@@ -19,29 +19,29 @@ def test_observation_types_replace_the_set() -> None:
     assert Config(observation_types=("note",)).allowed_types == ("note",)
 
 
-def test_it_is_frozen() -> None:
+def test_config_is_frozen() -> None:
     with pytest.raises(ValidationError):
         Config().session_timeout_hours = 1
 
 
 @pytest.mark.parametrize("types", [(), ("a", "a"), ("a", "summary"), ("a", " ")])
-def test_observation_types_that_cannot_be_are_refused(types: tuple[str, ...]) -> None:
+def test_invalid_observation_types_are_rejected(types: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="observation_types"):
         Config(observation_types=types)
 
 
 @pytest.mark.parametrize("hours", [0, -1, math.inf, math.nan])
-def test_a_session_timeout_that_is_no_time_is_refused(hours: float) -> None:
+def test_an_invalid_session_timeout_is_rejected(hours: float) -> None:
     with pytest.raises(ValueError, match="session_timeout_hours"):
         Config(session_timeout_hours=hours)
 
 
-def test_an_unknown_setting_is_refused() -> None:
+def test_an_unknown_setting_is_rejected() -> None:
     with pytest.raises(ValueError, match="sesion_timeout_hours"):
         Config.model_validate({"sesion_timeout_hours": 1})
 
 
-def test_a_clock_without_a_timezone_is_refused() -> None:
+def test_a_clock_without_a_timezone_is_rejected() -> None:
     naive = Config(clock=lambda: datetime(2026, 1, 1))  # noqa: DTZ001 - that is the point
     with ILabMemory.from_path(":memory:", naive) as mem, pytest.raises(ValueError, match="clock"):
         mem.mem_session_start("alice")

@@ -39,7 +39,7 @@ def url(postgres: Cluster) -> str:
 
 @pytest.fixture
 def target(url: str) -> str:
-    """An empty database; the tables are those of the test before."""
+    """An empty database that reuses the tables of the previous test."""
     with ILabMemory.from_url(url), psycopg.connect(url) as connection:
         for table in ("observations", "sessions", "users"):
             connection.execute(f"DELETE FROM ilab_memory.{table}")
@@ -47,7 +47,7 @@ def target(url: str) -> str:
 
 
 def fill(path: Path, rows: int) -> Path:
-    """Make a file with so many saves: new, changed, repeated and private ones, in sessions that ended or expired."""
+    """Create a file with *rows* saves: new, changed, repeated and private ones, in ended and expired sessions."""
     clock, rng = Clock(), random.Random(6)
     with ILabMemory.from_path(path, Config(clock=clock, durability="normal")) as mem, ThreadPoolExecutor(USERS) as pool:
 
@@ -79,7 +79,7 @@ def source(filled: Path, tmp_path: Path) -> Path:
 
 
 def copy(source: Path, target: str, *options: str, code: int = 0) -> dict[str, Any]:
-    """Run the command and return what it prints."""
+    """Run the command and return its output."""
     ended = subprocess.run(
         [*COMMAND, "--from", source, "--to", target, *options], capture_output=True, text=True, timeout=100, check=False
     )

@@ -38,7 +38,7 @@ def damage(path: Path, *names: str) -> None:
 
 
 def check(path: Path) -> tuple[int, str, str]:
-    """Run the command; return its exit code and what it prints."""
+    """Run the command; return its exit code and output."""
     ended = subprocess.run(
         [sys.executable, "-m", "ilab_memory", "check", str(path)],
         capture_output=True,
@@ -57,13 +57,13 @@ def execute(path: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
-def test_a_sound_file_is_sound_and_not_written_to(path: Path) -> None:
+def test_check_of_an_intact_file_reports_sound_and_writes_nothing(path: Path) -> None:
     before = path.read_bytes()
     assert check(path) == (0, f"{path}: sound\n", "")
     assert path.read_bytes() == before
 
 
-def test_a_file_in_use_is_checked_while_others_save(path: Path) -> None:
+def test_a_file_is_checked_while_others_save(path: Path) -> None:
     with ILabMemory.from_path(path) as mem:
         mem.mem_save("user 0", "only in the log so far", type="discovery", title="t")
         assert check(path) == (0, f"{path}: sound\n", "")
@@ -107,13 +107,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("statement", "reported"), BROKEN.items())
-def test_broken_promises_about_rows_are_reported(path: Path, statement: str, reported: str) -> None:
+def test_inconsistent_rows_are_reported(path: Path, statement: str, reported: str) -> None:
     execute(path, "DROP TRIGGER observation_changed", statement)
     code, printed, _ = check(path)
     assert (code, reported in printed) == (1, True), printed
 
 
-def test_what_cannot_be_checked_is_exit_code_2(tmp_path: Path) -> None:
+def test_a_check_that_cannot_run_exits_with_2(tmp_path: Path) -> None:
     assert check(tmp_path / "missing.db")[0] == 2
     (tmp_path / "empty.db").touch()
     assert check(tmp_path / "empty.db")[0] == 2
@@ -126,8 +126,8 @@ def test_what_cannot_be_checked_is_exit_code_2(tmp_path: Path) -> None:
     assert not (tmp_path / "missing.db").exists()
 
 
-def test_no_damage_by_chance_ends_in_a_traceback(path: Path) -> None:
-    """Whatever page is overwritten, with whatever: the command has an exit code, and its text no content."""
+def test_no_random_damage_ends_in_a_traceback(path: Path) -> None:
+    """For any overwritten page, the command exits normally and prints no user text."""
     rng = random.Random(7)
     whole = path.read_bytes()
     for _ in range(8):

@@ -154,7 +154,7 @@ def test_update_replaces_what_is_given_and_is_found_by_the_new_words(mem: ILabMe
     assert mem.mem_search(USER, "tea") == []
     assert [row.id for row in mem.mem_search(USER, "coffee")] == [saved]
     assert [row.id for row in mem.mem_list(USER)] == [saved, other]
-    assert mem.mem_sessions(USER, conversation_id="a") == session, "a change is no activity"
+    assert mem.mem_sessions(USER, conversation_id="a") == session, "a change does not count as activity"
     assert mem.mem_update(USER, saved, title="Drink", type="preference")
     changed = mem.mem_get_observation(USER, saved)
     assert changed

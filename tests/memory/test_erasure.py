@@ -113,7 +113,7 @@ def test_two_stores_on_one_file_share_their_rewrites(path: Path) -> None:
     assert_sound(path)
 
 
-def test_the_copy_is_beside_the_database_for_its_owner_only_and_removed(path: Path) -> None:
+def test_the_rewrite_file_is_private_to_the_owner_and_removed(path: Path) -> None:
     copy = path.with_name("memory.db-rewrite")
     modes: list[int] = []
 
@@ -129,7 +129,7 @@ def test_the_copy_is_beside_the_database_for_its_owner_only_and_removed(path: Pa
         assert sorted(file.name for file in path.parent.iterdir()) == ["memory.db", "memory.db-shm", "memory.db-wal"]
 
 
-def test_what_a_killed_process_left_of_a_copy_is_overwritten_and_removed(path: Path) -> None:
+def test_the_rewrite_file_of_a_killed_process_is_overwritten_and_removed(path: Path) -> None:
     copy = path.with_name("memory.db-rewrite")
     with opened(path) as mem:
         save(mem, "alice", "marker")
@@ -157,7 +157,7 @@ with ILabMemory.from_path(path) as mem:
 """
 
 
-def test_a_rewrite_takes_little_memory_whatever_the_size_of_the_file(path: Path) -> None:
+def test_the_memory_of_a_rewrite_does_not_grow_with_the_file(path: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", RESIDENT, str(path)], capture_output=True, text=True, timeout=100, check=False
     )
@@ -167,7 +167,7 @@ def test_a_rewrite_takes_little_memory_whatever_the_size_of_the_file(path: Path)
     assert b"marker" not in bytes_of(path.parent)
 
 
-def test_without_enough_disk_space_the_erasure_is_pending_until_there_is(path: Path) -> None:
+def test_an_erasure_without_disk_space_stays_pending_until_there_is_space(path: Path) -> None:
     free = [1_000_000]
     with opened(path, lambda _: free[0]) as mem:
         save(mem, "alice", "marker")
@@ -193,7 +193,7 @@ def test_without_enough_disk_space_the_erasure_is_pending_until_there_is(path: P
     assert_sound(path)
 
 
-def test_calling_again_finishes_a_pending_erasure_of_the_same_user(path: Path) -> None:
+def test_calling_again_completes_a_pending_erasure(path: Path) -> None:
     free = [0]
     with opened(path, lambda _: free[0]) as mem:
         save(mem, "alice", "marker")
@@ -216,7 +216,7 @@ mem.mem_forget("alice")
 """
 
 
-def test_an_erasure_that_a_killed_process_began_is_finished_by_the_next(path: Path) -> None:
+def test_the_next_process_completes_the_erasure_of_a_killed_one(path: Path) -> None:
     child = subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=100, check=False)
     assert child.returncode == 9
     with opened(path) as mem:
@@ -226,7 +226,7 @@ def test_an_erasure_that_a_killed_process_began_is_finished_by_the_next(path: Pa
     assert_sound(path)
 
 
-def test_a_busy_reader_costs_one_rewrite_however_often_the_erasure_is_tried(path: Path) -> None:
+def test_a_long_reader_causes_one_rewrite_however_often_the_erasure_is_retried(path: Path) -> None:
     with opened(path) as mem:
         save(mem, "alice", "marker")
         with closing(sqlite3.connect(path, isolation_level=None)) as reader:
@@ -254,7 +254,7 @@ def snapshot(path: Path) -> Iterator[None]:
         yield
 
 
-def test_others_save_and_read_while_an_erasure_waits_for_a_long_reader(path: Path) -> None:
+def test_saves_and_reads_continue_while_an_erasure_waits_for_a_long_reader(path: Path) -> None:
     log = Path(f"{path}-wal")
     store = SQLiteStore(path, busy_timeout_seconds=3600)
     with ILabMemory(store, Config()) as mem, ThreadPoolExecutor(5) as pool:
@@ -280,7 +280,7 @@ def test_others_save_and_read_while_an_erasure_waits_for_a_long_reader(path: Pat
     assert_sound(path)
 
 
-def test_beside_a_long_reader_the_file_is_rewritten_once_for_all_calls(path: Path) -> None:
+def test_with_a_long_reader_all_calls_share_one_rewrite(path: Path) -> None:
     log = Path(f"{path}-wal")
     with opened(path) as mem:
         for number in range(4):
@@ -299,7 +299,7 @@ def test_beside_a_long_reader_the_file_is_rewritten_once_for_all_calls(path: Pat
     assert_sound(path)
 
 
-def test_the_log_shrinks_when_a_long_reader_has_gone(path: Path) -> None:
+def test_the_wal_shrinks_after_a_long_reader_ends(path: Path) -> None:
     log = Path(f"{path}-wal")
     with opened(path) as mem:
         save(mem, "alice", "tea")
@@ -314,7 +314,7 @@ def test_the_log_shrinks_when_a_long_reader_has_gone(path: Path) -> None:
     assert_sound(path)
 
 
-def test_the_write_ahead_log_is_moved_into_the_database_as_before(path: Path) -> None:
+def test_checkpoints_continue_after_an_erasure(path: Path) -> None:
     with opened(path) as mem:
         save(mem, "alice", "marker")
         mem.mem_forget("alice")
@@ -325,7 +325,7 @@ def test_the_write_ahead_log_is_moved_into_the_database_as_before(path: Path) ->
         assert asked == (1000,)
 
 
-def test_what_is_saved_while_the_copy_is_made_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saves_during_a_rewrite_are_not_lost(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make = Rewriter._make
     made: list[str] = []
 
@@ -347,7 +347,7 @@ def test_what_is_saved_while_the_copy_is_made_is_kept(path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("megabytes", [0, 20])
-def test_while_nobody_saves_the_copy_is_made_once(path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int) -> None:
+def test_without_saves_the_pages_are_built_once(path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int) -> None:
     make = Rewriter._make
     made: list[str] = []
 
@@ -371,7 +371,7 @@ def test_while_nobody_saves_the_copy_is_made_once(path: Path, monkeypatch: pytes
     assert_sound(path)
 
 
-def test_saves_and_searches_go_on_while_users_are_forgotten(path: Path) -> None:
+def test_saves_and_searches_continue_during_erasures(path: Path) -> None:
     with opened(path) as mem:
         for number in range(300):
             save(mem, f"user{number % 4}", f"marker{number} {'word ' * 100}")
@@ -396,7 +396,7 @@ def record_rewrite(path: Path, *, ended_at: float, seconds: float) -> None:
         connection.execute("INSERT INTO last_rewrite VALUES (?, ?)", (ended_at, seconds))
 
 
-def test_a_rewrite_rests_in_proportion_to_the_last_one_of_any_process(path: Path) -> None:
+def test_rewrites_pause_in_proportion_to_the_last_one_of_any_process(path: Path) -> None:
     with opened(path, lambda _: 0) as mem:
         save(mem, "alice", "marker")
         with pytest.raises(StorageError):
@@ -412,7 +412,7 @@ def test_a_rewrite_rests_in_proportion_to_the_last_one_of_any_process(path: Path
             assert forgetting_of(mem)._remaining_rest() == pytest.approx(rest, abs=60)
 
 
-def test_without_anything_to_rewrite_nobody_rests(path: Path) -> None:
+def test_without_a_rewrite_there_is_no_pause(path: Path) -> None:
     with opened(path) as mem:
         save(mem, "alice", "marker")
         record_rewrite(path, ended_at=time.time(), seconds=100.0)
@@ -420,7 +420,7 @@ def test_without_anything_to_rewrite_nobody_rests(path: Path) -> None:
         assert mem.mem_forget("nobody") == 0
 
 
-def test_closing_ends_calls_that_rest_and_their_erasures_stay_pending(path: Path) -> None:
+def test_close_ends_pausing_calls_and_their_erasures_stay_pending(path: Path) -> None:
     with opened(path) as mem:
         save(mem, "alice", "marker")
         save(mem, "bob", "marker")
@@ -524,7 +524,7 @@ def test_closing_interrupts_a_rewrite(path: Path) -> None:
         assert mem.mem_pending_erasures() == 1
 
 
-def test_an_application_may_ask_for_a_rewrite_after_erasing_rows_of_its_own(path: Path) -> None:
+def test_an_application_can_request_a_rewrite_for_rows_of_its_own(path: Path) -> None:
     with opened(path) as mem:
         with closing(sqlite3.connect(path)) as own, own:
             own.execute("CREATE TABLE own (content TEXT)")
@@ -539,7 +539,7 @@ def test_an_application_may_ask_for_a_rewrite_after_erasing_rows_of_its_own(path
         assert b"marker" not in bytes_of(path.parent)
 
 
-def test_a_memory_without_a_file_needs_no_rewrite() -> None:
+def test_an_in_memory_database_needs_no_rewrite() -> None:
     with ILabMemory.from_path(":memory:") as mem:
         save(mem, "alice", "marker")
         assert mem.mem_forget("alice") == 1
@@ -548,7 +548,7 @@ def test_a_memory_without_a_file_needs_no_rewrite() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
-def test_a_small_disk_is_told_and_stays_usable(tmp_path: Path) -> None:
+def test_a_small_disk_is_reported_and_the_store_stays_usable(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)], check=False)

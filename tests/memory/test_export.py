@@ -24,7 +24,7 @@ def unnamed_sessions(export: Iterable[Session | Observation]) -> list[str]:
     return missing
 
 
-def test_an_export_leaves_out_what_is_added_between_its_pages(mem: ILabMemory) -> None:
+def test_an_export_excludes_rows_added_between_its_pages(mem: ILabMemory) -> None:
     ids = [save(mem, f"before {number}") for number in range(EXPORT_PAGE + 20)]
     export = mem.mem_export("alice")
     first = next(export)
@@ -38,7 +38,7 @@ def test_an_export_leaves_out_what_is_added_between_its_pages(mem: ILabMemory) -
     assert again == ids + added
 
 
-def test_an_observation_updated_in_a_later_session_brings_that_session_along(mem: ILabMemory) -> None:
+def test_an_export_includes_the_new_session_of_an_updated_observation(mem: ILabMemory) -> None:
     for number in range(EXPORT_PAGE + 20):
         save(mem, f"before {number}", topic_key=f"k{number}")
     export = mem.mem_export("alice")
@@ -54,7 +54,7 @@ def test_an_observation_updated_in_a_later_session_brings_that_session_along(mem
     assert contents[EXPORT_PAGE + 5 : EXPORT_PAGE + 7] == [f"after {EXPORT_PAGE + 5}", f"after {EXPORT_PAGE + 6}"]
 
 
-def test_no_export_names_a_session_that_it_does_not_contain_while_others_save(mem: ILabMemory) -> None:
+def test_an_export_during_saves_contains_every_session_that_it_names(mem: ILabMemory) -> None:
     for number in range(3 * EXPORT_PAGE):
         save(mem, f"content {number}", topic_key=f"k{number}")
     over = threading.Event()

@@ -46,7 +46,7 @@ def mem(path: Path) -> Iterator[ILabMemory]:
 
 
 @pytest.mark.parametrize("content", [b"", b"plainly not a database" * 100])
-def test_a_file_that_is_no_database_is_refused_unless_empty(path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_rejected_unless_empty(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     if content:
         with pytest.raises(StorageError, match="SQLITE_NOTADB"):
@@ -56,7 +56,7 @@ def test_a_file_that_is_no_database_is_refused_unless_empty(path: Path, content:
         ILabMemory.from_path(path).close()
 
 
-def test_a_folder_or_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_folder_or_a_path_through_a_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         ILabMemory.from_path(tmp_path)
     (tmp_path / "file").write_text("x")
@@ -80,7 +80,7 @@ def save_until_it_fails(mem: ILabMemory) -> tuple[int, StorageError]:
     pytest.fail("it never failed")
 
 
-def test_a_full_disk_fails_the_save_whole_and_is_over_when_there_is_room(mem: ILabMemory, path: Path) -> None:
+def test_a_full_disk_fails_saves_completely_until_there_is_space(mem: ILabMemory, path: Path) -> None:
     pragma(mem, f"max_page_count = {pragma(mem, 'page_count')}")
     saved, error = save_until_it_fails(mem)
     assert "SQLITE_FULL" in str(error)
@@ -123,7 +123,7 @@ print(acknowledged + 1)
 """
 
 
-def test_a_write_that_the_system_refuses_fails_the_save_whole(path: Path) -> None:
+def test_a_rejected_write_fails_the_save_completely(path: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", FILE_SIZE_LIMIT, str(path)], capture_output=True, text=True, timeout=100, check=False
     )
@@ -135,7 +135,7 @@ def test_a_write_that_the_system_refuses_fails_the_save_whole(path: Path) -> Non
     assert is_sound(path)
 
 
-def test_a_lock_of_another_process_is_waited_for_no_longer_than_configured(mem: ILabMemory, path: Path) -> None:
+def test_waiting_for_a_lock_of_another_process_is_bounded(mem: ILabMemory, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="SQLITE_BUSY") as caught:
@@ -147,8 +147,8 @@ def test_a_lock_of_another_process_is_waited_for_no_longer_than_configured(mem: 
     assert mem.mem_stats("us3r")["observations"] == 2
 
 
-def test_a_start_waits_for_the_disk_once_something_was_not_saved(mem: ILabMemory, path: Path) -> None:
-    """So whoever asks a model between a start and a save learns before it that the save will fail."""
+def test_a_start_waits_for_the_commit_after_a_failed_one(mem: ILabMemory, path: Path) -> None:
+    """So a caller learns that saves fail before it pays for a model call."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         mem.mem_session_start("us3r")
@@ -161,7 +161,7 @@ def test_a_start_waits_for_the_disk_once_something_was_not_saved(mem: ILabMemory
     save(mem, 1)
 
 
-def test_many_callers_do_not_wait_for_a_lock_one_after_the_other(path: Path) -> None:
+def test_concurrent_callers_wait_for_a_lock_together(path: Path) -> None:
     with ILabMemory.from_path(path, Config(busy_timeout_seconds=1)) as mem:
         save(mem)
         failures: list[StorageError] = []
@@ -182,7 +182,7 @@ def test_many_callers_do_not_wait_for_a_lock_one_after_the_other(path: Path) -> 
         assert len(failures) == len(set(map(id, failures))) == 64
 
 
-def test_a_removed_file_is_told_and_its_return_ends_it(mem: ILabMemory, path: Path, tmp_path: Path) -> None:
+def test_a_removed_file_is_reported_until_it_is_back(mem: ILabMemory, path: Path, tmp_path: Path) -> None:
     aside = tmp_path / "aside"
     path.rename(aside)
     for call in (
@@ -199,7 +199,7 @@ def test_a_removed_file_is_told_and_its_return_ends_it(mem: ILabMemory, path: Pa
     assert mem.mem_stats("us3r")["observations"] == 2
 
 
-def test_a_restored_backup_is_used_from_then_on(mem: ILabMemory, path: Path, tmp_path: Path) -> None:
+def test_a_restored_backup_is_used_by_the_next_call(mem: ILabMemory, path: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
         source.backup(target)
@@ -213,10 +213,10 @@ def test_a_restored_backup_is_used_from_then_on(mem: ILabMemory, path: Path, tmp
         assert again.mem_stats("us3r")["observations"] == 2
 
 
-def test_a_backup_moved_over_the_file_beside_the_old_log_is_refused_until_that_is_removed(
+def test_a_restored_backup_is_rejected_until_the_old_wal_is_removed(
     mem: ILabMemory, path: Path, tmp_path: Path
 ) -> None:
-    """SQLite would play the old log back onto the backup, and neither of the two would be left."""
+    """SQLite would apply the old log to the backup and destroy both."""
     backup = tmp_path / "backup"
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
         source.backup(target)
@@ -251,7 +251,7 @@ except StorageError as error:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user who may not write")
-def test_a_read_only_file_is_told(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_read_only_file_is_reported(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     ILabMemory.from_path(path).close()
     public = Path("/tmp") / f"ilab-memory-{os.getpid()}"
     public.mkdir(mode=0o755)
@@ -272,7 +272,7 @@ def test_a_read_only_file_is_told(path: Path, tmp_path_factory: pytest.TempPathF
         shutil.rmtree(public)
 
 
-def test_one_failing_operation_takes_no_other_with_it(mem: ILabMemory) -> None:
+def test_a_failing_operation_fails_no_other(mem: ILabMemory) -> None:
     """mem_session_end of users without a session fails in the same batches as saves that succeed."""
 
     def end_nothing(number: int) -> None:

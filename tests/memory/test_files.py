@@ -21,7 +21,7 @@ def pragma(path: Path, name: str) -> object:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def test_from_path_makes_parent_folders_expands_home_and_keeps_others_out(
+def test_from_path_creates_private_parent_folders_and_expands_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -39,14 +39,14 @@ def test_from_path_overrides_the_configured_path(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["used.db"]
 
 
-def test_it_is_wal_and_close_leaves_one_file(tmp_path: Path) -> None:
+def test_the_file_uses_wal_and_close_leaves_one_file(tmp_path: Path) -> None:
     with ILabMemory.from_path(tmp_path / "memory.db") as mem:
         save(mem, "c")
     assert [path.name for path in tmp_path.iterdir()] == ["memory.db"]
     assert pragma(tmp_path / "memory.db", "journal_mode") == "wal"
 
 
-def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
+def test_everything_survives_reopening(tmp_path: Path) -> None:
     with ILabMemory.from_path(tmp_path / "memory.db") as mem:
         saved = save(mem, "green tea")
         session = mem.mem_session_start("alice").session_id
@@ -55,7 +55,7 @@ def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
         assert mem.mem_session_start("alice").session_id == session
 
 
-def test_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_in_memory_database_creates_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with ILabMemory.from_path(":memory:") as mem:
         save(mem, "c")
@@ -68,7 +68,7 @@ def test_the_schema_version_is_in_the_file(tmp_path: Path) -> None:
     assert pragma(tmp_path / "memory.db", "application_id") == schema.APPLICATION_ID
 
 
-def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
+def test_a_newer_schema_is_rejected_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     ILabMemory.from_path(path).close()
     with closing(sqlite3.connect(path)) as connection:
@@ -81,7 +81,7 @@ def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 5])
-def test_unreleased_file_is_refused_with_instructions_and_untouched(tmp_path: Path, version: int) -> None:
+def test_an_unreleased_file_is_rejected_with_instructions_and_unchanged(tmp_path: Path, version: int) -> None:
     path = tmp_path / "memory.db"
     ILabMemory.from_path(path).close()
     with closing(sqlite3.connect(path)) as connection:
@@ -94,7 +94,7 @@ def test_unreleased_file_is_refused_with_instructions_and_untouched(tmp_path: Pa
     assert path.read_bytes() == before
 
 
-def test_the_database_of_another_program_is_refused_and_untouched(tmp_path: Path) -> None:
+def test_the_database_of_another_program_is_rejected_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE users (name TEXT)")
@@ -105,7 +105,7 @@ def test_the_database_of_another_program_is_refused_and_untouched(tmp_path: Path
     assert [file.name for file in tmp_path.iterdir()] == ["other.db"]
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE TABLE half (done)")
         connection.execute("CREATE TABLE half (done)")
@@ -122,7 +122,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
         assert [row.id for row in mem.mem_search("alice", "tea")] == [saved]
 
 
-def test_a_migration_runs_once_and_its_version_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_and_its_version_are_committed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
     path = tmp_path / "memory.db"
     ILabMemory.from_path(path).close()
@@ -137,8 +137,8 @@ def test_a_migration_runs_once_and_its_version_with_it(tmp_path: Path, monkeypat
     assert runs == [schema.VERSION]
 
 
-def test_an_open_file_that_a_newer_version_migrates_is_written_to_no_more(tmp_path: Path) -> None:
-    """This version would index what it saves in its own way."""
+def test_a_file_migrated_by_a_newer_version_is_not_written_to(tmp_path: Path) -> None:
+    """This version would write index entries of its own format."""
     path = tmp_path / "memory.db"
     with ILabMemory.from_path(path) as mem:
         save(mem, "tea")
@@ -182,7 +182,7 @@ def test_two_processes_share_one_file(tmp_path: Path) -> None:
         assert len(mem.mem_search("alice", "other", limit=1000)) >= 50
 
 
-def test_a_relative_path_stays_where_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_survives_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     with ILabMemory.from_path("memory.db") as mem:
@@ -192,14 +192,14 @@ def test_a_relative_path_stays_where_it_was_opened(tmp_path: Path, monkeypatch: 
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_path_may_begin_with_two_slashes(tmp_path: Path) -> None:
+def test_a_path_may_start_with_two_slashes(tmp_path: Path) -> None:
     with ILabMemory.from_path(f"/{tmp_path}/memory.db") as mem:
         save(mem, "green tea")
     assert [path.name for path in tmp_path.iterdir()] == ["memory.db"]
 
 
 @pytest.mark.parametrize("name", ["a b?mode=memory#c%20.db", "ünïcödé 🎉.db"])
-def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+def test_any_file_name_works(tmp_path: Path, name: str) -> None:
     with ILabMemory.from_path(tmp_path / name) as mem:
         save(mem, "green tea")
         assert len(mem.mem_search("alice", "tea")) == 1
@@ -207,7 +207,7 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
 
 
 def lost(path: Path, how: str) -> None:
-    """Leave nothing of the file but the log, as when a process was killed and its database removed."""
+    """Leave only the log of the file, as after a kill and the removal of the database."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS filler (content)")
         connection.execute("INSERT INTO filler VALUES ('acknowledged')")
@@ -220,7 +220,7 @@ def lost(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["missing", "empty"])
-def test_a_lost_file_beside_its_log_is_refused_and_the_log_kept(tmp_path: Path, how: str) -> None:
+def test_a_missing_file_with_a_wal_is_rejected_and_the_wal_kept(tmp_path: Path, how: str) -> None:
     path = tmp_path / "memory.db"
     ILabMemory.from_path(path).close()
     lost(path, how)
@@ -236,7 +236,7 @@ def test_a_lost_file_beside_its_log_is_refused_and_the_log_kept(tmp_path: Path, 
         assert len(mem.mem_search("alice", "tea")) == 1
 
 
-def test_a_lost_file_beside_the_locks_of_the_service_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_with_the_locks_of_the_service_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "memory.db-locks").touch()
     with pytest.raises(StorageError, match="-locks"):
         ILabMemory.from_path(tmp_path / "memory.db")
@@ -252,7 +252,7 @@ with ILabMemory.from_path(sys.argv[1]) as mem:
 """
 
 
-def test_processes_that_create_the_file_at_the_same_time_do_not_refuse_it(tmp_path: Path) -> None:
+def test_processes_can_create_the_file_concurrently(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     creators = [
         subprocess.Popen([sys.executable, "-c", CREATE, str(path), f"tea {number}"], stdin=subprocess.PIPE)

@@ -47,7 +47,7 @@ def test_forget_erases_everything_of_one_user_and_counts_it(mem: ILabMemory) -> 
     assert mem.mem_forget("alice") == 0
 
 
-def test_a_forgotten_user_begins_anew(mem: ILabMemory) -> None:
+def test_a_forgotten_user_can_start_again(mem: ILabMemory) -> None:
     first = save(mem, "alice", "green tea", "k")
     mem.mem_forget("alice")
     again = save(mem, "alice", "green tea", "k")
@@ -73,7 +73,7 @@ def test_no_byte_of_a_forgotten_user_is_left_in_the_files(tmp_path: Path) -> Non
     assert integrity(tmp_path / "memory.db") == [("ok",)]
 
 
-def test_no_word_of_anybody_is_in_the_index(tmp_path: Path) -> None:
+def test_the_index_contains_no_words(tmp_path: Path) -> None:
     with ILabMemory.from_path(tmp_path / "memory.db") as mem:
         save(mem, "alice", "zebra")
     with closing(sqlite3.connect(tmp_path / "memory.db")) as connection:
@@ -82,7 +82,7 @@ def test_no_word_of_anybody_is_in_the_index(tmp_path: Path) -> None:
     assert not any("zebra" in term for term in terms)
 
 
-def test_forget_is_refused_while_a_reader_holds_the_past_and_completed_by_the_next_call(tmp_path: Path) -> None:
+def test_forget_fails_during_a_snapshot_and_the_next_call_completes_it(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     with ILabMemory.from_path(path, Config(busy_timeout_seconds=0.1)) as mem:
         save(mem, "alice", "marker")
@@ -135,7 +135,7 @@ def test_export_yields_sessions_then_observations_in_order(mem: ILabMemory, cloc
     assert {row.user_id for row in exported} == {"alice"}
 
 
-def test_export_of_long_rows_needs_memory_for_a_page_of_bytes(mem: ILabMemory) -> None:
+def test_an_export_of_long_rows_needs_memory_for_one_page(mem: ILabMemory) -> None:
     ids = [save(mem, "alice", f"{number:02} {'x' * 1_000_000}") for number in range(20)]
     mem.mem_session_end("alice", summary="s" * 1_000_000)
     tracemalloc.start()
@@ -159,7 +159,7 @@ def test_export_fails_when_the_user_is_forgotten_before_its_end(mem: ILabMemory,
     for number in range(150):
         save(mem, "alice", f"of the next alice {number}")
     left: list[Session | Observation] = []
-    with pytest.raises(StorageError, match="the user was forgotten meanwhile"):
+    with pytest.raises(StorageError, match="the user was forgotten during the export"):
         left.extend(export)
     assert not any("next" in row.content for row in left if isinstance(row, Observation))
 
@@ -169,7 +169,7 @@ def test_export_checks_its_argument_when_called(mem: ILabMemory) -> None:
         mem.mem_export(" ")
 
 
-def test_no_copy_that_sqlite_made_of_a_moved_row_is_left(tmp_path: Path) -> None:
+def test_no_copy_of_a_moved_row_is_left(tmp_path: Path) -> None:
     """Rows of these lengths are moved between pages, and a copy stays in the free middle of one; found by trial."""
     lengths = [796, 1180, 182, 773, 311, 969, 1306, 91, 1321, 1296, 250, 1352, 898, 1333, 1035, 375, 372]
     users = [0, 1, 2, 3, 4, 2, 0, 0, 4, 5, 2, 3, 3, 1, 0, 3, 1]
@@ -183,8 +183,8 @@ def test_no_copy_that_sqlite_made_of_a_moved_row_is_left(tmp_path: Path) -> None
     assert integrity(tmp_path / "memory.db") == [("ok",)]
 
 
-def test_long_rows_are_erased_few_at_a_time(tmp_path: Path) -> None:
-    """Other saves wait for each operation of the writer."""
+def test_long_rows_are_erased_in_small_batches(tmp_path: Path) -> None:
+    """Other saves wait for every operation of the writer."""
     path = tmp_path / "memory.db"
     with ILabMemory.from_path(path) as mem:
         for number in range(5):

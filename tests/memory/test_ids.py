@@ -19,7 +19,7 @@ def steps_between(ids: list[int]) -> list[int]:
     return [later - earlier for earlier, later in itertools.pairwise(ids)]
 
 
-def test_saves_of_others_do_not_change_the_steps_between_ids(mem: ILabMemory) -> None:
+def test_saves_of_other_users_do_not_change_the_steps_between_ids(mem: ILabMemory) -> None:
     alone = [save(mem, "alice", f"alone {number}") for number in range(5)]
     watched = []
     for number in range(5):
@@ -30,7 +30,7 @@ def test_saves_of_others_do_not_change_the_steps_between_ids(mem: ILabMemory) ->
     assert steps_between(watched) == [1] * 4
 
 
-def test_ids_of_concurrent_saves_rise_within_each_user_and_are_unique(mem: ILabMemory) -> None:
+def test_ids_of_concurrent_saves_increase_per_user_and_are_unique(mem: ILabMemory) -> None:
     users = [f"user {number}" for number in range(8)]
 
     def work(user_id: str) -> list[int]:

@@ -162,7 +162,7 @@ def test_what_the_user_has_under_a_key_stays(mem: ILabMemory) -> None:
     assert [row.content for row in mem.mem_list("bob")] == ["mine"]
 
 
-def test_an_active_session_is_completed_beside_another_active_one(mem: ILabMemory) -> None:
+def test_an_active_session_is_imported_as_completed_if_there_is_another(mem: ILabMemory) -> None:
     own = mem.mem_session_start("bob").session_id
     other = mem.mem_session_start("bob", conversation_id="a").session_id
     given = [session(id=f"s{place}", conversation_id=name) for place, name in enumerate(("", "a", "b", "b"))]

@@ -8,7 +8,7 @@ from memory.killed import faults, kill_round, lost
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3])
-def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path, seconds: float) -> None:
+def test_a_kill_loses_no_acknowledged_save(tmp_path: Path, seconds: float) -> None:
     path = tmp_path / "memory.db"
     acknowledged = kill_round(path, seconds)
     assert acknowledged

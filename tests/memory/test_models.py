@@ -69,7 +69,7 @@ def test_a_model_has_the_documented_fields_and_defaults(model: type[BaseModel]) 
     assert given == defaults
 
 
-def test_what_is_documented_as_frozen_is(mem: ILabMemory) -> None:
+def test_models_documented_as_frozen_are_frozen(mem: ILabMemory) -> None:
     saved = mem.mem_save("alice", "tea", type="discovery", title="t")
     (found,) = mem.mem_search("alice", "tea")
     started = mem.mem_session_start("alice")
@@ -80,12 +80,12 @@ def test_what_is_documented_as_frozen_is(mem: ILabMemory) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("user_id", ["", " \t", "u" * 257, "a\0b", "\ud800"])
-def test_every_method_refuses_a_user_id_that_cannot_be(mem: ILabMemory, name: str, user_id: str) -> None:
+def test_every_method_rejects_an_invalid_user_id(mem: ILabMemory, name: str, user_id: str) -> None:
     with pytest.raises(ValueError, match=r"^user_id must"):
         METHODS[name](mem, user_id)
 
 
-def test_the_two_filters_of_a_search_exclude_each_other(mem: ILabMemory) -> None:
+def test_a_search_accepts_only_one_of_its_two_filters(mem: ILabMemory) -> None:
     with pytest.raises(ValueError, match=r"^types and types_exclude must not both be given$"):
         mem.mem_search("alice", "tea", types=[], types_exclude=[])
 
@@ -106,7 +106,7 @@ def test_timestamps_are_iso_8601_in_utc_whatever_the_timezone_of_the_clock(store
     assert datetime.fromisoformat(row.created_at).utcoffset() == timedelta(0)
 
 
-def test_equal_memories_are_ordered_by_newer_then_higher_id(mem: ILabMemory, clock: Clock) -> None:
+def test_ties_of_memories_are_ordered_by_newer_then_higher_id(mem: ILabMemory, clock: Clock) -> None:
     """Of the same age and type, and so of the same ContextScore; also the first one, saved last with a change."""
     first = mem.mem_save("alice", "a", type="discovery", title="t", topic_key="k").id
     others = [mem.mem_save("alice", f"{number}", type="discovery", title="t").id for number in range(3)]
@@ -117,7 +117,7 @@ def test_equal_memories_are_ordered_by_newer_then_higher_id(mem: ILabMemory, clo
     assert [row.id for row in mem.mem_session_start("alice").memories] == [*reversed(others), first, older]
 
 
-def test_ilabmemory_alone_uses_a_store_and_chooses_one() -> None:
+def test_only_ilabmemory_uses_a_store() -> None:
     """Hexagonal: a store is imported by its own package and by api.py, and there only `from_...` make one.
 
     copying.py moves the rows of one store into the other, below what a user of the memory can do.

@@ -63,7 +63,7 @@ def runs_normalized(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_no_long_run_reaches_normalization(text: str, runs_normalized: list[int]) -> None:
+def test_no_long_run_of_marks_reaches_normalization(text: str, runs_normalized: list[int]) -> None:
     terms(text)
     assert max(runs_normalized) <= MAX_MARKS
 
@@ -88,7 +88,7 @@ def test_every_mark_of_unicode_is_limited() -> None:
             assert longest_run(limit_marks(character * 99)) == MAX_MARKS
 
 
-def test_the_table_of_marks_is_that_of_unicode() -> None:
+def test_the_table_of_marks_matches_unicode() -> None:
     unusual = {
         character: marks(character)
         for character in CODE_POINTS
@@ -98,7 +98,7 @@ def test_the_table_of_marks_is_that_of_unicode() -> None:
 
 
 @given(st.text(st.sampled_from("a\u0300\u0316\u1ab0\u034f\u0344\uff9e\u0f73\U0001d165\u0345\u0390 -"), max_size=200))
-def test_text_is_cut_to_runs_that_are_short_and_stays_so(text: str) -> None:
+def test_limiting_marks_is_idempotent(text: str) -> None:
     limited = limit_marks(text)
     # A character may end in a few marks of its own decomposition.
     assert longest_run(limited) <= MAX_MARKS + 3
@@ -108,7 +108,7 @@ def test_text_is_cut_to_runs_that_are_short_and_stays_so(text: str) -> None:
 
 
 @given(st.text())
-def test_text_without_long_runs_is_normalized_as_unicode_says(text: str) -> None:
+def test_text_without_long_runs_is_normalized_as_by_unicodedata(text: str) -> None:
     if longest_run(text) <= MAX_MARKS:
         assert normalize("NFC", text) == unicodedata.normalize("NFC", text)
         assert normalize("NFKD", text) == unicodedata.normalize("NFKD", text)

@@ -83,7 +83,7 @@ def test_all_names_are_exported_and_documented() -> None:
         assert inspect.getdoc(getattr(ilab_memory, name)), name
 
 
-def test_every_method_of_the_store_makes_a_promise() -> None:
+def test_every_method_of_the_store_is_documented() -> None:
     for name in Store.__abstractmethods__:
         assert inspect.getdoc(getattr(Store, name)), name
 

@@ -101,7 +101,7 @@ def answer(mem: ILabMemory, user_id: str, query: str) -> list[tuple[str, str, fl
     return [(row.title, row.snippet, row.score) for row in mem.mem_search(user_id, query)]
 
 
-def test_the_first_ten_are_the_same(both: Both) -> None:
+def test_both_stores_return_the_same_first_ten(both: Both) -> None:
     asked = list(conversed(both, random.Random(6)))
     assert len(asked) >= QUERIES
     assert len({query for _, query in asked}) > QUERIES // 2
@@ -122,7 +122,7 @@ def test_the_first_ten_are_the_same(both: Both) -> None:
         "it's 1,000.50 naïve 'quoted' back\\slash \"double\" tab\t _under_score_ #tea é",
     ],
 )
-def test_long_and_odd_contents_score_the_same(both: Both, content: str) -> None:
+def test_both_stores_score_unusual_contents_the_same(both: Both, content: str) -> None:
     both.save("odd", content)
     both.save("odd", "green tea, and coffee")
     for query in ("tea", "coffee", "tea coffee w7", "w19999", "quoted naive", "back slash", "1000.50"):
@@ -134,7 +134,7 @@ def test_long_and_odd_contents_score_the_same(both: Both, content: str) -> None:
     said=st.lists(st.sampled_from("tea milk cup".split()), min_size=1, max_size=300),
     reply=st.lists(st.sampled_from("tea milk pot".split()), max_size=300),
 )
-def test_places_are_kept_as_a_posting_promises(said: list[str], reply: list[str]) -> None:
+def test_postings_have_the_documented_positions(said: list[str], reply: list[str]) -> None:
     content = f"User: {' '.join(said)}\nAssistant: {' '.join(reply)}"
     secret = b"0123456789abcdef"
     expected = sorted(
@@ -147,5 +147,5 @@ def test_places_are_kept_as_a_posting_promises(said: list[str], reply: list[str]
     assert sorted((term, field, place) for term, (_, field, place) in kept) == expected
 
 
-def test_the_places_that_ranking_looks_at_are_exact() -> None:
+def test_ranking_uses_only_exact_positions() -> None:
     assert NEIGHBOUR_TERMS <= EXACT_POSITIONS

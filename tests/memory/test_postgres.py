@@ -64,7 +64,7 @@ def observations(mem: ILabMemory) -> list[Observation]:
     return [row for row in mem.mem_export("alice") if isinstance(row, Observation)]
 
 
-def test_replicas_that_start_a_session_get_the_same(replicas: list[ILabMemory], clock: Clock) -> None:
+def test_replicas_that_start_a_session_share_it(replicas: list[ILabMemory], clock: Clock) -> None:
     seen = set()
     for _ in range(5):
         started = at_once(replicas, lambda mem, _: mem.mem_session_start("alice"))
@@ -76,7 +76,7 @@ def test_replicas_that_start_a_session_get_the_same(replicas: list[ILabMemory], 
     assert replicas[0].mem_stats("alice")["sessions"] == 5
 
 
-def test_the_database_itself_refuses_a_second_active_session(url: str, replicas: list[ILabMemory]) -> None:
+def test_the_database_rejects_a_second_active_session(url: str, replicas: list[ILabMemory]) -> None:
     replicas[0].mem_session_start("alice")
     with (
         psycopg.connect(url) as connection,
@@ -96,7 +96,7 @@ def test_an_expired_session_is_closed_once(replicas: list[ILabMemory], clock: Cl
     assert past.summary == "Closed after inactivity. 1 observation; last: t"
 
 
-def test_replicas_that_save_one_key_make_one_row_and_count_every_revision(replicas: list[ILabMemory]) -> None:
+def test_replicas_that_save_one_key_update_one_row_and_count_every_revision(replicas: list[ILabMemory]) -> None:
     ids = at_once(replicas, lambda mem, caller: save(mem, f"by {caller}", topic_key="k"))
     (row,) = observations(replicas[0])
     assert set(ids) == {row.id}
@@ -104,19 +104,19 @@ def test_replicas_that_save_one_key_make_one_row_and_count_every_revision(replic
     assert [found.id for found in replicas[1].mem_search("alice", row.content)] == [row.id]
 
 
-def test_replicas_that_save_the_same_make_one_row(replicas: list[ILabMemory]) -> None:
+def test_replicas_that_save_the_same_content_create_one_row(replicas: list[ILabMemory]) -> None:
     ids = at_once(replicas, lambda mem, _: save(mem, "the same"))
     assert [row.id for row in observations(replicas[0])] == [ids[0]]
     assert set(ids) == {ids[0]}
 
 
-def test_saves_of_replicas_get_numbers_and_ids_of_their_own(replicas: list[ILabMemory]) -> None:
+def test_saves_of_replicas_have_distinct_sequence_numbers_and_ids(replicas: list[ILabMemory]) -> None:
     ids = at_once(replicas, lambda mem, caller: save(mem, f"one of {caller}"))
     ids += at_once(replicas, lambda mem, caller: save(mem, f"another of {caller}"))
     assert len(set(ids)) == len(ids) == replicas[0].mem_stats("alice")["observations"]
 
 
-def test_a_save_beside_a_forgetting_is_kept_or_erased_whole(replicas: list[ILabMemory]) -> None:
+def test_a_save_during_an_erasure_is_stored_or_erased_as_a_whole(replicas: list[ILabMemory]) -> None:
     for turn in range(10):
 
         def act(mem: ILabMemory, caller: int, turn: int = turn) -> int:
@@ -140,7 +140,7 @@ def lost_connections(url: str) -> int:
 
 
 @pytest.mark.parametrize("call", ["start", "save", "search", "forget"])
-def test_a_connection_lost_between_calls_is_not_noticed(url: str, call: str) -> None:
+def test_a_connection_lost_between_calls_is_replaced(url: str, call: str) -> None:
     calls: dict[str, Callable[[ILabMemory], object]] = {
         "start": lambda mem: mem.mem_session_start("alice"),
         "save": lambda mem: save(mem, "green tea", topic_key="k"),
@@ -153,7 +153,7 @@ def test_a_connection_lost_between_calls_is_not_noticed(url: str, call: str) -> 
         assert calls[call](mem)
 
 
-def test_a_save_whose_connection_is_lost_before_its_commit_is_repeated(url: str) -> None:
+def test_a_save_is_retried_if_the_connection_is_lost_before_its_commit(url: str) -> None:
     with opened(url) as mem, ThreadPoolExecutor(1) as pool:
         save(mem, "one")
         with user_locked(url) as connection:
@@ -164,7 +164,7 @@ def test_a_save_whose_connection_is_lost_before_its_commit_is_repeated(url: str)
         assert [row.content for row in observations(mem)] == ["one", "two"]
 
 
-def test_a_call_waits_for_the_users_lock_only_so_long(url: str) -> None:
+def test_waiting_for_the_lock_of_a_user_is_bounded(url: str) -> None:
     with opened(url, wait_seconds=0.2) as mem:
         save(mem, "secret words")
         with user_locked(url), pytest.raises(StorageError) as told:
@@ -178,7 +178,7 @@ def end_a_commit(connection: psycopg.Connection) -> None:
         connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
 
-def test_a_session_whose_commit_was_lost_is_found_again_as_new() -> None:
+def test_a_session_start_whose_commit_was_lost_finds_its_session() -> None:
     with running_cluster() as cluster, opened(cluster.url()) as mem, ThreadPoolExecutor(1) as pool:
         with psycopg.connect(cluster.url(), autocommit=True) as connection, commits_wait(connection):
             starting = pool.submit(mem.mem_session_start, "alice")
@@ -187,7 +187,7 @@ def test_a_session_whose_commit_was_lost_is_found_again_as_new() -> None:
         assert mem.mem_stats("alice")["sessions"] == 1
 
 
-def test_a_save_whose_commit_was_lost_is_told_and_not_repeated() -> None:
+def test_a_save_whose_commit_was_lost_fails_and_is_not_retried() -> None:
     with running_cluster() as cluster, opened(cluster.url()) as mem, ThreadPoolExecutor(1) as pool:
         with psycopg.connect(cluster.url(), autocommit=True) as connection, commits_wait(connection):
             saving = pool.submit(save, mem, "zebra", topic_key="k")
@@ -197,7 +197,7 @@ def test_a_save_whose_commit_was_lost_is_told_and_not_repeated() -> None:
         assert [(row.content, row.revision_count) for row in observations(mem)] == [("zebra", 1)]
 
 
-def test_a_server_that_is_away_is_a_storage_error_until_it_is_back() -> None:
+def test_an_unreachable_server_is_a_storage_error_until_it_is_back() -> None:
     with running_cluster() as cluster, opened(cluster.url(), wait_seconds=1) as mem:
         save(mem, "before")
         cluster.stop()
@@ -211,7 +211,7 @@ def test_a_server_that_is_away_is_a_storage_error_until_it_is_back() -> None:
         save(mem, "after")
 
 
-def test_one_caller_finds_out_for_all_whether_the_server_is_back() -> None:
+def test_one_caller_checks_for_all_whether_the_server_is_back() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as other:
         pool = Pool(f"postgresql://ilab@127.0.0.1:{silent.getsockname()[1]}/db", size=4, wait_seconds=60)
         connecting = other.submit(connect, pool)
@@ -232,7 +232,7 @@ def connect(pool: Pool) -> None:
         pass
 
 
-def test_what_was_saved_is_on_the_standby_and_calls_go_on_there_when_it_is_promoted() -> None:
+def test_a_promoted_standby_has_every_save_and_takes_over() -> None:
     with running_pair() as pair, opened(pair.url(), wait_seconds=5) as mem:
         kept = {save(mem, f"before {number}", topic_key=f"{number}") for number in range(20)}
         pair.primary.stop(signal.SIGKILL)
@@ -244,7 +244,7 @@ def test_what_was_saved_is_on_the_standby_and_calls_go_on_there_when_it_is_promo
         assert {row.id for row in observations(mem)} == kept
 
 
-def test_no_error_says_or_carries_what_was_stored(url: str) -> None:
+def test_no_error_contains_stored_text(url: str) -> None:
     with opened(url) as mem:
         with psycopg.connect(url) as connection:
             connection.execute("ALTER TABLE ilab_memory.observations ADD CHECK (content <> 'secret words')")
@@ -263,7 +263,7 @@ def test_durability_is_synchronous_commit(url: str, durability: str, setting: st
         assert mem._store._connections.rows("ask", "SHOW synchronous_commit") == [(setting,)]
 
 
-def test_replicas_that_open_an_empty_database_at_once_make_one_schema(url: str) -> None:
+def test_replicas_can_open_an_empty_database_concurrently(url: str) -> None:
     together = threading.Barrier(CALLERS)
 
     def start(caller: int) -> int:
@@ -280,7 +280,7 @@ def test_replicas_that_open_an_empty_database_at_once_make_one_schema(url: str) 
         ).fetchone() == (3,)
 
 
-def test_a_newer_schema_is_refused(url: str) -> None:
+def test_a_newer_schema_is_rejected(url: str) -> None:
     with opened(url):
         pass
     with psycopg.connect(url) as connection:
@@ -289,7 +289,7 @@ def test_a_newer_schema_is_refused(url: str) -> None:
         PostgresStore(url)
 
 
-def test_unreleased_schema_is_refused_with_instructions(url: str) -> None:
+def test_an_unreleased_schema_is_rejected_with_instructions(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("CREATE SCHEMA ilab_memory")
         connection.execute("CREATE TABLE ilab_memory.schema_version AS SELECT 2 AS version")
@@ -297,7 +297,7 @@ def test_unreleased_schema_is_refused_with_instructions(url: str) -> None:
         PostgresStore(url)
 
 
-def test_a_migration_that_fails_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(connection: psycopg.Connection, partitions: int) -> None:
         migrations._m001_first_schema(connection, partitions)
         connection.execute("SELECT 1 / 0")
@@ -312,26 +312,26 @@ def test_a_migration_that_fails_leaves_nothing(url: str, monkeypatch: pytest.Mon
         save(mem, "works")
 
 
-def test_a_database_of_another_encoding_is_refused(postgres: Cluster) -> None:
+def test_a_database_with_another_encoding_is_rejected(postgres: Cluster) -> None:
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(StorageError, match="encoding must be UTF8"):
         PostgresStore(postgres.url("latin"))
 
 
-def test_a_database_that_is_not_there_is_named(postgres: Cluster) -> None:
+def test_a_missing_database_is_named(postgres: Cluster) -> None:
     with pytest.raises(StorageError, match='database "nowhere" does not exist'):
         ILabMemory.from_url(postgres.url("nowhere"))
 
 
 @pytest.mark.parametrize("bad", ["mysql://alice:hunter2@host/db", "/var/memory.db", "postgresql://u:hunter2@h/d?no=1"])
-def test_a_url_that_cannot_be_is_refused_and_not_quoted(bad: str) -> None:
+def test_an_invalid_url_is_rejected_and_not_quoted(bad: str) -> None:
     with pytest.raises(ValueError, match="url must be") as told:
         ILabMemory.from_url(bad)
     assert "hunter2" not in str(told.value)
 
 
-def test_numbers_of_a_forgotten_user_do_not_come_again(url: str, clock: Clock) -> None:
+def test_ids_of_a_forgotten_user_are_not_reused(url: str, clock: Clock) -> None:
     with opened(url, clock=clock) as mem:
         before = {save(mem, f"c{number}") for number in range(20)}
         mem.mem_forget("alice")
@@ -340,7 +340,7 @@ def test_numbers_of_a_forgotten_user_do_not_come_again(url: str, clock: Clock) -
         assert max(before | after) < 2**53
 
 
-def test_a_touch_does_not_move_the_session_back(url: str, clock: Clock) -> None:
+def test_the_last_activity_of_a_session_never_moves_back(url: str, clock: Clock) -> None:
     with opened(url, clock=clock) as mem:
         mem.mem_session_start("alice")
         latest = clock.now

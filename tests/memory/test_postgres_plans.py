@@ -87,7 +87,7 @@ def read(made: dict[str, Any]) -> list[str]:
     return [node["Relation Name"] for node in nodes(made) if "Relation Name" in node and "Scan" in node["Node Type"]]
 
 
-def test_all_statements_are_looked_at() -> None:
+def test_every_statement_is_covered() -> None:
     assert len(NAMED) >= 25
     others = {name for name in vars(statements) if name.isupper() and not name.startswith("_")} - NAMED.keys()
     assert others == {"NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "RECENT_LOOKED_AT"}
@@ -121,7 +121,7 @@ def test_no_statement_reads_rows_of_other_users(connection: psycopg.Connection, 
             assert "user_id" in node["Index Cond"] or "terms @@" in node["Index Cond"], node
 
 
-def test_the_recent_rows_of_a_session_come_from_its_index_in_order(connection: psycopg.Connection) -> None:
+def test_recent_rows_of_a_session_are_read_in_index_order(connection: psycopg.Connection) -> None:
     with connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL enable_seqscan = off")
         connection.execute("SET LOCAL enable_bitmapscan = off")
@@ -136,7 +136,7 @@ def rows(connection: psycopg.Connection, statement: str) -> list[Any]:
 
 
 def test_the_tables_can_be_distributed_by_user(connection: psycopg.Connection) -> None:
-    """As Citus asks: user_id in every unique index, no foreign key to elsewhere; sequences and triggers need none."""
+    """Citus requires user_id in every unique index, and no foreign keys, sequences or triggers."""
     of_ours = "relnamespace = 'ilab_memory'::regnamespace"
     unique = rows(
         connection,
@@ -162,7 +162,7 @@ def test_the_tables_can_be_distributed_by_user(connection: psycopg.Connection) -
         assert rows(connection, count) == [PARTITIONS]
 
 
-def test_a_statement_without_the_user_would_be_seen(connection: psycopg.Connection) -> None:
+def test_a_statement_without_the_user_is_detected(connection: psycopg.Connection) -> None:
     everything = "SELECT id FROM ilab_memory.observations WHERE number = %(number)s"
     for mode in ("custom", "generic"):
         assert len(set(read(plan(connection, everything, mode)))) == PARTITIONS

@@ -28,7 +28,7 @@ def save(mem: ILabMemory, user: str = "alice", content: str = "green tea") -> in
     return mem.mem_save(user, content, type="discovery", title="t").id
 
 
-def test_writes_that_wait_take_no_connection_from_reads(url: str) -> None:
+def test_waiting_writes_take_no_connection_from_reads(url: str) -> None:
     with opened(url) as mem, ThreadPoolExecutor(8) as pool:
         save(mem)
         save(mem, "bob")
@@ -42,7 +42,7 @@ def test_writes_that_wait_take_no_connection_from_reads(url: str) -> None:
         assert len({each.result(60) for each in saves}) == 8
 
 
-def test_a_read_ends_when_the_time_of_its_call_is_over(url: str) -> None:
+def test_a_read_ends_at_the_time_limit_of_its_call(url: str) -> None:
     with opened(url) as mem:
         save(mem)
         with psycopg.connect(url) as connection:
@@ -70,7 +70,7 @@ def test_reads_have_a_timeout_and_commits_have_none(url: str) -> None:
 
 
 def taken_by_others(url: str) -> list[psycopg.Connection]:
-    """Return all connections that the server gives."""
+    """Take all connections of the server and return them."""
     taken: list[psycopg.Connection] = []
     with suppress(psycopg.OperationalError):
         while True:
@@ -78,7 +78,7 @@ def taken_by_others(url: str) -> list[psycopg.Connection]:
     return taken
 
 
-def test_a_connection_that_the_server_refuses_means_waiting_for_one_of_the_pool() -> None:
+def test_a_refused_connection_means_waiting_for_the_pool() -> None:
     with (
         running_cluster(settings=(*FAST, "max_connections=6", "max_wal_senders=0")) as cluster,
         opened(cluster.url(), pool_size=16) as mem,
@@ -113,7 +113,7 @@ def test_a_commit_that_is_not_on_the_standby_is_not_acknowledged() -> None:
         assert save(mem, "alice", "milk")
 
 
-def test_closing_ends_a_commit_that_hangs() -> None:
+def test_close_ends_a_hanging_commit() -> None:
     with running_cluster() as cluster, ThreadPoolExecutor(1) as pool:
         mem = ILabMemory(PostgresStore(cluster.url(), partitions=2, wait_seconds=60))
         save(mem)

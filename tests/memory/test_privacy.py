@@ -28,7 +28,7 @@ ENDS = st.sampled_from(["", " and more", "</private>", "<private>", "<private/>"
 
 @st.composite
 def texts_with_a_secret(draw: st.DrawFn) -> str:
-    """SECRET inside a private span: nested or not, closed or not, alone or in a crowd, small or huge."""
+    """SECRET inside a private span: nested or not, closed or not, with or without other text, small or huge."""
     inner = draw(INSIDE) + SECRET + draw(INSIDE)
     for _ in range(draw(st.integers(0, 2))):
         inner = f"{draw(OPENERS)}{draw(INSIDE)}</private>{inner}"
@@ -49,7 +49,7 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
                 yield path.name, node
 
 
-def test_the_hash_only_ever_receives_what_strip_private_returned() -> None:
+def test_only_the_result_of_strip_private_is_hashed() -> None:
     hashing = [(where, function) for where, function in functions() if list(calls_of(function, "normalized_hash"))]
     assert [(where, function.name) for where, function in hashing] == [("intake.py", "redacted_content")]
     ((_, function),) = hashing
@@ -92,7 +92,7 @@ def filed(folder: Path) -> Iterator[ILabMemory]:
 
 
 def paths(mem: ILabMemory, secret: str) -> list[Callable[[], object]]:
-    """Every way by which a text can come in."""
+    """Every way to pass a text in."""
     return [
         lambda: mem.mem_save("alice", secret, type="discovery", title="t"),
         lambda: mem.mem_save("alice", "c", type="discovery", title=secret),
@@ -111,7 +111,7 @@ def paths(mem: ILabMemory, secret: str) -> list[Callable[[], object]]:
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(secret=texts_with_a_secret())
-def test_a_secret_is_in_no_file_no_log_line_and_no_exception(
+def test_private_text_is_in_no_file_no_log_line_and_no_exception(
     filed: ILabMemory, folder: Path, caplog: pytest.LogCaptureFixture, secret: str
 ) -> None:
     caplog.set_level(logging.NOTSET)
@@ -129,7 +129,7 @@ def test_a_secret_is_in_no_file_no_log_line_and_no_exception(
         assert SECRET.encode() not in path.read_bytes(), path.name
 
 
-def test_a_title_of_a_summary_is_cut_after_redaction(filed: ILabMemory, folder: Path) -> None:
+def test_the_title_of_a_summary_is_truncated_after_redaction(filed: ILabMemory, folder: Path) -> None:
     filed.mem_session_summary("carol", f"{'x' * 60} <private>{SECRET}{'y' * 60}</private>")
     with suppress(ValueError):
         filed.mem_session_summary("carol", f"<private>{SECRET}")

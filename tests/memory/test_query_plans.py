@@ -39,14 +39,14 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
     named = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
-    # A parameter with a number may stand in several places.
+    # A numbered parameter may occur several times.
     places = statement.count("?") if "?1" not in statement else max(map(int, re.findall(r"\?(\d+)", statement)))
     bound = named or (1,) * places
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", bound)]
 
 
 @pytest.mark.parametrize("name", sorted(NAMED.keys() - NO_LOOKUP))
-def test_every_statement_goes_straight_to_its_rows(connection: sqlite3.Connection, name: str) -> None:
+def test_every_statement_uses_an_index(connection: sqlite3.Connection, name: str) -> None:
     steps = plan(connection, NAMED[name])
     assert steps
     for step in steps:
@@ -75,7 +75,7 @@ def test_every_statement_goes_straight_to_its_rows(connection: sqlite3.Connectio
 MERGED = {"LIST_OBSERVATIONS", "LIST_OF_CONVERSATION"}
 
 
-def test_the_order_of_lists_comes_from_an_index(connection: sqlite3.Connection) -> None:
+def test_lists_are_read_in_index_order(connection: sqlite3.Connection) -> None:
     for name, statement in NAMED.items():
         if name not in NO_LOOKUP | MERGED:
             assert not any("TEMP B-TREE" in step for step in plan(connection, statement)), name
@@ -92,7 +92,7 @@ def test_an_index_that_starts_with_the_user_or_a_session_of_the_user_is_used(
     assert all("(user=?" in step or "(session=?" in step for step in steps), steps
 
 
-def test_a_look_up_in_the_index_names_the_term(connection: sqlite3.Connection) -> None:
+def test_a_lookup_in_the_full_text_index_names_the_term(connection: sqlite3.Connection) -> None:
     # What the number says is FTS5's own business; it is another one when all terms are read.
     everything = [
         step for table in ("search_places", "search_terms") for step in plan(connection, f"SELECT * FROM {table} found")
@@ -106,13 +106,13 @@ def test_a_look_up_in_the_index_names_the_term(connection: sqlite3.Connection) -
         assert not set(looked_up) & set(everything)
 
 
-def test_a_substring_is_looked_for_row_by_row_from_the_newest(connection: sqlite3.Connection) -> None:
+def test_a_substring_search_reads_rows_from_the_newest(connection: sqlite3.Connection) -> None:
     read = [step for step in plan(connection, NAMED["CONTAINING"]) if step.startswith(("SEARCH o", "SEARCH before"))]
     assert len(read) == 2
     assert all("(user=? AND number" in step for step in read), read
 
 
-def test_the_recent_rows_of_a_session_come_from_its_index_in_order(connection: sqlite3.Connection) -> None:
+def test_recent_rows_of_a_session_are_read_in_index_order(connection: sqlite3.Connection) -> None:
     read = [step for step in plan(connection, NAMED["RECENT"]) if "observations" in step]
     assert read == ["SEARCH observations USING INDEX observations_newest (session=?)"]
 
@@ -128,7 +128,7 @@ def test_the_recent_rows_of_a_session_come_from_its_index_in_order(connection: s
         ),
     ],
 )
-def test_list_page_reads_each_type_from_its_index_in_order(
+def test_a_list_page_reads_each_type_in_index_order(
     connection: sqlite3.Connection, name: str, index: str, columns: str
 ) -> None:
     steps = plan(connection, NAMED[name])
@@ -137,5 +137,5 @@ def test_list_page_reads_each_type_from_its_index_in_order(
     assert [step for step in steps if "TEMP B-TREE" in step] == ["USE TEMP B-TREE FOR ORDER BY"]
 
 
-def test_the_documents_of_a_ranking_are_read_from_the_index_alone(connection: sqlite3.Connection) -> None:
+def test_ranking_reads_documents_from_a_covering_index(connection: sqlite3.Connection) -> None:
     assert any("COVERING INDEX observations_ranked" in step for step in plan(connection, NAMED["DOCUMENTS"]))

@@ -33,7 +33,7 @@ def found(mem: ILabMemory, user_id: str = "alice") -> list[str]:
 
 
 @pytest.mark.parametrize("rows", [1, 50])
-def test_a_user_whom_another_process_forgets_is_found_no_more_and_may_come_again(
+def test_a_user_forgotten_by_another_process_is_gone_and_can_start_again(
     mem: ILabMemory, path: Path, rows: int
 ) -> None:
     save(mem, *(f"green tea {number}" for number in range(rows)))
@@ -45,7 +45,7 @@ def test_a_user_whom_another_process_forgets_is_found_no_more_and_may_come_again
         assert found(mem) == found(other) == ["black tea"]
 
 
-def test_in_another_file_the_same_user_is_another_one(mem: ILabMemory, path: Path, tmp_path: Path) -> None:
+def test_the_same_user_in_another_file_is_a_different_user(mem: ILabMemory, path: Path, tmp_path: Path) -> None:
     save(mem, "green tea")
     assert found(mem) == ["green tea"]
     with ILabMemory.from_path(tmp_path / "other.db") as other:
@@ -58,7 +58,7 @@ def test_in_another_file_the_same_user_is_another_one(mem: ILabMemory, path: Pat
     assert found(mem) == ["black tea"]
 
 
-def test_who_is_forgotten_is_remembered_no_longer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forgotten_user_is_not_cached(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[RecentUsers] = []
 
     class Seen(RecentUsers):
@@ -80,7 +80,7 @@ def test_who_is_forgotten_is_remembered_no_longer(path: Path, monkeypatch: pytes
         assert remembered.get("bob")
 
 
-def test_no_more_than_so_many_users_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_cached_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(users, "MOST_USERS", 2)
     remembered = RecentUsers()
     for key, user_id in enumerate(("alice", "bob")):

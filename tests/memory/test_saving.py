@@ -19,7 +19,7 @@ def get(mem: ILabMemory, observation_id: int) -> Observation:
     return found
 
 
-def test_a_saved_observation_comes_back_as_it_was_given(mem: ILabMemory) -> None:
+def test_a_saved_observation_is_returned_unchanged(mem: ILabMemory) -> None:
     content = "  Héllo\r\n\t世界 🎉 "
     result = save(mem, content, type="preference", title=" T ", topic_key="k/1")
     assert result.outcome == "created"
@@ -50,7 +50,7 @@ def test_the_call_of_the_recipe_works_word_for_word(mem: ILabMemory) -> None:
     assert [f"- ({m.type}) {m.title}" for m in session.memories] == ["- (discovery) Turn: hi"]
 
 
-def test_the_same_without_a_key_is_deduped_within_the_session(mem: ILabMemory) -> None:
+def test_an_unkeyed_save_is_deduped_within_the_session(mem: ILabMemory) -> None:
     first = save(mem)
     again = save(mem)
     assert (again.outcome, again.id) == ("deduped", first.id)
@@ -58,7 +58,7 @@ def test_the_same_without_a_key_is_deduped_within_the_session(mem: ILabMemory) -
 
 
 @pytest.mark.parametrize("change", [{"type": "profile"}, {"title": "u"}, {"user_id": "bob"}, {"topic_key": "k"}])
-def test_another_type_title_user_or_a_key_is_not_the_same(mem: ILabMemory, change: dict[str, str]) -> None:
+def test_another_type_title_user_or_key_is_not_deduped(mem: ILabMemory, change: dict[str, str]) -> None:
     first = save(mem)
     second = save(mem, **change)
     assert second.outcome == "created"
@@ -70,13 +70,13 @@ def test_an_unkeyed_save_is_never_deduped_against_a_keyed_row(mem: ILabMemory) -
     assert save(mem).outcome == "created"
 
 
-def test_the_same_in_another_session_is_a_new_row(mem: ILabMemory) -> None:
+def test_the_same_content_in_another_session_is_a_new_row(mem: ILabMemory) -> None:
     save(mem)
     mem.mem_session_end("alice", summary="x")
     assert save(mem).outcome == "created"
 
 
-def test_contents_that_differ_only_in_what_is_private_are_the_same(mem: ILabMemory) -> None:
+def test_contents_that_differ_only_in_private_text_are_deduped(mem: ILabMemory) -> None:
     first = save(mem, "pin <private>1</private>")
     assert save(mem, "pin <private>2</private>").outcome == "deduped"
     assert get(mem, first.id).normalized_hash == hashlib.sha256(b"pin [REDACTED]").hexdigest()
@@ -135,9 +135,7 @@ def test_title_content_and_key_are_redacted(mem: ILabMemory) -> None:
         ({"user_id": "a\0"}, "user_id"),
     ],
 )
-def test_an_argument_that_cannot_be_is_named_and_nothing_is_stored(
-    mem: ILabMemory, change: dict[str, str], name: str
-) -> None:
+def test_an_invalid_argument_is_named_and_nothing_is_stored(mem: ILabMemory, change: dict[str, str], name: str) -> None:
     with pytest.raises(ValueError, match=name) as caught:
         save(mem, **{"content": "c", **change})
     assert len(str(caught.value)) < 120
@@ -156,7 +154,7 @@ def test_configured_types_replace_the_documented_ones(store: Store) -> None:
         save(mem, type="discovery")
 
 
-def test_get_of_another_user_or_of_none_is_none(mem: ILabMemory) -> None:
+def test_get_of_a_missing_or_foreign_observation_returns_none(mem: ILabMemory) -> None:
     saved = save(mem).id
     assert mem.mem_get_observation("bob", saved) is None
     assert mem.mem_get_observation("alice", saved + 1) is None
@@ -164,14 +162,14 @@ def test_get_of_another_user_or_of_none_is_none(mem: ILabMemory) -> None:
 
 
 @pytest.mark.parametrize("observation_id", [0, -1])
-def test_an_id_below_1_is_refused(mem: ILabMemory, observation_id: int) -> None:
+def test_an_id_below_1_is_rejected(mem: ILabMemory, observation_id: int) -> None:
     with pytest.raises(ValueError, match="observation_id"):
         mem.mem_get_observation("alice", observation_id)
     with pytest.raises(ValueError, match="observation_id"):
         mem.mem_timeline("alice", observation_id)
 
 
-def test_the_timeline_has_five_neighbours_a_side_of_this_user_across_sessions(mem: ILabMemory, clock: Clock) -> None:
+def test_the_timeline_has_five_neighbours_per_side_across_sessions(mem: ILabMemory, clock: Clock) -> None:
     ids = []
     for number in range(14):
         save(mem, f"b{number}", user_id="bob")
@@ -192,7 +190,7 @@ def test_the_timeline_is_in_the_order_of_created_at_then_id(mem: ILabMemory, clo
     assert [row.id for row in mem.mem_timeline("alice", late)] == [early, early_too, late]
 
 
-def test_the_rows_of_a_timeline_are_whole_whatever_is_in_them(mem: ILabMemory) -> None:
+def test_the_rows_of_a_timeline_are_complete(mem: ILabMemory) -> None:
     contents = ["\U0001f375" * 3, 'a "quoted"\n\tline \\', "e\u0301\x01", "x" * 1024 * 1024, "last"]
     ids = [save(mem, content, topic_key=f"k{number}").id for number, content in enumerate(contents)]
     rows = mem.mem_timeline("alice", ids[2])
@@ -225,7 +223,7 @@ def test_the_recent_observations_of_a_session_are_the_newest_first(mem: ILabMemo
     assert mem.mem_recent("alice", "no session") == []
 
 
-def test_recent_observations_are_found_by_the_beginning_of_their_key(mem: ILabMemory) -> None:
+def test_recent_observations_are_filtered_by_key_prefix(mem: ILabMemory) -> None:
     for key in ("k%/a", "k_/b", "k%/c", None):
         session = save(mem, key or "none", topic_key=key).session_id
 
@@ -262,7 +260,7 @@ def test_recent_observations_end_before_the_one_that_exceeds_the_bytes(mem: ILab
         ({"max_bytes": True}, "max_bytes"),
     ],
 )
-def test_wrong_arguments_of_recent_are_refused(mem: ILabMemory, wrong: dict[str, Any], name: str) -> None:
+def test_invalid_arguments_of_recent_are_rejected(mem: ILabMemory, wrong: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name} "):
         mem.mem_recent("alice", **({"session_id": "s"} | wrong))
 

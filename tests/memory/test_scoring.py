@@ -26,7 +26,7 @@ def test_context_score_is_the_documented_sum() -> None:
 
 
 @pytest.mark.parametrize(("days", "expected"), [(0, 1.0), (30, 0.5), (60, 0.25), (-1, 1.0)])
-def test_recency_halves_every_30_days_and_is_1_for_a_date_to_come(days: float, expected: float) -> None:
+def test_recency_halves_every_30_days_and_is_1_for_a_future_date(days: float, expected: float) -> None:
     assert scoring.recency(aged(days), EPOCH) == pytest.approx(expected)
 
 
@@ -52,18 +52,18 @@ def test_both_scores_lie_between_0_and_1(rank: float, days: float, revisions: in
     assert 0 <= scoring.context_score(kind, updated_at=aged(days), revision_count=revisions, now=EPOCH) <= 1
 
 
-def test_a_session_expires_when_the_timeout_is_reached_not_before() -> None:
+def test_a_session_expires_exactly_at_the_timeout() -> None:
     timeout = timedelta(hours=24)
     assert is_expired(aged(1), now=EPOCH, timeout=timeout)
     assert not is_expired(aged(1), now=EPOCH - timedelta(microseconds=1), timeout=timeout)
 
 
-def test_the_summary_of_an_expired_session_counts_and_names() -> None:
+def test_the_summary_of_an_expired_session_has_the_count_and_the_last_titles() -> None:
     assert auto_close_summary(0, []) == "Closed after inactivity. No observations."
     assert auto_close_summary(1, ["a"]) == "Closed after inactivity. 1 observation; last: a"
     assert auto_close_summary(5, ["a", "b", "c"]) == "Closed after inactivity. 5 observations; last: a; b; c"
 
 
-def test_the_title_of_a_summary_is_cut_over_80_characters() -> None:
+def test_the_title_of_a_summary_is_truncated_over_80_characters() -> None:
     assert summary_title("x" * 80) == "x" * 80
     assert summary_title("x" * 81) == "x" * 77 + "..."

@@ -31,7 +31,7 @@ def found(mem: ILabMemory, query: str, user_id: str = "alice", **changes: Any) -
     return [row.id for row in mem.mem_search(user_id, query, **changes)]
 
 
-def test_a_natural_question_finds_what_shares_some_of_its_words(mem: ILabMemory) -> None:
+def test_a_natural_question_finds_rows_that_share_some_words(mem: ILabMemory) -> None:
     tea, _ = save(mem, "Ann: I drink green tea every morning", "Ben: the weather is dreadful today")
     assert found(mem, "What kind of tea does Ann like to have?")[0] == tea
 
@@ -47,21 +47,21 @@ def test_the_title_is_searched_too(mem: ILabMemory) -> None:
     assert found(mem, "tea") == [row]
 
 
-def test_a_turn_is_found_by_the_words_of_the_turns_around_it(mem: ILabMemory) -> None:
+def test_a_row_is_found_by_the_words_of_its_neighbours(mem: ILabMemory) -> None:
     before, answer, after = save(mem, "Ann: where were you on holidays?", "Ben: in Norway, by train", "Ann: lovely")
     save(mem, "Ben: unrelated one", "Ann: unrelated two", "Ben: unrelated three")
     assert found(mem, "holidays")[0] == before
     assert set(found(mem, "holidays")) == {before, answer, after}
 
 
-def test_neighbours_are_of_the_same_session(mem: ILabMemory) -> None:
+def test_neighbours_belong_to_the_same_session(mem: ILabMemory) -> None:
     (asked,) = save(mem, "where did you spend the holidays?")
     mem.mem_session_end("alice", summary="x")
     save(mem, "in Norway")
     assert found(mem, "holidays") == [asked]
 
 
-def test_a_row_that_says_it_itself_comes_before_its_neighbours(mem: ILabMemory) -> None:
+def test_a_row_that_contains_the_word_ranks_before_its_neighbours(mem: ILabMemory) -> None:
     first, second, third = save(mem, "one thing", "the violin lesson", "another thing")
     assert found(mem, "violin")[0] == second
     assert set(found(mem, "violin")) == {first, second, third}
@@ -117,7 +117,7 @@ def test_a_query_without_a_hit_in_the_index_is_found_as_a_substring(mem: ILabMem
 
 
 @pytest.mark.parametrize("query", ["", " \n\t", "a\0b", "\ud800", "a\udc00"])
-def test_a_query_that_cannot_be_is_a_value_error(mem: ILabMemory, query: str) -> None:
+def test_an_invalid_query_is_a_value_error(mem: ILabMemory, query: str) -> None:
     with pytest.raises(ValueError, match="query"):
         mem.mem_search("alice", query)
 
@@ -137,19 +137,19 @@ def test_any_query_works_or_is_a_value_error(mem: ILabMemory, query: str) -> Non
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip))
-def test_any_content_is_found_by_itself(mem: ILabMemory, content: str) -> None:
+def test_any_content_finds_itself(mem: ILabMemory, content: str) -> None:
     (row,) = save(mem, content)
     snippets = {result.id: result.snippet for result in mem.mem_search("alice", content, limit=1000)}
     assert snippets[row] == content or len(content) > 400
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_1_is_refused(mem: ILabMemory, limit: int) -> None:
+def test_a_limit_below_1_is_rejected(mem: ILabMemory, limit: int) -> None:
     with pytest.raises(ValueError, match="limit"):
         mem.mem_search("alice", "tea", limit=limit)
 
 
-def test_the_limit_is_10_unless_told(mem: ILabMemory) -> None:
+def test_the_default_limit_is_10(mem: ILabMemory) -> None:
     save(mem, *(f"tea number {number}" for number in range(15)))
     assert len(found(mem, "tea")) == 10
     assert len(found(mem, "tea", limit=3)) == 3
@@ -176,14 +176,14 @@ def test_the_best_row_has_rank_1_and_the_score_is_search_score(mem: ILabMemory, 
     assert row.score == pytest.approx(0.60 + 0.25 * 0.5 + 0.15 * 0.1)
 
 
-def test_ranks_are_relative_to_what_the_filter_lets_through(mem: ILabMemory) -> None:
+def test_ranks_are_relative_to_the_filtered_rows(mem: ILabMemory) -> None:
     save(mem, "tea tea tea")
     save(mem, "a cup of tea, or of something else", type="profile")
     (row,) = mem.mem_search("alice", "tea", types=["profile"])
     assert row.score == pytest.approx(0.60 + 0.25 + 0.15 * 0.1)
 
 
-def test_equal_scores_are_ordered_by_newer_then_higher_id(mem: ILabMemory, clock: Clock) -> None:
+def test_ties_of_scores_are_ordered_by_newer_then_higher_id(mem: ILabMemory, clock: Clock) -> None:
     ids = []
     for number in range(4):
         ids += save(mem, "zz tea", title=f"t{number}")
@@ -225,7 +225,7 @@ def test_another_users_rows_do_not_change_a_score(mem: ILabMemory) -> None:
     assert [row.score for row in mem.mem_search("alice", "green tea")] == alone
 
 
-def test_fewer_results_are_the_best_of_more(mem: ILabMemory, clock: Clock) -> None:
+def test_a_lower_limit_returns_the_best_of_more(mem: ILabMemory, clock: Clock) -> None:
     words = ["tea", "milk", "rain", "tea tea", "music"]
     for number in range(120):
         save(mem, f"{words[number % 5]} {words[number % 3]} {'and so on ' * (number % 7)}{number}")
@@ -240,7 +240,7 @@ def matches(store: Store, terms: Sequence[str], *, most_places: int = 1000, most
     return store.matches("alice", terms, most_places=most_places, most_rows=most_rows, preview_characters=20)
 
 
-def test_what_comes_with_few_rows_is_what_is_read_apart_of_many(mem: ILabMemory, store: Store) -> None:
+def test_few_rows_are_read_at_once_with_the_same_result(mem: ILabMemory, store: Store) -> None:
     for number in range(7):
         save(
             mem, f"User: tea and milk {number}\nAssistant: {'more tea ' * number}", title="tea", topic_key=f"k{number}"
@@ -268,13 +268,13 @@ def test_what_comes_with_few_rows_is_what_is_read_apart_of_many(mem: ILabMemory,
     assert many.rows is None
 
 
-def test_of_a_user_never_seen_there_is_nothing_to_match(store: Store) -> None:
+def test_an_unknown_user_has_no_matches(store: Store) -> None:
     assert matches(store, ["tea"]) == ((0, (0, 0, 0, 0), {}), {}, {})
     assert dict(store.postings("alice", ["tea"])) in ({"tea": ()}, {"tea": []})
 
 
 @pytest.mark.parametrize("rows", [FEW_ROWS, FEW_ROWS + 1])
-def test_few_rows_are_ranked_as_many_are(
+def test_few_rows_are_ranked_like_many(
     mem: ILabMemory, clock: Clock, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     words = ["tea", "milk", "rain", "tea tea", "music", "User: tea\nAssistant: milk"]
@@ -288,7 +288,7 @@ def test_few_rows_are_ranked_as_many_are(
         assert mem.mem_search("alice", "tea or milk", types_exclude=["pattern"]) == found
 
 
-def test_the_lengths_that_ranking_takes_the_average_of_are_those_of_the_rows(mem: ILabMemory, store: Store) -> None:
+def test_the_field_lengths_for_ranking_match_the_rows(mem: ILabMemory, store: Store) -> None:
     for number in range(12):
         content = f"User: {'said ' * number}x\nAssistant: {'reply ' * number * 20}y"
         save(mem, content, title="a title", topic_key=f"k{number % 5}")
@@ -300,12 +300,12 @@ def test_the_lengths_that_ranking_takes_the_average_of_are_those_of_the_rows(mem
 
 
 @pytest.mark.parametrize("query", ["😀" * 13_000, "%" * 26_000, "ж" * 26_000, "漢" * 20_000, "!" * 32_767 + "?"])
-def test_a_long_query_without_a_term_that_is_known_finds_nothing_at_once(mem: ILabMemory, query: str) -> None:
+def test_a_long_query_without_known_terms_finds_nothing_quickly(mem: ILabMemory, query: str) -> None:
     mem.mem_save("alice", "!" * 100_000, type="discovery", title="loud")
     assert mem.mem_search("alice", query) == []
 
 
-def test_the_longest_query_that_is_looked_for_as_it_stands(mem: ILabMemory) -> None:
+def test_the_longest_query_of_a_substring_search(mem: ILabMemory) -> None:
     mem.mem_save("alice", "!" * 300, type="discovery", title="loud")
     assert len(mem.mem_search("alice", "!" * 256)) == 1
     assert mem.mem_search("alice", "!" * 257) == []
@@ -327,12 +327,12 @@ def test_hyphenated_words_are_found_by_their_parts_and_as_one(mem: ILabMemory) -
 
 @pytest.mark.parametrize("types", [5, "profile", ["profile", 5], [None], 0])
 @pytest.mark.parametrize("argument", ["types", "types_exclude"])
-def test_types_that_are_no_list_of_texts_are_a_value_error(mem: ILabMemory, argument: str, types: Any) -> None:
+def test_types_that_are_not_a_list_of_strings_are_a_value_error(mem: ILabMemory, argument: str, types: Any) -> None:
     with pytest.raises(ValueError, match=f"^{argument} must be a list of texts$"):
         mem.mem_search("alice", "tea", **{argument: types})
 
 
-def test_a_long_text_is_found_in_one_that_repeats_its_beginning(mem: ILabMemory) -> None:
+def test_a_substring_is_found_after_a_repetition_of_its_beginning(mem: ILabMemory) -> None:
     """LIKE took 6 seconds for 20 MiB of this."""
     for number in range(3):
         saved = mem.mem_save("alice", f"{'-' * 1_000_000}!{'?' * number}.", type="discovery", title="t").id
@@ -340,7 +340,7 @@ def test_a_long_text_is_found_in_one_that_repeats_its_beginning(mem: ILabMemory)
     assert mem.mem_search("alice", "-" * 250 + "!???") == []
 
 
-def test_a_substring_is_looked_for_in_the_newest_text_up_to_a_bound(
+def test_a_substring_search_reads_only_the_newest_text(
     mem: ILabMemory, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """12,000 rows of 1 MB were once read by every search that found nothing."""

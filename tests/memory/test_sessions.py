@@ -24,14 +24,14 @@ def test_a_session_belongs_to_one_user(mem: ILabMemory) -> None:
     assert mem.mem_session_start("alice").session_id != mem.mem_session_start("bob").session_id
 
 
-def test_start_touches_the_session(mem: ILabMemory, clock: Clock) -> None:
+def test_start_updates_the_last_activity(mem: ILabMemory, clock: Clock) -> None:
     first = mem.mem_session_start("alice").session_id
     for _ in range(3):
         clock.forward(hours=23)
         assert mem.mem_session_start("alice").session_id == first
 
 
-def test_every_save_and_summary_touches_the_session_even_deduped(mem: ILabMemory, clock: Clock) -> None:
+def test_every_save_and_summary_updates_the_last_activity_even_deduped(mem: ILabMemory, clock: Clock) -> None:
     first = save(mem, "alice", "a")
     clock.forward(hours=23)
     assert save(mem, "alice", "a") == first
@@ -41,7 +41,7 @@ def test_every_save_and_summary_touches_the_session_even_deduped(mem: ILabMemory
     assert not mem.mem_session_start("alice").is_new
 
 
-def test_peek_tells_what_start_would_and_writes_nothing(mem: ILabMemory, clock: Clock) -> None:
+def test_peek_returns_the_same_as_start_and_writes_nothing(mem: ILabMemory, clock: Clock) -> None:
     nothing = mem.mem_session_peek("alice")
     assert (nothing.session_id, nothing.is_new, nothing.memories) == ("", False, [])
     assert mem.mem_stats("alice")["sessions"] == 0
@@ -56,7 +56,7 @@ def test_peek_tells_what_start_would_and_writes_nothing(mem: ILabMemory, clock: 
     assert mem.mem_session_start("alice").is_new
 
 
-def test_reads_do_not_touch_the_session(mem: ILabMemory, clock: Clock) -> None:
+def test_reads_do_not_update_the_last_activity(mem: ILabMemory, clock: Clock) -> None:
     mem.mem_save("alice", "tea", type="discovery", title="tea")
     clock.forward(hours=23)
     mem.mem_search("alice", "tea")
@@ -104,9 +104,7 @@ def test_an_automatic_close_stores_no_observation(mem: ILabMemory, clock: Clock)
 
 
 @pytest.mark.parametrize("wait", [0, 24])
-def test_a_save_or_summary_opens_a_session_when_there_is_none_or_an_expired_one(
-    mem: ILabMemory, clock: Clock, wait: int
-) -> None:
+def test_a_save_or_summary_opens_a_session_without_an_active_one(mem: ILabMemory, clock: Clock, wait: int) -> None:
     if wait:
         mem.mem_session_start("alice")
         clock.forward(hours=wait)
@@ -135,7 +133,7 @@ def test_end_completes_the_session(mem: ILabMemory, clock: Clock) -> None:
     assert mem.mem_session_start("alice").is_new
 
 
-def test_end_of_an_expired_session_is_still_a_human_end(mem: ILabMemory, clock: Clock) -> None:
+def test_an_expired_session_can_still_be_ended(mem: ILabMemory, clock: Clock) -> None:
     mem.mem_session_start("alice")
     clock.forward(days=3)
     assert not mem.mem_session_end("alice", summary="late").is_auto_generated
@@ -151,7 +149,7 @@ def test_end_without_an_active_session_is_a_lookup_error(mem: ILabMemory) -> Non
 
 
 @pytest.mark.parametrize("summary", ["", " \n", "<private/>"])
-def test_a_blank_summary_is_refused_and_changes_nothing(mem: ILabMemory, summary: str) -> None:
+def test_a_blank_summary_is_rejected_and_changes_nothing(mem: ILabMemory, summary: str) -> None:
     mem.mem_session_start("alice")
     with pytest.raises(ValueError, match=r"^summary"):
         mem.mem_session_end("alice", summary=summary)
@@ -175,7 +173,7 @@ def test_the_summary_of_an_end_is_redacted(mem: ILabMemory) -> None:
         ("<private>" + "s" * 90 + "</private> done", "[REDACTED] done"),
     ],
 )
-def test_a_session_summary_is_an_observation_of_its_own_type(mem: ILabMemory, summary: str, title: str) -> None:
+def test_a_session_summary_is_an_observation_of_type_summary(mem: ILabMemory, summary: str, title: str) -> None:
     result = mem.mem_session_summary("alice", summary)
     stored = mem.mem_get_observation("alice", result.id)
     assert stored is not None
@@ -184,7 +182,7 @@ def test_a_session_summary_is_an_observation_of_its_own_type(mem: ILabMemory, su
     assert not mem.mem_session_start("alice").is_new
 
 
-def test_sessions_context_holds_the_five_newest_ended_automatic_ones_included(mem: ILabMemory, clock: Clock) -> None:
+def test_sessions_context_has_the_last_five_including_automatic_ones(mem: ILabMemory, clock: Clock) -> None:
     for number in range(6):
         mem.mem_session_start("alice")
         clock.forward(hours=1)
@@ -198,7 +196,7 @@ def test_sessions_context_holds_the_five_newest_ended_automatic_ones_included(me
     assert current.session_id not in [past.session_id for past in shown]
 
 
-def test_a_clock_that_goes_back_breaks_nothing(mem: ILabMemory, clock: Clock) -> None:
+def test_a_clock_that_moves_back_is_tolerated(mem: ILabMemory, clock: Clock) -> None:
     first = mem.mem_session_start("alice").session_id
     clock.forward(days=-7)
     assert save(mem, "alice", "a") == first
@@ -227,7 +225,7 @@ def test_memories_of_past_sessions_follow_those_of_the_current(mem: ILabMemory, 
     assert [memory.title for memory in mem.mem_session_start("alice").memories] == ["s6", "s5", "s4", "s3", "s2"]
 
 
-def test_memories_carry_context_scores_and_snippets(mem: ILabMemory, clock: Clock) -> None:
+def test_memories_have_context_scores_and_snippets(mem: ILabMemory, clock: Clock) -> None:
     mem.mem_save("alice", "word " * 200, type="discovery", title="d")
     mem.mem_save("alice", "short", type="profile", title="p", topic_key="k")
     clock.forward(days=30)

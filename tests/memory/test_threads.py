@@ -95,7 +95,7 @@ def test_the_context_manager_closes(store: Store, clock: Clock) -> None:
         mem.mem_stats("alice")
 
 
-def test_close_finishes_what_was_begun(mem: ILabMemory) -> None:
+def test_close_finishes_running_operations(mem: ILabMemory) -> None:
     together = threading.Barrier(9)
 
     def save(worker: int) -> int:

@@ -81,30 +81,28 @@ def outcome(task: Task[object]) -> object:
         return error
 
 
-def test_all_that_waits_is_one_transaction(writer: Writer) -> None:
+def test_queued_operations_share_one_transaction(writer: Writer) -> None:
     done = together(writer, [tell(number) for number in range(20)])
     assert len(set(done)) == 1
     assert told(writer) == list(range(20))
 
 
 @pytest.mark.parametrize("error", [LookupError("mine"), ZeroDivisionError("mine")])
-def test_an_operation_that_fails_after_it_has_written_leaves_nothing_and_fails_alone(
-    writer: Writer, error: Exception
-) -> None:
+def test_a_failed_operation_is_rolled_back_alone(writer: Writer, error: Exception) -> None:
     done = together(writer, [tell(number, then=error if number == 3 else None) for number in range(6)])
     assert done[3] is error
     assert not any(isinstance(told, Exception) for place, told in enumerate(done) if place != 3)
     assert told(writer) == [0, 1, 2, 4, 5]
 
 
-def test_an_error_of_the_database_fails_its_operation_alone(writer: Writer) -> None:
+def test_a_database_error_fails_only_its_operation(writer: Writer) -> None:
     done = together(writer, [tell(1), tell(1), tell(2)])
     assert isinstance(done[1], StorageError)
     assert str(done[1]).startswith("could not tell: SQLITE_CONSTRAINT")
     assert told(writer) == [1, 2]
 
 
-def test_what_a_failed_operation_put_off_for_the_index_is_not_done(writer: Writer) -> None:
+def test_deferred_index_writes_of_a_failed_operation_are_dropped(writer: Writer) -> None:
     def put_off_and_fail(transaction: Transaction) -> None:
         transaction.index("INSERT INTO told VALUES (?)", (7,))
         raise LookupError
@@ -117,7 +115,9 @@ def test_what_a_failed_operation_put_off_for_the_index_is_not_done(writer: Write
 
 
 @pytest.mark.parametrize(("durability", "level"), [("full", 2), ("normal", 1)])
-def test_saves_are_synced_as_configured_and_touches_are_not(tmp_path: Path, durability: str, level: int) -> None:
+def test_saves_are_synced_as_configured_and_activity_updates_are_not(
+    tmp_path: Path, durability: str, level: int
+) -> None:
     database = Database(str(tmp_path / "memory.db"), busy_timeout_seconds=1)
     writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=threading.Lock())
 
@@ -147,19 +147,19 @@ def open_session(transaction: Transaction, now: datetime) -> None:
 
 
 def committed(tmp_path: Path) -> str:
-    """When the session was last touched, as other processes see it."""
+    """The last activity of the session, as other processes see it."""
     with closing(sqlite3.connect(tmp_path / "memory.db")) as connection:
         return str(connection.execute("SELECT last_activity_at FROM sessions").fetchone()[0])
 
 
 def seen(store: SQLiteStore) -> set[str]:
-    """When the session was last touched, as this process sees it."""
+    """The last activity of the session, as this process sees it."""
     recent = store.recent_sessions("alice", conversation_id="", completed=1, each=1, preview_characters=1)
     exported = [row for row in store.export("alice") if isinstance(row, Session)]
     return {session.last_activity_at for session in (recent.active, *exported) if session}
 
 
-def test_a_touch_is_seen_at_once_and_committed_with_the_next_operation(
+def test_an_activity_update_is_visible_at_once_and_committed_with_the_next_operation(
     touched: SQLiteStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "TOUCH_SECONDS", 3600)
@@ -174,7 +174,7 @@ def test_a_touch_is_seen_at_once_and_committed_with_the_next_operation(
     assert committed(tmp_path) == text(clock.now)
 
 
-def test_touches_that_no_operation_follows_are_committed_soon(
+def test_activity_updates_are_committed_soon_without_another_operation(
     touched: SQLiteStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the writer waits for more, and when it has given that up."""
@@ -188,13 +188,13 @@ def test_touches_that_no_operation_follows_are_committed_soon(
     assert touched._writer._waiting.touched("alice") is None
 
 
-def test_close_commits_touches(touched: SQLiteStore, tmp_path: Path, clock: Clock) -> None:
+def test_close_commits_activity_updates(touched: SQLiteStore, tmp_path: Path, clock: Clock) -> None:
     touched.touch_session("alice", "s", now=clock.now)
     touched.close()
     assert committed(tmp_path) == text(clock.now)
 
 
-def test_a_session_that_was_ended_or_forgotten_is_not_touched(
+def test_the_activity_of_an_ended_or_forgotten_session_is_not_updated(
     touched: SQLiteStore, tmp_path: Path, clock: Clock
 ) -> None:
     ended = touched.end_session("alice", conversation_id="", summary="s", now=clock.now)
@@ -208,7 +208,9 @@ def test_a_session_that_was_ended_or_forgotten_is_not_touched(
     assert seen(touched) == set()
 
 
-def test_a_touch_that_fails_is_told_by_the_next_and_kept(touched: SQLiteStore, tmp_path: Path, clock: Clock) -> None:
+def test_a_failed_activity_update_is_reported_by_the_next_call_and_retried(
+    touched: SQLiteStore, tmp_path: Path, clock: Clock
+) -> None:
     path, aside = tmp_path / "memory.db", tmp_path / "aside"
     path.rename(aside)
     touched.touch_session("alice", "s", now=clock.now)
@@ -222,7 +224,7 @@ def test_a_touch_that_fails_is_told_by_the_next_and_kept(touched: SQLiteStore, t
     touched.touch_session("alice", "s", now=clock.now)
 
 
-def test_a_writer_that_is_woken_for_nothing_sleeps_again(writer: Writer) -> None:
+def test_a_spurious_wakeup_of_the_writer_is_harmless(writer: Writer) -> None:
     """As it may be when the main thread is interrupted while it wakes the writer."""
     for _ in range(3):
         with suppress(RuntimeError):
@@ -231,7 +233,7 @@ def test_a_writer_that_is_woken_for_nothing_sleeps_again(writer: Writer) -> None
     writer.close()
 
 
-def test_a_database_in_memory_shows_a_reader_no_half_batch() -> None:
+def test_an_in_memory_database_shows_readers_no_partial_batch() -> None:
     lock = threading.Lock()
     writer = Writer(Database(":memory:", busy_timeout_seconds=1), synchronous=SYNCHRONOUS["full"], lock=lock)
 
@@ -245,7 +247,7 @@ def test_a_database_in_memory_shows_a_reader_no_half_batch() -> None:
         writer.close()
 
 
-def test_an_index_that_fails_fails_the_batch_and_not_the_next(writer: Writer) -> None:
+def test_a_failing_index_fails_only_its_batch(writer: Writer) -> None:
     def put_off(transaction: Transaction) -> None:
         transaction.index("INSERT INTO told VALUES (?)", (1,))
 
@@ -256,12 +258,12 @@ def test_an_index_that_fails_fails_the_batch_and_not_the_next(writer: Writer) ->
     assert told(writer) == [5]
 
 
-def test_a_file_removed_while_it_is_written_to_is_told(writer: Writer, tmp_path: Path) -> None:
+def test_a_file_removed_during_a_write_is_reported(writer: Writer, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="FileNotFoundError"):
         writer.run("tell", lambda _: (tmp_path / "memory.db").unlink())
 
 
-def test_a_row_that_two_calls_forget_leaves_the_index_once(writer: Writer) -> None:
+def test_a_row_erased_by_two_calls_is_removed_from_the_index_once(writer: Writer) -> None:
     redacted = Redacted(user_id="u", type="t", title="t", content="c", topic_key=None, normalized_hash="00")
     indexed = Indexed("t", "c")
 
@@ -278,7 +280,7 @@ def test_a_row_that_two_calls_forget_leaves_the_index_once(writer: Writer) -> No
     assert writer.run("forget", forget) == [1, 2, 2]
 
 
-def test_what_is_put_off_for_the_index_is_done_by_rising_row(writer: Writer) -> None:
+def test_deferred_index_writes_are_done_in_row_order(writer: Writer) -> None:
     """FTS5 writes out all it holds whenever it is given a row below the last one."""
     writer.run("prepare", lambda transaction: transaction.execute("CREATE TABLE done (told INTEGER)"))
     statement = "INSERT INTO done VALUES (?)"
@@ -290,7 +292,7 @@ def test_what_is_put_off_for_the_index_is_done_by_rising_row(writer: Writer) -> 
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_a_caller_who_is_interrupted_keeps_no_other_waiting(*, told: bool) -> None:
+def test_an_interrupted_caller_blocks_no_other(*, told: bool) -> None:
     """Each caller wakes the next one; of one that has left, before it was told or just after, a thread does it."""
 
     class Interrupted(Task[object]):
@@ -328,7 +330,7 @@ def saves(*, user_ids: Sequence[str]) -> list[Save]:
     return made
 
 
-def test_saves_that_come_together_are_what_they_are_one_by_one(writer: Writer) -> None:
+def test_batched_saves_equal_single_saves(writer: Writer) -> None:
     """The first user is known, with a row of the key; the second has no session any more; the third is new."""
     for user_id in ("first", "second"):
         writer.run("save", saves(user_ids=[user_id])[5])
@@ -359,7 +361,7 @@ def test_saves_that_come_together_are_what_they_are_one_by_one(writer: Writer) -
     assert len(set(ids)) == len(ids)
 
 
-def test_saves_that_fail_together_are_tried_alone(writer: Writer) -> None:
+def test_saves_of_a_failed_batch_are_retried_one_by_one(writer: Writer) -> None:
     made = saves(user_ids=["user"])
 
     def fail(transaction: Transaction, operations: Sequence[Save]) -> Sequence[SaveResult]:
