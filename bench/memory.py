@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ilab_memory import Config, ILabMemory
-from ilab_memory.stores.sqlite import waiting
+from ilab_memory.stores.sqlite import write_queue
 from slow_syncs import slow_syncs
 
 CALLERS = (1, 8, 64)
@@ -198,9 +198,9 @@ def report_saves(folder: Path, seconds: float) -> None:
     for callers in CALLERS:
         full = saves_per_second(folder, callers, "full", seconds)
         normal = saves_per_second(folder, callers, "normal", seconds)
-        group, waiting.MAX_BATCH = waiting.MAX_BATCH, 1
+        group, write_queue.MAX_BATCH = write_queue.MAX_BATCH, 1
         each = saves_per_second(folder, callers, "full", seconds)
-        waiting.MAX_BATCH = group
+        write_queue.MAX_BATCH = group
         print(f"{callers:>10}{full:>10.0f}{normal:>10.0f}{each:>14.0f}{full / each:>19.1f}x", flush=True)
 
 

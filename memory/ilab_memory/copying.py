@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.stores.postgres import PostgresStore
-from ilab_memory.stores.sqlite.source import Source
+from ilab_memory.stores.sqlite.snapshot_reader import SnapshotReader
 
 #: Called with "copying" or "comparing", the number of observations processed, and their number at the start.
 Progress = Callable[[str, int, int], None]
@@ -71,7 +71,7 @@ def copy(source: str, target: str, *, replace: bool, progress: Progress) -> Copi
     """
     if not target.startswith(("postgresql://", "postgres://")):
         raise ValueError("the target must start with postgresql://")
-    with Source(source) as file, PostgresStore(target) as store:
+    with SnapshotReader(source) as file, PostgresStore(target) as store:
         written = _write(file, store, _Counter("copying", file.totals().observations, progress), replace=replace)
         return _compare(file, store, _Counter("comparing", file.totals().observations, progress), written)
 
@@ -97,7 +97,7 @@ class _Counter:
         self._progress(self._what, self._total, self._total)
 
 
-def _write(file: Source, store: PostgresStore, counter: _Counter, *, replace: bool) -> int:
+def _write(file: SnapshotReader, store: PostgresStore, counter: _Counter, *, replace: bool) -> int:
     """Write the missing users and, with *replace*, those that differ; return how many were written."""
     written = 0
     for user_id in file.users():
@@ -112,7 +112,7 @@ def _write(file: Source, store: PostgresStore, counter: _Counter, *, replace: bo
     return written
 
 
-def _compare(file: Source, store: PostgresStore, counter: _Counter, written: int) -> Copied:
+def _compare(file: SnapshotReader, store: PostgresStore, counter: _Counter, written: int) -> Copied:
     users = sessions = observations = different = 0
     hashes = hashlib.sha256(), hashlib.sha256()
     for user_id in file.users():
@@ -136,7 +136,7 @@ def _compare(file: Source, store: PostgresStore, counter: _Counter, written: int
     )
 
 
-def _of_source(file: Source, user_id: str, counter: _Counter | None = None) -> _Digest:
+def _of_source(file: SnapshotReader, user_id: str, counter: _Counter | None = None) -> _Digest:
     with file.user(user_id) as rows:
         if rows is None:
             return _digest(())

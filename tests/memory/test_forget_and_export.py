@@ -190,7 +190,7 @@ def test_long_rows_are_erased_in_small_batches(tmp_path: Path) -> None:
         for number in range(5):
             save(mem, "alice", f"{number} {'word ' * 40_000}")
     with closing(sqlite3.connect(path)) as connection:
-        (user,) = connection.execute("SELECT key, secret FROM users").fetchall()
+        (user,) = connection.execute("SELECT key, index_key FROM users").fetchall()
         assert [row.number for row in erasure.next_rows(connection, erasure.Tombstone(*user))] == [1, 2]
     with ILabMemory.from_path(path) as mem:
         assert mem.mem_forget("alice") == 5

@@ -17,7 +17,7 @@ from ilab_memory.core.store import EXACT_POSITIONS
 from ilab_memory.recall.analysis import fields
 from ilab_memory.recall.ranking import NEIGHBOUR_TERMS
 from ilab_memory.stores.postgres import PostgresStore
-from ilab_memory.stores.postgres.terms import Indexed, places, token
+from ilab_memory.stores.postgres.blind_index import IndexEntry, places, token
 from ilab_memory.stores.sqlite import SQLiteStore
 from memory.support import Clock
 from postgres import Cluster
@@ -143,7 +143,7 @@ def test_postings_have_the_documented_positions(said: list[str], reply: list[str
         for place, term in enumerate(terms)
     )
     tokens = {token(secret, term): term for term, _, _ in expected}
-    kept = places(7, Indexed("milk", content).vector(secret), tokens)
+    kept = places(7, IndexEntry("milk", content).vector(secret), tokens)
     assert sorted((term, field, place) for term, (_, field, place) in kept) == expected
 
 

@@ -25,7 +25,7 @@ VALUES = {
     "numbers": ("bigint[]", "'{1,2,3}'"),
     "session_timeout": ("interval", "'24 hours'"),
     "normalized_hash": ("bytea", "'x'"),
-    "secret": ("bytea", "'x'"),
+    "index_key": ("bytea", "'x'"),
     "is_auto_generated": ("boolean", "false"),
     "characters": ("integer", "401"),
     "prefixes": ("text[]", "'{k/,l/}'"),

@@ -65,7 +65,7 @@ def test_reads_have_a_timeout_and_commits_have_none(url: str) -> None:
     store = PostgresStore(url, partitions=2, wait_seconds=7)
     with store:
         assert store._connections.rows("ask", "SHOW statement_timeout") == [("7s",)]
-        with store._connections.lent("ask") as connection:
+        with store._connections.borrow("ask") as connection:
             assert connection.execute("SHOW statement_timeout").fetchone() == ("0",)
 
 

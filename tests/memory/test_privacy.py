@@ -77,7 +77,7 @@ def test_nothing_else_hashes_content() -> None:
     # The copy and the check compare hashes of what is stored, which was redacted, and store none; an erasure hashes a
     # user_id.
     others = {"copying.py", "stores/sqlite/check.py", "stores/sqlite/erasure.py"}
-    assert importing == {"redaction.py", "stores/postgres/terms.py", "stores/sqlite/terms.py", *others}
+    assert importing == {"redaction.py", "stores/postgres/blind_index.py", "stores/sqlite/blind_index.py", *others}
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ import pytest
 from ilab_memory import StorageError
 from ilab_memory.core.models import SaveResult, Session
 from ilab_memory.core.store import Redacted
-from ilab_memory.stores.sqlite import SQLiteStore, erasure, saving, waiting
+from ilab_memory.stores.sqlite import SQLiteStore, erasure, saving, write_queue
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
+from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
-from ilab_memory.stores.sqlite.terms import Indexed
-from ilab_memory.stores.sqlite.together import Save, save_all
-from ilab_memory.stores.sqlite.transaction import Together, Transaction
-from ilab_memory.stores.sqlite.waiting import Task
+from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
+from ilab_memory.stores.sqlite.write_queue import Task
 from ilab_memory.stores.sqlite.writer import Writer
 from memory.support import EPOCH, Clock, text
 
@@ -52,8 +52,8 @@ def tell(number: int, *, then: BaseException | None = None) -> Operation:
     return operation
 
 
-def together(
-    writer: Writer, operations: Sequence[Operation], *, together: Together[object] | None = None
+def run_in_one_batch(
+    writer: Writer, operations: Sequence[Operation], *, bulk: BulkOperation[object] | None = None
 ) -> list[object]:
     """Have the writer find all of *operations* waiting at once; return what each returned or raised."""
     begun, go_on = threading.Event(), threading.Event()
@@ -64,12 +64,12 @@ def together(
 
     tasks: list[Task[object]] = [
         Task("tell", hold),
-        *(Task("tell", operation, together=together) for operation in operations),
+        *(Task("tell", operation, bulk=bulk) for operation in operations),
     ]
-    writer._waiting.put(tasks[0])
+    writer._queue.put(tasks[0])
     assert begun.wait(30)
     for task in tasks[1:]:
-        writer._waiting.put(task)
+        writer._queue.put(task)
     go_on.set()
     return [outcome(task) for task in tasks[1:]]
 
@@ -82,21 +82,21 @@ def outcome(task: Task[object]) -> object:
 
 
 def test_queued_operations_share_one_transaction(writer: Writer) -> None:
-    done = together(writer, [tell(number) for number in range(20)])
+    done = run_in_one_batch(writer, [tell(number) for number in range(20)])
     assert len(set(done)) == 1
     assert told(writer) == list(range(20))
 
 
 @pytest.mark.parametrize("error", [LookupError("mine"), ZeroDivisionError("mine")])
 def test_a_failed_operation_is_rolled_back_alone(writer: Writer, error: Exception) -> None:
-    done = together(writer, [tell(number, then=error if number == 3 else None) for number in range(6)])
+    done = run_in_one_batch(writer, [tell(number, then=error if number == 3 else None) for number in range(6)])
     assert done[3] is error
     assert not any(isinstance(told, Exception) for place, told in enumerate(done) if place != 3)
     assert told(writer) == [0, 1, 2, 4, 5]
 
 
 def test_a_database_error_fails_only_its_operation(writer: Writer) -> None:
-    done = together(writer, [tell(1), tell(1), tell(2)])
+    done = run_in_one_batch(writer, [tell(1), tell(1), tell(2)])
     assert isinstance(done[1], StorageError)
     assert str(done[1]).startswith("could not tell: SQLITE_CONSTRAINT")
     assert told(writer) == [1, 2]
@@ -110,7 +110,7 @@ def test_deferred_index_writes_of_a_failed_operation_are_dropped(writer: Writer)
     def put_off(transaction: Transaction) -> None:
         transaction.index("INSERT INTO told VALUES (?)", (8,))
 
-    together(writer, [put_off, put_off_and_fail])
+    run_in_one_batch(writer, [put_off, put_off_and_fail])
     assert told(writer) == [8]
 
 
@@ -162,7 +162,7 @@ def seen(store: SQLiteStore) -> set[str]:
 def test_an_activity_update_is_visible_at_once_and_committed_with_the_next_operation(
     touched: SQLiteStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "TOUCH_SECONDS", 3600)
+    monkeypatch.setattr(write_queue, "TOUCH_SECONDS", 3600)
     touched._writer.run("sleep for an hour from now on", lambda _: None)
     touched.touch_session("alice", "s", now=clock.now)
     touched.touch_session("alice", "s", now=clock.now - timedelta(minutes=1))
@@ -178,14 +178,14 @@ def test_activity_updates_are_committed_soon_without_another_operation(
     touched: SQLiteStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the writer waits for more, and when it has given that up."""
-    monkeypatch.setattr(waiting, "TOUCH_SECONDS", 0.01)
+    monkeypatch.setattr(write_queue, "TOUCH_SECONDS", 0.01)
     for _ in range(20):
         clock.forward(seconds=1)
         touched.touch_session("alice", "s", now=clock.now)
         deadline = time.monotonic() + 30
         while committed(tmp_path) != text(clock.now):
             assert time.monotonic() < deadline
-    assert touched._writer._waiting.touched("alice") is None
+    assert touched._writer._queue.touched("alice") == {}
 
 
 def test_close_commits_activity_updates(touched: SQLiteStore, tmp_path: Path, clock: Clock) -> None:
@@ -228,7 +228,7 @@ def test_a_spurious_wakeup_of_the_writer_is_harmless(writer: Writer) -> None:
     """As it may be when the main thread is interrupted while it wakes the writer."""
     for _ in range(3):
         with suppress(RuntimeError):
-            writer._waiting._alarm.release()
+            writer._queue._alarm.release()
         writer.run("do something", lambda _: None)
     writer.close()
 
@@ -251,7 +251,7 @@ def test_a_failing_index_fails_only_its_batch(writer: Writer) -> None:
     def put_off(transaction: Transaction) -> None:
         transaction.index("INSERT INTO told VALUES (?)", (1,))
 
-    done = together(writer, [put_off, put_off])
+    done = run_in_one_batch(writer, [put_off, put_off])
     assert all(isinstance(told, StorageError) for told in done)
     assert done[0] is not done[1]
     assert writer.run("tell", tell(5))
@@ -265,12 +265,12 @@ def test_a_file_removed_during_a_write_is_reported(writer: Writer, tmp_path: Pat
 
 def test_a_row_erased_by_two_calls_is_removed_from_the_index_once(writer: Writer) -> None:
     redacted = Redacted(user_id="u", type="t", title="t", content="c", topic_key=None, normalized_hash="00")
-    indexed = Indexed("t", "c")
+    indexed = IndexEntry("t", "c")
 
     def forget(transaction: Transaction) -> list[int]:
         saving.save(transaction, redacted, indexed, now=EPOCH, session_timeout=timedelta(days=1))
         erasure.mark_deleted(transaction, "u")
-        (user,) = transaction.execute("SELECT key, secret FROM users").fetchall()
+        (user,) = transaction.execute("SELECT key, index_key FROM users").fetchall()
         waiting = [len(transaction._index)]
         for _ in range(2):
             erasure.erase_rows(transaction, erasure.Tombstone(*user), [erasure.ErasedRow(1, indexed.tokens(*user))])
@@ -284,7 +284,7 @@ def test_deferred_index_writes_are_done_in_row_order(writer: Writer) -> None:
     """FTS5 writes out all it holds whenever it is given a row below the last one."""
     writer.run("prepare", lambda transaction: transaction.execute("CREATE TABLE done (told INTEGER)"))
     statement = "INSERT INTO done VALUES (?)"
-    together(writer, [lambda t, row=row: t.index(statement, (row,)) for row in (3, 1, 2)])  # type: ignore[misc]
+    run_in_one_batch(writer, [lambda t, row=row: t.index(statement, (row,)) for row in (3, 1, 2)])  # type: ignore[misc]
     rows = writer.run(
         "read", lambda transaction: transaction.execute("SELECT told FROM done ORDER BY rowid").fetchall()
     )
@@ -326,7 +326,7 @@ def saves(*, user_ids: Sequence[str]) -> list[Save]:
         redacted = Redacted(
             user_id=user_id, type="t", title="t", content=content, topic_key=topic_key, normalized_hash=normalized_hash
         )
-        made.append(Save(redacted, Indexed("t", content), EPOCH, timedelta(days=1)))
+        made.append(Save(redacted, IndexEntry("t", content), EPOCH, timedelta(days=1)))
     return made
 
 
@@ -339,7 +339,7 @@ def test_batched_saves_equal_single_saves(writer: Writer) -> None:
         lambda transaction: saving.end_session(transaction, "second", conversation_id="", summary="s", now=EPOCH),
     )
     made = saves(user_ids=["first", "second", "third"])
-    done = together(writer, made, together=save_all)
+    done = run_in_one_batch(writer, made, bulk=insert_all)
 
     outcomes = [result.outcome for result in done if isinstance(result, SaveResult)]
     assert outcomes[:7] == ["created", "created", "deduped", "created", "updated", "deduped", "updated"]
@@ -365,10 +365,10 @@ def test_saves_of_a_failed_batch_are_retried_one_by_one(writer: Writer) -> None:
     made = saves(user_ids=["user"])
 
     def fail(transaction: Transaction, operations: Sequence[Save]) -> Sequence[SaveResult]:
-        save_all(transaction, operations)
+        insert_all(transaction, operations)
         raise LookupError
 
-    done = together(writer, made, together=fail)
+    done = run_in_one_batch(writer, made, bulk=fail)
     assert [result.outcome for result in done if isinstance(result, SaveResult)] == [
         "created", "created", "deduped", "created", "updated", "created", "updated",
     ]  # fmt: skip

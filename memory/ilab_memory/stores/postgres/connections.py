@@ -34,13 +34,13 @@ _BEGIN_SNAPSHOT: Query = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
 # Of one read: sent before it where less time is left than the session's own timeout.
 _READ_TIMEOUT = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 _UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
-# What a server answers that goes away, or that is no primary any more. An error without SQLSTATE is the driver's own.
+# What a server answers that shuts down, or is not the primary any more. An error without SQLSTATE is the driver's own.
 _LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
 
 
 @contextmanager
 def storage_errors(doing: str) -> Iterator[None]:
-    """Raise StorageError in the place of what the driver raises while *doing*.
+    """Raise StorageError instead of what the driver raises while *doing*.
 
     The driver's error is not chained: the server's texts quote rows ("Key (user_id, topic_key)=(...) already exists").
     """
@@ -119,7 +119,7 @@ class Connections:
         """Return the rows of *statement*, which may be run again if the connection is lost."""
         return self._read(doing, None, (statement, parameters))[0]
 
-    def together(self, doing: str, *queries: Query) -> list[list[Row]]:
+    def read_snapshot(self, doing: str, *queries: Query) -> list[list[Row]]:
         """Return the rows of each of *queries* as of one moment, in one round trip; repeated like `rows`."""
         return self._read(doing, _BEGIN_SNAPSHOT, *queries)
 
@@ -143,8 +143,8 @@ class Connections:
             return self._repeated(attempt, lambda: repeatable or not transactions[-1].committing)
 
     @contextmanager
-    def lent(self, doing: str) -> Iterator[Connection]:
-        """Lend a connection for what is no round trip of statements. Nothing is repeated."""
+    def borrow(self, doing: str) -> Iterator[Connection]:
+        """Lend a connection for anything other than single round trips. Nothing is repeated."""
         with storage_errors(doing), self._writes.connection() as connection:
             yield connection
 

@@ -7,9 +7,9 @@ import psycopg
 from ilab_memory.core.models import Observation
 from ilab_memory.core.rows import UserRows
 from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
-from ilab_memory.stores.postgres.terms import Indexed
 
 _SESSIONS = f"""
     COPY {SCHEMA}.sessions (
@@ -41,9 +41,9 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
         numbers = _write_sessions(connection, rows)
         with connection.cursor() as cursor, cursor.copy(_OBSERVATIONS) as copy:
             for number, observation in rows.observations:
-                indexed = Indexed(observation.title, observation.content)
+                indexed = IndexEntry(observation.title, observation.content)
                 place = (rows.user_id, observation.id, number, *numbers[observation.session_id])
-                copy.write_row((*place, *_columns(observation, indexed, user["secret"])))
+                copy.write_row((*place, *_columns(observation, indexed, user["index_key"])))
                 counted["observations"] += 1
                 for name in saving.LENGTHS:
                     counted[name] += indexed.lengths[name]
@@ -78,7 +78,7 @@ def _write_sessions(connection: psycopg.Connection, rows: UserRows) -> dict[str,
     return numbers
 
 
-def _columns(observation: Observation, indexed: Indexed, secret: bytes) -> tuple[Any, ...]:
+def _columns(observation: Observation, indexed: IndexEntry, index_key: bytes) -> tuple[Any, ...]:
     return (
         observation.type,
         observation.title,
@@ -88,6 +88,6 @@ def _columns(observation: Observation, indexed: Indexed, secret: bytes) -> tuple
         observation.created_at,
         observation.updated_at,
         *(indexed.lengths[name] for name in saving.LENGTHS),
-        indexed.vector(secret),
+        indexed.vector(index_key),
         observation.content,
     )

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from ilab_memory.core.models import ImportResult, SaveResult, Session
 from ilab_memory.core.store import Change, ImportedRow, completed_by_import, imported_session_id
 from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Transaction
-from ilab_memory.stores.postgres.terms import Indexed
 from ilab_memory.timestamps import to_text
 
 
@@ -44,11 +44,11 @@ def change(
     )
     if (kind, title, content) == (old.type, old.title, old.content):
         return result
-    indexed = Indexed(title, content)
+    indexed = IndexEntry(title, content)
     number = user.last_number + 1
     row = asked | indexed.lengths
     row |= {"number": number, "type": kind, "title": title, "content": content, "now": now}
-    row["terms"] = indexed.vector(user.secret)
+    row["terms"] = indexed.vector(user.index_key)
     row["normalized_hash"] = bytes.fromhex(change.normalized_hash) if change.normalized_hash else old.normalized_hash
     added = {name: indexed.lengths[name] - getattr(old, name) for name in saving.LENGTHS}
     edit: Query = (statements.EDIT_OBSERVATION, row)
@@ -80,7 +80,7 @@ def add_rows(
     transaction: Transaction,
     user_id: str,
     sessions: Sequence[Session],
-    rows: Sequence[tuple[ImportedRow, Indexed]],
+    rows: Sequence[tuple[ImportedRow, IndexEntry]],
 ) -> ImportResult:
     """See `Store.add_rows`."""
     ids = {session.id for session in sessions} | {row.session_id for row, _ in rows}
@@ -161,7 +161,7 @@ class _Importing:
         }
         self._sessions.append((statements.IMPORT_SESSION, row))
 
-    def add_row(self, row: ImportedRow, indexed: Indexed) -> None:
+    def add_row(self, row: ImportedRow, indexed: IndexEntry) -> None:
         found = self._session_of(row.session_id)
         if found is None:
             raise ValueError("items must contain the session of an observation before the observation")
@@ -190,7 +190,7 @@ class _Importing:
             "revision_count": row.revision_count,
             "created_at": row.created_at,
             "updated_at": row.updated_at,
-            "terms": indexed.vector(self._user.secret),
+            "terms": indexed.vector(self._user.index_key),
             "content": row.content,
             **indexed.lengths,
         }

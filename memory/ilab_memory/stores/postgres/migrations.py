@@ -8,7 +8,7 @@ from psycopg import Connection, IsolationLevel
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.postgres import schema
 
-#: Names the lock under which the schema is changed; any number of ours, the same for ever. ASCII "ILAB".
+#: Names the lock under which the schema is changed; any number of ours, which never changes. ASCII "ILAB".
 LOCK = 0x494C4142
 _OLDEST_SERVER = 15
 UNRELEASED = (
@@ -38,7 +38,7 @@ def migrate(connection: Connection, partitions: int) -> None:
     """Create or update the schema, if it is not the newest; see `open_database`."""
     if version(connection) == schema.VERSION:
         return
-    # Or, having waited for the lock, this would not see what was committed meanwhile.
+    # Or, having waited for the lock, this would not see what was committed while it waited.
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = 0")
@@ -49,7 +49,7 @@ def migrate(connection: Connection, partitions: int) -> None:
 
 
 def version(connection: Connection) -> int:
-    """Return the version of the schema in the database, 0 if there is none.
+    """Return the version of the schema in the database, 0 for an empty database.
 
     Raises:
         StorageError: it is newer than this code, or was made before the first release.

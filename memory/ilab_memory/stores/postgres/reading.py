@@ -5,8 +5,8 @@ from typing import Any
 
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import Document, Matches, Posting, Preview, RecentSessions, TermStatistics
+from ilab_memory.stores.postgres.blind_index import places
 from ilab_memory.stores.postgres.connections import Row
-from ilab_memory.stores.postgres.terms import places
 from ilab_memory.timestamps import to_text
 
 # In a row of `ROWS_OF_FEW`, behind a number and a document.

@@ -14,8 +14,8 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
 from ilab_memory.stores.postgres import statements
+from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES, IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
-from ilab_memory.stores.postgres.terms import SECRET_BYTES, Indexed
 from ilab_memory.timestamps import to_text
 
 # Ids of a user go on from a random number, so that ids of a user who was forgotten do not come again and nothing has to
@@ -29,7 +29,7 @@ LENGTHS = ("title_terms", "said_terms", "reply_terms", "tail_terms")
 class User(NamedTuple):
     """A user, whose row is locked."""
 
-    secret: bytes
+    index_key: bytes
     first_id: int
     last_number: int
     last_session: int
@@ -61,7 +61,7 @@ def new_user(user_id: str, *, above: int = 0) -> dict[str, Any]:
     """Return the row of a user whose ids are above that one."""
     return {
         "user_id": user_id,
-        "secret": secrets.token_bytes(SECRET_BYTES),
+        "index_key": secrets.token_bytes(INDEX_KEY_BYTES),
         "first_id": above + secrets.randbelow(_FIRST_IDS),
     }
 
@@ -90,7 +90,7 @@ def open_session(
 def end_session(
     transaction: Transaction, user_id: str, *, conversation_id: str, summary: str, now: datetime
 ) -> Row | None:
-    """Complete the active session; return its id, start and end, or None if there is none."""
+    """Complete the active session; return its id, start and end, or None if no session is active."""
     asked = {"user_id": user_id, "conversation_id": conversation_id}
     _, active = transaction.ask((statements.LOCK_USER, asked), (statements.SESSION_NOW, asked))
     if not active:
@@ -104,7 +104,7 @@ def end_session(
 def save(
     transaction: Transaction,
     redacted: Redacted,
-    indexed: Indexed,
+    indexed: IndexEntry,
     session_id: str,
     *,
     now: datetime,
@@ -132,7 +132,7 @@ def save(
         counting = (count_in(redacted.user_id, user, last_session=session.number),) if session.is_new else ()
         transaction.commit(*entering, *counting)
     else:
-        row = asked | indexed.lengths | {"terms": indexed.vector(user.secret), "content": redacted.content}
+        row = asked | indexed.lengths | {"terms": indexed.vector(user.index_key), "content": redacted.content}
         observation_id, outcome, writing = _write(user, session, row, found)
         transaction.commit(*entering, *writing)
     return SaveResult.model_construct(

@@ -23,7 +23,7 @@ SCHEMA_MIGRATIONS = f"""
     CREATE TABLE {SCHEMA}.schema_migrations (version integer NOT NULL)
 """
 
-# A save writes the rows of its user and session anew: room in their pages keeps that off the indexes. Erased rows are
+# A save updates the rows of its user and session: room in their pages keeps that off the indexes. Erased rows are
 # to be gone soon, not when a fifth of the table is.
 _OFTEN_CHANGED = "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02)"
 _ADDED_TO = "WITH (autovacuum_vacuum_scale_factor = 0.02)"
@@ -34,7 +34,7 @@ TABLES = (
         "users",
         """
         user_id text COLLATE "C" PRIMARY KEY,
-        secret bytea NOT NULL,              -- makes the index of the user's words unreadable; gone with the row
+        index_key bytea NOT NULL,              -- makes the index of the user's words unreadable; gone with the row
         first_id bigint NOT NULL,           -- an observation's id is this and the number with which it was created
         last_number bigint NOT NULL DEFAULT 0,
         last_session bigint NOT NULL DEFAULT 0,
@@ -82,7 +82,7 @@ TABLES = (
         type text COLLATE "C" NOT NULL,
         title text COLLATE "C" NOT NULL,
         topic_key text COLLATE "C",
-        terms tsvector NOT NULL,    -- of hashes, see terms.py
+        terms tsvector NOT NULL,    -- of hashes, see blind_index.py
         content text COLLATE "C" NOT NULL,
         PRIMARY KEY (user_id, id),
         UNIQUE (user_id, number)
@@ -118,7 +118,7 @@ INDEXES = (
 
 
 def statements(partitions: int) -> Iterator[str]:
-    """Yield what makes the tables, each in so many partitions."""
+    """Yield the statements that make the tables, each with this number of *partitions*."""
     for name, columns, storage in TABLES:
         yield f"CREATE TABLE {SCHEMA}.{name} ({columns}) PARTITION BY HASH (user_id)"
         if name == "observations":

@@ -4,19 +4,19 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
+from ilab_memory.stores.postgres.blind_index import HASH, PREFIX
 from ilab_memory.stores.postgres.schema import SCHEMA
-from ilab_memory.stores.postgres.terms import HASH, PREFIX
 
 _USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
 
 # Users. Whoever writes anything of a user takes the lock of the user's row first: so writers of one user come one after
 # the other, and never wait for each other in a circle.
 LOCK_USER = f"""
-    SELECT secret, first_id, last_number, last_session, observations
+    SELECT index_key, first_id, last_number, last_session, observations
     FROM {_USERS} WHERE user_id = %(user_id)s FOR UPDATE
 """
 NEW_USER = f"""
-    INSERT INTO {_USERS} (user_id, secret, first_id) VALUES (%(user_id)s, %(secret)s, %(first_id)s)
+    INSERT INTO {_USERS} (user_id, index_key, first_id) VALUES (%(user_id)s, %(index_key)s, %(first_id)s)
     ON CONFLICT DO NOTHING
 """
 COUNT_IN = f"""
@@ -258,8 +258,8 @@ PREVIEWS = f"""
 
 # Searching.
 _TOKEN = f"""
-    left(encode(u.secret, 'base64'), {PREFIX})
-    || left(encode(sha256(u.secret || convert_to(asked.term, 'UTF8')), 'base64'), {HASH})
+    left(encode(u.index_key, 'base64'), {PREFIX})
+    || left(encode(sha256(u.index_key || convert_to(asked.term, 'UTF8')), 'base64'), {HASH})
 """
 _ASKED = "unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, place)"
 _OBSERVATIONS_OF_USER = f"(SELECT observations FROM {_USERS} WHERE user_id = %(user_id)s)"
@@ -317,13 +317,13 @@ CONTAINING = f"""
     ORDER BY number DESC LIMIT %(at_most)s
 """
 
-# Exporting, a page at a time: each begins behind the last row of the one before, and ends with the row that has brought
-# its texts to so many bytes.
-USER = f"SELECT secret FROM {_USERS} WHERE user_id = %(user_id)s"
+# Exporting, a page at a time: each begins behind the last row of the one before, and ends with the row that brings
+# its texts to the limit in bytes.
+USER = f"SELECT index_key FROM {_USERS} WHERE user_id = %(user_id)s"
 # The user, its last session and the id of its last observation when the export begins: what has a greater one was added
 # later.
 EXPORT_BEGINS = f"""
-    SELECT secret, last_session, first_id + last_number FROM {_USERS} WHERE user_id = %(user_id)s
+    SELECT index_key, last_session, first_id + last_number FROM {_USERS} WHERE user_id = %(user_id)s
 """
 EXPORT_SESSIONS = f"""
     SELECT started_at, number, {_SESSION_COLUMNS} FROM (

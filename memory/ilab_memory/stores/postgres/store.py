@@ -22,11 +22,11 @@ from ilab_memory.core.store import (
 )
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
 from ilab_memory.stores.postgres import copying, editing, reading, saving, statements
+from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections, Row
 from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
-from ilab_memory.stores.postgres.terms import Indexed
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
@@ -54,7 +54,7 @@ class PostgresStore(Store):
         pool_size: int = 16,
         partitions: int = 16,
     ) -> None:
-        """Open the database *url* (`postgresql://...`, or whatever libpq takes), and make the tables if there are none.
+        """Open the database *url* (`postgresql://...`, or whatever libpq takes); make the tables if they are missing.
 
         A call waits *wait_seconds* at most for a connection, as long for a lock, and a read as long for its answer. Of
         *pool_size* connections half are for reads and half for writes. *partitions* is how many of each table are made;
@@ -137,7 +137,7 @@ class PostgresStore(Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        indexed = Indexed(redacted.title, redacted.content)
+        indexed = IndexEntry(redacted.title, redacted.content)
         session_id = saving.new_session_id()
         return self._connections.write(
             "save the observation",
@@ -165,7 +165,7 @@ class PostgresStore(Store):
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
         """See Store. Repeated if the connection is lost: what an earlier try stored is found again."""
-        indexed = [(row, Indexed(row.title, row.content)) for row in rows]
+        indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
         return self._connections.write(
             "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
         )
@@ -252,13 +252,13 @@ class PostgresStore(Store):
         asked = {
             "user_id": user_id,
             "terms": list(terms),
-            # Could all of them be in each row, a row would be looked up so many times.
+            # Each row may contain each of the terms.
             "most_for_places": most_places // len(terms),
             "most_rows": most_rows,
             "characters": preview_characters,
         }
         queries = (statements.STATISTICS, statements.POSTINGS_OF_FEW, statements.ROWS_OF_FEW)
-        found = self._connections.together("search", *((query, asked) for query in queries))
+        found = self._connections.read_snapshot("search", *((query, asked) for query in queries))
         return reading.matches(found, terms, most_rows=most_rows)
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
@@ -315,12 +315,12 @@ class PostgresStore(Store):
         Raises:
             StorageError: nothing was written or erased; but if the connection was lost during the commit, all may be.
         """
-        with self._connections.lent("copy the user") as connection:
+        with self._connections.borrow("copy the user") as connection:
             return copying.write(connection, rows, replace=replace)
 
     def count_users(self) -> int:
         """Return how many users the database holds. Reads all partitions."""
-        with self._connections.lent("count the users") as connection:
+        with self._connections.borrow("count the users") as connection:
             [count] = connection.execute(copying.COUNT_USERS).fetchone() or [0]
         return int(count)
 
@@ -362,7 +362,7 @@ class PostgresStore(Store):
             place |= {"moment": rows[-1][0], "key": rows[-1][1]}
 
     def _user(self, user_id: str) -> bytes | None:
-        """Return the user's secret, None if there is no such user. Another one follows when the user was forgotten."""
+        """Return the user's index key, None if there is no such user. It differs after the user was forgotten."""
         rows = self._connections.rows("export", statements.USER, user_id=user_id)
         return bytes(rows[0][0]) if rows else None
 

@@ -107,7 +107,7 @@ def check(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Checked:
         raise StorageError(f"could not {_CHECKING}: there is no such file")
     if not file.stat().st_size:
         if Path(f"{file}-wal").exists():
-            return Checked(["the file is empty beside a write-ahead log: it was lost"], [])
+            return Checked(["the file is empty, but has a write-ahead log: it was lost"], [])
         raise StorageError(f"could not {_CHECKING}: it is empty")
     try:
         with storage_errors(_CHECKING):

@@ -25,8 +25,8 @@ Identity: TypeAlias = tuple[int, int]
 #: Reader connections that are kept for the next call: more than that read at once only in bursts.
 _IDLE_READERS = 8
 
-#: What is beside a file that is in use: SQLite's log, and the locks of ilab-chat. Beside no file, or an empty one, they
-#: mean that the file was lost; SQLite would delete the log.
+#: Suffixes of files next to a database in use: SQLite's log, and the locks of ilab-chat. Without the database, or with
+#: an empty one, they mean that it was lost; SQLite would delete the log.
 _BESIDE = ("-wal", "-locks")
 #: Beginnings of SQLite's names for errors of a damaged file.
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
@@ -69,7 +69,7 @@ def translated(error: BaseException, doing: str) -> BaseException:
 
 @contextmanager
 def storage_errors(doing: str) -> Iterator[None]:
-    """Raise what is `translated` in the place of what the driver or the system raises."""
+    """Raise what is `translated` instead of what the driver or the system raises."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -87,7 +87,7 @@ class Database:
         # An authority, which is empty, or the path "//tmp/x" would be taken for one.
         self._uri = "file::memory:" if self.is_memory else f"file://{quote(self._path)}?mode=rw"
         self._busy_timeout_seconds = busy_timeout_seconds
-        # The file that was opened last, and the write-ahead log that SQLite kept beside it.
+        # The file that was opened last, and its write-ahead log.
         self._opened: tuple[Identity, Collection[Identity]] | None = None
         if not self.is_memory:
             with storage_errors("create the database file"):
@@ -97,7 +97,7 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """The file. Of a database in memory there is none."""
+        """The file. Not for a database in memory."""
         return Path(self._path)
 
     def connect(self) -> sqlite3.Connection:
@@ -105,7 +105,7 @@ class Database:
 
         Raises:
             StorageError: the file is of another program or a newer version, and stays as it is; or another file has
-                taken its place, beside which the log of the one before still lies.
+                replaced it, while the log of the one before is still there.
         """
         file = self.identity()
         self._refuse_the_log_of_another(file)
@@ -150,7 +150,7 @@ class Database:
 
     def remember_the_log_of(self, file: Identity) -> None:
         """Note which write-ahead log belongs to *file*, which is open. A new file has one from its first write on."""
-        # Unless the file has been replaced meanwhile: then nobody knows which of the two SQLite has opened.
+        # Unless the file was replaced while it was opened: then nobody knows which of the two SQLite has opened.
         if not self.is_memory and self.identity() == file:
             self._opened = (file, self._logs())
 
@@ -159,7 +159,7 @@ class Database:
         if self._opened is not None and self._opened[0] != file and not self._logs().isdisjoint(self._opened[1]):
             raise StorageError(
                 "could not open the database: another file has taken its place, and the write-ahead log of the one"
-                " before lies beside it; remove the files that end in -wal and -shm"
+                " before is still there; remove the files that end in -wal and -shm"
             )
 
     def _logs(self) -> set[Identity]:

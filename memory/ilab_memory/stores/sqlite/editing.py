@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ilab_memory.core.models import ImportResult, SaveResult, Session
 from ilab_memory.core.store import Change, ImportedRow, completed_by_import, imported_session_id
 from ilab_memory.stores.sqlite import erasure, saving, statements
-from ilab_memory.stores.sqlite.terms import Indexed
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
@@ -20,7 +20,7 @@ class _Stored(NamedTuple):
     """An observation as it is."""
 
     user: int
-    secret: bytes
+    index_key: bytes
     session_id: str
     number: int
     topic_key: str | None
@@ -44,7 +44,7 @@ def change(
     outcome: saving.Outcome = "deduped"
     if (kind, title, content) != (old.type, old.title, old.content):
         outcome = "updated"
-        indexed = Indexed(title, content)
+        indexed = IndexEntry(title, content)
         row: dict[str, object] = {
             "user": old.user,
             "type": kind,
@@ -57,10 +57,10 @@ def change(
         row["normalized_hash"] = (
             bytes.fromhex(change.normalized_hash) if change.normalized_hash else old.normalized_hash
         )
-        saving.unindex(transaction, old.user, old.secret, old.number, Indexed(old.title, old.content))
+        saving.unindex(transaction, old.user, old.index_key, old.number, IndexEntry(old.title, old.content))
         edited = (*_edited(row), observation_id)
         _, number = transaction.execute(statements.EDIT_OBSERVATION, edited).fetchone()
-        saving.index(transaction, old.user, old.secret, number, indexed)
+        saving.index(transaction, old.user, old.index_key, number, indexed)
         if title != old.title:
             saving.drop_title(transaction, old.user, old.title)
     return SaveResult.model_construct(
@@ -76,7 +76,7 @@ def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
     old = _Stored._make(found)
     deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
     transaction.execute(statements.COUNT_OUT, deleted)
-    saving.unindex(transaction, old.user, old.secret, old.number, Indexed(old.title, old.content))
+    saving.unindex(transaction, old.user, old.index_key, old.number, IndexEntry(old.title, old.content))
     saving.drop_title(transaction, old.user, old.title)
     erasure.add(transaction, user_id, None)
     return True
@@ -86,10 +86,10 @@ def add_rows(
     transaction: Transaction,
     user_id: str,
     sessions: Sequence[Session],
-    rows: Sequence[tuple[ImportedRow, Indexed]],
+    rows: Sequence[tuple[ImportedRow, IndexEntry]],
 ) -> ImportResult:
     """See `Store.add_rows`."""
-    user, secret = saving.user_for_import(transaction, user_id)
+    user, index_key = saving.user_for_import(transaction, user_id)
     added_sessions = sum([_add_session(transaction, user_id, user, session) for session in sessions])
     added_rows = 0
     for row, indexed in rows:
@@ -97,7 +97,7 @@ def add_rows(
         if found is None:
             raise ValueError("items must contain the session of an observation before the observation")
         if (number := _add_row(transaction, user, found, row, indexed)) is not None:
-            saving.index(transaction, user, secret, number, indexed)
+            saving.index(transaction, user, index_key, number, indexed)
             added_rows += 1
     return ImportResult(sessions=added_sessions, observations=added_rows)
 
@@ -124,7 +124,7 @@ def _add_session(transaction: Transaction, user_id: str, user: int, session: Ses
 
 
 def _add_row(
-    transaction: Transaction, user: int, session: tuple[int, str], row: ImportedRow, indexed: Indexed
+    transaction: Transaction, user: int, session: tuple[int, str], row: ImportedRow, indexed: IndexEntry
 ) -> int | None:
     """Add the row and return its number; None if the user has it."""
     key, conversation_id = session

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ilab_memory.stores.sqlite import erasure_statements, reading, statements
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.saving import row_number
-from ilab_memory.stores.sqlite.terms import Indexed
 from ilab_memory.stores.sqlite.transaction import Transaction
 
 #: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it
@@ -28,7 +28,7 @@ class Tombstone(NamedTuple):
     """A deleted user whose rows are not all erased."""
 
     key: int
-    secret: bytes
+    index_key: bytes
 
 
 class ErasedRow(NamedTuple):
@@ -84,7 +84,7 @@ def tombstones(connection: sqlite3.Connection) -> list[Tombstone]:
 def next_rows(connection: sqlite3.Connection, user: Tombstone) -> list[ErasedRow]:
     """Return the next page of the user's rows; none when all are erased."""
     rows = reading.up_to(PAGE_BYTES, connection.execute(erasure_statements.TOMBSTONE_ROWS, (user.key, PAGE)))
-    return [ErasedRow(number, Indexed(title, content).tokens(*user)) for number, title, content in rows]
+    return [ErasedRow(number, IndexEntry(title, content).tokens(*user)) for number, title, content in rows]
 
 
 def erase_rows(transaction: Transaction, user: Tombstone, rows: Iterable[ErasedRow]) -> None:

@@ -1,4 +1,4 @@
-"""Erasing users of one store: who waits for whom, and how often the file is rewritten."""
+"""Erasing users of one store: which calls share a rewrite of the file, and how often it is rewritten."""
 
 import sqlite3
 import threading

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import schema
 
-# Each batch of the writer asks. As a PRAGMA statement, either would be compiled anew each time.
+# Each batch of the writer asks. As a PRAGMA statement, either would be compiled again each time.
 _VERSION = "SELECT user_version, application_id FROM pragma_user_version, pragma_application_id"
 
 UNRELEASED = (
@@ -24,7 +24,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     """
     if check_version(connection) == schema.VERSION:
         return
-    # Taken before the version is read again: another process may be at the same.
+    # NextBatch before the version is read again: another process may be at the same.
     connection.execute("BEGIN IMMEDIATE")
     try:
         _apply(connection, check_version(connection))
@@ -36,7 +36,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def check_version(connection: sqlite3.Connection) -> int:
-    """Return the version of the schema in the file, 0 if there is none.
+    """Return the version of the schema in the file, 0 for an empty file.
 
     Raises:
         StorageError: the file belongs to a newer version of this library or to another program.

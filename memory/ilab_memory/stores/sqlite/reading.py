@@ -19,8 +19,8 @@ from ilab_memory.core.store import (
 )
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
 from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.terms import tokens
-from ilab_memory.stores.sqlite.users import RecentUsers, User
+from ilab_memory.stores.sqlite.blind_index import tokens
+from ilab_memory.stores.sqlite.key_cache import KeyCache, UserKey
 
 Connection = sqlite3.Connection
 
@@ -215,7 +215,7 @@ def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
 
 def matches(
     connection: Connection,
-    users: RecentUsers,
+    users: KeyCache,
     user_id: str,
     terms: Sequence[str],
     *,
@@ -224,7 +224,7 @@ def matches(
     characters: int,
 ) -> Matches:
     """See `Store.matches`."""
-    # Could all of them be in each row, a row would be looked up so many times.
+    # Each row may contain each of the terms.
     limits = (most_places // len(terms), most_rows, characters)
     found = _of_user(connection, users, user_id, statements.MATCHES, terms, *limits)
     if found is None:
@@ -243,7 +243,7 @@ def matches(
 
 
 def postings(
-    connection: Connection, users: RecentUsers, user_id: str, terms: Sequence[str]
+    connection: Connection, users: KeyCache, user_id: str, terms: Sequence[str]
 ) -> Mapping[str, Sequence[Posting]]:
     """See `Store.postings`."""
     found = _of_user(connection, users, user_id, statements.TERM_PLACES, terms)
@@ -268,23 +268,23 @@ def previews(connection: Connection, user_id: str, numbers: Collection[int], cha
 
 
 def _of_user(
-    connection: Connection, users: RecentUsers, user_id: str, statement: str, terms: Iterable[str], *more: Any
+    connection: Connection, users: KeyCache, user_id: str, statement: str, terms: Iterable[str], *more: Any
 ) -> Sequence[Any] | None:
-    """Return the row of *statement*, which asks for the user's id, secret and tokens; None if there is no such user."""
+    """Return the row of *statement*, which takes the user's id, index key and tokens; None if there is no such user."""
 
-    def ask(user: User) -> Sequence[Any] | None:
-        asked = (user_id, user.secret, json.dumps(tokens(*user, terms)), *more)
+    def ask(user: UserKey) -> Sequence[Any] | None:
+        asked = (user_id, user.index_key, json.dumps(tokens(*user, terms)), *more)
         row: Sequence[Any] | None = connection.execute(statement, asked).fetchone()
         return row
 
-    remembered = users.get(user_id)
-    if remembered is not None and (row := ask(remembered)) is not None:
+    cached = users.get(user_id)
+    if cached is not None and (row := ask(cached)) is not None:
         return row
     found = connection.execute(statements.USER, (user_id,)).fetchone()
     if found is None:
         users.drop(user_id)
         return None
-    user = User._make(found)
+    user = UserKey._make(found)
     users.put(user_id, user)
     return ask(user)
 

@@ -1,8 +1,8 @@
 """Rewriting the file without the bytes of erased rows, in memory that does not depend on its size.
 
 VACUUM would do, but its temporary file is in memory or in a directory that only settings of the whole process choose.
-So VACUUM INTO builds the new pages in a file beside the database, and SQLite's backup writes them back, as VACUUM does.
-The first takes about half of the time and only reads: saves go on. If something was saved by the end of it, the copy is
+So VACUUM INTO builds the new pages in a file next to it, and SQLite's backup writes them back, as VACUUM does. The
+first takes about half of the time and only reads: saves go on. If something was saved by the end of it, the copy is
 old and is made once more while saves wait. Readers never wait.
 """
 
@@ -28,7 +28,7 @@ if sys.platform != "win32":
 #: Free space beyond the copy and the write-ahead log, which each take about as much as the database.
 SPARE_BYTES = 1024 * 1024
 # Bytes that are written back between two looks at whether the store is closed. Each look waits for the GIL, up to 5 ms
-# beside busy threads, while saves wait for the rewrite.
+# with busy threads, while saves wait for the rewrite.
 _STEP_BYTES = 4 * 1024 * 1024
 # Page cache for that, which one step must not fill, see `check`.
 _CACHE_BYTES = 6 * 1024 * 1024

@@ -11,8 +11,8 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
 from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite.blind_index import INDEX_KEY_BYTES, IndexEntry
 from ilab_memory.stores.sqlite.schema import ID_BLOCKS, LONG_CHARACTERS, NUMBER_BITS, PREVIEW_CHARACTERS
-from ilab_memory.stores.sqlite.terms import SECRET_BYTES, Indexed
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
@@ -24,7 +24,7 @@ class UserNow(NamedTuple):
     """A user and the session to work in."""
 
     key: int
-    secret: bytes
+    index_key: bytes
     session: int
     session_id: str
     started_at: str
@@ -44,7 +44,7 @@ def open_session(
 def end_session(
     transaction: Transaction, user_id: str, *, conversation_id: str, summary: str, now: datetime
 ) -> tuple[str, str, str] | None:
-    """Complete the active session; return its id, start and end, or None if there is none."""
+    """Complete the active session; return its id, start and end, or None if no session is active."""
     row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None or row[2] is None:
         return None
@@ -55,7 +55,7 @@ def end_session(
 
 
 def save(
-    transaction: Transaction, redacted: Redacted, indexed: Indexed, *, now: datetime, session_timeout: timedelta
+    transaction: Transaction, redacted: Redacted, indexed: IndexEntry, *, now: datetime, session_timeout: timedelta
 ) -> SaveResult:
     """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
     user = _enter_session(
@@ -70,7 +70,7 @@ def save(
     return result(observation_id, outcome, user, redacted)
 
 
-def row(user: UserNow, redacted: Redacted, indexed: Indexed, now: str) -> dict[str, Any]:
+def row(user: UserNow, redacted: Redacted, indexed: IndexEntry, now: str) -> dict[str, Any]:
     """Return the columns of the observation as a save of it now writes them."""
     return {
         "user": user.key,
@@ -92,14 +92,14 @@ def preview(content: str) -> str | None:
     return content[:PREVIEW_CHARACTERS] if len(content) > LONG_CHARACTERS else None
 
 
-def index(transaction: Transaction, user: int, secret: bytes, number: int, indexed: Indexed) -> None:
+def index(transaction: Transaction, user: int, index_key: bytes, number: int, indexed: IndexEntry) -> None:
     """Put the observation of this number into the index."""
-    transaction.index(statements.ADD_TO_INDEX, (row_number(user, number), *indexed.tokens(user, secret)))
+    transaction.index(statements.ADD_TO_INDEX, (row_number(user, number), *indexed.tokens(user, index_key)))
 
 
-def unindex(transaction: Transaction, user: int, secret: bytes, number: int, indexed: Indexed) -> None:
+def unindex(transaction: Transaction, user: int, index_key: bytes, number: int, indexed: IndexEntry) -> None:
     """Take the observation of this number out of the index."""
-    transaction.index(statements.TAKE_FROM_INDEX, (row_number(user, number), *indexed.tokens(user, secret)))
+    transaction.index(statements.TAKE_FROM_INDEX, (row_number(user, number), *indexed.tokens(user, index_key)))
 
 
 def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redacted) -> SaveResult:
@@ -110,12 +110,12 @@ def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redac
 
 
 def user_for_import(transaction: Transaction, user_id: str) -> tuple[int, bytes]:
-    """Return the key and the secret of the user, who is made if missing."""
+    """Return the key and the index key of the user, who is made if missing."""
     row = transaction.execute(statements.USER, (user_id,)).fetchone()
     if row is not None:
         return int(row[0]), row[1]
-    secret = secrets.token_bytes(SECRET_BYTES)
-    return _new_user(transaction, user_id, secret), secret
+    index_key = secrets.token_bytes(INDEX_KEY_BYTES)
+    return _new_user(transaction, user_id, index_key), index_key
 
 
 def drop_title(transaction: Transaction, user: int, title: str) -> None:
@@ -130,16 +130,16 @@ def _enter_session(
     """Return the user with the session to work in; make what is missing, complete what is expired."""
     row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None:
-        secret = secrets.token_bytes(SECRET_BYTES)
-        return _new_session(transaction, _new_user(transaction, user_id, secret), secret, conversation_id, now)
-    user, secret, session, session_id, started_at, last_activity_at = row
+        index_key = secrets.token_bytes(INDEX_KEY_BYTES)
+        return _new_session(transaction, _new_user(transaction, user_id, index_key), index_key, conversation_id, now)
+    user, index_key, session, session_id, started_at, last_activity_at = row
     if session is None:
-        return _new_session(transaction, user, secret, conversation_id, now)
+        return _new_session(transaction, user, index_key, conversation_id, now)
     if is_expired(last_activity_at, now=now, timeout=session_timeout):
         summary = _auto_close_summary(transaction, session)
         transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
-        return _new_session(transaction, user, secret, conversation_id, now)
-    return UserNow(user, secret, session, session_id, started_at, conversation_id, is_new_session=False)
+        return _new_session(transaction, user, index_key, conversation_id, now)
+    return UserNow(user, index_key, session, session_id, started_at, conversation_id, is_new_session=False)
 
 
 def random_first_id() -> int:
@@ -147,20 +147,20 @@ def random_first_id() -> int:
     return secrets.choice(ID_BLOCKS) << NUMBER_BITS
 
 
-def _new_user(transaction: Transaction, user_id: str, secret: bytes) -> int:
+def _new_user(transaction: Transaction, user_id: str, index_key: bytes) -> int:
     """Make the user, with ids of its own; return its key."""
     while True:
-        made = transaction.execute(statements.NEW_USER, (user_id, secret, random_first_id())).fetchone()
+        made = transaction.execute(statements.NEW_USER, (user_id, index_key, random_first_id())).fetchone()
         if made:
             return int(made[0])
 
 
-def _new_session(transaction: Transaction, user: int, secret: bytes, conversation_id: str, now: datetime) -> UserNow:
+def _new_session(transaction: Transaction, user: int, index_key: bytes, conversation_id: str, now: datetime) -> UserNow:
     session_id = str(uuid.uuid4())
     started_at = to_text(now)
     row = (session_id, user, conversation_id, started_at)
     (session,) = transaction.execute(statements.NEW_SESSION, row).fetchone()
-    return UserNow(user, secret, session, session_id, started_at, conversation_id, is_new_session=True)
+    return UserNow(user, index_key, session, session_id, started_at, conversation_id, is_new_session=True)
 
 
 def _auto_close_summary(transaction: Transaction, session: int) -> str:
@@ -170,7 +170,7 @@ def _auto_close_summary(transaction: Transaction, session: int) -> str:
 
 
 def _save_unkeyed(
-    transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: Indexed
+    transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: IndexEntry
 ) -> tuple[int, Outcome]:
     same = (user.session, row["normalized_hash"], user.key, row["type"], row["title"])
     if found := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
@@ -179,7 +179,7 @@ def _save_unkeyed(
 
 
 def _save_keyed(
-    transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: Indexed
+    transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: IndexEntry
 ) -> tuple[int, Outcome]:
     found = transaction.execute(statements.BY_KEY, (user.key, row["topic_key"])).fetchone()
     if found is None:
@@ -187,15 +187,15 @@ def _save_keyed(
     observation_id, kind, title, content, number = found
     if (kind, title, content) == (row["type"], row["title"], row["content"]):
         return observation_id, "deduped"
-    unindex(transaction, user.key, user.secret, number, Indexed(title, content))
+    unindex(transaction, user.key, user.index_key, number, IndexEntry(title, content))
     changed = (*_written(row), observation_id)
     return _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed), "updated"
 
 
-def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequence[Any], indexed: Indexed) -> int:
+def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequence[Any], indexed: IndexEntry) -> int:
     """Write the observation and its index entry; return its id."""
     observation_id, number = transaction.execute(statement, row).fetchone()
-    index(transaction, user.key, user.secret, number, indexed)
+    index(transaction, user.key, user.index_key, number, indexed)
     return int(observation_id)
 
 

@@ -28,7 +28,7 @@ TABLES = (
     CREATE TABLE users (
         key INTEGER PRIMARY KEY AUTOINCREMENT,
         user_id TEXT UNIQUE,
-        secret BLOB NOT NULL,           -- makes the index of the user's words unreadable; gone with the row
+        index_key BLOB NOT NULL,           -- makes the index of the user's words unreadable; gone with the row
         first_id INTEGER NOT NULL UNIQUE,   -- an observation's id is this plus the number it was created with
         last_number INTEGER NOT NULL DEFAULT 0,
         observations INTEGER NOT NULL DEFAULT 0,
@@ -73,7 +73,7 @@ TABLES = (
         content TEXT NOT NULL   -- last: it alone may fill pages beyond that of its row
     )
     """,
-    # Contentless: the index holds hashes of the words (see terms.py), and the text stands in observations alone.
+    # Contentless: the index contains hashes of the words (see blind_index.py); only observations has the text.
     """
     CREATE VIRTUAL TABLE search USING fts5 (
         title, said, reply, tail, content = '', columnsize = 0, tokenize = "ascii tokenchars '_'"
@@ -95,8 +95,8 @@ TABLES = (
     "CREATE TABLE last_rewrite (ended_at REAL NOT NULL, seconds REAL NOT NULL)",
 )
 
-# What a save changes beside its row. In triggers, for one statement then does it all: between two statements the writer
-# gives way to every thread that waits for the interpreter.
+# What a save changes besides its row. In triggers, so that one statement does it all: between two statements the writer
+# releases the GIL.
 TRIGGERS = (
     """
     CREATE TRIGGER observation_created AFTER INSERT ON observations BEGIN

@@ -3,19 +3,18 @@
 
 from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK, PREVIEW_CHARACTERS
 
-# Parameters go by place, but where they are many and of one row alone: the driver gives way to other threads at each
-# name. Where readers ask, the first is the user_id.
+# Parameters are bound by position: the driver releases the GIL at each name. A reader's first one is the user_id.
 
-# The writer's view of a user: key, secret and active session in one look-up.
+# The writer's view of a user: key, index key and active session in one look-up.
 USER_NOW = """
-    SELECT u.key, u.secret, s.key, s.id, s.started_at, s.last_activity_at
+    SELECT u.key, u.index_key, s.key, s.id, s.started_at, s.last_activity_at
     FROM users u LEFT JOIN sessions s ON s.user = u.key AND s.conversation_id = ?2 AND s.ended_at IS NULL
     WHERE u.user_id = ?1
 """
-USER = "SELECT key, secret FROM users WHERE user_id = ?"
+USER = "SELECT key, index_key FROM users WHERE user_id = ?"
 # No row: another user has these ids.
 NEW_USER = """
-    INSERT INTO users (user_id, secret, first_id) VALUES (?, ?, ?) ON CONFLICT (first_id) DO NOTHING RETURNING key
+    INSERT INTO users (user_id, index_key, first_id) VALUES (?, ?, ?) ON CONFLICT (first_id) DO NOTHING RETURNING key
 """
 
 # Sessions.
@@ -74,7 +73,7 @@ CHANGE_OBSERVATION = f"""
 """
 # An observation as it is, for a change or an erasure.
 TO_CHANGE = """
-    SELECT u.key, u.secret, s.id, o.number, o.topic_key, o.type, o.title, o.content, o.normalized_hash
+    SELECT u.key, u.index_key, s.id, o.number, o.topic_key, o.type, o.title, o.content, o.normalized_hash
     FROM users u JOIN observations o ON o.user = u.key JOIN sessions s ON s.key = o.session
     WHERE u.user_id = ?1 AND o.id = ?2
 """
@@ -127,7 +126,7 @@ IMPORT_OBSERVATION = f"""
 # of this content in the session. The hashes come in one blob, one behind the other.
 READY = """
     SELECT json_group_array(json_array(
-        asked.key, u.key, hex(u.secret), s.key, s.id, s.started_at, s.last_activity_at, u.first_id, u.last_number
+        asked.key, u.key, hex(u.index_key), s.key, s.id, s.started_at, s.last_activity_at, u.first_id, u.last_number
     ))
     FROM json_each(?1) asked
     CROSS JOIN users u ON u.user_id = asked.value ->> 0
@@ -165,8 +164,8 @@ _ANCHOR = """
     SELECT anchor.created_at, anchor.id FROM observations anchor
     WHERE anchor.id = ?2 AND anchor.user = (SELECT key FROM users WHERE user_id = ?1)
 """
-# The anchor and those before it backwards, then those after it. As one row: the driver gives way to other threads at
-# each step, and getting the interpreter back beside a busy event loop costs more than the step. The contents, which may
+# The anchor and those before it backwards, then those after it. As one row: the driver releases the GIL at each
+# step, and reacquiring it from a busy event loop costs more than the step. The contents, which may
 # be long, stand one behind the other: in JSON, each character of them would be looked at twice.
 TIMELINE = f"""
     SELECT
@@ -296,8 +295,8 @@ RECENT_SESSIONS = f"""
     )
 """
 
-# Searching. The driver gives way to other threads at each row, too, so that a search beside busy ones would wait for
-# its turn hundreds of times: what may be many rows comes as one, a JSON array.
+# Searching. The driver releases the GIL at each row too, so that with busy threads a search would wait for it hundreds
+# of times: what may be many rows is returned as one, a JSON array.
 PREVIEWS = f"""
     SELECT json_group_array(json_array(o.number, {_PREVIEW.format(characters="?3")})) FROM observations o
     WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
@@ -309,8 +308,8 @@ DOCUMENTS = f"""
     SELECT json_group_array(json_array(o.number, {_DOCUMENT})) FROM observations o
     WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
 """
-# The user who is asked about is the one of this id who has this secret: see users.py.
-_ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.secret = ?2"
+# The index key may come from a stale cache entry: see key_cache.py.
+_ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.index_key = ?2"
 # For each token an array of numbers, one of fields and one of positions: read faster than one for each place. The token
 # alone keeps users apart; the key in the row's number makes it a rule. Put together as text, for SQLite would read each
 # array again that is put into another.

@@ -23,12 +23,12 @@ from ilab_memory.core.store import (
     forgotten_during_export,
 )
 from ilab_memory.stores.sqlite import check, editing, reading, saving
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
+from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.forgetting import Forgetting
+from ilab_memory.stores.sqlite.key_cache import KeyCache
 from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
-from ilab_memory.stores.sqlite.terms import Indexed
-from ilab_memory.stores.sqlite.together import Save, save_all
-from ilab_memory.stores.sqlite.users import RecentUsers
 from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
 
@@ -54,14 +54,14 @@ class SQLiteStore(Store):
     ) -> None:
         """Open or create *db_path*; `:memory:` lives as long as the store.
 
-        *create* makes an empty file even if a missing or empty one has left others beside it.
+        *create* makes an empty file even if files of a lost one are there.
         *free_bytes* returns the free space of the disk that a folder is on: it is asked before the file is rewritten.
 
         Raises:
-            StorageError: it cannot be opened or created, is no database, or is of another program or a newer version.
+            StorageError: it cannot be opened or created, is not a database, or is of another program or version.
         """
         database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds, create=create)
-        self._users = RecentUsers()
+        self._users = KeyCache()
         self._closed = threading.Event()
         lock = threading.Lock()
         self._writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=lock)
@@ -136,8 +136,8 @@ class SQLiteStore(Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        save = Save(redacted, Indexed(redacted.title, redacted.content), now, session_timeout)
-        return self._writer.run("save the observation", save, together=save_all)
+        save = Save(redacted, IndexEntry(redacted.title, redacted.content), now, session_timeout)
+        return self._writer.run("save the observation", save, bulk=insert_all)
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
@@ -154,7 +154,7 @@ class SQLiteStore(Store):
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
         """See Store."""
-        indexed = [(row, Indexed(row.title, row.content)) for row in rows]
+        indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
         return self._writer.run("import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed))
 
     def list_observations(

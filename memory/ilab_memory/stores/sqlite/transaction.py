@@ -52,7 +52,7 @@ class Transaction:
 
 
 #: Does several operations of one kind at once; returns the result of each, in their order.
-Together: TypeAlias = Callable[[Transaction, Sequence[Any]], Sequence[T]]
+BulkOperation: TypeAlias = Callable[[Transaction, Sequence[Any]], Sequence[T]]
 
 
 def _statement(put_off: tuple[str, Parameters]) -> str:

@@ -1,6 +1,6 @@
-"""The one thread that writes. It takes all that is waiting, and commits it as one transaction: one sync for all.
+"""The one thread that writes. Group commit: all that is queued is one transaction, with one sync.
 
-An operation that fails takes no other with it: the batch is then begun again, each operation between a savepoint and
+An operation that fails fails alone: the batch is then begun again, each operation between a savepoint and
 its release. What an operation adds to the full-text index is done once for the batch, just before the commit: FTS5
 writes out all it holds at each savepoint.
 """
@@ -19,8 +19,8 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Identity, storage_errors, translated
 from ilab_memory.stores.sqlite.migrations import check_version, migrate
-from ilab_memory.stores.sqlite.transaction import Together, Transaction
-from ilab_memory.stores.sqlite.waiting import Task, Touches, Waiting
+from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
+from ilab_memory.stores.sqlite.write_queue import Task, Touches, WriteQueue
 
 T = TypeVar("T")
 _Batch = Sequence[Task[Any]]
@@ -39,7 +39,7 @@ class Writer:
         self._synchronous = synchronous
         # Of a database in memory: it has one connection, and a reader must not see half of a batch.
         self._lock = lock
-        self._waiting = Waiting()
+        self._queue = WriteQueue()
         self._answered = 0
         self._commit_seconds = 0.0
         self._failing = False
@@ -55,18 +55,18 @@ class Writer:
         operation: Callable[[Transaction], T],
         *,
         synced: bool = True,
-        together: Together[T] | None = None,
+        bulk: BulkOperation[T] | None = None,
     ) -> T:
         """Run *operation* in a transaction, return its result when that is committed.
 
         With *synced* false, a commit of this alone is not synced: it is on the disk after the next one that is. Several
-        operations of a batch that name the same *together* are given to it, unless it has failed.
+        operations of a batch that name the same *bulk* operation are passed to it together, unless it has failed.
 
         Raises:
             StorageError: nothing of *operation* is stored.
             RuntimeError: closed.
         """
-        return self._finished(Task(doing, operation, synced=synced, together=together))
+        return self._finished(Task(doing, operation, synced=synced, bulk=bulk))
 
     def run_alone(self, doing: str, operation: Callable[[Transaction], T]) -> T:
         """Run *operation* outside of any transaction, after what was waiting before it."""
@@ -81,27 +81,27 @@ class Writer:
             StorageError: it is not committed, and may be later.
             RuntimeError: closed.
         """
-        self._waiting.touch(user_id, session_id, moment)
+        self._queue.touch(user_id, session_id, moment)
         if self._failing:
             self.run(doing, _nothing, synced=False)
 
     def touched(self, user_id: str) -> Mapping[str, str]:
-        """See `Waiting.touched`."""
-        return self._waiting.touched(user_id)
+        """See `WriteQueue.touched`."""
+        return self._queue.touched(user_id)
 
     def close(self) -> None:
         """Finish what is waiting, then close the connection."""
-        self._waiting.close()
+        self._queue.close()
         self._thread.join()
 
     def _finished(self, task: Task[T]) -> T:
-        self._waiting.put(task)
+        self._queue.put(task)
         return task.wait()
 
     def _run(self) -> None:
-        # Whoever was just answered is likely to come again soon: without waiting for them, callers would settle in two
-        # halves, one waiting while the other is synced. That is worth what a sync costs, so it waits no longer.
-        while taken := self._waiting.take(self._answered, self._commit_seconds):
+        # Callers that were just answered are likely to save again soon. Without waiting for them, callers would settle
+        # in two halves, one waiting while the other is synced. Waiting is worth at most the time of a sync.
+        while taken := self._queue.take(self._answered, self._commit_seconds):
             with self._lock:
                 batch = [task for task in taken.tasks if not task.alone]
                 if batch or taken.touches:
@@ -123,8 +123,7 @@ class Writer:
                 task.error = translated(error, task.doing)
         self._failing = failed or any(isinstance(task.error, StorageError) for task in batch)
         self._answered = len(batch)
-        # Each caller wakes the next: if all woke at once, whoever reads meanwhile would wait for the interpreter
-        # behind all of them.
+        # Each caller wakes the next: if all woke at once, a thread that reads would wait for the GIL behind them all.
         for task, behind in pairwise(batch):
             task.behind = behind
         if batch:
@@ -140,7 +139,7 @@ class Writer:
         self._choose_sync(batch)
         transaction = self._begin(touches)
         try:
-            self._run_together(transaction, batch)
+            self._run_batch(transaction, batch)
         except Exception:  # noqa: BLE001 - told when it is known whose it is
             self._roll_back()
             transaction = self._begin(touches)
@@ -150,20 +149,20 @@ class Writer:
         self.connection.execute("COMMIT")
         if batch:
             self._commit_seconds = time.monotonic() - begun
-        self._waiting.committed(touches)
+        self._queue.committed(touches)
         # Written, but into a file that nobody can open again.
         self._check_the_file()
 
-    def _run_together(self, transaction: Transaction, batch: _Batch) -> None:
-        kinds: dict[Together[Any] | None, list[Task[Any]]] = {}
+    def _run_batch(self, transaction: Transaction, batch: _Batch) -> None:
+        kinds: dict[BulkOperation[Any] | None, list[Task[Any]]] = {}
         for task in batch:
-            kinds.setdefault(task.together, []).append(task)
-        for together, tasks in kinds.items():
+            kinds.setdefault(task.bulk, []).append(task)
+        for bulk, tasks in kinds.items():
             # One alone is done faster by itself.
-            if together is None or len(tasks) == 1:
+            if bulk is None or len(tasks) == 1:
                 results: Sequence[Any] = [task.operation(transaction) for task in tasks]
             else:
-                results = together(transaction, [task.operation for task in tasks])
+                results = bulk(transaction, [task.operation for task in tasks])
             for task, result in zip(tasks, results, strict=True):
                 task.result = result
 
@@ -181,7 +180,7 @@ class Writer:
         # Of another process, since the file was opened.
         check_version(self.connection)
         if touches:
-            # First: they came before the operations, which may ask whether a session has expired.
+            # First: they came before the operations, which may check whether a session has expired.
             rows = json.dumps(
                 [
                     (user_id, moment, session_id)
@@ -202,7 +201,7 @@ class Writer:
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or self._waiting.is_closed:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or self._queue.is_closed:
                     raise
                 if not self._database.is_being_rewritten():
                     raise

@@ -40,7 +40,7 @@ class Totals(NamedTuple):
     observations: int
 
 
-class Source:
+class SnapshotReader:
     """A file of `SQLiteStore`. Nothing is ever written into it."""
 
     def __init__(self, path: str | Path, *, busy_timeout_seconds: float = 5.0) -> None:
@@ -51,7 +51,7 @@ class Source:
         """
         file = Path(path).expanduser().absolute()
         if not file.is_file():
-            raise StorageError("could not open the file: there is none of this name")
+            raise StorageError("could not open the file: it does not exist")
         with storage_errors("open the file"):
             self._connection = sqlite3.connect(
                 f"file://{quote(str(file))}?mode=ro", uri=True, timeout=busy_timeout_seconds, isolation_level=None

@@ -1,4 +1,4 @@
-"""Saves of one batch, written together: a few statements for all of them instead of a few for each."""
+"""Bulk insert: the saves of one batch take a few statements for all of them instead of a few for each."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import saving, statements
-from ilab_memory.stores.sqlite.terms import Indexed
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
@@ -23,12 +23,12 @@ class Save:
     """One save, as an operation of the writer."""
 
     redacted: Redacted
-    indexed: Indexed
+    indexed: IndexEntry
     now: datetime
     session_timeout: timedelta
 
     def __call__(self, transaction: Transaction) -> SaveResult:
-        """Do it by itself."""
+        """Save it alone."""
         return saving.save(transaction, self.redacted, self.indexed, now=self.now, session_timeout=self.session_timeout)
 
 
@@ -41,8 +41,8 @@ class _Ready(NamedTuple):
     last_number: int
 
 
-def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveResult]:
-    """Do all of *saves*: first those that only add a row, with one statement, then the others one by one."""
+def insert_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveResult]:
+    """Save all of *saves*: first those that only add a row, with one statement, then the others one by one."""
     added: dict[int, SaveResult] = {}
     rows = []
     numbers: dict[int, int] = {}
@@ -55,7 +55,7 @@ def save_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[SaveRe
             "number": number,
         }
         rows.append(_added(row))
-        saving.index(transaction, user.key, user.secret, number, save.indexed)
+        saving.index(transaction, user.key, user.index_key, number, save.indexed)
         added[place] = saving.result(row["id"], "created", user, save.redacted)
     transaction.executemany(statements.ADD_OBSERVATION, rows)
     return [added.get(place) or save(transaction) for place, save in enumerate(saves)]
@@ -69,12 +69,12 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
     hashes = b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves])
     (found,) = transaction.execute(statements.READY, (asked, hashes)).fetchone()
     ready = []
-    for place, key, secret, session, session_id, started_at, last_activity_at, *ids in json.loads(found):
+    for place, key, index_key, session, session_id, started_at, last_activity_at, *ids in json.loads(found):
         save = saves[place]
         if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
             user = saving.UserNow(
                 key,
-                bytes.fromhex(secret),
+                bytes.fromhex(index_key),
                 session,
                 session_id,
                 started_at,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import ILabMemory
-from ilab_memory.stores.sqlite import SQLiteStore, users
-from ilab_memory.stores.sqlite.users import RecentUsers, User
+from ilab_memory.stores.sqlite import SQLiteStore, key_cache
+from ilab_memory.stores.sqlite.key_cache import KeyCache, UserKey
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def test_the_same_user_in_another_file_is_a_different_user(mem: ILabMemory, path
 
 
 def test_a_forgotten_user_is_not_cached(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[RecentUsers] = []
+    made: list[KeyCache] = []
 
-    class Seen(RecentUsers):
+    class Seen(KeyCache):
         def __init__(self) -> None:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr("ilab_memory.stores.sqlite.store.RecentUsers", Seen)
+    monkeypatch.setattr("ilab_memory.stores.sqlite.store.KeyCache", Seen)
     with ILabMemory(SQLiteStore(path)) as mem:
         save(mem, "tea")
         save(mem, "tea", user_id="bob")
@@ -81,10 +81,10 @@ def test_a_forgotten_user_is_not_cached(path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_number_of_cached_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(users, "MOST_USERS", 2)
-    remembered = RecentUsers()
+    monkeypatch.setattr(key_cache, "MAX_USERS", 2)
+    remembered = KeyCache()
     for key, user_id in enumerate(("alice", "bob")):
-        remembered.put(user_id, User(key, b"secret"))
+        remembered.put(user_id, UserKey(key, b"secret"))
     assert remembered.get("alice") == (0, b"secret")
-    remembered.put("carol", User(2, b"secret"))
+    remembered.put("carol", UserKey(2, b"secret"))
     assert [bool(remembered.get(user_id)) for user_id in ("alice", "bob", "carol")] == [True, False, True]

@@ -1,13 +1,13 @@
-"""What the full-text index holds in the place of words, and how it keeps where they stand.
+"""The blind index: the full-text index contains keyed hashes of words instead of words, with their positions.
 
-A word is a lexeme of ten characters: three that tell its user, for the words of a user to lie together in the index,
-and seven of a hash, both made with a secret of the user that lies in the user's row. So words of one user lead to rows
-of no other, and once the user's row is gone, what is left of the index in files says nothing. STATISTICS and POSTINGS
-make lexemes by the same rule in SQL.
+A word is a lexeme of ten characters: three for the user, so that the words of a user are neighbours in the index, and
+seven of a hash, both made with the user's index key, which is in the user's row. So words of one user never lead to
+rows of another, and once the user's row is gone, what the files still contain of the index reveals nothing. STATISTICS
+and POSTINGS make lexemes by the same rule in SQL.
 
-A tsvector's positions are numbers below 16,384, at most 256 a lexeme. They cannot hold the places of a long text, but
-all that a `Posting` promises: each field has a range of its own, in which the first places are kept as they are, and of
-the later ones how many they are, a position for each bit of that number.
+A tsvector's positions are numbers below 16,384, at most 256 per lexeme. They cannot store every place in a long text,
+but all that a `Posting` promises: each field has a range of its own. The first places in it are exact; the later ones
+are only counted, with one position for each bit of the count.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ilab_memory.core.store import EXACT_POSITIONS, Posting
 from ilab_memory.recall.analysis import Fields, fields
 
-#: Length of a user's secret, in bytes.
-SECRET_BYTES = 16
+#: Length of an index key, in bytes.
+INDEX_KEY_BYTES = 16
 #: Distinct terms of an observation that are indexed, the first ones: a tsvector has 1 MiB at most.
 MAX_DISTINCT = 50_000
 
@@ -34,13 +34,13 @@ _FIELD = dict(enumerate(Fields._fields))
 _LEXEME = re.compile(r"'([^']+)':([0-9A,]+)")
 
 
-def token(secret: bytes, term: str) -> str:
-    """Return what stands for *term* of the user with this secret in the index."""
-    digest = b64encode(hashlib.sha256(secret + term.encode()).digest())
-    return (b64encode(secret)[:PREFIX] + digest[:HASH]).decode()
+def token(index_key: bytes, term: str) -> str:
+    """Return the lexeme of *term* for the user with this index key."""
+    digest = b64encode(hashlib.sha256(index_key + term.encode()).digest())
+    return (b64encode(index_key)[:PREFIX] + digest[:HASH]).decode()
 
 
-class Indexed:
+class IndexEntry:
     """An observation as the index takes it."""
 
     __slots__ = ("_positions", "lengths")
@@ -50,10 +50,10 @@ class Indexed:
         self.lengths = {f"{field}_terms": len(terms) for field, terms in split._asdict().items()}
         self._positions = _positions(split)
 
-    def vector(self, secret: bytes) -> str:
+    def vector(self, index_key: bytes) -> str:
         """Return the text of the tsvector."""
         return " ".join(
-            f"'{token(secret, term)}':{','.join(map(str, positions))}" for term, positions in self._positions.items()
+            f"'{token(index_key, term)}':{','.join(map(str, positions))}" for term, positions in self._positions.items()
         )
 
 

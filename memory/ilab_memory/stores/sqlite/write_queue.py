@@ -1,6 +1,6 @@
-"""What waits for the writer: operations, each with a caller who waits for it, and touches of sessions, with none.
+"""The write queue: operations, each with a caller that waits for it, and touches of sessions, which nobody waits for.
 
-The writer is woken as seldom as that can be: each time, it must get the interpreter back from whoever has it.
+The writer is woken as rarely as possible: each time, it must reacquire the GIL.
 """
 
 import threading
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ilab_memory.stores.sqlite.connections import raise_closed
-from ilab_memory.stores.sqlite.transaction import Together, Transaction
+from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
 
 T = TypeVar("T")
 
@@ -21,9 +21,9 @@ TOUCH_SECONDS = 1.0
 
 
 class Task(Generic[T]):
-    """An operation and, once it is done, what became of it."""
+    """An operation and, once it is done, its result or error."""
 
-    __slots__ = ("_done", "_ended", "alone", "behind", "doing", "error", "operation", "result", "synced", "together")
+    __slots__ = ("_done", "_ended", "alone", "behind", "bulk", "doing", "error", "operation", "result", "synced")
 
     def __init__(
         self,
@@ -32,17 +32,17 @@ class Task(Generic[T]):
         *,
         synced: bool = True,
         alone: bool = False,
-        together: Together[T] | None = None,
+        bulk: BulkOperation[T] | None = None,
     ) -> None:
         self.doing = doing
         self.operation = operation
         self.synced = synced
         self.alone = alone
-        self.together = together
+        self.bulk = bulk
         self.error: BaseException | None = None
         self.result: T | None = None
         self.behind: Task[Any] | None = None
-        """The task of the same batch whose caller the caller of this one wakes."""
+        """The next task of the batch: its caller is woken by the caller of this one."""
         self._ended = False
         # A lock that is held until the task is done: the cheapest thing to wait for.
         self._done = threading.Lock()
@@ -59,7 +59,7 @@ class Task(Generic[T]):
         try:
             self._pass_on()
         except BaseException:
-            # Interrupted (only the main thread can be): the callers behind must not wait for one who has left.
+            # Interrupted (only the main thread can be): the callers behind must still be woken.
             threading.Thread(target=self._pass_on, name="ilab-memory-wake", daemon=True).start()
             raise
         if self.error is not None:
@@ -79,7 +79,7 @@ Touches: TypeAlias = Mapping[str, Mapping[str, str]]
 _NO_TOUCHES: Mapping[str, str] = {}
 
 
-class Taken(NamedTuple):
+class NextBatch(NamedTuple):
     """What the writer does next, in one transaction."""
 
     tasks: list[Task[Any]]
@@ -87,15 +87,16 @@ class Taken(NamedTuple):
 
 
 class _Sleep(NamedTuple):
-    """What the writer sleeps for."""
+    """What wakes the writer."""
 
     enough: int
-    """So many tasks."""
+    """This number of tasks."""
     or_touch: bool
+    """A touch."""
 
 
-class Waiting:
-    """Takes tasks and touches from any thread, and gives them to the writer's."""
+class WriteQueue:
+    """Takes tasks and touches from any thread, and hands them to the writer's thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -104,7 +105,7 @@ class Waiting:
         self._touches: dict[str, Mapping[str, str]] = {}
         self._closed = False
         self._sleep: _Sleep | None = None
-        # Held, but for when the writer is to wake.
+        # Locked, unless the writer is to wake.
         self._alarm = threading.Lock()
         self._alarm.acquire()
 
@@ -114,7 +115,7 @@ class Waiting:
         return self._closed
 
     def put(self, task: Task[Any]) -> None:
-        """Add *task*, behind all that came before.
+        """Append *task*.
 
         Raises:
             RuntimeError: closed.
@@ -145,10 +146,10 @@ class Waiting:
         """
         return self._touches.get(user_id, _NO_TOUCHES)
 
-    def take(self, answered: int, patience: float) -> Taken | None:
-        """Wait for what is to be done next; None if it is closed and all is done.
+    def take(self, answered: int, patience: float) -> NextBatch | None:
+        """Wait for the next batch; None if the queue is closed and empty.
 
-        Once there is a task, wait up to *patience* seconds for as many as there were, and *answered* more.
+        Once there is a task, wait up to *patience* seconds for the number of tasks that were queued plus *answered*.
         """
         expected = min(len(self._tasks) + answered, MAX_BATCH)
         while not (self._tasks or self._closed):
@@ -167,10 +168,10 @@ class Waiting:
                 self._touches = {}
                 if not tasks and not touches:
                     return None
-        return Taken(tasks, touches)
+        return NextBatch(tasks, touches)
 
     def committed(self, touches: Touches) -> None:
-        """Leave *touches* out from now on, unless the user has newer ones: then they are committed once more."""
+        """Drop *touches*, which are committed. If a user has newer ones, all of that user are committed once more."""
         with self._lock:
             for user_id, moments in touches.items():
                 if self._touches.get(user_id) is moments:
@@ -183,7 +184,7 @@ class Waiting:
             self._wake()
 
     def _slept(self, sleep: _Sleep, seconds: float) -> bool:
-        """Wait for that, or for so many seconds, -1 for ever; return whether it may be there."""
+        """Wait for *sleep*, at most *seconds* (-1: without end); return whether it may have come."""
         with self._lock:
             if self._is_there(sleep):
                 return True
@@ -192,7 +193,7 @@ class Waiting:
             return True
         with self._lock:
             self._sleep = None
-            # It may have gone off meanwhile.
+            # It may have gone off since the wait ended.
             return self._alarm.acquire(blocking=False)
 
     def _wake(self) -> None:

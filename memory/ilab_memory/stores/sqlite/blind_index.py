@@ -1,0 +1,45 @@
+"""The blind index: the full-text index contains keyed hashes of words instead of words.
+
+A word is stored as `<user>_<hash>`, hashed with the user's index key, which is in the user's row:
+
+- No query can reach a row of another user, and a user's words are neighbours in the index, so that its size does not
+  matter to a query.
+- Once the user's row is gone, index pages that SQLite has not rewritten yet reveal nothing. Without that, forgetting
+  would have to merge the whole index (FTS5's 'optimize') before it could return.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from ilab_memory.recall.analysis import INDEXED_CHARACTERS, fields
+
+#: Bytes of a hash. At 5, one of 50,000 different words of a user meets another one's hash with a chance of 1 in 800.
+_HASH_BYTES = 5
+#: Length of an index key, in bytes.
+INDEX_KEY_BYTES = 16
+
+
+def tokens(user: int, index_key: bytes, terms: Iterable[str]) -> list[str]:
+    """Return the token of each of *terms* of this user in the index."""
+    # A copy of one that has its key costs less than another with the same key.
+    keyed = hashlib.blake2b(digest_size=_HASH_BYTES, key=index_key)
+    found = []
+    for term in terms:
+        digest = keyed.copy()
+        digest.update(term.encode())
+        found.append(f"{user}_{digest.hexdigest()}")
+    return found
+
+
+class IndexEntry:
+    """An observation as the index takes it. Made in the caller's thread, to keep work off the writer."""
+
+    __slots__ = ("_fields", "lengths")
+
+    def __init__(self, title: str, content: str, *, most_characters: int = INDEXED_CHARACTERS) -> None:
+        self._fields = fields(title, content, most=most_characters)
+        self.lengths = {f"{field}_terms": len(terms) for field, terms in self._fields._asdict().items()}
+
+    def tokens(self, user: int, index_key: bytes) -> list[str]:
+        """Return the text of each column of the index."""
+        return [" ".join(tokens(user, index_key, terms)) if terms else "" for terms in self._fields]
