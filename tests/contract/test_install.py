@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.process import ROOT, Served
+from contract.process import BIN, ROOT, Served
 
 pytestmark = pytest.mark.timeout(600)  # each environment is made from nothing
 
@@ -200,6 +200,24 @@ def test_metadata_names_the_supported_versions_of_python(name: str, wheels: dict
     assert versions == [f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)]
     assert metadata["License-Expression"] == "Apache-2.0"
     assert str(metadata.get_payload()).startswith("# ilab-")
+
+
+def test_workflow_runs_ci_on_each_supported_version_of_python() -> None:
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    [matrix] = re.findall(r"python: \[(.*)\]", workflow)
+    assert re.findall(r"3\.(\d+)", matrix) == ["11", "12", "13", "14"]
+    assert "- run: bash .ci/run\n" in workflow
+    actions = re.findall(r"uses: (.+)", workflow)
+    assert len(actions) == 2
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action) for action in actions)
+
+
+def test_commands_of_pre_commit_exist() -> None:
+    hooks = re.findall(r"entry: (\S+)(?: (tools/\S+))?", (ROOT / ".pre-commit-config.yaml").read_text())
+    assert len(hooks) == 4
+    for command, script in hooks:
+        assert (BIN / Path(command).name).exists()
+        assert (ROOT / script).exists()
 
 
 @pytest.mark.parametrize("name", FOLDERS)
