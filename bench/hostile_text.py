@@ -23,7 +23,7 @@ import grpc.aio
 import upstream as fake
 from hostile import SHAPES, filled
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.rpc.validation import CONTENT_BYTES, DOCUMENT_BYTES, MESSAGE_CHARACTERS
+from ilab_chat_service.limits import CONTENT_BYTES, DOCUMENT_BYTES, MESSAGE_CHARACTERS
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 

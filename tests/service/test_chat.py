@@ -18,7 +18,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.model.completion_stream import REPLY_BYTES
+from ilab_chat_service.limits import REPLY_BYTES
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import Answered

@@ -17,16 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_chat_service.limits import CHAT_BYTES, CONTENT_BYTES, HEADER_BYTES, HEADER_FIELD_BYTES, REQUEST_BYTES
 from ilab_chat_service.rpc.channel_args import connection_options
-from ilab_chat_service.rpc.validation import (
-    CHAT_BYTES,
-    CONTENT_BYTES,
-    HEADER_BYTES,
-    HEADER_FIELD_BYTES,
-    REQUEST_BYTES,
-    RequestTooLarge,
-    check_headers,
-)
+from ilab_chat_service.rpc.validation import RequestTooLarge, check_headers
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from rpcs import reason

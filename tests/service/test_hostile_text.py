@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from hostile import SHAPES, filled
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.rpc.validation import (
+from ilab_chat_service.limits import (
     CONTENT_BYTES,
     DOCUMENT_BYTES,
     INSTRUCTIONS_CHARACTERS,

@@ -12,15 +12,8 @@ import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.rpc.validation import (
-    CHAT_BYTES,
-    SCHEMA_BYTES,
-    SCHEMA_VALUES,
-    InvalidFields,
-    TooManyValues,
-    plain,
-    turn_request,
-)
+from ilab_chat_service.limits import CHAT_BYTES, SCHEMA_BYTES, SCHEMA_VALUES
+from ilab_chat_service.rpc.validation import InvalidFields, TooManyValues, plain, turn_request
 from upstream import Upstream
 
 SCHEMA: dict[str, Any] = {

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from ilab_chat_service.file_reload import FileReload, reason
+from ilab_chat_service.limits import MIN_RSA_BITS
 from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Minimum for public certificates (CA/Browser Forum, Baseline Requirements, 6.1.5).
-MIN_RSA_BITS = 2048
 
 
 def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from ilab_chat_service.file_reload import FileReload
+from ilab_chat_service.limits import MIN_RSA_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,6 @@ TIMEOUT_SECONDS = 5.0
 LIFETIME_SECONDS = 300.0
 #: Minimum time between two requests caused by unknown keys, since any caller can name one.
 PAUSE_SECONDS = 10.0
-MIN_RSA_BITS = 2048
 
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
+from ilab_chat_service.limits import CONTENT_BYTES
 from ilab_chat_service.memory.executor import conversation, peek
-from ilab_chat_service.memory.turn_codec import CONTENT_BYTES, TYPE, is_turn, spoken, stored_turn
+from ilab_chat_service.memory.turn_codec import TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
 from ilab_chat_service.values import (
     RESERVED_KEYS,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from ilab_chat_service.limits import CONTENT_BYTES, TOPIC_KEY_CHARACTERS
 from ilab_chat_service.privacy import redact_leaks
 from ilab_chat_service.values import LATEST_KEY, TURN_KEY, TurnRetention
 from ilab_memory.redaction import strip_private
@@ -29,14 +30,10 @@ INTERRUPTED = " [interrupted]"
 USER = "User: "
 ASSISTANT = "\nAssistant: "
 
-#: Longest topic_key that ilab_memory takes, in characters.
-KEY_CHARACTERS = 256
-
 #: How the key of the rolling observation of a conversation begins, except for the default one.
 CONVERSATION_KEY = f"{LATEST_KEY}turn:"
 
-#: Longest content that ilab_memory takes, in bytes of UTF-8, and how a longer one ends.
-CONTENT_BYTES = 1024 * 1024
+#: How a truncated content ends.
 TRUNCATED = " [truncated]"
 
 #: Stands for U+0000, which ilab_memory refuses and a model may write.
@@ -109,7 +106,7 @@ def latest_key(user_id: str, conversation_id: str = "") -> str:
     if conversation_id:
         return CONVERSATION_KEY + quote(conversation_id, safe="")
     key = f"{LATEST_KEY}{user_id}/turn"
-    fits = len(key) <= KEY_CHARACTERS and "<" not in key and strip_private(key) == key
+    fits = len(key) <= TOPIC_KEY_CHARACTERS and "<" not in key and strip_private(key) == key
     return key if fits else f"{LATEST_KEY}turn"
 
 

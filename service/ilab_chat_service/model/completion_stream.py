@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.limits import REPLY_BYTES
 from ilab_chat_service.model.chunks import (
     FAILED_REASONS,
     FINISH_REASONS,
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from ilab_chat_service.model.chunks import Choice, Chunk, Delta
     from ilab_chat_service.model.http_transport import Body
     from ilab_chat_service.values import Usage
-
-#: Most bytes of a reply in UTF-8: what the memory takes of a turn, and small enough that the whole answer, memories
-#: included, stays below the 4 MiB that callers accept of a message unless they say otherwise.
-REPLY_BYTES = 1024 * 1024
 
 #: Data of the event after the last chunk.
 DONE = b"[DONE]"

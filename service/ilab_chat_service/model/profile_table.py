@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import inspect
 
+from ilab_chat_service.limits import OUTPUT_TOKENS_MOST, STOP_CHARACTERS, STOP_STRINGS, TEMPERATURE_MOST
 from ilab_chat_service.model.profiles import SystemRole, TokenLimit  # noqa: TC001 - msgspec reads annotations
 from ilab_chat_service.values import ReasoningEffort  # noqa: TC001 - the same
 
@@ -23,14 +24,14 @@ NAMES_SHOWN = 20
 Option = Literal[
     "temperature", "top_p", "max_output_tokens", "stop_sequences", "seed", "reasoning_effort", "response_format"
 ]
-StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
-Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
+StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=STOP_CHARACTERS)]
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=TEMPERATURE_MOST)]
 TopP = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-StopSequences = Annotated[list[StopSequence], msgspec.Meta(max_length=4)]
-OutputTokens = Annotated[int, msgspec.Meta(ge=1, le=1_048_576)]
+StopSequences = Annotated[list[StopSequence], msgspec.Meta(max_length=STOP_STRINGS)]
+OutputTokens = Annotated[int, msgspec.Meta(ge=1, le=OUTPUT_TOKENS_MOST)]
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 
 

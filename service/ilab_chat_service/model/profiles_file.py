@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ilab_chat_service.file_reload import content, reason
+from ilab_chat_service.limits import MODEL_CHARACTERS
 from ilab_chat_service.model.keys import FixedKey, Key, is_header_value, key_in_file
 from ilab_chat_service.model.profile_checks import check_fallbacks, check_table
 from ilab_chat_service.model.profile_table import ModelFault, choice, table_of
@@ -38,9 +39,6 @@ TOP_LEVEL = ("default", "models")
 #: Hosts whose newer models refuse `max_tokens`; of others, some know no other name.
 #: https://platform.openai.com/docs/api-reference/chat/create (max_tokens: deprecated, not for o-series models)
 NEW_LIMIT_HOSTS = ("openai.com", "azure.com")
-
-#: Longest name of a model that callers may ask for (contract).
-NAME_CHARACTERS = 128
 
 
 def read_profiles(settings: ModelSettings, environ: Mapping[str, str] = os.environ) -> Profiles:
@@ -131,8 +129,8 @@ def profile_of(name: str, value: object, settings: ModelSettings, environ: Mappi
         ModelFault: a key cannot be used.
     """
     path = ["models", name]
-    if not (is_header_value(name) and 0 < len(name) <= NAME_CHARACTERS):
-        raise ModelFault(path, f"a name must have 1 to {NAME_CHARACTERS} visible ASCII characters")
+    if not (is_header_value(name) and 0 < len(name) <= MODEL_CHARACTERS):
+        raise ModelFault(path, f"a name must have 1 to {MODEL_CHARACTERS} visible ASCII characters")
     table = table_of(value, path)
     check_table(table, path)
     base_url = table.base_url or OPENAI_URL

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from ilab_chat_service.rpc.validation import HEADER_BYTES, REQUEST_BYTES
+from ilab_chat_service.limits import HEADER_BYTES, REQUEST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

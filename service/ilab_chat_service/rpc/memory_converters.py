@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import memory_pb2
-from ilab_chat_service.rpc.validation import CONVERSATION_ID_CHARACTERS, InvalidFields, visible_ascii
+from ilab_chat_service.limits import CONVERSATION_ID_CHARACTERS
+from ilab_chat_service.rpc.validation import InvalidFields, visible_ascii
 from ilab_memory.core.models import Observation, Session
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import hashlib
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ilab_chat_service.limits import USER_ID_CHARACTERS
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
-from ilab_chat_service.rpc.validation import FIELDS, USER_ID_CHARACTERS, InvalidFields, text
+from ilab_chat_service.rpc.validation import FIELDS, InvalidFields, text
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session
 

@@ -13,6 +13,36 @@ from google.protobuf.struct_pb2 import Struct
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service import time_zones
+from ilab_chat_service.limits import (
+    CHAT_BYTES,
+    CONVERSATION_ID_CHARACTERS,
+    DOCUMENT_BYTES,
+    DOCUMENT_TITLE_CHARACTERS,
+    DOCUMENTS,
+    EXACT_INTEGERS,
+    HEADER_BYTES,
+    HEADER_FIELD_BYTES,
+    INSTRUCTIONS_CHARACTERS,
+    LIST_TYPES,
+    MASK_VIOLATIONS,
+    MEMORY_TYPE_CHARACTERS,
+    MEMORY_TYPES,
+    MESSAGE_CHARACTERS,
+    MODEL_CHARACTERS,
+    OUTPUT_TOKENS_MOST,
+    PAGE_SIZE,
+    PAGE_SIZE_MOST,
+    REQUEST_ID_CHARACTERS,
+    SCHEMA_BYTES,
+    SCHEMA_VALUES,
+    SEARCH_PAGE_SIZE,
+    SEARCH_PAGE_SIZE_MOST,
+    STOP_CHARACTERS,
+    STOP_STRINGS,
+    TEMPERATURE_MOST,
+    TITLE_CHARACTERS,
+    USER_ID_CHARACTERS,
+)
 from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.values import (
     RESERVED_KEYS,
@@ -34,44 +64,9 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.values import ResponseFormat
 
-MESSAGE_CHARACTERS = 32_768
-USER_ID_CHARACTERS = 256
-REQUEST_ID_CHARACTERS = 64
-MODEL_CHARACTERS = 128
-CONVERSATION_ID_CHARACTERS = 64
-INSTRUCTIONS_CHARACTERS = 16_384
-DOCUMENTS = 32
-DOCUMENT_TITLE_CHARACTERS = 512
-#: Titles and texts of all documents together.
-DOCUMENT_BYTES = 131_072
-MEMORY_TYPES = 16
-MEMORY_TYPE_CHARACTERS = 64
-#: Longer than any name of a time zone, in bytes.
-TIME_ZONE_BYTES = 64
-STOP_STRINGS = 4
-STOP_CHARACTERS = 256
-TEMPERATURE_MOST = 2.0
-OUTPUT_TOKENS_MOST = 1_048_576
 SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-SCHEMA_BYTES = 32_768
-#: Values of a schema, those inside others included. Converting this many takes some 30 ms.
-SCHEMA_VALUES = 4096
-
-#: Largest integer up to which a double holds every integer.
-EXACT_INTEGERS = 2**53
-SEARCH_PAGE_SIZE = 10
-SEARCH_PAGE_SIZE_MOST = 100
-PAGE_SIZE = 50
-PAGE_SIZE_MOST = 200
-CONTENT_BYTES = 1024 * 1024
-TITLE_CHARACTERS = 512
-TOPIC_KEY_CHARACTERS = 256
-#: Types that a list may be filtered by.
-LIST_TYPES = 16
 #: Fields of an observation that can be updated.
 UPDATABLE = ("content", "title", "type")
-#: Paths of a mask that are complained about, at most: a request has room for thousands.
-MASK_VIOLATIONS = 8
 
 #: Arguments of the library, and the fields that they come from, where the names differ.
 FIELDS: Mapping[str, str] = {
@@ -83,42 +78,6 @@ FIELDS: Mapping[str, str] = {
     "ended_at": "end_time",
     "last_activity_at": "last_activity_time",
 }
-
-#: Most bytes of UTF-8 that a character has.
-CHARACTER_BYTES = 4
-
-#: What a request may have besides its texts, in bytes: their tags and lengths, numbers, names of types, and fields of a
-#: later version of the contract.
-OTHER_BYTES = 4096
-
-#: Most bytes of a request of the chat: all that the limits allow.
-CHAT_BYTES = (
-    CHARACTER_BYTES
-    * (
-        USER_ID_CHARACTERS
-        + MESSAGE_CHARACTERS
-        + INSTRUCTIONS_CHARACTERS
-        + MEMORY_TYPES * MEMORY_TYPE_CHARACTERS
-        + STOP_STRINGS * STOP_CHARACTERS
-    )
-    + DOCUMENT_BYTES
-    + REQUEST_ID_CHARACTERS
-    + CONVERSATION_ID_CHARACTERS
-    + MODEL_CHARACTERS
-    + TIME_ZONE_BYTES
-    # As a Struct, a schema takes up to six times its JSON: 0 in a list of numbers is 2 bytes there and 11 on the wire.
-    + 6 * SCHEMA_BYTES
-    + OTHER_BYTES
-)
-
-#: Most bytes of any request: SaveObservation has the largest.
-REQUEST_BYTES = (
-    CONTENT_BYTES + CHARACTER_BYTES * (USER_ID_CHARACTERS + TITLE_CHARACTERS + TOPIC_KEY_CHARACTERS) + OTHER_BYTES
-)
-
-#: Most bytes of a call's header fields, each counted with the 32 that HTTP/2 adds (RFC 9113, 6.5.2).
-HEADER_BYTES = 16 * 1024
-HEADER_FIELD_BYTES = 32
 
 MEMORY_MODES: Mapping[int, MemoryMode] = {
     chat_pb2.MEMORY_MODE_UNSPECIFIED: MemoryMode.READ_WRITE,

@@ -19,9 +19,9 @@ from ilab_chat_service.failures import (
     ModelRejected,
     ModelUnavailable,
 )
+from ilab_chat_service.limits import REPLY_BYTES
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
 from ilab_chat_service.model.client import ModelClient, client_of, open_model
-from ilab_chat_service.model.completion_stream import REPLY_BYTES
 from ilab_chat_service.model.http_transport import MOST_INTERIM, ModelHttpClient
 from ilab_chat_service.model.profiles import MODELS_MOST
 from ilab_chat_service.model.profiles_file import token_limit_of
