@@ -139,6 +139,131 @@ async def test_stats(memory: ScriptedMemoryService, memory_target: str, tmp_path
     assert await cli(memory_target, "stats") == Finished(0, '{"observations": "3", "sessions": "1"}\n', "")
 
 
+async def test_a_list_is_a_table_or_json(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
+    memory.says("ListObservations", pb.ListObservationsResponse(observations=[observation(2, "New"), observation(1)]))
+    assert await screen(memory_target, "list", cwd=tmp_path, env={"NO_COLOR": "1"}) == (
+        "id  updated           type        title\n"
+        " 2  2026-11-22 23:18  preference  New\n"
+        " 1  2026-11-22 23:18  preference  Hobby\n"
+    )
+    finished = await cli(memory_target, "list", "--limit", "1", "--type", "preference", "--conversation", "")
+    assert [each["title"] for each in json.loads(finished.out)["observations"]] == ["New"]
+    assert [request for _, request in memory.calls] == [
+        pb.ListObservationsRequest(user_id="alice", page_size=50),
+        pb.ListObservationsRequest(user_id="alice", page_size=1, types=["preference"], conversation_id=""),
+    ]
+    memory.says("ListObservations", pb.ListObservationsResponse())
+    assert await screen(memory_target, "list", "--limit", "0", cwd=tmp_path) == "Nothing found.\n"
+    assert memory.calls[-1][1].page_size == 200
+
+
+async def test_sessions_are_a_table_or_json(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
+    done = pb.Session(
+        id="s-2", start_time=AT, end_time=AT, summary="Tea.", state=pb.SESSION_STATE_COMPLETED, conversation_id="c-1"
+    )
+    memory.says("ListSessions", pb.ListSessionsResponse(sessions=[SESSION, done]))
+    assert await screen(memory_target, "sessions", cwd=tmp_path, env={"NO_COLOR": "1"}) == (
+        "started           ended             conversation  summary\n"
+        "2026-11-22 23:18  active\n"
+        "2026-11-22 23:18  2026-11-22 23:18  c-1           Tea.\n"
+    )
+    finished = await cli(memory_target, "sessions", "--conversation", "c-1")
+    assert [each["id"] for each in json.loads(finished.out)["sessions"]] == ["s-1", "s-2"]
+    assert memory.calls[-1][1] == pb.ListSessionsRequest(user_id="alice", conversation_id="c-1", page_size=50)
+    memory.says("ListSessions", pb.ListSessionsResponse())
+    assert await screen(memory_target, "sessions", cwd=tmp_path) == "Nothing found.\n"
+
+
+async def test_an_update_says_what_became_of_it(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    result = pb.SaveResult(id=7, outcome=pb.SAVE_OUTCOME_UPDATED)
+    memory.says("UpdateObservation", pb.UpdateObservationResponse(result=result))
+    assert await screen(memory_target, "update", "7", "--title", "New", cwd=tmp_path) == "Updated observation 7.\n"
+    request = memory.calls[0][1]
+    assert (request.observation_id, request.title, list(request.update_mask.paths)) == (7, "New", ["title"])
+    finished = await cli(memory_target, "update", "7", "--type", "decision", "--content", "c")
+    assert json.loads(finished.out)["result"]["outcome"] == "SAVE_OUTCOME_UPDATED"
+    result.outcome = pb.SAVE_OUTCOME_DEDUPED
+    memory.says("UpdateObservation", pb.UpdateObservationResponse(result=result))
+    said = await screen(memory_target, "update", "7", "--title", "New", cwd=tmp_path)
+    assert said == "Observation 7 has these values already.\n"
+    nothing = await cli(memory_target, "update", "7")
+    assert nothing == Finished(2, "", "ilab-chat: update needs --title, --content or --type\n")
+    memory.scripts["UpdateObservation"] = failing(grpc.StatusCode.NOT_FOUND, "no")
+    missing = await cli(memory_target, "update", "7", "--title", "New")
+    assert missing == Finished(1, "", "ilab-chat: the user has no observation 7\n")
+
+
+async def test_a_deletion_asks_for_the_id(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
+    memory.says("GetObservation", pb.GetObservationResponse(observation=observation(7, "Tea")))
+    memory.says("DeleteObservation", pb.DeleteObservationResponse())
+    options = ("memory", "delete", "--address", memory_target, "--user", "alice", "7")
+    async with terminal(*options, cwd=tmp_path) as person:
+        await person.until('This erases "Tea" for good. Type 7 to go on: ')
+        person.type("8" + ENTER)
+        assert await person.exit_code() == 1
+        assert "nothing was erased: that is not the id of the observation" in person.seen
+    assert [rpc for rpc, _ in memory.calls] == ["GetObservation"]
+    async with terminal(*options, cwd=tmp_path) as person:
+        await person.until("go on: ")
+        person.type("7" + ENTER)
+        await person.until("Erased observation 7.")
+        assert await person.exit_code() == 0
+    assert memory.calls[-1][1].observation_id == 7
+
+
+async def test_a_deletion_in_a_script_needs_yes(memory: ScriptedMemoryService, memory_target: str) -> None:
+    memory.says("DeleteObservation", pb.DeleteObservationResponse())
+    refused = await cli(memory_target, "delete", "7", stdin=b"7\n")
+    assert (refused.code, refused.out, memory.calls) == (2, "", [])
+    assert await cli(memory_target, "delete", "7", "--yes") == Finished(0, "{}\n", "")
+    memory.scripts["DeleteObservation"] = failing(grpc.StatusCode.NOT_FOUND, "no")
+    missing = await cli(memory_target, "delete", "7", "--yes")
+    assert missing == Finished(1, "", "ilab-chat: the user has no observation 7\n")
+
+
+async def test_what_export_writes_import_reads(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    hashed = observation(1, "Gr\u00fc\u00dfe", content_hash=b"\x00\xff", create_time=AT)
+    memory.says("ExportUser", exported(SESSION), exported(hashed))
+    memory.says("ImportUser", pb.ImportUserResponse(sessions=1, observations=2))
+    file = tmp_path / "alice.jsonl"
+    await cli(memory_target, "export", "--output", str(file))
+    finished = await cli(memory_target, "import", str(file))
+    assert finished == Finished(0, '{"sessions": "1", "observations": "2"}\n', "")
+    sent = [
+        pb.ImportUserRequest(user_id="alice"),
+        pb.ImportUserRequest(session=SESSION),
+        pb.ImportUserRequest(observation=hashed),
+    ]
+    assert memory.calls[-1][1] == sent
+    said = await screen(memory_target, "import", str(file), cwd=tmp_path)
+    assert said == "Added 1 session and 2 observations.\n"
+    await cli(memory_target, "import", "-", stdin=file.read_bytes())
+    assert memory.calls[-1][1] == sent
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot read {}: No such file or directory"),
+        (b'{"session": {}}\n\nnot this\n', "line 3 is not an item of an export"),
+        (b"\xff\n", "cannot read {}: it is not UTF-8"),
+    ],
+)
+async def test_a_file_that_is_not_an_export_is_one_line(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
+    memory.says("ImportUser", pb.ImportUserResponse())
+    file = tmp_path / "alice.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    finished = await cli(memory_target, "import", str(file))
+    assert finished == Finished(1, "", f"ilab-chat: {complaint.format(file)}\n")
+
+
 async def test_an_export_is_json_lines(memory: ScriptedMemoryService, memory_target: str) -> None:
     memory.says("ExportUser", exported(SESSION), exported(observation(1, "a\nb")))
     finished = await cli(memory_target, "export")
@@ -273,9 +398,7 @@ async def test_forget_in_a_script_needs_yes(memory: ScriptedMemoryService, memor
     memory.says("ForgetUser", ERASED)
     refused = await cli(memory_target, "forget", stdin=b"alice\n")
     assert (refused.code, refused.out, memory.calls) == (2, "", [])
-    assert refused.err == (
-        "ilab-chat: nothing was erased: standard input is no terminal to confirm on; --yes confirms\n"
-    )
+    assert refused.err == ("ilab-chat: nothing was erased: standard input is not a terminal; confirm with --yes\n")
     assert await cli(memory_target, "forget", "--yes") == Finished(0, '{"observations": "3"}\n', "")
     assert [rpc for rpc, _ in memory.calls] == ["ForgetUser"]
 
@@ -297,6 +420,7 @@ async def test_a_failure_is_one_line(memory: ScriptedMemoryService, memory_targe
         (("search", "--user", "a"), "the following arguments are required: QUERY"),
         (("search", "--user", "a", "--limit", "many", "hi"), "invalid int32 value"),
         (("timeline", "--user", "a", "seven"), "invalid int64 value"),
+        (("list", "--user", "a", "--limit", "-1"), "must not be negative"),
         (("timeline", "--user", "a", "9999999999999999999"), "not a 64-bit integer"),
         (("forget",), "the following arguments are required: --user"),
         ((), "the following arguments are required: COMMAND"),

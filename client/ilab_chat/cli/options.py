@@ -47,6 +47,14 @@ def int32(text: str) -> int:
     return _integer(text, INT32_MAX, "32-bit")
 
 
+def natural(text: str) -> int:
+    """Return an integer of at least 0."""
+    value = int32(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
+    return value
+
+
 def int64(text: str) -> int:
     """Return an integer that the contract's ids can hold."""
     return _integer(text, INT64_MAX, "64-bit")

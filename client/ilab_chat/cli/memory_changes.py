@@ -1,0 +1,221 @@
+"""The commands of `ilab-chat memory` that change, move or erase what is remembered."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from google.protobuf import json_format
+
+from ilab_chat.cli import files, output
+from ilab_chat.cli.connection import connect
+from ilab_chat.cli.memory_common import add_command, add_observation, check_terminal, confirm, counted, for_people
+from ilab_chat.errors import NotFound
+from ilab_chat.v1.memory_pb2 import (
+    DeleteObservationResponse,
+    ExportUserResponse,
+    ForgetUserResponse,
+    Observation,
+    SaveOutcome,
+    Session,
+    UpdateObservationResponse,
+)
+
+if TYPE_CHECKING:
+    from ilab_chat.cli.options import Commands
+
+
+def add_parsers(commands: "Commands") -> None:
+    """Add the commands and their options."""
+    updating = add_command(
+        commands, "update", update, "change an observation", 'update --user alice 7 --title "Travel"'
+    )
+    add_observation(updating, "the observation")
+    updating.add_argument("--title", metavar="TEXT", help="new title")
+    updating.add_argument("--content", metavar="TEXT", help="new content")
+    updating.add_argument("--type", metavar="T", help="new type")
+
+    deleting = add_command(commands, "delete", delete, "erase an observation, for good", "delete --user alice 7")
+    add_observation(deleting, "the observation")
+    add_yes(deleting)
+
+    exporting = add_command(
+        commands,
+        "export",
+        export,
+        "write everything as JSON Lines",
+        "export --user alice --output alice.jsonl",
+        timeout=0,
+    )
+    exporting.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write to this file, which is replaced when all has arrived (default: standard output)",
+    )
+
+    importing = add_command(
+        commands,
+        "import",
+        import_file,
+        "add the items of an export; items that are already there are skipped",
+        "import --user alice alice.jsonl",
+        timeout=0,
+    )
+    importing.add_argument("file", metavar="FILE", help="file that export has written; - is standard input")
+
+    forgetting = add_command(commands, "forget", forget, "erase everything of a user, for good", "forget --user alice")
+    add_yes(forgetting)
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """Add the option that confirms."""
+    parser.add_argument(
+        "--yes", action="store_true", help="skip the confirmation (required when stdin is not a terminal)"
+    )
+
+
+def update(arguments: argparse.Namespace) -> int:
+    """Change an observation and print how it was stored.
+
+    Raises:
+        CommandError: nothing to change is given, or the user does not have the observation.
+    """
+    if arguments.title is None and arguments.content is None and arguments.type is None:
+        raise output.CommandError("update needs --title, --content or --type", 2)
+    with connect(arguments) as client, missing(arguments.observation_id):
+        result = client.memory.update(
+            arguments.user,
+            arguments.observation_id,
+            title=arguments.title,
+            content=arguments.content,
+            type=arguments.type,
+        )
+    if not for_people(arguments):
+        output.write_json(UpdateObservationResponse(result=result))
+    elif result.outcome == SaveOutcome.SAVE_OUTCOME_DEDUPED:
+        output.write(f"Observation {result.id} has these values already.\n")
+    else:
+        output.write(f"Updated observation {result.id}.\n")
+    return 0
+
+
+def delete(arguments: argparse.Namespace) -> int:
+    """Erase an observation.
+
+    Raises:
+        CommandError: nobody has confirmed it, or the user does not have the observation.
+    """
+    named = arguments.observation_id
+    with connect(arguments) as client, missing(named):
+        if not arguments.yes:
+            check_terminal()
+            found = client.memory.get(arguments.user, named)
+            question = f'This erases "{found.title}" for good. Type {named} to go on: '
+            confirm(question, str(named), "id of the observation")
+        client.memory.delete(arguments.user, named)
+    if for_people(arguments):
+        output.write(f"Erased observation {named}.\n")
+    else:
+        output.write_json(DeleteObservationResponse())
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write everything of the user, a JSON object per line."""
+    with connect(arguments) as client, client.memory.export(arguments.user) as items:
+        if arguments.output is None:
+            for item in items:
+                output.write_json(exported(item))
+        else:
+            files.replace(arguments.output, (output.json_line(exported(item)) for item in items))
+    return 0
+
+
+def import_file(arguments: argparse.Namespace) -> int:
+    """Add the items of a file and print how many were new.
+
+    Raises:
+        CommandError: the file cannot be read, or is not an export.
+    """
+    with opened(arguments.file) as lines, connect(arguments) as client:
+        added = client.memory.import_items(arguments.user, items_in(lines))
+    if for_people(arguments):
+        output.write(f"Added {counted(added.sessions, 'session')} and {counted(added.observations, 'observation')}.\n")
+    else:
+        output.write_json(added)
+    return 0
+
+
+def forget(arguments: argparse.Namespace) -> int:
+    """Erase everything of the user and print how many observations that were.
+
+    Raises:
+        CommandError: nobody has confirmed it.
+    """
+    with connect(arguments) as client:
+        if not arguments.yes:
+            check_terminal()
+            held = client.memory.stats(arguments.user)
+            what = f"{counted(held.observations, 'observation')} and {counted(held.sessions, 'session')}"
+            question = f"This erases {what} for good. Type the user id to go on: "
+            confirm(question, arguments.user, "user id")
+        erased = client.memory.forget(arguments.user)
+    if for_people(arguments):
+        output.write(f"Erased {counted(erased, 'observation')}.\n")
+    else:
+        output.write_json(ForgetUserResponse(observations=erased))
+    return 0
+
+
+def exported(item: Session | Observation) -> ExportUserResponse:
+    """Return the line of an export that *item* is."""
+    if isinstance(item, Session):
+        return ExportUserResponse(session=item)
+    return ExportUserResponse(observation=item)
+
+
+def items_in(lines: Iterable[str]) -> Iterator[Session | Observation]:
+    """Yield the items of an export.
+
+    Raises:
+        CommandError: a line is not an item.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            read = json_format.Parse(line, ExportUserResponse(), ignore_unknown_fields=True)
+        except json_format.ParseError:
+            raise output.CommandError(f"line {number} is not an item of an export", 1) from None
+        if read.HasField("session"):
+            yield read.session
+        elif read.HasField("observation"):
+            yield read.observation
+
+
+@contextmanager
+def opened(name: str) -> Iterator[TextIO]:
+    """Open a file for reading; `-` is standard input.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
+    try:
+        if name == "-":
+            yield sys.stdin
+        else:
+            with open(name, encoding="utf-8") as file:  # noqa: PTH123 - Path would resolve /dev/stdin to a missing name
+                yield file
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise output.CommandError(f"cannot read {name}: {why}", 1) from None
+
+
+@contextmanager
+def missing(observation_id: int) -> Iterator[None]:
+    """Turn NotFound into a line for the user."""
+    try:
+        yield
+    except NotFound:
+        raise output.CommandError(f"the user has no observation {observation_id}", 1) from None

@@ -1,0 +1,116 @@
+"""What the commands of `ilab-chat memory` share: their options, tables and wording."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ilab_chat._calls import DEFAULT_TIMEOUT
+from ilab_chat.cli import options, output, table
+
+if TYPE_CHECKING:
+    from ilab_chat.cli.options import Commands
+
+#: How many rows a list prints unless told otherwise.
+DEFAULT_ROWS = 50
+#: Most rows that the service returns at once.
+PAGE_ROWS = 200
+
+
+def add_command(
+    commands: "Commands",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    purpose: str,
+    example: str,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> argparse.ArgumentParser:
+    """Add a command with what all of them have."""
+    parser = commands.add_parser(
+        name,
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}.",
+        epilog=f"example:\n  ilab-chat memory {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--user", required=True, metavar="ID", help="whose memory it is (required)")
+    options.add_connection(parser, timeout)
+    if name != "export":
+        parser.add_argument("--json", action="store_true", help="print one JSON object, as in a pipe")
+    return parser
+
+
+def add_observation(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add the argument that names an observation."""
+    parser.add_argument("observation_id", type=options.int64, metavar="ID", help=purpose)
+
+
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a list."""
+    parser.add_argument("--conversation", metavar="ID", help="only of this conversation; '' is the default one")
+    parser.add_argument(
+        "--limit",
+        type=options.natural,
+        default=DEFAULT_ROWS,
+        metavar="N",
+        help=f"maximum number of rows, 0 for all (default: {DEFAULT_ROWS})",
+    )
+
+
+def rows_per_page(limit: int) -> int:
+    """Return the size of the pages of a list of at most *limit* rows, 0 for all."""
+    return min(limit or PAGE_ROWS, PAGE_ROWS)
+
+
+def for_people(arguments: argparse.Namespace) -> bool:
+    """Say whether the answer is a table and not JSON."""
+    return sys.stdout.isatty() and not arguments.json
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table that is as wide as the terminal at most."""
+    head, *lines = table.lines(heads, list(rows), shutil.get_terminal_size().columns)
+    output.write_heading(head)
+    output.write("".join(f"{line}\n" for line in lines))
+
+
+def date(moment: Timestamp) -> str:
+    """Return *moment* as a clock on this machine's wall shows it."""
+    return f"{moment.ToDatetime(UTC).astimezone():%Y-%m-%d %H:%M}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 session", "2 sessions"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def confirm(question: str, expected: str, what: str) -> None:
+    """Have *expected*, which is *what*, typed before something is erased.
+
+    Raises:
+        CommandError: standard input is not a terminal, or something else was typed.
+    """
+    check_terminal()
+    output.ask(question)
+    try:
+        typed = sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        typed = ""
+    if typed != expected:
+        raise output.CommandError(f"nothing was erased: that is not the {what}", 1)
+
+
+def check_terminal() -> None:
+    """Check that somebody can confirm.
+
+    Raises:
+        CommandError: standard input is not a terminal.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise output.CommandError("nothing was erased: standard input is not a terminal; confirm with --yes", 2)
