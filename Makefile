@@ -45,7 +45,7 @@ soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at le
 check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, contract, generated code
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
-	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests bench tools
+	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests bench tools examples
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/buf format protos --diff --exit-code
