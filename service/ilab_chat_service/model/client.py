@@ -14,7 +14,7 @@ import openai
 
 from ilab_chat_service.failures import ModelQuotaExhausted, ModelRateLimited, ModelUnavailable
 from ilab_chat_service.model import embedded
-from ilab_chat_service.model.http_transport import ModelHttpClient
+from ilab_chat_service.model.http_transport import http_client
 from ilab_chat_service.model.keys import FixedKey
 from ilab_chat_service.model.profiles import MODELS_MOST, Profiles
 from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
@@ -181,7 +181,7 @@ def client_of(settings: Settings) -> openai.AsyncOpenAI:
     """
     try:
         # Over aiohttp a call costs a third of what it costs over the package's default: docs/performance.md.
-        http_client = ModelHttpClient(
+        connections = http_client(
             # One for each call, so that none waits for the connection of another.
             limits=httpx2.Limits(max_connections=settings.max_calls),
             # What is embedded is on this machine: no proxy of the environment is to be asked for it.
@@ -200,5 +200,5 @@ def client_of(settings: Settings) -> openai.AsyncOpenAI:
         timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
         # Repeated by retries.py, which knows the call's time and whether the model is down.
         max_retries=0,
-        http_client=http_client,
+        http_client=connections,
     )

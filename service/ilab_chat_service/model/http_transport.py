@@ -1,8 +1,14 @@
-"""The HTTP client that the openai package asks the model's API with: aiohttp, without cookies and redirections."""
+"""The HTTP client that the openai package asks the model's API with: aiohttp, without cookies and redirections.
+
+It uses private names of the package: the two hooks that create its aiohttp transport, and the transport's attributes.
+Checked with openai 3.57. With another minor version, or if a hook is missing, the service uses the package's public
+client and logs a warning. To move to a new version: run tests/service/model with it, then change CHECKED.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -16,7 +22,13 @@ from ilab_chat_service.model.content_encoding import Decoder, beginning
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+#: The minor version of openai that this module was checked with, and the hooks of its client that are replaced here.
+CHECKED = "3.57"
+USED = ("_init_transport", "_init_proxy_transport")
 
 #: The extension of a response that is aiohttp's own.
 AIOHTTP = "aiohttp"
@@ -38,20 +50,42 @@ HTTP_BAD_REQUEST = 400
 parsed = lru_cache(maxsize=8)(httpx2.URL)
 
 
+def http_client(*, limits: httpx2.Limits, trust_env: bool) -> httpx2.AsyncClient:
+    """Return a client for the model's APIs.
+
+    Args:
+        limits: the maximum number of connections.
+        trust_env: whether to use the proxy that the environment names.
+    """
+    known = openai.__version__.startswith(f"{CHECKED}.")
+    if known and all(hasattr(openai.DefaultAioHttpClient, name) for name in USED):
+        return ModelHttpClient(limits=limits, trust_env=trust_env)
+    log.warning(
+        "using the openai package's own HTTP client: openai %s is not supported. Calls cost more CPU, and error bodies"
+        " are not limited: install openai %s.x",
+        openai.__version__,
+        CHECKED,
+    )
+    return openai.DefaultAsyncHttpxClient(limits=limits, trust_env=trust_env, **private_options())
+
+
+def private_options() -> dict[str, Any]:
+    """Return the options of a client that keeps no cookies and sends prompts only to the given hosts."""
+    return {
+        # A redirected prompt would go to a host that nobody named.
+        "follow_redirects": False,
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        # Compressing a stream of small events saves little, and a compressed body can be far larger than it looks.
+        "headers": {"accept-encoding": "identity"},
+    }
+
+
 class ModelHttpClient(openai.DefaultAioHttpClient):
     """Keeps nothing of one user's call for the next, and sends prompts only where the operator said."""
 
     def __init__(self, *, limits: httpx2.Limits, trust_env: bool) -> None:
         """Open at most so many connections; *trust_env*: through the proxy that the environment names, if any."""
-        super().__init__(
-            limits=limits,
-            trust_env=trust_env,
-            # A redirected prompt would go to a host that nobody named.
-            follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            # Compressing a stream of small events saves little, and a compressed body can be far larger than it looks.
-            headers={"accept-encoding": "identity"},
-        )
+        super().__init__(limits=limits, trust_env=trust_env, **private_options())
         self._own_headers = self.headers.multi_items()
 
     def build_request(
@@ -210,8 +244,20 @@ def body_of(response: httpx2.Response) -> Body:
 
     It is read from aiohttp: httpx has five generators on the way, and keeps the request in memory.
     """
-    read: aiohttp.ClientResponse = response.extensions[AIOHTTP]
-    receive = read.content.readany
+    read: aiohttp.ClientResponse | None = response.extensions.get(AIOHTTP)
+    if read is None:
+        receive: Callable[[], Awaitable[bytes]] = partial(next_of, response.aiter_raw())
+        aclose: Callable[[], Awaitable[None]] = response.aclose
+    else:
+        receive, aclose = read.content.readany, partial(read.__aexit__, None, None, None)
     if encoding := encoding_of(response):
         receive = Decoder(receive, encoding).receive
-    return Body(receive, partial(read.__aexit__, None, None, None))
+    return Body(receive, aclose)
+
+
+async def next_of(pieces: AsyncIterator[bytes]) -> bytes:
+    """Return the next piece that is not empty; at the end, none."""
+    async for piece in pieces:
+        if piece:
+            return piece
+    return b""

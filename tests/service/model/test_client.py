@@ -9,6 +9,8 @@ from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 
 from ilab_chat_service.failures import (
@@ -326,6 +328,30 @@ async def test_a_request_is_built_as_httpx_builds_it(settings: Settings) -> None
             assert sorted(ours.headers.multi_items()) == sorted(theirs.headers.multi_items())
             assert ours.extensions == theirs.extensions
         assert str(ours.url).endswith("/v1/x?a=b")
+
+
+@pytest.mark.parametrize("change", ["version", "hook"])
+async def test_unknown_openai_is_a_warning_and_the_public_client(
+    settings: Settings,
+    upstream: Upstream,
+    change: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if change == "version":
+        monkeypatch.setattr(openai, "__version__", "3.58.0")
+    else:
+        monkeypatch.setattr(openai, "DefaultAioHttpClient", httpx2.BaseTransport)
+    async with open_model(settings) as model:
+        [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert warning.startswith("using the openai package's own HTTP client: openai 3.5")
+        assert await text_of(model) == "Hello there."
+        body = gzip.compress(events_of(WORD, END, "[DONE]"))
+        upstream.replies(Reply(body=body, headers={"content-encoding": "gzip"}), Reply(status=400), Reply(status=302))
+        assert await text_of(model) == "word"
+        for status in ("400", "302"):
+            with pytest.raises(ModelRejected, match=status):
+                await text_of(model)
 
 
 async def test_no_cookie_is_kept(settings: Settings, upstream: Upstream) -> None:
