@@ -58,8 +58,8 @@ class ModelSettings:
     prompt_tokens: int = setting(
         "ILAB_CHAT_PROMPT_TOKENS",
         0,
-        "Prompt budget, in estimated tokens. Memory and documents beyond it are dropped; instructions and message never. "
-        f"0: {PROMPT_TOKENS}, or {EMBEDDED_PROMPT_TOKENS} with the embedded model, which reads about 300 per second.",
+        "Prompt budget, in estimated tokens. Memory and documents beyond it are dropped; instructions and message "
+        f"never. 0: {PROMPT_TOKENS}, or {EMBEDDED_PROMPT_TOKENS} with the embedded model, which reads about 300 per second.",
         least=0,
     )
 
