@@ -84,7 +84,7 @@ class ModelHttpClient(openai.DefaultAioHttpClient):
     """Keeps nothing of one user's call for the next, and sends prompts only where the operator said."""
 
     def __init__(self, *, limits: httpx2.Limits, trust_env: bool) -> None:
-        """Open at most so many connections; *trust_env*: through the proxy that the environment names, if any."""
+        """Create a client. The arguments are those of `http_client`."""
         super().__init__(limits=limits, trust_env=trust_env, **private_options())
         self._own_headers = self.headers.multi_items()
 
@@ -146,7 +146,7 @@ class Transport(httpx2.AsyncBaseTransport):
 async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -> httpx2.Response:
     """Return an error with the beginning of its body, read to its end here, so that no body can fill memory.
 
-    A body that does not end is as good as one that does: what matters stands at its beginning.
+    A body that does not end is as good as one that does: what matters is at its beginning.
     """
     received = bytearray()
     try:

@@ -59,7 +59,8 @@ class ModelSettings:
         "ILAB_CHAT_PROMPT_TOKENS",
         0,
         "Prompt budget, in estimated tokens. Memory and documents beyond it are dropped; instructions and message "
-        f"never. 0: {PROMPT_TOKENS}, or {EMBEDDED_PROMPT_TOKENS} with the embedded model, which reads about 300 per second.",
+        f"never. 0: {PROMPT_TOKENS}, or {EMBEDDED_PROMPT_TOKENS} with the embedded model, which reads about "
+        "300 per second.",
         least=0,
     )
 
