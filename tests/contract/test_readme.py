@@ -82,6 +82,19 @@ def test_each_linked_file_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_each_linked_section_exists(name: str) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page(name))
+    targets = ((Path(name).parent / link if link else Path(name), section) for link, section in links)
+    assert [(target, section) for target, section in targets if section not in sections(ROOT / target)] == []
+
+
+def sections(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_each_setting_that_is_named_exists(name: str) -> None:
     known = re.findall(r"`(ILAB_\w+)`", page("docs/configuration.md"))
     clients = {"ILAB_CHAT_TARGET", "ILAB_CHAT_TOKEN"}
