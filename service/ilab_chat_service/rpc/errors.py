@@ -40,19 +40,19 @@ DOMAIN = "ilab-chat"
 
 
 class UnparsableRequest(Exception):
-    """The bytes of the request are no message of the method."""
+    """The bytes of the request do not parse as the method's message."""
 
 
 class WrongRequestCount(Exception):
-    """The call has no request, or more than the one that its method takes."""
+    """The call has no request message, or more than one."""
 
 
 class NotFound(Exception):
-    """The user has no such thing."""
+    """The user does not have the requested observation or active session."""
 
 
 class DeadlineExceeded(Exception):
-    """The call's time is over, or what the model may have of it."""
+    """The call's deadline has passed, or the model's share of it."""
 
 
 class ServerDraining(Exception):
@@ -60,11 +60,11 @@ class ServerDraining(Exception):
 
 
 class InterruptedByDrain(Exception):
-    """The server is shutting down, and the call's model had begun."""
+    """The server is shutting down, and the model had already begun."""
 
 
 class ServerBusy(Failure):
-    """The server has as many calls as it takes."""
+    """The server, or the user, has reached a limit of concurrent calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ class InvalidFields(Exception):
 
 
 class RequestTooLarge(Exception):
-    """A request has more bytes than all of its limits together allow."""
+    """A request is larger than all of its limits together allow."""
 
 
 def turn_request(request: ChatCall) -> TurnRequest:
