@@ -88,8 +88,8 @@ class Caller:
         title = filled(self._shape, characters=TITLE_CHARACTERS)
         key = filled(self._shape, characters=TOPIC_KEY_CHARACTERS)
         await self.chat("Chat", chat_pb2.ChatRequest())
-        await self.chat("StreamChat", chat_pb2.StreamChatRequest())
-        await self.chat("PreviewPrompt", chat_pb2.PreviewPromptRequest())
+        await self.chat("StreamChat", chat_pb2.StreamChatRequest(**self.added()))
+        await self.chat("PreviewPrompt", chat_pb2.PreviewPromptRequest(**self.added()))
         await self.memory("StartSession", memory_pb2.StartSessionRequest())
         saved = 0
         for text in (content, content[1:]):
@@ -111,9 +111,14 @@ class Caller:
 
     async def chat(self, name: str, request: Any) -> None:
         request.message = filled(self._shape, characters=MESSAGE_CHARACTERS)
-        request.instructions = filled(self._shape, characters=INSTRUCTIONS_CHARACTERS)
-        request.context.add(text=filled(self._shape, size=DOCUMENT_BYTES))
         await self._call(self._chat, name, request)
+
+    def added(self) -> dict[str, Any]:
+        """Return what a caller may add to the prompt."""
+        return {
+            "instructions": filled(self._shape, characters=INSTRUCTIONS_CHARACTERS),
+            "context": [chat_pb2.ContextDocument(text=filled(self._shape, size=DOCUMENT_BYTES))],
+        }
 
     async def memory(self, name: str, request: Any) -> Any:
         return await self._call(self._memory, name, request)

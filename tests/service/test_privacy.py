@@ -242,3 +242,16 @@ def test_model_name_that_repeats_the_message_is_quoted(name: str, message: str) 
 )
 def test_model_name_that_the_message_asks_about_is_not_quoted(name: str, message: str) -> None:
     assert not is_quoted(name, message, "gpt-4o-mini")
+
+
+def test_private_text_of_other_texts_is_redacted_unless_the_message_says_it_in_public() -> None:
+    unstored = ["<private>code KUMQUAT-88</private>", "The public MARMOT.", "<private>a cat, Zorblax</private>"]
+    reply = "KUMQUAT-88, a MARMOT and Zorblax."
+    assert redact_leaks(reply, "hi", unstored) == "[REDACTED], a MARMOT and [REDACTED]."
+    assert redact_leaks(reply, "I am Zorblax.", unstored) == "[REDACTED], a MARMOT and Zorblax."
+    assert redact_leaks("A MARMOT.", "<private>marmot</private>", unstored) == "A [REDACTED]."
+
+
+def test_only_private_text_of_other_texts_is_quoted() -> None:
+    assert is_quoted("gpt-kumquat-88", "hi", "gpt", ["<private>code KUMQUAT-88</private>"])
+    assert not is_quoted("gpt-4o-mini-2024-07-18", "hi", "gpt-4o-mini", ["About gpt-4o-mini-2024-07-18."])
