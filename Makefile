@@ -6,10 +6,11 @@ DEV := .venv/dev
 # Oldest protoc whose output both supported protobuf majors (6 and 7) accept: https://protobuf.dev/support/cross-version-runtime-guarantee/
 PROTOC := .venv/protoc
 DOCS := .venv/docs
+BASELINE := protos/baseline.binpb
 PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check docs check-generated generate bench bench-quick bench-memory bench-replicas soak clean
+.PHONY: help run test check docs check-generated generate baseline bench bench-quick bench-memory bench-replicas soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,11 +50,15 @@ check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, c
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/buf format protos --diff --exit-code
+	$(DEV)/bin/buf breaking protos --against $(BASELINE)
 
 generate: $(PROTOC)/.installed $(DEV)/.installed ## Write the stubs, the sync client and the reference pages from their sources
 	$(call protoc,client)
 	$(DEV)/bin/python tools/sync_client.py
 	$(DEV)/bin/python tools/reference.py
+
+baseline: $(DEV)/.installed ## At a release: store the contract that later ones must not break
+	$(DEV)/bin/buf build protos --exclude-source-info -o $(BASELINE)
 
 check-generated: $(PROTOC)/.installed $(DEV)/.installed
 	rm -rf .venv/generated && mkdir -p .venv/generated/ilab_chat/v1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from contract.process import ROOT
+from contract.process import BIN, ROOT
 from ilab_chat.v1 import chat_pb2, errors_pb2, memory_pb2
 
 FILES = (chat_pb2.DESCRIPTOR, memory_pb2.DESCRIPTOR, errors_pb2.DESCRIPTOR)
@@ -139,3 +142,26 @@ def test_only_well_known_types_are_imported() -> None:
     for file in (ROOT / "protos/ilab_chat/v1").glob("*.proto"):
         imports = re.findall(r'^import "(.*)";', file.read_text(), re.MULTILINE)
         assert all(name.startswith("google/protobuf/") for name in imports)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "breaks"),
+    [
+        ("string time_zone = 10;", "string time_zone = 10;", False),
+        ("string time_zone = 10;", "string time_zone = 10;\n  // More.\n  string more = 99;", False),
+        ("string time_zone = 10;", "string zone = 10;", True),
+        ("string time_zone = 10;", "string time_zone = 12;", True),
+        ("string time_zone = 10;", "bytes time_zone = 10;", True),
+        ("rpc PreviewPrompt(PreviewPromptRequest) returns (PreviewPromptResponse);", "", True),
+    ],
+)
+def test_a_change_that_breaks_clients_is_found(tmp_path: Path, before: str, after: str, *, breaks: bool) -> None:
+    shutil.copytree(ROOT / "protos", tmp_path, dirs_exist_ok=True)
+    chat = tmp_path / "ilab_chat/v1/chat.proto"
+    text = chat.read_text()
+    assert before in text
+    chat.write_text(text.replace(before, after))
+    command: list[str | Path] = [BIN / "buf", "breaking", tmp_path, "--against", ROOT / "protos/baseline.binpb"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.stderr == ""
+    assert (run.returncode != 0) == breaks, run.stdout
