@@ -10,6 +10,7 @@ from contract.process import ROOT
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service.rpc.errors import INTERNAL, TABLE
 from ilab_chat_service.settings import Settings
+from ilab_memory import ILabMemory
 
 
 def test_generated_pages_are_current() -> None:
@@ -33,6 +34,11 @@ def test_each_reason_is_documented_with_what_to_do() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| `\w+` \|", table, re.MULTILINE)) == reasons
     rows = [row.split("|")[1] for row in advice.splitlines() if row.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", "".join(rows))) == reasons
+
+
+def test_contract_of_the_library_names_each_of_its_methods() -> None:
+    contract = page("docs/ilab-memory.md")
+    assert [name for name in vars(ILabMemory) if name.startswith("mem_") and f"`{name}" not in contract] == []
 
 
 def test_each_method_message_and_field_is_documented() -> None:
