@@ -24,7 +24,7 @@ from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import Answered
 from ilab_memory import Config, ILabMemory
 from ilab_memory.core.models import Observation
-from ilab_memory.stores.sqlite import reading
+from ilab_memory.stores.common.rows import observation
 from upstream import MODEL, Reply, Upstream
 
 Stub: TypeAlias = "chat_pb2_grpc.ChatServiceAsyncStub"
@@ -153,7 +153,6 @@ async def test_turns_behind_many_saved_observations_are_read_by_one_query(
 ) -> None:
     """The session was once walked, eleven whole rows at a time: 120 rows of 1 MB took half a minute of a processor."""
     characters: list[int] = []
-    observation = reading.observation
 
     def counted(user_id: str, row: Sequence[Any]) -> Observation:
         read = observation(user_id, row)
@@ -163,7 +162,7 @@ async def test_turns_behind_many_saved_observations_are_read_by_one_query(
     async with client_of(settings) as stub:
         await stub.Chat(chat(message="the first"))
         await asyncio.to_thread(save_many, settings, 300, "x" * 10_000)
-        monkeypatch.setattr(reading, "observation", counted)
+        monkeypatch.setattr("ilab_memory.stores.sqlite.reading.observation", counted)
         await stub.Chat(chat(message="the last"))
     assert [each["content"] for each in upstream.requests[-1].messages[1:]] == ["the first", "Hello there.", "the last"]
     assert characters == [len("User: the first\nAssistant: Hello there.")]

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple, Self
-from uuid import UUID, uuid5
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
@@ -127,30 +126,6 @@ class RecentSessions(NamedTuple):
     """The newest observations of each of these sessions, in any order."""
 
 
-_IMPORTED = UUID("5a1f0f6e-7c1f-4c2b-9d0a-0c8f3f6f2b11")
-
-
-def imported_session_id(user_id: str, session_id: str) -> str:
-    """Return the id that a session of an export gets when it is imported for this user.
-
-    Session ids are unique across users, so the session cannot keep its own. The new id is derived from it, so that a
-    repeated import is recognized.
-    """
-    return str(uuid5(_IMPORTED, f"{user_id}\0{session_id}"))
-
-
-def completed_by_import(session: Session) -> Session:
-    """Return the active *session* of an import as completed, for a conversation that already has an active one."""
-    return session.model_copy(
-        update={
-            "ended_at": session.last_activity_at,
-            "summary": "Closed by an import.",
-            "status": "completed",
-            "is_auto_generated": True,
-        }
-    )
-
-
 def forgotten_during_export() -> StorageError:
     """Return the error of an export whose user was forgotten while it ran."""
     return StorageError("could not export: the user was forgotten during the export, which is incomplete")
@@ -231,9 +206,9 @@ class Store(ABC):
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
         """Add the sessions and observations of an export that the user does not have, in one transaction; count them.
 
-        - A session exists already if one has the same id, or the id that `imported_session_id` derives from it. A new
-          session gets the derived id. An active session is stored as completed, at its last activity, if its
-          conversation already has an active one.
+        - A session exists already if one has the same id, or the id that is derived from it, see
+          `ilab_memory.stores.common.imports`. A new session gets the derived id. An active session is stored as
+          completed, at its last activity, if its conversation already has an active one.
         - A row is skipped if the user has its topic key (the stored row stays) or, without a key, if its session has a
           row of the same type, title, hash and created_at.
         - Rows get new ids, in the order of *rows*. Times and revision counts stay the same, also of the sessions.

@@ -5,26 +5,28 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ilab_memory.core.models import ImportResult, SaveResult, Session
-from ilab_memory.core.store import Change, ImportedRow, completed_by_import, imported_session_id
+from ilab_memory.core.store import Change, ImportedRow
+from ilab_memory.stores.common.changes import Stored
+from ilab_memory.stores.common.imports import completed_by_import, imported_session_id, session_is_missing
 from ilab_memory.stores.postgres import saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
-from ilab_memory.stores.postgres.connections import Query, Transaction
+from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
 
-class _Stored(NamedTuple):
+class _Observation(NamedTuple):
     """An observation as it is."""
 
     session_id: str
     topic_key: str | None
-    type: str
-    title: str
-    content: str
-    normalized_hash: bytes
-    title_terms: int
-    said_terms: int
-    reply_terms: int
-    tail_terms: int
+    parts: Stored
+    lengths: Mapping[str, int]
+
+
+def _stored(row: Row) -> _Observation:
+    *texts, normalized_hash = row[2:6]
+    lengths = dict(zip(saving.LENGTHS, row[6:], strict=True))
+    return _Observation(row[0], row[1], Stored._make((*texts, bytes(normalized_hash))), lengths)
 
 
 def change(
@@ -35,29 +37,25 @@ def change(
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
         return None
-    user, old = saving.User._make(users[0]), _Stored._make(found[0])
-    kind = old.type if change.type is None else change.type
-    title = old.title if change.title is None else change.title
-    content = old.content if change.content is None else change.content
+    user, old = saving.User._make(users[0]), _stored(found[0])
+    new = old.parts.changed(change)
     result = SaveResult.model_construct(
         id=observation_id, outcome="deduped", session_id=old.session_id, topic_key=old.topic_key
     )
-    if (kind, title, content) == (old.type, old.title, old.content):
+    if new == old.parts:
         return result
-    indexed = IndexEntry(title, content)
+    indexed = IndexEntry(new.title, new.content)
     number = user.last_number + 1
-    row = asked | indexed.lengths
-    row |= {"number": number, "type": kind, "title": title, "content": content, "now": now}
-    row["terms"] = indexed.vector(user.index_key)
-    row["normalized_hash"] = bytes.fromhex(change.normalized_hash) if change.normalized_hash else old.normalized_hash
-    added = {name: indexed.lengths[name] - getattr(old, name) for name in saving.LENGTHS}
+    row = asked | indexed.lengths | new._asdict()
+    row |= {"number": number, "now": now, "terms": indexed.vector(user.index_key)}
+    added = {name: indexed.lengths[name] - old.lengths[name] for name in saving.LENGTHS}
     edit: Query = (statements.EDIT_OBSERVATION, row)
     counting = saving.count_in(user_id, user, last_number=number, **added)
-    if title == old.title:
+    if new.title == old.parts.title:
         transaction.commit(edit, counting)
     else:
         transaction.ask(edit, counting)
-        saving.drop_title(transaction, user_id, old.title)
+        saving.drop_title(transaction, user_id, old.parts.title)
         transaction.commit()
     return result.model_copy(update={"outcome": "updated"})
 
@@ -68,10 +66,10 @@ def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
         return False
-    user, old = saving.User._make(users[0]), _Stored._make(found[0])
-    removed = {name: -getattr(old, name) for name in saving.LENGTHS}
+    user, old = saving.User._make(users[0]), _stored(found[0])
+    removed = {name: -length for name, length in old.lengths.items()}
     transaction.ask((statements.DELETE_OBSERVATION, asked), saving.count_in(user_id, user, observations=-1, **removed))
-    saving.drop_title(transaction, user_id, old.title)
+    saving.drop_title(transaction, user_id, old.parts.title)
     transaction.commit()
     return True
 
@@ -164,7 +162,7 @@ class _Importing:
     def add_row(self, row: ImportedRow, indexed: IndexEntry) -> None:
         found = self._session_of(row.session_id)
         if found is None:
-            raise ValueError("items must contain the session of an observation before the observation")
+            raise session_is_missing()
         session, conversation_id = found
         normalized_hash = bytes.fromhex(row.normalized_hash)
         same = (session, row.type, row.title, normalized_hash, row.created_at)

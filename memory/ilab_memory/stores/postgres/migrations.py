@@ -6,15 +6,12 @@ import psycopg
 from psycopg import Connection, IsolationLevel
 
 from ilab_memory.core.errors import StorageError
+from ilab_memory.stores.common.migrations import check_known, unreleased, upgrade
 from ilab_memory.stores.postgres import schema
 
 #: Names the lock under which the schema is changed; any number of ours, which never changes. ASCII "ILAB".
 LOCK = 0x494C4142
 _OLDEST_SERVER = 15
-UNRELEASED = (
-    "could not open the database: its tables were made by an unreleased version of ilab-memory; export each user with"
-    " that version, drop the schema `ilab_memory`, and import them"
-)
 
 
 def open_database(conninfo: str, *, partitions: int) -> None:
@@ -43,9 +40,8 @@ def migrate(connection: Connection, partitions: int) -> None:
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = 0")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        for target in range(version(connection) + 1, schema.VERSION + 1):
-            MIGRATIONS[target](connection, partitions)
-            connection.execute(f"UPDATE {schema.SCHEMA}.schema_migrations SET version = {target}")  # noqa: S608 - ours
+        upgrade(version(connection), schema.VERSION, MIGRATIONS, connection, partitions)
+        connection.execute(f"UPDATE {schema.SCHEMA}.schema_migrations SET version = {schema.VERSION}")  # noqa: S608 - ours
 
 
 def version(connection: Connection) -> int:
@@ -57,17 +53,12 @@ def version(connection: Connection) -> int:
     # Not to_regclass: it may answer from a cache that knows nothing of what was committed during the wait for the lock.
     tables = "SELECT count(*) FROM pg_tables WHERE schemaname = %s AND tablename = %s"
     if connection.execute(tables, (schema.SCHEMA, schema.UNRELEASED_TABLE)).fetchone() != (0,):
-        raise StorageError(UNRELEASED)
+        raise unreleased("drop the schema `ilab_memory`, and import them")
     if connection.execute(tables, (schema.SCHEMA, "schema_migrations")).fetchone() == (0,):
         return 0
     found = connection.execute(f"SELECT version FROM {schema.SCHEMA}.schema_migrations").fetchone()  # noqa: S608 - constant
     (number,) = found or (0,)
-    if number > schema.VERSION:
-        raise StorageError(
-            f"could not open the database: its schema version {number} is newer than {schema.VERSION},"
-            " the newest that this version of ilab-memory knows"
-        )
-    return int(number)
+    return check_known(int(number), schema.VERSION)
 
 
 def _check_server(connection: Connection) -> None:

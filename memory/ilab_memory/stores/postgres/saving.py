@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
+from ilab_memory.stores.common.changes import is_unchanged
 from ilab_memory.stores.postgres import statements
 from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES, IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
@@ -127,7 +128,7 @@ def save(
     if redacted.topic_key is None and session.is_new:
         found = []  # of the session before
     entering = session.opening or ((statements.TOUCH_SESSION, asked),)
-    if found and (redacted.topic_key is None or _is_same(found[0], asked)):
+    if found and (redacted.topic_key is None or _is_unchanged(redacted, found[0])):
         observation_id, outcome = int(found[0][0]), "deduped"
         counting = (count_in(redacted.user_id, user, last_session=session.number),) if session.is_new else ()
         transaction.commit(*entering, *counting)
@@ -215,8 +216,8 @@ def _complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is
     }
 
 
-def _is_same(found: Row, asked: Mapping[str, Any]) -> bool:
-    return found[1:4] == (asked["type"], asked["title"], asked["normalized_hash"])
+def _is_unchanged(redacted: Redacted, found: Row) -> bool:
+    return is_unchanged(redacted, type=found[1], title=found[2], normalized_hash=bytes(found[3]))
 
 
 def _write(

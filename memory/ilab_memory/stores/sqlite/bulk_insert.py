@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_expired
+from ilab_memory.stores.common.changes import identity
 from ilab_memory.stores.sqlite import saving, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -89,8 +90,7 @@ def _different(ready: Iterable[_Ready], saves: Sequence[Save]) -> Iterator[_Read
     """Leave out what another save of the batch may change: the same key, or the same content in the same session."""
     seen = set()
     for save in ready:
-        redacted = saves[save.place].redacted
-        same = (save.user.session, redacted.topic_key or redacted.normalized_hash, redacted.topic_key is None)
+        same = identity(saves[save.place].redacted, save.user.session)
         if same not in seen:
             seen.add(same)
             yield save

@@ -6,7 +6,9 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from ilab_memory.core.models import ImportResult, SaveResult, Session
-from ilab_memory.core.store import Change, ImportedRow, completed_by_import, imported_session_id
+from ilab_memory.core.store import Change, ImportedRow
+from ilab_memory.stores.common.changes import Stored
+from ilab_memory.stores.common.imports import completed_by_import, imported_session_id, session_is_missing
 from ilab_memory.stores.sqlite import erasure, saving, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -16,7 +18,7 @@ _edited = itemgetter(*statements.EDITED)
 _imported = itemgetter(*statements.IMPORTED)
 
 
-class _Stored(NamedTuple):
+class _Observation(NamedTuple):
     """An observation as it is."""
 
     user: int
@@ -24,45 +26,39 @@ class _Stored(NamedTuple):
     session_id: str
     number: int
     topic_key: str | None
-    type: str
-    title: str
-    content: str
-    normalized_hash: bytes
+    parts: Stored
+
+
+def _stored(transaction: Transaction, user_id: str, observation_id: int) -> _Observation | None:
+    found = transaction.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
+    return None if found is None else _Observation._make((*found[:5], Stored._make(found[5:])))
 
 
 def change(
     transaction: Transaction, user_id: str, observation_id: int, change: Change, *, now: datetime
 ) -> SaveResult | None:
     """See `Store.change`."""
-    found = transaction.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
-    if found is None:
+    old = _stored(transaction, user_id, observation_id)
+    if old is None:
         return None
-    old = _Stored._make(found)
-    kind = old.type if change.type is None else change.type
-    title = old.title if change.title is None else change.title
-    content = old.content if change.content is None else change.content
+    new = old.parts.changed(change)
     outcome: saving.Outcome = "deduped"
-    if (kind, title, content) != (old.type, old.title, old.content):
+    if new != old.parts:
         outcome = "updated"
-        indexed = IndexEntry(title, content)
+        indexed = IndexEntry(new.title, new.content)
         row: dict[str, object] = {
             "user": old.user,
-            "type": kind,
-            "title": title,
             "now": to_text(now),
-            "preview": saving.preview(content),
-            "content": content,
+            "preview": saving.preview(new.content),
+            **new._asdict(),
+            **indexed.lengths,
         }
-        row |= indexed.lengths
-        row["normalized_hash"] = (
-            bytes.fromhex(change.normalized_hash) if change.normalized_hash else old.normalized_hash
-        )
-        saving.unindex(transaction, old.user, old.index_key, old.number, IndexEntry(old.title, old.content))
+        _unindex(transaction, old)
         edited = (*_edited(row), observation_id)
         _, number = transaction.execute(statements.EDIT_OBSERVATION, edited).fetchone()
         saving.index(transaction, old.user, old.index_key, number, indexed)
-        if title != old.title:
-            saving.drop_title(transaction, old.user, old.title)
+        if new.title != old.parts.title:
+            saving.drop_title(transaction, old.user, old.parts.title)
     return SaveResult.model_construct(
         id=observation_id, outcome=outcome, session_id=old.session_id, topic_key=old.topic_key
     )
@@ -70,14 +66,13 @@ def change(
 
 def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
     """Delete the observation, and record that its bytes must leave the file; return whether there was one."""
-    found = transaction.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
-    if found is None:
+    old = _stored(transaction, user_id, observation_id)
+    if old is None:
         return False
-    old = _Stored._make(found)
     deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
     transaction.execute(statements.COUNT_OUT, deleted)
-    saving.unindex(transaction, old.user, old.index_key, old.number, IndexEntry(old.title, old.content))
-    saving.drop_title(transaction, old.user, old.title)
+    _unindex(transaction, old)
+    saving.drop_title(transaction, old.user, old.parts.title)
     erasure.add(transaction, user_id, None)
     return True
 
@@ -95,11 +90,16 @@ def add_rows(
     for row, indexed in rows:
         found = _session_of(transaction, user_id, user, row.session_id)
         if found is None:
-            raise ValueError("items must contain the session of an observation before the observation")
+            raise session_is_missing()
         if (number := _add_row(transaction, user, found, row, indexed)) is not None:
             saving.index(transaction, user, index_key, number, indexed)
             added_rows += 1
     return ImportResult(sessions=added_sessions, observations=added_rows)
+
+
+def _unindex(transaction: Transaction, old: _Observation) -> None:
+    entry = IndexEntry(old.parts.title, old.parts.content)
+    saving.unindex(transaction, old.user, old.index_key, old.number, entry)
 
 
 def _session_of(transaction: Transaction, user_id: str, user: int, session_id: str) -> tuple[int, str] | None:

@@ -4,15 +4,11 @@ import sqlite3
 from collections.abc import Callable, Mapping
 
 from ilab_memory.core.errors import StorageError
+from ilab_memory.stores.common.migrations import check_known, unreleased, upgrade
 from ilab_memory.stores.sqlite import schema
 
 # Each batch of the writer asks. As a PRAGMA statement, either would be compiled again each time.
 _VERSION = "SELECT user_version, application_id FROM pragma_user_version, pragma_application_id"
-
-UNRELEASED = (
-    "could not open the database: it was written by an unreleased version of ilab-memory; export each user with that"
-    " version, and import them into a new database"
-)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -24,7 +20,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     """
     if check_version(connection) == schema.VERSION:
         return
-    # NextBatch before the version is read again: another process may be at the same.
+    # Locked before the version is read again: another process may be migrating too.
     connection.execute("BEGIN IMMEDIATE")
     try:
         _apply(connection, check_version(connection))
@@ -46,20 +42,14 @@ def check_version(connection: sqlite3.Connection) -> int:
         return schema.VERSION
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application == schema.UNRELEASED_APPLICATION_ID:
-        raise StorageError(UNRELEASED)
+        raise unreleased("and import them into a new file")
     if application != schema.APPLICATION_ID and (version or application or tables):
         raise StorageError("could not open the database: it belongs to another program")
-    if version > schema.VERSION:
-        raise StorageError(
-            f"could not open the database: its schema version {version} is newer than {schema.VERSION},"
-            " the newest that this version of ilab-memory knows"
-        )
-    return int(version)
+    return check_known(int(version), schema.VERSION)
 
 
 def _apply(connection: sqlite3.Connection, version: int) -> None:
-    for target in range(version + 1, schema.VERSION + 1):
-        MIGRATIONS[target](connection)
+    upgrade(version, schema.VERSION, MIGRATIONS, connection)
     # PRAGMA takes no parameters; both are integers of ours.
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")

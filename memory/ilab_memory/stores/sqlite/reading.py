@@ -1,4 +1,4 @@
-"""What readers ask: statements run on a connection of theirs, rows made into values."""
+"""What readers ask: statements run on a connection of theirs."""
 
 import json
 import sqlite3
@@ -18,6 +18,14 @@ from ilab_memory.core.store import (
     TermStatistics,
 )
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
+from ilab_memory.stores.common.rows import (
+    active_and_completed,
+    document_and_preview,
+    no_matches,
+    observation,
+    session,
+    term_frequencies,
+)
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.blind_index import tokens
 from ilab_memory.stores.sqlite.key_cache import KeyCache, UserKey
@@ -28,33 +36,6 @@ Connection = sqlite3.Connection
 LARGEST_ID = 2**63 - 1
 # A text greater than that of every moment.
 _AFTER_ALL = "~"
-# In a row that is a number, a document and a preview.
-_PREVIEW_BEGINS = 1 + len(Document._fields)
-
-
-def session(user_id: str, row: Sequence[Any]) -> Session:
-    """Return the Session of a row of `SESSION_COLUMNS`."""
-    session_id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id = row
-    return Session.model_construct(
-        id=session_id,
-        user_id=user_id,
-        started_at=started_at,
-        ended_at=ended_at,
-        last_activity_at=last_activity_at,
-        summary=summary,
-        status="active" if ended_at is None else "completed",
-        is_auto_generated=bool(is_auto_generated),
-        conversation_id=conversation_id,
-    )
-
-
-def observation(user_id: str, row: Sequence[Any]) -> Observation:
-    """Return the Observation of a row of `OBSERVATION_COLUMNS`."""
-    names = (
-        "id", "session_id", "type", "title", "content", "topic_key", "normalized_hash", "revision_count", "created_at",
-        "updated_at",
-    )  # fmt: skip
-    return Observation.model_construct(user_id=user_id, **dict(zip(names, row, strict=True)))
 
 
 def recent_sessions(
@@ -64,8 +45,7 @@ def recent_sessions(
     found = _array(connection, statements.RECENT_SESSIONS, (user_id, completed, each, characters, conversation_id))
     sessions = [session(user_id, row) for row in found[::2]]
     newest = [Preview._make(row) for rows in found[1::2] for row in rows]
-    active = sessions.pop(0) if sessions and sessions[0].status == "active" else None
-    return RecentSessions(active, sessions, newest)
+    return active_and_completed(sessions, newest)
 
 
 def touch(session: Session, touches: Mapping[str, str]) -> None:
@@ -228,17 +208,17 @@ def matches(
     limits = (most_places // len(terms), most_rows, characters)
     found = _of_user(connection, users, user_id, statements.MATCHES, terms, *limits)
     if found is None:
-        return Matches(TermStatistics(0, (0, 0, 0, 0), {}), {}, {})
+        return no_matches()
     observations, *lengths, placed, counted, rows = found
     postings = None if placed is None else _postings(placed, terms)
     if postings is None:
-        frequencies = {terms[place]: frequency for place, frequency in json.loads(counted)}
+        frequencies: Mapping[str, int] = {terms[place]: frequency for place, frequency in json.loads(counted)}
     else:
-        frequencies = {term: len({place[0] for place in places}) for term, places in postings.items() if places}
+        frequencies = term_frequencies(postings)
     return Matches(
         TermStatistics(observations, lengths, frequencies),
         postings,
-        None if rows is None else {row[0]: _document_and_preview(row) for row in json.loads(rows)},
+        None if rows is None else {row[0]: document_and_preview(row) for row in json.loads(rows)},
     )
 
 
@@ -291,10 +271,6 @@ def _of_user(
 
 def _postings(text: str, terms: Iterable[str]) -> Mapping[str, Sequence[Posting]]:
     return {term: list(zip(*arrays, strict=True)) for term, arrays in zip(terms, json.loads(text), strict=True)}
-
-
-def _document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
-    return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
 
 
 def _whole(connection: Connection, user_id: str, statement: str, parameters: Sequence[Any]) -> Iterator[Observation]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
+from ilab_memory.stores.common.changes import is_unchanged
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.blind_index import INDEX_KEY_BYTES, IndexEntry
 from ilab_memory.stores.sqlite.schema import ID_BLOCKS, LONG_CHARACTERS, NUMBER_BITS, PREVIEW_CHARACTERS
@@ -63,7 +64,7 @@ def save(
     )
     new = row(user, redacted, indexed, to_text(now))
     observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else _save_keyed)(
-        transaction, user, new, indexed
+        transaction, user, redacted, new, indexed
     )
     if outcome != "created":
         transaction.execute(statements.TOUCH_SESSION, (new["now"], user.session))
@@ -170,7 +171,7 @@ def _auto_close_summary(transaction: Transaction, session: int) -> str:
 
 
 def _save_unkeyed(
-    transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: IndexEntry
+    transaction: Transaction, user: UserNow, _: Redacted, row: Mapping[str, Any], indexed: IndexEntry
 ) -> tuple[int, Outcome]:
     same = (user.session, row["normalized_hash"], user.key, row["type"], row["title"])
     if found := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
@@ -179,13 +180,13 @@ def _save_unkeyed(
 
 
 def _save_keyed(
-    transaction: Transaction, user: UserNow, row: Mapping[str, Any], indexed: IndexEntry
+    transaction: Transaction, user: UserNow, redacted: Redacted, row: Mapping[str, Any], indexed: IndexEntry
 ) -> tuple[int, Outcome]:
     found = transaction.execute(statements.BY_KEY, (user.key, row["topic_key"])).fetchone()
     if found is None:
         return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
-    observation_id, kind, title, content, number = found
-    if (kind, title, content) == (row["type"], row["title"], row["content"]):
+    observation_id, kind, title, content, number, normalized_hash = found
+    if is_unchanged(redacted, type=kind, title=title, normalized_hash=normalized_hash):
         return observation_id, "deduped"
     unindex(transaction, user.key, user.index_key, number, IndexEntry(title, content))
     changed = (*_written(row), observation_id)

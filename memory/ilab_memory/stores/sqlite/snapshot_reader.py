@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.rows import UserRows
-from ilab_memory.stores.sqlite import reading, schema
+from ilab_memory.stores.common.rows import observation, session
+from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
 from ilab_memory.stores.sqlite.statements import OBSERVATION_COLUMNS, SESSION_COLUMNS
@@ -109,10 +110,9 @@ class SnapshotReader:
             user_id=user_id,
             last_number=last_number,
             largest_id=largest_id,
-            sessions=[reading.session(user_id, row) for row in self._connection.execute(_SESSIONS, (key,))],
+            sessions=[session(user_id, row) for row in self._connection.execute(_SESSIONS, (key,))],
             observations=(
-                (row[0], reading.observation(user_id, row[1:]))
-                for row in self._connection.execute(_OBSERVATIONS, (key,))
+                (row[0], observation(user_id, row[1:])) for row in self._connection.execute(_OBSERVATIONS, (key,))
             ),
         )
 

@@ -49,7 +49,7 @@ SAME_UNKEYED = """
     SELECT id FROM observations
     WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND user = ? AND type = ? AND title = ?
 """
-BY_KEY = "SELECT id, type, title, content, number FROM observations WHERE user = ? AND topic_key = ?"
+BY_KEY = "SELECT id, type, title, content, number, normalized_hash FROM observations WHERE user = ? AND topic_key = ?"
 # The next number of the user, and the next id; triggers count the row in and touch its session.
 _NUMBER = "(SELECT last_number + 1 FROM users WHERE key = ?1)"
 _ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"

@@ -1,0 +1,36 @@
+"""Whether a save or a change is one, and what an observation is afterwards."""
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from ilab_memory.core.store import Change, Redacted
+
+
+class Stored(NamedTuple):
+    """The parts of an observation that a save or a change may replace."""
+
+    type: str
+    title: str
+    content: str
+    normalized_hash: bytes
+
+    def changed(self, change: Change) -> "Stored":
+        """Return the parts after *change*; equal parts mean that nothing changes."""
+        return Stored(
+            self.type if change.type is None else change.type,
+            self.title if change.title is None else change.title,
+            self.content if change.content is None else change.content,
+            self.normalized_hash if change.normalized_hash is None else bytes.fromhex(change.normalized_hash),
+        )
+
+
+def is_unchanged(redacted: Redacted, *, type: str, title: str, normalized_hash: bytes) -> bool:  # noqa: A002
+    """Tell whether a save under a topic key equals what is stored under it."""
+    return (type, title, normalized_hash.hex()) == (redacted.type, redacted.title, redacted.normalized_hash)
+
+
+def identity(redacted: Redacted, session: int) -> Hashable:
+    """Return what two saves have in common that may be one observation: their key, or their session and content."""
+    if redacted.topic_key is not None:
+        return redacted.user_id, redacted.topic_key
+    return session, redacted.normalized_hash

@@ -1,0 +1,32 @@
+"""The rules of an import."""
+
+from uuid import UUID, uuid5
+
+from ilab_memory.core.models import Session
+
+_NAMESPACE = UUID("5a1f0f6e-7c1f-4c2b-9d0a-0c8f3f6f2b11")
+
+
+def imported_session_id(user_id: str, session_id: str) -> str:
+    """Return the id that a session of an export gets when it is imported for this user.
+
+    Ids are unique among all users, so it cannot keep its own; derived from it, a repeated import is recognized.
+    """
+    return str(uuid5(_NAMESPACE, f"{user_id}\0{session_id}"))
+
+
+def completed_by_import(session: Session) -> Session:
+    """Return an active session of an import as completed: the conversation has another active one."""
+    return session.model_copy(
+        update={
+            "ended_at": session.last_activity_at,
+            "summary": "Closed by an import.",
+            "status": "completed",
+            "is_auto_generated": True,
+        }
+    )
+
+
+def session_is_missing() -> ValueError:
+    """Return the error for an observation whose session is neither stored nor imported before it."""
+    return ValueError("items must contain the session of an observation before the observation")

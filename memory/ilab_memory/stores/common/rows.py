@@ -1,0 +1,56 @@
+"""Rows made into values. Moments come as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ilab_memory.core.models import Observation, Session
+from ilab_memory.core.store import Document, Matches, Posting, Preview, RecentSessions, TermStatistics
+
+# In a row that is a number, a document and a preview.
+_PREVIEW_BEGINS = 1 + len(Document._fields)
+_OBSERVATION_FIELDS = (
+    "id", "session_id", "type", "title", "content", "topic_key", "normalized_hash", "revision_count", "created_at",
+    "updated_at",
+)  # fmt: skip
+
+
+def session(user_id: str, row: Sequence[Any]) -> Session:
+    """Return the Session of a row of a store's columns of sessions."""
+    session_id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id = row
+    return Session.model_construct(
+        id=session_id,
+        user_id=user_id,
+        started_at=started_at,
+        ended_at=ended_at,
+        last_activity_at=last_activity_at,
+        summary=summary,
+        status="active" if ended_at is None else "completed",
+        is_auto_generated=bool(is_auto_generated),
+        conversation_id=conversation_id,
+    )
+
+
+def observation(user_id: str, row: Sequence[Any]) -> Observation:
+    """Return the Observation of a row of a store's columns of observations."""
+    return Observation.model_construct(user_id=user_id, **dict(zip(_OBSERVATION_FIELDS, row, strict=True)))
+
+
+def active_and_completed(sessions: list[Session], newest: list[Preview]) -> RecentSessions:
+    """Return *sessions*, of which the active one comes first, if there is one, with their newest observations."""
+    active = sessions.pop(0) if sessions and sessions[0].status == "active" else None
+    return RecentSessions(active, sessions, newest)
+
+
+def document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
+    """Return both of a row that is a number, a document and a preview."""
+    return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
+
+
+def no_matches() -> Matches:
+    """Return what a search finds of a user who has nothing."""
+    return Matches(TermStatistics(0, (0, 0, 0, 0), {}), {}, {})
+
+
+def term_frequencies(postings: Mapping[str, Sequence[Posting]]) -> Mapping[str, int]:
+    """Return how many observations contain each term."""
+    return {term: len({place[0] for place in places}) for term, places in postings.items() if places}
