@@ -328,7 +328,7 @@ def test_hyphenated_words_are_found_by_their_parts_and_as_one(mem: ILabMemory) -
 @pytest.mark.parametrize("types", [5, "profile", ["profile", 5], [None], 0])
 @pytest.mark.parametrize("argument", ["types", "types_exclude"])
 def test_types_that_are_not_a_list_of_strings_are_a_value_error(mem: ILabMemory, argument: str, types: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{argument} must be a list of texts$"):
+    with pytest.raises(ValueError, match=f"^{argument} must be a list of strings$"):
         mem.mem_search("alice", "tea", **{argument: types})
 
 
