@@ -184,7 +184,7 @@ def test_a_user_already_in_the_database_stays_unchanged(target: str, tmp_path: P
 @pytest.mark.parametrize(
     ("source", "target", "said"),
     [
-        ("missing.db", "{url}", "there is none of this name"),
+        ("missing.db", "{url}", "it does not exist"),
         ("text.db", "{url}", "NOTADB"),
         ("empty.db", "{url}", "schema version 0"),
         ("memory.db", "mysql://host/x", "must start with postgresql://"),
