@@ -126,6 +126,18 @@ class ProbedChunk(Chunk):
         return not self.choices and bool(self.detail or self.message or self.errors or self.error_code)
 
 
+class TooManyParts(ValueError):
+    """The data has more than MOST_PARTS strings, elements and objects."""
+
+
+#: Maximum number of parts of a chunk. Decoding takes time and memory for each: 8 MiB of empty objects take almost a
+#: second, in which no other call goes on, and 200 MiB. A completion with the log probabilities of thousands of tokens
+#: has fewer.
+MOST_PARTS = 200_000
+
+#: Bytes of a chunk up to which its parts are not counted.
+FEW_PARTS_BYTES = 64 * 1024
+
 DECODER = msgspec.json.Decoder(ProbedChunk)
 
 
@@ -134,7 +146,10 @@ def chunk_of(data: bytes) -> Chunk | None:
 
     Raises:
         ErrorData: it is an error.
+        TooManyParts: it has too many to be decoded.
     """
+    if len(data) > FEW_PARTS_BYTES and parts_in(data) > MOST_PARTS:
+        raise TooManyParts
     try:
         chunk = DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):
@@ -143,6 +158,16 @@ def chunk_of(data: bytes) -> Chunk | None:
     if (chunk.error or not chunk.choices) and chunk.is_error:
         raise ErrorData(json.loads(data))
     return chunk
+
+
+def parts_in(data: bytes) -> int:
+    """Return about how many parts JSON has, without decoding it: strings, and commas and brackets outside them."""
+    unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    quotes = unescaped.count(b'"')
+    if quotes > 2 * MOST_PARTS:
+        return quotes // 2
+    structure = b"".join(unescaped.split(b'"')[::2])
+    return quotes // 2 + sum(structure.count(each) for each in (b",", b"[", b"{"))
 
 
 def lenient_chunk(data: bytes) -> Chunk | None:

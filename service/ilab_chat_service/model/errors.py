@@ -25,7 +25,7 @@ from ilab_chat_service.failures import (
     ModelRejected,
     ModelUnavailable,
 )
-from ilab_chat_service.model.chunks import ErrorData
+from ilab_chat_service.model.chunks import ErrorData, TooManyParts
 from ilab_chat_service.model.content_encoding import UndecodableBody
 from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
 from ilab_chat_service.model.http_transport import TooManyInterimResponses
@@ -87,6 +87,7 @@ WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
     NotACompletion: "neither an event stream nor a JSON completion: is the base URL right?",
     EndedEarly: "ended before the answer",
     EventTooLong: "no end of an event, or no answer, within 8 to 16 MiB",
+    TooManyParts: "an event with more than 200,000 parts",
     UndecodableBody: "content-encoding is not gzip or deflate, or the body is not valid",
     UnicodeDecodeError: "not UTF-8",
     TooManyInterimResponses: "more than 16 interim responses (1xx)",

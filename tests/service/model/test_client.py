@@ -23,6 +23,7 @@ from ilab_chat_service.failures import (
 )
 from ilab_chat_service.limits import REPLY_BYTES
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
+from ilab_chat_service.model.chunks import MOST_PARTS
 from ilab_chat_service.model.client import ModelClient, client_of, open_model
 from ilab_chat_service.model.http_transport import MOST_INTERIM, ModelHttpClient
 from ilab_chat_service.model.profiles import MODELS_MOST
@@ -272,6 +273,34 @@ async def test_a_server_that_speaks_no_http(settings: Settings, greeting: bytes)
     async with server, open_model(replace(settings, openai_base_url=f"http://{host}:{port}/v1")) as model:
         with pytest.raises(ModelUnavailable):
             await text_of(model)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"choices": [%s{}]}' % ("{}," * MOST_PARTS),
+        '{"choices": [{"delta": {"content": [%s"a"]}}]}' % ('"a",' * MOST_PARTS),
+    ],
+    ids=["choices", "parts of a content"],
+)
+@pytest.mark.parametrize("streams", [False, True], ids=["document", "event"])
+async def test_chunk_of_very_many_parts_is_not_decoded(
+    model: ModelClient,
+    upstream: Upstream,
+    data: str,
+    streams: bool,  # noqa: FBT001
+) -> None:
+    upstream.replies(Reply(events=[data]) if streams else Reply(body=data.encode()))
+    with pytest.raises(ModelUnavailable) as caught:
+        await text_of(model)
+    assert caught.value.cause["upstream.error"] == "an event with more than 200,000 parts"
+
+
+@pytest.mark.parametrize("text", ['{"a": [1, 2, "b\\\\"]}, ', '\\"', '"', "{[,", "\ud83d"])
+async def test_text_of_a_large_chunk_may_look_like_json(model: ModelClient, upstream: Upstream, text: str) -> None:
+    said = text * (300_000 // len(text))
+    upstream.replies(Reply(events=[chunk([{"index": 0, "delta": {"content": said}}])]))
+    assert await text_of(model) == said.replace("\ud83d", "\ufffd")
 
 
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
