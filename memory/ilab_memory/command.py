@@ -42,7 +42,9 @@ Put the password in ~/.pgpass or PGPASSWORD: command-line options are visible in
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 success, 1 damaged or different, 2 failed."""
-    parser = argparse.ArgumentParser(prog="ilab-memory", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ilab-memory", description="Check a SQLite file of the memory, or copy it to PostgreSQL."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_check(commands)
     _add_copy(commands)
