@@ -326,7 +326,7 @@ def test_a_missing_database_is_named(postgres: Cluster) -> None:
 
 @pytest.mark.parametrize("bad", ["mysql://alice:hunter2@host/db", "/var/memory.db", "postgresql://u:hunter2@h/d?no=1"])
 def test_an_invalid_url_is_rejected_and_not_quoted(bad: str) -> None:
-    with pytest.raises(ValueError, match="url must be") as told:
+    with pytest.raises(ValueError, match="url must") as told:
         ILabMemory.from_url(bad)
     assert "hunter2" not in str(told.value)
 
