@@ -129,6 +129,7 @@ def test_end_completes_the_session(mem: ILabMemory, clock: Clock) -> None:
         "summary": "We met.",
         "status": "completed",
         "is_auto_generated": False,
+        "conversation_id": "",
     }
     assert mem.mem_session_start("alice").is_new
 
