@@ -83,7 +83,7 @@ def build_request(
     request_id: str | None = None,
     turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
 ) -> Request:
-    """Return a request that has a request id: the one given, or a new one when that is None or empty.
+    """Return a request with *request_id*, or with a new id if it is None or empty.
 
     A preview has no request id.
 

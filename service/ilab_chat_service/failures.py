@@ -1,7 +1,7 @@
 """What a call can fail with. `rpc/errors.py` maps each failure to what the caller sees.
 
 Failure
-├── ContextTooLong          the message does not fit into the model's window
+├── ContextTooLong          message and instructions do not fit into the model's window
 ├── ContentFiltered         a content filter stopped the prompt
 ├── FieldRefused            a field of the request is not acceptable
 │   ├── ModelNotFound             the caller named a model that does not exist or is not offered
@@ -41,7 +41,7 @@ class Failure(Exception):
 
 
 class ContextTooLong(Failure):
-    """The message does not fit into the model's window."""
+    """Message and instructions do not fit into the model's window."""
 
 
 class ContentFiltered(Failure):

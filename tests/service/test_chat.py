@@ -611,7 +611,7 @@ async def test_a_failing_model_has_a_code_and_a_reason_and_stores_nothing(
 
 @pytest.mark.parametrize("method", ["Chat", "StreamChat"])
 @pytest.mark.parametrize("data", [b"\xff" * 50, b"\x0a\x02\xff\xfe", b"\x0a\x7f", b"\x00"])
-async def test_bytes_that_are_no_message_are_bad_input(address: str, method: str, data: bytes) -> None:
+async def test_bytes_that_cannot_be_parsed_are_bad_input(address: str, method: str, data: bytes) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         call: Any = channel.unary_unary(f"/ilab_chat.v1.ChatService/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as caught:

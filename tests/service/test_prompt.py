@@ -297,7 +297,7 @@ def test_a_memory_from_the_end_of_time_has_a_date(moment: datetime) -> None:
     assert moment.date().isoformat() in dates
 
 
-def test_documents_stand_in_one_block_before_the_message() -> None:
+def test_documents_are_in_one_block_before_the_message() -> None:
     message = with_documents(Document("Boots", "Wax them.\r\n\tTwice."), Document("", "b")).messages[-1]
     assert message == ChatMessage(
         "user",

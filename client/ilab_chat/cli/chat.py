@@ -55,7 +55,7 @@ def add_parser(commands: "Commands") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Answer the message, or converse when there is none."""
+    """Answer the message, or hold a conversation without one."""
     message = request.read_message(arguments.message)
     asked = Asked.from_arguments(arguments)
     with connect(arguments) as client:

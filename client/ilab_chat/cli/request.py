@@ -99,7 +99,7 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
 
 
 def read_message(words: Sequence[str]) -> str | None:
-    """Return the message. None: there is none, and standard input is a terminal."""
+    """Return the message. None: no message was given, and standard input is a terminal."""
     if words and list(words) != ["-"]:
         return " ".join(words)
     if not words and sys.stdin is not None and sys.stdin.isatty():

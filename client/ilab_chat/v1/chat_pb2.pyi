@@ -129,7 +129,7 @@ class _PromptRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromptRole
     """The model."""
 
 class PromptRole(_PromptRole, metaclass=_PromptRoleEnumTypeWrapper):
-    """Who speaks in a message of a prompt."""
+    """The author of a message of a prompt."""
 
 PROMPT_ROLE_UNSPECIFIED: PromptRole.ValueType  # 0
 """Not set. The server never sends it."""
@@ -998,7 +998,7 @@ class PromptMessage(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     role: Global___PromptRole.ValueType
-    """Who speaks."""
+    """The author of the message."""
     content: _builtins.str
     """The text."""
     def __init__(

@@ -56,7 +56,7 @@ OPTIONS: Mapping[str, str] = {
 
 #: Errors that mean the same whatever the request was, each with what the caller is told.
 PLAIN: Mapping[Kind, tuple[type[Failure], str]] = {
-    Kind.CONTEXT_TOO_LONG: (ContextTooLong, "the message does not fit into the model's window"),
+    Kind.CONTEXT_TOO_LONG: (ContextTooLong, "message and instructions do not fit into the model's window"),
     Kind.CONTENT_FILTER: (ContentFiltered, "a content filter of the model's API stopped the prompt"),
     Kind.RATE_LIMIT: (ModelRateLimited, "the model's API limits the rate of requests"),
     Kind.QUOTA: (ModelQuotaExhausted, "the quota of the model's API is used up"),

@@ -190,10 +190,10 @@ def preview_response(preview: Preview, turn: TurnRequest) -> chat_pb2.PreviewPro
 
 
 async def sent(sending: Coroutine[None, None, None]) -> None:
-    """Await *sending*, which sends the initial metadata, to its end, also when cancelled meanwhile.
+    """Await *sending*, which sends the initial metadata, to its end, even if the call is cancelled.
 
-    gRPC remembers that the metadata went out only when this is done; cancelled in between, it would send them again
-    with an error's status, and that fails: the caller would get neither.
+    gRPC notes that the metadata was sent only when this is done. If it were cancelled earlier, gRPC would send the
+    metadata again with the error's status. That fails, and the caller would get neither.
     """
     task = asyncio.ensure_future(sending)
     try:

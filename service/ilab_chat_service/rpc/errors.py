@@ -115,7 +115,7 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
 
     Args:
         error: what was raised.
-        correlation_id: stands in the log beside the details, and in the status of an error without a row.
+        correlation_id: also in the log, with the details; part of the message of an error without a row.
     """
     row = TABLE.get(type(error), INTERNAL)
     text = f"internal error {correlation_id}" if row is INTERNAL else str(error)

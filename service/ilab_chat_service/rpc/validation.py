@@ -1,4 +1,4 @@
-"""Every limit of the contract, once: from a request of the wire to one of the loop, or to all that is wrong with it."""
+"""Check requests against the limits of the contract, and turn valid chat requests into those of the turn."""
 
 from __future__ import annotations
 
