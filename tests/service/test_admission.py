@@ -441,15 +441,13 @@ async def test_an_export_that_nobody_reads_frees_its_slot(settings: Settings, mo
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_all(memory.ExportUser(mine, timeout=30))
         assert reason(caught.value) == "SERVER_BUSY"
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await read_all(stuck[0])
-        assert (caught.value.code(), reason(caught.value)) == (
-            grpc.StatusCode.DEADLINE_EXCEEDED,
-            "DEADLINE_EXCEEDED",
-        )
-        assert "did not read" in str(caught.value.details())
-        for export in stuck:
-            export.cancel()
+        # At least the one whose slot carol got has ended.
+        results = await asyncio.gather(*map(read_all, stuck), return_exceptions=True)
+        failures = [each for each in results if isinstance(each, grpc.aio.AioRpcError)]
+        assert failures
+        for each in failures:
+            assert (each.code(), reason(each)) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+            assert "did not read" in str(each.details())
 
 
 async def test_an_export_that_ends_in_its_first_write_has_a_status(

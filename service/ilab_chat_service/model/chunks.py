@@ -1,7 +1,7 @@
-"""The chunks of a streamed chat completion, and whole completions: what the answer needs of their JSON.
+"""Parse the chunks of a streamed chat completion, and whole completions.
 
-https://platform.openai.com/docs/api-reference/chat-streaming. Compatible servers send all kinds of values there, so
-every value may have any type, and becomes one that can be passed on.
+https://platform.openai.com/docs/api-reference/chat-streaming. Compatible servers send values of any type, so every
+value is checked and converted.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ RESPONSE_ID = re.compile(r"[!-~]{1,256}")
 
 JsonObject: TypeAlias = Mapping[str, Any]
 
-#: Reasons by the names that APIs have for them, in lower case with underscores: OpenAI, Anthropic, Gemini, Mistral,
-#: Cohere, Hugging Face TGI, Zhipu.
+#: Finish reasons by their names in APIs, in lower case with underscores: OpenAI, Anthropic, Gemini, Mistral, Cohere,
+#: Hugging Face TGI, Zhipu.
 FINISH_REASONS: Mapping[str, FinishReason] = {
     **dict.fromkeys(
         (
@@ -50,7 +50,7 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
     ),
 }
 
-#: Reasons that mean that the model failed: what it wrote is not an answer.
+#: Finish reasons that mean that the model failed, so its text is not an answer.
 FAILED_REASONS = frozenset(
     """
     error network_error server_error internal_error failed failure timeout abort aborted cancelled canceled interrupted
@@ -58,17 +58,17 @@ FAILED_REASONS = frozenset(
     """.split()
 )
 
-#: Prefixes of enum values that some servers send in full.
+#: Prefixes of enum names that some servers send.
 REASON_PREFIXES = ("finish_reason_", "finishreason.", "finish_reason.")
 
 
-#: Types of the parts of a content that are text, and that are reasoning: OpenAI, Mistral, Databricks, OpenRouter.
+#: Types of content parts that are text or reasoning: OpenAI, Mistral, Databricks, OpenRouter.
 TEXT_PARTS = frozenset({"text", "output_text", "summary_text"})
 REASONING_PARTS = frozenset({"thinking", "reasoning", "reasoning.text", "reasoning.summary"})
 
 
 class Delta(msgspec.Struct, gc=False):
-    """What a choice adds. Reasoning has several names, all for the same text."""
+    """What a choice adds. The reasoning fields are alternative names for the same text."""
 
     content: Any = None
     refusal: Any = None
@@ -80,7 +80,7 @@ class Delta(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct):
-    """One of the answers; there is one unless more were asked for. Without streaming, `message` stands for `delta`."""
+    """One of the answers. There is one unless more were requested. Without streaming, `message` replaces `delta`."""
 
     index: Any = None
     delta: Delta | None = None
@@ -101,7 +101,7 @@ class Chunk(msgspec.Struct):
 
 
 class ErrorData(Exception):
-    """The data is an error of the API in the place of a chunk. `body` is its JSON."""
+    """The API sent an error instead of a chunk. `body` is its JSON."""
 
     def __init__(self, body: object) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class ErrorData(Exception):
 
 
 class ProbedChunk(Chunk):
-    """A chunk with the fields by which an error is told from one."""
+    """A chunk with the fields that distinguish an error from a chunk."""
 
     error: Any = None
     object: Any = None
@@ -120,7 +120,7 @@ class ProbedChunk(Chunk):
 
     @property
     def is_error(self) -> bool:
-        """Whether it is an error: an API says so, or it has words in the place of choices."""
+        """Whether it is an error: it is marked as one, or has a message instead of choices."""
         if self.error or self.object == "error":
             return True
         return not self.choices and bool(self.detail or self.message or self.errors or self.error_code)
@@ -142,11 +142,11 @@ DECODER = msgspec.json.Decoder(ProbedChunk)
 
 
 def chunk_of(data: bytes) -> Chunk | None:
-    """Return the chunk that *data* is. None: it is something else, which says nothing.
+    """Return *data* as a chunk. None: it is anything else, and is ignored.
 
     Raises:
-        ErrorData: it is an error.
-        TooManyParts: it has too many to be decoded.
+        ErrorData: *data* is an error.
+        TooManyParts: *data* has too many parts to be decoded.
     """
     if len(data) > FEW_PARTS_BYTES and parts_in(data) > MOST_PARTS:
         raise TooManyParts
@@ -171,17 +171,17 @@ def parts_in(data: bytes) -> int:
 
 
 def lenient_chunk(data: bytes) -> Chunk | None:
-    """Return what `chunk_of` returns, of data that the strict decoder refuses.
+    """Return *data* that the strict decoder rejects as a chunk. See `chunk_of`.
 
-    Strict JSON has no half of a surrogate pair, which some servers send in each of two chunks, and no NaN. Fields of
-    another type than usual count as not sent.
+    Strict JSON excludes unpaired surrogates, which some servers send in two chunks, and NaN. Fields of an unexpected
+    type are ignored.
     """
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
         return None
     if isinstance(value, list):
-        # Gemini sends its errors in a list.
+        # Gemini sends errors in a list.
         value = next(iter(value), None)
     if not isinstance(value, dict):
         return None
@@ -208,14 +208,14 @@ def choice_of(value: dict[str, Any]) -> Choice:
 
 
 def delta_of(value: object) -> Delta | None:
-    """Return what a choice adds. None: nothing."""
+    """Return the delta of a choice. None: it is not an object."""
     if not isinstance(value, dict):
         return None
     return Delta(**{name: value[name] for name in Delta.__struct_fields__ if name in value})
 
 
 def is_plain(delta: Delta) -> bool:
-    """Return whether a choice adds text and nothing else, as nearly every one does."""
+    """Return whether a choice adds only text, like nearly every choice."""
     return isinstance(delta.content, str) and not (
         delta.refusal
         or delta.reasoning_content
@@ -227,7 +227,7 @@ def is_plain(delta: Delta) -> bool:
 
 
 def text_of(content: object) -> str:
-    """Return the text of a message's content: text, or a part that is text, or a list of both."""
+    """Return the text of a message's content: a string, a text part, or a list of both."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -238,7 +238,7 @@ def text_of(content: object) -> str:
 
 
 def reasoning_of(delta: Delta) -> str:
-    """Return the reasoning that a choice adds, under whichever name."""
+    """Return the reasoning that a choice adds, whatever its field is called."""
     for value in (delta.reasoning_content, delta.reasoning, delta.thinking, delta.reasoning_text):
         if text := text_of(value):
             return text
@@ -249,7 +249,7 @@ def reasoning_of(delta: Delta) -> str:
 
 
 def reasoning_part(part: object) -> str:
-    """Return the text of a part that is reasoning: of OpenRouter's details, or among the parts of a content."""
+    """Return the text of a reasoning part: of OpenRouter's details, or of a content. Empty: it is another part."""
     if not isinstance(part, dict) or part.get("type") not in REASONING_PARTS:
         return ""
     return next((text for name in ("thinking", "text", "summary") if (text := text_of(part.get(name)))), "")
@@ -266,10 +266,10 @@ def response_id_of(value: object) -> str:
 
 
 def reason_name(reason: object) -> str:
-    """Return an API's name for why the model stopped, as FINISH_REASONS and FAILED_REASONS have it."""
+    """Return a finish reason, normalized like the names in FINISH_REASONS and FAILED_REASONS."""
     if not isinstance(reason, str):
         return ""
-    # Some say more behind it: content_filter: PROHIBITED_CONTENT.
+    # Some APIs append details: content_filter: PROHIBITED_CONTENT.
     name = reason.partition(":")[0].strip().lower().replace("-", "_").replace(" ", "_")
     for prefix in REASON_PREFIXES:
         name = name.removeprefix(prefix)
@@ -277,12 +277,12 @@ def reason_name(reason: object) -> str:
 
 
 def usage_of(chunk: Chunk) -> Usage | None:
-    """Return what the API counted, as a chunk says it beside its choices. None: nothing readable."""
+    """Return the usage of a chunk. None: there is no readable usage."""
     return counted(chunk.usage) or counted(object_of(chunk.x_groq).get("usage"))
 
 
 def counted(value: object) -> Usage | None:
-    """Return the counts of a usage object. None: neither of the two that matter can be read."""
+    """Return the counts of a usage object. None: neither input nor output tokens can be read."""
     counts = object_of(value)
     input_tokens = first_count(counts, "prompt_tokens", "input_tokens")
     output_tokens = first_count(counts, "completion_tokens", "output_tokens")
@@ -306,12 +306,12 @@ def counted(value: object) -> Usage | None:
 
 
 def first_count(counts: JsonObject, *names: str) -> int | None:
-    """Return the first of the named counts that can be read: an integer, a whole float, or text of one."""
+    """Return the first readable count among *names*: an integer, a whole float, or a string of one."""
     return next((count for name in names if (count := whole_number(counts.get(name))) is not None), None)
 
 
 def whole_number(value: object) -> int | None:
-    """Return *value* as a number of tokens. None: it is not one, or does not fit the contract."""
+    """Return *value* as a number of tokens. None: it is not one, or is out of range."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -326,5 +326,5 @@ def whole_number(value: object) -> int | None:
 
 
 def object_of(value: object) -> JsonObject:
-    """Return a JSON object; an empty one for anything else."""
+    """Return *value* if it is a JSON object, else an empty object."""
     return value if isinstance(value, dict) else {}

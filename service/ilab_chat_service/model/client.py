@@ -1,4 +1,4 @@
-"""The Model port: the models that callers may ask for, each over its API, through the openai package."""
+"""The Model port: the models that callers may request, each called over its API with the openai package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ilab_chat_service.failures import ModelQuotaExhausted, ModelRateLimited, Mo
 from ilab_chat_service.model import embedded
 from ilab_chat_service.model.http_transport import http_client
 from ilab_chat_service.model.keys import FixedKey
-from ilab_chat_service.model.profiles import MODELS_MOST, Profiles
+from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, Profiles
 from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
 from ilab_chat_service.model.retries import repeated
 from ilab_chat_service.model.upstream import Upstream
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Longest time that connecting to the model's API may take, in seconds.
+#: Timeout for connecting to the model's API.
 CONNECT_SECONDS = 5.0
 
-#: Failures after which another model may be asked: they say nothing about the request.
+#: Failures after which the fallback model is asked: they are not caused by the request.
 FALLS_BACK = (ModelUnavailable, ModelRateLimited, ModelQuotaExhausted)
 
 
 @asynccontextmanager
 async def open_model(settings: Settings) -> AsyncIterator[ModelClient]:
-    """Open the models that *settings* name: those of a file, an API, or the embedded one; leaving closes them.
+    """Open the configured models while the block runs: those of a models file, of one API, or the embedded one.
 
     Raises:
-        EmbeddedModelMissing: it is to answer and is not installed.
-        SettingsError: the file of models, a key, or the proxies or authorities of the environment cannot be used.
+        EmbeddedModelMissing: no model is configured, and the embedded model is not installed.
+        SettingsError: the models file, a key, a proxy or a certificate authority is invalid.
     """
     async with AsyncExitStack() as stack:
         if settings.embedded:
@@ -55,7 +55,7 @@ async def open_model(settings: Settings) -> AsyncIterator[ModelClient]:
             )
             profiles = Profiles({profile.name: profile}, profile.name, any_model=False)
         else:
-            # In a thread: it reads files.
+            # In a thread, because it reads files.
             profiles = await asyncio.to_thread(read_profiles, settings)
         client = await asyncio.to_thread(client_of, settings)
         await stack.enter_async_context(client)
@@ -70,17 +70,17 @@ class ModelClient:
         self._client = client
         self._retries = retries
         self._listed = {profile.name: self._upstream(profile) for profile in profiles}
-        #: Names that only callers know, those asked last.
+        #: Models that callers named and that are not listed, least recently used first.
         self._others: OrderedDict[str, Upstream] = OrderedDict()
 
     @property
     def names(self) -> list[str]:
-        """The models that callers may ask for, for the operator, the default first."""
+        """Descriptions of the listed models for operators, the default first."""
         return [str(profile) for profile in self.profiles]
 
     @property
     def upstreams(self) -> list[Upstream]:
-        """The models that callers may ask for, the default first."""
+        """The listed models, the default first."""
         return list(self._listed.values())
 
     def choose(self, generation: Generation, user_id: str = "") -> Choice:
@@ -96,7 +96,7 @@ class ModelClient:
         messages: Sequence[ChatMessage],
         until: float,
     ) -> CompletionStream:
-        """Ask the model until it has begun: again after an outage, then those that take its place."""
+        """Ask the model until it has begun. Retry after an outage, then ask its fallbacks."""
         attempts = 0
 
         async def attempt() -> CompletionStream:
@@ -122,12 +122,12 @@ class ModelClient:
                 return answer
 
     def _of(self, profile: Profile) -> Upstream:
-        """Return the model of *profile*: callers name models, and one that fails must not be the end of the others."""
+        """Return the upstream of *profile*. Each model has its own, so that one that fails does not affect others."""
         if listed := self._listed.get(profile.name):
             return listed
         upstream = self._others.setdefault(profile.name, self._upstream(profile))
         self._others.move_to_end(profile.name)
-        if len(self._others) > MODELS_MOST:
+        if len(self._others) > MAX_UNLISTED_MODELS:
             self._others.popitem(last=False)
         return upstream
 
@@ -154,7 +154,7 @@ class Choice:
 
 
 class Asked:
-    """What `Choice.answer` returns."""
+    """Context manager of an answer. See `Choice.answer`."""
 
     __slots__ = ("_answer", "_ask")
 
@@ -165,7 +165,7 @@ class Asked:
 
     async def __aenter__(self) -> CompletionStream:
         self._answer = await self._ask()
-        # With the messages, which need not be kept in memory while the model answers.
+        # Free the messages while the model answers.
         del self._ask
         return self._answer
 
@@ -174,31 +174,31 @@ class Asked:
 
 
 def client_of(settings: Settings) -> openai.AsyncOpenAI:
-    """Return the client that all APIs are asked with: each request has its own URL and key.
+    """Return the client for all APIs. Each request has its own URL and key.
 
     Raises:
-        SettingsError: the proxies or the authorities that the environment names cannot be used.
+        SettingsError: a proxy or certificate authority in the environment is invalid.
     """
     try:
-        # Over aiohttp a call costs a third of what it costs over the package's default: docs/performance.md.
+        # With aiohttp, a call costs a third of the CPU time of the package's default client: docs/performance.md.
         connections = http_client(
-            # One for each call, so that none waits for the connection of another.
+            # One connection per call, so that no call waits for another.
             limits=httpx2.Limits(max_connections=settings.max_calls),
-            # What is embedded is on this machine: no proxy of the environment is to be asked for it.
+            # The embedded model is on this machine, so ignore proxies in the environment.
             trust_env=not settings.embedded,
         )
     except OSError as error:
         raise SettingsError(f"SSL_CERT_FILE, SSL_CERT_DIR: {error.strerror or 'no certificates in PEM'}") from None
     except (ValueError, httpx2.InvalidURL):
-        # Without the library's text, which may have a proxy's password.
+        # Omit the library's text, which may contain a proxy's password.
         raise SettingsError("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY: one of them cannot be used") from None
     return openai.AsyncOpenAI(
-        # Neither is used: a request has a whole URL and its own key.
+        # Unused: each request has an absolute URL and its own key.
         base_url="https://unused.invalid/",
         api_key="unused",
-        # `pool` is all of connecting for aiohttp, looking the name up included.
+        # For aiohttp, `pool` covers connecting, including name resolution.
         timeout=openai.Timeout(settings.model_timeout_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-        # Repeated by retries.py, which knows the call's time and whether the model is down.
+        # retries.py retries, because it knows the call's deadline and the state of the breaker.
         max_retries=0,
         http_client=connections,
     )

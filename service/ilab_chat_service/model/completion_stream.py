@@ -1,4 +1,4 @@
-"""The Answer port: what the model writes, read from the body of the API's response as it comes in."""
+"""The Answer port: the model's answer, read from the body of the API's response while it arrives."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 #: Data of the event after the last chunk.
 DONE = b"[DONE]"
 
-#: How long the usage is waited for once the model has said why it stopped, in seconds: it comes in the next chunk, and
-#: some servers leave the connection open instead.
+#: Time to wait for the usage after the finish reason. It follows in the next chunk, but some servers leave the
+#: connection open instead.
 USAGE_SECONDS = 1.0
 
-#: Most bytes in a row that add nothing to the answer: comments, empty chunks, keep-alives. A document has all of its
-#: bytes before its text.
+#: Maximum number of consecutive bytes that add nothing to the answer: comments, empty chunks, keep-alives. A JSON
+#: document adds its text only at its end.
 SILENT_BYTES = 2 * EVENT_BYTES
 
-#: How long the end of a response whose answer is complete is waited for, in seconds: read to its end, its connection
-#: can be used again. The openai package waits as long.
+#: Time to wait for the end of the response after a complete answer. Reading to the end allows reusing the connection.
+#: The openai package waits as long.
 END_SECONDS = 0.1
 
 
@@ -55,10 +55,10 @@ class CompletionStream:
     """The Answer port over the body of a response of the model's API: a stream of events, or one JSON document.
 
     Args:
-        body: of the response, of which nothing has been read.
-        requested_model: the model's name, until the API says its own.
-        cause: what an operator should know if the model breaks off.
-        secret: the key of the API, which its own name for the model must not repeat. Empty: it has none.
+        body: the unread body of the response.
+        requested_model: the model's name, used until the API reports one.
+        cause: log fields for a model that fails after it began.
+        secret: the API key, which must not appear in values from the API. Empty: there is no key.
     """
 
     def __init__(self, body: Body, requested_model: str, cause: Cause, secret: str = "") -> None:
@@ -79,24 +79,24 @@ class CompletionStream:
         self._first: Sequence[str | Reasoning] = ()
         self._model_said: object = None
         self._index: object = None
-        #: A JSON document in the place of events, as far as it was received. None: it is a stream of events.
+        #: A JSON document instead of events, as far as it was received. None: the body is a stream of events.
         self._document: bytearray | None = bytearray()
-        #: What the API has said so far: something, a refusal, that it is done.
+        #: What the API has sent so far: text or reasoning, a refusal, its end marker.
         self._spoke = False
         self._refused = False
         self._said_done = False
-        #: What we do about it: nothing more is read; the reply is truncated; the connection is not used again.
+        #: Our state: stop reading; the reply is truncated; do not reuse the connection.
         self._done = False
         self._truncated = False
         self._abandoned = False
         self._failure: Exception | None = None
         self._silent_bytes = 0
         self._had_events = False
-        #: Moment of the event loop's clock up to which the usage is waited for.
+        #: Event loop time until which to wait for the usage.
         self._end_by: float | None = None
 
     async def begin(self) -> None:
-        """Wait for the first sign of work, reasoning or text, or for the end if there is none.
+        """Wait for the first reasoning or text, or for the end of an empty answer.
 
         Raises:
             Exception: one of `errors.NO_ANSWER` or `errors.BROKEN`.
@@ -104,7 +104,7 @@ class CompletionStream:
         self._first = await self._next()
 
     async def aclose(self) -> None:
-        """Stop reading, and close the connection if the model is not done."""
+        """Stop reading. Close the connection if the model is not done."""
         await self._body.aclose()
 
     async def __aiter__(self) -> AsyncIterator[str | Reasoning]:
@@ -118,9 +118,9 @@ class CompletionStream:
             await self._read_to_end()
 
     async def _next(self) -> Sequence[str | Reasoning]:
-        """Return the pieces that one read of the socket brought; at the end, none.
+        """Return the pieces of one read of the socket. Empty: the answer has ended.
 
-        All text of one read is one piece: whoever is slow gets fewer and larger ones.
+        All text of one read is one piece, so slow readers get fewer and larger pieces.
         """
         while not (self._done or self._failure):
             received = await (self._body.receive() if self.finish_reason is None else self._receive_the_rest())
@@ -131,7 +131,7 @@ class CompletionStream:
             else:
                 events = self._received_first(received)
             pieces = self._pieces(events)
-            # A whole document that ends with a failure has not begun to be an answer.
+            # A JSON document that ends with an error is not the beginning of an answer.
             if pieces and not (self._failure and self._document):
                 self._end_by = None
                 self._silent_bytes = 0
@@ -139,11 +139,11 @@ class CompletionStream:
             self._silent_bytes += len(received)
             if self._silent_bytes > SILENT_BYTES:
                 raise EventTooLong
-            # Bytes that are there already are received without a wait: others must come between.
+            # Receiving buffered bytes does not suspend, so let other tasks run.
             await asyncio.sleep(0)
         if self._failure:
             raise self._failure
-        # An HTTP body may end without an error although the answer has not.
+        # An HTTP body may end without an error before the answer is complete.
         if not self._complete:
             raise EndedEarly if self._had_events else NotACompletion
         if self._refused:
@@ -152,15 +152,15 @@ class CompletionStream:
 
     @property
     def _complete(self) -> bool:
-        """Whether the API has said that the answer is complete: why it stopped or, after some text, that it is done."""
+        """Whether the answer is complete: the API sent a finish reason, or its end marker after some text."""
         return self.finish_reason is not None or (self._spoke and self._said_done)
 
     async def _receive_the_rest(self) -> bytes:
-        """Return the next bytes, none at the end. What is complete is not lost by what comes after it."""
+        """Return the next bytes after the finish reason. Empty: the end, an error, or no more time."""
         now = asyncio.get_running_loop().time()
         if self._end_by is None:
             self._end_by = now + USAGE_SECONDS
-        # Of bytes that are there already, receiving does not wait, and so no timeout ends it.
+        # Receiving buffered bytes does not suspend, so the timeout alone would not end it.
         if now < self._end_by:
             with suppress(TimeoutError, *BROKEN):
                 async with asyncio.timeout_at(self._end_by):
@@ -169,10 +169,10 @@ class CompletionStream:
         return b""
 
     def _received_first(self, received: bytes) -> list[bytes]:
-        """Return the data of each event that ends with *received*, unless that is a part of a document."""
-        assert self._document is not None  # noqa: S101 - the caller has looked
+        """Return the data of each event that ends in *received*. If the body is a JSON document, store the bytes."""
+        assert self._document is not None  # noqa: S101 - checked by the caller
         if not self._document:
-            # No line of a stream of events begins like this, whatever the response says that it is.
+            # No line of an event stream begins like this. The content type is not reliable.
             if received.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] not in {b"", b"{", b"["}:
                 self._document = None
                 return self._events.feed(received)
@@ -183,7 +183,7 @@ class CompletionStream:
         return []
 
     def _ended(self) -> list[bytes]:
-        """Return the data of what the body ends with."""
+        """Return the data of the last events, or the JSON document."""
         self._done = True
         if self._document is None:
             return self._events.end()
@@ -191,7 +191,7 @@ class CompletionStream:
         return [bytes(self._document)] if self._document else []
 
     def _pieces(self, events: list[bytes]) -> Sequence[str | Reasoning]:
-        """Return what *events* add, up to the last one or one that is an error, which is noted as the failure."""
+        """Return what *events* add to the answer. Stop at an error, and record it as the failure."""
         texts = []
         reasonings = []
         try:
@@ -220,22 +220,22 @@ class CompletionStream:
         return [fitting] if text and (fitting := self._fitting(text)) else ()
 
     def _delta(self, choice: Choice) -> Delta | None:
-        """Return what *choice* adds to the answer: nothing if it is of another answer than the first choice."""
+        """Return what *choice* adds to the answer. None: nothing, or it belongs to another answer than the first."""
         if self._index is None:
             self._index = choice.index
         if choice.index is not None and choice.index != self._index:
             return None
-        # A message is an answer that is not streamed; behind a stream it only repeats it.
+        # A message is a complete answer. After a stream, it repeats the text.
         return choice.delta or (None if self._spoke else choice.message)
 
     def _text(self, delta: Delta) -> str:
-        """Return what *delta* adds to the reply; a refusal is one."""
+        """Return what *delta* adds to the reply. A refusal is part of the reply."""
         refusal = delta.refusal if isinstance(delta.refusal, str) else ""
         self._refused = self._refused or bool(refusal)
         return text_of(delta.content) + refusal
 
     def _split(self, reasoning: str, text: str) -> Sequence[str | Reasoning]:
-        """Return the pieces that the texts of one read are, blocks of reasoning split from the text."""
+        """Return the texts of one read as pieces, with reasoning blocks split from the text."""
         self._spoke = self._spoke or bool(reasoning or text)
         if text:
             split, text = self._splitter.add(self._joiner.add(text))
@@ -243,7 +243,7 @@ class CompletionStream:
         return self._as_pieces(self._reasoning_joiner.add(reasoning) if reasoning else "", text)
 
     def _rest(self) -> Sequence[str | Reasoning]:
-        """Return what was held back, once."""
+        """Return the text that was held back. Call it once."""
         reasoning, text = self._splitter.add(self._joiner.rest())
         held_reasoning, held_text = self._splitter.rest()
         reasoning = self._reasoning_joiner.add(reasoning + held_reasoning) + self._reasoning_joiner.rest()
@@ -256,7 +256,7 @@ class CompletionStream:
         return pieces
 
     def _fitting(self, text: str) -> str:
-        """Return *text*, truncated where the reply has REPLY_BYTES, like one that has all the tokens it may have."""
+        """Return *text*, truncated at REPLY_BYTES of the reply with finish reason LENGTH."""
         encoded = text.encode()
         if len(encoded) > self._room:
             self.finish_reason = FinishReason.LENGTH
@@ -272,8 +272,8 @@ class CompletionStream:
                     pass
 
     def _note(self, chunk: Chunk) -> None:
-        """Note what a chunk says beside the text."""
-        # Each chunk says it again.
+        """Record the fields of a chunk other than its text."""
+        # Every chunk repeats the model.
         if chunk.model != self._model_said:
             self._model_said = chunk.model
             name = name_of(chunk.model)
@@ -287,16 +287,16 @@ class CompletionStream:
             self.usage = usage_of(chunk) or self.usage
 
     def _note_failure(self, error: ErrorData) -> None:
-        """Note that the model failed, unless its answer was complete before that."""
+        """Record that the model failed, unless its answer was already complete."""
         self._done = self._abandoned = True
         if self.finish_reason is None:
             self._failure = error
 
     def _note_end(self, choice: Choice) -> None:
-        """Note why the model stopped, if it has, and what its choice counted.
+        """Record the finish reason and the usage of a choice.
 
         Raises:
-            ErrorData: it failed.
+            ErrorData: the model failed.
         """
         if choice.usage:
             self.usage = counted(choice.usage) or self.usage

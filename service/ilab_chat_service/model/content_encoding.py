@@ -1,4 +1,4 @@
-"""Bodies that are encoded although identity was asked for, as some gateways send them: decoded in bounded pieces."""
+"""Decode compressed bodies in bounded pieces. We request identity, but some gateways compress anyway."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 #: Maximum number of bytes that are decoded at once. 10 MB of gzip can expand to 10 GB.
 PIECE_BYTES = 64 * 1024
 
-#: What zlib decodes, by the names of RFC 9110, section 8.4.1. Not `br` and `zstd`, which need packages, and not several
-#: encodings on top of each other, which multiply what a byte can expand to.
+#: Encodings that zlib decodes, by their names in RFC 9110, section 8.4.1. Excluded are `br` and `zstd`, which need
+#: packages, and nested encodings, which multiply the expansion.
 ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
-#: Of zlib: the format of gzip or its own, told apart by their headers.
+#: zlib's `wbits` for detecting gzip or zlib format by the header.
 ANY_HEADER = 47
 
 
 class UndecodableBody(Exception):
-    """The body has an encoding that was not asked for, and is not decoded or not valid."""
+    """The body has an unsupported encoding, or is invalid."""
 
 
 class Decoder:
-    """Decodes the received parts of a body.
+    """Decodes a body while it is received.
 
     Args:
-        receive: waits for the next bytes of the body and returns them; at the end, none.
+        receive: waits for the next bytes of the body and returns them, or nothing at the end.
         encoding: the response's `Content-Encoding`, in lower case.
     """
 
@@ -36,20 +36,20 @@ class Decoder:
         self._receive = receive
         self._inflate = inflater(encoding)
         self._rest = b""
-        #: There may be more to decode of what was received.
+        #: More of the received bytes may be left to decode.
         self._more = False
 
     async def receive(self) -> bytes:
-        """Return the next bytes, at most PIECE_BYTES; at the end, none.
+        """Return the next decoded bytes, at most PIECE_BYTES. Empty: the end.
 
         Raises:
-            UndecodableBody: the body is not valid, or its encoding is not one of ENCODINGS.
+            UndecodableBody: the body is invalid, or its encoding is not one of ENCODINGS.
         """
         if self._inflate is None:
             raise UndecodableBody
         while not self._inflate.eof:
             if self._more:
-                # Other tasks run between two pieces that need no network.
+                # Decoding does not suspend, so let other tasks run.
                 await asyncio.sleep(0)
             elif not (received := await self._receive()):
                 break
@@ -57,7 +57,7 @@ class Decoder:
                 self._rest = received
             if piece := self._decode(self._inflate):
                 return piece
-        # Whatever follows the encoded body is not part of it.
+        # Ignore bytes after the encoded body.
         return b""
 
     def _decode(self, inflate: zlib._Decompress) -> bytes:
@@ -76,7 +76,7 @@ def inflater(encoding: str) -> zlib._Decompress | None:
 
 
 def beginning(content: bytes, encoding: str, size: int) -> bytes:
-    """Return at most *size* decoded bytes of a body; none if it cannot be decoded."""
+    """Return at most *size* decoded bytes of a body. Empty: it cannot be decoded."""
     if (inflate := inflater(encoding)) is None:
         return b""
     try:

@@ -1,4 +1,4 @@
-"""The parts of an API's error: codes, words, fields and waits, wherever APIs put them. Pure."""
+"""Extract codes, messages and fields from an API's error, wherever an API puts them. Pure."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-#: Characters of an API's message that are looked at. More is a quoted prompt.
+#: Maximum length of an API's message that is examined. Longer ones quote the prompt.
 MESSAGE_CHARACTERS = 4096
 
-#: Lists of what is wrong with a request.
+#: Fields with lists of validation errors.
 LISTS = ("errors", "issues")
 
-#: Where an error has another one inside it; a message may be JSON.
+#: Fields that may contain a nested error. A message may be JSON.
 INNER = ("innererror", "inner_error", "provider_specific_fields", "errors", "message")
 
-#: Errors inside errors that are looked at: gateways pass the error of the API behind them on as a text.
+#: Maximum depth of nested errors. Gateways forward the error of another API as a string.
 DEPTH = 4
 
 
@@ -39,17 +39,17 @@ class ErrorBody:
     """The parts of an error's body."""
 
     codes: tuple[str, ...]
-    """Codes, types and statuses as they came, the innermost error's first."""
+    """Codes, types and statuses, unchanged, those of the innermost error first."""
     message: str
     """All messages, up to MESSAGE_CHARACTERS."""
     params: tuple[str, ...]
-    """Paths of fields, the innermost error's first."""
+    """Paths of fields, those of the innermost error first."""
     errors: tuple[Mapping[str, Any], ...]
-    """The error and those inside it, the innermost first."""
+    """The error and nested errors, the innermost first."""
 
     @classmethod
     def of(cls, body: object) -> ErrorBody:
-        """Return the parts of *body*: parsed JSON, or text, or None."""
+        """Return the parts of *body*, which is parsed JSON, a string or None."""
         errors = tuple(errors_of(body))[::-1]
         message = body if isinstance(body, str) else " ".join(text for each in errors for text in messages_in(each))
         return cls(
@@ -66,23 +66,23 @@ class ErrorBody:
 
     @property
     def status(self) -> int:
-        """The HTTP status that the body names, by number or by name; 0 if it names none."""
+        """The HTTP status in the body, by number or name. 0: it contains no status."""
         numbers = (int(name) for name in self.names if re.fullmatch("[45][0-9][0-9]", name))
         by_name = (STATUS_OF_NAME[name] for name in self.names if name in STATUS_OF_NAME)
         return next(numbers, 0) or next(by_name, 0)
 
     @property
     def param(self) -> str:
-        """The field of ours that a path leads to; empty if none does."""
+        """The field of our request that a path names. Empty: no path names one."""
         return next((name for param in self.params if (name := steps(param)[0]) in SENT), "")
 
     @property
     def field(self) -> str:
-        """The field of ours that the error names, by a path or in words; empty if it names none."""
+        """The field of our request that the error names, in a path or in its message. Empty: it names none."""
         if self.param:
             return self.param
         if any(name == "messages" and deeper for name, *deeper in map(steps, self.params)):
-            # Its words may quote a message that talks of our fields.
+            # The error may quote a user's message that mentions one of our fields.
             return ""
         if found := FIELD_WORDS.search(self.message):
             return next(name for name in found.groups() if name).lower()
@@ -90,19 +90,19 @@ class ErrorBody:
 
     @property
     def is_about_value(self) -> bool:
-        """Whether the error is about a value, not about a field being there at all."""
+        """Whether the error is about the value of a field, not about its presence."""
         if not FIELD_CODES.isdisjoint(self.names):
             return False
         return not VALUE_CODES.isdisjoint(self.names) or bool(VALUE_WORDS.search(self.message))
 
 
 def steps(param: str) -> list[str]:
-    """Return the steps of a path, the outermost first: in `messages[0].content` that is `messages`."""
+    """Return the steps of a path, the outermost first, such as `messages` in `messages[0].content`."""
     return re.split(r"[.\[]", param.removeprefix("body.").lstrip("$./"))
 
 
 def errors_of(body: object) -> Iterator[Mapping[str, Any]]:
-    """Yield the error of a body, and errors inside it, outermost first."""
+    """Yield the error in a body and its nested errors, the outermost first."""
     for _ in range(DEPTH):
         if isinstance(body, str):
             body = json_in(body)
@@ -112,7 +112,7 @@ def errors_of(body: object) -> Iterator[Mapping[str, Any]]:
             return
         inner = body.get("error")
         if isinstance(inner, str) and not isinstance(json_in(inner), dict):
-            # In words, beside a status or a code.
+            # A plain message next to a status or a code.
             yield {**body, "message": f"{inner} {body.get('message') or ''}"}
             return
         if inner:
@@ -126,7 +126,7 @@ def errors_of(body: object) -> Iterator[Mapping[str, Any]]:
 
 
 def json_in(text: str) -> object:
-    """Return the JSON object that *text* is, or that stands in it behind some words. None: neither."""
+    """Return the first JSON object in *text*, or None."""
     start = text.find("{")
     if start < 0 or len(text) > DEPTH * MESSAGE_CHARACTERS:
         return None
@@ -137,7 +137,7 @@ def json_in(text: str) -> object:
 
 
 def listed(value: object) -> list[dict[str, Any]]:
-    """Return the objects of a list; none for anything else."""
+    """Return the objects in a list. Empty: *value* is not a list."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
@@ -151,7 +151,7 @@ def codes_in(error: Mapping[str, Any]) -> Iterator[str | int]:
 
 
 def messages_in(error: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the messages of an error. `detail` is FastAPI's: a text, or a list of what is wrong."""
+    """Yield the messages of an error. `detail` is FastAPI's: a string, or a list of validation errors."""
     for name in ("message", "msg", "detail", "title", *LISTS):
         value = error.get(name)
         texts = value if isinstance(value, list) else [value]
@@ -160,11 +160,11 @@ def messages_in(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def params_in(error: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields that an error names, as paths."""
+    """Yield the paths of fields that an error names."""
     if isinstance(error.get("param"), str):
         yield error["param"]
     for each in (each for name in ("detail", "message", *LISTS) for each in listed(error.get(name))):
-        # Pydantic has `loc`, zod `path` and, of fields that it does not know, `keys`.
+        # Pydantic uses `loc`; zod uses `path`, and `keys` for unknown fields.
         location = each.get("loc") or each.get("path")
         if isinstance(location, list) and location:
             yield ".".join(str(step) for step in location if step != "body")

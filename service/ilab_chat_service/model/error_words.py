@@ -1,4 +1,4 @@
-"""The names and words by which APIs tell one error from another. Tables only; `refusal.py` reads them.
+"""The codes and words that identify errors of APIs. Tables only; `refusal.py` uses them.
 
 Sources: https://platform.openai.com/docs/guides/error-codes, https://ai.google.dev/gemini-api/docs/troubleshooting,
 https://docs.anthropic.com/en/api/errors, https://openrouter.ai/docs/api-reference/errors,
@@ -31,11 +31,11 @@ class Kind(enum.Enum):
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:
-    """Return a pattern that finds any of *patterns*, in any case."""
+    """Return a case-insensitive pattern that matches any of *patterns*."""
     return re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL)
 
 
-#: The HTTP status that a code or type stands for, where an event has no status of its own.
+#: HTTP statuses of codes and types, for error events, which have no status.
 STATUS_OF_NAME: Mapping[str, int] = {
     "invalid_argument": 400,
     "invalid_request_error": 400,
@@ -67,7 +67,7 @@ STATUS_OF_NAME: Mapping[str, int] = {
     "overloaded_error": 529,
 }
 
-#: Codes and types that say by themselves what an error means, in lower case. The numbers are Zhipu's.
+#: Kinds of errors by code or type, in lower case. The numbers are Zhipu's.
 KIND_OF_NAME: Mapping[str, Kind] = {
     name: kind
     for kind, names in {
@@ -173,7 +173,7 @@ MODEL_WORDS = any_of(
     r"not found the model",
     r"^model: \S+$",
 )
-#: Errors without a status that say nothing about the request.
+#: Words of errors without a status that are not caused by the request.
 OUTAGE_WORDS = any_of(
     r"overload|unavailable|capacity|temporar|time(d)? ?out|again later|try again",
     r"(engine|worker|network|connection|provider|upstream) ?\w* (error|failed|failure|limit)",
@@ -210,13 +210,13 @@ VALUE_CODES = frozenset(
 )
 FIELD_CODES = frozenset("unsupported_parameter unknown_parameter extra_forbidden".split())
 
-#: Codes that an operator finds in an API's documentation. Any other one may quote a prompt.
+#: Documented codes, which may be logged. Any other code may quote a prompt.
 KNOWN_CODES = frozenset({*STATUS_OF_NAME, *KIND_OF_NAME, *VALUE_CODES, *FIELD_CODES})
 
-#: A request with more tokens than a minute may have (Groq, by HTTP with 413): a shorter prompt helps, waiting does not.
+#: A request with more tokens than the limit per minute (Groq, with HTTP 413). A shorter prompt helps, waiting does not.
 SIZE_WORDS = any_of(r"reduce your (message|prompt|input) size")
 
-#: A limit of the reply's tokens that is too large: in the words of a context that is too long, but no prompt is.
+#: A token limit of the reply that is too large. Its message resembles that of a prompt that is too long.
 LIMIT_WORDS = any_of(
     r"max_(completion_)?tokens\W{1,4}(or \W?max_completion_tokens\W )?(is|are) too (large|big|high)",
     r"maximum tokens (you requested|value)",
@@ -225,11 +225,11 @@ LIMIT_WORDS = any_of(
 LIMIT_VALUE = re.compile(r"too large: (\d{1,9})\b")
 WINDOW_VALUE = re.compile(r"maximum context length is (\d{1,9})\b", re.IGNORECASE)
 
-#: Fields that we may send, by names that no other text has; the longer of two that begin alike comes first.
+#: Fields of our requests whose names are unambiguous in a message. Longer names precede their prefixes.
 DISTINCT_FIELDS = (
     *("stream_options", "max_completion_tokens", "max_tokens", "top_p", "reasoning_effort", "response_format"),
 )
-#: Those that are words as well: only in quotes, or in words that say that the field is not wanted.
+#: Fields that are also English words. They count only in quotes, or next to words that reject a field.
 PLAIN_FIELDS = ("temperature", "stream", "stop", "seed")
 SENT = (*DISTINCT_FIELDS, *PLAIN_FIELDS)
 _PLAIN = f"({'|'.join(PLAIN_FIELDS)})"
@@ -240,7 +240,7 @@ FIELD_WORDS = any_of(
     rf"\b{_PLAIN} (?:\w+ ){{0,3}}?(?:not|n't|unsupported|unknown|extra|unexpected|must|should|cannot|invalid)",
     rf"(?:unsupported|unknown|unrecognized|unexpected|extra|invalid|not support\w*)\W+(?:\w+\W+){{0,4}}?{_PLAIN}\b",
 )
-#: Fields that a message means without their names.
+#: Fields that a message describes without their names.
 OTHER_FIELD_WORDS: Mapping[str, re.Pattern[str]] = {
     "stream": any_of(
         r"streaming (\w+ ){0,4}not (yet )?(be )?(supported|allowed|available|enabled)",

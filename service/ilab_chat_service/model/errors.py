@@ -1,4 +1,4 @@
-"""What the openai package, its transport and the API raise, as the failures that the Model port promises."""
+"""Translate errors of the openai package, its transport and the API into the failures of the Model port."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from ilab_chat_service.failures import Cause
     from ilab_chat_service.values import ChatMessage, Generation
 
-#: What a response raises while it is read; of a server that speaks no HTTP, the package passes on aiohttp's own error.
+#: Errors while a response is read. If a server does not speak HTTP, the package raises aiohttp's own error.
 BROKEN = (httpx2.RequestError, aiohttp.ClientError)
 
-#: Options of callers, by the name that the API has for each.
+#: Options of callers, by their names in APIs.
 OPTIONS: Mapping[str, str] = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -54,7 +54,7 @@ OPTIONS: Mapping[str, str] = {
     "response_format": "response_format",
 }
 
-#: Errors that mean the same whatever the request was, each with what the caller is told.
+#: Errors with the same meaning for every request, each with the text for the caller.
 PLAIN: Mapping[Kind, tuple[type[Failure], str]] = {
     Kind.CONTEXT_TOO_LONG: (ContextTooLong, "message and instructions do not fit into the model's window"),
     Kind.CONTENT_FILTER: (ContentFiltered, "a content filter of the model's API stopped the prompt"),
@@ -63,10 +63,10 @@ PLAIN: Mapping[Kind, tuple[type[Failure], str]] = {
     Kind.OUTAGE: (ModelUnavailable, "the model failed"),
 }
 
-#: Errors after which waiting helps.
+#: Errors after which a retry can succeed.
 WAITING = frozenset({Kind.RATE_LIMIT, Kind.OUTAGE})
 
-#: Where APIs say the id that their operators find a request by.
+#: Headers with the API's id of the request.
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
 
 STATUS = re.compile("[1-9][0-9]{2}")
@@ -75,14 +75,14 @@ NOT_ALPHANUMERIC = re.compile("[^0-9a-z]+")
 
 
 class EndedEarly(Exception):
-    """The model's API ended its response before the answer."""
+    """The response ended before the answer was complete."""
 
 
 class NotACompletion(EndedEarly):
-    """The response is neither a stream of events nor a JSON completion: a page of a web server, for instance."""
+    """The response is neither an event stream nor a JSON completion, but for instance a web page."""
 
 
-#: Errors of a connection that have no errno, by what an operator should read.
+#: Log texts for connection errors without errno.
 WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
     NotACompletion: "neither an event stream nor a JSON completion: is the base URL right?",
     EndedEarly: "ended before the answer",
@@ -99,12 +99,12 @@ WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
     httpx2.RequestError: "broken connection",
 }
 
-#: An answer that is not one.
+#: Errors that mean that the response is not an answer.
 NO_ANSWER = (EndedEarly, ErrorData, UndecodableBody, ValueError, RecursionError)
 
 
 class Refused(Exception):
-    """The API has answered with an error."""
+    """The API answered with an error."""
 
     def __init__(self, refusal: Refusal, request_id: str = "") -> None:
         super().__init__()
@@ -114,11 +114,11 @@ class Refused(Exception):
 
 @contextmanager
 def failures_before_it_began(cause: Cause) -> Iterator[None]:
-    """Translate what is raised before the model has begun. *cause*: what an operator should know of the request.
+    """Translate errors before the model has begun. *cause*: log fields of the request.
 
     Raises:
-        Refused: the API answered with an error, by an HTTP status or by an event.
-        ModelUnavailable: it could not be reached, or did not answer.
+        Refused: the API answered with an error, as an HTTP status or an event.
+        ModelUnavailable: the API could not be reached, or did not answer.
     """
     try:
         yield
@@ -137,7 +137,11 @@ def failures_before_it_began(cause: Cause) -> Iterator[None]:
 
 @contextmanager
 def failures_after_it_began(cause: Cause) -> Iterator[None]:
-    """Translate what is raised once the model has begun."""
+    """Translate errors after the model has begun.
+
+    Raises:
+        ModelInterrupted: the model did not finish its answer.
+    """
     try:
         yield
     except ErrorData as error:
@@ -156,15 +160,15 @@ def failure_of(
     chosen_by_caller: bool,
     secret: str = "",
 ) -> Failure:
-    """Return the failure that an API's error stands for.
+    """Return the failure for an API's error.
 
     Args:
         refused: the error.
-        messages: what the API was sent.
-        generation: what the caller asked for: a field of it that is refused is the caller's.
-        cause: what an operator should know of the request.
-        chosen_by_caller: whether the caller named the model as the API knows it.
-        secret: the key of the API, which is never logged. Empty: it has none.
+        messages: the messages sent to the API.
+        generation: the caller's options. A rejected option is reported as the caller's.
+        cause: log fields of the request.
+        chosen_by_caller: whether the caller requested the model by its name in the API.
+        secret: the API key, which is never logged. Empty: there is no key.
     """
     refusal = refused.refusal
     cause = {**cause, **said_by(refusal)}
@@ -186,7 +190,7 @@ def failure_of(
 
 
 def said_by(refusal: Refusal) -> dict[str, str | int]:
-    """Return what the log says of an API's error: of its codes, one that is known or has the form of a status."""
+    """Return the log fields of an API's error. The code is included only if it is known or looks like a status."""
     is_known = refusal.code.lower() in KNOWN_CODES or STATUS.fullmatch(refusal.code)
     said: dict[str, str | int] = {
         "upstream.status_code": refusal.status,
@@ -197,9 +201,9 @@ def said_by(refusal: Refusal) -> dict[str, str | int]:
 
 
 def is_id(text: str, messages: Sequence[ChatMessage], secret: str) -> bool:
-    """Return whether *text* looks like an id or a code, without *secret* and numbers or the whole of it in a prompt.
+    """Return whether *text* looks like an id or a code that contains neither *secret* nor text of a prompt.
 
-    Compares ASCII letters and digits only.
+    Text of a prompt means the whole id, or a number in it. Compares ASCII letters and digits only.
     """
     if not LOGGED.fullmatch(text) or (secret and secret in text):
         return False
@@ -214,7 +218,7 @@ def bare(text: str) -> str:
 
 
 def broken(error: BaseException) -> dict[str, str | int]:
-    """Return what the log says of a connection that failed: the innermost reason, never a text."""
+    """Return the log fields of a failed connection: the innermost cause, never its text."""
     chain = list(chain_of(error))
     for link in reversed(chain):
         if isinstance(link, ssl.SSLError):
@@ -234,8 +238,8 @@ GAI_NAMES = {value: name for name, value in vars(socket).items() if name.startsw
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield *error* and what led to it, the outermost first."""
+    """Yield *error* and its causes, the outermost first."""
     while error:
         yield error
-        # aiohttp keeps what the system said beside the chain.
+        # aiohttp stores the system's error outside the exception chain.
         error = getattr(error, "os_error", None) or error.__cause__ or error.__context__

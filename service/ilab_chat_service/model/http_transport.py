@@ -1,4 +1,4 @@
-"""The HTTP client that the openai package asks the model's API with: aiohttp, without cookies and redirections.
+"""The HTTP client that the openai package uses: aiohttp, without cookies and redirects, with bounded memory.
 
 It uses private names of the package: the two hooks that create its aiohttp transport, and the transport's attributes.
 Checked with openai 3.57. With another minor version, or if a hook is missing, the service uses the package's public
@@ -30,20 +30,20 @@ log = logging.getLogger(__name__)
 CHECKED = "3.57"
 USED = ("_init_transport", "_init_proxy_transport")
 
-#: The extension of a response that is aiohttp's own.
+#: Extension of an httpx response that contains aiohttp's response.
 AIOHTTP = "aiohttp"
 
-#: Most bytes of a header field of a response, name and value. Gateways add long ones: policies, cookies, traces.
+#: Maximum size of a response header field, name and value. Gateways add long ones: policies, cookies, traces.
 HEADER_BYTES = 64 * 1024
 
-#: Bytes of an error's body that are read, and that its decompression may give.
+#: Maximum number of bytes of an error's body that are read, and of its decoded body.
 ERROR_BYTES = 64 * 1024
 
-#: Longest time that an error's body is waited for, in seconds.
+#: Timeout for reading an error's body.
 ERROR_SECONDS = 5.0
 
 #: Maximum number of interim responses (100 Continue, 103 Early Hints) before a response. aiohttp has no limit.
-MOST_INTERIM = 16
+MAX_INTERIM = 16
 
 HTTP_BAD_REQUEST = 400
 
@@ -70,18 +70,18 @@ def http_client(*, limits: httpx2.Limits, trust_env: bool) -> httpx2.AsyncClient
 
 
 def private_options() -> dict[str, Any]:
-    """Return the options of a client that keeps no cookies and sends prompts only to the given hosts."""
+    """Return the options of a client that stores no cookies and does not follow redirects."""
     return {
-        # A redirected prompt would go to a host that nobody named.
+        # A redirect would send the prompt to a host that is not configured.
         "follow_redirects": False,
         "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        # Compressing a stream of small events saves little, and a compressed body can be far larger than it looks.
+        # Compression saves little for small events, and a small compressed body can expand to a huge one.
         "headers": {"accept-encoding": "identity"},
     }
 
 
 class ModelHttpClient(openai.DefaultAioHttpClient):
-    """Keeps nothing of one user's call for the next, and sends prompts only where the operator said."""
+    """Stores no state between calls, and sends prompts only to configured hosts."""
 
     def __init__(self, *, limits: httpx2.Limits, trust_env: bool) -> None:
         """Create a client. The arguments are those of `http_client`."""
@@ -98,9 +98,9 @@ class ModelHttpClient(openai.DefaultAioHttpClient):
         timeout: Any = None,
         **others: Any,
     ) -> httpx2.Request:
-        """Return what httpx makes of the same, in half the time for a request as the openai package makes it.
+        """Build a request like httpx, but in half the time for requests of the openai package.
 
-        httpx parses the URL again, always the same one, and has a slow way to join the headers with its own.
+        httpx parses the same URL for every request, and merges headers slowly.
         """
         if any(others.values()):
             return super().build_request(method, url, headers=headers, content=content, timeout=timeout, **others)
@@ -113,8 +113,7 @@ class ModelHttpClient(openai.DefaultAioHttpClient):
             extensions={"timeout": timeout.as_dict()},
         )
 
-    # The two hooks by which the package brings aiohttp in. Its transport makes a session with a cookie jar of its own,
-    # unless it is given one.
+    # The package's two hooks for using aiohttp. By default its transport creates a session with a cookie jar.
     def _init_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
         return Transport(with_sessions_without_cookies(super()._init_transport(*args, **options)))
 
@@ -123,15 +122,15 @@ class ModelHttpClient(openai.DefaultAioHttpClient):
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """The package's transport, whose responses have aiohttp's own as an extension."""
+    """The package's transport, with aiohttp's response as an extension of each response."""
 
     def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
         self._transport = transport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send *request*, and return the response: an error with its body, any other with nothing of it read."""
+        """Send *request* and return the response: an error with its body, any other with an unread body."""
         response = await self._transport.handle_async_request(request)
-        # The package does not offer it in public.
+        # The package has no public access to it.
         read: aiohttp.ClientResponse = vars(response.stream)["_aiohttp_response"]
         if response.status_code >= HTTP_BAD_REQUEST:
             return await whole_error(response, read)
@@ -139,14 +138,14 @@ class Transport(httpx2.AsyncBaseTransport):
         return response
 
     async def aclose(self) -> None:
-        """Close what it has opened."""
+        """Close the transport."""
         await self._transport.aclose()
 
 
 async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -> httpx2.Response:
-    """Return an error with the beginning of its body, read to its end here, so that no body can fill memory.
+    """Return an error response with the first ERROR_BYTES of its body, so that no body can fill memory.
 
-    A body that does not end is as good as one that does: what matters is at its beginning.
+    A truncated body, or one that does not end in time, is enough: the beginning contains the error.
     """
     received = bytearray()
     try:
@@ -156,7 +155,7 @@ async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -
     except (aiohttp.ClientError, TimeoutError):
         pass
     finally:
-        # At its end its connection is used again; before that, closed.
+        # Reuse the connection if the body has ended, else close it.
         if read.content.at_eof():
             read.release()
         else:
@@ -168,28 +167,28 @@ async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -
     return httpx2.Response(response.status_code, headers=headers, content=content)
 
 
-#: What describes a body as it came, which is not the one that is passed on.
+#: Headers that describe the original body, not the one that is passed on.
 BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 def encoding_of(response: httpx2.Response) -> str:
-    """Return how a response's body is encoded. Empty: it is not."""
+    """Return the encoding of a response's body. Empty: it is not encoded."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
     return "" if encoding == "identity" else encoding
 
 
 class TooManyInterimResponses(aiohttp.ClientError):
-    """There were more than MOST_INTERIM interim responses, and no response."""
+    """More than MAX_INTERIM interim responses arrived before the response."""
 
 
 class Response(aiohttp.ClientResponse):
-    """A response that is not waited for behind endless interim ones."""
+    """A response with a limit on interim responses before it."""
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         """Wait for the head of the response.
 
         Raises:
-            TooManyInterimResponses: it did not come.
+            TooManyInterimResponses: only interim responses arrived.
         """
         protocol = connection.protocol
         read = protocol.read
@@ -198,11 +197,11 @@ class Response(aiohttp.ClientResponse):
         async def read_bounded() -> Any:
             nonlocal heads
             heads += 1
-            if heads > MOST_INTERIM + 1:
+            if heads > MAX_INTERIM + 1:
                 raise TooManyInterimResponses
             return await read()
 
-        # aiohttp reads heads in a loop that has no other hook.
+        # aiohttp reads heads in a loop without any other hook.
         protocol.read = read_bounded
         try:
             return await super().start(connection)
@@ -211,14 +210,14 @@ class Response(aiohttp.ClientResponse):
 
 
 def with_sessions_without_cookies(transport: Any) -> httpx2.AsyncBaseTransport:
-    """Return *transport*, which is to make its session, on its first call, without a cookie jar."""
+    """Make *transport* create its session, at its first request, without a cookie jar. Return *transport*."""
     transport.client = partial(session, transport.ssl_context, transport.limits)
     made: httpx2.AsyncBaseTransport = transport
     return made
 
 
 def session(ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> aiohttp.ClientSession:
-    """Return what the package's transport makes, without cookies."""
+    """Return a session like that of the package's transport, without cookies."""
     connector = aiohttp.TCPConnector(
         keepalive_timeout=limits.keepalive_expiry, ssl=ssl_context, limit=limits.max_connections or 0
     )
@@ -233,16 +232,16 @@ def session(ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> aiohttp.Clien
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a response. `receive` waits for the next bytes and returns all that are there; at the end, none."""
+    """The body of a response. `receive` waits for bytes and returns all that have arrived. Empty: the end."""
 
     receive: Callable[[], Awaitable[bytes]]
     aclose: Callable[[], Awaitable[None]]
 
 
 def body_of(response: httpx2.Response) -> Body:
-    """Return the body of a response that nobody has read.
+    """Return the unread body of a response.
 
-    It is read from aiohttp: httpx has five generators on the way, and keeps the request in memory.
+    It reads from aiohttp directly: httpx would add five generators, and keeps the request in memory.
     """
     read: aiohttp.ClientResponse | None = response.extensions.get(AIOHTTP)
     if read is None:
@@ -256,7 +255,7 @@ def body_of(response: httpx2.Response) -> Body:
 
 
 async def next_of(pieces: AsyncIterator[bytes]) -> bytes:
-    """Return the next piece that is not empty; at the end, none."""
+    """Return the next piece that is not empty. Empty: the end."""
     async for piece in pieces:
         if piece:
             return piece

@@ -12,7 +12,7 @@ class Key(Protocol):
     """A key that may change while the server runs."""
 
     async def current(self) -> str:
-        """Return the key as it is now. Empty: the API wants none."""
+        """Return the current key. Empty: the API needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class FixedKey:
 
 
 def key_in_file(path: str) -> Key:
-    """Return the key that a file contains, without white space around it; blocking.
+    """Return the key in a file, without surrounding white space. Blocks.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it does not contain a key.
+        ValueError: the file contains no valid key.
     """
     return FileReload([path], key_of)
 
@@ -40,7 +40,7 @@ def key_of(content: bytes) -> str:
     """Return the key in the content of a file.
 
     Raises:
-        ValueError: it is empty, or cannot be the value of a header.
+        ValueError: the file is empty, or the key cannot be a header value.
     """
     key = content.decode("latin-1").strip()
     if not key:

@@ -1,4 +1,4 @@
-"""What to leave out of a request after an API has refused it. Pure."""
+"""Adapt requests to an API that rejects one of our fields. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OTHER_LIMIT: dict[TokenLimit, TokenLimit] = {
 
 
 def shapes_after(refusal: Refusal, shape: Shape, profile: Profile, generation: Generation) -> Iterator[Shape]:
-    """Yield the shapes of the same request that avoid what *refusal* names, the most likely first.
+    """Yield shapes of the same request that avoid the field that *refusal* names, the most likely first.
 
-    None if the API did not name something that we added ourselves: what the caller asked for is never left out.
+    Yield nothing unless we added the field ourselves: options of the caller are never dropped.
     """
     if refusal.kind is Kind.SYSTEM_ROLE:
         if shape.system_role == "developer":
@@ -45,7 +45,7 @@ def shapes_after(refusal: Refusal, shape: Shape, profile: Profile, generation: G
         case _:
             pass
     option = OPTIONS.get(refusal.field, "")
-    # A cap limits costs: it is never left out. A default with a bad value is the operator's to correct.
+    # A cap limits costs, so it is never dropped. An invalid default value is for the operator to correct.
     is_cap = option == "max_output_tokens" and profile.most_output_tokens is not None
     if option and not is_cap and not refusal.is_about_value and is_ours(profile, shape, generation, option):
         yield replace(shape, without_defaults=shape.without_defaults | {option})

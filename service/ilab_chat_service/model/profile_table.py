@@ -1,4 +1,4 @@
-"""The keys of a model in the models file: their types, what they mean, and what is wrong with a value. Pure."""
+"""The keys of a model in the models file: types, descriptions and error messages. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Most names that an error message lists.
+#: Maximum number of names in an error message.
 NAMES_SHOWN = 20
 
 Option = Literal[
@@ -36,7 +36,7 @@ Tokens = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 
 
 def about(text: str) -> msgspec.Meta:
-    """Return what a key is for, in one line for docs/models.md."""
+    """Describe a key in one line, for docs/models.md."""
     return msgspec.Meta(description=text)
 
 
@@ -126,7 +126,7 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ModelFault(ValueError):
-    """A key of the file cannot be used. `path` leads to it. The text quotes no value."""
+    """A key of the file is invalid. `path` leads to it. The text never quotes a value."""
 
     def __init__(self, path: Sequence[str], text: str) -> None:
         super().__init__(text)
@@ -134,7 +134,7 @@ class ModelFault(ValueError):
 
 
 def table_of(value: object, path: Sequence[str]) -> ModelTable:
-    """Return a table of the file as its type; *path* leads to it.
+    """Convert a table of the file. *path* leads to it.
 
     Raises:
         ModelFault: a key is unknown, or its value has the wrong type or is out of range.
@@ -148,7 +148,7 @@ def table_of(value: object, path: Sequence[str]) -> ModelTable:
             keys = [key for key, *_ in keys_of(type_at(steps))]
             raise ModelFault([*path, *steps, unknown[1]], f"unknown key; {choice(unknown[1], keys)}") from None
         if steps[-1:] == ["*"]:
-            # msgspec does not say which entry of a table of texts it is.
+            # msgspec does not report which entry of the table is invalid.
             entries: Any = value
             for step in steps[:-1]:
                 entries = entries[step]
@@ -159,7 +159,7 @@ def table_of(value: object, path: Sequence[str]) -> ModelTable:
 
 
 def choice(wrong: str, names: Iterable[str]) -> str:
-    """Return what an error message says of the names that are possible in the place of *wrong*."""
+    """Return the valid alternatives to *wrong*, for an error message."""
     known = list(names)
     if near := difflib.get_close_matches(wrong, known, 1):
         return f"did you mean {near[0]}?"
@@ -168,7 +168,7 @@ def choice(wrong: str, names: Iterable[str]) -> str:
 
 
 def keys_of(table: inspect.Type) -> Iterator[tuple[str, inspect.Type, object, str]]:
-    """Yield name, type, default and description of each key of a table's type."""
+    """Yield name, type, default and description of each key of a table type."""
     assert isinstance(table, inspect.StructType)  # noqa: S101 - of our own types
     for field in table.fields:
         assert isinstance(field.type, inspect.Metadata)  # noqa: S101 - each has a description
@@ -204,7 +204,7 @@ def type_at(steps: Iterable[str]) -> inspect.Type:
 
 
 def described(kind: inspect.Type) -> str:  # noqa: PLR0911 - a table, top to bottom
-    """Return what a value of this type can be."""
+    """Describe the values of a type."""
     match kind:
         case inspect.BoolType():
             return "true or false"
@@ -230,7 +230,7 @@ def described(kind: inspect.Type) -> str:  # noqa: PLR0911 - a table, top to bot
 
 
 def described_range(kind: inspect.IntType | inspect.FloatType) -> str:
-    """Return the range of a number."""
+    """Describe the range of a number."""
     if kind.gt is not None:
         return f" above {kind.gt:,} and at most {kind.le:,}"
     return f" from {kind.ge:,} to {kind.le:,}"

@@ -1,4 +1,4 @@
-"""The models that callers may ask for, and how the API of each is called. Values only: see `profiles_file.py`."""
+"""The models that callers may request, and how to call the API of each. Values only; see `profiles_file.py`."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ if TYPE_CHECKING:
 SystemRole: TypeAlias = Literal["system", "developer", "user"]
 TokenLimit: TypeAlias = Literal["max_tokens", "max_completion_tokens", "none"]
 
-#: Models that a server without an allow-list keeps apart at a time: the breaker of each, and what each refuses.
-MODELS_MOST = 100
+#: Maximum number of unlisted models whose state (breaker, accepted request shape) is stored at a time.
+MAX_UNLISTED_MODELS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A model, and how its API is called."""
+    """A model, and how to call its API."""
 
     name: str
-    """What callers ask for."""
+    """The name that callers request."""
     model: str
     """The model's name in its API."""
     url: str
-    """Where chat completions are asked for, whole."""
+    """Absolute URL of chat completions."""
     key: Key
     key_header: str = ""
-    """Header that has the key. Empty: `Authorization`, as a bearer token."""
+    """Header for the key. Empty: `Authorization`, as a bearer token."""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
-    """Fields that each request has beside ours."""
+    """Fields added to each request."""
     prompt_tokens: int
-    """Estimated tokens that memory and conversation may fill the prompt up to."""
+    """Prompt budget, in estimated tokens."""
     token_limit: TokenLimit
     """Name of the field that limits the tokens of a reply."""
     include_usage: bool = True
     streaming: bool = True
     system_role: SystemRole = "system"
-    """Role of the system text. `user`: it is put before the first user message."""
+    """Role of the system text. `user`: it is prepended to the first user message."""
     drop: frozenset[str] = frozenset()
     """Options of callers that are not sent, by their names in the proto."""
     defaults: Generation = field(default_factory=Generation)
     """Options for calls that do not set them."""
     most_output_tokens: int | None = None
-    """Cap on `max_output_tokens`. A call that sets none gets this."""
+    """Cap on `max_output_tokens`, and its default."""
     embedded: bool = False
     """Whether the model is the embedded one, in this process."""
     fallback: str = ""
-    """Name of the model that is asked when this one cannot answer. Empty: none."""
+    """Name of the model that is asked if this one cannot answer. Empty: there is no fallback."""
 
     def __str__(self) -> str:
         model = "" if self.model == self.name else f" ({self.model})"
@@ -62,18 +62,18 @@ class Profile:
 
     @property
     def host(self) -> str:
-        """Host and port that are called, for the operator."""
+        """Host and port of the API, for operators."""
         url = urlsplit(self.url)
         return url.netloc.rpartition("@")[2]
 
 
 class Profiles:
-    """The models that callers may ask for, by name.
+    """The models that callers may request, by name.
 
     Args:
         profiles: the models.
-        default: name of the one that answers when a call names none.
-        any_model: whether a name that is not listed is passed on to the API of the default.
+        default: name of the model for calls that name none.
+        any_model: whether an unlisted name is passed on to the API of the default model.
     """
 
     def __init__(self, profiles: Mapping[str, Profile], default: str, *, any_model: bool) -> None:
@@ -87,10 +87,10 @@ class Profiles:
         yield from (profile for profile in self._profiles.values() if profile is not self.default)
 
     def named(self, name: str) -> Profile:
-        """Return the profile for *name*, as a call gives it.
+        """Return the profile for the *name* in a call. Empty: the default.
 
         Raises:
-            ModelNotFound: no such model is offered.
+            ModelNotFound: the model is not offered.
         """
         if not name:
             return self.default

@@ -33,19 +33,19 @@ OPENAI_KEY = "OPENAI_API_KEY"
 
 VARIABLE = "ILAB_CHAT_MODELS_FILE"
 
-#: Keys of the file beside those of a model.
+#: Top-level keys of the file.
 TOP_LEVEL = ("default", "models")
 
-#: Hosts whose newer models refuse `max_tokens`; of others, some know no other name.
+#: Hosts whose newer models reject `max_tokens`. Some other hosts accept no other name.
 #: https://platform.openai.com/docs/api-reference/chat/create (max_tokens: deprecated, not for o-series models)
 NEW_LIMIT_HOSTS = ("openai.com", "azure.com")
 
 
 def read_profiles(settings: ModelSettings, environ: Mapping[str, str] = os.environ) -> Profiles:
-    """Return the models that *settings* name, blocking: those of the file, or the one API of the OPENAI variables.
+    """Return the configured models: those of the models file, or the one API of the OPENAI variables. Blocks.
 
     Raises:
-        SettingsError: the file or a key cannot be used; it names the key and the line.
+        SettingsError: the file or a key is invalid. The text names the key and the line.
     """
     if not settings.models_file:
         profile = profile_of_settings(
@@ -55,28 +55,28 @@ def read_profiles(settings: ModelSettings, environ: Mapping[str, str] = os.envir
             model=settings.openai_model or DEFAULT_MODEL,
         )
         return Profiles({profile.name: profile}, profile.name, any_model=True)
-    place = f"{VARIABLE}: {settings.models_file}"
+    location = f"{VARIABLE}: {settings.models_file}"
     text = ""
     try:
         text = content(Path(settings.models_file)).decode("utf-8-sig")
         return profiles_of(tomllib.loads(text), settings, environ)
     except ModelFault as fault:
         line = line_of(text, fault.path)
-        raise SettingsError(f"{place}: line {line}: {path_text(fault.path)}: {fault}") from None
+        raise SettingsError(f"{location}: line {line}: {path_text(fault.path)}: {fault}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{place}: {syntax_fault(text, error)}") from None
+        raise SettingsError(f"{location}: {syntax_fault(text, error)}") from None
     except OSError as error:
         raise SettingsError(f"{VARIABLE}: {reason(error)}") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{place}: must be UTF-8 text") from None
+        raise SettingsError(f"{location}: must be UTF-8 text") from None
     except RecursionError:
-        raise SettingsError(f"{place}: has too many nested values") from None
+        raise SettingsError(f"{location}: values are nested too deeply") from None
     except ValueError as error:
         raise SettingsError(f"{VARIABLE}: {error}") from None
 
 
 def profile_of_settings(settings: ModelSettings, *, base_url: str, key: Key, model: str) -> Profile:
-    """Return the profile of the one API that the settings name."""
+    """Return the profile of the API in the settings."""
     url, login = url_without_login(base_url)
     return Profile(
         name=model,
@@ -94,7 +94,7 @@ def profiles_of(document: Mapping[str, Any], settings: ModelSettings, environ: M
     """Return the models of a file.
 
     Raises:
-        ModelFault: a key cannot be used.
+        ModelFault: a key is invalid.
     """
     if unknown := next((key for key in document if key not in TOP_LEVEL), None):
         raise ModelFault([unknown], f"unknown key; {choice(unknown, TOP_LEVEL)}")
@@ -107,10 +107,10 @@ def profiles_of(document: Mapping[str, Any], settings: ModelSettings, environ: M
 
 
 def default_of(document: Mapping[str, Any], models: Mapping[str, Any]) -> str:
-    """Return the name of the model that answers when a call names none.
+    """Return the name of the model for calls that name none.
 
     Raises:
-        ModelFault: it is not one of the models.
+        ModelFault: the default is missing, or is not one of the models.
     """
     if "default" not in document:
         if len(models) == 1:
@@ -126,7 +126,7 @@ def profile_of(name: str, value: object, settings: ModelSettings, environ: Mappi
     """Return the profile of one table.
 
     Raises:
-        ModelFault: a key cannot be used.
+        ModelFault: a key is invalid.
     """
     path = ["models", name]
     if not (is_header_value(name) and 0 < len(name) <= MODEL_CHARACTERS):
@@ -159,10 +159,10 @@ def profile_of(name: str, value: object, settings: ModelSettings, environ: Mappi
 
 
 def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, str]) -> Key:
-    """Return the key of a model.
+    """Return the API key of a model.
 
     Raises:
-        ModelFault: the variable or the file does not have one. The text names neither: it may be the key itself.
+        ModelFault: the variable or the file contains no valid key. The text quotes neither name, which may be the key.
     """
     if table.api_key_file:
         try:
@@ -184,7 +184,7 @@ def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, s
 
 
 def prompt_tokens_of(table: ModelTable, settings: ModelSettings) -> int:
-    """Return the budget of a model's prompts: what leaves room for the reply in its window."""
+    """Return the prompt budget of a model, lowered to leave room for the reply in its context window."""
     wanted = table.prompt_tokens or settings.prompt_budget
     if table.context_window is None:
         return wanted
@@ -193,5 +193,5 @@ def prompt_tokens_of(table: ModelTable, settings: ModelSettings) -> int:
 
 
 def token_limit_of(base_url: str) -> TokenLimit:
-    """Return the name that an API has for the limit of a reply's tokens, as far as its host tells."""
+    """Return the name of the token limit field, derived from the API's host."""
     return "max_completion_tokens" if is_within(base_url, NEW_LIMIT_HOSTS) else "max_tokens"

@@ -1,13 +1,13 @@
-"""Reasoning that a model writes into its text: `<think>...</think>` blocks, split from the reply. Pure.
+"""Split reasoning that a model writes into its text, `<think>...</think>` blocks, from the reply. Pure.
 
-Servers without a parser for reasoning pass these tags on: https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
+Servers without a reasoning parser pass these tags through: https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
 """
 
 from __future__ import annotations
 
 import re
 
-#: What opens a block, and what closes it: DeepSeek, Qwen and most others; Gemini; Magistral.
+#: Opening and closing tags: of DeepSeek, Qwen and most others; of Gemini; of Magistral.
 TAGS = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
@@ -15,29 +15,27 @@ TAGS = {
     "[think]": "[/think]",
 }
 
-#: Longest text that can still become an opening tag, without leading white space.
 LONGEST_OPENER = max(map(len, TAGS))
 
-#: Characters that are held back at most until it is known whether a reply begins with a block.
-HELD_MOST = 1024
+#: Maximum number of characters held back while it is unknown whether the reply begins with a block.
+MAX_HELD = 1024
 
 
 class ReasoningSplitter:
-    """Splits blocks at the beginning of a reply from it, wherever the pieces are cut.
+    """Splits blocks from the beginning of a reply, wherever the pieces are cut.
 
-    Only there: in the middle of a reply, a tag is part of what the model says. White space around a block belongs to
-    neither side.
+    A tag in the middle of a reply is part of the reply. White space around a block is dropped.
     """
 
     def __init__(self) -> None:
-        #: Whether the reply has begun. From then on, everything is reply.
+        #: Whether the reply has begun. From then on, all text is reply.
         self.done = False
         self._held = ""
         self._closer = ""
         self._after_block = False
 
     def add(self, text: str) -> tuple[str, str]:
-        """Return what *text* adds to the reasoning, and what it adds to the reply."""
+        """Return what *text* adds to the reasoning and to the reply."""
         if self.done:
             return "", text
         self._held += text
@@ -55,15 +53,15 @@ class ReasoningSplitter:
             head = begun[:LONGEST_OPENER].lower()
             opener = next((tag for tag in TAGS if head.startswith(tag)), None)
             if not opener:
-                # An endless run of white space is not looked through again with each piece.
-                may_open = len(self._held) <= HELD_MOST and any(tag.startswith(head) for tag in TAGS)
+                # The limit prevents scanning endless white space again with each piece.
+                may_open = len(self._held) <= MAX_HELD and any(tag.startswith(head) for tag in TAGS)
                 self.done = not may_open
                 return reasoning, self._taken() if self.done else ""
             self._closer = TAGS[opener]
             self._held = begun[len(opener) :]
 
     def rest(self) -> tuple[str, str]:
-        """Return what was held back, as `add` does, once."""
+        """Return the text that was held back, like `add`. Call it once, at the end."""
         if self._closer:
             held, self._held = self._held, ""
             return held, ""
@@ -74,7 +72,7 @@ class ReasoningSplitter:
         return held.lstrip() if self._after_block else held
 
     def _all_but_a_beginning_of_closer(self) -> str:
-        """Return what is held, except for an end that may be the beginning of the closing tag."""
+        """Return the held text, except for an end that may be the beginning of the closing tag."""
         start = self._held.rfind(self._closer[0])
         if start < 0 or not self._closer.startswith(self._held[start:].lower()):
             start = len(self._held)

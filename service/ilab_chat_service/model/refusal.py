@@ -1,7 +1,7 @@
-"""What an API says in the place of an answer: one reading of HTTP errors and of error events. Pure.
+"""Interpret an API's errors, HTTP errors and error events alike. Pure.
 
-APIs name the same situation in different ways: by an HTTP status, a `code`, a `type`, or only in words. A code or type
-decides first; words decide only where no code does, and only words that name one situation.
+APIs report the same situation in different ways: by an HTTP status, a `code`, a `type`, or only in a message. Codes and
+types decide first. Words decide only if no code does, and only if they are unambiguous.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ilab_chat_service.model.waits import wait_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What may be logged of a code: a name or a number, never a sentence.
+#: Codes that may be logged: a name or a number, never a sentence.
 LOGGED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/\[\]-]{0,63}")
 
 HTTP_PAYMENT_REQUIRED = 402
@@ -40,7 +40,7 @@ HTTP_TOO_LARGE = 413
 HTTP_TOO_MANY_REQUESTS = 429
 HTTP_SERVER_ERROR = 500
 
-#: Request timeout, conflict, failed dependency and too early: refused for now, not for good.
+#: Request timeout, conflict, failed dependency and too early: temporary errors.
 HTTP_TRY_AGAIN = frozenset({408, 409, 424, 425})
 HTTP_BAD_KEY = frozenset({401, 403})
 
@@ -53,24 +53,24 @@ class Refusal:
 
     kind: Kind
     status: int = 0
-    """HTTP status, also one that only the body names. 0: unknown."""
+    """HTTP status of the response or in its body. 0: unknown."""
     code: str = ""
-    """The API's own code or type. Empty: it has none that may be logged."""
+    """The API's code or type. Empty: no code may be logged."""
     field: str = ""
-    """The field of our request that is refused. Empty: none is named."""
+    """The rejected field of our request. Empty: the API does not name one."""
     is_about_value: bool = False
-    """The field is known, and its value is not acceptable."""
+    """The API accepts the field, but not its value."""
     wait_seconds: float | None = None
-    """How long the API asks to wait. None: it does not say."""
+    """The API's retry delay. None: it sent none."""
 
 
 def refusal_of(status: int, headers: Mapping[str, str], body: object) -> Refusal:
-    """Return what an error means.
+    """Return the meaning of an error.
 
     Args:
-        status: HTTP status of the response; 0 for an error event, which has none.
-        headers: of the response, by name in any case; empty for an event.
-        body: parsed JSON, or text, or None.
+        status: HTTP status of the response. 0: the error is an event.
+        headers: response headers, case-insensitive. Empty for an event.
+        body: parsed JSON, a string or None.
     """
     said = ErrorBody.of(body)
     status = status or said.status
@@ -87,14 +87,14 @@ def refusal_of(status: int, headers: Mapping[str, str], body: object) -> Refusal
 
 
 def kind_of(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:
-    """Return what an error means; *has_wait*: it names a wait, so it passes."""
+    """Return the kind of an error. *has_wait*: the API sent a retry delay, so the error is temporary."""
     named = next((KIND_OF_NAME[name] for name in said.names if name in KIND_OF_NAME), None)
     if status == HTTP_TOO_LARGE or (named is None and status == HTTP_PAYMENT_REQUIRED):
-        # 413 also with the code of a rate limit (Groq): a request with more tokens than a minute may have. Waiting does
-        # not help, a shorter prompt does.
+        # Groq sends 413 with the code of a rate limit for a request with more tokens than the limit per minute. A
+        # shorter prompt helps, waiting does not.
         return Kind.CONTEXT_TOO_LONG if status == HTTP_TOO_LARGE else Kind.QUOTA
     if status == HTTP_TOO_MANY_REQUESTS and named not in {Kind.QUOTA, Kind.CONTEXT_TOO_LONG}:
-        # Gemini says "exceeded your current quota" of a minute's quota too, with the wait.
+        # Gemini also says "exceeded your current quota" for a quota per minute, with a retry delay.
         return Kind.QUOTA if QUOTA_WORDS.search(said.message) and not has_wait else Kind.RATE_LIMIT
     if named is Kind.RATE_LIMIT and SIZE_WORDS.search(said.message):
         return Kind.CONTEXT_TOO_LONG
@@ -106,9 +106,9 @@ def kind_of(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:
 
 
 def is_limit_too_large(words: str) -> bool:
-    """Return whether the limit of the reply's tokens is too large by itself, however short the prompt is.
+    """Return whether the token limit of the reply is too large for any prompt.
 
-    vLLM says that `max_tokens` is too large both of a limit beyond the window and of a prompt that leaves no room.
+    vLLM reports `max_tokens` as too large both if it exceeds the window and if the prompt leaves too little room.
     """
     if not LIMIT_WORDS.search(words):
         return False
@@ -117,9 +117,9 @@ def is_limit_too_large(words: str) -> bool:
 
 
 def kind_by_words(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:  # noqa: PLR0911 - a table, top to bottom
-    """Return what an error means that no code tells."""
+    """Return the kind of an error without a known code."""
     words = said.message
-    # Templates of servers that cannot do a system message fail with 400 or 500.
+    # Chat templates without support for a system message fail with 400 or 500.
     if not said.param and (SYSTEM_WORDS.search(words) or any(map(ROLE_PARAM.search, said.params))):
         return Kind.SYSTEM_ROLE
     if CONTEXT_WORDS.search(words) and not (RATE_WORDS.search(words) or is_limit_too_large(words)):
@@ -138,6 +138,6 @@ def kind_by_words(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:  # n
         return Kind.UNKNOWN_MODEL
     if not status and RATE_WORDS.search(words):
         return Kind.RATE_LIMIT
-    # An error event without a status may be about the request, which must not look like an outage to others.
+    # An error event without a status may be caused by the request, and must not count as an outage.
     is_outage = not status and (not words or OUTAGE_WORDS.search(words))
     return Kind.OUTAGE if is_outage else Kind.REJECTED

@@ -1,4 +1,4 @@
-"""The JSON that a model's API is asked with. Pure."""
+"""Build the JSON of a request to a model's API. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.model.profiles import Profile, SystemRole, TokenLimit
     from ilab_chat_service.values import ResponseFormat
 
-#: Fields of a request that are ours: no profile sets them directly.
+#: Fields of a request that we set. A profile must not set them directly.
 OURS = frozenset(
     """
     model messages stream stream_options max_tokens max_completion_tokens temperature top_p stop seed reasoning_effort
@@ -26,18 +26,18 @@ OURS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How a request looks beside what the caller says: by the profile, and by what the API has refused so far."""
+    """The variable parts of a request, from the profile and from what the API has rejected so far."""
 
     token_limit: TokenLimit
     include_usage: bool
     streaming: bool
     system_role: SystemRole
     without_defaults: frozenset[str] = frozenset()
-    """Defaults of the profile that the API refuses, by their names in the proto."""
+    """Defaults of the profile that the API rejects, by their names in the proto."""
 
     @classmethod
     def of(cls, profile: Profile) -> Shape:
-        """Return the shape that the profile asks for."""
+        """Return the shape in the profile."""
         return cls(
             token_limit=profile.token_limit,
             include_usage=profile.include_usage,
@@ -47,7 +47,7 @@ class Shape:
 
 
 def request_body(profile: Profile, shape: Shape, messages: Sequence[ChatMessage], generation: Generation) -> bytes:
-    """Return the JSON that asks for an answer."""
+    """Return the JSON body of a request."""
     body: dict[str, Any] = {"model": profile.model, "messages": with_system_as(shape.system_role, messages)}
     if shape.streaming:
         body["stream"] = True
@@ -58,7 +58,7 @@ def request_body(profile: Profile, shape: Shape, messages: Sequence[ChatMessage]
 
 
 def options(profile: Profile, shape: Shape, generation: Generation) -> dict[str, Any]:
-    """Return the fields for what the caller or the profile says about generation."""
+    """Return the fields for the generation options of the caller and the profile."""
 
     def value(name: str) -> Any:
         if name in profile.drop:
@@ -84,7 +84,7 @@ def options(profile: Profile, shape: Shape, generation: Generation) -> dict[str,
 
 
 def format_field(requested: ResponseFormat) -> dict[str, Any]:
-    """Return the format of a reply as APIs have it.
+    """Return the `response_format` field.
 
     https://platform.openai.com/docs/guides/structured-outputs
     """
@@ -101,7 +101,7 @@ def format_field(requested: ResponseFormat) -> dict[str, Any]:
 
 
 def with_system_as(role: SystemRole, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage | dict[str, str]]:
-    """Return *messages*, the first of which is the system's, with it in another role."""
+    """Return *messages* with the system message, the first one, in another role."""
     if role == "system" or messages[0].role != "system":
         return messages
     system, *others = messages
@@ -112,12 +112,12 @@ def with_system_as(role: SystemRole, messages: Sequence[ChatMessage]) -> Sequenc
 
 
 def is_set(generation: Generation, option: str) -> bool:
-    """Return whether *generation* says something about an option, by its name in the proto."""
+    """Return whether *generation* sets an option, by its name in the proto."""
     return getattr(generation, option) not in {None, ()}
 
 
 def is_ours(profile: Profile, shape: Shape, generation: Generation, option: str) -> bool:
-    """Return whether an option is the profile's: the caller did not set it."""
+    """Return whether an option comes from the profile, not from the caller."""
     if is_set(generation, option) or option in shape.without_defaults:
         return False
     capped = option == "max_output_tokens" and profile.most_output_tokens is not None

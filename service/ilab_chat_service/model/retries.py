@@ -1,4 +1,4 @@
-"""Retries of a model call that failed before the model began: within the call's time, and while the model is up."""
+"""Retry requests that failed before the model began, within the call's deadline and while the breaker is closed."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The first wait is at most so long, in seconds, and each at most twice the one before. Full jitter, so that calls that
-#: failed together do not come back together: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-WAIT_SECONDS = 0.25
-WAIT_SECONDS_MOST = 4.0
+#: Upper bound of the first delay. The bound doubles with each retry up to the maximum. Full jitter, so that calls that
+#: failed together do not retry together: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+BACKOFF_SECONDS = 0.25
+MAX_BACKOFF_SECONDS = 4.0
 
-#: Longest Retry-After of the model's API that is waited for here, in seconds. The caller waits better for a longer one:
-#: its call would keep others out meanwhile.
-ASKED_SECONDS_MOST = 2.0
+#: Longest Retry-After of the model's API that we wait for. For a longer one the caller should retry, because a waiting
+#: call occupies a slot.
+MAX_RETRY_AFTER_SECONDS = 2.0
 
 
 async def repeated(
     attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, retries: int, until: float, user_id: str = ""
 ) -> T:
-    """Return what *attempt* returns. Only an outage is repeated: whatever the API says of the request, it says again.
+    """Return the result of *attempt*. Retry outages only: the API would answer an invalid request the same way again.
 
     Args:
-        attempt: asks the model, once.
-        breaker: is asked before each attempt, and told how it ended.
-        retries: how often an attempt may be repeated.
-        until: no repetition begins after this moment of the event loop's clock.
-        user_id: whose call it is, for the breaker.
+        attempt: asks the model once.
+        breaker: checked before each attempt, and informed of its outcome.
+        retries: maximum number of retries.
+        until: event loop time after which no retry starts.
+        user_id: user of the call, for the breaker.
 
     Raises:
-        Failure: that of the last attempt.
+        Failure: the failure of the last attempt.
     """
     loop = asyncio.get_running_loop()
     for made in range(1, retries + 2):
@@ -48,7 +48,7 @@ async def repeated(
         except ModelUnavailable as failure:
             breaker.failed(failure.cause, user_id)
             wait = wait_before(made, failure.retry_after_seconds)
-            too_long = (failure.retry_after_seconds or 0.0) > ASKED_SECONDS_MOST
+            too_long = (failure.retry_after_seconds or 0.0) > MAX_RETRY_AFTER_SECONDS
             if made > retries or too_long or loop.time() + wait >= until:
                 add_wait(failure)
                 raise
@@ -65,12 +65,12 @@ async def repeated(
 
 
 def add_wait(failure: Failure) -> None:
-    """Let *failure* tell the caller how long to wait, where the API did not."""
+    """Set the default retry delay of *failure* if the API did not send one."""
     if failure.retry_after_seconds is None:
         failure.retry_after_seconds = RETRY_AFTER_SECONDS
 
 
-def wait_before(repetition: int, asked_seconds: float | None) -> float:
-    """Return the seconds to wait before a repetition, counted from 1; at least what the model's API asked for."""
-    most = min(WAIT_SECONDS * 2 ** (repetition - 1), WAIT_SECONDS_MOST)
-    return (asked_seconds or 0.0) + random.uniform(0, most)  # noqa: S311 - jitter is no secret
+def wait_before(retry: int, retry_after_seconds: float | None) -> float:
+    """Return the delay before a retry, counted from 1. It is at least the API's Retry-After."""
+    bound = min(BACKOFF_SECONDS * 2 ** (retry - 1), MAX_BACKOFF_SECONDS)
+    return (retry_after_seconds or 0.0) + random.uniform(0, bound)  # noqa: S311 - jitter, not a secret

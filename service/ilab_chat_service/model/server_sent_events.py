@@ -1,7 +1,7 @@
-"""Server-sent events: the data of each, from bytes that are cut anywhere. Pure.
+"""Parse server-sent events from arbitrarily split bytes. Pure.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. The data stays bytes: who reads
-it decodes it, and no character is cut, because only whole lines are looked at.
+https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. The data of events is returned
+as bytes. Only whole lines are parsed, so no character is split.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-#: Most bytes of an event: room for a reply of REPLY_BYTES in one, each character escaped, six bytes for one.
+#: Maximum size of an event: room for a reply of REPLY_BYTES whose characters are all escaped with six bytes each.
 EVENT_BYTES = 8 * 1024 * 1024
 
 
@@ -19,16 +19,16 @@ class EventTooLong(ValueError):
 
 
 class EventDecoder:
-    """Decodes one stream. Ids, retry times and types are ignored, except the type `error`: see `error_of`.
+    """Decodes one stream. Ignores ids, retry times and types, except for the type `error`: see `error_of`.
 
-    llama.cpp had a field `error` in the place of `data` until 2025.
+    Until 2025, llama.cpp sent a field `error` instead of `data`.
     """
 
     def __init__(self) -> None:
-        #: The line that has not ended yet, in the pieces in which it came.
+        #: Pieces of the unfinished line.
         self._line: list[bytes] = []
         self._line_bytes = 0
-        #: The lines of data of the event that has not ended yet.
+        #: Data lines of the unfinished event.
         self._data: list[bytes] = []
         self._data_bytes = 0
         self._is_error = False
@@ -36,16 +36,16 @@ class EventDecoder:
         self._after_carriage_return = False
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Return the data of each event that ends with *received*, the next bytes of the stream.
+        """Return the data of each event that ends in *received*, the next bytes of the stream.
 
         Raises:
-            EventTooLong: one has come that has more than EVENT_BYTES and has not ended.
+            EventTooLong: the unfinished event is larger than EVENT_BYTES.
         """
         if not (self._line or self._data or self._after_carriage_return) and (events := whole_events(received)):
             self._first_line = False
             return events
         if self._after_carriage_return and received:
-            # A carriage return has ended its line; the line feed that may follow belongs to it.
+            # The previous bytes ended with a carriage return, and a line feed belongs to the same line end.
             received = received.removeprefix(b"\n")
             self._after_carriage_return = False
         if not (b"\n" in received or b"\r" in received):
@@ -62,7 +62,7 @@ class EventDecoder:
         return events
 
     def end(self) -> list[bytes]:
-        """Return the data of an event that the stream ends without the blank line after it, as some servers do."""
+        """Return the data of a last event without the blank line after it, which some servers omit."""
         return self.feed(b"\n\n")
 
     def _check(self) -> None:
@@ -81,7 +81,7 @@ class EventDecoder:
             name, _, value = line.partition(b":")
             if name in {b"data", b"error"}:
                 self._data.append(value.removeprefix(b" "))
-                # With its end: empty lines take memory too.
+                # Count the line end too, because empty lines also use memory.
                 self._data_bytes += len(line) + 1
             if name == b"error" or (name == b"event" and value.strip() == b"error"):
                 self._is_error = True
@@ -94,30 +94,30 @@ class EventDecoder:
         if not data:
             return []
         if len(data) > 1 and all(map(is_chunk, data)):
-            # A server that ends its events with one line end: each line is a chunk, and joined they are none.
+            # The server ends events with a single line end, so each line is a chunk. Joined, they would be invalid.
             return data
         joined = b"\n".join(data)
         return [error_of(joined) if is_error else joined]
 
 
 def is_chunk(line: bytes) -> bool:
-    """Return whether a line looks like a whole chunk: pretty-printed JSON has none that does."""
+    """Return whether a line looks like a whole chunk. No line of pretty-printed JSON does."""
     return line == b"[DONE]" or (line.startswith(b'{"') and line.rstrip().endswith(b"}"))
 
 
 def error_of(data: bytes) -> bytes:
-    """Return the data of an error, which may be JSON or words, as an object whose `error` it is."""
+    """Return the data of an error, JSON or plain text, wrapped in an object with the field `error`."""
     is_object = data.lstrip().startswith(b"{")
     return b'{"error": %s}' % (data if is_object else json.dumps(data.decode(errors="replace")).encode())
 
 
 def whole_events(received: bytes) -> list[bytes]:
-    """Return the data of each event of *received* if it is of events in the usual form only; else an empty list.
+    """Return the data of each event if *received* consists of whole events in the usual form, else an empty list.
 
-    So is nearly all that APIs send: an event has one line, `data: ...`, and line feeds end it.
+    The usual form is one line, `data: ...`, and two line feeds. Nearly all events have it.
     """
     if not (received.startswith(b"data: ") and received.endswith(b"\n\n")) or b"\r" in received:
         return []
     events = received[6:-2].split(b"\n\ndata: ")
-    # More line feeds: an event has another line, or there is an empty one.
+    # More line feeds mean that an event has another line, or that a line is empty.
     return events if received.count(b"\n") == 2 * len(events) else []

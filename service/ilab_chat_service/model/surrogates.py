@@ -7,9 +7,9 @@ SINGLE = re.compile("[\ud800-\udfff]+")
 
 
 class SurrogateJoiner:
-    """Joins surrogate pairs that were split over two pieces: half of one cannot be sent as protobuf text.
+    """Joins surrogate pairs that were split over two pieces. Protobuf strings must not contain half of one.
 
-    JSON escapes a character beyond U+FFFF as two halves, and some servers cut between them. A half without its other
+    JSON escapes a character above U+FFFF as two surrogates, and some servers split between them. An unpaired surrogate
     becomes U+FFFD.
     """
 
@@ -23,13 +23,13 @@ class SurrogateJoiner:
         return joined_surrogates(text.removesuffix(self._held))
 
     def rest(self) -> str:
-        """Return what was held back, once."""
+        """Return the text that was held back. Call it once, at the end."""
         held, self._held = self._held, ""
         return joined_surrogates(held)
 
 
 def joined_surrogates(text: str) -> str:
-    """Return *text* with surrogate pairs joined, and single surrogates and U+0000, which no store takes, replaced."""
+    """Return *text* with surrogate pairs joined. Replace unpaired surrogates, and U+0000, which no store accepts."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     if text.isascii():

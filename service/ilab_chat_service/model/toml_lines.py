@@ -1,4 +1,4 @@
-"""Where a TOML document sets a key, for error messages. Pure."""
+"""Find the line of a TOML document that sets a key, for error messages. Pure."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
-#: How tomllib ends its messages.
-PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+#: End of a tomllib error message.
+LOCATION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 def syntax_fault(text: str, error: tomllib.TOMLDecodeError) -> str:
-    """Return the line number and the message of a parser's error."""
+    """Return the line number and the message of a syntax error."""
     message = str(error)
-    place = PLACE.search(message)
+    location = LOCATION.search(message)
     last = len(text.rstrip("\n").split("\n"))
-    line = place[1] if place and place[1] else last
-    return f"line {line}: not valid TOML: {PLACE.sub('', message)}"
+    line = location[1] if location and location[1] else last
+    return f"line {line}: not valid TOML: {LOCATION.sub('', message)}"
 
 
 def path_text(path: Sequence[str]) -> str:
-    """Return *path* as a dotted key, quoted where TOML needs it."""
+    """Return *path* as a dotted key, quoted where TOML requires it."""
     return ".".join(key if BARE_KEY.fullmatch(key) else json.dumps(key) for key in path)
 
 
 def line_of(text: str, path: Sequence[str]) -> int:
-    """Return the line of a valid document that sets the key at *path*, or its nearest table if it is not set.
+    """Return the line of a valid document that sets the key at *path*, or of its nearest table if it is not set.
 
-    Each header and each pair of key and value is a document by itself, so the parser decides where one ends.
+    Every header and every key-value pair is a valid document, so the parser finds the end of each.
     """
     table: tuple[str, ...] = ()
     best_depth, best_line = 0, 1
@@ -67,7 +67,7 @@ def table_of(header: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def depth_of(document: object, path: Sequence[str]) -> int:
-    """Return how many keys of *path* exist in *document*, from the first one on."""
+    """Return the number of leading keys of *path* that exist in *document*."""
     for depth, key in enumerate(path):
         if not isinstance(document, dict) or key not in document:
             return depth

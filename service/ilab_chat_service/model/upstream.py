@@ -1,4 +1,4 @@
-"""One model of one API: it is asked here, and what its API refuses is learned here."""
+"""One model of one API: sends its requests, and learns which of our fields its API rejects."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What the package says with each request of this machine and of itself, beside `user-agent`. No server needs it; each
-#: costs as much as any header, on the way and in the memory of an open stream.
+#: Headers with which the package describes itself and this machine, in addition to `user-agent`. No server needs them,
+#: and each costs bandwidth, and memory while a stream is open.
 TELEMETRY = (
     *("x-stainless-lang", "x-stainless-package-version", "x-stainless-os", "x-stainless-arch", "x-stainless-runtime"),
     *("x-stainless-runtime-version", "x-stainless-async", "x-stainless-retry-count", "x-stainless-read-timeout"),
 )
 
 
-#: Neither a format of the reply nor a reasoning effort.
+#: Neither a response format nor a reasoning effort.
 PLAIN = (False, False)
 
 
@@ -43,9 +43,9 @@ class Upstream:
     """A model, its breaker, and the shape of requests that its API accepts.
 
     Args:
-        client: of the openai package.
+        client: client of the openai package.
         profile: the model.
-        named_by_caller: whether callers name the model as its API knows it, without an allow-list.
+        named_by_caller: whether callers may request any model by its name in the API.
     """
 
     def __init__(self, client: openai.AsyncOpenAI, profile: Profile, *, named_by_caller: bool) -> None:
@@ -53,21 +53,21 @@ class Upstream:
         self.breaker = Breaker()
         self._client = client
         self._named_by_caller = named_by_caller
-        #: What the API accepts, by the options of a call that an API may refuse in company of our own fields only: what
-        #: a call with JSON as its format teaches says nothing about calls without it.
+        #: Accepted shapes by the options of a call: some APIs reject our fields only in combination with a response
+        #: format or a reasoning effort, so those calls have shapes of their own.
         self._shapes = {PLAIN: Shape.of(profile)}
         self.cause = {"gen_ai.request.model": profile.model, "server.address": profile.host}
         self._key = ""
         self._options: RequestOptions = {}
 
     async def ask(self, messages: Sequence[ChatMessage], generation: Generation) -> CompletionStream:
-        """Ask once, and wait until the model has begun; again without what the API refuses of our own fields.
+        """Ask the model and wait until it has begun. If the API rejects one of our own fields, ask again without it.
 
-        What is left out is left out of later calls too, once a call without it went through: an error that only
-        quotes the name of a field, as a caller could make an API do, changes nothing.
+        Later calls omit the field too, but only once a request without it has succeeded: a caller could provoke an
+        error that merely quotes the name of a field.
 
         Raises:
-            Failure: what happened instead.
+            Failure: the model did not begin.
         """
         company = (generation.response_format is not None, generation.reasoning_effort is not None)
         shape = self._shapes.get(company) or self._shapes[PLAIN]
@@ -88,17 +88,17 @@ class Upstream:
                 return answer
 
     async def _begin(self, body: bytes) -> CompletionStream:
-        """Send a request, and wait until the model has begun."""
+        """Send a request and wait until the model has begun."""
         with failures_before_it_began(self.cause):
-            # The public way past the package's own types, with its authentication, URLs and errors. What it returns
-            # is what `cast_to` names, where that is a response; its types do not know this of streams.
+            # The public API for raw responses, with the package's authentication, URLs and errors. It returns a
+            # response, as `cast_to` says, although its type hints for streams do not.
             response: object = await self._client.post(
                 self.profile.url,
                 cast_to=httpx2.Response,
-                # Written here: the package takes milliseconds to look into each message.
+                # Serialized here, because the package spends milliseconds on inspecting the messages.
                 content=body,
                 options=await self._current_options(),
-                # Without streaming too: the response is not read here.
+                # Even without streaming, so that the package does not read the response.
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
             )
@@ -112,11 +112,11 @@ class Upstream:
             return answer
 
     async def _current_options(self) -> RequestOptions:
-        """Return the options of a request: the headers, with the key as it is now."""
+        """Return the options of a request: the headers with the current key."""
         key = await self.profile.key.current()
         if key != self._key or not self._options:
             self._key = key
-            # The package would make an idempotency key for each request, and sends none.
+            # Otherwise the package generates an idempotency key for each request, which it does not send.
             self._options = {"idempotency_key": "unused", "headers": headers(self.profile, key)}
         return self._options
 
@@ -126,7 +126,7 @@ class Upstream:
         self._shapes = {company: shape} if company == PLAIN else {**self._shapes, company: shape}
         changed = {name: logged(value) for name, value in asdict(shape).items() if value != was[name]}
         log.warning(
-            "the model's API refuses a field of our requests: later requests are sent without it",
+            "the model's API rejects a field of our requests; later requests omit it",
             extra={"fields": {**self.cause, **changed}},
         )
 
@@ -138,12 +138,12 @@ class Upstream:
 
 
 def logged(value: object) -> str:
-    """Return a part of a shape as the log has it: true, false, a name, or comma-separated names."""
+    """Return a part of a shape for the log: true, false, a name, or comma-separated names."""
     return ", ".join(sorted(value)) if isinstance(value, frozenset) else str(value).lower()
 
 
 def headers(profile: Profile, key: str) -> dict[str, str | openai.Omit]:
-    """Return the headers of a request beside those of HTTP."""
+    """Return the headers of a request, other than those of HTTP itself."""
     found: dict[str, str | openai.Omit] = dict.fromkeys(TELEMETRY, openai.omit)
     found["authorization"] = f"Bearer {key}" if key and not profile.key_header else openai.omit
     if key and profile.key_header:

@@ -1,4 +1,4 @@
-"""How long an API asks to wait, from every place where APIs say it. Pure."""
+"""Extract the retry delay from every header and field where APIs send one. Pure."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-#: Shortest wait that is passed on to a caller, in seconds, also for a Retry-After of 0 or in the past: an API that has
-#: just refused needs more than none.
+#: Minimum delay passed on to a caller, even for a Retry-After of 0 or in the past: the API has just rejected a request.
 SHORTEST_SECONDS = 0.1
 
-#: Longest wait that is passed on to a caller, in seconds.
+#: Maximum delay passed on to a caller.
 LONGEST_SECONDS = 3600.0
 
-#: Numbers above are times, in seconds since 1970; above the second, in milliseconds.
+#: Larger numbers are Unix times: in seconds above the first, in milliseconds above the second.
 EPOCH_SECONDS = 1e9
 EPOCH_MILLISECONDS = 1e12
 
-#: Amounts of time in words and in Go's notation: 5.289s, 1m30s, 250ms, 20 seconds. The groups: number, unit.
+#: Durations in words and in Go's notation: 5.289s, 1m30s, 250ms, 20 seconds. Groups: number, unit.
 AMOUNT = r"(\d+(?:\.\d+)?)\s?(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)(?![a-z])"
 DURATION = re.compile(rf"(?:{AMOUNT}[,\s]*)+", re.IGNORECASE)
 IN_WORDS = re.compile(rf"(?:try again|retry|wait)\D{{0,20}}((?:{AMOUNT}(?:,|and|\s)*)+|\d+(?![\w.]))", re.IGNORECASE)
 UNIT_SECONDS = {"mi": 60.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
-#: Headers that say how much of a limit is left, and when it is whole again.
+#: Pairs of headers: the remaining part of a limit, and the time of its reset.
 RESETS = (
     ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
@@ -40,22 +39,22 @@ RESETS = (
 
 
 def wait_of(headers: Mapping[str, str], message: str, errors: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return how long an API asks to wait, in seconds, between SHORTEST_SECONDS and LONGEST_SECONDS.
+    """Return the retry delay that an API sent, between SHORTEST_SECONDS and LONGEST_SECONDS.
 
     Args:
-        headers: of the response, by name in any case.
-        message: the error's words.
-        errors: the error and those inside it.
+        headers: response headers, case-insensitive.
+        message: the error message.
+        errors: the error and nested errors.
 
     Returns:
-        None: it does not say, or not readably.
+        Seconds. None: the API sent no delay, or an unreadable one.
     """
     said = next((seconds for seconds in waits(headers, message, errors) if math.isfinite(seconds)), None)
     return None if said is None else min(max(said, SHORTEST_SECONDS), LONGEST_SECONDS)
 
 
 def waits(headers: Mapping[str, str], message: str, errors: Sequence[Mapping[str, Any]]) -> Iterator[float]:
-    """Yield each wait that is said, the most telling first; NaN for one that cannot be read."""
+    """Yield the delay from each source, the most specific first. NaN: it is missing or unreadable."""
     yield number(headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms")) / 1000
     yield retry_after(headers.get("retry-after"))
     for error in errors:
@@ -66,7 +65,7 @@ def waits(headers: Mapping[str, str], message: str, errors: Sequence[Mapping[str
 
 
 def details(error: Mapping[str, Any]) -> Iterator[float]:
-    """Yield the waits in the fields of an error: google.rpc.RetryInfo, and headers that OpenRouter passes on."""
+    """Yield the delays in the fields of an error: google.rpc.RetryInfo, and headers that OpenRouter forwards."""
     listed = error.get("details")
     for detail in listed if isinstance(listed, list) else ():
         if isinstance(detail, dict):
@@ -82,7 +81,7 @@ def details(error: Mapping[str, Any]) -> Iterator[float]:
 
 
 def used_up(headers: Mapping[str, str]) -> float:
-    """Return when what is used up comes back, by the x-ratelimit headers; NaN if they do not say.
+    """Return the seconds until exhausted limits reset, from the x-ratelimit headers. NaN: the headers are missing.
 
     https://platform.openai.com/docs/guides/rate-limits (rate limits in headers)
     """
@@ -93,7 +92,7 @@ def used_up(headers: Mapping[str, str]) -> float:
 
 
 def until_reset(header: str | None) -> float:
-    """Return the seconds until a reset that is a duration, a moment since 1970, or a date; NaN for anything else."""
+    """Return the seconds until a reset given as a duration, a Unix time or a date. NaN: it is anything else."""
     seconds = until(duration(header))
     if not math.isnan(seconds) or not header:
         return seconds
@@ -104,7 +103,7 @@ def until_reset(header: str | None) -> float:
 
 
 def retry_after(header: str | None) -> float:
-    """Return the seconds of a Retry-After header, which may be a date; NaN for anything else."""
+    """Return the seconds of a Retry-After header, which may be a date. NaN: it is anything else."""
     seconds = number(header)
     if not math.isnan(seconds) or not header:
         return seconds
@@ -115,14 +114,14 @@ def retry_after(header: str | None) -> float:
 
 
 def until(moment: float) -> float:
-    """Return the seconds until *moment*, seconds or milliseconds since 1970; a small number is a wait already."""
+    """Return the seconds until *moment*, a Unix time in seconds or milliseconds. A small number is already a delay."""
     if moment < EPOCH_SECONDS or math.isnan(moment):
         return moment
     return moment / (1000 if moment >= EPOCH_MILLISECONDS else 1) - datetime.now(UTC).timestamp()
 
 
 def duration(value: object) -> float:
-    """Return the seconds of a duration such as 6s, 1m30s, 250ms, or of a number; NaN for anything else."""
+    """Return the seconds of a number or of a duration such as 6s, 1m30s or 250ms. NaN: it is anything else."""
     seconds = number(value)
     if not math.isnan(seconds):
         return seconds
@@ -132,14 +131,14 @@ def duration(value: object) -> float:
 
 
 def unit_seconds(unit: str) -> float:
-    """Return the seconds of a unit, short or as a word."""
+    """Return the seconds of a unit, abbreviated or written out."""
     if unit.startswith("milli"):
         return UNIT_SECONDS["ms"]
     return UNIT_SECONDS.get(unit[:2]) or UNIT_SECONDS[unit[0]]
 
 
 def number(value: object) -> float:
-    """Return *value* as a number; NaN if it is none."""
+    """Return *value* as a number. NaN: it is not one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return math.nan
     try:

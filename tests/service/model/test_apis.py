@@ -1,4 +1,4 @@
-"""Every behaviour of real APIs that users report, one row each, unary and streamed, over real HTTP and real gRPC.
+"""Reported behaviours of real APIs, one row each, unary and streamed, over real HTTP and real gRPC.
 
 The rows are in `apis/`, by kind. Each asks for a model of its own, so that what is learned of one stays with it.
 """
@@ -67,14 +67,14 @@ CASES = [pytest.param(kind, case, id=f"{kind} - {case.name}") for kind, cases in
 
 @pytest.fixture(scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """The server that all rows share."""
+    """Run the server that all rows share."""
     async with stage_in(tmp_path_factory.mktemp("apis")) as stage:
         yield stage
 
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    """A server of its own."""
+    """Run a server for one row."""
     async with stage_in(tmp_path) as stage:
         yield stage
 
@@ -132,7 +132,7 @@ def check_failure(told: Told, expected: Fails) -> None:
 
 
 def check_answer(told: Told, expected: Answers, method: Method) -> None:
-    """Check what was answered, and that the stream said the same."""
+    """Check the answer, and that the stream is equal to it."""
     assert told.error is None, f"{told.reason} {told.fields}"
     assert told.response
     assert told.response.reply == expected.reply
@@ -149,7 +149,7 @@ def check_answer(told: Told, expected: Answers, method: Method) -> None:
 
 
 async def check_memory(stage: Stage, user: str, expected: Answers) -> None:
-    """Check that the reply is stored, and the reasoning nowhere; and what the next prompt has of either."""
+    """Check that the reply is stored and the reasoning is not, and that the next prompt contains only the reply."""
     if expected.reply:
         turn = f"User: {HELLO}\nAssistant: {expected.reply}"
         assert await stage.stored(user) == [(f"Turn: {HELLO}", turn)]
@@ -165,7 +165,7 @@ async def check_memory(stage: Stage, user: str, expected: Answers) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_failure_tells_nothing_of_what_the_api_says(stage: Stage, method: Method) -> None:
+async def test_failure_quotes_no_text_of_the_api(stage: Stage, method: Method) -> None:
     for status in (400, 401, 404, 413, 422, 429, 500):
         for reply in (
             refusal(status, openai("SECRET WORDS", "SECRET")),
@@ -179,7 +179,7 @@ async def test_failure_tells_nothing_of_what_the_api_says(stage: Stage, method: 
 
 
 def window(tokens: int, refused: Reply) -> Any:
-    """Return a behaviour: refuse prompts of more than so many characters."""
+    """Return a behaviour that rejects prompts above a number of characters."""
     return lambda request: refused if len(str(request.messages)) > tokens else Reply()
 
 
@@ -189,7 +189,7 @@ LONG_EVENT = stream(data_of(openai("too long", "context_length_exceeded")).decod
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("refused", [LONG, LONG_EVENT], ids=["response", "event"])
-async def test_prompt_is_sent_with_less_memory_when_it_does_not_fit(
+async def test_prompt_that_does_not_fit_is_resent_with_less_memory(
     stage: Stage, method: Method, refused: Reply
 ) -> None:
     for number in range(6):
@@ -224,7 +224,7 @@ async def prompts(stage: Stage, user: str, message: str) -> list[Request]:
     return stage.script.asked["test-model"]
 
 
-async def test_message_that_does_not_fit_is_sent_once_when_no_memory_is_in_the_prompt(stage: Stage) -> None:
+async def test_prompt_without_memory_that_does_not_fit_is_sent_once(stage: Stage) -> None:
     stage.script.behaviours["test-model"] = LONG
     told = await stage.ask("Chat", "alice", HELLO, memory_mode=chat_pb2.MEMORY_MODE_OFF)
     check_failure(told, Fails(code=grpc.StatusCode.INVALID_ARGUMENT, reason="CONTEXT_TOO_LONG"))
@@ -232,7 +232,7 @@ async def test_message_that_does_not_fit_is_sent_once_when_no_memory_is_in_the_p
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_refused_stream_options_are_left_out_for_that_model_only(stage: Stage, method: Method) -> None:
+async def test_rejected_stream_options_are_dropped_for_that_model_only(stage: Stage, method: Method) -> None:
     stage.script.behaviours["picky"] = learned_refusal
     for number in range(3):
         told = await stage.ask(method, f"user-{number}", HELLO, generation=options(model="picky"))
@@ -272,7 +272,7 @@ async def test_model_that_may_not_stream_answers_in_one_delta(stage: Stage, meth
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_system_text_is_put_before_the_first_user_message(stage: Stage, method: Method) -> None:
+async def test_system_text_is_prepended_to_the_first_user_message(stage: Stage, method: Method) -> None:
     _, status, payload = learning.SYSTEM_ROLE[0]
     stage.script.behaviours["gemma"] = lambda request: (
         refusal(status, payload) if has_system_role(request.body) else Reply()
@@ -291,9 +291,7 @@ async def test_system_text_is_put_before_the_first_user_message(stage: Stage, me
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_refusal_is_not_remembered_when_the_call_fails_without_the_field_too(
-    stage: Stage, method: Method
-) -> None:
+async def test_rejection_is_not_learned_if_the_call_fails_without_the_field_too(stage: Stage, method: Method) -> None:
     refused = refusal(422, STREAM_OPTIONS[0][-1])
     stage.script.behaviours["odd"] = [refused, refusal(400, openai("No.")), Reply()]
     generation = options(model="odd")
@@ -304,7 +302,7 @@ async def test_refusal_is_not_remembered_when_the_call_fails_without_the_field_t
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_refusal_is_learned_from_the_retry_after_an_outage(stage: Stage, method: Method) -> None:
+async def test_rejection_is_learned_from_a_retry_after_an_outage(stage: Stage, method: Method) -> None:
     down = refusal(503, retry_after="0.01")
     stage.script.behaviours["shaky"] = [down, refusal(422, STREAM_OPTIONS[0][-1]), Reply(), Reply()]
     for _ in range(2):
@@ -325,7 +323,7 @@ async def test_turn_without_a_reply_never_enters_the_conversation(stage: Stage) 
     assert messages[1:] == [("user", HELLO), ("assistant", "Hello there."), ("user", "So?")]
 
 
-async def test_work_has_begun_with_the_first_reasoning(stage: Stage) -> None:
+async def test_first_reasoning_starts_the_stream(stage: Stage) -> None:
     held = Reply(events=[delta(reasoning_content="Ponder"), text("Hello"), end()], hold_before=1)
     stage.script.behaviours["test-model"] = held
     request = chat_pb2.StreamChatRequest(user_id="alice", message=HELLO)
@@ -336,11 +334,11 @@ async def test_work_has_begun_with_the_first_reasoning(stage: Stage) -> None:
     assert first.WhichOneof("event") == "started"
     assert second.reasoning_delta.text == "Ponder"
     call.cancel()
-    # Nothing of the reply was there.
+    # The reply had not begun.
     assert await stage.stored("alice") == []
 
 
-async def test_heartbeats_come_while_the_model_reasons(tmp_path: Path) -> None:
+async def test_heartbeats_are_sent_while_the_model_reasons(tmp_path: Path) -> None:
     async with stage_in(tmp_path, heartbeat_seconds=0.05) as stage:
         stage.script.behaviours["test-model"] = Reply(
             events=[delta(reasoning_content="Ponder"), text("Hello"), end()], hold_before=1

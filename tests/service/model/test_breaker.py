@@ -1,4 +1,4 @@
-"""The circuit breaker, by a clock that the test turns."""
+"""The circuit breaker, with a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from ilab_chat_service.failures import Cause, ModelUnavailable
 from ilab_chat_service.model.breaker import (
     FAILURES_TO_OPEN,
-    TRY_SECONDS,
-    TRY_SECONDS_MOST,
+    MAX_PROBE_SECONDS,
+    PROBE_SECONDS,
     Breaker,
 )
 
 
 class Clock:
-    """A clock that stands still until it is turned."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def breaker(clock: Clock) -> Breaker:
-    """A breaker that has just opened."""
+    """Return a breaker that has just opened."""
     breaker = Breaker(clock)
     for _ in range(FAILURES_TO_OPEN):
         breaker.check()
@@ -40,13 +40,13 @@ def breaker(clock: Clock) -> Breaker:
     return breaker
 
 
-def test_an_open_one_refuses_and_says_until_when(breaker: Breaker) -> None:
+def test_open_breaker_rejects_calls_with_a_retry_delay(breaker: Breaker) -> None:
     with pytest.raises(ModelUnavailable) as caught:
         breaker.check()
-    assert caught.value.retry_after_seconds == TRY_SECONDS
+    assert caught.value.retry_after_seconds == PROBE_SECONDS
 
 
-def test_failures_that_are_not_in_a_row_do_not_open_it(clock: Clock) -> None:
+def test_nonconsecutive_failures_do_not_open_the_breaker(clock: Clock) -> None:
     breaker = Breaker(clock)
     for _ in range(FAILURES_TO_OPEN * 2):
         breaker.failed({})
@@ -54,38 +54,38 @@ def test_failures_that_are_not_in_a_row_do_not_open_it(clock: Clock) -> None:
     breaker.check()
 
 
-def test_one_call_tries_when_the_pause_is_over(breaker: Breaker, clock: Clock) -> None:
-    clock.now = TRY_SECONDS
+def test_one_call_probes_after_the_pause(breaker: Breaker, clock: Clock) -> None:
+    clock.now = PROBE_SECONDS
     breaker.check()
     with pytest.raises(ModelUnavailable):
         breaker.check()
 
 
-def test_a_try_that_hangs_does_not_keep_the_next_from_trying(breaker: Breaker, clock: Clock) -> None:
+def test_hanging_probe_does_not_delay_the_next(breaker: Breaker, clock: Clock) -> None:
     for _ in range(3):
-        clock.now += TRY_SECONDS
+        clock.now += PROBE_SECONDS
         breaker.check()
 
 
-def test_pauses_grow_to_a_bound(breaker: Breaker, clock: Clock) -> None:
+def test_pauses_grow_up_to_the_maximum(breaker: Breaker, clock: Clock) -> None:
     for _ in range(10):
-        clock.now += TRY_SECONDS_MOST
+        clock.now += MAX_PROBE_SECONDS
         breaker.check()
         breaker.failed({})
-    clock.now += TRY_SECONDS_MOST
+    clock.now += MAX_PROBE_SECONDS
     breaker.check()
 
 
-def test_an_answer_closes_it(breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    clock.now = TRY_SECONDS
+def test_answer_closes_the_breaker(breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    clock.now = PROBE_SECONDS
     breaker.check()
     breaker.answered()
     for _ in range(3):
         breaker.check()
-    assert [record.message for record in caplog.records] == ["the model answers again"]
+    assert [record.message for record in caplog.records] == ["the model is available again"]
 
 
-async def test_calls_that_wait_to_repeat_are_woken_when_it_opens(clock: Clock) -> None:
+async def test_opening_wakes_calls_that_wait_to_retry(clock: Clock) -> None:
     breaker = Breaker(clock)
     waiting = asyncio.ensure_future(breaker.wait(1000))
     for _ in range(FAILURES_TO_OPEN):
@@ -93,7 +93,7 @@ async def test_calls_that_wait_to_repeat_are_woken_when_it_opens(clock: Clock) -
     await waiting
 
 
-def test_calls_that_fail_at_once_say_why_it_opened(clock: Clock) -> None:
+def test_rejected_calls_report_the_cause(clock: Clock) -> None:
     breaker = Breaker(clock)
     for _ in range(FAILURES_TO_OPEN):
         breaker.failed({"upstream.errno": "ECONNREFUSED"})
@@ -102,7 +102,7 @@ def test_calls_that_fail_at_once_say_why_it_opened(clock: Clock) -> None:
     assert caught.value.cause == {"upstream.errno": "ECONNREFUSED", "breaker": "open"}
 
 
-def test_failures_of_one_user_do_not_open_it_for_others(clock: Clock) -> None:
+def test_failures_of_one_user_do_not_open_the_breaker(clock: Clock) -> None:
     breaker = Breaker(clock)
     for _ in range(FAILURES_TO_OPEN * 3):
         breaker.failed({"upstream.status_code": 500}, "alice")
@@ -115,7 +115,7 @@ def test_failures_of_one_user_do_not_open_it_for_others(clock: Clock) -> None:
 @pytest.mark.parametrize(
     "cause", [{"upstream.errno": "ECONNREFUSED"}, {"upstream.error": "name not found"}, {"upstream.error": "TLS"}]
 )
-def test_api_that_is_not_reached_is_down_for_everybody(clock: Clock, cause: Cause) -> None:
+def test_unreachable_api_opens_the_breaker_for_all(clock: Clock, cause: Cause) -> None:
     breaker = Breaker(clock)
     for _ in range(FAILURES_TO_OPEN):
         breaker.failed(cause, "alice")

@@ -25,8 +25,8 @@ from ilab_chat_service.limits import REPLY_BYTES
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
 from ilab_chat_service.model.chunks import MOST_PARTS
 from ilab_chat_service.model.client import ModelClient, client_of, open_model
-from ilab_chat_service.model.http_transport import MOST_INTERIM, ModelHttpClient
-from ilab_chat_service.model.profiles import MODELS_MOST
+from ilab_chat_service.model.http_transport import MAX_INTERIM, ModelHttpClient
+from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS
 from ilab_chat_service.model.profiles_file import token_limit_of
 from ilab_chat_service.model.server_sent_events import EVENT_BYTES, EventTooLong
 from ilab_chat_service.server import serving
@@ -51,7 +51,7 @@ async def text_of(model: ModelClient, generation: Generation = DEFAULTS) -> str:
         return "".join([text async for text in answer if isinstance(text, str)])
 
 
-async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: ModelClient, upstream: Upstream) -> None:
+async def test_answer_arrives_in_pieces_with_its_metadata(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert answer.model == "upstream-model"
@@ -64,7 +64,7 @@ async def test_the_answer_comes_in_pieces_with_what_the_api_said_of_it(model: Mo
         assert answer.usage == Usage(input_tokens=20, cached_input_tokens=8, output_tokens=5, reasoning_tokens=2)
 
 
-async def test_the_request_has_what_is_given_and_nothing_else(model: ModelClient, upstream: Upstream) -> None:
+async def test_request_contains_only_the_given_options(model: ModelClient, upstream: Upstream) -> None:
     await text_of(model)
     assert upstream.requests[0].path == "/v1/chat/completions"
     sent = {name.lower(): value for name, value in upstream.requests[0].headers.items()}
@@ -93,7 +93,7 @@ async def test_the_request_has_what_is_given_and_nothing_else(model: ModelClient
         ("https://llm.example.com/v1", True),
     ],
 )
-def test_token_limit_has_the_name_that_the_api_knows(url: str, *, old: bool) -> None:
+def test_name_of_the_token_limit_depends_on_the_api(url: str, *, old: bool) -> None:
     assert token_limit_of(url) == ("max_tokens" if old else "max_completion_tokens")
 
 
@@ -112,14 +112,14 @@ async def test_each_finish_reason(model: ModelClient, upstream: Upstream, given:
         assert answer.finish_reason is reason
 
 
-async def test_an_answer_without_words_or_usage(model: ModelClient, upstream: Upstream) -> None:
+async def test_answer_without_text_or_usage(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(pieces=(), usage=None))
     async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert [text async for text in answer] == []
         assert answer.usage is None
 
 
-async def test_a_character_split_over_two_chunks_is_whole(model: ModelClient, upstream: Upstream) -> None:
+async def test_character_split_over_two_chunks_is_joined(model: ModelClient, upstream: Upstream) -> None:
     upstream.says("a\ud83d", "\ude00b", "\ud83d")
     assert await text_of(model) == "a\U0001f600b\ufffd"
 
@@ -159,7 +159,7 @@ def error_body(code: str | int, kind: str = "invalid_request_error") -> bytes:
         (Reply(events=[chunk([{"index": 0, "delta": {"content": ""}}])]), ModelUnavailable, 1.0),
     ],
 )
-async def test_what_fails_before_the_first_word(
+async def test_failures_before_the_first_token(
     model: ModelClient, upstream: Upstream, reply: Reply, failure: type[Failure], retry_after: float | None
 ) -> None:
     upstream.replies(reply)
@@ -181,7 +181,7 @@ WORD = chunk([{"index": 0, "delta": {"content": "word"}}])
         Reply(events=[WORD, '{"error": {"message": "SECRET PROMPT"}}']),
     ],
 )
-async def test_what_breaks_off_after_the_first_word(model: ModelClient, upstream: Upstream, reply: Reply) -> None:
+async def test_failures_after_the_first_token(model: ModelClient, upstream: Upstream, reply: Reply) -> None:
     upstream.replies(reply)
     with pytest.raises(ModelInterrupted) as caught:
         await text_of(model)
@@ -193,7 +193,7 @@ async def test_what_breaks_off_after_the_first_word(model: ModelClient, upstream
     [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 5_000_000, "You said: hi", "a\nb", "na\u00efve", ""],
 )
 @pytest.mark.parametrize("count", [2**31, -1, "many", 1.5, None, [1], True])
-async def test_what_the_api_says_of_the_answer_may_be_anything(
+async def test_metadata_of_the_api_may_have_any_type(
     model: ModelClient, upstream: Upstream, model_name: object, count: object
 ) -> None:
     usage = {"prompt_tokens": count, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": count}}
@@ -213,9 +213,7 @@ async def test_what_the_api_says_of_the_answer_may_be_anything(
         *("@cf/meta/llama-3-8b", "/models/llama.gguf", "ft:gpt-4o:acme::9x", "accounts/f/models/qwen2p5", "a" * 256),
     ],
 )
-async def test_name_of_a_model_is_passed_on_as_its_api_says_it(
-    model: ModelClient, upstream: Upstream, name: str
-) -> None:
+async def test_model_name_of_the_api_is_passed_on(model: ModelClient, upstream: Upstream, name: str) -> None:
     choice = {"index": 0, "delta": {"content": "word"}, "finish_reason": "stop"}
     upstream.replies(Reply(events=[json.dumps({"model": name, "choices": [choice]})]))
     async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
@@ -231,18 +229,18 @@ END = chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}])
 
 
 @pytest.mark.parametrize("odd", ["", "{not json", "7", "null", "[1]", '{"choices": 7}', '{"choices": [7]}', "ping"])
-async def test_odd_frame_does_not_end_the_answer(model: ModelClient, upstream: Upstream, odd: str) -> None:
+async def test_unknown_frame_is_ignored(model: ModelClient, upstream: Upstream, odd: str) -> None:
     upstream.replies(Reply(events=[odd, WORD, odd, WORD, odd, END]))
     assert await text_of(model) == "wordword"
 
 
-async def test_pieces_that_come_in_together_are_one(model: ModelClient, upstream: Upstream) -> None:
+async def test_pieces_received_together_are_joined(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(body=events_of(WORD, WORD, END, "[DONE]")))
     async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert [text async for text in answer] == ["wordword"]
 
 
-async def test_a_failure_that_comes_in_with_a_word_is_after_it(model: ModelClient, upstream: Upstream) -> None:
+async def test_failure_received_with_text_follows_the_text(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(body=events_of(WORD, '{"error": {"code": 500}}', WORD, END)))
     async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         texts = aiter(answer)
@@ -251,19 +249,19 @@ async def test_a_failure_that_comes_in_with_a_word_is_after_it(model: ModelClien
             await anext(texts)
 
 
-async def test_what_comes_after_the_end_does_not_count(model: ModelClient, upstream: Upstream) -> None:
+async def test_data_after_the_end_is_ignored(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(body=events_of(WORD, END, "[DONE]", "{not json")))
     assert await text_of(model) == "word"
 
 
-async def test_a_compressed_answer(model: ModelClient, upstream: Upstream) -> None:
+async def test_compressed_answer(model: ModelClient, upstream: Upstream) -> None:
     body = gzip.compress(events_of(WORD, END, "[DONE]"))
     upstream.replies(Reply(body=body, headers={"content-encoding": "gzip"}))
     assert await text_of(model) == "word"
 
 
 @pytest.mark.parametrize("greeting", [b"", b"220 smtp.example.com\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000])
-async def test_a_server_that_speaks_no_http(settings: Settings, greeting: bytes) -> None:
+async def test_server_that_does_not_speak_http(settings: Settings, greeting: bytes) -> None:
     def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         writer.close()
@@ -315,14 +313,14 @@ async def test_endless_interim_responses_are_an_outage(model: ModelClient, upstr
     assert await asyncio.to_thread(upstream.left.wait, 60)
 
 
-async def test_an_answer_may_follow_interim_responses(model: ModelClient, upstream: Upstream) -> None:
+async def test_answer_may_follow_interim_responses(model: ModelClient, upstream: Upstream) -> None:
     body = events_of(WORD, END, "[DONE]")
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
-    upstream.replies(*(Reply(raw=[INTERIM * MOST_INTERIM, answer]) for _ in range(2)))
+    upstream.replies(*(Reply(raw=[INTERIM * MAX_INTERIM, answer]) for _ in range(2)))
     assert [await text_of(model) for _ in range(2)] == ["word"] * 2
 
 
-async def test_answers_one_after_the_other_share_a_connection(model: ModelClient, upstream: Upstream) -> None:
+async def test_sequential_answers_share_a_connection(model: ModelClient, upstream: Upstream) -> None:
     await text_of(model)
     [connection] = upstream.connections
     for _ in range(3):
@@ -331,7 +329,7 @@ async def test_answers_one_after_the_other_share_a_connection(model: ModelClient
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_no_redirection_is_followed(model: ModelClient, upstream: Upstream, status: int) -> None:
+async def test_redirects_are_not_followed(model: ModelClient, upstream: Upstream, status: int) -> None:
     with running() as elsewhere:
         target = f"{elsewhere.base_url}/chat/completions"
         upstream.replies(Reply(status=status, headers={"location": target}))
@@ -341,7 +339,7 @@ async def test_no_redirection_is_followed(model: ModelClient, upstream: Upstream
         assert not elsewhere.connections
 
 
-async def test_a_request_is_built_as_httpx_builds_it(settings: Settings) -> None:
+async def test_request_equals_the_one_that_httpx_builds(settings: Settings) -> None:
     async with client_of(settings) as client:
         package = client._client
         assert isinstance(package, ModelHttpClient)
@@ -360,7 +358,7 @@ async def test_a_request_is_built_as_httpx_builds_it(settings: Settings) -> None
 
 
 @pytest.mark.parametrize("change", ["version", "hook"])
-async def test_unknown_openai_is_a_warning_and_the_public_client(
+async def test_unknown_openai_version_falls_back_to_the_public_client(
     settings: Settings,
     upstream: Upstream,
     change: str,
@@ -383,8 +381,8 @@ async def test_unknown_openai_is_a_warning_and_the_public_client(
                 await text_of(model)
 
 
-async def test_no_cookie_is_kept(settings: Settings, upstream: Upstream) -> None:
-    # By name and not by address, from which aiohttp takes no cookies.
+async def test_cookies_are_not_stored(settings: Settings, upstream: Upstream) -> None:
+    # By name, because aiohttp accepts no cookies from an IP address.
     url = upstream.base_url.replace("127.0.0.1", "localhost")
     cookie = {"set-cookie": "sess=alice; path=/"}
     upstream.replies(Reply(body=events_of(WORD, END, "[DONE]"), headers=cookie), Reply(status=400, headers=cookie))
@@ -398,19 +396,19 @@ async def test_no_cookie_is_kept(settings: Settings, upstream: Upstream) -> None
 
 
 @pytest.mark.parametrize("letter", ["y", "\U0001f600"])
-async def test_a_reply_without_end_is_cut(model: ModelClient, upstream: Upstream, letter: str) -> None:
+async def test_endless_reply_is_truncated(model: ModelClient, upstream: Upstream, letter: str) -> None:
     upstream.replies(Reply(pieces=repeat(f"x{letter * 9_999}")))
     async with asyncio.timeout(60), model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         reply = "".join([text async for text in answer if isinstance(text, str)])
         assert answer.finish_reason is FinishReason.LENGTH
     assert REPLY_BYTES - 4 < len(reply.encode()) <= REPLY_BYTES
     assert reply.startswith(f"x{letter * 9_999}x")
-    # Its connection is closed, so that the model writes no more.
+    # The connection is closed, so that the model stops writing.
     assert await asyncio.to_thread(upstream.left.wait, 60)
 
 
 @pytest.mark.parametrize(("before", "failure"), [([], ModelUnavailable), ([WORD], ModelInterrupted)])
-async def test_an_event_without_end(
+async def test_endless_event_is_a_failure(
     model: ModelClient, upstream: Upstream, before: list[str], failure: type[Failure]
 ) -> None:
     upstream.replies(Reply(events=[*before, "x" * (EVENT_BYTES + 1_000_000)]))
@@ -419,14 +417,14 @@ async def test_an_event_without_end(
     assert isinstance(caught.value.__cause__, EventTooLong)
 
 
-async def test_a_server_that_is_not_there(settings: Settings, upstream: Upstream) -> None:
+async def test_unreachable_server_is_a_failure(settings: Settings, upstream: Upstream) -> None:
     upstream.server_close()
     async with open_model(settings) as model:
         with pytest.raises(ModelUnavailable):
             await text_of(model)
 
 
-async def test_silence_is_bounded(settings: Settings, upstream: Upstream) -> None:
+async def test_silence_times_out(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0), Reply(hold_before=1))
     async with open_model(replace(settings, model_timeout_seconds=0.2)) as model:
         with pytest.raises(ModelUnavailable):
@@ -436,7 +434,7 @@ async def test_silence_is_bounded(settings: Settings, upstream: Upstream) -> Non
 
 
 @pytest.mark.parametrize("failing", [Reply(status=500), Reply(status=408), Reply(cut_before=0), Reply(events=[])])
-async def test_a_failure_before_the_first_word_is_tried_again(
+async def test_failure_before_the_first_token_is_retried(
     settings: Settings, upstream: Upstream, failing: Reply
 ) -> None:
     upstream.replies(replace(failing, headers={"retry-after": "0.01"}))
@@ -447,7 +445,7 @@ async def test_a_failure_before_the_first_word_is_tried_again(
 
 
 @pytest.mark.parametrize("final", [Reply(status=400), Reply(status=401), Reply(status=429), Reply(cut_before=1)])
-async def test_other_failures_are_not_tried_again(settings: Settings, upstream: Upstream, final: Reply) -> None:
+async def test_other_failures_are_not_retried(settings: Settings, upstream: Upstream, final: Reply) -> None:
     upstream.replies(final)
     async with open_model(replace(settings, model_retries=5)) as model:
         with pytest.raises((ModelRejected, ModelRateLimited, ModelInterrupted)):
@@ -455,9 +453,7 @@ async def test_other_failures_are_not_tried_again(settings: Settings, upstream: 
     assert len(upstream.requests) == 1
 
 
-async def test_a_wait_that_the_call_has_no_time_for_is_left_to_the_caller(
-    settings: Settings, upstream: Upstream
-) -> None:
+async def test_retry_after_beyond_the_deadline_is_passed_to_the_caller(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(status=503, headers={"retry-after": "2"}))
     async with open_model(replace(settings, model_retries=5)) as model:
         with pytest.raises(ModelUnavailable) as caught:
@@ -468,7 +464,7 @@ async def test_a_wait_that_the_call_has_no_time_for_is_left_to_the_caller(
 
 
 @pytest.mark.parametrize(("status", "failure"), [(429, ModelRateLimited), (503, ModelUnavailable)])
-async def test_a_long_wait_is_left_to_the_caller(
+async def test_long_retry_after_is_passed_to_the_caller(
     settings: Settings, upstream: Upstream, status: int, failure: type[Failure]
 ) -> None:
     upstream.replies(Reply(status=status, headers={"retry-after": "100"}))
@@ -479,7 +475,7 @@ async def test_a_long_wait_is_left_to_the_caller(
     assert len(upstream.requests) == 1
 
 
-async def test_a_model_that_is_down_is_not_asked(settings: Settings, upstream: Upstream) -> None:
+async def test_open_breaker_sends_no_requests(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(*[Reply(status=503)] * FAILURES_TO_OPEN)
     async with open_model(replace(settings, model_retries=0)) as model:
         for _ in range(FAILURES_TO_OPEN + 3):
@@ -488,7 +484,7 @@ async def test_a_model_that_is_down_is_not_asked(settings: Settings, upstream: U
     assert len(upstream.requests) == FAILURES_TO_OPEN
 
 
-async def test_a_model_that_fails_leaves_the_others_alone(settings: Settings, upstream: Upstream) -> None:
+async def test_failing_model_does_not_affect_others(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(*[Reply(status=503)] * FAILURES_TO_OPEN)
     async with open_model(replace(settings, model_retries=0)) as model:
         for _ in range(FAILURES_TO_OPEN + 1):
@@ -498,7 +494,7 @@ async def test_a_model_that_fails_leaves_the_others_alone(settings: Settings, up
     assert len(upstream.requests) == FAILURES_TO_OPEN + 1
 
 
-async def test_leaving_closes_the_request(model: ModelClient, upstream: Upstream) -> None:
+async def test_cancelling_closes_the_request(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
         assert await anext(aiter(answer)) == "Hello"
@@ -510,7 +506,7 @@ async def test_leaving_closes_the_request(model: ModelClient, upstream: Upstream
     ("name", "value"),
     [("HTTP_PROXY", "nonsense://user:hunter2@x"), ("SSL_CERT_FILE", "/proc/none"), ("SSL_CERT_FILE", __file__)],
 )
-async def test_what_the_environment_says_of_the_way_to_the_model_is_named_when_it_cannot_be_used(
+async def test_invalid_proxy_or_certificates_in_the_environment_are_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -520,24 +516,24 @@ async def test_what_the_environment_says_of_the_way_to_the_model_is_named_when_i
     assert "hunter2" not in str(told.value)
 
 
-async def test_breaker_and_learned_shape_of_the_models_asked_last_are_kept(model: ModelClient) -> None:
+async def test_state_of_recently_used_models_is_stored(model: ModelClient) -> None:
     def upstream_of(name: str) -> object:
         return model._of(model.profiles.named(name))
 
     first, second = upstream_of("first"), upstream_of("second")
-    for number in range(MODELS_MOST - 1):
+    for number in range(MAX_UNLISTED_MODELS - 1):
         assert upstream_of("first") is first
         upstream_of(f"other {number}")
     assert upstream_of("first") is first
     assert upstream_of("second") is not second
 
 
-async def test_error_behind_the_end_loses_nothing(model: ModelClient, upstream: Upstream) -> None:
+async def test_error_after_the_end_is_ignored(model: ModelClient, upstream: Upstream) -> None:
     upstream.replies(Reply(events=[WORD, END, '{"error": {"code": 500}}', WORD]))
     assert await text_of(model) == "word"
 
 
-async def test_comments_behind_the_end_do_not_hold_up_the_answer(model: ModelClient, upstream: Upstream) -> None:
+async def test_comments_after_the_end_do_not_delay_the_answer(model: ModelClient, upstream: Upstream) -> None:
     def events() -> Iterator[str]:
         yield WORD
         yield END

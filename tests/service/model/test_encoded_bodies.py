@@ -1,4 +1,4 @@
-"""Encoded bodies that nobody asked for: small on the wire, and gigabytes when they are decoded."""
+"""Compressed bodies that we did not request: small on the wire, gigabytes when decoded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ilab_chat_service.model.content_encoding import PIECE_BYTES, Decoder, Undec
 from processes import ServerProcess, running_server
 from upstream import Reply, Request, running
 
-#: What a bomb expands to, in bytes, and how many are asked for at once.
+#: Decoded size of a bomb in bytes, and number of concurrent requests for one.
 BOMB = 10 * 1024 * 1024 * 1024
 BOMBS = 2
-#: Memory that the server may take beyond what it takes for a good answer, in bytes.
+#: Maximum memory of the server beyond that of a good answer, in bytes.
 MEMORY = 64 * 1024 * 1024
 
 BLOCK = 16 * 1024 * 1024
@@ -32,7 +32,7 @@ GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
 
 
 def bomb(text: bytes, head: bytes = GZIP_HEAD) -> Iterator[bytes]:
-    """Yield a gzip of BOMB bytes of *text*, one block after the other; the flush makes each independent."""
+    """Yield a gzip of BOMB bytes of *text* in independent blocks."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, PRIVATE_WINDOW)
     block = deflate.compress(text * (BLOCK // len(text))) + deflate.flush(zlib.Z_FULL_FLUSH)
     yield head
@@ -53,7 +53,7 @@ DELTAS = "gzip of deltas"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bomb:
-    """A body, and how its response says that it is encoded."""
+    """A body and the content-encoding of its response."""
 
     encoding: str = "gzip"
     text: bytes = b"\0"
@@ -79,7 +79,7 @@ STATUSES = {"success": 200, "error": 500}
 
 
 def hostile(request: Request) -> Reply:
-    """Answer with the bomb whose name is the message's last line."""
+    """Answer with the bomb that the last line of the message names."""
     said = request.messages[-1]["content"].rpartition("bomb: ")[2]
     if said not in CASES:
         return Reply()
@@ -103,7 +103,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 def peak(server: ServerProcess) -> int:
-    """Return the most memory that *server* has used, in bytes."""
+    """Return the peak memory of *server*, in bytes."""
     found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())
     assert found
     return int(found[1]) * 1024
@@ -122,7 +122,7 @@ def test_bombs_use_bounded_memory_while_others_are_answered(
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
 
         def ask(number: int) -> grpc.StatusCode:
-            # Each model has a circuit breaker of its own.
+            # Each model has its own circuit breaker.
             request: dict[str, Any] = {
                 "user_id": f"user-{number}",
                 "message": f"bomb: {name}",
@@ -144,7 +144,7 @@ def test_bombs_use_bounded_memory_while_others_are_answered(
         bombs = [threads.submit(ask, number) for number in range(BOMBS)]
         while not all(each.done() for each in bombs):
             assert stub.Chat(good, timeout=60).reply == "Hello there."
-        # These are an answer: it ends at the limit of a reply.
+        # These are answers that end at the limit of a reply.
         is_answer = name == f"{DELTAS} as success"
         expected = grpc.StatusCode.OK if is_answer else grpc.StatusCode.UNAVAILABLE
         assert {each.result() for each in bombs} == {expected}
@@ -152,7 +152,7 @@ def test_bombs_use_bounded_memory_while_others_are_answered(
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
-def test_log_names_an_encoding_that_is_not_decoded(server: ServerProcess, encoding: str) -> None:
+def test_unsupported_encoding_is_logged(server: ServerProcess, encoding: str) -> None:
     name = {"gzip, gzip": "gzip twice"}.get(encoding, encoding)
     with grpc.insecure_channel(server.address) as channel:
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
@@ -195,13 +195,13 @@ async def test_decoded_pieces_are_bounded_and_complete(encoding: str, cut: int, 
     assert all(len(piece) <= PIECE_BYTES for piece in pieces)
 
 
-async def test_an_event_is_decoded_as_soon_as_it_is_there() -> None:
+async def test_event_is_decoded_as_soon_as_it_arrives() -> None:
     deflate = zlib.compressobj(9, zlib.DEFLATED, GZIP_WINDOW)
     events = decoder("gzip", *(deflate.compress(DELTA) + deflate.flush(zlib.Z_SYNC_FLUSH) for _ in range(3)))
     assert [await events.receive() for _ in range(3)] == [DELTA] * 3
 
 
 @pytest.mark.parametrize(("encoding", "body"), [("gzip", b"not gzip at all"), ("br", b"x"), ("gzip, gzip", b"x")])
-async def test_what_cannot_be_decoded_is_an_error(encoding: str, body: bytes) -> None:
+async def test_undecodable_body_is_an_error(encoding: str, body: bytes) -> None:
     with pytest.raises(UndecodableBody):
         await read_all(decoder(encoding, body))

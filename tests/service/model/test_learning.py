@@ -1,4 +1,4 @@
-"""What an API refuses of our own fields: learned from calls that went through, and only for calls like them."""
+"""Learning which of our fields an API rejects: from calls that succeed, and for similar calls only."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def refusing(param: str, when: Callable[[dict[str, Any]], bool]) -> Callable[[Re
     return lambda request: Reply(status=400, body=error) if when(request.body) else Reply()
 
 
-async def test_refusal_is_learned_by_the_first_call(model: ModelClient, upstream: Upstream) -> None:
+async def test_first_call_learns_a_rejection(model: ModelClient, upstream: Upstream) -> None:
     upstream.otherwise = refusing("stream_options", lambda body: "stream_options" in body)
     assert [await ask(model) for _ in range(3)] == ["Hello there."] * 3
     assert ["stream_options" in request.body for request in upstream.requests] == [True, False, False, False]
 
 
-async def test_it_is_learned_for_each_model_apart(model: ModelClient, upstream: Upstream) -> None:
+async def test_rejections_are_learned_per_model(model: ModelClient, upstream: Upstream) -> None:
     upstream.otherwise = refusing("stream_options", lambda body: "stream_options" in body)
     await ask(model, model="one")
     await ask(model, model="other")
     assert len(upstream.requests) == 4
 
 
-async def test_options_that_do_not_matter_share_what_was_learned(model: ModelClient, upstream: Upstream) -> None:
+async def test_unrelated_options_share_a_learned_shape(model: ModelClient, upstream: Upstream) -> None:
     upstream.otherwise = refusing("stream_options", lambda body: "stream_options" in body)
     await ask(model, temperature=0.5, max_output_tokens=9)
     await ask(model)
@@ -57,7 +57,7 @@ async def test_options_that_do_not_matter_share_what_was_learned(model: ModelCli
     assert len(upstream.requests) == 4
 
 
-async def test_call_with_a_format_teaches_nothing_about_calls_without(model: ModelClient, upstream: Upstream) -> None:
+async def test_calls_with_a_format_learn_separately(model: ModelClient, upstream: Upstream) -> None:
     upstream.otherwise = refusing("stream", lambda body: "response_format" in body and bool(body.get("stream")))
     for _ in range(2):
         assert await ask(model, response_format=JsonObjectFormat()) == "Hello there."
@@ -65,7 +65,7 @@ async def test_call_with_a_format_teaches_nothing_about_calls_without(model: Mod
     assert [bool(request.body.get("stream")) for request in upstream.requests] == [True, False, False, True]
 
 
-async def test_refusal_that_stays_is_not_learned(model: ModelClient, upstream: Upstream) -> None:
+async def test_persistent_rejection_is_not_learned(model: ModelClient, upstream: Upstream) -> None:
     upstream.otherwise = refusing("stream_options", lambda _: True)
     with pytest.raises(ModelRejected):
         await ask(model)
@@ -74,17 +74,17 @@ async def test_refusal_that_stays_is_not_learned(model: ModelClient, upstream: U
     assert "stream_options" in upstream.requests[-1].body
 
 
-async def test_option_of_the_caller_is_never_left_out(model: ModelClient, upstream: Upstream) -> None:
+async def test_option_of_the_caller_is_never_dropped(model: ModelClient, upstream: Upstream) -> None:
     upstream.otherwise = refusing("seed", lambda body: "seed" in body)
     with pytest.raises(Exception, match=r"generation\.seed"):
         await ask(model, seed=7)
     assert len(upstream.requests) == 1
 
 
-async def test_cap_of_the_operator_is_never_left_out(settings: Settings, upstream: Upstream, tmp_path: Path) -> None:
+async def test_cap_of_the_operator_is_never_dropped(settings: Settings, upstream: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text(f'[models.m]\nbase_url = "{upstream.base_url}"\n[models.m.caps]\nmax_output_tokens = 256\n')
-    # vLLM, of a prompt that leaves no room for the reply.
+    # vLLM sends this for a prompt that leaves no room for the reply.
     words = (
         "'max_tokens' or 'max_completion_tokens' is too large: 256. This model's maximum context length is 600 tokens "
         "and your request has 458 input tokens (256 > 600 - 458)."

@@ -1,4 +1,4 @@
-"""Two clients on one server: one sends nothing but bad input, of every kind, and the other does not notice."""
+"""Two clients on one server: one sends every kind of bad input, and the other is not affected."""
 
 # ruff: noqa: E501 - a kind of bad input is a line
 
@@ -32,7 +32,7 @@ from service.model.apis.stage import METHODS, Method, Stage, stage_in
 from upstream import Reply, Request
 
 GOOD = "Tell me about hiking."
-#: Enough to open a breaker several times over, if they counted.
+#: Enough to open a breaker several times if they counted as outages.
 TIMES = 2 * FAILURES_TO_OPEN
 
 GENERATION: Mapping[str, Any] = {
@@ -46,11 +46,11 @@ GENERATION: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bad:
-    """One kind of bad input, and what the upstream says to it. Without `upstream` the server refuses it itself."""
+    """One kind of bad input and the upstream's answer. Without `upstream`, the server itself rejects it."""
 
     name: str
     reason: str
-    """Why it fails; several reasons, separated by |, if each is fine. Empty: it does not."""
+    """Acceptable reasons of the failure, separated by |. Empty: the call succeeds."""
     upstream: Reply | None = None
     generation: Mapping[str, Any] = field(default_factory=dict)
     message: str = ""
@@ -103,7 +103,7 @@ KINDS = [
 
 
 def by_content(request: Request) -> Reply:
-    """Answer by what the user says: the number of a kind of bad input, or anything else."""
+    """Answer by the message: the number of a kind of bad input, or anything else."""
     said = request.messages[-1]["content"]
     for number, kind in enumerate(KINDS):
         if kind.upstream and f"BAD-{number}." in said:
@@ -112,7 +112,7 @@ def by_content(request: Request) -> Reply:
 
 
 async def good_call(stage: Stage, method: Method, generation: Mapping[str, Any]) -> None:
-    """Call as the good client. Without memory, so that each request is like the others."""
+    """Call as the good client, without memory, so that all requests are equal."""
     told = await stage.ask(
         method,
         "good",
@@ -126,7 +126,7 @@ async def good_call(stage: Stage, method: Method, generation: Mapping[str, Any])
 
 
 async def bad_call(stage: Stage, method: Method, number: int, kind: Bad) -> str:
-    """Call as the bad client, and return the reason why it fails, empty if it does not."""
+    """Call as the bad client, and return the reason of the failure. Empty: the call succeeds."""
     message = kind.message if kind.reason == "INVALID_FIELD" and kind.message else f"BAD-{number}. {kind.message}"
     generation = chat_pb2.GenerationOptions(**kind.generation)
     told = await stage.ask(method, "bad", message, generation=generation)
@@ -153,7 +153,7 @@ async def test_bad_input_fails_for_its_sender_only(tmp_path: Path, number: int, 
         assert before == after
 
 
-async def test_client_that_sends_only_bad_input_is_not_noticed_by_another(tmp_path: Path) -> None:
+async def test_client_that_sends_only_bad_input_does_not_affect_others(tmp_path: Path) -> None:
     async with stage_in(tmp_path, model_retries=1) as stage:
         stage.script.otherwise = by_content
         settings: list[Mapping[str, Any]] = [{}, GENERATION]
@@ -180,6 +180,6 @@ async def test_client_that_sends_only_bad_input_is_not_noticed_by_another(tmp_pa
             await good_call(stage, "StreamChat", generation)
         bodies = good_bodies(stage)
         assert len(bodies) == len(settings) * (calls + 2)
-        # None was repeated, and each is what it was before.
+        # No request was retried, and all are unchanged.
         assert [body for body in bodies if body not in before] == []
         assert calls > FAILURES_TO_OPEN

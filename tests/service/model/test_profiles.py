@@ -1,4 +1,4 @@
-"""Models of a file, end to end: what callers ask for, and the request that reaches the upstream."""
+"""Models of a file, end to end: from the caller's request to the request at the upstream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Serve: TypeAlias = Callable[[str], AbstractAsyncContextManager[Stub]]
 
 @pytest.fixture
 def serve(settings: Settings, tmp_path: Path) -> Serve:
-    """Run a server with the models of a file."""
+    """Run a server with a models file."""
 
     @asynccontextmanager
     async def served(text: str) -> AsyncIterator[Stub]:
@@ -56,7 +56,7 @@ def request(message: str = "Hi", **options: Any) -> chat_pb2.ChatRequest:
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> tuple[str, str]:
-    """Return the reason of a status, and the field that it names."""
+    """Return the reason of a status and its field."""
     packed = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     for detail in status_pb2.Status.FromString(packed).details:
@@ -69,9 +69,7 @@ def headers(upstream: Upstream, index: int = -1) -> dict[str, str]:
     return {name.lower(): value for name, value in upstream.requests[index].headers.items()}
 
 
-async def test_minimal_model_is_asked_with_what_the_caller_said_and_nothing_else(
-    serve: Serve, upstream: Upstream
-) -> None:
+async def test_request_to_a_minimal_model_contains_only_the_callers_options(serve: Serve, upstream: Upstream) -> None:
     async with serve(model(upstream)) as stub:
         assert (await stub.Chat(request())).reply == "Hello there."
     [sent] = upstream.requests
@@ -82,7 +80,7 @@ async def test_minimal_model_is_asked_with_what_the_caller_said_and_nothing_else
     assert "authorization" not in headers(upstream)
 
 
-async def test_alias_is_asked_for_by_callers_and_the_model_by_the_api(serve: Serve, upstream: Upstream) -> None:
+async def test_alias_is_mapped_to_the_models_name(serve: Serve, upstream: Upstream) -> None:
     async with serve(model(upstream, 'model = "vendor/big-1.5:free"', name='"gpt-4.1"')) as stub:
         await stub.Chat(request(model="gpt-4.1"))
         await stub.Chat(request())
@@ -141,7 +139,7 @@ async def test_key_of_azure_is_sent_in_its_own_header_only(
     assert "authorization" not in headers(upstream)
 
 
-async def test_key_in_the_header_authorization_is_sent_as_it_is(
+async def test_key_in_the_authorization_header_is_sent_unchanged(
     serve: Serve, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_KEY", "k-1")
@@ -174,7 +172,7 @@ async def test_key_file_is_hot_reloaded(serve: Serve, upstream: Upstream, tmp_pa
             while headers(upstream)["authorization"] != "Bearer k-2":
                 await asyncio.sleep(0.1)
                 await stub.Chat(request())
-        # A file without a key changes nothing.
+        # An empty key file keeps the previous key.
         await replaced_by("")
         await asyncio.sleep(1.2)
         await stub.Chat(request())
@@ -201,7 +199,7 @@ async def test_body_fields_are_added(serve: Serve, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("keys", ["prompt_tokens = 100", "context_window = 120\ncaps.max_output_tokens = 20"])
-async def test_prompt_is_kept_below_the_budget_of_the_model(serve: Serve, upstream: Upstream, keys: str) -> None:
+async def test_prompt_stays_below_the_models_budget(serve: Serve, upstream: Upstream, keys: str) -> None:
     small_model = model(upstream, keys, name="small")
     async with serve(f'default = "m"\n{model(upstream)}{small_model}') as stub:
         for number in range(4):
@@ -231,7 +229,7 @@ async def test_token_limit_has_the_name_of_the_profile(
     assert limits == ({field: 9} if field else {})
 
 
-async def test_usage_is_not_asked_for(serve: Serve, upstream: Upstream) -> None:
+async def test_usage_is_not_requested(serve: Serve, upstream: Upstream) -> None:
     async with serve(model(upstream, "include_usage = false")) as stub:
         await stub.Chat(request())
     assert upstream.requests[0].body["stream"] is True
@@ -282,7 +280,7 @@ async def test_dropped_options_are_not_sent(serve: Serve, upstream: Upstream) ->
     assert upstream.requests[0].body.keys() == {"model", "messages", "stream", "stream_options"}
 
 
-async def test_defaults_are_for_calls_that_do_not_set_them(serve: Serve, upstream: Upstream) -> None:
+async def test_defaults_apply_to_calls_that_do_not_set_them(serve: Serve, upstream: Upstream) -> None:
     keys = """
     [models.m.defaults]
     temperature = 0
@@ -311,7 +309,7 @@ async def test_defaults_are_for_calls_that_do_not_set_them(serve: Serve, upstrea
     assert second.items() >= theirs.items()
 
 
-async def test_cap_lowers_what_the_caller_asks_for_and_is_sent_without_it(serve: Serve, upstream: Upstream) -> None:
+async def test_cap_limits_the_callers_value_and_is_the_default(serve: Serve, upstream: Upstream) -> None:
     async with serve(model(upstream, "caps.max_output_tokens = 100")) as stub:
         await stub.Chat(request(max_output_tokens=9))
         await stub.Chat(request(max_output_tokens=1000))
@@ -348,7 +346,7 @@ def error(status: int, code: str) -> Reply:
         Reply(events=['{"error": {"code": 429}}']),
     ],
 )
-async def test_fallback_answers_for_a_model_that_cannot(
+async def test_fallback_answers_if_a_model_cannot(
     serve: Serve, upstream: Upstream, other: Upstream, failure: Reply
 ) -> None:
     upstream.replies(failure)
@@ -396,7 +394,7 @@ async def test_fallbacks_form_a_chain(serve: Serve, upstream: Upstream, other: U
         (Reply(cut_before=1), "MODEL_INTERRUPTED"),
     ],
 )
-async def test_fallback_is_not_asked_for_what_the_request_or_the_profile_is_to_blame_for(
+async def test_fallback_is_not_asked_after_errors_of_request_or_profile(
     serve: Serve, upstream: Upstream, other: Upstream, failure: Reply, reason: str
 ) -> None:
     upstream.replies(*[failure] * 3)
@@ -407,7 +405,7 @@ async def test_fallback_is_not_asked_for_what_the_request_or_the_profile_is_to_b
     assert not other.requests
 
 
-async def test_other_models_are_refused_and_nothing_is_written_or_asked(
+async def test_unlisted_model_is_rejected_without_side_effects(
     serve: Serve, settings: Settings, upstream: Upstream
 ) -> None:
     async with serve(model(upstream, 'model = "big"')) as stub:
@@ -423,9 +421,7 @@ async def test_other_models_are_refused_and_nothing_is_written_or_asked(
     assert not upstream.requests
 
 
-async def test_repeat_gets_its_answer_although_its_model_is_not_offered_any_more(
-    serve: Serve, upstream: Upstream
-) -> None:
+async def test_retry_gets_the_stored_answer_of_a_removed_model(serve: Serve, upstream: Upstream) -> None:
     asked = request(model="old")
     asked.request_id = "r-1"
     async with serve(model(upstream, name="old")) as stub:

@@ -1,4 +1,4 @@
-"""The models file: what it means, and how each fault in it is reported."""
+"""Parsing the models file, and reporting errors in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from processes import run_server
 
 SECRET = "sk-S3CRET"
 
-#: A model without a fault, two lines long: what is appended begins on line 3.
+#: A valid model of two lines, so that appended text begins on line 3.
 MODEL = '[models.m]\nbase_url = "http://h/v1"\n'
 
 
@@ -32,7 +32,7 @@ def only_profile(folder: Path, text: str | bytes) -> Profile:
 
 
 def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
-    """Return what is wrong with a file, without the name of the file."""
+    """Return the error of a file, without the file's name."""
     settings = settings_for(folder, text)
     with pytest.raises(SettingsError) as told:
         read_profiles(settings, environ)
@@ -98,7 +98,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
         (f"{MODEL}caps = {{ max_output_tokens = 0 }}\n", 3, "models.m.caps.max_output_tokens: must be a whole number"),
         (f"{MODEL}headers = {{ a = 'b', c = 4 }}\n", 3, "models.m.headers.c: must be text"),
         (f"{MODEL}[models.m.query]\na = 'b'\nc = 4\n", 5, "models.m.query.c: must be text"),
-        # Names, and where they stand.
+        # Names and their positions.
         ('[models."gpt-4.1"]\nbase_url = 3\n', 2, 'models."gpt-4.1".base_url: must be text'),
         ("models.m.base_url = 'http://h'\nmodels.m.model = 3\n", 2, "models.m.model: must be text"),
         ("[models]\n\nm = { base_url = 'http://h', x = 1 }\n", 3, "models.m.x: unknown key"),
@@ -135,7 +135,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
         (
             f"[models.m]\nbase_url = 'http://u:{SECRET}@h/v1'\napi_key_env = 'KEY'\n",
             2,
-            "models.m.base_url: has a user name, and a key is set too",
+            "models.m.base_url: contains a login, and a key is set too",
         ),
         ("[models.m]\n", 1, "models.m.api_key_env: OPENAI_API_KEY is not set; set it, api_key_env or api_key_file"),
         (f"{MODEL}api_key_env = '{SECRET}'\n", 3, "models.m.api_key_env: must be the name of an environment variable,"),
@@ -146,7 +146,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
         (
             f"{MODEL}api_key_file = 'k'\napi_key_env = 'KEY'\n",
             3,
-            "models.m.api_key_file: is set beside api_key_env; a model has one key",
+            "models.m.api_key_file: conflicts with api_key_env; a model has one key",
         ),
         (
             f"{MODEL}api_key_header = 'api-key'\n",
@@ -196,7 +196,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
         ),
         (f"{MODEL}[models.m.body]\nmax_tokens = 3\n", 4, "models.m.body.max_tokens: is set by the server; use the oth"),
         (f"{MODEL}body.n = 2\n", 3, "models.m.body.n: is set by the server"),
-        (f"{MODEL}body.a = [{{ b = 2020-01-01 }}]\n", 3, "models.m.body.a.b: must be a value that JSON has; write da"),
+        (f"{MODEL}body.a = [{{ b = 2020-01-01 }}]\n", 3, "models.m.body.a.b: must be a JSON value; write dates"),
         (f"{MODEL}body.a = inf\n", 3, "models.m.body.a: must be a finite number"),
         (f"{MODEL}body.a = {2**64}\n", 3, "models.m.body.a: must be an integer of 64 bits"),
         # Keys that contradict each other.
@@ -213,7 +213,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
         (
             f"{MODEL}token_limit = 'none'\ncaps.max_output_tokens = 9\n",
             4,
-            "models.m.caps.max_output_tokens: is never sent, because token_limit is none",
+            'models.m.caps.max_output_tokens: is never sent, because token_limit = "none"',
         ),
         (
             f"{MODEL}drop = ['max_output_tokens']\ncaps.max_output_tokens = 9\n",
@@ -233,7 +233,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
         (f"{MODEL}context_window = 9\nprompt_tokens = 9\n", 4, "models.m.prompt_tokens: must be below context_window"),
     ],
 )
-def test_fault_names_the_line_the_key_and_what_is_possible(tmp_path: Path, text: str, line: int, fault: str) -> None:
+def test_error_names_line_key_and_alternatives(tmp_path: Path, text: str, line: int, fault: str) -> None:
     told = fault_of(tmp_path, text, KEY="k", BAD_KEY=f"{SECRET}\n")
     assert told.startswith(f"line {line}: {fault}"), told
 
@@ -243,7 +243,7 @@ def test_fault_names_the_line_the_key_and_what_is_possible(tmp_path: Path, text:
     [
         (b"[models.m]\nmodel = '\xff'\n", "must be UTF-8 text"),
         (MODEL.encode("utf-16"), "must be UTF-8 text"),
-        (b"x = " + b"[" * 10_000, "has too many nested values"),
+        (b"x = " + b"[" * 10_000, "values are nested too deeply"),
     ],
 )
 def test_unreadable_content_is_reported_without_a_line(tmp_path: Path, content: bytes, fault: str) -> None:
@@ -253,7 +253,7 @@ def test_unreadable_content_is_reported_without_a_line(tmp_path: Path, content: 
 @pytest.mark.parametrize(
     "content", [b"", b" \n", f"{SECRET}\n{SECRET}".encode(), f"{SECRET} x".encode(), b"\xef\xbb\xbfk"]
 )
-def test_key_file_without_a_usable_key_is_reported_without_its_content(tmp_path: Path, content: bytes) -> None:
+def test_error_of_an_invalid_key_file_does_not_quote_it(tmp_path: Path, content: bytes) -> None:
     key_file = tmp_path / "key"
     key_file.write_bytes(content)
     fault = fault_of(tmp_path, f"{MODEL}api_key_file = '{key_file}'\n")
@@ -267,7 +267,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: st
         read_profiles(Settings(models_file=str(tmp_path / name)), {})
 
 
-def test_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_too_large_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^ILAB_CHAT_MODELS_FILE: models\.toml is larger than 1,048,576 bytes$"):
         read_profiles(settings_for(tmp_path, b"#" * 1_048_577), {})
 
@@ -288,7 +288,7 @@ def test_fault_is_one_line_on_standard_error_with_exit_code_2(tmp_path: Path, wo
 
 
 @pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "OPENAI_MODEL"])
-def test_file_and_variables_that_name_one_model_are_refused(tmp_path: Path, name: str) -> None:
+def test_models_file_conflicts_with_variables(tmp_path: Path, name: str) -> None:
     ended = run_server(ILAB_CHAT_MODELS_FILE=str(tmp_path / "any.toml"), **{name: "http://h/v1"})
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
@@ -312,7 +312,7 @@ def test_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> N
     assert only_profile(tmp_path, text).url == "http://h/v1/chat/completions"
 
 
-def test_defaults_are_those_of_a_file_that_sets_nothing_else(tmp_path: Path) -> None:
+def test_minimal_file_uses_the_defaults(tmp_path: Path) -> None:
     profile = only_profile(tmp_path, MODEL)
     assert (profile.name, profile.model, profile.prompt_tokens) == ("m", "m", 4000)
     assert (profile.streaming, profile.include_usage, profile.system_role) == (True, True, "system")
@@ -334,7 +334,7 @@ def test_defaults_are_those_of_a_file_that_sets_nothing_else(tmp_path: Path) -> 
         ("context_window = 128000", 4000),
     ],
 )
-def test_budget_of_the_prompt_leaves_room_for_the_reply(tmp_path: Path, keys: str, budget: int) -> None:
+def test_prompt_budget_leaves_room_for_the_reply(tmp_path: Path, keys: str, budget: int) -> None:
     assert only_profile(tmp_path, f"{MODEL}{keys}\n").prompt_tokens == budget
 
 
@@ -348,6 +348,6 @@ def test_models_are_listed_with_the_default_first_and_no_secret(tmp_path: Path) 
     ("path", "line"),
     [(["a"], 1), (["b"], 2), (["b", "c"], 3), (["b", "x"], 2), (["b", "d", "e"], 7), (["x"], 1), (["b", "f"], 9)],
 )
-def test_line_of_a_key_or_else_of_its_table(path: list[str], line: int) -> None:
+def test_line_of_a_key_or_its_table(path: list[str], line: int) -> None:
     text = "a = 1\n[b]\nc = '''\n[b.d]\ne = 1'''\n\nd = { e = 1 } # [b.x]\n[q]\n[b.f]\n"
     assert line_of(text, path) == line

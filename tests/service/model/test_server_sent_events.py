@@ -32,31 +32,31 @@ def decoded(*pieces: bytes) -> list[bytes]:
         (b"data: \xc3\xa9\xe2\x80\xa8\xc2\x85\x0b\x0c\n\n", [b"\xc3\xa9\xe2\x80\xa8\xc2\x85\x0b\x0c"]),
     ],
 )
-def test_each_event_of_a_stream(stream: bytes, events: list[bytes]) -> None:
+def test_events_of_a_stream(stream: bytes, events: list[bytes]) -> None:
     assert decoded(stream) == events
     assert decoded(*(bytes([byte]) for byte in stream)) == events
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_an_event_is_there_as_soon_as_it_has_ended(end: bytes) -> None:
+def test_event_is_returned_as_soon_as_it_ends(end: bytes) -> None:
     decoder = EventDecoder()
     for number in range(3):
         assert decoder.feed(b"data: %d%s%s" % (number, end, end)) == [b"%d" % number]
 
 
 @pytest.mark.parametrize("endless", [b"data: " + b"x" * 10_000, b"data: " + b"x" * 10_000 + b"\n", b"data\n" * 1_000])
-def test_an_event_without_end_is_refused(endless: bytes) -> None:
+def test_endless_event_is_rejected(endless: bytes) -> None:
     with pytest.raises(EventTooLong):
         decoded(*[endless] * (EVENT_BYTES // len(endless) + 1))
 
 
-def test_events_of_a_long_stream_are_not_counted_together() -> None:
+def test_size_limit_applies_to_each_event() -> None:
     decoder = EventDecoder()
     event = b"data: " + b"x" * (EVENT_BYTES // 4) + b"\n\n"
     assert sum(len(decoder.feed(event)) for _ in range(8)) == 8
 
 
-def test_chunks_without_blank_lines_between_are_events_of_their_own() -> None:
+def test_chunks_without_blank_lines_are_separate_events() -> None:
     assert decoded(b'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n\n') == [b'{"a": 1}', b'{"b": 2}', b"[DONE]"]
 
 
@@ -75,7 +75,7 @@ def cut(stream: bytes, data: st.DataObject) -> list[bytes]:
 
 
 @given(st.lists(EVENT), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["", "\ufeff"]), st.data())
-def test_any_cut_of_any_stream_gives_its_events(
+def test_any_split_of_any_stream_gives_its_events(
     events: list[list[str]], end: str, mark: str, data: st.DataObject
 ) -> None:
     text = mark
@@ -88,6 +88,6 @@ def test_any_cut_of_any_stream_gives_its_events(
 
 
 @given(st.lists(st.sampled_from([b"data", b":", b" ", b"\n", b"\r", b"x", b"\xef\xbb\xbf", b"\xe2\x80"])), st.data())
-def test_where_any_bytes_are_cut_makes_no_difference(tokens: list[bytes], data: st.DataObject) -> None:
+def test_split_of_arbitrary_bytes_makes_no_difference(tokens: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(tokens)
     assert decoded(*cut(stream, data)) == decoded(stream)

@@ -13,21 +13,21 @@ def joined(pieces: list[str]) -> str:
     return "".join([*map(whole.add, pieces), whole.rest()])
 
 
-def test_a_pair_split_over_two_pieces_is_one_character() -> None:
+def test_pair_split_over_two_pieces_is_one_character() -> None:
     whole = SurrogateJoiner()
     assert whole.add("a\ud83d") == "a"
     assert whole.add("\ude00b") == "\U0001f600b"
     assert whole.rest() == ""
 
 
-def test_a_half_without_its_other_is_replaced() -> None:
+def test_unpaired_surrogate_is_replaced() -> None:
     assert joined(["a\ud83d", "b"]) == "a\ufffdb"
     assert joined(["\ude00"]) == "\ufffd"
     assert joined(["\ud83d"]) == "\ufffd"
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), st.data())
-def test_any_cut_of_any_text_gives_the_text(text: str, data: st.DataObject) -> None:
+def test_any_split_of_any_text_gives_the_text(text: str, data: st.DataObject) -> None:
     units = text.encode("utf-16-le")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(units) // 2))))
     edges = pairwise([0, *(2 * cut for cut in cuts), len(units)])
@@ -36,7 +36,7 @@ def test_any_cut_of_any_text_gives_the_text(text: str, data: st.DataObject) -> N
 
 
 @given(st.lists(st.text(st.characters())))
-def test_what_comes_out_can_always_be_encoded(pieces: list[str]) -> None:
+def test_output_can_always_be_encoded(pieces: list[str]) -> None:
     joined(pieces).encode()
 
 

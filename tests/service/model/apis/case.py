@@ -1,4 +1,4 @@
-"""One row of the table: what an API does with a request, and what a caller of the service gets for it."""
+"""One row of the table: the behaviour of an API, and the expected result for a caller of the service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from upstream import Reply, Request, chunk
 Payload: TypeAlias = Mapping[str, Any] | Sequence[Any] | str | bytes
 Behaviour: TypeAlias = Reply | Sequence[Reply] | Callable[[Request], Reply]
 
-#: The settings of the server that all rows share: an outage is asked about once more.
+#: Settings of the server that all rows share: an outage is retried once.
 RETRIES = 1
 OUTAGE_REQUESTS = 1 + RETRIES
 
@@ -23,7 +23,7 @@ HELLO = "Hi, my name is Alice and I love hiking."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fails:
-    """The call fails. `field`: that of BadRequest, or several that are fine. `wait`: RetryInfo, or its bounds."""
+    """The call fails. `field`: acceptable fields of BadRequest. `wait`: RetryInfo, or its bounds."""
 
     code: grpc.StatusCode
     reason: str
@@ -33,7 +33,7 @@ class Fails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The call succeeds. `events`: the kinds of streamed events without repetition; by default what fits the rest."""
+    """The call succeeds. `events`: kinds of streamed events without repetition, by default derived from the rest."""
 
     reply: str = "Hello there."
     finish: str = "STOP"
@@ -51,20 +51,20 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One behaviour of an API."""
+    """A behaviour of an API and the expected result."""
 
     name: str
     upstream: Behaviour
     expect: Fails | Answers
     generation: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that differ: the case then has a server of its own."""
+    """Settings that differ. The case then has its own server."""
     requests: int = 1
-    """How often the API is asked."""
+    """Number of requests to the API."""
     servers_model: bool = False
-    """Whether the server chooses the model. Else the caller names it."""
+    """Whether the call names no model."""
     again: int | None = None
-    """How often the API is asked by a second, equal call. None: no second call is made."""
+    """Number of requests for a second, equal call. None: there is no second call."""
 
 
 OK = Answers()
@@ -88,7 +88,7 @@ def unavailable(wait: float | tuple[float, float] = ANY_WAIT) -> Fails:
 
 
 def unsupported(*fields: str) -> Fails:
-    """The model refuses an option of the caller: one of these fields is named."""
+    """The model rejects an option of the caller, one of these fields."""
     return Fails(
         code=grpc.StatusCode.INVALID_ARGUMENT,
         reason="MODEL_OPTION_UNSUPPORTED",
@@ -97,14 +97,14 @@ def unsupported(*fields: str) -> Fails:
 
 
 def data_of(payload: Payload) -> bytes:
-    """Return a payload as bytes: text as it is, anything else as JSON."""
+    """Return a payload as bytes: a string unchanged, anything else as JSON."""
     if isinstance(payload, bytes):
         return payload
     return payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
 
 
 def refusal(status: int, payload: Payload = b"", **headers: str) -> Reply:
-    """Return an answer with an HTTP status. Underscores in the names of headers are hyphens."""
+    """Return an answer with an HTTP status. Underscores in header names become hyphens."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if isinstance(payload, str):
         named.setdefault("content-type", "text/html" if payload.startswith("<") else "text/plain")
@@ -129,12 +129,12 @@ def anthropic(kind: str, message: str) -> dict[str, Any]:
 
 
 def gemini(code: int, message: str, status: str = "INVALID_ARGUMENT", *details: Any) -> list[dict[str, Any]]:
-    """Return an error in the shape of Gemini: in a list of one."""
+    """Return an error in the shape of Gemini, in a list of one."""
     return [{"error": {"code": code, "message": message, "status": status, "details": list(details)}}]
 
 
 def plain(message: str, code: int | str = 400) -> dict[str, Any]:
-    """Return an error with nothing but a message and a code, as OpenRouter and Zhipu send."""
+    """Return an error with only a message and a code, like OpenRouter and Zhipu."""
     return {"error": {"message": message, "code": code}}
 
 
@@ -174,12 +174,12 @@ HELLO_THERE = (text("Hello"), text(" there."))
 
 
 def stream(*events: str, done: bool = True) -> Reply:
-    """Return a stream of these events, each the data of one."""
+    """Return a stream of events with this data."""
     return Reply(events=events, done=done)
 
 
 def sse(*events: str) -> bytes:
-    """Return events as they stand in a body, `[DONE]` not included."""
+    """Return the bytes of events, without `[DONE]`."""
     return "".join(f"data: {each}\n\n" for each in events).encode()
 
 
@@ -192,19 +192,19 @@ def body(*parts: bytes, **more: Any) -> Reply:
 
 
 def completion(message: Mapping[str, Any], reason: str | None = "stop", **more: Any) -> dict[str, Any]:
-    """Return an answer that is not streamed."""
+    """Return an answer without streaming."""
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
     base = {"id": "c-1", "object": "chat.completion", "created": 1, "model": "upstream-model", "choices": [choice]}
     return {**base, **more}
 
 
 def whole(payload: Payload, kind: str = "application/json") -> Reply:
-    """Return a body with status 200 that is no stream."""
+    """Return a body with status 200 that is not a stream."""
     return Reply(body=data_of(payload), headers={"content-type": kind})
 
 
 def while_it(has: Callable[[dict[str, Any]], bool], refused: Reply) -> Callable[[Request], Reply]:
-    """Return a behaviour: answer with *refused* as long as the request's body *has* something; else answer as asked."""
+    """Return a behaviour: answer with *refused* while the request's body *has* something, and normally otherwise."""
     return lambda request: refused if has(request.body) else Reply()
 
 

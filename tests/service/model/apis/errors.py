@@ -337,7 +337,7 @@ def context() -> list[Case]:
         Case(name="nginx: 413 as HTML", upstream=proxy, expect=TOO_LONG),
         Case(name="Cerebras: 413 without a body", upstream=refusal(413), expect=TOO_LONG),
         Case(
-            name="vLLM: error in an answer with status 200 that is no stream",
+            name="vLLM: error in an answer with status 200 that is not a stream",
             upstream=whole(vllm(VLLM_LENGTH)),
             expect=TOO_LONG,
         ),
@@ -506,7 +506,7 @@ RATE_BY_STATUS: list[tuple[str, Payload]] = [
 RATE_BY_HEADER: list[tuple[str, Callable[[], dict[str, str]], float | tuple[float, float]]] = [
     ("OpenAI: retry-after", lambda: {"retry-after": "7"}, 7),
     ("OpenAI: retry-after-ms", lambda: {"retry-after-ms": "5200"}, 5.2),
-    ("OpenAI: retry-after-ms beside retry-after", lambda: {"retry-after-ms": "5200", "retry-after": "6"}, 5.2),
+    ("OpenAI: retry-after-ms and retry-after", lambda: {"retry-after-ms": "5200", "retry-after": "6"}, 5.2),
     ("Mistral: a fraction", lambda: {"retry-after": "1.5"}, 1.5),
     ("Azure: x-ms-retry-after-ms", lambda: {"x-ms-retry-after-ms": "4300"}, 4.3),
     ("OpenAI: reset of requests", lambda: {"x-ratelimit-reset-requests": "6s"}, 6),
@@ -863,7 +863,7 @@ OPTIONS: list[tuple[str, dict[str, Any], tuple[str, ...], int, Payload]] = [
 
 
 def options() -> list[Case]:
-    """The model refuses an option that the caller set. One that the caller did not set is no mistake of the caller."""
+    """The model rejects an option. It is an error of the caller only if the caller set the option."""
     cases = [
         Case(name=name, generation=generation, upstream=refusal(status, payload), expect=unsupported(*fields))
         for name, generation, fields, status, payload in OPTIONS
@@ -878,7 +878,7 @@ def options() -> list[Case]:
         events[0],
         events[11],
         Case(name="OpenAI: an option that the caller did not set", upstream=temperature, expect=REJECTED),
-        Case(name="OpenAI: an option beside it", generation={"seed": 7}, upstream=temperature, expect=REJECTED),
+        Case(name="OpenAI: with another option", generation={"seed": 7}, upstream=temperature, expect=REJECTED),
     ]
 
 
@@ -906,7 +906,7 @@ REJECTIONS: list[tuple[str, int, Payload]] = [
     ("Ollama: plain text 405", 405, "405 method not allowed"),
     ("any: empty 400", 400, b""),
     ("any: empty 401", 401, b""),
-    ("any: JSON that is no object", 400, b"[1, 2]"),
+    ("any: JSON that is not an object", 400, b"[1, 2]"),
     ("any: odd types", 400, {"error": {"message": ["x"], "code": {"a": 1}, "type": 7, "param": []}}),
 ]  # fmt: skip
 
@@ -1000,8 +1000,8 @@ def broken_off() -> list[Case]:
         ("Cloudflare: errors", data_of(cloudflare(3030, "Internal server error")).decode()),
         ("FastChat: error_code", '{"text": "**NETWORK ERROR DUE TO HIGH TRAFFIC.**", "error_code": 50001}'),
         ("a gateway: code and message", '{"code": 500, "message": "Internal server error"}'),
-        ("OpenRouter: beside empty choices", '{"id": "gen-1", "choices": [], "error": {"code": 502, "message": "Worker limit reached (33/32)"}}'),
-        ("OpenRouter: beside finish_reason error", '{"id": "gen-1", "error": {"code": "server_error", "message": "Provider disconnected"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}'),
+        ("OpenRouter: with empty choices", '{"id": "gen-1", "choices": [], "error": {"code": 502, "message": "Worker limit reached (33/32)"}}'),
+        ("OpenRouter: with finish_reason error", '{"id": "gen-1", "error": {"code": "server_error", "message": "Provider disconnected"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}'),
         ("OpenRouter: on the choice", '{"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 502, "message": "x"}}]}'),
     ]  # fmt: skip
     hello = HELLO_THERE[0]

@@ -1,4 +1,4 @@
-"""What an API refuses of the service's own fields: it is left out in the same call, and in later calls to that model."""
+"""Fields of ours that an API rejects: they are dropped in the same call, and in later calls to that model."""
 
 # ruff: noqa: E501 - a row is a line
 
@@ -142,7 +142,7 @@ def learned(kind: list[tuple[str, int, Payload]], has: Has, **generation: Any) -
 
 
 def learning() -> list[Case]:
-    """One refused field: two requests, then one per call."""
+    """One rejected field: two requests for the first call, then one per call."""
     event = while_it(has_stream_options, stream(data_of(STREAM_OPTIONS[0][-1]).decode()))
     return [
         *(named("stream_options", case) for case in learned(STREAM_OPTIONS, has_stream_options)),
@@ -179,7 +179,7 @@ def named(field: str, case: Case) -> Case:
 
 
 def picky(request: Request) -> Reply:
-    """Refuse one field after the other."""
+    """Reject one field after the other."""
     kinds: list[tuple[Has, list[tuple[str, int, Payload]]]] = [
         (has_stream_options, STREAM_OPTIONS),
         (has_max_tokens, TOKEN_LIMIT),
@@ -194,7 +194,7 @@ def picky(request: Request) -> Reply:
 
 
 def strict_about_stream_options(request: Request) -> Reply:
-    """Refuse to stream, and refuse stream_options without stream, as OpenAI does."""
+    """Reject streaming, and reject stream_options without stream, like OpenAI."""
     if streams(request.body):
         _, status, payload = STREAMING[0]
         return refusal(status, payload)

@@ -238,11 +238,11 @@ def usage() -> list[Case]:
         ("Moonshot: on the choice", stream(*HELLO_THERE, in_choice), SOME),
         ("Moonshot: cached_tokens", stream(*HELLO_THERE, moonshot), (20, 8, 5, 0)),
         ("Groq: x_groq", stream(*HELLO_THERE, end(x_groq=groq)), SOME),
-        ("xAI: beside the finish_reason", stream(*HELLO_THERE, end(usage=USAGE)), COUNTED),
+        ("xAI: with the finish_reason", stream(*HELLO_THERE, end(usage=USAGE)), COUNTED),
         ("Perplexity: in every chunk", stream(*growing, end(usage=BARE)), SOME),
         ("OpenAI: null until the end", stream(*(chunk([{"index": 0, "delta": {"content": each}}], usage=None) for each in ("Hello", " there.")), end(usage=None), chunk([], usage=USAGE)), COUNTED),
-        ("MiMo: null beside the finish_reason", stream(*HELLO_THERE, end(usage=None), chunk([], usage=BARE)), SOME),
-        ("MiMo: empty beside the finish_reason", stream(*HELLO_THERE, end(usage={}), chunk([], usage=BARE)), SOME),
+        ("MiMo: null with the finish_reason", stream(*HELLO_THERE, end(usage=None), chunk([], usage=BARE)), SOME),
+        ("MiMo: empty with the finish_reason", stream(*HELLO_THERE, end(usage={}), chunk([], usage=BARE)), SOME),
         ("SGLang: details only, then all", stream(partial, end(), chunk([], usage=BARE)), SOME),
         ("LiteLLM: without completion_tokens, then all", stream(no_completion, end(), chunk([], usage=BARE)), SOME),
         ("Ollama: details are null", with_usage(null_details), SOME),
@@ -293,7 +293,7 @@ def reasoning() -> list[Case]:
         ("Mistral: part thinking", reasoned({"content": parts})),
         ("Databricks: part reasoning", reasoned({"content": summary})),
         ("a gateway: part thinking as text", reasoned({"content": [{"type": "thinking", "thinking": PONDER}]})),
-        ("Qwen: empty text beside it", reasoned({"content": "", "reasoning_content": PONDER}, {"content": "", "reasoning_content": ""})),
+        ("Qwen: with empty text", reasoned({"content": "", "reasoning_content": PONDER}, {"content": "", "reasoning_content": ""})),
         ("Mistral: thinking and text in one delta", stream(delta(content=[*parts, {"type": "text", "text": "Hello there."}]), end())),
         ("Kimi: reasoning and text in one delta", stream(delta(reasoning_content=PONDER, content="Hello there."), end())),
         ("DeepSeek: not streamed", whole(completion({"content": "Hello there.", "reasoning_content": PONDER}))),
@@ -371,8 +371,8 @@ def parts() -> list[Case]:
         ("Databricks: without a type", [[{"text": "Hello there."}]]),
         ("a gateway: strings", [["Hello", " there."]]),
         ("a gateway: one part without a list", [{"type": "text", "text": "Hello there."}]),
-        ("Mistral: text as text, references beside it", ["Hello", [{"type": "reference", "reference_ids": [1]}], " there."]),
-        ("a gateway: an image beside it", [[{"type": "image_url", "image_url": {"url": "data:"}}, {"type": "text", "text": "Hello there."}]]),
+        ("Mistral: text as strings, with references", ["Hello", [{"type": "reference", "reference_ids": [1]}], " there."]),
+        ("a gateway: with an image", [[{"type": "image_url", "image_url": {"url": "data:"}}, {"type": "text", "text": "Hello there."}]]),
         ("a gateway: empty lists", [[], "Hello there.", []]),
         ("a gateway: odd parts", [[None, 7, {"type": "text"}, {"type": "text", "text": None}, {"type": "text", "text": "Hello there."}]]),
     ]  # fmt: skip
@@ -400,7 +400,7 @@ AZURE_LAST = (
     '"created":0,"id":"","model":"","object":""}'
 )
 
-#: What is in the place of a chunk, and is none.
+#: Frames instead of chunks.
 NO_CHUNKS: list[tuple[str, str]] = [
     ("empty data", ""),
     ("blank data", " "),
@@ -434,7 +434,7 @@ NO_CHUNKS: list[tuple[str, str]] = [
 
 
 def frames() -> list[Case]:
-    """Frames that are no chunk are skipped, before the first word and between words; and all that SSE allows."""
+    """Frames that are not chunks are skipped, before and within the text, as is everything else that SSE allows."""
     hello, there, stop = (sse(each) for each in (HELLO, THERE, end()))
     everything = hello + there + stop + DONE
     lines = HELLO.replace('"choices"', '\ndata: "choices"')
@@ -470,7 +470,7 @@ def frames() -> list[Case]:
 
 
 def endings() -> list[Case]:
-    """Nothing that was complete is thrown away; what was not is no reply."""
+    """A complete answer is never discarded, and an incomplete one is never a reply."""
     hello, there, stop = (sse(each) for each in (HELLO, THERE, end()))
     usage_chunk = sse(chunk([], usage=USAGE))
     counted_end = sse(end(usage=USAGE))
@@ -484,7 +484,7 @@ def endings() -> list[Case]:
         Case(name="a gateway: no line end after [DONE], and no reason", upstream=body(hello + there + b"data: [DONE]"), expect=unsaid),
         Case(name="Fireworks: [DONE] without a finish_reason", upstream=stream(HELLO, THERE), expect=unsaid),
         Case(name="a gateway: finish_reason and no [DONE]", upstream=stream(HELLO, THERE, end(), done=False), expect=OK),
-        Case(name="a gateway: finish_reason beside the text", upstream=stream(HELLO, chunk([{"index": 0, "delta": {"content": " there."}, "finish_reason": "stop"}])), expect=OK),
+        Case(name="a gateway: finish_reason with the text", upstream=stream(HELLO, chunk([{"index": 0, "delta": {"content": " there."}, "finish_reason": "stop"}])), expect=OK),
         Case(name="a gateway: finish_reason, and the body is cut", upstream=body(hello + there + stop, final_chunk=False), expect=OK),
         Case(name="HTTP: [DONE], and no final chunk", upstream=body(everything, final_chunk=False), expect=OK),
         Case(name="HTTP: [DONE], and the connection stays open", upstream=body(everything, stays_open=True), expect=OK),
@@ -526,7 +526,7 @@ def not_streamed() -> list[Case]:
         ("a stream as application/json", Reply(body=sse(HELLO, THERE, end()) + DONE), OK),
         ("a stream as text/plain", body(sse(HELLO, THERE, end()), DONE, headers={"content-type": "text/plain"}), OK),
         ("a stream without a type", body(sse(HELLO, THERE, end()), DONE, headers={"content-type": ""}), OK),
-        ("message in the place of delta", stream(chunk([{"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}])), OK),
+        ("message instead of delta", stream(chunk([{"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}])), OK),
     ]  # fmt: skip
     odd: list[tuple[str, Payload]] = [
         ("no answer", {"status": "ok"}),

@@ -1,4 +1,4 @@
-"""A real server with the fake upstream behind it, which answers by the name of the model that is asked for."""
+"""A real server with a fake upstream that answers by the name of the requested model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METHODS: tuple[Method, ...] = ("Chat", "StreamChat")
 
 
 class Script:
-    """What the upstream does, by model. A model without a behaviour of its own answers as `otherwise` says."""
+    """Behaviours of the upstream by model. Models without one use `otherwise`."""
 
     def __init__(self) -> None:
         self.behaviours: dict[str, Behaviour] = {}
@@ -51,7 +51,7 @@ class Script:
 
 @dataclass(slots=True)
 class Told:
-    """What a caller was told: an error, or a response; and the events of a stream."""
+    """The result of a call: an error or a response, and the events of a stream."""
 
     error: grpc.aio.AioRpcError | None = None
     response: chat_pb2.ChatResponse | None = None
@@ -59,7 +59,7 @@ class Told:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of events in their order, without repetition and heartbeats."""
+        """The kinds of events in order, without repetition and heartbeats."""
         kinds: list[str] = []
         for event in self.events:
             kind = event.WhichOneof("event")
@@ -103,7 +103,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One running server. `script` is what its upstream does."""
+    """A running server. `script` is the behaviour of its upstream."""
 
     settings: Settings
     script: Script
@@ -125,7 +125,7 @@ class Stage:
         return told
 
     async def stored(self, user: str) -> list[tuple[str, str]]:
-        """Return title and content of a user's turns, oldest first, as another reader of the file finds them."""
+        """Return title and content of a user's turns, oldest first, read by another connection."""
         return await asyncio.to_thread(self._read, user)
 
     def _read(self, user: str) -> list[tuple[str, str]]:
@@ -134,7 +134,7 @@ class Stage:
             return [(row.title, row.content) for row in memory.mem_timeline(user, newest)] if newest else []
 
     async def file_contains(self, word: str) -> bool:
-        """Return whether a word is anywhere in the memory's files, in any case."""
+        """Return whether a word is anywhere in the memory's files, ignoring case."""
         folder = Path(self.settings.memory_db_path).parent
         return await asyncio.to_thread(
             lambda: any(word.lower().encode() in each.read_bytes().lower() for each in folder.glob("memory.db*"))
@@ -143,7 +143,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage_in(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
-    """Run a server whose memory is in a folder."""
+    """Run a server with its memory in a folder."""
     script = Script()
     with running(script) as upstream:
         defaults: dict[str, Any] = {
