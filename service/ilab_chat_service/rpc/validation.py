@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -43,7 +44,6 @@ from ilab_chat_service.limits import (
     TITLE_CHARACTERS,
     USER_ID_CHARACTERS,
 )
-from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.values import (
     RESERVED_KEYS,
     Document,
@@ -142,7 +142,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
     return TurnRequest(
         user_id=request.user_id,
         message=request.message,
-        request_id=request.request_id or new_identifier(),
+        request_id=request.request_id or secrets.token_hex(16),
         request_id_is_new=not request.request_id,
         generation=Generation(
             model=options.model,

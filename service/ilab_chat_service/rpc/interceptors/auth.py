@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 
 from ilab_chat_service.auth.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
-from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.rpc.interceptors.errors import end
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 
@@ -66,7 +66,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
 async def refuse(context: Context, error: MissingCredentials | InvalidCredentials) -> NoReturn:
     """End a call that has no line in the log and no ErrorInterceptor around it, as those of our own methods end."""
-    correlation_id = new_identifier()
+    correlation_id = secrets.token_hex(16)
     log.warning("reflection: %s (%s)", error, correlation_id)
     await end(context, error, correlation_id)
 

@@ -16,7 +16,6 @@ import grpc.aio
 
 from ilab_chat_service.call_deadline import set_call_deadline
 from ilab_chat_service.rpc.errors import INTERNAL
-from ilab_chat_service.rpc.identifiers import new_identifier
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 from ilab_chat_service.telemetry.call_record import CALL, Call
 
@@ -132,7 +131,7 @@ def begun(name: str, context: Context) -> Call:
             retry_attempt = small_number(value)
     return Call(
         method=name,
-        correlation_id=new_identifier(),
+        correlation_id=secrets.token_hex(16),
         trace_id=trace_id(traces[0]) if len(traces) == 1 else "",
         retry_attempt=retry_attempt,
     )
