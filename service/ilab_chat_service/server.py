@@ -1,4 +1,4 @@
-"""The one assembly, and the life of the process: open, serve, drain, close."""
+"""Assemble the server and run it: open, serve, drain, close."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.auth.authenticator import open_authenticator
+from ilab_chat_service.background import in_background
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
 from ilab_chat_service.memory.adapter import MemoryAdapter
-from ilab_chat_service.memory.erasure_retry import finishing_erasures
+from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
-from ilab_chat_service.memory.integrity import checking
+from ilab_chat_service.memory.integrity import check_integrity
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.privacy import is_quoted
 from ilab_chat_service.rpc import health
@@ -51,13 +52,13 @@ log = logging.getLogger(__name__)
 
 OUR_SERVICES = ("ilab_chat.v1.ChatService", "ilab_chat.v1.MemoryService")
 
-#: The names that health is asked for: the process, and each service.
+#: Names that health checks may ask for: the process, and each service.
 HEALTH_NAMES = ("", *OUR_SERVICES)
 
-#: What gRPC's own stop may take, once our calls and the watchers of health have ended: reflection may still be open.
+#: Time for gRPC's own stop after our calls and health watches have ended. Reflection calls may still be open.
 STOP_SECONDS = 0.5
 
-#: What storing the last turns may take, once gRPC has stopped.
+#: Time for storing the last turns after gRPC has stopped.
 STORE_SECONDS = 3.0
 
 
@@ -73,14 +74,14 @@ async def run(settings: Settings) -> None:
 
 
 async def run_worker(settings: Settings, number: int) -> None:
-    """Serve as one of several processes, of which supervisor.py takes care: it is told by a line on standard output.
+    """Serve as one of several workers. A line on standard output tells the supervisor that this worker serves.
 
-    A second signal does nothing: both may be the first one, sent to all processes and passed on by that one.
+    A second signal is ignored: it may be the first one again, sent to all processes and forwarded by the supervisor.
     """
     stop, skip_propagation = asyncio.Event(), asyncio.Event()
     with signals(stop, skip_propagation, again=lambda _: None):
         async with serving(settings, skip_propagation, announced=number == 1):
-            print("serving", flush=True)  # noqa: T201 - it waits for this
+            print("serving", flush=True)  # noqa: T201 - the supervisor waits for this line
             await stop.wait()
 
 
@@ -90,15 +91,15 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Open everything, serve, log the start-up summary if *announced*, and yield the address.
 
-    Leaving undoes it from the bottom up: drain, hang up, stop gRPC, wait for turns that are being stored, close the
-    model, close the memory. Once *skip_propagation* is set, draining does not wait for health-checking clients to go
-    elsewhere.
+    The end of the block undoes this in reverse order: drain, close connections, stop gRPC, wait for turns that are
+    being stored, close the model, close the memory. Setting *skip_propagation* ends the wait for health-checking
+    clients.
 
     Raises:
-        AddressUnavailable: the address cannot be listened on.
-        EmbeddedModelMissing: the embedded model is to answer and is not installed.
+        AddressUnavailable: the address cannot be bound.
+        EmbeddedModelMissing: no model is configured, and the embedded model is not installed.
         StoreNotOpened: the memory cannot be opened.
-        SettingsError: a file or URL of certificates, tokens, keys, the memory, the model or its proxy cannot be used.
+        SettingsError: a setting is invalid, or a file or URL that it names.
     """
     async with AsyncExitStack() as stack:
         credentials = await asyncio.to_thread(tls, settings)
@@ -107,9 +108,9 @@ async def serving(
         library = await stack.enter_async_context(open_memory(settings, damage))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
         responses = await stack.enter_async_context(open_idempotency_store(settings, damage))
-        await stack.enter_async_context(finishing_erasures(library))
+        await stack.enter_async_context(in_background(retry_erasures(library)))
         if not library.is_checked:
-            await stack.enter_async_context(checking(library, damage))
+            await stack.enter_async_context(in_background(check_integrity(library, damage)))
         model = await stack.enter_async_context(open_model(settings))
         turns = TurnRunner(
             memory,
@@ -148,21 +149,21 @@ async def serving(
 
 
 def tls(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return the TLS of the listener. None: plaintext.
+    """Return the TLS credentials of the listener. None: plaintext.
 
     Raises:
-        SettingsError: the files cannot be used.
+        SettingsError: a file cannot be read or is invalid.
     """
     if not settings.tls_cert_file:
         return None
-    from ilab_chat_service.auth.certificates import server_credentials  # noqa: PLC0415 - starts sooner without
+    from ilab_chat_service.auth.certificates import server_credentials  # noqa: PLC0415 - slow to import
 
     return server_credentials(settings)
 
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:
-    """Return the options of the server."""
-    # Alone, it must fail where another server is, not share the port silently; supervisor.py sees to that for many.
+    """Return the channel arguments of the server."""
+    # A single process must fail on a port that is in use, not share it. For workers, supervisor.py checks this.
     return [("grpc.so_reuseport", int(settings.workers > 1)), *connection_options(settings).items()]
 
 
@@ -174,7 +175,7 @@ def clock() -> datetime:
 def open_idempotency_store(
     settings: Settings, damage: Damage | None = None
 ) -> AbstractAsyncContextManager[ResponseStore]:
-    """Return the idempotency store, to be opened where the memory is."""
+    """Return a context manager that opens the idempotency store, next to the memory."""
     if not settings.memory_url:
         return open_sqlite_store(settings.memory_db_path, clock, damage)
     from ilab_chat_service.idempotency import postgres  # noqa: PLC0415 - optional: extra `postgres`
@@ -183,16 +184,16 @@ def open_idempotency_store(
 
 
 def deadlines(settings: Settings) -> Deadlines:
-    """Return how long the chat methods may take."""
+    """Return the time limits of the chat methods."""
     return Deadlines(
         default=settings.default_deadline_seconds,
-        most=settings.max_deadline_seconds,
+        maximum=settings.max_deadline_seconds,
         reserve=settings.persist_reserve_seconds,
     )
 
 
 def admission(settings: Settings) -> Admission:
-    """Return the limits of the chat methods."""
+    """Return the admission control of the chat methods."""
     return Admission(
         running=settings.max_calls,
         queued=settings.max_queued_calls,
@@ -204,10 +205,10 @@ def admission(settings: Settings) -> Admission:
 async def drain(
     settings: Settings, skip_propagation: asyncio.Event, checks: health.HealthService, calls: DrainInterceptor
 ) -> None:
-    """End all calls, so that none fails that could succeed, or that a client sends who checks health."""
+    """End all calls. No call fails that could succeed, and none of a client that checks health."""
     checks.serving(is_serving=False)
     with suppress(TimeoutError):
-        # Until they know, clients go on to call here, and are answered.
+        # Clients keep sending calls until they see the new health status, and these are answered.
         await asyncio.wait_for(skip_propagation.wait(), settings.propagation_seconds)
     await calls.drain(settings.drain_seconds)
     await checks.end()
@@ -215,21 +216,21 @@ async def drain(
 
 
 async def finish_writes(turns: TurnRunner, library: MemoryExecutor) -> None:
-    """Wait for the turns that are being stored; fail those that hang, for a lock, a disk or a standby."""
+    """Wait for turns that are being stored. Fail those that hang on a lock, a disk or a standby."""
     try:
         async with asyncio.timeout(STORE_SECONDS):
             await turns.finish_writes()
     except TimeoutError:
-        log.warning("the memory has not stored all turns within %g s; closing it", STORE_SECONDS)
+        log.warning("not all turns were stored within %g s; closing the memory", STORE_SECONDS)
         await library.close()
         await turns.finish_writes()
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
-    """Bind *server* to *address*, in plaintext without *credentials*; return the address with the port that it got.
+    """Bind *server* to *address*, with TLS if there are *credentials*; return the address with its port.
 
     Raises:
-        AddressUnavailable: it cannot.
+        AddressUnavailable: the address cannot be bound.
     """
     try:
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)

@@ -1,4 +1,4 @@
-"""Overload: what runs is bounded, what waits is bounded, and one user does not starve another."""
+"""Overload: running calls and queued calls are bounded, and one user does not starve another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ilab_memory import ILabMemory
 from rpcs import reason
 from upstream import Reply, Upstream
 
-#: The caller's gRPC takes little of a stream that it does not read, and does not find out that it could take more.
+#: Channel arguments with which gRPC buffers little of a stream that its caller does not read.
 SMALL_WINDOW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
 
 
@@ -61,7 +61,7 @@ async def held(admission: Admission, user: str, entered: asyncio.Event, leave: a
         await leave.wait()
 
 
-async def test_slots_are_given_first_come_first_served() -> None:
+async def test_slots_are_granted_first_come_first_served() -> None:
     admission, order, leave = limits(queued=5), [], asyncio.Event()
 
     async def call(number: int) -> None:
@@ -77,7 +77,7 @@ async def test_slots_are_given_first_come_first_served() -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_a_waiting_call_that_is_cancelled_leaves_the_queue_and_its_slot_is_not_lost() -> None:
+async def test_cancelled_waiter_leaves_the_queue_and_loses_no_slot() -> None:
     admission, entered, leave = limits(), asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(held(admission, "alice", entered, leave))
     await entered.wait()
@@ -88,7 +88,7 @@ async def test_a_waiting_call_that_is_cancelled_leaves_the_queue_and_its_slot_is
         await asyncio.wait([waiting])
     last = asyncio.create_task(held(admission, "bob", asyncio.Event(), leave))
     await asyncio.sleep(0)
-    # Cancelled in the same moment in which the slot comes to it.
+    # Cancel it at the moment it gets the slot.
     leave.set()
     await running
     last.cancel()
@@ -98,7 +98,7 @@ async def test_a_waiting_call_that_is_cancelled_leaves_the_queue_and_its_slot_is
 
 
 @pytest.mark.parametrize("given_first", [False, True])
-async def test_a_slot_that_meets_a_cancelled_call_goes_to_the_next(given_first: bool) -> None:  # noqa: FBT001
+async def test_slot_of_a_cancelled_waiter_goes_to_the_next(given_first: bool) -> None:  # noqa: FBT001
     admission, leave, got = limits(queued=2), asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as first:
         await first.enter_async_context(admission.slot("alice"))
@@ -113,15 +113,15 @@ async def test_a_slot_that_meets_a_cancelled_call_goes_to_the_next(given_first: 
     await staying
 
 
-async def test_a_call_whose_turn_does_not_come_is_refused() -> None:
+async def test_call_is_rejected_after_the_maximum_wait() -> None:
     admission = limits(wait_seconds=0.01)
     async with admission.slot("alice"):
-        with pytest.raises(ServerBusy, match="no call ended within"):
+        with pytest.raises(ServerBusy, match="no slot became free within"):
             async with admission.slot("bob"):
                 pass
 
 
-async def test_one_user_does_not_take_the_slots_of_another() -> None:
+async def test_one_user_cannot_take_the_slots_of_another() -> None:
     admission = limits(running=3, per_user=2)
     async with admission.slot("alice"), admission.slot("alice"):
         with pytest.raises(ServerBusy, match="this user"):
@@ -133,7 +133,7 @@ async def test_one_user_does_not_take_the_slots_of_another() -> None:
         pass
 
 
-async def test_calls_of_others_pass_those_of_a_user_with_enough_running() -> None:
+async def test_calls_of_others_overtake_those_of_a_user_at_its_limit() -> None:
     admission, leave = limits(running=3, queued=9, running_per_user=2), asyncio.Event()
     entered = [asyncio.Event() for _ in range(4)]
     calls = [asyncio.create_task(held(admission, "alice", each, leave)) for each in entered[:3]]
@@ -147,7 +147,7 @@ async def test_calls_of_others_pass_those_of_a_user_with_enough_running() -> Non
     assert entered[2].is_set()
 
 
-async def test_the_bytes_of_requests_are_bounded_in_all_and_for_each_user() -> None:
+async def test_bytes_of_requests_are_bounded_in_total_and_per_user() -> None:
     admission = limits(running=9, size=10, size_per_user=6)
     async with admission.slot("alice", 4):
         with pytest.raises(ServerBusy, match="bytes"):
@@ -165,7 +165,7 @@ async def test_the_bytes_of_requests_are_bounded_in_all_and_for_each_user() -> N
         pass
 
 
-async def test_large_saves_of_one_user_beyond_the_budget_are_refused(
+async def test_large_saves_beyond_the_users_byte_limit_are_rejected(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowMethod(monkeypatch, "mem_save")
@@ -191,7 +191,7 @@ async def test_large_saves_of_one_user_beyond_the_budget_are_refused(
             assert (await each).result.id
 
 
-async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(settings: Settings, upstream: Upstream) -> None:
+async def test_full_server_rejects_at_once_with_a_retry_delay(settings: Settings, upstream: Upstream) -> None:
     async with full_server(settings, upstream) as (channel, running):
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -222,7 +222,7 @@ async def test_bad_input_and_other_methods_need_no_slot(settings: Settings, upst
         await running
 
 
-async def test_pitfall_07_a_full_server_still_answers_health(settings: Settings, upstream: Upstream) -> None:
+async def test_pitfall_07_full_server_still_answers_health(settings: Settings, upstream: Upstream) -> None:
     async with full_server(settings, upstream) as (channel, running):
         health: Any = health_pb2_grpc.HealthStub(channel)
         checks = [health.Check(health_pb2.HealthCheckRequest()) for _ in range(20)]
@@ -232,7 +232,7 @@ async def test_pitfall_07_a_full_server_still_answers_health(settings: Settings,
         await running
 
 
-async def test_a_caller_who_leaves_frees_the_slot(settings: Settings, upstream: Upstream) -> None:
+async def test_cancelled_call_frees_its_slot(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with channel_of(replace(settings, max_calls=1, max_queued_calls=1)) as channel:
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
@@ -242,7 +242,7 @@ async def test_a_caller_who_leaves_frees_the_slot(settings: Settings, upstream: 
         assert (await stub.Chat(chat("bob"))).reply == "Hello there."
 
 
-async def test_work_keeps_its_slot_to_its_end_also_when_its_caller_has_left() -> None:
+async def test_work_of_a_cancelled_caller_keeps_its_slot_until_it_ends() -> None:
     admission, begun, end = limits(), [], asyncio.Event()
 
     async def work(name: str) -> None:
@@ -265,7 +265,7 @@ async def test_work_keeps_its_slot_to_its_end_also_when_its_caller_has_left() ->
 
 
 class SlowMethod:
-    """`mem_stats`, or another method, of every memory, which then ends only when told."""
+    """Replaces a method of every memory by one that returns only when `end` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str = "mem_stats") -> None:
         self.begun = threading.Semaphore(0)
@@ -286,7 +286,7 @@ class SlowMethod:
             assert await asyncio.to_thread(self.begun.acquire, timeout=30)
 
 
-async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat(
+async def test_cancelled_memory_reads_leave_threads_for_chat(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert memory_limits.READS + memory_limits.EXPORTS < READ_THREADS
@@ -298,7 +298,7 @@ async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat
         await slow.wait_for(memory_limits.READS)
         health: Any = health_pb2_grpc.HealthStub(channel)
         for _ in reads:
-            # As many more as would have begun have their time to.
+            # Any further read would have started by now.
             await health.Check(health_pb2.HealthCheckRequest())
         try:
             for read in reads:
@@ -312,7 +312,7 @@ async def test_reads_of_memory_whose_callers_have_left_leave_threads_to_the_chat
     assert slow.users[-1] == "last"
 
 
-async def test_one_user_does_not_take_all_of_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_user_cannot_take_all_memory_slots(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SlowMethod(monkeypatch)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
@@ -333,7 +333,7 @@ async def test_one_user_does_not_take_all_of_memory(settings: Settings, monkeypa
             assert (await read).observations == 0
 
 
-async def test_exports_that_nobody_reads_are_bounded_and_hold_up_no_other_method(settings: Settings) -> None:
+async def test_unread_exports_are_bounded_and_block_no_other_method(settings: Settings) -> None:
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         for number in range(8):
@@ -354,7 +354,7 @@ async def test_exports_that_nobody_reads_are_bounded_and_hold_up_no_other_method
             export.cancel()
 
 
-async def test_erasures_that_wait_hold_up_no_other_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_erasures_block_no_other_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory_limits.ERASURES < ERASURE_THREADS
     slow = SlowMethod(monkeypatch, "mem_forget")
     async with channel_of(settings) as channel:
@@ -374,7 +374,7 @@ async def test_erasures_that_wait_hold_up_no_other_call(settings: Settings, monk
             await erasure
 
 
-async def test_one_user_does_not_take_all_erasures(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_user_cannot_take_all_erasure_slots(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SlowMethod(monkeypatch, "mem_forget")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
@@ -394,7 +394,7 @@ async def test_one_user_does_not_take_all_erasures(settings: Settings, monkeypat
 
 
 async def fill(memory: Any, *users: str) -> None:
-    """Save more for each user than gRPC takes for a caller that does not read."""
+    """Save more for each user than gRPC buffers for a caller that does not read."""
     for user in users:
         for number in range(8):
             save = memory_pb2.SaveObservationRequest(
@@ -426,7 +426,7 @@ async def read_all(export: Any) -> int:
     return count
 
 
-async def test_an_export_that_nobody_reads_frees_its_slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unread_export_frees_its_slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_limits, "UNREAD_SECONDS", 0.1)
     monkeypatch.setattr(memory_limits, "QUEUE_SECONDS", 60.0)
     async with channel_of(settings) as channel:
@@ -436,7 +436,7 @@ async def test_an_export_that_nobody_reads_frees_its_slot(settings: Settings, mo
         assert len(stuck) == memory_limits.EXPORTS
         request = memory_pb2.ExportUserRequest(user_id="carol")
         assert await read_all(memory.ExportUser(request, timeout=30)) == 0
-        # It counts for its user until its caller is gone: gRPC keeps a response for it.
+        # It counts for its user until its caller is gone, because gRPC still buffers a response.
         mine = memory_pb2.ExportUserRequest(user_id="alice")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_all(memory.ExportUser(mine, timeout=30))
@@ -450,7 +450,7 @@ async def test_an_export_that_nobody_reads_frees_its_slot(settings: Settings, mo
             assert "did not read" in str(each.details())
 
 
-async def test_an_export_that_ends_in_its_first_write_has_a_status(
+async def test_export_aborted_in_its_first_write_has_a_status(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_limits, "UNREAD_SECONDS", 0.1)
@@ -466,21 +466,21 @@ async def test_an_export_that_ends_in_its_first_write_has_a_status(
                 stuck.send, [http2.PREFACE, http2.window(0), http2.request(pairs, http2.message(export))]
             )
             await asyncio.to_thread(stuck.until, http2.HEADERS)
-            # It gets the one slot when the other export has ended.
+            # This one gets the only slot when the other export has ended.
             assert await read_all(memory.ExportUser(memory_pb2.ExportUserRequest(user_id="bob"))) == 0
             await asyncio.to_thread(stuck.send, [http2.window(65_535)])
             assert await asyncio.to_thread(stuck.status) == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
 @pytest.mark.parametrize("limit", ["LONG_SECONDS", "MOST_LONG_SECONDS"])
-async def test_an_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr(memory_limits, limit, 0.2)
     monkeypatch.setattr(memory_limits, "EXPORTS", 1)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await fill(memory, "alice")
         [export] = await unread(memory, "alice")
-        # It gets the one slot when the other export has ended.
+        # This one gets the only slot when the other export has ended.
         assert await read_all(memory.ExportUser(memory_pb2.ExportUserRequest(user_id="bob"))) == 0
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_all(export)
@@ -493,7 +493,7 @@ async def test_an_export_has_a_deadline(settings: Settings, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("limit", "seconds"), [("CALL_SECONDS", None), ("MOST_CALL_SECONDS", None), ("MOST_CALL_SECONDS", 60)]
 )
-async def test_a_call_of_memory_has_a_deadline(
+async def test_memory_call_has_a_deadline(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, seconds: float | None
 ) -> None:
     monkeypatch.setattr(memory_limits, limit, 0.2)

@@ -1,4 +1,4 @@
-"""Threads for one kind of call: a share for each user, no thread lost, no call begun whose caller has left."""
+"""Bulkheads: each user has a share, no thread is lost, and a cancelled call never starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ilab_chat_service.memory.bulkhead import Bulkhead
 
 
 class Calls:
-    """Calls that run until they are told to end."""
+    """Blocking calls that run until `end` is set."""
 
     def __init__(self) -> None:
         self.end = threading.Event()
@@ -30,7 +30,7 @@ class Calls:
             assert await asyncio.to_thread(self._begun.acquire, timeout=30)
 
 
-async def test_one_user_has_a_part_of_the_threads_and_others_pass_its_calls() -> None:
+async def test_user_at_its_limit_does_not_block_others() -> None:
     lane, calls = Bulkhead("test", threads=3, per_user=2), Calls()
     running = [asyncio.create_task(lane.run("alice", lambda: calls.call("alice"))) for _ in range(16)]
     await calls.wait_for(2)
@@ -42,7 +42,7 @@ async def test_one_user_has_a_part_of_the_threads_and_others_pass_its_calls() ->
     await lane.close()
 
 
-async def test_a_call_whose_caller_left_while_it_waited_is_not_begun_and_one_that_runs_keeps_its_thread() -> None:
+async def test_cancelled_waiting_call_never_starts_and_cancelled_running_call_keeps_its_thread() -> None:
     lane, calls = Bulkhead("test", threads=1, per_user=1), Calls()
     left = asyncio.create_task(lane.run("alice", lambda: calls.call("left")))
     await calls.wait_for(1)
@@ -60,7 +60,7 @@ async def test_a_call_whose_caller_left_while_it_waited_is_not_begun_and_one_tha
     await lane.close()
 
 
-async def test_a_thread_that_meets_a_cancelled_call_goes_to_the_next() -> None:
+async def test_thread_of_a_cancelled_waiter_goes_to_the_next() -> None:
     lane, calls = Bulkhead("test", threads=1, per_user=1), Calls()
     first = asyncio.create_task(lane.run("alice", lambda: calls.call("first")))
     await calls.wait_for(1)
@@ -74,7 +74,7 @@ async def test_a_thread_that_meets_a_cancelled_call_goes_to_the_next() -> None:
     await lane.close()
 
 
-async def test_what_a_call_raises_comes_through_and_frees_its_thread() -> None:
+async def test_error_of_a_call_is_raised_and_frees_its_thread() -> None:
     lane = Bulkhead("test", threads=1, per_user=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
@@ -82,7 +82,7 @@ async def test_what_a_call_raises_comes_through_and_frees_its_thread() -> None:
     await lane.close()
 
 
-async def test_calls_that_wait_fail_at_the_end() -> None:
+async def test_waiting_calls_fail_when_the_bulkhead_is_refused() -> None:
     lane, calls = Bulkhead("test", threads=1, per_user=1), Calls()
     running = asyncio.create_task(lane.run("alice", lambda: calls.call("running")))
     await calls.wait_for(1)

@@ -1,4 +1,4 @@
-"""Calls that hang in the memory, for a lock or a standby, hold up no calls of others, nor the end of the process."""
+"""Calls that hang in the memory, on a lock or a standby, block neither other users nor the shutdown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from upstream import Upstream
 
 
 class Stubs:
-    """The services of one channel. Every call has a deadline, or a test that fails would wait for ever."""
+    """The services of one channel. Every call has a deadline, so that a failing test ends."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._chat: Any = chat_pb2_grpc.ChatServiceStub(channel)
@@ -50,7 +50,7 @@ class Stubs:
         ]
 
     async def all_arrived(self, calls: int) -> None:
-        """Return when the server has had the time to begin so many calls that were sent before."""
+        """Return when the server has had time to start *calls* calls that were sent before."""
         for _ in range(calls):
             await self._health.Check(health_pb2.HealthCheckRequest())
 
@@ -80,11 +80,11 @@ async def succeeded(call: Any) -> bool:
 
 
 async def wait_until(url: str, condition: str, calls: int) -> None:
-    """Wait until so many sessions of this database wait for what *condition* says."""
+    """Wait until *calls* sessions of this database are in the state that *condition* describes."""
 
     def wait() -> None:
         count = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}"
-        # Within one transaction, the answer would stay the same.
+        # Autocommit, because within one transaction the result would not change.
         with psycopg.connect(url, autocommit=True) as connection:
             while (connection.execute(count.encode()).fetchone() or [0])[0] < calls:
                 pass
@@ -92,9 +92,7 @@ async def wait_until(url: str, condition: str, calls: int) -> None:
     await asyncio.wait_for(asyncio.to_thread(wait), 30)
 
 
-async def test_a_locked_row_and_many_calls_of_its_user_hold_up_no_other_user(
-    settings: Settings, postgres: Cluster
-) -> None:
+async def test_calls_waiting_for_a_row_lock_do_not_block_other_users(settings: Settings, postgres: Cluster) -> None:
     url = await asyncio.to_thread(postgres.create_database)
     async with stubs_of(replace(settings, memory_url=url)) as stubs:
         await stubs.chat("alice")
@@ -105,7 +103,7 @@ async def test_a_locked_row_and_many_calls_of_its_user_hold_up_no_other_user(
             assert await done_before([stubs.chat("bob"), stubs.save("bob"), *stubs.reads("bob")], calls)
 
 
-async def test_commits_that_wait_for_a_standby_hold_up_no_reads(settings: Settings) -> None:
+async def test_commits_waiting_for_a_standby_do_not_block_reads(settings: Settings) -> None:
     with running_cluster() as cluster:
         async with stubs_of(replace(settings, memory_url=cluster.url())) as stubs:
             users = [f"user {number}" for number in range(20)]
@@ -117,7 +115,7 @@ async def test_commits_that_wait_for_a_standby_hold_up_no_reads(settings: Settin
                 assert await done_before(stubs.reads("bob"), calls)
 
 
-async def test_saves_that_wait_for_the_lock_of_a_file_hold_up_no_reads(settings: Settings) -> None:
+async def test_saves_waiting_for_a_file_lock_do_not_block_reads(settings: Settings) -> None:
     async with stubs_of(settings) as stubs:
         await stubs.chat("bob")
         with closing(sqlite3.connect(settings.memory_db_path, isolation_level=None)) as other:
@@ -129,7 +127,7 @@ async def test_saves_that_wait_for_the_lock_of_a_file_hold_up_no_reads(settings:
 
 
 @pytest.mark.parametrize("cause", ["locked row", "stopped standby"])
-async def test_a_server_ends_when_it_is_told_to_although_commits_hang(upstream: Upstream, cause: str) -> None:
+async def test_server_stops_while_commits_hang(upstream: Upstream, cause: str) -> None:
     with (
         running_cluster() as cluster,
         running_server(
@@ -151,5 +149,5 @@ async def test_a_server_ends_when_it_is_told_to_although_commits_hang(upstream: 
                     assert await asyncio.to_thread(server.stop, signal.SIGTERM) == 0
                     with pytest.raises(grpc.aio.AioRpcError) as caught:
                         await call
-    # The model was asked and the turn is not known to be stored: no proxy may repeat the call.
+    # The model was billed and the turn may not be stored: proxies must not retry the call.
     assert caught.value.code() is grpc.StatusCode.ABORTED

@@ -1,4 +1,4 @@
-"""Erasures that a call could not finish are finished by the server, and reported until then."""
+"""The server retries erasures that a call could not finish, and logs them until they are finished."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ import grpc.aio
 import pytest
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
+from ilab_chat_service.background import in_background
 from ilab_chat_service.failures import MemoryUnavailable
-from ilab_chat_service.memory import erasure_retry as unfinished_erasures
-from ilab_chat_service.memory.erasure_retry import finishing_erasures, try_once
+from ilab_chat_service.memory import erasure_retry
+from ilab_chat_service.memory.erasure_retry import finish_pending_erasures, retry_erasures
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory, StorageError
 from ilab_memory.stores.sqlite import SQLiteStore
 from rpcs import reason
 
-LOGGER = unfinished_erasures.__name__
+LOGGER = erasure_retry.__name__
 
 
 class Scripted:
-    """A memory with erasures, of which each try ends as told."""
+    """A memory with pending erasures whose retries have scripted outcomes."""
 
     def __init__(self, *tries: Exception | None, pending: int = 2) -> None:
         self.tries = list(tries)
@@ -53,30 +54,30 @@ def unavailable(cause: str) -> MemoryUnavailable:
     return error
 
 
-async def test_each_failed_try_is_a_warning_with_number_and_cause_and_the_end_is_told(
+async def test_failed_retries_are_logged_with_number_and_cause_and_success_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     memory = Scripted(unavailable("the disk is full"), None)
     with caplog.at_level(logging.INFO, LOGGER):
         for _ in range(3):
-            await try_once(memory)
+            await finish_pending_erasures(memory)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", "unfinished erasures of users: 2 pending: the disk is full"),
-        ("INFO", "unfinished erasures of users: finished 2"),
+        ("WARNING", "2 pending erasures: retry failed: the disk is full"),
+        ("INFO", "finished 2 pending erasures"),
     ]
     assert memory.tries == []
 
 
-async def test_it_tries_at_start_and_after_each_interval_until_the_end() -> None:
+async def test_retries_run_at_the_start_and_after_each_interval() -> None:
     before = asyncio.all_tasks()
     memory = Scripted(pending=0)
-    async with finishing_erasures(memory, interval_seconds=0.001):
+    async with in_background(retry_erasures(memory, interval_seconds=0.001)):
         for _ in range(3):
             await memory.looked.acquire()
     assert asyncio.all_tasks() == before
 
 
-async def test_the_end_does_not_wait_for_a_try() -> None:
+async def test_stop_does_not_wait_for_a_retry() -> None:
     class Stuck(Scripted):
         async def finish_forgetting(self) -> int:
             await asyncio.Event().wait()
@@ -84,7 +85,7 @@ async def test_the_end_does_not_wait_for_a_try() -> None:
 
     before = asyncio.all_tasks()
     memory = Stuck()
-    async with finishing_erasures(memory, interval_seconds=0):
+    async with in_background(retry_erasures(memory, interval_seconds=0)):
         await memory.looked.acquire()
     assert asyncio.all_tasks() == before
 
@@ -103,16 +104,16 @@ async def memory_of(settings: Settings) -> AsyncIterator[Any]:
         yield memory_pb2_grpc.MemoryServiceStub(channel)
 
 
-async def test_a_server_finishes_at_its_start_what_the_one_before_left(
+async def test_server_finishes_erasures_of_the_previous_process_at_its_start(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = asyncio.Event()
 
-    async def told(memory: Any) -> None:
-        await try_once(memory)
+    async def observed(memory: Any) -> None:
+        await finish_pending_erasures(memory)
         done.set()
 
-    monkeypatch.setattr(unfinished_erasures, "try_once", told)
+    monkeypatch.setattr(erasure_retry, "finish_pending_erasures", observed)
     await asyncio.to_thread(leave_unfinished, settings.memory_db_path)
     with caplog.at_level(logging.INFO, LOGGER):
         async with memory_of(settings):
@@ -120,10 +121,10 @@ async def test_a_server_finishes_at_its_start_what_the_one_before_left(
             files = Path(settings.memory_db_path).parent.glob("memory.db*")
             left = await asyncio.to_thread(lambda: b"".join(file.read_bytes() for file in files))
     assert b"MARZIPAN" not in left
-    assert "unfinished erasures of users: finished 1" in caplog.messages
+    assert "finished 1 pending erasures" in caplog.messages
 
 
-async def test_an_erasure_that_cannot_finish_fails_the_call_and_ends_with_the_next(
+async def test_unfinished_erasure_fails_the_call_and_the_next_call_finishes_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with memory_of(settings) as memory:
