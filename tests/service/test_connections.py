@@ -66,7 +66,7 @@ def largest_save() -> memory_pb2.SaveObservationRequest:
 
 
 def with_unknown_field(data: bytes, size: int) -> bytes:
-    """Return a message with a field of a later contract, so that it has *size* bytes or a few more."""
+    """Return *data* with an unknown field appended, so that it has *size* bytes or a few more."""
     return data + b"\xfa\x3f" + varint(size - len(data)) + bytes(size - len(data))
 
 
@@ -82,7 +82,7 @@ async def failure(channel: grpc.aio.Channel, path: str, data: bytes) -> grpc.aio
     return caught.value
 
 
-async def test_the_largest_valid_requests_are_answered(address: str) -> None:
+async def test_largest_valid_requests_are_answered(address: str) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         answer = await chat_pb2_grpc.ChatServiceStub(channel).Chat(largest_chat())
         assert answer.reply == "Hello there."
@@ -90,14 +90,14 @@ async def test_the_largest_valid_requests_are_answered(address: str) -> None:
         assert saved.result.id > 0
 
 
-async def test_fields_of_a_later_contract_have_some_room(address: str) -> None:
+async def test_requests_have_room_for_fields_of_later_versions(address: str) -> None:
     data = with_unknown_field(largest_chat().SerializeToString(), CHAT_BYTES - 10)
     async with grpc.aio.insecure_channel(address) as channel:
         method: Any = channel.unary_unary(CHAT)
         assert b"Hello there." in await method(data)
 
 
-async def test_a_chat_beyond_its_limits_is_bad_input_although_it_reads(address: str, upstream: Upstream) -> None:
+async def test_chat_over_its_limits_is_invalid_argument(address: str, upstream: Upstream) -> None:
     data = with_unknown_field(chat_pb2.ChatRequest(user_id="alice", message="Hi").SerializeToString(), CHAT_BYTES + 1)
     async with grpc.aio.insecure_channel(address) as channel:
         error = await failure(channel, CHAT, data)
@@ -107,7 +107,7 @@ async def test_a_chat_beyond_its_limits_is_bad_input_although_it_reads(address: 
 
 
 @pytest.mark.parametrize("path", [CHAT, SAVE])
-async def test_a_request_that_no_method_takes_is_refused_by_its_size(
+async def test_request_larger_than_any_method_accepts_is_rejected_by_size(
     settings: Settings, upstream: Upstream, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -124,7 +124,7 @@ async def test_a_request_that_no_method_takes_is_refused_by_its_size(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_a_call_with_too_many_header_fields_is_refused(address: str, upstream: Upstream) -> None:
+async def test_call_with_too_many_header_fields_is_rejected(address: str, upstream: Upstream) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         method: Any = channel.unary_unary(CHAT)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -135,13 +135,13 @@ async def test_a_call_with_too_many_header_fields_is_refused(address: str, upstr
     assert len(upstream.requests) == 1
 
 
-async def test_header_fields_of_a_client_that_has_acknowledged_no_limit_are_bad_input(address: str) -> None:
+async def test_header_limit_applies_before_a_client_acknowledges_settings(address: str) -> None:
     assert await asyncio.to_thread(status_with, address, 500) == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert await asyncio.to_thread(status_with, address, 40) == 0
 
 
 def status_with(address: str, fields: int) -> int | None:
-    """Call with so many header fields, and never acknowledge the server's settings; return the status."""
+    """Call with *fields* extra header fields without acknowledging the server's settings; return the status."""
     pairs = http2.fields(CHAT, b"application/grpc", *((b"x-%d" % number, b"v") for number in range(fields)))
     request = chat_pb2.ChatRequest(user_id="alice", message="Hi").SerializeToString()
     with http2.Connection(address) as connection:
@@ -149,7 +149,7 @@ def status_with(address: str, fields: int) -> int | None:
         return connection.status()
 
 
-async def test_the_content_type_is_not_looked_at_as_is_documented(address: str) -> None:
+async def test_content_type_is_ignored_as_documented(address: str) -> None:
     def status() -> int | None:
         request = chat_pb2.ChatRequest(user_id="alice", message="Hi").SerializeToString()
         with http2.Connection(address) as connection:
@@ -160,21 +160,21 @@ async def test_the_content_type_is_not_looked_at_as_is_documented(address: str) 
     assert "does not look at the `content-type`" in OPERATIONS
 
 
-def test_header_fields_are_counted_as_http_2_counts_them() -> None:
+def test_header_size_is_computed_as_in_http_2() -> None:
     fields = HEADER_BYTES // (HEADER_FIELD_BYTES + 4)
     check_headers([("a-b", "v")] * fields)
     with pytest.raises(RequestTooLarge, match="header fields"):
         check_headers([("a-b", "v")] * (fields + 1))
 
 
-async def test_pitfall_06_a_client_that_pings_too_often_is_sent_away(address: str) -> None:
+async def test_pitfall_06_client_that_pings_too_often_is_disconnected(address: str) -> None:
     with http2.Connection(address) as connection:
         connection.send([http2.OPENING, *[PING] * 5])
         assert b"too_many_pings" in await asyncio.to_thread(connection.until, http2.GOAWAY)
 
 
-async def test_pitfall_06_how_often_a_client_may_ping_is_set_by_a_key_that_works(settings: Settings) -> None:
-    """With an allowed interval of 0 under the same key: by gRPC's default, some pings without a call are too many."""
+async def test_pitfall_06_ping_interval_is_set_by_a_key_that_works(settings: Settings) -> None:
+    """Under the same key, an interval of 0 allows pings that gRPC's default would reject."""
     key = "grpc.http2.min_ping_interval_without_data_ms"
     options = dict(connection_options(settings))
     assert options[key] == 5000
@@ -184,7 +184,7 @@ async def test_pitfall_06_how_often_a_client_may_ping_is_set_by_a_key_that_works
 
 @asynccontextmanager
 async def running(options: Mapping[str, int]) -> AsyncIterator[str]:
-    """A server with these options and no methods."""
+    """Run a server with these options and without methods."""
     server = grpc.aio.server(options=list(options.items()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -193,7 +193,7 @@ async def running(options: Mapping[str, int]) -> AsyncIterator[str]:
 
 
 def pinging(address: str, times: int) -> set[int]:
-    """Ping, and again when an answer has come; return the kinds of frames that came."""
+    """Send *times* pings, each after the previous answer; return the frame types received."""
     kinds: set[int] = set()
     with http2.Connection(address) as connection:
         connection.send([http2.OPENING])
@@ -203,19 +203,19 @@ def pinging(address: str, times: int) -> set[int]:
     return kinds
 
 
-async def test_a_client_that_does_not_answer_pings_is_hung_up_on(settings: Settings) -> None:
-    """With the times shortened, under the same keys."""
+async def test_client_that_does_not_answer_pings_is_disconnected(settings: Settings) -> None:
+    """Shorten the times under the same keys."""
     times = {"grpc.keepalive_time_ms": 100, "grpc.http2.ping_timeout_ms": 100}
     options = dict(connection_options(settings))
     assert times.keys() <= options.keys()
     async with running(options | times) as address:
         with http2.Connection(address) as connection:
-            # The server would also hang up on who never acknowledges its settings.
+            # Acknowledge the settings: the server also disconnects clients that never do.
             connection.send([http2.OPENING, http2.frame(http2.SETTINGS, 1, 0)])
             await asyncio.to_thread(connection.hung_up)
 
 
-async def test_a_connection_has_a_bounded_number_of_calls(settings: Settings) -> None:
+async def test_number_of_calls_per_connection_is_bounded(settings: Settings) -> None:
     async with (
         serving(replace(settings, max_calls=3, max_queued_calls=2)) as address,
         grpc.aio.insecure_channel(address) as channel,
@@ -235,7 +235,7 @@ async def test_a_connection_has_a_bounded_number_of_calls(settings: Settings) ->
         assert await last
 
 
-async def test_pitfall_20_a_compressed_request_is_refused_before_it_grows(address: str, upstream: Upstream) -> None:
+async def test_pitfall_20_compressed_request_is_rejected_before_decompression(address: str, upstream: Upstream) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await chat_pb2_grpc.ChatServiceStub(channel).Chat(
@@ -249,7 +249,7 @@ def ages(options: Mapping[str, int]) -> tuple[int | None, int | None]:
     return options.get("grpc.max_connection_age_ms"), options.get("grpc.max_connection_age_grace_ms")
 
 
-def test_the_age_of_connections_is_a_setting_and_0_is_never(settings: Settings) -> None:
+def test_connection_age_is_a_setting_and_0_disables_it(settings: Settings) -> None:
     assert ages(connection_options(replace(settings, connection_age_seconds=0))) == (None, None)
     assert ages(connection_options(replace(settings, connection_age_seconds=9, max_deadline_seconds=7))) == (
         9000,
@@ -257,7 +257,7 @@ def test_the_age_of_connections_is_a_setting_and_0_is_never(settings: Settings) 
     )
 
 
-async def test_pitfall_17_a_stream_outlives_the_age_of_its_connection(settings: Settings, upstream: Upstream) -> None:
+async def test_pitfall_17_stream_outlives_the_age_of_its_connection(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with (
         serving(replace(settings, connection_age_seconds=0.2)) as address,
@@ -266,7 +266,7 @@ async def test_pitfall_17_a_stream_outlives_the_age_of_its_connection(settings: 
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         stream = stub.StreamChat(chat_pb2.StreamChatRequest(user_id="alice", message="Hi"))
         await stream.read()
-        # It is told to connect anew: the stream goes on in the old connection.
+        # The client reconnects, while the stream continues on the old connection.
         while (state := channel.get_state()) is grpc.ChannelConnectivity.READY:
             await channel.wait_for_state_change(state)
         assert (await stub.Chat(chat_pb2.ChatRequest(user_id="bob", message="Hi"))).reply == "Hello there."
@@ -277,5 +277,5 @@ async def test_pitfall_17_a_stream_outlives_the_age_of_its_connection(settings: 
     assert events[-1].completed.reply == "Hello there."
 
 
-def test_the_limit_that_is_documented_is_the_one_that_holds() -> None:
+def test_documented_limit_is_the_actual_one() -> None:
     assert f"{CHAT_BYTES:,} bytes" in OPERATIONS

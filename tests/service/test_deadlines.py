@@ -1,4 +1,4 @@
-"""How long a call may take, over a real channel."""
+"""Deadlines of calls over a real channel."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ilab_memory import ILabMemory
 from ilab_memory.core.models import Observation
 from upstream import Reply, Upstream
 
-DEADLINES = Deadlines(default=300, most=600, reserve=0.5)
+DEADLINES = Deadlines(default=300, maximum=600, reserve=0.5)
 
 
 @pytest.mark.parametrize(("remaining", "seconds"), [(None, 300), (10, 10), (1e9, 600)])
-def test_a_call_has_its_callers_time_or_the_default_up_to_the_most(remaining: float | None, seconds: float) -> None:
+def test_call_time_is_the_deadline_or_the_default_up_to_the_maximum(remaining: float | None, seconds: float) -> None:
     assert DEADLINES.call_seconds(remaining) == seconds
 
 
 @pytest.mark.parametrize(("call", "model"), [(10, 9.5), (1, 0.5), (0.2, 0.1)])
-def test_the_model_has_all_but_the_reserve_and_at_least_half(call: float, model: float) -> None:
+def test_model_time_is_the_call_time_without_the_reserve_and_at_least_half(call: float, model: float) -> None:
     assert DEADLINES.model_seconds(call) == model
 
 
 def stored(settings: Settings) -> list[str]:
-    """Return what is in memory of alice."""
+    """Return the stored observations of alice."""
     with ILabMemory.from_path(settings.memory_db_path) as memory:
         return [item.content for item in memory.mem_export("alice") if isinstance(item, Observation)]
 
@@ -47,11 +47,11 @@ def reason(error: grpc.aio.AioRpcError) -> str:
 
 
 @pytest.mark.parametrize("setting", ["default_deadline_seconds", "max_deadline_seconds"])
-async def test_a_silent_model_is_ended_by_our_deadline_and_nothing_is_stored(
+async def test_silent_model_is_cancelled_at_our_deadline_and_nothing_is_stored(
     settings: Settings, upstream: Upstream, setting: str
 ) -> None:
     upstream.replies(Reply(hold_before=0))
-    limits: dict[str, Any] = {setting: 0.4}
+    limits: dict[str, Any] = {setting: 1.5}
     async with serving(replace(settings, **limits)) as address, grpc.aio.insecure_channel(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat_pb2.ChatRequest(user_id="alice", message="Hi"))
@@ -61,15 +61,13 @@ async def test_a_silent_model_is_ended_by_our_deadline_and_nothing_is_stored(
     assert await asyncio.to_thread(stored, settings) == []
 
 
-async def test_what_was_generated_until_the_reserve_is_stored_before_the_callers_deadline(
-    settings: Settings, upstream: Upstream
-) -> None:
+async def test_partial_reply_is_stored_before_the_callers_deadline(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(pieces=("Hel", "lo"), hold_before=1))
     reserve = replace(settings, persist_reserve_seconds=59.5)
     async with serving(reserve) as address, grpc.aio.insecure_channel(address) as channel:
         request = chat_pb2.StreamChatRequest(user_id="alice", message="Hi")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            # Half of it is the model's, so it is ended long before gRPC would.
+            # The model gets half of it, so our limit ends the call long before gRPC's deadline.
             async for _ in chat_pb2_grpc.ChatServiceStub(channel).StreamChat(request, timeout=4):
                 pass
     assert reason(caught.value) == "DEADLINE_EXCEEDED"

@@ -1,4 +1,4 @@
-"""Health answers strangers: what they open is bounded, and locks nobody else out."""
+"""Health needs no credentials: its open calls are bounded, and no client locks out others."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ WATCH = http2.fields("/grpc.health.v1.Health/Watch")
 CHECK = http2.fields("/grpc.health.v1.Health/Check")
 ASKED = health_pb2.HealthCheckRequest(service="ilab_chat.v1.ChatService").SerializeToString()
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
-#: Calls of the attack that come at once.
+#: Number of calls that the attack sends at once.
 BATCH = 64
-#: Memory that a process may take for what one stranger opens, in bytes.
+#: Maximum memory for the calls of one client, in bytes.
 MEMORY = 100 * 1024 * 1024
 
 
 def requests(pairs: http2.Pairs, count: int, *, complete: bool = True, first: int = 0) -> bytes:
-    """Return the frames of *count* calls after the *first* ones; not *complete*: their headers only."""
+    """Return the frames of *count* calls, skipping *first* stream ids. Unless *complete*, only their headers."""
     head = http2.hpack(pairs)
     streams = range(1 + 2 * first, 1 + 2 * (first + count), 2)
     if complete:
@@ -45,9 +45,9 @@ def requests(pairs: http2.Pairs, count: int, *, complete: bool = True, first: in
 
 
 def attack(address: str, pairs: http2.Pairs, opened: ExitStack, *, complete: bool) -> None:
-    """Open 640 calls on each of 8 connections, and wait for the answers to those that are complete.
+    """Open 640 calls on each of 8 connections, and wait for the answers to complete ones.
 
-    gRPC's core refuses calls at random while more than 1,000 of a method wait to be begun, so they come in batches.
+    gRPC core rejects calls at random while more than 1,000 of a method are pending, so they are sent in batches.
     """
     for _ in range(8):
         connection = opened.enter_context(http2.Connection(address))
@@ -63,7 +63,7 @@ def attack(address: str, pairs: http2.Pairs, opened: ExitStack, *, complete: boo
 
 
 def more(connection: http2.Connection) -> bytes:
-    """Return what comes next on an open connection."""
+    """Return the next bytes of an open connection."""
     received = connection.more()
     assert received
     return received
@@ -80,10 +80,10 @@ async def check(channel: grpc.aio.Channel) -> int:
     return int(answer.status)
 
 
-async def until_taken(address: str) -> None:
-    """Wait until the server has begun the watches and checks that it has read.
+async def until_started(address: str) -> None:
+    """Wait until the server has started the watches and checks that it has received.
 
-    It takes calls in order. gRPC's core refuses some while more than 1,000 of a method wait to be begun.
+    It starts calls in order. gRPC core rejects some while more than 1,000 of a method are pending.
     """
     async with connect(address) as channel:
         for call in (lambda: watch(channel).read(), lambda: check(channel)):
@@ -94,13 +94,13 @@ async def until_taken(address: str) -> None:
 
 
 def connect(address: str) -> grpc.aio.Channel:
-    """Return a channel with a connection of its own."""
+    """Return a channel with its own connection."""
     return grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
 
 
 @pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("pairs", [WATCH, CHECK], ids=["watches", "checks"])
-async def test_a_stranger_with_5000_health_calls_locks_out_no_new_client(
+async def test_5000_health_calls_of_one_client_lock_out_no_new_client(
     tmp_path: Path,
     upstream: Upstream,
     pairs: http2.Pairs,
@@ -111,9 +111,9 @@ async def test_a_stranger_with_5000_health_calls_locks_out_no_new_client(
         before = resident(status)
         with ExitStack() as opened:
             await asyncio.to_thread(attack, server.address, pairs, opened, complete=complete)
-            await until_taken(server.address)
+            await until_started(server.address)
             port = server.address.rpartition(":")[2]
-            # Two addresses: a client that balances watches health, and calls no server that does not answer that.
+            # Two addresses: a balancing client watches health, and skips servers that do not answer.
             async with AsyncChatClient(f"127.0.0.1:{port},127.0.0.2:{port}") as client:
                 answer = await client.chat("alice", "Hi", timeout=60)
             assert answer.reply == "Hello there."
@@ -124,7 +124,7 @@ async def test_a_stranger_with_5000_health_calls_locks_out_no_new_client(
 
 
 def resident(status: Path) -> int:
-    """Return the memory that a process uses, in bytes."""
+    """Return the resident memory of a process, in bytes."""
     found = re.search(r"VmRSS:\s+(\d+)", status.read_text())
     assert found
     return int(found[1]) * 1024
@@ -132,7 +132,7 @@ def resident(status: Path) -> int:
 
 @pytest.fixture
 async def small(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """A server with room for six watches: four of one host, three of one connection."""
+    """Run a server with room for six watches: four per host, three per connection."""
     monkeypatch.setattr(health, "WATCHES", 6)
     monkeypatch.setattr(health, "WATCHES_PER_HOST", 4)
     monkeypatch.setattr(health, "WATCHES_PER_CONNECTION", 3)
@@ -142,17 +142,17 @@ async def small(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 async def begun(channel: grpc.aio.Channel, count: int) -> list[Any]:
-    """Return watches that have had their first status, the oldest first."""
+    """Open watches and wait for the first status of each; return them, oldest first."""
     watches = []
     for _ in range(count):
         each = watch(channel)
-        # Not all at once: on a busy machine they may reach the server in another order.
+        # One after the other, because concurrent calls may reach the server in another order.
         assert (await each.read()).status == SERVING
         watches.append(each)
     return watches
 
 
-async def test_a_connection_beyond_its_watches_loses_its_oldest(small: str) -> None:
+async def test_connection_over_its_limit_loses_its_oldest_watch(small: str) -> None:
     async with connect(small) as channel:
         watches = await begun(channel, 3)
         watches += await begun(channel, 1)
@@ -160,7 +160,7 @@ async def test_a_connection_beyond_its_watches_loses_its_oldest(small: str) -> N
         assert not any(each.done() for each in watches[1:])
 
 
-async def test_the_biggest_connection_of_a_host_gives_way(small: str) -> None:
+async def test_host_over_its_limit_loses_a_watch_of_its_largest_connection(small: str) -> None:
     async with connect(small) as big, connect(small) as new:
         watches = await begun(big, 3)
         await begun(new, 1)
@@ -169,7 +169,7 @@ async def test_the_biggest_connection_of_a_host_gives_way(small: str) -> None:
         assert not any(each.done() for each in (*watches[1:], *last))
 
 
-async def test_the_host_with_the_most_watches_gives_way_to_a_new_one(small: str) -> None:
+async def test_server_over_its_limit_evicts_a_watch_of_the_largest_host(small: str) -> None:
     def watching(source: str, count: int) -> http2.Connection:
         connection = http2.Connection(small, source)
         connection.send([http2.OPENING, requests(WATCH, count)])
@@ -186,7 +186,7 @@ async def test_the_host_with_the_most_watches_gives_way_to_a_new_one(small: str)
                 assert not any(each.done() for each in watches[1:])
 
 
-async def test_a_watch_whose_client_does_not_read_gives_way_too(small: str) -> None:
+async def test_watch_of_a_client_that_does_not_read_is_evicted_too(small: str) -> None:
     with await asyncio.to_thread(http2.Connection, small) as stuck:
         await asyncio.to_thread(stuck.send, [http2.PREFACE, http2.window(0), requests(WATCH, 3)])
         await asyncio.to_thread(stuck.until, http2.SETTINGS)
@@ -194,12 +194,12 @@ async def test_a_watch_whose_client_does_not_read_gives_way_too(small: str) -> N
             for _ in range(9):
                 await begun(channel, 1)
             assert await check(channel) == SERVING
-        # It hears of it when it reads again, although it was ended in its first write.
+        # It gets the status when it reads again, although it was evicted during its first write.
         await asyncio.to_thread(stuck.send, [http2.window(65_535)])
         assert await asyncio.to_thread(stuck.status) == EXHAUSTED.value[0]
 
 
-async def test_a_crowded_client_still_gets_its_watch(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_crowded_client_still_gets_its_watch(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "CROWDED_SECONDS", 0.01)
     async with connect(small) as channel:
         await begun(channel, 3)
@@ -215,20 +215,22 @@ async def test_a_crowded_client_still_gets_its_watch(small: str, monkeypatch: py
         ([b"\xff"], grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
-async def test_health_takes_one_request(address: str, path: str, sent: list[bytes], code: grpc.StatusCode) -> None:
+async def test_health_call_takes_exactly_one_request(
+    address: str, path: str, sent: list[bytes], code: grpc.StatusCode
+) -> None:
     async with connect(address) as channel:
         method: Any = channel.stream_stream(f"/grpc.health.v1.Health/{path}")
         assert await method(iter(sent)).code() is code
 
 
-async def test_a_health_call_whose_request_does_not_come_ends(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_health_call_without_a_request_ends(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrapping, "REQUEST_SECONDS", 0.01)
     async with connect(address) as channel:
         method: Any = channel.stream_stream("/grpc.health.v1.Health/Watch")
         assert await method().code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_a_health_call_whose_request_does_not_come_does_not_hold_up_the_stop(settings: Settings) -> None:
+async def test_health_call_without_a_request_does_not_delay_the_stop(settings: Settings) -> None:
     async with connect("127.0.0.1:1"), serving(settings) as address:
         channel = connect(address)
         method: Any = channel.stream_stream("/grpc.health.v1.Health/Watch")
@@ -249,11 +251,11 @@ async def test_a_health_call_whose_request_does_not_come_does_not_hold_up_the_st
         ("unix:", "unix:"),
     ],
 )
-def test_the_host_of_a_peer(peer: str, host: str) -> None:
+def test_host_of_a_peer(peer: str, host: str) -> None:
     assert host_of(peer) == host
 
 
-async def test_what_has_ended_is_not_kept() -> None:
+async def test_ended_calls_are_removed() -> None:
     calls = OpenCalls(in_all=4, per_host=3, per_connection=2)
 
     async def call(number: int) -> None:

@@ -55,7 +55,7 @@ def but_heartbeats(events: Iterable[chat_pb2.StreamChatResponse]) -> list[str | 
     return [kind for event in events if (kind := event.WhichOneof("event")) != "heartbeat"]
 
 
-async def test_a_silent_model_is_bridged_by_heartbeats(settings: Settings, upstream: Upstream) -> None:
+async def test_heartbeats_are_sent_while_the_model_is_silent(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with stub_of(settings, NEVER_SILENT_FOR_LONG) as stub:
         call = stub.StreamChat(stream("alice"))
@@ -70,7 +70,7 @@ async def test_a_silent_model_is_bridged_by_heartbeats(settings: Settings, upstr
     assert rest[-1].completed.reply == "Hello there."
 
 
-async def test_nothing_is_sent_before_the_model_has_begun(settings: Settings, upstream: Upstream) -> None:
+async def test_no_heartbeat_precedes_the_first_event(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0), Reply(hold_before=1))
     async with stub_of(settings, NEVER_SILENT_FOR_LONG) as stub:
         call = stub.StreamChat(stream("alice"))
@@ -86,7 +86,7 @@ async def test_nothing_is_sent_before_the_model_has_begun(settings: Settings, up
         await metadata
 
 
-async def test_without_heartbeats_a_silence_is_silent(settings: Settings, upstream: Upstream) -> None:
+async def test_heartbeats_can_be_disabled(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with stub_of(settings, 0) as stub:
         call = stub.StreamChat(stream("alice"))
@@ -96,9 +96,7 @@ async def test_without_heartbeats_a_silence_is_silent(settings: Settings, upstre
         assert [event.WhichOneof("event") for event in await rest_of(call)] == ["text_delta", "completed"]
 
 
-async def test_a_caller_who_leaves_between_heartbeats_ends_the_models_work(
-    settings: Settings, upstream: Upstream
-) -> None:
+async def test_caller_cancelling_between_heartbeats_stops_the_model(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     async with stub_of(settings, NEVER_SILENT_FOR_LONG) as stub:
         call = stub.StreamChat(stream("alice"))
@@ -109,7 +107,7 @@ async def test_a_caller_who_leaves_between_heartbeats_ends_the_models_work(
         assert await asyncio.to_thread(upstream.requests[0].gone.wait, 10)
 
 
-async def test_a_failure_after_heartbeats_is_told_as_ever(settings: Settings, upstream: Upstream) -> None:
+async def test_failure_after_heartbeats_has_its_usual_status(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(pieces=("a", "b", "c"), hold_before=1, cut_before=2))
     async with stub_of(settings, NEVER_SILENT_FOR_LONG) as stub:
         call = stub.StreamChat(stream("alice"))
@@ -122,7 +120,7 @@ async def test_a_failure_after_heartbeats_is_told_as_ever(settings: Settings, up
     assert caught.value.code() is grpc.StatusCode.ABORTED
 
 
-async def test_an_event_waits_for_a_heartbeat_that_the_caller_has_no_room_for() -> None:
+async def test_event_waits_for_a_heartbeat_blocked_by_flow_control() -> None:
     written, room, beating = [], asyncio.Event(), asyncio.Event()
 
     async def write(event: chat_pb2.StreamChatResponse) -> None:
@@ -143,7 +141,7 @@ async def test_an_event_waits_for_a_heartbeat_that_the_caller_has_no_room_for() 
     assert written == ["started", "heartbeat", "completed"]
 
 
-async def test_an_event_that_waits_for_room_is_not_a_silence() -> None:
+async def test_no_heartbeat_while_an_event_is_blocked_by_flow_control() -> None:
     written: list[str | None] = []
     beating = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Each method takes exactly one request, and says so at once."""
+"""Each method takes exactly one request, and rejects any other number at once."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ REQUEST = chat_pb2.ChatRequest(user_id="alice", message="Hi").SerializeToString(
 
 
 def call(channel: grpc.aio.Channel, path: str, requests: Any) -> Any:
-    """Call a method as if its requests were a stream: on the wire it is the same."""
+    """Call a method as a stream of requests. On the wire there is no difference."""
     return channel.stream_stream(path)(requests)
 
 
-async def refusal(channel: grpc.aio.Channel, path: str, requests: Any) -> tuple[str, str, str]:
+async def rejection(channel: grpc.aio.Channel, path: str, requests: Any) -> tuple[str, str, str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for _ in call(channel, path, requests):
             pass
@@ -33,35 +33,35 @@ async def refusal(channel: grpc.aio.Channel, path: str, requests: Any) -> tuple[
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 @pytest.mark.parametrize("requests", [(), (REQUEST, REQUEST)], ids=["none", "two"])
-async def test_none_and_two_are_refused_at_once(
+async def test_missing_or_second_request_is_rejected_at_once(
     address: str, upstream: Upstream, method: MethodDescriptor, requests: Iterable[bytes]
 ) -> None:
     path = f"/{method.containing_service.full_name}/{method.name}"
     async with grpc.aio.insecure_channel(address) as channel:
-        code, reason, text = await refusal(channel, path, iter(requests))
+        code, reason, text = await rejection(channel, path, iter(requests))
     assert (code, reason) == ("UNIMPLEMENTED", "INVALID_REQUEST")
-    assert text == f"the method takes one message, and the call has {'more' if requests else 'none'}"
+    assert text == f"the method takes exactly one message; the call has {'more' if requests else 'none'}"
     assert upstream.requests == []
 
 
 @pytest.mark.parametrize("first", [[], [REQUEST]])
-async def test_a_request_that_does_not_come_is_not_waited_for_for_ever(
+async def test_missing_request_times_out(
     address: str, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, first: list[bytes]
 ) -> None:
     monkeypatch.setattr(wrapping, "REQUEST_SECONDS", 0.05)
 
-    async def and_no_end() -> Any:
+    async def endless() -> Any:
         for each in first:
             yield each
         await asyncio.Event().wait()
 
     async with grpc.aio.insecure_channel(address) as channel:
-        code, reason, _ = await refusal(channel, "/ilab_chat.v1.ChatService/Chat", and_no_end())
+        code, reason, _ = await rejection(channel, "/ilab_chat.v1.ChatService/Chat", endless())
     assert (code, reason) == ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
     assert upstream.requests == []
 
 
-async def test_a_request_in_a_stream_of_one_is_answered(address: str) -> None:
+async def test_request_sent_as_a_stream_is_answered(address: str) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         [answer] = [each async for each in call(channel, "/ilab_chat.v1.ChatService/Chat", iter([REQUEST]))]
     assert chat_pb2.ChatResponse.FromString(answer).reply == "Hello there."

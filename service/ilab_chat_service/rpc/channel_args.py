@@ -1,6 +1,6 @@
-"""What gRPC is told of connections: how much they may send, how long they live, how often they are probed.
+"""gRPC channel arguments: size limits, connection age and keepalive.
 
-The keys and their defaults: https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h
+Keys and defaults: https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h
 """
 
 from __future__ import annotations
@@ -16,65 +16,65 @@ if TYPE_CHECKING:
 
 Options: TypeAlias = "Mapping[str, int]"
 
-#: How long a client may take to acknowledge the limits that it has been told, in seconds; until then they bind it less.
-SETTINGS_SECONDS = 10
+#: Time for a client to acknowledge our HTTP/2 settings. Until then not all limits apply to it.
+SETTINGS_TIMEOUT_SECONDS = 10
 
-#: After how much silence a connection is probed, and how long its other end may take to answer, in seconds. Else the
-#: call of a caller whose machine is gone would go on until the model has finished.
-PROBE_SECONDS = 60
-PROBE_ANSWER_SECONDS = 20
+#: Keepalive: time without traffic before a ping, and time for its answer. Without pings, the call of a client that has
+#: vanished would run until the model has finished.
+KEEPALIVE_SECONDS = 60
+KEEPALIVE_TIMEOUT_SECONDS = 20
 
-#: How often a client may probe, in seconds: gRPC's clients have a minimum of 10, and may be a little early.
-CLIENT_PROBE_SECONDS = 5
+#: Minimum time between two pings of a client. gRPC clients have a minimum of 10 s and may be slightly early.
+MIN_CLIENT_PING_SECONDS = 5
 
-#: After how long without a call a connection is closed, in seconds.
-IDLE_SECONDS = 15 * 60
+#: A connection without calls is closed after this time.
+MAX_IDLE_SECONDS = 15 * 60
 
-#: What a call may take beside the time that deadlines give it, in seconds: until its request is there, and after it.
-BESIDE_SECONDS = 60
+#: Time of a call outside its deadline: receiving the request, and sending the rest of the response.
+GRACE_SECONDS = 60
 
-#: Most calls at once that a connection may have beside twice what the chat takes: for its refusals, memory and health.
-OTHER_CALLS = 100
+#: Streams per connection in addition to twice the chat limits: for rejected calls, memory and health.
+EXTRA_STREAMS = 100
 
-#: Maximum number of bytes that gRPC reads from a connection before it handles them. Without it a connection that sends
-#: without a pause is read into ever larger buffers. Flow control holds messages back, but not frames such as
+#: Maximum number of bytes that gRPC reads from a connection before it handles them. Without a maximum, the buffers of a
+#: connection that sends without pause keep growing: flow control applies to messages, but not to frames such as
 #: CONTINUATION and PRIORITY, which need no credentials. See `FinishEstimate` in
 #: https://github.com/grpc/grpc/blob/master/src/core/lib/event_engine/posix_engine/posix_endpoint.cc
 READ_BYTES = 64 * 1024
 
-#: Bits by compression algorithm: none but "identity". A stream would mix secrets with text of an attacker, whose sizes
-#: then tell of each other, and gRPC would unpack a message before it looks at how large it has become.
-UNCOMPRESSED_ONLY = 1
+#: Bit mask of compression algorithms: "identity" only. Compression leaks secrets through the size of messages that also
+#: contain an attacker's text (CRIME), and gRPC decompresses a message before it checks its size.
+IDENTITY_ONLY = 1
 
 
 def connection_options(settings: Settings) -> Options:
-    """Return the options of the server's connections."""
+    """Return the channel arguments of the server's connections."""
     options = {
         "grpc.max_receive_message_length": REQUEST_BYTES,
         "grpc.experimental.tcp_max_read_buffer_size": READ_BYTES,
-        # One limit, not two: between the two, gRPC refuses at random.
+        # Both limits are equal: between a soft and a hard limit, gRPC rejects at random.
         "grpc.max_metadata_size": HEADER_BYTES,
         "grpc.absolute_max_metadata_size": HEADER_BYTES,
-        # Each costs memory before it is looked at, also without credentials.
-        "grpc.max_concurrent_streams": 2 * (settings.max_calls + settings.max_queued_calls) + OTHER_CALLS,
-        "grpc.http2.settings_timeout": milliseconds(SETTINGS_SECONDS),
-        "grpc.compression_enabled_algorithms_bitset": UNCOMPRESSED_ONLY,
-        "grpc.keepalive_time_ms": milliseconds(PROBE_SECONDS),
-        # Not keepalive_timeout_ms, which by itself closes nothing (seen with grpcio 1.85).
-        "grpc.http2.ping_timeout_ms": milliseconds(PROBE_ANSWER_SECONDS),
-        # Not min_recv_ping_interval_without_data_ms, which is widely copied and does nothing.
-        "grpc.http2.min_ping_interval_without_data_ms": milliseconds(CLIENT_PROBE_SECONDS),
+        # Every stream costs memory before its credentials are checked.
+        "grpc.max_concurrent_streams": 2 * (settings.max_calls + settings.max_queued_calls) + EXTRA_STREAMS,
+        "grpc.http2.settings_timeout": milliseconds(SETTINGS_TIMEOUT_SECONDS),
+        "grpc.compression_enabled_algorithms_bitset": IDENTITY_ONLY,
+        "grpc.keepalive_time_ms": milliseconds(KEEPALIVE_SECONDS),
+        # Not keepalive_timeout_ms, which closes no connection by itself (observed with grpcio 1.85).
+        "grpc.http2.ping_timeout_ms": milliseconds(KEEPALIVE_TIMEOUT_SECONDS),
+        # Not min_recv_ping_interval_without_data_ms, which is widely copied and has no effect.
+        "grpc.http2.min_ping_interval_without_data_ms": milliseconds(MIN_CLIENT_PING_SECONDS),
         "grpc.keepalive_permit_without_calls": 1,
-        "grpc.max_connection_idle_ms": milliseconds(IDLE_SECONDS),
+        "grpc.max_connection_idle_ms": milliseconds(MAX_IDLE_SECONDS),
     }
     if settings.connection_age_seconds:
         options["grpc.max_connection_age_ms"] = milliseconds(settings.connection_age_seconds)
-        # A shorter one would cut calls that are within their time.
-        grace = settings.max_deadline_seconds + BESIDE_SECONDS
+        # A shorter grace period would cut off calls before their deadline.
+        grace = settings.max_deadline_seconds + GRACE_SECONDS
         options["grpc.max_connection_age_grace_ms"] = milliseconds(grace)
     return options
 
 
 def milliseconds(seconds: float) -> int:
-    """Return *seconds* as gRPC's options take them."""
+    """Return *seconds* in whole milliseconds."""
     return round(seconds * 1000)

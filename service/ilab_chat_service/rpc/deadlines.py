@@ -1,4 +1,4 @@
-"""How long a call may take, and how much of that the model may."""
+"""Deadlines: how much time a call has, and how much of it the model gets."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """The limits of one server, in seconds."""
+    """The time limits of one server, in seconds."""
 
     default: float
-    """For a call whose caller sets no deadline."""
-    most: float
-    """However late the caller's deadline is."""
+    """Time for a call whose caller sets no deadline."""
+    maximum: float
+    """Maximum time for a call, whatever its deadline."""
     reserve: float
-    """What storing the turn may take, kept from the model."""
+    """Time reserved at the end of a call for storing the turn."""
 
     def call_seconds(self, remaining: float | None) -> float:
-        """Return how long a call may take whose caller's deadline is *remaining* seconds away; None: there is none."""
-        return min(self.default if remaining is None else remaining, self.most)
+        """Return the time of a call whose deadline is *remaining* seconds away. None: it has no deadline."""
+        return min(self.default if remaining is None else remaining, self.maximum)
 
     def model_seconds(self, call_seconds: float) -> float:
-        """Return how much of a call may pass until the model is done: all but the reserve, and at least half."""
+        """Return the time until the model must be done: everything but the reserve, and at least half."""
         return max(call_seconds - self.reserve, call_seconds / 2)
 
 
 class Limit:
-    """The time of a call: ends its block when the model's time is over or, once the model is done, the call's.
+    """The time limit of one call, a context manager around its work.
 
-    It ends as if the caller had left, so that what the model has written is stored.
+    It cancels the block when the model's time is up or, after `model_is_done`, when the call's time is up. The block
+    sees the same as when its caller cancels, so what the model has written is stored.
 
     Raises:
-        DeadlineExceeded: it was ended.
+        DeadlineExceeded: the time was up.
     """
 
     __slots__ = ("_call_until", "_timer", "model_until")
 
     def __init__(self, deadlines: Deadlines, remaining: float | None) -> None:
-        """Begin now. *remaining*: seconds until the caller's deadline, None if there is none."""
+        """Start the time now. *remaining*: seconds until the caller's deadline, or None without one."""
         seconds = deadlines.call_seconds(remaining)
         now = asyncio.get_running_loop().time()
         self.model_until = now + deadlines.model_seconds(seconds)
@@ -52,7 +53,7 @@ class Limit:
         self._timer = asyncio.timeout_at(self.model_until)
 
     def model_is_done(self) -> None:
-        """Let the rest of the call have its reserve."""
+        """Allow the rest of the call to use the reserve."""
         self._timer.reschedule(self._call_until)
 
     async def __aenter__(self) -> Self:
@@ -65,4 +66,4 @@ class Limit:
         try:
             await self._timer.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise DeadlineExceeded("the call's time is over") from None
+            raise DeadlineExceeded("deadline exceeded") from None

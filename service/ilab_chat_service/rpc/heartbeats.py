@@ -1,4 +1,4 @@
-"""The events of a stream, with a heartbeat wherever it would be silent for long."""
+"""Write the events of a stream, and heartbeats while it is silent."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ HEARTBEAT = chat_pb2.StreamChatResponse(heartbeat=chat_pb2.Heartbeat())
 
 
 class EventWriter:
-    """Writes events, and from the first one on a heartbeat after each silence, until it is closed.
+    """Writes events and, after the first event, a heartbeat whenever the stream is silent, until it is closed.
 
-    Never before the first: that one tells proxies that the call may no longer be repeated.
+    No heartbeat precedes the first event, which tells proxies that they must not retry the call.
 
     Args:
-        write: sends one message of the call, and returns when there is room for the next.
-        heartbeat_seconds: how long a silence is; 0: no heartbeats.
+        write: sends one message, and returns when flow control has room for the next.
+        heartbeat_seconds: silence before a heartbeat. 0: no heartbeats.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class EventWriter:
         self._heartbeat_seconds = heartbeat_seconds
         self._loop = asyncio.get_running_loop()
         self._wrote_at = 0.0
-        # gRPC does not take a message of a call before it is done with the one before.
+        # gRPC allows one write at a time per call.
         self._writing = False
         self._heartbeat: asyncio.Task[None] | None = None
-        # One for all events: nothing is set up for each of them.
+        # One timer for all events, because setting one per event is expensive.
         self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, event: chat_pb2.StreamChatResponse) -> None:
-        """Send *event*. A caller who does not read holds it up."""
+        """Send *event*. Wait while the caller does not read."""
         while self._heartbeat:
             await asyncio.wait([self._heartbeat])
         self._writing = True
@@ -53,7 +53,7 @@ class EventWriter:
             self._wait_for_silence()
 
     def close(self) -> None:
-        """Send no heartbeat any more."""
+        """Stop the heartbeats."""
         if self._timer:
             self._timer.cancel()
         if self._heartbeat:
@@ -63,10 +63,10 @@ class EventWriter:
         self._timer = self._loop.call_at(self._wrote_at + self._heartbeat_seconds, self._beat)
 
     def _beat(self) -> None:
-        """Send a heartbeat, unless there was an event since the timer was set."""
+        """Send a heartbeat, unless an event was written since the timer was set."""
         now = self._loop.time()
         if self._writing:
-            # A caller who has no room for an event has none for a heartbeat.
+            # A write that waits for flow control would delay the heartbeat too.
             self._wrote_at = now
         if now >= self._wrote_at + self._heartbeat_seconds:
             self._heartbeat = self._loop.create_task(self._write_heartbeat())
@@ -75,7 +75,7 @@ class EventWriter:
 
     async def _write_heartbeat(self) -> None:
         try:
-            # Raised when the caller is gone: gRPC then cancels the call, which closes this.
+            # Raised when the caller is gone. gRPC then cancels the call, and the handler closes this writer.
             with suppress(grpc.aio.BaseError):
                 await self._write(HEARTBEAT)
                 self._wrote_at = self._loop.time()

@@ -1,4 +1,4 @@
-"""Sending a stream's initial metadata, so that the stream can be ended in its first write."""
+"""Send a stream's initial metadata early, so that the stream can be aborted during its first write."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 async def send_initial_metadata(context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    """Send the initial metadata, also when the task is cancelled while this runs.
+    """Send the initial metadata, even if the task is cancelled while this runs.
 
-    grpc.aio notes only after the first write that it has sent them. When that write is cancelled, `abort` sends them
-    again, which the core refuses, and the caller would wait for a status forever.
+    grpc.aio records only after the first write that the metadata was sent. If that write is cancelled, `abort` sends it
+    again, gRPC core rejects that, and the caller waits for a status forever.
     """
     sending = asyncio.ensure_future(context.send_initial_metadata(()))
     try:

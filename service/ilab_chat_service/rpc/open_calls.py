@@ -1,7 +1,7 @@
-"""A bounded set of open calls in which the newest always finds a place.
+"""A bounded set of open calls that evicts old calls instead of rejecting new ones.
 
-For calls that ask for no credentials. A limit that refuses the newest would let one stranger lock everybody out, so the
-oldest call of the peer that has the most is ended instead.
+For calls without credentials. If the limit rejected new calls, one client could lock out all others. So a new call
+evicts the oldest call of the client with the most calls.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Bits of an IPv6 address that name a host's network: one host has all addresses of it (RFC 4291, section 2.5.1).
+#: Length of an IPv6 network prefix: one host can use every address of its network (RFC 4291, section 2.5.1).
 IPV6_NETWORK_BITS = 64
 
 
 class OpenCalls:
-    """The open calls, by host and connection. All limits are of one process.
+    """The open calls by host and connection. All limits are per process.
 
     Args:
         in_all: maximum number of calls.
-        per_host: maximum number of calls of one host.
-        per_connection: maximum number of calls of one connection.
+        per_host: maximum number of calls from one host.
+        per_connection: maximum number of calls on one connection.
     """
 
     def __init__(self, *, in_all: int, per_host: int, per_connection: int) -> None:
         self.in_all = in_all
         self.per_host = per_host
         self.per_connection = per_connection
-        #: By connection and host, in order of their begin, as dictionaries are.
+        #: Calls by host and connection, oldest first (dictionaries are ordered).
         self._hosts: dict[str, dict[str, dict[OpenCall, None]]] = {}
         self._of_host: Counter[str] = Counter()
         self._calls = 0
 
     def enter(self, peer: str) -> OpenCall:
-        """Return the call of the current task, for the block in which it is open.
+        """Return a context manager during which the current task's call is open.
 
         Args:
-            peer: the connection, as gRPC names it.
+            peer: the connection's peer, as gRPC names it.
         """
         return OpenCall(self, peer)
 
@@ -54,8 +54,8 @@ class OpenCalls:
                     yield call.task
 
     def add(self, call: OpenCall) -> None:
-        """Add *call*, after ending others where there is a limit in its way."""
-        while victim := self._in_the_way(call):
+        """Add *call* and evict other calls as the limits require."""
+        while victim := self._victim_for(call):
             call.is_crowded |= self._of_connection(victim) <= self._of_connection(call) + 1
             victim.give_way()
             self.remove(victim)
@@ -64,7 +64,7 @@ class OpenCalls:
         self._calls += 1
 
     def remove(self, call: OpenCall) -> None:
-        """Remove *call*, if it is there."""
+        """Remove *call*. Do nothing if it was evicted."""
         connections = self._hosts.get(call.host, {})
         own = connections.get(call.peer, {})
         if call not in own:
@@ -77,23 +77,23 @@ class OpenCalls:
         if not connections:
             del self._hosts[call.host], self._of_host[call.host]
 
-    def _in_the_way(self, call: OpenCall) -> OpenCall | None:
-        """Return the call that has to end before *call* begins, None if there is room."""
+    def _victim_for(self, call: OpenCall) -> OpenCall | None:
+        """Return the call to evict before *call* is added. None: there is room."""
         if self._of_connection(call) >= self.per_connection:
             return next(iter(self._hosts[call.host][call.peer]))
         if self._of_host[call.host] >= self.per_host:
-            return oldest_of_the_most(self._hosts[call.host])
+            return oldest_of_largest(self._hosts[call.host])
         if self._calls >= self.in_all:
-            return oldest_of_the_most(self._hosts[max(self._of_host, key=self._of_host.__getitem__)])
+            return oldest_of_largest(self._hosts[max(self._of_host, key=self._of_host.__getitem__)])
         return None
 
     def _of_connection(self, call: OpenCall) -> int:
-        """Return the number of calls of the connection of *call*."""
+        """Return the number of open calls on the connection of *call*."""
         return len(self._hosts.get(call.host, {}).get(call.peer, ()))
 
 
 class OpenCall:
-    """What `OpenCalls.enter` returns."""
+    """One open call. See `OpenCalls.enter`."""
 
     __slots__ = ("_calls", "gave_way", "host", "is_crowded", "peer", "task")
 
@@ -105,7 +105,7 @@ class OpenCall:
         self.host = host_of(peer)
         self.task = task
         self.gave_way = False
-        #: The call that gave way to this one was of a connection that had no more calls than this one's.
+        #: This call evicted one of a connection that had no more calls than its own.
         self.is_crowded = False
 
     def __enter__(self) -> Self:
@@ -116,21 +116,21 @@ class OpenCall:
         self._calls.remove(self)
 
     def give_way(self) -> None:
-        """Cancel the task; `gave_way` tells it why."""
+        """Evict the call: cancel its task, with `gave_way` set as the reason."""
         self.gave_way = True
         self.task.cancel()
 
 
-def oldest_of_the_most(connections: dict[str, dict[OpenCall, None]]) -> OpenCall:
-    """Return the oldest call of the connection that has the most."""
-    most: dict[OpenCall, None] = max(connections.values(), key=len)
-    return next(iter(most))
+def oldest_of_largest(connections: dict[str, dict[OpenCall, None]]) -> OpenCall:
+    """Return the oldest call of the connection with the most calls."""
+    largest: dict[OpenCall, None] = max(connections.values(), key=len)
+    return next(iter(largest))
 
 
 def host_of(peer: str) -> str:
-    """Return the host of a peer, as `ipv4:192.0.2.1:50000` and `ipv6:%5B2001:db8::1%5D:50000` name them.
+    """Return the host of a peer such as `ipv4:192.0.2.1:50000` or `ipv6:%5B2001:db8::1%5D:50000`.
 
-    For IPv6 it is the network of the address.
+    For IPv6, return the network of the address.
     """
     family, _, rest = peer.partition(":")
     host = unquote(rest).rpartition(":")[0]

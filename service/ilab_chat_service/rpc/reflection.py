@@ -1,4 +1,4 @@
-"""Server reflection, so that grpcurl and the like need no .proto file."""
+"""Server reflection, so that tools such as grpcurl work without .proto files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-# Imported for its side effect: reflection can then describe the error details, and grpcurl prints them.
+# Imported for its side effect: reflection can then describe error details, and grpcurl prints them.
 from google.rpc import error_details_pb2  # noqa: F401
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Newer tools ask for v1 first. Its messages are those of v1alpha, which is all that the package registers:
+#: Newer tools try v1 first. It has the messages of v1alpha, the only version that the package registers:
 #: https://github.com/grpc/grpc/issues/31773
 V1 = "grpc.reflection.v1.ServerReflection"
 
 
 def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
-    """Let *server* describe *services* under both names of the reflection protocol."""
+    """Make *server* describe *services* under both versions of the reflection service."""
     names = [*services, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
     servicer = reflection.aio.ReflectionServicer(names)

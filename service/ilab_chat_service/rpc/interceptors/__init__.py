@@ -1,1 +1,1 @@
-"""What happens around every call, one concern a module."""
+"""Interceptors: what happens around every call. One concern per module."""

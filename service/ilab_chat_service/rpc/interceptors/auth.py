@@ -1,4 +1,4 @@
-"""Who may call: every method but health needs credentials that the server accepts."""
+"""Authenticate every call except health checks."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Probes have no credentials.
+#: Health probes have no credentials.
 EXEMPT = "/grpc.health.v1.Health/"
-#: Longest value of a header that is looked at. gRPC's own limit is for all headers of a call together.
-MOST_CHARACTERS = 16_384
+#: Maximum length of an authorization header. gRPC's own limit is for all headers of a call.
+MAX_HEADER_CHARACTERS = 16_384
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Asks who calls before anything else of a call is looked at.
+    """Authenticates a call before its request is read.
 
-    Reflection is asked too: only health is there for strangers, and grpcurl sends its headers with both.
+    Reflection needs credentials too: grpcurl sends its headers with reflection calls as well.
     """
 
     def __init__(self, callers: Authenticator) -> None:
@@ -39,58 +39,62 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Let only known callers reach the handler."""
+        """Return the handler behind authentication."""
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(EXEMPT):
             return handler
-        return wrapped(handler, self._known) if is_ours(handler_call_details) else self._conversation(handler)
+        return wrapped(handler, self._authenticated) if is_ours(handler_call_details) else self._guarded(handler)
 
-    async def _known(self, method: Method, requests: Requests, context: Context) -> Any:
+    async def _authenticated(self, method: Method, requests: Requests, context: Context) -> Any:
         set_caller(await self._callers.caller(credentials(context)))
         return await method(requests, context)
 
-    def _conversation(self, handler: Handler) -> Handler:
-        """Return the handler of a method that is not ours, reflection, for known callers."""
+    def _guarded(self, handler: Handler) -> Handler:
+        """Return the handler of a reflection method behind authentication."""
         method: Any = handler.stream_stream
 
         async def call(requests: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 await self._callers.caller(credentials(context))
             except (MissingCredentials, InvalidCredentials) as error:
-                await refuse(context, error)
+                await reject(context, error)
             async for response in method(requests, context):
                 yield response
 
         return grpc.stream_stream_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
 
 
-async def refuse(context: Context, error: MissingCredentials | InvalidCredentials) -> NoReturn:
-    """End a call that has no line in the log and no ErrorInterceptor around it, as those of our own methods end."""
+async def reject(context: Context, error: MissingCredentials | InvalidCredentials) -> NoReturn:
+    """Log and abort a reflection call, which has no canonical log line and no ErrorInterceptor."""
     correlation_id = secrets.token_hex(16)
     log.warning("reflection: %s (%s)", error, correlation_id)
     await end(context, error, correlation_id)
 
 
 def credentials(context: Context) -> Credentials:
-    """Return what the call says of its caller, in its headers and by its connection.
+    """Return the credentials in the call's headers and its connection.
 
     Raises:
-        InvalidCredentials: the header is no bearer token.
+        InvalidCredentials: the authorization header is not a bearer token.
     """
     certificates = context.auth_context().get("x509_pem_cert", ())
     return Credentials(bearer=bearer(context), certificate=next(iter(certificates), None))
 
 
 def bearer(context: Context) -> str | None:
-    """Return the token of the header `authorization: Bearer ...`, None without the header."""
+    """Return the token of the header `authorization: Bearer TOKEN`. None: there is no such header.
+
+    Raises:
+        InvalidCredentials: the header is repeated, too long, or not a bearer token.
+    """
     values = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
     if not values:
         return None
     if len(values) > 1:
-        raise InvalidCredentials("there is more than one authorization header")
-    if len(values[0]) > MOST_CHARACTERS:
+        raise InvalidCredentials("the call has more than one authorization header")
+    if len(values[0]) > MAX_HEADER_CHARACTERS:
         raise InvalidCredentials("the authorization header is too long")
     scheme, _, token = str(values[0]).partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise InvalidCredentials("the authorization header is not of the form: Bearer TOKEN")
+        raise InvalidCredentials("the authorization header must be: Bearer TOKEN")
     return token.strip()

@@ -1,4 +1,4 @@
-"""The end of serving: new calls are refused, running ones are waited for and at last ended."""
+"""Draining: reject new calls, wait for running ones, and finally cancel them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
 
 
-#: What telling the last callers may take.
+#: Time for cancelled calls to send their status.
 END_SECONDS = 1.0
 
 
 class DrainInterceptor(grpc.aio.ServerInterceptor):
-    """Knows the running calls of our own methods.
+    """Tracks the running calls of our own methods.
 
-    gRPC's own stop ends a call that comes while it waits as CANCELLED, which says that the caller cancelled it, and it
+    gRPC's own stop ends calls that arrive during its grace period as CANCELLED, as if the caller had cancelled, and
     does not wait for handlers that aborted (https://github.com/grpc/grpc/issues/37239).
     """
 
@@ -35,20 +35,20 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Count the call, if the method is one of ours."""
+        """Track the call if the method is one of ours."""
         handler = await continuation(handler_call_details)
-        return wrapped(handler, self._counted) if handler and is_ours(handler_call_details) else handler
+        return wrapped(handler, self._tracked) if handler and is_ours(handler_call_details) else handler
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new calls from now on as SERVER_DRAINING, and let running ones finish for *seconds*."""
+        """Reject new calls as SERVER_DRAINING from now on, and wait up to *seconds* for running ones."""
         self._draining = True
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
     async def end(self) -> None:
-        """End what still runs as SERVER_DRAINING.
+        """End the remaining calls as SERVER_DRAINING.
 
-        Returns at most END_SECONDS later, even if a call does not end, as when its caller does not read.
+        Returns after at most END_SECONDS, even if a call does not end, for instance because its caller does not read.
         """
         self._ending = True
         for task in self._running:
@@ -56,7 +56,7 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         if self._running:
             await asyncio.wait(self._running, timeout=END_SECONDS)
 
-    async def _counted(self, method: Method, requests: Requests, context: Context) -> Any:
+    async def _tracked(self, method: Method, requests: Requests, context: Context) -> Any:
         if self._draining:
             raise ServerDraining("the server is shutting down")
         task = asyncio.current_task()

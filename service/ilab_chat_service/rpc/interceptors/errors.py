@@ -1,4 +1,4 @@
-"""Whatever a handler raises becomes one status with details, and nothing else gets out."""
+"""Map every exception of a handler to a status with details. Nothing else of it reaches the caller."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from ilab_chat_service.telemetry.logs import exception_chain
 if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
 
-#: Where clients look for google.rpc.Status. https://grpc.io/docs/guides/error/#richer-error-model
+#: Contains google.rpc.Status. https://grpc.io/docs/guides/error/#richer-error-model
 DETAILS_TRAILER = "grpc-status-details-bin"
 
-#: How long gRPC's own retries wait, in milliseconds. https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+#: Delay before gRPC's own retries, in milliseconds. https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps the exceptions of our own methods by the table of `rpc/errors.py`.
+    """Maps exceptions of our own methods with the table in `rpc/errors.py`.
 
-    What gRPC itself raises (a handler that aborted, a call that the client cancelled) passes through.
+    gRPC's own exceptions (a handler aborted, the client cancelled) pass through.
     """
 
     async def intercept_service(
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler, if the method is one of ours."""
+        """Wrap the handler if the method is one of ours."""
         handler = await continuation(handler_call_details)
         return wrapped(handler, mapped) if handler and is_ours(handler_call_details) else handler
 
 
 async def mapped(method: Method, requests: Requests, context: Context) -> Any:
-    """Call *method* with its exceptions mapped."""
+    """Call *method*, and abort the call if it raises."""
     try:
         return await method(requests, context)
     except grpc.aio.AbortError:
@@ -49,15 +49,15 @@ async def mapped(method: Method, requests: Requests, context: Context) -> Any:
         task = asyncio.current_task()
         if task and task.cancelling():
             raise
-        # Not the call was cancelled but something that it waited for. As a cancelled call it would end without a
-        # status, and its caller would wait for ever.
+        # The call was not cancelled, only something it awaited. If this passed, the call would end without a status and
+        # its caller would wait forever.
         await abort(context, error)
-    except Exception as error:  # noqa: BLE001 - the boundary: nothing unmapped may pass
+    except Exception as error:  # noqa: BLE001 - the boundary: every exception is mapped
         await abort(context, error)
 
 
 async def abort(context: Context, error: BaseException) -> NoReturn:
-    """End the call with the status of *error*, and note what the log says of it."""
+    """End the call with the status of *error*, and record it for the log."""
     call = CALL.get()
     row = TABLE.get(type(error), INTERNAL)
     call.status_code, call.reason, call.exception_chain = row.code.name, row.reason, exception_chain(error)
@@ -75,13 +75,13 @@ async def end(context: Context, error: BaseException, correlation_id: str) -> No
     try:
         await context.abort(row.code, status.message, (*trailers, *pushback(row, error)))
     except grpc.aio.InternalError:
-        # gRPC has ended the call already, as when it refuses a request that is too large.
+        # gRPC has already ended the call, for instance because the request is too large.
         raise asyncio.CancelledError from None
     raise AssertionError("abort returned")
 
 
 def pushback(row: Row, error: BaseException) -> tuple[tuple[str, str], ...]:
-    """Return the trailer that makes gRPC's own retries wait, if the failure says that they should."""
+    """Return the trailer that delays gRPC's own retries, if the failure asks for it."""
     if not (row.pushback and isinstance(error, Failure) and error.retry_after_seconds is not None):
         return ()
     return ((PUSHBACK_TRAILER, str(round(error.retry_after_seconds * 1000))),)

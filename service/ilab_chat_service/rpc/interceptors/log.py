@@ -1,4 +1,8 @@
-"""The outermost interceptor: one line of the log for each call of our own methods, however it ends."""
+"""The outermost interceptor: one canonical log line for every call of our own methods, however it ends.
+
+Field names follow OpenTelemetry's semantic conventions where they define one:
+https://opentelemetry.io/docs/specs/semconv/rpc/grpc and https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai
+"""
 
 from __future__ import annotations
 
@@ -28,31 +32,32 @@ log = logging.getLogger(__name__)
 
 CORRELATION_TRAILER = "x-correlation-id"
 
-#: Codes that say what a caller did, not what happened to us.
-CALLERS_OWN = {"OK", "CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
+#: Codes that are logged at INFO: success, and errors of the caller.
+INFO_CODES = {"OK", "CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
 
-#: A caller's gRPC ends its call itself when the deadline passes, and is heard before ours has seen it pass, which
-#: counts from when the call came in. So a call that is cancelled with less than this left, in seconds, ran out of time.
+#: The client's gRPC cancels a call at its deadline, slightly before the deadline that we compute from the call's
+#: arrival. So a call that is cancelled with less than this time left has exceeded its deadline.
 DEADLINE_MARGIN_SECONDS = 0.1
 
-#: Version, trace id, parent id, flags; version 00 has nothing more. https://www.w3.org/TR/trace-context/#traceparent-header
+#: Version, trace id, parent id, flags. Version 00 has no further fields.
+#: https://www.w3.org/TR/trace-context/#traceparent-header
 TRACEPARENT = re.compile(r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
-#: Hexadecimal digits of the hashes that stand for user ids and request ids.
+#: Number of hexadecimal digits of the hashes of user ids and request ids.
 HASH_DIGITS = 16
 
 
 class LogInterceptor(grpc.aio.ServerInterceptor):
-    """Starts the record of each call, and logs it at the end."""
+    """Creates the record of each call and logs it at the end."""
 
     def __init__(self, key: str) -> None:
-        """Hash user ids and request ids, which callers choose, with *key*. Empty: with a random one."""
+        """Hash user ids and request ids, which callers choose, with *key*. Empty: a random key."""
         self._hash = hmac.new(key.encode() or secrets.token_bytes(32), digestmod="sha256")
 
     async def intercept_service(
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler, if the method is one of ours."""
+        """Wrap the handler if the method is one of ours."""
         handler = await continuation(handler_call_details)
         if not handler or not is_ours(handler_call_details):
             return handler
@@ -60,7 +65,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
 
     async def _logged(self, name: str, method: Method, requests: Requests, context: Context) -> Any:
         began = time.perf_counter()
-        call = begun(name, context)
+        call = new_record(name, context)
         CALL.set(call)
         set_call_deadline(context.time_remaining())
         context.set_trailing_metadata(((CORRELATION_TRAILER, call.correlation_id),))
@@ -78,7 +83,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         return response
 
     def _fields(self, call: Call, seconds: float) -> Iterator[tuple[str, object]]:
-        """Yield what the line says; docs/operations.md explains each."""
+        """Yield the fields of the log line. docs/operations.md documents them."""
         code = call.status_code or grpc.StatusCode.UNKNOWN.name
         yield "rpc.method", call.method
         yield "rpc.response.status_code", code
@@ -111,7 +116,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
 
 
 def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
-    """Yield what the line says of a whole answer."""
+    """Yield the fields of a complete answer."""
     if call.replayed is not None:
         yield "replayed", call.replayed
         yield "gen_ai.response.model", call.response_model
@@ -120,8 +125,8 @@ def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
         yield "gen_ai.usage.output_tokens", call.output_tokens
 
 
-def begun(name: str, context: Context) -> Call:
-    """Return the record of a call that begins."""
+def new_record(name: str, context: Context) -> Call:
+    """Return the record of a new call of method *name*."""
     traces = []
     retry_attempt = 0
     for key, value in context.invocation_metadata() or ():
@@ -138,18 +143,18 @@ def begun(name: str, context: Context) -> Call:
 
 
 def trace_id(traceparent: str | bytes) -> str:
-    """Return the trace id of a valid W3C traceparent; of any other, nothing."""
+    """Return the trace id of a W3C traceparent header. Empty: the header is invalid."""
     found = TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
     return found[1] if found else ""
 
 
 def small_number(text: str | bytes) -> int:
-    """Return a number of at most three digits; for anything else, 0."""
+    """Return *text* as a number of at most three digits. 0: it is anything else."""
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text if isinstance(text, str) else "") else 0
 
 
 def code_of_cancelled(context: Context) -> grpc.StatusCode:
-    """Return what the caller sees of a call that its gRPC has cancelled."""
+    """Return the status that the caller sees for a call that its gRPC cancelled."""
     remaining = context.time_remaining()
     if remaining is not None and remaining < DEADLINE_MARGIN_SECONDS:
         return grpc.StatusCode.DEADLINE_EXCEEDED
@@ -157,12 +162,12 @@ def code_of_cancelled(context: Context) -> grpc.StatusCode:
 
 
 def level_of(call: Call) -> int:
-    """Return ERROR for a mistake of ours, WARNING for what operators should see, INFO for the rest."""
-    if call.status_code in CALLERS_OWN:
+    """Return ERROR for bugs, INFO for success and errors of the caller, WARNING for other failures."""
+    if call.status_code in INFO_CODES:
         return logging.INFO
     return logging.ERROR if not call.status_code or call.reason == INTERNAL.reason else logging.WARNING
 
 
 def milliseconds(seconds: float) -> float:
-    """Return *seconds* in milliseconds, to a hundredth."""
+    """Return *seconds* in milliseconds, rounded to a hundredth."""
     return round(seconds * 1000, 2)

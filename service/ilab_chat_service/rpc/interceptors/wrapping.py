@@ -1,4 +1,4 @@
-"""What our interceptors have in common: putting something around the handler of a method."""
+"""Wrap the handler of a method. Shared by our interceptors."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ if TYPE_CHECKING:
 
 OUR_METHODS = "/ilab_chat.v1."
 
-#: Longest that a call's request may take to come in whole, in seconds.
+#: Time for a call's request to arrive completely.
 REQUEST_SECONDS = 30.0
 
 
 def is_ours(details: grpc.HandlerCallDetails) -> bool:
-    """Whether the method is one of this service's own: not health, not reflection."""
+    """Return whether the method is one of our own, not of health or reflection."""
     return details.method.startswith(OUR_METHODS)
 
 
 def wrapped(handler: Handler, around: Around) -> Handler:
-    """Return *handler* with `around(method, requests, context)` instead of `method(requests, context)`.
+    """Return *handler* with `method(requests, context)` replaced by `around(method, requests, context)`.
 
-    For methods whose handlers are coroutines: ours write their responses instead of yielding them. gRPC is told that
-    requests are streams of bytes, and the innermost call parses them, so that none, two where there may be one, and
-    bytes that are not a message end like other bad input. gRPC itself leaves a call without a request unanswered, and
-    answers what it cannot parse with UNKNOWN and the parser's text.
+    For methods whose handlers are coroutines: ours write responses instead of yielding them.
+
+    The new handler declares a stream of bytes, and the innermost call parses them. So a missing request, a second one
+    where one is allowed, and an unparsable one end like any other invalid input. gRPC itself never answers a call
+    without a request, and answers an unparsable one with UNKNOWN and the parser's text.
     """
-    # What is wrapped already parses nothing.
+    # A wrapped handler has no deserializer.
     is_wrapped = handler.request_deserializer is None
     method: Any = (handler.stream_stream or handler.stream_unary) if is_wrapped else reading(handler)
     streams = handler.response_streaming
@@ -54,22 +55,22 @@ def wrapped(handler: Handler, around: Around) -> Handler:
 
 
 def reading(handler: Handler) -> Method:
-    """Return the method of *handler*, which takes messages, as one that takes the stream of their bytes."""
+    """Return the method of *handler*, which takes messages, as a method that takes a stream of request bytes."""
     return reading_many(handler) if handler.request_streaming else reading_one(handler)
 
 
 def reading_one(handler: Handler) -> Method:
-    """Return the method of *handler*, which takes one message, as one that takes the stream of its bytes."""
+    """Return the method of *handler*, which takes one message, as a method that takes a stream of request bytes."""
     method: Any = handler.unary_stream or handler.unary_unary
     parse: Any = handler.request_deserializer
 
     async def call(requests: Requests, context: Context) -> Any:
         check_headers(context.invocation_metadata() or ())
         parsed = parsed_by(parse, await the_one(requests))
-        # Each request of ours has one.
+        # Every request of ours has a user_id.
         CALL.get().user_id = parsed.user_id
         answering = method(parsed, context)
-        # What it needs of the request, it keeps.
+        # Free the request while the method runs; the method keeps what it needs.
         del parsed
         return await answering
 
@@ -77,7 +78,7 @@ def reading_one(handler: Handler) -> Method:
 
 
 def reading_many(handler: Handler) -> Method:
-    """Return the method of *handler*, which takes a stream of messages, as one that takes the stream of their bytes."""
+    """Return the method of *handler*, which takes messages, as a method that takes a stream of request bytes."""
     method: Any = handler.stream_unary or handler.stream_stream
     parse: Any = handler.request_deserializer
 
@@ -86,7 +87,7 @@ def reading_many(handler: Handler) -> Method:
         async for request in requests:
             parsed = parsed_by(parse, request)
             if is_first:
-                # The first message of each stream of ours has one.
+                # The first message of each of our streams has a user_id.
                 CALL.get().user_id = parsed.user_id
                 is_first = False
             yield parsed
@@ -100,7 +101,7 @@ def reading_many(handler: Handler) -> Method:
 
 
 def parsed_by(parse: Any, request: bytes) -> Any:
-    """Return the message that *request* is.
+    """Parse *request*.
 
     Raises:
         UnparsableRequest: *request* cannot be parsed.
@@ -108,22 +109,22 @@ def parsed_by(parse: Any, request: bytes) -> Any:
     try:
         return parse(request)
     except DecodeError:
-        raise UnparsableRequest("the request is not a message of this method") from None
+        raise UnparsableRequest("the request cannot be parsed as a message of this method") from None
 
 
 async def the_one(requests: Requests) -> bytes:
-    """Return the one request of a call, once the caller has said that there is no other.
+    """Return the only request of a call, after the caller has closed its side.
 
     Raises:
-        WrongRequestCount: there is none, or another.
-        DeadlineExceeded: neither came in time.
+        WrongRequestCount: the call has no request, or a second one.
+        DeadlineExceeded: the request did not arrive completely in time.
     """
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
             request = await anext(requests, None)
             another = request is not None and await anext(requests, None) is not None
     except TimeoutError:
-        raise DeadlineExceeded(f"the request was not complete after {REQUEST_SECONDS:g} s") from None
+        raise DeadlineExceeded(f"the request did not arrive completely within {REQUEST_SECONDS:g} s") from None
     if request is None or another:
-        raise WrongRequestCount(f"the method takes one message, and the call has {'more' if another else 'none'}")
+        raise WrongRequestCount(f"the method takes exactly one message; the call has {'more' if another else 'none'}")
     return request
