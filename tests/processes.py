@@ -1,4 +1,4 @@
-"""The server as a process of its own, as an operator runs it."""
+"""Run the server as a process, like an operator."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 SERVER = Path(sys.executable).with_name("ilab-chat-server")
 
-#: What the log says of a worker: its number and its process.
-WORKER = r"worker (\d) serves, process (\d+)"
+#: Log line of a worker that serves: its number and process id.
+WORKER = r"worker (\d) \(process (\d+)\) is serving"
 
 
 class ServerProcess:
-    """A running server. `address` is where it serves; `log` what it has said so far."""
+    """A running server, with its `address` and its `log` so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -32,18 +32,18 @@ class ServerProcess:
         self._reader.start()
 
     def read_until(self, pattern: str) -> re.Match[str]:
-        """Read its log up to a line with *pattern*."""
+        """Read the log up to a line that matches *pattern*."""
         while (line := self._next_line()) is not None:
             if found := re.search(pattern, line):
                 return found
         raise AssertionError(f"the server ended with {self.process.wait()}:\n{''.join(self.log)}")
 
     def workers(self) -> list[int]:
-        """The process ids of its workers, in the order of their numbers."""
+        """Return the process ids of the workers, ordered by worker number."""
         return [int(pid) for _, pid in sorted(dict(re.findall(WORKER, "".join(self.log))).items())]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal, wait for the end, return the exit code."""
+        """Send a signal, wait for the process to end, and return its exit code."""
         self.process.send_signal(number)
         return self.wait()
 
@@ -53,7 +53,7 @@ class ServerProcess:
         return code
 
     def _listen(self) -> None:
-        """Keep reading what it says: a server that logs into a full pipe waits for its reader."""
+        """Read the log continuously, because a server blocks on a full pipe."""
         assert self.process.stderr
         for line in self.process.stderr:
             with self._heard:
@@ -73,7 +73,7 @@ class ServerProcess:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with these settings and no other of the server's, which stops without delay."""
+    """Return this process's environment with exactly these settings of the server and no propagation delay."""
     ours = ("ILAB_", "OPENAI_")
     others = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return others | {"ILAB_CHAT_PROPAGATION_SECONDS": "0"} | dict(settings)
@@ -81,10 +81,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def running_server(**settings: str) -> Iterator[ServerProcess]:
-    """Start `ilab-chat-server` with these environment variables, on a free port unless they name one.
-
-    It is killed at the end if it runs.
-    """
+    """Run `ilab-chat-server` with these environment variables, on a free port by default. Kill it at the end."""
     with subprocess.Popen(
         [SERVER],
         env=environment({"ILAB_CHAT_ADDRESS": "127.0.0.1:0", **settings}),
@@ -102,7 +99,7 @@ def running_server(**settings: str) -> Iterator[ServerProcess]:
 
 
 def run_server(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run `ilab-chat-server` to its end."""
+    """Run `ilab-chat-server` until it exits."""
     return subprocess.run(
         [SERVER, *arguments], env=environment(settings), capture_output=True, text=True, timeout=60, check=False
     )

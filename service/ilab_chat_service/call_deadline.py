@@ -1,4 +1,4 @@
-"""When the caller of the running call stops waiting, for whoever works for it."""
+"""The deadline of the running call, for code that works on its behalf."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _UNTIL: ContextVar[float | None] = ContextVar("call_deadline", default=None)
 
 
 def set_call_deadline(seconds: float | None) -> None:
-    """Note that the caller waits for *seconds* from now. None: it sets no deadline. Tasks inherit it."""
+    """Set the deadline to *seconds* from now. None: the call has no deadline. Tasks inherit it."""
     _UNTIL.set(None if seconds is None else time.monotonic() + seconds)
 
 
 def seconds_to_deadline() -> float | None:
-    """Return for how long the caller waits from now. None: it sets no deadline. Negative: it has left."""
+    """Return the seconds until the deadline. None: the call has no deadline. Negative: the deadline has passed."""
     until = _UNTIL.get()
     return None if until is None else until - time.monotonic()

@@ -1,4 +1,4 @@
-"""`ilab-chat-server check`: opens everything that serving needs, asks each model for one token, and serves nothing."""
+"""`ilab-chat-server check`: open everything that serving needs and ask each model for one token, without serving."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from ilab_chat_service.model.upstream import Upstream
     from ilab_chat_service.settings import Settings
 
-#: Longest time that a model may take to begin, in seconds.
+#: Time for a model to begin its answer.
 MODEL_SECONDS = 20.0
 
 MESSAGES = (ChatMessage("system", "Answer with one word."), ChatMessage("user", "Hello"))
 
-#: Limits of the reply, tried in this order. Some APIs have a minimum of 16: https://github.com/BerriAI/litellm/pull/24365
-#: Some reasoning models refuse a limit that their reasoning exceeds: https://github.com/grafana/grafana-llm-app/pull/780
-#: The reply is not read past its beginning, so even without a limit it costs little.
+#: Token limits, tried in this order. Some APIs have a minimum of 16: https://github.com/BerriAI/litellm/pull/24365
+#: Some reasoning models reject a limit that their reasoning exceeds: https://github.com/grafana/grafana-llm-app/pull/780
+#: Only the beginning of the reply is read, so even an unlimited one costs little.
 TOKEN_LIMITS = (1, 16, None)
 
-#: Statuses of a request that another limit may mend.
+#: Statuses that another token limit may avoid.
 BAD_REQUEST = frozenset({400, 422})
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was checked. `fault` is empty if it works."""
+    """The result for one part. `fault` is empty if the part works."""
 
     subject: str
     fault: str = ""
@@ -49,7 +49,7 @@ class Result:
 
 
 async def check(settings: Settings) -> AsyncIterator[Result]:
-    """Yield one result for each part that serving with *settings* needs; all are checked, whatever fails."""
+    """Yield one result for each part that serving needs. All parts are checked, even if one fails."""
     yield Result("settings")
     if settings.tls_cert_file:
         yield await result("TLS", check_tls(settings))
@@ -60,7 +60,7 @@ async def check(settings: Settings) -> AsyncIterator[Result]:
 
 
 async def result(subject: str, checking: Coroutine[None, None, str]) -> Result:
-    """Return the result of *checking*, which returns what the subject is, for the operator."""
+    """Return the result of *checking*, which returns a description of the part."""
     try:
         return Result(f"{subject} {await checking}")
     except (SettingsError, StoreNotOpened) as error:
@@ -68,25 +68,25 @@ async def result(subject: str, checking: Coroutine[None, None, str]) -> Result:
 
 
 async def check_tls(settings: Settings) -> str:
-    """Read certificate and key."""
+    """Read the certificate and the key."""
     await asyncio.to_thread(tls, settings)
     return settings.tls_cert_file
 
 
 async def check_auth(settings: Settings) -> str:
-    """Read what callers are known by: tokens, or keys from a file or a URL."""
+    """Read the tokens, or the keys from a file or a URL."""
     async with open_authenticator(settings):
         return settings.auth or "none"
 
 
 async def check_memory(settings: Settings) -> str:
-    """Open the memory as the server does: it is created if it is missing, and brought up to date."""
+    """Open the memory like the server does: create it if it is missing, and migrate its schema."""
     async with open_memory(settings) as library, open_idempotency_store(settings):
         return library.place
 
 
 async def check_models(settings: Settings) -> AsyncIterator[Result]:
-    """Ask all models at the same time; yield the results in the order of the file, the default first."""
+    """Ask all models concurrently; yield the results in the order of the file, the default first."""
     try:
         async with open_model(settings) as model:
             asking = [asyncio.create_task(check_model(upstream)) for upstream in model.upstreams]
@@ -97,7 +97,7 @@ async def check_models(settings: Settings) -> AsyncIterator[Result]:
 
 
 async def check_model(upstream: Upstream) -> Result:
-    """Ask a model for one token, through the code that answers callers."""
+    """Ask a model for one token, by the code that answers callers."""
     subject = f"model {upstream.profile}"
     try:
         async with asyncio.timeout(MODEL_SECONDS):
@@ -105,15 +105,15 @@ async def check_model(upstream: Upstream) -> Result:
     except TimeoutError:
         return Result(subject, f"no answer within {MODEL_SECONDS:g} s")
     except Failure as failure:
-        return Result(subject, reason(failure))
+        return Result(subject, describe(failure))
     return Result(subject)
 
 
 async def ask(upstream: Upstream) -> None:
-    """Ask with the smallest limit that the API accepts, and return when the model has begun.
+    """Ask with the smallest token limit that the API accepts, and return when the model has begun.
 
     Raises:
-        Failure: it did not answer.
+        Failure: the model did not answer.
     """
     for limit in TOKEN_LIMITS:
         try:
@@ -126,8 +126,8 @@ async def ask(upstream: Upstream) -> None:
             return
 
 
-def reason(failure: Failure) -> str:
-    """Return what is known of a failure: status, codes and errno, never a text of the API."""
+def describe(failure: Failure) -> str:
+    """Return the status, codes and errno of a failure, never a text of the API."""
     cause = failure.cause
     status = cause.get("upstream.status_code")
     codes = (cause.get(f"upstream.{name}") for name in ("error_code", "error_param", "error", "errno"))

@@ -1,20 +1,20 @@
-"""What a call can fail with. `rpc/errors.py` maps each failure to what the caller sees.
+"""Failures of a call. `rpc/errors.py` maps each one to the status that the caller gets.
 
 Failure
-├── ContextTooLong          message and instructions do not fit into the model's window
-├── ContentFiltered         a content filter stopped the prompt
+├── ContextTooLong          message and instructions do not fit into the context window
+├── ContentFiltered         a content filter blocked the prompt
 ├── FieldRefused            a field of the request is not acceptable
-│   ├── ModelNotFound             the caller named a model that does not exist or is not offered
-│   └── ModelOptionUnsupported    the model refuses an option that the caller set
+│   ├── ModelNotFound             the requested model does not exist or is not offered
+│   └── ModelOptionUnsupported    the model does not support an option of the request
 ├── ModelRateLimited        the model's API limits the rate of requests
-├── ModelQuotaExhausted     the quota or the credit of our key is used up
+├── ModelQuotaExhausted     the quota or credit of our key is used up
 ├── ModelUnavailable        the model could not be reached, or failed before it began
-├── ModelInterrupted        the model broke off after it began
-├── ModelRejected           the model's API refuses our request or our key
-├── MemoryUnavailable       memory could not be read or written: nothing has been stored
-├── TurnNotStored           the model has answered, and the turn could not be stored, not even in part
+├── ModelInterrupted        the model failed after it began
+├── ModelRejected           the model's API rejected our request or our key
+├── MemoryUnavailable       memory could not be read or written; nothing was stored
+├── TurnNotStored           the model has answered, but no part of the turn could be stored
 ├── RequestIdReused         the request_id belongs to another request
-└── NotSupported            the memory library in use does not have what was asked for
+└── NotSupported            the memory library lacks the requested feature
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-#: What an operator should know of a failure, by the name of the field of the log: statuses, codes and errno, never text
-#: of a user, a model or a key.
+#: Log fields that explain a failure to operators: statuses, error codes and errno, never text of a user or model, never
+#: a key.
 Cause: TypeAlias = Mapping[str, str | int]
 
 
-#: How long a caller should wait before trying again, in seconds, where nobody says better.
+#: Default delay before a caller should retry.
 RETRY_AFTER_SECONDS = 1.0
 
 
 class Failure(Exception):
-    """A call that could not be answered. The text names no user, no message, no key and no other exception."""
+    """A call that could not be answered. The text never quotes a user, a message, a key or another exception."""
 
     def __init__(self, text: str, *, retry_after_seconds: float | None = None, cause: Cause | None = None) -> None:
         super().__init__(text)
@@ -41,11 +41,11 @@ class Failure(Exception):
 
 
 class ContextTooLong(Failure):
-    """Message and instructions do not fit into the model's window."""
+    """Message and instructions do not fit into the model's context window."""
 
 
 class ContentFiltered(Failure):
-    """A content filter stopped the prompt."""
+    """A content filter blocked the prompt."""
 
 
 class FieldRefused(Failure):
@@ -58,11 +58,11 @@ class FieldRefused(Failure):
 
 
 class ModelNotFound(FieldRefused):
-    """The caller named a model that does not exist or is not offered."""
+    """The requested model does not exist or is not offered."""
 
 
 class ModelOptionUnsupported(FieldRefused):
-    """The model refuses an option that the caller set."""
+    """The model does not support an option of the request."""
 
 
 class ModelRateLimited(Failure):
@@ -70,7 +70,7 @@ class ModelRateLimited(Failure):
 
 
 class ModelQuotaExhausted(Failure):
-    """The quota or the credit of our key is used up. Waiting does not help."""
+    """The quota or credit of our key is used up. Waiting does not help."""
 
 
 class ModelUnavailable(Failure):
@@ -78,19 +78,19 @@ class ModelUnavailable(Failure):
 
 
 class ModelInterrupted(Failure):
-    """The model broke off after it began."""
+    """The model failed after it began."""
 
 
 class ModelRejected(Failure):
-    """The model's API refuses our request or our key."""
+    """The model's API rejected our request or our key."""
 
 
 class MemoryUnavailable(Failure):
-    """Memory could not be read or written: nothing has been stored."""
+    """Memory could not be read or written; nothing was stored."""
 
 
 class TurnNotStored(Failure):
-    """The model has answered, and the turn could not be stored, not even in part."""
+    """The model has answered, but no part of the turn could be stored."""
 
 
 class RequestIdReused(Failure):
@@ -98,8 +98,8 @@ class RequestIdReused(Failure):
 
 
 class NotSupported(Failure):
-    """The memory library in use does not have what was asked for."""
+    """The memory library lacks the requested feature."""
 
 
 class StoreNotOpened(Exception):
-    """A store cannot be opened at start. The text says which and why."""
+    """A store could not be opened at the start. The text names the store and the reason."""

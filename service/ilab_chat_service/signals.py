@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, told to an event loop."""
+"""Deliver SIGTERM and SIGINT to an event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def end_at_once(number: signal.Signals) -> None:
-    """End the process, with 128 + the number of the signal."""
+    """Exit the process at once with 128 + the signal number."""
     os._exit(128 + number)
 
 
@@ -21,9 +21,9 @@ def end_at_once(number: signal.Signals) -> None:
 def signals(
     stop: asyncio.Event, skip_propagation: asyncio.Event, again: Callable[[signal.Signals], None] = end_at_once
 ) -> Iterator[None]:
-    """Set *stop* on the first SIGTERM or SIGINT; call *again* on every further one.
+    """Set *stop* on the first SIGTERM or SIGINT, and call *again* on every further one.
 
-    SIGINT also sets *skip_propagation*: it comes from somebody at a keyboard, not from what tells clients where to go.
+    SIGINT also sets *skip_propagation*: it comes from a keyboard, where no load balancer needs time to react.
     """
     loop = asyncio.get_running_loop()
 
@@ -34,7 +34,7 @@ def signals(
         if number == signal.SIGINT:
             skip_propagation.set()
 
-    # Not KeyboardInterrupt: it is not seen in coroutines.
+    # Signal handlers, because KeyboardInterrupt does not reach coroutines.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received, number)
     try:

@@ -1,4 +1,4 @@
-"""What was decided when the server started, in words for its operator."""
+"""The configuration in effect, logged at the start."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from ilab_chat_service.settings import Settings
 
 DURABILITY = {
-    "full": "full: an answered turn survives loss of power",
-    "normal": "normal: an answered turn survives the end of the process, not loss of power",
+    "full": "full: an answered turn survives power loss",
+    "normal": "normal: an answered turn survives a crash of the process, but not power loss",
 }
 
 
 def startup_summary(settings: Settings, *, address: str, memory: str, models: Iterable[str]) -> Iterator[str]:
-    """Yield a line for each decision.
+    """Yield one line for each part of the configuration.
 
     Args:
-        settings: what was asked for.
-        address: where the server listens.
-        memory: where the memory is, without a secret.
-        models: the models that callers may ask for, each with the host that is called; the default first.
+        settings: the server's settings.
+        address: the address that the server listens on.
+        memory: location of the memory, without secrets.
+        models: the models that callers may request, each with the host of its API. The default comes first.
     """
     yield f"address: {address}"
     yield f"TLS: {tls(settings)}"
@@ -33,13 +33,13 @@ def startup_summary(settings: Settings, *, address: str, memory: str, models: It
     yield f"durability: {DURABILITY[settings.durability]}"
     yield f"workers: {settings.workers}"
     yield (
-        f"limits: {settings.max_calls} calls run and {settings.max_queued_calls} wait, "
-        f"{settings.max_calls_per_user} of one user{', in each worker' if settings.workers > 1 else ''}"
+        f"limits: {settings.max_calls} running calls, {settings.max_queued_calls} queued calls, "
+        f"{settings.max_calls_per_user} calls per user{'; per worker' if settings.workers > 1 else ''}"
     )
 
 
 def tls(settings: Settings) -> str:
-    """Return what the listener does about TLS."""
+    """Return the TLS configuration of the listener."""
     if not settings.tls_cert_file:
         return "none"
     return f"{settings.tls_cert_file}, {'with' if settings.tls_client_ca_file else 'without'} client certificates"

@@ -1,4 +1,4 @@
-"""What the log says of a store that failed."""
+"""Log fields that explain the failure of a store."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def storage_cause(error: BaseException | None, hint: str = "") -> Cause:
-    """Return the code of a driver's or the system's error, such as SQLITE_FULL, 53300 or ENOSPC, and a *hint* of ours.
+    """Return the error code (such as SQLITE_FULL, 53300 or ENOSPC) of *error*, and *hint* or its type.
 
-    Never the driver's own text, which may quote rows.
+    Never the driver's text, which may quote rows. *hint* must be our own text.
     """
     code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
     if code is None and isinstance(error, OSError) and error.errno:

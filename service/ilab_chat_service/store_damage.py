@@ -1,4 +1,4 @@
-"""Whether a store's file is damaged: noticed by failed calls and by checks, told to health and the log."""
+"""Damage of a store's file: detected by failed calls and checks, reported to health and the log."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Beginnings of SQLite's codes for a damaged file.
+#: Prefixes of SQLite's error codes for a damaged file.
 CODES = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
-HINT = "`ilab-memory check` says what is damaged; restore a backup and start the server again"
+HINT = "run `ilab-memory check` for details, restore a backup and restart the server"
 
 
 class Damage:
-    """Whether the memory is damaged. It stays so until the end of the process."""
+    """Whether the memory is damaged. Once found, it stays damaged until the process ends."""
 
     def __init__(self) -> None:
         self.found = False
         self._tell: Callable[[], None] | None = None
 
     def on_found(self, tell: Callable[[], None]) -> None:
-        """Call *tell* when the memory is found damaged, at once if it was before."""
+        """Call *tell* when damage is found, or now if it was found before."""
         self._tell = tell
         if self.found:
             tell()
 
     def failed(self, cause: Cause) -> None:
-        """Note the cause of a failed call."""
+        """Record the cause of a failed call, which may be damage."""
         code = str(cause.get("memory.error_code", ""))
         if code.startswith(CODES):
             self.note(code)
 
     def note(self, what: str) -> None:
-        """Note that the memory is damaged; the first time, log *what* was found."""
+        """Record that the memory is damaged. The first time, log *what* was found."""
         if self.found:
             return
         self.found = True

@@ -1,7 +1,7 @@
-"""Several processes on one port: starts them, tells them to stop, and starts another for one that dies.
+"""Supervisor: runs several server processes on one port, stops them, and replaces those that die.
 
-It never imports gRPC: what forks after gRPC has started may hang
-(https://github.com/grpc/grpc/blob/master/doc/fork_support.md). Each worker is a program of its own, `worker.py`.
+It never imports gRPC, because a process that forks after gRPC has started may hang
+(https://github.com/grpc/grpc/blob/master/doc/fork_support.md). Each worker runs `worker.py` as a new program.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What a worker writes to its standard output when it serves.
+#: A worker writes this line to its standard output when it serves.
 SERVING = b"serving\n"
 
-#: Pause before another worker is started for one that ended, in seconds. It doubles while they end before they serve.
+#: Pause before a worker that exited is replaced. It doubles while replacements exit before they serve.
 PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 30.0
+MAX_PAUSE_SECONDS = 30.0
 
-#: Exit codes of workers that did as they were told: drained, or ended by the signal before they served.
-AS_TOLD = (0, -signal.SIGTERM, -signal.SIGINT)
+#: Exit codes of a worker that was told to stop: it drained, or the signal ended it before it served.
+EXPECTED_CODES = (0, -signal.SIGTERM, -signal.SIGINT)
 
 
 async def supervise(settings: Settings) -> int:
-    """Serve with as many workers as *settings* say until SIGTERM or SIGINT, then let them drain.
+    """Serve with `settings.workers` workers until SIGTERM or SIGINT, then let them drain.
 
-    A second signal ends them, and this process, at once.
+    A second signal ends all workers and this process at once.
 
     Returns:
-        The exit code: 0, that of a worker that could not start, or 1 if one ended badly while draining.
+        The exit code: 0, the code of a worker that could not start, or 1 if a worker failed while draining.
 
     Raises:
-        AddressUnavailable: the address cannot be listened on, or another server does.
+        AddressUnavailable: the address cannot be bound, for instance because another server uses it.
     """
-    with held(settings.address) as address:
-        # One key for all of them, so that a user has the same hash in every line.
+    with reserved(settings.address) as address:
+        # One key for all workers, so that a user has the same hash in every log line.
         key = settings.log_key or secrets.token_hex()
         shared = dataclasses.replace(settings, address=address, log_key=key)
         workers = Workers(shared)
@@ -60,33 +60,33 @@ async def supervise(settings: Settings) -> int:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """Return the environment of a worker with these settings and no other."""
+    """Return the environment of a worker, with exactly these settings."""
     names = {field.metadata["env"] for field in dataclasses.fields(Settings)}
     others = {name: value for name, value in os.environ.items() if name not in names}
     return others | environment(settings)
 
 
 @contextmanager
-def held(address: str) -> Iterator[str]:
-    """Take *address* for this process and its workers, and yield it with the port that it got.
+def reserved(address: str) -> Iterator[str]:
+    """Bind *address* for this process and its workers, and yield it with its port.
 
-    Workers share the port by SO_REUSEPORT, and so would a second server that nobody meant to start. So the address is
-    bound without that option, which fails while anybody is there; set afterwards, it lets the workers in, and nobody
-    who tries the same way. Nothing listens on what is bound here: connections go to the workers.
+    Workers share the port by SO_REUSEPORT, and so would a second server that was started by mistake. So the address is
+    first bound without the option, which fails if another process has bound it. Setting the option afterwards admits
+    the workers, but not a second supervisor. These sockets do not listen: connections go to the workers.
 
     Raises:
-        AddressUnavailable: it cannot be bound.
+        AddressUnavailable: the address cannot be bound.
     """
     host, port = split_address(address)
     with ExitStack() as sockets:
         try:
-            for family, kind, protocol, _, place in socket.getaddrinfo(
+            for family, kind, protocol, _, location in socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             ):
                 each = sockets.enter_context(socket.socket(family, kind, protocol))
-                # Connections of an earlier server that linger are nobody.
+                # Ignore lingering connections of an earlier server.
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                each.bind((place[0], port, *place[2:]))
+                each.bind((location[0], port, *location[2:]))
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 port = each.getsockname()[1]
@@ -96,10 +96,10 @@ def held(address: str) -> Iterator[str]:
 
 
 class Workers:
-    """The worker processes. `stop` ends them, and with `skip_propagation` they do not wait for clients to go elsewhere.
+    """The worker processes. Set `stop` to stop them; with `skip_propagation`, they drain without a propagation delay.
 
     Args:
-        settings: theirs; the address is held for them.
+        settings: settings of the workers, with a reserved address.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -110,12 +110,12 @@ class Workers:
         self._code = 0
 
     async def run(self) -> int:
-        """Run them until `stop`; return the exit code.
+        """Run the workers until `stop`; return the exit code.
 
-        The first one serves before the others are started: it makes the memory's file, and says once what is wrong.
+        The first worker serves before the others start, so that it alone creates the memory's file and reports errors.
         """
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tell())
+            tasks.create_task(self._stop_all())
             first, *others = (asyncio.Event() for _ in range(self._settings.workers))
             tasks.create_task(self._keep(1, first))
             await first.wait()
@@ -131,54 +131,57 @@ class Workers:
         return self._code
 
     def kill(self, number: signal.Signals) -> None:
-        """End all of them, and this process, at once."""
+        """Kill all workers and exit this process."""
         for process in self._running:
             with suppress(ProcessLookupError):
                 process.kill()
         end_at_once(number)
 
-    async def _tell(self) -> None:
+    async def _stop_all(self) -> None:
         await self.stop.wait()
         if not self._code:
             log.info("draining for at most %g s", self._settings.drain_seconds)
         for process in self._running:
-            self._tell_one(process)
+            self._stop(process)
 
-    def _tell_one(self, process: Process) -> None:
+    def _stop(self, process: Process) -> None:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT if self.skip_propagation.is_set() else signal.SIGTERM)
 
     async def _keep(self, number: int, served: asyncio.Event) -> None:
-        """Keep a worker of this *number* running until `stop`, and set *served* when it serves first or never will."""
+        """Keep worker *number* running until `stop`. Set *served* when it first serves, or when it never will."""
         pause = PAUSE_SECONDS
         while not self.stop.is_set():
             process = await self._start(number)
             assert process.stdout  # noqa: S101 - it is a pipe
             async for line in process.stdout:
                 if line == SERVING:
-                    log.info("worker %d serves, process %d", number, process.pid)
+                    log.info("worker %d (process %d) is serving", number, process.pid)
                     served.set()
                     pause = PAUSE_SECONDS
             code = await process.wait()
             self._running.discard(process)
             if self.stop.is_set():
-                self._code = self._code or int(code not in AS_TOLD)
+                self._code = self._code or int(code not in EXPECTED_CODES)
             elif not served.is_set():
-                # It has said why, unless it was killed. No caller is there yet who had to be told.
+                # The worker has logged the reason, unless it was killed.
                 if code < 0:
-                    log.error("worker %d, process %d, ended with %d before it served", number, process.pid, code)
+                    log.error("worker %d (process %d) exited with %d before it served", number, process.pid, code)
                 self._code = max(code, 1)
+                # There are no clients yet that need time to react.
                 self.skip_propagation.set()
                 self.stop.set()
             else:
-                log.warning("worker %d, process %d, ended with %d: another in %g s", number, process.pid, code, pause)
+                log.warning(
+                    "worker %d (process %d) exited with %d; restarting in %g s", number, process.pid, code, pause
+                )
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.stop.wait(), pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
         served.set()
 
     async def _start(self, number: int) -> Process:
-        """Start a worker. Its standard input is a pipe that ends when this process does, however it does."""
+        """Start a worker. Its standard input is a pipe that closes whenever this process ends."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "ilab_chat_service.worker", str(number)),
             env=variables(self._settings),
@@ -187,5 +190,5 @@ class Workers:
         )
         self._running.add(process)
         if self.stop.is_set():
-            self._tell_one(process)
+            self._stop(process)
         return process

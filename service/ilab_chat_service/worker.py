@@ -1,4 +1,4 @@
-"""One of several processes that share the port: what `supervisor.py` starts, with its number as the argument."""
+"""One of several server processes that share the port. Started by `supervisor.py` with its number as the argument."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ilab_chat_service.settings import read
 
 
 def main() -> int:
-    """Serve with the settings of the environment until told to stop; return the exit code."""
-    # Ctrl-C reaches every process of the terminal: until the event loop hears of it, it ends this one without a word.
+    """Serve with the settings in the environment until stopped; return the exit code."""
+    # Ctrl-C reaches every process of the terminal. Until the event loop handles it, it must end this one silently.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=end_with_supervisor, daemon=True).start()
     return serve(read(os.environ), worker=int(sys.argv[1]))
 
 
 def end_with_supervisor() -> None:
-    """Wait until the process at the other end of standard input is gone, and end as it did: at once."""
+    """Wait until the supervisor, at the other end of standard input, is gone, and exit at once."""
     os.read(sys.stdin.fileno(), 1)
     os._exit(EXIT_FAILED)
 

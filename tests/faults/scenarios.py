@@ -80,7 +80,7 @@ async def worker_killed(stage: Stage, times: int) -> Ledger:
         def one_death() -> None:
             worker = stage.rng.choice(server.workers())
             stage.moments.plan(stage.rng, lambda: os.kill(worker, signal.SIGKILL))
-            server.read_until(f"process {worker}, ended with {-signal.SIGKILL}")
+            server.read_until(rf"process {worker}\) exited with {-signal.SIGKILL}")
             server.read_until(WORKER)
 
         async with talking(stage) as ledger:

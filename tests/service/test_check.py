@@ -1,4 +1,4 @@
-"""`ilab-chat-server check`, as a process of its own."""
+"""`ilab-chat-server check` as a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "sk-S3CRET"
 
 
 def lines(ended: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return what a check has printed. Its exit code says whether something failed; it shows no secret."""
+    """Return the lines that a check printed. Assert that its exit code matches them and that no secret is printed."""
     said = ended.stdout.splitlines()
     assert "S3CRET" not in ended.stdout + ended.stderr
     assert ended.returncode == (2 if any(line.startswith("FAILED ") for line in said) else 0), ended.stderr
@@ -49,7 +49,7 @@ def test_everything_works_with_the_embedded_model(database: dict[str, str]) -> N
     ]
 
 
-def test_each_model_is_asked_for_one_token(tmp_path: Path, database: dict[str, str], upstream: Upstream) -> None:
+def test_check_asks_each_model_for_one_token(tmp_path: Path, database: dict[str, str], upstream: Upstream) -> None:
     url = upstream.base_url
     text = f"default = 'b'\n[models.a]\nbase_url = '{url}'\n[models.b]\nmodel = 'big'\nbase_url = '{url}'\n"
     place = f"127.0.0.1:{upstream.server_port}"
@@ -58,7 +58,7 @@ def test_each_model_is_asked_for_one_token(tmp_path: Path, database: dict[str, s
     assert sorted((sent.body["model"], sent.body["max_tokens"]) for sent in upstream.requests) == [("a", 1), ("big", 1)]
 
 
-def test_failures_are_told_by_status_code_and_errno(tmp_path: Path, database: dict[str, str]) -> None:
+def test_failures_show_status_code_and_errno(tmp_path: Path, database: dict[str, str]) -> None:
     def answer(request: Request) -> Reply:
         status, code = {
             "key": (401, "invalid_api_key"),
@@ -97,7 +97,7 @@ def refusing(field: str, code: str, refused: Callable[[Request], bool]) -> Calla
         (refusing("", "", lambda sent: "max_tokens" in sent.body), 3),
     ],
 )
-def test_model_that_refuses_our_fields_or_a_small_limit_works(
+def test_model_that_rejects_our_fields_or_a_small_limit_passes(
     database: dict[str, str], answer: Callable[[Request], Reply], asked: int
 ) -> None:
     with running(answer) as upstream:
@@ -106,7 +106,7 @@ def test_model_that_refuses_our_fields_or_a_small_limit_works(
     assert len(upstream.requests) == asked
 
 
-async def test_model_that_does_not_answer_is_given_up(
+async def test_check_of_a_silent_model_times_out(
     settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check, "MODEL_SECONDS", 0.2)
@@ -116,12 +116,12 @@ async def test_model_that_does_not_answer_is_given_up(
     assert str(result) == f"FAILED model test-model at {place}: no answer within 0.2 s"
 
 
-async def test_line_of_a_name_with_a_line_end_is_one_line(settings: Settings, upstream: Upstream) -> None:
+async def test_line_break_in_a_model_name_is_escaped(settings: Settings, upstream: Upstream) -> None:
     [result] = [each async for each in check.check_models(replace(settings, openai_model="a\nb"))]
     assert str(result).startswith("ok     model a\\nb at ")
 
 
-def test_all_parts_are_checked_whatever_fails(tmp_path: Path) -> None:
+def test_all_parts_are_checked_even_if_one_fails(tmp_path: Path) -> None:
     settings = {
         "ILAB_CHAT_TLS_CERT_FILE": "/none.pem",
         "ILAB_CHAT_TLS_KEY_FILE": "/none.key",
@@ -144,7 +144,7 @@ def test_all_parts_are_checked_whatever_fails(tmp_path: Path) -> None:
         assert line.startswith(start)
 
 
-def test_files_that_work_are_named(tmp_path: Path, database: dict[str, str], upstream: Upstream) -> None:
+def test_result_names_valid_files(tmp_path: Path, database: dict[str, str], upstream: Upstream) -> None:
     certificate, key = Authority().server().write(tmp_path, "server")
     (tmp_path / "tokens").write_text(f"{SECRET}{'x' * 32}\n")
     settings = {
@@ -159,7 +159,7 @@ def test_files_that_work_are_named(tmp_path: Path, database: dict[str, str], ups
 
 
 @pytest.mark.parametrize("place", ["jwks", "http://127.0.0.1:1/jwks"])
-def test_keys_that_cannot_be_read_are_a_failure(
+def test_unreadable_keys_are_a_failure(
     tmp_path: Path, database: dict[str, str], upstream: Upstream, place: str
 ) -> None:
     (tmp_path / "jwks").write_text('{"keys": []}')
@@ -174,14 +174,14 @@ def test_keys_that_cannot_be_read_are_a_failure(
     assert said[1].startswith("FAILED auth: ILAB_CHAT_JWT_JWKS: ")
 
 
-def test_setting_that_cannot_be_used_is_the_only_line() -> None:
+def test_invalid_setting_is_the_only_line() -> None:
     ended = run_server("check", ILAB_CHAT_WORKERS="many")
     assert lines(ended) == ["FAILED settings: ILAB_CHAT_WORKERS: must be a whole number"]
     assert not ended.stderr
 
 
 @pytest.mark.parametrize("arguments", [("--workers", "2", "check"), ("check", "--workers", "2"), ("check",)])
-def test_options_come_before_or_after_the_subcommand_and_nothing_is_served(
+def test_options_may_precede_or_follow_check_which_does_not_serve(
     database: dict[str, str], upstream: Upstream, arguments: tuple[str, ...]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -205,7 +205,7 @@ def test_memory_in_postgresql(postgres: Cluster, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("serve",), ("serve", "--log-level", "INFO"), ("--log-level", "INFO", "serve")])
-def test_serve_is_the_default_and_can_be_named(
+def test_serve_is_the_default_subcommand(
     database: dict[str, str], upstream: Upstream, arguments: tuple[str, ...]
 ) -> None:
     settings = {**database, "OPENAI_BASE_URL": upstream.base_url, "ILAB_CHAT_ADDRESS": "127.0.0.1:0"}
@@ -222,13 +222,13 @@ def test_serve_is_the_default_and_can_be_named(
             process.kill()
 
 
-def test_help_shows_the_subcommands() -> None:
+def test_help_lists_the_subcommands() -> None:
     said = run_server("--help").stdout
     assert "usage: ilab-chat-server [serve | check] [OPTION ...]" in said
     assert "ask each" in said
 
 
-def test_unknown_subcommand_is_refused() -> None:
+def test_unknown_subcommand_is_rejected() -> None:
     ended = run_server("chekc")
     assert ended.returncode == 2
     assert "choose from 'serve', 'check'" in ended.stderr

@@ -1,4 +1,4 @@
-"""A damaged memory is named in the log, and health says that the services do not serve."""
+"""Damage of the memory is logged, and health reports NOT_SERVING for the services."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def test_a_call_that_finds_the_memory_damaged_turns_health_and_is_named_in_the_l
         assert reason(error) == "MEMORY_UNAVAILABLE"
         assert next(watch).status == NOT_SERVING
         assert health(channel) == [SERVING, NOT_SERVING, NOT_SERVING]
-        server.read_until("the memory is damaged: SQLITE_CORRUPT; `ilab-memory check`")
+        server.read_until("the memory is damaged: SQLITE_CORRUPT; run `ilab-memory check`")
         server.read_until(r"memory.error_code\W+SQLITE_CORRUPT")
         watch.cancel()
 
 
-def test_a_small_damaged_file_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_small_damaged_file_is_rejected_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     fill(path)
     damage(path, "observations_timeline")
@@ -84,7 +84,7 @@ def test_a_small_damaged_file_is_refused_at_the_start(tmp_path: Path) -> None:
     )
 
 
-async def test_a_large_damaged_file_is_found_while_the_server_serves(
+async def test_large_damaged_file_is_detected_while_the_server_serves(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "CHECKED_AT_START_BYTES", 0)

@@ -1,4 +1,4 @@
-"""Drain and health: nothing that could succeed fails because a server is replaced."""
+"""Drain and health: replacing a server fails no call that could succeed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def watch(channel: grpc.aio.Channel, service: str = "") -> Any:
     return stub.Watch(health_pb2.HealthCheckRequest(service=service))
 
 
-async def test_pitfall_04_health_is_not_serving_until_told_otherwise(address: str) -> None:
+async def test_pitfall_04_health_starts_as_not_serving(address: str) -> None:
     checks = HealthService(["", "a"])
     assert (await checks.check(health_pb2.HealthCheckRequest(service="a"), None)).status == NOT_SERVING  # type: ignore[arg-type]
     async with grpc.aio.insecure_channel(address) as channel:
@@ -48,7 +48,7 @@ async def test_pitfall_04_health_is_not_serving_until_told_otherwise(address: st
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
 
 
-async def test_pitfall_04_an_open_watch_is_told_and_ended_and_does_not_hold_up_the_stop(settings: Settings) -> None:
+async def test_pitfall_04_open_watch_is_notified_and_ended_without_delaying_the_stop(settings: Settings) -> None:
     stack = AsyncExitStack()
     address = await stack.enter_async_context(serving(replace(settings, drain_seconds=NEVER_BLOCKING)))
     async with grpc.aio.insecure_channel(address) as channel:
@@ -61,7 +61,7 @@ async def test_pitfall_04_an_open_watch_is_told_and_ended_and_does_not_hold_up_t
             assert await each.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_watcher_hears_the_last_status_however_soon_the_end_comes() -> None:
+async def test_watch_receives_the_last_status_before_an_immediate_end() -> None:
     checks = HealthService([""])
     checks.serving(is_serving=True)
     server = grpc.aio.server()
@@ -78,14 +78,14 @@ async def test_a_watcher_hears_the_last_status_however_soon_the_end_comes() -> N
     await server.stop(None)
 
 
-async def test_a_watch_of_an_unknown_service_stays_open_and_says_so(address: str) -> None:
+async def test_watch_of_an_unknown_service_stays_open(address: str) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         watching = watch(channel, "other")
         assert (await watching.read()).status == SERVICE_UNKNOWN
         assert not watching.done()
 
 
-async def test_until_clients_know_calls_are_answered(settings: Settings, upstream: Upstream) -> None:
+async def test_calls_are_answered_during_propagation(settings: Settings, upstream: Upstream) -> None:
     stack, skip_propagation = AsyncExitStack(), asyncio.Event()
     settings = replace(settings, propagation_seconds=NEVER_BLOCKING)
     address = await stack.enter_async_context(serving(settings, skip_propagation))
@@ -100,7 +100,7 @@ async def test_until_clients_know_calls_are_answered(settings: Settings, upstrea
         await asyncio.wait_for(leaving, NEVER_BLOCKING / 2)
 
 
-def test_hanging_up_leaks_no_descriptor() -> None:
+def test_closing_connections_leaks_no_descriptor() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as near, server.accept()[0]:
@@ -113,7 +113,7 @@ def test_hanging_up_leaks_no_descriptor() -> None:
 
 
 def hammer(target: str, options: list[tuple[str, Any]], until: threading.Event, codes: Counter[str], name: str) -> None:
-    """Call in a loop, on a channel of its own, until told to end or the server is gone."""
+    """Call in a loop on a new channel until *until* is set."""
     with grpc.insecure_channel(target, [*options, ("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub = chat_pb2_grpc.ChatServiceStub(channel)
         while not until.is_set():
@@ -141,7 +141,7 @@ def wait_for_more(codes: Counter[str], upstream: Upstream, count: int) -> None:
 
 
 @pytest.mark.parametrize(("replaced", "workers"), [(0, 1), (1, 1), (0, 2)])
-def test_two_replicas_and_one_is_stopped_no_call_fails(
+def test_stopping_one_of_two_replicas_fails_no_call(
     tmp_path: Path, upstream: Upstream, replaced: int, workers: int
 ) -> None:
     variables = {
@@ -167,7 +167,7 @@ def test_two_replicas_and_one_is_stopped_no_call_fails(
     assert set(codes) == {"OK"}, codes
 
 
-def test_a_call_that_comes_too_late_is_unavailable_and_never_cancelled(tmp_path: Path, upstream: Upstream) -> None:
+def test_call_after_the_drain_is_unavailable_and_not_cancelled(tmp_path: Path, upstream: Upstream) -> None:
     variables = {"ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"), "OPENAI_BASE_URL": upstream.base_url}
     codes: Counter[str] = Counter()
     until = threading.Event()

@@ -1,4 +1,4 @@
-"""The log of a server process: JSON lines, one a call, and nothing in them that users say."""
+"""The log of a server process: JSON lines, one per call, without content of users."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def request(**fields: Any) -> chat_pb2.ChatRequest:
     return chat_pb2.ChatRequest(**{"user_id": USER, "message": f"{MESSAGE} <private>{PRIVATE}</private>"} | fields)
 
 
-def test_a_call_is_one_line_with_what_it_took(server: ServerProcess) -> None:
+def test_call_is_one_line_with_durations(server: ServerProcess) -> None:
     with grpc.insecure_channel(server.address) as channel:
         stub = chat_pb2_grpc.ChatServiceStub(channel)
         _, call = stub.Chat.with_call(request(request_id="r-1"), metadata=METADATA, timeout=30)
@@ -111,7 +111,7 @@ def test_a_call_is_one_line_with_what_it_took(server: ServerProcess) -> None:
     assert first["request_id.hash"] == repeated["request_id.hash"] == keyed_hash("r-1")
 
 
-def test_an_operator_finds_the_hash_of_an_id_as_the_docs_say() -> None:
+def test_documented_command_prints_the_hash_of_an_id() -> None:
     [command] = [line for line in OPERATIONS.splitlines() if line.startswith("python3 -c 'import hmac")]
     ended = subprocess.run(
         ["/bin/sh", "-c", command],
@@ -123,9 +123,7 @@ def test_an_operator_finds_the_hash_of_an_id_as_the_docs_say() -> None:
     assert ended.stdout.strip() == keyed_hash("r-1")
 
 
-def test_a_failing_call_is_one_line_whose_correlation_id_its_caller_has(
-    server: ServerProcess, upstream: Upstream
-) -> None:
+def test_failed_call_is_one_line_with_the_callers_correlation_id(server: ServerProcess, upstream: Upstream) -> None:
     upstream.replies(Reply(status=503))
     with grpc.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.RpcError) as caught:
@@ -138,21 +136,21 @@ def test_a_failing_call_is_one_line_whose_correlation_id_its_caller_has(
     assert line["exception_chain"].startswith("ModelUnavailable at upstream.py")
 
 
-def test_a_call_that_grpc_sends_again_says_how_often(server: ServerProcess, upstream: Upstream) -> None:
+def test_retry_attempts_are_logged(server: ServerProcess, upstream: Upstream) -> None:
     upstream.replies(Reply(status=503), Reply(status=503))
     with grpc.insecure_channel(server.address, [("grpc.service_config", json.dumps(RETRYING))]) as channel:
         chat_pb2_grpc.ChatServiceStub(channel).Chat(request(), timeout=30)
     assert [line["retry_attempt"] for line in calls_of(server)] == [0, 1, 2]
 
 
-async def test_each_failure_is_one_line_of_the_log_and_quotes_nobody(
+async def test_each_failure_is_one_line_without_content_of_users(
     settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = b'{"error": {"message": "SECRET", "type": ["x"], "code": {"a": 1}}}'
     upstream.replies(
         Reply(status=401, body=body), Reply(status=429, body=body, headers={"retry-after": "inf"}), Reply(cut_before=1)
     )
-    # Left before the log is read: a call's line comes after its status has gone out.
+    # Stop the server before reading the log: a call is logged after its status is sent.
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError):
@@ -168,12 +166,12 @@ async def test_each_failure_is_one_line_of_the_log_and_quotes_nobody(
     assert "SECRET" not in caplog.text + repr(lines)
 
 
-async def test_a_refused_call_and_one_whose_caller_left_have_their_lines(
+async def test_rejected_and_cancelled_calls_are_logged(
     settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     upstream.replies(Reply(hold_before=1))
-    # Left before the log is read: a call's line comes after its status has gone out.
+    # Stop the server before reading the log: a call is logged after its status is sent.
     async with (
         serving(replace(settings, max_calls=1, max_queued_calls=0)) as address,
         grpc.aio.insecure_channel(address) as channel,
@@ -208,7 +206,7 @@ async def test_a_refused_call_and_one_whose_caller_left_have_their_lines(
         '"}',
     ],
 )
-def test_a_traceparent_that_is_not_valid_is_left_out(server: ServerProcess, traceparent: str) -> None:
+def test_invalid_traceparent_is_ignored(server: ServerProcess, traceparent: str) -> None:
     with grpc.insecure_channel(server.address) as channel:
         chat_pb2_grpc.ChatServiceStub(channel).Chat(request(), metadata=(("traceparent", traceparent),), timeout=30)
     [line] = calls_of(server)
@@ -218,7 +216,7 @@ def test_a_traceparent_that_is_not_valid_is_left_out(server: ServerProcess, trac
 @pytest.mark.parametrize(
     "name", [f"gpt-{PRIVATE}", PRIVATE.upper(), MESSAGE, f"{MESSAGE}-{REPLY}", f"I am {MESSAGE}", "a b"]
 )
-def test_what_an_api_says_of_itself_repeats_no_text_in_log_answer_or_record(
+def test_model_name_and_usage_of_the_api_leak_no_text(
     server: ServerProcess, upstream: Upstream, tmp_path: Path, name: str
 ) -> None:
     end = {"index": 0, "delta": {"content": "ok"}, "finish_reason": f"stop {MESSAGE}"}
@@ -235,9 +233,9 @@ def test_what_an_api_says_of_itself_repeats_no_text_in_log_answer_or_record(
     assert PRIVATE.encode() not in stored.lower()
 
 
-# WARNING and ERROR say less of the same.
+# WARNING and ERROR log a subset.
 @pytest.mark.parametrize("server", ["DEBUG", "INFO"], indirect=True)
-def test_no_level_says_what_users_say(server: ServerProcess, upstream: Upstream) -> None:
+def test_no_log_level_logs_content_of_users(server: ServerProcess, upstream: Upstream) -> None:
     quoting = json.dumps({"error": {"message": f"{MESSAGE} {PRIVATE} {KEY}", "code": MESSAGE}}).encode()
     upstream.replies(
         Reply(pieces=(REPLY, f" {PRIVATE}")),
@@ -262,14 +260,14 @@ def test_no_level_says_what_users_say(server: ServerProcess, upstream: Upstream)
         with pytest.raises(grpc.RpcError):
             garbage(f"\x01{MESSAGE}".encode(), timeout=30)
         for method in METHODS:
-            say_everywhere(channel, method)
+            call_with_message_in_every_field(channel, method)
     assert {line["rpc.method"].partition("/")[2] for line in calls_of(server)} == {method.name for method in METHODS}
     log = "".join(server.log)
     assert not [said for said in SAID if said in log]
 
 
-def say_everywhere(channel: grpc.Channel, method: MethodDescriptor) -> None:
-    """Call *method* with the message in every text, first within its limits and then beyond them."""
+def call_with_message_in_every_field(channel: grpc.Channel, method: MethodDescriptor) -> None:
+    """Call *method* with the message in every string field, first within the limits and then beyond them."""
     for text in (MESSAGE, MESSAGE * 9999):
         said = message_factory.GetMessageClass(method.input_type)(user_id=USER)
         for each in method.input_type.fields:
@@ -280,7 +278,7 @@ def say_everywhere(channel: grpc.Channel, method: MethodDescriptor) -> None:
             list(rpc(said.SerializeToString(), timeout=30))
 
 
-def test_text_is_for_readers_and_keeps_to_its_line(tmp_path: Path, upstream: Upstream) -> None:
+def test_text_format_escapes_control_characters(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(
         ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"),
         OPENAI_BASE_URL=upstream.base_url,

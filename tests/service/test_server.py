@@ -85,7 +85,7 @@ def say(server: ServerProcess, message: str, user: str = "alice", **generation: 
         )
 
 
-def test_a_killed_server_remembers_every_answered_turn(tmp_path: Path, upstream: Upstream) -> None:
+def test_answered_turns_survive_a_killed_server(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(**settings_of(tmp_path, upstream)) as server:
         first = say(server, HELLO)
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
@@ -97,7 +97,7 @@ def test_a_killed_server_remembers_every_answered_turn(tmp_path: Path, upstream:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_pitfall_16_either_signal_lets_a_running_call_finish_and_exits_with_zero(
+def test_pitfall_16_running_call_finishes_after_a_signal_and_the_exit_code_is_0(
     tmp_path: Path, upstream: Upstream, number: signal.Signals
 ) -> None:
     upstream.replies(Reply(hold_before=1))
@@ -115,7 +115,7 @@ def test_pitfall_16_either_signal_lets_a_running_call_finish_and_exits_with_zero
         assert server.wait() == 0
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, upstream: Upstream) -> None:
+def test_second_signal_ends_the_server_at_once(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     with running_server(**settings_of(tmp_path, upstream)) as server, grpc.insecure_channel(server.address) as channel:
         call = chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
@@ -126,7 +126,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, upstream: Upstream) -> 
         assert isinstance(call.exception(timeout=10), grpc.RpcError)
 
 
-def test_pitfall_02_a_call_that_outlasts_the_drain_is_aborted_and_its_words_are_kept(
+def test_pitfall_02_call_longer_than_the_drain_is_aborted_and_its_partial_reply_stored(
     tmp_path: Path, upstream: Upstream
 ) -> None:
     upstream.replies(Reply(hold_before=1))
@@ -142,9 +142,7 @@ def test_pitfall_02_a_call_that_outlasts_the_drain_is_aborted_and_its_words_are_
         assert stored.snippet.endswith("Assistant: Hello [interrupted]")
 
 
-def test_pitfall_02_a_call_that_is_ended_while_its_metadata_goes_out_is_aborted(
-    tmp_path: Path, upstream: Upstream
-) -> None:
+def test_pitfall_02_call_ended_while_sending_metadata_is_aborted(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     variables = settings_of(tmp_path, upstream) | {"ILAB_CHAT_DRAIN_SECONDS": "0"}
     with running_server(**variables) as server, grpc.insecure_channel(server.address) as channel:
@@ -160,7 +158,7 @@ def assert_draining(call: Any) -> None:
     assert b"SERVER_DRAINING" in dict(call.trailing_metadata())["grpc-status-details-bin"]
 
 
-def test_an_address_in_use_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
+def test_address_in_use_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         ended = run_server("--address", address, **settings_of(tmp_path, upstream))
@@ -169,7 +167,7 @@ def test_an_address_in_use_is_one_line_and_exit_code_1(tmp_path: Path, upstream:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_memory_that_cannot_be_opened_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
+def test_memory_that_cannot_be_opened_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
     (tmp_path / "memory.db").write_text("no database, but a text that is long enough to be looked at" * 20)
     ended = run_server("--address", "127.0.0.1:0", **settings_of(tmp_path, upstream))
     assert ended.returncode == 1
@@ -177,7 +175,7 @@ def test_a_memory_that_cannot_be_opened_is_one_line_and_exit_code_1(tmp_path: Pa
     assert ended.stderr.startswith("ilab-chat-server: ")
 
 
-def test_a_lost_memory_is_not_replaced_by_an_empty_one_unless_asked(tmp_path: Path, upstream: Upstream) -> None:
+def test_lost_memory_is_replaced_only_with_memory_create(tmp_path: Path, upstream: Upstream) -> None:
     settings = settings_of(tmp_path, upstream)
     with running_server(**settings) as server:
         assert server.stop() == 0
@@ -195,14 +193,14 @@ def test_a_lost_memory_is_not_replaced_by_an_empty_one_unless_asked(tmp_path: Pa
 
 
 @pytest.mark.parametrize("earlier_starts", [0, 1])
-def test_a_memory_that_cannot_be_written_is_one_line_and_exit_code_1(
+def test_memory_that_cannot_be_written_is_one_line_and_exit_code_1(
     tmp_path: Path, upstream: Upstream, earlier_starts: int
 ) -> None:
     variables = settings_of(tmp_path, upstream) | {"ILAB_CHAT_ADDRESS": "127.0.0.1:0"}
     for _ in range(earlier_starts):
         with running_server(**variables) as server:
             assert server.stop() == 0
-    # No file may grow beyond 4 KiB: as on a disk that is full. Python ignores the signal that comes with it.
+    # Limit files to 4 KiB to simulate a full disk. Python ignores the signal SIGXFSZ.
     ended = subprocess.run(
         ["sh", "-c", 'ulimit -f 8; exec "$0"', SERVER],
         env=environment(variables),
@@ -216,19 +214,19 @@ def test_a_memory_that_cannot_be_written_is_one_line_and_exit_code_1(
     assert line.startswith(f"ilab-chat-server: ILAB_MEMORY_DB_PATH: {variables['ILAB_MEMORY_DB_PATH']}: could not ")
 
 
-def test_a_wrong_setting_is_one_line_and_exit_code_2() -> None:
+def test_invalid_setting_is_one_line_and_exit_code_2() -> None:
     ended = run_server("--drain-seconds", "soon")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "ilab-chat-server: ILAB_CHAT_DRAIN_SECONDS: must be a number\n"
 
 
-def test_help_names_every_setting() -> None:
+def test_help_lists_every_setting() -> None:
     text = run_server("--help").stdout
     for setting in dataclasses.fields(Settings):
         assert setting.metadata["env"] in text
 
 
-def test_without_the_embedded_model_one_line_says_what_to_set(tmp_path: Path) -> None:
+def test_missing_model_is_one_line_that_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "xllamacpp.py").write_text("raise ImportError\n")
     ended = run_server("--address", "127.0.0.1:0", "--memory-db-path", str(tmp_path / "m.db"), PYTHONPATH=str(tmp_path))
     assert ended.returncode == 1
@@ -236,7 +234,7 @@ def test_without_the_embedded_model_one_line_says_what_to_set(tmp_path: Path) ->
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_the_embedded_model_answers_and_remembers(tmp_path: Path) -> None:
+def test_embedded_model_answers_and_remembers(tmp_path: Path) -> None:
     with running_server(ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db")) as server:
         assert any("SmolLM2-135M-Instruct, embedded" in line for line in server.log)
         first = say(server, HELLO, max_output_tokens=24)
@@ -245,13 +243,13 @@ def test_the_embedded_model_answers_and_remembers(tmp_path: Path) -> None:
         assert first.usage.output_tokens > 0
         second = say(server, "What is my name and what do I love?", max_output_tokens=24)
         assert [memory.title for memory in second.memories] == [f"Turn: {HELLO}"]
-        # The first turn went into the second prompt: as a line, as a message and with its reply.
+        # The second prompt contains the first turn: as a memory line, as a message and with its reply.
         assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
         assert list(say(server, "What is my name?", "bob", max_output_tokens=4).memories) == []
         assert server.stop() == 0
 
 
-def test_the_embedded_model_honours_a_response_format_and_has_one_name(tmp_path: Path) -> None:
+def test_embedded_model_supports_response_formats_and_has_one_name(tmp_path: Path) -> None:
     ask = chat_pb2.ChatRequest(user_id="alice", message="Name a city in JSON.")
     ask.generation.response_format.json_schema.schema.update(
         {"type": "object", "properties": {"city": {"enum": ["Rome"]}}, "required": ["city"]}
@@ -272,7 +270,7 @@ def test_the_embedded_model_honours_a_response_format_and_has_one_name(tmp_path:
         assert reason(error) == "MODEL_NOT_FOUND"
 
 
-def test_nothing_that_is_said_is_logged(tmp_path: Path, upstream: Upstream) -> None:
+def test_content_of_users_is_not_logged(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(Reply(pieces=["the reply"]), Reply(status=500, body=b"the failure"), Reply(cut_before=1))
     variables = {"ILAB_CHAT_LOG_LEVEL": "DEBUG", "OPENAI_LOG": "debug", "ILAB_CHAT_MODEL_RETRIES": "0"}
     with running_server(**settings_of(tmp_path, upstream), **variables) as server:
@@ -287,7 +285,7 @@ def test_nothing_that_is_said_is_logged(tmp_path: Path, upstream: Upstream) -> N
         assert text not in said
 
 
-async def test_watchers_of_health_are_told_of_the_drain(settings: Settings) -> None:
+async def test_health_watches_report_the_drain(settings: Settings) -> None:
     stack = AsyncExitStack()
     address = await stack.enter_async_context(serving(settings))
     async with grpc.aio.insecure_channel(address) as channel:
@@ -311,7 +309,7 @@ async def test_watchers_of_health_are_told_of_the_drain(settings: Settings) -> N
         ),
     ],
 )
-def test_unknown_grpcio_is_a_warning_and_the_public_server(change: str, reason: str) -> None:
+def test_unknown_grpcio_version_falls_back_to_the_public_server(change: str, reason: str) -> None:
     serve = f"""
 import asyncio, logging
 import grpc.aio

@@ -1,4 +1,4 @@
-"""What the server says when it starts."""
+"""The configuration that the server logs at the start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def said(**environ: str) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines)
 
 
-def test_each_decision_is_one_line_and_comes_before_the_server_serves(tmp_path: Path, upstream: Upstream) -> None:
+def test_configuration_is_logged_before_the_server_serves(tmp_path: Path, upstream: Upstream) -> None:
     path = str(tmp_path / "memory.db")
     variables = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "sk-secret", "ILAB_CHAT_LOG_FORMAT": "text"}
     with running_server(ILAB_MEMORY_DB_PATH=path, ILAB_MEMORY_DURABILITY="normal", **variables) as server:
@@ -31,13 +31,13 @@ def test_each_decision_is_one_line_and_comes_before_the_server_serves(tmp_path: 
             f"model: gpt-4o-mini at 127.0.0.1:{upstream.server_port}",
             f"memory: {path}",
             "durability: normal",
-            "limits: 256 calls",
+            "limits: 256 running calls",
         ):
             assert said.count(decision) == 1
         assert "sk-secret" not in said
 
 
-def test_what_was_decided_about_tls_and_the_model() -> None:
+def test_summary_of_tls_auth_and_model() -> None:
     assert said()["model"] == "m at h"
     tls = {"ILAB_CHAT_TLS_CERT_FILE": "c.pem", "ILAB_CHAT_TLS_KEY_FILE": "k.pem"}
     assert said(**tls)["TLS"] == "c.pem, without client certificates"
@@ -46,6 +46,6 @@ def test_what_was_decided_about_tls_and_the_model() -> None:
 
 
 @pytest.mark.parametrize("durability", ["full", "normal"])
-async def test_the_library_is_opened_with_the_durability_that_is_set(settings: Settings, durability: str) -> None:
+async def test_durability_setting_reaches_the_library(settings: Settings, durability: str) -> None:
     async with open_memory(replace(settings, durability=durability)) as library:
         assert await library.read("alice", lambda memory: memory.config.durability) == durability

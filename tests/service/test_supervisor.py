@@ -1,4 +1,4 @@
-"""Several workers: one server to its clients and to its operator."""
+"""Several workers act as one server for clients and operators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from processes import WORKER, ServerProcess, run_server, running_server
 from upstream import Reply, Upstream
 
-#: So many connections that both of two workers get some: they all go to one in one of 32,768 runs.
+#: Enough connections for both workers to get some: all go to one worker once in 32,768 runs.
 CONNECTIONS = 16
 ESTABLISHED = "01"
 
@@ -35,7 +35,7 @@ def variables(tmp_path: Path, upstream: Upstream, workers: int = 2) -> dict[str,
 
 @contextmanager
 def stubs(server: ServerProcess, count: int = CONNECTIONS) -> Iterator[list[Any]]:
-    """Yield stubs with a connection each."""
+    """Yield stubs, each with its own connection."""
     with ExitStack() as channels:
         options = [("grpc.use_local_subchannel_pool", 1)]
         yield [
@@ -53,7 +53,7 @@ def say(stub: Any, message: str = "Hi", request_id: str = "") -> chat_pb2.ChatRe
 
 
 def connections(pid: int, address: str) -> int:
-    """How many connections to *address* the process has."""
+    """Return the number of connections to *address* that the process has."""
     port = f":{int(address.rpartition(':')[2]):04X}"
     tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
     rows = [line.split() for line in chain(*tables)]
@@ -62,13 +62,13 @@ def connections(pid: int, address: str) -> int:
 
 
 def wait_for_the_end(pid: int) -> None:
-    """Wait until a process, not a child of this one, is gone."""
+    """Wait until a process that is not our child is gone."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        assert select.select([descriptor], [], [], 30)[0], f"process {pid} lives on"
+        assert select.select([descriptor], [], [], 30)[0], f"process {pid} is still running"
     finally:
         os.close(descriptor)
 
@@ -78,7 +78,7 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_two_workers_answer_on_one_port_and_share_all_that_is_stored(tmp_path: Path, upstream: Upstream) -> None:
+def test_two_workers_share_a_port_and_the_memory(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(**variables(tmp_path, upstream)) as server:
         with stubs(server) as callers:
             answers = [say(each) for each in callers]
@@ -93,12 +93,14 @@ def test_two_workers_answer_on_one_port_and_share_all_that_is_stored(tmp_path: P
             assert memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice")).observations == CONNECTIONS + 1
         assert server.stop() == 0
         calls = [line for line in map(json.loads, server.log) if line["message"] == "call"]
-        # Without a key of the operator's, all of them have the same.
+        # Without ILAB_CHAT_LOG_KEY, all workers share a random key.
         assert len({line["user.hash"] for line in calls}) == 1
         assert sum(line["message"] == "workers: 2" for line in map(json.loads, server.log)) == 1
 
 
-def test_pitfall_13_workers_are_new_programs_of_a_process_without_grpc(tmp_path: Path, upstream: Upstream) -> None:
+def test_pitfall_13_workers_are_new_programs_started_by_a_process_without_grpc(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     with running_server(**variables(tmp_path, upstream)) as server:
         assert len(server.workers()) == 2
         mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (server.process.pid, *server.workers())]
@@ -108,7 +110,7 @@ def test_pitfall_13_workers_are_new_programs_of_a_process_without_grpc(tmp_path:
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 1), (1, 2), (2, 1), (2, 2)])
-def test_pitfall_12_a_second_server_on_the_port_fails(
+def test_pitfall_12_second_server_on_the_port_fails(
     tmp_path: Path, upstream: Upstream, first: int, second: int
 ) -> None:
     with running_server(**variables(tmp_path, upstream, first)) as server:
@@ -119,14 +121,14 @@ def test_pitfall_12_a_second_server_on_the_port_fails(
         assert server.stop() == 0
 
 
-def test_an_address_of_another_machine_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
+def test_address_of_another_machine_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:
     plaintext = {"ILAB_CHAT_ALLOW_PLAINTEXT": "true", "ILAB_CHAT_AUTH": "none"}
     ended = run_server("--address", "192.0.2.1:1", **variables(tmp_path, upstream), **plaintext)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
     assert ended.stderr.startswith("ilab-chat-server: cannot listen on 192.0.2.1:1: ")
 
 
-def test_sigterm_lets_the_calls_of_all_workers_finish(tmp_path: Path, upstream: Upstream) -> None:
+def test_calls_of_all_workers_finish_after_sigterm(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(*[Reply(hold_before=1)] * CONNECTIONS)
     with running_server(**variables(tmp_path, upstream)) as server, stubs(server) as callers:
         request = chat_pb2.ChatRequest(user_id="alice", message="Hi", memory_mode=chat_pb2.MEMORY_MODE_OFF)
@@ -139,7 +141,7 @@ def test_sigterm_lets_the_calls_of_all_workers_finish(tmp_path: Path, upstream: 
         assert server.wait() == 0
 
 
-def test_a_second_signal_ends_all_at_once(tmp_path: Path, upstream: Upstream) -> None:
+def test_second_signal_ends_all_workers_at_once(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     with running_server(**variables(tmp_path, upstream)) as server, stubs(server, 1) as [caller]:
         call = caller.Chat.future(chat_pb2.ChatRequest(user_id="alice", message="Hi"))
@@ -152,7 +154,7 @@ def test_a_second_signal_ends_all_at_once(tmp_path: Path, upstream: Upstream) ->
             wait_for_the_end(pid)
 
 
-def test_a_signal_that_everybody_gets_is_the_first_for_everybody(tmp_path: Path, upstream: Upstream) -> None:
+def test_signal_sent_to_all_processes_counts_as_the_first_one(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     with running_server(**variables(tmp_path, upstream)) as server, stubs(server, 1) as [caller]:
         call = caller.Chat.future(chat_pb2.ChatRequest(user_id="alice", message="Hi"))
@@ -177,11 +179,11 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, upstream: Upstre
             socket.create_connection((host, int(port)))
 
 
-def test_another_worker_takes_the_place_of_one_that_died(tmp_path: Path, upstream: Upstream) -> None:
+def test_worker_that_died_is_replaced(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(**variables(tmp_path, upstream)) as server:
         first, second = server.workers()
         os.kill(second, signal.SIGKILL)
-        server.read_until(f"worker 2, process {second}, ended with -9: another in 1 s")
+        server.read_until(rf"worker 2 \(process {second}\) exited with -9; restarting in 1 s")
         server.read_until(WORKER)
         assert server.workers()[0] == first
         assert server.workers()[1] != second
@@ -192,14 +194,14 @@ def test_another_worker_takes_the_place_of_one_that_died(tmp_path: Path, upstrea
         assert server.stop() == 0
 
 
-def test_a_worker_that_is_told_to_stop_hangs_up_its_own_connections_only(tmp_path: Path, upstream: Upstream) -> None:
+def test_stopped_worker_closes_only_its_own_connections(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     with running_server(**variables(tmp_path, upstream)) as server, stubs(server, 1) as [caller]:
         call = caller.StreamChat(chat_pb2.StreamChatRequest(user_id="alice", message="Hi"))
         assert next(call).WhichOneof("event") == "started"
         [other] = [pid for pid in server.workers() if not connections(pid, server.address)]
         os.kill(other, signal.SIGTERM)
-        server.read_until(f"process {other}, ended with 0")
+        server.read_until(rf"process {other}\) exited with 0")
         upstream.release()
         assert [event.WhichOneof("event") for event in call][-1] == "completed"
         assert server.stop() == 0
@@ -213,7 +215,7 @@ def test_a_worker_that_is_told_to_stop_hangs_up_its_own_connections_only(tmp_pat
         ({"ILAB_CHAT_DRAIN_SECONDS": "soon"}, 2, "ILAB_CHAT_DRAIN_SECONDS"),
     ],
 )
-def test_what_keeps_the_workers_from_starting_is_said_once(
+def test_error_at_the_start_of_workers_is_printed_once(
     tmp_path: Path, upstream: Upstream, broken: dict[str, str], code: int, said: str
 ) -> None:
     ended = run_server("--address", "127.0.0.1:0", **(variables(tmp_path, upstream) | broken))

@@ -1,1 +1,1 @@
-"""What operators see of a call: its record and its log line."""
+"""Telemetry: the record of each call, and the log."""

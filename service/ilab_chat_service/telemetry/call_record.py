@@ -1,4 +1,4 @@
-"""What is known of the running call: each part notes what it learns; the outermost interceptor logs it at the end."""
+"""The record of the running call. Every part of the service adds to it; the outermost interceptor logs it."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """A running call of one of our methods. Empty or None: not known, or not yet."""
+    """A running call of one of our methods. Empty or None means unknown, or not known yet."""
 
     method: str
-    """Service and method, `ilab_chat.v1.ChatService/Chat`."""
+    """Service and method, such as `ilab_chat.v1.ChatService/Chat`."""
     correlation_id: str
-    """Stands in the trailers and in the log."""
+    """Sent in the trailers and logged."""
     trace_id: str
-    """The caller's, from valid W3C trace context."""
+    """From the caller's W3C trace context, if that is valid."""
     retry_attempt: int
-    """How often gRPC has sent this call before."""
+    """Number of earlier attempts by the caller's gRPC."""
     user_id: str = ""
-    """As it came in: valid or not, never to be logged in clear."""
+    """Not validated. Never log it in clear."""
     request_id: str = ""
-    """A valid one, never to be logged in clear: callers choose it."""
+    """Validated. Never log it in clear: callers choose it."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
     attempts: int = 0
-    """How often the model was asked."""
+    """Number of requests to the model."""
     model_began: bool = False
-    """A proxy must not repeat the call any more: no status from here on may be one that proxies repeat."""
+    """The model's work is billed from here on, so the status must not be one that proxies retry."""
     replayed: bool | None = None
-    """Whether the answer is a stored one. None: the call has no answer."""
+    """Whether the answer was stored by an earlier call. None: there is no answer."""
     response_model: str = ""
     input_tokens: int | None = None
     output_tokens: int | None = None
     status_code: str = ""
-    """The name of the gRPC status. Empty: the method raised what nobody mapped."""
+    """Name of the gRPC status. Empty: the method raised an exception that was not mapped."""
     reason: str = ""
     status_message: str = ""
-    """What the caller is told beside code and reason, where it is a text of ours."""
+    """The error message that the caller gets, if it is our own text."""
     exception_chain: str = ""
     cause: Mapping[str, str | int] = field(default_factory=dict)
-    """What an operator should know of a failure."""
+    """Log fields that explain a failure to operators."""
 
 
-#: The call that the running task answers. Tasks that it starts inherit it.
+#: The call that the current task answers. Tasks started by it inherit the value.
 CALL: ContextVar[Call] = ContextVar("call")
 
 
 @contextmanager
 def phase(name: str, *, unless_failed: bool = False) -> Iterator[None]:
-    """Record the time that the block takes as phase *name* of the running call, if there is one.
+    """Record the duration of the block as phase *name* of the running call, if there is one.
 
-    With *unless_failed*, a block that raises records nothing: the time to a first token that never came is no figure.
+    With *unless_failed*, record nothing if the block raises: a first token that never came has no latency.
     """
     call = CALL.get(None)
     began = time.perf_counter()
@@ -72,9 +72,9 @@ def phase(name: str, *, unless_failed: bool = False) -> Iterator[None]:
 
 @contextmanager
 def failing_with(cause: Mapping[str, str | int]) -> Iterator[None]:
-    """Record *cause* for operators if the running call ends in the block by a failure, a deadline or a cancellation.
+    """Record *cause* if the running call fails, times out or is cancelled in the block.
 
-    A cause that is recorded already stays: the innermost block knows best.
+    Do not replace a recorded cause: the innermost block is the most specific.
     """
     call = CALL.get(None)
     try:

@@ -1,6 +1,6 @@
-"""The log: standard error, one line a record, as JSON or for a reader; and in it nothing that users say.
+"""Logging to standard error: one line per record, as JSON or as text, never with content of users.
 
-Every module logs with the standard library; fields of a record go into `extra={"fields": {...}}`.
+Modules use the standard library's logging and pass structured fields as `extra={"fields": {...}}`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ log = logging.getLogger(__name__)
 Fields: TypeAlias = dict[str, Any]
 Renderer: TypeAlias = Callable[[Fields], str]
 
-#: The packages whose records are wanted at every level. Others log requests, and so messages, below WARNING.
+#: Packages whose records are logged at every level. Others log requests, and so user messages, below WARNING.
 OURS = ("ilab_chat_service", "ilab_memory")
 
 
 def set_up_logging(level: str, log_format: str) -> None:
-    """Log to standard error, whatever was set up before (the openai package sets logging up when OPENAI_LOG is set).
+    """Log to standard error. Replaces other configurations, such as that of the openai package for OPENAI_LOG.
 
     Args:
-        level: DEBUG, INFO, WARNING or ERROR; for packages of others at least WARNING.
+        level: DEBUG, INFO, WARNING or ERROR. Other packages log at WARNING or above.
         log_format: json, text, or auto: text on a terminal, else JSON.
     """
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(console() if text else partial(json.dumps, default=repr)))
-    # Beside the levels below, because a package may set its own.
+    # A filter in addition to the levels below, because a package may set its own level.
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or is_ours(record))
     logging.basicConfig(
         level=max(logging.getLevelNamesMapping()[level], logging.WARNING), handlers=[handler], force=True
@@ -42,21 +42,21 @@ def set_up_logging(level: str, log_format: str) -> None:
     for name in OURS:
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(True)
-    # It would print the arguments of a record that cannot be formatted.
+    # Otherwise logging prints the arguments of a record that it cannot format.
     logging.raiseExceptions = False
-    # Python prints what nobody catches with its text; here it is a record like any other.
+    # Otherwise Python prints uncaught exceptions with their text.
     sys.excepthook = lambda _type, error, _traceback: log.critical("uncaught exception", exc_info=error)
     threading.excepthook = lambda args: log.error("uncaught exception in a thread", exc_info=args.exc_value)
-    sys.unraisablehook = lambda args: log.error("exception that could not be raised", exc_info=args.exc_value)
+    sys.unraisablehook = lambda args: log.error("unraisable exception", exc_info=args.exc_value)
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-    """Whether one of our packages logged it."""
+    """Return whether one of our packages logged the record."""
     return record.name.partition(".")[0] in OURS
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as one line: the text that *render* makes of its fields."""
+    """Formats a record as one line by rendering its fields with *render*."""
 
     def __init__(self, render: Renderer) -> None:
         super().__init__()
@@ -68,19 +68,20 @@ class LineFormatter(logging.Formatter):
 
 
 def console() -> Renderer:
-    """Return what renders a line for a reader."""
-    from structlog.dev import ConsoleRenderer  # noqa: PLC0415 - a server that logs JSON starts sooner without
+    """Return a renderer of human-readable lines."""
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415 - slow to import, and not needed for JSON
 
     renderer = ConsoleRenderer(colors=sys.stderr.isatty(), event_key="message", pad_event_to=0, sort_keys=False)
     return lambda fields: renderer(None, fields["level"], printable(fields))
 
 
 def line(record: logging.LogRecord) -> Fields:
-    """Return the fields of a record's line, in their order.
+    """Return the fields of a record, in order, without content of users.
 
-    An exception is logged as its chain, never as its text, which may quote a user. Of a message of several lines there
-    is the first: asyncio writes the values that it failed on below it. A message of another package is left as
-    its template: what stands in the place of `%s` may be anything, as the header that gRPC could not decode.
+    - Exceptions are logged as a chain of types: their text may quote a user.
+    - Only the first line of a message is logged: asyncio appends the values that it failed on.
+    - Messages of other packages are logged as templates: the arguments may be anything, for instance a header that gRPC
+      could not decode.
     """
     known = is_ours(record) or record.name == "py.warnings"
     message = record.getMessage() if known else str(record.msg)
@@ -97,32 +98,32 @@ def line(record: logging.LogRecord) -> Fields:
 
 
 def printable(fields: Fields) -> Fields:
-    """Escape what could break a line of text or speak to a terminal; JSON does so by itself."""
+    """Escape line breaks and terminal control sequences in text fields, as JSON does anyway."""
     return {name: escaped(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def escaped(text: str) -> str:
-    """Return *text* with its unprintable characters as in a Python string."""
+    """Return *text* with unprintable characters escaped as in a Python string."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def exception_chain(error: BaseException) -> str:
-    """Return the type of *error* and of what led to it, each with where it was raised, the nearest first.
+    """Return the types of *error* and its causes, each with the file and line that raised it, outermost first.
 
     Never their texts: an error of the model's API quotes the prompt.
     """
     steps = []
     link: BaseException | None = error
     while link:
-        steps.append(f"{type(link).__name__}{place(link)}")
+        steps.append(f"{type(link).__name__}{location(link)}")
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return ", from ".join(steps)
 
 
-def place(error: BaseException) -> str:
-    """Return where *error* was raised. Not by the module `traceback`, which reads source files."""
+def location(error: BaseException) -> str:
+    """Return the file and line that raised *error*. The `traceback` module would read source files."""
     frame = error.__traceback__
     while frame and frame.tb_next:
         frame = frame.tb_next
