@@ -1,11 +1,10 @@
-"""Measure the service beside a bare gRPC server, the published recipe, and the model's API called directly.
+"""Compare the service with a bare gRPC server, the published recipe, and direct calls of the model's API.
 
-    python bench/compare.py             everything, under ten minutes on a free machine
+    python bench/compare.py             everything, under ten minutes on an idle machine
     python bench/compare.py --quick     the ratios, under one minute
 
-Every figure is the median of its runs (memory and latency against load have one), and in every run each contestant has
-its turn. Needs Linux and h2load
-(Debian: nghttp2-client). docs/performance.md says how to read it.
+Every figure is the median of several runs, except for memory and latency against load, which are measured once. Every
+run measures all contestants. Needs Linux and h2load (Debian: nghttp2-client). docs/performance.md explains the results.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from comparison.measure import CALLERS, Bench, open_bench
 from comparison.upstream import Scenario
 
 RUNS = 5
-#: For figures that take longer and vary less.
+#: Number of runs for figures that take longer and vary less.
 FEWER_RUNS = 3
-#: Callers of the durable turns, and how many turns each takes.
+#: Number of callers of the durable turns, and turns of each caller.
 TURNS = {1: 30, 8: 8, 64: 6, 256: 1}
 LATENCY_CALLERS = (1, 8, 64, 128, 256)
 STREAMS_OPEN = (1, 100, 1000)
@@ -37,7 +36,7 @@ PACED = Scenario(tokens=400, gap_ms=5)
 
 
 async def everything(bench: Bench) -> None:
-    """Measure all there is."""
+    """Measure everything."""
     for run in range(RUNS):
         say(f"run {run + 1} of {RUNS}")
         await bench.turns(64, each=TURNS[64])
@@ -60,7 +59,7 @@ async def everything(bench: Bench) -> None:
 
 
 async def the_ratios(bench: Bench) -> None:
-    """Measure once what the targets are about."""
+    """Measure the figures of the targets once."""
     await bench.turns(64, each=4)
     await bench.streams(AT_ONCE, at=16, each=1)
     await bench.streams(PACED, at=16, each=1)
@@ -70,16 +69,16 @@ async def the_ratios(bench: Bench) -> None:
 
 
 def say(text: str) -> None:
-    """Tell how far it is."""
+    """Print progress to standard error."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Measure and print; 1 if h2load is missing."""
+    """Measure and print. Return 1 if h2load is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="once, and only what the targets are about")
-    parser.add_argument("--json", type=Path, help="file for every figure of every run")
-    parser.add_argument("--plot", type=Path, help="SVG file for the pictures")
+    parser.add_argument("--quick", action="store_true", help="measure only the figures of the targets, once")
+    parser.add_argument("--json", type=Path, help="write every figure of every run to this file")
+    parser.add_argument("--plot", type=Path, help="write the charts to this SVG file")
     options = parser.parse_args()
     if h2load.missing():
         print("h2load is not installed (Debian: apt-get install nghttp2-client)", file=sys.stderr)
@@ -96,7 +95,7 @@ def main() -> int:
     if options.json:
         report.write_json(options.json, bench.runs, before)
     if options.plot:
-        # Imported when it is asked for: it is large, and a quick run needs it not.
+        # matplotlib is large, and most runs do not plot.
         from comparison import plot  # noqa: PLC0415
 
         plot.draw(table, options.plot)

@@ -1,11 +1,11 @@
-"""Measure the CPU time of hostile texts, and of texts twice as long, through a real server: which calls are not linear?
+"""Check that the CPU time of calls is linear in the length of hostile texts, through a real server.
 
     PYTHONPATH=tests python bench/hostile_text.py              about five minutes
-    PYTHONPATH=tests python bench/hostile_text.py --quick      one text, to see that it works
+    PYTHONPATH=tests python bench/hostile_text.py --quick      one text, as a smoke test
 
-The process is server and caller. Each figure is the least of RUNS, short and long texts taking turns. A call that costs
-twice as much for twice the text is linear, one that costs four times as much is quadratic. Exit code 1 if a call costs
-more than MOST times as much, and more than LEAST_SECONDS.
+Server and caller are one process. Each figure is the minimum of RUNS runs, which alternate between half and whole
+texts. The ratio of a linear call is 2, that of a quadratic one 4. Exit code 1 if the ratio of a call exceeds MAX_RATIO
+and its time exceeds MIN_SECONDS.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
 RUNS = 3
-MOST = 3.0
-LEAST_SECONDS = 0.1
+MAX_RATIO = 3.0
+MIN_SECONDS = 0.1
 
 
 def calls(channel: grpc.aio.Channel) -> Mapping[str, Callable[[str, float], Awaitable[Any]]]:
-    """Return each call that takes a long text, given a shape and the share of the largest size."""
+    """Return the calls that take long texts, as functions of a shape and a share of the maximum size."""
     chat: Any = chat_pb2_grpc.ChatServiceStub(channel)
     memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
 
@@ -100,13 +100,13 @@ async def measured(shapes: Mapping[str, str]) -> bool:
                     runs = [(await seconds(call(shape, 0.5)), await seconds(call(shape, 1.0))) for _ in range(RUNS)]
                     half, whole = (min(times) for times in zip(*runs, strict=True))
                     ratio = whole / half
-                    linear &= ratio <= MOST or whole <= LEAST_SECONDS
+                    linear &= ratio <= MAX_RATIO or whole <= MIN_SECONDS
                     print(f"{name:30} {method:26} {half * 1000:9.1f} {whole * 1000:9.1f} {ratio:6.2f}", flush=True)
     return linear
 
 
 def repeated(request: fake.Request) -> fake.Reply:
-    """Return a reply that repeats the message, for whatever looks for private text in it."""
+    """Return a reply that repeats the message, as a worst case for leak redaction."""
     return fake.Reply(pieces=(request.messages[-1]["content"],))
 
 

@@ -1,7 +1,7 @@
-"""Sentences of which bench/recall.py makes conversations. Written by us; no public data set is in it.
+"""Sentences from which bench/recall.py builds conversations. We wrote them; they contain no public data set.
 
-A fact is an exchange: what the other asks before it (or None), what is told, how the other reacts, and the question at
-the end. {me} told it; the other slots are filled alike in the four.
+A fact is an exchange: the other speaker's question before it (or None), the statement, the other's reaction, and the
+question at the end. {me} makes the statement. A slot has the same value in all four.
 """
 
 NAMES = ["Priya", "Tomas", "Hannah", "Kwame", "Ingrid", "Mateo", "Aisha", "Declan", "Yuki", "Leila"]

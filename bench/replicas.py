@@ -1,10 +1,10 @@
-"""Measure one server and two on PostgreSQL, and one on SQLite beside them: turns/s, and whose CPU time a turn takes.
+"""Compare one and two servers on PostgreSQL, and one on SQLite: turns/s, and CPU time of service and database per turn.
 
-    PYTHONPATH=tests python bench/replicas.py           about two minutes on a free machine
-    PYTHONPATH=tests python bench/replicas.py --quick   one run, to see that it works
+    PYTHONPATH=tests python bench/replicas.py           about two minutes on an idle machine
+    PYTHONPATH=tests python bench/replicas.py --quick   one run, as a smoke test
 
-In each run every group has its turn; the figures are the medians. The database syncs its commits, and shares the
-machine with servers and callers: with two cores, turns/s say how the work is divided, not how it scales. Needs Linux,
+Each run measures every group, and the figures are medians. The database syncs its commits, and shares the machine with
+servers and callers: on two cores, turns/s show how the work is divided, not how it scales. Needs Linux,
 PostgreSQL and h2load (Debian: postgresql, nghttp2-client).
 """
 
@@ -33,34 +33,34 @@ if TYPE_CHECKING:
 
 RUNS = 5
 CALLERS = 64
-#: Turns of each caller.
+#: Number of turns per caller.
 EACH = 6
 
 SCENARIO = Scenario()
 
 
 class TurnsMissing(Exception):
-    """Not every turn that was answered is stored."""
+    """An answered turn is not stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Servers on one memory."""
+    """Servers that share one memory."""
 
     name: str
     servers: Sequence[Contestant]
     database: Cluster | None = None
 
     def service_seconds(self) -> float:
-        """Return the CPU time that the servers have used."""
+        """Return the CPU time of the servers."""
         return sum(server.child.cpu_seconds() for server in self.servers)
 
     def database_seconds(self) -> float:
-        """Return the CPU time that the database has used, which is the servers' own where it is a file."""
+        """Return the CPU time of the database. For SQLite it is part of the servers' time."""
         return cpu_seconds(self.database.pid) if self.database else 0.0
 
     def stored(self, users: Sequence[str]) -> int:
-        """Return how many turns of *users* are stored."""
+        """Return the number of stored turns of *users*."""
         if self.database is None:
             return self.servers[0].stored(users)
         with ILabMemory.from_url(self.database.url()) as memory:
@@ -68,10 +68,10 @@ class Group:
 
 
 async def measure(group: Group, folder: Path, run: int, each: int) -> dict[str, float]:
-    """Let CALLERS take *each* turns, divided among the servers; return what that took.
+    """Let CALLERS take *each* turns, divided among the servers; return the figures.
 
     Raises:
-        TurnsMissing: the servers answered what they did not store.
+        TurnsMissing: an answered turn is not stored.
     """
     before = group.service_seconds(), group.database_seconds()
     loads = await asyncio.gather(
@@ -88,13 +88,13 @@ async def measure(group: Group, folder: Path, run: int, each: int) -> dict[str, 
         raise TurnsMissing(group.name)
     return {
         "turns/s": turns / max(load.seconds for load in loads),
-        "CPU ms a turn, service": service / turns * 1000,
-        "CPU ms a turn, database": database / turns * 1000,
+        "CPU ms per turn, service": service / turns * 1000,
+        "CPU ms per turn, database": database / turns * 1000,
     }
 
 
 def start(stack: ExitStack, folder: Path, upstream_port: int) -> list[Group]:
-    """Start what is compared; it ends with *stack*. Each group has a database of its own."""
+    """Start the groups, each with its own database. *stack* stops them."""
 
     def servers(count: int, settings: Mapping[str, str]) -> list[Contestant]:
         return [stack.enter_context(started("ours", upstream_port, folder, settings)) for _ in range(count)]
@@ -112,7 +112,7 @@ def start(stack: ExitStack, folder: Path, upstream_port: int) -> list[Group]:
 
 
 async def compare(groups: Sequence[Group], folder: Path, *, runs: int, each: int) -> dict[str, dict[str, float]]:
-    """Return the medians of the runs, by group and figure."""
+    """Return the medians of the runs by group and figure."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for group in groups:
         await measure(group, folder, -1, 1)  # opens connections
@@ -129,7 +129,7 @@ async def compare(groups: Sequence[Group], folder: Path, *, runs: int, each: int
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="one short run, as a smoke test")
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, port = Path(name), free_port()

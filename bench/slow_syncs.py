@@ -1,4 +1,4 @@
-"""A slow disk on any machine: what makes each sync of a process take longer. Needs a C compiler."""
+"""Simulate a slow disk by delaying every sync of a process. Needs a C compiler."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ int fdatasync(int fd) { return slow("fdatasync", fd); }
 
 
 def slow_syncs(milliseconds: float, folder: Path) -> Mapping[str, str]:
-    """Return the environment in which each sync of a process takes *milliseconds* longer, as long as *folder* lasts."""
+    """Return environment variables that delay each sync of a process by *milliseconds*. The library is in *folder*."""
     source, library = folder / "slow_syncs.c", folder / "slow_syncs.so"
     source.write_text(SOURCE)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)

@@ -31,7 +31,7 @@ HABITS = {
     r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b|better\b|matter\b)[a-z]+": "`is not a ...`",
     r"\bcommas between\b": "`comma-separated`",
     r"\bso many\b|\bas many as\b|\bat most so\b": "the number, or the name of the limit",
-    r"(?:^|[.:;(] )Who (?!are|is)[a-z]+": "name the actor: `a caller that ...`",
+    r"(?:^|[.:;(] )Who (?!are|is)[a-z]+(?![^.;]*\?)": "name the actor: `a caller that ...`",
     r"\bfor ever\b": "`forever`, or `without end`",
     r"\bin the place of\b": "`instead of`, or `replaces`",
     r"\bgiv(?:es?|ing) way\b": "`releases the GIL`, `yields to`",

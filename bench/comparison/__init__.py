@@ -1,1 +1,1 @@
-"""The service beside a bare gRPC server, the published recipe, and the model's API called directly."""
+"""Compare the service with a bare gRPC server, the published recipe, and direct calls of the model's API."""

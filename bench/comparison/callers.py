@@ -1,4 +1,4 @@
-"""Callers in this process, for what has to be timed inside an answer. Every status and every reply is checked."""
+"""In-process callers, which time events inside an answer. They check every status and reply."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from comparison.contestants import Contestant
     from comparison.upstream import Scenario
 
-#: As many connections as a client in another service would have: calls of one connection wait for each other.
+#: Number of connections, like a client in another service: calls on one connection wait for each other.
 CONNECTIONS = 8
 #: First byte of a StreamChatResponse that is a text_delta: field 2, length-delimited.
 TEXT_DELTA = b"\x12"
@@ -30,25 +30,25 @@ READ_BYTES = 65536
 
 
 class WrongAnswer(Exception):
-    """An answer is not what it should be."""
+    """An answer is not the expected one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One call: seconds to the first token, and to the end."""
+    """Durations of one call, in seconds: to the first token, and to the end."""
 
     first: float
     whole: float
 
 
-#: Makes one call for a user.
+#: Function that makes one call for a user.
 Call: TypeAlias = Callable[[str], Awaitable[Timing]]
 
 
 async def closed_loop(call: Call, users: list[str], *, each: int, apart_seconds: float = 0.0) -> list[Timing]:
-    """Return the timings of *each* calls for every user, one after the other, all users side by side.
+    """Return the timings of *each* sequential calls for every user, with all users in parallel.
 
-    They begin *apart_seconds* from each other, so that they do not march in step.
+    Users start *apart_seconds* apart, so that their calls do not synchronize.
     """
 
     async def caller(number: int, user: str) -> list[Timing]:
@@ -60,7 +60,7 @@ async def closed_loop(call: Call, users: list[str], *, each: int, apart_seconds:
 
 @asynccontextmanager
 async def caller_of(contestant: Contestant, scenario: Scenario, *, streams: bool) -> AsyncIterator[Call]:
-    """Yield how *contestant* is called."""
+    """Yield a function that calls *contestant*."""
     if not contestant.speaks_grpc:
         async with http_caller(contestant, scenario, streams=streams) as call:
             yield call
@@ -78,7 +78,7 @@ async def caller_of(contestant: Contestant, scenario: Scenario, *, streams: bool
 
 
 def grpc_unary(contestant: Contestant, scenario: Scenario, channels: list[grpc.aio.Channel]) -> Call:
-    """Return how a message is answered whole."""
+    """Return a function that makes a unary call."""
     methods: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = [
         channel.unary_unary(contestant.chat_path(scenario)) for channel in channels
     ]
@@ -95,7 +95,7 @@ def grpc_unary(contestant: Contestant, scenario: Scenario, channels: list[grpc.a
 
 
 def grpc_stream(contestant: Contestant, scenario: Scenario, channels: list[grpc.aio.Channel]) -> Call:
-    """Return how a message is answered as a stream."""
+    """Return a function that makes a streaming call."""
     methods: list[grpc.aio.UnaryStreamMultiCallable[bytes, bytes]] = [
         channel.unary_stream(contestant.stream_path(scenario)) for channel in channels
     ]
@@ -116,14 +116,14 @@ def grpc_stream(contestant: Contestant, scenario: Scenario, channels: list[grpc.
 
 
 def check(answer: chat_pb2.ChatResponse, scenario: Scenario) -> None:
-    """Raise WrongAnswer if *answer* is not what the model said, or is not stored."""
+    """Raise WrongAnswer if *answer* is not the model's reply, or was not stored."""
     if len(answer.reply) != scenario.reply_characters or not answer.observation_id:
         raise WrongAnswer(f"a reply of {len(answer.reply)} characters, observation {answer.observation_id}")
 
 
 @asynccontextmanager
 async def http_caller(contestant: Contestant, scenario: Scenario, *, streams: bool) -> AsyncIterator[Call]:
-    """Yield how the recipe is called: a kept-alive connection for each user."""
+    """Yield a function that calls the recipe, on one keep-alive connection per user."""
     path = contestant.stream_path(scenario) if streams else contestant.chat_path(scenario)
     connections: dict[str, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
@@ -151,7 +151,7 @@ async def http_caller(contestant: Contestant, scenario: Scenario, *, streams: bo
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """When the first byte of a body came, and how long it is."""
+    """Arrival time of the first byte of a body, and its length."""
 
     at: float
     characters: int
@@ -165,16 +165,16 @@ async def chunked(reader: asyncio.StreamReader) -> Received:
     while not end.endswith(b"\r\n0\r\n\r\n"):
         data = await reader.read(READ_BYTES)
         if not data:
-            raise WrongAnswer("a stream that was cut")
+            raise WrongAnswer("the stream is truncated")
         characters += len(data)
         end = end[-len(b"\r\n0\r\n\r\n") :] + data
     if b"[DONE]" not in end[-100:] and characters > READ_BYTES:
-        raise WrongAnswer("a stream without its end")
+        raise WrongAnswer("the stream has no end marker")
     return Received(at, characters)
 
 
 async def sized(reader: asyncio.StreamReader, head: bytes) -> Received:
-    """Read a body whose length *head* has."""
+    """Read a body with the content-length in *head*."""
     length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
     body = await reader.readexactly(length)
     return Received(time.perf_counter(), len(body))
@@ -182,10 +182,10 @@ async def sized(reader: asyncio.StreamReader, head: bytes) -> Received:
 
 @asynccontextmanager
 async def direct(upstream_port: int, *, streams: bool) -> AsyncIterator[Call]:
-    """Yield how the model is called without a service: by the openai package.
+    """Yield a function that calls the model directly with the openai package.
 
-    Of a stream only the first bytes are timed and the rest is not parsed, so that this process keeps up: it is the
-    least that a caller of the package can see.
+    For a stream, it times the first bytes and does not parse the rest, so that this process keeps up. This is the
+    lowest latency that a user of the package can see.
     """
     base_url = f"http://127.0.0.1:{upstream_port}/v1"
     async with openai.AsyncOpenAI(api_key="bench", base_url=base_url, max_retries=0) as client:

@@ -1,4 +1,4 @@
-"""What is compared: how each is started, and how each is asked."""
+"""The contestants: how to start and how to call each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERVICE = "/ilab_chat.v1.ChatService/"
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A running server and how it is asked."""
+    """A running server and how to call it."""
 
     name: Name
     child: Child
@@ -34,33 +34,33 @@ class Contestant:
 
     @property
     def speaks_grpc(self) -> bool:
-        """Whether it is asked by gRPC; else by HTTP/1.1."""
+        """Return whether it speaks gRPC. Otherwise it speaks HTTP/1.1."""
         return self.name != "recipe"
 
     def chat_path(self, scenario: Scenario) -> str:
-        """Return where a message is answered whole."""
+        """Return the path of the unary method."""
         return {"floor": f"/floor/Chat-{scenario.tokens}", "recipe": "/chat"}.get(self.name, f"{SERVICE}Chat")
 
     def stream_path(self, scenario: Scenario) -> str:
-        """Return where a message is answered as a stream."""
+        """Return the path of the streaming method."""
         floor = f"/floor/Stream-{scenario.tokens}-{scenario.gap_ms:g}"
         return {"floor": floor, "recipe": "/stream"}.get(self.name, f"{SERVICE}StreamChat")
 
     def body(self, user_id: str) -> bytes:
-        """Return a message of *user_id* as it is posted; by gRPC, without the frame around it."""
+        """Return the serialized message of *user_id*; for gRPC, without framing."""
         if self.speaks_grpc:
-            # The same bytes as a StreamChatRequest. The server makes the request id.
+            # A StreamChatRequest has the same bytes. The server generates the request id.
             return chat_pb2.ChatRequest(user_id=user_id, message=MESSAGE).SerializeToString()
         return json.dumps({"user_id": user_id, "message": MESSAGE}).encode()
 
     def framed(self, user_id: str) -> bytes:
-        """Return the body of the HTTP request that posts a message."""
+        """Return the body of the HTTP request with a message of *user_id*."""
         body = self.body(user_id)
-        # Not compressed, length: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+        # Compressed flag and length: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
         return struct.pack(">BI", 0, len(body)) + body if self.speaks_grpc else body
 
     def stored(self, users: Iterable[str]) -> int:
-        """Return how many turns of *users* are in the file."""
+        """Return the number of stored turns of *users*."""
         with ILabMemory.from_path(self.db_path) as memory:
             return sum(memory.mem_stats(user)["observations"] for user in users)
 
@@ -69,7 +69,7 @@ class Contestant:
 def started(
     name: Name, upstream_port: int, folder: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator[Contestant]:
-    """Run a contestant until the block ends, with a new memory, and *settings* beside its defaults."""
+    """Run a contestant while the block runs, with a new memory and with *settings* added to its defaults."""
     port = free_port()
     db_path = folder / f"{name}-{port}.db"
     arguments = {

@@ -1,8 +1,8 @@
-"""The floor: bare grpc.aio that answers the same bytes, and does nothing else.
+"""The floor: a bare grpc.aio server that answers the same bytes and does nothing else.
 
     python -m comparison.floor PORT
 
-The method says what is answered: /floor/Chat-TOKENS, or /floor/Stream-TOKENS-GAP_MS.
+The method name selects the answer: /floor/Chat-TOKENS or /floor/Stream-TOKENS-GAP_MS.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import grpc.aio
 from comparison.upstream import MODEL, NUMBER_DIGITS, TOKEN
 from ilab_chat.v1 import chat_pb2
 
-#: As long as the service's.
+#: Same length as the service's ids.
 ID = "0" * 36
 
 
 def answer(tokens: int) -> chat_pb2.ChatResponse:
-    """Return the whole answer."""
+    """Return the unary answer."""
     reply = "0" * NUMBER_DIGITS + TOKEN * (tokens - 1)
     usage = chat_pb2.Usage(input_tokens=100, output_tokens=tokens)
     return chat_pb2.ChatResponse(
@@ -37,7 +37,7 @@ def answer(tokens: int) -> chat_pb2.ChatResponse:
 
 
 def stream(tokens: int) -> list[bytes]:
-    """Return the events of a stream as bytes."""
+    """Return the serialized events of a stream."""
     started = chat_pb2.ChatStarted(session_id=ID, request_id=ID, model=MODEL)
     first, later = (chat_pb2.TextDelta(text=text) for text in ("0" * NUMBER_DIGITS, TOKEN))
     events = [
@@ -50,7 +50,7 @@ def stream(tokens: int) -> list[bytes]:
 
 
 def method(name: str) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """Return the method of that name."""
+    """Return the handler of the method with this name."""
     kind, tokens, *gap = name.split("-")
     if kind == "Chat":
         reply = answer(int(tokens)).SerializeToString()
@@ -72,13 +72,13 @@ def method(name: str) -> grpc.RpcMethodHandler[bytes, bytes]:
 
 
 class Methods(grpc.GenericRpcHandler):
-    """Every method, prepared when it is first called."""
+    """Handles every method. Answers are prepared at the first call."""
 
     def __init__(self) -> None:
         self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """Return the method that is called."""
+        """Return the handler of the called method."""
         path = handler_call_details.method
         if path not in self._methods:
             self._methods[path] = method(path.rpartition("/")[2])

@@ -1,6 +1,6 @@
-"""Calls that are answered whole, by h2load: a load generator in C that takes next to nothing of the machine.
+"""Unary calls by h2load, a load generator in C that uses little CPU time.
 
-h2load does not look at grpc-status, so whoever calls `turns` counts the turns that are stored.
+h2load does not check grpc-status, so callers of `turns` must count the stored turns.
 https://nghttp2.org/documentation/h2load-howto.html
 """
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from comparison.contestants import Contestant
     from comparison.upstream import Scenario
 
-#: Processes at once, each of which posts the messages of one user: with more callers, several share a user.
+#: Maximum number of h2load processes. Each sends the messages of one user; with more callers, several share a user.
 PROCESSES = 64
 
 
 class LoadFailed(Exception):
-    """Not every request was answered with status 200."""
+    """A request was not answered with status 200."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What was asked for, and how long that took."""
+    """The calls that were made, and their total duration."""
 
     users: Sequence[str]
     calls: int
@@ -36,12 +36,12 @@ class Load:
 
 
 def missing() -> bool:
-    """Whether h2load is not installed."""
+    """Return whether h2load is not installed."""
     return shutil.which("h2load") is None
 
 
 async def turns(contestant: Contestant, scenario: Scenario, folder: Path, *, callers: int, each: int, run: str) -> Load:
-    """Let *callers* post *each* messages, one after the other.
+    """Send *each* sequential messages from each of *callers*.
 
     Raises:
         LoadFailed: a request failed.
@@ -55,7 +55,7 @@ async def turns(contestant: Contestant, scenario: Scenario, folder: Path, *, cal
     calls = callers // processes * processes * each
     if len(answers) != calls or any(status != "200" for _, status, _ in answers):
         raise LoadFailed(f"{contestant.name}: {len(answers)} of {calls} calls were answered")
-    # Microseconds: when a request began, since the epoch, and how long it took.
+    # In microseconds: start since the epoch, and duration.
     begun = min(int(start) for start, _, _ in answers)
     ended = max(int(start) + int(taken) for start, _, taken in answers)
     return Load(users, calls, (ended - begun) / 1e6)
@@ -64,7 +64,7 @@ async def turns(contestant: Contestant, scenario: Scenario, folder: Path, *, cal
 async def one_user(
     contestant: Contestant, scenario: Scenario, folder: Path, user: str, *, clients: int, each: int
 ) -> str:
-    """Post the messages of one user, and return a line for each: start, status, duration."""
+    """Send the messages of one user, and return one line for each: start, status, duration."""
     body, log = folder / f"{user}.body", folder / f"{user}.log"
     body.write_bytes(contestant.framed(user))
     grpc = ["-H", "content-type: application/grpc", "-H", "te: trailers"]

@@ -1,4 +1,4 @@
-"""One run of each measurement, for every contestant in turn, so that a slow moment of the machine hits all of them."""
+"""The measurements. Each run measures all contestants, so that a slow moment of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
     from comparison.contestants import Contestant, Name
     from comparison.processes import Child
 
-#: The values of all runs, by what was measured and of whom.
+#: The values of all runs by figure and contestant.
 Runs = dict[tuple[str, str], list[float]]
 
-#: The servers.
 SERVERS: tuple[Name, ...] = ("floor", "recipe", "ours")
 
-#: Milliseconds that the model takes to its first token, where it is not instant.
+#: Time to the first token of a slow model, in milliseconds.
 SLOW_MS = 200
 CALLERS = 32
-#: Milliseconds that a sync takes longer on a slow disk: a virtual one that many share.
+#: Additional duration of a sync on a slow disk, such as a shared virtual one, in milliseconds.
 SLOW_SYNC_MS = 5
-#: What opening streams and answering them may take.
+#: Timeout for opening streams and reading them.
 OPENING_SECONDS = 120
 
 
@@ -54,11 +53,11 @@ class Upstream:
 
     @property
     def port(self) -> int:
-        """Return where it listens."""
+        """Return its port."""
         return self.child.port
 
     def answers(self, scenario: Scenario) -> int:
-        """Let it answer by *scenario*; return the most answers that were open at once since the last time."""
+        """Set the *scenario*; return the maximum number of concurrent answers since the previous one."""
         url = f"http://127.0.0.1:{self.port}/scenario"
         with urllib.request.urlopen(urllib.request.Request(url, data=scenario.asked(), method="POST")) as response:
             return int(response.read())
@@ -66,7 +65,7 @@ class Upstream:
 
 @dataclass
 class Bench:
-    """Measures, and keeps what it measured."""
+    """Takes measurements and collects them in `runs`."""
 
     folder: Path
     upstream: Upstream
@@ -75,16 +74,16 @@ class Bench:
     _names: itertools.count[int] = field(default_factory=itertools.count)
 
     def users(self, count: int) -> list[str]:
-        """Return names of users that nobody has used."""
+        """Return *count* new user ids."""
         run = next(self._names)
         return [f"user-{run}-{number}" for number in range(count)]
 
     def add(self, what: str, of: str, value: float) -> None:
-        """Keep the value of one run."""
+        """Add the value of one run."""
         self.runs[what, of].append(value)
 
     async def turns(self, at: int, *, each: int) -> None:
-        """Measure turns, answered whole and stored, at that many callers."""
+        """Measure unary stored turns with *at* callers."""
         scenario = Scenario()
         self.upstream.answers(scenario)
         for contestant in self.contestants:
@@ -99,7 +98,7 @@ class Bench:
             self.add(f"CPU ms per turn at {at} callers", contestant.name, used / load.calls * 1000)
 
     async def turns_on_a_slow_disk(self, at: int, *, each: int) -> None:
-        """Measure turns as `turns` does, of those that store them, in fresh processes whose syncs take SLOW_SYNC_MS."""
+        """Measure turns in new processes whose syncs take SLOW_SYNC_MS longer. See `turns`."""
         scenario = Scenario()
         self.upstream.answers(scenario)
         settings = slow_syncs(SLOW_SYNC_MS, self.folder)
@@ -114,7 +113,7 @@ class Bench:
             self.add(f"turns/s at {at} callers, syncs {SLOW_SYNC_MS} ms longer", name, load.calls / load.seconds)
 
     async def workers(self, counts: Sequence[int], *, at: int, each: int) -> None:
-        """Measure turns of ours with that many workers, and the CPU time that the model and h2load take for one."""
+        """Measure our turns with each number of workers, and the CPU time that the model and h2load need per turn."""
         scenario = Scenario()
         self.upstream.answers(scenario)
         for count in counts:
@@ -134,12 +133,12 @@ class Bench:
             self.add(f"CPU ms per turn of load and model, {name}", "ours", others / load.calls * 1000)
 
     def _load_cpu_seconds(self) -> float:
-        """Return the CPU time of the model, and of the h2load processes that have ended."""
+        """Return the CPU time of the model and of the h2load processes that have exited."""
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         return self.upstream.child.cpu_seconds() + ended.ru_utime + ended.ru_stime
 
     async def streams(self, scenario: Scenario, *, at: int, each: int) -> None:
-        """Measure the CPU time of streamed tokens, the rest of the turn included."""
+        """Measure the CPU time per streamed token, including the rest of the turn."""
         self.upstream.answers(scenario)
         for contestant in self.contestants:
             async with callers.caller_of(contestant, scenario, streams=True) as call:
@@ -152,7 +151,7 @@ class Bench:
             self.add(f"tokens/s ({kind})", contestant.name, tokens / taken)
 
     async def latency(self, at: int, *, each: int, streams: bool) -> None:
-        """Measure how long callers wait for a model that takes SLOW_MS, over one asked directly."""
+        """Measure the latency with a model that takes SLOW_MS, and what a contestant adds to a direct call."""
         scenario = Scenario(first_token_ms=SLOW_MS)
         self.upstream.answers(scenario)
         apart = SLOW_MS / 1000 / at
@@ -173,13 +172,13 @@ class Bench:
     def _add_latency(self, name: str, at: int, timings: list[Timing], bare: list[Timing], *, streams: bool) -> None:
         what = "time to first token" if streams else "latency"
         for label, share in (("p50", 50), ("p99", 99)):
-            taken, least = (percentile(of, share, first=streams) for of in (timings, bare))
+            taken, direct = (percentile(of, share, first=streams) for of in (timings, bare))
             self.add(f"{label} {what}, ms, at {at} callers", name, taken)
             if name != "direct":
-                self.add(f"added {label} {what}, ms, at {at} callers", name, taken - least)
+                self.add(f"added {label} {what}, ms, at {at} callers", name, taken - direct)
 
     async def memory(self, counts: Sequence[int]) -> None:
-        """Measure the peak of resident memory while that many streams are open, ascending, in fresh processes."""
+        """Measure the peak resident memory with each number of open streams, ascending, in new processes."""
         settings = {"ILAB_CHAT_MAX_CALLS": str(max(counts))}
         for name in SERVERS:
             with started(name, self.upstream.port, self.folder, settings) as contestant:
@@ -200,7 +199,7 @@ class Bench:
                     self.add(f"KiB per open stream beyond {fewer}", name, grown)
 
     def start(self) -> None:
-        """Measure from spawning the process to SERVING."""
+        """Measure the time from spawning the process until health reports SERVING."""
         begun = time.perf_counter()
         with started("ours", self.upstream.port, self.folder) as contestant:
             serving(contestant)
@@ -212,22 +211,22 @@ class Bench:
 
 
 def serving(contestant: Contestant) -> None:
-    """Wait until health says SERVING."""
+    """Wait until health reports SERVING."""
     with grpc.insecure_channel(f"127.0.0.1:{contestant.child.port}") as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # its types know the asynchronous one only
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # typed for asyncio only
         asked = health_pb2.HealthCheckRequest(service="ilab_chat.v1.ChatService")
         while stub.Check(asked, wait_for_ready=True, timeout=30).status != health_pb2.HealthCheckResponse.SERVING:
             time.sleep(0.005)
 
 
 def percentile(timings: Sequence[Timing], share: int, *, first: bool) -> float:
-    """Return what that share of the timings, in percent, do not exceed, in milliseconds."""
+    """Return the percentile *share* of the timings, in milliseconds."""
     taken = [timing.first if first else timing.whole for timing in timings]
     return statistics.quantiles(taken, n=100, method="inclusive")[share - 1] * 1000
 
 
 def open_bench(stack: ExitStack, folder: Path) -> Bench:
-    """Start the fake model and the contestants; they end with *stack*."""
+    """Start the fake model and the contestants. *stack* stops them."""
     port = free_port()
     model = stack.enter_context(
         running(["-m", "comparison.upstream", str(port)], {}, folder, name="upstream", port=port)

@@ -1,4 +1,4 @@
-"""Child processes, and what the kernel says of them."""
+"""Child processes, with their CPU time and memory from /proc."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class DidNotStart(Exception):
-    """A child ended, or did not listen in time."""
+    """A child exited, or did not listen in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A server in a process of its own."""
+    """A server process."""
 
     process: subprocess.Popen[bytes]
     port: int
     start_seconds: float
-    """From before it was spawned until it took connections."""
+    """Time from before it was spawned until it accepted connections."""
     output: Path
-    """Holds what it prints."""
+    """File with its output."""
 
     def wait_until_said(self, text: str) -> None:
         """Wait until it has printed *text*.
 
         Raises:
-            DidNotStart: it did not, in START_SECONDS.
+            DidNotStart: it did not print *text* within START_SECONDS.
         """
         deadline = time.monotonic() + START_SECONDS
         while text not in self.output.read_text():
             if time.monotonic() > deadline:
-                raise DidNotStart(f"no {text!r} in what was said:\n{self.output.read_text()[-2000:]}")
+                raise DidNotStart(f"{text!r} was not printed:\n{self.output.read_text()[-2000:]}")
             time.sleep(0.005)
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that it has used, its children included, also those that have ended."""
+        """Return its CPU time, including running and exited children."""
         return cpu_seconds(self.process.pid)
 
     def peak_rss_kib(self) -> int:
-        """Return the most memory that it has had resident, its living children included."""
+        """Return its peak resident memory, including running children."""
         return sum(map(peak_kib, tree(self.process.pid)))
 
 
@@ -68,22 +68,22 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, its children included, also those that have ended."""
+    """Return the CPU time of a process, including running and exited children."""
     return sum(map(cpu_ticks, tree(pid))) / TICKS
 
 
 def cpu_ticks(pid: int) -> int:
-    """Return utime, stime, cutime and cstime.
+    """Return the sum of utime, stime, cutime and cstime.
 
     https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     """
-    # Behind the last bracket, since the command's name may hold anything.
+    # The fields follow the last bracket, because the command's name may contain anything.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15]))
 
 
 def peak_kib(pid: int) -> int:
-    """Return the high-water mark of resident memory."""
+    """Return the peak resident memory of a process, in KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
@@ -92,10 +92,10 @@ def peak_kib(pid: int) -> int:
 def running(
     arguments: Sequence[str], environ: Mapping[str, str], folder: Path, *, name: str, port: int
 ) -> Iterator[Child]:
-    """Run `python *arguments*` until the block ends; what it prints goes to a file in *folder*.
+    """Run `python *arguments*` while the block runs, with its output in a file in *folder*.
 
     Raises:
-        DidNotStart: with the end of what it printed.
+        DidNotStart: it exited or did not listen; the text contains the end of its output.
     """
     output = folder / f"{name}-{port}.log"
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "ILAB_"))}
@@ -117,7 +117,7 @@ def running(
 
 
 def listens(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until *process* takes connections on *port*; False if it does not."""
+    """Wait until *process* accepts connections on *port*. Return False if it exits or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -130,7 +130,7 @@ def listens(process: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End *process*: with time to end by itself, then at once."""
+    """Terminate *process*, and kill it if it does not exit in time."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_SECONDS)
@@ -140,7 +140,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,6 +1,6 @@
-"""The published recipe as a FastAPI service: POST /chat as it stands there, and POST /stream, the same that streams.
+"""The published recipe as a FastAPI service: POST /chat as published, and POST /stream, a streaming variant.
 
-Run by uvicorn, as `comparison.recipe:app`. The blocking calls stay on the event loop, where the recipe has them.
+Run by uvicorn as `comparison.recipe:app`. As in the recipe, blocking calls run on the event loop.
 """
 
 import json
@@ -48,7 +48,7 @@ class ChatResponse(BaseModel):
 
 
 def hydrate(req: ChatRequest) -> tuple[str, list[ChatCompletionMessageParam]]:
-    """Return the session and what the model is sent."""
+    """Return the session id and the messages for the model."""
     session = app.state.mem.mem_session_start(user_id=req.user_id)
     lines = "\n".join(f"- ({memory.type}) {memory.title}" for memory in session.memories) or "(none yet)"
     system = f"You are a helpful assistant. Use prior context only if relevant.\nUser profile / past memory:\n{lines}"
@@ -67,7 +67,7 @@ def persist(req: ChatRequest, reply: str) -> None:
 
 @app.post("/chat")
 async def chat(req: ChatRequest) -> ChatResponse:
-    """Answer when the turn is stored."""
+    """Store the turn, then answer."""
     session_id, messages = hydrate(req)
     client: AsyncOpenAI = app.state.openai
     completion = await client.chat.completions.create(model=MODEL, messages=messages)
@@ -83,7 +83,7 @@ async def stream(req: ChatRequest) -> StreamingResponse:
 
 
 async def events(req: ChatRequest) -> AsyncIterator[str]:
-    """Yield the events of an answer; the last one when the turn is stored."""
+    """Yield the events of an answer. The last one follows the storage of the turn."""
     session_id, messages = hydrate(req)
     client: AsyncOpenAI = app.state.openai
     pieces = []

@@ -1,4 +1,4 @@
-"""What was measured, beside what was aimed at: a table, and JSON."""
+"""Report the measurements and targets as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 OF = ("floor", "recipe", "direct", "ours")
 
-#: Returns the median of what was measured and of whom; raises KeyError if it was not.
+#: Function that returns the median of a figure of a contestant. Raises KeyError if it was not measured.
 Median: TypeAlias = Callable[[str, str], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure to hold, made of medians."""
+    """A target for a figure that is computed from medians."""
 
     what: str
     bound: float
@@ -30,30 +30,30 @@ class Target:
     at_least: bool = False
 
     def met(self, value: float) -> bool:
-        """Whether *value* is within the bound."""
+        """Return whether *value* is within the bound."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
 def ratio(what: str, other: str) -> Callable[[Median], float]:
-    """Return what computes ours over *other*."""
+    """Return a function that computes our figure divided by that of *other*."""
     return lambda median: median(what, "ours") / median(what, other)
 
 
 def ours(what: str) -> Callable[[Median], float]:
-    """Return what looks a figure of ours up."""
+    """Return a function that looks up our figure."""
     return lambda median: median(what, "ours")
 
 
 def speed_up(median: Median) -> float:
-    """Return how much more two workers do than one."""
+    """Return the throughput of two workers divided by that of one."""
     return median("turns/s, 2 workers", "ours") / median("turns/s, 1 worker", "ours")
 
 
-def most_speed_up(table: dict[str, dict[str, float]]) -> float | None:
-    """Return the most that `speed_up` can be on two cores, which the load and the model need too; None: not measured.
+def max_speed_up(table: dict[str, dict[str, float]]) -> float | None:
+    """Return the maximum `speed_up` on two cores that also run the load generator and the model. None: not measured.
 
-    One worker keeps one core busy, the load and the model a part of the other. Two workers share with them what two
-    cores have.
+    With one worker, the worker saturates one core, and the load and the model use part of the other. Two workers share
+    both cores with the load and the model.
     """
     try:
         worker, others = (table[f"CPU ms per turn{of}, 1 worker"]["ours"] for of in ("", " of load and model"))
@@ -83,7 +83,7 @@ TARGETS = (
 
 
 def medians(runs: Runs) -> dict[str, dict[str, float]]:
-    """Return the median of the runs, by what was measured and of whom."""
+    """Return the median of the runs by figure and contestant."""
     table: dict[str, dict[str, float]] = {}
     for (what, of), values in runs.items():
         table.setdefault(what, {})[of] = statistics.median(values)
@@ -91,28 +91,28 @@ def medians(runs: Runs) -> dict[str, dict[str, float]]:
 
 
 def print_table(table: dict[str, dict[str, float]]) -> None:
-    """Print every figure, and ours in relation to the others."""
+    """Print every figure, and the ratios of ours to the others."""
     print(f"\n{'median of the runs, or the one run':<48}" + "".join(f"{name:>10}" for name in OF), end="")
     print("".join(f"{'/' + name:>9}" for name in OF[:3]))
     for what, row in table.items():
         print(f"{what:<48}" + "".join(shown(row.get(name), 10) for name in OF), end="")
-        # A difference has no meaningful ratio to another when that is about nothing.
+        # The ratio to a difference close to zero is meaningless.
         print("".join(shown(quotient(row, name), 9) for name in OF[:3]))
 
 
 def print_targets(table: dict[str, dict[str, float]]) -> None:
-    """Print each target beside what was measured, as far as it was."""
+    """Print each target with the measured value, if there is one."""
     print(f"\n{'target':<60}{'bound':>12}{'measured':>12}")
     for target, value in values_of(table):
         bound = f"{'>=' if target.at_least else '<='} {target.bound:.3g}"
         verdict = "not measured" if value is None else "met" if target.met(value) else "MISSED"
         print(f"{target.what:<60}{bound:>12}{shown(value, 12)}  {verdict}")
-    if (most := most_speed_up(table)) is not None:
-        print(f"Two cores that also carry the load and the model can show {most:.2g} of two workers at most.")
+    if (limit := max_speed_up(table)) is not None:
+        print(f"On two cores that also run the load and the model, the speed-up of two workers is at most {limit:.2g}.")
 
 
 def values_of(table: dict[str, dict[str, float]]) -> list[tuple[Target, float | None]]:
-    """Return each target with its value; None: not measured."""
+    """Return each target with its value. None: not measured."""
 
     def value_of(target: Target) -> float | None:
         try:
@@ -124,19 +124,19 @@ def values_of(table: dict[str, dict[str, float]]) -> list[tuple[Target, float | 
 
 
 def quotient(row: dict[str, float], other: str) -> float | None:
-    """Return ours over *other*, if both were measured."""
+    """Return our figure divided by that of *other*. None: one was not measured."""
     return row["ours"] / row[other] if row.get(other, 0) > 0 and "ours" in row else None
 
 
 def shown(value: float | None, width: int) -> str:
-    """Return a figure with three digits that count."""
+    """Return a figure with three significant digits."""
     if value is None:
         return f"{'-':>{width}}"
     return f"{value:>{width},.0f}" if abs(value) >= 100 else f"{value:>{width}.3g}"  # noqa: PLR2004 - three digits
 
 
 def machine() -> dict[str, object]:
-    """Return what it was measured on."""
+    """Return a description of this machine."""
     cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cpu": cpus[0].partition(": ")[2] if cpus else platform.processor(),

@@ -1,9 +1,9 @@
-"""A fake of the model's API that is never the bottleneck: prepared bytes, written by a bare asyncio protocol.
+"""A fake model API that is never the bottleneck: a bare asyncio protocol that writes prepared bytes.
 
     python -m comparison.upstream PORT
 
-POST /scenario (a JSON object with the fields of Scenario) says how it answers from then on, and returns the most
-answers that were open at once since the last time.
+POST /scenario (a JSON object with the fields of Scenario) sets how it answers from then on, and returns the maximum
+number of concurrent answers since the previous scenario.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 MODEL = "bench-model"
-#: A token like those of English: a space and a word.
+#: A typical English token: a space and a word.
 TOKEN = " word"
-#: The first token is a number, so that no two replies are the same text, which the memory would store once.
+#: The first token is a number that makes every reply unique, because the memory stores equal texts once.
 NUMBER_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """How the model answers: how much, after what delay, and with what time from one token to the next.
+    """How the model answers: number of tokens, delay, and gap between tokens.
 
-    `together`: so many answers must be asked for before the first of them begins.
+    `together`: number of concurrent requests that must arrive before any of them is answered.
     """
 
     tokens: int = 40
@@ -71,7 +71,7 @@ NEXT = http_chunk(event({"content": TOKEN}))
 
 
 def usage(tokens: int) -> dict[str, int]:
-    """Return what the API counts."""
+    """Return the usage object."""
     return {"prompt_tokens": 100, "completion_tokens": tokens, "total_tokens": 100 + tokens}
 
 
@@ -84,7 +84,7 @@ def last(tokens: int) -> bytes:
 
 @lru_cache
 def whole(tokens: int) -> bytes:
-    """Return an answer that is not streamed."""
+    """Return an answer without streaming."""
     message = {"role": "assistant", "content": "N" * NUMBER_DIGITS + TOKEN * (tokens - 1), "refusal": None}
     body = {
         "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
@@ -103,30 +103,30 @@ def http_response(body: bytes) -> bytes:
 
 
 def numbered(prepared: bytes, number: int) -> bytes:
-    """Return *prepared* with the number of the reply in its place."""
+    """Return *prepared* with *number* as its first token."""
     return prepared.replace(b"N" * NUMBER_DIGITS, b"%0*d" % (NUMBER_DIGITS, number))
 
 
 class Model:
-    """What the connections share."""
+    """State shared by the connections."""
 
     def __init__(self) -> None:
         self.scenario = Scenario()
         self.numbers = itertools.count()
         self.open = 0
-        self.most_open = 0
+        self.max_open = 0
         self.waiting: list[Connection] = []
 
     def set(self, body: bytes) -> bytes:
-        """Set the scenario that *body* has, and return the most answers that were open at once."""
+        """Set the scenario in *body*, and return the maximum number of concurrent answers."""
         self.scenario = Scenario(**json.loads(body))
-        most, self.most_open = self.most_open, self.open
-        return http_response(json.dumps(most).encode())
+        max_open, self.max_open = self.max_open, self.open
+        return http_response(json.dumps(max_open).encode())
 
     def asked(self, connection: Connection) -> None:
-        """Let *connection* answer, and those that wait with it, as soon as there are enough of them."""
+        """Answer on *connection* and the waiting ones as soon as `together` of them wait."""
         self.open += 1
-        self.most_open = max(self.most_open, self.open)
+        self.max_open = max(self.max_open, self.open)
         self.waiting.append(connection)
         if len(self.waiting) >= self.scenario.together:
             for waiting in self.waiting:
@@ -135,7 +135,7 @@ class Model:
 
 
 class Connection(asyncio.Protocol):
-    """One kept-alive connection, whose client waits for an answer before it asks again."""
+    """One keep-alive connection. The client waits for each answer before its next request."""
 
     transport: asyncio.Transport
 
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
         self._streams = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
+        """Store the transport."""
         self.transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
         self._finished()
 
     def data_received(self, data: bytes) -> None:
-        """Answer, if the request is complete."""
+        """Answer if the request is complete."""
         self._received += data
         head, end, body = self._received.partition(b"\r\n\r\n")
         if not end:
@@ -189,14 +189,14 @@ class Connection(asyncio.Protocol):
         if scenario.gap_ms:
             self._paced(scenario, scenario.tokens - 1)
             return
-        # A write for each, as an API writes them: what the reader finds at once is for its own speed to say.
+        # One write per token, like a real API. How many a reader receives at once depends on its speed.
         for _ in range(scenario.tokens - 1):
             self.transport.write(NEXT)
         self.transport.write(last(scenario.tokens))
         self._finished()
 
     def _paced(self, scenario: Scenario, left: int) -> None:
-        """Write one more token after the gap, *left* in all, then the end."""
+        """Write *left* more tokens, one after each gap, then the end."""
 
         def write() -> None:
             self.transport.write(NEXT)
