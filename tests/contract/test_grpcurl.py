@@ -109,6 +109,47 @@ def test_the_memory_is_there(served: Served) -> None:
     assert "Code: NotFound" in missing.stderr
 
 
+def test_the_memory_can_be_listed_changed_moved_and_erased(served: Served) -> None:
+    alice = {"user_id": "grpcurl-edit"}
+
+    def answer(method: str, **data: Any) -> dict[str, Any]:
+        answered = grpcurl(served, f"{MEMORY}/{method}", data={**alice, **data})
+        assert answered.returncode == 0, answered.stderr
+        return objects(answered.stdout)[0]
+
+    hobby = {"type": "preference", "title": "Hobby", "content": "Loves hiking."}
+    ids = [answer("SaveObservation", **hobby, topic_key=f"key-{number}")["result"]["id"] for number in range(3)]
+    first = answer("ListObservations", types=["preference"], page_size=2)
+    assert [each["id"] for each in first["observations"]] == ids[:0:-1]
+    rest = answer("ListObservations", types=["preference"], page_size=1, page_token=first["next_page_token"])
+    assert [each["id"] for each in rest["observations"]] == ids[:1]
+    assert "next_page_token" not in rest
+    [session] = answer("ListSessions")["sessions"]
+    assert session["state"] == "SESSION_STATE_ACTIVE"
+
+    changed = answer(
+        "UpdateObservation", observation_id=ids[0], title="Sport", content="x", update_mask={"paths": ["title"]}
+    )
+    assert changed["result"]["outcome"] == "SAVE_OUTCOME_UPDATED"
+    found = answer("GetObservation", observation_id=ids[0])["observation"]
+    assert (found["title"], found["content"], found["revision_count"]) == ("Sport", "Loves hiking.", 2)
+    bad = grpcurl(
+        served,
+        f"{MEMORY}/UpdateObservation",
+        data={**alice, "observation_id": ids[0], "update_mask": {"paths": ["topic_key"]}},
+    )
+    assert '"field":"update_mask.paths[0]"' in bad.stderr
+
+    exported = grpcurl(served, f"{MEMORY}/ExportUser", data=alice).stdout
+    sent = f'{{"user_id": "grpcurl-moved"}} {exported}'
+    moved = grpcurl(served, f"{MEMORY}/ImportUser", flags=("-d", sent))
+    assert objects(moved.stdout) == [{"sessions": "1", "observations": "3"}], moved.stderr
+
+    assert answer("DeleteObservation", observation_id=ids[0]) == {}
+    gone = grpcurl(served, f"{MEMORY}/GetObservation", data={**alice, "observation_id": ids[0]})
+    assert "Code: NotFound" in gone.stderr
+
+
 def test_health_is_there(served: Served) -> None:
     answer = grpcurl(served, "grpc.health.v1.Health/Check", data={"service": SERVICE})
     assert objects(answer.stdout) == [{"status": "SERVING"}]

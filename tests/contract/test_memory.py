@@ -15,6 +15,7 @@ from ilab_chat import (
     InvalidArgument,
     NotFound,
     Observation,
+    RequestIdReused,
     SaveOutcome,
     Session,
     SessionState,
@@ -140,6 +141,47 @@ def test_the_commands(served: Served, tmp_path: Path) -> None:
     assert answer(served, "forget", "cli", "--yes") == {"observations": "3"}
     assert answer(served, "stats", "cli") == {"observations": "0", "sessions": "0"}
     assert cli(served, "export", "cli").stdout == ""
+
+
+async def test_lists_edits_and_imports(served: Served) -> None:
+    async with AsyncChatClient(served.address) as client:
+        memory = client.memory
+        saved = [await memory.save("edit", f"fact {number}", type="profile", title=f"t{number}") for number in range(5)]
+        ids = [each.id for each in saved]
+        listed = [each.id async for each in memory.list_observations("edit", types=["profile"], page_size=2)]
+        assert listed == ids[::-1]
+        again = await memory.save("edit", "fact 0", type="profile", title="t0", request_id="r-1")
+        assert again.outcome == SaveOutcome.SAVE_OUTCOME_DEDUPED
+        with pytest.raises(RequestIdReused):
+            await memory.save("edit", "fact 1", type="profile", title="t1", request_id="r-1")
+        await memory.update("edit", ids[0], content="a newer fact")
+        assert (await memory.get("edit", ids[0])).content == "a newer fact"
+        await memory.delete("edit", ids[1])
+        with pytest.raises(NotFound):
+            await memory.get("edit", ids[1])
+        added = await memory.import_items("moved", memory.export("edit"))
+        assert (added.sessions, added.observations) == (1, 4)
+        [session] = [each async for each in memory.list_sessions("moved")]
+        assert session.state == SessionState.SESSION_STATE_ACTIVE
+        other = await memory.start_session("edit", conversation_id="c-1")
+        assert other.new_session
+        assert [each.id async for each in memory.list_sessions("edit", conversation_id="c-1")] == [other.session_id]
+
+
+def test_an_export_is_imported_by_the_commands(served: Served, tmp_path: Path) -> None:
+    with ChatClient(served.address) as client:
+        saved = client.memory.save("cli-move", "hikes", type="profile", title="Hobby")
+    file = str(tmp_path / "export.jsonl")
+    assert cli(served, "export", "cli-move", "--output", file).returncode == 0
+    assert answer(served, "import", "cli-moved", file) == {"sessions": "1", "observations": "1"}
+    assert answer(served, "import", "cli-moved", file) == {"sessions": "0", "observations": "0"}
+    listed = answer(served, "list", "cli-moved")["observations"]
+    assert [each["title"] for each in listed] == ["Hobby"]
+    assert len(answer(served, "sessions", "cli-moved")["sessions"]) == 1
+    changed = answer(served, "update", "cli-move", str(saved.id), "--title", "Sport")
+    assert changed["result"]["outcome"] == "SAVE_OUTCOME_UPDATED"
+    assert answer(served, "delete", "cli-move", str(saved.id), "--yes") == {}
+    assert answer(served, "list", "cli-move")["observations"] == []
 
 
 def test_a_failing_command_is_one_line(served: Served) -> None:

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.timeout(300)  # the first test installs the packages
 
 def call(node: str, served: Served, command: str, **request: Any) -> list[dict[str, Any]]:
     """Return each line that the Node client printed."""
+    return send(node, served, command, request)
+
+
+def send(node: str, served: Served, command: str, request: Any) -> list[dict[str, Any]]:
+    """Return each line that the Node client printed of *request*, one message or a list of them."""
     arguments = [node, str(HERE / "client.js"), served.address, command, json.dumps(request)]
     run = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
     return [json.loads(line) for line in run.stdout.splitlines()]
@@ -28,6 +33,22 @@ def test_chat(node: str, served: Served) -> None:
     assert response["request_id"] == "n-1"
     assert int(response["observation_id"]) >= 1
     assert response["finish_reason"] == "FINISH_REASON_STOP"
+
+
+def test_an_import_can_be_listed(node: str, served: Served) -> None:
+    at = {"seconds": 1_700_000_000}
+    session = {"id": "s-1", "start_time": at, "last_activity_time": at, "state": "SESSION_STATE_ACTIVE"}
+    hobby = {"session_id": "s-1", "type": "profile", "title": "Hobby", "content": "hikes", "revision_count": 1}
+    observation = {**hobby, "create_time": at, "update_time": at}
+    user = {"user_id": "node-import"}
+    (added,) = send(node, served, "import", [user, {"session": session}, {"observation": observation}])
+    assert added == {"sessions": "1", "observations": "1"}
+    (page,) = call(node, served, "list", **user)
+    [found] = page["observations"]
+    assert (found["title"], found["create_time"]["seconds"]) == ("Hobby", "1700000000")
+    (failure,) = send(node, served, "import", [user, {"session": session}, {"observation": hobby}])
+    assert failure["code"] == 3
+    assert "items[1].observation.create_time" in failure["details"]
 
 
 def test_the_joined_pieces_of_a_stream_are_the_reply(node: str, served: Served) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -104,8 +105,14 @@ class Caller:
         await self.memory("GetObservation", memory_pb2.GetObservationRequest(observation_id=saved or 1))
         await self.memory("GetTimeline", memory_pb2.GetTimelineRequest(observation_id=saved or 1))
         await self.memory("GetStats", memory_pb2.GetStatsRequest())
+        await self.memory("ListObservations", memory_pb2.ListObservationsRequest(types=[title]))
+        await self.memory("ListSessions", memory_pb2.ListSessionsRequest(conversation_id=title))
+        changed = memory_pb2.UpdateObservationRequest(observation_id=saved or 1, content=content[2:], title=title)
+        await self.memory("UpdateObservation", changed)
+        await self.memory("DeleteObservation", memory_pb2.DeleteObservationRequest(observation_id=saved or 1))
         await self.memory("EndSession", memory_pb2.EndSessionRequest(summary=content))
         await self.chat("Chat", chat_pb2.ChatRequest())
+        await self.import_text(title, content)
         await self.memory("ExportUser", memory_pb2.ExportUserRequest())
         await self.memory("ForgetUser", memory_pb2.ForgetUserRequest())
 
@@ -119,6 +126,24 @@ class Caller:
             "instructions": filled(self._shape, characters=INSTRUCTIONS_CHARACTERS),
             "context": [chat_pb2.ContextDocument(text=filled(self._shape, size=DOCUMENT_BYTES))],
         }
+
+    async def import_text(self, title: str, content: str) -> None:
+        at = Timestamp(seconds=1_700_000_000)
+        active = memory_pb2.SESSION_STATE_ACTIVE
+        session = memory_pb2.Session(id="s-1", start_time=at, last_activity_time=at, summary=content, state=active)
+        observation = memory_pb2.Observation(
+            session_id="s-1", type="t", title=title, content=content, revision_count=1, create_time=at, update_time=at
+        )
+        self.called.add("ImportUser")
+        messages = [
+            memory_pb2.ImportUserRequest(user_id=self.user, session=session),
+            memory_pb2.ImportUserRequest(observation=observation),
+        ]
+        try:
+            await self._memory.ImportUser(iter(messages))
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in EXPECTED:
+                raise
 
     async def memory(self, name: str, request: Any) -> Any:
         return await self._call(self._memory, name, request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -250,6 +250,34 @@ async def test_items_that_the_library_does_not_ask_for_are_not_read() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_server_that_stops_ends_an_import(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_import, "PAGE_ITEMS", 1)
+    loop, running = asyncio.get_running_loop(), asyncio.Event()
+    is_stored = memory_import.is_stored
+
+    def seen(*arguments: Any) -> bool:
+        loop.call_soon_threadsafe(running.set)
+        return is_stored(*arguments)
+
+    monkeypatch.setattr(memory_import, "is_stored", seen)
+
+    async def endless() -> AsyncIterator[memory_pb2.ImportUserRequest]:
+        yield memory_pb2.ImportUserRequest(user_id="alice", session=SESSION)
+        yield item(OBSERVATION)
+        await asyncio.Event().wait()
+
+    async with AsyncExitStack() as channels:
+        # Leaving the block waits for the thread of the import.
+        async with serving(replace(settings, drain_seconds=0.1)) as address:
+            channel = await channels.enter_async_context(grpc.aio.insecure_channel(address))
+            stub: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+            importing = asyncio.ensure_future(stub.ImportUser(endless()))
+            await running.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await importing
+    assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING")
 
 
 async def test_one_import_of_a_user_runs_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
