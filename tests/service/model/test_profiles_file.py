@@ -113,7 +113,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
         (f"{MODEL}[models.n]\nbase_url='http://h'\n", 1, "default: must be set, because there are several models; po"),
         (f"default = 'mm'\n{MODEL}", 1, "default: must be the name of one of the models; did you mean m?"),
         (f"default = 3\n{MODEL}", 1, "default: must be the name of one of the models; possible: m"),
-        (f"{MODEL}fallback = 'n'\n", 3, "models.m.fallback: must be the name of another model of this file; it has on"),
+        (f"{MODEL}fallback = 'n'\n", 3, "models.m.fallback: must be the name of another model of this file; there is"),
         (f"{MODEL}fallback = 'm'\n", 3, "models.m.fallback: forms a cycle: m -> m"),
         (
             f"default = 'm'\n{MODEL}fallback = 'big2'\n[models.big]\nbase_url = 'http://h'\n",
