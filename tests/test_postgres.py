@@ -1,7 +1,6 @@
 """The PostgreSQL that other tests ask for."""
 
 import signal
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -27,9 +26,3 @@ def test_a_cluster_can_be_killed_and_comes_back_with_what_was_acknowledged() -> 
             assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
         folder = cluster.folder
     assert not folder.exists()
-
-
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "_INSTALLED", tmp_path)
-    with pytest.raises(FileNotFoundError, match="install Debian's package `postgresql`"):
-        servers.program("initdb")

