@@ -19,6 +19,9 @@ MARK = "tangerine"
 #: How long a call may take, in seconds. Longer, and the server hangs.
 CALL_SECONDS = 60.0
 
+#: Examples of one batch: the server is checked after each batch, and after each test.
+BATCH = 25
+
 GOOD = chat_pb2.ChatRequest(user_id="good", message="Hi", memory_mode=chat_pb2.MEMORY_MODE_OFF)
 
 
@@ -30,9 +33,17 @@ class Target:
         self.address = server.address
         self._stub = chat_pb2_grpc.ChatServiceStub(channel)
         self._read = 0
+        self._unchecked = 0
 
     def check(self) -> None:
+        """Count an example; at the end of a batch, check the server."""
+        self._unchecked += 1
+        if self._unchecked >= BATCH:
+            self.check_now()
+
+    def check_now(self) -> None:
         """Check that a good call is answered, and that nothing of what was sent is in the log so far."""
+        self._unchecked = 0
         assert self._stub.Chat(GOOD, timeout=CALL_SECONDS).reply == "Hi"
         self.check_log()
 
@@ -64,6 +75,6 @@ def running_target(folder: Path) -> Iterator[Target]:
     ):
         target = Target(server, channel)
         yield target
-        target.check()
+        target.check_now()
         assert server.stop() == 0
         target.check_log()
