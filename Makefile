@@ -14,7 +14,7 @@ NODE := tests/contract/node
 PYTEST := $(DEV)/bin/python -m pytest -n auto --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check docs check-generated generate baseline bench bench-quick bench-memory bench-replicas soak clean
+.PHONY: help run test test-unit check docs check-generated generate baseline bench bench-quick bench-memory bench-replicas soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ run: $(RUN)/.installed ## Serve on 127.0.0.1:50051; sets everything up on first 
 
 test: $(DEV)/.installed $(NODE)/node_modules/.installed ## Run every test; sets everything up on first use
 	$(PYTEST)
+
+test-unit: $(DEV)/.installed ## Run the tests that start no program and are not slow; under one minute
+	$(PYTEST) -m 'not process and not slow'
 
 bench: $(DEV)/.installed ## Measure the service beside bare gRPC and the recipe; under ten minutes, needs h2load
 	$(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg

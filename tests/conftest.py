@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -19,6 +23,53 @@ from ilab_chat_service.settings import Settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A job in the background starts like this, and what it starts inherits it: Ctrl-C could not be tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+HERE = Path(__file__).parent
+
+#: Folders whose tests all start programs, and modules for starting them.
+WITH_PROGRAMS = {"bench", "contract", "faults", "fuzz"}
+STARTING = {"client.terminal", "memory.killed", "postgres", "processes", "service.claiming", "subprocess"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make test-unit` leaves out: those of a file that imports what starts programs."""
+    for item in items:
+        if item.path.relative_to(HERE).parts[0] in WITH_PROGRAMS or starts_programs(getattr(item, "module", None)):
+            item.add_marker("process")
+
+
+@cache
+def starts_programs(module: Any) -> bool:
+    return any(
+        getattr(value, "__name__" if isinstance(value, ModuleType) else "__module__", None) in STARTING
+        for value in vars(module).values()
+    )
+
+
+class Guard:
+    """Refuses to start a process while a test runs that is not marked `process`."""
+
+    def __init__(self) -> None:
+        self.refuses = False
+        # An audit hook cannot be removed, hence the switch: https://docs.python.org/3/library/sys.html#sys.addaudithook
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.refuses and event in {"subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec"}:
+            raise RuntimeError(f"This test starts a program, so it needs the mark `process`: {arguments}")
+
+
+guard = Guard()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Check the marks: a test without `process` starts no process, nor do its fixtures."""
+    guard.refuses = item.get_closest_marker("process") is None
+    try:
+        return (yield)
+    finally:
+        guard.refuses = False
 
 
 @pytest.fixture(scope="session", autouse=True)

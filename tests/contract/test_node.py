@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import upstream as fake
-from contract.process import BIN, Served
+from contract.process import Served
 
 HERE = Path(__file__).with_name("node")
 

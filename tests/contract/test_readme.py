@@ -46,8 +46,7 @@ def test_command_runs(served: Served, line: str) -> None:
 
 @pytest.mark.parametrize("block", examples("js"))
 def test_node_example_runs(node: str, served: Served, block: str) -> None:
-    assert run([node, "-"], served, block) == "Hello there.
-"
+    assert run([node, "-"], served, block) == "Hello there.\n"
 
 
 def test_memory_commands_run(served: Served, tmp_path: Path) -> None:

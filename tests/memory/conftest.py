@@ -34,7 +34,9 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
 }
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.process) if name == "postgres" else name for name in STORES]
+)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with STORES[request.param](request) as opened:
         yield opened

@@ -243,6 +243,7 @@ class Calls(RuleBasedStateMachine):
         )
 
 
+@pytest.mark.slow
 def test_any_sequence_of_calls_equals_the_model(store: Store) -> None:
     class OnThisStore(Calls):
         pass

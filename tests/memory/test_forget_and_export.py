@@ -183,6 +183,7 @@ def test_no_copy_of_a_moved_row_is_left(tmp_path: Path) -> None:
     assert integrity(tmp_path / "memory.db") == [("ok",)]
 
 
+@pytest.mark.slow
 def test_long_rows_are_erased_in_small_batches(tmp_path: Path) -> None:
     """Other saves wait for every operation of the writer."""
     path = tmp_path / "memory.db"

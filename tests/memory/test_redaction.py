@@ -166,6 +166,7 @@ def test_text_without_a_tag_is_unchanged(text: str) -> None:
         assert private_spans(text) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

@@ -132,12 +132,14 @@ def test_overlapping_spans_are_joined(text: str, spans: list[list[int]]) -> None
     assert redact(text, sorted(clipped)).replace(REDACTED, "") == kept.replace(REDACTED, "")
 
 
+@pytest.mark.slow
 def test_repetitive_text_takes_linear_time() -> None:
     """Sixty thousand repeated words once took twelve seconds with the GIL locked. The test's timeout bounds it."""
     private = "a " * 16_300 + "b"
     assert redact_leaks("a " * 500_000, f"<private>{private}</private>").startswith("a ")
 
 
+@pytest.mark.slow
 def test_overlapping_private_texts_take_linear_time_and_memory() -> None:
     """This once took 170 s and 4 GB: each text was searched for separately and each match was stored."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -180,6 +182,7 @@ LONG = 32_000
 
 
 @pytest.mark.timeout(300)  # tracemalloc makes it ten times slower
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("private", "reply"),
     [

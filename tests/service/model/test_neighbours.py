@@ -153,6 +153,7 @@ async def test_bad_input_fails_for_its_sender_only(tmp_path: Path, number: int, 
         assert before == after
 
 
+@pytest.mark.slow
 async def test_client_that_sends_only_bad_input_does_not_affect_others(tmp_path: Path) -> None:
     async with stage_in(tmp_path, model_retries=1) as stage:
         stage.script.otherwise = by_content

@@ -44,6 +44,7 @@ def test_event_is_returned_as_soon_as_it_ends(end: bytes) -> None:
         assert decoder.feed(b"data: %d%s%s" % (number, end, end)) == [b"%d" % number]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endless", [b"data: " + b"x" * 10_000, b"data: " + b"x" * 10_000 + b"\n", b"data\n" * 1_000])
 def test_endless_event_is_rejected(endless: bytes) -> None:
     with pytest.raises(EventTooLong):
