@@ -4,8 +4,8 @@
     PYTHONPATH=tests python bench/replicas.py --quick   one run, as a smoke test
 
 Each run measures every group, and the figures are medians. The database syncs its commits, and shares the machine with
-servers and callers: on two cores, turns/s show how the work is divided, not how it scales. Needs Linux,
-PostgreSQL and h2load (Debian: postgresql, nghttp2-client).
+servers and callers: on two cores, turns/s show how the work is divided, not how it scales. Needs Linux and h2load
+(Debian: nghttp2-client).
 """
 
 from __future__ import annotations
