@@ -28,7 +28,7 @@ test: $(DEV)/.installed $(NODE)/node_modules/.installed ## Run every test; sets 
 test-unit: $(DEV)/.installed ## Run the tests that start no program and are not slow; under one minute
 	$(PYTEST) -m 'not process and not slow'
 
-bench: $(DEV)/.installed ## Measure the service beside bare gRPC and the recipe; under ten minutes, needs h2load
+bench: $(DEV)/.installed ## Compare the service with bare gRPC and the recipe; under ten minutes, needs h2load
 	$(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg
 
 bench-quick: $(DEV)/.installed ## The same in under one minute: the ratios only
@@ -39,7 +39,7 @@ bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves
 	$(DEV)/bin/python bench/memory.py
 	PYTHONPATH=tests $(DEV)/bin/python bench/memory_postgres.py --rows 10000
 
-bench-replicas: $(DEV)/.installed ## Measure one server and two on PostgreSQL, and SQLite beside them
+bench-replicas: $(DEV)/.installed ## Compare one and two servers on PostgreSQL, and one on SQLite
 	PYTHONPATH=tests $(DEV)/bin/python bench/replicas.py
 
 soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at length, and count broken promises
@@ -50,11 +50,13 @@ soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at le
 	ILAB_SOAK=1 $(DEV)/bin/python -m pytest tests/faults/test_model_checked.py
 	$(DEV)/bin/python -m pytest --timeout=1200 --hypothesis-profile=soak tests/fuzz
 
-check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, contract, generated code
+check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, English, contract, generated code
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests bench tools examples
 	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python tools/prose.py
+	$(DEV)/bin/codespell
 	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/buf format protos --diff --exit-code
 	$(DEV)/bin/buf breaking protos --against $(BASELINE)

@@ -29,7 +29,7 @@ SHAPES = {
 
 
 def filled(shape: str, *, characters: int = 2**31, size: int = 2**31) -> str:
-    """Return *shape*, repeated up to so many characters or bytes of UTF-8."""
+    """Return *shape*, repeated up to *characters* characters and *size* bytes of UTF-8."""
     longest = min(characters, size)
     text = (shape * (longest // len(shape) + 1))[:characters]
     return text if size > characters else text.encode()[:size].decode(errors="ignore")

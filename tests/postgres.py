@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import psycopg
 
-#: Who runs PostgreSQL, which refuses to run as root, when root runs the tests.
+#: The user that runs PostgreSQL if root runs the tests: PostgreSQL refuses to run as root.
 _USER = "nobody"
 #: For tests that are not about losing power: nothing is synced. Pass () to keep what is acknowledged.
 FAST = ("fsync=off", "full_page_writes=off")

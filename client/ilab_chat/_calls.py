@@ -59,7 +59,7 @@ class CallDefaults:
         """Return the client's metadata, its token, then the call's own.
 
         Raises:
-            ValueError: the token is none.
+            ValueError: the token is empty or contains invalid characters.
         """
         token = () if self.token is None else (authorization(self.token),)
         return (*self.metadata, *token, *call)

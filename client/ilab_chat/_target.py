@@ -54,10 +54,10 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Understand *text*: `host:port`, IP addresses with commas between, or any target of gRPC's own.
+        """Understand *text*: `host:port`, comma-separated IP addresses, or any target of gRPC's own.
 
         Raises:
-            ValueError: with a comma, *text* is not IP addresses of one family.
+            ValueError: *text* is a list of anything but IP addresses of one family.
         """
         scheme, colon, rest = text.partition(":")
         if scheme in {"unix", "unix-abstract"}:
@@ -90,8 +90,8 @@ def check_target(target: str, channel: object, credentials: object) -> Target:
     """Return the target of a client, which must not be told two ways to connect.
 
     Raises:
-        ValueError: *channel* is given together with *target* or *credentials*; *target* has commas between what is not
-            IP addresses of one family, or it has them and there are *credentials*.
+        ValueError: *channel* is given together with *target* or *credentials*; *target* is a
+            comma-separated list of anything but IP addresses of one family, or a list together with *credentials*.
     """
     if channel is not None and (target != DEFAULT_TARGET or credentials is not None):
         raise ValueError("a channel has its own target and credentials: give either the channel or those")

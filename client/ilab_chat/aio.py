@@ -49,9 +49,9 @@ class AsyncChatClient:
         plaintext_token: Send the token to another machine even in plaintext, where something else encrypts.
 
     Raises:
-        ValueError: *channel* is given together with *target* or *credentials*; *target* has commas between what is not
-            IP addresses of one family, or has them and there are *credentials*; or the token would leave this machine
-            in plaintext.
+        ValueError: *channel* is given together with *target* or *credentials*; *target* is a
+            comma-separated list of anything but IP addresses of one family, or a list together with *credentials*; or
+            the token would leave this machine in plaintext.
     """
 
     def __init__(

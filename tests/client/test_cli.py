@@ -271,7 +271,7 @@ async def test_wrong_usage(arguments: tuple[str, ...], stdin: bytes, complaint: 
     assert "Traceback" not in finished.err
 
 
-async def test_a_reader_that_leaves_is_no_failure_to_tell_about(service: ScriptedChatService, target: str) -> None:
+async def test_reader_that_leaves_is_not_reported_as_an_error(service: ScriptedChatService, target: str) -> None:
     closed = asyncio.Event()
 
     async def long(_request: Request, _context: Context) -> AsyncIterator[StreamChatResponse]:

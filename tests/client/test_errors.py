@@ -251,7 +251,7 @@ async def target_of_garbage() -> AsyncIterator[str]:
     await server.stop(None)
 
 
-async def test_an_answer_that_is_no_message_is_internal(caller: Caller, target_of_garbage: str) -> None:
+async def test_undecodable_answer_is_internal(caller: Caller, target_of_garbage: str) -> None:
     for error in await failures(caller, target_of_garbage):
         assert type(error) is Internal
 

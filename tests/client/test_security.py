@@ -114,7 +114,7 @@ async def test_a_token_does_not_leave_the_machine_in_plaintext(
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\n", "clé", lambda: ""])
-def test_a_token_that_is_none_is_refused_and_not_quoted(token: str | Callable[[], str]) -> None:
+def test_invalid_token_is_refused_and_not_quoted(token: str | Callable[[], str]) -> None:
     with ChatClient(token=token) as client, pytest.raises(ValueError, match="visible ASCII") as caught:
         client.chat("alice", "hi")
     assert not isinstance(token, str) or not token or token not in str(caught.value)

@@ -16,7 +16,7 @@ MODULES = ("aio.py", "aio_memory.py", "sync.py", "sync_memory.py")
 def copy(tmp_path: Path) -> Path:
     for name in MODULES:
         shutil.copy(CLIENT / name, tmp_path)
-    # Ruff finds its settings beside the file that it formats.
+    # Ruff looks for its settings next to the file that it formats.
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 

@@ -125,7 +125,7 @@ CASES: Mapping[tuple[str, str], Case] = {
     ("Internal", "INTERNAL"): Case(method=f"{MEMORY}/GetStats", data={"user_id": "alice"}, library=mistaken),
 }
 
-#: grpcurl sends none of these: bytes that are no message, no message, two, or one that is too large.
+#: grpcurl cannot send these: undecodable bytes, no message, two messages, or one that is too large.
 NOT_OF_GRPCURL = {"INVALID_REQUEST"}
 
 

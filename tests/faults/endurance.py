@@ -1,4 +1,4 @@
-"""All faults by turns, until so many turns are acknowledged: the line to hold is 10,000 on each store.
+"""All faults in random order, until TURNS turns are acknowledged: the line to hold is 10,000 on each store.
 
     PYTHONPATH=tests python -m faults.endurance TURNS SECONDS
 
@@ -37,7 +37,7 @@ Harm = Callable[[], Awaitable[None]]
 
 
 async def endured(stage: Stage, turns: int, seconds: float) -> Ledger:
-    """Do harm by turns, in random order, until so many *turns* are acknowledged or *seconds* have passed."""
+    """Inject faults in random order until *turns* turns are acknowledged or *seconds* have passed."""
     began = time.monotonic()
     harmed: Counter[str] = Counter()
     async with AsyncExitStack() as stack:

@@ -20,7 +20,7 @@ KILLS = 3
 
 
 async def failed_over(stage: Stage, pair: Pair, kills: int = KILLS) -> Ledger:
-    """Kill a server every second, so many before the primary is killed, and as many after the standby is promoted."""
+    """Kill a server every second, before the primary is killed and again after the standby is promoted."""
     async with stage.serving() as servers, talking(stage) as ledger:
         await ledger.more(WARM)
         killer = Killer(stage, servers)
@@ -51,7 +51,7 @@ class Killer:
         self._has_killed = asyncio.Condition()
 
     async def more(self, count: int) -> None:
-        """Wait until so many more servers are killed."""
+        """Wait until *count* more servers are killed."""
         goal = self.killed + count
         async with self._has_killed:
             await asyncio.wait_for(self._has_killed.wait_for(lambda: self.killed >= goal), 60)

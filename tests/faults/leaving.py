@@ -24,7 +24,7 @@ from upstream import Reply
 TOGETHER = 24
 STAY_SECONDS = 0.3
 
-#: Every so many streams a caller does not cancel but hang up.
+#: One stream in this number ends by closing the connection instead of cancelling.
 HANGS_UP = 50
 
 #: How much more memory the server may hold after thousands of streams, in MiB: what SQLite and the allocator keep. Ten

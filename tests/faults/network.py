@@ -123,7 +123,7 @@ class Forwarder:
                 writer.write_eof()
         except OSError:
             # A reset of one side reaches the other, as it would without a forwarder: a killed server's sessions must
-            # not stay open in PostgreSQL, where they would hold their locks for ever.
+            # not stay open in PostgreSQL, where they would hold their locks forever.
             reset(writer)
             reset(back)
 

@@ -28,7 +28,7 @@ from ilab_memory.stores.sqlite.check import check
 
 THREADS = 8
 SECTOR = 512
-#: Each so many saves, a user is saved and forgotten.
+#: Once per this number of saves, a user is saved and forgotten.
 FORGETS = 40
 
 RECORDER = r"""

@@ -91,7 +91,7 @@ async def worker_killed(stage: Stage, times: int) -> Ledger:
 
 
 async def troubled(stage: Stage, calls: int, *, mood: Mood = well, leaving: float = 0.0) -> Ledger:
-    """Let the model have a *mood*, and this share of the callers leave, until so many *calls* more are answered."""
+    """Set the model's *mood* and let a share of the callers leave, until *calls* more calls are answered."""
     async with stage.serving(ILAB_CHAT_MODEL_TIMEOUT_SECONDS="0.5") as servers:
         async with talking(stage, leaving=leaving) as ledger:
             await ledger.more(WARM)
@@ -140,7 +140,7 @@ async def without_model(stage: Stage, seconds: float) -> Ledger:
 
 
 async def one_drained(stage: Stage, times: int) -> Ledger:
-    """End one of the servers and start it again, in turns, so many times.
+    """Stop the servers in turn and start each again, repeatedly.
 
     The client knows all, takes them in turns, watches their health, and repeats nothing.
     """
@@ -178,7 +178,7 @@ async def check_nothing_leaked(servers: Servers) -> None:
 
 
 async def left(stage: Stage, streams: int) -> Ledger:
-    """Let so many *streams* be left; the figure says how much more the server holds at the end than after a third."""
+    """Abandon *streams* streams; the figure says how much more the server holds at the end than after a third."""
     stage.model.mood = slow
     ledger = Ledger()
     first, others = range(streams // 3), range(streams // 3, streams)

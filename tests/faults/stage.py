@@ -93,7 +93,7 @@ class Servers:
         self._settings = settings
 
     def start(self, address: str) -> None:
-        """Run the server at *address* in the place of the one that was there."""
+        """Start a server at *address* to replace the one that ended."""
         self.running[address] = self._lives.enter_context(self._stage.server(address, **self._settings))
 
 

@@ -81,7 +81,7 @@ class Model:
         self._attempts: Counter[str] = Counter()
 
     def __call__(self, request: Request) -> Reply:
-        # Up to the blank: an interrupted reply may end within a name, and user-10 is no user-1.
+        # Up to the space: an interrupted reply may end within a name, and user-10 is not user-1.
         users = set(re.findall(r"user-\d+(?= says)", json.dumps(request.messages)))
         if len(users) > 1:
             self.mixed.append(users)
@@ -122,7 +122,7 @@ def stalling(pieces: list[str], rng: random.Random) -> Reply:
 
 
 def raving(pieces: list[str], rng: random.Random) -> Reply:
-    """Send in every second answer what is none."""
+    """Replace every second answer by garbage."""
     return rng.choice([Reply(pieces=pieces)] * len(GARBAGE) + GARBAGE)
 
 

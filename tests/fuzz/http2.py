@@ -75,7 +75,7 @@ def fields(path: str, content_type: bytes = b"application/grpc", *more: tuple[by
 
 
 def message(data: bytes, *, compressed: int = 0, length: int | None = None) -> bytes:
-    """Return a gRPC message as it stands in DATA frames; *length*: what its prefix says instead of the truth."""
+    """Return a gRPC message as sent in DATA frames; *length* replaces the true length in its prefix."""
     return struct.pack("!BI", compressed, len(data) if length is None else length) + data
 
 

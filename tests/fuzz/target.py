@@ -13,7 +13,7 @@ import upstream as fake
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from processes import ServerProcess, running_server
 
-#: Stands in everything that is sent.
+#: Part of everything that is sent.
 MARK = "tangerine"
 
 #: How long a call may take, in seconds. Longer, and the server hangs.
@@ -50,7 +50,7 @@ class Target:
     def check_log(self) -> None:
         """Check that nothing of what was sent is in the log so far.
 
-        Beside the mark: whatever is no ASCII has come from outside, as itself or escaped.
+        Besides the mark, any non-ASCII character came from outside, raw or escaped.
         """
         lines, self._read = self.server.log[self._read :], len(self.server.log)
         for line in lines:

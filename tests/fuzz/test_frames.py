@@ -50,14 +50,14 @@ def test_these_frames_are_a_request(target: Target) -> None:
     assert asked(target, http2.OPENING, REQUEST) == 0
 
 
-def test_a_method_name_that_is_no_text_is_a_method_that_does_not_exist(target: Target) -> None:
+def test_undecodable_method_name_is_unimplemented(target: Target) -> None:
     pairs = [
         (b":path", b"/ilab_chat.v1.ChatService/\xff") if name == b":path" else (name, value) for name, value in USUAL
     ]
     assert asked(target, http2.OPENING, http2.request(pairs, message(SAID))) == UNIMPLEMENTED
 
 
-def test_a_header_that_is_no_text_is_not_logged(target: Target) -> None:
+def test_undecodable_header_is_not_logged(target: Target) -> None:
     request = http2.request([*USUAL, (b"authorization", b"Bearer \xff" + MARK.encode())], message(SAID))
     assert asked(target, http2.OPENING, request) == 0
 
@@ -142,7 +142,7 @@ def test_header_fields_that_are_wrong(
 
 @settings(deadline=None)
 @given(block=marked)
-def test_header_blocks_that_are_no_hpack(target: Target, block: bytes) -> None:
+def test_header_blocks_that_are_not_hpack(target: Target, block: bytes) -> None:
     talk(target, http2.OPENING, frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, 1, block))
 
 

@@ -106,7 +106,7 @@ def test_floods_of_metadata(
     target: Target, channel: grpc.Channel, method: MethodDescriptor, pairs: list[tuple[str, str]], times: int
 ) -> None:
     metadata = [(name, value.encode() if name.endswith("-bin") else f"{MARK} {value}") for name, value in pairs] * times
-    # Credentials that are no bearer token are wrong even where none are asked for.
+    # Malformed credentials are rejected even if none are required.
     codes = REFUSED | {CODE.OK, CODE.UNAUTHENTICATED}
     assert send(channel, path_of(method), b"\x0a\x01u\x12\x01m", metadata) in codes
     target.check()

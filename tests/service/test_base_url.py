@@ -128,7 +128,7 @@ async def test_credentials_in_the_url_are_sent_as_basic_authentication(
     assert header(request, "authorization") == f"Basic {base64.b64encode(credentials.encode()).decode()}"
 
 
-def test_credentials_in_the_url_beside_a_key_are_refused_at_start(tmp_path: Path) -> None:
+def test_credentials_in_the_url_together_with_a_key_are_refused_at_start(tmp_path: Path) -> None:
     url = "http://user:hunter2@api.example/v1"
     ended = refused(tmp_path, url, OPENAI_API_KEY="sk-secret")
     assert "OPENAI_API_KEY" in ended

@@ -7,7 +7,7 @@ import pytest
 from ilab_chat_service.idempotency.batcher import Batcher
 
 
-async def test_what_is_wanted_meanwhile_is_done_together() -> None:
+async def test_requests_that_arrive_during_a_batch_form_the_next_one() -> None:
     done: list[list[int]] = []
     begun, free = asyncio.Event(), asyncio.Event()
 

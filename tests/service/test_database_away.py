@@ -107,7 +107,7 @@ async def test_a_request_whose_lease_was_lost_is_answered_twice_and_stored_once(
         assert (await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"))).observations == 1
 
 
-async def test_who_waits_for_an_attempt_to_connect_has_its_result() -> None:
+async def test_callers_queued_behind_a_connection_attempt_share_its_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.setblocking(False)
         loop = asyncio.get_running_loop()

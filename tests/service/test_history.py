@@ -74,7 +74,7 @@ async def test_interrupted_turn_stays_in_the_conversation(settings: Settings, up
             if event.HasField("text_delta"):
                 break
         stream.cancel()
-        # The same request waits until the first has been stored, and is answered anew.
+        # The same request waits until the first has been stored, and is then answered again.
         await stub.Chat(chat_pb2.ChatRequest(user_id="alice", message="odd one", request_id="r-1"))
         await stub.Chat(chat_pb2.ChatRequest(user_id="alice", message="last"))
     assert [each["role"] for each in upstream.requests[-1].messages] == ["system", "user", "assistant", "user"]

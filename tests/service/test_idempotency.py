@@ -297,7 +297,7 @@ def stored(settings: Settings) -> bytes:
 
 
 async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings) -> None:
-    """What another replica has answered meanwhile, no lease in this process can tell."""
+    """A lease in this process knows nothing of an answer that another replica stored in between."""
     turn = {"user_id": "alice", "request_id": "r-1", "message": "Hi", "retention": TurnRetention.EVERY_TURN}
     async with open_memory(settings) as library:
         memory = MemoryAdapter(library, history_turns=6, search_limit=5)
@@ -408,7 +408,7 @@ async def test_a_database_that_lets_nobody_make_tables_says_so(postgres: Cluster
             pass
 
 
-async def test_the_file_of_locks_is_beside_the_memory_and_its_owners_alone(
+async def test_lock_file_is_next_to_the_memory_and_private_to_its_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -506,7 +506,7 @@ async def test_what_a_killed_process_had_leased_is_free(place: str) -> None:
         assert (await task).earlier is None
 
 
-async def test_who_waits_for_another_process_may_leave(place: str) -> None:
+async def test_caller_that_waits_for_another_process_may_leave(place: str) -> None:
     async with waiting_for_another_process(place) as (task, _):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

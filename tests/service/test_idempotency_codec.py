@@ -81,7 +81,7 @@ def test_what_the_reply_repeats_of_any_private_text_is_not_stored() -> None:
     assert codec.answered(stored).reply == "They are [REDACTED], [REDACTED], [REDACTED], [REDACTED]."
 
 
-def test_a_stored_count_that_is_none_is_zero() -> None:
+def test_stored_count_that_is_not_a_number_is_zero() -> None:
     """An earlier version stored true, which stands for no number in an answer."""
     stored = json.loads(codec.record(ANSWERED, REQUEST))
     stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}

@@ -1,4 +1,4 @@
-"""A prompt that is too long for the model: memory gives way, the message does not."""
+"""A prompt that is too long for the model: memory is dropped, the message is not."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def ask(settings: Settings, accepts: Callable[[fake.Request], bool]) -> tu
             return answer, upstream.requests[told:]
 
 
-async def test_half_of_memory_gives_way_first(settings: Settings) -> None:
+async def test_half_of_memory_is_dropped_first(settings: Settings) -> None:
     asked: list[int] = []
 
     def accepts(request: fake.Request) -> bool:

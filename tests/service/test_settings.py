@@ -188,7 +188,7 @@ def test_every_setting_has_its_own_variable_and_a_reason() -> None:
     assert all(field.metadata["why"] for field in fields)
 
 
-#: What no setting of the type can be. The text is what bytes that are no UTF-8 become in `os.environ`.
+#: An invalid value for each type of setting. The text is how `os.environ` shows bytes that are not UTF-8.
 BAD = {"int": "many", "float": "nan", "bool": "perhaps", "str": "caf\udce9"}
 
 

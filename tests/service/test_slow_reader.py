@@ -75,7 +75,7 @@ def test_a_caller_who_does_not_read_holds_up_the_model_and_no_memory(tmp_path: P
         assert pieces.taken * len(PIECE) < ON_THE_WAY
         assert memory_peak(server) - peak < ON_THE_WAY
         assert stub.Chat(chat_pb2.ChatRequest(user_id="bob", message="Hi"), timeout=60).reply == "Hello there."
-        # Who reads again gets the rest.
+        # A reader that resumes gets the rest.
         taken = pieces.taken
         while pieces.taken == taken:
             next(stalled)

@@ -41,7 +41,7 @@ def replace(name: str, lines: Iterable[str]) -> None:
 
 def _is_special(name: str) -> bool:
     try:
-        return not stat.S_ISREG(os.stat(name).st_mode)  # noqa: PTH116 - Path would resolve /dev/stdout to a name that is none
+        return not stat.S_ISREG(os.stat(name).st_mode)  # noqa: PTH116 - Path would resolve /dev/stdout to a missing name
     except OSError:
         return False
 

@@ -21,7 +21,7 @@ def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> N
         "--address",
         default=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET,
         metavar="HOST:PORT",
-        help=f"where the server listens; several: dns:///NAME:PORT, or IP addresses with commas between "
+        help=f"server address; for several servers dns:///NAME:PORT, or comma-separated IP addresses "
         f"(default: ${TARGET_VARIABLE}, or {DEFAULT_TARGET})",
     )
     parser.add_argument(

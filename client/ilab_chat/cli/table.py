@@ -13,7 +13,7 @@ NARROWEST: Final = 8
 WIDEST: Final = 20
 """Most columns of any other cell."""
 
-# They order the text around them anew, beyond their own cell.
+# They reorder the text around them, beyond their own cell.
 BIDI_CONTROLS: Final = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "")
 
 

@@ -101,10 +101,10 @@ class LockSession:
             raise
 
     def _connected(self, asked_at: float) -> Connection:
-        """Return the connection, made if there is none.
+        """Return the connection; connect if there is none.
 
-        Who asked while an attempt that failed was under way has its result: one after the other, each would wait as
-        long for a host that does not answer.
+        Callers queued behind a failed connection attempt share its error: otherwise each of them would wait in turn for
+        a host that does not answer.
         """
         if self._connection is None:
             if asked_at < self._failed_at:

@@ -136,7 +136,7 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def open_locks(path: str) -> IO[bytes]:
-    """Open the file of locks beside *path*: always empty, for it is the places in it that are locked."""
+    """Open the lock file next to *path*. It stays empty: the locks are on byte offsets in it."""
     with not_opened():
         if path == IN_MEMORY:  # which no other process can share
             return tempfile.TemporaryFile()
@@ -156,8 +156,8 @@ def private(path: str, flags: int) -> int:
 class SQLiteRecords:
     """Records over an open connection, which only the one thread of *thread* uses.
 
-    A request's lock is one of a byte of *locks* (POSIX, see fcntl(2)): the kernel frees it when the process ends. It
-    would also free all of them if the process closed the file elsewhere: nothing else opens it.
+    A request's lock covers one byte of *locks* (POSIX, see fcntl(2)): the kernel frees it when the process ends. It
+    would free all of them if the process closed the file anywhere else, so nothing else opens it.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ async def open_memory(settings: MemorySettings, damage: Damage | None = None) ->
 
     Raises:
         StoreNotOpened: it cannot be opened, or is damaged.
-        SettingsError: the URL is none of a PostgreSQL database.
+        SettingsError: the URL is not that of a PostgreSQL database.
     """
     reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
     writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)

@@ -39,8 +39,7 @@ TRUNCATED = " [truncated]"
 #: Stands for U+0000, which ilab_memory refuses and a model may write.
 REPLACEMENT = "\ufffd"
 
-#: What a message has in the place of `ASSISTANT`, so that the first one in the content is the real one: one more
-#: backslash than it came with.
+#: `ASSISTANT` in a message is escaped by one more backslash, so that the first unescaped one in the content is ours.
 LOOKALIKE = re.compile(r"(?<=\n)(\\*)(?=Assistant:)")
 ESCAPED = re.compile(r"(?<=\n)\\(\\*)(?=Assistant:)")
 

@@ -38,7 +38,7 @@ WATCHES, WATCHES_PER_HOST, WATCHES_PER_CONNECTION = 5_000, 4_000, 100
 #: The same of checks that run. A check ends at once, unless its request does not come.
 CHECKS, CHECKS_PER_HOST, CHECKS_PER_CONNECTION = 1_000, 800, 100
 
-#: Delay of the first status of a watch for which one had to give way that was not of a bigger connection, in seconds.
+#: Delay of the first status of a watch that displaced one of a connection with no more watches, in seconds.
 #: gRPC's clients watch again at once when a watch ends that had a status. With more clients than watches, they would
 #: otherwise push each other out in a busy loop.
 CROWDED_SECONDS = 1.0
@@ -111,7 +111,7 @@ class HealthService:
     async def _watch(self, requests: Requests, context: Context) -> None:
         """Send the status of a name now and after each change; SERVICE_UNKNOWN for a name that is not ours.
 
-        A watch that gives way to another one ends as RESOURCE_EXHAUSTED. gRPC's clients then watch again, as after any
+        A displaced watch ends as RESOURCE_EXHAUSTED. gRPC's clients then watch again, as after any
         status but UNIMPLEMENTED, after which they take the server for healthy.
         https://github.com/grpc/proposal/blob/master/A17-client-side-health-checking.md
         """
@@ -137,7 +137,7 @@ class HealthService:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 sent = status
             elif self._ended:
-                # Not before: who watches hears the last status, however soon after it the end came.
+                # Not earlier: a watcher must receive the last status before its stream ends.
                 return
             else:
                 await changed.wait()

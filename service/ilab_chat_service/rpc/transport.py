@@ -31,7 +31,7 @@ def sockets(port: int) -> Iterator[socket.socket]:
     with ExitStack() as duplicates:
         found = []
         for number in descriptors():
-            # Another thread may close it meanwhile.
+            # Another thread may close it at any time.
             with suppress(OSError):
                 found.append(duplicates.enter_context(socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM)))
         for each in sorted(found, key=is_listening, reverse=True):

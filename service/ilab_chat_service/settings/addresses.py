@@ -26,7 +26,7 @@ class AddressUnavailable(Exception):
     """The address cannot be listened on."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(f"cannot listen on {address}: is it an address of this machine, and is no other server there?")
+        super().__init__(f"cannot listen on {address}: it is not an address of this machine, or another server uses it")
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""The URL of a PostgreSQL database: what is wrong with it, how it is shown, and what our connections ask for beside it.
+"""The URL of a PostgreSQL database: validation, a form without secrets, and the parameters that our connections add.
 
 Needs the extra `postgres`.
 """
@@ -17,10 +17,10 @@ from ilab_chat_service.settings import SettingsError
 DEFAULTS = {
     "application_name": "ilab-chat",
     "client_encoding": "UTF8",
-    # Who cannot write cannot remember. Of several hosts, the primary.
+    # Memory needs a server that accepts writes: of several hosts, the primary.
     "target_session_attrs": "read-write",
     "connect_timeout": "3",  # seconds, for each host
-    # Of a vanished host we know after 5 + 3 x 2 seconds without a word, or 10 without an answer to what we said.
+    # A vanished host is noticed after 5 + 3 x 2 s of silence, or 10 s without an acknowledgement.
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
@@ -36,7 +36,7 @@ def shown(url: str) -> str:
     """Return hosts and database of *url*, and nothing else of it.
 
     Raises:
-        SettingsError: it is no URL of a PostgreSQL database. The text does not quote it.
+        SettingsError: it is not the URL of a PostgreSQL database. The text does not quote it.
     """
     if not url.startswith(("postgresql://", "postgres://")):
         raise SettingsError("ILAB_MEMORY_URL: must begin with postgresql://")
