@@ -128,7 +128,7 @@ class TurnRunner:
         then is stored as an interrupted turn; a finished reply is stored as usual.
 
         Raises:
-            Failure: one of `ports.py`. Before Started nothing but the session has been written, and the call may be
+            Failure: one of `failures.py`. Before Started nothing but the session has been written, and the call may be
                 repeated; after it the model has been billed. What a model wrote before it broke off is not stored: its
                 caller was told that the call failed.
         """
@@ -176,7 +176,7 @@ class TurnRunner:
         """Return the prompt that `run` would send first. Asks no model and writes nothing.
 
         Raises:
-            Failure: one of `ports.py`.
+            Failure: one of `failures.py`.
         """
         chosen = self._model.choose(request.generation, request.user_id)
         if request.memory_mode is MemoryMode.READ_WRITE:
