@@ -142,10 +142,11 @@ def test_hosts_that_vanish_are_given_up_by_client_and_server() -> None:
 @pytest.mark.parametrize(
     ("statement", "parameters"),
     [
-        (postgres_store.FIND, ("alice", "r", NOW)),
-        (postgres_store.PUT, ("alice", "r", NOW, "f", "a")),
-        (postgres_store.ERASE, ("alice", "r", NOW)),
+        (postgres_store.FIND, ("alice", "Chat", "r", NOW)),
+        (postgres_store.PUT, ("alice", "Chat", "r", NOW, "f", "a", [1])),
+        (postgres_store.ERASE, ("alice", "Chat", "r", NOW)),
         (postgres_store.FORGET, ("alice",)),
+        (postgres_store.FORGET_OBSERVATION, ("alice", 1)),
     ],
 )
 async def test_a_statement_touches_one_partition(
