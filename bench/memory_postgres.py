@@ -92,7 +92,7 @@ def server_seconds(cluster: Cluster) -> float:
 
 
 class Measured:
-    """What one kind of call takes in one database."""
+    """Cost of one kind of call in one database."""
 
     def __init__(self, cluster: Cluster, call: Callable[[], object]) -> None:
         self._cluster = cluster

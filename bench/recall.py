@@ -31,7 +31,7 @@ LONG_REPLY = 350
 
 @dataclass
 class Question:
-    """What is asked at the end, and the numbers of the messages that hold the answer."""
+    """A question asked at the end, and the numbers of the messages that contain the answer."""
 
     text: str
     evidence: set[int]

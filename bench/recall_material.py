@@ -178,7 +178,7 @@ FACTS = [
     (
         None,
         "Lost my wallet somewhere between the gym and the pharmacy, had to cancel all my cards.",
-        "What a nightmare.",
+        "A real nightmare.",
         "Where did {me} lose the wallet?",
     ),
     (
@@ -208,7 +208,7 @@ FACTS = [
     (
         "How did the two of you meet?",
         "At a pottery class, we broke the same vase.",
-        "What a story.",
+        "Quite a story.",
         "How did {me} and the partner meet?",
     ),
     (
@@ -334,7 +334,7 @@ REPLIES = [
     "Consider joining a class, where you meet people and get to know a partner to practise with.",
 ]
 
-#: What the user asks, the sentence of the long reply that answers it, and the question at the end.
+#: The request, the sentence of the long reply that answers it, and the question at the end.
 ADVICE = [
     (
         "What shoes do you suggest for long hikes?",

@@ -1,4 +1,4 @@
-"""What every test can ask for: the fake upstream, a PostgreSQL and a real server in this process."""
+"""Fixtures of all tests: the fake upstream, a PostgreSQL and a real server in this process."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ HABITS = {
     r"\bcommas between\b": "`comma-separated`",
     r"\bso many\b|\bas many as\b|\bat most so\b": "the number, or the name of the limit",
     r"(?:^|[.:;(] )Who (?!are|is)[a-z]+(?![^.;]*\?)": "name the actor: `a caller that ...`",
+    r"(?:^|[.:] )(?-i:What (?![^.]*\?)[a-z])": "the noun that is meant: `the fields that ...`, `text that ...`",
     r"\bfor ever\b": "`forever`, or `without end`",
     r"\bin the place of\b": "`instead of`, or `replaces`",
     r"\bgiv(?:es?|ing) way\b": "`releases the GIL`, `yields to`",

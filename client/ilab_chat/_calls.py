@@ -45,7 +45,7 @@ class FromClient(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CallDefaults:
-    """What a client sends with each call unless the call says otherwise."""
+    """Defaults that a client sends with each call."""
 
     timeout: float | None
     metadata: Metadata
@@ -156,7 +156,7 @@ class StreamedAnswer:
 
     @property
     def started(self) -> ChatStarted | None:
-        """What was known when the model began to answer. None: that event was not read yet."""
+        """The `started` event of the stream. None: it was not read yet."""
         return self._started
 
     @property
@@ -238,7 +238,7 @@ def error_of(failure: grpc.RpcError, request_id: str, *, begun: bool = False) ->
 
 @dataclass(slots=True)
 class Details:
-    """What a status says beyond its code and message."""
+    """The details of a status: reason, metadata and invalid fields."""
 
     reason: str = ""
     field_violations: tuple[errors.FieldViolation, ...] = ()
@@ -246,7 +246,7 @@ class Details:
 
 
 def read_details(trailing_metadata: Metadata) -> Details:
-    """Return what the service put into the status. What is missing, foreign or malformed counts as not said."""
+    """Return the details that the service put into the status. Missing, foreign or malformed details are empty."""
     details = Details()
     for key, value in trailing_metadata:
         if key == STATUS_DETAILS_KEY and isinstance(value, bytes):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Response_co = TypeVar("Response_co", covariant=True)
 
-#: What each client imports.
+#: The names that each client imports.
 Items: TypeAlias = Iterable[Item]
 AsyncItems: TypeAlias = Iterable[Item] | AsyncIterable[Item]
 
@@ -157,7 +157,7 @@ def upload(
     timeout: float | None,
     metadata: tuple[tuple[str, str | bytes], ...],
 ) -> ImportUserResponse:
-    """Return the response to *items*. What iterating them raises cancels the call, and is raised here."""
+    """Return the response to *items*. An exception from iterating them cancels the call and is raised again."""
     failures: list[Exception] = []
     is_started = threading.Event()
 
@@ -193,7 +193,7 @@ async def async_upload(
     timeout: float | None,  # noqa: ASYNC109 - the gRPC deadline
     metadata: tuple[tuple[str, str | bytes], ...],
 ) -> ImportUserResponse:
-    """Return the response to *items*. What iterating them raises cancels the call, and is raised here."""
+    """Return the response to *items*. An exception from iterating them cancels the call and is raised again."""
     failures: list[Exception] = []
 
     async def requests() -> AsyncIterator[ImportUserRequest]:

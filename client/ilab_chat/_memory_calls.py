@@ -23,7 +23,7 @@ Item: TypeAlias = Session | Observation
 
 
 class CallOptions(TypedDict, total=False):
-    """What any call may say for itself."""
+    """Options of any call."""
 
     timeout: float | FromClient | None
     """Seconds for this call. None: no limit. Left out: the client's."""

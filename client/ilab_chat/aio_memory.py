@@ -32,7 +32,7 @@ Response = TypeVar("Response")
 
 
 class AsyncMemoryClient:
-    """What the service remembers of each user: `AsyncChatClient.memory`. Shares the connection of its client.
+    """The memory of users, as `AsyncChatClient.memory`. Shares the connection of its client.
 
         async with AsyncChatClient() as client:
             for found in await client.memory.search("alice", "hiking"):
@@ -70,7 +70,7 @@ class AsyncMemoryClient:
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> Session:
-        """Complete the conversation's active session and return it. NotFound: there is none."""
+        """Complete the conversation's active session and return it. Raises NotFound if there is none."""
         request = _memory_calls.build_write(
             memory_pb2.EndSessionRequest,
             request_id=request_id,
@@ -318,11 +318,12 @@ class AsyncMemoryClient:
     ) -> ImportUserResponse:
         """Add the items of an export to the user's memory, and return how many sessions and observations were added.
 
-        What the user already has is skipped, so a failed import can be run again. The timeout lasts to the response.
+        Items that the user already has are skipped, so a failed import can be run again. The timeout is for the whole
+        import.
 
         Raises:
             InvalidArgument: an item is invalid. Its field names the position, as in `items[17].observation.title`.
-            Exception: what iterating *items* raises. The items before it may have been added.
+            Exception: iterating *items* failed. The items before it may have been added.
         """
         _memory_calls.build(memory_pb2.ImportUserRequest, user_id=user_id)
         with async_chat_errors():

@@ -1,4 +1,4 @@
-"""What a call of the client can raise, as a tree.
+"""The exceptions of the client, as a tree.
 
     ChatError
     ├── InvalidArgument         a field of the request is not acceptable: see field_violations
@@ -37,7 +37,7 @@ class FieldViolation(NamedTuple):
     field: str
     """The field as the proto names it, for instance `user_id` or `generation.temperature`."""
     description: str
-    """What is wrong with it. Never quotes its content."""
+    """The fault. Never quotes the content of the field."""
 
 
 class ChatError(Exception):
@@ -47,13 +47,13 @@ class ChatError(Exception):
 
     Attributes:
         code: The gRPC status code; where the client itself gave up, the one that fits best.
-        message: What the service, a proxy on the way or gRPC itself says.
+        message: The text of the service, of a proxy on the way, or of gRPC itself.
         reason: The service's own word for the situation, for instance `SERVER_BUSY`. Empty: the status did not come
             from the service.
         field_violations: The fields that were refused. Empty unless the request was.
         retry_after: Seconds to wait before the call is repeated. None: the service did not say.
         request_id: The id that the chat call was sent with. Empty: a call of the memory, which has none.
-        trailing_metadata: What came with the status: pairs of a key and a value, which is bytes where the key ends
+        trailing_metadata: The metadata of the status: pairs of a key and a value, which is bytes if the key ends
             in `-bin`.
     """
 
@@ -173,7 +173,7 @@ class Cancelled(ChatError):
 
 
 class Unimplemented(ChatError):
-    """What answers at the address does not have this method: another program, or an older service."""
+    """The server at the address does not have this method: it is another program or an older service."""
 
     code = StatusCode.UNIMPLEMENTED
 

@@ -75,7 +75,7 @@ class ChatClient:
 
     @property
     def memory(self) -> MemoryClient:
-        """What the service remembers of each user: to read, write, carry away and erase."""
+        """The memory of users: read, write, export, import and erase."""
         return self._memory
 
     def chat(
@@ -101,7 +101,7 @@ class ChatClient:
 
         Args:
             user_id: Whose memory is read and written.
-            message: What the user says.
+            message: The message of the user.
             request_id: Identifies the call, so that repeating it makes no second turn. None: a new one is made; the
                 answer and every error have it.
             conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
@@ -166,7 +166,7 @@ class ChatClient:
 
         Args:
             user_id: Whose memory is read and written.
-            message: What the user says.
+            message: The message of the user.
             request_id: Identifies the call, so that repeating it makes no second turn. None: a new one is made; the
                 stream, the answer and every error have it.
             conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
@@ -221,7 +221,7 @@ class ChatClient:
 
         Args:
             user_id: Whose memory is read.
-            message: What the user says.
+            message: The message of the user.
             conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
             instructions: Instructions for the call.
             context: Documents for the call, given to the model as data.

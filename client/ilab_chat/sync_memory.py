@@ -33,7 +33,7 @@ Response = TypeVar("Response")
 
 
 class MemoryClient:
-    """What the service remembers of each user: `ChatClient.memory`. Shares the connection of its client.
+    """The memory of users, as `ChatClient.memory`. Shares the connection of its client.
 
         with ChatClient() as client:
             for found in client.memory.search("alice", "hiking"):
@@ -71,7 +71,7 @@ class MemoryClient:
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> Session:
-        """Complete the conversation's active session and return it. NotFound: there is none."""
+        """Complete the conversation's active session and return it. Raises NotFound if there is none."""
         request = _memory_calls.build_write(
             memory_pb2.EndSessionRequest,
             request_id=request_id,
@@ -317,11 +317,12 @@ class MemoryClient:
     ) -> ImportUserResponse:
         """Add the items of an export to the user's memory, and return how many sessions and observations were added.
 
-        What the user already has is skipped, so a failed import can be run again. The timeout lasts to the response.
+        Items that the user already has are skipped, so a failed import can be run again. The timeout is for the whole
+        import.
 
         Raises:
             InvalidArgument: an item is invalid. Its field names the position, as in `items[17].observation.title`.
-            Exception: what iterating *items* raises. The items before it may have been added.
+            Exception: iterating *items* failed. The items before it may have been added.
         """
         _memory_calls.build(memory_pb2.ImportUserRequest, user_id=user_id)
         with chat_errors():

@@ -426,7 +426,7 @@ class ILabMemory:
         """Add the items of an export to the user, with new ids; return how many were added.
 
         *items* may come from any user, each session before its observations, as `mem_export` yields them. Texts are
-        redacted again. What the user already has is skipped, so repeating an import adds nothing. Sessions are
+        redacted again. Items that the user already has are skipped, so repeating an import adds nothing. Sessions are
         recognized by their ids, observations by their topic_key (the stored one stays) or else by session, type, title,
         content and created_at. An active session is imported as completed if its conversation already has one.
 

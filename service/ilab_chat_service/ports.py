@@ -1,4 +1,4 @@
-"""What the service needs from outside: a memory, a model, and a store of responses by request_id."""
+"""The ports of the service: a memory, a model, and a store of responses by request_id."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class IdempotencyStore(Protocol):
 
 
 class Answer(Protocol):
-    """What the model writes: iterate it once for the pieces, none of them empty; then the rest is known.
+    """The model's answer: iterate it once for its pieces, none of them empty; then the rest is known.
 
     Text is part of the reply. Iterating raises ModelInterrupted when the model breaks off.
     """
@@ -158,7 +158,7 @@ class Answer(Protocol):
 
     @property
     def usage(self) -> Usage | None:
-        """What its API counted. None: not yet, or it did not say."""
+        """The tokens that its API counted. None: not yet, or it did not say."""
 
     def __aiter__(self) -> AsyncIterator[str | Reasoning]: ...
 
@@ -168,7 +168,7 @@ class ChosenModel(Protocol):
 
     @property
     def cause(self) -> Cause:
-        """What an operator should know of it if the call ends while it works."""
+        """Log fields for an operator, in case the call ends while the model works."""
 
     @property
     def name(self) -> str:
@@ -195,7 +195,7 @@ class Model(Protocol):
     def choose(self, generation: Generation, user_id: str = "") -> ChosenModel:
         """Return the model that *generation* names, or the default one, to be asked with these options.
 
-        *user_id*: whose call it is. What fails for one user alone must not look like an outage to others.
+        *user_id*: the user of the call. Failures of one user alone must not look like an outage to others.
 
         Raises:
             ModelNotFound: it is not offered.

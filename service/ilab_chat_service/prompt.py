@@ -77,7 +77,7 @@ CONTROL_TOKEN = re.compile(
     re.VERBOSE,
 )
 
-#: What every control token has, and little other text: looking for it is much cheaper than looking for them.
+#: A bracket is in every control token and in little other text, and is much cheaper to look for.
 BRACKET = re.compile(rf"[{_LT}{_GT}{_LSB}{_RSB}]")
 
 #: Control characters that text does not need; between a bracket and a bar they would hide a control token.
@@ -116,7 +116,7 @@ WITHOUT_SUBJECT = FUNCTION_WORDS | SMALL_TALK
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is sent, the memories that it contains, and its estimated tokens."""
+    """The messages for the model, the memories in them, and their estimated tokens."""
 
     messages: tuple[ChatMessage, ...]
     memories: tuple[Recalled, ...]
@@ -163,12 +163,12 @@ def compose(
     oldest first; summaries, oldest first; the other memories, lowest score first. Instructions and message stay whole.
 
     Args:
-        context: what memory has for the message.
-        message: what the user says.
+        context: memories and turns for the message.
+        message: the message of the user.
         instructions: the server's, then the caller's; empty ones are left out.
         now: the time in the user's time zone, in which all dates of the prompt are.
         budget_tokens: see above.
-        documents: what the caller adds as data.
+        documents: texts that the caller adds as data.
         escape_message: escape control tokens in the message too, as they always are in memories and documents.
     """
     turns = [turn for turn in context.turns if is_conversation(turn)]

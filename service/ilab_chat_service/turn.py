@@ -124,13 +124,13 @@ class TurnRunner:
         caller.
 
         A repetition of an answered call gets the stored answer; one that overlaps it waits for it. When the caller
-        leaves (this generator is closed or its task cancelled), the model's work ends at once. What it had written by
-        then is stored as an interrupted turn; a finished reply is stored as usual.
+        leaves (this generator is closed or its task cancelled), the model's work ends at once. The text so far is
+        stored as an interrupted turn; a finished reply is stored as usual.
 
         Raises:
             Failure: one of `failures.py`. Before Started nothing but the session has been written, and the call may be
-                repeated; after it the model has been billed. What a model wrote before it broke off is not stored: its
-                caller was told that the call failed.
+                repeated; after it the model has been billed. Text that a model wrote before it broke off is not stored:
+                its caller was told that the call failed.
         """
         with phase("idempotency"):
             lease = await self._begin(request)

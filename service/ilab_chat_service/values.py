@@ -19,7 +19,7 @@ class MemoryMode(enum.Enum):
 
 
 class TurnRetention(enum.Enum):
-    """What remains of a user's earlier turns when a turn is stored."""
+    """The earlier turns of a user that are kept when a turn is stored."""
 
     EVERY_TURN = enum.auto()
     LATEST_ONLY = enum.auto()
@@ -152,7 +152,7 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What memory knows that may help to answer a message. `turns` are oldest first."""
+    """The memories and turns that may help to answer a message. `turns` are oldest first."""
 
     session_id: str = ""
     is_new_session: bool = False
@@ -214,7 +214,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """A finished answer: what a caller is told, and what a repetition of the call is told again.
+    """A finished answer, as returned to the caller and to repetitions of the call.
 
     `observation_id` is 0 when nothing was to be stored; `finish_reason` and `usage` are None if the model's API did not
     say.

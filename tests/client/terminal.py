@@ -27,7 +27,7 @@ IN_TERMINAL = (
 
 @dataclass(frozen=True)
 class Finished:
-    """What a process left behind."""
+    """The output of a process that ended."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What only the asyncio client does."""
+"""Behaviour of the asyncio client only."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What both clients do, against a real server: every test runs once through each."""
+"""Behaviour of both clients against a real server: every test runs once through each."""
 
 import asyncio
 from collections.abc import AsyncIterator

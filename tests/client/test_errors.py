@@ -1,4 +1,4 @@
-"""What a caller can catch: every status of a real server, through both clients."""
+"""The exceptions that a caller can catch: every status of a real server, through both clients."""
 
 import copy
 import pickle

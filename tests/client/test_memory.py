@@ -231,7 +231,7 @@ async def test_an_export_can_be_imported_while_it_is_read(memory: ScriptedMemory
     memory.says("ImportUser", ADDED)
     async with AsyncChatClient(memory_target) as client:
         assert await client.memory.import_items("b", client.memory.export("a")) == ADDED
-        # What the export raises is raised.
+        # An error of the export is raised.
         memory.scripts["ExportUser"] = failing(Code.ABORTED, exported(SESSION))
         with pytest.raises(Interrupted):
             await client.memory.import_items("b", client.memory.export("a"))

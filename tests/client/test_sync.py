@@ -1,4 +1,4 @@
-"""What only the client without an event loop does. Each test runs in a thread: the server needs the loop."""
+"""Behaviour of the sync client only. Each test runs in a thread: the server needs the event loop."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

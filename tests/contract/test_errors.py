@@ -28,7 +28,7 @@ from upstream import Reply, Upstream
 
 CHAT = f"{SERVICE}/Chat"
 HI = {"user_id": "alice", "message": "Hi"}
-#: What the contract is looked up with. The call itself has other headers.
+#: The header with which grpcurl reads the contract by reflection. The call itself has other headers.
 LOOK_UP = ("-reflect-header", "authorization: Bearer service-token-0123456789")
 TOKENS = "service-token-0123456789\nalices-token-0123456789 user:alice\n"
 

@@ -1,4 +1,4 @@
-"""What a person with grpcurl meets: nothing but an address."""
+"""The service from grpcurl, with nothing but its address."""
 
 import json
 import subprocess

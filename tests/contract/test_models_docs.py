@@ -1,4 +1,4 @@
-"""What docs/models.md says is compared with the reader of the models file, and its examples are read by it."""
+"""docs/models.md agrees with the reader of the models file, and its examples can be read."""
 
 from __future__ import annotations
 

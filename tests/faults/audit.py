@@ -1,4 +1,4 @@
-"""What must be true of the memory after a faults run."""
+"""The invariants of the memory after a faults run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ilab_memory.core.models import Observation
 
 INTERRUPTED = " [interrupted]"
 
-#: What a call may fail with while things go wrong around a healthy server.
+#: Statuses that a call may fail with while faults hit the surroundings of a healthy server.
 EXPECTED = {
     "UNAVAILABLE",
     "UNAVAILABLE MODEL_UNAVAILABLE",

@@ -23,7 +23,7 @@ class InFile:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What tells a server of it."""
+        """The settings that point a server at it."""
         return {"ILAB_MEMORY_DB_PATH": str(self.path)}
 
     def opened(self) -> ILabMemory:
@@ -47,7 +47,7 @@ class InDatabase:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What tells a server of it."""
+        """The settings that point a server at it."""
         return {"ILAB_MEMORY_URL": self.url}
 
     def through(self, port: int) -> str:

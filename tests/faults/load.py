@@ -45,7 +45,7 @@ class Said:
 
 @dataclass(slots=True)
 class Ledger:
-    """What the callers saw."""
+    """The outcomes that callers observed."""
 
     said: list[Said] = field(default_factory=list)
     """In the order of each user."""
@@ -61,7 +61,7 @@ class Ledger:
     slowest: float = 0.0
     """Longest time from the begin of a call, or from `open_at` if that was later, to its failure, in seconds."""
     figures: dict[str, float] = field(default_factory=dict)
-    """What a scenario measured."""
+    """Measurements of a scenario."""
     _waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
 
     @property

@@ -30,14 +30,14 @@ BETWEEN = 10
 
 
 class Fault(enum.Enum):
-    """What the network does."""
+    """The faults of the network."""
 
     NONE = enum.auto()
     DELAY = enum.auto()
     BLACKHOLE = enum.auto()
     """Nothing arrives, in either direction."""
     ONE_WAY = enum.auto()
-    """What the caller sends arrives; no answer does."""
+    """Requests arrive, and answers do not."""
     DRIP = enum.auto()
     """A byte at a time."""
     RESET = enum.auto()

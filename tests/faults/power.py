@@ -1,6 +1,6 @@
 """Loss of power: every write and sync of a process on SQLite is recorded, and the record is cut at random moments.
 
-What was synced before the cut is on the disk. Of what was written after a file's last sync, each write is there, is
+Data synced before the cut is on the disk. Each write after a file's last sync is there, is
 missing, or is torn: some of its sectors are there. Truncations too may be missing. Names are never lost: SQLite syncs
 folders, which is not recorded. A shared library that is loaded before the C library records; it needs a C compiler.
 
@@ -142,7 +142,7 @@ def child(path: str, saves: int) -> None:
             content = f"worker {worker} saved {number} " + "and more " * (number % 60)
             key = f"key {number % 7}" if number % 3 == 0 else None
             saved = mem.mem_save(f"user {worker}", content, type="discovery", title="t", topic_key=key)
-            # What is updated later is looked for by its id alone.
+            # An observation that is updated later is looked for by its id alone.
             os.write(acknowledgements, f"saved\t{worker}\t{saved.id}\t{'' if key else content}\n".encode())
             if number % FORGETS == FORGETS - 1:
                 marker = f"erased {worker} {number}."
@@ -190,7 +190,7 @@ def events(record: bytes) -> Iterator[Event]:
 
 @dataclass(slots=True)
 class Disk:
-    """What survives: of each file, what was synced, and what was done since."""
+    """The content of each file that is synced, and the calls since."""
 
     synced: dict[str, bytearray] = field(default_factory=dict)
     since: dict[str, list[Event]] = field(default_factory=dict)
@@ -234,14 +234,14 @@ def apply(content: bytearray, event: Event) -> None:
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of the cuts."""
+    """The outcome of the cuts."""
 
     cuts: int = 0
     acknowledged: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     undead: list[str] = field(default_factory=list)
-    """What was forgotten and is in a file."""
+    """Forgotten text that is in a file."""
     damage: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:

@@ -23,7 +23,7 @@ from processes import WORKER
 #: Calls that are answered before and after a fault, so that there is something to lose and it is seen to go on.
 WARM = 40
 
-#: What a server may have open when nobody calls: a connection to the memory for each of 16 threads, some to the model.
+#: Files and sockets that an idle server may have open: 16 connections to the memory, and some to the model.
 DESCRIPTORS = 80
 THREADS = 40
 

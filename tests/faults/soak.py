@@ -36,7 +36,7 @@ Scenario: TypeAlias = Callable[[Stage], Awaitable[Ledger]]
 #: Calls that are answered in each kind of trouble.
 CALLS = 1000
 
-#: What a figure of a scenario may be at most.
+#: The maximum of each figure of a scenario.
 MOST = {
     "slowest failure, s": 1.0,
     "first answer after its return, s": 5.0,

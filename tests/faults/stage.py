@@ -38,7 +38,7 @@ class Stage:
     upstream: ExitStack = field(default_factory=ExitStack)
     """Holds the fake upstream while it is up."""
     requests: list[fake.Request] = field(default_factory=list)
-    """What the model has been asked since it is up."""
+    """The requests of the model since it started."""
 
     def model_up(self) -> None:
         """Let the upstream listen."""

@@ -1,4 +1,4 @@
-"""What is said in a faults run, and the model that answers: every reply is a function of its message.
+"""Messages of a faults run, and the model that answers: every reply is a function of its message.
 
 So a mix-up of users, a lost word or an answer to another message would be seen wherever it turned up.
 """
@@ -34,7 +34,7 @@ def reply_to(message: str) -> str:
 
 
 class Moment(enum.Enum):
-    """What happens often enough to plan a fault by it. The value: how many are between two faults at most."""
+    """Events that are frequent enough to time a fault by. The value: the maximum number between two faults."""
 
     PIECE = 150
     """The model sends a piece of a reply."""

@@ -28,7 +28,7 @@ CONTENTS = st.sampled_from(["tea", "coffee", "water"])
 
 
 class Remembered:
-    """What the model knows of one user."""
+    """The model's state of one user."""
 
     def __init__(self) -> None:
         self.rows: dict[int, tuple[str, int]] = {}

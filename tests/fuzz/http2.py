@@ -57,7 +57,7 @@ def window(size: int) -> bytes:
     return frame(SETTINGS, 0, 0, struct.pack("!HIHI", 1, 0, 4, size))
 
 
-#: What a client sends first.
+#: The first bytes of a client.
 OPENING = PREFACE + SETTINGS_FRAME
 
 

@@ -22,7 +22,7 @@ from processes import ServerProcess, running_server
 from upstream import Upstream
 
 CONNECTIONS = 8
-#: What each connection sends, in bytes.
+#: Bytes that each connection sends.
 FLOOD = 128 * 1024 * 1024
 #: Memory that the server may take beyond what it takes at rest, in bytes. Without a limit it is 150 to 1,350 MiB.
 MEMORY = 64 * 1024 * 1024

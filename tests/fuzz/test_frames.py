@@ -113,7 +113,7 @@ def test_frames_in_any_order(target: Target, sent: list[bytes]) -> None:
     talk(target, http2.OPENING, *sent)
 
 
-#: What a proxy or a client may get wrong in the fields of a request.
+#: Mistakes of proxies and clients in the fields of a request.
 names = st.sampled_from(
     b":path :method :scheme :authority :status : te content-type content-length connection host A \xff"
     b" grpc-timeout grpc-encoding grpc-accept-encoding grpc-status".split(b" ")

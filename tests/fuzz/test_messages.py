@@ -17,7 +17,7 @@ from rpcs import METHODS
 
 CODE = grpc.StatusCode
 
-#: What a caller may be told of a request that is wrong. Never a mistake of ours, and never nothing.
+#: Valid statuses for an invalid request: never an internal error, and never no status.
 REFUSED = {CODE.INVALID_ARGUMENT, CODE.NOT_FOUND, CODE.FAILED_PRECONDITION, CODE.RESOURCE_EXHAUSTED}
 
 each_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -1,4 +1,4 @@
-"""What the tests of the library share."""
+"""Helpers that the tests of the library share."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What a list shows of long observations is read without reading them whole."""
+"""Lists show parts of long observations without reading them whole."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What goes wrong under the store is a StorageError, says nothing of the content, and is over when its cause is."""
+"""Failures below the store are StorageErrors, quote no content, and end with their cause."""
 
 import os
 import shutil

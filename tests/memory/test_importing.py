@@ -36,7 +36,7 @@ def filled(mem: ILabMemory, clock: Clock, user_id: str = USER, sessions: int = 4
 
 
 def comparable(items: Iterable[Session | Observation]) -> list[dict[str, object]]:
-    """What an import keeps: all but the ids and the user. Sessions are named by their place."""
+    """The fields that an import keeps: all but ids and user. Sessions are named by their position."""
     places: dict[str, int] = {}
     found = []
     for item in items:

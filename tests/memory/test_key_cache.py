@@ -1,4 +1,4 @@
-"""What a search remembers of users is never taken for what they are now."""
+"""Cached keys of a user are never used after the user was erased and created again."""
 
 import shutil
 from collections.abc import Iterator

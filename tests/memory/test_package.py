@@ -1,4 +1,4 @@
-"""What the package says of itself is so: README, exported names, signatures."""
+"""The package's own documentation is true: README, exported names, signatures."""
 
 import inspect
 import re

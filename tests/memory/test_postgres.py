@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own: races between processes, lost connections, errors, migrations."""
+"""Behaviour of PostgreSQL only: races between processes, lost connections, errors, migrations."""
 
 import signal
 import socket

@@ -18,7 +18,7 @@ NAMED = {
     for name, text in vars(statements).items()
     if isinstance(text, str) and name.isupper() and not name.startswith("_") and "user_id" in text
 }
-#: What a parameter is in these plans, and of which type where PostgreSQL cannot tell.
+#: The value of each parameter in these plans, with a type where PostgreSQL cannot infer it.
 VALUES = {
     "user_id": ("text", "'user1'"),
     "terms": ("text[]", "'{tea,milk}'"),

@@ -109,7 +109,7 @@ def test_a_commit_that_is_not_on_the_standby_is_not_acknowledged() -> None:
                 connection.execute("SELECT pg_cancel_backend(%s)", (pid,))
             with pytest.raises(StorageError, match="could not save the observation: NotReplicated"):
                 saving.result(60)
-        # It may be stored, or be lost with this server. What is saved later is acknowledged again.
+        # It may be stored, or be lost with this server. Later saves are acknowledged again.
         assert save(mem, "alice", "milk")
 
 

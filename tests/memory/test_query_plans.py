@@ -54,7 +54,7 @@ def test_every_statement_uses_an_index(connection: sqlite3.Connection, name: str
             # json_each reads what is given; the index is asked for one word of one user.
             assert "json_each" in step or name in {"TERM_PLACES", "MATCHES", "READY", "TOUCH_ACTIVE"}
         else:
-            # What a subquery has found is read as it is; its own steps are among these.
+            # The rows of a subquery are scanned; the steps that find them are listed too.
             # sqlite_sequence has a row for each table.
             assert not step.startswith("SCAN") or step.startswith(
                 (
@@ -93,7 +93,7 @@ def test_an_index_that_starts_with_the_user_or_a_session_of_the_user_is_used(
 
 
 def test_a_lookup_in_the_full_text_index_names_the_term(connection: sqlite3.Connection) -> None:
-    # What the number says is FTS5's own business; it is another one when all terms are read.
+    # The number is internal to FTS5; it differs if all terms are read.
     everything = [
         step for table in ("search_places", "search_terms") for step in plan(connection, f"SELECT * FROM {table} found")
     ]

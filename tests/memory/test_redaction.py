@@ -98,7 +98,7 @@ def test_every_lookalike_of_the_tag_is_redacted(opener: str, closer: str) -> Non
     )
     for unclosed in (f"a {opener}s3cret", f"a {opener}{opener}s3cret{closer} s3cret", f"s3cret{closer} b"):
         assert "s3cret" not in strip_private(unclosed)
-    # What a real tag begins, only a real tag ends.
+    # Only a real closing tag ends a block that a real tag opened.
     assert strip_private(f"a <private>{opener}b</private> c") == "a [REDACTED] c"
     assert strip_private(f"a <private>b{'&lt;/private&gt;'}s3cret</private> c") == "a [REDACTED] c"
     assert "s3cret" not in strip_private(f"a {opener}<private>b</private>s3cret{closer}")

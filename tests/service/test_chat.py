@@ -50,7 +50,7 @@ def kinds(received: Iterable[chat_pb2.StreamChatResponse]) -> list[str | None]:
 
 
 async def stored(settings: Settings, user: str = "alice") -> list[tuple[str, str]]:
-    """What another reader of the file finds of a user's turns: title and content, oldest first."""
+    """The user's turns as another reader of the file sees them: title and content, oldest first."""
     return await asyncio.to_thread(read, settings, user)
 
 

@@ -1,4 +1,4 @@
-"""What a connection may send, and how it ends, against a real server."""
+"""Limits and end of a connection, against a real server."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ TOOL_CALL = chunk([{"index": 0, "delta": {"tool_calls": [{"id": "1"}]}, "finish_
 REASONING = chunk([{"index": 0, "delta": {"reasoning_content": "Hmm."}, "finish_reason": "length"}])
 BROKEN = json.dumps({"error": {"message": "boom"}})
 
-#: What may happen to a turn, and whether it becomes part of the conversation.
+#: Outcomes of a turn, and whether it becomes part of the conversation.
 ENDINGS: dict[str, tuple[Reply, bool]] = {
     "answered": (Reply(), True),
     "empty": (Reply(pieces=()), False),

@@ -42,7 +42,7 @@ from upstream import Reply, Request, Upstream
 ANALYSES = 20
 FOLDED = 18
 
-#: What a caller may be told. Anything else is a mistake of ours.
+#: Valid statuses. Any other is a bug of the service.
 EXPECTED = {
     grpc.StatusCode.OK,
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -53,7 +53,7 @@ EXPECTED = {
 
 @dataclass
 class Work:
-    """What was done since the start of the test."""
+    """The work done since the start of the test."""
 
     normalized: int = 0
     longest_run: int = 0

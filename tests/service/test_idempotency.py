@@ -105,7 +105,7 @@ async def test_a_crash_between_the_turn_and_its_record_leaves_one_turn(settings:
     upstream.says("after")
     async with channel_of(settings) as channel:
         first = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat())
-    # What a crash leaves there: the turn is durable, and the record, which comes after it, is missing.
+    # The state after a crash in between: the turn is durable, and the record, which comes after it, is missing.
     await asyncio.to_thread(forget_records, settings)
     async with channel_of(settings) as channel:
         second = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat())

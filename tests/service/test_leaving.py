@@ -24,7 +24,7 @@ STREAMS = 200
 TOGETHER = 16
 END_SECONDS = 30.0
 
-#: What is promised of the model's request, and how often it is tried.
+#: The promised time to end the model's request, and the number of trials.
 CLOSED_SECONDS = 0.1
 TRIES = 5
 

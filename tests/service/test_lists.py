@@ -248,7 +248,7 @@ async def test_a_deletion_erases_the_observation_and_the_responses_that_contain_
         assert saved.id not in [each.id for each in (await listed(memory)).observations]
         # The stored answer quoted the observation: it is gone, and the model is asked again.
         assert not (await chat.Chat(hi)).replayed
-        # What has nothing to do with it is still there.
+        # Unrelated records are still there.
         again = await save(memory, "Alice plays chess.", request_id="r-0")
         assert (again.id, again.outcome) == (kept.id, memory_pb2.SAVE_OUTCOME_CREATED)
 

@@ -1,4 +1,4 @@
-"""What bites in gRPC for Python: one test or more for each, with the number that it has in the project's notes.
+"""Pitfalls of gRPC in Python: at least one test for each, with its number in the project's notes.
 
 The others stand with what they are about: `grep -r test_pitfall tests`. 15 is about spans of OpenTelemetry, of which
 the server makes none.

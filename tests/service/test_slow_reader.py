@@ -14,7 +14,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from processes import ServerProcess, running_server
 from upstream import Reply, Upstream
 
-#: What the model says at a time, in a padded event: much is on its way before the reply is as long as it may be.
+#: One piece of the model's reply, in a padded event: much is in flight before the reply reaches its maximum length.
 TEXT = "word " * 64
 PIECE = json.dumps({"choices": [{"index": 0, "delta": {"content": TEXT}}], "padding": "x" * 16_000})
 PIECES = 3000
@@ -27,7 +27,7 @@ PAUSE_SECONDS = 1.0
 
 
 class Pieces:
-    """What the model says; knows how much of it has been taken."""
+    """The pieces of the model's reply, which count how many were taken."""
 
     def __init__(self) -> None:
         self.taken = 0

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the options say about every message of this run."""
+    """The options that apply to every message of this run."""
 
     user_id: str
     fields: request.Fields

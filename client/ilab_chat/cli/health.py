@@ -1,4 +1,4 @@
-"""`ilab-chat health`: what the server says of itself. Needs grpcio-health-checking, from the extra `cli`."""
+"""`ilab-chat health`: the status that the server reports. Needs grpcio-health-checking, from the extra `cli`."""
 
 import argparse
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What the commands of `ilab-chat memory` share: their options, tables and wording."""
+"""Options, tables and wording that the commands of `ilab-chat memory` share."""
 
 import argparse
 import shutil

@@ -1,4 +1,4 @@
-"""What the commands write: text that a terminal shows as it is, and one line for each failure."""
+"""Output of the commands: text that is safe for a terminal, and one line for each failure."""
 
 import os
 import sys

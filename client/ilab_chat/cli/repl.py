@@ -7,7 +7,7 @@ from ilab_chat.errors import ChatError
 
 
 def run(answer: Callable[[str], None], address: str, user_id: str) -> int:
-    """Read lines and hand each to *answer*, until Ctrl-D. What was typed is remembered for the arrow keys, not stored.
+    """Read lines and hand each to *answer*, until Ctrl-D. Typed lines are kept in memory for the arrow keys only.
 
     Ctrl-C drops the line that is being typed, or cancels the answer that is being written; the conversation goes on.
 

@@ -821,7 +821,7 @@ Global___StreamChatResponse: _TypeAlias = StreamChatResponse  # noqa: Y015
 
 @_typing.final
 class ChatStarted(_message.Message):
-    """What is known when the model begins to work. The fields have the same meaning as in ChatResponse."""
+    """Sent when the model begins to work. The fields have the same meaning as in ChatResponse."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

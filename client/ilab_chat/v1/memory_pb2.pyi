@@ -150,7 +150,7 @@ class EndSessionRequest(_message.Message):
     user_id: _builtins.str
     """The user. Required."""
     summary: _builtins.str
-    """What the session was about, at most 1 MiB of UTF-8. Required."""
+    """Summary of the session, at most 1 MiB of UTF-8. Required."""
     request_id: _builtins.str
     """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     conversation_id: _builtins.str
@@ -597,7 +597,7 @@ class SearchObservationsRequest(_message.Message):
     user_id: _builtins.str
     """The user. Required."""
     query: _builtins.str
-    """What to search for, in plain language. There are no operators. Required."""
+    """The search text, in plain language without operators. Required."""
     page_size: _builtins.int
     """Maximum number of results, up to 100. 0: 10. A search has one page: results are ranked, and those beyond the first
     100 rarely match. Refine the query instead.
@@ -1149,7 +1149,7 @@ class Session(_message.Message):
     user_id: _builtins.str
     """The user."""
     summary: _builtins.str
-    """What the session was about. Unset: there is no summary yet."""
+    """Summary of the session. Unset: there is none yet."""
     state: Global___SessionState.ValueType
     """Whether the session is active or completed."""
     auto_generated: _builtins.bool
@@ -1204,7 +1204,7 @@ class SessionSummary(_message.Message):
     session_id: _builtins.str
     """Identifier of the session."""
     summary: _builtins.str
-    """What the session was about. Truncated at 32,768 characters."""
+    """Summary of the session, truncated at 32,768 characters."""
     auto_generated: _builtins.bool
     """Whether the server completed the session after a period without activity, and wrote the summary itself."""
     @_builtins.property

@@ -69,7 +69,7 @@ class Session(BaseModel):
 
 
 class ImportResult(_Frozen):
-    """How much an import added. What the user already had is not counted."""
+    """Number of sessions and observations that an import added, without those that the user already had."""
 
     sessions: int
     observations: int

@@ -93,7 +93,7 @@ class Document(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What a list shows of one row."""
+    """The part of a row that a list shows."""
 
     id: int
     type: str
@@ -106,7 +106,7 @@ class Preview(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What a search reads of one user first, as of one snapshot."""
+    """The first reads of a search, from one snapshot of one user."""
 
     statistics: TermStatistics
     postings: Mapping[str, Sequence[Posting]] | None

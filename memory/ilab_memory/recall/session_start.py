@@ -1,4 +1,4 @@
-"""What a session starts with: the last sessions, and the best memories of them."""
+"""The context of a new session: the last sessions, and their best memories."""
 
 from collections.abc import Iterable
 from datetime import datetime

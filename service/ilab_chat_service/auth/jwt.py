@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.auth.callers import Credentials
     from ilab_chat_service.auth.jwks import KeySource
 
-#: What a caller is told. For any other error: INVALID_TOKEN.
+#: Error texts for callers. For any other error: INVALID_TOKEN.
 REASONS: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "the token has expired",
     jwt.ImmatureSignatureError: "the token is not valid yet",

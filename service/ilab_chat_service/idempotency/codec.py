@@ -66,7 +66,7 @@ def answered(text: str) -> Answered:
         | {
             "memories": tuple(map(recalled, stored["memories"])),
             "finish_reason": reason and FinishReason(reason),
-            # Checked here too: what an earlier version stored of them may be anything.
+            # Checked here too: an earlier version may have stored any value.
             "usage": usage and Usage(**{name: token_count(tokens) for name, tokens in usage.items()}),
             "create_time": datetime.fromisoformat(stored["create_time"]),
         }

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 #: Of every session of ours.
 SESSION = {
-    # What is read after a lock was asked for must be what the one before committed.
+    # A read after taking a lock must see the commit of the previous holder.
     "default_transaction_isolation": "read committed",
     "synchronous_commit": "off",  # see above
     "lock_timeout": "5s",

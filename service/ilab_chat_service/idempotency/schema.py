@@ -45,7 +45,7 @@ def first_version() -> Iterator[str]:
     yield "CREATE INDEX idempotency_by_age ON ilab_chat.idempotency_records (created_at)"
 
 
-#: What leads from the version before to each. Applied ones never change.
+#: The statements that lead to each version from the one before. Applied ones never change.
 MIGRATIONS = (first_version,)
 
 

@@ -46,7 +46,7 @@ ESCAPED = re.compile(r"(?<=\n)\\(\\*)(?=Assistant:)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTurn:
-    """What is saved of a turn."""
+    """The stored form of a turn."""
 
     title: str
     content: str

@@ -16,10 +16,10 @@ import msgspec
 
 from ilab_chat_service.values import FinishReason, Usage, token_count
 
-#: What a model's name may look like: names, paths, tags and revisions, as APIs have them. Never a sentence.
+#: Valid names of models: names, paths, tags and revisions, as APIs return them. Never a sentence.
 MODEL_NAME = re.compile(r"[A-Za-z0-9@/][A-Za-z0-9._:/@+~-]{0,255}")
 
-#: What the id of a response may look like.
+#: Valid ids of responses.
 RESPONSE_ID = re.compile(r"[!-~]{1,256}")
 
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -68,7 +68,7 @@ REASONING_PARTS = frozenset({"thinking", "reasoning", "reasoning.text", "reasoni
 
 
 class Delta(msgspec.Struct, gc=False):
-    """What a choice adds. The reasoning fields are alternative names for the same text."""
+    """The delta of a choice. The reasoning fields are alternative names for the same text."""
 
     content: Any = None
     refusal: Any = None

@@ -81,7 +81,7 @@ class CompletionStream:
         self._index: object = None
         #: A JSON document instead of events, as far as it was received. None: the body is a stream of events.
         self._document: bytearray | None = bytearray()
-        #: What the API has sent so far: text or reasoning, a refusal, its end marker.
+        #: Parts that the API has sent so far: text or reasoning, a refusal, its end marker.
         self._spoke = False
         self._refused = False
         self._said_done = False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Kind(enum.Enum):
-    """What an error means for the call."""
+    """The meaning of an error for the call."""
 
     CONTEXT_TOO_LONG = enum.auto()
     RATE_LIMIT = enum.auto()

@@ -114,7 +114,7 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
     """Return what a caller may know of *error*: nothing of its text unless it is one of ours.
 
     Args:
-        error: what was raised.
+        error: the exception.
         correlation_id: also in the log, with the details; part of the message of an error without a row.
     """
     row = TABLE.get(type(error), INTERNAL)

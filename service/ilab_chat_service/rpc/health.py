@@ -28,7 +28,7 @@ NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 SHUTTING_DOWN = "the server is shutting down"
 
-#: What ending the watchers may take, in seconds: one that does not read keeps us waiting.
+#: Maximum time to end the watchers, in seconds: one that does not read would delay the shutdown.
 END_SECONDS = 1.0
 
 #: Maximum number of watches in all, of one host (which may be a load balancer) and of one connection. 5,000 are about

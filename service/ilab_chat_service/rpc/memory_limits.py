@@ -63,7 +63,7 @@ def long_calls(running: int, per_user: int) -> Admission:
 
 @asynccontextmanager
 async def within(context: Context, default: float, most: float) -> AsyncIterator[None]:
-    """End the block when the call's time is over. What runs on a thread then goes on, in its slot.
+    """End the block when the call's time is over. Work on a thread continues, in its slot.
 
     Args:
         context: the call, with its caller's deadline.

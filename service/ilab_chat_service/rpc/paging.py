@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
-#: What every page of a list has in common: method, user and filters.
+#: The parts of a request that all pages of a list share: method, user and filters.
 Scope: TypeAlias = Sequence[object]
 #: A position in a list, as the library takes it.
 Cursor: TypeAlias = tuple[str, int | str]
@@ -121,7 +121,7 @@ def cursor_in(page_token: str, scope: Scope) -> Cursor | None:
     told, body = packed[:CHECKSUM_BYTES], packed[CHECKSUM_BYTES:]
     if told != checksum(body, scope):
         raise bad_token()
-    # Only what `token` has made has this checksum, or what somebody has made to look like it.
+    # The checksum has no key, so a forged token can still have any body.
     try:
         first, second = json.loads(body)
     except (ValueError, TypeError, RecursionError):

@@ -18,8 +18,8 @@ def hang_up(port: int) -> None:
     """Close the TCP port *port* of this process and every connection to it, under gRPC.
 
     gRPC's own stop ends a call that is on its way then as CANCELLED, which says that the caller cancelled it
-    (https://github.com/grpc/grpc/issues/41785). A lost connection is UNAVAILABLE, which callers may repeat. What has
-    been sent still arrives. Where descriptors are not listed, it does nothing.
+    (https://github.com/grpc/grpc/issues/41785). A lost connection is UNAVAILABLE, which callers may repeat. Data
+    that was sent still arrives. Where descriptors are not listed, it does nothing.
     """
     for connection in sockets(port):
         with suppress(OSError):

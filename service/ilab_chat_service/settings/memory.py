@@ -29,7 +29,9 @@ class MemorySettings:
         secret=True,
     )
     durability: str = setting(
-        "ILAB_MEMORY_DURABILITY", "full", "What an answered turn survives. full: power loss. normal: a process crash."
+        "ILAB_MEMORY_DURABILITY",
+        "full",
+        "Failures that an answered turn survives. full: power loss. normal: a process crash.",
     )
     session_timeout_hours: float = setting(
         "ILAB_MEMORY_SESSION_TIMEOUT_HOURS", 24.0, "Hours of inactivity after which a session ends.", least=0.001

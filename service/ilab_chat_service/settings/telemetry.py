@@ -1,4 +1,4 @@
-"""Settings of what operators see."""
+"""Settings of the log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ilab_chat_service.settings.fields import SettingsError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class TelemetrySettings:
-    """What is logged, and how."""
+    """Log level, format and key."""
 
     log_level: str = setting("ILAB_CHAT_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
     log_format: str = setting(

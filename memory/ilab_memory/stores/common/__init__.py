@@ -1,1 +1,1 @@
-"""What both stores do alike, as functions without I/O."""
+"""Logic that both stores share, as functions without I/O."""

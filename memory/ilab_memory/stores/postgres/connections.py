@@ -1,4 +1,4 @@
-"""What is asked of one database: in which transaction, what is repeated when a connection is lost, how errors are told.
+"""Calls to one database: their transactions, retries after a lost connection, and translation of errors.
 
 A statement costs a round trip, so statements that need nothing of each other's answers are sent together (pipeline
 mode).
@@ -23,8 +23,8 @@ Query = tuple[str, Mapping[str, Any]]
 #: lost.
 ATTEMPTS = 3
 
-# What a writer reads after it has taken the user's lock must be what the one before it committed: each statement sees
-# what is committed when it begins. Under REPEATABLE READ it would see the past, and fail.
+# A read after taking the user's lock must see the commit of the previous writer: each statement sees the commits from
+# before it began. Under REPEATABLE READ it would see the past, and fail.
 _BEGIN: Query = ("BEGIN ISOLATION LEVEL READ COMMITTED", {})
 _COMMIT: Query = ("COMMIT", {})
 # The SQLSTATE of a warning; this library's statements cause no other.
@@ -34,7 +34,7 @@ _BEGIN_SNAPSHOT: Query = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
 # Of one read: sent before it where less time is left than the session's own timeout.
 _READ_TIMEOUT = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 _UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
-# What a server answers that shuts down, or is not the primary any more. An error without SQLSTATE is the driver's own.
+# Errors of a server that is shutting down or is no longer the primary. An error without SQLSTATE is the driver's own.
 _LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
 
 

@@ -1,4 +1,4 @@
-"""How connections are made: what a URL does not say."""
+"""Connection parameters that a URL does not set."""
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo

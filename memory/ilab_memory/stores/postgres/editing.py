@@ -1,4 +1,4 @@
-"""What is written for changes, deletions and imports. Each function runs inside one transaction, and commits it."""
+"""Writes of changes, deletions and imports. Each function runs inside one transaction, and commits it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -105,7 +105,7 @@ def add_rows(
 
 
 class _Importing:
-    """What an import writes, and what the user has by then."""
+    """The rows that an import writes, and the user's counts after it."""
 
     def __init__(self, user_id: str, user: saving.User, known: Mapping[str, tuple[int, str]]) -> None:
         self._user_id = user_id

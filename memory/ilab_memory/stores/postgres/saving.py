@@ -1,4 +1,4 @@
-"""What is written for sessions and saves. Each function runs inside one transaction, and commits it.
+"""Writes of sessions and saves. Each function runs inside one transaction, and commits it.
 
 First one round trip: it takes the lock of the user's row, and reads, seeing what the one before committed. Then another
 that writes and commits. Only who opens a user or completes an expired session needs one more.
@@ -23,7 +23,7 @@ from ilab_memory.timestamps import to_text
 # be counted for all users; all stay below 2**53, for those who read numbers as floating point.
 _FIRST_IDS = 2**52
 
-#: What a row counts in each field, and the user's row in all of them.
+#: The term counts of a row by field, and those of the user's row in total.
 LENGTHS = ("title_terms", "said_terms", "reply_terms", "tail_terms")
 
 

@@ -40,7 +40,7 @@ _AFTER_ALL = "infinity"
 class PostgresStore(Store):
     """Keeps everything in the schema `ilab_memory` of one PostgreSQL database, version 15 or newer.
 
-    Every table is partitioned by user, and every statement touches one user's partition. What is erased is in no answer
+    Every table is partitioned by user, and every statement touches one user's partition. Erased rows are in no answer
     any more when `forget` returns. But the server keeps it longer: in dead rows until they are vacuumed and their place
     is used again, in the write-ahead log until that is recycled, on standbys, in archives and backups.
     """
@@ -309,8 +309,8 @@ class PostgresStore(Store):
         """Write all that another store keeps of a user, in one transaction.
 
         It was redacted there, so it is written as it is: ids, sessions, moments, counts, hashes and the order of saving
-        stay. What is here of the user is erased first if *replace*. Returns whether it was written: False if the user
-        is here and not to be replaced.
+        stay. With *replace*, rows of the user that are already here are erased first. Returns whether it was written:
+        False if the user is already here and *replace* is false.
 
         Raises:
             StorageError: nothing was written or erased; but if the connection was lost during the commit, all may be.

@@ -1,4 +1,4 @@
-"""What is damaged in a file: by SQLite's own checks, and by what this library promises about its rows.
+"""Damage of a file: found by SQLite's own checks, and by the invariants of this library's rows.
 
 Nothing is written. Everything is read in one transaction, so a file that is in use can be checked: others go on, but
 the write-ahead log cannot shrink until the check has ended.
@@ -83,12 +83,12 @@ _INVARIANTS = {
 
 
 class Checked(NamedTuple):
-    """What a check has found."""
+    """The result of a check."""
 
     damage: list[str]
-    """What is damaged, a line each, without any text of a user. Empty: the file is sound."""
+    """The damage, one line per item, without any text of a user. Empty: the file is sound."""
     remarks: list[str]
-    """What is worth knowing besides."""
+    """Other remarks."""
 
 
 def quick(connection: sqlite3.Connection) -> list[str]:

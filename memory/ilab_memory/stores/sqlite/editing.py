@@ -1,4 +1,4 @@
-"""What the writer does for changes, deletions and imports. Each function runs inside one operation of the writer."""
+"""Writes of changes, deletions and imports. Each function runs inside one operation of the writer."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -95,7 +95,7 @@ class Forgetting:
             return erasure.count(connection)
 
     def close(self) -> None:
-        """Interrupt a rewrite, and every call that waits for one. What they were to erase stays recorded."""
+        """Interrupt a rewrite, and every call that waits for one. Their unfinished erasures stay recorded."""
         with self._changed:
             self._closed.set()
             self._changed.notify_all()

@@ -9,7 +9,7 @@ MAX_USERS = 10_000
 
 
 class UserKey(NamedTuple):
-    """What tells a user's rows and tokens from those of others."""
+    """The keys that separate a user's rows and tokens from those of others."""
 
     key: int
     index_key: bytes

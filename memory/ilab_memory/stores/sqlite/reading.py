@@ -1,4 +1,4 @@
-"""What readers ask: statements run on a connection of theirs."""
+"""Reads: statements that run on a reader's own connection."""
 
 import json
 import sqlite3
@@ -126,7 +126,7 @@ def list_sessions(
 
 
 class ExportBegins(NamedTuple):
-    """What exists of a user when an export begins."""
+    """The extent of a user's data when an export begins."""
 
     user: int
     last_session: int

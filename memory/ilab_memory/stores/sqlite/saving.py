@@ -1,4 +1,4 @@
-"""What the writer does for sessions and saves. Each function runs inside one operation of the writer."""
+"""Writes of sessions and saves. Each function runs inside one operation of the writer."""
 
 import secrets
 import uuid

@@ -95,8 +95,8 @@ TABLES = (
     "CREATE TABLE last_rewrite (ended_at REAL NOT NULL, seconds REAL NOT NULL)",
 )
 
-# What a save changes besides its row. In triggers, so that one statement does it all: between two statements the writer
-# releases the GIL.
+# The changes of a save besides its row. They are triggers, so that one statement does it all: between two statements
+# the writer releases the GIL.
 TRIGGERS = (
     """
     CREATE TRIGGER observation_created AFTER INSERT ON observations BEGIN

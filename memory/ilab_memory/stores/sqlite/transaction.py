@@ -1,4 +1,4 @@
-"""What an operation of the writer may do in the transaction that it shares with others."""
+"""The transaction that an operation of the writer shares with others."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ Parameters = Sequence[Any]
 
 
 class Transaction:
-    """What an operation may do."""
+    """The statements that an operation may run."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.execute = connection.execute

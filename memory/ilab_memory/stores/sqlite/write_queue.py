@@ -80,14 +80,14 @@ _NO_TOUCHES: Mapping[str, str] = {}
 
 
 class NextBatch(NamedTuple):
-    """What the writer does next, in one transaction."""
+    """The operations of the writer's next transaction."""
 
     tasks: list[Task[Any]]
     touches: Touches
 
 
 class _Sleep(NamedTuple):
-    """What wakes the writer."""
+    """The event that wakes the writer."""
 
     enough: int
     """This number of tasks."""

@@ -1,7 +1,7 @@
 """The one thread that writes. Group commit: all that is queued is one transaction, with one sync.
 
 An operation that fails fails alone: the batch is then begun again, each operation between a savepoint and
-its release. What an operation adds to the full-text index is done once for the batch, just before the commit: FTS5
+its release. Additions to the full-text index are written once for the batch, just before the commit: FTS5
 writes out all it holds at each savepoint.
 """
 
@@ -213,8 +213,8 @@ class Writer:
                 return
 
     def _roll_back(self) -> None:
-        # A full disk, for one, has already undone the whole transaction. What a rollback itself raises is of no use to
-        # anybody, and must not end the thread that all callers wait for.
+        # SQLite may have undone the whole transaction already, for instance because the disk is full. An error of the
+        # rollback itself must not end the thread that all callers wait for.
         if self.connection.in_transaction:
             with suppress(sqlite3.Error):
                 self.connection.execute("ROLLBACK")

@@ -214,7 +214,7 @@ def counted(tokens: tuple[int, int, int, int] | None) -> Answers:
 
 
 def usage() -> list[Case]:
-    """What the API counts, in odd forms and places."""
+    """Token counts in odd forms and places."""
     null_details = {**BARE, "prompt_tokens_details": None, "completion_tokens_details": None}
     groq = {"id": "req_1", "usage": {"queue_time": 0.07, "prompt_time": 0.006, **BARE, "total_time": 0.028}}
     growing = [
