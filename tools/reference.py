@@ -8,6 +8,7 @@ the settings and the table of errors. With --check it writes nothing and exits w
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import re
 import subprocess
@@ -47,12 +48,16 @@ FieldType = descriptor_pb2.FieldDescriptorProto.Type
 
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or compare them; return the exit code."""
-    stale = [name for name, text in pages().items() if read(DOCS / name) != text]
-    if "--check" in arguments:
+    parser = argparse.ArgumentParser(description="Generate the reference pages of the documentation.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page differs")
+    check = parser.parse_args(arguments).check
+    wanted = pages()
+    stale = [name for name, text in wanted.items() if read(DOCS / name) != text]
+    if check:
         for name in stale:
             sys.stderr.write(f"docs/{name} differs from the code: run python tools/reference.py\n")
         return bool(stale)
-    for name, text in pages().items():
+    for name, text in wanted.items():
         (DOCS / name).write_text(text, encoding="utf-8")
     return 0
 
