@@ -17,7 +17,7 @@ async def main() -> None:
                 async for text in stream.text:
                     print(text, end="", flush=True)
         except ChatError as error:
-            raise SystemExit(f"{error.reason}: {error}") from error
+            raise SystemExit(str(error)) from error
     print()
     for memory in stream.response.memories:
         print("remembered:", memory.title)

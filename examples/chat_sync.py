@@ -12,8 +12,8 @@ def main() -> None:
             print(client.chat("example-sync", "My name is Alice and I love hiking.", timeout=60).reply)
             response = client.chat("example-sync", "What do I love?", timeout=60)
         except ChatError as error:
-            # The reason says what to do (docs/errors.md), the request id finds the call in the server's log.
-            raise SystemExit(f"{error.reason}: {error}") from error
+            # The text begins with the code and the reason; docs/errors.md says what to do about each reason.
+            raise SystemExit(str(error)) from error
     print(response.reply)
     for memory in response.memories:
         print("remembered:", memory.title)

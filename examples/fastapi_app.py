@@ -7,6 +7,7 @@ uvicorn --app-dir examples fastapi_app:app
 Authenticate your users before you pass their id on: here the id is taken from the request as it is.
 """
 
+import math
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 
-from ilab_chat import AsyncChatClient, ChatError
+from ilab_chat import AsyncChatClient, AsyncChatStream, ChatError
 
 #: HTTP status of each gRPC code that a caller can do something about; 502 for all others.
 STATUS = {
@@ -59,7 +60,7 @@ app = FastAPI(lifespan=lifespan)
 @app.exception_handler(ChatError)
 async def failed(_: Request, error: ChatError) -> JSONResponse:
     """Answer a failed call with its reason, and with Retry-After if the service said how long to wait."""
-    headers = {"Retry-After": str(round(error.retry_after) or 1)} if error.retry_after else None
+    headers = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else None
     body = {"reason": error.reason, "message": str(error)}
     return JSONResponse(body, STATUS.get(error.code.name, 502), headers=headers)
 
@@ -71,13 +72,23 @@ async def chat(body: Message, client: Client) -> dict[str, object]:
     return {"reply": response.reply, "remembered": [memory.title for memory in response.memories]}
 
 
+async def begun(body: Message, client: Client) -> AsyncIterator[tuple[str, AsyncChatStream]]:
+    """Yield the first piece of a reply and the stream. A failure up to here becomes an HTTP status.
+
+    FastAPI leaves this after the response, or when the browser disconnects: that cancels the call.
+    """
+    async with client.stream_chat(body.user_id, body.message, timeout=60) as answer:
+        yield await anext(answer.text, ""), answer
+
+
 @app.post("/chat/stream")
-async def stream(body: Message, client: Client) -> StreamingResponse:
-    """Answer while the model writes. A browser that disconnects cancels the call."""
+async def stream(answering: Annotated[tuple[str, AsyncChatStream], Depends(begun)]) -> StreamingResponse:
+    """Answer while the model writes."""
+    first, answer = answering
 
     async def pieces() -> AsyncIterator[str]:
-        async with client.stream_chat(body.user_id, body.message, timeout=60) as answer:
-            async for text in answer.text:
-                yield text
+        yield first
+        async for text in answer.text:
+            yield text
 
     return StreamingResponse(pieces(), media_type="text/plain")

@@ -59,9 +59,10 @@ def test_fastapi_example_remembers_and_streams(served: Served) -> None:
         assert post(f"{url}/chat/stream", user_id="example-web", message="And again?") == b"Hello there."
 
 
-def test_fastapi_example_answers_bad_input_with_its_reason(served: Served) -> None:
+@pytest.mark.parametrize("path", ["chat", "chat/stream"])
+def test_fastapi_example_answers_bad_input_with_its_reason(served: Served, path: str) -> None:
     with fastapi_example(served.address) as url, pytest.raises(urllib.error.HTTPError) as refused:
-        post(f"{url}/chat", user_id="example-web", message=" ")
+        post(f"{url}/{path}", user_id="example-web", message=" ")
     assert refused.value.code == 400
     assert json.load(refused.value)["reason"] == "INVALID_FIELD"
 
