@@ -57,7 +57,7 @@ def test_memory_commands_run(served: Served, tmp_path: Path) -> None:
     assert [line.split()[1] for line in lines] == ["search", "timeline", "stats", "export", "forget"]
     printed = [
         run(["sh", "-c", f"{BIN}/ilab-chat {line} --address {served.address}"], served, cwd=tmp_path)
-        for line in (each.replace("alice 1", f"alice {saved}") for each in lines)
+        for line in (re.sub(r"alice \d+", f"alice {saved}", each) for each in lines)
     ]
     found, seen, counted, exported, erased = (json.loads(each) if each else {} for each in printed)
     assert saved in [int(each["id"]) for each in found["observations"]]

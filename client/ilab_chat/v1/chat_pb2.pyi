@@ -230,7 +230,7 @@ class ChatRequest(_message.Message):
     """
     request_id: _builtins.str
     """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours returns
-    the stored answer and does not make a second turn. A request that differs in any other field is refused:
+    the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that differs in any other field is refused:
     FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Empty: the server makes one and returns it. Used in READ_WRITE calls
     only; in READ_ONLY and OFF, every call asks the model.
     """
@@ -319,7 +319,7 @@ class StreamChatRequest(_message.Message):
     """
     request_id: _builtins.str
     """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours returns
-    the stored answer and does not make a second turn. A request that differs in any other field is refused:
+    the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that differs in any other field is refused:
     FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Empty: the server makes one and returns it. Used in READ_WRITE calls
     only; in READ_ONLY and OFF, every call asks the model.
     """
@@ -385,9 +385,7 @@ Global___StreamChatRequest: _TypeAlias = StreamChatRequest  # noqa: Y015
 
 @_typing.final
 class PreviewPromptRequest(_message.Message):
-    """A message of a user, to see the prompt for it. It has the same fields and limits as ChatRequest, so that the same body
-    can be sent to either method.
-    """
+    """Request of PreviewPrompt. It has the same fields and limits as ChatRequest, so the same body works for both."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -422,7 +420,7 @@ class PreviewPromptRequest(_message.Message):
     instructions: _builtins.str
     """Instructions for this call: at most 16,384 characters, no U+0000. They follow the server's own instruction in the
     system message, and they are not stored. The model obeys them, so do not copy untrusted text into them: use
-    `context`. Text inside `<private>...</private>` is redacted where the stored reply repeats it.
+    `context`.
     """
     time_zone: _builtins.str
     """The user's time zone, an IANA name such as "Europe/Berlin". The prompt states today's date and the dates of memories

@@ -30,7 +30,8 @@ class ChatServiceStub(object):
     turn durably before it answers.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
+    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
     of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
@@ -62,7 +63,8 @@ class ChatServiceServicer(object):
     turn durably before it answers.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
+    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
     of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
@@ -120,7 +122,8 @@ class ChatService(object):
     turn durably before it answers.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
+    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
     of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 

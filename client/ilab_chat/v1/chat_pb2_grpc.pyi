@@ -31,7 +31,8 @@ class ChatServiceStub:
     turn durably before it answers.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
+    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
     of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
@@ -56,7 +57,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
     turn durably before it answers.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
+    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
     of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
@@ -77,7 +79,8 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     turn durably before it answers.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. No message has an error field. The time limit
+    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
+    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
     of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
