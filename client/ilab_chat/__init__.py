@@ -5,8 +5,8 @@
     with ChatClient("127.0.0.1:50051") as client:
         print(client.chat("alice", "Hi, my name is Alice and I love hiking.").reply)
 
-`AsyncChatClient` is the same for asyncio, and `client.memory` of both is what the service remembers. `ilab_chat.errors`
-draws what a call can raise; messages and enums come from the contract in `ilab_chat.v1`.
+`AsyncChatClient` is the same for asyncio. `client.memory` of both calls MemoryService. `ilab_chat.errors` lists the
+exceptions. Messages and enums come from the contract in `ilab_chat.v1`.
 """
 
 from ilab_chat._security import tls_credentials

@@ -89,7 +89,9 @@ def build_request(
 
     Raises:
         InvalidArgument: a text is not valid Unicode (a lone surrogate, as from bytes read in a wrong encoding).
+        TypeError: *memory_types* is one string.
     """
+    memory_types = several(memory_types)
     request_id = "" if kind is PreviewPromptRequest else request_id or uuid.uuid4().hex
     texts = {
         "user_id": user_id,
@@ -114,6 +116,17 @@ def build_request(
         time_zone=time_zone,
         memory_types=memory_types,
     )
+
+
+def several(types: Sequence[str]) -> tuple[str, ...]:
+    """Return *types* as a tuple.
+
+    Raises:
+        TypeError: it is one string, whose characters would count as types.
+    """
+    if isinstance(types, str):
+        raise TypeError("types must be a sequence of strings, for example ('decision',), not one string")
+    return tuple(types)
 
 
 def check_unicode(field: str, text: str, request_id: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypedDict, TypeVar
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from ilab_chat._calls import FromClient, Metadata, check_response, check_unicode
+from ilab_chat._calls import FromClient, Metadata, check_response, check_unicode, several
 from ilab_chat.v1.memory_pb2 import (
     ExportUserResponse,
     ImportUserRequest,
@@ -92,17 +92,6 @@ def list_request(
         conversation_id=conversation_id,
         page_size=page_size,
     )
-
-
-def several(types: Sequence[str]) -> tuple[str, ...]:
-    """Return *types* as a tuple.
-
-    Raises:
-        TypeError: it is one text: its characters would count as types.
-    """
-    if isinstance(types, str):
-        raise TypeError('types and types_exclude are sequences of texts, as in ("decision",)')
-    return tuple(types)
 
 
 def update_mask(fields: dict[str, str | None]) -> FieldMask:

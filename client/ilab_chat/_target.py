@@ -73,8 +73,9 @@ class Target:
     def options(self) -> list[tuple[str, str | int]]:
         """Return the options of a channel to it.
 
-        Chat calls that fail before their answer begins are repeated. Several servers take turns, those that say by
-        the health service that they serve. No proxy of the environment is asked for what is on this machine.
+        Chat calls, previews and memory writes that fail as UNAVAILABLE before their answer begins are repeated. Several
+        servers take turns, as long as the health service reports them SERVING. Proxies of the environment are not used
+        for addresses on this machine.
         """
         config = {"methodConfig": [RETRIED], "retryThrottling": THROTTLING} | (BALANCING if self.is_several else {})
         return [("grpc.service_config", json.dumps(config)), *self.plain_options()]

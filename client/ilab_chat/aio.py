@@ -37,16 +37,17 @@ class AsyncChatClient:
             print(response.reply)
 
     Args:
-        target: Where the service listens. `host:port` is one server, or a proxy. Several servers are `dns:///name:port`,
-            where the name has an address for each, or their IP addresses, `10.0.0.1:50051,10.0.0.2:50051`: they take
-            turns, as long as they say by the health service that they serve. Also what else gRPC has: `unix:/path`.
+        target: Server address. `host:port` is one server or a proxy. `dns:///name:port` or comma-separated IP addresses
+            (`10.0.0.1:50051,10.0.0.2:50051`) balance calls over the servers that report SERVING. Other gRPC targets,
+            such as `unix:/path`, work too.
         channel: A channel to use instead of making one. It stays open when the client closes.
         credentials: How to secure the connection, for instance `tls_credentials(ca_file="ca.pem")`. None: plaintext.
         timeout: Seconds that a call may take from its start to its last event. None: no limit.
         metadata: Sent with every call.
-        token: Bearer token, sent with every call; or what returns it, at once, each time, so that it may change. A
-            channel that is given is taken to be encrypted.
-        plaintext_token: Send the token to another machine even in plaintext, where something else encrypts.
+        token: Bearer token, or a function that returns it; the function is called for each call. A given channel is
+            assumed to be encrypted.
+        plaintext_token: Allow sending the token in plaintext to another machine, for example behind a sidecar that
+            encrypts.
 
     Raises:
         ValueError: *channel* is given together with *target* or *credentials*; *target* is a
@@ -74,7 +75,7 @@ class AsyncChatClient:
 
     @property
     def memory(self) -> AsyncMemoryClient:
-        """The memory of users: read, write, export, import and erase."""
+        """Client of MemoryService: read, write, export, import and erase a user's memory."""
         return self._memory
 
     async def chat(

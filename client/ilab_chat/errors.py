@@ -2,7 +2,7 @@
 
     ChatError
     ├── InvalidArgument         a field of the request is not acceptable: see field_violations
-    │   └── ContextTooLong      message and memory do not fit the model's window
+    │   └── ContextTooLong      message and instructions exceed the model's window
     ├── NotFound                the user has no such observation, or no active session
     ├── Unauthenticated         the credentials are missing or not valid
     ├── PermissionDenied        the caller may not act for this user
@@ -52,7 +52,7 @@ class ChatError(Exception):
             from the service.
         field_violations: The fields that were refused. Empty unless the request was.
         retry_after: Seconds to wait before the call is repeated. None: the service did not say.
-        request_id: The id that the chat call was sent with. Empty: a call of the memory, which has none.
+        request_id: The id that the call was sent with. Empty: the method takes none.
         trailing_metadata: The metadata of the status: pairs of a key and a value, which is bytes if the key ends
             in `-bin`.
     """
@@ -94,7 +94,7 @@ class InvalidArgument(ChatError):
 
 
 class ContextTooLong(InvalidArgument):
-    """The message and what is remembered do not fit the model's window."""
+    """The message and the instructions exceed the model's context window."""
 
 
 class NotFound(ChatError):

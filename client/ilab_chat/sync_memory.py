@@ -141,7 +141,7 @@ class MemoryClient:
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> SaveResult:
-        """Store an observation and say what became of it: it is new, an update, or was there already.
+        """Store an observation and return whether it was created, updated or already there.
 
         Args:
             user_id: Whose memory it belongs to.
@@ -178,9 +178,10 @@ class MemoryClient:
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> SaveResult:
-        """Change the title, content or type of an observation; None: it stays. NotFound: the user has none of this id.
+        """Change the title, content or type of an observation. Fields that are None are unchanged.
 
-        Turns of the chat cannot be changed: delete them instead.
+        Turns of the chat cannot be changed: delete them instead. Raises NotFound if the user has no observation with
+        this id.
         """
         fields = {"title": title, "content": content, "type": type}
         request = _memory_calls.build_write(
@@ -202,7 +203,7 @@ class MemoryClient:
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> None:
-        """Erase an observation, for good. NotFound: the user has none of this id."""
+        """Erase an observation. Raises NotFound if the user has no observation with this id."""
         request = _memory_calls.build_write(
             memory_pb2.DeleteObservationRequest, request_id=request_id, user_id=user_id, observation_id=observation_id
         )
@@ -252,7 +253,7 @@ class MemoryClient:
         Args:
             user_id: Whose memory is searched.
             query: Plain language; it has no operators.
-            limit: Most results, up to 100. None: 10.
+            limit: Maximum number of results, up to 100. None: 10.
             types: Only observations of these types. Empty: of all types.
             types_exclude: No observations of these types. Not together with *types*.
             **options: *timeout* and *metadata*.
@@ -262,13 +263,13 @@ class MemoryClient:
         return tuple(response.observations)
 
     def get(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> Observation:
-        """Return one observation in full. NotFound: the user has none of this id."""
+        """Return one observation. Raises NotFound if the user has no observation with this id."""
         request = _memory_calls.build(memory_pb2.GetObservationRequest, user_id=user_id, observation_id=observation_id)
         response = self._ask(self._connection.memory.GetObservation, request, **options)
         return response.observation
 
     def timeline(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> tuple[Observation, ...]:
-        """Return an observation with up to five neighbours on each side, oldest first. Empty: there is no such one.
+        """Return an observation with up to five neighbours on each side, oldest first. Empty if there is none.
 
         Long observations come in several calls, and each has the timeout.
         """

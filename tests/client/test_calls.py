@@ -82,6 +82,11 @@ async def test_request_carries_every_argument(caller: Caller, service: ScriptedC
     assert unary.turn_retention == TurnRetention.TURN_RETENTION_LATEST_ONLY
 
 
+async def test_one_string_is_not_a_list_of_memory_types(caller: Caller, target: str) -> None:
+    with pytest.raises(TypeError, match="must be a sequence of strings"):
+        await caller.chat(target, "alice", "hi", memory_types="profile")
+
+
 async def test_nothing_but_the_message_is_said_by_default(
     caller: Caller, service: ScriptedChatService, target: str
 ) -> None:

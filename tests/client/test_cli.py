@@ -134,6 +134,8 @@ async def test_files_become_documents_and_a_schema(service: ScriptedChatService,
         ("--context", b"\xff", "{} is not UTF-8 text"),
         ("--json-schema", b"[]", "{} is not a JSON object"),
         ("--json-schema", b"{", "{} is not a JSON object"),
+        ("--json-schema", b"[" * 100_000, "{} is not a JSON object"),
+        ("--json-schema", b'{"a": "\\ud800"}', "an option, a file name or the schema is not valid Unicode"),
     ],
 )
 async def test_a_file_that_cannot_be_used_is_named(
@@ -143,6 +145,12 @@ async def test_a_file_that_cannot_be_used_is_named(
     if content is not None:
         file.write_bytes(content)
     assert await chat(target, option, str(file), "hi") == Finished(2, "", f"ilab-chat: {message.format(file)}\n")
+
+
+@pytest.mark.parametrize("option", ["--stop", "--model"])
+async def test_option_that_is_not_unicode_is_one_line(target: str, option: str) -> None:
+    message = "ilab-chat: an option, a file name or the schema is not valid Unicode\n"
+    assert await chat(target, option, "\udcff", "hi") == Finished(2, "", message)
 
 
 async def preview(target: str, *arguments: str) -> Finished:
@@ -183,7 +191,9 @@ async def test_a_reply_that_was_cut_is_noted(service: ScriptedChatService, targe
     service.script = events(delta("Hel"), completed("Hel", finish_reason=FinishReason.FINISH_REASON_LENGTH))
     finished = await chat(target, "hi")
     assert (finished.code, finished.out) == (0, "Hel\n")
-    assert finished.err == "ilab-chat: the reply was cut: it reached the limit of output tokens\n"
+    assert (
+        finished.err == "ilab-chat: the reply was truncated: it reached the token limit, the context window or 1 MiB\n"
+    )
 
 
 async def test_nothing_listens() -> None:

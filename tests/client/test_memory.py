@@ -385,7 +385,7 @@ async def test_a_lone_surrogate_is_refused_by_field_and_not_quoted(
 
 async def test_one_text_is_not_a_list_of_types(memory_caller: MemoryCaller, memory_target: str) -> None:
     for name in ("types", "types_exclude"):
-        with pytest.raises(TypeError, match="sequences of texts"):
+        with pytest.raises(TypeError, match="must be a sequence of strings"):
             await memory_caller.call(memory_target, "search", "alice", "hi", **{name: "decision"})
 
 

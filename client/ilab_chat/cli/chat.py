@@ -27,8 +27,10 @@ TURN_RETENTIONS = {
 }
 
 CUT_SHORT = {
-    FinishReason.FINISH_REASON_LENGTH: "the reply was cut: it reached the limit of output tokens",
-    FinishReason.FINISH_REASON_CONTENT_FILTER: "the reply was cut: a content filter withheld the rest",
+    FinishReason.FINISH_REASON_LENGTH: (
+        "the reply was truncated: it reached the token limit, the context window or 1 MiB"
+    ),
+    FinishReason.FINISH_REASON_CONTENT_FILTER: "the reply was truncated by a content filter",
 }
 
 
@@ -42,9 +44,7 @@ def add_parser(commands: "Commands") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    request.add_message(
-        parser, "the message; read from standard input if it is -, or if it is missing and that is not a terminal"
-    )
+    request.add_message(parser, "user whose memory is read and written (required)")
     options.add_connection(parser, DEFAULT_TIMEOUT)
     parser.add_argument("--json", action="store_true", help="print each answer as one JSON object, when it is complete")
     parser.add_argument("--request-id", metavar="ID", help="id of the call: a repeat returns the stored answer")

@@ -2,13 +2,12 @@
 
 import argparse
 import os
-from pathlib import Path
 
 import grpc
 
 from ilab_chat._security import tls_credentials
 from ilab_chat._target import check_target
-from ilab_chat.cli import output
+from ilab_chat.cli import files, output
 from ilab_chat.sync import ChatClient
 
 #: Options can be seen in the list of processes; a token comes from here or from a file.
@@ -63,30 +62,24 @@ def channel(arguments: argparse.Namespace) -> grpc.Channel:
 
 
 def credentials(arguments: argparse.Namespace) -> grpc.ChannelCredentials | None:
-    """Return what secures the connection. None: nothing."""
-    files = {"ca_file": arguments.tls_ca, "cert_file": arguments.tls_cert, "key_file": arguments.tls_key}
-    if not arguments.tls and not any(files.values()):
+    """Return the TLS credentials. None: the connection is plaintext."""
+    names = {"ca_file": arguments.tls_ca, "cert_file": arguments.tls_cert, "key_file": arguments.tls_key}
+    if not arguments.tls and not any(names.values()):
         return None
     try:
-        return tls_credentials(**files)
+        return tls_credentials(**names)
     except OSError as error:
-        raise unreadable(error) from None
+        raise files.unreadable(error, 1) from None
     except ValueError as error:
         raise output.CommandError(str(error), 2) from None
 
 
 def token(arguments: argparse.Namespace) -> str | None:
-    """Return the token. None: there is none."""
+    """Return the bearer token. None: none is set.
+
+    Raises:
+        CommandError: the file cannot be read.
+    """
     if arguments.token_file is None:
         return os.environ.get(TOKEN_VARIABLE) or None
-    try:
-        return Path(arguments.token_file).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise unreadable(error) from None
-    except UnicodeDecodeError:
-        raise output.CommandError("the file of the token is not text", 2) from None
-
-
-def unreadable(error: OSError) -> output.CommandError:
-    """Return the failure of a run whose file cannot be read."""
-    return output.CommandError(f"cannot read {error.filename}: {error.strerror}", 1)
+    return files.read_text(arguments.token_file, 1).strip()

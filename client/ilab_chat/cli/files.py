@@ -1,4 +1,4 @@
-"""Files that the commands write."""
+"""Files that the commands read and write."""
 
 import os
 import stat
@@ -7,6 +7,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ilab_chat.cli import output
+
+
+def read_text(name: str, code: int) -> str:
+    """Return the text of the file *name*.
+
+    Raises:
+        CommandError: it cannot be read, or is not UTF-8. The command then exits with *code*.
+    """
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise unreadable(error, code) from None
+    except UnicodeDecodeError:
+        raise output.CommandError(f"{name} is not UTF-8 text", code) from None
+
+
+def unreadable(error: OSError, code: int) -> output.CommandError:
+    """Return the failure of a run whose file cannot be read."""
+    return output.CommandError(f"cannot read {error.filename}: {error.strerror}", code)
 
 
 def replace(name: str, lines: Iterable[str]) -> None:

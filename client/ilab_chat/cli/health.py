@@ -18,7 +18,7 @@ def add_parser(commands: "Commands") -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "health",
-        help="ask whether the server serves",
+        help="check whether the server is serving",
         description="Print SERVING or NOT_SERVING. Exit code 0 when it is SERVING, 1 otherwise.",
     )
     parser.set_defaults(run=run)

@@ -10,6 +10,7 @@ from ilab_chat.cli.memory_common import (
     add_command,
     add_list_options,
     add_observation,
+    add_types,
     date,
     for_people,
     print_table,
@@ -34,10 +35,10 @@ examples:
   ilab-chat memory search --user alice --type preference --limit 3 hiking
   ilab-chat memory list --user alice --type decision
   ilab-chat memory sessions --user alice
-  ilab-chat memory timeline --user alice 7
+  ilab-chat memory timeline --user alice ID
   ilab-chat memory stats --user alice
-  ilab-chat memory update --user alice 7 --title "Travel"
-  ilab-chat memory delete --user alice 7
+  ilab-chat memory update --user alice ID --title "Travel"
+  ilab-chat memory delete --user alice ID
   ilab-chat memory export --user alice --output alice.jsonl
   ilab-chat memory import --user alice alice.jsonl
   ilab-chat memory forget --user alice
@@ -50,38 +51,42 @@ def add_parser(commands: "Commands") -> None:
     """Add the command, its own commands and their options."""
     parser = commands.add_parser(
         "memory",
-        help="look into what is remembered, change it, move it, erase it",
-        description="Look into what is remembered of a user, change it, move it, or erase it.",
+        help="view, change, export, import or erase a user's memory",
+        description="View, change, export, import or erase a user's memory.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    searching = add_command(own, "search", search, "find what answers a query best", 'search --user alice "hiking"')
-    searching.add_argument("query", nargs="+", metavar="QUERY", help="plain language; it has no operators")
-    searching.add_argument(
-        "--limit", type=options.int32, metavar="N", help="maximum number of results, up to 100 (default: 10)"
+    searching = add_command(
+        own, "search", search, "search observations, best match first", 'search --user alice "hiking"'
     )
-    searching.add_argument("--type", action="append", default=[], metavar="T", help="only this type; may be repeated")
-    searching.add_argument("--not-type", action="append", default=[], metavar="T", help="not this type; the same")
+    searching.add_argument("query", nargs="+", metavar="QUERY", help="search text in plain language, without operators")
+    searching.add_argument(
+        "--limit", type=options.natural, metavar="N", help="maximum number of results, up to 100; 0: 10 (default: 10)"
+    )
+    add_types(searching)
+    searching.add_argument(
+        "--not-type", action="append", default=[], metavar="TYPE", help="exclude this type; repeatable"
+    )
 
     listing = add_command(
-        own, "list", list_observations, "list observations, the last changed first", "list --user alice --type decision"
+        own,
+        "list",
+        list_observations,
+        "list observations, most recently changed first",
+        "list --user alice --type decision",
     )
-    listing.add_argument("--type", action="append", default=[], metavar="T", help="only this type; may be repeated")
+    add_types(listing)
     add_list_options(listing)
 
-    sessions = add_command(
-        own, "sessions", list_sessions, "list sessions, the last started first", "sessions --user alice"
-    )
+    sessions = add_command(own, "sessions", list_sessions, "list sessions, newest first", "sessions --user alice")
     add_list_options(sessions)
 
-    looking = add_command(
-        own, "timeline", timeline, "show what happened around an observation", "timeline --user alice 7"
-    )
+    looking = add_command(own, "timeline", timeline, "show the observations around one", "timeline --user alice ID")
     add_observation(looking, "the observation in the middle")
 
-    add_command(own, "stats", stats, "show how much is remembered", "stats --user alice")
+    add_command(own, "stats", stats, "count observations and sessions", "stats --user alice")
 
     memory_changes.add_parsers(own)
 

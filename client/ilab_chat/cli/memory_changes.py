@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 def add_parsers(commands: "Commands") -> None:
     """Add the commands and their options."""
     updating = add_command(
-        commands, "update", update, "change an observation", 'update --user alice 7 --title "Travel"'
+        commands, "update", update, "change an observation", 'update --user alice ID --title "Travel"'
     )
     add_observation(updating, "the observation")
     updating.add_argument("--title", metavar="TEXT", help="new title")
     updating.add_argument("--content", metavar="TEXT", help="new content")
     updating.add_argument("--type", metavar="T", help="new type")
 
-    deleting = add_command(commands, "delete", delete, "erase an observation, for good", "delete --user alice 7")
+    deleting = add_command(commands, "delete", delete, "erase an observation, for good", "delete --user alice ID")
     add_observation(deleting, "the observation")
     add_yes(deleting)
 
@@ -51,7 +51,7 @@ def add_parsers(commands: "Commands") -> None:
     exporting.add_argument(
         "--output",
         metavar="FILE",
-        help="write to this file, which is replaced when all has arrived (default: standard output)",
+        help="write to this file, which is replaced once the export is complete (default: standard output)",
     )
 
     importing = add_command(

@@ -39,7 +39,7 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--user", required=True, metavar="ID", help="whose memory it is (required)")
+    parser.add_argument("--user", required=True, metavar="ID", help="user id (required)")
     options.add_connection(parser, timeout)
     if name != "export":
         parser.add_argument("--json", action="store_true", help="print one JSON object, as in a pipe")
@@ -49,6 +49,11 @@ def add_command(
 def add_observation(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Add the argument that names an observation."""
     parser.add_argument("observation_id", type=options.int64, metavar="ID", help=purpose)
+
+
+def add_types(parser: argparse.ArgumentParser) -> None:
+    """Add the filter by type."""
+    parser.add_argument("--type", action="append", default=[], metavar="TYPE", help="only this type; repeatable")
 
 
 def add_list_options(parser: argparse.ArgumentParser) -> None:

@@ -49,7 +49,10 @@ def int32(text: str) -> int:
 
 def natural(text: str) -> int:
     """Return an integer of at least 0."""
-    value = int32(text)
+    try:
+        value = int32(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid int32 value: {text!r}") from None
     if value < 0:
         raise argparse.ArgumentTypeError(f"must not be negative: {text}")
     return value

@@ -28,7 +28,7 @@ def add_parser(commands: "Commands") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    request.add_message(parser, "the message; - reads it from standard input")
+    request.add_message(parser, "user whose memory is read (required)")
     options.add_connection(parser, DEFAULT_TIMEOUT)
     parser.add_argument("--json", action="store_true", help="print the preview as one JSON object")
     request.add_memory(parser)

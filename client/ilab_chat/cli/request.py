@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from google.protobuf import struct_pb2
 
-from ilab_chat.cli import options, output
+from ilab_chat.cli import files, options, output
 from ilab_chat.v1.chat_pb2 import (
     ContextDocument,
     GenerationOptions,
@@ -33,7 +33,7 @@ GENERATION_FIELDS = ("model", "temperature", "top_p", "max_output_tokens", "stop
 
 
 class Fields(TypedDict):
-    """What `ChatClient.chat`, `stream_chat` and `preview_prompt` have in common."""
+    """The arguments that `ChatClient.chat`, `stream_chat` and `preview_prompt` share."""
 
     conversation_id: str
     instructions: str
@@ -44,10 +44,15 @@ class Fields(TypedDict):
     memory_mode: MemoryMode.ValueType
 
 
-def add_message(parser: argparse.ArgumentParser, help_text: str) -> None:
+def add_message(parser: argparse.ArgumentParser, user_help: str) -> None:
     """Add the message and the user."""
-    parser.add_argument("message", nargs="*", metavar="MESSAGE", help=help_text)
-    parser.add_argument("--user", required=True, metavar="ID", help="user whose memory is read and written (required)")
+    parser.add_argument(
+        "message",
+        nargs="*",
+        metavar="MESSAGE",
+        help="the message; read from standard input if it is -, or if it is missing and that is not a terminal",
+    )
+    parser.add_argument("--user", required=True, metavar="ID", help=user_help)
 
 
 def add_memory(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -116,20 +121,25 @@ def read_message(words: Sequence[str]) -> str | None:
 
 
 def fields_of(arguments: argparse.Namespace) -> Fields:
-    """Return what the options say. Those that were not given are left to the server.
+    """Return the request's fields from the options. The server chooses those that were not given.
 
     Raises:
-        CommandError: a file cannot be read.
+        CommandError: a file cannot be read, or an option is not valid Unicode.
     """
-    return Fields(
-        conversation_id=arguments.conversation,
-        instructions=arguments.instructions,
-        context=[ContextDocument(title=Path(name).name, text=read_text(name)) for name in arguments.context],
-        time_zone=arguments.time_zone,
-        memory_types=arguments.memory_type,
-        generation=generation(arguments),
-        memory_mode=MEMORY_MODES.get(arguments.memory_mode, MemoryMode.MEMORY_MODE_UNSPECIFIED),
-    )
+    try:
+        return Fields(
+            conversation_id=arguments.conversation,
+            instructions=arguments.instructions,
+            context=[
+                ContextDocument(title=Path(name).name, text=files.read_text(name, 2)) for name in arguments.context
+            ],
+            time_zone=arguments.time_zone,
+            memory_types=arguments.memory_type,
+            generation=generation(arguments),
+            memory_mode=MEMORY_MODES.get(arguments.memory_mode, MemoryMode.MEMORY_MODE_UNSPECIFIED),
+        )
+    except UnicodeEncodeError:
+        raise output.CommandError("an option, a file name or the schema is not valid Unicode", 2) from None
 
 
 def generation(arguments: argparse.Namespace) -> GenerationOptions | None:
@@ -153,25 +163,11 @@ def schema(name: str) -> JsonSchemaFormat:
         CommandError: the file cannot be read, or is not a JSON object.
     """
     try:
-        value = json.loads(read_text(name))
-    except ValueError:
+        value = json.loads(files.read_text(name, 2))
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise output.CommandError(f"{name} is not a JSON object", 2)
     struct = struct_pb2.Struct()
     struct.update(value)
     return JsonSchemaFormat(name=re.sub(r"[^A-Za-z0-9_-]", "_", Path(name).stem)[:64], schema=struct)
-
-
-def read_text(name: str) -> str:
-    """Return the text of the file *name*.
-
-    Raises:
-        CommandError: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise output.CommandError(f"cannot read {name}: {error.strerror}", 2) from None
-    except UnicodeDecodeError:
-        raise output.CommandError(f"{name} is not UTF-8 text", 2) from None
