@@ -1,6 +1,6 @@
 """Read a life: what a user says over weeks, in order and with dates, and what is asked at the end.
 
-A life is a TOML file in bench/lives. What the user tells is written there. The chat between is drawn from
+A life is a TOML file in bench/lives. The messages of the user are written there. The chat between is drawn from
 bench/lives/filler with the life's seed, so that two runs are equal.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "lives"
 
-#: What a question is about.
+#: The subject of a question is about.
 KINDS = {
     "fact": "said once, and the question repeats a word of it",
     "no shared word": "said once, and the question repeats no word of it",
@@ -43,7 +43,7 @@ REPLY_BYTES = {80: 3, 300: 4, 900: 3, 2000: 2}
 GREETINGS, INVENTIONS = 0.1, 0.08
 
 WORD = re.compile(r"[^\W_]+")
-#: What is compared of Chinese and Japanese, which write no spaces: pairs of characters, and words in katakana.
+#: The parts that are compared of Chinese and Japanese, which write no spaces: pairs of characters, and words in katakana.
 CHINESE, KATAKANA = re.compile(r"(?=([\u4e00-\u9fff]{2}))"), re.compile(r"[\u30a1-\u30ff]{2,}")
 #: Words that a question may share with any statement.
 COMMON_WORDS = frozenset((FOLDER / "common_words.txt").read_text("utf-8").split())
@@ -65,7 +65,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked at the end, and what the prompt must contain."""
+    """A question at the end, and the text that the prompt must contain."""
 
     text: str
     kind: str
@@ -76,14 +76,14 @@ class Question:
     said_on: int | None = None
     """The answer must be near the date of this day of the life."""
     unmarked: tuple[str, ...] = ()
-    """What holds no longer or was invented: in no line of memory without a mark that says so."""
+    """Text that no longer holds or was invented: in no line of memory without a mark that says so."""
     absent: tuple[str, ...] = ()
-    """What must not be in the prompt at all."""
+    """Text that must not be in the prompt at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """What a user says, and what is asked."""
+    """The messages of a user, and the questions."""
 
     name: str
     time_zone: str
@@ -105,7 +105,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the user tells in one turn."""
+    """The message of the user in one turn."""
 
     day: int
     say: str

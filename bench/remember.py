@@ -70,7 +70,7 @@ class Clock:
 
 @dataclass(slots=True)
 class Figures:
-    """What one life showed."""
+    """The result of one life."""
 
     life: str
     turns: int
@@ -212,7 +212,7 @@ def shortfall(messages: Sequence[Message], question: Question, life: Life) -> st
     """Return why the prompt does not answer *question*; empty: it does."""
     context = messages[-1].content.removesuffix(question.text)
     text = "\n".join([*(each.content for each in messages[:-1]), context])
-    # What was said in the conversation is ordered by time, so it needs no mark.
+    # Turns of the conversation are ordered by time, so they need no mark.
     memory = "\n".join([*(each.content for each in messages if each.role == chat_pb2.PROMPT_ROLE_SYSTEM), context])
     if present := next((each for each in question.absent if lives.contains(text, each)), ""):
         return f"present: {present}"

@@ -1,4 +1,4 @@
-"""What bench/remember.py counts as an answer, and what bench/life.py accepts as a life.
+"""The rules by which bench/remember.py counts answers, and bench/life.py accepts lives.
 
 In a program of its own: the names of the bench's modules are those of folders of these tests.
 """
