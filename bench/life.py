@@ -43,7 +43,7 @@ REPLY_BYTES = {80: 3, 300: 4, 900: 3, 2000: 2}
 GREETINGS, INVENTIONS = 0.1, 0.08
 
 WORD = re.compile(r"[^\W_]+")
-#: The parts that are compared of Chinese and Japanese, which write no spaces: pairs of characters, and words in katakana.
+#: Parts of Chinese and Japanese texts, which have no spaces: pairs of characters, and words in katakana.
 CHINESE, KATAKANA = re.compile(r"(?=([\u4e00-\u9fff]{2}))"), re.compile(r"[\u30a1-\u30ff]{2,}")
 #: Words that a question may share with any statement.
 COMMON_WORDS = frozenset((FOLDER / "common_words.txt").read_text("utf-8").split())
