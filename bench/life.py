@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "lives"
 
-#: The subject of a question is about.
+#: The kinds of questions.
 KINDS = {
     "fact": "said once, and the question repeats a word of it",
     "no shared word": "said once, and the question repeats no word of it",
@@ -91,7 +91,7 @@ class Life:
     exchanges: tuple[Exchange, ...]
     questions: tuple[Question, ...]
     junk: tuple[str, ...]
-    """Greetings and questions about the world, which memory has nothing for."""
+    """Greetings and questions about the world. Memory contains nothing that answers them."""
 
     @property
     def asked_at(self) -> datetime:
@@ -119,7 +119,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Filler:
-    """Chat that tells nothing."""
+    """Chat in which the user states nothing about themselves."""
 
     dice: random.Random
     topics: Sequence[Mapping[str, Sequence[str]]]

@@ -23,7 +23,7 @@ from collections import Counter, defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,11 +201,7 @@ def shares(prompts: Sequence[str]) -> Iterator[float]:
 
 def common_prefix(first: str, second: str) -> int:
     """Return how many characters at the beginning of two texts are equal."""
-    low, high = 0, min(len(first), len(second))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
-    return low
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def shortfall(messages: Sequence[Message], question: Question, life: Life) -> str:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HABITS = {
     r"\bmeanwhile\b": "name the event: `while the call runs`",
     r"\banew\b": "`again`, or a new one of what",
-    r"(?<!there )\b(?:is|are|was|were) (?-i:none)\b": "`is not set`, `is invalid`, `there is none`",
+    r"\b(?:is|are|was|were) (?-i:none)\b": "`is not set`, `is invalid`, or the noun: `if no session is active`",
     r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b|better\b|matter\b)[a-z]+": "`is not a ...`",
     r"\bcommas between\b": "`comma-separated`",
     r"\bso many\b|\bas many as\b|\bat most so\b": "the number, or the name of the limit",

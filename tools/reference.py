@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def read(path: Path) -> str:
-    """Return the text of a page, empty if there is none."""
+    """Return the text of a page, empty if the file does not exist."""
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 

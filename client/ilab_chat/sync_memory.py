@@ -71,7 +71,7 @@ class MemoryClient:
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> Session:
-        """Complete the conversation's active session and return it. Raises NotFound if there is none."""
+        """Complete the conversation's active session and return it. Raises NotFound if no session is active."""
         request = _memory_calls.build_write(
             memory_pb2.EndSessionRequest,
             request_id=request_id,
@@ -269,9 +269,10 @@ class MemoryClient:
         return response.observation
 
     def timeline(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> tuple[Observation, ...]:
-        """Return an observation with up to five neighbours on each side, oldest first. Empty if there is none.
+        """Return an observation with up to five neighbors on each side, oldest first.
 
-        Long observations come in several calls, and each has the timeout.
+        Empty if the user has no observation with this id. Long observations come in several calls, and each has the
+        timeout.
         """
         request = _memory_calls.build(memory_pb2.GetTimelineRequest, user_id=user_id, observation_id=observation_id)
         page = self._ask(self._connection.memory.GetTimeline, request, **options)

@@ -82,7 +82,7 @@ class Lease(Protocol, Generic[R]):
 
     @property
     def earlier(self) -> R | None:
-        """The stored response. None: there is none, and the call has to be done."""
+        """The stored response. None: the call was not answered yet and has to be done."""
 
     async def put(self, response: R) -> None:
         """Store the response. It survives a crash of the process.

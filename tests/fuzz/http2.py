@@ -87,7 +87,7 @@ def request(pairs: Pairs, body: bytes, stream: int = 1) -> bytes:
 
 
 def status_in(received: bytes) -> int | None:
-    """Return the first grpc-status in what the server sent; None: there is none."""
+    """Return the first grpc-status in what the server sent, or None if it sent no status."""
     found = re.search(rb"grpc-status(?:\x01(\d)|\x02(\d\d))", received)
     return int(found[1] or found[2]) if found else None
 

@@ -229,10 +229,10 @@ class ChatRequest(_message.Message):
     reaches the model and is never stored or logged.
     """
     request_id: _builtins.str
-    """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours returns
-    the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that differs in any other field is refused:
-    FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Empty: the server makes one and returns it. Used in READ_WRITE calls
-    only; in READ_ONLY and OFF, every call asks the model.
+    """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours
+    returns the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that
+    differs in any other field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Empty: the server makes one
+    and returns it. Used in READ_WRITE calls only; in READ_ONLY and OFF, every call asks the model.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -249,8 +249,8 @@ class ChatRequest(_message.Message):
     `context`. Text inside `<private>...</private>` is redacted where the stored reply repeats it.
     """
     time_zone: _builtins.str
-    """The user's time zone, an IANA name such as "Europe/Berlin". The prompt states today's date and the dates of memories
-    in this zone. Empty: UTC.
+    """The user's time zone, an IANA name such as "Europe/Berlin". The prompt states today's date and the dates of
+    memories in this zone. Empty: UTC.
     """
     @_builtins.property
     def generation(self) -> Global___GenerationOptions:
@@ -318,10 +318,10 @@ class StreamChatRequest(_message.Message):
     reaches the model and is never stored or logged.
     """
     request_id: _builtins.str
-    """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours returns
-    the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that differs in any other field is refused:
-    FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Empty: the server makes one and returns it. Used in READ_WRITE calls
-    only; in READ_ONLY and OFF, every call asks the model.
+    """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours
+    returns the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that
+    differs in any other field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Empty: the server makes one
+    and returns it. Used in READ_WRITE calls only; in READ_ONLY and OFF, every call asks the model.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -338,8 +338,8 @@ class StreamChatRequest(_message.Message):
     `context`. Text inside `<private>...</private>` is redacted where the stored reply repeats it.
     """
     time_zone: _builtins.str
-    """The user's time zone, an IANA name such as "Europe/Berlin". The prompt states today's date and the dates of memories
-    in this zone. Empty: UTC.
+    """The user's time zone, an IANA name such as "Europe/Berlin". The prompt states today's date and the dates of
+    memories in this zone. Empty: UTC.
     """
     @_builtins.property
     def generation(self) -> Global___GenerationOptions:
@@ -423,8 +423,8 @@ class PreviewPromptRequest(_message.Message):
     `context`.
     """
     time_zone: _builtins.str
-    """The user's time zone, an IANA name such as "Europe/Berlin". The prompt states today's date and the dates of memories
-    in this zone. Empty: UTC.
+    """The user's time zone, an IANA name such as "Europe/Berlin". The prompt states today's date and the dates of
+    memories in this zone. Empty: UTC.
     """
     @_builtins.property
     def generation(self) -> Global___GenerationOptions:
@@ -511,16 +511,16 @@ class GenerationOptions(_message.Message):
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
     RESPONSE_FORMAT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Name of the model: at most 128 visible ASCII characters. Empty: the server's default model. If the server has a list
-    of models, any other name is refused: INVALID_ARGUMENT, reason MODEL_NOT_FOUND.
+    """Name of the model: at most 128 visible ASCII characters. Empty: the server's default model. If the server has a
+    list of models, any other name is refused: INVALID_ARGUMENT, reason MODEL_NOT_FOUND.
     """
     temperature: _builtins.float
     """Sampling temperature, 0 to 2."""
     top_p: _builtins.float
     """Nucleus sampling: the share of probability mass considered, above 0 and at most 1."""
     max_output_tokens: _builtins.int
-    """Maximum number of tokens in the reply, 1 to 1,048,576; the server may lower it to its own cap. A truncated reply has
-    finish_reason LENGTH. Replies are truncated at 1 MiB of UTF-8 in any case.
+    """Maximum number of tokens in the reply, 1 to 1,048,576; the server may lower it to its own cap. A truncated reply
+    has finish_reason LENGTH. Replies are truncated at 1 MiB of UTF-8 in any case.
     """
     seed: _builtins.int
     """Seed for sampling. The same seed and input give the same reply where the model supports it."""
@@ -1091,7 +1091,9 @@ class HydratedMemory(_message.Message):
     snippet: _builtins.str
     """The beginning of its text, about 100 tokens. Empty: only the title entered the prompt."""
     score: _builtins.float
-    """Its rank, 0 to 1, among the memories of the same source. Not comparable between sources. 0: the source does not rank."""
+    """Its rank, 0 to 1, among the memories of the same source. Not comparable between sources. 0: the source does not
+    rank.
+    """
     source: Global___MemorySource.ValueType
     """Why it entered the prompt."""
     @_builtins.property

@@ -29,10 +29,10 @@ class ChatServiceStub(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
     turn durably before it answers.
 
-    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
-    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
-    of a call is its gRPC deadline. "Characters" are Unicode code points.
+    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
+    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
+    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
     def __init__(self, channel):
@@ -62,10 +62,10 @@ class ChatServiceServicer(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
     turn durably before it answers.
 
-    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
-    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
-    of a call is its gRPC deadline. "Characters" are Unicode code points.
+    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
+    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
+    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
     def Chat(self, request, context):
@@ -121,10 +121,10 @@ class ChatService(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
     turn durably before it answers.
 
-    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason) and,
-    for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry no
-    details: messages or headers that are too large, and compressed requests. No message has an error field. The time limit
-    of a call is its gRPC deadline. "Characters" are Unicode code points.
+    A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
+    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
+    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
     """
 
     @staticmethod

@@ -91,8 +91,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed.
 
     Every status other than OK carries a google.rpc.ErrorInfo whose domain is "ilab-chat", except for failures that gRPC
-    itself detects: messages or headers that are too large, and compressed requests. The reason is the name of one of these values without the prefix "ERROR_REASON_", for example "INVALID_FIELD". Treat a
-    reason that you do not know like its status code.
+    itself detects: messages or headers that are too large, and compressed requests. The reason is the name of one of
+    these values without the prefix "ERROR_REASON_", for example "INVALID_FIELD". Treat a reason that you do not know
+    like its status code.
 
     Chat calls with the same request_id can always be repeated without making a second turn. "Retry" below means that a
     repeat of the same request can succeed.

@@ -928,8 +928,8 @@ class ImportUserRequest(_message.Message):
 
     @_builtins.property
     def observation(self) -> Global___Observation:
-        """An observation. Its session must come before it in the stream. Its id, user_id and content_hash are ignored. Turns
-        of ChatService become ordinary observations: search finds them, and they are not part of a conversation.
+        """An observation. Its session must come before it in the stream. Its id, user_id and content_hash are ignored.
+        Turns of ChatService become ordinary observations: search finds them, and they are not part of a conversation.
         """
 
     def __init__(
@@ -1149,7 +1149,7 @@ class Session(_message.Message):
     user_id: _builtins.str
     """The user."""
     summary: _builtins.str
-    """Summary of the session. Unset: there is none yet."""
+    """Summary of the session. Unset: the session has no summary yet."""
     state: Global___SessionState.ValueType
     """Whether the session is active or completed."""
     auto_generated: _builtins.bool

@@ -193,9 +193,9 @@ class MemoryServiceServicer(object):
 
     def DeleteObservation(self, request, context):
         """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
-        left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and its
-        write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is
-        still running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
+        left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and
+        its write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is still
+        running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,9 +238,9 @@ class MemoryServiceServicer(object):
 
     def ForgetUser(self, request, context):
         """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
-        left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and
-        recycles them. A chat call of the user that is still running may store its turn afterwards: let such
-        calls finish first. Can be repeated safely: a user without data has zero observations to erase.
+        left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums
+        and recycles them. A chat call of the user that is still running may store its turn afterwards: let such calls
+        finish first. Can be repeated safely: a user without data has zero observations to erase.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,9 +255,10 @@ class MemoryServiceServicer(object):
 
     def ImportUser(self, request_iterator, context):
         """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-        content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items that the user already has are skipped,
-        so a failed or repeated import can simply be run again. Items are stored in batches: after an error, the batches
-        before it stay. The BadRequest of an invalid item names its position, for example "items[17].observation.title".
+        content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items
+        that the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
+        batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
+        example "items[17].observation.title".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,9 +66,9 @@ class MemoryServiceStub:
     """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id."""
     DeleteObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]
     """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
-    left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and its
-    write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is
-    still running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
+    left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and
+    its write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is still
+    running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
     """
     SearchObservations: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SearchObservationsRequest, _memory_pb2.SearchObservationsResponse]
     """Returns the observations that match a query, best match first."""
@@ -82,17 +82,18 @@ class MemoryServiceStub:
     """Returns the number of observations and sessions of a user."""
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]
     """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
-    left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and
-    recycles them. A chat call of the user that is still running may store its turn afterwards: let such
-    calls finish first. Can be repeated safely: a user without data has zero observations to erase.
+    left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums
+    and recycles them. A chat call of the user that is still running may store its turn afterwards: let such calls
+    finish first. Can be repeated safely: a user without data has zero observations to erase.
     """
     ExportUser: _grpc.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
     ImportUser: _grpc.StreamUnaryMultiCallable[_memory_pb2.ImportUserRequest, _memory_pb2.ImportUserResponse]
     """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-    content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items that the user already has are skipped,
-    so a failed or repeated import can simply be run again. Items are stored in batches: after an error, the batches
-    before it stay. The BadRequest of an invalid item names its position, for example "items[17].observation.title".
+    content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items
+    that the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
+    batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
+    example "items[17].observation.title".
     """
 
 @_typing.type_check_only
@@ -133,9 +134,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id."""
     DeleteObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]  # type: ignore[assignment]
     """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
-    left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and its
-    write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is
-    still running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
+    left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and
+    its write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is still
+    running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
     """
     SearchObservations: _aio.UnaryUnaryMultiCallable[_memory_pb2.SearchObservationsRequest, _memory_pb2.SearchObservationsResponse]  # type: ignore[assignment]
     """Returns the observations that match a query, best match first."""
@@ -149,17 +150,18 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Returns the number of observations and sessions of a user."""
     ForgetUser: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]  # type: ignore[assignment]
     """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
-    left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and
-    recycles them. A chat call of the user that is still running may store its turn afterwards: let such
-    calls finish first. Can be repeated safely: a user without data has zero observations to erase.
+    left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums
+    and recycles them. A chat call of the user that is still running may store its turn afterwards: let such calls
+    finish first. Can be repeated safely: a user without data has zero observations to erase.
     """
     ExportUser: _aio.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
     ImportUser: _aio.StreamUnaryMultiCallable[_memory_pb2.ImportUserRequest, _memory_pb2.ImportUserResponse]  # type: ignore[assignment]
     """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-    content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items that the user already has are skipped,
-    so a failed or repeated import can simply be run again. Items are stored in batches: after an error, the batches
-    before it stay. The BadRequest of an invalid item names its position, for example "items[17].observation.title".
+    content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items
+    that the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
+    batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
+    example "items[17].observation.title".
     """
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -239,9 +241,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.DeleteObservationResponse, _abc.Awaitable[_memory_pb2.DeleteObservationResponse]]:
         """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
-        left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and its
-        write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is
-        still running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
+        left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and
+        its write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is still
+        running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
         """
 
     @_abc_1.abstractmethod
@@ -291,9 +293,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ForgetUserResponse, _abc.Awaitable[_memory_pb2.ForgetUserResponse]]:
         """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
-        left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and
-        recycles them. A chat call of the user that is still running may store its turn afterwards: let such
-        calls finish first. Can be repeated safely: a user without data has zero observations to erase.
+        left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums
+        and recycles them. A chat call of the user that is still running may store its turn afterwards: let such calls
+        finish first. Can be repeated safely: a user without data has zero observations to erase.
         """
 
     @_abc_1.abstractmethod
@@ -311,9 +313,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ImportUserResponse, _abc.Awaitable[_memory_pb2.ImportUserResponse]]:
         """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-        content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items that the user already has are skipped,
-        so a failed or repeated import can simply be run again. Items are stored in batches: after an error, the batches
-        before it stay. The BadRequest of an invalid item names its position, for example "items[17].observation.title".
+        content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items
+        that the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
+        batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
+        example "items[17].observation.title".
         """
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -101,7 +101,7 @@ class LockSession:
             raise
 
     def _connected(self, asked_at: float) -> Connection:
-        """Return the connection; connect if there is none.
+        """Return the connection; connect first if necessary.
 
         Callers queued behind a failed connection attempt share its error: otherwise each of them would wait in turn for
         a host that does not answer.

@@ -72,7 +72,7 @@ def migrate(connection: Connection) -> None:
 
 
 def version(connection: Connection) -> int:
-    """Return the version of the schema in the database, 0 if there is none.
+    """Return the version of the schema in the database, 0 if the schema is missing.
 
     Raises:
         StoreNotOpened: it is newer than this code.

@@ -140,7 +140,7 @@ class SingleFlight:
             del self._flights[key]
 
     async def _enter(self, call: RepeatableCall[R]) -> R | None:
-        """Return the stored response, or None as soon as there is none and no other process is answering."""
+        """Return the stored response, or None as soon as no response is stored and no other process is answering."""
         for pause in pauses():
             taken, record = await self._records.enter(call.key, self._clock() - RETENTION, is_new=call.is_new)
             if record and record.fingerprint != call.fingerprint:
