@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from ilab_chat_service.limits import USER_ID_CHARACTERS
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
-from ilab_chat_service.rpc.validation import FIELDS, InvalidFields, text
-from ilab_chat_service.values import RESERVED_KEYS
+from ilab_chat_service.rpc.validation import FIELDS, InvalidFields, is_reserved, text
 from ilab_memory.core.models import Session
+from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -132,8 +132,8 @@ class Import:
         observation = self._converted(imported_observation, request.observation)
         if observation.session_id not in sessions:
             raise self._invalid("observation.session_id", "must be the id of a session that comes before it")
-        if (observation.topic_key or "").startswith(RESERVED_KEYS):
-            return observation.model_copy(update={"topic_key": imported_key(observation.topic_key or "")})
+        if observation.topic_key is not None and is_reserved(observation.topic_key):
+            return observation.model_copy(update={"topic_key": imported_key(strip_private(observation.topic_key))})
         return observation
 
     def _converted(self, convert: Callable[[M], T], message: M) -> T:
@@ -190,10 +190,10 @@ async def following(requests: AsyncIterator[ImportUserRequest]) -> ImportUserReq
 def is_stored(memory: ILabMemory, user_id: str, request: ImportUserRequest) -> bool:
     """Return whether *request* has a turn that the user still has, under its own topic_key, which an import changes."""
     key = request.observation.topic_key
-    if not key.startswith(RESERVED_KEYS) or request.observation.id < 1:
+    if not is_reserved(key) or request.observation.id < 1:
         return False
     stored = memory.mem_get_observation(user_id, request.observation.id)
-    return stored is not None and stored.topic_key == key
+    return stored is not None and stored.topic_key == strip_private(key)
 
 
 def imported_key(topic_key: str) -> str:

@@ -425,13 +425,18 @@ def caller_key(request: memory_pb2.SaveObservationRequest) -> str | None:
     """Return the topic_key of a caller's observation. None: it has none.
 
     Raises:
-        InvalidFields: it is reserved for stored turns, as it stands or once the library has redacted it.
+        InvalidFields: it is reserved for stored turns.
     """
     if not request.HasField("topic_key"):
         return None
-    if strip_private(request.topic_key).startswith(RESERVED_KEYS):
+    if is_reserved(request.topic_key):
         raise InvalidFields([("topic_key", f"must not begin with {' or '.join(RESERVED_KEYS)}: reserved for turns")])
     return request.topic_key
+
+
+def is_reserved(topic_key: str) -> bool:
+    """Return whether *topic_key*, as the library stores it (redacted), is reserved for stored turns."""
+    return strip_private(topic_key).startswith(RESERVED_KEYS)
 
 
 @contextmanager
