@@ -115,6 +115,16 @@ async def test_a_crash_between_the_turn_and_its_record_leaves_one_turn(settings:
         assert await turns(channel) == 1
 
 
+async def test_a_request_id_without_a_record_adds_a_turn_in_each_conversation(settings: Settings) -> None:
+    ids = []
+    async with channel_of(settings) as channel:
+        for conversation_id in ("", "c-1", "c-2"):
+            answer = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat(conversation_id=conversation_id))
+            ids.append(answer.observation_id)
+            await asyncio.to_thread(forget_records, settings)
+        assert len(set(ids)) == await turns(channel) == 3
+
+
 def forget_records(settings: Settings) -> None:
     if settings.memory_url:
         with psycopg.connect(settings.memory_url) as database:

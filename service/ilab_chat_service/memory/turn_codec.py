@@ -7,6 +7,7 @@ anything is cut or joined: a cut could drop a closing tag; joining could let a t
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ ASSISTANT = "\nAssistant: "
 
 #: How the key of the rolling observation of a conversation begins, except for the default one.
 CONVERSATION_KEY = f"{LATEST_KEY}turn:"
+
+#: Hexadecimal digits of a conversation's hash in the keys of its turns.
+CONVERSATION_DIGITS = 16
 
 #: How a truncated content ends.
 TRUNCATED = " [truncated]"
@@ -86,14 +90,18 @@ def spoken(content: str) -> tuple[str, str] | None:
 
 
 def topic_key(turn: Turn) -> str:
-    """Return the key that a repetition of *turn* overwrites; keys are compared within one user.
+    """Return the key that a repetition of *turn* overwrites.
 
-    A request id may hold any visible ASCII character, a tag for instance, which the library would redact: hence the
-    quoting.
+    The library compares keys across the conversations of a user, so the key names the conversation, except the default
+    one. A hash keeps it short enough. The quoting escapes tags in a request id, which the library would redact.
     """
-    if turn.retention is TurnRetention.EVERY_TURN:
-        return TURN_KEY + quote(turn.request_id, safe="")
-    return latest_key(turn.user_id, turn.conversation_id)
+    if turn.retention is not TurnRetention.EVERY_TURN:
+        return latest_key(turn.user_id, turn.conversation_id)
+    request = quote(turn.request_id, safe="")
+    if not turn.conversation_id:
+        return TURN_KEY + request
+    conversation = hashlib.sha256(turn.conversation_id.encode()).hexdigest()[:CONVERSATION_DIGITS]
+    return f"{TURN_KEY}{conversation}/{request}"
 
 
 def latest_key(user_id: str, conversation_id: str = "") -> str:
