@@ -122,7 +122,13 @@ class TurnRequest:
     @property
     def unstored(self) -> tuple[str, ...]:
         """The texts of the call that are not stored. The reply may repeat their private text all the same."""
-        return self.instructions, *(text for each in self.documents for text in (each.title, each.text))
+        response_format = self.generation.response_format
+        return (
+            self.instructions,
+            *(text for each in self.documents for text in (each.title, each.text)),
+            *self.generation.stop_sequences,
+            *((response_format.schema,) if isinstance(response_format, JsonSchemaFormat) else ()),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ilab_chat_service.privacy import redact_leaks
-from ilab_chat_service.values import Answered, Document, FinishReason, MemorySource, Recalled, Usage, token_count
+from ilab_chat_service.values import (
+    Answered,
+    Document,
+    FinishReason,
+    JsonSchemaFormat,
+    MemorySource,
+    Recalled,
+    Usage,
+    token_count,
+)
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
@@ -29,14 +38,23 @@ def fingerprint(request: TurnRequest) -> str:
 
     Private text does not count: even a hash of it would let a reader of the file try what it was.
     """
+    response_format = request.generation.response_format
+    if isinstance(response_format, JsonSchemaFormat):
+        response_format = replace(response_format, schema=strip_private(response_format.schema))
+    generation = replace(
+        request.generation,
+        stop_sequences=tuple(map(strip_private, request.generation.stop_sequences)),
+        response_format=response_format,
+    )
     public = replace(
         request,
+        generation=generation,
         message=strip_private(request.message),
         instructions=strip_private(request.instructions),
         documents=tuple(Document(strip_private(each.title), strip_private(each.text)) for each in request.documents),
     )
     body = {name: value for name, value in set_fields(public) if name not in IDENTITY}
-    body["generation"] = dict(set_fields(request.generation))
+    body["generation"] = dict(set_fields(generation))
     return hashlib.sha256(json.dumps(body, default=repr).encode()).hexdigest()
 
 
