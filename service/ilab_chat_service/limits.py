@@ -43,6 +43,9 @@ LIST_TYPES = 16
 #: Invalid paths of a field mask that are reported. A request has room for thousands.
 MASK_VIOLATIONS = 8
 
+#: Texts and messages with more bytes take long to redact or to serialize: that is done on a thread.
+LARGE_BYTES = 16_384
+
 #: Largest integer up to which a double represents every integer.
 EXACT_INTEGERS = 2**53
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Returns the time now, in UTC and timezone-aware.
 Clock: TypeAlias = Callable[[], datetime]
 
+#: Returns whether a name quotes text of a request. What it shares with the second name, which is known, does not count.
+IsQuoted: TypeAlias = Callable[[str, str], bool]
+
 R = TypeVar("R")
 
 
@@ -67,10 +70,14 @@ class RepeatableCall(Protocol[R]):
     def is_new(self) -> bool:
         """Whether the request_id was made for this call, so that no response can be stored."""
 
-    def to_store(self, response: R) -> StoredResponse:
-        """Return what is stored of *response*, without private text. May take long: runs on a thread if `is_large`."""
+    @property
+    def is_large(self) -> bool:
+        """Whether `fingerprint` may take long: it is then first read on a thread."""
 
-    def is_large(self, response: R) -> bool:
+    def to_store(self, response: R) -> StoredResponse:
+        """Return what is stored of *response*, without private text. Runs on a thread if `is_large_response`."""
+
+    def is_large_response(self, response: R) -> bool:
         """Whether `to_store` may take long."""
 
     def from_store(self, text: str) -> R:

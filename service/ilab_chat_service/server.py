@@ -6,19 +6,21 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.auth.authenticator import open_authenticator
-from ilab_chat_service.background import in_background
+from ilab_chat_service.background import computed, in_background
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
+from ilab_chat_service.limits import LARGE_BYTES
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.integrity import check_integrity
 from ilab_chat_service.model.client import open_model
-from ilab_chat_service.privacy import is_quoted
+from ilab_chat_service.privacy import quotes_of
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.channel_args import connection_options
@@ -45,8 +47,9 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from ilab_chat_service.memory.executor import MemoryExecutor
-    from ilab_chat_service.ports import Clock, ResponseStore
+    from ilab_chat_service.ports import Clock, IsQuoted, ResponseStore
     from ilab_chat_service.settings import Settings
+    from ilab_chat_service.values import TurnRequest
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +132,8 @@ async def serving(
             TurnAnswers(responses),
             clock,
             instruction=settings.instruction,
+            quotes=quotes,
             escape_message=settings.escape_message,
-            is_quoted=is_quoted,
         )
         calls = DrainInterceptor()
         interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
@@ -176,6 +179,12 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
     """Return the channel arguments of the server."""
     # A single process must fail on a port that is in use, not share it. For workers, supervisor.py checks this.
     return [("grpc.so_reuseport", int(settings.workers > 1)), *connection_options(settings).items()]
+
+
+async def quotes(request: TurnRequest) -> IsQuoted:
+    """Return what tells whether a name quotes text of *request*."""
+    prepare = partial(quotes_of, request.message, request.unstored)
+    return await computed(prepare, is_long=request.text_bytes > LARGE_BYTES)
 
 
 def open_idempotency_store(

@@ -20,10 +20,10 @@ from ilab_chat_service.time_zones import time_zone
 from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, Recalled, Turn, TurnRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
     from datetime import tzinfo
 
-    from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, Lease, Memory, Model
+    from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, IsQuoted, Lease, Memory, Model
     from ilab_chat_service.prompt import Prompt
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,8 @@ class TurnRunner:
         clock: Clock,
         *,
         instruction: str,
+        quotes: Callable[[TurnRequest], Awaitable[IsQuoted]],
         escape_message: bool = False,
-        is_quoted: Callable[[str, str, str, Iterable[str]], bool] = lambda *_: False,
     ) -> None:
         """Make what answers messages.
 
@@ -105,16 +105,16 @@ class TurnRunner:
             idempotency: answers for repetitions.
             clock: for the time of an answer.
             instruction: first line of the system prompt.
+            quotes: prepares the check of names in the API's words for text of a request.
             escape_message: escape control tokens in the current message too.
-            is_quoted: see `privacy.is_quoted`.
         """
         self._memory = memory
         self._model = model
         self._idempotency = idempotency
         self._clock = clock
         self._instruction = instruction
+        self._quotes = quotes
         self._escape_message = escape_message
-        self._is_quoted = is_quoted
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def run(self, request: TurnRequest, *, until: float) -> AsyncGenerator[Event, None]:
@@ -146,7 +146,9 @@ class TurnRunner:
             try:
                 async with AsyncExitStack() as asking:
                     # The context is an argument only, so that it is freed while the model answers.
-                    started, answer = await self._ask(asking, request, chosen, await self._hydrate(request), until)
+                    started, answer, is_quoted = await self._ask(
+                        asking, request, chosen, await self._hydrate(request), until
+                    )
                     yield started
                     async for piece in answer:
                         if isinstance(piece, Reasoning):
@@ -154,7 +156,7 @@ class TurnRunner:
                         else:
                             reply.write(piece)
                             yield Delta(piece)
-                    answered = self._answered(request, started, reply.getvalue(), answer)
+                    answered = self._answered(started, reply.getvalue(), answer, is_quoted)
             except (asyncio.CancelledError, GeneratorExit):
                 if lease and reply.tell():
                     writing = True
@@ -219,11 +221,14 @@ class TurnRunner:
 
     async def _ask(
         self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
-    ) -> tuple[Started, Answer]:
+    ) -> tuple[Started, Answer, IsQuoted]:
         """Ask the model; closing *asking* stops it.
 
         If the prompt is too long for it, ask again with half of the memory and documents, then with none.
         """
+        # Prepared while the model works.
+        preparing = asyncio.ensure_future(self._quotes(request))
+        asking.callback(preparing.cancel)
         compose = self._composer(request, context, await time_zone(request.time_zone))
         composed = compose(budget_tokens=chosen.prompt_tokens)
         asking.enter_context(phase("model"))
@@ -242,33 +247,23 @@ class TurnRunner:
                     composed = compose(budget_tokens=composed.fixed_tokens + smaller)
         if call := CALL.get(None):
             call.attempts = answer.attempts
-        return Started(
+        is_quoted = await preparing
+        started = Started(
             session_id=context.session_id,
             is_new_session=context.is_new_session,
-            model=self._model_name(answer, request),
-            model_response_id=self._response_id(answer, request),
+            model=model_name(answer, is_quoted),
+            model_response_id=response_id(answer, is_quoted),
             memories=composed.memories,
             included_documents=composed.included_documents,
-        ), answer
+        )
+        return started, answer, is_quoted
 
-    def _model_name(self, answer: Answer, request: TurnRequest) -> str:
-        """Return the model's name in its API's words or, if that quotes the message, the name that was asked for."""
-        said, requested = answer.model, answer.requested_model
-        if said == requested or not self._is_quoted(said, request.message, requested, request.unstored):
-            return said
-        return requested
-
-    def _response_id(self, answer: Answer, request: TurnRequest) -> str:
-        """Return the id of the API's response, or nothing if that quotes the message."""
-        said = answer.response_id
-        return "" if said and self._is_quoted(said, request.message, "", request.unstored) else said
-
-    def _answered(self, request: TurnRequest, started: Started, reply: str, answer: Answer) -> Answered:
+    def _answered(self, started: Started, reply: str, answer: Answer, is_quoted: IsQuoted) -> Answered:
         return Answered(
             session_id=started.session_id,
             is_new_session=started.is_new_session,
             model=started.model,
-            model_response_id=started.model_response_id or self._response_id(answer, request),
+            model_response_id=started.model_response_id or response_id(answer, is_quoted),
             memories=started.memories,
             included_documents=started.included_documents,
             reply=reply,
@@ -307,6 +302,18 @@ class TurnRunner:
         # Asking for the exception also tells asyncio that it was seen: the caller who would have got it may be gone.
         if not task.cancelled() and (failure := task.exception()):
             log.error("a turn was not stored: %s", type(failure).__name__)
+
+
+def model_name(answer: Answer, is_quoted: IsQuoted) -> str:
+    """Return the model's name in its API's words or, if that quotes the message, the name that was asked for."""
+    said, requested = answer.model, answer.requested_model
+    return said if said == requested or not is_quoted(said, requested) else requested
+
+
+def response_id(answer: Answer, is_quoted: IsQuoted) -> str:
+    """Return the id of the API's response, or nothing if that quotes the message."""
+    said = answer.response_id
+    return "" if said and is_quoted(said, "") else said
 
 
 def replayed_events(answered: Answered) -> Iterator[Event]:

@@ -120,6 +120,11 @@ class TurnRequest:
     memory_types: tuple[str, ...] = ()
 
     @property
+    def text_bytes(self) -> int:
+        """Size of all texts in UTF-8."""
+        return sum(len(text.encode()) for text in (self.message, *self.unstored))
+
+    @property
     def unstored(self) -> tuple[str, ...]:
         """The texts of the call that are not stored. The reply may repeat their private text all the same."""
         response_format = self.generation.response_format

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,7 +23,7 @@ from ilab_chat_service.limits import REPLY_BYTES
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import Answered
-from ilab_memory import Config, ILabMemory
+from ilab_memory import Config, ILabMemory, redaction
 from ilab_memory.core.models import Observation
 from ilab_memory.stores.common.rows import observation
 from upstream import MODEL, Reply, Upstream
@@ -256,6 +257,27 @@ async def test_private_text_of_instructions_and_documents_is_redacted_in_what_is
     for file in folder.glob("memory.db*"):
         assert b"tangerine" not in file.read_bytes().lower()
         assert b"kumquat" not in file.read_bytes().lower()
+
+
+async def test_large_texts_are_searched_for_private_text_off_the_event_loop(
+    stub: Stub, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    spans = redaction._spans
+
+    def observed(text: str) -> list[Any]:
+        if len(text) > 50_000:
+            threads.append(threading.current_thread())
+        return spans(text)
+
+    monkeypatch.setattr(redaction, "_spans", observed)
+    upstream.says("The code is KUMQUAT-88.")
+    document = chat_pb2.ContextDocument(text="<private>KUMQUAT-88</private>" + " word" * 20_000)
+    request = chat(context=[document], request_id="r-1")
+    assert (await stub.Chat(request)).reply == "The code is KUMQUAT-88."
+    assert (await stub.Chat(request)).reply == "The code is [REDACTED]."
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_another_document_is_another_request(stub: Stub) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_chat_service.idempotency import codec
+from ilab_chat_service.idempotency.turns import TurnCall
 from ilab_chat_service.values import (
     Answered,
     Document,
@@ -77,7 +78,7 @@ def test_each_field_but_the_identity_is_part_of_the_fingerprint() -> None:
 
 def test_the_fingerprint_has_no_private_text() -> None:
     def of(secret: str) -> str:
-        return codec.fingerprint(with_private_texts(*[PRIVATE.format(secret)] * 6))
+        return TurnCall(with_private_texts(*[PRIVATE.format(secret)] * 6)).fingerprint
 
     assert of("one") == of("other")
 

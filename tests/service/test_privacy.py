@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.privacy import REDACTED, is_quoted, redact_leaks
+from ilab_chat_service.privacy import REDACTED, quotes_of, redact_leaks
 from ilab_chat_service.privacy.patterns import Patterns
 from ilab_chat_service.privacy.redaction import redact
 from ilab_chat_service.privacy.text import MIN_MATCH
@@ -231,7 +231,7 @@ def test_word_matches_truncated_and_inflected(words: frozenset[str], word: str) 
     ],
 )
 def test_model_name_that_repeats_the_message_is_quoted(name: str, message: str) -> None:
-    assert is_quoted(name, message, "test-model")
+    assert quotes_of(message)(name, "test-model")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_model_name_that_repeats_the_message_is_quoted(name: str, message: str) 
     ],
 )
 def test_model_name_that_the_message_asks_about_is_not_quoted(name: str, message: str) -> None:
-    assert not is_quoted(name, message, "gpt-4o-mini")
+    assert not quotes_of(message)(name, "gpt-4o-mini")
 
 
 def test_private_text_of_other_texts_is_redacted_unless_the_message_says_it_in_public() -> None:
@@ -256,5 +256,5 @@ def test_private_text_of_other_texts_is_redacted_unless_the_message_says_it_in_p
 
 
 def test_only_private_text_of_other_texts_is_quoted() -> None:
-    assert is_quoted("gpt-kumquat-88", "hi", "gpt", ["<private>code KUMQUAT-88</private>"])
-    assert not is_quoted("gpt-4o-mini-2024-07-18", "hi", "gpt-4o-mini", ["About gpt-4o-mini-2024-07-18."])
+    assert quotes_of("hi", ["<private>code KUMQUAT-88</private>"])("gpt-kumquat-88", "gpt")
+    assert not quotes_of("hi", ["About gpt-4o-mini-2024-07-18."])("gpt-4o-mini-2024-07-18", "gpt-4o-mini")

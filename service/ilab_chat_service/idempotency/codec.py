@@ -33,11 +33,18 @@ if TYPE_CHECKING:
 IDENTITY = ("user_id", "request_id", "request_id_is_new")
 
 
-def fingerprint(request: TurnRequest) -> str:
-    """Return what tells one request of a request_id from another, in hexadecimal.
+def fingerprint(public: TurnRequest) -> str:
+    """Return the hash, in hexadecimal, that tells one request of a request_id from another.
 
-    Private text does not count: even a hash of it would let a reader of the file try what it was.
+    *public* has no private text: even a hash of it would let a reader of the file try what it was.
     """
+    body = {name: value for name, value in set_fields(public) if name not in IDENTITY}
+    body["generation"] = dict(set_fields(public.generation))
+    return hashlib.sha256(json.dumps(body, default=repr).encode()).hexdigest()
+
+
+def public(request: TurnRequest) -> TurnRequest:
+    """Return *request* with its private texts redacted. Takes long if the texts are large."""
     response_format = request.generation.response_format
     if isinstance(response_format, JsonSchemaFormat):
         response_format = replace(response_format, schema=strip_private(response_format.schema))
@@ -46,16 +53,13 @@ def fingerprint(request: TurnRequest) -> str:
         stop_sequences=tuple(map(strip_private, request.generation.stop_sequences)),
         response_format=response_format,
     )
-    public = replace(
+    return replace(
         request,
         generation=generation,
         message=strip_private(request.message),
         instructions=strip_private(request.instructions),
         documents=tuple(Document(strip_private(each.title), strip_private(each.text)) for each in request.documents),
     )
-    body = {name: value for name, value in set_fields(public) if name not in IDENTITY}
-    body["generation"] = dict(set_fields(generation))
-    return hashlib.sha256(json.dumps(body, default=repr).encode()).hexdigest()
 
 
 def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from ilab_chat_service.background import computed
 from ilab_chat_service.failures import RequestIdReused
 
 if TYPE_CHECKING:
@@ -90,10 +91,11 @@ class SingleFlight:
 
     async def begin(self, call: RepeatableCall[R]) -> RequestLease[R]:
         """See `ports.ResponseStore.begin`."""
+        fingerprint = await computed(lambda: call.fingerprint, is_long=call.is_large)
         flight = self._flights.get(call.key)
         if flight is None:
-            flight = self._flights[call.key] = Flight(call.fingerprint)
-        elif flight.fingerprint != call.fingerprint:
+            flight = self._flights[call.key] = Flight(fingerprint)
+        elif flight.fingerprint != fingerprint:
             raise reused()
         flight.callers += 1
         lease = RequestLease(self, call)
@@ -206,7 +208,7 @@ class RequestLease(Generic[R]):
         try:
             make = partial(self._call.to_store, response)
             # Large ones on a thread of their own: neither the event loop nor the thread of the records waits for them.
-            stored = await asyncio.to_thread(make) if self._call.is_large(response) else make()
+            stored = await computed(make, is_long=self._call.is_large_response(response))
             if self.forgotten_observations.isdisjoint(stored.observation_ids):
                 await self._store.put(self._call, stored)
         finally:

@@ -15,7 +15,7 @@ from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.memory_import import Import
 from ilab_chat_service.rpc.memory_limits import calls, current_call, long_calls, within
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
-from ilab_chat_service.rpc.repeatable import LARGE_BYTES, M, WriteCall, once
+from ilab_chat_service.rpc.repeatable import M, WriteCall, once
 from ilab_chat_service.rpc.validation import (
     InvalidFields,
     caller_key,
@@ -403,8 +403,6 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             return await self._library.write(request.user_id, write, method=method)
 
         async def work_once() -> M:
-            if request.ByteSize() > LARGE_BYTES:
-                await asyncio.to_thread(lambda: call.fingerprint)
             return await once(self._responses, call, work)
 
         async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from ilab_chat_service.failures import MemoryUnavailable
+from ilab_chat_service.limits import LARGE_BYTES
 from ilab_chat_service.values import RequestKey, StoredResponse
 from ilab_memory.redaction import strip_private
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
-
-#: A message with more bytes takes long to redact or to serialize: that is done on a thread.
-LARGE_BYTES = 65_536
 
 
 class Write(Protocol):
@@ -53,6 +51,7 @@ class WriteCall(Generic[M]):
 
     def __init__(self, request: Message, response: type[M], observation_id: Callable[[M], int]) -> None:
         self.is_new = False
+        self.is_large = request.ByteSize() > LARGE_BYTES
         self._request = request
         self._response = response
         self._observation_id = observation_id
@@ -77,8 +76,8 @@ class WriteCall(Generic[M]):
                 setattr(body, field.name, strip_private(value))
         return hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()
 
-    def is_large(self, response: M) -> bool:
-        """See `ports.RepeatableCall.is_large`."""
+    def is_large_response(self, response: M) -> bool:
+        """See `ports.RepeatableCall.is_large_response`."""
         return response.ByteSize() > LARGE_BYTES
 
     def to_store(self, response: M) -> StoredResponse:
