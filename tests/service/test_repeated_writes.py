@@ -152,6 +152,12 @@ async def test_a_bad_request_id_is_refused(settings: Settings, bad: str) -> None
         assert await refused(memory.SaveObservation(save(user_id="a\0"))) == expected
 
 
+async def test_a_user_id_that_cannot_be_stored_is_refused_before_anything_is_erased(settings: Settings) -> None:
+    async with served(settings) as (memory, _):
+        request = memory_pb2.ForgetUserRequest(user_id="a\0")
+        assert await refused(memory.ForgetUser(request)) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+
+
 def stored(settings: Settings) -> bytes:
     """Return every byte that is stored: the files of SQLite, or the rows of PostgreSQL."""
     if not settings.memory_url:

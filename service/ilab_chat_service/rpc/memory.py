@@ -99,6 +99,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.StartSessionRequest, context: Context
     ) -> memory_pb2.StartSessionResponse:
         """Continue or open the session of a conversation."""
+        accept(request)
 
         def start(memory: ILabMemory) -> memory_pb2.StartSessionResponse:
             started = memory.mem_session_start(request.user_id, **models.conversation(request.conversation_id))
@@ -115,6 +116,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.EndSessionRequest, context: Context
     ) -> memory_pb2.EndSessionResponse:
         """Complete the active session of a conversation."""
+        accept(request)
 
         def end(memory: ILabMemory) -> memory_pb2.EndSessionResponse:
             conversation = models.conversation(request.conversation_id)
@@ -131,6 +133,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.SummarizeSessionRequest, context: Context
     ) -> memory_pb2.SummarizeSessionResponse:
         """Store a summary of the session so far."""
+        accept(request)
 
         def summarize(memory: ILabMemory) -> memory_pb2.SummarizeSessionResponse:
             conversation = models.conversation(request.conversation_id)
@@ -144,7 +147,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.ListSessionsRequest, context: Context
     ) -> memory_pb2.ListSessionsResponse:
         """List the user's sessions."""
-        act_for(request.user_id)
+        accept(request)
         size = page_size(request.page_size)
         chosen = request.conversation_id if request.HasField("conversation_id") else None
         scope = ("ListSessions", request.user_id, chosen)
@@ -171,7 +174,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.SaveObservationRequest, context: Context
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
-        act_for(request.user_id)
+        accept(request)
         topic_key = caller_key(request)
 
         def save(memory: ILabMemory) -> memory_pb2.SaveObservationResponse:
@@ -192,7 +195,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.UpdateObservationRequest, context: Context
     ) -> memory_pb2.UpdateObservationResponse:
         """Change an observation that is not a turn: what a caller writes is never read back as the assistant's."""
-        act_for(request.user_id)
+        accept(request)
         changes = update_of(request)
 
         def update(memory: ILabMemory) -> memory_pb2.UpdateObservationResponse:
@@ -213,8 +216,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.DeleteObservationRequest, context: Context
     ) -> memory_pb2.DeleteObservationResponse:
         """Erase an observation and the stored responses that contain it."""
-        act_for(request.user_id)
-        check_identifiers(request)
+        accept(request)
 
         async def erase() -> memory_pb2.DeleteObservationResponse:
             named = request.user_id, request.observation_id
@@ -236,7 +238,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.ListObservationsRequest, context: Context
     ) -> memory_pb2.ListObservationsResponse:
         """List the user's observations."""
-        act_for(request.user_id)
+        accept(request)
         size, types = page_size(request.page_size), list_types(request)
         chosen = request.conversation_id if request.HasField("conversation_id") else None
         scope = ("ListObservations", request.user_id, types, chosen)
@@ -263,7 +265,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.SearchObservationsRequest, context: Context
     ) -> memory_pb2.SearchObservationsResponse:
         """Search the user's observations."""
-        act_for(request.user_id)
+        accept(request)
         limit = search_page_size(request)
         found = await self._read(
             request,
@@ -282,6 +284,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.GetObservationRequest, context: Context
     ) -> memory_pb2.GetObservationResponse:
         """Return one observation of the user."""
+        accept(request)
         found = await self._read(
             request, context, lambda memory: memory.mem_get_observation(request.user_id, request.observation_id)
         )
@@ -293,7 +296,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.GetTimelineRequest, context: Context
     ) -> memory_pb2.GetTimelineResponse:
         """Return a page of the observations around one."""
-        act_for(request.user_id)
+        accept(request)
         size = page_size(request.page_size)
         rows = await self._read(
             request, context, lambda memory: memory.mem_timeline(request.user_id, request.observation_id)
@@ -306,6 +309,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
     async def GetStats(self, request: memory_pb2.GetStatsRequest, context: Context) -> memory_pb2.GetStatsResponse:
         """Count what the user has."""
+        accept(request)
         counts = await self._read(request, context, lambda memory: memory.mem_stats(request.user_id))
         return memory_pb2.GetStatsResponse(observations=counts["observations"], sessions=counts["sessions"])
 
@@ -313,6 +317,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.ForgetUserRequest, context: Context
     ) -> memory_pb2.ForgetUserResponse:
         """Erase the user, the answers stored for repetitions first: the library then rewrites the pages of both."""
+        accept(request)
 
         async def forget() -> int:
             await self._responses.forget(request.user_id)
@@ -328,7 +333,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.ExportUserRequest, context: Context
     ) -> None:
         """Send everything of the user."""
-        act_for(request.user_id)
+        accept(request)
         async with (
             within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS),
             self._exports.slot(request.user_id) as slot,
@@ -341,8 +346,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """Add the items that the caller sends."""
         async with within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS):
             importing = await Import.begun(request_iterator)
+            accept(importing.first)
             user_id = importing.user_id
-            act_for(user_id)
             added = await importing.run(
                 lambda: self._imports.run(user_id, lambda: self._library.add(user_id, importing.items))
             )
@@ -370,7 +375,6 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                     raise
 
     async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
-        check_identifiers(request)
 
         async def work() -> T:
             return await self._library.read(request.user_id, call, method=method)
@@ -379,7 +383,6 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             return await self._admitted(request, work, self._reads)
 
     async def _write(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
-        check_identifiers(request)
 
         async def work() -> T:
             return await self._library.write(request.user_id, call)
@@ -397,7 +400,6 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         method: str = "",
     ) -> M:
         """Return what *write* returns, or the stored response if *call* repeats another one."""
-        check_identifiers(request)
 
         async def work() -> M:
             return await self._library.write(request.user_id, write, method=method)
@@ -420,8 +422,18 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             return await self._admitted(request, erase, self._erasures)
 
     async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:
-        act_for(request.user_id)
-        if request_id := getattr(request, "request_id", ""):
-            CALL.get().request_id = request_id
         with library_limits():
             return await admission.run(request.user_id, work, size=request.ByteSize())
+
+
+def accept(request: OfUser) -> None:
+    """Check the identifiers of *request*, and that the caller may act for its user. Every method does this first.
+
+    Raises:
+        InvalidFields: an identifier breaks a limit.
+        UserMismatch: the caller may not act for this user.
+    """
+    check_identifiers(request)
+    act_for(request.user_id)
+    if request_id := getattr(request, "request_id", ""):
+        CALL.get().request_id = request_id

@@ -10,10 +10,9 @@ import hashlib
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from ilab_chat_service.limits import USER_ID_CHARACTERS
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
-from ilab_chat_service.rpc.validation import FIELDS, InvalidFields, is_reserved, text
+from ilab_chat_service.rpc.validation import FIELDS, InvalidFields, is_reserved
 from ilab_memory.core.models import Session
 from ilab_memory.redaction import strip_private
 
@@ -50,9 +49,9 @@ class Import:
     The messages arrive on the event loop; the library asks for items on its thread, which waits for them.
     """
 
-    def __init__(self, user_id: str, first: ImportUserRequest, requests: AsyncIterator[ImportUserRequest]) -> None:
-        self.user_id = user_id
-        self._first = first
+    def __init__(self, first: ImportUserRequest, requests: AsyncIterator[ImportUserRequest]) -> None:
+        self.first = first
+        self.user_id = first.user_id
         self._requests = requests
         self._loop = asyncio.get_running_loop()
         self._pages: SimpleQueue[Page | BaseException | None] = SimpleQueue()
@@ -63,18 +62,15 @@ class Import:
 
     @classmethod
     async def begun(cls, requests: AsyncIterator[ImportUserRequest]) -> Import:
-        """Return the import that the first message begins.
+        """Return the import that the first message begins. Its user_id is not checked yet.
 
         Raises:
-            InvalidFields: it does not name a user.
             WrongRequestCount: there is no message.
         """
         first = await following(requests)
         if first is None:
             raise WrongRequestCount("the method takes messages, and the call has none")
-        if violations := list(text("user_id", first.user_id, USER_ID_CHARACTERS)):
-            raise InvalidFields(violations)
-        return cls(first.user_id, first, requests)
+        return cls(first, requests)
 
     async def run(self, add: Callable[[], Awaitable[T]]) -> T:
         """Return what *add* returns, whose thread iterates `items`, while the messages come in.
@@ -155,8 +151,8 @@ class Import:
 
     async def _read(self) -> None:
         """Hand the messages over, a page at a time, as fast as the library takes them."""
-        page: Page = [self._first] if self._first.WhichOneof("item") else []
-        size = self._first.ByteSize()
+        page: Page = [self.first] if self.first.WhichOneof("item") else []
+        size = self.first.ByteSize()
         while (message := await following(self._requests)) is not None:
             page.append(message)
             size += message.ByteSize()
