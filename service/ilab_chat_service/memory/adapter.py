@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
 from ilab_chat_service.limits import CONTENT_BYTES
-from ilab_chat_service.memory.executor import conversation, peek
+from ilab_chat_service.memory.executor import conversation_arguments, peek
 from ilab_chat_service.memory.turn_codec import TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
 from ilab_chat_service.values import (
@@ -73,7 +73,7 @@ class MemoryAdapter:
     def _context(self, memory: ILabMemory, request: TurnRequest) -> Context:
         found = self._found(memory, request)
         session = (
-            memory.mem_session_start(request.user_id, **conversation(memory, request.conversation_id))
+            memory.mem_session_start(request.user_id, **conversation_arguments(memory, request.conversation_id))
             if request.memory_mode is MemoryMode.READ_WRITE
             else peek(memory, request.user_id, request.conversation_id)
         )
@@ -121,7 +121,7 @@ def save(memory: ILabMemory, turn: Turn) -> int:
         type=TYPE,
         title=stored.title,
         topic_key=stored.topic_key,
-        **conversation(memory, turn.conversation_id),
+        **conversation_arguments(memory, turn.conversation_id),
     )
     return saved.id
 
@@ -153,7 +153,7 @@ def recent(
         limit,
         key_prefixes=list(key_prefixes),
         max_bytes=CONVERSATION_BYTES,
-        **conversation(memory, call.conversation_id),
+        **conversation_arguments(memory, call.conversation_id),
     )
 
 

@@ -306,10 +306,10 @@ def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStart
     """
     if not hasattr(memory, "mem_session_peek"):
         return None
-    return memory.mem_session_peek(user_id, **conversation(memory, conversation_id))
+    return memory.mem_session_peek(user_id, **conversation_arguments(memory, conversation_id))
 
 
-def conversation(memory: ILabMemory, conversation_id: str) -> dict[str, str]:
+def conversation_arguments(memory: ILabMemory, conversation_id: str) -> dict[str, str]:
     """Return the arguments that name a conversation to the library; none for the default one.
 
     Raises:

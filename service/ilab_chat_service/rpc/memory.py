@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
+from ilab_chat_service.memory.executor import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
@@ -31,15 +32,16 @@ from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import grpc.aio
 
+    from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.ports import ResponseStore
     from ilab_chat_service.rpc.admission import Admission, Slot
     from ilab_chat_service.rpc.repeatable import Write
     from ilab_memory import ILabMemory
-    from ilab_memory.core.models import ImportResult, Observation
+    from ilab_memory.core.models import Observation
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,31 +57,6 @@ class OfUser(Protocol):
 
     def ByteSize(self) -> int:
         """Return how long it is on the wire."""
-
-
-class MemoryExecutor(Protocol):
-    """The memory library, off the event loop. Its ValueError and LookupError come through."""
-
-    async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
-        """Return what *call*, which only reads, returns. It needs the library's *method*, if that is named."""
-
-    async def write(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
-        """Return what *call*, which may write, returns. It needs the library's *method*, if that is named."""
-
-    async def delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase an observation of the user; return whether there was one."""
-
-    async def forget(self, user_id: str) -> int:
-        """Erase everything of the user; return how many observations that were."""
-
-    async def finish_forgetting(self) -> int:
-        """Finish erasures that are recorded; return how many are pending."""
-
-    def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
-        """Yield everything of the user: the sessions, then the observations."""
-
-    async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
-        """Import what *items* returns, which is iterated on a thread of its own and may block it."""
 
 
 class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
@@ -102,7 +79,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
 
         def start(memory: ILabMemory) -> memory_pb2.StartSessionResponse:
-            started = memory.mem_session_start(request.user_id, **models.conversation(request.conversation_id))
+            started = memory.mem_session_start(
+                request.user_id, **conversation_arguments(memory, request.conversation_id)
+            )
             return memory_pb2.StartSessionResponse(
                 session_id=started.session_id,
                 new_session=started.is_new,
@@ -119,7 +98,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
 
         def end(memory: ILabMemory) -> memory_pb2.EndSessionResponse:
-            conversation = models.conversation(request.conversation_id)
+            conversation = conversation_arguments(memory, request.conversation_id)
             try:
                 session = memory.mem_session_end(request.user_id, summary=request.summary, **conversation)
             except LookupError:
@@ -136,7 +115,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
 
         def summarize(memory: ILabMemory) -> memory_pb2.SummarizeSessionResponse:
-            conversation = models.conversation(request.conversation_id)
+            conversation = conversation_arguments(memory, request.conversation_id)
             saved = memory.mem_session_summary(request.user_id, request.summary, **conversation)
             return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
 
@@ -184,7 +163,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 type=request.type,
                 title=request.title,
                 topic_key=topic_key,
-                **models.conversation(request.conversation_id),
+                **conversation_arguments(memory, request.conversation_id),
             )
             return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
 

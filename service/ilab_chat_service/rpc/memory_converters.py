@@ -157,11 +157,6 @@ def cursor(row: Observation) -> tuple[str, int]:
     return row.updated_at, row.id or 0
 
 
-def conversation(conversation_id: str) -> dict[str, str]:
-    """Return the library's argument for a conversation. The default one needs none, so any library can do it."""
-    return {"conversation_id": conversation_id} if conversation_id else {}
-
-
 def timestamp(text: str) -> Timestamp:
     """Return an ISO 8601 moment as a message."""
     moment = Timestamp()
