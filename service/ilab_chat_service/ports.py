@@ -129,6 +129,16 @@ class ResponseStore(Protocol):
             MemoryUnavailable: not all of it is erased.
         """
 
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """Delete the *method*'s responses that contain this observation of the user, whose text has changed.
+
+        Responses of running calls that contain it are not stored. Deleted bytes may stay in the files for some time,
+        as those of the old text do.
+
+        Raises:
+            MemoryUnavailable: not all of them are deleted.
+        """
+
 
 class IdempotencyStore(Protocol):
     """Answers of the chat, by user and request_id."""

@@ -185,7 +185,8 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateObservation(self, request, context):
-        """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id.
+        """Changes the title, content or type of an observation, and forgets the chat's stored answers that contain the old
+        text. NOT_FOUND if the user has no observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,9 @@ class MemoryServiceStub:
     SaveObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]
     """Stores an observation in the active session of a conversation. Opens a session if none is active."""
     UpdateObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.UpdateObservationRequest, _memory_pb2.UpdateObservationResponse]
-    """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id."""
+    """Changes the title, content or type of an observation, and forgets the chat's stored answers that contain the old
+    text. NOT_FOUND if the user has no observation with this id.
+    """
     DeleteObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]
     """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
     left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and its
@@ -130,7 +132,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     SaveObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]  # type: ignore[assignment]
     """Stores an observation in the active session of a conversation. Opens a session if none is active."""
     UpdateObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.UpdateObservationRequest, _memory_pb2.UpdateObservationResponse]  # type: ignore[assignment]
-    """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id."""
+    """Changes the title, content or type of an observation, and forgets the chat's stored answers that contain the old
+    text. NOT_FOUND if the user has no observation with this id.
+    """
     DeleteObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]  # type: ignore[assignment]
     """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
     left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and its
@@ -230,7 +234,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.UpdateObservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.UpdateObservationResponse, _abc.Awaitable[_memory_pb2.UpdateObservationResponse]]:
-        """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id."""
+        """Changes the title, content or type of an observation, and forgets the chat's stored answers that contain the old
+        text. NOT_FOUND if the user has no observation with this id.
+        """
 
     @_abc_1.abstractmethod
     def DeleteObservation(

@@ -78,6 +78,7 @@ ERASE = """
 """
 FORGET = "DELETE FROM ilab_chat.idempotency_records WHERE user_id = %s"
 FORGET_OBSERVATION = f"{FORGET} AND %s = ANY (observation_ids)"
+DROP = f"{FORGET_OBSERVATION} AND method = %s"
 
 
 @asynccontextmanager
@@ -178,6 +179,11 @@ class PostgresRecords:
         """See `single_flight.Records.forget_observation`. The server keeps it until it vacuums."""
         values = [user_id, observation_id]
         return await self._connection.run(lambda connection: connection.execute(FORGET_OBSERVATION, values).rowcount)
+
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """See `single_flight.Records.drop`."""
+        values = [user_id, observation_id, method]
+        await self._connection.run(lambda connection: connection.execute(DROP, values))
 
     async def sweep(self, now: datetime) -> None:
         """Erase what has expired, a little at a time, so that calls in between do not wait.

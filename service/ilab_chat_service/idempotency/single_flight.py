@@ -80,6 +80,9 @@ class Records(Protocol):
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
         """See `ports.ResponseStore.forget_observation`."""
 
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """See `ports.ResponseStore.drop`."""
+
 
 class SingleFlight:
     """The ResponseStore port over *records*."""
@@ -124,11 +127,13 @@ class SingleFlight:
 
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
         """See `ports.ResponseStore.forget_observation`."""
-        running = self._running(user_id)
-        for lease in running:
-            lease.forgotten_observations.add(observation_id)
-        await nothing_put(running)
+        await store_none_with(observation_id, self._running(user_id))
         return await self._records.forget_observation(user_id, observation_id)
+
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """See `ports.ResponseStore.drop`."""
+        await store_none_with(observation_id, self._running(user_id, method))
+        await self._records.drop(user_id, method, observation_id)
 
     def leave(self, key: RequestKey, *, entered: bool) -> None:
         """Let the next call of *key* in, if this one was in, and remove the flight after the last call."""
@@ -154,11 +159,20 @@ class SingleFlight:
             await asyncio.sleep(pause)
         return None
 
-    def _running(self, user_id: str) -> list[RequestLease[Any]]:
-        """Return the leases of the user's running calls."""
+    def _running(self, user_id: str, method: str = "") -> list[RequestLease[Any]]:
+        """Return the leases of the user's running calls, only those of *method* if it is named."""
         return [
-            flight.lease for key, flight in self._flights.items() if key.user_id == user_id and flight.lease is not None
+            flight.lease
+            for key, flight in self._flights.items()
+            if key.user_id == user_id and method in {"", key.method} and flight.lease is not None
         ]
+
+
+async def store_none_with(observation_id: int, leases: list[RequestLease[Any]]) -> None:
+    """Let none of *leases* store a response that contains this observation."""
+    for lease in leases:
+        lease.forgotten_observations.add(observation_id)
+    await nothing_put(leases)
 
 
 async def nothing_put(leases: list[RequestLease[Any]]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
+from ilab_chat_service.idempotency.turns import METHOD as CHAT
 from ilab_chat_service.memory.executor import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
@@ -41,11 +43,20 @@ if TYPE_CHECKING:
     from ilab_chat_service.rpc.admission import Admission, Slot
     from ilab_chat_service.rpc.repeatable import Write
     from ilab_memory import ILabMemory
-    from ilab_memory.core.models import Observation
+    from ilab_memory.core.models import Observation, SaveResult
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+    SaveRequest: TypeAlias = (
+        memory_pb2.SaveObservationRequest | memory_pb2.SummarizeSessionRequest | memory_pb2.UpdateObservationRequest
+    )
 
 T = TypeVar("T")
+SaveResponse = TypeVar(
+    "SaveResponse",
+    memory_pb2.SaveObservationResponse,
+    memory_pb2.SummarizeSessionResponse,
+    memory_pb2.UpdateObservationResponse,
+)
 
 
 class OfUser(Protocol):
@@ -89,7 +100,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 memories=map(models.observation_compact, started.memories),
             )
 
-        return await self._write(request, context, start)
+        return await self._write(request, context, partial(self._library.write, request.user_id, start))
 
     async def EndSession(
         self, request: memory_pb2.EndSessionRequest, context: Context
@@ -106,7 +117,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             return memory_pb2.EndSessionResponse(session=models.session(session))
 
         call = WriteCall(request, memory_pb2.EndSessionResponse, lambda _: 0)
-        return await self._write_once(request, context, call, end)
+        return await self._write_once(request, context, call, partial(self._library.write, request.user_id, end))
 
     async def SummarizeSession(
         self, request: memory_pb2.SummarizeSessionRequest, context: Context
@@ -114,13 +125,11 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """Store a summary of the session so far."""
         accept(request)
 
-        def summarize(memory: ILabMemory) -> memory_pb2.SummarizeSessionResponse:
+        def summarize(memory: ILabMemory) -> SaveResult:
             conversation = conversation_arguments(memory, request.conversation_id)
-            saved = memory.mem_session_summary(request.user_id, request.summary, **conversation)
-            return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
+            return memory.mem_session_summary(request.user_id, request.summary, **conversation)
 
-        call = WriteCall(request, memory_pb2.SummarizeSessionResponse, lambda response: response.result.id)
-        return await self._write_once(request, context, call, summarize)
+        return await self._save_once(request, context, memory_pb2.SummarizeSessionResponse, summarize)
 
     async def ListSessions(
         self, request: memory_pb2.ListSessionsRequest, context: Context
@@ -156,8 +165,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
         topic_key = caller_key(request)
 
-        def save(memory: ILabMemory) -> memory_pb2.SaveObservationResponse:
-            saved = memory.mem_save(
+        def save(memory: ILabMemory) -> SaveResult:
+            return memory.mem_save(
                 request.user_id,
                 request.content,
                 type=request.type,
@@ -165,10 +174,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 topic_key=topic_key,
                 **conversation_arguments(memory, request.conversation_id),
             )
-            return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
 
-        call = WriteCall(request, memory_pb2.SaveObservationResponse, lambda response: response.result.id)
-        return await self._write_once(request, context, call, save)
+        return await self._save_once(request, context, memory_pb2.SaveObservationResponse, save)
 
     async def UpdateObservation(
         self, request: memory_pb2.UpdateObservationRequest, context: Context
@@ -177,7 +184,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
         changes = update_of(request)
 
-        def update(memory: ILabMemory) -> memory_pb2.UpdateObservationResponse:
+        def update(memory: ILabMemory) -> SaveResult:
             stored = memory.mem_get_observation(request.user_id, request.observation_id)
             if stored and (stored.topic_key or "").startswith(RESERVED_KEYS):
                 raise InvalidFields(
@@ -186,10 +193,11 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             saved = memory.mem_update(request.user_id, request.observation_id, **changes)
             if saved is None:
                 raise NotFound("the user has no observation with this id")
-            return memory_pb2.UpdateObservationResponse(result=models.save_result(saved))
+            return saved
 
-        call = WriteCall(request, memory_pb2.UpdateObservationResponse, lambda response: response.result.id)
-        return await self._write_once(request, context, call, update, method="mem_update")
+        return await self._save_once(
+            request, context, memory_pb2.UpdateObservationResponse, update, method="mem_update"
+        )
 
     async def DeleteObservation(
         self, request: memory_pb2.DeleteObservationRequest, context: Context
@@ -210,8 +218,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             return memory_pb2.DeleteObservationResponse()
 
         call = WriteCall(request, memory_pb2.DeleteObservationResponse, lambda _: 0)
-        work = (lambda: once(self._responses, call, erase)) if request.request_id else erase
-        return await self._erase(request, context, work)
+        return await self._erase(request, context, partial(once, self._responses, call, erase))
 
     async def ListObservations(
         self, request: memory_pb2.ListObservationsRequest, context: Context
@@ -354,40 +361,44 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                     raise
 
     async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
-
-        async def work() -> T:
-            return await self._library.read(request.user_id, call, method=method)
-
         async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
+            work = partial(self._library.read, request.user_id, call, method=method)
             return await self._admitted(request, work, self._reads)
 
-    async def _write(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
-
-        async def work() -> T:
-            return await self._library.write(request.user_id, call)
-
-        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
-            return await self._admitted(request, work, self._writes)
-
-    async def _write_once(
+    async def _save_once(
         self,
-        request: Write,
+        request: SaveRequest,
         context: Context,
-        call: WriteCall[M],
-        write: Callable[[ILabMemory], M],
+        response: type[SaveResponse],
+        save: Callable[[ILabMemory], SaveResult],
         *,
         method: str = "",
+    ) -> SaveResponse:
+        """Return the result of *save*, or the stored response if *request* is repeated.
+
+        Forget the chat's answers that contain a text which *save* has replaced. Responses of other methods contain no
+        text; without them, a repeated save would bring the old text back.
+        """
+
+        async def work() -> SaveResponse:
+            saved = await self._library.write(request.user_id, save, method=method)
+            if saved.outcome == "updated" or method == "mem_update":
+                # After any update: a repetition after a failure here finds that nothing is left to change.
+                await self._responses.drop(request.user_id, CHAT, saved.id)
+            return response(result=models.save_result(saved))
+
+        call = WriteCall(request, response, lambda response: response.result.id)
+        return await self._write_once(request, context, call, work)
+
+    async def _write_once(
+        self, request: Write, context: Context, call: WriteCall[M], work: Callable[[], Awaitable[M]]
     ) -> M:
-        """Return what *write* returns, or the stored response if *call* repeats another one."""
+        """Return what *work* returns, or the stored response if *call* repeats another one."""
+        return await self._write(request, context, partial(once, self._responses, call, work))
 
-        async def work() -> M:
-            return await self._library.write(request.user_id, write, method=method)
-
-        async def work_once() -> M:
-            return await once(self._responses, call, work)
-
+    async def _write(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
         async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
-            return await self._admitted(request, work_once if request.request_id else work, self._writes)
+            return await self._admitted(request, work, self._writes)
 
     async def _erase(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
         async def erase() -> T:

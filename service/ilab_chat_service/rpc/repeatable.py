@@ -94,10 +94,14 @@ class WriteCall(Generic[M]):
 async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[], Awaitable[M]]) -> M:
     """Return the stored response of *call*, or else what *write* returns, which is then stored.
 
+    Without a request_id nothing is stored.
+
     Raises:
         RequestIdReused: the request_id belongs to another request.
         MemoryUnavailable: whether there is a stored response is unknown. Nothing was written.
     """
+    if not call.key.request_id:
+        return await write()
     lease = await responses.begin(call)
     try:
         if lease.earlier is not None:
