@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,13 +12,14 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.heartbeats import EventWriter
+from ilab_chat_service.rpc.initial_metadata import send_initial_metadata, sent_whole
 from ilab_chat_service.rpc.validation import turn_request
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn import Completed, Delta, Generated, ReasoningDelta, Started
 from ilab_chat_service.values import FinishReason, MemorySource
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     import grpc.aio
@@ -80,7 +80,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                     case Started():
                         # From here on a proxy must not repeat the call: it does not once it has seen metadata.
                         CALL.get().model_began = True
-                        await sent(context.send_initial_metadata(()))
+                        await send_initial_metadata(context)
                     case Generated():
                         limit.model_is_done()
                     case Completed():
@@ -105,7 +105,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                     match event:
                         case Started():
                             CALL.get().model_began = True
-                            await sent(writer.write(stream_response(event, turn)))
+                            await sent_whole(writer.write(stream_response(event, turn)))
                         case Generated():
                             limit.model_is_done()
                         case Delta() | ReasoningDelta() | Completed():
@@ -187,23 +187,6 @@ def preview_response(preview: Preview, turn: TurnRequest) -> chat_pb2.PreviewPro
         conversation_id=turn.conversation_id,
         included_documents=prompt.included_documents,
     )
-
-
-async def sent(sending: Coroutine[None, None, None]) -> None:
-    """Await *sending*, which sends the initial metadata, to its end, even if the call is cancelled.
-
-    gRPC notes that the metadata was sent only when this is done. If it were cancelled earlier, gRPC would send the
-    metadata again with the error's status. That fails, and the caller would get neither.
-    """
-    task = asyncio.ensure_future(sending)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        # It fails when the caller is gone. Asking tells asyncio, which else logs it as an error, that this was seen.
-        if not task.cancelled():
-            task.exception()
-        raise
 
 
 def started(event: Started, turn: TurnRequest) -> chat_pb2.ChatStarted:
