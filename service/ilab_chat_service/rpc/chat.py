@@ -116,8 +116,11 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
     ) -> chat_pb2.PreviewPromptResponse:
         """Return the prompt that Chat would send."""
         turn = accepted(request)
-        async with Limit(self._deadlines, context.time_remaining()), self._admission.slot(turn.user_id):
-            return preview_response(await self._turns.preview(turn), turn)
+        async with Limit(self._deadlines, context.time_remaining()) as limit:
+            # No model is asked, and nothing is stored.
+            limit.model_is_done()
+            async with self._admission.slot(turn.user_id):
+                return preview_response(await self._turns.preview(turn), turn)
 
 
 def accepted(request: ChatCall) -> TurnRequest:
