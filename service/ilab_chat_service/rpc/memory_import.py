@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
-from ilab_chat_service.rpc.validation import FIELDS, InvalidFields, is_reserved
+from ilab_chat_service.rpc.validation import InvalidFields, is_reserved, library_violation
 from ilab_memory.core.models import Session
 from ilab_memory.redaction import strip_private
 
@@ -143,9 +143,8 @@ class Import:
         try:
             return await add()
         except ValueError as error:
-            # The library's own, of the item that it has asked for last; see `library_limits`.
-            field, _, description = str(error).partition(" ")
-            name = FIELDS.get(field, field)
+            # Of the item that it has asked for last.
+            name, description = library_violation(error)
             name = "id" if (self._kind, name) == ("session", "session_id") else name
             raise self._invalid(f"{self._kind}.{name}", description) from error
 

@@ -11,6 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from google.protobuf.struct_pb2 import Struct
+from pydantic import ValidationError
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat_service import time_zones
@@ -441,12 +442,21 @@ def is_reserved(topic_key: str) -> bool:
 
 @contextmanager
 def library_limits() -> Iterator[None]:
-    """Turn the library's own ValueError, which begins with the argument's name and quotes nothing, into InvalidFields.
-
-    Most arguments and fields have the same names, so the library alone has the limits of memory.
-    """
+    """Turn the library's own ValueError into InvalidFields. So the library alone has the limits of memory."""
     try:
         yield
     except ValueError as error:
+        raise InvalidFields([library_violation(error)]) from error
+
+
+def library_violation(error: ValueError) -> Violation:
+    """Return the field that the library's *error* is about, and what is wrong with it.
+
+    The library's own errors begin with the argument's name and quote nothing. Those of pydantic quote the value.
+    """
+    if isinstance(error, ValidationError):
+        [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
+        field, description = ".".join(map(str, first["loc"])), "must have a valid value"
+    else:
         field, _, description = str(error).partition(" ")
-        raise InvalidFields([(FIELDS.get(field, field), description)]) from error
+    return FIELDS.get(field, field), description
