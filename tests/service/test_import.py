@@ -241,14 +241,27 @@ async def test_items_that_the_library_does_not_ask_for_are_not_read() -> None:
             read += 1
             yield item(OBSERVATION)
 
-    async def never() -> None:
+    importing = await memory_import.Import.begun(messages())
+    admitted, asked = asyncio.Event(), asyncio.Event()
+
+    async def add() -> None:
+        await admitted.wait()
+        # A thread of the library that asks for one item, and for no more.
+        await asyncio.to_thread(next, importing.items(None))  # type: ignore[arg-type]
+        asked.set()
         await asyncio.Event().wait()
 
-    running = asyncio.ensure_future((await memory_import.Import.begun(messages())).run(never))
+    running = asyncio.ensure_future(importing.run(add))
     for _ in range(10_000):
         await asyncio.sleep(0)
-    # One page is handed over, and one waits for its turn.
-    assert read == 2 * memory_import.PAGE_ITEMS - 1
+    # An import that waits for a slot has its first message only.
+    assert read == 0
+    admitted.set()
+    await asked.wait()
+    for _ in range(10_000):
+        await asyncio.sleep(0)
+    # One page is taken, one is handed over, and one waits for its turn.
+    assert read == 3 * memory_import.PAGE_ITEMS - 1
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -335,7 +335,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             accept(importing.first)
             user_id = importing.user_id
             added = await importing.run(
-                lambda: self._imports.run(user_id, lambda: self._library.add(user_id, importing.items))
+                lambda: self._imports.run(
+                    user_id, lambda: self._library.add(user_id, importing.items), size=importing.first.ByteSize()
+                )
             )
         return memory_pb2.ImportUserResponse(sessions=added.sessions, observations=added.observations)
 

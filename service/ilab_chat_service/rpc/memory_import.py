@@ -1,6 +1,7 @@
 """ImportUser: the items of a stream, handed to the library on a thread, which reads them one by one.
 
 Memory holds three pages of items at most: the one that is collected, the one that is handed over, and the library's.
+While an import waits for a slot, memory holds its first message only.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Import:
         self._loop = asyncio.get_running_loop()
         self._pages: SimpleQueue[Page | BaseException | None] = SimpleQueue()
         self._wanted = asyncio.Semaphore(1)
+        self._admitted = asyncio.Event()
         #: The item that the library has asked for last, as the caller counts them, and which of the two it is.
         self._index = -1
         self._kind = ""
@@ -101,6 +103,7 @@ class Import:
             InvalidFields: one of them is invalid.
             ImportEnded: there will be no more, although the stream has not ended.
         """
+        self._loop.call_soon_threadsafe(self._admitted.set)
         sessions: set[str] = set()
         while (page := self._pages.get()) is not None:
             if isinstance(page, BaseException):
@@ -149,7 +152,11 @@ class Import:
             raise self._invalid(f"{self._kind}.{name}", description) from error
 
     async def _read(self) -> None:
-        """Hand the messages over, a page at a time, as fast as the library takes them."""
+        """Hand the messages over, a page at a time, as fast as the library takes them.
+
+        While the import waits for a slot, its messages stay with the caller, by flow control.
+        """
+        await self._admitted.wait()
         page: Page = [self.first] if self.first.WhichOneof("item") else []
         size = self.first.ByteSize()
         while (message := await following(self._requests)) is not None:

@@ -58,7 +58,14 @@ def calls(running: int) -> Admission:
 
 def long_calls(running: int, per_user: int) -> Admission:
     """Return the limits of a kind of long calls, of which *running* run at once."""
-    return Admission(running=running, queued=QUEUED, per_user=per_user, wait_seconds=QUEUE_SECONDS)
+    return Admission(
+        running=running,
+        queued=QUEUED,
+        per_user=per_user,
+        wait_seconds=QUEUE_SECONDS,
+        size=REQUESTS_BYTES,
+        size_per_user=REQUESTS_BYTES_PER_USER,
+    )
 
 
 @asynccontextmanager
