@@ -166,10 +166,6 @@ class Answer(Protocol):
         """The id of its API's response. Empty: the API sent none."""
 
     @property
-    def attempts(self) -> int:
-        """How often the model was asked until it began."""
-
-    @property
     def finish_reason(self) -> FinishReason | None:
         """Why it stopped. None: not yet, or its API did not say."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ilab_chat_service import prompt
 from ilab_chat_service.failures import ContextTooLong, MemoryUnavailable
-from ilab_chat_service.telemetry.call_record import CALL, failing_with, phase
+from ilab_chat_service.telemetry.call_record import failing_with, phase
 from ilab_chat_service.time_zones import time_zone
 from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, Recalled, Turn, TurnRequest
 
@@ -245,8 +245,6 @@ class TurnRunner:
                     if smaller is None or not composed.other_tokens:
                         raise
                     composed = compose(budget_tokens=composed.fixed_tokens + smaller)
-        if call := CALL.get(None):
-            call.attempts = answer.attempts
         is_quoted = await preparing
         started = Started(
             session_id=context.session_id,

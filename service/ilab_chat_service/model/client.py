@@ -97,16 +97,10 @@ class ModelClient:
         until: float,
     ) -> CompletionStream:
         """Ask the model until it has begun. Retry after an outage, then ask its fallbacks."""
-        attempts = 0
-
-        async def attempt() -> CompletionStream:
-            nonlocal attempts
-            attempts += 1
-            return await upstream.ask(messages, generation)
-
         while True:
+            attempt = partial(upstream.ask, messages, generation)
             try:
-                answer = await repeated(attempt, upstream.breaker, retries=self._retries, until=until, user_id=user_id)
+                return await repeated(attempt, upstream.breaker, retries=self._retries, until=until, user_id=user_id)
             except FALLS_BACK as failure:
                 if not upstream.profile.fallback:
                     raise
@@ -117,9 +111,6 @@ class ModelClient:
                     extra={"fields": failure.cause},
                 )
                 upstream = self._listed[upstream.profile.fallback]
-            else:
-                answer.attempts = attempts
-                return answer
 
     def _of(self, profile: Profile) -> Upstream:
         """Return the upstream of *profile*. Each model has its own, so that one that fails does not affect others."""

@@ -65,7 +65,6 @@ class CompletionStream:
         self.model = requested_model
         self.requested_model = requested_model
         self.response_id = ""
-        self.attempts = 1
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self._body = body

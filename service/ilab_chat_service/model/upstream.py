@@ -15,6 +15,7 @@ from ilab_chat_service.model.errors import Refused, failure_of, failures_before_
 from ilab_chat_service.model.http_transport import body_of
 from ilab_chat_service.model.learning import shapes_after
 from ilab_chat_service.model.request import Shape, request_body
+from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +90,8 @@ class Upstream:
 
     async def _begin(self, body: bytes) -> CompletionStream:
         """Send a request and wait until the model has begun."""
+        if call := CALL.get(None):
+            call.model_attempts += 1
         with failures_before_it_began(self.cause):
             # The public API for raw responses, with the package's authentication, URLs and errors. It returns a
             # response, as `cast_to` says, although its type hints for streams do not.

@@ -97,8 +97,8 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         yield "duration_ms", milliseconds(seconds)
         for phase, taken in call.phases.items():
             yield f"{phase}_ms", milliseconds(taken)
-        if call.attempts:
-            yield "model_attempts", call.attempts
+        if call.model_attempts:
+            yield "model_attempts", call.model_attempts
         yield from answer_fields(call)
         yield "retry_attempt", call.retry_attempt
         if call.user_id:
