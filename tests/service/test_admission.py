@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.memory.executor import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
+from ilab_chat_service.limits import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
 from ilab_chat_service.rpc import memory_limits
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import ServerBusy

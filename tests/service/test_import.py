@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_chat_service import limits
 from ilab_chat_service.rpc import memory_import, memory_limits
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
@@ -261,14 +262,14 @@ async def test_items_that_the_library_does_not_ask_for_are_not_read() -> None:
     for _ in range(10_000):
         await asyncio.sleep(0)
     # One page is taken, one is handed over, and one waits for its turn.
-    assert read == 3 * memory_import.PAGE_ITEMS - 1
+    assert read == 3 * limits.IMPORT_PAGE_ITEMS - 1
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
 
 async def test_a_server_that_stops_ends_an_import(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_import, "PAGE_ITEMS", 1)
+    monkeypatch.setattr(memory_import, "IMPORT_PAGE_ITEMS", 1)
     loop, running = asyncio.get_running_loop(), asyncio.Event()
     is_stored = memory_import.is_stored
 
@@ -296,7 +297,7 @@ async def test_a_server_that_stops_ends_an_import(settings: Settings, monkeypatc
 
 
 async def test_one_import_of_a_user_runs_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_import, "PAGE_ITEMS", 1)
+    monkeypatch.setattr(memory_import, "IMPORT_PAGE_ITEMS", 1)
     loop, running, ready = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     is_stored = memory_import.is_stored
 

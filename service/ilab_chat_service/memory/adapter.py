@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
-from ilab_chat_service.limits import CONTENT_BYTES
+from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_CHARACTERS
 from ilab_chat_service.memory.executor import conversation_arguments, peek
 from ilab_chat_service.memory.turn_codec import TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
@@ -36,8 +36,6 @@ CONVERSATION_BYTES = CONTENT_BYTES
 REPETITIONS = 10
 #: Type of the summaries of sessions, which are not observations.
 SUMMARY_TYPE = "summary"
-#: Longest beginning of a session's summary that is shown as its title, in characters.
-SUMMARY_CHARACTERS = 200
 
 
 class MemoryAdapter:
@@ -193,7 +191,7 @@ def recalled_summary(summary: SessionSummaryCompact) -> Recalled:
     return Recalled(
         observation_id=0,
         type=SUMMARY_TYPE,
-        title=summary.summary[:SUMMARY_CHARACTERS],
+        title=summary.summary[:PROMPT_SUMMARY_CHARACTERS],
         updated_at=datetime.fromisoformat(summary.date),
         source=MemorySource.SUMMARY,
     )

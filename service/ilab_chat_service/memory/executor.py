@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ilab_chat_service.call_deadline import seconds_to_deadline
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported, StoreNotOpened
+from ilab_chat_service.limits import ERASURE_THREADS, IMPORT_THREADS, READ_THREADS, THREADS_PER_USER, WRITE_THREADS
 from ilab_chat_service.memory.bulkhead import Bulkhead
 from ilab_chat_service.memory.integrity import CHECKED_AT_START_BYTES
 from ilab_chat_service.storage_cause import storage_cause
@@ -31,19 +32,6 @@ if TYPE_CHECKING:
     from ilab_memory.core.models import ImportResult, Observation, Session, SessionStartResponse
 
 T = TypeVar("T")
-
-#: Threads for calls that only read, and for calls that may write: apart, so that writes that wait for a lock, a disk or
-#: a standby hold up no reads. The library has as many connections for each. Concurrent saves share one commit.
-READ_THREADS = WRITE_THREADS = 8
-#: Threads of each kind that one user's calls may have at a time; the user's other calls wait on the event loop.
-THREADS_PER_USER = 2
-
-#: Threads for erasures, which may wait for minutes until the memory's file may be rewritten: apart from the others, so
-#: that they take none from the chat. One for each call that rpc/memory.py lets run, one for unfinished erasures, and
-#: one for the check of a large file.
-ERASURE_THREADS = 10
-#: Threads for imports, which wait for what their callers send: one for each import that rpc/memory_limits.py lets run.
-IMPORT_THREADS = 3
 
 #: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
 #: a visit ends before that: one page waits in memory for the caller to read it.

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ilab_memory.core.models import Observation
 
 TYPE = "discovery"
-TITLE_CHARACTERS = 60
+#: Characters of the message in the title, as the published recipe has it.
+TITLE_MESSAGE_CHARACTERS = 60
 
 #: How the reply ends when the caller left before the model was done.
 INTERRUPTED = " [interrupted]"
@@ -64,7 +65,7 @@ def stored_turn(turn: Turn) -> StoredTurn:
         INTERRUPTED if turn.interrupted else ""
     )
     return StoredTurn(
-        title=f"Turn: {message[:TITLE_CHARACTERS]}",
+        title=f"Turn: {message[:TITLE_MESSAGE_CHARACTERS]}",
         content=fitting(USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply.replace("\0", REPLACEMENT)),
         topic_key=topic_key(turn),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import memory_pb2
-from ilab_chat_service.limits import CONVERSATION_ID_CHARACTERS
+from ilab_chat_service.limits import CONVERSATION_ID_CHARACTERS, RECENT_SUMMARY_CHARACTERS
 from ilab_chat_service.rpc.validation import InvalidFields, visible_ascii
 from ilab_memory.core.models import Observation, Session
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ilab_memory.core.models import ObservationCompact, SaveResult, SessionSummaryCompact
-
-#: Of the summary of a completed session in short: five of them, of 1 MiB each, would be more than callers accept.
-SUMMARY_CHARACTERS = 32_768
 
 OUTCOMES: Mapping[str, memory_pb2.SaveOutcome.ValueType] = {
     "created": memory_pb2.SAVE_OUTCOME_CREATED,
@@ -147,7 +144,7 @@ def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummary:
     return memory_pb2.SessionSummary(
         session_id=row.session_id,
         end_time=timestamp(row.date),
-        summary=row.summary[:SUMMARY_CHARACTERS],
+        summary=row.summary[:RECENT_SUMMARY_CHARACTERS],
         auto_generated=row.is_auto_generated,
     )
 

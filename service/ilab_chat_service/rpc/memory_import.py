@@ -11,6 +11,7 @@ import hashlib
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ilab_chat_service.limits import IMPORT_PAGE_BYTES, IMPORT_PAGE_ITEMS
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
 from ilab_chat_service.rpc.validation import InvalidFields, is_reserved, library_violation
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M")
 
-#: Items that are handed over at once, and their bytes after which a page ends before that.
-PAGE_ITEMS, PAGE_BYTES = 100, 1024 * 1024
 #: Longest that the next message of a caller may take, in seconds.
 MESSAGE_SECONDS = 30.0
 #: Most sessions of an import. Their ids stay in memory to its end.
@@ -162,7 +161,7 @@ class Import:
         while (message := await following(self._requests)) is not None:
             page.append(message)
             size += message.ByteSize()
-            if len(page) >= PAGE_ITEMS or size >= PAGE_BYTES:
+            if len(page) >= IMPORT_PAGE_ITEMS or size >= IMPORT_PAGE_BYTES:
                 await self._hand_over(page)
                 page, size = [], 0
         await self._hand_over(page)

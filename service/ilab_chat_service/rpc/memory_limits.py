@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ilab_chat_service.limits import MEMORY_ERASURES, MEMORY_EXPORTS, MEMORY_IMPORTS, MEMORY_READS, MEMORY_WRITES
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import DeadlineExceeded
 
@@ -16,13 +17,9 @@ if TYPE_CHECKING:
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-#: Most calls that read, exports and calls that write that run at once. They are fewer than the library's threads for
-#: reads and those for writes (8 each), so that the chat always has some.
-READS, EXPORTS, WRITES = 4, 3, 4
-#: Most imports that run at once. Each has a thread of its own, which waits for the caller's items.
-IMPORTS = 3
-#: Most erasures that run at once. They have threads of their own: one may wait for minutes, see library.py.
-ERASURES = 8
+#: Calls that read, exports and so on that run at once.
+READS, EXPORTS, WRITES = MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES
+ERASURES, IMPORTS = MEMORY_ERASURES, MEMORY_IMPORTS
 #: Most that wait for one of those to end, and for how long, in seconds.
 QUEUED, QUEUE_SECONDS = 128, 5.0
 #: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ilab_chat_service.limits import LIST_PAGE_BYTES
 from ilab_chat_service.rpc.validation import InvalidFields
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ Scope: TypeAlias = Sequence[object]
 #: A position in a list, as the library takes it.
 Cursor: TypeAlias = tuple[str, int | str]
 
-#: Bytes of text after which a page ends. One item has 1 MiB at most, and callers accept messages of 4 MiB.
-PAGE_BYTES = 2 * 1024 * 1024
 #: Rows that are read from the library at once: long ones take at most this many MiB of memory.
 ROWS_AT_ONCE = 8
 
@@ -59,7 +58,7 @@ def page_of(
         found = fetch(asked, cursor_of(rows[-1]) if rows else start)
         for row in found:
             size += size_of(row)
-            if rows and (size > PAGE_BYTES or len(rows) == page_size):
+            if rows and (size > LIST_PAGE_BYTES or len(rows) == page_size):
                 return rows, cursor_of(rows[-1])
             rows.append(row)
         if len(found) < asked:
@@ -87,11 +86,11 @@ def timeline_page(
 
 
 def fitting(rows: Sequence[Observation]) -> int:
-    """Return how many of *rows*, from the first, fit into PAGE_BYTES; at least one."""
+    """Return how many of *rows*, from the first, fit into LIST_PAGE_BYTES; at least one."""
     size = 0
     for position, row in enumerate(rows):
         size += len(row.content.encode())
-        if size > PAGE_BYTES and position:
+        if size > LIST_PAGE_BYTES and position:
             return position
     return len(rows)
 

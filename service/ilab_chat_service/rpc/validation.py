@@ -25,7 +25,6 @@ from ilab_chat_service.limits import (
     HEADER_BYTES,
     HEADER_FIELD_BYTES,
     INSTRUCTIONS_CHARACTERS,
-    LIST_TYPES,
     MASK_VIOLATIONS,
     MEMORY_TYPE_CHARACTERS,
     MEMORY_TYPES,
@@ -392,8 +391,8 @@ def list_types(request: memory_pb2.ListObservationsRequest) -> list[str]:
     Raises:
         InvalidFields: they are too many, or one is blank or too long.
     """
-    if len(request.types) > LIST_TYPES:
-        raise InvalidFields([("types", f"must have at most {LIST_TYPES} types")])
+    if len(request.types) > MEMORY_TYPES:
+        raise InvalidFields([("types", f"must have at most {MEMORY_TYPES} types")])
     named = [violation for kind in request.types for violation in text("types", kind, TITLE_CHARACTERS)]
     if named:
         raise InvalidFields(named[:1])
