@@ -67,32 +67,29 @@ def page_of(
 
 def timeline_page(
     rows: Sequence[Observation], *, scope: Scope, page_size: int, page_token: str
-) -> tuple[Sequence[Observation], str]:
+) -> tuple[list[Observation], str]:
     """Return a page of *rows*, a whole timeline, and the token of the next page; an empty one on the last page.
 
     Raises:
         InvalidFields: *page_token* does not continue this timeline.
     """
-    start = 0
-    if (cursor := cursor_in(page_token, scope)) is not None:
-        positions = {str(row.id): position for position, row in enumerate(rows)}
-        if cursor[0] not in positions:
-            raise bad_token()
-        start = positions[cursor[0]] + 1
-    rest = rows[start:]
-    count = min(fitting(rest), page_size)
-    last = rest[count - 1] if count < len(rest) else None
-    return rest[:count], token((str(last.id), ""), scope) if last else ""
+    positions = {str(row.id): position for position, row in enumerate(rows)}
 
+    def fetch(count: int, after: Cursor | None) -> Sequence[Observation]:
+        start = 0 if after is None else positions[after[0]] + 1
+        return rows[start : start + count]
 
-def fitting(rows: Sequence[Observation]) -> int:
-    """Return how many of *rows*, from the first, fit into LIST_PAGE_BYTES; at least one."""
-    size = 0
-    for position, row in enumerate(rows):
-        size += len(row.content.encode())
-        if size > LIST_PAGE_BYTES and position:
-            return position
-    return len(rows)
+    start = cursor_in(page_token, scope)
+    if start is not None and start[0] not in positions:
+        raise bad_token()
+    page, last = page_of(
+        fetch,
+        page_size=page_size,
+        start=start,
+        size_of=lambda row: len(row.content.encode()),
+        cursor_of=lambda row: (str(row.id), ""),
+    )
+    return page, token(last, scope)
 
 
 def token(cursor: Cursor | None, scope: Scope) -> str:
