@@ -472,9 +472,10 @@ async def test_export_aborted_in_its_first_write_has_a_status(
             assert await asyncio.to_thread(stuck.status) == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
-@pytest.mark.parametrize("limit", ["LONG_SECONDS", "MOST_LONG_SECONDS"])
+@pytest.mark.parametrize("limit", ["default", "maximum"])
 async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    monkeypatch.setattr(memory_limits, limit, 0.2)
+    short: dict[str, Any] = {limit: 0.2}
+    monkeypatch.setattr(memory_limits, "LONG_CALL_TIME", replace(memory_limits.LONG_CALL_TIME, **short))
     monkeypatch.setattr(memory_limits, "EXPORTS", 1)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
@@ -490,13 +491,12 @@ async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.Mon
         )
 
 
-@pytest.mark.parametrize(
-    ("limit", "seconds"), [("CALL_SECONDS", None), ("MOST_CALL_SECONDS", None), ("MOST_CALL_SECONDS", 60)]
-)
+@pytest.mark.parametrize(("limit", "seconds"), [("default", None), ("maximum", None), ("maximum", 60)])
 async def test_memory_call_has_a_deadline(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, seconds: float | None
 ) -> None:
-    monkeypatch.setattr(memory_limits, limit, 0.2)
+    short: dict[str, Any] = {limit: 0.2}
+    monkeypatch.setattr(memory_limits, "CALL_TIME", replace(memory_limits.CALL_TIME, **short))
     slow = SlowMethod(monkeypatch, "mem_stats")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)

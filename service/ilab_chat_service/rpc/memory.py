@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
+from ilab_chat_service.background import current_task
 from ilab_chat_service.idempotency.turns import METHOD as CHAT
 from ilab_chat_service.memory.executor import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
+from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.memory_import import Import
-from ilab_chat_service.rpc.memory_limits import calls, current_call, long_calls, within
+from ilab_chat_service.rpc.memory_limits import calls, long_calls
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
 from ilab_chat_service.rpc.repeatable import M, WriteCall, once
 from ilab_chat_service.rpc.validation import (
@@ -321,7 +323,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """Send everything of the user."""
         accept(request)
         async with (
-            within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS),
+            Limit(limits.LONG_CALL_TIME, context.time_remaining()),
             self._exports.slot(request.user_id) as slot,
         ):
             await self._export(request, context, slot)
@@ -330,7 +332,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request_iterator: AsyncIterator[memory_pb2.ImportUserRequest], context: Context
     ) -> memory_pb2.ImportUserResponse:
         """Add the items that the caller sends."""
-        async with within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS):
+        async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
             importing = await Import.begun(request_iterator)
             accept(importing.first)
             user_id = importing.user_id
@@ -357,13 +359,13 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                         await context.write(response)
                 except BaseException as error:
                     # gRPC keeps the response, and the call, until its caller reads, cancels or disconnects.
-                    slot.outlived_by(current_call())
+                    slot.outlived_by(current_task())
                     if isinstance(error, TimeoutError):
                         raise DeadlineExceeded(f"the caller did not read for {limits.UNREAD_SECONDS:g} s") from None
                     raise
 
     async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
-        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
+        async with Limit(limits.CALL_TIME, context.time_remaining()):
             work = partial(self._library.read, request.user_id, call, method=method)
             return await self._admitted(request, work, self._reads)
 
@@ -399,7 +401,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         return await self._write(request, context, partial(once, self._responses, call, work))
 
     async def _write(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
-        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
+        async with Limit(limits.CALL_TIME, context.time_remaining()):
             return await self._admitted(request, work, self._writes)
 
     async def _erase(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
@@ -410,7 +412,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             finally:
                 await asyncio.sleep(earliest - time.monotonic())
 
-        async with within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS):
+        async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
             return await self._admitted(request, erase, self._erasures)
 
     async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
-
 from ilab_chat_service.limits import MEMORY_ERASURES, MEMORY_EXPORTS, MEMORY_IMPORTS, MEMORY_READS, MEMORY_WRITES
 from ilab_chat_service.rpc.admission import Admission
-from ilab_chat_service.rpc.errors import DeadlineExceeded
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import grpc.aio
-
-    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+from ilab_chat_service.rpc.deadlines import Deadlines
 
 #: Calls that read, exports and so on that run at once.
 READS, EXPORTS, WRITES = MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES
@@ -32,10 +21,10 @@ REQUESTS_BYTES, REQUESTS_BYTES_PER_USER = 32 * 1024 * 1024, 4 * 1024 * 1024
 #: An erasure is answered after this many seconds at the earliest, so that callers in a loop do not load the server.
 ERASURE_SECONDS = 0.05
 
-#: Seconds for a call whose caller sets no deadline, and the most for one with a later deadline. The second pair is for
-#: exports, imports and erasures.
-CALL_SECONDS, MOST_CALL_SECONDS = 60.0, 600.0
-LONG_SECONDS, MOST_LONG_SECONDS = 600.0, 3600.0
+#: How long a call may take. What it runs on a thread then goes on, in its slot.
+CALL_TIME = Deadlines(default=60.0, maximum=600.0)
+#: The same for exports, imports and erasures.
+LONG_CALL_TIME = Deadlines(default=600.0, maximum=3600.0)
 #: Seconds after which an export ends whose caller does not read.
 UNREAD_SECONDS = 30.0
 
@@ -63,34 +52,3 @@ def long_calls(running: int, per_user: int) -> Admission:
         size=REQUESTS_BYTES,
         size_per_user=REQUESTS_BYTES_PER_USER,
     )
-
-
-@asynccontextmanager
-async def within(context: Context, default: float, most: float) -> AsyncIterator[None]:
-    """End the block when the call's time is over. Work on a thread continues, in its slot.
-
-    Args:
-        context: the call, with its caller's deadline.
-        default: seconds for a call without a deadline.
-        most: seconds for a call with a later deadline.
-
-    Raises:
-        DeadlineExceeded: it was ended.
-    """
-    remaining = context.time_remaining()
-    seconds = min(default if remaining is None else remaining, most)
-    timer = asyncio.timeout(seconds)
-    try:
-        async with timer:
-            yield
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise DeadlineExceeded(f"the call was not done within {seconds:g} s") from None
-
-
-def current_call() -> asyncio.Task[Any]:
-    """Return the task that handles the current call."""
-    task = asyncio.current_task()
-    assert task  # noqa: S101 - a handler runs in one
-    return task
