@@ -88,8 +88,8 @@ BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 WORD = re.compile(r"\w+")
 
-#: Words that every English text has. Two things rest on them: such a word alone starts no search, and such a word of a
-#: private text is not redacted where a reply repeats it by itself. So a word that can be a secret has no place here.
+#: Words that every English text has: they start no search. The redaction of private text has its own list, because a
+#: change here must not change what is redacted.
 FUNCTION_WORDS = frozenset(
     """
     a about after again all also am an and any are aren as at be because been before being but by can cannot could

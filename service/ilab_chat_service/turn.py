@@ -288,7 +288,7 @@ class TurnRunner:
             await lease.put(answered)
         except MemoryUnavailable:
             # The turn is stored, and its key keeps a repetition from storing another.
-            log.warning("an answer was not stored for repetitions of its call")
+            log.warning("a response was not stored for repeats of its call")
         return answered
 
     async def _store_interrupted(self, request: TurnRequest, reply: str) -> None:

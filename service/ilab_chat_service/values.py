@@ -177,11 +177,7 @@ class Context:
 #: differ so that no request_id can produce the rolling key. Callers of MemoryService cannot save under either: what is
 #: stored under them is read back as conversation, replies included.
 TURN_KEY = "chat:turn/"
-
-
 LATEST_KEY = "chat/"
-
-
 RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
 
 

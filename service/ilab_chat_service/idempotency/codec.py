@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.values import Generation, TurnRequest
 
-
 #: Fields that say which request it is, not what is asked for.
 IDENTITY = ("user_id", "request_id", "request_id_is_new")
 

@@ -47,7 +47,6 @@ SWEPT_FOR_EACH = 10
 
 BUSY_SECONDS = 5.0
 
-
 PRAGMAS = (
     "journal_mode = WAL",  # as the memory has it: readers do not wait for the writer
     "synchronous = NORMAL",  # no sync of its own, see above
@@ -194,7 +193,7 @@ class SQLiteRecords:
         return found
 
     def _put(self, answers: list[Answer]) -> list[None]:
-        """Write *answers*, all or none. Now and then some expired ones are swept away with them."""
+        """Write *answers*, all or none. Every few answers, delete some expired ones too."""
         rows = [
             (
                 *(key.user_id, key.method, key.request_id),

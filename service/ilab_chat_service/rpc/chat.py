@@ -47,8 +47,6 @@ MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
     MemorySource.SEARCH: chat_pb2.MEMORY_SOURCE_SEARCH,
     MemorySource.SUMMARY: chat_pb2.MEMORY_SOURCE_SUMMARY,
 }
-
-
 PROMPT_ROLES: Mapping[str, chat_pb2.PromptRole.ValueType] = {
     "system": chat_pb2.PROMPT_ROLE_SYSTEM,
     "user": chat_pb2.PROMPT_ROLE_USER,

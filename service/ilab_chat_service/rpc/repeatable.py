@@ -110,8 +110,8 @@ async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[],
         try:
             await lease.put(response)
         except MemoryUnavailable:
-            # The write itself is done; only a retry would repeat it.
-            log.warning("a response was not stored for retries of its call")
+            # What the caller asked for is done; only a retry would do it again.
+            log.warning("a response was not stored for repeats of its call")
         return response
     finally:
         lease.release()

@@ -16,7 +16,6 @@ from ilab_chat_service.telemetry.call_record import CALL
 if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
 
-
 #: Time for cancelled calls to send their status.
 END_SECONDS = 1.0
 
