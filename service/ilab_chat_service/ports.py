@@ -48,7 +48,7 @@ class Memory(Protocol):
         """Store *turn* and return its observation id, 1 or more. When this returns, the turn survives power loss.
 
         Storing a turn with the same user and request_id again overwrites it; an interrupted one overwrites none. Text
-        that the message or another text of the call marks as private is stored neither from it nor from the reply.
+        that the message marks as private is not stored. The reply is already redacted.
 
         Raises:
             TurnNotStored: not even in part.

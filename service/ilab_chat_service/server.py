@@ -20,7 +20,7 @@ from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.integrity import check_integrity
 from ilab_chat_service.model.client import open_model
-from ilab_chat_service.privacy import quotes_of
+from ilab_chat_service.privacy import quotes_of, redact_leaks
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.channel_args import connection_options
@@ -39,6 +39,7 @@ from ilab_chat_service.signals import signals
 from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.turn import TurnRunner
+from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -133,6 +134,7 @@ async def serving(
             clock,
             instruction=settings.instruction,
             quotes=quotes,
+            redact=redacted,
             escape_message=settings.escape_message,
         )
         calls = DrainInterceptor()
@@ -185,6 +187,17 @@ async def quotes(request: TurnRequest) -> IsQuoted:
     """Return what tells whether a name quotes text of *request*."""
     prepare = partial(quotes_of, request.message, request.unstored)
     return await computed(prepare, is_long=request.text_bytes > LARGE_BYTES)
+
+
+async def redacted(request: TurnRequest, reply: str) -> str:
+    """Return *reply* without the private text of *request*."""
+    redact = partial(without_private, reply, request)
+    return await computed(redact, is_long=request.text_bytes + len(reply) > LARGE_BYTES)
+
+
+def without_private(reply: str, request: TurnRequest) -> str:
+    """Return *reply* without tags of private text, and without what it repeats of the private text of *request*."""
+    return redact_leaks(strip_private(reply), request.message, request.unstored)
 
 
 def open_idempotency_store(

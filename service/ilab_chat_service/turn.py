@@ -95,6 +95,7 @@ class TurnRunner:
         *,
         instruction: str,
         quotes: Callable[[TurnRequest], Awaitable[IsQuoted]],
+        redact: Callable[[TurnRequest, str], Awaitable[str]],
         escape_message: bool = False,
     ) -> None:
         """Make what answers messages.
@@ -106,6 +107,7 @@ class TurnRunner:
             clock: for the time of an answer.
             instruction: first line of the system prompt.
             quotes: prepares the check of names in the API's words for text of a request.
+            redact: returns a reply without the private text of its request, for everything that is stored.
             escape_message: escape control tokens in the current message too.
         """
         self._memory = memory
@@ -114,6 +116,7 @@ class TurnRunner:
         self._clock = clock
         self._instruction = instruction
         self._quotes = quotes
+        self._redact = redact
         self._escape_message = escape_message
         self._writes: set[asyncio.Task[Any]] = set()
 
@@ -282,10 +285,11 @@ class TurnRunner:
     async def _store(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
         """Store the turn, then the answer for repetitions of the call."""
         with phase("persist"):
-            observation_id = await self._memory.persist(turn_of(request, answered.reply))
+            reply = await self._redact(request, answered.reply)
+            observation_id = await self._memory.persist(turn_of(request, reply))
         answered = replace(answered, observation_id=observation_id)
         try:
-            await lease.put(answered)
+            await lease.put(replace(answered, reply=reply))
         except MemoryUnavailable:
             # The turn is stored, and its key keeps a repetition from storing another.
             log.warning("a response was not stored for repeats of its call")
@@ -293,7 +297,8 @@ class TurnRunner:
 
     async def _store_interrupted(self, request: TurnRequest, reply: str) -> None:
         with phase("persist"):
-            await self._memory.persist(turn_of(request, reply, interrupted=True))
+            redacted = await self._redact(request, reply)
+            await self._memory.persist(turn_of(request, redacted, interrupted=True))
 
     def _written(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
@@ -330,7 +335,7 @@ def replayed_events(answered: Answered) -> Iterator[Event]:
 
 
 def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> Turn:
-    """Return what is to be stored of a request and its reply."""
+    """Return what is to be stored of a request and its redacted reply."""
     return Turn(
         user_id=request.user_id,
         request_id=request.request_id,
@@ -339,5 +344,4 @@ def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> T
         retention=request.retention,
         interrupted=interrupted,
         conversation_id=request.conversation_id,
-        unstored=request.unstored,
     )

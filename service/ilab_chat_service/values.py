@@ -185,8 +185,7 @@ RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
 class Turn:
     """A message and its reply, to be stored.
 
-    `interrupted`: the caller left before the model was done. `unstored`: the call's other texts. They are not stored,
-    and their private text is redacted in the reply.
+    `reply`: without the private text of the call. `interrupted`: the caller left before the model was done.
     """
 
     user_id: str
@@ -196,7 +195,6 @@ class Turn:
     retention: TurnRetention
     interrupted: bool = False
     conversation_id: str = ""
-    unstored: tuple[str, ...] = ()
 
 
 #: Largest number of tokens that the contract's int32 holds.

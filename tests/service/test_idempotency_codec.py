@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ilab_chat_service.idempotency import codec
 from ilab_chat_service.idempotency.turns import TurnCall
+from ilab_chat_service.server import without_private
 from ilab_chat_service.values import (
     Answered,
     Document,
@@ -39,7 +40,7 @@ def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, cou
         usage=usage,
         create_time=NOW,
     )
-    assert codec.answered(codec.record(answered, REQUEST)) == answered
+    assert codec.answered(codec.record(answered)) == answered
 
 
 CHANGES: Mapping[str, Any] = {
@@ -83,16 +84,16 @@ def test_the_fingerprint_has_no_private_text() -> None:
     assert of("one") == of("other")
 
 
-def test_what_the_reply_repeats_of_any_private_text_is_not_stored() -> None:
+def test_what_the_reply_repeats_of_any_private_text_is_redacted() -> None:
     names = [f"CODE-{digit * 4}" for digit in "123456"]
     request = with_private_texts(*map(PRIVATE.format, names))
-    stored = codec.record(replace(ANSWERED, reply=f"They are {', '.join(names)}."), request)
-    assert codec.answered(stored).reply == f"They are {', '.join(['[REDACTED]'] * 6)}."
+    redacted = without_private(f"They are {', '.join(names)}.", request)
+    assert redacted == f"They are {', '.join(['[REDACTED]'] * 6)}."
 
 
 def test_stored_count_that_is_not_a_number_is_zero() -> None:
     """An earlier version stored true, which stands for no number in an answer."""
-    stored = json.loads(codec.record(ANSWERED, REQUEST))
+    stored = json.loads(codec.record(ANSWERED))
     stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}
     usage = codec.answered(json.dumps(stored)).usage
     assert ANSWERED.usage

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ilab_chat_service.privacy import redact_leaks
 from ilab_chat_service.values import (
     Answered,
     Document,
@@ -71,11 +70,9 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
             yield field.name, each
 
 
-def record(answered: Answered, request: TurnRequest) -> str:
-    """Return *answered* as JSON, its reply redacted as it is in the memory."""
-    reply = redact_leaks(strip_private(answered.reply), request.message, request.unstored)
-    stored = replace(answered, reply=reply)
-    return msgspec.json.encode(stored).decode()
+def record(answered: Answered) -> str:
+    """Return *answered*, whose reply is redacted, as JSON."""
+    return msgspec.json.encode(answered).decode()
 
 
 def answered(text: str) -> Answered:

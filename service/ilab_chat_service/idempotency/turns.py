@@ -40,20 +40,16 @@ class TurnCall:
     @cached_property
     def fingerprint(self) -> str:
         """See `ports.RepeatableCall.fingerprint`."""
-        return codec.fingerprint(self._public)
+        return codec.fingerprint(codec.public(self._request))
 
     def is_large_response(self, response: Answered) -> bool:
-        """See `ports.RepeatableCall.is_large_response`. If the call has private text, the reply is searched for it."""
-        return len(response.reply) > LARGE_BYTES or self._public != self._request
+        """See `ports.RepeatableCall.is_large_response`."""
+        return len(response.reply) > LARGE_BYTES
 
     def to_store(self, response: Answered) -> StoredResponse:
-        """See `ports.RepeatableCall.to_store`."""
+        """See `ports.RepeatableCall.to_store`. The reply of *response* is redacted."""
         ids = {response.observation_id, *(memory.observation_id for memory in response.memories)}
-        return StoredResponse(text=codec.record(response, self._request), observation_ids=tuple(sorted(ids - {0})))
-
-    @cached_property
-    def _public(self) -> TurnRequest:
-        return codec.public(self._request)
+        return StoredResponse(text=codec.record(response), observation_ids=tuple(sorted(ids - {0})))
 
     def from_store(self, text: str) -> Answered:
         """See `ports.RepeatableCall.from_store`."""

@@ -1,7 +1,7 @@
 """How a turn looks as an observation, and back. Pure functions.
 
 The shape is the published recipe's: type `discovery`, title `Turn: ` and 60 characters of the message, content
-`User: <message>` and on the next line `Assistant: <reply>`. Private text is taken out of all of it here, before
+`User: <message>` and on the next line `Assistant: <reply>`. Private text of both is redacted before
 anything is cut or joined: a cut could drop a closing tag; joining could let a tag of the message swallow the reply.
 """
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ilab_chat_service.limits import CONTENT_BYTES, TOPIC_KEY_CHARACTERS
-from ilab_chat_service.privacy import redact_leaks
 from ilab_chat_service.values import LATEST_KEY, TURN_KEY, TurnRetention
 from ilab_memory.redaction import strip_private
 
@@ -59,11 +58,9 @@ class StoredTurn:
 
 
 def stored_turn(turn: Turn) -> StoredTurn:
-    """Return what is saved of *turn*: without private text of the call, in the reply too."""
+    """Return what is saved of *turn*: without the private text of the message, and without tags in the reply."""
     message = strip_private(turn.message)
-    reply = redact_leaks(strip_private(turn.reply), turn.message, turn.unstored) + (
-        INTERRUPTED if turn.interrupted else ""
-    )
+    reply = strip_private(turn.reply) + (INTERRUPTED if turn.interrupted else "")
     return StoredTurn(
         title=f"Turn: {message[:TITLE_MESSAGE_CHARACTERS]}",
         content=fitting(USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply.replace("\0", REPLACEMENT)),
