@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Returns the time now, in UTC and timezone-aware.
 Clock: TypeAlias = Callable[[], datetime]
 
-#: Returns whether a name quotes text of a request. What it shares with the second name, which is known, does not count.
+#: Returns whether a name quotes text of a request. Text of the second name, which is known, does not count.
 IsQuoted: TypeAlias = Callable[[str, str], bool]
 
 R = TypeVar("R")

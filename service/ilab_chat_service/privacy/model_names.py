@@ -23,7 +23,7 @@ def quotes_of(message: str, unstored: Iterable[str] = ()) -> Callable[[str, str]
     """Return a function that tells whether a name quotes a call. Takes long if the texts are large; the function not.
 
     The function takes a model name and a known name. It returns whether the model name repeats a private word or number
-    of *message* or *unstored* texts, or a long part of *message*. What it shares with the known name, which is not
+    of *message* or *unstored* texts, or a long part of *message*. Text of the known name, which is not
     secret, does not count. Only ASCII letters and digits are compared.
     """
     asked = alphanumeric(message)

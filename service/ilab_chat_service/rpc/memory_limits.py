@@ -21,7 +21,7 @@ REQUESTS_BYTES, REQUESTS_BYTES_PER_USER = 32 * 1024 * 1024, 4 * 1024 * 1024
 #: An erasure is answered after this many seconds at the earliest, so that callers in a loop do not load the server.
 ERASURE_SECONDS = 0.05
 
-#: How long a call may take. What it runs on a thread then goes on, in its slot.
+#: How long a call may take. Its work on a thread then goes on, in its slot.
 CALL_TIME = Deadlines(default=60.0, maximum=600.0)
 #: The same for exports, imports and erasures.
 LONG_CALL_TIME = Deadlines(default=600.0, maximum=3600.0)

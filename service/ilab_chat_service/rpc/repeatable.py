@@ -110,7 +110,7 @@ async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[],
         try:
             await lease.put(response)
         except MemoryUnavailable:
-            # What the caller asked for is done; only a retry would do it again.
+            # The write itself is done; only a repeat of the call would do it again.
             log.warning("a response was not stored for repeats of its call")
         return response
     finally:
