@@ -12,6 +12,7 @@ from ilab_memory.core.models import (
     ImportResult,
     Observation,
     ObservationCompact,
+    RecallHit,
     SaveResult,
     Session,
     SessionStartResponse,
@@ -27,6 +28,7 @@ from ilab_memory.core.store import (
 from ilab_memory.intake import redacted, redacted_content
 from ilab_memory.limits import MAX_CONTENT_BYTES, MOST_LISTED, MOST_RECENT
 from ilab_memory.recall import session_start
+from ilab_memory.recall.prompt_search import Request, recall
 from ilab_memory.recall.search import Question, TypeFilter, search
 from ilab_memory.sessions import is_expired, summary_title
 from ilab_memory.stores.sqlite import SQLiteStore
@@ -320,6 +322,34 @@ class ILabMemory:
         type_filter = TypeFilter(None if types is None else frozenset(types), frozenset(types_exclude or ()))
         question = Question(user_id=user_id, query=query, limit=limit, types=type_filter)
         return search(self._store, question, self._now())
+
+    def mem_recall(
+        self,
+        user_id: str,
+        message: str,
+        *,
+        limit: int = 5,
+        previous: str | None = None,
+        types: Collection[str] = (),
+    ) -> list[RecallHit]:
+        """Return the observations that are relevant to *message*, for a prompt, best first; empty if there are none.
+
+        Args:
+            user_id: The user.
+            message: The user's new message.
+            limit: Maximum number of results. A message that asks for a complete list ("how many", "which", "all") may
+                get up to 20 shorter ones.
+            previous: The user's message before, which has the subject of a follow-up question.
+            types: Only these types. Empty: all.
+        """
+        checks.check_user_id(user_id)
+        checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
+        checks.check_limit(limit)
+        checks.check_types("types", types)
+        if previous is not None:
+            checks.check_text("previous", previous, len(previous) if isinstance(previous, str) else 0)
+        request = Request(user_id, message, limit, previous, frozenset(types))
+        return recall(self._store, request, self._now())
 
     def mem_get_observation(self, user_id: str, observation_id: int) -> Observation | None:
         """Return the user's observation of this id, or None if the user has none."""

@@ -29,9 +29,11 @@ def test_session_start_and_search_read_the_beginning_of_long_observations_only(t
         before = bytes_read()
         shown = mem.mem_session_start("alice").memories
         found = mem.mem_search("alice", "tea", limit=20)
+        recalled = mem.mem_recall("alice", "Which tea do I like?", limit=20)
         read = bytes_read() - before
     assert len(shown) == 10
     assert len(found) == 20
+    assert len(recalled) == 20
     assert all(row.snippet.startswith("tea ") and len(row.snippet) == 400 for row in (*shown, *found))
     assert read < 2 * MEGABYTE
 

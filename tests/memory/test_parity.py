@@ -101,16 +101,25 @@ def answer(mem: ILabMemory, user_id: str, query: str) -> list[tuple[str, str, fl
     return [(row.title, row.snippet, row.score) for row in mem.mem_search(user_id, query)]
 
 
+def relevant(mem: ILabMemory, user_id: str, message: str) -> list[tuple[str, str, float]]:
+    hits = mem.mem_recall(user_id, message, limit=10, previous="Where is my red kettle?")
+    return [(hit.title, hit.passage, hit.score) for hit in hits]
+
+
 def test_both_stores_return_the_same_first_ten(both: Both) -> None:
     asked = list(conversed(both, random.Random(6)))
     assert len(asked) >= QUERIES
     assert len({query for _, query in asked}) > QUERIES // 2
-    found = 0
+    found = recalled = 0
     for user_id, query in asked:
         of_sqlite = answer(both.sqlite, user_id, query)
         assert answer(both.postgres, user_id, query) == of_sqlite
         found += bool(of_sqlite)
+        relevant_of_sqlite = relevant(both.sqlite, user_id, query)
+        assert relevant(both.postgres, user_id, query) == relevant_of_sqlite
+        recalled += bool(relevant_of_sqlite)
     assert found > 0.9 * len(asked)
+    assert recalled > 0.5 * len(asked)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,22 @@ class ObservationCompact(_Frozen):
     updated_at: str
 
 
+class RecallHit(_Frozen):
+    """An observation that is relevant to a message."""
+
+    id: int
+    type: str
+    title: str
+    passage: str
+    """The part that matches, on one line. Of a turn, the user's words; if only the assistant's reply matches, also the
+    part of it that does, after `Assistant:`."""
+    score: float
+    """How much of the message the observation covers, in [0, 1]: absolute, so comparable between messages."""
+    updated_at: str
+    is_earlier: bool = False
+    """True if a later statement replaced what it says."""
+
+
 class SaveResult(_Frozen):
     """The result of a save."""
 

@@ -309,6 +309,13 @@ class Store(ABC):
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
         """Return the user's rows with these sequence numbers, with *characters* of their content."""
 
+    def earlier_statements(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:  # noqa: ARG002
+        """Return which of the user's observations state what a later one replaced.
+
+        A store that does not know returns nothing.
+        """
+        return frozenset()
+
     @abstractmethod
     def stats(self, user_id: str) -> Mapping[str, int]:
         """Return how many `observations` and `sessions` the user has; zero for an unknown user."""
