@@ -16,6 +16,7 @@ from ilab_chat_service.failures import ModelQuotaExhausted, ModelRateLimited, Mo
 from ilab_chat_service.model import embedded
 from ilab_chat_service.model.http_transport import http_client
 from ilab_chat_service.model.keys import FixedKey
+from ilab_chat_service.model.pacing import LoopShare
 from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, Profiles
 from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
 from ilab_chat_service.model.retries import repeated
@@ -69,6 +70,7 @@ class ModelClient:
         self.profiles = profiles
         self._client = client
         self._retries = retries
+        self._loop_share = LoopShare()
         self._listed = {profile.name: self._upstream(profile) for profile in profiles}
         #: Models that callers named and that are not listed, least recently used first.
         self._others: OrderedDict[str, Upstream] = OrderedDict()
@@ -132,7 +134,7 @@ class ModelClient:
         return upstream
 
     def _upstream(self, profile: Profile) -> Upstream:
-        return Upstream(self._client, profile, named_by_caller=self.profiles.any_model)
+        return Upstream(self._client, profile, self._loop_share, named_by_caller=self.profiles.any_model)
 
 
 class Choice:
