@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_memory.recall import analysis, normalization
-from ilab_memory.recall.analysis import INDEXED_CHARACTERS, REPLY_WORDS, fields, terms
+from ilab_memory.recall.analysis import INDEXED_CHARACTERS, MOST_OCCURRENCES, REPLY_WORDS, fields, terms
 from ilab_memory.recall.query import MAX_TERMS, QUERY_CHARACTERS, query_terms
 from ilab_memory.recall.stemming import stem
 
@@ -119,6 +119,15 @@ def test_only_the_beginning_of_a_long_query_counts() -> None:
 
 def test_a_query_has_a_bounded_number_of_terms() -> None:
     assert len(query_terms(" ".join(f"w{number}" for number in range(100)))) == MAX_TERMS
+
+
+def test_few_occurrences_of_a_term_in_a_field_are_indexed() -> None:
+    many = "tea " * 1000
+    split = fields(many, f"User: milk {many} sugar\nAssistant: {many}" + "cake " * 1000)
+    assert split.title == ["tea"] * MOST_OCCURRENCES
+    assert split.reply == ["tea"] * REPLY_WORDS
+    assert split.said == ["milk", *["tea"] * MOST_OCCURRENCES, "sugar"]
+    assert split.tail == ["tea"] * MOST_OCCURRENCES + ["cake"] * MOST_OCCURRENCES
 
 
 def test_index_terms_have_not_changed() -> None:

@@ -5,6 +5,7 @@ substring of two or more characters is found. A hyphenated word gives a term for
 """
 
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from ilab_memory.recall.normalization import normalize
@@ -18,6 +19,10 @@ LONGEST_WORD = 64
 #: Characters of a text that are indexed, before and after folding (U+FDFA alone folds to 18). The rest costs nothing to
 #: save and is found as a substring.
 INDEXED_CHARACTERS = 65_536
+
+#: Occurrences of a term in a field that are indexed, from the beginning. BM25 saturates long before, and a search reads
+#: the place of each occurrence: a text of one word has 13,000.
+MOST_OCCURRENCES = 16
 
 # Scripts of India, Thai, Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul: their words are not separated by spaces, end
 # in particles, or contain marks that `\w` does not match.
@@ -46,7 +51,7 @@ _TURN = re.compile(r"\s*User:(?P<said>.*?)\n[^\S\n]*Assistant:(?P<reply>.*)", re
 
 
 class Fields(NamedTuple):
-    """The terms of one observation by field, in text order, with repetitions."""
+    """The terms of one observation by field, in text order, each up to MOST_OCCURRENCES times except in `reply`."""
 
     title: list[str]
     said: list[str]
@@ -87,9 +92,21 @@ def fields(title: str, content: str, *, most: int = INDEXED_CHARACTERS) -> Field
     said_text = turn["said"] if turn else indexed
     said = terms(said_text, most=most)
     reply = terms(turn["reply"], most=most) if turn else []
-    return Fields(
-        _own_title(title.removeprefix("Turn: "), said_text, said), said, reply[:REPLY_WORDS], reply[REPLY_WORDS:]
-    )
+    own_title = _own_title(title.removeprefix("Turn: "), said_text, said)
+    return Fields(_bounded(own_title), _bounded(said), reply[:REPLY_WORDS], _bounded(reply[REPLY_WORDS:]))
+
+
+def _bounded(found: list[str]) -> list[str]:
+    """Return *found* without the occurrences of a term beyond MOST_OCCURRENCES."""
+    if len(found) <= MOST_OCCURRENCES or max(Counter(found).values()) <= MOST_OCCURRENCES:
+        return found
+    bounded = []
+    counts: Counter[str] = Counter()
+    for term in found:
+        if counts[term] < MOST_OCCURRENCES:
+            counts[term] += 1
+            bounded.append(term)
+    return bounded
 
 
 def _folded(text: str) -> str:
