@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ilab_chat_service.privacy import REDACTED, is_quoted, redact_leaks
 from ilab_chat_service.privacy.patterns import Patterns
 from ilab_chat_service.privacy.redaction import redact
-from ilab_chat_service.privacy.text import MIN_MATCH
+from ilab_chat_service.privacy.text import MIN_MATCH, SLICE_CHARACTERS, Skeleton
 from ilab_chat_service.privacy.words import MIN_STEM, MIN_TRUNCATED_STEM, Vocabulary
 
 
@@ -153,6 +153,27 @@ def test_overlapping_private_texts_take_linear_time_and_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 400 * (len(message) + len(reply))
+
+
+def test_automaton_takes_the_steps_of_a_repetitive_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns = Patterns.of(f"{number}abcdefghij"[-12:] for number in range(800))
+    taken = 0
+    step = Patterns._step
+
+    def counted(self: Patterns, state: int, character: int) -> int:
+        nonlocal taken
+        taken += 1
+        return step(self, state, character)
+
+    monkeypatch.setattr(Patterns, "_step", counted)
+    assert len(list(patterns.found("7abcdefghij" * 10_000))) == 10_000
+    assert taken < 100
+
+
+def test_skeleton_of_a_long_text_is_that_of_its_slices() -> None:
+    skeleton = Skeleton.of("A- " * SLICE_CHARACTERS)
+    assert skeleton.text == "a" * SLICE_CHARACTERS
+    assert list(skeleton.positions) == list(range(0, 3 * SLICE_CHARACTERS, 3))
 
 
 def test_automaton_has_at_most_one_state_per_character() -> None:

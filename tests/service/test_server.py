@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.server import serving
+from ilab_chat_service.server import SWITCH_SECONDS, run, serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
 from processes import SERVER, ServerProcess, environment, run_server, running_server
@@ -328,3 +328,16 @@ print(asyncio.run(main()))
     [line] = ended.stderr.splitlines()
     assert line.startswith("WARNING using grpc.aio's own server: ")
     assert reason in line
+
+
+async def test_threads_release_the_gil_soon(settings: Settings) -> None:
+    before = sys.getswitchinterval()
+    running = asyncio.create_task(run(settings))
+    try:
+        await asyncio.sleep(0)
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        sys.setswitchinterval(before)
