@@ -57,7 +57,8 @@ OUR_SERVICES = ("ilab_chat.v1.ChatService", "ilab_chat.v1.MemoryService")
 HEALTH_NAMES = ("", *OUR_SERVICES)
 
 #: Time for which a thread may hold the GIL while the event loop waits for it. A turn waits for the GIL dozens of times,
-#: so Python's default of 5 ms slows all calls down by hundreds of milliseconds while a long text is indexed or redacted.
+#: so Python's default of 5 ms slows all calls down by hundreds of milliseconds while a long text is indexed or
+#: redacted.
 SWITCH_SECONDS = 0.0005
 
 #: Time for gRPC's own stop after our calls and health watches have ended. Reflection calls may still be open.
