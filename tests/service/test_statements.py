@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hostile import SHAPES, filled
 from ilab_chat_service.statements import Fact, Reading, read
-from ilab_chat_service.statements.language import LANGUAGES, RULES
+from ilab_chat_service.statements.language import LANGUAGES, Language
 
 FOLDER = Path(__file__).parent / "statements"
 
@@ -53,17 +53,17 @@ FREE = {"remember", "decision", "style"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
-def test_every_template_compiles_and_every_key_has_its_blanks(language: object) -> None:
-    for rule in RULES:
-        if rule.language is language:
-            groups = rule.template.pattern.groupindex
-            for blank in re.findall(r"\{(\w+)\}", rule.key):
-                assert blank in groups or blank == "x", rule.template.source
+def test_every_template_compiles_and_every_key_has_its_blanks(language: Language) -> None:
+    for rule in language.rules:
+        groups = rule.template.pattern.groupindex
+        for blank in re.findall(r"\{(\w+)\}", rule.key):
+            assert blank in groups or blank == "x", rule.template.source
 
 
 def test_topics_are_the_same_in_all_languages() -> None:
-    english = {rule.key.partition("/")[0] for rule in RULES if rule.language.code == "en"}
-    assert {rule.key.partition("/")[0] for rule in RULES} <= english
+    topics = {each.code: {rule.key.partition("/")[0] for rule in each.rules} for each in LANGUAGES}
+    for code, found in topics.items():
+        assert found <= topics["en"], code
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a message says explicitly, found by tables of words, without a model.
+"""Explicit statements of a message, found by tables of words, without a model.
 
     >>> read("I moved to Lisbon last month. What should I visit?").facts
     (Fact(type='profile', topic_key='home', text='I moved to Lisbon last month.', standing=False),)
@@ -15,16 +15,18 @@
 A fact that is wrong is in every prompt, so in doubt there is no fact: questions, requests, conditions, fiction, quotes,
 code, text to translate or correct, and what others say give none. The pool takes more.
 
-How it works: a message is split into sentences (`sentences.py`), and each sentence into clauses. A dictionary from
-words to templates (`language.py`) leaves the few templates whose rarest word is in the sentence. A template that
-matches a clause (`template.py`) gives a fact, unless its surroundings forbid it (`sentence_reader.py`). The work is
-bounded: of a message longer than 8,000 characters, the first and last 4,000 are read.
+How it works: a message is split into sentences (`sentences.py`). The language with most common words in a sentence
+reads it (`language.py`). An index from words to templates leaves the few whose rarest word is in the sentence. A
+template that matches a clause (`template.py`) gives a fact, unless its surroundings forbid it (`sentence_reader.py`).
+
+Cost: a table is parsed when its language is first read. The work is bounded: of a message longer than 4,000 characters,
+the first and last 2,000 are read, at most 64 sentences, and at most 16 clauses of a sentence.
 
 How to add a language: copy the table that is closest to it, `tables/<code>.toml`, and translate. Nothing else changes.
 
-- `common`: 40 to 80 frequent words and auxiliaries, which tell the language of a sentence; `first_person`: words that
-  only a speaker uses of themselves. With `spaced = false` (scripts without spaces), `letters` and
-  `first_person_words` instead.
+- `common`: 50 to 200 frequent words and imperatives, which tell the language of a sentence; `first_person`: words that
+  only a speaker uses of themselves; `letters`: letters that only this language has. With `spaced = false` (scripts
+  without spaces), `letters` and `first_person_words` instead. These come before `openers`.
 - `openers` are cut off ("by the way"), `adverbs` are skipped ("last month"); an opener that can also be part of a
   statement needs a comma ("no," in Spanish).
 - `questions`, `requests`, `fiction` and `tasks` are beginnings of sentences; `hypothetical` and `reported` are words

@@ -10,12 +10,12 @@ TEXT_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What the user says about themselves or wants from now on."""
+    """Something that the user says about themselves or wants from now on."""
 
     type: str
     """`profile`, `preference` or `decision`."""
     topic_key: str
-    """What it is about, such as `home` or `allergy/peanuts`. A newer fact with the same key replaces it."""
+    """The topic, such as `home` or `allergy/peanuts`. A newer fact with the same key replaces it."""
     text: str
     """The user's own words: one sentence or clause, at most 300 characters."""
     standing: bool
@@ -24,7 +24,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a message says explicitly."""
+    """The explicit statements of a message."""
 
     facts: tuple[Fact, ...] = ()
     pool: tuple[str, ...] = ()

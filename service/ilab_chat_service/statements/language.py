@@ -1,22 +1,28 @@
-"""The tables of `tables/`, one per language, read when the package is imported."""
+"""The tables of `tables/`, one per language.
+
+Importing this module parses only the head of each table, which tells the language of a sentence. The rest is parsed
+when a sentence of the language is read, and a template's expression is compiled when a clause begins like it.
+"""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ilab_chat_service.statements.phrases import Beginnings, Phrases
 from ilab_chat_service.statements.template import Template, Vocabulary
 from ilab_chat_service.statements.text import folded, learn_folds, lowered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+
+#: The first entry of a table that is not part of its head.
+HEAD_END = "\nopeners ="
 
 #: Sections of a table with words that may come before a statement.
 OPENINGS = ("openers", "adverbs", "memory.remember", "polite", "instructions.from_now_on")
@@ -36,9 +42,28 @@ BEGINNINGS = (
     "memory.not_remember",
 )
 
+#: Sections with phrases that tell something anywhere in a sentence.
+ANYWHERE = (
+    "questions_anywhere",
+    "tasks_anywhere",
+    "hypothetical",
+    "reported",
+    "changed",
+    "first_person_words",
+    "memory.opt_out",
+    "memory.forget_last",
+    "instructions.forever",
+    "instructions.once",
+)
 
-@dataclass(frozen=True, eq=False)
-class Rule:
+#: Between clauses: "a, b", "a - b", "a (b". A set comes first, which is quick to search.
+BOUNDARY = "[ ,;:，、；：—(（](?:(?<=[,;:]) |(?<= )[-–—]+ |(?<=[，、；：—(（]))"
+
+#: Maximum number of rules that are tried on a sentence. Ordinary sentences have fewer than ten.
+RULES = 48
+
+
+class Rule(NamedTuple):
     """A template with the key of its facts."""
 
     key: str
@@ -46,7 +71,6 @@ class Rule:
     template: Template
     section: str
     """`facts`, `standing` or `forget`."""
-    language: Language
     number: int
     """Position in the table."""
 
@@ -56,17 +80,42 @@ class Rule:
         return self.section == "standing"
 
 
-@dataclass(frozen=True, eq=False)
+#: A rule or a section, and sets of tokens of which a sentence must have one each.
+Hint: TypeAlias = tuple["Rule | str", tuple[frozenset[str], ...]]
+
+#: How often a common word counts as being in the table, so that it is not the rarest.
+COMMON_COUNT = 1000
+
+
 class Language:
     """One table."""
 
-    code: str
-    table: Mapping[str, Any]
-
-    @property
-    def spaced(self) -> bool:
+    def __init__(self, code: str, source: str) -> None:
+        """Parse the head of *source*."""
+        self.code = code
+        self._source = source
+        head = tomllib.loads(source[: source.index(HEAD_END)])
+        self.spaced: bool = head.get("spaced", True)
         """Whether spaces separate words."""
-        return bool(self.table.get("spaced", True))
+        self.first_person = frozenset(lowered(head.get("first_person", "")).split())
+        """Words that only a speaker uses of themselves."""
+        self.first_person_endings = tuple(lowered(head.get("first_person_endings", "")).split())
+        """Endings of such words."""
+        self.common = self.first_person.union(lowered(head.get("common", "")).split())
+        """Words that tell the language."""
+        self._letters = head.get("letters", "(?!)")
+        learn_folds(head.get("folds", ""))
+        self._phrases: dict[str, Phrases] = {}
+
+    @cached_property
+    def letters(self) -> re.Pattern[str]:
+        """Letters that tell the language."""
+        return re.compile(self._letters)
+
+    @cached_property
+    def table(self) -> Mapping[str, Any]:
+        """The whole table."""
+        return tomllib.loads(self._source)
 
     @cached_property
     def lists(self) -> dict[str, list[str]]:
@@ -88,23 +137,9 @@ class Language:
         }
 
     @cached_property
-    def first_person(self) -> frozenset[str]:
-        """Words that only a speaker uses of themselves."""
-        return frozenset(lowered(self.table.get("first_person", "")).split())
-
-    @cached_property
-    def first_person_endings(self) -> tuple[str, ...]:
-        """Endings of such words."""
-        return tuple(lowered(self.table.get("first_person_endings", "")).split())
-
-    @cached_property
     def vocabulary(self) -> Vocabulary:
-        """What the words of the templates may be."""
+        """The words of the templates."""
         return Vocabulary(dict(self.table.get("same", {})), self.lists, self._listed("connectors"), self.spaced)
-
-    @cached_property
-    def _phrases(self) -> dict[str, Phrases]:
-        return {}
 
     def phrases(self, section: str) -> Phrases:
         """Return the phrases of a section such as `memory.opt_out`."""
@@ -114,14 +149,16 @@ class Language:
         return found
 
     @cached_property
-    def openings(self) -> Beginnings:
-        """The phrases that may come before a statement."""
-        return Beginnings({section: self._listed(section) for section in OPENINGS}, spaced=self.spaced)
+    def beginnings(self) -> Beginnings:
+        """The phrases that may come before a statement, or tell what kind of sentence begins."""
+        sections = {section: self._listed(section) for section in (*OPENINGS, *BEGINNINGS)}
+        return Beginnings(sections, spaced=self.spaced)
 
     @cached_property
-    def beginnings(self) -> Beginnings:
-        """The phrases that tell what kind of sentence begins."""
-        return Beginnings({section: self._listed(section) for section in BEGINNINGS}, spaced=self.spaced)
+    def boundary(self) -> re.Pattern[str]:
+        """A pattern for what is between clauses: a mark, or the space before a connector."""
+        connectors = "|".join(map(re.escape, self._listed("connectors"))) if self.spaced else ""
+        return re.compile(f"{BOUNDARY[:-1]}|(?<= )(?=(?:{connectors or '(?!)'})(?!\\w)))")
 
     def _listed(self, section: str) -> list[str]:
         entry: Any = self.table
@@ -139,9 +176,32 @@ class Language:
             for source in templates
         ]
         return [
-            Rule(key, Template(source, self.vocabulary), section, self, number)
+            Rule(key, Template(source, self.vocabulary), section, number)
             for number, (key, source, section) in enumerate(sources)
         ]
+
+    @cached_property
+    def _index(self) -> dict[str, tuple[Hint, ...]]:
+        required: list[Hint] = [(rule, tuple(set(rule.template.required()))) for rule in self.rules]
+        for section in ANYWHERE:
+            required += [(section, each) for each in self.phrases(section).required()]
+        return index(required, self.common)
+
+    def hints(self, words: frozenset[str]) -> tuple[list[Rule], set[str]]:
+        """Return what a sentence with these tokens may be: rules, at most `RULES`, and sections of `ANYWHERE`."""
+        rules: dict[int, Rule] = {}
+        sections: set[str] = set()
+        for word in words & self._index.keys():
+            for meant, others in self._index[word]:
+                for each in others:
+                    if each.isdisjoint(words):
+                        break
+                else:
+                    if isinstance(meant, str):
+                        sections.add(meant)
+                    else:
+                        rules[meant.number] = meant
+        return [rules[number] for number in sorted(rules)[:RULES]], sections
 
     @cached_property
     def style(self) -> list[tuple[str, Phrases]]:
@@ -156,79 +216,65 @@ class Language:
         }
 
 
+def index(required: Sequence[Hint], common: frozenset[str]) -> dict[str, tuple[Hint, ...]]:
+    """Return the hints by a token: of the sets of tokens that a sentence must have, one of the rarest in the table."""
+    counts = Counter(token for _, sets in required for each in sets for token in each)
+    counts.update(dict.fromkeys(common, COMMON_COUNT))
+    found: dict[str, list[Hint]] = defaultdict(list)
+    for meant, sets in required:
+        if not sets:
+            raise ValueError(f"{meant} has no word of its own")
+        # Of two equally rare sets, the smaller.
+        rarest, *others = sorted(sets, key=lambda each: (sum(counts[token] for token in each), len(each)))
+        for token in rarest:
+            found[token].append((meant, tuple(others)))
+    return {token: tuple(each) for token, each in found.items()}
+
+
 def read_tables() -> tuple[Language, ...]:
     """Return the languages of the folder `tables`."""
     folder = files("ilab_chat_service.statements") / "tables"
     entries = sorted((each for each in folder.iterdir() if each.name.endswith(".toml")), key=lambda each: each.name)
-    languages = tuple(
-        Language(each.name.removesuffix(".toml"), tomllib.loads(each.read_text(encoding="utf-8"))) for each in entries
-    )
-    for language in languages:
-        learn_folds(language.table.get("folds", ""))
-    return languages
+    return tuple(Language(each.name.removesuffix(".toml"), each.read_text(encoding="utf-8")) for each in entries)
 
-
-#: A rule, and sets of tokens of which its text contains one each.
-Candidate: TypeAlias = tuple[Rule, tuple[frozenset[str], ...]]
 
 LANGUAGES = read_tables()
 
 
-def common_words(languages: Iterable[Language]) -> dict[str, tuple[int, ...]]:
-    """Return the words that tell a language, with the numbers of their languages."""
-    found = defaultdict(set)
-    for number, language in enumerate(languages):
-        for word in lowered(language.table.get("common", "")).split():
-            found[word].add(number)
-        for word in language.first_person:
-            found[word].add(number)
-        for section in ("polite", "instructions.verbs"):
-            for phrase in language.phrases(section).words:
-                found[phrase].add(number)
-    return {word: tuple(sorted(numbers)) for word, numbers in found.items()}
+def common_words() -> dict[str, int]:
+    """Return the words that tell a language. Each has a byte per language, 1 or 0, so that sums count words."""
+    found: dict[str, int] = defaultdict(int)
+    for number, language in enumerate(LANGUAGES):
+        for word in language.common:
+            found[word] |= 1 << 8 * number
+    return dict(found)
 
 
-COMMON = common_words(LANGUAGES)
+COMMON = common_words()
+
+#: Number of words that tell the language of a sentence: a byte counts them.
+COUNTED = 255
+
+#: Maximum number of languages that a sentence is read in.
+TIED = 4
 
 
-#: Letters that tell a language, in this order: kana before Han.
-SCRIPTS = [
-    (number, re.compile(each.table["letters"])) for number, each in enumerate(LANGUAGES) if "letters" in each.table
-]
+def languages_of(tokens: Sequence[str], text: str) -> tuple[Language, ...]:
+    """Return the languages that a sentence may be in, by its common words and its letters. There may be none."""
+    counts = sum(filter(None, map(COMMON.get, tokens[:COUNTED])))
+    found = best_of(counts) if counts else ()
+    if not text.isascii():
+        # Kana before Han.
+        lettered = next((language for language in LANGUAGES if language.letters.search(text)), None)
+        if lettered is not None and lettered not in found:
+            found += (lettered,)
+    return found
 
 
-def index(rules: Sequence[Rule]) -> dict[str, tuple[Candidate, ...]]:
-    """Return the rules by a token that their text must contain: of those possible, the rarest among the rules.
-
-    With each rule are the other sets of tokens of which its text must contain one.
-    """
-    required = [set(rule.template.required()) for rule in rules]
-    counts = Counter(token for sets in required for each in sets for token in each)
-    found: dict[str, list[Candidate]] = defaultdict(list)
-    for rule, sets in zip(rules, required, strict=True):
-        if not sets:
-            raise ValueError(f"{rule.language.code}.toml: {rule.template.source!r} has no word of its own")
-        # Of two equally rare sets, the smaller.
-        rarest = min(sets, key=lambda each: (sum(counts[token] for token in each), len(each)))
-        others = tuple(sorted(sets - {rarest}, key=lambda each: sum(counts[token] for token in each)))
-        for token in rarest:
-            found[token].append((rule, others))
-    return {token: tuple(each) for token, each in found.items()}
-
-
-RULES = [rule for language in LANGUAGES for rule in language.rules]
-INDEX = index(RULES)
-
-
-def candidates(tokens: Iterable[str]) -> list[Rule]:
-    """Return the rules that a text with *tokens* may match."""
-    words = set(tokens)
-    found: dict[Rule, None] = {}
-    for word in words & INDEX.keys():
-        for rule, others in INDEX[word]:
-            for each in others:
-                if each.isdisjoint(words):
-                    break
-            else:
-                found[rule] = None
-    return sorted(found, key=lambda rule: rule.number)
+def best_of(counts: int) -> tuple[Language, ...]:
+    """Return the languages whose byte of *counts* is the greatest."""
+    scores = counts.to_bytes(len(LANGUAGES), "little")
+    best = max(scores)
+    if scores.count(best) == 1:
+        return (LANGUAGES[scores.index(best)],)
+    return tuple(language for language, score in zip(LANGUAGES, scores, strict=True) if score == best)[:TIED]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading
-from ilab_chat_service.statements.language import COMMON, LANGUAGES, SCRIPTS, candidates
+from ilab_chat_service.statements.language import languages_of
 from ilab_chat_service.statements.sentence_reader import EDGES, SentenceReader, after_openers
-from ilab_chat_service.statements.sentences import Sentence, lines_of, sentences_of
+from ilab_chat_service.statements.sentences import Sentence, sentences_of
 
 if TYPE_CHECKING:
     from ilab_chat_service.statements.language import Language
@@ -35,7 +35,7 @@ class Draft:
     pool: list[str] = field(default_factory=list)
     forget_topics: list[str] = field(default_factory=list)
     opt_out: bool = False
-    languages: tuple[int, ...] = ()
+    languages: tuple[Language, ...] = ()
     """Those of the last sentence, for one that does not tell its own."""
     data: bool = False
     """The rest of the message is text to work on, or fiction."""
@@ -47,17 +47,16 @@ def read(message: str) -> Reading:
     """Return what *message* says explicitly.
 
     The message is what one user wrote, with private text replaced by `[REDACTED]`. The work is bounded: of a message
-    longer than 8,000 characters, the first and last 4,000 are read.
+    longer than 4,000 characters, the first and last 2,000 are read, and at most 64 sentences.
     """
-    if asks_to_forget_last(message):
+    if len(message) <= FORGET_CHARACTERS and asks_to_forget_last(message):
         return Reading(forget_last=True)
     draft = Draft()
-    for line in lines_of(message):
-        for sentence in sentences_of(line):
-            read_sentence(sentence, draft)
-        if line.endswith((":", "：")) and not introduces_facts(line, draft):
+    for sentence in sentences_of(message):
+        read_sentence(sentence, draft)
+        if sentence.ends_line and sentence.text.endswith((":", "：")) and not introduces_facts(sentence, draft):
             draft.data = True
-        if draft.data:
+        if draft.data and sentence.ends_line:
             break
     if draft.opt_out:
         return Reading(opt_out=True)
@@ -68,10 +67,10 @@ def read(message: str) -> Reading:
 
 def asks_to_forget_last(message: str) -> bool:
     """Return whether *message* is only a request to forget what was said before."""
-    if len(message) > FORGET_CHARACTERS:
-        return False
     sentence = Sentence(" ".join(message.split()))
-    for language in languages_of(sentence, tuple(range(len(LANGUAGES)))):
+    for language in languages_of(sentence.lower_tokens, sentence.text):
+        if "memory.forget_last" not in language.hints(sentence.words)[1]:
+            continue
         start = after_openers(sentence, language).start
         if end := language.phrases("memory.forget_last").at(sentence.lower, start):
             rest = language.phrases("polite").anywhere.sub("", sentence.lower[end:])
@@ -80,62 +79,37 @@ def asks_to_forget_last(message: str) -> bool:
     return False
 
 
-def introduces_facts(line: str, draft: Draft) -> bool:
-    """Return whether *line*, which ends with a colon, announces statements of the user."""
-    sentence = Sentence(line)
-    for language in languages_of(sentence, draft.languages):
+def introduces_facts(sentence: Sentence, draft: Draft) -> bool:
+    """Return whether *sentence*, which ends with a colon, announces statements of the user."""
+    for language in draft.languages:
         opened = after_openers(sentence, language)
-        if opened.remembered or opened.start >= len(line.rstrip(EDGES)):
+        if opened.remembered or opened.start >= len(sentence.text.rstrip(EDGES)):
             return True
         if language.phrases("introductions").anywhere.search(sentence.lower):
             return True
     return False
 
 
-def languages_of(sentence: Sentence, otherwise: tuple[int, ...]) -> list[Language]:
-    """Return the languages that *sentence* may be in: those with most of its common words."""
-    scores: dict[int, int] = {}
-    for token in sentence.lower_tokens:
-        for number in COMMON.get(token, ()):
-            scores[number] = scores.get(number, 0) + 1
-    if not scores:
-        by_script = () if sentence.lower.isascii() else script_of(sentence.text)
-        return [LANGUAGES[number] for number in by_script or otherwise]
-    best = max(scores.values())
-    return [LANGUAGES[number] for number in sorted(scores) if scores[number] == best]
-
-
-def script_of(text: str) -> tuple[int, ...]:
-    """Return the number of the language whose letters *text* has, if they tell it."""
-    for number, letters in SCRIPTS:
-        if letters.search(text):
-            return (number,)
-    return ()
-
-
 def read_sentence(sentence: Sentence, draft: Draft) -> None:
     """Add what *sentence* says to *draft*."""
-    rules = candidates(sentence.tokens)
-    languages = languages_of(sentence, draft.languages)
-    draft.languages = tuple(LANGUAGES.index(each) for each in languages)
-    all_languages = dict.fromkeys([*languages, *(rule.language for rule in rules)])
-    parts = [SentenceReader(sentence, language) for language in all_languages]
+    draft.languages = languages_of(sentence.lower_tokens, sentence.text) or draft.languages
+    parts = [SentenceReader(sentence, language) for language in draft.languages]
     last, draft.last = draft.last, None
-    draft.data = draft.data or any(part.is_fiction_or_task() for part in parts)
-    if any(part.opts_out() for part in parts):
+    draft.data = draft.data or any(map(SentenceReader.is_fiction_or_task, parts))
+    if any(map(SentenceReader.opts_out, parts)):
         # Also behind a task: "Translate this. Don't store it."
         draft.opt_out = True
     elif draft.data or REDACTED in sentence.text:
         pass
-    elif forgotten := next(filter(None, (part.forgotten(rules) for part in parts)), None):
+    elif forgotten := next(filter(None, map(SentenceReader.forgotten, parts)), None):
         draft.forget_topics += forgotten
-    elif facts := next(filter(None, (list(part.facts(rules)) for part in parts)), None):
+    elif facts := next(filter(None, map(list, map(SentenceReader.facts, parts))), None):
         draft.facts += [fact for fact in facts if fact not in draft.facts]
         if len({fact.topic_key for fact in facts}) == 1 and not sentence.asks:
             draft.last = sentence
-    elif last is not None and any(part.corrects() for part in parts[: len(languages)]):
+    elif last is not None and any(map(SentenceReader.corrects, parts)):
         correct(draft, last, sentence)
-    elif is_for_pool(sentence, parts[: len(languages)]):
+    elif is_for_pool(sentence, parts):
         draft.pool.append(sentence.text)
 
 
@@ -143,8 +117,8 @@ def is_for_pool(sentence: Sentence, parts: list[SentenceReader]) -> bool:
     """Return whether *sentence* is a statement in the first person, in any of its possible languages."""
     return (
         POOL_CHARACTERS <= len(sentence.text) <= TEXT_CHARACTERS
-        and any(part.is_first_person() for part in parts)
-        and not any(part.asks_for_something() for part in parts)
+        and any(map(SentenceReader.is_first_person, parts))
+        and not any(map(SentenceReader.asks_for_something, parts))
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact
 from ilab_chat_service.statements.keys import CHANGED, LISTED, bounded, hashed, type_of, value_of, values_of
+from ilab_chat_service.statements.language import BOUNDARY, OPENINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ilab_chat_service.statements.language import Language, Rule
     from ilab_chat_service.statements.sentences import Sentence
@@ -17,9 +19,12 @@ if TYPE_CHECKING:
 #: Maximum number of clauses of a sentence that are looked at.
 CLAUSES = 16
 
-CLAUSE = re.compile(r"[,;:]\s+|[，、；：]|\s[-–—]+\s|—|\(|（")
+#: Maximum number of phrases that lead to a statement ("Hi, by the way, please").
+OPENERS = 12
+
+CLAUSE = re.compile(BOUNDARY)
 EDGES = " ,;:-–—.!。，、；：…¡"
-BETWEEN = " ,;:-–—.!…¡、，：。（(*~"
+BETWEEN = re.compile("[ ,;:–—.!…¡、，：。（(*~-]*+")
 
 LETTER = re.compile(r"[^\W\d_]")
 
@@ -53,6 +58,8 @@ class Opened(NamedTuple):
     """Whether it asks for something: "Can you please"."""
     forever: bool
     """Whether it says "from now on"."""
+    begins: Collection[str]
+    """The sections with a phrase at `start`: what kind of sentence it is."""
 
 
 def after_openers(sentence: Sentence, language: Language, start: int = 0) -> Opened:
@@ -60,30 +67,32 @@ def after_openers(sentence: Sentence, language: Language, start: int = 0) -> Ope
     lower = sentence.lower
     passed: set[str] = set()
     kept = -1
-    while True:
-        start = skip(lower, start)
-        found = next(language.openings.at(lower, start), None)
+    start = skip(lower, start)
+    begins: list[tuple[str, int]] = []
+    for _ in range(OPENERS):
+        begins = language.beginnings.at(lower, start)
+        found = next((each for each in begins if each[0] in OPENINGS), None) if begins else None
         if found is None:
             break
         section, end = found
         if section in {"adverbs", "instructions.from_now_on"} and kept < 0:
             kept = start
-        start = end
+        start = skip(lower, end)
         passed.add(section)
     return Opened(
         start,
         start if kept < 0 else kept,
-        remembered="memory.remember" in passed,
-        polite="polite" in passed,
-        forever="instructions.from_now_on" in passed,
+        "memory.remember" in passed,
+        "polite" in passed,
+        "instructions.from_now_on" in passed,
+        [section for section, _ in begins] if begins else (),
     )
 
 
 def skip(lower: str, start: int) -> int:
     """Return where the next word begins."""
-    while start < len(lower) and lower[start] in BETWEEN:
-        start += 1
-    return start
+    found = BETWEEN.match(lower, start)
+    return found.end() if found else start
 
 
 class SentenceReader:
@@ -94,14 +103,15 @@ class SentenceReader:
         self._lower = sentence.lower
         self._language = language
         self._opened = after_openers(sentence, language)
-        found = language.beginnings.at(self._lower, self._opened.start)
-        self._beginnings = frozenset(section for section, _ in found)
+        self._rules, self._hints = language.hints(sentence.words)
+        self._ends_of_first: dict[str, int] = {}
         self._clauses_found: list[Clause] | None = None
+        self._question: bool | None = None
 
     def is_fiction_or_task(self) -> bool:
         """Return whether it begins a text to work on ("Translate: ...") or a role ("You are a pirate")."""
-        start = self._opened.start
-        return self._begins("tasks", start) or self._begins("fiction", start) or self._contains("tasks_anywhere")
+        begins = self._opened.begins
+        return "tasks" in begins or "fiction" in begins or self._contains("tasks_anywhere")
 
     def opts_out(self) -> bool:
         """Return whether it asks not to store the message."""
@@ -117,21 +127,23 @@ class SentenceReader:
                     return True
         return False
 
-    def forgotten(self, rules: Iterable[Rule]) -> list[str] | None:
+    def forgotten(self) -> list[str] | None:
         """Return the topics that it asks to forget; None if it does not."""
         if self._sentence.asks and not self._opened.polite:
             return None
         start = self._opened.start
-        for rule in rules:
-            if rule.section != "forget" or rule.language is not self._language:
+        for rule in self._rules:
+            if rule.section != "forget":
                 continue
             found = rule.template.pattern.match(self._sentence.folded, start)
             if found is not None and not self._sentence.is_quoted(start):
                 return [self._language.canonical["topic"][found["topic"]]]
         return None
 
-    def facts(self, rules: Sequence[Rule]) -> Iterator[Fact]:
+    def facts(self) -> Iterator[Fact]:
         """Yield the facts that it states."""
+        if not self._rules and not self._opened.remembered and not self._may_be_instruction():
+            return
         if self._sentence.is_quoted(self._opened.start):
             return
         limit = self._end_of_statement()
@@ -140,8 +152,7 @@ class SentenceReader:
             yield from self._instructions()
             return
         asked = self._sentence.asks and limit == len(self._lower) and not self._opened.remembered
-        mine = [each for each in rules if each.language is self._language and (each.standing or not asked)]
-        found = list(self._matches(mine, limit))
+        found = list(self._matches([each for each in self._rules if each.standing or not asked], limit))
         if not any(each.rule.standing for each in found):
             instructions = self._instructions()
             yield from instructions
@@ -163,9 +174,10 @@ class SentenceReader:
         """Return whether it has a word that only a speaker uses of themselves."""
         if not self._language.spaced:
             return self._contains("first_person_words")
-        words = self._language.first_person
-        endings = self._language.first_person_endings
-        return any(token in words or (endings and token.endswith(endings)) for token in self._sentence.lower_tokens)
+        words, endings = self._sentence.lower_tokens, self._language.first_person_endings
+        if not self._language.first_person.isdisjoint(words):
+            return True
+        return bool(endings) and any(word.endswith(endings) for word in words)
 
     def corrects(self) -> bool:
         """Return whether it corrects what was said just before ("No, it's 44")."""
@@ -173,6 +185,11 @@ class SentenceReader:
         return start > 0 and self._begins("corrections", start) and not self._sentence.asks
 
     def _is_question(self) -> bool:
+        if self._question is None:
+            self._question = self._find_question()
+        return self._question
+
+    def _find_question(self) -> bool:
         lower, start = self._lower, self._opened.start
         if self._sentence.asks or lower.startswith("¿"):
             return True
@@ -186,15 +203,17 @@ class SentenceReader:
     def _begins(self, section: str, start: int) -> bool:
         """Return whether a phrase of *section* is at *start*."""
         if start == self._opened.start:
-            return section in self._beginnings
+            return section in self._opened.begins
         return self._language.phrases(section).at(self._lower, start) > 0
 
     def _contains(self, section: str, stop: int | None = None) -> bool:
         """Return whether a phrase of *section* is before *stop*."""
-        phrases = self._language.phrases(section)
-        if not phrases.may_be_in(self._sentence.lower_words):
+        if section not in self._hints:
             return False
-        return phrases.anywhere.search(self._lower, 0, len(self._lower) if stop is None else stop) is not None
+        if section not in self._ends_of_first:
+            first = self._language.phrases(section).anywhere.search(self._lower)
+            self._ends_of_first[section] = first.end() if first else len(self._lower) + 1
+        return self._ends_of_first[section] <= (len(self._lower) if stop is None else stop)
 
     def _ends(self, section: str) -> bool:
         """Return whether the sentence ends with a phrase of *section*."""
@@ -222,37 +241,29 @@ class SentenceReader:
         return self._clauses_found
 
     def _find_clauses(self) -> Iterator[Clause]:
-        yield Clause(self._opened.start, self._opened.start)
-        count = 1
-        boundaries = [found.span() for found in CLAUSE.finditer(self._lower, self._opened.start)]
-        boundaries += [found.span() for found in self._connectors()]
-        for cut, end in sorted(boundaries):
-            after = self._language.phrases("connectors").at(self._lower, end) or end
-            start = after_openers(self._sentence, self._language, after).start
-            yield Clause(cut, start)
-            count += 1
-            if count == CLAUSES:
-                return
-
-    def _connectors(self) -> Iterator[re.Match[str]]:
+        start = self._opened.start
+        yield Clause(start, start)
         connectors = self._language.phrases("connectors")
-        if self._language.spaced and connectors.may_be_in(self._sentence.lower_words):
-            return connectors.anywhere.finditer(self._lower, self._opened.start)
-        return iter(())
+        for found in islice(self._language.boundary.finditer(self._lower, start), CLAUSES - 1):
+            after = connectors.at(self._lower, found.end()) or found.end()
+            yield Clause(found.start(), after_openers(self._sentence, self._language, after).start)
 
     def _matches(self, rules: Sequence[Rule], limit: int) -> Iterator[Found]:
-        if not rules:
-            return
         text = self._sentence.folded
         for clause in self._clauses():
-            if clause.start >= limit or self._contains("reported", clause.cut):
+            if clause.start >= limit:
+                return
+            begun = [rule for rule in rules if text.startswith(rule.template.beginnings, clause.start)]
+            if not begun:
+                continue
+            if self._contains("reported", clause.cut):
                 return
             if self._contains("hypothetical", end_of_clause(self._lower, clause.start)):
                 return
             if self._sentence.is_quoted(clause.start):
                 continue
             matched: set[str] = set()
-            for rule in rules:
+            for rule in begun:
                 if rule.section == "forget" or rule.key in matched:
                     continue
                 match = rule.template.pattern.match(text, clause.start, limit)
@@ -284,12 +295,14 @@ class SentenceReader:
     def _is_value(self, rule: Rule, value: str) -> bool:
         if not any(map(str.isalnum, value)):
             return False
-        # What cannot be the name of a relative may be their home or birthday.
-        topics = ("all",) if rule.key.count("/") > 1 else (rule.key.partition("/")[0], "all")
-        excepted = [each for topic in topics for each in self._language.exceptions.get(topic, ())]
+        excepted = self._language.exceptions["all"]
+        # A text that cannot be the name of a relative may be their home or birthday.
+        if rule.key.count("/") <= 1:
+            excepted += self._language.exceptions.get(rule.key.partition("/")[0], ())
+        if not value.startswith(excepted):
+            return self._language.spaced or not self._language.phrases("except.value").anywhere.search(value)
         if not self._language.spaced:
-            named = self._language.phrases("except.value").anywhere.search(value)
-            return named is None and not value.startswith(tuple(excepted))
+            return False
         return not any(value.startswith(each) and not value[len(each) : len(each) + 1].isalnum() for each in excepted)
 
     def _facts(self, found: Sequence[Found], limit: int) -> Iterator[Fact]:
@@ -360,10 +373,13 @@ class SentenceReader:
         value = value_of(subject[0], self._language) or value_of(text, self._language) or hashed(text)
         yield Fact("profile", bounded(f"remember/{value}"), text, standing=False)
 
+    def _may_be_instruction(self) -> bool:
+        return self._opened.forever or self._contains("instructions.forever")
+
     def _instructions(self) -> list[Fact]:
         """Return the standing instruction that it is, if it is one."""
         start = self._opened.start
-        if not self._opened.forever and not self._contains("instructions.forever"):
+        if not self._may_be_instruction():
             return []
         if self._contains("instructions.once") or self._is_hypothetical():
             return []

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from functools import cached_property
+from bisect import bisect_left, bisect_right
 from itertools import islice
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ilab_chat_service.statements.text import folded, lowered, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+#: The beginning and the end of a part of a text.
+Span: TypeAlias = tuple[int, int]
 
 #: Number of characters that are read at the beginning and at the end of a message.
-READ_CHARACTERS = 4000
+READ_CHARACTERS = 2000
 
-#: Maximum number of lines that are read at the beginning and at the end of a message.
+#: Maximum number of lines that are read at the beginning and at the end of a message, and of sentences.
 READ_LINES = 200
+READ_SENTENCES = 32
 
 FENCE = "```"
 
@@ -28,12 +32,16 @@ MARKS = re.compile("[\u0300-\u036f]{31}")
 BULLET = re.compile(r"(?:[-*•–+]|\d{1,2}[.)])\s+(?=\S)")
 
 #: An end of a sentence: with a space after it, except in scripts that have none.
-END = re.compile(r"""(?<![.!?…])[.!?…]++["'”»’)\]]{0,3}(?=\s)|[。！？؟]++[」』”）)]{0,3}|(?<=.)(?=¿)""")
+ASCII_END = re.compile(r"""[.!?…](?<![.!?…].)[.!?…]*+["'”»’)\]]{0,3}(?=\s)""")
+END = re.compile(rf"{ASCII_END.pattern}|[。！？؟]++[」』”）)]{{0,3}}|(?<=.)(?=¿)")
 
 QUOTED = re.compile(
     r"""(?<!\w)"[^"]*(?:"|$)|“[^”]*(?:”|$)|„[^“”]*(?:[“”]|$)|«[^»]*(?:»|$)|「[^」]*(?:」|$)|『[^』]*(?:』|$)|`[^`]*(?:`|$)"""
-    r"""|(?<!\w)'(?=\w)(?:[^']|'(?=\w))*'(?!\w)"""
+    r"""|(?<!\w)'(?=\w)(?:[^']|'(?=\w)){1,300}+'(?!\w)"""
 )
+
+#: A mark that may begin quoted words: not the apostrophe of a word.
+QUOTE = re.compile(r"""["“„«「『`'](?<!\w')""")
 
 #: A full stop after these does not end a sentence. Nor does one after a single letter.
 ABBREVIATIONS = frozenset(
@@ -46,63 +54,45 @@ MONTH = re.compile(
     re.IGNORECASE,
 )
 
-QUESTION_MARKS = frozenset("?？؟")
+QUESTION = re.compile(r"[?？؟][\W_]*$")
 
 #: Characters at the end of a sentence among which the question mark is.
 END_CHARACTERS = 8
 
 
-@dataclass(frozen=True)
 class Sentence:
     """One sentence, on one line, with single spaces."""
 
-    text: str
-    quoted: tuple[tuple[int, int], ...] = ()
-    """Spans of quoted words."""
+    def __init__(self, text: str, quoted: Sequence[Span] = (), *, ends_line: bool = True) -> None:
+        """Take the spans of quoted words in *text*, and whether it is the last sentence of its line."""
+        self.text = text
+        self.quoted = quoted
+        self.ends_line = ends_line
+        #: The text without case, and without case and accents, in the same length.
+        self.lower = lowered(text)
+        self.folded = folded(text)
+        #: The words of both, with pairs of characters of scripts without spaces.
+        self.lower_tokens = tokens(self.lower)
+        self.words = frozenset(self.lower_tokens if self.lower == self.folded else tokens(self.folded))
+        #: Whether it ends with a question mark.
+        self.asks = QUESTION.search(text, len(text) - END_CHARACTERS) is not None
 
-    @cached_property
-    def lower(self) -> str:
-        """The text in lower case, in the same length."""
-        return lowered(self.text)
-
-    @cached_property
-    def folded(self) -> str:
-        """The text without case and accents, in the same length."""
-        return folded(self.text)
-
-    @cached_property
-    def tokens(self) -> list[str]:
-        """The words of the folded text, and pairs of characters of scripts without spaces."""
-        return tokens(self.folded)
-
-    @cached_property
-    def lower_tokens(self) -> list[str]:
-        """The words of the text in lower case, with accents, and pairs of characters."""
-        return self.tokens if self.lower == self.folded else tokens(self.lower)
-
-    @cached_property
-    def lower_words(self) -> frozenset[str]:
-        """The set of `lower_tokens`."""
-        return frozenset(self.lower_tokens)
-
-    @cached_property
+    @property
     def stripped(self) -> str:
         """The text in lower case without the marks at its end."""
         return self.lower.rstrip(" .!?…。！？؟\"'”»’)]」』）:：~")
 
-    @cached_property
-    def asks(self) -> bool:
-        """Whether it ends with a question mark."""
-        for character in reversed(self.text[-END_CHARACTERS:]):
-            if character in QUESTION_MARKS:
-                return True
-            if character.isalnum():
-                break
-        return False
-
     def is_quoted(self, position: int) -> bool:
         """Return whether the character at *position* is inside quotes."""
-        return any(start <= position < end for start, end in self.quoted)
+        return bool(self.quoted) and any(start <= position < end for start, end in self.quoted)
+
+
+def sentences_of(message: str) -> list[Sentence]:
+    """Return the sentences that the user wrote: of many, the first and the last `READ_SENTENCES`."""
+    found = [place for line in lines_of(message) for place in places_of(line)]
+    if len(found) > 2 * READ_SENTENCES:
+        found = found[:READ_SENTENCES] + found[-READ_SENTENCES:]
+    return [place.sentence() for place in found]
 
 
 def lines_of(message: str) -> Iterator[str]:
@@ -138,28 +128,41 @@ def normalized(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def sentences_of(line: str) -> Iterator[Sentence]:
-    """Yield the sentences of a line. One that begins inside quotes is left out."""
-    quotes = [found.span() for found in QUOTED.finditer(line)] if has_quotes(line) else []
+class Place(NamedTuple):
+    """Where a sentence is."""
+
+    line: str
+    span: Span
+    quotes: Sequence[Span]
+    """The spans of quoted words in the line."""
+
+    def sentence(self) -> Sentence:
+        """Return the sentence."""
+        start, stop = self.span
+        if not self.quotes:
+            return Sentence(self.line[start:stop], ends_line=stop == len(self.line))
+        inside = self.quotes[bisect_right(self.quotes, start, key=itemgetter(1)) : bisect_left(self.quotes, (stop,))]
+        quoted = [(begin - start, end - start) for begin, end in inside]
+        return Sentence(self.line[start:stop], quoted, ends_line=stop == len(self.line))
+
+
+def places_of(line: str) -> Iterator[Place]:
+    """Yield the places of the sentences of a line, which has no space at its ends."""
+    quotes = [found.span() for found in QUOTED.finditer(line)] if QUOTE.search(line) else []
     start = 0
-    for stop in [*ends_of(line, quotes), len(line)]:
-        text = line[start:stop]
-        begin = start + len(text) - len(text.lstrip())
-        if text := text.strip():
-            yield Sentence(text, tuple((a - begin, b - begin) for a, b in quotes if b > begin and a < stop))
-        start = stop
+    for stop in ends_of(line, quotes):
+        if stop < len(line):
+            yield Place(line, (start, stop), quotes)
+            start = stop + line.startswith(" ", stop)
+    yield Place(line, (start, len(line)), quotes)
 
 
-def has_quotes(line: str) -> bool:
-    """Return whether *line* may contain quoted words."""
-    return any(mark in line for mark in "\"“„«「『`'")
-
-
-def ends_of(line: str, quotes: list[tuple[int, int]]) -> Iterator[int]:
+def ends_of(line: str, quotes: Sequence[Span]) -> Iterator[int]:
     """Yield the positions where sentences end, the last excepted."""
-    for end in END.finditer(line):
+    for end in (ASCII_END if line.isascii() else END).finditer(line):
         position = end.start()
-        if any(a < position < b - 1 for a, b in quotes):
+        before = bisect_left(quotes, (position,)) if quotes else 0
+        if before and position < quotes[before - 1][1] - 1:
             continue
         if line[position : position + 1] == "." and is_inside(line, position):
             continue

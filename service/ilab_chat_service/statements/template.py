@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.statements.text import PAIR, folded, tokens
+from ilab_chat_service.statements.text import UNSPACED, folded, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ BLANKS = {
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """What the words of a table's templates may be."""
+    """The spellings of the words of a table's templates, and the words of their blanks."""
 
     same: Mapping[str, Sequence[str]]
     """Spellings of a word, by the word."""
@@ -92,9 +92,11 @@ class Vocabulary:
             return f".{{1,{INNER_VALUE}}}?"
         if word == "{n}":
             return f"(?:{self.pattern_of_list('n')})"
-        if word not in self.same:
-            return re.escape(folded(word))
-        return f"(?:{'|'.join(re.escape(folded(each)) for each in self.same[word])})"
+        return f"(?:{'|'.join(map(re.escape, self.spellings(word)))})"
+
+    def spellings(self, word: str) -> list[str]:
+        """Return what a text may have for *word*."""
+        return [folded(each) for each in self.same.get(word, (word,))]
 
     def pattern_of_list(self, name: str) -> str:
         """Return a pattern for a word of the list *name*."""
@@ -121,8 +123,9 @@ class Vocabulary:
         return frozenset() if "" in found else frozenset(found)
 
     def _tokens(self, words: str) -> list[str]:
-        found = tokens(folded(words))
-        return found if self.spaced else [each for each in found if PAIR.fullmatch(each) or each == words[:1]]
+        low = folded(words)
+        found = [low] if self.spaced and low.isalnum() else tokens(low)
+        return found if self.spaced else [each for each in found if each == words[:1] or is_pair(each)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +176,27 @@ class Template:
             return BLANKS[name] + ending
         return f"(?P<{name}>{self.vocabulary.pattern_of_list(name)}){ending}"
 
+    @cached_property
+    def beginnings(self) -> tuple[str, ...]:
+        """The beginnings of texts that match: a quick check before the expression."""
+        return tuple(dict.fromkeys(self._beginnings()))
+
+    def _beginnings(self) -> Iterator[str]:
+        for piece in PIECE.finditer(self.source):
+            if piece["optional"] or piece["group"]:
+                found = (piece["group"] or piece["optional"].strip()[1:-1]).split("|")
+            elif piece["words"]:
+                found = self.vocabulary.parts(piece["words"])[:1]
+            elif piece["blank"] in self.vocabulary.lists and piece["blank"] != "n":
+                found = list(self.vocabulary.lists[piece["blank"]])
+            else:
+                found = ["{x}"]
+            for phrase in found:
+                first = phrase.partition(" ")[0]
+                yield from [""] if first.startswith("{") else self.vocabulary.spellings(first)
+            if not piece["optional"]:
+                return
+
     def required(self) -> Iterator[frozenset[str]]:
         """Yield sets of tokens: a text that matches has a token of each set."""
         for piece in PIECE.finditer(self.source.removesuffix(".")):
@@ -188,6 +212,11 @@ class Template:
             yield self.vocabulary.telling(piece["group"].split("|"))
         elif piece["blank"] in self.vocabulary.lists and piece["blank"] != "n":
             yield self.vocabulary.telling_of_list(piece["blank"])
+
+
+def is_pair(token: str) -> bool:
+    """Return whether *token* is a pair of characters of a script without spaces."""
+    return len(token) == 2 and UNSPACED.fullmatch(token) is not None  # noqa: PLR2004
 
 
 def is_glued(source: str, piece: re.Match[str]) -> bool:

@@ -8,10 +8,11 @@ import unicodedata
 #: Words, with apostrophes inside.
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
+#: Turns ASCII characters that are not part of words into spaces, for `str.translate`.
+GAPS = {code: " " for code in range(128) if not chr(code).isalnum() and chr(code) != "'"}
+
 #: Scripts whose words are not found by spaces: kana, Han, Hangul, Thai.
 UNSPACED = re.compile("[\u0e01-\u0e5b\u3041-\u30ff\u3400-\u9fff\uac00-\ud7a3]+")
-
-PAIR = re.compile("[\u0e01-\u0e5b\u3041-\u30ff\u3400-\u9fff\uac00-\ud7a3]{2}")
 
 
 def base_letters() -> dict[int, str]:
@@ -38,7 +39,10 @@ def learn_folds(pairs: str) -> None:
 
 def lowered(text: str) -> str:
     """Return *text* in lower case and the same length, with one kind of apostrophe."""
-    lower = text.lower().replace("\u2019", "'")
+    lower = text.lower()
+    if text.isascii():
+        return lower
+    lower = lower.replace("\u2019", "'")
     if len(lower) != len(text):
         lower = "".join(letter.lower()[0] for letter in text)
     return lower
@@ -51,7 +55,8 @@ def folded(text: str) -> str:
 
 def tokens(text: str) -> list[str]:
     """Return the words of a folded text, and pairs of characters where words are not separated."""
-    found = WORD.findall(text)
+    # Three times as fast as the expression. An apostrophe around a word stays: the word is also one of the parts.
+    found = text.translate(GAPS).split() if text.isascii() else WORD.findall(text)
     if "'" in text:
         found += [part for word in found if "'" in word for part in word.split("'")]
     if not text.isascii():
