@@ -305,6 +305,11 @@ HOSTILE = {
     "remember": "remember that ",
     "Chinese facts": "我对花生过敏，",
     "Japanese endings": "です。か",
+    "apostrophes": "'a ",
+    # Found by a search for costly texts, which joined words of the tables.
+    "clauses of many languages": "？tengo diabetes (Tom ist mein x ¡? 我穿三号鞋—i studied 43 ，„mio fratello „",
+    "memory in many languages": "şunu hatırla: İz.b. I'm in deinen antworten asking ```)Tom로 I'm 私は",
+    "relatives and backquotes": "\nmes neveu s'appellent a mes neveu s'appellent a `mes neveu s'appellent a 반말을 해",
 }
 
 
@@ -312,8 +317,9 @@ HOSTILE = {
 @pytest.mark.parametrize("size", [8000, 2**20])
 def test_hostile_text_costs_bounded_cpu(shape: str, size: int) -> None:
     message = filled(HOSTILE[shape], size=size)
-    read("I live in Bonn.")
+    # Loads the tables and compiles the expressions.
+    read(message)
     start = time.process_time()
     read(message)
-    # Typically 2 to 30 ms: at most 8,000 characters are read. A quadratic expression took 1.6 s.
-    assert time.process_time() - start < 1
+    # Typically 1 to 17 ms: at most 4,000 characters are read. A quadratic expression took 1.6 s.
+    assert time.process_time() - start < 0.2
