@@ -1,23 +1,30 @@
 """ILabMemory, the public API: validates arguments, calls the store, builds the results."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 from ilab_memory import checks, intake
+from ilab_memory import facts as facts_intake
 from ilab_memory.core.config import SUMMARY_TYPE, Config
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import (
+    UNSET,
+    Fact,
     ImportResult,
+    NewFact,
     Observation,
     ObservationCompact,
     SaveResult,
     Session,
     SessionStartResponse,
+    Statement,
+    Unset,
 )
 from ilab_memory.core.store import (
     Change,
+    FactCursor,
     ObservationCursor,
     RecentSessions,
     Redacted,
@@ -25,7 +32,7 @@ from ilab_memory.core.store import (
     Store,
 )
 from ilab_memory.intake import redacted, redacted_content
-from ilab_memory.limits import MAX_CONTENT_BYTES, MOST_LISTED, MOST_RECENT
+from ilab_memory.limits import ABOUT_CHARACTERS, MAX_CONTENT_BYTES, MOST_FACTS, MOST_LISTED, MOST_RECENT
 from ilab_memory.recall import session_start
 from ilab_memory.recall.search import Question, TypeFilter, search
 from ilab_memory.sessions import is_expired, summary_title
@@ -113,14 +120,14 @@ class ILabMemory:
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         now = self._now()
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id)
+        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
         if recent.active is not None and not self._is_expired(recent.active, now):
             self._store.touch_session(user_id, recent.active.id, now=now)
             return _start_response(recent.active.id, recent, is_new=False, now=now)
         session_id, is_new = self._store.open_session(
             user_id, conversation_id=conversation_id, now=now, session_timeout=self._session_timeout
         )
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id)
+        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
         return _start_response(session_id, recent, is_new=is_new, now=now)
 
     def mem_session_peek(self, user_id: str, *, conversation_id: str = "") -> SessionStartResponse:
@@ -132,7 +139,7 @@ class ILabMemory:
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         now = self._now()
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id)
+        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
         session_id = "" if recent.active is None or self._is_expired(recent.active, now) else recent.active.id
         return _start_response(session_id, recent, is_new=False, now=now)
 
@@ -170,11 +177,29 @@ class ILabMemory:
         title: str,
         topic_key: str | None = None,
         conversation_id: str = "",
+        pinned: bool = False,
+        expire_time: datetime | None = None,
+        about: str | None = None,
+        facts: Sequence[NewFact] = (),
     ) -> SaveResult:
         """Redact an observation and store it, durably (see `Config.durability`), in the conversation's active session.
 
         Opens a session if there is no active one. With a *topic_key* that the user already has, in any conversation,
-        updates the observation of that key in place.
+        updates the observation of that key in place. With a new content, its `about` and facts replace the former ones.
+
+        Args:
+            user_id: The user.
+            content: The content.
+            type: One of `Config.allowed_types`.
+            title: The title.
+            topic_key: Identifies the observation among those of the user.
+            conversation_id: The conversation whose session it belongs to.
+            pinned: List it before other facts. A save never unpins.
+            expire_time: When it stops to be true; a save without one removes the stored one.
+            about: Statements about the user in the content, one per line.
+            facts: Facts that were derived from the content. Each is saved like an observation of its own, in the same
+                transaction, and replaces the fact of its topic_key. Redaction sees each text alone: derive facts and
+                `about` from redacted text.
 
         Raises:
             ValueError: *type* is not one of `Config.allowed_types`, or another argument is invalid.
@@ -186,8 +211,19 @@ class ILabMemory:
         checks.check_content("content", content)
         checks.check_topic_key(topic_key)
         checks.check_conversation_id(conversation_id)
+        checks.check_pinned("pinned", pinned)
+        checks.check_about(about)
         return self._upsert_observation(
-            user_id, type, content, title=title, topic_key=topic_key, conversation_id=conversation_id
+            user_id,
+            type,
+            content,
+            title=title,
+            topic_key=topic_key,
+            conversation_id=conversation_id,
+            pinned=pinned,
+            expire_at=facts_intake.expire_at("expire_time", expire_time),
+            about=about,
+            facts=facts,
         )
 
     def mem_update(
@@ -198,11 +234,15 @@ class ILabMemory:
         title: str | None = None,
         content: str | None = None,
         type: str | None = None,  # noqa: A002 - as in mem_save
+        pinned: bool | None = None,
+        expire_time: datetime | Unset | None = UNSET,
     ) -> SaveResult | None:
-        """Replace the title, the content or the type of an observation; None if the user has none of this id.
+        """Replace parts of an observation; None if the user has none of this id.
 
         Redacts private text. Increments the revision count; if nothing changes, the outcome is "deduped". The
-        topic_key, the session and its last activity stay the same.
+        topic_key, the session and its last activity stay the same. A new content removes the `about` and what was
+        derived from the old content alone, and makes the sources of the observation earlier ones. *pinned* and
+        *expire_time* (None: never) alone change neither the revision count nor `updated_at`.
 
         Raises:
             ValueError: no new value was given, *type* is not one of `Config.allowed_types`, or another argument is
@@ -210,36 +250,102 @@ class ILabMemory:
         """
         checks.check_user_id(user_id)
         checks.check_observation_id(observation_id)
-        if title is None and content is None and type is None:
-            raise ValueError("title, content or type must be given")
+        if (title, content, type, pinned, expire_time) == (None, None, None, None, UNSET):
+            raise ValueError("title, content, type, pinned or expire_time must be given")
         if title is not None:
             checks.check_title(title)
         if content is not None:
             checks.check_content("content", content)
         if type is not None and type not in self._config.allowed_types:
             raise ValueError(f"type must be one of {', '.join(self._config.allowed_types)}")
+        if pinned is not None:
+            checks.check_pinned("pinned", pinned)
         left, content_hash = (None, None) if content is None else redacted_content("content", content)
         change = Change(
             title=None if title is None else redacted("title", title),
             content=left,
             type=type,
             normalized_hash=content_hash,
+            pinned=pinned,
+            expire_at=UNSET if expire_time is UNSET else facts_intake.expire_at("expire_time", expire_time),
         )
         return self._store.change(user_id, observation_id, change, now=self._now())
 
     def mem_delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase an observation; False if the user has none of this id.
+        """Erase an observation and what was derived from it alone; False if the user has none of this id.
 
-        When this returns, no byte of it is in the files of a SQLite database. Like `mem_forget`, this rewrites the
+        When this returns, no byte of them is in the files of a SQLite database. Like `mem_forget`, this rewrites the
         file, and concurrent calls share a rewrite.
 
         Raises:
-            StorageError: no call returns the observation any more, but its bytes may still be in the files. Calling
-                again, or `mem_finish_forgetting`, completes the erasure.
+            StorageError: no call returns them any more, but their bytes may still be in the files. Calling again, or
+                `mem_finish_forgetting`, completes the erasure.
+        """
+        return bool(self.mem_forget_observation(user_id, observation_id))
+
+    def mem_forget_observation(self, user_id: str, observation_id: int) -> list[int]:
+        """Do the same as `mem_delete`; return the ids of the erased observations, *observation_id* first.
+
+        Derived from an observation alone are the facts that have no other source but earlier ones, see
+        `Observation.source_ids`.
         """
         checks.check_user_id(user_id)
         checks.check_observation_id(observation_id)
         return self._store.delete(user_id, observation_id)
+
+    def mem_expire(self, *, retention: Mapping[str, timedelta] | timedelta | None = None, limit: int = 1000) -> int:
+        """Erase observations of all users that have expired or are old, at most *limit*; return how many.
+
+        What was derived from an erased observation stays: give facts an expiry or a retention of their own. Call this
+        regularly, and again while it returns *limit*. Like `mem_forget`, this rewrites a SQLite file, once.
+
+        Args:
+            retention: How long observations are kept after their last change: all, or by type, where "" is for the
+                types that are not named. None: all until they expire.
+            limit: The most that one call erases.
+
+        Raises:
+            StorageError: as of `mem_delete`.
+        """
+        checks.check_limit(limit)
+        now = self._now()
+        return self._store.expire(now=now, older_than=facts_intake.older_than(retention, now), limit=limit)
+
+    def mem_facts(
+        self, user_id: str, *, types: Collection[str] = (), limit: int = 50, before: FactCursor | None = None
+    ) -> list[Fact]:
+        """Return a page of what holds now: the observations of FACT_TYPES that have not expired, at most 1,000.
+
+        Pinned ones first, then the last changed, then higher ids.
+
+        Args:
+            user_id: The user.
+            types: Only these of FACT_TYPES. Empty: all.
+            limit: Page size. A shorter page is the last one.
+            before: `pinned`, `updated_at` and id of the last fact of the previous page.
+        """
+        checks.check_user_id(user_id)
+        checks.check_types("types", types)
+        checks.check_limit(limit)
+        return self._store.facts(
+            user_id,
+            types=frozenset(types) or None,
+            now=self._now(),
+            limit=min(limit, MOST_FACTS),
+            before=facts_intake.fact_cursor(before),
+        )
+
+    def mem_about(self, user_id: str, *, limit: int = 100) -> list[Statement]:
+        """Return what the user's observations say about the user, one statement per line of their `about`.
+
+        The statements of the newest observation come first, by (updated_at, id), in the order of its lines; at most
+        1,000. Of each `about` the first 4,096 characters are read. Without observations that have expired.
+        """
+        checks.check_user_id(user_id)
+        checks.check_limit(limit)
+        most = min(limit, MOST_FACTS)
+        rows = self._store.about(user_id, now=self._now(), limit=most, characters=ABOUT_CHARACTERS)
+        return facts_intake.statements(rows, most)
 
     def mem_list(
         self,
@@ -365,6 +471,7 @@ class ILabMemory:
             limit=min(limit, MOST_RECENT),
             key_prefixes=key_prefixes,
             most_bytes=max_bytes,
+            now=self._now(),
         )
 
     def mem_stats(self, user_id: str) -> Mapping[str, int]:
@@ -438,9 +545,12 @@ class ILabMemory:
         """
         checks.check_user_id(user_id)
         sessions = observations = 0
+        imported = facts_intake.ImportedSources()
         try:
             for batch in intake.batches(items):
                 added = self._store.add_rows(user_id, batch.sessions, batch.rows)
+                if sources := imported.add(batch.ids, added.ids, batch.sources):
+                    self._store.add_sources(user_id, sources)
                 sessions += added.sessions
                 observations += added.observations
         except StorageError as error:
@@ -458,20 +568,37 @@ class ILabMemory:
         topic_key: str | None = None,
         conversation_id: str = "",
         content_name: str = "content",
+        pinned: bool = False,
+        expire_at: str | None = None,
+        about: str | None = None,
+        facts: Sequence[NewFact] = (),
     ) -> SaveResult:
         """Redact an observation, then store it. Every save goes through here.
 
         Without *title*, the title is derived from the redacted content.
         """
         left, content_hash = redacted_content(content_name, content)
+        key = None if topic_key is None else redacted("topic_key", topic_key)
         observation = Redacted(
             user_id=user_id,
             type=kind,
             title=redacted("title", summary_title(left) if title is None else title),
             content=left,
-            topic_key=None if topic_key is None else redacted("topic_key", topic_key),
+            topic_key=key,
             normalized_hash=content_hash,
             conversation_id=conversation_id,
+            pinned=pinned,
+            expire_at=expire_at,
+            about=None if about is None else redacted("about", about),
+            facts=facts_intake.new_facts(
+                user_id,
+                facts,
+                types=self._config.allowed_types,
+                source_key=key,
+                conversation_id=conversation_id,
+            )
+            if facts != ()
+            else (),
         )
         return self._store.save(observation, now=self._now(), session_timeout=self._session_timeout)
 

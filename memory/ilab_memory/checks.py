@@ -1,6 +1,7 @@
 """Validation of arguments. Pure. Each error names the argument and never quotes it."""
 
 from collections.abc import Collection
+from datetime import datetime
 
 from ilab_memory.limits import MAX_CONTENT_BYTES, MAX_CONVERSATION_ID, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
 
@@ -45,6 +46,24 @@ def check_left(name: str, redacted: str | None) -> None:
     """Raise ValueError if the argument *name* is blank after redaction."""
     if redacted is not None and not redacted.strip():
         raise ValueError(f"{name} must not be blank after redaction")
+
+
+def check_about(about: str | None) -> None:
+    """Raise ValueError unless *about* is valid or None."""
+    if about is not None:
+        check_content("about", about)
+
+
+def check_pinned(name: str, pinned: object) -> None:
+    """Raise ValueError unless *pinned*, the argument *name*, is a bool."""
+    if not isinstance(pinned, bool):
+        raise ValueError(f"{name} must be True or False")  # noqa: TRY004 - the contract promises ValueError
+
+
+def check_expire_time(name: str, expire_time: datetime | None) -> None:
+    """Raise ValueError unless *expire_time*, the argument *name*, is a datetime with a time zone or None."""
+    if expire_time is not None and (not isinstance(expire_time, datetime) or expire_time.tzinfo is None):
+        raise ValueError(f"{name} must be a datetime with a time zone")
 
 
 def check_query(query: str) -> None:

@@ -5,17 +5,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ilab_memory.checks import (
+    check_about,
     check_content,
     check_conversation_id,
     check_left,
     check_observation_id,
+    check_pinned,
     check_session_id,
     check_text,
     check_title,
     check_topic_key,
 )
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import ImportedRow, ObservationCursor, SessionCursor
+from ilab_memory.core.store import ImportedRow, ObservationCursor, SessionCursor, Source
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_TITLE, MAX_USER_ID
 from ilab_memory.redaction import normalized_hash, strip_private
 from ilab_memory.timestamps import to_text
@@ -29,6 +31,10 @@ class Batch(NamedTuple):
 
     sessions: list[Session]
     rows: list[ImportedRow]
+    ids: list[int | None]
+    """The id of each row in the export."""
+    sources: list[Source]
+    """The sources of the rows, by the ids in the export."""
 
 
 def redacted(name: str, text: str) -> str:
@@ -69,7 +75,7 @@ def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
     Raises:
         ValueError: an item is invalid, or a text is blank after redaction.
     """
-    batch = Batch([], [])
+    batch = Batch([], [], [], [])
     size = 0
     for item in items:
         if isinstance(item, Session):
@@ -77,10 +83,12 @@ def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
             size += len(item.summary or "")
         else:
             batch.rows.append(_row(item))
-            size += len(item.content)
+            batch.ids.append(item.id)
+            batch.sources.extend(_sources(item))
+            size += len(item.content) + len(item.about or "")
         if len(batch.sessions) + len(batch.rows) == EXPORT_PAGE or size >= EXPORT_BYTES:
             yield batch
-            batch, size = Batch([], []), 0
+            batch, size = Batch([], [], [], []), 0
     if batch.sessions or batch.rows:
         yield batch
 
@@ -110,6 +118,8 @@ def _row(observation: Observation) -> ImportedRow:
     check_title(observation.title)
     check_content("content", observation.content)
     check_topic_key(observation.topic_key)
+    check_about(observation.about)
+    check_pinned("pinned", observation.pinned)
     if not 1 <= observation.revision_count <= _MAX_REVISION_COUNT:
         raise ValueError(f"revision_count must be 1 to {_MAX_REVISION_COUNT}")
     content, content_hash = redacted_content("content", observation.content)
@@ -123,7 +133,19 @@ def _row(observation: Observation) -> ImportedRow:
         revision_count=observation.revision_count,
         created_at=_moment("created_at", observation.created_at),
         updated_at=_moment("updated_at", observation.updated_at),
+        pinned=observation.pinned,
+        expire_at=None if observation.expire_time is None else _moment("expire_time", observation.expire_time),
+        about=None if observation.about is None else redacted("about", observation.about),
     )
+
+
+def _sources(observation: Observation) -> Iterator[Source]:
+    for is_earlier, ids in ((False, observation.source_ids), (True, observation.earlier_source_ids)):
+        for source in ids:
+            if not isinstance(source, int) or source <= 0:
+                raise ValueError("source_ids must contain integers greater than 0")
+            if observation.id is not None:
+                yield observation.id, source, is_earlier
 
 
 def _moment(name: str, moment: str) -> str:

@@ -8,10 +8,19 @@ MAX_TOPIC_KEY = 256
 #: Bytes of UTF-8 of a content or a summary (documented contract).
 MAX_CONTENT_BYTES = 1024 * 1024
 
+#: Facts of one save.
+MAX_FACTS = 100
+#: Items on one page of `mem_facts`, and statements of `mem_about`.
+MOST_FACTS = 1000
+#: Characters of the `about` of one observation that `mem_about` reads.
+ABOUT_CHARACTERS = 4096
+
 #: Newest rows of a session that `mem_recent` reads, and so its longest result.
 MOST_RECENT = 1000
 #: Items on one page of `mem_list` and `mem_sessions`.
 MOST_LISTED = 1000
+#: A list shows a content of more than LONG_CHARACTERS by its first PREVIEW_CHARACTERS.
+LONG_CHARACTERS, PREVIEW_CHARACTERS = 2048, 512
 #: An export reads pages of this many rows, and ends a page early after this many bytes of text.
 EXPORT_PAGE = 100
 EXPORT_BYTES = 1024 * 1024

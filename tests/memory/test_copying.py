@@ -41,7 +41,7 @@ def url(postgres: Cluster) -> str:
 def target(url: str) -> str:
     """An empty database that reuses the tables of the previous test."""
     with ILabMemory.from_url(url), psycopg.connect(url) as connection:
-        for table in ("observations", "sessions", "users"):
+        for table in ("observations", "sources", "sessions", "users"):
             connection.execute(f"DELETE FROM ilab_memory.{table}")
     return url
 

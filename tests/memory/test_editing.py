@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,7 +182,7 @@ def test_update_of_what_the_user_does_not_have_changes_nothing(mem: ILabMemory) 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({}, "title, content or type must be given"),
+        ({}, "title, content, type, pinned or expire_time must be given"),
         ({"title": " "}, "title must"),
         ({"content": "<private>x"}, None),
         ({"content": ""}, "content must"),
@@ -189,7 +190,7 @@ def test_update_of_what_the_user_does_not_have_changes_nothing(mem: ILabMemory) 
         ({"title": "x" * 513}, "title must"),
     ],
 )
-def test_update_refuses_what_a_save_refuses(mem: ILabMemory, arguments: dict[str, str], told: str | None) -> None:
+def test_update_refuses_what_a_save_refuses(mem: ILabMemory, arguments: dict[str, Any], told: str | None) -> None:
     saved = save(mem, "tea")
     if told is None:
         assert mem.mem_update(USER, saved, **arguments)

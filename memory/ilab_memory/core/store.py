@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple, Self
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
+from ilab_memory.core.models import UNSET, Fact, Observation, SaveResult, Session, Statement, Unset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +25,24 @@ class Redacted:
     topic_key: str | None
     normalized_hash: str
     conversation_id: str = ""
+    pinned: bool = False
+    expire_at: str | None = None
+    about: str | None = None
+    facts: "tuple[Redacted, ...]" = ()
+    """Facts that were derived from it. Each has a topic_key of its own, none has an `about` or facts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """New, redacted values of an observation. None: unchanged."""
+    """New, redacted values of an observation. None, or UNSET: unchanged."""
 
     title: str | None
     content: str | None
     type: str | None
     normalized_hash: str | None
     """Hash of the content."""
+    pinned: bool | None = None
+    expire_at: str | Unset | None = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +59,29 @@ class ImportedRow:
     revision_count: int
     created_at: str
     updated_at: str
+    pinned: bool = False
+    expire_at: str | None = None
+    about: str | None = None
 
 
+class AddedRows(NamedTuple):
+    """The result of `Store.add_rows`."""
+
+    sessions: int
+    """Number of added sessions."""
+    observations: int
+    """Number of added observations."""
+    ids: Sequence[int | None]
+    """The id of each given row: of the added one, or of the equal one that the user had. None: another row has its
+    topic key."""
+
+
+#: One source of an observation: the ids of both, and whether the observation has been replaced since by a value from
+#: another source.
+Source = tuple[int, int, bool]
+
+#: Position in a list of facts: `pinned`, `updated_at` and id. The next page starts after it.
+FactCursor = tuple[bool, str, int]
 #: Position in a list of observations, newest first: `updated_at` and id. The next page starts after it.
 ObservationCursor = tuple[str, int]
 #: Position in a list of sessions, newest first: `started_at` and id.
@@ -151,12 +179,19 @@ class Store(ABC):
 
     @abstractmethod
     def recent_sessions(
-        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+        self,
+        user_id: str,
+        *,
+        conversation_id: str,
+        completed: int,
+        each: int,
+        preview_characters: int,
+        now: datetime,
     ) -> RecentSessions:
         """Return the conversation's active session and the *completed* latest completed sessions of the user.
 
         Includes the *each* newest observations of every one of them, by (updated_at, id), with *preview_characters* of
-        their content.
+        their content, without those that have expired at *now*.
         """
 
     @abstractmethod
@@ -191,7 +226,13 @@ class Store(ABC):
 
         With a topic key: updates the user's row of that key in place, or "deduped" if type, title and content are the
         same. Without: "deduped" if the session has a row without a key of the same type, title and hash. Otherwise
-        creates a row.
+        creates a row. Equal rows also have the same `about` and expiry. A save pins a row, and never unpins one.
+
+        The facts are saved in the same transaction, each like an observation with a topic key, and the observation
+        becomes a source of each. Where a fact replaces another content, the sources of that become its earlier sources.
+        A "deduped" save leaves facts alone that the observation is, or was, a source of. An "updated" one is no longer
+        a source of other facts than the given ones; facts of which it was the only source that is not an earlier one
+        are deleted.
         """
 
     @abstractmethod
@@ -199,11 +240,14 @@ class Store(ABC):
         """Replace parts of the user's observation in place; None if the user has none of this id.
 
         Increments the revision count, unless nothing changes ("deduped"). The session and its last activity stay the
-        same. A replaced title is removed from the automatic summary of an expired session.
+        same. A replaced title is removed from the automatic summary of an expired session. With a replaced content, the
+        `about` is removed, the facts derived from it are treated as by an "updated" `save` without facts, and its own
+        sources become earlier ones. A change of nothing but `pinned` and the expiry changes neither the revision count
+        nor `updated_at`.
         """
 
     @abstractmethod
-    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """Add the sessions and observations of an export that the user does not have, in one transaction; count them.
 
         - A session exists already if one has the same id, or the id that is derived from it, see
@@ -216,6 +260,10 @@ class Store(ABC):
         Raises:
             ValueError: the session of a row does not exist. Nothing was stored.
         """
+
+    @abstractmethod
+    def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
+        """Add those of *sources* that the user does not have, if both observations are the user's."""
 
     @abstractmethod
     def list_observations(
@@ -240,14 +288,42 @@ class Store(ABC):
         """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`."""
 
     @abstractmethod
-    def delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase the user's observation; return whether it existed.
+    def delete(self, user_id: str, observation_id: int) -> list[int]:
+        """Erase the user's observation and what was derived from it alone; return the ids of what was erased.
 
-        When this returns, no byte of it is left, as with `forget`, and its title is removed from the automatic summary
-        of an expired session.
+        Derived from it alone are the observations of which it is the only source that is not an earlier one, and what
+        was derived from those alone. When this returns, no byte of them is left, as with `forget`, and their titles are
+        removed from the automatic summaries of expired sessions.
 
         Raises:
             StorageError: the erasure is not complete. Calling again, or `finish_forgetting`, completes it.
+        """
+
+    @abstractmethod
+    def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
+        """Erase expired and old observations of all users, at most *limit*; return how many were erased.
+
+        Expired are those whose expiry is not after *now*; old are those whose last change is before the time that
+        *older_than* has for their type or, if it has none, for "". Facts that were derived from them stay.
+
+        Raises:
+            StorageError: the erasure is not complete. Calling again, or `finish_forgetting`, completes it.
+        """
+
+    @abstractmethod
+    def facts(
+        self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
+    ) -> list[Fact]:
+        """Return the next *limit* facts after *before* by (pinned, updated_at, id), descending.
+
+        These are the observations of FACT_TYPES that have not expired at *now*. *types*: only those; None: all.
+        """
+
+    @abstractmethod
+    def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
+        """Return the `about` of the *limit* newest observations that have one and have not expired at *now*.
+
+        By (updated_at, id), newest first, with the first *characters* of each.
         """
 
     @abstractmethod
@@ -270,10 +346,11 @@ class Store(ABC):
         limit: int,
         key_prefixes: Sequence[str] | None,
         most_bytes: int,
+        now: datetime,
     ) -> list[Observation]:
         """Return the *limit* newest observations of this session by (updated_at, id), newest first.
 
-        Empty if the session does not belong to this user and conversation.
+        Without those that have expired at *now*. Empty if the session does not belong to this user and conversation.
 
         With *key_prefixes*, only those whose topic_key starts with one of them, among the session's 1,000 newest. The
         list ends before the observation whose content would exceed *most_bytes* of UTF-8 in total. Reads one index
@@ -282,12 +359,20 @@ class Store(ABC):
 
     @abstractmethod
     def matches(
-        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+        self,
+        user_id: str,
+        terms: Sequence[str],
+        *,
+        most_places: int,
+        most_rows: int,
+        preview_characters: int,
+        now: datetime,
     ) -> Matches:
         """Return the statistics of the user's rows and of these terms (at least one) among them.
 
         Includes the postings of the terms, unless the number of terms times the number of rows exceeds *most_places*.
-        Includes all rows, with *preview_characters* of their content, if there are at most *most_rows*.
+        Includes all rows, with *preview_characters* of their content, if there are at most *most_rows*, without those
+        that have expired at *now*.
         """
 
     @abstractmethod
@@ -295,8 +380,8 @@ class Store(ABC):
         """Return the occurrences of each of these terms in the user's rows."""
 
     @abstractmethod
-    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
-        """Return the user's rows with these sequence numbers."""
+    def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
+        """Return the user's rows with these sequence numbers, without those that have expired at *now*."""
 
     @abstractmethod
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ilab_chat_service.call_deadline import seconds_to_deadline
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported, StoreNotOpened
@@ -309,7 +309,7 @@ def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStart
     return memory.mem_session_peek(user_id, **conversation(memory, conversation_id))
 
 
-def conversation(memory: ILabMemory, conversation_id: str) -> dict[str, str]:
+def conversation(memory: ILabMemory, conversation_id: str) -> dict[str, Any]:
     """Return the arguments that name a conversation to the library; none for the default one.
 
     Raises:

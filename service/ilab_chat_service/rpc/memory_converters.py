@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -157,7 +157,7 @@ def cursor(row: Observation) -> tuple[str, int]:
     return row.updated_at, row.id or 0
 
 
-def conversation(conversation_id: str) -> dict[str, str]:
+def conversation(conversation_id: str) -> dict[str, Any]:
     """Return the library's argument for a conversation. The default one needs none, so any library can do it."""
     return {"conversation_id": conversation_id} if conversation_id else {}
 

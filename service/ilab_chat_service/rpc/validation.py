@@ -399,7 +399,7 @@ def list_types(request: memory_pb2.ListObservationsRequest) -> list[str]:
     return sorted(set(request.types))
 
 
-def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, str]:
+def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, Any]:
     """Return the new values of an observation's fields, by name.
 
     Raises:

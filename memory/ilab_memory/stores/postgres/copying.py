@@ -1,11 +1,13 @@
 """How all of a user comes in from another store: as it is, in one transaction, by COPY."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 
 from ilab_memory.core.models import Observation
 from ilab_memory.core.rows import UserRows
+from ilab_memory.core.store import Source
 from ilab_memory.stores.postgres import saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
@@ -19,9 +21,14 @@ _SESSIONS = f"""
 _OBSERVATIONS = f"""
     COPY {SCHEMA}.observations (
         user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
+        pinned, expire_at, about
     ) FROM STDIN
 """
+_SOURCES = f"COPY {SCHEMA}.sources (user_id, fact, source, is_earlier) FROM STDIN"
+_ERASE_ALL = (
+    statements.ERASE_OBSERVATIONS, statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
+)  # fmt: skip
 # The one statement that names no user: whoever copies asks once, at the end.
 COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but a constant is interpolated
 
@@ -39,14 +46,19 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
             return False
         counted: dict[str, Any] = dict.fromkeys((*saving.LENGTHS, "observations"), 0)
         numbers = _write_sessions(connection, rows)
+        sources: list[Source] = []
         with connection.cursor() as cursor, cursor.copy(_OBSERVATIONS) as copy:
             for number, observation in rows.observations:
                 indexed = IndexEntry(observation.title, observation.content)
                 place = (rows.user_id, observation.id, number, *numbers[observation.session_id])
                 copy.write_row((*place, *_columns(observation, indexed, user["index_key"])))
+                sources += _sources(observation)
                 counted["observations"] += 1
                 for name in saving.LENGTHS:
                     counted[name] += indexed.lengths[name]
+        with connection.cursor() as cursor, cursor.copy(_SOURCES) as copy:
+            for source in sources:
+                copy.write_row((rows.user_id, *source))
         last = {"last_number": rows.last_number, "last_session": len(rows.sessions)}
         connection.execute(statements.COUNT_IN, {"user_id": rows.user_id, **last, **counted})
     return True
@@ -60,7 +72,7 @@ def _enter(connection: psycopg.Connection, user: dict[str, Any], *, replace: boo
     # earlier copy of the user may not be there yet.
     connection.execute(statements.LOCK_USER, user)
     if replace:
-        for erase in (statements.ERASE_OBSERVATIONS, statements.ERASE_SESSIONS, statements.ERASE_USER):
+        for erase in _ERASE_ALL:
             connection.execute(erase, user)
         connection.execute(statements.NEW_USER, user)
     return replace
@@ -78,6 +90,12 @@ def _write_sessions(connection: psycopg.Connection, rows: UserRows) -> dict[str,
     return numbers
 
 
+def _sources(observation: Observation) -> Iterator[Source]:
+    if observation.id is not None:
+        for is_earlier, ids in ((False, observation.source_ids), (True, observation.earlier_source_ids)):
+            yield from ((observation.id, source, is_earlier) for source in ids)
+
+
 def _columns(observation: Observation, indexed: IndexEntry, index_key: bytes) -> tuple[Any, ...]:
     return (
         observation.type,
@@ -90,4 +108,7 @@ def _columns(observation: Observation, indexed: IndexEntry, index_key: bytes) ->
         *(indexed.lengths[name] for name in saving.LENGTHS),
         indexed.vector(index_key),
         observation.content,
+        observation.pinned,
+        observation.expire_time,
+        observation.about,
     )

@@ -1,4 +1,4 @@
-"""Writes of sessions and saves. Each function runs inside one transaction, and commits it.
+"""Users and sessions, and what every write begins with. Each function runs inside one transaction.
 
 First one round trip: it takes the lock of the user's row, and reads, seeing what the one before committed. Then another
 that writes and commits. Only who opens a user or completes an expired session needs one more.
@@ -10,12 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from ilab_memory.core.models import SaveResult
-from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import auto_close_summary, is_expired
-from ilab_memory.stores.common.changes import is_unchanged
 from ilab_memory.stores.postgres import statements
-from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES, IndexEntry
+from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
@@ -79,7 +76,7 @@ def open_session(
     """Return the session to work in, touched; one that has to be opened gets *session_id*."""
     asked = {"user_id": user_id, "conversation_id": conversation_id}
     user, (active,) = locked(transaction, user_id, (statements.SESSION_NOW, asked))
-    session = _enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
+    session = enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
     touch = {"user_id": user_id, "session": session.number, "now": now}
     if session.is_new:
         transaction.commit(*session.opening, count_in(user_id, user, last_session=session.number))
@@ -102,45 +99,6 @@ def end_session(
     return session_id, started_at, ended_at
 
 
-def save(
-    transaction: Transaction,
-    redacted: Redacted,
-    indexed: IndexEntry,
-    session_id: str,
-    *,
-    now: datetime,
-    session_timeout: timedelta,
-) -> SaveResult:
-    """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
-    asked: dict[str, Any] = {
-        "user_id": redacted.user_id,
-        "conversation_id": redacted.conversation_id,
-        "type": redacted.type,
-        "title": redacted.title,
-        "topic_key": redacted.topic_key,
-        "normalized_hash": bytes.fromhex(redacted.normalized_hash),
-        "now": now,
-    }
-    same = statements.SAME_UNKEYED if redacted.topic_key is None else statements.BY_KEY
-    user, (active, found) = locked(transaction, redacted.user_id, (statements.SESSION_NOW, asked), (same, asked))
-    session = _enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
-    asked["session"] = session.number
-    if redacted.topic_key is None and session.is_new:
-        found = []  # of the session before
-    entering = session.opening or ((statements.TOUCH_SESSION, asked),)
-    if found and (redacted.topic_key is None or _is_unchanged(redacted, found[0])):
-        observation_id, outcome = int(found[0][0]), "deduped"
-        counting = (count_in(redacted.user_id, user, last_session=session.number),) if session.is_new else ()
-        transaction.commit(*entering, *counting)
-    else:
-        row = asked | indexed.lengths | {"terms": indexed.vector(user.index_key), "content": redacted.content}
-        observation_id, outcome, writing = _write(user, session, row, found)
-        transaction.commit(*entering, *writing)
-    return SaveResult.model_construct(
-        id=observation_id, outcome=outcome, session_id=session.id, topic_key=redacted.topic_key
-    )
-
-
 def forget(transaction: Transaction, user_id: str) -> int:
     """Erase everything of the user; return how many observations that were."""
     asked = {"user_id": user_id}
@@ -148,7 +106,10 @@ def forget(transaction: Transaction, user_id: str) -> int:
     if not users:
         return 0
     transaction.commit(
-        (statements.ERASE_OBSERVATIONS, asked), (statements.ERASE_SESSIONS, asked), (statements.ERASE_USER, asked)
+        (statements.ERASE_OBSERVATIONS, asked),
+        (statements.ERASE_SOURCES, asked),
+        (statements.ERASE_SESSIONS, asked),
+        (statements.ERASE_USER, asked),
     )
     return User._make(users[0]).observations
 
@@ -170,7 +131,7 @@ def drop_title(transaction: Transaction, user_id: str, title: str) -> None:
         transaction.ask((statements.SET_SUMMARY, {"user_id": user_id, "session": session, "summary": summary}))
 
 
-def _enter(
+def enter(
     transaction: Transaction,
     asked: Mapping[str, Any],
     user: User,
@@ -214,26 +175,6 @@ def _complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is
         "summary": summary,
         "is_auto_generated": is_auto_generated,
     }
-
-
-def _is_unchanged(redacted: Redacted, found: Row) -> bool:
-    return is_unchanged(redacted, type=found[1], title=found[2], normalized_hash=bytes(found[3]))
-
-
-def _write(
-    user: User, session: SessionNow, row: Mapping[str, Any], found: list[Row]
-) -> tuple[int, str, tuple[Query, Query]]:
-    """Return the id and the outcome of writing the row, and what writes it."""
-    number = user.last_number + 1
-    if found:
-        observation_id, outcome, statement = int(found[0][0]), "updated", statements.CHANGE_OBSERVATION
-        before = dict(zip(LENGTHS, found[0][4:], strict=True))
-    else:
-        observation_id, outcome, statement = user.first_id + number, "created", statements.NEW_OBSERVATION
-        before = dict.fromkeys(LENGTHS, 0)
-    added = {name: row[name] - before[name] for name in LENGTHS} | {"observations": 0 if found else 1}
-    counting = count_in(row["user_id"], user, last_number=number, last_session=session.number, **added)
-    return observation_id, outcome, ((statement, {**row, "id": observation_id, "number": number}), counting)
 
 
 def count_in(user_id: str, user: User, *, last_number: int = 0, last_session: int = 0, **added: int) -> Query:

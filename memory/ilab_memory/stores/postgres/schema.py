@@ -8,6 +8,8 @@ version of the C library keeps.
 
 from collections.abc import Iterator
 
+from ilab_memory.core.config import FACT_TYPES
+
 #: Version of the schema that this code reads and writes. A change of what `ilab_memory.recall.analysis.fields` returns
 #: needs a new version too, with a migration that rebuilds the index. A bound on the length of what is indexed does not:
 #: rows that an earlier version wrote are found by all of their words.
@@ -82,6 +84,9 @@ TABLES = (
         type text COLLATE "C" NOT NULL,
         title text COLLATE "C" NOT NULL,
         topic_key text COLLATE "C",
+        pinned boolean NOT NULL DEFAULT false,
+        expire_at timestamptz,
+        about text COLLATE "C",     -- what the content says about the user, one statement per line
         terms tsvector NOT NULL,    -- of hashes, see blind_index.py
         content text COLLATE "C" NOT NULL,
         PRIMARY KEY (user_id, id),
@@ -89,7 +94,22 @@ TABLES = (
         """,
         _ADDED_TO,
     ),
+    # Which observations a fact was derived from. Rows of a value that was replaced stay, as earlier ones.
+    (
+        "sources",
+        """
+        user_id text COLLATE "C" NOT NULL,
+        fact bigint NOT NULL,       -- an observation
+        source bigint NOT NULL,     -- another one
+        is_earlier boolean NOT NULL DEFAULT false,
+        PRIMARY KEY (user_id, fact, source)
+        """,
+        _ADDED_TO,
+    ),
 )
+
+#: The types of facts, for statements that use the index of facts.
+FACTS = f"({', '.join(map(repr, FACT_TYPES))})"
 
 INDEXES = (
     # At most one active session per user and conversation, whoever opens it.
@@ -112,6 +132,12 @@ INDEXES = (
     """
     CREATE INDEX observations_unkeyed ON {schema}.observations (user_id, normalized_hash) WHERE topic_key IS NULL
     """,
+    f"""
+    CREATE INDEX observations_facts ON {{schema}}.observations (user_id, pinned, updated_at, id) WHERE type IN {FACTS}
+    """,
+    "CREATE INDEX observations_about ON {schema}.observations (user_id, updated_at, id) WHERE about IS NOT NULL",
+    "CREATE INDEX observations_expiring ON {schema}.observations (user_id, expire_at) WHERE expire_at IS NOT NULL",
+    "CREATE INDEX sources_of_source ON {schema}.sources (user_id, source)",
     # No pending list: every search would read through it, other users' words included.
     "CREATE INDEX observations_search ON {schema}.observations USING gin (terms) WITH (fastupdate = off)",
 )

@@ -4,10 +4,12 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
+from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.stores.postgres.blind_index import HASH, PREFIX
-from ilab_memory.stores.postgres.schema import SCHEMA
+from ilab_memory.stores.postgres.schema import FACTS, SCHEMA
 
 _USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
+_SOURCES = f"{SCHEMA}.sources"
 
 # Users. Whoever writes anything of a user takes the lock of the user's row first: so writers of one user come one after
 # the other, and never wait for each other in a circle.
@@ -74,19 +76,31 @@ SAME_UNKEYED = f"""
     SELECT id FROM {_OBSERVATIONS_TABLE}
     WHERE user_id = %(user_id)s AND normalized_hash = %(normalized_hash)s AND topic_key IS NULL
         AND type = %(type)s AND title = %(title)s AND session = (SELECT number {_ACTIVE})
+        AND pinned >= %(pinned)s AND expire_at IS NOT DISTINCT FROM %(expire_at)s::timestamptz
+        AND about IS NOT DISTINCT FROM %(about)s
 """
+_KEYED = "id, title_terms, said_terms, reply_terms, tail_terms, type, title, normalized_hash, pinned, expire_at, about"
+# Behind the columns, whether it is a source of anything.
 BY_KEY = f"""
-    SELECT id, type, title, normalized_hash, title_terms, said_terms, reply_terms, tail_terms
-    FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND topic_key = %(topic_key)s
+    SELECT {_KEYED}, EXISTS (
+        SELECT 1 FROM {_SOURCES} link WHERE link.user_id = %(user_id)s AND link.source = o.id
+    )
+    FROM {_OBSERVATIONS_TABLE} o WHERE o.user_id = %(user_id)s AND o.topic_key = %(topic_key)s
+"""
+FACTS_BY_KEY = f"""
+    SELECT topic_key, {_KEYED} FROM {_OBSERVATIONS_TABLE}
+    WHERE user_id = %(user_id)s AND topic_key = ANY(%(topic_keys)s::text[])
 """
 NEW_OBSERVATION = f"""
     INSERT INTO {_OBSERVATIONS_TABLE} (
         user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
+        pinned, expire_at, about
     ) VALUES (
         %(user_id)s, %(id)s, %(number)s, %(session)s, %(conversation_id)s, %(type)s, %(title)s, %(topic_key)s,
         %(normalized_hash)s, %(now)s, %(now)s,
-        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s
+        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s,
+        %(pinned)s, %(expire_at)s, %(about)s
     )
 """
 CHANGE_OBSERVATION = f"""
@@ -94,12 +108,13 @@ CHANGE_OBSERVATION = f"""
         number = %(number)s, session = %(session)s, conversation_id = %(conversation_id)s, type = %(type)s,
         title = %(title)s, normalized_hash = %(normalized_hash)s, revision_count = revision_count + 1,
         updated_at = %(now)s, title_terms = %(title_terms)s, said_terms = %(said_terms)s, reply_terms = %(reply_terms)s,
-        tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector, content = %(content)s
+        tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector, content = %(content)s,
+        pinned = pinned OR %(pinned)s, expire_at = %(expire_at)s, about = %(about)s
     WHERE user_id = %(user_id)s AND id = %(id)s
 """
 # An observation as it is, for a change or an erasure.
 TO_CHANGE = f"""
-    SELECT s.id, o.topic_key, o.type, o.title, o.content, o.normalized_hash,
+    SELECT s.id, o.topic_key, o.pinned, o.expire_at, o.type, o.title, o.content, o.normalized_hash, o.about,
         o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
     FROM {_OBSERVATIONS_TABLE} o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
     WHERE o.user_id = %(user_id)s AND o.id = %(id)s
@@ -109,10 +124,51 @@ EDIT_OBSERVATION = f"""
         number = %(number)s, type = %(type)s, title = %(title)s, normalized_hash = %(normalized_hash)s,
         revision_count = revision_count + 1, updated_at = %(now)s, title_terms = %(title_terms)s,
         said_terms = %(said_terms)s, reply_terms = %(reply_terms)s, tail_terms = %(tail_terms)s,
-        terms = %(terms)s::tsvector, content = %(content)s
+        terms = %(terms)s::tsvector, content = %(content)s, about = %(about)s
     WHERE user_id = %(user_id)s AND id = %(id)s
 """
-DELETE_OBSERVATION = f"DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = %(id)s"
+PIN_OBSERVATION = f"""
+    UPDATE {_OBSERVATIONS_TABLE} SET pinned = %(pinned)s, expire_at = %(expire_at)s
+    WHERE user_id = %(user_id)s AND id = %(id)s
+"""
+DELETE_OBSERVATIONS = f"""
+    DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = ANY(%(ids)s::bigint[])
+"""
+
+# Sources.
+ADD_SOURCE = f"""
+    INSERT INTO {_SOURCES} (user_id, fact, source) VALUES (%(user_id)s, %(fact)s, %(source)s)
+    ON CONFLICT (user_id, fact, source) DO UPDATE SET is_earlier = false
+"""
+MAKE_EARLIER = f"UPDATE {_SOURCES} SET is_earlier = true WHERE user_id = %(user_id)s AND fact = %(id)s"
+REMOVE_SOURCE = f"""
+    DELETE FROM {_SOURCES}
+    WHERE user_id = %(user_id)s AND source = %(source)s AND fact <> ALL(%(kept)s::bigint[])
+"""
+DELETE_SOURCES = f"""
+    DELETE FROM {_SOURCES}
+    WHERE user_id = %(user_id)s AND (fact = ANY(%(ids)s::bigint[]) OR source = ANY(%(ids)s::bigint[]))
+"""
+# Of an import: what is stored stays.
+IMPORT_SOURCES = f"""
+    INSERT INTO {_SOURCES} (user_id, fact, source, is_earlier)
+    SELECT %(user_id)s, given.fact, given.source, given.is_earlier
+    FROM unnest(%(facts)s::bigint[], %(sources)s::bigint[], %(earlier)s::boolean[]) given (fact, source, is_earlier)
+    WHERE EXISTS (SELECT 1 FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = given.fact)
+        AND EXISTS (SELECT 1 FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = given.source)
+    ON CONFLICT DO NOTHING
+"""
+# The facts that these observations are, or were, a source of, and whether no other is a source of them now but *gone*.
+DERIVED = f"""
+    SELECT f.id, bool_or(NOT link.is_earlier) AND NOT EXISTS (
+        SELECT 1 FROM {_SOURCES} other
+        WHERE other.user_id = %(user_id)s AND other.fact = f.id AND NOT other.is_earlier
+            AND other.source <> ALL(%(gone)s::bigint[])
+    ), f.title, f.title_terms, f.said_terms, f.reply_terms, f.tail_terms
+    FROM {_SOURCES} link JOIN {_OBSERVATIONS_TABLE} f ON f.user_id = %(user_id)s AND f.id = link.fact
+    WHERE link.user_id = %(user_id)s AND link.source = ANY(%(ids)s::bigint[])
+    GROUP BY f.user_id, f.id
+"""
 
 # Importing.
 SESSIONS_OF_IDS = f"""
@@ -121,11 +177,11 @@ SESSIONS_OF_IDS = f"""
 """
 ACTIVE_CONVERSATIONS = f"SELECT conversation_id FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NULL"
 KEYS = f"""
-    SELECT topic_key FROM {_OBSERVATIONS_TABLE}
+    SELECT topic_key, id, type, title, normalized_hash FROM {_OBSERVATIONS_TABLE}
     WHERE user_id = %(user_id)s AND topic_key = ANY(%(topic_keys)s::text[])
 """
 UNKEYED = f"""
-    SELECT session, type, title, normalized_hash, created_at FROM {_OBSERVATIONS_TABLE}
+    SELECT session, type, title, normalized_hash, created_at, id FROM {_OBSERVATIONS_TABLE}
     WHERE user_id = %(user_id)s AND normalized_hash = ANY(%(hashes)s::bytea[]) AND topic_key IS NULL
 """
 IMPORT_SESSION = f"""
@@ -139,18 +195,24 @@ IMPORT_SESSION = f"""
 IMPORT_OBSERVATION = f"""
     INSERT INTO {_OBSERVATIONS_TABLE} (
         user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
+        pinned, expire_at, about
     ) VALUES (
         %(user_id)s, %(id)s, %(number)s, %(session)s, %(conversation_id)s, %(type)s, %(title)s, %(topic_key)s,
         %(normalized_hash)s, %(revision_count)s, %(created_at)s, %(updated_at)s,
-        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s
+        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s,
+        %(pinned)s, %(expire_at)s, %(about)s
     )
 """
 
 # Reading whole rows.
-_OBSERVATION_COLUMNS = """
+_OBSERVATION_COLUMNS = f"""
     o.id, s.id, o.type, o.title, o.content, o.topic_key, encode(o.normalized_hash, 'hex'), o.revision_count,
-    o.created_at, o.updated_at
+    o.created_at, o.updated_at, o.pinned, o.expire_at, o.about, (
+        -- The ids, with a minus before earlier sources.
+        SELECT string_agg((CASE WHEN link.is_earlier THEN -link.source ELSE link.source END)::text, ',')
+        FROM {_SOURCES} link WHERE link.user_id = %(user_id)s AND link.fact = o.id
+    )
 """
 _OBSERVATIONS = f"""
     SELECT {_OBSERVATION_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
@@ -182,7 +244,7 @@ RECENT = f"""
                 WHERE user_id = %(user_id)s AND session = (
                     SELECT number FROM {_SESSIONS}
                     WHERE user_id = %(user_id)s AND id = %(session_id)s AND conversation_id = %(conversation_id)s
-                )
+                ) AND (expire_at IS NULL OR expire_at > %(now)s)
                 ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
             ) newest
             WHERE %(prefixes)s::text[] IS NULL
@@ -240,7 +302,7 @@ _PREVIEW_COLUMNS = """
 RECENT_SESSIONS = f"""
     SELECT {_SESSION_COLUMNS}, ARRAY(
         SELECT ROW({_PREVIEW_COLUMNS}) FROM {_OBSERVATIONS_TABLE} o
-        WHERE o.user_id = %(user_id)s AND o.session = s.number
+        WHERE o.user_id = %(user_id)s AND o.session = s.number AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
         ORDER BY o.updated_at DESC, o.id DESC LIMIT %(each)s
     )
     FROM (
@@ -296,10 +358,12 @@ _DOCUMENT = """
 ROWS_OF_FEW = f"""
     SELECT {_DOCUMENT}, {_PREVIEW_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
     WHERE o.user_id = %(user_id)s AND {_OBSERVATIONS_OF_USER} <= %(most_rows)s
+        AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
 """
 DOCUMENTS = f"""
     SELECT {_DOCUMENT} FROM {_OBSERVATIONS_TABLE} o
     WHERE o.user_id = %(user_id)s AND o.number = ANY(%(numbers)s::bigint[])
+        AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
 """
 # Not ILIKE, which takes seconds to look for a long text in one that repeats its beginning. Under COLLATE "C", lower()
 # is of A to Z alone. CASE: content that is stored apart from its row is read only as far as it counts.
@@ -315,6 +379,40 @@ CONTAINING = f"""
         OR strpos(lower(title), lower(%(text)s COLLATE "C")) > 0
     END
     ORDER BY number DESC LIMIT %(at_most)s
+"""
+
+# Facts. A content of more than 2,048 characters is cut, as in SQLite, where a preview takes its place.
+LIST_FACTS = f"""
+    SELECT o.id, o.type, o.title,
+        CASE WHEN length(o.content) > {LONG_CHARACTERS} THEN left(o.content, {PREVIEW_CHARACTERS}) ELSE o.content END,
+        o.topic_key, o.pinned, o.created_at, o.updated_at, o.expire_at, o.revision_count, (
+            SELECT string_agg(link.source::text, ',') FROM {_SOURCES} link
+            WHERE link.user_id = %(user_id)s AND link.fact = o.id AND NOT link.is_earlier
+        )
+    FROM {_OBSERVATIONS_TABLE} o
+    WHERE o.user_id = %(user_id)s AND o.type IN {FACTS} AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
+        AND (%(types)s::text[] IS NULL OR o.type = ANY(%(types)s::text[]))
+        AND (o.pinned, o.updated_at, o.id) < (%(pinned)s, %(moment)s, %(key)s)
+    ORDER BY o.pinned DESC, o.updated_at DESC, o.id DESC LIMIT %(limit)s
+"""
+LIST_ABOUT = f"""
+    SELECT o.id, left(o.about, %(characters)s), o.updated_at, EXISTS (
+        SELECT 1 FROM {_SOURCES} link
+        WHERE link.user_id = %(user_id)s AND link.source = o.id AND link.is_earlier
+    )
+    FROM {_OBSERVATIONS_TABLE} o
+    WHERE o.user_id = %(user_id)s AND o.about IS NOT NULL AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
+    ORDER BY o.updated_at DESC, o.id DESC LIMIT %(limit)s
+"""
+# With the lock of the user's row: those that still are to be erased.
+STILL_EXPIRED = f"""
+    SELECT o.id, o.title, o.title_terms, o.said_terms, o.reply_terms, o.tail_terms FROM {_OBSERVATIONS_TABLE} o
+    WHERE o.user_id = %(user_id)s AND o.id = ANY(%(ids)s::bigint[]) AND (
+        o.expire_at <= %(now)s OR o.updated_at < (
+            SELECT age.moment FROM unnest(%(types)s::text[], %(moments)s::timestamptz[]) age (type, moment)
+            WHERE age.type IN (o.type, '') ORDER BY age.type DESC LIMIT 1
+        )
+    )
 """
 
 # Exporting, a page at a time: each begins behind the last row of the one before, and ends with the row that brings
@@ -352,6 +450,7 @@ EXPORT_LATER_SESSION = f"""
 
 # Forgetting.
 ERASE_OBSERVATIONS = f"DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s"
+ERASE_SOURCES = f"DELETE FROM {_SOURCES} WHERE user_id = %(user_id)s"
 ERASE_SESSIONS = f"DELETE FROM {_SESSIONS} WHERE user_id = %(user_id)s"
 ERASE_USER = f"DELETE FROM {_USERS} WHERE user_id = %(user_id)s"
 

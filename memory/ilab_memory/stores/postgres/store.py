@@ -4,11 +4,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
 from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import (
+    AddedRows,
     Change,
     Document,
+    FactCursor,
     ImportedRow,
     Matches,
     ObservationCursor,
@@ -17,11 +19,12 @@ from ilab_memory.core.store import (
     RecentSessions,
     Redacted,
     SessionCursor,
+    Source,
     Store,
     forgotten_during_export,
 )
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
-from ilab_memory.stores.postgres import copying, editing, reading, saving, statements
+from ilab_memory.stores.postgres import copying, editing, expiry, reading, saving, statements, writing
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections, Row
 from ilab_memory.stores.postgres.conninfo import conninfo
@@ -80,7 +83,14 @@ class PostgresStore(Store):
         self._connections.connect()
 
     def recent_sessions(
-        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+        self,
+        user_id: str,
+        *,
+        conversation_id: str,
+        completed: int,
+        each: int,
+        preview_characters: int,
+        now: datetime,
     ) -> RecentSessions:
         """See Store."""
         rows = self._connections.rows(
@@ -91,6 +101,7 @@ class PostgresStore(Store):
             completed=completed,
             each=each,
             characters=preview_characters,
+            now=now,
         )
         return reading.recent_sessions(user_id, rows)
 
@@ -137,11 +148,11 @@ class PostgresStore(Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        indexed = IndexEntry(redacted.title, redacted.content)
+        indexed = [IndexEntry(each.title, each.content) for each in (redacted, *redacted.facts)]
         session_id = saving.new_session_id()
         return self._connections.write(
             "save the observation",
-            lambda transaction: saving.save(
+            lambda transaction: writing.save(
                 transaction, redacted, indexed, session_id, now=now, session_timeout=session_timeout
             ),
         )
@@ -155,20 +166,60 @@ class PostgresStore(Store):
             lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
         )
 
-    def delete(self, user_id: str, observation_id: int) -> bool:
+    def delete(self, user_id: str, observation_id: int) -> list[int]:
         """See Store, and the class for what the server keeps."""
         if observation_id > _LARGEST_ID:
-            return False
+            return []
         return self._connections.write(
             "delete the observation", lambda transaction: editing.delete(transaction, user_id, observation_id)
         )
 
-    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store. Repeated if the connection is lost: what an earlier try stored is found again."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
         return self._connections.write(
             "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
         )
+
+    def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
+        """See Store. Repeated if the connection is lost."""
+        self._connections.write(
+            "import", lambda transaction: editing.add_sources(transaction, user_id, sources), repeatable=True
+        )
+
+    def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
+        """See Store, and the class for what the server keeps. One transaction for each user."""
+        return expiry.expire(self._connections, now=now, older_than=older_than, limit=limit)
+
+    def facts(
+        self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
+    ) -> list[Fact]:
+        """See Store."""
+        pinned, moment, observation_id = before or (True, _AFTER_ALL, 0)
+        rows = self._connections.rows(
+            "list the facts",
+            statements.LIST_FACTS,
+            user_id=user_id,
+            types=None if types is None else list(types),
+            now=now,
+            pinned=pinned,
+            moment=moment,
+            key=min(observation_id, _LARGEST_ID),
+            limit=limit,
+        )
+        return [reading.fact(row) for row in rows]
+
+    def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
+        """See Store."""
+        rows = self._connections.rows(
+            "list the statements",
+            statements.LIST_ABOUT,
+            user_id=user_id,
+            now=now,
+            limit=limit,
+            characters=characters,
+        )
+        return [reading.statement(row) for row in rows]
 
     def list_observations(
         self,
@@ -231,6 +282,7 @@ class PostgresStore(Store):
         limit: int,
         key_prefixes: Sequence[str] | None,
         most_bytes: int,
+        now: datetime,
     ) -> list[Observation]:
         """See Store."""
         rows = self._connections.rows(
@@ -242,11 +294,19 @@ class PostgresStore(Store):
             limit=limit,
             prefixes=None if key_prefixes is None else list(key_prefixes),
             most_bytes=most_bytes,
+            now=now,
         )
         return [reading.observation(user_id, row) for row in rows]
 
     def matches(
-        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+        self,
+        user_id: str,
+        terms: Sequence[str],
+        *,
+        most_places: int,
+        most_rows: int,
+        preview_characters: int,
+        now: datetime,
     ) -> Matches:
         """See Store. In one round trip."""
         asked = {
@@ -256,6 +316,7 @@ class PostgresStore(Store):
             "most_for_places": most_places // len(terms),
             "most_rows": most_rows,
             "characters": preview_characters,
+            "now": now,
         }
         queries = (statements.STATISTICS, statements.POSTINGS_OF_FEW, statements.ROWS_OF_FEW)
         found = self._connections.read_snapshot("search", *((query, asked) for query in queries))
@@ -267,9 +328,9 @@ class PostgresStore(Store):
         rows = self._connections.rows("search", statements.POSTINGS, user_id=user_id, terms=asked)
         return reading.postings(rows, asked)
 
-    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+    def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
         """See Store."""
-        rows = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers))
+        rows = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers), now=now)
         return {row[0]: reading.document(row[1:]) for row in rows}
 
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:

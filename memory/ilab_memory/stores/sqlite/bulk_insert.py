@@ -11,7 +11,7 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_expired
 from ilab_memory.stores.common.changes import identity
-from ilab_memory.stores.sqlite import saving, statements
+from ilab_memory.stores.sqlite import facts, saving, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -25,12 +25,20 @@ class Save:
 
     redacted: Redacted
     indexed: IndexEntry
+    facts: Sequence[IndexEntry]
+    """Of the facts."""
     now: datetime
     session_timeout: timedelta
 
     def __call__(self, transaction: Transaction) -> SaveResult:
         """Save it alone."""
-        return saving.save(transaction, self.redacted, self.indexed, now=self.now, session_timeout=self.session_timeout)
+        user, saved = saving.save(
+            transaction, self.redacted, self.indexed, now=self.now, session_timeout=self.session_timeout
+        )
+        if not self.redacted.facts and saved.outcome != "updated":
+            return saved
+        of_save = facts.Facts(self.redacted.user_id, self.redacted.facts, self.facts)
+        return facts.settle(transaction, user, saved, of_save, to_text(self.now))
 
 
 class _Ready(NamedTuple):
@@ -72,7 +80,8 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
     ready = []
     for place, key, index_key, session, session_id, started_at, last_activity_at, *ids in json.loads(found):
         save = saves[place]
-        if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
+        # Facts are saved after the observation, one by one.
+        if not save.redacted.facts and not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
             user = saving.UserNow(
                 key,
                 bytes.fromhex(index_key),

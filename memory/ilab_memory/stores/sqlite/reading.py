@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -29,20 +30,31 @@ from ilab_memory.stores.common.rows import (
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.blind_index import tokens
 from ilab_memory.stores.sqlite.key_cache import KeyCache, UserKey
+from ilab_memory.timestamps import to_text
 
 Connection = sqlite3.Connection
 
 #: The largest id that SQLite can hold.
 LARGEST_ID = 2**63 - 1
+# The place of the content in OBSERVATION_COLUMNS.
+_CONTENT = 4
 # A text greater than that of every moment.
 _AFTER_ALL = "~"
 
 
 def recent_sessions(
-    connection: Connection, user_id: str, *, conversation_id: str, completed: int, each: int, characters: int
+    connection: Connection,
+    user_id: str,
+    *,
+    conversation_id: str,
+    completed: int,
+    each: int,
+    characters: int,
+    now: datetime,
 ) -> RecentSessions:
     """See `Store.recent_sessions`."""
-    found = _array(connection, statements.RECENT_SESSIONS, (user_id, completed, each, characters, conversation_id))
+    asked = (user_id, completed, each, characters, conversation_id, to_text(now))
+    found = _array(connection, statements.RECENT_SESSIONS, asked)
     sessions = [session(user_id, row) for row in found[::2]]
     newest = [Preview._make(row) for rows in found[1::2] for row in rows]
     return active_and_completed(sessions, newest)
@@ -79,10 +91,11 @@ def recent(
     limit: int,
     prefixes: Sequence[str] | None,
     most_bytes: int,
+    now: datetime,
 ) -> list[Observation]:
     """See `Store.recent`."""
     asked_prefixes = None if prefixes is None else json.dumps(list(prefixes))
-    asked = (user_id, session_id, asked_prefixes, limit, most_bytes, conversation_id)
+    asked = (user_id, session_id, asked_prefixes, limit, most_bytes, conversation_id, to_text(now))
     rows = _whole(connection, user_id, statements.RECENT, asked)
     return sorted(rows, key=attrgetter("updated_at", "id"), reverse=True)
 
@@ -202,10 +215,11 @@ def matches(
     most_places: int,
     most_rows: int,
     characters: int,
+    now: datetime,
 ) -> Matches:
     """See `Store.matches`."""
     # Each row may contain each of the terms.
-    limits = (most_places // len(terms), most_rows, characters)
+    limits = (most_places // len(terms), most_rows, characters, to_text(now))
     found = _of_user(connection, users, user_id, statements.MATCHES, terms, *limits)
     if found is None:
         return no_matches()
@@ -230,9 +244,9 @@ def postings(
     return dict.fromkeys(terms, ()) if found is None else _postings(found[0], terms)
 
 
-def documents(connection: Connection, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+def documents(connection: Connection, user_id: str, numbers: Collection[int], now: datetime) -> Mapping[int, Document]:
     """See `Store.documents`."""
-    asked = (user_id, json.dumps(list(numbers)))
+    asked = (user_id, json.dumps(list(numbers)), to_text(now))
     return {row[0]: Document._make(row[1:]) for row in _array(connection, statements.DOCUMENTS, asked)}
 
 
@@ -277,9 +291,10 @@ def _whole(connection: Connection, user_id: str, statement: str, parameters: Seq
     """Yield the observations of *statement*, which makes one row of them: all but the contents, and the contents."""
     found, contents = connection.execute(statement, parameters).fetchone()
     begin = 0
-    for *before, length, topic_key, normalized_hash, revision_count, created_at, updated_at in json.loads(found):
-        content, begin = contents[begin : begin + length], begin + length
-        row = (*before, content, topic_key, normalized_hash, revision_count, created_at, updated_at)
+    for row in json.loads(found):
+        length = row[_CONTENT]
+        row[_CONTENT] = contents[begin : begin + length]
+        begin += length
         yield observation(user_id, row)
 
 

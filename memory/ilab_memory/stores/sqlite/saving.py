@@ -9,16 +9,18 @@ from typing import Any, Literal, NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
+from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.sessions import auto_close_summary, is_expired
-from ilab_memory.stores.common.changes import is_unchanged
-from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.common.changes import Keyed
+from ilab_memory.stores.sqlite import fact_statements, statements
 from ilab_memory.stores.sqlite.blind_index import INDEX_KEY_BYTES, IndexEntry
-from ilab_memory.stores.sqlite.schema import ID_BLOCKS, LONG_CHARACTERS, NUMBER_BITS, PREVIEW_CHARACTERS
+from ilab_memory.stores.sqlite.schema import ID_BLOCKS, NUMBER_BITS
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
 Outcome = Literal["created", "updated", "deduped"]
 _written = itemgetter(*statements.WRITTEN)
+_same = itemgetter("type", "title", "pinned", "expire_at", "about")
 
 
 class UserNow(NamedTuple):
@@ -57,18 +59,18 @@ def end_session(
 
 def save(
     transaction: Transaction, redacted: Redacted, indexed: IndexEntry, *, now: datetime, session_timeout: timedelta
-) -> SaveResult:
-    """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
+) -> tuple[UserNow, SaveResult]:
+    """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises, without its facts."""
     user = _enter_session(
         transaction, redacted.user_id, redacted.conversation_id, now=now, session_timeout=session_timeout
     )
     new = row(user, redacted, indexed, to_text(now))
-    observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else _save_keyed)(
+    observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else save_keyed)(
         transaction, user, redacted, new, indexed
     )
     if outcome != "created":
         transaction.execute(statements.TOUCH_SESSION, (new["now"], user.session))
-    return result(observation_id, outcome, user, redacted)
+    return user, result(observation_id, outcome, user, redacted)
 
 
 def row(user: UserNow, redacted: Redacted, indexed: IndexEntry, now: str) -> dict[str, Any]:
@@ -84,6 +86,9 @@ def row(user: UserNow, redacted: Redacted, indexed: IndexEntry, now: str) -> dic
         "preview": preview(redacted.content),
         "content": redacted.content,
         "conversation_id": user.conversation_id,
+        "pinned": redacted.pinned,
+        "expire_at": redacted.expire_at,
+        "about": redacted.about,
         **indexed.lengths,
     }
 
@@ -173,24 +178,31 @@ def _auto_close_summary(transaction: Transaction, session: int) -> str:
 def _save_unkeyed(
     transaction: Transaction, user: UserNow, _: Redacted, row: Mapping[str, Any], indexed: IndexEntry
 ) -> tuple[int, Outcome]:
-    same = (user.session, row["normalized_hash"], user.key, row["type"], row["title"])
+    same = (user.session, row["normalized_hash"], user.key, *_same(row))
     if found := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
         return found[0], "deduped"
     return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
 
 
-def _save_keyed(
+def save_keyed(
     transaction: Transaction, user: UserNow, redacted: Redacted, row: Mapping[str, Any], indexed: IndexEntry
 ) -> tuple[int, Outcome]:
+    """Save an observation that has a topic key; return its id and what became of it."""
     found = transaction.execute(statements.BY_KEY, (user.key, row["topic_key"])).fetchone()
     if found is None:
         return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
-    observation_id, kind, title, content, number, normalized_hash = found
-    if is_unchanged(redacted, type=kind, title=title, normalized_hash=normalized_hash):
+    observation_id, number, content, *stored = found
+    keyed = Keyed._make(stored)
+    if keyed.equals(redacted):
         return observation_id, "deduped"
-    unindex(transaction, user.key, user.index_key, number, IndexEntry(title, content))
+    if keyed.normalized_hash != row["normalized_hash"]:
+        transaction.execute(fact_statements.MAKE_EARLIER, (user.key, observation_id))
+    unindex(transaction, user.key, user.index_key, number, IndexEntry(keyed.title, content))
     changed = (*_written(row), observation_id)
-    return _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed), "updated"
+    _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed)
+    if keyed.title != redacted.title:
+        drop_title(transaction, user.key, keyed.title)
+    return observation_id, "updated"
 
 
 def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequence[Any], indexed: IndexEntry) -> int:

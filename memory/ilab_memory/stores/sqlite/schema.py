@@ -1,5 +1,7 @@
 """The tables of the newest schema version. Every name here is private to the store."""
 
+from ilab_memory.core.config import FACT_TYPES
+
 #: Version of the schema that this code reads and writes, stored in the file's `user_version`. A change of what
 #: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
 #: are removed from the index by the terms that they were added with.
@@ -15,12 +17,6 @@ NUMBER_MASK = (1 << NUMBER_BITS) - 1
 #: A user's ids are one block of numbers, drawn at random from this range of blocks. Beyond it, ids would pass 2**53,
 #: which JSON readers round.
 ID_BLOCKS = range(2**8, 2 ** (53 - NUMBER_BITS))
-
-#: A content of more characters than this has a preview of its own, which lists read in its place: SQLite reads a text
-#: whole, also for its first characters.
-LONG_CHARACTERS = 2048
-#: Characters of a preview.
-PREVIEW_CHARACTERS = 512
 
 TABLES = (
     # A user that is being erased has no user_id any more: its row is a tombstone, which `erasures` names.
@@ -69,9 +65,23 @@ TABLES = (
         said_terms INTEGER NOT NULL,
         reply_terms INTEGER NOT NULL,
         tail_terms INTEGER NOT NULL,
-        preview TEXT,           -- beginning of a long content, which lists show; NULL for a short one
+        pinned INTEGER NOT NULL DEFAULT 0,
+        expire_at TEXT,
+        about TEXT,             -- what the content says about the user, one statement per line
+        -- Beginning of a long content, which lists show: SQLite reads a text whole, also for its first characters.
+        preview TEXT,           -- NULL for a short content
         content TEXT NOT NULL   -- last: it alone may fill pages beyond that of its row
     )
+    """,
+    # Which observations a fact was derived from. Rows of a value that was replaced stay, as earlier ones.
+    """
+    CREATE TABLE sources (
+        user INTEGER NOT NULL,
+        fact INTEGER NOT NULL,      -- an observation
+        source INTEGER NOT NULL,    -- another one
+        is_earlier INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (user, fact, source)
+    ) WITHOUT ROWID
     """,
     # Contentless: the index contains hashes of the words (see blind_index.py); only observations has the text.
     """
@@ -114,7 +124,7 @@ TRIGGERS = (
     END
     """,
     """
-    CREATE TRIGGER observation_changed AFTER UPDATE ON observations BEGIN
+    CREATE TRIGGER observation_changed AFTER UPDATE OF number ON observations BEGIN
         UPDATE users SET
             last_number = NEW.number,
             title_terms = title_terms + NEW.title_terms - OLD.title_terms,
@@ -124,7 +134,16 @@ TRIGGERS = (
         WHERE key = NEW.user;
     END
     """,
+    """
+    CREATE TRIGGER observation_deleted AFTER DELETE ON observations BEGIN
+        DELETE FROM sources WHERE user = OLD.user AND fact = OLD.id;
+        DELETE FROM sources WHERE user = OLD.user AND source = OLD.id;
+    END
+    """,
 )
+
+#: The types of facts, for statements that use the index of facts.
+FACTS = f"({', '.join(map(repr, FACT_TYPES))})"
 
 INDEXES = (
     # At most one active session per user and conversation, also between processes.
@@ -135,7 +154,8 @@ INDEXES = (
     # Covers what ranking reads, so that a search touches few pages besides the rows it returns.
     """
     CREATE INDEX observations_ranked ON observations (
-        user, number, session, type, updated_at, revision_count, title_terms, said_terms, reply_terms, tail_terms
+        user, number, session, type, updated_at, revision_count, title_terms, said_terms, reply_terms, tail_terms,
+        expire_at
     )
     """,
     "CREATE INDEX observations_timeline ON observations (user, created_at, id)",
@@ -147,4 +167,10 @@ INDEXES = (
     "CREATE INDEX observations_newest ON observations (session, updated_at, id)",
     "CREATE UNIQUE INDEX observations_keyed ON observations (user, topic_key) WHERE topic_key IS NOT NULL",
     "CREATE INDEX observations_unkeyed ON observations (session, normalized_hash) WHERE topic_key IS NULL",
+    f"""
+    CREATE INDEX observations_facts ON observations (user, pinned, updated_at, id) WHERE type IN {FACTS}
+    """,
+    "CREATE INDEX observations_about ON observations (user, updated_at, id) WHERE about IS NOT NULL",
+    "CREATE INDEX observations_expiring ON observations (expire_at) WHERE expire_at IS NOT NULL",
+    "CREATE INDEX sources_of_source ON sources (user, source, fact, is_earlier)",
 )

@@ -1,7 +1,8 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK, PREVIEW_CHARACTERS
+from ilab_memory.limits import PREVIEW_CHARACTERS
+from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK
 
 # Parameters are bound by position: the driver releases the GIL at each name. A reader's first one is the user_id.
 
@@ -48,8 +49,12 @@ SET_SUMMARY = "UPDATE sessions SET summary = ? WHERE key = ?"
 SAME_UNKEYED = """
     SELECT id FROM observations
     WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND user = ? AND type = ? AND title = ?
+        AND pinned >= ? AND expire_at IS ? AND about IS ?
 """
-BY_KEY = "SELECT id, type, title, content, number, normalized_hash FROM observations WHERE user = ? AND topic_key = ?"
+BY_KEY = """
+    SELECT id, number, content, type, title, normalized_hash, pinned, expire_at, about
+    FROM observations WHERE user = ? AND topic_key = ?
+"""
 # The next number of the user, and the next id; triggers count the row in and touch its session.
 _NUMBER = "(SELECT last_number + 1 FROM users WHERE key = ?1)"
 _ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"
@@ -57,38 +62,44 @@ _ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"
 WRITTEN = (
     "user", "session", "type", "title", "topic_key", "normalized_hash", "now",
     "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "conversation_id",
+    "pinned", "expire_at", "about",
 )  # fmt: skip
 NEW_OBSERVATION = f"""
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id
-    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING id, number
+        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id, pinned, expire_at, about
+    ) VALUES (
+        {_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
+    ) RETURNING id, number
 """
 CHANGE_OBSERVATION = f"""
     UPDATE observations SET
         number = {_NUMBER}, session = ?2, type = ?3, title = ?4, normalized_hash = ?6,
         revision_count = revision_count + 1, updated_at = ?7, title_terms = ?8, said_terms = ?9, reply_terms = ?10,
-        tail_terms = ?11, preview = ?12, content = ?13, conversation_id = ?14
-    WHERE id = ?15 RETURNING id, number
+        tail_terms = ?11, preview = ?12, content = ?13, conversation_id = ?14, pinned = max(pinned, ?15),
+        expire_at = ?16, about = ?17
+    WHERE id = ?18 RETURNING id, number
 """
 # An observation as it is, for a change or an erasure.
 TO_CHANGE = """
-    SELECT u.key, u.index_key, s.id, o.number, o.topic_key, o.type, o.title, o.content, o.normalized_hash
+    SELECT u.key, u.index_key, s.id, o.number, o.topic_key, o.pinned, o.expire_at, o.type, o.title, o.content,
+        o.normalized_hash, o.about
     FROM users u JOIN observations o ON o.user = u.key JOIN sessions s ON s.key = o.session
     WHERE u.user_id = ?1 AND o.id = ?2
 """
 #: Of EDIT_OBSERVATION, by place; the id is behind them.
 EDITED = (
     "user", "type", "title", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "about",
 )  # fmt: skip
 EDIT_OBSERVATION = f"""
     UPDATE observations SET
         number = {_NUMBER}, type = ?2, title = ?3, normalized_hash = ?4, revision_count = revision_count + 1,
         updated_at = ?5, title_terms = ?6, said_terms = ?7, reply_terms = ?8, tail_terms = ?9, preview = ?10,
-        content = ?11
-    WHERE id = ?12 RETURNING id, number
+        content = ?11, about = ?12
+    WHERE id = ?13 RETURNING id, number
 """
+PIN_OBSERVATION = "UPDATE observations SET pinned = ?, expire_at = ? WHERE id = ?"
 DELETE_OBSERVATION = """
     DELETE FROM observations WHERE id = ? RETURNING title_terms, said_terms, reply_terms, tail_terms, user
 """
@@ -105,22 +116,25 @@ IMPORT_SESSION = """
         id, user, conversation_id, started_at, ended_at, last_activity_at, summary, is_auto_generated
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING key
 """
-HAS_KEY = "SELECT 1 FROM observations WHERE user = ? AND topic_key = ?"
+HAS_KEY = "SELECT id, type, title, normalized_hash FROM observations WHERE user = ? AND topic_key = ?"
 HAS_ROW = """
-    SELECT 1 FROM observations
+    SELECT id, type, title, normalized_hash FROM observations
     WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND type = ? AND title = ? AND created_at = ?
 """
 #: Of IMPORT_OBSERVATION, by place.
 IMPORTED = (
     "user", "session", "conversation_id", "type", "title", "topic_key", "normalized_hash", "revision_count",
     "created_at", "updated_at", "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content",
+    "pinned", "expire_at", "about",
 )  # fmt: skip
 IMPORT_OBSERVATION = f"""
     INSERT INTO observations (
         id, user, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, preview, content
-    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-    RETURNING number
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, preview, content,
+        pinned, expire_at, about
+    ) VALUES (
+        {_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19
+    ) RETURNING id, number
 """
 # Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
 # of this content in the session. The hashes come in one blob, one behind the other.
@@ -142,12 +156,13 @@ READY = """
 ADDED = (
     "id", "user", "number", "session", "type", "title", "topic_key", "normalized_hash", "now",
     "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "conversation_id",
+    "pinned", "expire_at", "about",
 )  # fmt: skip
 ADD_OBSERVATION = """
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id
-    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id, pinned, expire_at, about
+    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
 """
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
@@ -155,7 +170,12 @@ TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) 
 # Reading whole rows.
 OBSERVATION_COLUMNS = """
     o.id, s.id AS session_id, o.type, o.title, o.content, o.topic_key,
-    lower(hex(o.normalized_hash)) AS normalized_hash, o.revision_count, o.created_at, o.updated_at
+    lower(hex(o.normalized_hash)) AS normalized_hash, o.revision_count, o.created_at, o.updated_at,
+    o.pinned, o.expire_at, o.about, (
+        -- The ids, with a minus before earlier sources.
+        SELECT group_concat(iif(link.is_earlier, -link.source, link.source)) FROM sources link
+        WHERE link.user = o.user AND link.fact = o.id
+    ) AS sources
 """
 _OF_USER = "o.user = (SELECT key FROM users WHERE user_id = ?1)"
 _OBSERVATIONS = f"SELECT {OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
@@ -171,7 +191,7 @@ TIMELINE = f"""
     SELECT
         json_group_array(json_array(
             id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at
+            updated_at, pinned, expire_at, about, sources
         )),
         group_concat(content, '')
     FROM (
@@ -193,7 +213,7 @@ RECENT = f"""
     SELECT
         json_group_array(json_array(
             id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at
+            updated_at, pinned, expire_at, about, sources
         )),
         group_concat(content, '')
     FROM (
@@ -208,6 +228,7 @@ RECENT = f"""
                         SELECT key FROM sessions
                         WHERE id = ?2 AND user = (SELECT key FROM users WHERE user_id = ?1) AND conversation_id = ?6
                     )
+                    AND (expire_at IS NULL OR expire_at > ?7)
                     ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
                 ) newest
                 WHERE ?3 IS NULL OR EXISTS (
@@ -234,7 +255,7 @@ _PAGE_OF_TYPES = f"""
     SELECT
         json_group_array(json_array(
             id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at
+            updated_at, pinned, expire_at, about, sources
         )),
         group_concat(content, '')
     FROM (
@@ -276,7 +297,7 @@ _PREVIEW = f"""
 _NEWEST = f"""
     SELECT group_concat(line) FROM (
         SELECT json_array({_PREVIEW.format(characters="?4")}) AS line
-        FROM observations o WHERE o.session = s.key AND {_OF_USER}
+        FROM observations o WHERE o.session = s.key AND {_OF_USER} AND (o.expire_at IS NULL OR o.expire_at > ?6)
         ORDER BY o.updated_at DESC, o.id DESC LIMIT ?3
     )
 """
@@ -307,6 +328,7 @@ _DOCUMENT = """
 DOCUMENTS = f"""
     SELECT json_group_array(json_array(o.number, {_DOCUMENT})) FROM observations o
     WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
+        AND (o.expire_at IS NULL OR o.expire_at > ?3)
 """
 # The index key may come from a stale cache entry: see key_cache.py.
 _ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.index_key = ?2"
@@ -334,7 +356,7 @@ MATCHES = f"""
         ) END,
         CASE WHEN u.observations <= ?5 THEN (
             SELECT json_group_array(json_array(o.number, {_DOCUMENT}, {_PREVIEW.format(characters="?6")}))
-            FROM observations o WHERE o.user = u.key
+            FROM observations o WHERE o.user = u.key AND (o.expire_at IS NULL OR o.expire_at > ?7)
         ) END
     {_ASKED_USER}
 """

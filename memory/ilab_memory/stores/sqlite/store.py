@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
 from ilab_memory.core.store import (
+    AddedRows,
     Change,
     Document,
+    FactCursor,
     ImportedRow,
     Matches,
     ObservationCursor,
@@ -19,10 +21,12 @@ from ilab_memory.core.store import (
     RecentSessions,
     Redacted,
     SessionCursor,
+    Source,
     Store,
     forgotten_during_export,
 )
-from ilab_memory.stores.sqlite import check, editing, reading, saving
+from ilab_memory.stores.sqlite import check, editing, expiry, reading, saving
+from ilab_memory.stores.sqlite import facts as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
@@ -79,7 +83,14 @@ class SQLiteStore(Store):
         )
 
     def recent_sessions(
-        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+        self,
+        user_id: str,
+        *,
+        conversation_id: str,
+        completed: int,
+        each: int,
+        preview_characters: int,
+        now: datetime,
     ) -> RecentSessions:
         """See Store."""
         touches = self._writer.touched(user_id)
@@ -91,6 +102,7 @@ class SQLiteStore(Store):
                 completed=completed,
                 each=each,
                 characters=preview_characters,
+                now=now,
             )
         if recent.active:
             reading.touch(recent.active, touches)
@@ -136,7 +148,8 @@ class SQLiteStore(Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        save = Save(redacted, IndexEntry(redacted.title, redacted.content), now, session_timeout)
+        facts = [IndexEntry(fact.title, fact.content) for fact in redacted.facts]
+        save = Save(redacted, IndexEntry(redacted.title, redacted.content), facts, now, session_timeout)
         return self._writer.run("save the observation", save, bulk=insert_all)
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
@@ -148,14 +161,34 @@ class SQLiteStore(Store):
             lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
         )
 
-    def delete(self, user_id: str, observation_id: int) -> bool:
+    def delete(self, user_id: str, observation_id: int) -> list[int]:
         """See Store. The file is rewritten, see `forget`."""
         return self._forgetting.delete(user_id, observation_id)
 
-    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
+    def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
+        """See Store. The file is rewritten, see `forget`."""
+        return self._forgetting.expire(expiry.expiry(now, older_than), limit)
+
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
         return self._writer.run("import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed))
+
+    def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
+        """See Store."""
+        self._writer.run("import", lambda transaction: fact_store.add_sources(transaction, user_id, sources))
+
+    def facts(
+        self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
+    ) -> list[Fact]:
+        """See Store."""
+        with self._readers.connection("list the facts") as connection:
+            return fact_store.facts(connection, user_id, types=types, now=now, limit=limit, before=before)
+
+    def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
+        """See Store."""
+        with self._readers.connection("list the statements") as connection:
+            return fact_store.about(connection, user_id, now=now, limit=limit, characters=characters)
 
     def list_observations(
         self,
@@ -206,6 +239,7 @@ class SQLiteStore(Store):
         limit: int,
         key_prefixes: Sequence[str] | None,
         most_bytes: int,
+        now: datetime,
     ) -> list[Observation]:
         """See Store."""
         with self._readers.connection("read the session") as connection:
@@ -217,10 +251,18 @@ class SQLiteStore(Store):
                 limit=limit,
                 prefixes=key_prefixes,
                 most_bytes=most_bytes,
+                now=now,
             )
 
     def matches(
-        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+        self,
+        user_id: str,
+        terms: Sequence[str],
+        *,
+        most_places: int,
+        most_rows: int,
+        preview_characters: int,
+        now: datetime,
     ) -> Matches:
         """See Store."""
         with self._readers.connection("search") as connection:
@@ -232,6 +274,7 @@ class SQLiteStore(Store):
                 most_places=most_places,
                 most_rows=most_rows,
                 characters=preview_characters,
+                now=now,
             )
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
@@ -239,10 +282,10 @@ class SQLiteStore(Store):
         with self._readers.connection("search") as connection:
             return reading.postings(connection, self._users, user_id, list(terms))
 
-    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+    def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
         """See Store."""
         with self._readers.connection("search") as connection:
-            return reading.documents(connection, user_id, numbers)
+            return reading.documents(connection, user_id, numbers, now)
 
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
         """See Store."""
