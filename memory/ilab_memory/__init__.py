@@ -17,6 +17,7 @@ from ilab_memory.core.models import (
     Statement,
 )
 from ilab_memory.core.store import Store
+from ilab_memory.core.work import NewSummary, Work, WorkStats, WorkTurns
 from ilab_memory.redaction import private_spans, strip_private
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ILabMemory",
     "ImportResult",
     "NewFact",
+    "NewSummary",
     "Observation",
     "ObservationCompact",
     "SaveResult",
@@ -36,6 +38,9 @@ __all__ = [
     "StorageDamaged",
     "StorageError",
     "Store",
+    "Work",
+    "WorkStats",
+    "WorkTurns",
     "private_spans",
     "strip_private",
 ]

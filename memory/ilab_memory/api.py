@@ -31,15 +31,17 @@ from ilab_memory.core.store import (
     SessionCursor,
     Store,
 )
+from ilab_memory.core.work_store import WorkStore
 from ilab_memory.intake import redacted, redacted_content
 from ilab_memory.limits import ABOUT_CHARACTERS, MAX_CONTENT_BYTES, MOST_FACTS, MOST_LISTED, MOST_RECENT
 from ilab_memory.recall import session_start
 from ilab_memory.recall.search import Question, TypeFilter, search
 from ilab_memory.sessions import is_expired, summary_title
 from ilab_memory.stores.sqlite import SQLiteStore
+from ilab_memory.work_queue import WorkQueue
 
 
-class ILabMemory:
+class ILabMemory(WorkQueue):
     """The memory of many users, isolated from each other.
 
     Any thread may use an instance at any time. Every method raises ValueError for an invalid argument (it names the
@@ -181,6 +183,7 @@ class ILabMemory:
         expire_time: datetime | None = None,
         about: str | None = None,
         facts: Sequence[NewFact] = (),
+        queue_work: bool = False,
     ) -> SaveResult:
         """Redact an observation and store it, durably (see `Config.durability`), in the conversation's active session.
 
@@ -200,6 +203,7 @@ class ILabMemory:
             facts: Facts that were derived from the content. Each is saved like an observation of its own, in the same
                 transaction, and replaces the fact of its topic_key. Redaction sees each text alone: derive facts and
                 `about` from redacted text.
+            queue_work: Queue the observation for consolidation in the same transaction, see `WorkQueue`.
 
         Raises:
             ValueError: *type* is not one of `Config.allowed_types`, or another argument is invalid.
@@ -224,6 +228,7 @@ class ILabMemory:
             expire_at=facts_intake.expire_at("expire_time", expire_time),
             about=about,
             facts=facts,
+            queue_work=queue_work,
         )
 
     def mem_update(
@@ -572,6 +577,7 @@ class ILabMemory:
         expire_at: str | None = None,
         about: str | None = None,
         facts: Sequence[NewFact] = (),
+        queue_work: bool = False,
     ) -> SaveResult:
         """Redact an observation, then store it. Every save goes through here.
 
@@ -599,11 +605,18 @@ class ILabMemory:
             )
             if facts != ()
             else (),
+            queue_work=queue_work,
         )
         return self._store.save(observation, now=self._now(), session_timeout=self._session_timeout)
 
     def _is_expired(self, session: Session, now: datetime) -> bool:
         return is_expired(session.last_activity_at, now=now, timeout=self._session_timeout)
+
+    @property
+    def _work(self) -> WorkStore:
+        if not isinstance(self._store, WorkStore):
+            raise TypeError("the store does not support consolidation")
+        return self._store
 
     def _now(self) -> datetime:
         now = self._config.clock()

@@ -30,6 +30,8 @@ class Redacted:
     about: str | None = None
     facts: "tuple[Redacted, ...]" = ()
     """Facts that were derived from it. Each has a topic_key of its own, none has an `about` or facts."""
+    queue_work: bool = False
+    """Queue the observation for consolidation, unless the save is deduped. See `ilab_memory.core.work`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from ilab_memory.sessions import auto_close_summary, is_expired
-from ilab_memory.stores.postgres import statements
+from ilab_memory.stores.postgres import statements, work_statements
 from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
@@ -95,7 +95,8 @@ def end_session(
         return None
     number, session_id, started_at, last_activity_at = active[0]
     ended_at = max(now, last_activity_at)
-    transaction.commit(_complete(user_id, number, ended_at, summary, is_auto_generated=False))
+    complete = _complete(user_id, number, ended_at, summary, is_auto_generated=False)
+    transaction.commit(complete, (work_statements.SESSION_ENDED, asked))
     return session_id, started_at, ended_at
 
 
@@ -108,6 +109,7 @@ def forget(transaction: Transaction, user_id: str) -> int:
     transaction.commit(
         (statements.ERASE_OBSERVATIONS, asked),
         (statements.ERASE_SOURCES, asked),
+        (work_statements.ERASE, asked),
         (statements.ERASE_SESSIONS, asked),
         (statements.ERASE_USER, asked),
     )
@@ -148,8 +150,7 @@ def enter(
         session = SessionNow._make((*active[0], conversation_id, ()))
         if not is_expired(to_text(session.last_activity_at), now=now, timeout=session_timeout):
             return session
-        summary = _auto_close_summary(transaction, user_id, session.number)
-        completing = (_complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=True),)
+        completing = (_closing(transaction, user_id, session),)
     number = user.last_session + 1
     opening = {
         "user_id": user_id,
@@ -159,6 +160,14 @@ def enter(
         "now": now,
     }
     return SessionNow(number, session_id, now, now, conversation_id, (*completing, (statements.NEW_SESSION, opening)))
+
+
+def _closing(transaction: Transaction, user_id: str, session: SessionNow) -> Query:
+    """Return what completes an expired session, with the summary of its consolidation or an automatic one."""
+    asked = {"user_id": user_id, "session_id": session.id}
+    (found,) = transaction.ask((work_statements.SUMMARY_OF, asked))
+    summary = found[0][0] if found else _auto_close_summary(transaction, user_id, session.number)
+    return _complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=not found)
 
 
 def _auto_close_summary(transaction: Transaction, user_id: str, session: int) -> str:

@@ -1,6 +1,7 @@
 """The tables, of the newest schema version. Every name here is private to the store.
 
-Every table is partitioned by the hash of user_id, and user_id begins every key and every index but the full-text one.
+Every table is partitioned by the hash of user_id, and user_id begins every key and every index but the full-text one
+and those of pending work.
 There is no sequence, trigger or foreign key: what one would do is done under the lock of the user's row, so that all of
 a user can live on any machine. Texts are compared by their bytes (COLLATE "C"): no index depends on the order that a
 version of the C library keeps.
@@ -106,6 +107,26 @@ TABLES = (
         """,
         _ADDED_TO,
     ),
+    # Consolidation, see `ilab_memory.core.work`: a user whose turns have been queued.
+    (
+        "work",
+        """
+        user_id text COLLATE "C" PRIMARY KEY,
+        cursor bigint NOT NULL,             -- number of the last observation that was consolidated
+        pending bigint NOT NULL,            -- saves queued since
+        first_pending_at timestamptz,       -- of the first of them; NULL if none is
+        last_turn_at timestamptz NOT NULL,
+        is_session_ended boolean NOT NULL DEFAULT false,
+        lease text COLLATE "C",
+        lease_until timestamptz,
+        attempts integer NOT NULL DEFAULT 0,
+        not_before timestamptz,
+        is_dead boolean NOT NULL DEFAULT false,
+        day text COLLATE "C",               -- of tokens_used
+        tokens_used bigint NOT NULL DEFAULT 0
+        """,
+        _OFTEN_CHANGED,
+    ),
 )
 
 #: The types of facts, for statements that use the index of facts.
@@ -138,6 +159,9 @@ INDEXES = (
     "CREATE INDEX observations_about ON {schema}.observations (user_id, updated_at, id) WHERE about IS NOT NULL",
     "CREATE INDEX observations_expiring ON {schema}.observations (user_id, expire_at) WHERE expire_at IS NOT NULL",
     "CREATE INDEX sources_of_source ON {schema}.sources (user_id, source)",
+    # Pending work of all users: the only indexes without the user. A save changes none of their columns.
+    "CREATE INDEX work_pending ON {schema}.work (first_pending_at) WHERE first_pending_at IS NOT NULL",
+    "CREATE INDEX work_spent ON {schema}.work (day) INCLUDE (tokens_used) WHERE day IS NOT NULL",
     # No pending list: every search would read through it, other users' words included.
     "CREATE INDEX observations_search ON {schema}.observations USING gin (terms) WITH (fastupdate = off)",
 )

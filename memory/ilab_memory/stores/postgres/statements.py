@@ -206,7 +206,7 @@ IMPORT_OBSERVATION = f"""
 """
 
 # Reading whole rows.
-_OBSERVATION_COLUMNS = f"""
+OBSERVATION_COLUMNS = f"""
     o.id, s.id, o.type, o.title, o.content, o.topic_key, encode(o.normalized_hash, 'hex'), o.revision_count,
     o.created_at, o.updated_at, o.pinned, o.expire_at, o.about, (
         -- The ids, with a minus before earlier sources.
@@ -215,7 +215,7 @@ _OBSERVATION_COLUMNS = f"""
     )
 """
 _OBSERVATIONS = f"""
-    SELECT {_OBSERVATION_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
+    SELECT {OBSERVATION_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
     JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
     WHERE o.user_id = %(user_id)s
 """
@@ -234,7 +234,7 @@ TIMELINE = f"""
 RECENT_LOOKED_AT = 1000
 # octet_length and topic_key need no content that is stored apart from its row.
 RECENT = f"""
-    SELECT {_OBSERVATION_COLUMNS} FROM (
+    SELECT {OBSERVATION_COLUMNS} FROM (
         SELECT *, sum(octet_length(content)) OVER (
             ORDER BY updated_at DESC, id DESC ROWS UNBOUNDED PRECEDING
         ) AS bytes
@@ -269,7 +269,7 @@ _PAGE_OF_TYPES = f"""
         SELECT type FROM unnest(%(types)s::text[]) type
         UNION ALL SELECT type FROM kinds WHERE %(types)s::text[] IS NULL AND type IS NOT NULL
     )
-    SELECT {_OBSERVATION_COLUMNS} FROM (
+    SELECT {OBSERVATION_COLUMNS} FROM (
         SELECT listed.* FROM asked CROSS JOIN LATERAL (
             SELECT * FROM {_OBSERVATIONS_TABLE}
             WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
@@ -434,7 +434,7 @@ EXPORT_SESSIONS = f"""
     ) page WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at, number
 """
 EXPORT_OBSERVATIONS = f"""
-    SELECT o.created_at, o.id, s.number, {_OBSERVATION_COLUMNS} FROM (
+    SELECT o.created_at, o.id, s.number, {OBSERVATION_COLUMNS} FROM (
         SELECT *, sum(octet_length(content)) OVER (
             ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS bytes_before

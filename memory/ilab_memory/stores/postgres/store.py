@@ -30,6 +30,7 @@ from ilab_memory.stores.postgres.connections import Connections, Row
 from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
+from ilab_memory.stores.postgres.work import PostgresWork
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
@@ -40,7 +41,7 @@ _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _AFTER_ALL = "infinity"
 
 
-class PostgresStore(Store):
+class PostgresStore(PostgresWork, Store):
     """Keeps everything in the schema `ilab_memory` of one PostgreSQL database, version 15 or newer.
 
     Every table is partitioned by user, and every statement touches one user's partition. Erased rows are in no answer

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.stores.common.changes import Keyed
-from ilab_memory.stores.postgres import statements
+from ilab_memory.stores.postgres import statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.stores.postgres.saving import LENGTHS, SessionNow, User, count_in, drop_title, enter, locked
@@ -64,7 +64,11 @@ class Writing:
         if not observations:
             return
         asked = {"user_id": self._user_id, "ids": [observation.id for observation in observations]}
-        self.queries += [(statements.DELETE_OBSERVATIONS, asked), (statements.DELETE_SOURCES, asked)]
+        self.queries += [
+            (work_statements.DROP_SUMMARIES, asked),
+            (statements.DELETE_OBSERVATIONS, asked),
+            (statements.DELETE_SOURCES, asked),
+        ]
         self._added["observations"] -= len(observations)
         for observation in observations:
             self._added.subtract(observation.lengths)
@@ -85,12 +89,15 @@ class Writing:
         transaction.commit()
 
 
-class _Saving(Writing):
+class Saving(Writing):
     """The rows that one save writes."""
 
-    def __init__(self, user_id: str, user: User, session: SessionNow, now: datetime) -> None:
-        super().__init__(user_id, user)
-        self._session = max(user.last_session, session.number)
+    _session_now: SessionNow
+    _now: datetime
+
+    def enter(self, session: SessionNow, now: datetime) -> None:
+        """Write what follows in *session*, at the time *now*."""
+        self._session = max(self._session, session.number)
         self._session_now = session
         self._now = now
 
@@ -168,8 +175,11 @@ def save(
     session = enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
     if redacted.topic_key is None and session.is_new:
         found = []  # of the session before
-    writing = _Saving(user_id, user, session, now)
+    writing = Saving(user_id, user)
+    writing.enter(session, now)
     saved = writing.save(redacted, indexed[0], found[0] if found else None)
+    if redacted.queue_work and saved.outcome != "deduped":
+        writing.queries.append((work_statements.QUEUE, asked | {"number": user.last_number + 1}))
     # Only of a row that was there, and only if there is something to be derived: one more round trip.
     was_source = bool(found) and (bool(redacted.facts) or (saved.outcome == "updated" and found[0][-1]))
     facts = _derived(transaction, user_id, saved.id) if was_source else set()

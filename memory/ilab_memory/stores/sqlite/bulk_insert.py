@@ -11,7 +11,7 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_expired
 from ilab_memory.stores.common.changes import identity
-from ilab_memory.stores.sqlite import facts, saving, statements
+from ilab_memory.stores.sqlite import facts, saving, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -54,6 +54,7 @@ def insert_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[Save
     """Save all of *saves*: first those that only add a row, with one statement, then the others one by one."""
     added: dict[int, SaveResult] = {}
     rows = []
+    queued = []
     numbers: dict[int, int] = {}
     for place, user, first_id, last_number in _different(_ready(transaction, saves), saves):
         save = saves[place]
@@ -64,9 +65,13 @@ def insert_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[Save
             "number": number,
         }
         rows.append(_added(row))
+        if save.redacted.queue_work:
+            queued.append((user.key, number, row["now"]))
         saving.index(transaction, user.key, user.index_key, number, save.indexed)
         added[place] = saving.result(row["id"], "created", user, save.redacted)
     transaction.executemany(statements.ADD_OBSERVATION, rows)
+    if queued:
+        transaction.executemany(work_statements.QUEUE, queued)
     return [added.get(place) or save(transaction) for place, save in enumerate(saves)]
 
 

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ilab_memory.stores.sqlite import erasure_statements, reading, statements
+from ilab_memory.stores.sqlite import erasure_statements, reading, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -44,6 +44,7 @@ def mark_deleted(transaction: Transaction, user_id: str) -> int:
     if row is None:
         return 0
     key, observations = row
+    transaction.execute(work_statements.ERASE, (key,))
     add(transaction, user_id, key)
     return int(observations)
 

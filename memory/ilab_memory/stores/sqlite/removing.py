@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from ilab_memory.core.work import SUMMARY_KEY
 from ilab_memory.stores.common.changes import Stored
-from ilab_memory.stores.sqlite import erasure, fact_statements, saving, statements
+from ilab_memory.stores.sqlite import erasure, fact_statements, saving, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 
@@ -83,6 +84,8 @@ def _remove(transaction: Transaction, user_id: str, ids: Iterable[int]) -> list[
 
 def _delete(transaction: Transaction, observation_id: int, old: Observation) -> None:
     """Delete the observation, which is *old*; a trigger deletes its sources."""
+    if (old.topic_key or "").startswith(SUMMARY_KEY):
+        transaction.execute(work_statements.DROP_SUMMARY, (old.user, observation_id))
     deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
     transaction.execute(statements.COUNT_OUT, deleted)
     old.unindex(transaction)

@@ -12,7 +12,7 @@ from ilab_memory.core.store import Redacted
 from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.sessions import auto_close_summary, is_expired
 from ilab_memory.stores.common.changes import Keyed
-from ilab_memory.stores.sqlite import fact_statements, statements
+from ilab_memory.stores.sqlite import fact_statements, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import INDEX_KEY_BYTES, IndexEntry
 from ilab_memory.stores.sqlite.schema import ID_BLOCKS, NUMBER_BITS
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -51,9 +51,10 @@ def end_session(
     row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None or row[2] is None:
         return None
-    _, _, session, session_id, started_at, last_activity_at = row
+    user, _, session, session_id, started_at, last_activity_at = row
     ended_at = max(to_text(now), last_activity_at)
     transaction.execute(statements.COMPLETE_SESSION, (ended_at, summary, False, ended_at, session))
+    transaction.execute(work_statements.SESSION_ENDED, (user,))
     return session_id, started_at, ended_at
 
 
@@ -68,6 +69,8 @@ def save(
     observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else save_keyed)(
         transaction, user, redacted, new, indexed
     )
+    if redacted.queue_work and outcome != "deduped":
+        transaction.execute(work_statements.QUEUE, (user.key, None, new["now"]))
     if outcome != "created":
         transaction.execute(statements.TOUCH_SESSION, (new["now"], user.session))
     return user, result(observation_id, outcome, user, redacted)
@@ -142,8 +145,9 @@ def _enter_session(
     if session is None:
         return _new_session(transaction, user, index_key, conversation_id, now)
     if is_expired(last_activity_at, now=now, timeout=session_timeout):
-        summary = _auto_close_summary(transaction, session)
-        transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
+        summary, is_automatic = _closing_summary(transaction, session)
+        completed = (last_activity_at, summary, is_automatic, last_activity_at, session)
+        transaction.execute(statements.COMPLETE_SESSION, completed)
         return _new_session(transaction, user, index_key, conversation_id, now)
     return UserNow(user, index_key, session, session_id, started_at, conversation_id, is_new_session=False)
 
@@ -167,6 +171,12 @@ def _new_session(transaction: Transaction, user: int, index_key: bytes, conversa
     row = (session_id, user, conversation_id, started_at)
     (session,) = transaction.execute(statements.NEW_SESSION, row).fetchone()
     return UserNow(user, index_key, session, session_id, started_at, conversation_id, is_new_session=True)
+
+
+def _closing_summary(transaction: Transaction, session: int) -> tuple[str, bool]:
+    """Return the summary of an expired session: that of its consolidation, or an automatic one; and which it is."""
+    found = transaction.execute(work_statements.SUMMARY_OF, (session,)).fetchone()
+    return (_auto_close_summary(transaction, session), True) if found is None else (found[0], False)
 
 
 def _auto_close_summary(transaction: Transaction, session: int) -> str:

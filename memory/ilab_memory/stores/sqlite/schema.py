@@ -83,6 +83,24 @@ TABLES = (
         PRIMARY KEY (user, fact, source)
     ) WITHOUT ROWID
     """,
+    # Consolidation, see `ilab_memory.core.work`: a user whose turns have been queued.
+    """
+    CREATE TABLE work (
+        user INTEGER PRIMARY KEY REFERENCES users (key),
+        cursor INTEGER NOT NULL,    -- number of the last observation that was consolidated
+        pending INTEGER NOT NULL,   -- saves queued since
+        first_pending_at TEXT,      -- of the first of them; NULL if none is
+        last_turn_at TEXT NOT NULL,
+        is_session_ended INTEGER NOT NULL DEFAULT 0,
+        lease TEXT,
+        lease_until TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        not_before TEXT,
+        is_dead INTEGER NOT NULL DEFAULT 0,
+        day TEXT,                   -- of tokens_used
+        tokens_used INTEGER NOT NULL DEFAULT 0
+    )
+    """,
     # Contentless: the index contains hashes of the words (see blind_index.py); only observations has the text.
     """
     CREATE VIRTUAL TABLE search USING fts5 (
@@ -173,4 +191,6 @@ INDEXES = (
     "CREATE INDEX observations_about ON observations (user, updated_at, id) WHERE about IS NOT NULL",
     "CREATE INDEX observations_expiring ON observations (expire_at) WHERE expire_at IS NOT NULL",
     "CREATE INDEX sources_of_source ON sources (user, source, fact, is_earlier)",
+    # The condition does not change with every save, so a save leaves the index alone.
+    "CREATE INDEX work_pending ON work (first_pending_at) WHERE first_pending_at IS NOT NULL",
 )
