@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.background import in_background
+from ilab_chat_service.consolidation.prompt import load as load_prompt
+from ilab_chat_service.consolidation.worker import Consolidator, Limits, consolidating
+from ilab_chat_service.failures import ModelNotFound
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.integrity import check_integrity
+from ilab_chat_service.memory.turn_codec import spoken
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.privacy import is_quoted
 from ilab_chat_service.rpc import health
@@ -32,19 +37,22 @@ from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
+from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import signals
 from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.turn import TurnRunner
+from ilab_chat_service.values import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     import grpc.aio
 
     from ilab_chat_service.memory.executor import MemoryExecutor
+    from ilab_chat_service.model.client import ModelClient
     from ilab_chat_service.ports import Clock, ResponseStore
     from ilab_chat_service.settings import Settings
 
@@ -117,7 +125,13 @@ async def serving(
         callers = await stack.enter_async_context(open_authenticator(settings))
         damage = Damage()
         library = await stack.enter_async_context(open_memory(settings, damage, clock))
-        memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
+        consolidates = settings.consolidates and library.can_consolidate
+        memory = MemoryAdapter(
+            library,
+            history_turns=settings.history_turns,
+            search_limit=settings.search_limit,
+            queue_work=consolidates,
+        )
         responses = await stack.enter_async_context(open_idempotency_store(settings, clock, damage))
         await stack.enter_async_context(in_background(retry_erasures(library)))
         if not library.is_checked:
@@ -133,7 +147,13 @@ async def serving(
             is_quoted=is_quoted,
         )
         calls = DrainInterceptor()
-        interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
+        logs = LogInterceptor(settings.log_key)
+        interceptors = (logs, ErrorInterceptor(), calls, AuthInterceptor(callers))
+        consolidator = None
+        if consolidates:
+            consolidator = await stack.enter_async_context(
+                open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash)
+            )
         server = registered_methods_server(interceptors, server_options(settings))
         chat = ChatService(
             turns, deadlines(settings), admission(settings), heartbeat_seconds=settings.heartbeat_seconds
@@ -150,6 +170,9 @@ async def serving(
         stack.push_async_callback(server.stop, STOP_SECONDS)
         stack.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
         stack.push_async_callback(drain, settings, skip_propagation or asyncio.Event(), checks, calls)
+        if consolidator:
+            # As soon as the drain begins.
+            stack.callback(consolidator.stop)
         checks.serving(is_serving=True)
         if announced:
             for line in startup_summary(settings, address=address, memory=library.place, models=model.names):
@@ -157,6 +180,46 @@ async def serving(
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
         yield address
+
+
+@asynccontextmanager
+async def open_consolidator(
+    settings: Settings, library: MemoryExecutor, model: ModelClient, clock: Clock, *, hashed: Callable[[str], str]
+) -> AsyncIterator[Consolidator]:
+    """Consolidate turns while the block runs.
+
+    Except for the embedded model, it has connections and breakers of its own: it takes none from the chat, and its
+    failures say nothing about the chat's calls. *hashed* replaces user ids in the log.
+
+    Raises:
+        SettingsError: the model is not offered.
+    """
+    await asyncio.to_thread(load_prompt)
+    limits = limits_of(settings)
+    async with AsyncExitStack() as stack:
+        if not settings.embedded:
+            own = replace(settings, model_retries=0, max_calls=limits.calls)
+            model = await stack.enter_async_context(open_model(own))
+        try:
+            model.choose(Generation(model=limits.model))
+        except ModelNotFound:
+            raise SettingsError("ILAB_CHAT_CONSOLIDATION_MODEL: is not a model that this server offers") from None
+        consolidator = Consolidator(library, model, limits, clock, spoken=spoken, hashed=hashed)
+        await stack.enter_async_context(consolidating(consolidator, settings.drain_seconds))
+        yield consolidator
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits of consolidation."""
+    return Limits(
+        model=settings.consolidation_model,
+        turns=settings.consolidation_turns,
+        idle=settings.consolidation_idle_minutes * 60,
+        daily_tokens=settings.consolidation_daily_tokens,
+        total_daily_tokens=settings.consolidation_total_daily_tokens,
+        lease=settings.consolidation_lease_seconds,
+        call=settings.model_timeout_seconds,
+    )
 
 
 def tls(settings: Settings) -> grpc.ServerCredentials | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
 from ilab_chat_service.limits import CONTENT_BYTES
@@ -47,12 +47,16 @@ class MemoryAdapter:
         library: the open library.
         history_turns: most turns of the session that come back as conversation.
         search_limit: most observations that searching for the message returns.
+        queue_work: queue turns for consolidation.
     """
 
-    def __init__(self, library: MemoryExecutor, *, history_turns: int, search_limit: int) -> None:
+    def __init__(
+        self, library: MemoryExecutor, *, history_turns: int, search_limit: int, queue_work: bool = False
+    ) -> None:
         self._library = library
         self._history_turns = history_turns
         self._search_limit = search_limit
+        self._queue_work = queue_work
 
     async def hydrate(self, request: TurnRequest) -> Context:
         """See `ports.Memory.hydrate`. All reads of a call are one visit to a thread.
@@ -66,7 +70,9 @@ class MemoryAdapter:
     async def persist(self, turn: Turn) -> int:
         """See `ports.Memory.persist`."""
         try:
-            return await self._library.write(turn.user_id, lambda memory: save(memory, turn), has_deadline=False)
+            return await self._library.write(
+                turn.user_id, lambda memory: save(memory, turn, queue_work=self._queue_work), has_deadline=False
+            )
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be stored", cause=error.cause) from error
 
@@ -110,17 +116,20 @@ class MemoryAdapter:
         return tuple(past_turns(reversed(rows)))
 
 
-def save(memory: ILabMemory, turn: Turn) -> int:
-    """Save *turn* as an observation and return its id."""
+def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> int:
+    """Save *turn* as an observation and return its id. *queue_work*: it is to be consolidated."""
     stored = stored_turn(turn)
     if turn.interrupted and (answered := same_turn(memory, turn, stored.topic_key)):
         return answered
+    # The published library has no such argument.
+    queued: dict[str, Any] = {"queue_work": True} if queue_work else {}
     saved = memory.mem_save(
         turn.user_id,
         stored.content,
         type=TYPE,
         title=stored.title,
         topic_key=stored.topic_key,
+        **queued,
         **conversation(memory, turn.conversation_id),
     )
     return saved.id

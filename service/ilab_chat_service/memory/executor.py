@@ -44,6 +44,8 @@ THREADS_PER_USER = 2
 ERASURE_THREADS = 10
 #: Threads for imports, which wait for what their callers send: one for each import that rpc/memory_limits.py lets run.
 IMPORT_THREADS = 3
+#: Threads for consolidation: one for each call that it makes at a time, and one that looks for work.
+WORK_THREADS = 3
 
 #: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
 #: a visit ends before that: one page waits in memory for the caller to read it.
@@ -67,6 +69,7 @@ async def open_memory(
     writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
     erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
     imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
+    work = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="memory-work")
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
         durability="normal" if settings.durability == "normal" else "full",
@@ -77,7 +80,7 @@ async def open_memory(
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)
     library = MemoryExecutor(
-        memory, place, reads, writes, erasures=erasures, imports=imports, damage=damage or Damage()
+        memory, place, reads, writes, erasures=erasures, imports=imports, work=work, damage=damage or Damage()
     )
     try:
         library.is_checked = bool(settings.memory_url) or await asyncio.to_thread(is_small_file, settings)
@@ -91,6 +94,7 @@ async def open_memory(
         # It joins the threads, so not on the event loop.
         await asyncio.to_thread(erasures.shutdown)
         await asyncio.to_thread(imports.shutdown)
+        await asyncio.to_thread(work.shutdown)
 
 
 def open_file(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
@@ -139,6 +143,7 @@ class MemoryExecutor:
         *,
         erasures: Executor,
         imports: Executor,
+        work: Executor,
         damage: Damage,
     ) -> None:
         self.place = place
@@ -147,6 +152,7 @@ class MemoryExecutor:
         self._writes = writes
         self._erasures = erasures
         self._imports = imports
+        self._work = work
         self._damage = damage
         self.is_checked = False
         """Whether it was checked when it was opened."""
@@ -223,6 +229,20 @@ class MemoryExecutor:
             return await loop.run_in_executor(
                 self._imports, lambda: self._memory.mem_import(user_id, items(self._memory))
             )
+
+    @property
+    def can_consolidate(self) -> bool:
+        """Whether the library can queue turns for consolidation."""
+        return hasattr(self._memory, "mem_work_claim")
+
+    async def work(self, call: Callable[[ILabMemory], T]) -> T:
+        """Return what *call*, a step of consolidation, returns, on a thread for these steps.
+
+        Raises:
+            MemoryUnavailable: the library's storage failed.
+        """
+        with self._storage_errors():
+            return await asyncio.get_running_loop().run_in_executor(self._work, call, self._memory)
 
     async def pending_erasures(self) -> int:
         """Return how many erasures are not finished, 0 if the library does not tell."""
