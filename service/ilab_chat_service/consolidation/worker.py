@@ -57,8 +57,8 @@ class Limits:
     lease: float = 30.0
     call: float = 120.0
     """Deadline of a model call."""
-    calls: int = 2
-    """Model calls at a time."""
+    calls: int = 1
+    """Model calls at a time: as many may be lost when the process is killed."""
     attempts: int = 8
     """Failed attempts after which work is given up."""
     poll: float = 1.0

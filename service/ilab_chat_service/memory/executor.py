@@ -44,8 +44,8 @@ THREADS_PER_USER = 2
 ERASURE_THREADS = 10
 #: Threads for imports, which wait for what their callers send: one for each import that rpc/memory_limits.py lets run.
 IMPORT_THREADS = 3
-#: Threads for consolidation: one for each call that it makes at a time, and one that looks for work.
-WORK_THREADS = 3
+#: Threads for consolidation: one for the call that it makes at a time, and one that looks for work.
+WORK_THREADS = 2
 
 #: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
 #: a visit ends before that: one page waits in memory for the caller to read it.
