@@ -1,6 +1,6 @@
 """Servers that are killed while they consolidate.
 
-    PYTHONPATH=tests python -m faults.consolidation KILLS        the soak, on a file and on PostgreSQL with three servers
+    PYTHONPATH=tests python -m faults.consolidation KILLS     the soak: a file, and PostgreSQL with three servers
 
 The model makes one fact of each turn, and a summary that lists the turns of the session, out of the earlier summary and
 the new turns. So a turn that is lost, taken twice or out of order shows in the summary.
