@@ -12,7 +12,9 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, Observation, StorageError
 from ilab_memory.core.models import Session
-from ilab_memory.stores.sqlite import SQLiteStore
+from ilab_memory.recall.analysis import terms
+from ilab_memory.stores.sqlite import SQLiteStore, erasure
+from ilab_memory.stores.sqlite.blind_index import tokens
 from ilab_memory.stores.sqlite.check import check
 from memory.support import Clock
 
@@ -276,6 +278,59 @@ def test_delete_leaves_no_byte_in_the_files(path: Path) -> None:
         assert b"marker" not in bytes_of(path.parent)
         assert mem.mem_stats(USER)["observations"] == 400
     assert check(path).damage == []
+
+
+def hashes_of(path: Path, text: str) -> list[bytes]:
+    """The ends of the hashes of the user's words: a page of the index omits the prefix shared with the one before."""
+    with closing(sqlite3.connect(path)) as connection:
+        user, index_key = connection.execute("SELECT key, index_key FROM users").fetchone()
+    return [token[-7:].encode() for token in tokens(user, index_key, terms(text))]
+
+
+@pytest.mark.parametrize("pages", [1, erasure.MERGED_PAGES])
+def test_delete_leaves_no_hash_of_its_words_in_the_index(
+    path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    monkeypatch.setattr(erasure, "MERGED_PAGES", pages)
+    with opened(path) as mem:
+        for number in range(200):
+            save(mem, f"kept {number} {number % 7}")
+        deleted = save(mem, "zebra quagga okapi")
+        hashes = hashes_of(path, "zebra quagga okapi")
+        for number in range(200):
+            save(mem, f"later {number}")
+        assert mem.mem_update(USER, deleted, content="giraffe")
+        assert all(one in bytes_of(path.parent) for one in hashes)
+        assert mem.mem_delete(USER, deleted)
+        assert not any(one in bytes_of(path.parent) for one in (*hashes, *hashes_of(path, "giraffe")))
+        assert sum("kept" in row.snippet for row in mem.mem_search(USER, "kept", limit=500)) == 200
+        assert mem.mem_pending_erasures() == 0
+        last = save(mem, "okapi alone")
+        assert mem.mem_delete(USER, last)
+        assert not any(one in bytes_of(path.parent) for one in hashes)
+    assert check(path).damage == []
+
+
+def test_saves_between_the_steps_of_a_merge_do_not_prolong_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merge_index = erasure.merge_index
+    steps: list[int] = []
+
+    def and_save(*arguments: object, **named: object) -> object:
+        steps.append(1)
+        transaction = arguments[0]
+        transaction.execute("INSERT INTO search (rowid, title) VALUES (?, 'x')", (2**60 + len(steps),))  # type: ignore[attr-defined]
+        return merge_index(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(erasure, "MERGED_PAGES", 1)
+    monkeypatch.setattr(erasure, "merge_index", and_save)
+    with opened(path) as mem:
+        for number in range(100):
+            save(mem, f"kept {number} " + " ".join(f"w{number}x{place}" for place in range(50)))
+        deleted = save(mem, "zebra quagga okapi")
+        hashes = hashes_of(path, "zebra quagga okapi")
+        assert mem.mem_delete(USER, deleted)
+        assert not any(one in bytes_of(path.parent) for one in hashes)
+    assert 2 < len(steps) < 200
 
 
 def test_a_delete_that_failed_is_finished_by_calling_again(path: Path) -> None:

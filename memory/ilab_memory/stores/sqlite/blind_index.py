@@ -5,7 +5,8 @@ A word is stored as `<user>_<hash>`, hashed with the user's index key, which is 
 - No query can reach a row of another user, and a user's words are neighbours in the index, so that its size does not
   matter to a query.
 - Once the user's row is gone, index pages that SQLite has not rewritten yet reveal nothing. Without that, forgetting
-  would have to merge the whole index (FTS5's 'optimize') before it could return.
+  would have to merge the whole index (FTS5's 'optimize') before it could return. Deleting one observation has to,
+  because the user's key stays: see `erasure.merge_index`.
 """
 
 import hashlib

@@ -73,7 +73,7 @@ def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
     transaction.execute(statements.COUNT_OUT, deleted)
     _unindex(transaction, old)
     saving.drop_title(transaction, old.user, old.parts.title)
-    erasure.add(transaction, user_id, None)
+    erasure.add(transaction, user_id, None, is_in_index=True)
     return True
 
 

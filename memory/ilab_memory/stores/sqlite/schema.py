@@ -79,6 +79,8 @@ TABLES = (
         title, said, reply, tail, content = '', columnsize = 0, tokenize = "ascii tokenchars '_'"
     )
     """,
+    # Merges that are asked for take two segments or more: `erasure.merge_index` has to come to an end.
+    "INSERT INTO search (search, rank) VALUES ('usermerge', 2)",
     "CREATE VIRTUAL TABLE search_places USING fts5vocab (search, instance)",
     "CREATE VIRTUAL TABLE search_terms USING fts5vocab (search, row)",
     # An erasure from the moment it is asked for until no byte is left in the files.
@@ -88,6 +90,7 @@ TABLES = (
         user INTEGER,                           -- key of the tombstone; NULL once its rows are erased
         salt BLOB NOT NULL,
         user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt
+        in_index INTEGER NOT NULL DEFAULT 0,    -- the full-text index may contain hashes of a deleted observation
         is_rewritten INTEGER NOT NULL DEFAULT 0 -- only the write-ahead log may still contain erased bytes
     )
     """,
