@@ -236,6 +236,22 @@ def test_a_changed_title_leaves_the_summary_of_an_expired_session(mem: ILabMemor
     assert shown.summary == "Closed after inactivity. 1 observation; last: new title"
 
 
+def test_a_title_replaced_under_a_key_leaves_the_summary_of_an_expired_session(mem: ILabMemory, clock: Clock) -> None:
+    save(mem, "c", title="kept")
+    save(mem, "c", title="old title", key="k")
+    for title in ("second title", "third title"):
+        clock.forward(days=2)
+        saved = save(mem, "c", title=title, key="k")
+    clock.forward(days=2)
+    mem.mem_session_start(USER)
+    assert mem.mem_delete(USER, saved)
+    assert [session.summary for session in mem.mem_session_peek(USER).sessions_context] == [
+        "Closed after inactivity. No observations.",
+        "Closed after inactivity. No observations.",
+        "Closed after inactivity. 1 observation; last: kept",
+    ]
+
+
 def test_concurrent_deletes_and_changes_of_one_observation_agree(mem: ILabMemory) -> None:
     saved = [save(mem, f"content {number}") for number in range(6)]
     begin = threading.Barrier(6)

@@ -190,8 +190,8 @@ class Store(ABC):
         """Store *redacted* in the session that `open_session` would return, and update its last activity.
 
         With a topic key: updates the user's row of that key in place, or "deduped" if type, title and content are the
-        same. Without: "deduped" if the session has a row without a key of the same type, title and hash. Otherwise
-        creates a row.
+        same; a replaced title is removed from the automatic summaries of expired sessions. Without: "deduped" if the
+        session has a row without a key of the same type, title and hash. Otherwise creates a row.
         """
 
     @abstractmethod

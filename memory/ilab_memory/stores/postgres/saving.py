@@ -135,7 +135,12 @@ def save(
     else:
         row = asked | indexed.lengths | {"terms": indexed.vector(user.index_key), "content": redacted.content}
         observation_id, outcome, writing = _write(user, session, row, found)
-        transaction.commit(*entering, *writing)
+        if found and found[0][2] != redacted.title:
+            transaction.ask(*entering, *writing)
+            drop_title(transaction, redacted.user_id, found[0][2])
+            transaction.commit()
+        else:
+            transaction.commit(*entering, *writing)
     return SaveResult.model_construct(
         id=observation_id, outcome=outcome, session_id=session.id, topic_key=redacted.topic_key
     )
@@ -163,7 +168,7 @@ def locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[Use
 
 
 def drop_title(transaction: Transaction, user_id: str, title: str) -> None:
-    """Let no summary of an expired session quote *title* that none of its observations has any more."""
+    """Rebuild the automatic summaries that quote *title*."""
     (closed,) = transaction.ask((statements.CLOSED_WITH_TITLE, {"user_id": user_id, "title": title}))
     for (session,) in closed:
         summary = _auto_close_summary(transaction, user_id, session)

@@ -120,7 +120,7 @@ def user_for_import(transaction: Transaction, user_id: str) -> tuple[int, bytes]
 
 
 def drop_title(transaction: Transaction, user: int, title: str) -> None:
-    """Let no summary of an expired session quote *title* that none of its observations has any more."""
+    """Rebuild the automatic summaries that quote *title*."""
     for (session,) in transaction.execute(statements.CLOSED_WITH_TITLE, (user, title)).fetchall():
         transaction.execute(statements.SET_SUMMARY, (_auto_close_summary(transaction, session), session))
 
@@ -190,7 +190,10 @@ def _save_keyed(
         return observation_id, "deduped"
     unindex(transaction, user.key, user.index_key, number, IndexEntry(title, content))
     changed = (*_written(row), observation_id)
-    return _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed), "updated"
+    _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed)
+    if title != redacted.title:
+        drop_title(transaction, user.key, title)
+    return observation_id, "updated"
 
 
 def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequence[Any], indexed: IndexEntry) -> int:
