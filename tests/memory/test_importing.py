@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ilab_memory import ILabMemory, Observation, Session, StorageError
+from ilab_memory.stores.sqlite import SQLiteStore, erasure
 from memory.support import EPOCH, Clock, text
 
 USER = "alice"
@@ -89,6 +90,19 @@ def test_a_forgotten_user_can_be_restored_from_an_export(mem: ILabMemory, clock:
     exported = filled(mem, clock)
     mem.mem_forget(USER)
     mem.mem_import(USER, exported)
+    assert comparable(mem.mem_export(USER)) == comparable(exported)
+
+
+@pytest.mark.parametrize("store", ["sqlite-file", "sqlite-memory"], indirect=True)
+def test_an_export_is_imported_again_while_the_erasure_of_its_user_is_pending(mem: ILabMemory, clock: Clock) -> None:
+    exported = filled(mem, clock)
+    assert isinstance(mem._store, SQLiteStore)
+    for _ in range(2):
+        # A process that is killed during mem_forget leaves this state.
+        mem._store._writer.run("forget the user", lambda transaction: erasure.mark_deleted(transaction, USER))
+        mem.mem_import(USER, exported)
+    assert comparable(mem.mem_export(USER)) == comparable(exported)
+    assert mem.mem_finish_forgetting() == 0
     assert comparable(mem.mem_export(USER)) == comparable(exported)
 
 

@@ -10,7 +10,7 @@ _NAMESPACE = UUID("5a1f0f6e-7c1f-4c2b-9d0a-0c8f3f6f2b11")
 def imported_session_id(user_id: str, session_id: str) -> str:
     """Return the id that a session of an export gets when it is imported for this user.
 
-    Ids are unique among all users, so it cannot keep its own; derived from it, a repeated import is recognized.
+    The id is derived, so a repeated import is recognized, and no two users share the id of a session.
     """
     return str(uuid5(_NAMESPACE, f"{user_id}\0{session_id}"))
 

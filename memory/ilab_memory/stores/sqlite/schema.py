@@ -41,14 +41,15 @@ TABLES = (
     """
     CREATE TABLE sessions (
         key INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
+        id TEXT NOT NULL,
         user INTEGER NOT NULL REFERENCES users (key),
         conversation_id TEXT NOT NULL DEFAULT '',
         started_at TEXT NOT NULL,
         ended_at TEXT,
         last_activity_at TEXT NOT NULL,
         summary TEXT,
-        is_auto_generated INTEGER NOT NULL DEFAULT 0
+        is_auto_generated INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (user, id)   -- not of all users: a user who is being erased may be imported again
     )
     """,
     """

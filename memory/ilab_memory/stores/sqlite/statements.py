@@ -25,9 +25,15 @@ NEW_SESSION = """
 TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
 # Of many users at once.
 TOUCH_ACTIVE = """
-    UPDATE sessions SET last_activity_at = max(last_activity_at, touch.value ->> 1)
-    FROM json_each(?) touch CROSS JOIN users u ON u.user_id = touch.value ->> 0
-    WHERE sessions.id = touch.value ->> 2 AND sessions.user = u.key AND sessions.ended_at IS NULL
+    WITH touched AS MATERIALIZED (
+        SELECT s.key, touch.value ->> 1 AS moment
+        FROM json_each(?) touch
+        CROSS JOIN users u ON u.user_id = touch.value ->> 0
+        CROSS JOIN sessions s ON s.user = u.key AND s.id = touch.value ->> 2
+        WHERE s.ended_at IS NULL
+    )
+    UPDATE sessions SET last_activity_at = max(last_activity_at, touched.moment)
+    FROM touched WHERE sessions.key = touched.key
 """
 COMPLETE_SESSION = (
     "UPDATE sessions SET ended_at = ?, summary = ?, is_auto_generated = ?, last_activity_at = ? WHERE key = ?"
