@@ -1,7 +1,8 @@
 """Validation and redaction of what a store receives."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from ilab_memory.checks import (
@@ -11,13 +12,11 @@ from ilab_memory.checks import (
     check_observation_id,
     check_session_id,
     check_text,
-    check_title,
-    check_topic_key,
 )
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import ImportedRow, ObservationCursor, SessionCursor
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_TITLE, MAX_USER_ID
-from ilab_memory.redaction import normalized_hash, strip_private
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
+from ilab_memory.redaction import MOST_ADDED, REDACTED, normalized_hash, strip_private
 from ilab_memory.timestamps import to_text
 
 # The range of an integer column.
@@ -90,8 +89,7 @@ def _session(session: Session) -> Session:
     check_conversation_id(session.conversation_id)
     summary = session.summary
     if summary is not None:
-        check_content("summary", summary)
-        summary = redacted("summary", summary)
+        summary = _exported("summary", summary, check_content)
     return session.model_copy(
         update={
             "summary": summary,
@@ -107,23 +105,35 @@ def _row(observation: Observation) -> ImportedRow:
         raise ValueError("items must contain sessions and observations only")  # noqa: TRY004 - as the contract promises
     check_text("session_id", observation.session_id, MAX_USER_ID)
     check_text("type", observation.type, MAX_TITLE)
-    check_title(observation.title)
-    check_content("content", observation.content)
-    check_topic_key(observation.topic_key)
+    title = _exported("title", observation.title, partial(check_text, longest=MAX_TITLE))
+    content, content_hash = redacted_content("content", _exported("content", observation.content, check_content))
+    topic_key = observation.topic_key
+    if topic_key is not None:
+        topic_key = _exported("topic_key", topic_key, partial(check_text, longest=MAX_TOPIC_KEY))
     if not 1 <= observation.revision_count <= _MAX_REVISION_COUNT:
         raise ValueError(f"revision_count must be 1 to {_MAX_REVISION_COUNT}")
-    content, content_hash = redacted_content("content", observation.content)
     return ImportedRow(
         session_id=observation.session_id,
         type=observation.type,
-        title=redacted("title", observation.title),
+        title=title,
         content=content,
-        topic_key=None if observation.topic_key is None else redacted("topic_key", observation.topic_key),
+        topic_key=topic_key,
         normalized_hash=content_hash,
         revision_count=observation.revision_count,
         created_at=_moment("created_at", observation.created_at),
         updated_at=_moment("updated_at", observation.updated_at),
     )
+
+
+def _exported(name: str, text: str, check: Callable[..., None]) -> str:
+    """Return *text*, the argument *name* of an export, redacted again; ValueError unless *check* accepts it.
+
+    Redaction may have made a stored text longer than its limit, see `MOST_ADDED`.
+    """
+    check(name, text, more=MOST_ADDED if REDACTED in text else 0)
+    left = redacted(name, text)
+    check(name, left, more=MOST_ADDED)
+    return left
 
 
 def _moment(name: str, moment: str) -> str:

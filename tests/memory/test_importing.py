@@ -163,6 +163,24 @@ def test_texts_are_redacted_again(mem: ILabMemory) -> None:
     assert mem.mem_import("bob", [session(**ended), row]).observations == 0
 
 
+def test_texts_that_redaction_made_longer_than_their_limits_are_imported(mem: ILabMemory) -> None:
+    def longest(length: int) -> str:
+        return "x" * (length - 8) + "<private"
+
+    mem.mem_save(USER, longest(1024 * 1024), type="profile", title=longest(512), topic_key=longest(256))
+    mem.mem_session_end(USER, summary=longest(1024 * 1024))
+    exported = list(mem.mem_export(USER))
+    assert isinstance(exported[1], Observation)
+    assert (len(exported[1].title), len(exported[1].topic_key or "")) == (514, 258)
+    mem.mem_import("bob", exported)
+    assert comparable(mem.mem_export("bob")) == comparable(exported)
+
+
+def test_a_text_may_not_grow_with_each_import(mem: ILabMemory) -> None:
+    with pytest.raises(ValueError, match="title must be at most 512 characters"):
+        mem.mem_import("bob", [session(), item(title="[REDACTED]" + "x" * 496 + "<private")])
+
+
 def test_moments_of_other_zones_are_stored_as_ours(mem: ILabMemory) -> None:
     mem.mem_import("bob", [session(), item(created_at="2026-01-01T02:00:00+02:00")])
     (_, row) = mem.mem_export("bob")
