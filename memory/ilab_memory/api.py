@@ -25,7 +25,7 @@ from ilab_memory.core.store import (
     Store,
 )
 from ilab_memory.intake import redacted, redacted_content
-from ilab_memory.limits import MAX_CONTENT_BYTES, MOST_LISTED, MOST_RECENT
+from ilab_memory.limits import MAX_CONTENT_BYTES, MOST_LISTED, MOST_LISTED_BYTES, MOST_RECENT
 from ilab_memory.recall import session_start
 from ilab_memory.recall.search import Question, TypeFilter, search
 from ilab_memory.sessions import is_expired, summary_title
@@ -256,9 +256,9 @@ class ILabMemory:
             user_id: The user.
             types: Only these types. Empty: all.
             conversation_id: Only observations of this conversation's sessions. None: all. Empty: the default one.
-            limit: Page size. A shorter page is the last one.
-            before: `updated_at` and id of the last observation of the previous page. Observations saved or changed
-                between two pages move to the front, so later pages neither skip nor repeat any.
+            limit: Page size. A page also ends after 4 MiB of contents; only an empty one ends the list.
+            before: `updated_at` and id of the last observation of the previous page. An observation that changes
+                between two pages moves to the front: no later page contains it. None is repeated.
         """
         checks.check_user_id(user_id)
         checks.check_types("types", types)
@@ -270,6 +270,7 @@ class ILabMemory:
             types=frozenset(types) or None,
             conversation_id=conversation_id,
             limit=min(limit, MOST_LISTED),
+            most_bytes=MOST_LISTED_BYTES,
             before=intake.cursor(before),
         )
 
@@ -283,7 +284,8 @@ class ILabMemory:
     ) -> list[Session]:
         """Return a page of the user's sessions, newest start first, at most 1,000.
 
-        *before*: `started_at` and id of the last session of the previous page. For the others see `mem_list`.
+        *before*: `started_at` and id of the last session of the previous page. A page also ends after 4 MiB of
+        summaries. For the others see `mem_list`.
         """
         checks.check_user_id(user_id)
         if conversation_id is not None:
@@ -293,6 +295,7 @@ class ILabMemory:
             user_id,
             conversation_id=conversation_id,
             limit=min(limit, MOST_LISTED),
+            most_bytes=MOST_LISTED_BYTES,
             before=intake.session_cursor(before),
         )
 

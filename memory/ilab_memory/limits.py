@@ -12,6 +12,8 @@ MAX_CONTENT_BYTES = 1024 * 1024
 MOST_RECENT = 1000
 #: Items on one page of `mem_list` and `mem_sessions`.
 MOST_LISTED = 1000
+#: Bytes of contents or summaries after which such a page ends early.
+MOST_LISTED_BYTES = 4 * 1024 * 1024
 #: An export reads pages of this many rows, and ends a page early after this many bytes of text.
 EXPORT_PAGE = 100
 EXPORT_BYTES = 1024 * 1024

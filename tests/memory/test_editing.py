@@ -202,6 +202,22 @@ def test_update_refuses_what_a_save_refuses(mem: ILabMemory, arguments: dict[str
         mem.mem_update(USER, 0, title="x")
 
 
+def test_a_page_of_a_list_ends_after_four_mebibytes(mem: ILabMemory, clock: Clock) -> None:
+    # Two bytes each, so that characters and bytes differ.
+    megabyte = "é" * (512 * 1024)
+    for number in range(6):
+        clock.forward(minutes=1)
+        save(mem, megabyte, title=f"t{number}")
+        mem.mem_session_end(USER, summary=megabyte)
+    titles = [[row.title for row in page] for page in pages(mem, 100, types=["discovery"])]
+    assert titles == [["t5", "t4", "t3", "t2"], ["t1", "t0"]]
+    assert [len(page) for page in pages(mem, 100, conversation_id="")] == [4, 2]
+    first = mem.mem_sessions(USER, limit=100)
+    rest = mem.mem_sessions(USER, limit=100, before=(first[-1].started_at, first[-1].id))
+    assert (len(first), len(rest)) == (4, 2)
+    assert len({session.id for session in (*first, *rest)}) == 6
+
+
 def test_delete_removes_the_observation_from_every_answer(mem: ILabMemory, clock: Clock) -> None:
     deleted = save(mem, "green tea", title="gone", key="k")
     kept = save(mem, "black tea", title="kept")

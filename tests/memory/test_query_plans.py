@@ -63,6 +63,7 @@ def test_every_statement_uses_an_index(connection: sqlite3.Connection, name: str
                     "SCAN prefixes",
                     "SCAN found",
                     "SCAN walk",
+                    "SCAN CONSTANT ROW",
                     "SCAN touched",
                     "SCAN sqlite_sequence",
                     "SCAN kinds",

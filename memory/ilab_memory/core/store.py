@@ -225,19 +225,24 @@ class Store(ABC):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """Return the next *limit* observations after *before* by (updated_at, id), newest first.
 
-        If None: all types, all conversations, starting at the newest. The cost is proportional to *limit* and the
-        number of types, not to the number of rows of the user.
+        The page ends early with the observation that brings its contents to *most_bytes* of UTF-8. If None: all types,
+        all conversations, starting at the newest. The cost is proportional to *limit* and the number of types, not to
+        the number of rows of the user.
         """
 
     @abstractmethod
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
-        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`."""
+        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`.
+
+        *most_bytes* is of their summaries.
+        """
 
     @abstractmethod
     def delete(self, user_id: str, observation_id: int) -> bool:

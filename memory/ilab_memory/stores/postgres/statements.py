@@ -208,25 +208,38 @@ _PAGE_OF_TYPES = f"""
         UNION ALL SELECT type FROM kinds WHERE %(types)s::text[] IS NULL AND type IS NOT NULL
     )
     SELECT {_OBSERVATION_COLUMNS} FROM (
-        SELECT listed.* FROM asked CROSS JOIN LATERAL (
-            SELECT * FROM {_OBSERVATIONS_TABLE}
-            WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
-                AND (updated_at, id) < (%(moment)s, %(key)s)
-            ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
-        ) listed
-        ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+        SELECT *, sum(octet_length(content)) OVER (
+            ORDER BY updated_at DESC, id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM (
+            SELECT listed.* FROM asked CROSS JOIN LATERAL (
+                SELECT * FROM {_OBSERVATIONS_TABLE}
+                WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
+                    AND (updated_at, id) < (%(moment)s, %(key)s)
+                ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
+            ) listed
+            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+        ) page
     ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.bytes_before IS NULL OR o.bytes_before < %(bytes)s
     ORDER BY o.updated_at DESC, o.id DESC
 """
 _OF_CONVERSATION = " AND conversation_id = %(conversation_id)s"
 LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
 LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=_OF_CONVERSATION)
 _PAGE_OF_SESSIONS = f"""
-    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS}
-    WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
-        %(moment)s, coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
-    )
-    ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+    SELECT {_SESSION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(summary)) OVER (
+            ORDER BY started_at DESC, number DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_SESSIONS}
+        WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
+            %(moment)s,
+            coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
+        )
+        ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+    ) page
+    WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at DESC, number DESC
 """
 LIST_SESSIONS = _PAGE_OF_SESSIONS.format(of_conversation="")
 LIST_SESSIONS_OF_CONVERSATION = _PAGE_OF_SESSIONS.format(of_conversation=_OF_CONVERSATION)

@@ -177,6 +177,7 @@ class PostgresStore(Store):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """See Store."""
@@ -190,11 +191,12 @@ class PostgresStore(Store):
             moment=moment,
             key=min(observation_id, _LARGEST_ID),
             limit=limit,
+            bytes=most_bytes,
         )
         return [reading.observation(user_id, row) for row in rows]
 
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
         """See Store."""
         moment, session_id = before or (_AFTER_ALL, "")
@@ -206,6 +208,7 @@ class PostgresStore(Store):
             moment=moment,
             session_id=session_id,
             limit=limit,
+            bytes=most_bytes,
         )
         return [reading.session(user_id, row) for row in rows]
 

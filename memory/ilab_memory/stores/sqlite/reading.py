@@ -94,6 +94,7 @@ def list_observations(
     types: Collection[str] | None,
     conversation_id: str | None,
     limit: int,
+    most_bytes: int,
     before: ObservationCursor | None,
 ) -> list[Observation]:
     """See `Store.list_observations`."""
@@ -104,6 +105,7 @@ def list_observations(
         moment,
         min(observation_id, LARGEST_ID),
         limit,
+        most_bytes,
     ]
     statement = statements.LIST_OBSERVATIONS
     if conversation_id is not None:
@@ -114,7 +116,13 @@ def list_observations(
 
 
 def list_sessions(
-    connection: Connection, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+    connection: Connection,
+    user_id: str,
+    *,
+    conversation_id: str | None,
+    limit: int,
+    most_bytes: int,
+    before: SessionCursor | None,
 ) -> list[Session]:
     """See `Store.list_sessions`."""
     asked: list[Any] = [user_id, *(before or (_AFTER_ALL, "")), limit]
@@ -122,7 +130,7 @@ def list_sessions(
     if conversation_id is not None:
         statement = statements.LIST_SESSIONS_OF_CONVERSATION
         asked.append(conversation_id)
-    return [session(user_id, row) for row in connection.execute(statement, asked)]
+    return [session(user_id, row) for row in up_to(most_bytes, connection.execute(statement, asked))]
 
 
 class ExportBegins(NamedTuple):

@@ -227,7 +227,8 @@ RECENT = f"""
     )
 """
 # A page of a list. The newest rows of each type come from an index, and are merged: how many rows there are does not
-# matter. The types that the user has are found in the index, one look-up each, if none are given.
+# matter. The types that the user has are found in the index, one look-up each, if none are given. The page is walked
+# row by row, so that no content behind its end is read.
 _PAGE_OF_TYPES = f"""
     WITH RECURSIVE kinds (type) AS (
         SELECT min(o.type) FROM observations o WHERE ?2 IS NULL AND {_OF_USER}{{of_conversation}}
@@ -236,6 +237,22 @@ _PAGE_OF_TYPES = f"""
         FROM kinds WHERE kinds.type IS NOT NULL
     ), asked (type) AS (
         SELECT value FROM json_each(?2) UNION ALL SELECT type FROM kinds WHERE type IS NOT NULL
+    ), page AS MATERIALIZED (
+        SELECT id, row_number() OVER () AS place FROM (
+            SELECT listed.id FROM asked CROSS JOIN observations listed ON listed.id IN (
+                SELECT o.id FROM observations o
+                WHERE {_OF_USER}{{of_conversation}} AND o.type = asked.type AND (o.updated_at, o.id) < (?3, ?4)
+                ORDER BY o.updated_at DESC, o.id DESC LIMIT ?5
+            )
+            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT ?5
+        )
+    ), walk (place, id, bytes) AS (
+        SELECT 0, NULL, 0
+        UNION ALL
+        SELECT page.place, page.id, walk.bytes + (
+            SELECT length(CAST(long.content AS BLOB)) FROM observations long WHERE long.id = page.id
+        )
+        FROM walk CROSS JOIN page ON page.place = walk.place + 1 WHERE walk.bytes < ?6
     )
     SELECT
         json_group_array(json_array(
@@ -244,19 +261,12 @@ _PAGE_OF_TYPES = f"""
         )),
         group_concat(content, '')
     FROM (
-        SELECT {OBSERVATION_COLUMNS} FROM (
-            SELECT listed.id FROM asked CROSS JOIN observations listed ON listed.id IN (
-                SELECT o.id FROM observations o
-                WHERE {_OF_USER}{{of_conversation}} AND o.type = asked.type AND (o.updated_at, o.id) < (?3, ?4)
-                ORDER BY o.updated_at DESC, o.id DESC LIMIT ?5
-            )
-            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT ?5
-        ) page
-        CROSS JOIN observations o ON o.id = page.id CROSS JOIN sessions s ON s.key = o.session
+        SELECT {OBSERVATION_COLUMNS} FROM walk
+        CROSS JOIN observations o ON o.id = walk.id CROSS JOIN sessions s ON s.key = o.session
     )
 """
 LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
-LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=" AND o.conversation_id = ?6")
+LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=" AND o.conversation_id = ?7")
 _PAGE_OF_SESSIONS = f"""
     SELECT {SESSION_COLUMNS} FROM sessions s
     WHERE s.user = (SELECT key FROM users WHERE user_id = ?1){{of_conversation}} AND (s.started_at, s.key) < (

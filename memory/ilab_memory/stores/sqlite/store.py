@@ -164,22 +164,34 @@ class SQLiteStore(Store):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """See Store."""
         with self._readers.connection("list the observations") as connection:
             return reading.list_observations(
-                connection, user_id, types=types, conversation_id=conversation_id, limit=limit, before=before
+                connection,
+                user_id,
+                types=types,
+                conversation_id=conversation_id,
+                limit=limit,
+                most_bytes=most_bytes,
+                before=before,
             )
 
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
         """See Store."""
         touches = self._writer.touched(user_id)
         with self._readers.connection("list the sessions") as connection:
             page = reading.list_sessions(
-                connection, user_id, conversation_id=conversation_id, limit=limit, before=before
+                connection,
+                user_id,
+                conversation_id=conversation_id,
+                limit=limit,
+                most_bytes=most_bytes,
+                before=before,
             )
         for session in page:
             reading.touch(session, touches)
