@@ -14,6 +14,9 @@ MOST_RECENT = 1000
 MOST_LISTED = 1000
 #: Bytes of contents or summaries after which such a page ends early.
 MOST_LISTED_BYTES = 4 * 1024 * 1024
+#: Automatic summaries that are rebuilt when a title that they quote is replaced or erased, the newest ones. Older ones
+#: lose all their titles, in one statement.
+MOST_REBUILT = 100
 #: An export reads pages of this many rows, and ends a page early after this many bytes of text.
 EXPORT_PAGE = 100
 EXPORT_BYTES = 1024 * 1024

@@ -12,6 +12,7 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, Observation, StorageError
 from ilab_memory.core.models import Session
+from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.recall.analysis import terms
 from ilab_memory.stores.sqlite import SQLiteStore, erasure
 from ilab_memory.stores.sqlite.blind_index import tokens
@@ -265,6 +266,23 @@ def test_a_title_replaced_under_a_key_leaves_the_summary_of_an_expired_session(m
         "Closed after inactivity. No observations.",
         "Closed after inactivity. No observations.",
         "Closed after inactivity. 1 observation; last: kept",
+    ]
+
+
+def test_a_changed_title_rebuilds_the_newest_summaries_and_clears_older_ones(mem: ILabMemory, clock: Clock) -> None:
+    expired = MOST_REBUILT + 2
+    for number in range(expired):
+        save(mem, f"c{number}", title="old title")
+        clock.forward(days=2)
+    mem.mem_session_start(USER)
+    (last, *_) = mem.mem_list(USER)
+    assert mem.mem_delete(USER, last.id or 0)
+    summaries = [session.summary for session in mem.mem_sessions(USER, limit=expired + 1)][1:]
+    quoting = "Closed after inactivity. 1 observation; last: old title"
+    assert summaries == [
+        "Closed after inactivity. No observations.",
+        *[quoting] * (MOST_REBUILT - 1),
+        *["Closed after inactivity."] * 2,
     ]
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
-from ilab_memory.sessions import auto_close_summary, is_expired
+from ilab_memory.limits import MOST_REBUILT
+from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
 from ilab_memory.stores.common.changes import is_unchanged
 from ilab_memory.stores.postgres import statements
 from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES, IndexEntry
@@ -168,11 +169,23 @@ def locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[Use
 
 
 def drop_title(transaction: Transaction, user_id: str, title: str) -> None:
-    """Rebuild the automatic summaries that quote *title*."""
-    (closed,) = transaction.ask((statements.CLOSED_WITH_TITLE, {"user_id": user_id, "title": title}))
-    for (session,) in closed:
-        summary = _auto_close_summary(transaction, user_id, session)
-        transaction.ask((statements.SET_SUMMARY, {"user_id": user_id, "session": session, "summary": summary}))
+    """Rebuild the newest automatic summaries that quote *title*; remove all titles from older ones that quote it."""
+    asked = {"user_id": user_id, "title": title}
+    (newest,) = transaction.ask((statements.CLOSED_WITH_TITLE, asked))
+    if not newest:
+        return
+    sessions = [{"user_id": user_id, "session": session} for session, _ in newest]
+    counts = transaction.ask(*((statements.COUNT_IN_SESSION, session) for session in sessions))
+    titles = transaction.ask(*((statements.LAST_TITLES, session) for session in sessions))
+    changes: list[Query] = [
+        (statements.SET_SUMMARY, {**session, "summary": _summary(observations, last)})
+        for session, ((observations,),), last in zip(sessions, counts, titles, strict=True)
+    ]
+    if len(newest) == MOST_REBUILT:
+        session, started_at = newest[-1]
+        older = {**asked, "summary": SUMMARY_WITHOUT_TITLES, "started_at": started_at, "session": session}
+        changes.append((statements.CLEAR_SUMMARIES, older))
+    transaction.ask(*changes)
 
 
 def _enter(
@@ -208,6 +221,10 @@ def _enter(
 def _auto_close_summary(transaction: Transaction, user_id: str, session: int) -> str:
     asked = {"user_id": user_id, "session": session}
     ((observations,),), titles = transaction.ask((statements.COUNT_IN_SESSION, asked), (statements.LAST_TITLES, asked))
+    return _summary(observations, titles)
+
+
+def _summary(observations: int, titles: list[Row]) -> str:
     return auto_close_summary(observations, [title for (title,) in titles[::-1]])
 
 

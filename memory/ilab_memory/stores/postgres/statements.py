@@ -4,6 +4,7 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
+from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.stores.postgres.blind_index import HASH, PREFIX
 from ilab_memory.stores.postgres.schema import SCHEMA
 
@@ -62,10 +63,19 @@ LAST_TITLES = f"""
     SELECT title FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND session = %(session)s
     ORDER BY updated_at DESC, id DESC LIMIT 3
 """
-# Sessions that expired, and whose summary quotes this title.
+_QUOTES_TITLE = """
+    user_id = %(user_id)s AND is_auto_generated
+    AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+"""
+# The newest sessions that expired and whose summary quotes this title.
 CLOSED_WITH_TITLE = f"""
-    SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND is_auto_generated
-        AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+    SELECT number, started_at FROM {_SESSIONS} WHERE {_QUOTES_TITLE}
+    ORDER BY started_at DESC, number DESC LIMIT {MOST_REBUILT}
+"""
+# Of the older ones.
+CLEAR_SUMMARIES = f"""
+    UPDATE {_SESSIONS} SET summary = %(summary)s
+    WHERE {_QUOTES_TITLE} AND (started_at, number) < (%(started_at)s, %(session)s)
 """
 SET_SUMMARY = f"UPDATE {_SESSIONS} SET summary = %(summary)s WHERE user_id = %(user_id)s AND number = %(session)s"
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
-from ilab_memory.sessions import auto_close_summary, is_expired
+from ilab_memory.limits import MOST_REBUILT
+from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
 from ilab_memory.stores.common.changes import is_unchanged
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.blind_index import INDEX_KEY_BYTES, IndexEntry
@@ -120,9 +121,13 @@ def user_for_import(transaction: Transaction, user_id: str) -> tuple[int, bytes]
 
 
 def drop_title(transaction: Transaction, user: int, title: str) -> None:
-    """Rebuild the automatic summaries that quote *title*."""
-    for (session,) in transaction.execute(statements.CLOSED_WITH_TITLE, (user, title)).fetchall():
+    """Rebuild the newest automatic summaries that quote *title*; remove all titles from older ones that quote it."""
+    newest = transaction.execute(statements.CLOSED_WITH_TITLE, (user, title)).fetchall()
+    for session, _ in newest:
         transaction.execute(statements.SET_SUMMARY, (_auto_close_summary(transaction, session), session))
+    if len(newest) == MOST_REBUILT:
+        session, started_at = newest[-1]
+        transaction.execute(statements.CLEAR_SUMMARIES, (user, title, SUMMARY_WITHOUT_TITLES, started_at, session))
 
 
 def _enter_session(

@@ -1,6 +1,7 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
+from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK, PREVIEW_CHARACTERS
 
 # Parameters are bound by position: the driver releases the GIL at each name. A reader's first one is the user_id.
@@ -43,11 +44,13 @@ LAST_TITLES = "SELECT title FROM observations WHERE session = ? ORDER BY updated
 SESSION_COLUMNS = (
     "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated, s.conversation_id"
 )
-# Sessions that expired, and whose summary quotes this title.
-CLOSED_WITH_TITLE = """
-    SELECT key FROM sessions WHERE user = ?1 AND is_auto_generated
-        AND (instr(summary, ': ' || ?2) OR instr(summary, '; ' || ?2))
+_QUOTES_TITLE = "user = ?1 AND is_auto_generated AND (instr(summary, ': ' || ?2) OR instr(summary, '; ' || ?2))"
+# The newest sessions that expired and whose summary quotes this title.
+CLOSED_WITH_TITLE = f"""
+    SELECT key, started_at FROM sessions WHERE {_QUOTES_TITLE} ORDER BY started_at DESC, key DESC LIMIT {MOST_REBUILT}
 """
+# Of the older ones.
+CLEAR_SUMMARIES = f"UPDATE sessions SET summary = ?3 WHERE {_QUOTES_TITLE} AND (started_at, key) < (?4, ?5)"
 SET_SUMMARY = "UPDATE sessions SET summary = ? WHERE key = ?"
 
 # Saving.
