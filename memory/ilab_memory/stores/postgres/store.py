@@ -164,7 +164,7 @@ class PostgresStore(Store):
         )
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
-        """See Store. Repeated if the connection is lost: what an earlier try stored is found again."""
+        """See Store. Retried after a lost connection only if the commit was not sent yet."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
         return self._connections.write(
             "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
