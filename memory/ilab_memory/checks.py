@@ -79,12 +79,14 @@ def check_max_bytes(max_bytes: int) -> None:
 
 
 def check_types(name: str, types: Collection[str] | None) -> None:
-    """Raise ValueError unless *types*, the argument *name*, is a collection of strings or None."""
+    """Raise ValueError unless *types*, the argument *name*, is a collection of valid strings or None."""
     if types is None:
         return
     # A string is a collection of strings too.
     if isinstance(types, str) or not isinstance(types, Collection) or not all(isinstance(kind, str) for kind in types):
         raise ValueError(f"{name} must be a list of strings")
+    for kind in types:
+        _check_encoding(name, kind)
 
 
 def _check_characters(name: str, text: str) -> None:
@@ -92,6 +94,10 @@ def _check_characters(name: str, text: str) -> None:
         raise ValueError(f"{name} must be a string")  # noqa: TRY004 - the contract promises ValueError for a bad argument
     if not text.strip():
         raise ValueError(f"{name} must not be blank")
+    _check_encoding(name, text)
+
+
+def _check_encoding(name: str, text: str) -> None:
     if "\0" in text:
         raise ValueError(f"{name} must not contain NUL")
     if not text.isascii() and not _is_encodable(text):
