@@ -238,6 +238,14 @@ def test_an_import_of_nothing_makes_no_user(mem: ILabMemory) -> None:
     assert list(mem.mem_export("bob")) == []
 
 
+def test_imported_rows_leave_the_times_of_their_sessions(mem: ILabMemory) -> None:
+    later = text(EPOCH + timedelta(hours=1))
+    rows = [item(created_at=later, updated_at=later, content=content) for content in ("1", "2")]
+    given: list[Session | Observation] = [session(), *rows]
+    mem.mem_import("bob", given)
+    assert [found.last_activity_at for found in mem.mem_sessions("bob")] == [text(EPOCH)]
+
+
 def test_imported_sessions_expire_as_others_do(mem: ILabMemory, clock: Clock) -> None:
     mem.mem_import("bob", [session()])
     clock.now = EPOCH + timedelta(hours=25)

@@ -29,6 +29,14 @@ class _Observation(NamedTuple):
     parts: Stored
 
 
+class _Session(NamedTuple):
+    """A session that imported rows belong to."""
+
+    key: int
+    conversation_id: str
+    last_activity_at: str
+
+
 def _stored(transaction: Transaction, user_id: str, observation_id: int) -> _Observation | None:
     found = transaction.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
     return None if found is None else _Observation._make((*found[:5], Stored._make(found[5:])))
@@ -87,13 +95,16 @@ def add_rows(
     user, index_key = saving.user_for_import(transaction, user_id)
     added_sessions = sum([_add_session(transaction, user_id, user, session) for session in sessions])
     added_rows = 0
+    activity: dict[int, str] = {}
     for row, indexed in rows:
         found = _session_of(transaction, user_id, user, row.session_id)
         if found is None:
             raise session_is_missing()
+        activity.setdefault(found.key, found.last_activity_at)
         if (number := _add_row(transaction, user, found, row, indexed)) is not None:
             saving.index(transaction, user, index_key, number, indexed)
             added_rows += 1
+    transaction.executemany(statements.RESTORE_ACTIVITY, [(moment, key) for key, moment in activity.items()])
     return ImportResult(sessions=added_sessions, observations=added_rows)
 
 
@@ -102,12 +113,12 @@ def _unindex(transaction: Transaction, old: _Observation) -> None:
     saving.unindex(transaction, old.user, old.index_key, old.number, entry)
 
 
-def _session_of(transaction: Transaction, user_id: str, user: int, session_id: str) -> tuple[int, str] | None:
-    """Return key and conversation of the session that has this id in an export."""
+def _session_of(transaction: Transaction, user_id: str, user: int, session_id: str) -> _Session | None:
+    """Return the session that has this id in an export."""
     for an_id in (session_id, imported_session_id(user_id, session_id)):
         found = transaction.execute(statements.SESSION_OF_ID, (user, an_id)).fetchone()
         if found is not None:
-            return int(found[0]), found[1]
+            return _Session._make(found)
     return None
 
 
@@ -124,13 +135,12 @@ def _add_session(transaction: Transaction, user_id: str, user: int, session: Ses
 
 
 def _add_row(
-    transaction: Transaction, user: int, session: tuple[int, str], row: ImportedRow, indexed: IndexEntry
+    transaction: Transaction, user: int, session: _Session, row: ImportedRow, indexed: IndexEntry
 ) -> int | None:
     """Add the row and return its number; None if the user has it."""
-    key, conversation_id = session
     normalized_hash = bytes.fromhex(row.normalized_hash)
     if row.topic_key is None:
-        same = (key, normalized_hash, row.type, row.title, row.created_at)
+        same = (session.key, normalized_hash, row.type, row.title, row.created_at)
         found = transaction.execute(statements.HAS_ROW, same).fetchone()
     else:
         found = transaction.execute(statements.HAS_KEY, (user, row.topic_key)).fetchone()
@@ -138,8 +148,8 @@ def _add_row(
         return None
     columns = {
         "user": user,
-        "session": key,
-        "conversation_id": conversation_id,
+        "session": session.key,
+        "conversation_id": session.conversation_id,
         "type": row.type,
         "title": row.title,
         "topic_key": row.topic_key,

@@ -112,7 +112,7 @@ TRIGGERS = (
             reply_terms = reply_terms + NEW.reply_terms,
             tail_terms = tail_terms + NEW.tail_terms
         WHERE key = NEW.user;
-        -- An imported row may have been changed after its session ended.
+        -- Not of an imported row that was changed since; an import restores the times of its sessions itself.
         UPDATE sessions SET last_activity_at = max(last_activity_at, NEW.updated_at)
         WHERE key = NEW.session AND NEW.created_at = NEW.updated_at;
     END

@@ -107,7 +107,9 @@ COUNT_OUT = """
         reply_terms = reply_terms - ?, tail_terms = tail_terms - ?
     WHERE key = ?
 """
-SESSION_OF_ID = "SELECT key, conversation_id FROM sessions WHERE user = ?1 AND id = ?2"
+SESSION_OF_ID = "SELECT key, conversation_id, last_activity_at FROM sessions WHERE user = ?1 AND id = ?2"
+# After rows that were added to the session have touched it.
+RESTORE_ACTIVITY = "UPDATE sessions SET last_activity_at = ? WHERE key = ?"
 HAS_ACTIVE = "SELECT 1 FROM sessions WHERE user = ? AND conversation_id = ? AND ended_at IS NULL"
 IMPORT_SESSION = """
     INSERT INTO sessions (
