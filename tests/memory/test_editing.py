@@ -1,5 +1,6 @@
 """Lists, changes and deletions of single observations, on every store."""
 
+import importlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -8,9 +9,10 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from ilab_memory import Config, ILabMemory, Observation, StorageError
+from ilab_memory import Config, ILabMemory, Observation, StorageError, Store
 from ilab_memory.core.models import Session
 from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.recall.analysis import terms
@@ -301,6 +303,31 @@ def test_concurrent_deletes_and_changes_of_one_observation_agree(mem: ILabMemory
     assert sum(done[::2]) == 6, "each was deleted once"
     assert mem.mem_stats(USER)["observations"] == 0
     assert mem.mem_search(USER, "content") == mem.mem_search(USER, "changed") == []
+
+
+def test_text_is_analyzed_before_the_writer_or_the_lock_is_taken(
+    mem: ILabMemory, store: Store, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "sqlite" if isinstance(store, SQLiteStore) else "postgres"
+    blind_index = importlib.import_module(f"ilab_memory.stores.{module}.blind_index")
+    analyze, seen = blind_index.fields, []
+
+    def watched(*arguments: object, **options: object) -> object:
+        seen.append(threading.current_thread() is threading.main_thread())
+        if module == "postgres":
+            with psycopg.connect(request.getfixturevalue("database")) as other:
+                other.execute("SELECT FROM ilab_memory.users FOR UPDATE NOWAIT")
+        return analyze(*arguments, **options)
+
+    saved = save(mem, "one two", key="k")
+    exported = list(mem.mem_export(USER))
+    monkeypatch.setattr(blind_index, "fields", watched)
+    assert mem.mem_update(USER, saved, content="three")
+    assert mem.mem_update(USER, saved, title="four")
+    assert mem.mem_delete(USER, saved)
+    assert mem.mem_import(USER, exported).observations == 1
+    assert seen
+    assert all(seen)
 
 
 @pytest.fixture

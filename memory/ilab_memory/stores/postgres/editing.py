@@ -1,6 +1,6 @@
 """Writes of changes, deletions and imports. Each function runs inside one transaction, and commits it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
 
-class _Observation(NamedTuple):
+class StoredObservation(NamedTuple):
     """An observation as it is."""
 
     session_id: str
@@ -23,28 +23,35 @@ class _Observation(NamedTuple):
     lengths: Mapping[str, int]
 
 
-def _stored(row: Row) -> _Observation:
+def stored(row: Row) -> StoredObservation:
+    """Return the observation of a row of `TO_CHANGE`."""
     *texts, normalized_hash = row[2:6]
     lengths = dict(zip(saving.LENGTHS, row[6:], strict=True))
-    return _Observation(row[0], row[1], Stored._make((*texts, bytes(normalized_hash))), lengths)
+    return StoredObservation(row[0], row[1], Stored._make((*texts, bytes(normalized_hash))), lengths)
 
 
 def change(
-    transaction: Transaction, user_id: str, observation_id: int, change: Change, *, now: datetime
+    transaction: Transaction,
+    user_id: str,
+    observation_id: int,
+    change: Change,
+    *,
+    analyzed: Callable[[str, str], IndexEntry],
+    now: datetime,
 ) -> SaveResult | None:
-    """See `Store.change`."""
+    """See `Store.change`. *analyzed* returns the index entry of a title and a content."""
     asked: dict[str, Any] = {"user_id": user_id, "id": observation_id}
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
         return None
-    user, old = saving.User._make(users[0]), _stored(found[0])
+    user, old = saving.User._make(users[0]), stored(found[0])
     new = old.parts.changed(change)
     result = SaveResult.model_construct(
         id=observation_id, outcome="deduped", session_id=old.session_id, topic_key=old.topic_key
     )
     if new == old.parts:
         return result
-    indexed = IndexEntry(new.title, new.content)
+    indexed = analyzed(new.title, new.content)
     number = user.last_number + 1
     row = asked | indexed.lengths | new._asdict()
     row |= {"number": number, "now": now, "terms": indexed.vector(user.index_key)}
@@ -66,7 +73,7 @@ def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
         return False
-    user, old = saving.User._make(users[0]), _stored(found[0])
+    user, old = saving.User._make(users[0]), stored(found[0])
     removed = {name: -length for name, length in old.lengths.items()}
     transaction.ask((statements.DELETE_OBSERVATION, asked), saving.count_in(user_id, user, observations=-1, **removed))
     saving.drop_title(transaction, user_id, old.parts.title)

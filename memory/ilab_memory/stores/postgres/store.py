@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
@@ -150,9 +151,20 @@ class PostgresStore(Store):
         """See Store."""
         if observation_id > _LARGEST_ID:
             return None
+        doing = "change the observation"
+        rows = self._connections.rows(doing, statements.TO_CHANGE, user_id=user_id, id=observation_id)
+        if not rows:
+            return None
+        # Before the user's row is locked; under the lock, only what has changed by then is analyzed.
+        analyzed = cache(IndexEntry)
+        new = editing.stored(rows[0]).parts.changed(change)
+        if (index_key := self._user(user_id, doing)) is not None:
+            analyzed(new.title, new.content).vector(index_key)
         return self._connections.write(
-            "change the observation",
-            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+            doing,
+            lambda transaction: editing.change(
+                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
+            ),
         )
 
     def delete(self, user_id: str, observation_id: int) -> bool:
@@ -166,6 +178,10 @@ class PostgresStore(Store):
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
         """See Store. Retried after a lost connection only if the commit was not sent yet."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        if (index_key := self._user(user_id, "import")) is not None:
+            # The hashes too, before the user's row is locked.
+            for _, entry in indexed:
+                entry.vector(index_key)
         return self._connections.write(
             "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
         )
@@ -364,9 +380,9 @@ class PostgresStore(Store):
             yield rows
             place |= {"moment": rows[-1][0], "key": rows[-1][1]}
 
-    def _user(self, user_id: str) -> bytes | None:
+    def _user(self, user_id: str, doing: str = "export") -> bytes | None:
         """Return the user's index key, None if there is no such user. It differs after the user was forgotten."""
-        rows = self._connections.rows("export", statements.USER, user_id=user_id)
+        rows = self._connections.rows(doing, statements.USER, user_id=user_id)
         return bytes(rows[0][0]) if rows else None
 
     def _of_observation(

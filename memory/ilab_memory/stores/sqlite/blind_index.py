@@ -35,12 +35,18 @@ def tokens(user: int, index_key: bytes, terms: Iterable[str]) -> list[str]:
 class IndexEntry:
     """An observation as the index takes it. Made in the caller's thread, to keep work off the writer."""
 
-    __slots__ = ("_fields", "lengths")
+    __slots__ = ("_fields", "_made", "lengths")
 
     def __init__(self, title: str, content: str, *, most_characters: int = INDEXED_CHARACTERS) -> None:
         self._fields = fields(title, content, most=most_characters)
+        self._made: tuple[int, bytes, list[str]] | None = None
         self.lengths = {f"{field}_terms": len(terms) for field, terms in self._fields._asdict().items()}
 
     def tokens(self, user: int, index_key: bytes) -> list[str]:
-        """Return the text of each column of the index."""
+        """Return the text of each column of the index. The last result is cached."""
+        if self._made is None or self._made[:2] != (user, index_key):
+            self._made = (user, index_key, self._tokens(user, index_key))
+        return self._made[2]
+
+    def _tokens(self, user: int, index_key: bytes) -> list[str]:
         return [" ".join(tokens(user, index_key, terms)) if terms else "" for terms in self._fields]

@@ -1,6 +1,7 @@
 """Writes of changes, deletions and imports. Each function runs inside one operation of the writer."""
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
@@ -18,7 +19,7 @@ _edited = itemgetter(*statements.EDITED)
 _imported = itemgetter(*statements.IMPORTED)
 
 
-class _Observation(NamedTuple):
+class StoredObservation(NamedTuple):
     """An observation as it is."""
 
     user: int
@@ -37,23 +38,30 @@ class _Session(NamedTuple):
     last_activity_at: str
 
 
-def _stored(transaction: Transaction, user_id: str, observation_id: int) -> _Observation | None:
-    found = transaction.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
-    return None if found is None else _Observation._make((*found[:5], Stored._make(found[5:])))
+def stored(connection: Transaction | sqlite3.Connection, user_id: str, observation_id: int) -> StoredObservation | None:
+    """Return the user's observation as it is, or None."""
+    found = connection.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
+    return None if found is None else StoredObservation._make((*found[:5], Stored._make(found[5:])))
 
 
 def change(
-    transaction: Transaction, user_id: str, observation_id: int, change: Change, *, now: datetime
+    transaction: Transaction,
+    user_id: str,
+    observation_id: int,
+    change: Change,
+    *,
+    analyzed: Callable[[str, str], IndexEntry],
+    now: datetime,
 ) -> SaveResult | None:
-    """See `Store.change`."""
-    old = _stored(transaction, user_id, observation_id)
+    """See `Store.change`. *analyzed* returns the index entry of a title and a content."""
+    old = stored(transaction, user_id, observation_id)
     if old is None:
         return None
     new = old.parts.changed(change)
     outcome: saving.Outcome = "deduped"
     if new != old.parts:
         outcome = "updated"
-        indexed = IndexEntry(new.title, new.content)
+        indexed = analyzed(new.title, new.content)
         row: dict[str, object] = {
             "user": old.user,
             "now": to_text(now),
@@ -61,7 +69,7 @@ def change(
             **new._asdict(),
             **indexed.lengths,
         }
-        _unindex(transaction, old)
+        _unindex(transaction, old, analyzed)
         edited = (*_edited(row), observation_id)
         _, number = transaction.execute(statements.EDIT_OBSERVATION, edited).fetchone()
         saving.index(transaction, old.user, old.index_key, number, indexed)
@@ -72,14 +80,19 @@ def change(
     )
 
 
-def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
-    """Delete the observation, and record that its bytes must leave the file; return whether there was one."""
-    old = _stored(transaction, user_id, observation_id)
+def delete(
+    transaction: Transaction, user_id: str, observation_id: int, *, analyzed: Callable[[str, str], IndexEntry]
+) -> bool:
+    """Delete the observation, and record that its bytes must leave the file; return whether there was one.
+
+    *analyzed* returns the index entry of a title and a content.
+    """
+    old = stored(transaction, user_id, observation_id)
     if old is None:
         return False
     deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
     transaction.execute(statements.COUNT_OUT, deleted)
-    _unindex(transaction, old)
+    _unindex(transaction, old, analyzed)
     saving.drop_title(transaction, old.user, old.parts.title)
     erasure.add(transaction, user_id, None, is_in_index=True)
     return True
@@ -108,8 +121,8 @@ def add_rows(
     return ImportResult(sessions=added_sessions, observations=added_rows)
 
 
-def _unindex(transaction: Transaction, old: _Observation) -> None:
-    entry = IndexEntry(old.parts.title, old.parts.content)
+def _unindex(transaction: Transaction, old: StoredObservation, analyzed: Callable[[str, str], IndexEntry]) -> None:
+    entry = analyzed(old.parts.title, old.parts.content)
     saving.unindex(transaction, old.user, old.index_key, old.number, entry)
 
 

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import editing, erasure, erasure_statements, reading
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -72,11 +73,18 @@ class Forgetting:
     def delete(self, user_id: str, observation_id: int) -> bool:
         """Erase the observation; return whether there was one. See `Store.delete`."""
         with self._readers.connection(_DELETING) as connection:
-            is_there = reading.get(connection, user_id, observation_id) is not None
-            if not is_there and not erasure.is_pending(connection, user_id):
+            old = None
+            if observation_id <= reading.LARGEST_ID:
+                old = editing.stored(connection, user_id, observation_id)
+            if old is None and not erasure.is_pending(connection, user_id):
                 return False
-        delete = partial(editing.delete, user_id=user_id, observation_id=observation_id)
-        deleted = is_there and self._writer.run(_DELETING, delete)
+        deleted = False
+        if old is not None:
+            # In this thread, to keep work off the writer.
+            analyzed = cache(IndexEntry)
+            analyzed(old.parts.title, old.parts.content).tokens(old.user, old.index_key)
+            delete = partial(editing.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
+            deleted = self._writer.run(_DELETING, delete)
         # Also if it is gone: an earlier call may have failed to finish.
         self._finish()
         return deleted

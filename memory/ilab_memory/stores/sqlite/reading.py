@@ -189,10 +189,16 @@ def up_to(size: int, rows: sqlite3.Cursor) -> list[Sequence[Any]]:
     return page
 
 
+def user_key(connection: Connection, user_id: str) -> UserKey | None:
+    """Return the keys of the user, None if there is no such user. Others follow when the user was forgotten."""
+    row = connection.execute(statements.USER, (user_id,)).fetchone()
+    return None if row is None else UserKey._make(row)
+
+
 def user(connection: Connection, user_id: str) -> int | None:
     """Return the user's key, None if there is no such user. Another one follows when the user was forgotten."""
-    row = connection.execute(statements.USER, (user_id,)).fetchone()
-    return None if row is None else int(row[0])
+    found = user_key(connection, user_id)
+    return None if found is None else found.key
 
 
 def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
@@ -268,11 +274,10 @@ def _of_user(
     cached = users.get(user_id)
     if cached is not None and (row := ask(cached)) is not None:
         return row
-    found = connection.execute(statements.USER, (user_id,)).fetchone()
-    if found is None:
+    user = user_key(connection, user_id)
+    if user is None:
         users.drop(user_id)
         return None
-    user = UserKey._make(found)
     users.put(user_id, user)
     return ask(user)
 

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -143,9 +144,19 @@ class SQLiteStore(Store):
         """See Store."""
         if observation_id > reading.LARGEST_ID:
             return None
+        with self._readers.connection("change the observation") as connection:
+            old = editing.stored(connection, user_id, observation_id)
+        if old is None:
+            return None
+        # In this thread, to keep work off the writer; it analyzes only what has changed by then.
+        analyzed = cache(IndexEntry)
+        for parts in (old.parts, old.parts.changed(change)):
+            analyzed(parts.title, parts.content).tokens(old.user, old.index_key)
         return self._writer.run(
             "change the observation",
-            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+            lambda transaction: editing.change(
+                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
+            ),
         )
 
     def delete(self, user_id: str, observation_id: int) -> bool:
@@ -155,6 +166,12 @@ class SQLiteStore(Store):
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
         """See Store."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        with self._readers.connection("import") as connection:
+            user = reading.user_key(connection, user_id)
+        if user is not None:
+            # The hashes too, to keep work off the writer.
+            for _, entry in indexed:
+                entry.tokens(*user)
         return self._writer.run("import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed))
 
     def list_observations(
