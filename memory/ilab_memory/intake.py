@@ -63,7 +63,7 @@ def session_cursor(before: SessionCursor | None) -> SessionCursor | None:
 
 
 def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
-    """Yield *items*, validated and redacted, in batches of the size of an export page.
+    """Yield *items*, validated and redacted, in batches of the size of an export page, in rows and bytes of UTF-8.
 
     Raises:
         ValueError: an item is invalid, or a text is blank after redaction.
@@ -73,10 +73,10 @@ def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
     for item in items:
         if isinstance(item, Session):
             batch.sessions.append(_session(item))
-            size += len(item.summary or "")
+            size += len((batch.sessions[-1].summary or "").encode())
         else:
             batch.rows.append(_row(item))
-            size += len(item.content)
+            size += len(batch.rows[-1].content.encode())
         if len(batch.sessions) + len(batch.rows) == EXPORT_PAGE or size >= EXPORT_BYTES:
             yield batch
             batch, size = Batch([], []), 0

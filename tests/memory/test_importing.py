@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ilab_memory import ILabMemory, Observation, Session, StorageError
+from ilab_memory.intake import batches
 from ilab_memory.stores.sqlite import SQLiteStore, erasure
 from memory.support import EPOCH, Clock, text
 
@@ -120,6 +121,13 @@ def test_an_import_is_made_in_batches_and_an_interrupted_one_can_be_repeated(mem
     rest = mem.mem_import("bob", iter(exported))
     assert rest.sessions + rest.observations == len(exported) - 100
     assert comparable(mem.mem_export("bob")) == comparable(exported)
+
+
+def test_batches_are_bounded_in_bytes() -> None:
+    given = [item(content="é" * 400_000) for _ in range(3)]
+    assert [len(batch.rows) for batch in batches(given)] == [2, 1]
+    ended = [session(id=f"s{place}", summary="é" * 400_000) for place in range(3)]
+    assert [len(batch.sessions) for batch in batches(ended)] == [2, 1]
 
 
 def test_a_failure_of_the_storage_tells_how_much_was_added(
