@@ -289,7 +289,9 @@ class SQLiteStore(Store):
             return reading.stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
-        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for a part of it.
+        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for most of it.
+
+        Minutes for tens of GB: the wait of a save of this process has no limit.
 
         Calls that wait at the same time share a rewrite. The next one begins after a rest, see `forgetting.REST`.
         """
