@@ -12,7 +12,7 @@ A word is stored as `<user>_<hash>`, hashed with the user's index key, which is 
 import hashlib
 from collections.abc import Iterable
 
-from ilab_memory.recall.analysis import INDEXED_CHARACTERS, fields
+from ilab_memory.recall.analysis import fields
 
 #: Bytes of a hash. At 5, one of 50,000 different words of a user meets another one's hash with a chance of 1 in 800.
 _HASH_BYTES = 5
@@ -37,8 +37,8 @@ class IndexEntry:
 
     __slots__ = ("_fields", "_made", "lengths")
 
-    def __init__(self, title: str, content: str, *, most_characters: int = INDEXED_CHARACTERS) -> None:
-        self._fields = fields(title, content, most=most_characters)
+    def __init__(self, title: str, content: str) -> None:
+        self._fields = fields(title, content)
         self._made: tuple[int, bytes, list[str]] | None = None
         self.lengths = {f"{field}_terms": len(terms) for field, terms in self._fields._asdict().items()}
 

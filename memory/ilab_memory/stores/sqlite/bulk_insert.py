@@ -70,7 +70,7 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
     hashes = b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves])
     (found,) = transaction.execute(statements.READY, (asked, hashes)).fetchone()
     ready = []
-    for place, key, index_key, session, session_id, started_at, last_activity_at, *ids in json.loads(found):
+    for place, key, index_key, session, session_id, last_activity_at, *ids in json.loads(found):
         save = saves[place]
         if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
             user = saving.UserNow(
@@ -78,7 +78,6 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
                 bytes.fromhex(index_key),
                 session,
                 session_id,
-                started_at,
                 save.redacted.conversation_id,
                 is_new_session=False,
             )

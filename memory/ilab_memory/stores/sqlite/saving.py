@@ -29,7 +29,6 @@ class UserNow(NamedTuple):
     index_key: bytes
     session: int
     session_id: str
-    started_at: str
     conversation_id: str
     is_new_session: bool
 
@@ -138,14 +137,14 @@ def _enter_session(
     if row is None:
         index_key = secrets.token_bytes(INDEX_KEY_BYTES)
         return _new_session(transaction, _new_user(transaction, user_id, index_key), index_key, conversation_id, now)
-    user, index_key, session, session_id, started_at, last_activity_at = row
+    user, index_key, session, session_id, _, last_activity_at = row
     if session is None:
         return _new_session(transaction, user, index_key, conversation_id, now)
     if is_expired(last_activity_at, now=now, timeout=session_timeout):
         summary = _auto_close_summary(transaction, session)
         transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
         return _new_session(transaction, user, index_key, conversation_id, now)
-    return UserNow(user, index_key, session, session_id, started_at, conversation_id, is_new_session=False)
+    return UserNow(user, index_key, session, session_id, conversation_id, is_new_session=False)
 
 
 def random_first_id() -> int:
@@ -166,7 +165,7 @@ def _new_session(transaction: Transaction, user: int, index_key: bytes, conversa
     started_at = to_text(now)
     row = (session_id, user, conversation_id, started_at)
     (session,) = transaction.execute(statements.NEW_SESSION, row).fetchone()
-    return UserNow(user, index_key, session, session_id, started_at, conversation_id, is_new_session=True)
+    return UserNow(user, index_key, session, session_id, conversation_id, is_new_session=True)
 
 
 def _auto_close_summary(transaction: Transaction, session: int) -> str:

@@ -137,7 +137,7 @@ IMPORT_OBSERVATION = f"""
 # of this content in the session. The hashes come in one blob, one behind the other.
 READY = """
     SELECT json_group_array(json_array(
-        asked.key, u.key, hex(u.index_key), s.key, s.id, s.started_at, s.last_activity_at, u.first_id, u.last_number
+        asked.key, u.key, hex(u.index_key), s.key, s.id, s.last_activity_at, u.first_id, u.last_number
     ))
     FROM json_each(?1) asked
     CROSS JOIN users u ON u.user_id = asked.value ->> 0
