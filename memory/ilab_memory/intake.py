@@ -15,12 +15,9 @@ from ilab_memory.checks import (
 )
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import ImportedRow, ObservationCursor, SessionCursor
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_REVISION_COUNT, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
 from ilab_memory.redaction import MOST_ADDED, REDACTED, normalized_hash, strip_private
 from ilab_memory.timestamps import to_text
-
-# The range of an integer column.
-_MAX_REVISION_COUNT = 2**31 - 1
 
 
 class Batch(NamedTuple):
@@ -110,8 +107,8 @@ def _row(observation: Observation) -> ImportedRow:
     topic_key = observation.topic_key
     if topic_key is not None:
         topic_key = _exported("topic_key", topic_key, partial(check_text, longest=MAX_TOPIC_KEY))
-    if not 1 <= observation.revision_count <= _MAX_REVISION_COUNT:
-        raise ValueError(f"revision_count must be 1 to {_MAX_REVISION_COUNT}")
+    if not 1 <= observation.revision_count <= MAX_REVISION_COUNT:
+        raise ValueError(f"revision_count must be 1 to {MAX_REVISION_COUNT}")
     return ImportedRow(
         session_id=observation.session_id,
         type=observation.type,

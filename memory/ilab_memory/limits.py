@@ -8,6 +8,10 @@ MAX_TOPIC_KEY = 256
 #: Bytes of UTF-8 of a content or a summary (documented contract).
 MAX_CONTENT_BYTES = 1024 * 1024
 
+#: Range of ids and of revision counts: integer columns of the stores.
+LARGEST_ID = 2**63 - 1
+MAX_REVISION_COUNT = 2**31 - 1
+
 #: Newest rows of a session that `mem_recent` reads, and so its longest result.
 MOST_RECENT = 1000
 #: Items on one page of `mem_list` and `mem_sessions`.

@@ -4,7 +4,7 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.limits import MOST_REBUILT
+from ilab_memory.limits import MOST_REBUILT, MOST_RECENT
 from ilab_memory.stores.postgres.blind_index import HASH, PREFIX
 from ilab_memory.stores.postgres.schema import SCHEMA
 
@@ -178,8 +178,6 @@ TIMELINE = f"""
         ORDER BY o.created_at, o.id LIMIT %(neighbors)s
     ) ORDER BY 9, 1
 """
-#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
-RECENT_LOOKED_AT = 1000
 # octet_length and topic_key need no content that is stored apart from its row.
 RECENT = f"""
     SELECT {_OBSERVATION_COLUMNS} FROM (
@@ -193,7 +191,7 @@ RECENT = f"""
                     SELECT number FROM {_SESSIONS}
                     WHERE user_id = %(user_id)s AND id = %(session_id)s AND conversation_id = %(conversation_id)s
                 )
-                ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+                ORDER BY updated_at DESC, id DESC LIMIT {MOST_RECENT}
             ) newest
             WHERE %(prefixes)s::text[] IS NULL
                 OR EXISTS (SELECT 1 FROM unnest(%(prefixes)s::text[]) prefix WHERE starts_with(topic_key, prefix))

@@ -21,7 +21,7 @@ from ilab_memory.core.store import (
     Store,
     forgotten_during_export,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, LARGEST_ID
 from ilab_memory.stores.postgres import copying, editing, reading, saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections, Row
@@ -31,8 +31,6 @@ from ilab_memory.stores.postgres.pool import Pool
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
-#: The largest id that the database can hold.
-_LARGEST_ID = 2**63 - 1
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 # A moment after every other one.
 _AFTER_ALL = "infinity"
@@ -149,7 +147,7 @@ class PostgresStore(Store):
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
-        if observation_id > _LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return None
         doing = "change the observation"
         rows = self._connections.rows(doing, statements.TO_CHANGE, user_id=user_id, id=observation_id)
@@ -169,7 +167,7 @@ class PostgresStore(Store):
 
     def delete(self, user_id: str, observation_id: int) -> bool:
         """See Store, and the class for what the server keeps."""
-        if observation_id > _LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return False
         return self._connections.write(
             "delete the observation", lambda transaction: editing.delete(transaction, user_id, observation_id)
@@ -205,7 +203,7 @@ class PostgresStore(Store):
             types=None if types is None else list(types),
             conversation_id=conversation_id,
             moment=moment,
-            key=min(observation_id, _LARGEST_ID),
+            key=min(observation_id, LARGEST_ID),
             limit=limit,
             bytes=most_bytes,
         )
@@ -388,6 +386,6 @@ class PostgresStore(Store):
     def _of_observation(
         self, doing: str, statement: str, user_id: str, observation_id: int, **asked: Any
     ) -> list[Observation]:
-        asked_id = min(observation_id, _LARGEST_ID)
+        asked_id = min(observation_id, LARGEST_ID)
         rows = self._connections.rows(doing, statement, user_id=user_id, id=asked_id, **asked)
         return [reading.observation(user_id, row) for row in rows]

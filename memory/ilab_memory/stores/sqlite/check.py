@@ -64,7 +64,7 @@ _INVARIANTS = {
     "observations whose preview is not the beginning of their content": f"""
         SELECT count(*) FROM observations
         WHERE preview IS NOT iif(
-            length(content) > {schema.LONG_CHARACTERS}, substr(content, 1, {schema.PREVIEW_CHARACTERS}), NULL
+            length(content) > {schema.LONG_CHARACTERS}, substr(content, 1, {schema.STORED_CHARACTERS}), NULL
         )
     """,  # noqa: S608 - constants
     # A row without any word is not in the index.

@@ -9,7 +9,8 @@ from functools import cache, partial
 from typing import Protocol
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.stores.sqlite import editing, erasure, erasure_statements, reading
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.sqlite import editing, erasure, erasure_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.rewrite import Rewriter
@@ -74,7 +75,7 @@ class Forgetting:
         """Erase the observation; return whether there was one. See `Store.delete`."""
         with self._readers.connection(_DELETING) as connection:
             old = None
-            if observation_id <= reading.LARGEST_ID:
+            if observation_id <= LARGEST_ID:
                 old = editing.stored(connection, user_id, observation_id)
             if old is None and not erasure.is_pending(connection, user_id):
                 return False

@@ -17,7 +17,7 @@ from ilab_memory.core.store import (
     SessionCursor,
     TermStatistics,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, LARGEST_ID
 from ilab_memory.stores.common.rows import (
     active_and_completed,
     document_and_preview,
@@ -32,8 +32,6 @@ from ilab_memory.stores.sqlite.key_cache import KeyCache, UserKey
 
 Connection = sqlite3.Connection
 
-#: The largest id that SQLite can hold.
-LARGEST_ID = 2**63 - 1
 # A text greater than that of every moment.
 _AFTER_ALL = "~"
 

@@ -14,7 +14,7 @@ from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_
 from ilab_memory.stores.common.changes import is_unchanged
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.blind_index import INDEX_KEY_BYTES, IndexEntry
-from ilab_memory.stores.sqlite.schema import ID_BLOCKS, LONG_CHARACTERS, NUMBER_BITS, PREVIEW_CHARACTERS
+from ilab_memory.stores.sqlite.schema import ID_BLOCKS, LONG_CHARACTERS, NUMBER_BITS, STORED_CHARACTERS
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
@@ -90,7 +90,7 @@ def row(user: UserNow, redacted: Redacted, indexed: IndexEntry, now: str) -> dic
 
 def preview(content: str) -> str | None:
     """Return what is stored as the preview of *content*."""
-    return content[:PREVIEW_CHARACTERS] if len(content) > LONG_CHARACTERS else None
+    return content[:STORED_CHARACTERS] if len(content) > LONG_CHARACTERS else None
 
 
 def index(transaction: Transaction, user: int, index_key: bytes, number: int, indexed: IndexEntry) -> None:

@@ -19,8 +19,8 @@ ID_BLOCKS = range(2**8, 2 ** (53 - NUMBER_BITS))
 #: A content of more characters than this has a preview of its own, which lists read in its place: SQLite reads a text
 #: whole, also for its first characters.
 LONG_CHARACTERS = 2048
-#: Characters of a preview.
-PREVIEW_CHARACTERS = 512
+#: Characters of such a preview. Lists show fewer.
+STORED_CHARACTERS = 512
 
 TABLES = (
     # A user that is being erased has no user_id any more: its row is a tombstone, which `erasures` names.

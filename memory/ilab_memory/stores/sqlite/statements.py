@@ -1,8 +1,8 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.limits import MOST_REBUILT
-from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK, PREVIEW_CHARACTERS
+from ilab_memory.limits import MOST_REBUILT, MOST_RECENT
+from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK, STORED_CHARACTERS
 
 # Parameters are bound by position: the driver releases the GIL at each name. A reader's first one is the user_id.
 
@@ -195,8 +195,6 @@ TIMELINE = f"""
         )
     )
 """
-#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
-RECENT_LOOKED_AT = 1000
 # Only the beginning of each row that is looked at is read: its topic_key stands before its content. The contents that
 # are returned are measured before they are read.
 RECENT = f"""
@@ -219,7 +217,7 @@ RECENT = f"""
                         SELECT key FROM sessions
                         WHERE id = ?2 AND user = (SELECT key FROM users WHERE user_id = ?1) AND conversation_id = ?6
                     )
-                    ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+                    ORDER BY updated_at DESC, id DESC LIMIT {MOST_RECENT}
                 ) newest
                 WHERE ?3 IS NULL OR EXISTS (
                     SELECT 1 FROM prefixes WHERE substr(newest.topic_key, 1, prefixes.characters) = prefixes.value
@@ -292,7 +290,7 @@ STATS = """
 # Only a content without a preview that is long enough is read.
 _PREVIEW = f"""
     o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at,
-    substr(coalesce(CASE WHEN {{characters}} <= {PREVIEW_CHARACTERS} THEN o.preview END, o.content), 1, {{characters}})
+    substr(coalesce(CASE WHEN {{characters}} <= {STORED_CHARACTERS} THEN o.preview END, o.content), 1, {{characters}})
 """
 _NEWEST = f"""
     SELECT group_concat(line) FROM (

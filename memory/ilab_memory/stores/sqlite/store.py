@@ -23,6 +23,7 @@ from ilab_memory.core.store import (
     Store,
     forgotten_during_export,
 )
+from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.sqlite import check, editing, reading, saving
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
@@ -142,7 +143,7 @@ class SQLiteStore(Store):
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
-        if observation_id > reading.LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return None
         with self._readers.connection("change the observation") as connection:
             old = editing.stored(connection, user_id, observation_id)
