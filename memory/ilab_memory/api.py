@@ -16,19 +16,11 @@ from ilab_memory.core.models import (
     Session,
     SessionStartResponse,
 )
-from ilab_memory.core.store import (
-    Change,
-    ObservationCursor,
-    RecentSessions,
-    Redacted,
-    SessionCursor,
-    Store,
-)
-from ilab_memory.intake import redacted, redacted_content
+from ilab_memory.core.store import ObservationCursor, RecentSessions, SessionCursor, Store
 from ilab_memory.limits import MAX_CONTENT_BYTES, MOST_LISTED, MOST_LISTED_BYTES, MOST_RECENT
 from ilab_memory.recall import session_start
 from ilab_memory.recall.search import Question, TypeFilter, search
-from ilab_memory.sessions import is_expired, summary_title
+from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
 
 
@@ -146,7 +138,7 @@ class ILabMemory:
         checks.check_conversation_id(conversation_id)
         checks.check_content("summary", summary)
         session = self._store.end_session(
-            user_id, conversation_id=conversation_id, summary=redacted("summary", summary), now=self._now()
+            user_id, conversation_id=conversation_id, summary=intake.redacted("summary", summary), now=self._now()
         )
         if session is None:
             raise LookupError("the user has no active session")
@@ -218,13 +210,7 @@ class ILabMemory:
             checks.check_content("content", content)
         if type is not None and type not in self._config.allowed_types:
             raise ValueError(f"type must be one of {', '.join(self._config.allowed_types)}")
-        left, content_hash = (None, None) if content is None else redacted_content("content", content)
-        change = Change(
-            title=None if title is None else redacted("title", title),
-            content=left,
-            type=type,
-            normalized_hash=content_hash,
-        )
+        change = intake.change(title=title, content=content, type=type)
         return self._store.change(user_id, observation_id, change, now=self._now())
 
     def mem_delete(self, user_id: str, observation_id: int) -> bool:
@@ -466,15 +452,14 @@ class ILabMemory:
 
         Without *title*, the title is derived from the redacted content.
         """
-        left, content_hash = redacted_content(content_name, content)
-        observation = Redacted(
-            user_id=user_id,
-            type=kind,
-            title=redacted("title", summary_title(left) if title is None else title),
-            content=left,
-            topic_key=None if topic_key is None else redacted("topic_key", topic_key),
-            normalized_hash=content_hash,
+        observation = intake.observation(
+            user_id,
+            kind,
+            content,
+            title=title,
+            topic_key=topic_key,
             conversation_id=conversation_id,
+            content_name=content_name,
         )
         return self._store.save(observation, now=self._now(), session_timeout=self._session_timeout)
 

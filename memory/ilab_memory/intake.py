@@ -14,9 +14,10 @@ from ilab_memory.checks import (
     check_text,
 )
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import ImportedRow, ObservationCursor, SessionCursor
+from ilab_memory.core.store import Change, ImportedRow, ObservationCursor, Redacted, SessionCursor
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_REVISION_COUNT, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
 from ilab_memory.redaction import MOST_ADDED, REDACTED, normalized_hash, strip_private
+from ilab_memory.sessions import summary_title
 from ilab_memory.timestamps import to_text
 
 
@@ -39,6 +40,43 @@ def redacted_content(name: str, content: str) -> tuple[str, str]:
     left = strip_private(content)
     check_left(name, left)
     return left, normalized_hash(left)
+
+
+def observation(
+    user_id: str,
+    kind: str,
+    content: str,
+    *,
+    title: str | None,
+    topic_key: str | None,
+    conversation_id: str,
+    content_name: str,
+) -> Redacted:
+    """Return the redacted observation to store. Without *title*, the title is derived from the redacted content.
+
+    *content_name*: the argument that *content* comes from.
+    """
+    left, content_hash = redacted_content(content_name, content)
+    return Redacted(
+        user_id=user_id,
+        type=kind,
+        title=redacted("title", summary_title(left) if title is None else title),
+        content=left,
+        topic_key=None if topic_key is None else redacted("topic_key", topic_key),
+        normalized_hash=content_hash,
+        conversation_id=conversation_id,
+    )
+
+
+def change(*, title: str | None, content: str | None, type: str | None) -> Change:  # noqa: A002 - as in mem_update
+    """Return the redacted change of an observation. None: unchanged."""
+    left, content_hash = (None, None) if content is None else redacted_content("content", content)
+    return Change(
+        title=None if title is None else redacted("title", title),
+        content=left,
+        type=type,
+        normalized_hash=content_hash,
+    )
 
 
 def cursor(before: ObservationCursor | None) -> ObservationCursor | None:
