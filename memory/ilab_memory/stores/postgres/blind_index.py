@@ -19,8 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from ilab_memory.core.store import EXACT_POSITIONS, Posting
 from ilab_memory.recall.analysis import Fields, fields
 
-#: Length of an index key, in bytes.
-INDEX_KEY_BYTES = 16
 #: Distinct terms of an observation that are indexed, the first ones: a tsvector has 1 MiB at most.
 MAX_DISTINCT = 50_000
 

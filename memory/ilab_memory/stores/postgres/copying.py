@@ -6,6 +6,7 @@ import psycopg
 
 from ilab_memory.core.models import Observation
 from ilab_memory.core.rows import UserRows
+from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
@@ -37,7 +38,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
     with replicated(connection), connection.transaction():
         if not _enter(connection, user, replace=replace):
             return False
-        counted: dict[str, Any] = dict.fromkeys((*saving.LENGTHS, "observations"), 0)
+        counted: dict[str, Any] = dict.fromkeys((*LENGTHS, "observations"), 0)
         numbers = _write_sessions(connection, rows)
         with connection.cursor() as cursor, cursor.copy(_OBSERVATIONS) as copy:
             for number, observation in rows.observations:
@@ -45,7 +46,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
                 place = (rows.user_id, observation.id, number, *numbers[observation.session_id])
                 copy.write_row((*place, *_columns(observation, indexed, user["index_key"])))
                 counted["observations"] += 1
-                for name in saving.LENGTHS:
+                for name in LENGTHS:
                     counted[name] += indexed.lengths[name]
         last = {"last_number": rows.last_number, "last_session": len(rows.sessions)}
         connection.execute(statements.COUNT_IN, {"user_id": rows.user_id, **last, **counted})
@@ -87,7 +88,7 @@ def _columns(observation: Observation, indexed: IndexEntry, index_key: bytes) ->
         observation.revision_count,
         observation.created_at,
         observation.updated_at,
-        *(indexed.lengths[name] for name in saving.LENGTHS),
+        *(indexed.lengths[name] for name in LENGTHS),
         indexed.vector(index_key),
         observation.content,
     )

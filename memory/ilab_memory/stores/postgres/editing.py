@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 from ilab_memory.core.models import ImportResult, SaveResult, Session
 from ilab_memory.core.store import Change, ImportedRow
 from ilab_memory.stores.common.changes import Stored
-from ilab_memory.stores.common.imports import completed_by_import, imported_session_id, session_is_missing
+from ilab_memory.stores.common.imports import (
+    completed_by_import,
+    imported_columns,
+    imported_session_id,
+    session_is_missing,
+)
+from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
@@ -26,7 +32,7 @@ class StoredObservation(NamedTuple):
 def stored(row: Row) -> StoredObservation:
     """Return the observation of a row of `TO_CHANGE`."""
     *texts, normalized_hash = row[2:6]
-    lengths = dict(zip(saving.LENGTHS, row[6:], strict=True))
+    lengths = dict(zip(LENGTHS, row[6:], strict=True))
     return StoredObservation(row[0], row[1], Stored._make((*texts, bytes(normalized_hash))), lengths)
 
 
@@ -55,7 +61,7 @@ def change(
     number = user.last_number + 1
     row = asked | indexed.lengths | new._asdict()
     row |= {"number": number, "now": now, "terms": indexed.vector(user.index_key)}
-    added = {name: indexed.lengths[name] - old.lengths[name] for name in saving.LENGTHS}
+    added = {name: indexed.lengths[name] - old.lengths[name] for name in LENGTHS}
     edit: Query = (statements.EDIT_OBSERVATION, row)
     counting = saving.count_in(user_id, user, last_number=number, **added)
     if new.title == old.parts.title:
@@ -122,7 +128,7 @@ class _Importing:
         self._session = user.last_session
         self._sessions: list[Query] = []
         self._rows: list[Query] = []
-        self._added = dict.fromkeys(saving.LENGTHS, 0)
+        self._added = dict.fromkeys(LENGTHS, 0)
         self.active: set[str] = set()
         self.keys: set[str] = set()
         self.unkeyed: set[tuple[Any, ...]] = set()
@@ -180,7 +186,7 @@ class _Importing:
         else:
             self.keys.add(row.topic_key)
         self._number += 1
-        for name in saving.LENGTHS:
+        for name in LENGTHS:
             self._added[name] += indexed.lengths[name]
         columns = {
             "user_id": self._user_id,
@@ -188,15 +194,8 @@ class _Importing:
             "number": self._number,
             "session": session,
             "conversation_id": conversation_id,
-            "type": row.type,
-            "title": row.title,
-            "topic_key": row.topic_key,
-            "normalized_hash": normalized_hash,
-            "revision_count": row.revision_count,
-            "created_at": row.created_at,
-            "updated_at": row.updated_at,
+            **imported_columns(row),
             "terms": indexed.vector(self._user.index_key),
-            "content": row.content,
             **indexed.lengths,
         }
         self._rows.append((statements.IMPORT_OBSERVATION, columns))

@@ -15,17 +15,15 @@ from ilab_memory.core.store import Redacted
 from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
 from ilab_memory.stores.common.changes import is_unchanged
+from ilab_memory.stores.common.users import LENGTHS, new_index_key
 from ilab_memory.stores.postgres import statements
-from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES, IndexEntry
+from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
 # Ids of a user go on from a random number, so that ids of a user who was forgotten do not come again and nothing has to
 # be counted for all users; all stay below 2**53, for those who read numbers as floating point.
 _FIRST_IDS = 2**52
-
-#: The term counts of a row by field, and those of the user's row in total.
-LENGTHS = ("title_terms", "said_terms", "reply_terms", "tail_terms")
 
 
 class User(NamedTuple):
@@ -63,7 +61,7 @@ def new_user(user_id: str, *, above: int = 0) -> dict[str, Any]:
     """Return the row of a user whose ids are above that one."""
     return {
         "user_id": user_id,
-        "index_key": secrets.token_bytes(INDEX_KEY_BYTES),
+        "index_key": new_index_key(),
         "first_id": above + secrets.randbelow(_FIRST_IDS),
     }
 

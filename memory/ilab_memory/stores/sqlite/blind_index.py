@@ -16,8 +16,6 @@ from ilab_memory.recall.analysis import fields
 
 #: Bytes of a hash. At 5, one of 50,000 different words of a user meets another one's hash with a chance of 1 in 800.
 _HASH_BYTES = 5
-#: Length of an index key, in bytes.
-INDEX_KEY_BYTES = 16
 
 
 def tokens(user: int, index_key: bytes, terms: Iterable[str]) -> list[str]:

@@ -9,7 +9,12 @@ from typing import NamedTuple
 from ilab_memory.core.models import ImportResult, SaveResult, Session
 from ilab_memory.core.store import Change, ImportedRow
 from ilab_memory.stores.common.changes import Stored
-from ilab_memory.stores.common.imports import completed_by_import, imported_session_id, session_is_missing
+from ilab_memory.stores.common.imports import (
+    completed_by_import,
+    imported_columns,
+    imported_session_id,
+    session_is_missing,
+)
 from ilab_memory.stores.sqlite import erasure, saving, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -163,15 +168,8 @@ def _add_row(
         "user": user,
         "session": session.key,
         "conversation_id": session.conversation_id,
-        "type": row.type,
-        "title": row.title,
-        "topic_key": row.topic_key,
-        "normalized_hash": normalized_hash,
-        "revision_count": row.revision_count,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
+        **imported_columns(row),
         "preview": saving.preview(row.content),
-        "content": row.content,
         **indexed.lengths,
     }
     return int(transaction.execute(statements.IMPORT_OBSERVATION, _imported(columns)).fetchone()[0])

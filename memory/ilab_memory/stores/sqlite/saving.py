@@ -12,8 +12,9 @@ from ilab_memory.core.store import Redacted
 from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
 from ilab_memory.stores.common.changes import is_unchanged
+from ilab_memory.stores.common.users import new_index_key
 from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.blind_index import INDEX_KEY_BYTES, IndexEntry
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.schema import ID_BLOCKS, LONG_CHARACTERS, NUMBER_BITS, STORED_CHARACTERS
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -115,7 +116,7 @@ def user_for_import(transaction: Transaction, user_id: str) -> tuple[int, bytes]
     row = transaction.execute(statements.USER, (user_id,)).fetchone()
     if row is not None:
         return int(row[0]), row[1]
-    index_key = secrets.token_bytes(INDEX_KEY_BYTES)
+    index_key = new_index_key()
     return _new_user(transaction, user_id, index_key), index_key
 
 
@@ -135,7 +136,7 @@ def _enter_session(
     """Return the user with the session to work in; make what is missing, complete what is expired."""
     row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None:
-        index_key = secrets.token_bytes(INDEX_KEY_BYTES)
+        index_key = new_index_key()
         return _new_session(transaction, _new_user(transaction, user_id, index_key), index_key, conversation_id, now)
     user, index_key, session, session_id, _, last_activity_at = row
     if session is None:
