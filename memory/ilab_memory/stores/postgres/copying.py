@@ -1,4 +1,4 @@
-"""How all of a user comes in from another store: as it is, in one transaction, by COPY."""
+"""Write a user of another store unchanged, in one transaction, by COPY."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
 
 
 def _enter(connection: psycopg.Connection, user: dict[str, Any], *, replace: bool) -> bool:
-    """Make the row of the user, which keeps all other writers of the user out; return whether that was possible."""
+    """Insert the user's row, which blocks the user's other writers; return whether the user can be written."""
     if connection.execute(statements.NEW_USER, user).rowcount == 1:
         return True
     # The lock is written to the log, so that the commit waits for the standby also when nothing else is written: an

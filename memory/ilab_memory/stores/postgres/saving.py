@@ -1,7 +1,7 @@
 """Writes of sessions and saves. Each function runs inside one transaction, and commits it.
 
-First one round trip: it takes the lock of the user's row, and reads, seeing what the one before committed. Then another
-that writes and commits. Only who opens a user or completes an expired session needs one more.
+The first round trip locks the user's row and reads what the previous transaction committed. The second one writes and
+commits. A new user, an expired session or a replaced title needs more.
 """
 
 import secrets

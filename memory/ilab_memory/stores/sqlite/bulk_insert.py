@@ -1,4 +1,4 @@
-"""Bulk insert: the saves of one batch take a few statements for all of them instead of a few for each."""
+"""Bulk insert: a few statements for all saves of a batch instead of a few for each."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -86,7 +86,7 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
 
 
 def _different(ready: Iterable[_Ready], saves: Sequence[Save]) -> Iterator[_Ready]:
-    """Leave out what another save of the batch may change: the same key, or the same content in the same session."""
+    """Yield the first save of each key, and of each content in a session: a later one may change that row."""
     seen = set()
     for save in ready:
         same = identity(saves[save.place].redacted, save.user.session)
