@@ -1,4 +1,4 @@
-"""What a user's row contains."""
+"""The contents of the row of a user."""
 
 import secrets
 

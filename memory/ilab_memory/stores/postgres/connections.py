@@ -21,8 +21,8 @@ Query = tuple[str, Mapping[str, Any]]
 #: Attempts of an operation that the database rolled back (deadlock, serialization failure) or that lost its connection.
 ATTEMPTS = 3
 
-# What a writer reads after it has taken the user's lock must be what the one before it committed: each statement sees
-# what is committed when it begins. Under REPEATABLE READ it would see the past, and fail.
+# A writer that has taken the user's lock must see what the writer before it committed: each statement sees what is
+# committed when it begins. Under REPEATABLE READ it would see the past, and fail.
 _BEGIN: Query = ("BEGIN ISOLATION LEVEL READ COMMITTED", {})
 _COMMIT: Query = ("COMMIT", {})
 # The SQLSTATE of a warning; this library's statements cause no other.
@@ -32,7 +32,7 @@ _BEGIN_SNAPSHOT: Query = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
 # Of one read: sent before it where less time is left than the session's own timeout.
 _READ_TIMEOUT = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 _UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
-# What a server answers that shuts down, or is not the primary any more. An error without SQLSTATE is the driver's own.
+# Errors of a server that shuts down, or is not the primary any more. An error without SQLSTATE is the driver's own.
 _LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
 
 
