@@ -14,7 +14,7 @@ NODE := tests/contract/node
 PYTEST := $(DEV)/bin/python -m pytest -n auto --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check docs check-generated generate baseline bench bench-quick bench-memory bench-replicas soak clean
+.PHONY: help run test test-unit check docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves
 	$(DEV)/bin/python bench/recall.py
 	$(DEV)/bin/python bench/memory.py
 	PYTHONPATH=tests $(DEV)/bin/python bench/memory_postgres.py --rows 10000
+
+bench-remember: $(DEV)/.installed ## Count the everyday questions whose answer is in the prompt, after some lives
+	GRPC_VERBOSITY=NONE PYTHONPATH=tests $(DEV)/bin/python bench/remember.py
 
 bench-replicas: $(DEV)/.installed ## Compare one and two servers on PostgreSQL, and one on SQLite
 	PYTHONPATH=tests $(DEV)/bin/python bench/replicas.py

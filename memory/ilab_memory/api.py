@@ -22,20 +22,18 @@ from ilab_memory.core.models import (
     Statement,
     Unset,
 )
-from ilab_memory.core.store import (
-    Change,
-    FactCursor,
-    ObservationCursor,
-    RecentSessions,
-    Redacted,
-    SessionCursor,
-    Store,
+from ilab_memory.core.store import FactCursor, ObservationCursor, RecentSessions, SessionCursor, Store
+from ilab_memory.limits import (
+    ABOUT_CHARACTERS,
+    MAX_CONTENT_BYTES,
+    MOST_FACTS,
+    MOST_LISTED,
+    MOST_LISTED_BYTES,
+    MOST_RECENT,
 )
-from ilab_memory.intake import redacted, redacted_content
-from ilab_memory.limits import ABOUT_CHARACTERS, MAX_CONTENT_BYTES, MOST_FACTS, MOST_LISTED, MOST_RECENT
 from ilab_memory.recall import session_start
 from ilab_memory.recall.search import Question, TypeFilter, search
-from ilab_memory.sessions import is_expired, summary_title
+from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
 
 
@@ -153,7 +151,7 @@ class ILabMemory:
         checks.check_conversation_id(conversation_id)
         checks.check_content("summary", summary)
         session = self._store.end_session(
-            user_id, conversation_id=conversation_id, summary=redacted("summary", summary), now=self._now()
+            user_id, conversation_id=conversation_id, summary=intake.redacted("summary", summary), now=self._now()
         )
         if session is None:
             raise LookupError("the user has no active session")
@@ -260,12 +258,10 @@ class ILabMemory:
             raise ValueError(f"type must be one of {', '.join(self._config.allowed_types)}")
         if pinned is not None:
             checks.check_pinned("pinned", pinned)
-        left, content_hash = (None, None) if content is None else redacted_content("content", content)
-        change = Change(
-            title=None if title is None else redacted("title", title),
-            content=left,
+        change = intake.change(
+            title=title,
+            content=content,
             type=type,
-            normalized_hash=content_hash,
             pinned=pinned,
             expire_at=UNSET if expire_time is UNSET else facts_intake.expire_at("expire_time", expire_time),
         )
@@ -362,9 +358,9 @@ class ILabMemory:
             user_id: The user.
             types: Only these types. Empty: all.
             conversation_id: Only observations of this conversation's sessions. None: all. Empty: the default one.
-            limit: Page size. A shorter page is the last one.
-            before: `updated_at` and id of the last observation of the previous page. Observations saved or changed
-                between two pages move to the front, so later pages neither skip nor repeat any.
+            limit: Page size. A page also ends after 4 MiB of contents; only an empty one ends the list.
+            before: `updated_at` and id of the last observation of the previous page. An observation that changes
+                between two pages moves to the front: no later page contains it. None is repeated.
         """
         checks.check_user_id(user_id)
         checks.check_types("types", types)
@@ -376,6 +372,7 @@ class ILabMemory:
             types=frozenset(types) or None,
             conversation_id=conversation_id,
             limit=min(limit, MOST_LISTED),
+            most_bytes=MOST_LISTED_BYTES,
             before=intake.cursor(before),
         )
 
@@ -389,7 +386,8 @@ class ILabMemory:
     ) -> list[Session]:
         """Return a page of the user's sessions, newest start first, at most 1,000.
 
-        *before*: `started_at` and id of the last session of the previous page. For the others see `mem_list`.
+        *before*: `started_at` and id of the last session of the previous page. A page also ends after 4 MiB of
+        summaries. For the others see `mem_list`.
         """
         checks.check_user_id(user_id)
         if conversation_id is not None:
@@ -399,6 +397,7 @@ class ILabMemory:
             user_id,
             conversation_id=conversation_id,
             limit=min(limit, MOST_LISTED),
+            most_bytes=MOST_LISTED_BYTES,
             before=intake.session_cursor(before),
         )
 
@@ -577,29 +576,20 @@ class ILabMemory:
 
         Without *title*, the title is derived from the redacted content.
         """
-        left, content_hash = redacted_content(content_name, content)
-        key = None if topic_key is None else redacted("topic_key", topic_key)
-        observation = Redacted(
-            user_id=user_id,
-            type=kind,
-            title=redacted("title", summary_title(left) if title is None else title),
-            content=left,
-            topic_key=key,
-            normalized_hash=content_hash,
+        observation = intake.observation(
+            user_id,
+            kind,
+            content,
+            title=title,
+            topic_key=topic_key,
             conversation_id=conversation_id,
+            content_name=content_name,
             pinned=pinned,
             expire_at=expire_at,
-            about=None if about is None else redacted("about", about),
-            facts=facts_intake.new_facts(
-                user_id,
-                facts,
-                types=self._config.allowed_types,
-                source_key=key,
-                conversation_id=conversation_id,
-            )
-            if facts != ()
-            else (),
+            about=about,
         )
+        if facts != ():
+            observation = facts_intake.with_facts(observation, facts, types=self._config.allowed_types)
         return self._store.save(observation, now=self._now(), session_timeout=self._session_timeout)
 
     def _is_expired(self, session: Session, now: datetime) -> bool:

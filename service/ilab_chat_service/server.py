@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from ilab_chat_service.memory.executor import MemoryExecutor
-    from ilab_chat_service.ports import ResponseStore
+    from ilab_chat_service.ports import Clock, ResponseStore
     from ilab_chat_service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -85,11 +85,22 @@ async def run_worker(settings: Settings, number: int) -> None:
             await stop.wait()
 
 
+def now() -> datetime:
+    """Return the time now."""
+    return datetime.now(UTC)
+
+
 @asynccontextmanager
 async def serving(
-    settings: Settings, skip_propagation: asyncio.Event | None = None, *, announced: bool = True
+    settings: Settings,
+    skip_propagation: asyncio.Event | None = None,
+    *,
+    announced: bool = True,
+    clock: Clock = now,
 ) -> AsyncIterator[str]:
     """Open everything, serve, log the start-up summary if *announced*, and yield the address.
+
+    *clock* dates what is stored and what a prompt says.
 
     The end of the block undoes this in reverse order: drain, close connections, stop gRPC, wait for turns that are
     being stored, close the model, close the memory. Setting *skip_propagation* ends the wait for health-checking
@@ -105,9 +116,9 @@ async def serving(
         credentials = await asyncio.to_thread(tls, settings)
         callers = await stack.enter_async_context(open_authenticator(settings))
         damage = Damage()
-        library = await stack.enter_async_context(open_memory(settings, damage))
+        library = await stack.enter_async_context(open_memory(settings, damage, clock))
         memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
-        responses = await stack.enter_async_context(open_idempotency_store(settings, damage))
+        responses = await stack.enter_async_context(open_idempotency_store(settings, clock, damage))
         await stack.enter_async_context(in_background(retry_erasures(library)))
         if not library.is_checked:
             await stack.enter_async_context(in_background(check_integrity(library, damage)))
@@ -167,13 +178,8 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
     return [("grpc.so_reuseport", int(settings.workers > 1)), *connection_options(settings).items()]
 
 
-def clock() -> datetime:
-    """Return the time now."""
-    return datetime.now(UTC)
-
-
 def open_idempotency_store(
-    settings: Settings, damage: Damage | None = None
+    settings: Settings, clock: Clock = now, damage: Damage | None = None
 ) -> AbstractAsyncContextManager[ResponseStore]:
     """Return a context manager that opens the idempotency store, next to the memory."""
     if not settings.memory_url:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,8 @@ def test_a_user_already_in_the_database_stays_unchanged(target: str, tmp_path: P
         ("text.db", "{url}", "NOTADB"),
         ("empty.db", "{url}", "schema version 0"),
         ("memory.db", "mysql://host/x", "must start with postgresql://"),
-        ("memory.db", "postgresql://127.0.0.1:1/x", "run the same command again"),
+        ("memory.db", "postgresql://127.0.0.1:1/x", "could not open the database"),
+        ("damaged.db", "{url}", "; run the same command again to copy the users that are missing"),
     ],
 )
 def test_a_failed_copy_prints_one_line_and_exits_with_2(
@@ -197,6 +198,13 @@ def test_a_failed_copy_prints_one_line_and_exits_with_2(
     (tmp_path / "text.db").write_text("no database at all" * 1000)
     (tmp_path / "empty.db").touch()
     ILabMemory.from_path(tmp_path / "memory.db").close()
+    with ILabMemory.from_path(tmp_path / "damaged.db") as mem:
+        mem.mem_save("alice", "content", type="decision", title="t")
+    with closing(sqlite3.connect(tmp_path / "damaged.db")) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'observations'").fetchone()
+    with (tmp_path / "damaged.db").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
     ended = subprocess.run(
         [*COMMAND, "--from", tmp_path / source, "--to", target.format(url=url)],
         capture_output=True,
@@ -208,6 +216,7 @@ def test_a_failed_copy_prints_one_line_and_exits_with_2(
     last = ended.stderr.splitlines()[-1]
     assert last.startswith("ilab-memory: ")
     assert said in last
+    assert ("run the same command again" in last) == (source == "damaged.db")
 
 
 def test_the_target_may_come_from_the_environment_and_must_be_given(source: Path, target: str) -> None:

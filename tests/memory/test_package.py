@@ -83,6 +83,11 @@ def test_all_names_are_exported_and_documented() -> None:
         assert inspect.getdoc(getattr(ilab_memory, name)), name
 
 
+def test_the_readme_lists_the_public_names() -> None:
+    (listed,) = re.findall(r"^The public names are (.*?)\.$", README, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"`(\w+)`", listed) == ilab_memory.__all__
+
+
 def test_every_method_of_the_store_is_documented() -> None:
     for name in Store.__abstractmethods__:
         assert inspect.getdoc(getattr(Store, name)), name

@@ -99,7 +99,8 @@ def test_every_statement_is_covered() -> None:
     assert len(NAMED) >= 25
     others = {name for name in vars(statements) if name.isupper() and not name.startswith("_")} - NAMED.keys()
     assert others == {
-        "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "RECENT_LOOKED_AT", "FACTS", "LONG_CHARACTERS", "PREVIEW_CHARACTERS",
+        "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "MOST_RECENT", "MOST_REBUILT", "FACTS", "LONG_CHARACTERS",
+        "PREVIEW_CHARACTERS",
     }  # fmt: skip
 
 

@@ -225,8 +225,9 @@ class Store(ABC):
         """Store *redacted* in the session that `open_session` would return, and update its last activity.
 
         With a topic key: updates the user's row of that key in place, or "deduped" if type, title and content are the
-        same. Without: "deduped" if the session has a row without a key of the same type, title and hash. Otherwise
-        creates a row. Equal rows also have the same `about` and expiry. A save pins a row, and never unpins one.
+        same; a replaced title is removed from the automatic summaries of expired sessions. Without: "deduped" if the
+        session has a row without a key of the same type, title and hash. Otherwise creates a row. Equal rows also have
+        the same `about` and expiry. A save pins a row, and never unpins one.
 
         The facts are saved in the same transaction, each like an observation with a topic key, and the observation
         becomes a source of each. Where a fact replaces another content, the sources of that become its earlier sources.
@@ -273,19 +274,24 @@ class Store(ABC):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """Return the next *limit* observations after *before* by (updated_at, id), newest first.
 
-        If None: all types, all conversations, starting at the newest. The cost is proportional to *limit* and the
-        number of types, not to the number of rows of the user.
+        The page ends early with the observation that brings contents and `about` to *most_bytes* of UTF-8. If None: all
+        types, all conversations, starting at the newest. The cost is proportional to *limit* and the number of types,
+        not to the number of rows of the user.
         """
 
     @abstractmethod
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
-        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`."""
+        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`.
+
+        *most_bytes* is of their summaries.
+        """
 
     @abstractmethod
     def delete(self, user_id: str, observation_id: int) -> list[int]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
+    from ilab_chat_service.ports import Clock
     from ilab_chat_service.settings.memory import MemorySettings
     from ilab_memory.core.models import ImportResult, Observation, Session, SessionStartResponse
 
@@ -51,8 +52,12 @@ EXPORT_CHARACTERS = 1024 * 1024
 
 
 @asynccontextmanager
-async def open_memory(settings: MemorySettings, damage: Damage | None = None) -> AsyncIterator[MemoryExecutor]:
+async def open_memory(
+    settings: MemorySettings, damage: Damage | None = None, clock: Clock | None = None
+) -> AsyncIterator[MemoryExecutor]:
     """Open the memory that *settings* names; leaving closes it. *damage* is told of calls that find it damaged.
+
+    *clock* dates what is stored. None: the system's clock.
 
     Raises:
         StoreNotOpened: it cannot be opened, or is damaged.
@@ -67,6 +72,8 @@ async def open_memory(settings: MemorySettings, damage: Damage | None = None) ->
         durability="normal" if settings.durability == "normal" else "full",
         create=settings.memory_create,
     )
+    if clock:
+        config = config.model_copy(update={"clock": clock})
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)
     library = MemoryExecutor(

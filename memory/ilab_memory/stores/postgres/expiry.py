@@ -8,6 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import saving, statements
 from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -70,4 +71,4 @@ def _erase(transaction: Transaction, wanted: Mapping[str, Any]) -> int:
 
 def _removed(row: Sequence[Any]) -> Removed:
     observation_id, title, *lengths = row
-    return Removed(observation_id, title, dict(zip(saving.LENGTHS, lengths, strict=True)))
+    return Removed(observation_id, title, dict(zip(LENGTHS, lengths, strict=True)))

@@ -4,7 +4,7 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
+from ilab_memory.limits import LONG_CHARACTERS, MOST_REBUILT, MOST_RECENT, PREVIEW_CHARACTERS
 from ilab_memory.stores.postgres.blind_index import HASH, PREFIX
 from ilab_memory.stores.postgres.schema import FACTS, SCHEMA
 
@@ -64,10 +64,19 @@ LAST_TITLES = f"""
     SELECT title FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND session = %(session)s
     ORDER BY updated_at DESC, id DESC LIMIT 3
 """
-# Sessions that expired, and whose summary quotes this title.
+_QUOTES_TITLE = """
+    user_id = %(user_id)s AND is_auto_generated
+    AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+"""
+# The newest sessions that expired and whose summary quotes this title.
 CLOSED_WITH_TITLE = f"""
-    SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND is_auto_generated
-        AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+    SELECT number, started_at FROM {_SESSIONS} WHERE {_QUOTES_TITLE}
+    ORDER BY started_at DESC, number DESC LIMIT {MOST_REBUILT}
+"""
+# Of the older ones.
+CLEAR_SUMMARIES = f"""
+    UPDATE {_SESSIONS} SET summary = %(summary)s
+    WHERE {_QUOTES_TITLE} AND (started_at, number) < (%(started_at)s, %(session)s)
 """
 SET_SUMMARY = f"UPDATE {_SESSIONS} SET summary = %(summary)s WHERE user_id = %(user_id)s AND number = %(session)s"
 
@@ -230,8 +239,6 @@ TIMELINE = f"""
         ORDER BY o.created_at, o.id LIMIT %(neighbors)s
     ) ORDER BY 9, 1
 """
-#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
-RECENT_LOOKED_AT = 1000
 # octet_length and topic_key need no content that is stored apart from its row.
 RECENT = f"""
     SELECT {_OBSERVATION_COLUMNS} FROM (
@@ -245,7 +252,7 @@ RECENT = f"""
                     SELECT number FROM {_SESSIONS}
                     WHERE user_id = %(user_id)s AND id = %(session_id)s AND conversation_id = %(conversation_id)s
                 ) AND (expire_at IS NULL OR expire_at > %(now)s)
-                ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+                ORDER BY updated_at DESC, id DESC LIMIT {MOST_RECENT}
             ) newest
             WHERE %(prefixes)s::text[] IS NULL
                 OR EXISTS (SELECT 1 FROM unnest(%(prefixes)s::text[]) prefix WHERE starts_with(topic_key, prefix))
@@ -270,25 +277,38 @@ _PAGE_OF_TYPES = f"""
         UNION ALL SELECT type FROM kinds WHERE %(types)s::text[] IS NULL AND type IS NOT NULL
     )
     SELECT {_OBSERVATION_COLUMNS} FROM (
-        SELECT listed.* FROM asked CROSS JOIN LATERAL (
-            SELECT * FROM {_OBSERVATIONS_TABLE}
-            WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
-                AND (updated_at, id) < (%(moment)s, %(key)s)
-            ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
-        ) listed
-        ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+        SELECT *, sum(octet_length(content) + coalesce(octet_length(about), 0)) OVER (
+            ORDER BY updated_at DESC, id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM (
+            SELECT listed.* FROM asked CROSS JOIN LATERAL (
+                SELECT * FROM {_OBSERVATIONS_TABLE}
+                WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
+                    AND (updated_at, id) < (%(moment)s, %(key)s)
+                ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
+            ) listed
+            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+        ) page
     ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.bytes_before IS NULL OR o.bytes_before < %(bytes)s
     ORDER BY o.updated_at DESC, o.id DESC
 """
 _OF_CONVERSATION = " AND conversation_id = %(conversation_id)s"
 LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
 LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=_OF_CONVERSATION)
 _PAGE_OF_SESSIONS = f"""
-    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS}
-    WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
-        %(moment)s, coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
-    )
-    ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+    SELECT {_SESSION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(summary)) OVER (
+            ORDER BY started_at DESC, number DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_SESSIONS}
+        WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
+            %(moment)s,
+            coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
+        )
+        ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+    ) page
+    WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at DESC, number DESC
 """
 LIST_SESSIONS = _PAGE_OF_SESSIONS.format(of_conversation="")
 LIST_SESSIONS_OF_CONVERSATION = _PAGE_OF_SESSIONS.format(of_conversation=_OF_CONVERSATION)
@@ -435,7 +455,7 @@ EXPORT_SESSIONS = f"""
 """
 EXPORT_OBSERVATIONS = f"""
     SELECT o.created_at, o.id, s.number, {_OBSERVATION_COLUMNS} FROM (
-        SELECT *, sum(octet_length(content)) OVER (
+        SELECT *, sum(octet_length(content) + coalesce(octet_length(about), 0)) OVER (
             ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS bytes_before
         FROM {_OBSERVATIONS_TABLE}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
@@ -23,7 +24,7 @@ from ilab_memory.core.store import (
     Store,
     forgotten_during_export,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, LARGEST_ID
 from ilab_memory.stores.postgres import copying, editing, expiry, reading, saving, statements, writing
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections, Row
@@ -33,8 +34,6 @@ from ilab_memory.stores.postgres.pool import Pool
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
-#: The largest id that the database can hold.
-_LARGEST_ID = 2**63 - 1
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 # A moment after every other one.
 _AFTER_ALL = "infinity"
@@ -159,24 +158,40 @@ class PostgresStore(Store):
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
-        if observation_id > _LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return None
+        doing = "change the observation"
+        rows = self._connections.rows(doing, statements.TO_CHANGE, user_id=user_id, id=observation_id)
+        if not rows:
+            return None
+        # Before the user's row is locked; under the lock, only what has changed by then is analyzed.
+        analyzed = cache(IndexEntry)
+        old = editing.stored(rows[0]).parts
+        new = old.changed(change)
+        if new != old and (index_key := self._user(user_id, doing)) is not None:
+            analyzed(new.title, new.content).vector(index_key)
         return self._connections.write(
-            "change the observation",
-            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+            doing,
+            lambda transaction: editing.change(
+                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
+            ),
         )
 
     def delete(self, user_id: str, observation_id: int) -> list[int]:
         """See Store, and the class for what the server keeps."""
-        if observation_id > _LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return []
         return self._connections.write(
             "delete the observation", lambda transaction: editing.delete(transaction, user_id, observation_id)
         )
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
-        """See Store. Repeated if the connection is lost: what an earlier try stored is found again."""
+        """See Store. Retried after a lost connection only if the commit was not sent yet."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        if (index_key := self._user(user_id, "import")) is not None:
+            # The hashes too, before the user's row is locked.
+            for _, entry in indexed:
+                entry.vector(index_key)
         return self._connections.write(
             "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
         )
@@ -204,7 +219,7 @@ class PostgresStore(Store):
             now=now,
             pinned=pinned,
             moment=moment,
-            key=min(observation_id, _LARGEST_ID),
+            key=min(observation_id, LARGEST_ID),
             limit=limit,
         )
         return [reading.fact(row) for row in rows]
@@ -228,6 +243,7 @@ class PostgresStore(Store):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """See Store."""
@@ -239,13 +255,14 @@ class PostgresStore(Store):
             types=None if types is None else list(types),
             conversation_id=conversation_id,
             moment=moment,
-            key=min(observation_id, _LARGEST_ID),
+            key=min(observation_id, LARGEST_ID),
             limit=limit,
+            bytes=most_bytes,
         )
         return [reading.observation(user_id, row) for row in rows]
 
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
         """See Store."""
         moment, session_id = before or (_AFTER_ALL, "")
@@ -257,6 +274,7 @@ class PostgresStore(Store):
             moment=moment,
             session_id=session_id,
             limit=limit,
+            bytes=most_bytes,
         )
         return [reading.session(user_id, row) for row in rows]
 
@@ -422,14 +440,14 @@ class PostgresStore(Store):
             yield rows
             place |= {"moment": rows[-1][0], "key": rows[-1][1]}
 
-    def _user(self, user_id: str) -> bytes | None:
+    def _user(self, user_id: str, doing: str = "export") -> bytes | None:
         """Return the user's index key, None if there is no such user. It differs after the user was forgotten."""
-        rows = self._connections.rows("export", statements.USER, user_id=user_id)
+        rows = self._connections.rows(doing, statements.USER, user_id=user_id)
         return bytes(rows[0][0]) if rows else None
 
     def _of_observation(
         self, doing: str, statement: str, user_id: str, observation_id: int, **asked: Any
     ) -> list[Observation]:
-        asked_id = min(observation_id, _LARGEST_ID)
+        asked_id = min(observation_id, LARGEST_ID)
         rows = self._connections.rows(doing, statement, user_id=user_id, id=asked_id, **asked)
         return [reading.observation(user_id, row) for row in rows]

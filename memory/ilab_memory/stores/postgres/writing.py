@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.stores.common.changes import Keyed
+from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
-from ilab_memory.stores.postgres.saving import LENGTHS, SessionNow, User, count_in, drop_title, enter, locked
+from ilab_memory.stores.postgres.saving import SessionNow, User, count_in, drop_title, enter, locked
 from ilab_memory.timestamps import to_text
 
 

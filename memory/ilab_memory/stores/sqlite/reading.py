@@ -18,7 +18,7 @@ from ilab_memory.core.store import (
     SessionCursor,
     TermStatistics,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, LARGEST_ID
 from ilab_memory.stores.common.rows import (
     active_and_completed,
     document_and_preview,
@@ -34,8 +34,6 @@ from ilab_memory.timestamps import to_text
 
 Connection = sqlite3.Connection
 
-#: The largest id that SQLite can hold.
-LARGEST_ID = 2**63 - 1
 # The place of the content in OBSERVATION_COLUMNS.
 _CONTENT = 4
 # A text greater than that of every moment.
@@ -107,6 +105,7 @@ def list_observations(
     types: Collection[str] | None,
     conversation_id: str | None,
     limit: int,
+    most_bytes: int,
     before: ObservationCursor | None,
 ) -> list[Observation]:
     """See `Store.list_observations`."""
@@ -117,6 +116,7 @@ def list_observations(
         moment,
         min(observation_id, LARGEST_ID),
         limit,
+        most_bytes,
     ]
     statement = statements.LIST_OBSERVATIONS
     if conversation_id is not None:
@@ -127,7 +127,13 @@ def list_observations(
 
 
 def list_sessions(
-    connection: Connection, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+    connection: Connection,
+    user_id: str,
+    *,
+    conversation_id: str | None,
+    limit: int,
+    most_bytes: int,
+    before: SessionCursor | None,
 ) -> list[Session]:
     """See `Store.list_sessions`."""
     asked: list[Any] = [user_id, *(before or (_AFTER_ALL, "")), limit]
@@ -135,7 +141,7 @@ def list_sessions(
     if conversation_id is not None:
         statement = statements.LIST_SESSIONS_OF_CONVERSATION
         asked.append(conversation_id)
-    return [session(user_id, row) for row in connection.execute(statement, asked)]
+    return [session(user_id, row) for row in up_to(most_bytes, connection.execute(statement, asked))]
 
 
 class ExportBegins(NamedTuple):
@@ -194,10 +200,16 @@ def up_to(size: int, rows: sqlite3.Cursor) -> list[Sequence[Any]]:
     return page
 
 
+def user_key(connection: Connection, user_id: str) -> UserKey | None:
+    """Return the keys of the user, None if there is no such user. Others follow when the user was forgotten."""
+    row = connection.execute(statements.USER, (user_id,)).fetchone()
+    return None if row is None else UserKey._make(row)
+
+
 def user(connection: Connection, user_id: str) -> int | None:
     """Return the user's key, None if there is no such user. Another one follows when the user was forgotten."""
-    row = connection.execute(statements.USER, (user_id,)).fetchone()
-    return None if row is None else int(row[0])
+    found = user_key(connection, user_id)
+    return None if found is None else found.key
 
 
 def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
@@ -274,11 +286,10 @@ def _of_user(
     cached = users.get(user_id)
     if cached is not None and (row := ask(cached)) is not None:
         return row
-    found = connection.execute(statements.USER, (user_id,)).fetchone()
-    if found is None:
+    user = user_key(connection, user_id)
+    if user is None:
         users.drop(user_id)
         return None
-    user = UserKey._make(found)
     users.put(user_id, user)
     return ask(user)
 

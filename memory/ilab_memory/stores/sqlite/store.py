@@ -25,7 +25,8 @@ from ilab_memory.core.store import (
     Store,
     forgotten_during_export,
 )
-from ilab_memory.stores.sqlite import check, editing, expiry, reading, saving
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.sqlite import check, editing, expiry, reading, removing, saving
 from ilab_memory.stores.sqlite import facts as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
@@ -154,11 +155,19 @@ class SQLiteStore(Store):
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
-        if observation_id > reading.LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return None
+        with self._readers.connection("change the observation") as connection:
+            affected = removing.going(connection, user_id, observation_id)
+        if not affected:
+            return None
+        # In this thread, to keep work off the writer; it analyzes only what has changed by then.
+        analyzed = removing.analysis(removing.edited(affected, change))
         return self._writer.run(
             "change the observation",
-            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+            lambda transaction: editing.change(
+                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
+            ),
         )
 
     def delete(self, user_id: str, observation_id: int) -> list[int]:
@@ -172,6 +181,12 @@ class SQLiteStore(Store):
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        with self._readers.connection("import") as connection:
+            user = reading.user_key(connection, user_id)
+        if user is not None:
+            # The hashes too, to keep work off the writer.
+            for _, entry in indexed:
+                entry.tokens(*user)
         return self._writer.run("import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed))
 
     def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
@@ -197,22 +212,34 @@ class SQLiteStore(Store):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """See Store."""
         with self._readers.connection("list the observations") as connection:
             return reading.list_observations(
-                connection, user_id, types=types, conversation_id=conversation_id, limit=limit, before=before
+                connection,
+                user_id,
+                types=types,
+                conversation_id=conversation_id,
+                limit=limit,
+                most_bytes=most_bytes,
+                before=before,
             )
 
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
         """See Store."""
         touches = self._writer.touched(user_id)
         with self._readers.connection("list the sessions") as connection:
             page = reading.list_sessions(
-                connection, user_id, conversation_id=conversation_id, limit=limit, before=before
+                connection,
+                user_id,
+                conversation_id=conversation_id,
+                limit=limit,
+                most_bytes=most_bytes,
+                before=before,
             )
         for session in page:
             reading.touch(session, touches)
@@ -303,7 +330,9 @@ class SQLiteStore(Store):
             return reading.stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
-        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for a part of it.
+        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for most of it.
+
+        Minutes for tens of GB: the wait of a save of this process has no limit.
 
         Calls that wait at the same time share a rewrite. The next one begins after a rest, see `forgetting.REST`.
         """
