@@ -30,7 +30,7 @@ def with_facts(observation: Redacted, facts: Sequence[NewFact], *, types: Collec
     """Return *observation* with *facts*, redacted.
 
     Args:
-        observation: What is saved, with its redacted topic_key.
+        observation: The redacted observation that is saved.
         facts: The argument `facts` of `mem_save`.
         types: The types that the configuration allows.
 

@@ -1,7 +1,7 @@
 """Deletions of single observations, with what was derived from them.
 
-What takes a `Transaction` alone runs inside one operation of the writer. The index loses an observation by its words:
-the functions that delete get an `Analyze`, made before, so that texts are not analyzed in the writer.
+Functions that take nothing but a `Transaction` run inside one operation of the writer. The index loses an observation
+by its words: functions that delete get an `Analyze`, made before, so that texts are not analyzed in the writer.
 """
 
 import sqlite3
@@ -60,7 +60,10 @@ def going(connection: sqlite3.Connection, user_id: str, observation_id: int) -> 
 
 
 def edited(affected: Sequence[Observation], change: Change) -> Iterable[Observation]:
-    """Return whatever *change* takes from the index or puts there, of an observation and what is derived from it."""
+    """Return the observations that *change* takes from the index or puts there, of the first of *affected*.
+
+    The others are derived from it alone.
+    """
     old = affected[0]
     new = old.parts.changed(change)
     if new == old.parts:
