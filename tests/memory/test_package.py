@@ -16,13 +16,18 @@ DOCUMENTED = {
     "mem_session_start": "(user_id, *, conversation_id='')",
     "mem_session_end": "(user_id, *, summary, conversation_id='')",
     "mem_session_summary": "(user_id, summary, *, conversation_id='')",
-    "mem_save": "(user_id, content, *, type, title, topic_key=None, conversation_id='')",
+    "mem_save": "(user_id, content, *, type, title, topic_key=None, conversation_id='', pinned=False,"
+    " expire_time=None, about=None, facts=())",
     "mem_search": "(user_id, query, *, limit=10, types=None, types_exclude=None)",
     "mem_get_observation": "(user_id, observation_id)",
     "mem_timeline": "(user_id, observation_id)",
     "mem_recent": "(user_id, session_id, limit=10, *, key_prefixes=None, max_bytes=1048576, conversation_id='')",
-    "mem_update": "(user_id, observation_id, *, title=None, content=None, type=None)",
+    "mem_update": "(user_id, observation_id, *, title=None, content=None, type=None, pinned=None, expire_time=UNSET)",
     "mem_delete": "(user_id, observation_id)",
+    "mem_forget_observation": "(user_id, observation_id)",
+    "mem_expire": "(*, retention=None, limit=1000)",
+    "mem_facts": "(user_id, *, types=(), limit=50, before=None)",
+    "mem_about": "(user_id, *, limit=100)",
     "mem_list": "(user_id, *, types=(), conversation_id=None, limit=50, before=None)",
     "mem_sessions": "(user_id, *, conversation_id=None, limit=50, before=None)",
     "mem_import": "(user_id, items)",
@@ -58,7 +63,7 @@ def test_signatures_are_the_documented_ones(name: str) -> None:
 
 
 def test_the_class_has_no_other_public_methods() -> None:
-    public = {name for name in vars(ILabMemory) if not name.startswith("_")}
+    public = {name for name in dir(ILabMemory) if not name.startswith("_")}
     assert public == {*DOCUMENTED, "from_path", "from_url", "config"}
 
 
@@ -78,7 +83,7 @@ def test_all_names_are_exported_and_documented() -> None:
     exported = {
         name for name, value in vars(ilab_memory).items() if inspect.isclass(value) or inspect.isfunction(value)
     }
-    assert exported == set(ilab_memory.__all__)
+    assert exported | {"UNSET"} == set(ilab_memory.__all__)
     for name in ilab_memory.__all__:
         assert inspect.getdoc(getattr(ilab_memory, name)), name
 

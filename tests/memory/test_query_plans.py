@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import ILabMemory
-from ilab_memory.stores.sqlite import erasure_statements, fact_statements, statements
+from ilab_memory.stores.sqlite import erasure_statements, export_statements, fact_statements, statements
 
+ALL = vars(statements) | vars(erasure_statements) | vars(export_statements) | vars(fact_statements)
 NAMED = {
     name: text
-    for name, text in (vars(statements) | vars(erasure_statements) | vars(fact_statements)).items()
+    for name, text in ALL.items()
     if isinstance(text, str) and name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
     if name != "FACTS"
 }

@@ -1,7 +1,7 @@
 """PostgresStore: the Store of one PostgreSQL database, for any number of processes."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
@@ -22,19 +22,18 @@ from ilab_memory.core.store import (
     SessionCursor,
     Source,
     Store,
-    forgotten_during_export,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, LARGEST_ID
-from ilab_memory.stores.postgres import copying, editing, expiry, reading, saving, statements, writing
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.postgres import copying, editing, expiry, exporting, reading, saving, statements, writing
+from ilab_memory.stores.postgres import facts as fact_reads
 from ilab_memory.stores.postgres.blind_index import IndexEntry
-from ilab_memory.stores.postgres.connections import Connections, Row
+from ilab_memory.stores.postgres.connections import Connections
 from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
-_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 # A moment after every other one.
 _AFTER_ALL = "infinity"
 
@@ -210,31 +209,11 @@ class PostgresStore(Store):
         self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
     ) -> list[Fact]:
         """See Store."""
-        pinned, moment, observation_id = before or (True, _AFTER_ALL, 0)
-        rows = self._connections.rows(
-            "list the facts",
-            statements.LIST_FACTS,
-            user_id=user_id,
-            types=None if types is None else list(types),
-            now=now,
-            pinned=pinned,
-            moment=moment,
-            key=min(observation_id, LARGEST_ID),
-            limit=limit,
-        )
-        return [reading.fact(row) for row in rows]
+        return fact_reads.facts(self._connections, user_id, types=types, now=now, limit=limit, before=before)
 
     def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
         """See Store."""
-        rows = self._connections.rows(
-            "list the statements",
-            statements.LIST_ABOUT,
-            user_id=user_id,
-            now=now,
-            limit=limit,
-            characters=characters,
-        )
-        return [reading.statement(row) for row in rows]
+        return fact_reads.about(self._connections, user_id, now=now, limit=limit, characters=characters)
 
     def list_observations(
         self,
@@ -381,8 +360,8 @@ class PostgresStore(Store):
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
-        rows = self._connections.rows("export", statements.EXPORT_BEGINS, user_id=user_id)
-        return self._export(user_id, *rows[0]) if rows else iter(())
+        extent = exporting.extent(self._connections, user_id)
+        return iter(()) if extent is None else iter(exporting.Export(self._connections, user_id, extent))
 
     def write_rows(self, rows: UserRows, *, replace: bool = False) -> bool:
         """Write all that another store keeps of a user, in one transaction.
@@ -407,41 +386,8 @@ class PostgresStore(Store):
         """See Store."""
         self._connections.close()
 
-    def _export(self, user_id: str, user: bytes, last_session: int, last_id: int) -> Iterator[Session | Observation]:
-        for rows in self._pages(statements.EXPORT_SESSIONS, user_id, bytes(user), last_session):
-            yield from (reading.session(user_id, row[2:]) for row in rows)
-        later: set[int] = set()
-        for rows in self._pages(statements.EXPORT_OBSERVATIONS, user_id, bytes(user), last_id):
-            for _, _, session, *observation in rows:
-                if session > last_session and session not in later:
-                    later.add(session)
-                    yield self._later_session(user_id, bytes(user), session)
-                yield reading.observation(user_id, observation)
-
-    def _later_session(self, user_id: str, user: bytes, number: int) -> Session:
-        rows = self._connections.rows("export", statements.EXPORT_LATER_SESSION, user_id=user_id, session=number)
-        if self._user(user_id) != user:
-            raise forgotten_during_export()
-        return reading.session(user_id, rows[0])
-
-    def _pages(self, statement: str, user_id: str, user: bytes, last: int) -> Iterator[list[Row]]:
-        """Yield the pages of *statement* up to the number or id *last*.
-
-        Its rows begin with what orders them: a moment and a number.
-        """
-        place: dict[str, Any] = {"user_id": user_id, "moment": _BEFORE_ALL, "key": 0, "last": last}
-        while True:
-            rows = self._connections.rows("export", statement, **place, page=EXPORT_PAGE, bytes=EXPORT_BYTES)
-            # Before or while the page was read.
-            if self._user(user_id) != user:
-                raise forgotten_during_export()
-            if not rows:
-                return
-            yield rows
-            place |= {"moment": rows[-1][0], "key": rows[-1][1]}
-
-    def _user(self, user_id: str, doing: str = "export") -> bytes | None:
-        """Return the user's index key, None if there is no such user. It differs after the user was forgotten."""
+    def _user(self, user_id: str, doing: str) -> bytes | None:
+        """Return the user's index key, None if there is no such user."""
         rows = self._connections.rows(doing, statements.USER, user_id=user_id)
         return bytes(rows[0][0]) if rows else None
 

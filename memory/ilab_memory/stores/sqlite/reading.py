@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import (
@@ -18,7 +18,7 @@ from ilab_memory.core.store import (
     SessionCursor,
     TermStatistics,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, LARGEST_ID
+from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.common.rows import (
     active_and_completed,
     document_and_preview,
@@ -142,50 +142,6 @@ def list_sessions(
         statement = statements.LIST_SESSIONS_OF_CONVERSATION
         asked.append(conversation_id)
     return [session(user_id, row) for row in up_to(most_bytes, connection.execute(statement, asked))]
-
-
-class ExportBegins(NamedTuple):
-    """The extent of a user's data when an export begins."""
-
-    user: int
-    last_session: int
-    last_id: int
-
-
-def export_begins(connection: Connection, user_id: str) -> ExportBegins | None:
-    """Return what exists of the user now, None if there is no such user."""
-    row = connection.execute(statements.EXPORT_BEGINS, (user_id,)).fetchone()
-    return None if row is None else ExportBegins._make(row)
-
-
-def export_sessions(
-    connection: Connection, user_id: str, after: tuple[str, int], last: int
-) -> list[tuple[int, Session]]:
-    """Return the next page of the user's sessions up to the key *last*, each with its key.
-
-    It begins behind the session of the start and key *after*.
-    """
-    asked = (user_id, *after, last, EXPORT_PAGE)
-    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_SESSIONS, asked))
-    return [(row[0], session(user_id, row[1:])) for row in rows]
-
-
-def export_observations(
-    connection: Connection, user_id: str, after: tuple[str, int], last: int
-) -> list[tuple[int, Observation]]:
-    """Return the next page of the user's observations up to the id *last*, each with the key of its session.
-
-    It begins behind the observation of the created_at and id *after*.
-    """
-    asked = (user_id, *after, last, EXPORT_PAGE)
-    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_OBSERVATIONS, asked))
-    return [(row[-1], observation(user_id, row[:-1])) for row in rows]
-
-
-def export_later_session(connection: Connection, user_id: str, key: int) -> Session | None:
-    """Return the user's session of this key, None if the user has been forgotten."""
-    row = connection.execute(statements.EXPORT_LATER_SESSION, (user_id, key)).fetchone()
-    return None if row is None else session(user_id, row)
 
 
 def up_to(size: int, rows: sqlite3.Cursor) -> list[Sequence[Any]]:

@@ -23,10 +23,9 @@ from ilab_memory.core.store import (
     SessionCursor,
     Source,
     Store,
-    forgotten_during_export,
 )
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.stores.sqlite import check, editing, expiry, reading, removing, saving
+from ilab_memory.stores.sqlite import check, editing, expiry, exporting, reading, removing, saving
 from ilab_memory.stores.sqlite import facts as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
@@ -365,63 +364,10 @@ class SQLiteStore(Store):
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
         with self._readers.connection("export") as connection:
-            begins = reading.export_begins(connection, user_id)
-        return iter(()) if begins is None else self._export(user_id, begins)
+            extent = exporting.extent(connection, user_id)
+        return iter(()) if extent is None else iter(exporting.Export(self._readers, self._writer, user_id, extent))
 
     def close(self) -> None:
         """See Store."""
         self._closed.set()
         on_close(self._forgetting.close, self._writer.close, self._readers.close)
-
-    def _export(self, user_id: str, begins: reading.ExportBegins) -> Iterator[Session | Observation]:
-        sessions = self._session_page(user_id, begins, ("", 0))
-        while sessions:
-            yield from (session for _, session in sessions)
-            key, last = sessions[-1]
-            sessions = self._session_page(user_id, begins, (last.started_at, key))
-        later: set[int] = set()
-        observations = self._observation_page(user_id, begins, ("", 0))
-        while observations:
-            for key, observation in observations:
-                if key > begins.last_session and key not in later:
-                    later.add(key)
-                    yield self._later_session(user_id, begins, key)
-                yield observation
-            _, end = observations[-1]
-            observations = self._observation_page(user_id, begins, (end.created_at, end.id or 0))
-
-    def _session_page(
-        self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
-    ) -> list[tuple[int, Session]]:
-        touches = self._writer.touched(user_id)
-        with self._readers.connection("export") as connection:
-            page = reading.export_sessions(connection, user_id, after, begins.last_session)
-        for _, session in page:
-            reading.touch(session, touches)
-        self._check_still_there(user_id, begins.user)
-        return page
-
-    def _observation_page(
-        self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
-    ) -> list[tuple[int, Observation]]:
-        with self._readers.connection("export") as connection:
-            page = reading.export_observations(connection, user_id, after, begins.last_id)
-        self._check_still_there(user_id, begins.user)
-        return page
-
-    def _later_session(self, user_id: str, begins: reading.ExportBegins, key: int) -> Session:
-        with self._readers.connection("export") as connection:
-            session = reading.export_later_session(connection, user_id, key)
-        self._check_still_there(user_id, begins.user)
-        if session is None:
-            raise forgotten_during_export()
-        return session
-
-    def _check_still_there(self, user_id: str, user: int) -> None:
-        """Raise StorageError if the user has been forgotten, before or while a page was read."""
-        if self._user(user_id) != user:
-            raise forgotten_during_export()
-
-    def _user(self, user_id: str) -> int | None:
-        with self._readers.connection("export") as connection:
-            return reading.user(connection, user_id)
