@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ilab_memory import Config, ILabMemory, Observation, StorageError, Store
+from ilab_memory import Config, ILabMemory, NewFact, Observation, StorageError, Store
 from ilab_memory.core.models import Session
 from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.recall.analysis import terms
@@ -222,6 +223,15 @@ def test_a_page_of_a_list_ends_after_four_mebibytes(mem: ILabMemory, clock: Cloc
     assert len({session.id for session in (*first, *rest)}) == 6
 
 
+def test_a_page_of_a_list_counts_statements_too(mem: ILabMemory, clock: Clock) -> None:
+    for number in range(6):
+        clock.forward(minutes=1)
+        mem.mem_save(USER, "c", type="discovery", title=f"t{number}", about="é" * (512 * 1024))
+    titles = [[row.title for row in page] for page in pages(mem, 100)]
+    assert titles == [["t5", "t4", "t3", "t2"], ["t1", "t0"]]
+    assert len(list(mem.mem_export(USER))) == 7
+
+
 def test_delete_removes_the_observation_from_every_answer(mem: ILabMemory, clock: Clock) -> None:
     deleted = save(mem, "green tea", title="gone", key="k")
     kept = save(mem, "black tea", title="kept")
@@ -272,6 +282,18 @@ def test_a_title_replaced_under_a_key_leaves_the_summary_of_an_expired_session(m
     ]
 
 
+def test_a_replaced_title_of_a_fact_leaves_the_summary_of_an_expired_session(mem: ILabMemory, clock: Clock) -> None:
+    for title in ("old title", "new title"):
+        fact = NewFact(type="profile", title=title, content="c", topic_key="fact")
+        mem.mem_save(USER, "c", type="discovery", title=f"said {title}", facts=[fact])
+        clock.forward(days=2)
+    mem.mem_session_start(USER)
+    assert [session.summary for session in mem.mem_session_peek(USER).sessions_context] == [
+        "Closed after inactivity. 2 observations; last: new title; said new title",
+        "Closed after inactivity. 1 observation; last: said old title",
+    ]
+
+
 def test_a_changed_title_rebuilds_the_newest_summaries_and_clears_older_ones(mem: ILabMemory, clock: Clock) -> None:
     expired = MOST_REBUILT + 2
     for number in range(expired):
@@ -306,8 +328,16 @@ def test_concurrent_deletes_and_changes_of_one_observation_agree(mem: ILabMemory
     assert mem.mem_search(USER, "content") == mem.mem_search(USER, "changed") == []
 
 
+def with_facts(mem: ILabMemory, key: str) -> int:
+    facts = [
+        NewFact(type="profile", title=f"fact {number}", content=f"{key} is {number}", topic_key=f"{key}/{number}")
+        for number in range(2)
+    ]
+    return mem.mem_save(USER, f"one two {key}", type="discovery", title="t", topic_key=key, facts=facts).id
+
+
 def test_text_is_analyzed_before_the_writer_or_the_lock_is_taken(
-    mem: ILabMemory, store: Store, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    mem: ILabMemory, store: Store, clock: Clock, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = "sqlite" if isinstance(store, SQLiteStore) else "postgres"
     blind_index = importlib.import_module(f"ilab_memory.stores.{module}.blind_index")
@@ -320,14 +350,19 @@ def test_text_is_analyzed_before_the_writer_or_the_lock_is_taken(
                 other.execute("SELECT FROM ilab_memory.users FOR UPDATE NOWAIT")
         return analyze(*arguments, **options)
 
-    saved = save(mem, "one two", key="k")
+    saved, deleted = (with_facts(mem, key) for key in ("k", "l"))
     exported = list(mem.mem_export(USER))
+    mem.mem_save(USER, "expires", type="discovery", title="t", expire_time=clock.now)
     monkeypatch.setattr(blind_index, "fields", watched)
     assert mem.mem_update(USER, saved, content="three")
     assert mem.mem_update(USER, saved, title="four")
     assert mem.mem_delete(USER, saved)
-    assert mem.mem_import(USER, exported).observations == 1
-    assert seen
+    assert len(mem.mem_forget_observation(USER, deleted)) == 3
+    assert mem.mem_expire() == 1
+    assert mem.mem_list(USER) == []
+    before = len(seen)
+    assert mem.mem_import(USER, exported).observations == 6
+    assert len(seen) == before + 6
     assert all(seen)
 
 
@@ -386,6 +421,25 @@ def test_delete_leaves_no_hash_of_its_words_in_the_index(
         last = save(mem, "okapi alone")
         assert mem.mem_delete(USER, last)
         assert not any(one in bytes_of(path.parent) for one in hashes)
+    assert check(path).damage == []
+
+
+def test_erasing_facts_and_expired_rows_leaves_no_hash_of_their_words_in_the_index(path: Path) -> None:
+    texts = ("zebra quagga okapi", "walrus narwhal beluga")
+    with opened(path) as mem:
+        for number in range(200):
+            save(mem, f"kept {number} {number % 7}")
+        fact = NewFact(type="profile", title="t", content=texts[0], topic_key="fact")
+        source = mem.mem_save(USER, "said", type="discovery", title="t", topic_key="said", facts=[fact]).id
+        mem.mem_save(USER, texts[1], type="discovery", title="t", expire_time=datetime(2020, 1, 1, tzinfo=UTC))
+        for number in range(200):
+            save(mem, f"later {number}")
+        of_fact, of_expired = (hashes_of(path, text) for text in texts)
+        assert all(one in bytes_of(path.parent) for one in (*of_fact, *of_expired))
+        assert mem.mem_expire() == 1
+        assert not any(one in bytes_of(path.parent) for one in of_expired)
+        assert len(mem.mem_forget_observation(USER, source)) == 2
+        assert not any(one in bytes_of(path.parent) for one in of_fact)
     assert check(path).damage == []
 
 

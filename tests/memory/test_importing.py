@@ -175,8 +175,9 @@ def test_texts_that_redaction_made_longer_than_their_limits_are_imported(mem: IL
     def longest(length: int) -> str:
         return "x" * (length - 8) + "<private"
 
-    mem.mem_save(USER, longest(1024 * 1024), type="profile", title=longest(512), topic_key=longest(256))
-    mem.mem_session_end(USER, summary=longest(1024 * 1024))
+    most = longest(1024 * 1024)
+    mem.mem_save(USER, most, type="profile", title=longest(512), topic_key=longest(256), about=most)
+    mem.mem_session_end(USER, summary=most)
     exported = list(mem.mem_export(USER))
     assert isinstance(exported[1], Observation)
     assert (len(exported[1].title), len(exported[1].topic_key or "")) == (514, 258)
