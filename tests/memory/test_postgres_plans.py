@@ -8,14 +8,14 @@ import psycopg
 import pytest
 
 from ilab_memory import ILabMemory
-from ilab_memory.stores.postgres import PostgresStore, schema, statements
+from ilab_memory.stores.postgres import PostgresStore, fact_statements, schema, statements
 from postgres import Cluster
 
 PARTITIONS = 16
 TABLES = [name for name, _, _ in schema.TABLES]
 NAMED = {
     name: text
-    for name, text in vars(statements).items()
+    for name, text in (vars(statements) | vars(fact_statements)).items()
     if isinstance(text, str) and name.isupper() and not name.startswith("_") and "user_id" in text
 }
 #: The value of each parameter in these plans, with a type where PostgreSQL cannot infer it.
@@ -97,7 +97,9 @@ def read(made: dict[str, Any]) -> list[str]:
 
 def test_every_statement_is_covered() -> None:
     assert len(NAMED) >= 25
-    others = {name for name in vars(statements) if name.isupper() and not name.startswith("_")} - NAMED.keys()
+    others = {
+        name for name in vars(statements) | vars(fact_statements) if name.isupper() and not name.startswith("_")
+    } - NAMED.keys()
     assert others == {
         "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "RECENT_LOOKED_AT", "FACTS", "LONG_CHARACTERS", "PREVIEW_CHARACTERS",
     }  # fmt: skip

@@ -8,7 +8,7 @@ from ilab_memory.core.models import UNSET, SaveResult, Session
 from ilab_memory.core.store import AddedRows, Change, ImportedRow, Source
 from ilab_memory.stores.common.changes import Stored
 from ilab_memory.stores.common.imports import completed_by_import, imported_session_id, session_is_missing
-from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.postgres import fact_statements, saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.stores.postgres.writing import Removed, Writing, alone
@@ -73,7 +73,7 @@ def change(
     if new.content != old.parts.content:
         writing.remove(alone(transaction, user_id, observation_id))
         source = {"user_id": user_id, "source": observation_id, "kept": []}
-        writing.queries += [(statements.MAKE_EARLIER, asked), (statements.REMOVE_SOURCE, source)]
+        writing.queries += [(fact_statements.MAKE_EARLIER, asked), (fact_statements.REMOVE_SOURCE, source)]
     writing.commit(transaction)
     return result.model_copy(update={"outcome": "updated"})
 
@@ -97,7 +97,7 @@ def add_sources(transaction: Transaction, user_id: str, sources: Sequence[Source
     """See `Store.add_sources`."""
     asked: dict[str, Any] = {"user_id": user_id}
     asked |= zip(("facts", "sources", "earlier"), map(list, zip(*sources, strict=True)), strict=True)
-    transaction.commit((statements.LOCK_USER, asked), (statements.IMPORT_SOURCES, asked))
+    transaction.commit((statements.LOCK_USER, asked), (fact_statements.IMPORT_SOURCES, asked))
 
 
 def add_rows(

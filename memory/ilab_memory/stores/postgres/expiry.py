@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.postgres import fact_statements, saving, statements
 from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
 from ilab_memory.stores.postgres.schema import SCHEMA
 from ilab_memory.stores.postgres.writing import Removed, Writing
@@ -59,7 +59,7 @@ def expire(connections: Connections, *, now: datetime, older_than: Mapping[str, 
 
 
 def _erase(transaction: Transaction, wanted: Mapping[str, Any]) -> int:
-    users, rows = transaction.ask((statements.LOCK_USER, wanted), (statements.STILL_EXPIRED, wanted))
+    users, rows = transaction.ask((statements.LOCK_USER, wanted), (fact_statements.STILL_EXPIRED, wanted))
     if not rows:
         return 0
     writing = Writing(wanted["user_id"], saving.User._make(users[0]))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from ilab_memory.sessions import auto_close_summary, is_expired
-from ilab_memory.stores.postgres import statements
+from ilab_memory.stores.postgres import fact_statements, statements
 from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
@@ -107,7 +107,7 @@ def forget(transaction: Transaction, user_id: str) -> int:
         return 0
     transaction.commit(
         (statements.ERASE_OBSERVATIONS, asked),
-        (statements.ERASE_SOURCES, asked),
+        (fact_statements.ERASE_SOURCES, asked),
         (statements.ERASE_SESSIONS, asked),
         (statements.ERASE_USER, asked),
     )

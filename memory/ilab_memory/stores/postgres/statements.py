@@ -4,9 +4,8 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.stores.postgres.blind_index import HASH, PREFIX
-from ilab_memory.stores.postgres.schema import FACTS, SCHEMA
+from ilab_memory.stores.postgres.schema import SCHEMA
 
 _USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
 _SOURCES = f"{SCHEMA}.sources"
@@ -135,41 +134,6 @@ DELETE_OBSERVATIONS = f"""
     DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = ANY(%(ids)s::bigint[])
 """
 
-# Sources.
-ADD_SOURCE = f"""
-    INSERT INTO {_SOURCES} (user_id, fact, source) VALUES (%(user_id)s, %(fact)s, %(source)s)
-    ON CONFLICT (user_id, fact, source) DO UPDATE SET is_earlier = false
-"""
-MAKE_EARLIER = f"UPDATE {_SOURCES} SET is_earlier = true WHERE user_id = %(user_id)s AND fact = %(id)s"
-REMOVE_SOURCE = f"""
-    DELETE FROM {_SOURCES}
-    WHERE user_id = %(user_id)s AND source = %(source)s AND fact <> ALL(%(kept)s::bigint[])
-"""
-DELETE_SOURCES = f"""
-    DELETE FROM {_SOURCES}
-    WHERE user_id = %(user_id)s AND (fact = ANY(%(ids)s::bigint[]) OR source = ANY(%(ids)s::bigint[]))
-"""
-# Of an import: what is stored stays.
-IMPORT_SOURCES = f"""
-    INSERT INTO {_SOURCES} (user_id, fact, source, is_earlier)
-    SELECT %(user_id)s, given.fact, given.source, given.is_earlier
-    FROM unnest(%(facts)s::bigint[], %(sources)s::bigint[], %(earlier)s::boolean[]) given (fact, source, is_earlier)
-    WHERE EXISTS (SELECT 1 FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = given.fact)
-        AND EXISTS (SELECT 1 FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = given.source)
-    ON CONFLICT DO NOTHING
-"""
-# The facts that these observations are, or were, a source of, and whether no other is a source of them now but *gone*.
-DERIVED = f"""
-    SELECT f.id, bool_or(NOT link.is_earlier) AND NOT EXISTS (
-        SELECT 1 FROM {_SOURCES} other
-        WHERE other.user_id = %(user_id)s AND other.fact = f.id AND NOT other.is_earlier
-            AND other.source <> ALL(%(gone)s::bigint[])
-    ), f.title, f.title_terms, f.said_terms, f.reply_terms, f.tail_terms
-    FROM {_SOURCES} link JOIN {_OBSERVATIONS_TABLE} f ON f.user_id = %(user_id)s AND f.id = link.fact
-    WHERE link.user_id = %(user_id)s AND link.source = ANY(%(ids)s::bigint[])
-    GROUP BY f.user_id, f.id
-"""
-
 # Importing.
 SESSIONS_OF_IDS = f"""
     SELECT id, number, conversation_id FROM {_SESSIONS}
@@ -206,9 +170,10 @@ IMPORT_OBSERVATION = f"""
 """
 
 # Reading whole rows.
-_OBSERVATION_COLUMNS = f"""
+_PLAIN_COLUMNS = """
     o.id, s.id, o.type, o.title, o.content, o.topic_key, encode(o.normalized_hash, 'hex'), o.revision_count,
-    o.created_at, o.updated_at, o.pinned, o.expire_at, o.about, (
+    o.created_at, o.updated_at, o.pinned, o.expire_at, o.about"""
+_OBSERVATION_COLUMNS = f"""{_PLAIN_COLUMNS}, (
         -- The ids, with a minus before earlier sources.
         SELECT string_agg((CASE WHEN link.is_earlier THEN -link.source ELSE link.source END)::text, ',')
         FROM {_SOURCES} link WHERE link.user_id = %(user_id)s AND link.fact = o.id
@@ -234,7 +199,7 @@ TIMELINE = f"""
 RECENT_LOOKED_AT = 1000
 # octet_length and topic_key need no content that is stored apart from its row.
 RECENT = f"""
-    SELECT {_OBSERVATION_COLUMNS} FROM (
+    SELECT {_PLAIN_COLUMNS}, NULL FROM (
         SELECT *, sum(octet_length(content)) OVER (
             ORDER BY updated_at DESC, id DESC ROWS UNBOUNDED PRECEDING
         ) AS bytes
@@ -381,40 +346,6 @@ CONTAINING = f"""
     ORDER BY number DESC LIMIT %(at_most)s
 """
 
-# Facts. A content of more than 2,048 characters is cut, as in SQLite, where a preview takes its place.
-LIST_FACTS = f"""
-    SELECT o.id, o.type, o.title,
-        CASE WHEN length(o.content) > {LONG_CHARACTERS} THEN left(o.content, {PREVIEW_CHARACTERS}) ELSE o.content END,
-        o.topic_key, o.pinned, o.created_at, o.updated_at, o.expire_at, o.revision_count, (
-            SELECT string_agg(link.source::text, ',') FROM {_SOURCES} link
-            WHERE link.user_id = %(user_id)s AND link.fact = o.id AND NOT link.is_earlier
-        )
-    FROM {_OBSERVATIONS_TABLE} o
-    WHERE o.user_id = %(user_id)s AND o.type IN {FACTS} AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
-        AND (%(types)s::text[] IS NULL OR o.type = ANY(%(types)s::text[]))
-        AND (o.pinned, o.updated_at, o.id) < (%(pinned)s, %(moment)s, %(key)s)
-    ORDER BY o.pinned DESC, o.updated_at DESC, o.id DESC LIMIT %(limit)s
-"""
-LIST_ABOUT = f"""
-    SELECT o.id, left(o.about, %(characters)s), o.updated_at, EXISTS (
-        SELECT 1 FROM {_SOURCES} link
-        WHERE link.user_id = %(user_id)s AND link.source = o.id AND link.is_earlier
-    )
-    FROM {_OBSERVATIONS_TABLE} o
-    WHERE o.user_id = %(user_id)s AND o.about IS NOT NULL AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
-    ORDER BY o.updated_at DESC, o.id DESC LIMIT %(limit)s
-"""
-# With the lock of the user's row: those that still are to be erased.
-STILL_EXPIRED = f"""
-    SELECT o.id, o.title, o.title_terms, o.said_terms, o.reply_terms, o.tail_terms FROM {_OBSERVATIONS_TABLE} o
-    WHERE o.user_id = %(user_id)s AND o.id = ANY(%(ids)s::bigint[]) AND (
-        o.expire_at <= %(now)s OR o.updated_at < (
-            SELECT age.moment FROM unnest(%(types)s::text[], %(moments)s::timestamptz[]) age (type, moment)
-            WHERE age.type IN (o.type, '') ORDER BY age.type DESC LIMIT 1
-        )
-    )
-"""
-
 # Exporting, a page at a time: each begins behind the last row of the one before, and ends with the row that brings
 # its texts to the limit in bytes.
 USER = f"SELECT index_key FROM {_USERS} WHERE user_id = %(user_id)s"
@@ -450,7 +381,6 @@ EXPORT_LATER_SESSION = f"""
 
 # Forgetting.
 ERASE_OBSERVATIONS = f"DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s"
-ERASE_SOURCES = f"DELETE FROM {_SOURCES} WHERE user_id = %(user_id)s"
 ERASE_SESSIONS = f"DELETE FROM {_SESSIONS} WHERE user_id = %(user_id)s"
 ERASE_USER = f"DELETE FROM {_USERS} WHERE user_id = %(user_id)s"
 

@@ -24,7 +24,7 @@ from ilab_memory.core.store import (
     forgotten_during_export,
 )
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
-from ilab_memory.stores.postgres import copying, editing, expiry, reading, saving, statements, writing
+from ilab_memory.stores.postgres import copying, editing, expiry, fact_statements, reading, saving, statements, writing
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections, Row
 from ilab_memory.stores.postgres.conninfo import conninfo
@@ -198,7 +198,7 @@ class PostgresStore(Store):
         pinned, moment, observation_id = before or (True, _AFTER_ALL, 0)
         rows = self._connections.rows(
             "list the facts",
-            statements.LIST_FACTS,
+            fact_statements.LIST_FACTS,
             user_id=user_id,
             types=None if types is None else list(types),
             now=now,
@@ -213,7 +213,7 @@ class PostgresStore(Store):
         """See Store."""
         rows = self._connections.rows(
             "list the statements",
-            statements.LIST_ABOUT,
+            fact_statements.LIST_ABOUT,
             user_id=user_id,
             now=now,
             limit=limit,
