@@ -392,6 +392,8 @@ class ILabMemory(Administration):
     ) -> list[Observation]:
         """Return the *limit* newest observations of a session, newest first by (`updated_at`, id).
 
+        Leaves out observations that have expired, and the sources of the others.
+
         With *key_prefixes*, only observations whose `topic_key` starts with one of them, among the 1,000 newest of the
         session. The list ends before the observation whose content would exceed *max_bytes* of UTF-8 in total. Empty if
         the session does not belong to this user and conversation.

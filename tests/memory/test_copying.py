@@ -14,13 +14,14 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from ilab_memory import Config, ILabMemory
+from ilab_memory import Config, ILabMemory, NewFact
 from ilab_memory.core.models import Observation
 from ilab_memory.stores.postgres import PostgresStore
 from memory.support import Clock
@@ -55,7 +56,21 @@ def fill(path: Path, rows: int) -> Path:
             text = f"User: {' '.join(rng.choices(WORDS, k=12))} {number} <private>hidden</private>\nAssistant: Fine."
             key = f"key {rng.randrange(20)}" if rng.random() < 0.1 else None
             user = f"user {number % USERS}"
-            mem.mem_save(user, text, type="discovery", title=f"Turn: {text[6:40]}", topic_key=key)
+            about = f"Said {number}" if rng.random() < 0.2 else None
+            facts = []
+            if rng.random() < 0.1:
+                facts = [NewFact(type="profile", title="t", content=text[6:20], topic_key=f"fact {rng.randrange(3)}")]
+            mem.mem_save(
+                user,
+                text,
+                type="discovery",
+                title=f"Turn: {text[6:40]}",
+                topic_key=key,
+                about=about,
+                facts=facts,
+                pinned=rng.random() < 0.1,
+                expire_time=clock.now + timedelta(days=rng.randrange(100)) if rng.random() < 0.1 else None,
+            )
 
         for first in range(0, rows, USERS):
             # At once, for they then share one transaction; and many rows have one moment.

@@ -12,9 +12,6 @@ class Unset(Enum):
 
     UNSET = "UNSET"
 
-    def __repr__(self) -> str:
-        return self.value
-
 
 #: An argument that was not given, where None means something.
 UNSET: Final = Unset.UNSET

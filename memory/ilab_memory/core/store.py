@@ -252,7 +252,8 @@ class Store(ABC):
     ) -> list[Observation]:
         """Return the *limit* newest observations of this session by (updated_at, id), newest first.
 
-        Without those that have expired at *now*. Empty if the session does not belong to this user and conversation.
+        Without those that have expired at *now*, and without their sources. Empty if the session does not belong to
+        this user and conversation.
 
         With *key_prefixes*, only those whose topic_key starts with one of them, among the session's 1,000 newest. The
         list ends before the observation whose content would exceed *most_bytes* of UTF-8 in total. Reads one index

@@ -9,7 +9,7 @@ from ilab_memory.core.models import Observation
 from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import Source
 from ilab_memory.stores.common.users import LENGTHS
-from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.postgres import fact_statements, saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -28,7 +28,7 @@ _OBSERVATIONS = f"""
 """
 _SOURCES = f"COPY {SCHEMA}.sources (user_id, fact, source, is_earlier) FROM STDIN"
 _ERASE_ALL = (
-    statements.ERASE_OBSERVATIONS, statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
+    statements.ERASE_OBSERVATIONS, fact_statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
 )  # fmt: skip
 # The one statement that names no user: whoever copies asks once, at the end.
 COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but a constant is interpolated

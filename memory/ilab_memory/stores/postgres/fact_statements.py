@@ -1,7 +1,4 @@
-"""Every statement about facts, their sources and expiry.
-
-As in `statements`, each names the user, of every table it touches.
-"""
+"""Every statement about facts, their sources and expiry of one user, in the manner of `statements`."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
@@ -77,3 +74,5 @@ STILL_EXPIRED = f"""
         )
     )
 """
+
+ERASE_SOURCES = f"DELETE FROM {_SOURCES} WHERE user_id = %(user_id)s"

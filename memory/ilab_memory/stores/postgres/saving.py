@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
 from ilab_memory.stores.common.users import LENGTHS, new_index_key
-from ilab_memory.stores.postgres import statements
+from ilab_memory.stores.postgres import fact_statements, statements
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
@@ -105,7 +105,7 @@ def forget(transaction: Transaction, user_id: str) -> int:
         return 0
     transaction.commit(
         (statements.ERASE_OBSERVATIONS, asked),
-        (statements.ERASE_SOURCES, asked),
+        (fact_statements.ERASE_SOURCES, asked),
         (statements.ERASE_SESSIONS, asked),
         (statements.ERASE_USER, asked),
     )

@@ -181,9 +181,10 @@ IMPORT_OBSERVATION = f"""
 """
 
 # Reading whole rows.
-OBSERVATION_COLUMNS = f"""
+_PLAIN_COLUMNS = """
     o.id, s.id, o.type, o.title, o.content, o.topic_key, encode(o.normalized_hash, 'hex'), o.revision_count,
-    o.created_at, o.updated_at, o.pinned, o.expire_at, o.about, (
+    o.created_at, o.updated_at, o.pinned, o.expire_at, o.about"""
+OBSERVATION_COLUMNS = f"""{_PLAIN_COLUMNS}, (
         -- The ids, with a minus before earlier sources.
         SELECT string_agg((CASE WHEN link.is_earlier THEN -link.source ELSE link.source END)::text, ',')
         FROM {_SOURCES} link WHERE link.user_id = %(user_id)s AND link.fact = o.id
@@ -207,7 +208,7 @@ TIMELINE = f"""
 """
 # octet_length and topic_key need no content that is stored apart from its row.
 RECENT = f"""
-    SELECT {OBSERVATION_COLUMNS} FROM (
+    SELECT {_PLAIN_COLUMNS}, NULL FROM (
         SELECT *, sum(octet_length(content)) OVER (
             ORDER BY updated_at DESC, id DESC ROWS UNBOUNDED PRECEDING
         ) AS bytes
@@ -369,7 +370,6 @@ CONTAINING = f"""
 
 # Forgetting.
 ERASE_OBSERVATIONS = f"DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s"
-ERASE_SOURCES = f"DELETE FROM {_SOURCES} WHERE user_id = %(user_id)s"
 ERASE_SESSIONS = f"DELETE FROM {_SESSIONS} WHERE user_id = %(user_id)s"
 ERASE_USER = f"DELETE FROM {_USERS} WHERE user_id = %(user_id)s"
 

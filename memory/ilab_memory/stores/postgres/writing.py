@@ -143,7 +143,7 @@ class _Saving(Writing):
     def _result(
         self, observation_id: int, outcome: Literal["created", "updated", "deduped"], redacted: Redacted
     ) -> SaveResult:
-        return SaveResult.model_construct(
+        return SaveResult(
             id=observation_id, outcome=outcome, session_id=self._session_now.id, topic_key=redacted.topic_key
         )
 

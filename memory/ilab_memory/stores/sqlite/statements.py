@@ -178,10 +178,11 @@ ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, 
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
 
 # Reading whole rows.
-OBSERVATION_COLUMNS = """
+_PLAIN_COLUMNS = """
     o.id, s.id AS session_id, o.type, o.title, o.content, o.topic_key,
     lower(hex(o.normalized_hash)) AS normalized_hash, o.revision_count, o.created_at, o.updated_at,
-    o.pinned, o.expire_at, o.about, (
+    o.pinned, o.expire_at, o.about"""
+OBSERVATION_COLUMNS = f"""{_PLAIN_COLUMNS}, (
         -- The ids, with a minus before earlier sources.
         SELECT group_concat(iif(link.is_earlier, -link.source, link.source)) FROM sources link
         WHERE link.user = o.user AND link.fact = o.id
@@ -225,7 +226,7 @@ RECENT = f"""
         )),
         group_concat(content, '')
     FROM (
-        SELECT {OBSERVATION_COLUMNS} FROM (
+        SELECT {_PLAIN_COLUMNS}, NULL AS sources FROM (
             SELECT id, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
                 SELECT newest.id, (
                     SELECT length(CAST(long.content AS BLOB)) FROM observations long WHERE long.id = newest.id
