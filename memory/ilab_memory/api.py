@@ -1,18 +1,17 @@
 """ILabMemory, the public API: validates arguments, calls the store, builds the results."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from ilab_memory import checks, intake
 from ilab_memory import facts as facts_intake
 from ilab_memory.core.config import SUMMARY_TYPE, Config
-from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import (
     UNSET,
     Fact,
-    ImportResult,
     NewFact,
     Observation,
     ObservationCompact,
@@ -22,21 +21,18 @@ from ilab_memory.core.models import (
     Statement,
     Unset,
 )
-from ilab_memory.core.store import (
-    Change,
-    FactCursor,
-    ObservationCursor,
-    RecentSessions,
-    Redacted,
-    SessionCursor,
-    Store,
+from ilab_memory.core.store import FactCursor, ObservationCursor, RecentSessions, SessionCursor
+from ilab_memory.limits import (
+    ABOUT_CHARACTERS,
+    MAX_CONTENT_BYTES,
+    MOST_FACTS,
+    MOST_LISTED,
+    MOST_LISTED_BYTES,
+    MOST_RECENT,
 )
-from ilab_memory.core.work_store import WorkStore
-from ilab_memory.intake import redacted, redacted_content
-from ilab_memory.limits import ABOUT_CHARACTERS, MAX_CONTENT_BYTES, MOST_FACTS, MOST_LISTED, MOST_RECENT
 from ilab_memory.recall import session_start
 from ilab_memory.recall.search import Question, TypeFilter, search
-from ilab_memory.sessions import is_expired, summary_title
+from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
 from ilab_memory.work_queue import WorkQueue
 
@@ -47,12 +43,6 @@ class ILabMemory(WorkQueue):
     Any thread may use an instance at any time. Every method raises ValueError for an invalid argument (it names the
     argument and never quotes it), StorageError when the storage fails, and RuntimeError after `close`.
     """
-
-    def __init__(self, store: Store, config: Config | None = None) -> None:
-        """Use *store*. `close` closes it."""
-        self._store = store
-        self._config = config or Config()
-        self._session_timeout = timedelta(hours=self._config.session_timeout_hours)
 
     @classmethod
     def from_path(cls, db_path: str | Path, config: Config | None = None) -> Self:
@@ -94,21 +84,6 @@ class ILabMemory(WorkQueue):
         config = config or Config()
         store = PostgresStore(url, durability=config.durability, wait_seconds=config.busy_timeout_seconds)
         return cls(store, config)
-
-    @property
-    def config(self) -> Config:
-        """The current configuration."""
-        return self._config
-
-    def close(self) -> None:
-        """Finish running operations and close the store. A second call does nothing."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def mem_session_start(self, user_id: str, *, conversation_id: str = "") -> SessionStartResponse:
         """Return the session to work in, the last completed ones, and the best memories by ContextScore.
@@ -155,7 +130,7 @@ class ILabMemory(WorkQueue):
         checks.check_conversation_id(conversation_id)
         checks.check_content("summary", summary)
         session = self._store.end_session(
-            user_id, conversation_id=conversation_id, summary=redacted("summary", summary), now=self._now()
+            user_id, conversation_id=conversation_id, summary=intake.redacted("summary", summary), now=self._now()
         )
         if session is None:
             raise LookupError("the user has no active session")
@@ -265,56 +240,14 @@ class ILabMemory(WorkQueue):
             raise ValueError(f"type must be one of {', '.join(self._config.allowed_types)}")
         if pinned is not None:
             checks.check_pinned("pinned", pinned)
-        left, content_hash = (None, None) if content is None else redacted_content("content", content)
-        change = Change(
-            title=None if title is None else redacted("title", title),
-            content=left,
+        change = intake.change(
+            title=title,
+            content=content,
             type=type,
-            normalized_hash=content_hash,
             pinned=pinned,
             expire_at=UNSET if expire_time is UNSET else facts_intake.expire_at("expire_time", expire_time),
         )
         return self._store.change(user_id, observation_id, change, now=self._now())
-
-    def mem_delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase an observation and what was derived from it alone; False if the user has none of this id.
-
-        When this returns, no byte of them is in the files of a SQLite database. Like `mem_forget`, this rewrites the
-        file, and concurrent calls share a rewrite.
-
-        Raises:
-            StorageError: no call returns them any more, but their bytes may still be in the files. Calling again, or
-                `mem_finish_forgetting`, completes the erasure.
-        """
-        return bool(self.mem_forget_observation(user_id, observation_id))
-
-    def mem_forget_observation(self, user_id: str, observation_id: int) -> list[int]:
-        """Do the same as `mem_delete`; return the ids of the erased observations, *observation_id* first.
-
-        Derived from an observation alone are the facts that have no other source but earlier ones, see
-        `Observation.source_ids`.
-        """
-        checks.check_user_id(user_id)
-        checks.check_observation_id(observation_id)
-        return self._store.delete(user_id, observation_id)
-
-    def mem_expire(self, *, retention: Mapping[str, timedelta] | timedelta | None = None, limit: int = 1000) -> int:
-        """Erase observations of all users that have expired or are old, at most *limit*; return how many.
-
-        What was derived from an erased observation stays: give facts an expiry or a retention of their own. Call this
-        regularly, and again while it returns *limit*. Like `mem_forget`, this rewrites a SQLite file, once.
-
-        Args:
-            retention: How long observations are kept after their last change: all, or by type, where "" is for the
-                types that are not named. None: all until they expire.
-            limit: The most that one call erases.
-
-        Raises:
-            StorageError: as of `mem_delete`.
-        """
-        checks.check_limit(limit)
-        now = self._now()
-        return self._store.expire(now=now, older_than=facts_intake.older_than(retention, now), limit=limit)
 
     def mem_facts(
         self, user_id: str, *, types: Collection[str] = (), limit: int = 50, before: FactCursor | None = None
@@ -367,9 +300,10 @@ class ILabMemory(WorkQueue):
             user_id: The user.
             types: Only these types. Empty: all.
             conversation_id: Only observations of this conversation's sessions. None: all. Empty: the default one.
-            limit: Page size. A shorter page is the last one.
-            before: `updated_at` and id of the last observation of the previous page. Observations saved or changed
-                between two pages move to the front, so later pages neither skip nor repeat any.
+            limit: Page size. A page also ends after 4 MiB of contents and `about`; only an empty one ends the
+                list.
+            before: `updated_at` and id of the last observation of the previous page. An observation that changes
+                between two pages moves to the front: no later page contains it. None is repeated.
         """
         checks.check_user_id(user_id)
         checks.check_types("types", types)
@@ -381,6 +315,7 @@ class ILabMemory(WorkQueue):
             types=frozenset(types) or None,
             conversation_id=conversation_id,
             limit=min(limit, MOST_LISTED),
+            most_bytes=MOST_LISTED_BYTES,
             before=intake.cursor(before),
         )
 
@@ -394,7 +329,8 @@ class ILabMemory(WorkQueue):
     ) -> list[Session]:
         """Return a page of the user's sessions, newest start first, at most 1,000.
 
-        *before*: `started_at` and id of the last session of the previous page. For the others see `mem_list`.
+        *before*: `started_at` and id of the last session of the previous page. A page also ends after 4 MiB of
+        summaries. For the others see `mem_list`.
         """
         checks.check_user_id(user_id)
         if conversation_id is not None:
@@ -404,6 +340,7 @@ class ILabMemory(WorkQueue):
             user_id,
             conversation_id=conversation_id,
             limit=min(limit, MOST_LISTED),
+            most_bytes=MOST_LISTED_BYTES,
             before=intake.session_cursor(before),
         )
 
@@ -459,6 +396,8 @@ class ILabMemory(WorkQueue):
     ) -> list[Observation]:
         """Return the *limit* newest observations of a session, newest first by (`updated_at`, id).
 
+        Leaves out observations that have expired, and the sources of the others.
+
         With *key_prefixes*, only observations whose `topic_key` starts with one of them, among the 1,000 newest of the
         session. The list ends before the observation whose content would exceed *max_bytes* of UTF-8 in total. Empty if
         the session does not belong to this user and conversation.
@@ -484,85 +423,6 @@ class ILabMemory(WorkQueue):
         checks.check_user_id(user_id)
         return self._store.stats(user_id)
 
-    def mem_forget(self, user_id: str) -> int:
-        """Erase everything of the user and return the number of erased observations.
-
-        When this returns, no byte of it is in the files of a SQLite database. A PostgreSQL server has copies for some
-        time, see `PostgresStore`. For a user without data this is one lookup. A SQLite file is rewritten, which needs
-        free disk space of twice its size. Concurrent calls share a rewrite, and wait after a recent one.
-
-        Raises:
-            StorageError: the erasure is not complete. Calling again, or `mem_finish_forgetting`, completes it.
-        """
-        checks.check_user_id(user_id)
-        return self._store.forget(user_id)
-
-    def mem_finish_forgetting(self) -> int:
-        """Complete the erasures that earlier calls could not complete; return how many are still pending.
-
-        A full disk, a long reader or the end of the process can interrupt an erasure. Call this at start and then
-        regularly. It is one lookup if nothing is pending. On PostgreSQL, where an erasure is one transaction, it
-        returns 0.
-
-        Raises:
-            StorageError: an erasure could not be completed. The message names the cause.
-        """
-        return self._store.finish_forgetting()
-
-    def mem_pending_erasures(self) -> int:
-        """Return the number of incomplete erasures, including those of running calls. One lookup."""
-        return self._store.pending_erasures()
-
-    def mem_check(self) -> list[str]:
-        """Return the damage in the pages of a SQLite file, one line each, without any user text.
-
-        Reads the whole file once and does not block other calls. `ilab-memory check` compares more. Always empty on
-        PostgreSQL.
-
-        Raises:
-            StorageError: the file could not be read.
-        """
-        return self._store.check()
-
-    def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
-        """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
-
-        It covers what exists at the time of the call, in constant memory. An observation that is updated before it is
-        read has the newer content; if its session started after the call, the session is yielded just before it.
-        Iterating raises StorageError if the user is forgotten before the end: the export is incomplete.
-        """
-        checks.check_user_id(user_id)
-        return self._store.export(user_id)
-
-    def mem_import(self, user_id: str, items: Iterable[Session | Observation]) -> ImportResult:
-        """Add the items of an export to the user, with new ids; return how many were added.
-
-        *items* may come from any user, each session before its observations, as `mem_export` yields them. Texts are
-        redacted again. Items that the user already has are skipped, so repeating an import adds nothing. Sessions are
-        recognized by their ids, observations by their topic_key (the stored one stays) or else by session, type, title,
-        content and created_at. An active session is imported as completed if its conversation already has one.
-
-        After an error, the batches before it (of up to 100 items) stay: repeat the import to complete it.
-
-        Raises:
-            ValueError: an item is invalid, or comes before its session.
-            StorageError: the storage failed. The message says how much was added.
-        """
-        checks.check_user_id(user_id)
-        sessions = observations = 0
-        imported = facts_intake.ImportedSources()
-        try:
-            for batch in intake.batches(items):
-                added = self._store.add_rows(user_id, batch.sessions, batch.rows)
-                if sources := imported.add(batch.ids, added.ids, batch.sources):
-                    self._store.add_sources(user_id, sources)
-                sessions += added.sessions
-                observations += added.observations
-        except StorageError as error:
-            done = f"{sessions} sessions and {observations} observations were added; repeat the import to complete it"
-            raise type(error)(f"{error}; {done}") from error
-        return ImportResult(sessions=sessions, observations=observations)
-
     def _upsert_observation(
         self,
         user_id: str,
@@ -583,46 +443,26 @@ class ILabMemory(WorkQueue):
 
         Without *title*, the title is derived from the redacted content.
         """
-        left, content_hash = redacted_content(content_name, content)
-        key = None if topic_key is None else redacted("topic_key", topic_key)
-        observation = Redacted(
-            user_id=user_id,
-            type=kind,
-            title=redacted("title", summary_title(left) if title is None else title),
-            content=left,
-            topic_key=key,
-            normalized_hash=content_hash,
+        observation = intake.observation(
+            user_id,
+            kind,
+            content,
+            title=title,
+            topic_key=topic_key,
             conversation_id=conversation_id,
+            content_name=content_name,
             pinned=pinned,
             expire_at=expire_at,
-            about=None if about is None else redacted("about", about),
-            facts=facts_intake.new_facts(
-                user_id,
-                facts,
-                types=self._config.allowed_types,
-                source_key=key,
-                conversation_id=conversation_id,
-            )
-            if facts != ()
-            else (),
-            queue_work=queue_work,
+            about=about,
         )
+        if facts != ():
+            observation = facts_intake.with_facts(observation, facts, types=self._config.allowed_types)
+        if queue_work:
+            observation = replace(observation, queue_work=True)
         return self._store.save(observation, now=self._now(), session_timeout=self._session_timeout)
 
     def _is_expired(self, session: Session, now: datetime) -> bool:
         return is_expired(session.last_activity_at, now=now, timeout=self._session_timeout)
-
-    @property
-    def _work(self) -> WorkStore:
-        if not isinstance(self._store, WorkStore):
-            raise TypeError("the store does not support consolidation")
-        return self._store
-
-    def _now(self) -> datetime:
-        now = self._config.clock()
-        if now.tzinfo is None:
-            raise ValueError("clock must return a timezone-aware datetime")
-        return now
 
 
 def _start_response(session_id: str, recent: RecentSessions, *, is_new: bool, now: datetime) -> SessionStartResponse:

@@ -1,6 +1,7 @@
 """Validation and redaction of facts, and the statements of an `about`. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ilab_memory import checks
@@ -25,17 +26,13 @@ def expire_at(name: str, expire_time: datetime | None) -> str | None:
         raise ValueError(f"{name} must be a time of the years 1 to 9999") from None
 
 
-def new_facts(
-    user_id: str, facts: Sequence[NewFact], *, types: Collection[str], source_key: str | None, conversation_id: str
-) -> tuple[Redacted, ...]:
-    """Return *facts*, redacted.
+def with_facts(observation: Redacted, facts: Sequence[NewFact], *, types: Collection[str]) -> Redacted:
+    """Return *observation* with *facts*, redacted.
 
     Args:
-        user_id: The user.
+        observation: The redacted observation that is saved.
         facts: The argument `facts` of `mem_save`.
         types: The types that the configuration allows.
-        source_key: The redacted topic_key of the observation that the facts are saved with.
-        conversation_id: Of the observation.
 
     Raises:
         ValueError: a fact is invalid, or two of them, or the observation and a fact, have the same topic_key.
@@ -45,15 +42,15 @@ def new_facts(
     if len(facts) > MAX_FACTS:
         raise ValueError(f"facts must have at most {MAX_FACTS} items")
     allowed = [kind for kind in FACT_TYPES if kind in types]
-    keys = {source_key}
+    keys = {observation.topic_key}
     made = []
     for number, fact in enumerate(facts):
-        one = _new_fact(user_id, f"facts[{number}]", fact, allowed, conversation_id)
+        one = _new_fact(f"facts[{number}]", fact, observation, allowed)
         if one.topic_key in keys:
             raise ValueError(f"facts[{number}].topic_key must not be that of the observation or of another fact")
         keys.add(one.topic_key)
         made.append(one)
-    return tuple(made)
+    return replace(observation, facts=tuple(made))
 
 
 def fact_cursor(before: FactCursor | None) -> FactCursor | None:
@@ -90,6 +87,7 @@ def older_than(retention: Mapping[str, timedelta] | timedelta | None, now: datet
         isinstance(kind, str) and isinstance(age, timedelta) and age >= timedelta(0) for kind, age in by_type.items()
     ):
         raise ValueError("retention must be a timedelta of at least 0, or a mapping of types to them")
+    checks.check_types("retention", by_type)
     return {kind: _before(now, age) for kind, age in by_type.items()}
 
 
@@ -116,7 +114,7 @@ class ImportedSources:
         return known
 
 
-def _new_fact(user_id: str, name: str, fact: NewFact, types: Collection[str], conversation_id: str) -> Redacted:
+def _new_fact(name: str, fact: NewFact, source: Redacted, types: Collection[str]) -> Redacted:
     if not isinstance(fact, NewFact):
         raise ValueError(f"{name} must be a NewFact")  # noqa: TRY004 - the contract promises ValueError
     if fact.type not in types:
@@ -127,13 +125,13 @@ def _new_fact(user_id: str, name: str, fact: NewFact, types: Collection[str], co
     checks.check_pinned(f"{name}.pinned", fact.pinned)
     content, content_hash = redacted_content(f"{name}.content", fact.content)
     return Redacted(
-        user_id=user_id,
+        user_id=source.user_id,
         type=fact.type,
         title=redacted(f"{name}.title", fact.title),
         content=content,
         topic_key=redacted(f"{name}.topic_key", fact.topic_key),
         normalized_hash=content_hash,
-        conversation_id=conversation_id,
+        conversation_id=source.conversation_id,
         pinned=fact.pinned,
         expire_at=expire_at(f"{name}.expire_time", fact.expire_time),
     )

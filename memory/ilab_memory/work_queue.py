@@ -1,18 +1,17 @@
 """The methods of ILabMemory for consolidation: in the background, turns become facts and summaries."""
 
 import secrets
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from ilab_memory import checks
-from ilab_memory.core.config import FACT_TYPES, SUMMARY_TYPE, Config
+from ilab_memory.administration import Administration
+from ilab_memory.core.config import FACT_TYPES, SUMMARY_TYPE
 from ilab_memory.core.models import NewFact
 from ilab_memory.core.store import Redacted
 from ilab_memory.core.work import SUMMARY_KEY, NewSummary, Work, WorkStats, WorkTurns, later
 from ilab_memory.core.work_store import Derived, Due, Finished, Retired, WorkStore
-from ilab_memory.facts import new_facts
+from ilab_memory.facts import with_facts
 from ilab_memory.intake import redacted, redacted_content
 from ilab_memory.limits import MAX_CONTENT_BYTES
 from ilab_memory.sessions import summary_title
@@ -20,20 +19,7 @@ from ilab_memory.sessions import summary_title
 _OWNER_CHARACTERS = 64
 
 
-class _Memory(Protocol):
-    """The part of ILabMemory that these methods need."""
-
-    _config: Config
-
-    @property
-    @abstractmethod
-    def _work(self) -> WorkStore: ...
-
-    @abstractmethod
-    def _now(self) -> datetime: ...
-
-
-class WorkQueue(_Memory):
+class WorkQueue(Administration):
     """Consolidation of turns, for workers of any number of processes.
 
     `mem_save(..., queue_work=True)` queues a turn. A worker claims a user whose work is due, reads the turns, and
@@ -122,9 +108,7 @@ class WorkQueue(_Memory):
             raise ValueError("retire must name turns of this work as sources")
         if not {summary.session_id for summary in summaries} <= {*known.values()}:
             raise ValueError("summaries must be of sessions of these turns")
-        facts = new_facts(
-            work.user_id, [fact for fact, _ in set], types=FACT_TYPES, source_key=None, conversation_id=""
-        )
+        facts = with_facts(_of_user(work.user_id), [fact for fact, _ in set], types=FACT_TYPES).facts
         finished = Finished(
             facts=[Derived(redacted=fact, source_ids=sources) for fact, (_, sources) in zip(facts, set, strict=True)],
             retired=[Retired(topic_key=key, source_id=source) for key, source in retire],
@@ -167,10 +151,21 @@ class WorkQueue(_Memory):
         """Return how many users have work pending or dead, and the tokens that all used today. Reads all users."""
         return self._work.work_stats(self._now())
 
+    @property
+    def _work(self) -> WorkStore:
+        if not isinstance(self._store, WorkStore):
+            raise TypeError("the store does not support consolidation")
+        return self._store
+
 
 def _consumed(work: Work, turns: WorkTurns) -> int:
     """Return how many queued saves are done with: all, or those that were read; at least one is left for the rest."""
     return min(len(turns.observations), work.pending - 1) if turns.has_more else work.pending
+
+
+def _of_user(user_id: str) -> Redacted:
+    """Return an observation that is not stored, to derive facts from."""
+    return Redacted(user_id=user_id, type=SUMMARY_TYPE, title="", content="", topic_key=None, normalized_hash="")
 
 
 def _summary(user_id: str, summary: NewSummary, turns: WorkTurns) -> Derived:

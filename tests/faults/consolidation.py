@@ -175,8 +175,7 @@ def broken(
             yield "facts are not those of the turns"
         if any(row.revision_count != 1 or len(row.source_ids) != 1 for row in facts):
             yield "a fact was stored twice"
-        [summed] = memory.mem_list(user, types=["summary"], limit=1000) or [None]
-        if summed is None or summed.content != " ".join(turns):
+        if [row.content for row in memory.mem_list(user, types=["summary"])] != [" ".join(turns)]:
             yield "the summary is not that of the turns in order"
 
 

@@ -557,6 +557,10 @@ INVALID: dict[str, tuple[Callable[[ILabMemory], object], str]] = {
         lambda mem: mem.mem_expire(retention={"": -timedelta(1)}),
         "retention must be a timedelta of at least 0, or a mapping of types to them",
     ),
+    "type of retention": (
+        lambda mem: mem.mem_expire(retention={"\0": timedelta(1)}),
+        "retention must not contain NUL",
+    ),
     "sources": (
         lambda mem: mem.mem_import(USER, [
             Observation(id=1, session_id="s", user_id=USER, type="t", title="t", content="c", created_at=text(EPOCH),

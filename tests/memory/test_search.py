@@ -1,6 +1,6 @@
 """Part 1 and 2 of the contract: searching."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -323,6 +323,19 @@ def test_hyphenated_words_are_found_by_their_parts_and_as_one(mem: ILabMemory) -
     for query in ("email", "e-mail", "E\u2010Mails"):
         assert found(query) == contents[:2]
     assert found("kept") == found("wellkept") == contents[2:]
+
+
+@pytest.mark.parametrize("bad", ["a\0", "a\ud800"])
+def test_a_filter_that_cannot_be_stored_text_is_rejected_with_its_name(mem: ILabMemory, bad: str) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "types": lambda: mem.mem_search("alice", "tea", types=[bad]),
+        "types_exclude": lambda: mem.mem_search("alice", "tea", types_exclude=["profile", bad]),
+        "key_prefixes": lambda: mem.mem_recent("alice", "s", key_prefixes=["k", bad]),
+        "types ": lambda: mem.mem_list("alice", types={bad}),
+    }
+    for argument, call in calls.items():
+        with pytest.raises(ValueError, match=rf"^{argument.strip()} must not contain"):
+            call()
 
 
 @pytest.mark.parametrize("types", [5, "profile", ["profile", 5], [None], 0])

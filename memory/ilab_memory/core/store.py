@@ -6,154 +6,48 @@ or the session timeout.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.core.models import UNSET, Fact, Observation, SaveResult, Session, Statement, Unset
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
+from ilab_memory.core.values import (
+    EXACT_POSITIONS,
+    AddedRows,
+    Change,
+    Document,
+    FactCursor,
+    ImportedRow,
+    Matches,
+    ObservationCursor,
+    Posting,
+    Preview,
+    RecentSessions,
+    Redacted,
+    SessionCursor,
+    Source,
+    TermStatistics,
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redacted:
-    """A redacted observation to store. Stores do not redact."""
-
-    user_id: str
-    type: str
-    title: str
-    content: str
-    topic_key: str | None
-    normalized_hash: str
-    conversation_id: str = ""
-    pinned: bool = False
-    expire_at: str | None = None
-    about: str | None = None
-    facts: "tuple[Redacted, ...]" = ()
-    """Facts that were derived from it. Each has a topic_key of its own, none has an `about` or facts."""
-    queue_work: bool = False
-    """Queue the observation for consolidation, unless the save is deduped. See `ilab_memory.core.work`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """New, redacted values of an observation. None, or UNSET: unchanged."""
-
-    title: str | None
-    content: str | None
-    type: str | None
-    normalized_hash: str | None
-    """Hash of the content."""
-    pinned: bool | None = None
-    expire_at: str | Unset | None = UNSET
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedRow:
-    """An observation of an export, redacted again."""
-
-    session_id: str
-    """As in the export."""
-    type: str
-    title: str
-    content: str
-    topic_key: str | None
-    normalized_hash: str
-    revision_count: int
-    created_at: str
-    updated_at: str
-    pinned: bool = False
-    expire_at: str | None = None
-    about: str | None = None
-
-
-class AddedRows(NamedTuple):
-    """The result of `Store.add_rows`."""
-
-    sessions: int
-    """Number of added sessions."""
-    observations: int
-    """Number of added observations."""
-    ids: Sequence[int | None]
-    """The id of each given row: of the added one, or of the equal one that the user had. None: another row has its
-    topic key."""
-
-
-#: One source of an observation: the ids of both, and whether the observation has been replaced since by a value from
-#: another source.
-Source = tuple[int, int, bool]
-
-#: Position in a list of facts: `pinned`, `updated_at` and id. The next page starts after it.
-FactCursor = tuple[bool, str, int]
-#: Position in a list of observations, newest first: `updated_at` and id. The next page starts after it.
-ObservationCursor = tuple[str, int]
-#: Position in a list of sessions, newest first: `started_at` and id.
-SessionCursor = tuple[str, str]
-
-#: The position in a `Posting` is exact below this. A store may return any larger number for later positions.
-EXACT_POSITIONS = 64
-
-#: One occurrence of a term: the sequence number of the observation, the field (a name in
-#: `ilab_memory.recall.analysis.Fields`), and the number of terms before it in the field. A plain tuple, for speed.
-Posting = tuple[int, str, int]
-
-
-class TermStatistics(NamedTuple):
-    """Statistics of all rows of one user, for ranking."""
-
-    observations: int
-    field_lengths: Sequence[int]
-    """Number of terms per field over all rows, in the order of `ilab_memory.recall.analysis.Fields`."""
-    frequencies: Mapping[str, int]
-    """Number of rows that contain each requested term; without terms that occur in none."""
-
-
-class Document(NamedTuple):
-    """Properties of one row, for ranking."""
-
-    id: int
-    session: int
-    """Equal for two rows if and only if they belong to the same session."""
-    type: str
-    updated_at: str
-    revision_count: int
-    title_terms: int
-    said_terms: int
-    reply_terms: int
-    tail_terms: int
-
-
-class Preview(NamedTuple):
-    """The part of a row that a list shows."""
-
-    id: int
-    type: str
-    title: str
-    topic_key: str | None
-    revision_count: int
-    updated_at: str
-    content: str
-    """The beginning of the content, of the requested length."""
-
-
-class Matches(NamedTuple):
-    """The first reads of a search, from one snapshot of one user."""
-
-    statistics: TermStatistics
-    postings: Mapping[str, Sequence[Posting]] | None
-    """The occurrences of each term. None: there may be too many; read some terms with `Store.postings`."""
-    rows: Mapping[int, tuple[Document, Preview]] | None
-    """All rows by sequence number. None: too many; read some with `Store.documents` and `Store.previews`."""
-
-
-class RecentSessions(NamedTuple):
-    """The sessions that a session start shows and the candidates for its memories, as of one snapshot."""
-
-    active: Session | None
-    """The active session, expired or not, or None."""
-    completed: Sequence[Session]
-    """Completed sessions, latest end first."""
-    newest: Sequence[Preview]
-    """The newest observations of each of these sessions, in any order."""
+__all__ = [
+    "EXACT_POSITIONS",
+    "AddedRows",
+    "Change",
+    "Document",
+    "FactCursor",
+    "ImportedRow",
+    "Matches",
+    "ObservationCursor",
+    "Posting",
+    "Preview",
+    "RecentSessions",
+    "Redacted",
+    "SessionCursor",
+    "Source",
+    "Store",
+    "TermStatistics",
+    "forgotten_during_export",
+]
 
 
 def forgotten_during_export() -> StorageError:
@@ -227,8 +121,9 @@ class Store(ABC):
         """Store *redacted* in the session that `open_session` would return, and update its last activity.
 
         With a topic key: updates the user's row of that key in place, or "deduped" if type, title and content are the
-        same. Without: "deduped" if the session has a row without a key of the same type, title and hash. Otherwise
-        creates a row. Equal rows also have the same `about` and expiry. A save pins a row, and never unpins one.
+        same; a replaced title is removed from the automatic summaries of expired sessions. Without: "deduped" if the
+        session has a row without a key of the same type, title and hash. Otherwise creates a row. Equal rows also have
+        the same `about` and expiry. A save pins a row, and never unpins one.
 
         The facts are saved in the same transaction, each like an observation with a topic key, and the observation
         becomes a source of each. Where a fact replaces another content, the sources of that become its earlier sources.
@@ -275,19 +170,24 @@ class Store(ABC):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """Return the next *limit* observations after *before* by (updated_at, id), newest first.
 
-        If None: all types, all conversations, starting at the newest. The cost is proportional to *limit* and the
-        number of types, not to the number of rows of the user.
+        The page ends early with the observation that brings contents and `about` to *most_bytes* of UTF-8. If None: all
+        types, all conversations, starting at the newest. The cost is proportional to *limit* and the number of types,
+        not to the number of rows of the user.
         """
 
     @abstractmethod
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
-        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`."""
+        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`.
+
+        *most_bytes* is of their summaries.
+        """
 
     @abstractmethod
     def delete(self, user_id: str, observation_id: int) -> list[int]:
@@ -352,7 +252,8 @@ class Store(ABC):
     ) -> list[Observation]:
         """Return the *limit* newest observations of this session by (updated_at, id), newest first.
 
-        Without those that have expired at *now*. Empty if the session does not belong to this user and conversation.
+        Without those that have expired at *now*, and without their sources. Empty if the session does not belong to
+        this user and conversation.
 
         With *key_prefixes*, only those whose topic_key starts with one of them, among the session's 1,000 newest. The
         list ends before the observation whose content would exceed *most_bytes* of UTF-8 in total. Reads one index

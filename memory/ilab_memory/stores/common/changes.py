@@ -1,4 +1,4 @@
-"""Whether a save or a change is one, and what an observation is afterwards."""
+"""Whether a save or a change changes anything, and the observation after it."""
 
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -50,7 +50,7 @@ class Keyed(NamedTuple):
 
 
 def identity(redacted: Redacted, session: int) -> Hashable:
-    """Return what two saves have in common that may be one observation: their key, or their session and content."""
+    """Return a value that is equal for saves of one observation: from the key, or from the session and the content."""
     if redacted.topic_key is not None:
         return redacted.user_id, redacted.topic_key
     return session, redacted.normalized_hash

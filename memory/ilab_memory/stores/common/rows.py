@@ -38,14 +38,12 @@ def observation(user_id: str, row: Sequence[Any]) -> Observation:
     """Return the Observation of a row of a store's columns of observations."""
     *columns, sources = row
     fields = dict(zip(_OBSERVATION_FIELDS, columns, strict=True))
-    fields["pinned"] = bool(fields["pinned"])
-    ids = source_ids(sources) if sources else ()
-    return Observation.model_construct(
-        user_id=user_id,
-        source_ids=[source for source in ids if source > 0],
-        earlier_source_ids=sorted([-source for source in ids if source < 0]),
-        **fields,
-    )
+    if sources:
+        ids = source_ids(sources)
+        fields["source_ids"] = [source for source in ids if source > 0]
+        fields["earlier_source_ids"] = [-source for source in reversed(ids) if source < 0]
+    # Faster than model_construct, which goes through the fields in Python.
+    return Observation(user_id=user_id, **fields)
 
 
 def source_ids(sources: str | None) -> list[int]:
@@ -56,17 +54,13 @@ def source_ids(sources: str | None) -> list[int]:
 def fact(row: Sequence[Any]) -> Fact:
     """Return the Fact of a row of a store's columns of facts."""
     *columns, sources = row
-    fields = dict(zip(_FACT_FIELDS, columns, strict=True))
-    fields["pinned"] = bool(fields["pinned"])
-    return Fact.model_construct(source_ids=source_ids(sources), **fields)
+    return Fact(source_ids=source_ids(sources), **dict(zip(_FACT_FIELDS, columns, strict=True)))
 
 
 def statement(row: Sequence[Any]) -> Statement:
     """Return the Statement of a row: an id, an `about`, a moment, and whether it is an earlier one."""
     observation_id, text, updated_at, is_earlier = row
-    return Statement.model_construct(
-        observation_id=observation_id, text=text, updated_at=updated_at, is_earlier=bool(is_earlier)
-    )
+    return Statement(observation_id=observation_id, text=text, updated_at=updated_at, is_earlier=is_earlier)
 
 
 def active_and_completed(sessions: list[Session], newest: list[Preview]) -> RecentSessions:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ilab_memory.core.work import Work, WorkTurns, day
 from ilab_memory.core.work_store import Derived, Finished, Retired
 from ilab_memory.stores.common.work import ids, replaces
-from ilab_memory.stores.postgres import statements, work_statements
+from ilab_memory.stores.postgres import fact_statements, statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.stores.postgres.saving import SessionNow, User
@@ -97,7 +97,7 @@ class _Consolidating:
         saved = self._saving.save(redacted, entry, self._found.rows.get(key))
         for each in derived.source_ids:
             link = {"user_id": self._user_id, "fact": saved.id, "source": each}
-            self._saving.queries.append((statements.ADD_SOURCE, link))
+            self._saving.queries.append((fact_statements.ADD_SOURCE, link))
         return source
 
     def retire(self, retired: Retired, now: datetime) -> None:
@@ -105,7 +105,7 @@ class _Consolidating:
         stored = self._found.stored.get(retired.topic_key)
         if stored is not None and replaces(stored[1:3], self._found.sources[retired.source_id].updated_at):
             asked = {"user_id": self._user_id, "id": stored[0], "now": now}
-            self._other += [(work_statements.RETIRE, asked), (statements.MAKE_EARLIER, asked)]
+            self._other += [(work_statements.RETIRE, asked), (fact_statements.MAKE_EARLIER, asked)]
 
     def summarize(self, summary: Derived) -> None:
         """Store the summary of a session. If that is completed, it also replaces the automatic one."""

@@ -1,4 +1,4 @@
-"""How all of a user comes in from another store: as it is, in one transaction, by COPY."""
+"""Write a user of another store unchanged, in one transaction, by COPY."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,8 @@ import psycopg
 from ilab_memory.core.models import Observation
 from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import Source
-from ilab_memory.stores.postgres import saving, statements, work_statements
+from ilab_memory.stores.common.users import LENGTHS
+from ilab_memory.stores.postgres import fact_statements, saving, statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -27,7 +28,7 @@ _OBSERVATIONS = f"""
 """
 _SOURCES = f"COPY {SCHEMA}.sources (user_id, fact, source, is_earlier) FROM STDIN"
 _ERASE_ALL = (
-    statements.ERASE_OBSERVATIONS, statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
+    statements.ERASE_OBSERVATIONS, fact_statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
     work_statements.ERASE,
 )  # fmt: skip
 # The one statement that names no user: whoever copies asks once, at the end.
@@ -45,7 +46,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
     with replicated(connection), connection.transaction():
         if not _enter(connection, user, replace=replace):
             return False
-        counted: dict[str, Any] = dict.fromkeys((*saving.LENGTHS, "observations"), 0)
+        counted: dict[str, Any] = dict.fromkeys((*LENGTHS, "observations"), 0)
         numbers = _write_sessions(connection, rows)
         sources: list[Source] = []
         with connection.cursor() as cursor, cursor.copy(_OBSERVATIONS) as copy:
@@ -55,7 +56,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
                 copy.write_row((*place, *_columns(observation, indexed, user["index_key"])))
                 sources += _sources(observation)
                 counted["observations"] += 1
-                for name in saving.LENGTHS:
+                for name in LENGTHS:
                     counted[name] += indexed.lengths[name]
         with connection.cursor() as cursor, cursor.copy(_SOURCES) as copy:
             for source in sources:
@@ -66,7 +67,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
 
 
 def _enter(connection: psycopg.Connection, user: dict[str, Any], *, replace: bool) -> bool:
-    """Make the row of the user, which keeps all other writers of the user out; return whether that was possible."""
+    """Insert the user's row, which blocks the user's other writers; return whether the user can be written."""
     if connection.execute(statements.NEW_USER, user).rowcount == 1:
         return True
     # The lock is written to the log, so that the commit waits for the standby also when nothing else is written: an
@@ -106,7 +107,7 @@ def _columns(observation: Observation, indexed: IndexEntry, index_key: bytes) ->
         observation.revision_count,
         observation.created_at,
         observation.updated_at,
-        *(indexed.lengths[name] for name in saving.LENGTHS),
+        *(indexed.lengths[name] for name in LENGTHS),
         indexed.vector(index_key),
         observation.content,
         observation.pinned,

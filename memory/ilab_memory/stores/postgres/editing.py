@@ -1,21 +1,27 @@
 """Writes of changes, deletions and imports. Each function runs inside one transaction, and commits it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from ilab_memory.core.models import UNSET, SaveResult, Session
 from ilab_memory.core.store import AddedRows, Change, ImportedRow, Source
 from ilab_memory.stores.common.changes import Stored
-from ilab_memory.stores.common.imports import completed_by_import, imported_session_id, session_is_missing
-from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.common.imports import (
+    completed_by_import,
+    imported_columns,
+    imported_session_id,
+    session_is_missing,
+)
+from ilab_memory.stores.common.users import LENGTHS
+from ilab_memory.stores.postgres import fact_statements, saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.stores.postgres.writing import Removed, Writing, alone
 from ilab_memory.timestamps import to_text
 
 
-class _Observation(NamedTuple):
+class StoredObservation(NamedTuple):
     """An observation as it is."""
 
     session_id: str
@@ -26,27 +32,34 @@ class _Observation(NamedTuple):
     lengths: Mapping[str, int]
 
 
-def _stored(row: Row) -> _Observation:
+def stored(row: Row) -> StoredObservation:
+    """Return the observation of a row of `TO_CHANGE`."""
     session_id, topic_key, pinned, expire_at, kind, title, content, normalized_hash, about, *lengths = row
-    return _Observation(
+    return StoredObservation(
         session_id,
         topic_key,
         pinned,
         None if expire_at is None else to_text(expire_at),
         Stored(kind, title, content, bytes(normalized_hash), about),
-        dict(zip(saving.LENGTHS, lengths, strict=True)),
+        dict(zip(LENGTHS, lengths, strict=True)),
     )
 
 
 def change(
-    transaction: Transaction, user_id: str, observation_id: int, change: Change, *, now: datetime
+    transaction: Transaction,
+    user_id: str,
+    observation_id: int,
+    change: Change,
+    *,
+    analyzed: Callable[[str, str], IndexEntry],
+    now: datetime,
 ) -> SaveResult | None:
-    """See `Store.change`."""
+    """See `Store.change`. *analyzed* returns the index entry of a title and a content."""
     asked: dict[str, Any] = {"user_id": user_id, "id": observation_id}
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
         return None
-    user, old = saving.User._make(users[0]), _stored(found[0])
+    user, old = saving.User._make(users[0]), stored(found[0])
     new = old.parts.changed(change)
     result = SaveResult.model_construct(
         id=observation_id, outcome="deduped", session_id=old.session_id, topic_key=old.topic_key
@@ -62,7 +75,7 @@ def change(
             return result
         transaction.commit(pin)
         return result.model_copy(update={"outcome": "updated"})
-    indexed = IndexEntry(new.title, new.content)
+    indexed = analyzed(new.title, new.content)
     number = user.last_number + 1
     row = asked | indexed.lengths | new._asdict()
     row |= {"number": number, "now": now, "terms": indexed.vector(user.index_key)}
@@ -73,7 +86,7 @@ def change(
     if new.content != old.parts.content:
         writing.remove(alone(transaction, user_id, observation_id))
         source = {"user_id": user_id, "source": observation_id, "kept": []}
-        writing.queries += [(statements.MAKE_EARLIER, asked), (statements.REMOVE_SOURCE, source)]
+        writing.queries += [(fact_statements.MAKE_EARLIER, asked), (fact_statements.REMOVE_SOURCE, source)]
     writing.commit(transaction)
     return result.model_copy(update={"outcome": "updated"})
 
@@ -84,7 +97,7 @@ def delete(transaction: Transaction, user_id: str, observation_id: int) -> list[
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
         return []
-    old = _stored(found[0])
+    old = stored(found[0])
     this = Removed(observation_id, old.parts.title, old.lengths)
     removed = [this, *alone(transaction, user_id, observation_id)]
     writing = Writing(user_id, saving.User._make(users[0]))
@@ -97,7 +110,7 @@ def add_sources(transaction: Transaction, user_id: str, sources: Sequence[Source
     """See `Store.add_sources`."""
     asked: dict[str, Any] = {"user_id": user_id}
     asked |= zip(("facts", "sources", "earlier"), map(list, zip(*sources, strict=True)), strict=True)
-    transaction.commit((statements.LOCK_USER, asked), (statements.IMPORT_SOURCES, asked))
+    transaction.commit((statements.LOCK_USER, asked), (fact_statements.IMPORT_SOURCES, asked))
 
 
 def add_rows(
@@ -141,7 +154,7 @@ class _Importing:
         self._session = user.last_session
         self._sessions: list[Query] = []
         self._rows: list[Query] = []
-        self._added = dict.fromkeys(saving.LENGTHS, 0)
+        self._added = dict.fromkeys(LENGTHS, 0)
         self.active: set[str] = set()
         self.keys: dict[str, tuple[Any, ...]] = {}
         """Of each topic key the id, type, title and hash of its row."""
@@ -205,7 +218,7 @@ class _Importing:
             self.unkeyed[same] = observation_id
         else:
             self.keys[row.topic_key] = (observation_id, row.type, row.title, normalized_hash)
-        for name in saving.LENGTHS:
+        for name in LENGTHS:
             self._added[name] += indexed.lengths[name]
         columns = {
             "user_id": self._user_id,
@@ -213,18 +226,8 @@ class _Importing:
             "number": self._number,
             "session": session,
             "conversation_id": conversation_id,
-            "type": row.type,
-            "title": row.title,
-            "topic_key": row.topic_key,
-            "normalized_hash": normalized_hash,
-            "revision_count": row.revision_count,
-            "created_at": row.created_at,
-            "updated_at": row.updated_at,
-            "pinned": row.pinned,
-            "expire_at": row.expire_at,
-            "about": row.about,
+            **imported_columns(row),
             "terms": indexed.vector(self._user.index_key),
-            "content": row.content,
             **indexed.lengths,
         }
         self._rows.append((statements.IMPORT_OBSERVATION, columns))

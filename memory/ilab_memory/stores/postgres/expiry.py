@@ -8,7 +8,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.common.users import LENGTHS
+from ilab_memory.stores.postgres import fact_statements, saving, statements
 from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
 from ilab_memory.stores.postgres.schema import SCHEMA
 from ilab_memory.stores.postgres.writing import Removed, Writing
@@ -59,7 +60,7 @@ def expire(connections: Connections, *, now: datetime, older_than: Mapping[str, 
 
 
 def _erase(transaction: Transaction, wanted: Mapping[str, Any]) -> int:
-    users, rows = transaction.ask((statements.LOCK_USER, wanted), (statements.STILL_EXPIRED, wanted))
+    users, rows = transaction.ask((statements.LOCK_USER, wanted), (fact_statements.STILL_EXPIRED, wanted))
     if not rows:
         return 0
     writing = Writing(wanted["user_id"], saving.User._make(users[0]))
@@ -70,4 +71,4 @@ def _erase(transaction: Transaction, wanted: Mapping[str, Any]) -> int:
 
 def _removed(row: Sequence[Any]) -> Removed:
     observation_id, title, *lengths = row
-    return Removed(observation_id, title, dict(zip(saving.LENGTHS, lengths, strict=True)))
+    return Removed(observation_id, title, dict(zip(LENGTHS, lengths, strict=True)))

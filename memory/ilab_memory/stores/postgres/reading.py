@@ -18,12 +18,12 @@ def texts(row: Sequence[Any]) -> list[Any]:
 
 
 def session(user_id: str, row: Sequence[Any]) -> Session:
-    """Return the Session of a row of `_SESSION_COLUMNS`."""
+    """Return the Session of a row of `SESSION_COLUMNS`."""
     return rows.session(user_id, texts(row))
 
 
 def observation(user_id: str, row: Sequence[Any]) -> Observation:
-    """Return the Observation of a row of `_OBSERVATION_COLUMNS`."""
+    """Return the Observation of a row of `OBSERVATION_COLUMNS`."""
     return rows.observation(user_id, texts(row))
 
 

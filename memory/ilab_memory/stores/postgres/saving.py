@@ -1,7 +1,7 @@
 """Users and sessions, and what every write begins with. Each function runs inside one transaction.
 
-First one round trip: it takes the lock of the user's row, and reads, seeing what the one before committed. Then another
-that writes and commits. Only who opens a user or completes an expired session needs one more.
+The first round trip locks the user's row and reads what the previous transaction committed. The second one writes and
+commits. A new user, an expired session or a replaced title needs more.
 """
 
 import secrets
@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from ilab_memory.sessions import auto_close_summary, is_expired
-from ilab_memory.stores.postgres import statements, work_statements
-from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES
+from ilab_memory.limits import MOST_REBUILT
+from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
+from ilab_memory.stores.common.users import LENGTHS, new_index_key
+from ilab_memory.stores.postgres import fact_statements, statements, work_statements
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
 # Ids of a user go on from a random number, so that ids of a user who was forgotten do not come again and nothing has to
 # be counted for all users; all stay below 2**53, for those who read numbers as floating point.
 _FIRST_IDS = 2**52
-
-#: The term counts of a row by field, and those of the user's row in total.
-LENGTHS = ("title_terms", "said_terms", "reply_terms", "tail_terms")
 
 
 class User(NamedTuple):
@@ -59,7 +57,7 @@ def new_user(user_id: str, *, above: int = 0) -> dict[str, Any]:
     """Return the row of a user whose ids are above that one."""
     return {
         "user_id": user_id,
-        "index_key": secrets.token_bytes(INDEX_KEY_BYTES),
+        "index_key": new_index_key(),
         "first_id": above + secrets.randbelow(_FIRST_IDS),
     }
 
@@ -108,7 +106,7 @@ def forget(transaction: Transaction, user_id: str) -> int:
         return 0
     transaction.commit(
         (statements.ERASE_OBSERVATIONS, asked),
-        (statements.ERASE_SOURCES, asked),
+        (fact_statements.ERASE_SOURCES, asked),
         (work_statements.ERASE, asked),
         (statements.ERASE_SESSIONS, asked),
         (statements.ERASE_USER, asked),
@@ -126,11 +124,23 @@ def locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[Use
 
 
 def drop_title(transaction: Transaction, user_id: str, title: str) -> None:
-    """Let no summary of an expired session quote *title* that none of its observations has any more."""
-    (closed,) = transaction.ask((statements.CLOSED_WITH_TITLE, {"user_id": user_id, "title": title}))
-    for (session,) in closed:
-        summary = _auto_close_summary(transaction, user_id, session)
-        transaction.ask((statements.SET_SUMMARY, {"user_id": user_id, "session": session, "summary": summary}))
+    """Rebuild the newest automatic summaries that quote *title*; remove all titles from older ones that quote it."""
+    asked = {"user_id": user_id, "title": title}
+    (newest,) = transaction.ask((statements.CLOSED_WITH_TITLE, asked))
+    if not newest:
+        return
+    sessions = [{"user_id": user_id, "session": session} for session, _ in newest]
+    counts = transaction.ask(*((statements.COUNT_IN_SESSION, session) for session in sessions))
+    titles = transaction.ask(*((statements.LAST_TITLES, session) for session in sessions))
+    changes: list[Query] = [
+        (statements.SET_SUMMARY, {**session, "summary": _summary(observations, last)})
+        for session, ((observations,),), last in zip(sessions, counts, titles, strict=True)
+    ]
+    if len(newest) == MOST_REBUILT:
+        session, started_at = newest[-1]
+        older = {**asked, "summary": SUMMARY_WITHOUT_TITLES, "started_at": started_at, "session": session}
+        changes.append((statements.CLEAR_SUMMARIES, older))
+    transaction.ask(*changes)
 
 
 def enter(
@@ -173,6 +183,10 @@ def _closing(transaction: Transaction, user_id: str, session: SessionNow) -> Que
 def _auto_close_summary(transaction: Transaction, user_id: str, session: int) -> str:
     asked = {"user_id": user_id, "session": session}
     ((observations,),), titles = transaction.ask((statements.COUNT_IN_SESSION, asked), (statements.LAST_TITLES, asked))
+    return _summary(observations, titles)
+
+
+def _summary(observations: int, titles: list[Row]) -> str:
     return auto_close_summary(observations, [title for (title,) in titles[::-1]])
 
 

@@ -4,9 +4,9 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
+from ilab_memory.limits import MOST_REBUILT, MOST_RECENT
 from ilab_memory.stores.postgres.blind_index import HASH, PREFIX
-from ilab_memory.stores.postgres.schema import FACTS, SCHEMA
+from ilab_memory.stores.postgres.schema import SCHEMA
 
 _USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
 _SOURCES = f"{SCHEMA}.sources"
@@ -21,6 +21,7 @@ NEW_USER = f"""
     INSERT INTO {_USERS} (user_id, index_key, first_id) VALUES (%(user_id)s, %(index_key)s, %(first_id)s)
     ON CONFLICT DO NOTHING
 """
+USER = f"SELECT index_key FROM {_USERS} WHERE user_id = %(user_id)s"
 COUNT_IN = f"""
     UPDATE {_USERS} SET
         last_number = %(last_number)s,
@@ -34,7 +35,7 @@ COUNT_IN = f"""
 """
 
 # Sessions.
-_SESSION_COLUMNS = "id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id"
+SESSION_COLUMNS = "id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id"
 _ACTIVE = f"""
     FROM {_SESSIONS} WHERE user_id = %(user_id)s AND conversation_id = %(conversation_id)s AND ended_at IS NULL
 """
@@ -64,10 +65,19 @@ LAST_TITLES = f"""
     SELECT title FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND session = %(session)s
     ORDER BY updated_at DESC, id DESC LIMIT 3
 """
-# Sessions that expired, and whose summary quotes this title.
+_QUOTES_TITLE = """
+    user_id = %(user_id)s AND is_auto_generated
+    AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+"""
+# The newest sessions that expired and whose summary quotes this title.
 CLOSED_WITH_TITLE = f"""
-    SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND is_auto_generated
-        AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+    SELECT number, started_at FROM {_SESSIONS} WHERE {_QUOTES_TITLE}
+    ORDER BY started_at DESC, number DESC LIMIT {MOST_REBUILT}
+"""
+# Of the older ones.
+CLEAR_SUMMARIES = f"""
+    UPDATE {_SESSIONS} SET summary = %(summary)s
+    WHERE {_QUOTES_TITLE} AND (started_at, number) < (%(started_at)s, %(session)s)
 """
 SET_SUMMARY = f"UPDATE {_SESSIONS} SET summary = %(summary)s WHERE user_id = %(user_id)s AND number = %(session)s"
 
@@ -135,41 +145,6 @@ DELETE_OBSERVATIONS = f"""
     DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = ANY(%(ids)s::bigint[])
 """
 
-# Sources.
-ADD_SOURCE = f"""
-    INSERT INTO {_SOURCES} (user_id, fact, source) VALUES (%(user_id)s, %(fact)s, %(source)s)
-    ON CONFLICT (user_id, fact, source) DO UPDATE SET is_earlier = false
-"""
-MAKE_EARLIER = f"UPDATE {_SOURCES} SET is_earlier = true WHERE user_id = %(user_id)s AND fact = %(id)s"
-REMOVE_SOURCE = f"""
-    DELETE FROM {_SOURCES}
-    WHERE user_id = %(user_id)s AND source = %(source)s AND fact <> ALL(%(kept)s::bigint[])
-"""
-DELETE_SOURCES = f"""
-    DELETE FROM {_SOURCES}
-    WHERE user_id = %(user_id)s AND (fact = ANY(%(ids)s::bigint[]) OR source = ANY(%(ids)s::bigint[]))
-"""
-# Of an import: what is stored stays.
-IMPORT_SOURCES = f"""
-    INSERT INTO {_SOURCES} (user_id, fact, source, is_earlier)
-    SELECT %(user_id)s, given.fact, given.source, given.is_earlier
-    FROM unnest(%(facts)s::bigint[], %(sources)s::bigint[], %(earlier)s::boolean[]) given (fact, source, is_earlier)
-    WHERE EXISTS (SELECT 1 FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = given.fact)
-        AND EXISTS (SELECT 1 FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = given.source)
-    ON CONFLICT DO NOTHING
-"""
-# The facts that these observations are, or were, a source of, and whether no other is a source of them now but *gone*.
-DERIVED = f"""
-    SELECT f.id, bool_or(NOT link.is_earlier) AND NOT EXISTS (
-        SELECT 1 FROM {_SOURCES} other
-        WHERE other.user_id = %(user_id)s AND other.fact = f.id AND NOT other.is_earlier
-            AND other.source <> ALL(%(gone)s::bigint[])
-    ), f.title, f.title_terms, f.said_terms, f.reply_terms, f.tail_terms
-    FROM {_SOURCES} link JOIN {_OBSERVATIONS_TABLE} f ON f.user_id = %(user_id)s AND f.id = link.fact
-    WHERE link.user_id = %(user_id)s AND link.source = ANY(%(ids)s::bigint[])
-    GROUP BY f.user_id, f.id
-"""
-
 # Importing.
 SESSIONS_OF_IDS = f"""
     SELECT id, number, conversation_id FROM {_SESSIONS}
@@ -206,9 +181,10 @@ IMPORT_OBSERVATION = f"""
 """
 
 # Reading whole rows.
-OBSERVATION_COLUMNS = f"""
+_PLAIN_COLUMNS = """
     o.id, s.id, o.type, o.title, o.content, o.topic_key, encode(o.normalized_hash, 'hex'), o.revision_count,
-    o.created_at, o.updated_at, o.pinned, o.expire_at, o.about, (
+    o.created_at, o.updated_at, o.pinned, o.expire_at, o.about"""
+OBSERVATION_COLUMNS = f"""{_PLAIN_COLUMNS}, (
         -- The ids, with a minus before earlier sources.
         SELECT string_agg((CASE WHEN link.is_earlier THEN -link.source ELSE link.source END)::text, ',')
         FROM {_SOURCES} link WHERE link.user_id = %(user_id)s AND link.fact = o.id
@@ -230,11 +206,9 @@ TIMELINE = f"""
         ORDER BY o.created_at, o.id LIMIT %(neighbors)s
     ) ORDER BY 9, 1
 """
-#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
-RECENT_LOOKED_AT = 1000
 # octet_length and topic_key need no content that is stored apart from its row.
 RECENT = f"""
-    SELECT {OBSERVATION_COLUMNS} FROM (
+    SELECT {_PLAIN_COLUMNS}, NULL FROM (
         SELECT *, sum(octet_length(content)) OVER (
             ORDER BY updated_at DESC, id DESC ROWS UNBOUNDED PRECEDING
         ) AS bytes
@@ -245,7 +219,7 @@ RECENT = f"""
                     SELECT number FROM {_SESSIONS}
                     WHERE user_id = %(user_id)s AND id = %(session_id)s AND conversation_id = %(conversation_id)s
                 ) AND (expire_at IS NULL OR expire_at > %(now)s)
-                ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+                ORDER BY updated_at DESC, id DESC LIMIT {MOST_RECENT}
             ) newest
             WHERE %(prefixes)s::text[] IS NULL
                 OR EXISTS (SELECT 1 FROM unnest(%(prefixes)s::text[]) prefix WHERE starts_with(topic_key, prefix))
@@ -270,25 +244,38 @@ _PAGE_OF_TYPES = f"""
         UNION ALL SELECT type FROM kinds WHERE %(types)s::text[] IS NULL AND type IS NOT NULL
     )
     SELECT {OBSERVATION_COLUMNS} FROM (
-        SELECT listed.* FROM asked CROSS JOIN LATERAL (
-            SELECT * FROM {_OBSERVATIONS_TABLE}
-            WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
-                AND (updated_at, id) < (%(moment)s, %(key)s)
-            ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
-        ) listed
-        ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+        SELECT *, sum(octet_length(content) + coalesce(octet_length(about), 0)) OVER (
+            ORDER BY updated_at DESC, id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM (
+            SELECT listed.* FROM asked CROSS JOIN LATERAL (
+                SELECT * FROM {_OBSERVATIONS_TABLE}
+                WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
+                    AND (updated_at, id) < (%(moment)s, %(key)s)
+                ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
+            ) listed
+            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+        ) page
     ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.bytes_before IS NULL OR o.bytes_before < %(bytes)s
     ORDER BY o.updated_at DESC, o.id DESC
 """
 _OF_CONVERSATION = " AND conversation_id = %(conversation_id)s"
 LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
 LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=_OF_CONVERSATION)
 _PAGE_OF_SESSIONS = f"""
-    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS}
-    WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
-        %(moment)s, coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
-    )
-    ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+    SELECT {SESSION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(summary)) OVER (
+            ORDER BY started_at DESC, number DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_SESSIONS}
+        WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
+            %(moment)s,
+            coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
+        )
+        ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+    ) page
+    WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at DESC, number DESC
 """
 LIST_SESSIONS = _PAGE_OF_SESSIONS.format(of_conversation="")
 LIST_SESSIONS_OF_CONVERSATION = _PAGE_OF_SESSIONS.format(of_conversation=_OF_CONVERSATION)
@@ -300,7 +287,7 @@ _PREVIEW_COLUMNS = """
 """
 # The active session comes first. Behind the columns of each session an array of its newest observations.
 RECENT_SESSIONS = f"""
-    SELECT {_SESSION_COLUMNS}, ARRAY(
+    SELECT {SESSION_COLUMNS}, ARRAY(
         SELECT ROW({_PREVIEW_COLUMNS}) FROM {_OBSERVATIONS_TABLE} o
         WHERE o.user_id = %(user_id)s AND o.session = s.number AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
         ORDER BY o.updated_at DESC, o.id DESC LIMIT %(each)s
@@ -381,76 +368,8 @@ CONTAINING = f"""
     ORDER BY number DESC LIMIT %(at_most)s
 """
 
-# Facts. A content of more than 2,048 characters is cut, as in SQLite, where a preview takes its place.
-LIST_FACTS = f"""
-    SELECT o.id, o.type, o.title,
-        CASE WHEN length(o.content) > {LONG_CHARACTERS} THEN left(o.content, {PREVIEW_CHARACTERS}) ELSE o.content END,
-        o.topic_key, o.pinned, o.created_at, o.updated_at, o.expire_at, o.revision_count, (
-            SELECT string_agg(link.source::text, ',') FROM {_SOURCES} link
-            WHERE link.user_id = %(user_id)s AND link.fact = o.id AND NOT link.is_earlier
-        )
-    FROM {_OBSERVATIONS_TABLE} o
-    WHERE o.user_id = %(user_id)s AND o.type IN {FACTS} AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
-        AND (%(types)s::text[] IS NULL OR o.type = ANY(%(types)s::text[]))
-        AND (o.pinned, o.updated_at, o.id) < (%(pinned)s, %(moment)s, %(key)s)
-    ORDER BY o.pinned DESC, o.updated_at DESC, o.id DESC LIMIT %(limit)s
-"""
-LIST_ABOUT = f"""
-    SELECT o.id, left(o.about, %(characters)s), o.updated_at, EXISTS (
-        SELECT 1 FROM {_SOURCES} link
-        WHERE link.user_id = %(user_id)s AND link.source = o.id AND link.is_earlier
-    )
-    FROM {_OBSERVATIONS_TABLE} o
-    WHERE o.user_id = %(user_id)s AND o.about IS NOT NULL AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
-    ORDER BY o.updated_at DESC, o.id DESC LIMIT %(limit)s
-"""
-# With the lock of the user's row: those that still are to be erased.
-STILL_EXPIRED = f"""
-    SELECT o.id, o.title, o.title_terms, o.said_terms, o.reply_terms, o.tail_terms FROM {_OBSERVATIONS_TABLE} o
-    WHERE o.user_id = %(user_id)s AND o.id = ANY(%(ids)s::bigint[]) AND (
-        o.expire_at <= %(now)s OR o.updated_at < (
-            SELECT age.moment FROM unnest(%(types)s::text[], %(moments)s::timestamptz[]) age (type, moment)
-            WHERE age.type IN (o.type, '') ORDER BY age.type DESC LIMIT 1
-        )
-    )
-"""
-
-# Exporting, a page at a time: each begins behind the last row of the one before, and ends with the row that brings
-# its texts to the limit in bytes.
-USER = f"SELECT index_key FROM {_USERS} WHERE user_id = %(user_id)s"
-# The user, its last session and the id of its last observation when the export begins: what has a greater one was added
-# later.
-EXPORT_BEGINS = f"""
-    SELECT index_key, last_session, first_id + last_number FROM {_USERS} WHERE user_id = %(user_id)s
-"""
-EXPORT_SESSIONS = f"""
-    SELECT started_at, number, {_SESSION_COLUMNS} FROM (
-        SELECT *, sum(octet_length(summary)) OVER (
-            ORDER BY started_at, number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS bytes_before
-        FROM {_SESSIONS}
-        WHERE user_id = %(user_id)s AND (started_at, number) > (%(moment)s, %(key)s) AND number <= %(last)s
-        ORDER BY started_at, number LIMIT %(page)s
-    ) page WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at, number
-"""
-EXPORT_OBSERVATIONS = f"""
-    SELECT o.created_at, o.id, s.number, {OBSERVATION_COLUMNS} FROM (
-        SELECT *, sum(octet_length(content)) OVER (
-            ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS bytes_before
-        FROM {_OBSERVATIONS_TABLE}
-        WHERE user_id = %(user_id)s AND (created_at, id) > (%(moment)s, %(key)s) AND id <= %(last)s
-        ORDER BY created_at, id LIMIT %(page)s
-    ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
-    WHERE o.bytes_before IS NULL OR o.bytes_before < %(bytes)s ORDER BY o.created_at, o.id
-"""
-EXPORT_LATER_SESSION = f"""
-    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS} WHERE user_id = %(user_id)s AND number = %(session)s
-"""
-
 # Forgetting.
 ERASE_OBSERVATIONS = f"DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s"
-ERASE_SOURCES = f"DELETE FROM {_SOURCES} WHERE user_id = %(user_id)s"
 ERASE_SESSIONS = f"DELETE FROM {_SESSIONS} WHERE user_id = %(user_id)s"
 ERASE_USER = f"DELETE FROM {_USERS} WHERE user_id = %(user_id)s"
 

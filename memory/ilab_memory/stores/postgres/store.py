@@ -1,7 +1,8 @@
 """PostgresStore: the Store of one PostgreSQL database, for any number of processes."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
@@ -21,12 +22,12 @@ from ilab_memory.core.store import (
     SessionCursor,
     Source,
     Store,
-    forgotten_during_export,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
-from ilab_memory.stores.postgres import copying, editing, expiry, reading, saving, statements, writing
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.postgres import copying, editing, expiry, exporting, reading, saving, statements, writing
+from ilab_memory.stores.postgres import facts as fact_reads
 from ilab_memory.stores.postgres.blind_index import IndexEntry
-from ilab_memory.stores.postgres.connections import Connections, Row
+from ilab_memory.stores.postgres.connections import Connections
 from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
@@ -34,9 +35,6 @@ from ilab_memory.stores.postgres.work import PostgresWork
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
-#: The largest id that the database can hold.
-_LARGEST_ID = 2**63 - 1
-_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 # A moment after every other one.
 _AFTER_ALL = "infinity"
 
@@ -160,24 +158,40 @@ class PostgresStore(PostgresWork, Store):
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
-        if observation_id > _LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return None
+        doing = "change the observation"
+        rows = self._connections.rows(doing, statements.TO_CHANGE, user_id=user_id, id=observation_id)
+        if not rows:
+            return None
+        # Before the user's row is locked; under the lock, only what has changed by then is analyzed.
+        analyzed = cache(IndexEntry)
+        old = editing.stored(rows[0]).parts
+        new = old.changed(change)
+        if new != old and (index_key := self._user(user_id, doing)) is not None:
+            analyzed(new.title, new.content).vector(index_key)
         return self._connections.write(
-            "change the observation",
-            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+            doing,
+            lambda transaction: editing.change(
+                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
+            ),
         )
 
     def delete(self, user_id: str, observation_id: int) -> list[int]:
         """See Store, and the class for what the server keeps."""
-        if observation_id > _LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return []
         return self._connections.write(
             "delete the observation", lambda transaction: editing.delete(transaction, user_id, observation_id)
         )
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
-        """See Store. Repeated if the connection is lost: what an earlier try stored is found again."""
+        """See Store. Retried after a lost connection only if the commit was not sent yet."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        if (index_key := self._user(user_id, "import")) is not None:
+            # The hashes too, before the user's row is locked.
+            for _, entry in indexed:
+                entry.vector(index_key)
         return self._connections.write(
             "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
         )
@@ -196,31 +210,11 @@ class PostgresStore(PostgresWork, Store):
         self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
     ) -> list[Fact]:
         """See Store."""
-        pinned, moment, observation_id = before or (True, _AFTER_ALL, 0)
-        rows = self._connections.rows(
-            "list the facts",
-            statements.LIST_FACTS,
-            user_id=user_id,
-            types=None if types is None else list(types),
-            now=now,
-            pinned=pinned,
-            moment=moment,
-            key=min(observation_id, _LARGEST_ID),
-            limit=limit,
-        )
-        return [reading.fact(row) for row in rows]
+        return fact_reads.facts(self._connections, user_id, types=types, now=now, limit=limit, before=before)
 
     def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
         """See Store."""
-        rows = self._connections.rows(
-            "list the statements",
-            statements.LIST_ABOUT,
-            user_id=user_id,
-            now=now,
-            limit=limit,
-            characters=characters,
-        )
-        return [reading.statement(row) for row in rows]
+        return fact_reads.about(self._connections, user_id, now=now, limit=limit, characters=characters)
 
     def list_observations(
         self,
@@ -229,6 +223,7 @@ class PostgresStore(PostgresWork, Store):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """See Store."""
@@ -240,13 +235,14 @@ class PostgresStore(PostgresWork, Store):
             types=None if types is None else list(types),
             conversation_id=conversation_id,
             moment=moment,
-            key=min(observation_id, _LARGEST_ID),
+            key=min(observation_id, LARGEST_ID),
             limit=limit,
+            bytes=most_bytes,
         )
         return [reading.observation(user_id, row) for row in rows]
 
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
         """See Store."""
         moment, session_id = before or (_AFTER_ALL, "")
@@ -258,6 +254,7 @@ class PostgresStore(PostgresWork, Store):
             moment=moment,
             session_id=session_id,
             limit=limit,
+            bytes=most_bytes,
         )
         return [reading.session(user_id, row) for row in rows]
 
@@ -364,8 +361,8 @@ class PostgresStore(PostgresWork, Store):
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
-        rows = self._connections.rows("export", statements.EXPORT_BEGINS, user_id=user_id)
-        return self._export(user_id, *rows[0]) if rows else iter(())
+        extent = exporting.extent(self._connections, user_id)
+        return iter(()) if extent is None else iter(exporting.Export(self._connections, user_id, extent))
 
     def write_rows(self, rows: UserRows, *, replace: bool = False) -> bool:
         """Write all that another store keeps of a user, in one transaction.
@@ -390,47 +387,14 @@ class PostgresStore(PostgresWork, Store):
         """See Store."""
         self._connections.close()
 
-    def _export(self, user_id: str, user: bytes, last_session: int, last_id: int) -> Iterator[Session | Observation]:
-        for rows in self._pages(statements.EXPORT_SESSIONS, user_id, bytes(user), last_session):
-            yield from (reading.session(user_id, row[2:]) for row in rows)
-        later: set[int] = set()
-        for rows in self._pages(statements.EXPORT_OBSERVATIONS, user_id, bytes(user), last_id):
-            for _, _, session, *observation in rows:
-                if session > last_session and session not in later:
-                    later.add(session)
-                    yield self._later_session(user_id, bytes(user), session)
-                yield reading.observation(user_id, observation)
-
-    def _later_session(self, user_id: str, user: bytes, number: int) -> Session:
-        rows = self._connections.rows("export", statements.EXPORT_LATER_SESSION, user_id=user_id, session=number)
-        if self._user(user_id) != user:
-            raise forgotten_during_export()
-        return reading.session(user_id, rows[0])
-
-    def _pages(self, statement: str, user_id: str, user: bytes, last: int) -> Iterator[list[Row]]:
-        """Yield the pages of *statement* up to the number or id *last*.
-
-        Its rows begin with what orders them: a moment and a number.
-        """
-        place: dict[str, Any] = {"user_id": user_id, "moment": _BEFORE_ALL, "key": 0, "last": last}
-        while True:
-            rows = self._connections.rows("export", statement, **place, page=EXPORT_PAGE, bytes=EXPORT_BYTES)
-            # Before or while the page was read.
-            if self._user(user_id) != user:
-                raise forgotten_during_export()
-            if not rows:
-                return
-            yield rows
-            place |= {"moment": rows[-1][0], "key": rows[-1][1]}
-
-    def _user(self, user_id: str) -> bytes | None:
-        """Return the user's index key, None if there is no such user. It differs after the user was forgotten."""
-        rows = self._connections.rows("export", statements.USER, user_id=user_id)
+    def _user(self, user_id: str, doing: str) -> bytes | None:
+        """Return the user's index key, None if there is no such user."""
+        rows = self._connections.rows(doing, statements.USER, user_id=user_id)
         return bytes(rows[0][0]) if rows else None
 
     def _of_observation(
         self, doing: str, statement: str, user_id: str, observation_id: int, **asked: Any
     ) -> list[Observation]:
-        asked_id = min(observation_id, _LARGEST_ID)
+        asked_id = min(observation_id, LARGEST_ID)
         rows = self._connections.rows(doing, statement, user_id=user_id, id=asked_id, **asked)
         return [reading.observation(user_id, row) for row in rows]

@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.stores.common.changes import Keyed
-from ilab_memory.stores.postgres import statements, work_statements
+from ilab_memory.stores.common.users import LENGTHS
+from ilab_memory.stores.postgres import fact_statements, statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
-from ilab_memory.stores.postgres.saving import LENGTHS, SessionNow, User, count_in, drop_title, enter, locked
+from ilab_memory.stores.postgres.saving import SessionNow, User, count_in, drop_title, enter, locked
 from ilab_memory.timestamps import to_text
 
 
@@ -67,7 +68,7 @@ class Writing:
         self.queries += [
             (work_statements.DROP_SUMMARIES, asked),
             (statements.DELETE_OBSERVATIONS, asked),
-            (statements.DELETE_SOURCES, asked),
+            (fact_statements.DELETE_SOURCES, asked),
         ]
         self._added["observations"] -= len(observations)
         for observation in observations:
@@ -134,7 +135,7 @@ class Saving(Writing):
                 continue
             results.append(self.save(fact, entry, found))
             link = {"user_id": self._user_id, "fact": results[-1].id, "source": saved.id}
-            self.queries.append((statements.ADD_SOURCE, link))
+            self.queries.append((fact_statements.ADD_SOURCE, link))
         return results
 
     def _change(self, row: dict[str, Any], found: Row) -> None:
@@ -142,14 +143,14 @@ class Saving(Writing):
         self._added.subtract(dict(zip(LENGTHS, found[1:5], strict=True)))
         self.queries.append((statements.CHANGE_OBSERVATION, row))
         if old.normalized_hash != row["normalized_hash"]:
-            self.queries.append((statements.MAKE_EARLIER, {"user_id": self._user_id, "id": row["id"]}))
+            self.queries.append((fact_statements.MAKE_EARLIER, {"user_id": self._user_id, "id": row["id"]}))
         if old.title != row["title"]:
             self._titles.append(old.title)
 
     def _result(
         self, observation_id: int, outcome: Literal["created", "updated", "deduped"], redacted: Redacted
     ) -> SaveResult:
-        return SaveResult.model_construct(
+        return SaveResult(
             id=observation_id, outcome=outcome, session_id=self._session_now.id, topic_key=redacted.topic_key
         )
 
@@ -188,7 +189,7 @@ def save(
     if saved.outcome == "updated" and facts:
         kept = [fact.id for fact in results]
         writing.remove(alone(transaction, user_id, saved.id, kept=kept))
-        writing.queries.append((statements.REMOVE_SOURCE, {"user_id": user_id, "source": saved.id, "kept": kept}))
+        writing.queries.append((fact_statements.REMOVE_SOURCE, {"user_id": user_id, "source": saved.id, "kept": kept}))
     writing.commit(
         transaction, *(session.opening or ((statements.TOUCH_SESSION, asked | {"session": session.number}),))
     )
@@ -201,7 +202,7 @@ def alone(transaction: Transaction, user_id: str, source: int, *, kept: Collecti
     found: list[Removed] = []
     asked = [source]
     while asked:
-        query = (statements.DERIVED, {"user_id": user_id, "ids": asked, "gone": gone})
+        query = (fact_statements.DERIVED, {"user_id": user_id, "ids": asked, "gone": gone})
         (rows,) = transaction.ask(query)
         asked = [fact for fact, is_alone, *_ in rows if is_alone and fact not in gone and fact not in kept]
         gone += asked
@@ -215,7 +216,7 @@ def alone(transaction: Transaction, user_id: str, source: int, *, kept: Collecti
 
 def _derived(transaction: Transaction, user_id: str, source: int) -> set[int]:
     """Return what the observation *source* is, or was, a source of."""
-    query = (statements.DERIVED, {"user_id": user_id, "ids": [source], "gone": []})
+    query = (fact_statements.DERIVED, {"user_id": user_id, "ids": [source], "gone": []})
     (rows,) = transaction.ask(query)
     return {int(row[0]) for row in rows}
 

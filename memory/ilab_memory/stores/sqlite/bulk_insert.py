@@ -1,4 +1,4 @@
-"""Bulk insert: the saves of one batch take a few statements for all of them instead of a few for each."""
+"""Bulk insert: a few statements for all saves of a batch instead of a few for each."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,7 +83,7 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
     hashes = b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves])
     (found,) = transaction.execute(statements.READY, (asked, hashes)).fetchone()
     ready = []
-    for place, key, index_key, session, session_id, started_at, last_activity_at, *ids in json.loads(found):
+    for place, key, index_key, session, session_id, last_activity_at, *ids in json.loads(found):
         save = saves[place]
         # Facts are saved after the observation, one by one.
         if not save.redacted.facts and not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
@@ -92,7 +92,6 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
                 bytes.fromhex(index_key),
                 session,
                 session_id,
-                started_at,
                 save.redacted.conversation_id,
                 is_new_session=False,
             )
@@ -101,7 +100,7 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
 
 
 def _different(ready: Iterable[_Ready], saves: Sequence[Save]) -> Iterator[_Ready]:
-    """Leave out what another save of the batch may change: the same key, or the same content in the same session."""
+    """Yield the first save of each key, and of each content in a session: a later one may change that row."""
     seen = set()
     for save in ready:
         same = identity(saves[save.place].redacted, save.user.session)

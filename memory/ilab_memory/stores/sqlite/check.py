@@ -27,6 +27,10 @@ _INVARIANTS = {
         SELECT count(*) FROM observations o LEFT JOIN sessions s ON s.key = o.session AND s.user = o.user
         WHERE s.key IS NULL
     """,
+    "observations whose conversation is not that of their session": """
+        SELECT count(*) FROM observations o JOIN sessions s ON s.key = o.session
+        WHERE s.conversation_id <> o.conversation_id
+    """,
     "observations without a user": """
         SELECT count(*) FROM observations o LEFT JOIN users u ON u.key = o.user WHERE u.key IS NULL
     """,

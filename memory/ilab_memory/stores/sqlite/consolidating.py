@@ -43,7 +43,7 @@ def finish(transaction: Transaction, *, work: Work, turns: WorkTurns, finished: 
 def _derive(transaction: Transaction, user: _User, derived: Derived) -> saving.UserNow | None:
     """Store *derived* in the session of its last source, at the time of that; None if a newer value is stored."""
     sources = [transaction.execute(work_statements.SOURCE, (user.key, each)).fetchone() for each in derived.source_ids]
-    *session, moment = max(sources, key=lambda source: str(source[4]))
+    *session, moment = max(sources, key=lambda source: str(source[3]))
     redacted = derived.redacted
     stored = transaction.execute(work_statements.STORED, (user.key, redacted.topic_key)).fetchone()
     if not replaces(stored and stored[1:3], moment):
@@ -59,7 +59,7 @@ def _retire(transaction: Transaction, user: _User, retired: Retired, now: str) -
     """Let the fact expire, unless it was changed after the turn that says so."""
     stored = transaction.execute(work_statements.STORED, (user.key, retired.topic_key)).fetchone()
     source = transaction.execute(work_statements.SOURCE, (user.key, retired.source_id)).fetchone()
-    if stored is not None and replaces(stored[1:3], source[4]):
+    if stored is not None and replaces(stored[1:3], source[3]):
         transaction.execute(work_statements.RETIRE, (stored[0], now))
         transaction.execute(fact_statements.MAKE_EARLIER, (user.key, stored[0]))
 

@@ -12,7 +12,8 @@ from ilab_memory.stores.sqlite import erasure, fact_statements, removing
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
-#: Observations that are erased in one operation of the writer: other saves wait.
+#: Observations that are erased in one operation of the writer, which ends before that after the bytes of
+#: `erasure.PAGE_BYTES`: other saves wait.
 PAGE = 100
 #: A user and the id of an observation.
 Row = tuple[str, int]
@@ -39,12 +40,20 @@ def expired(connection: sqlite3.Connection, wanted: Expiry, limit: int) -> list[
     return sorted(list(found)[:limit])
 
 
-def pages(rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
-    """Return *rows* in pages."""
-    return (rows[begin : begin + PAGE] for begin in range(0, len(rows), PAGE))
+def page(connection: sqlite3.Connection, rows: Sequence[Row]) -> Sequence[removing.Observation | None]:
+    """Return the first of *rows* as they are, at most a page; None for one that is not there any more."""
+    found: list[removing.Observation | None] = []
+    size = 0
+    for row in rows[:PAGE]:
+        old = removing.stored(connection, *row)
+        found.append(old)
+        size += 0 if old is None else len(old.parts.content.encode())
+        if size >= erasure.PAGE_BYTES:
+            break
+    return found
 
 
-def erase(transaction: Transaction, wanted: Expiry, rows: Iterable[Row]) -> int:
+def erase(transaction: Transaction, wanted: Expiry, rows: Iterable[Row], *, analyzed: removing.Analyze) -> int:
     """Delete those of *rows* that still are to be erased, which are sorted; return how many.
 
     Records that their bytes must leave the file.
@@ -55,7 +64,7 @@ def erase(transaction: Transaction, wanted: Expiry, rows: Iterable[Row]) -> int:
         for _, observation_id in of_user:
             asked = (observation_id, user_id, *wanted)
             if transaction.execute(fact_statements.IS_EXPIRED, asked).fetchone():
-                erased += removing.remove(transaction, user_id, observation_id)
+                erased += removing.remove(transaction, user_id, observation_id, analyzed=analyzed)
         if erased > before:
-            erasure.add(transaction, user_id, None)
+            erasure.add(transaction, user_id, None, is_in_index=True)
     return erased

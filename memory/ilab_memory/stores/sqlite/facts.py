@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from ilab_memory.core.models import Fact, SaveResult, Statement
 from ilab_memory.core.store import FactCursor, Redacted, Source
+from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.common import rows
 from ilab_memory.stores.sqlite import fact_statements, removing, saving, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
-from ilab_memory.stores.sqlite.reading import LARGEST_ID
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
@@ -38,7 +38,8 @@ def settle(transaction: Transaction, user: saving.UserNow, saved: SaveResult, fa
         transaction.execute(fact_statements.ADD_SOURCE, (user.key, fact_id, saved.id))
         results.append(saving.result(fact_id, outcome, user, fact))
     if saved.outcome == "updated":
-        removing.unlink(transaction, facts.user_id, user.key, saved.id, kept={result.id for result in results})
+        kept = {result.id for result in results}
+        removing.unlink(transaction, facts.user_id, user.key, saved.id, kept=kept, analyzed=IndexEntry)
     return saved.model_copy(update={"facts": tuple(results)}) if results else saved
 
 

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Protocol
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.stores.sqlite import erasure, erasure_statements, expiry, reading, removing
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.sqlite import erasure, erasure_statements, expiry, removing
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -73,11 +74,15 @@ class Forgetting:
     def delete(self, user_id: str, observation_id: int) -> list[int]:
         """Erase the observation and what was derived from it alone. See `Store.delete`."""
         with self._readers.connection(_DELETING) as connection:
-            is_there = reading.get(connection, user_id, observation_id) is not None
-            if not is_there and not erasure.is_pending(connection, user_id):
+            old = removing.going(connection, user_id, observation_id) if observation_id <= LARGEST_ID else []
+            if not old and not erasure.is_pending(connection, user_id):
                 return []
-        delete = partial(removing.delete, user_id=user_id, observation_id=observation_id)
-        deleted = self._writer.run(_DELETING, delete) if is_there else []
+        deleted: list[int] = []
+        if old:
+            # In this thread, to keep work off the writer.
+            analyzed = removing.analysis(old)
+            delete = partial(removing.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
+            deleted = self._writer.run(_DELETING, delete)
         # Also if it is gone: an earlier call may have failed to finish.
         self._finish()
         return deleted
@@ -85,10 +90,16 @@ class Forgetting:
     def expire(self, wanted: expiry.Expiry, limit: int) -> int:
         """Erase what has expired or is old; return how many observations that were. See `Store.expire`."""
         with self._readers.connection(_EXPIRING) as connection:
-            rows = expiry.expired(connection, wanted, limit)
+            waiting = expiry.expired(connection, wanted, limit)
         erased = 0
-        for page in expiry.pages(rows):
-            erased += self._writer.run(_EXPIRING, partial(expiry.erase, wanted=wanted, rows=page))
+        while waiting:
+            with self._readers.connection(_EXPIRING) as connection:
+                page = expiry.page(connection, waiting)
+            rows, waiting = waiting[: len(page)], waiting[len(page) :]
+            # In this thread, to keep work off the writer.
+            analyzed = removing.analysis(old for old in page if old is not None)
+            erase = partial(expiry.erase, wanted=wanted, rows=rows, analyzed=analyzed)
+            erased += self._writer.run(_EXPIRING, erase)
         if erased:
             self._finish()
         return erased

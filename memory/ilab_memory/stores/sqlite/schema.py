@@ -37,14 +37,15 @@ TABLES = (
     """
     CREATE TABLE sessions (
         key INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
+        id TEXT NOT NULL,
         user INTEGER NOT NULL REFERENCES users (key),
         conversation_id TEXT NOT NULL DEFAULT '',
         started_at TEXT NOT NULL,
         ended_at TEXT,
         last_activity_at TEXT NOT NULL,
         summary TEXT,
-        is_auto_generated INTEGER NOT NULL DEFAULT 0
+        is_auto_generated INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (user, id)   -- not of all users: a user who is being erased may be imported again
     )
     """,
     """
@@ -107,6 +108,8 @@ TABLES = (
         title, said, reply, tail, content = '', columnsize = 0, tokenize = "ascii tokenchars '_'"
     )
     """,
+    # Merges that are asked for take two segments or more: `erasure.merge_index` has to come to an end.
+    "INSERT INTO search (search, rank) VALUES ('usermerge', 2)",
     "CREATE VIRTUAL TABLE search_places USING fts5vocab (search, instance)",
     "CREATE VIRTUAL TABLE search_terms USING fts5vocab (search, row)",
     # An erasure from the moment it is asked for until no byte is left in the files.
@@ -116,6 +119,7 @@ TABLES = (
         user INTEGER,                           -- key of the tombstone; NULL once its rows are erased
         salt BLOB NOT NULL,
         user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt
+        in_index INTEGER NOT NULL DEFAULT 0,    -- the full-text index may contain hashes of a deleted observation
         is_rewritten INTEGER NOT NULL DEFAULT 0 -- only the write-ahead log may still contain erased bytes
     )
     """,
@@ -136,7 +140,7 @@ TRIGGERS = (
             reply_terms = reply_terms + NEW.reply_terms,
             tail_terms = tail_terms + NEW.tail_terms
         WHERE key = NEW.user;
-        -- An imported row may have been changed after its session ended.
+        -- Not of an imported row that was changed since; an import restores the times of its sessions itself.
         UPDATE sessions SET last_activity_at = max(last_activity_at, NEW.updated_at)
         WHERE key = NEW.session AND NEW.created_at = NEW.updated_at;
     END

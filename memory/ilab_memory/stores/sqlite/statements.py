@@ -1,7 +1,7 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.limits import PREVIEW_CHARACTERS
+from ilab_memory.limits import MOST_REBUILT, MOST_RECENT, PREVIEW_CHARACTERS
 from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK
 
 # Parameters are bound by position: the driver releases the GIL at each name. A reader's first one is the user_id.
@@ -26,9 +26,15 @@ NEW_SESSION = """
 TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
 # Of many users at once.
 TOUCH_ACTIVE = """
-    UPDATE sessions SET last_activity_at = max(last_activity_at, touch.value ->> 1)
-    FROM json_each(?) touch CROSS JOIN users u ON u.user_id = touch.value ->> 0
-    WHERE sessions.id = touch.value ->> 2 AND sessions.user = u.key AND sessions.ended_at IS NULL
+    WITH touched AS MATERIALIZED (
+        SELECT s.key, touch.value ->> 1 AS moment
+        FROM json_each(?) touch
+        CROSS JOIN users u ON u.user_id = touch.value ->> 0
+        CROSS JOIN sessions s ON s.user = u.key AND s.id = touch.value ->> 2
+        WHERE s.ended_at IS NULL
+    )
+    UPDATE sessions SET last_activity_at = max(last_activity_at, touched.moment)
+    FROM touched WHERE sessions.key = touched.key
 """
 COMPLETE_SESSION = (
     "UPDATE sessions SET ended_at = ?, summary = ?, is_auto_generated = ?, last_activity_at = ? WHERE key = ?"
@@ -38,11 +44,13 @@ LAST_TITLES = "SELECT title FROM observations WHERE session = ? ORDER BY updated
 SESSION_COLUMNS = (
     "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated, s.conversation_id"
 )
-# Sessions that expired, and whose summary quotes this title.
-CLOSED_WITH_TITLE = """
-    SELECT key FROM sessions WHERE user = ?1 AND is_auto_generated
-        AND (instr(summary, ': ' || ?2) OR instr(summary, '; ' || ?2))
+_QUOTES_TITLE = "user = ?1 AND is_auto_generated AND (instr(summary, ': ' || ?2) OR instr(summary, '; ' || ?2))"
+# The newest sessions that expired and whose summary quotes this title.
+CLOSED_WITH_TITLE = f"""
+    SELECT key, started_at FROM sessions WHERE {_QUOTES_TITLE} ORDER BY started_at DESC, key DESC LIMIT {MOST_REBUILT}
 """
+# Of the older ones.
+CLEAR_SUMMARIES = f"UPDATE sessions SET summary = ?3 WHERE {_QUOTES_TITLE} AND (started_at, key) < (?4, ?5)"
 SET_SUMMARY = "UPDATE sessions SET summary = ? WHERE key = ?"
 
 # Saving.
@@ -109,7 +117,9 @@ COUNT_OUT = """
         reply_terms = reply_terms - ?, tail_terms = tail_terms - ?
     WHERE key = ?
 """
-SESSION_OF_ID = "SELECT key, conversation_id FROM sessions WHERE user = ?1 AND id = ?2"
+SESSION_OF_ID = "SELECT key, conversation_id, last_activity_at FROM sessions WHERE user = ?1 AND id = ?2"
+# After rows that were added to the session have touched it.
+RESTORE_ACTIVITY = "UPDATE sessions SET last_activity_at = ? WHERE key = ?"
 HAS_ACTIVE = "SELECT 1 FROM sessions WHERE user = ? AND conversation_id = ? AND ended_at IS NULL"
 IMPORT_SESSION = """
     INSERT INTO sessions (
@@ -140,7 +150,7 @@ IMPORT_OBSERVATION = f"""
 # of this content in the session. The hashes come in one blob, one behind the other.
 READY = """
     SELECT json_group_array(json_array(
-        asked.key, u.key, hex(u.index_key), s.key, s.id, s.started_at, s.last_activity_at, u.first_id, u.last_number
+        asked.key, u.key, hex(u.index_key), s.key, s.id, s.last_activity_at, u.first_id, u.last_number
     ))
     FROM json_each(?1) asked
     CROSS JOIN users u ON u.user_id = asked.value ->> 0
@@ -168,10 +178,11 @@ ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, 
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
 
 # Reading whole rows.
-OBSERVATION_COLUMNS = """
+_PLAIN_COLUMNS = """
     o.id, s.id AS session_id, o.type, o.title, o.content, o.topic_key,
     lower(hex(o.normalized_hash)) AS normalized_hash, o.revision_count, o.created_at, o.updated_at,
-    o.pinned, o.expire_at, o.about, (
+    o.pinned, o.expire_at, o.about"""
+OBSERVATION_COLUMNS = f"""{_PLAIN_COLUMNS}, (
         -- The ids, with a minus before earlier sources.
         SELECT group_concat(iif(link.is_earlier, -link.source, link.source)) FROM sources link
         WHERE link.user = o.user AND link.fact = o.id
@@ -204,8 +215,6 @@ TIMELINE = f"""
         )
     )
 """
-#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
-RECENT_LOOKED_AT = 1000
 # Only the beginning of each row that is looked at is read: its topic_key stands before its content. The contents that
 # are returned are measured before they are read.
 RECENT = f"""
@@ -217,7 +226,7 @@ RECENT = f"""
         )),
         group_concat(content, '')
     FROM (
-        SELECT {OBSERVATION_COLUMNS} FROM (
+        SELECT {_PLAIN_COLUMNS}, NULL AS sources FROM (
             SELECT id, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
                 SELECT newest.id, (
                     SELECT length(CAST(long.content AS BLOB)) FROM observations long WHERE long.id = newest.id
@@ -229,7 +238,7 @@ RECENT = f"""
                         WHERE id = ?2 AND user = (SELECT key FROM users WHERE user_id = ?1) AND conversation_id = ?6
                     )
                     AND (expire_at IS NULL OR expire_at > ?7)
-                    ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+                    ORDER BY updated_at DESC, id DESC LIMIT {MOST_RECENT}
                 ) newest
                 WHERE ?3 IS NULL OR EXISTS (
                     SELECT 1 FROM prefixes WHERE substr(newest.topic_key, 1, prefixes.characters) = prefixes.value
@@ -242,7 +251,8 @@ RECENT = f"""
     )
 """
 # A page of a list. The newest rows of each type come from an index, and are merged: how many rows there are does not
-# matter. The types that the user has are found in the index, one look-up each, if none are given.
+# matter. The types that the user has are found in the index, one look-up each, if none are given. The page is walked
+# row by row, so that no content behind its end is read.
 _PAGE_OF_TYPES = f"""
     WITH RECURSIVE kinds (type) AS (
         SELECT min(o.type) FROM observations o WHERE ?2 IS NULL AND {_OF_USER}{{of_conversation}}
@@ -251,6 +261,23 @@ _PAGE_OF_TYPES = f"""
         FROM kinds WHERE kinds.type IS NOT NULL
     ), asked (type) AS (
         SELECT value FROM json_each(?2) UNION ALL SELECT type FROM kinds WHERE type IS NOT NULL
+    ), page AS MATERIALIZED (
+        SELECT id, row_number() OVER () AS place FROM (
+            SELECT listed.id FROM asked CROSS JOIN observations listed ON listed.id IN (
+                SELECT o.id FROM observations o
+                WHERE {_OF_USER}{{of_conversation}} AND o.type = asked.type AND (o.updated_at, o.id) < (?3, ?4)
+                ORDER BY o.updated_at DESC, o.id DESC LIMIT ?5
+            )
+            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT ?5
+        )
+    ), walk (place, id, bytes) AS (
+        SELECT 0, NULL, 0
+        UNION ALL
+        SELECT page.place, page.id, walk.bytes + (
+            SELECT length(CAST(long.content AS BLOB)) + coalesce(length(CAST(long.about AS BLOB)), 0)
+            FROM observations long WHERE long.id = page.id
+        )
+        FROM walk CROSS JOIN page ON page.place = walk.place + 1 WHERE walk.bytes < ?6
     )
     SELECT
         json_group_array(json_array(
@@ -259,19 +286,12 @@ _PAGE_OF_TYPES = f"""
         )),
         group_concat(content, '')
     FROM (
-        SELECT {OBSERVATION_COLUMNS} FROM (
-            SELECT listed.id FROM asked CROSS JOIN observations listed ON listed.id IN (
-                SELECT o.id FROM observations o
-                WHERE {_OF_USER}{{of_conversation}} AND o.type = asked.type AND (o.updated_at, o.id) < (?3, ?4)
-                ORDER BY o.updated_at DESC, o.id DESC LIMIT ?5
-            )
-            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT ?5
-        ) page
-        CROSS JOIN observations o ON o.id = page.id CROSS JOIN sessions s ON s.key = o.session
+        SELECT {OBSERVATION_COLUMNS} FROM walk
+        CROSS JOIN observations o ON o.id = walk.id CROSS JOIN sessions s ON s.key = o.session
     )
 """
 LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
-LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=" AND o.conversation_id = ?6")
+LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=" AND o.conversation_id = ?7")
 _PAGE_OF_SESSIONS = f"""
     SELECT {SESSION_COLUMNS} FROM sessions s
     WHERE s.user = (SELECT key FROM users WHERE user_id = ?1){{of_conversation}} AND (s.started_at, s.key) < (
@@ -375,25 +395,4 @@ CONTAINING = """
         WHERE walk.found + walk.is_found < ?3 AND walk.characters < ?4
     )
     SELECT json_group_array(number) FROM walk WHERE is_found
-"""
-
-# Exporting, a page at a time: each begins behind the last row of the one before. The user, its last session and the id
-# of its last observation when the export begins: what has a greater one was added later.
-EXPORT_BEGINS = """
-    SELECT u.key, (SELECT coalesce(max(s.key), 0) FROM sessions s WHERE s.user = u.key), u.first_id + u.last_number
-    FROM users u WHERE u.user_id = ?
-"""
-EXPORT_SESSIONS = f"""
-    SELECT s.key, {SESSION_COLUMNS} FROM sessions s
-    WHERE s.user = (SELECT key FROM users WHERE user_id = ?1) AND (s.started_at, s.key) > (?2, ?3) AND s.key <= ?4
-    ORDER BY s.started_at, s.key LIMIT ?5
-"""
-EXPORT_OBSERVATIONS = f"""
-    SELECT {OBSERVATION_COLUMNS}, s.key FROM observations o JOIN sessions s ON s.key = o.session
-    WHERE {_OF_USER} AND (o.created_at, o.id) > (?2, ?3) AND o.id <= ?4
-    ORDER BY o.created_at, o.id LIMIT ?5
-"""
-EXPORT_LATER_SESSION = f"""
-    SELECT {SESSION_COLUMNS} FROM sessions s
-    WHERE s.key = ?2 AND s.user = (SELECT key FROM users WHERE user_id = ?1)
 """

@@ -23,9 +23,9 @@ from ilab_memory.core.store import (
     SessionCursor,
     Source,
     Store,
-    forgotten_during_export,
 )
-from ilab_memory.stores.sqlite import check, editing, expiry, reading, saving
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.sqlite import check, editing, expiry, exporting, reading, removing, saving
 from ilab_memory.stores.sqlite import facts as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
@@ -155,11 +155,19 @@ class SQLiteStore(SQLiteWork, Store):
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
-        if observation_id > reading.LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return None
+        with self._readers.connection("change the observation") as connection:
+            affected = removing.going(connection, user_id, observation_id)
+        if not affected:
+            return None
+        # In this thread, to keep work off the writer; it analyzes only what has changed by then.
+        analyzed = removing.analysis(removing.edited(affected, change))
         return self._writer.run(
             "change the observation",
-            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+            lambda transaction: editing.change(
+                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
+            ),
         )
 
     def delete(self, user_id: str, observation_id: int) -> list[int]:
@@ -173,6 +181,12 @@ class SQLiteStore(SQLiteWork, Store):
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        with self._readers.connection("import") as connection:
+            user = reading.user_key(connection, user_id)
+        if user is not None:
+            # The hashes too, to keep work off the writer.
+            for _, entry in indexed:
+                entry.tokens(*user)
         return self._writer.run("import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed))
 
     def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
@@ -198,22 +212,34 @@ class SQLiteStore(SQLiteWork, Store):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """See Store."""
         with self._readers.connection("list the observations") as connection:
             return reading.list_observations(
-                connection, user_id, types=types, conversation_id=conversation_id, limit=limit, before=before
+                connection,
+                user_id,
+                types=types,
+                conversation_id=conversation_id,
+                limit=limit,
+                most_bytes=most_bytes,
+                before=before,
             )
 
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
         """See Store."""
         touches = self._writer.touched(user_id)
         with self._readers.connection("list the sessions") as connection:
             page = reading.list_sessions(
-                connection, user_id, conversation_id=conversation_id, limit=limit, before=before
+                connection,
+                user_id,
+                conversation_id=conversation_id,
+                limit=limit,
+                most_bytes=most_bytes,
+                before=before,
             )
         for session in page:
             reading.touch(session, touches)
@@ -304,7 +330,9 @@ class SQLiteStore(SQLiteWork, Store):
             return reading.stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
-        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for a part of it.
+        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for most of it.
+
+        Minutes for tens of GB: the wait of a save of this process has no limit.
 
         Calls that wait at the same time share a rewrite. The next one begins after a rest, see `forgetting.REST`.
         """
@@ -337,63 +365,10 @@ class SQLiteStore(SQLiteWork, Store):
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
         with self._readers.connection("export") as connection:
-            begins = reading.export_begins(connection, user_id)
-        return iter(()) if begins is None else self._export(user_id, begins)
+            extent = exporting.extent(connection, user_id)
+        return iter(()) if extent is None else iter(exporting.Export(self._readers, self._writer, user_id, extent))
 
     def close(self) -> None:
         """See Store."""
         self._closed.set()
         on_close(self._forgetting.close, self._writer.close, self._readers.close)
-
-    def _export(self, user_id: str, begins: reading.ExportBegins) -> Iterator[Session | Observation]:
-        sessions = self._session_page(user_id, begins, ("", 0))
-        while sessions:
-            yield from (session for _, session in sessions)
-            key, last = sessions[-1]
-            sessions = self._session_page(user_id, begins, (last.started_at, key))
-        later: set[int] = set()
-        observations = self._observation_page(user_id, begins, ("", 0))
-        while observations:
-            for key, observation in observations:
-                if key > begins.last_session and key not in later:
-                    later.add(key)
-                    yield self._later_session(user_id, begins, key)
-                yield observation
-            _, end = observations[-1]
-            observations = self._observation_page(user_id, begins, (end.created_at, end.id or 0))
-
-    def _session_page(
-        self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
-    ) -> list[tuple[int, Session]]:
-        touches = self._writer.touched(user_id)
-        with self._readers.connection("export") as connection:
-            page = reading.export_sessions(connection, user_id, after, begins.last_session)
-        for _, session in page:
-            reading.touch(session, touches)
-        self._check_still_there(user_id, begins.user)
-        return page
-
-    def _observation_page(
-        self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
-    ) -> list[tuple[int, Observation]]:
-        with self._readers.connection("export") as connection:
-            page = reading.export_observations(connection, user_id, after, begins.last_id)
-        self._check_still_there(user_id, begins.user)
-        return page
-
-    def _later_session(self, user_id: str, begins: reading.ExportBegins, key: int) -> Session:
-        with self._readers.connection("export") as connection:
-            session = reading.export_later_session(connection, user_id, key)
-        self._check_still_there(user_id, begins.user)
-        if session is None:
-            raise forgotten_during_export()
-        return session
-
-    def _check_still_there(self, user_id: str, user: int) -> None:
-        """Raise StorageError if the user has been forgotten, before or while a page was read."""
-        if self._user(user_id) != user:
-            raise forgotten_during_export()
-
-    def _user(self, user_id: str) -> int | None:
-        with self._readers.connection("export") as connection:
-            return reading.user(connection, user_id)

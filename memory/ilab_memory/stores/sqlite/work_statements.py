@@ -77,7 +77,7 @@ SUMMARIES = """
 """
 # The session and the time of an observation, for what is derived from it.
 SOURCE = """
-    SELECT s.key, s.id, s.started_at, s.conversation_id, o.updated_at
+    SELECT s.key, s.id, s.conversation_id, o.updated_at
     FROM observations o CROSS JOIN sessions s ON s.key = o.session WHERE o.user = ? AND o.id = ?
 """
 STORED = "SELECT id, pinned, updated_at, content FROM observations WHERE user = ? AND topic_key = ?"
