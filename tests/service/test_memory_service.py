@@ -201,7 +201,14 @@ OBSERVATION = {"content": "c", "type": "decision", "title": "t"}
         bad("SaveObservation", "topic_key", **OBSERVATION | {"topic_key": ""}),
         *(
             pytest.param("SaveObservation", {"user_id": "alice", **OBSERVATION, "topic_key": key}, "topic_key", id=key)
-            for key in ("chat:turn/r-1", "chat/alice/turn", "chat/", "<private/>chat:turn/x", "ch<private/>at/turn")
+            for key in (
+                "chat:turn/r-1",
+                "chat:summary/s-1",
+                "chat/alice/turn",
+                "chat/",
+                "<private/>chat:turn/x",
+                "ch<private/>at/turn",
+            )
         ),
         bad("SearchObservations", "query"),
         bad("SearchObservations", "page_size", query="q", page_size=-1),

@@ -340,8 +340,8 @@ class SaveObservationRequest(_message.Message):
     """A one-line name for the observation, at most 512 characters. Required."""
     topic_key: _builtins.str
     """If the user already has an observation with this key, that observation is updated in place. At most 256 characters.
-    Keys that begin with "chat:turn/" or "chat/" are reserved for the turns of ChatService. Unset: a new observation is
-    stored, unless the session already contains an equal one.
+    Keys that begin with "chat:turn/", "chat/" or "chat:summary/" are reserved for the turns of ChatService and their
+    summaries. Unset: a new observation is stored, unless the session already contains an equal one.
     """
     request_id: _builtins.str
     """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""

@@ -56,6 +56,7 @@ from ilab_chat_service.values import (
     TurnRequest,
     TurnRetention,
 )
+from ilab_memory.core.work import SUMMARY_KEY
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
@@ -429,8 +430,11 @@ def caller_key(request: memory_pb2.SaveObservationRequest) -> str | None:
     """
     if not request.HasField("topic_key"):
         return None
-    if strip_private(request.topic_key).startswith(RESERVED_KEYS):
-        raise InvalidFields([("topic_key", f"must not begin with {' or '.join(RESERVED_KEYS)}: reserved for turns")])
+    reserved = (*RESERVED_KEYS, SUMMARY_KEY)
+    if strip_private(request.topic_key).startswith(reserved):
+        raise InvalidFields(
+            [("topic_key", f"must not begin with {', '.join(reserved)}: reserved for turns and summaries")]
+        )
     return request.topic_key
 
 
