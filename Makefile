@@ -50,6 +50,7 @@ soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at le
 	PYTHONPATH=tests $(DEV)/bin/python -m faults.soak 100 30
 	PYTHONPATH=tests $(DEV)/bin/python -m faults.endurance 10000 3600
 	PYTHONPATH=tests $(DEV)/bin/python -m faults.power 4000 500
+	PYTHONPATH=tests $(DEV)/bin/python -m faults.consolidation 100
 	ILAB_SOAK=1 $(DEV)/bin/python -m pytest tests/faults/test_model_checked.py
 	$(DEV)/bin/python -m pytest --timeout=1200 --hypothesis-profile=soak tests/fuzz
 

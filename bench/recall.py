@@ -1,4 +1,4 @@
-"""Measure how often mem_search finds the message that holds the answer: evidence recall@10.
+"""Measure how often mem_search and mem_recall find the message that contains the answer: evidence recall@10.
 
     python bench/recall.py [--seeds N] [--misses]
 
@@ -22,7 +22,7 @@ from types import ModuleType
 
 import recall_material as material
 from ilab_memory import Config, ILabMemory
-from ilab_memory.recall import analysis, query, ranking
+from ilab_memory.recall import analysis, coverage, prompt_search, query, ranking
 
 TOP = 10
 #: Words of the longest replies.
@@ -141,14 +141,16 @@ def saved(conversation: Conversation) -> tuple[ILabMemory, list[int]]:
     return mem, ids
 
 
-def recall(conversations: list[Conversation], misses: Callable[[str], None] | None = None) -> float:
-    """Return the share of the evidence that is among the TOP results, of all the questions."""
+def recall(
+    conversations: list[Conversation], misses: Callable[[str], None] | None = None, *, method: str = "mem_search"
+) -> float:
+    """Return the share of the evidence that is among the TOP results of *method*, of all the questions."""
     found = wanted = 0
     for conversation in conversations:
         mem, ids = saved(conversation)
         with mem:
             for question in conversation.questions:
-                top = {row.id for row in mem.mem_search("user", question.text, limit=TOP)}
+                top = {row.id for row in getattr(mem, method)("user", question.text, limit=TOP)[:TOP]}
                 wanted += len(question.evidence)
                 found += sum(ids[number] in top for number in question.evidence)
                 if misses and not all(ids[number] in top for number in question.evidence):
@@ -199,6 +201,13 @@ VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
     "all rows ranked exactly, not only 200": (ranking, {"MAX_RANKED": 10**6}),
     "plain OR over the text: no fields, no neighbours": (ranking, PLAIN),
 }
+RECALL_VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
+    "mem_recall": (prompt_search, {}),
+    "mem_recall without floors": (prompt_search, {"NAME_FLOOR": 0.0, "PERSONAL_FLOOR": 0.0, "FLOOR": 0.0}),
+    "mem_recall without the words of neighbours": (coverage, {"NEARBY": dict.fromkeys((1, 2, -1), 0.0)}),
+    "mem_recall with undamped rarity": (coverage, {"DAMPING": 1.0}),
+    "mem_recall with questions like statements": (prompt_search, {"QUESTION": (1.0, 1.0, 1.0)}),
+}
 
 
 def main() -> None:
@@ -216,6 +225,10 @@ def main() -> None:
     for label, (module, values) in VARIANTS.items():
         with changed(module, **values):
             figures = [recall(conversations) for conversations in kinds.values()]
+        print(f"{label:52}" + "".join(f"{figure:12.1%}" for figure in figures), flush=True)
+    for label, (module, values) in RECALL_VARIANTS.items():
+        with changed(module, **values):
+            figures = [recall(conversations, method="mem_recall") for conversations in kinds.values()]
         print(f"{label:52}" + "".join(f"{figure:12.1%}" for figure in figures), flush=True)
     if options.misses:
         for conversations in kinds.values():

@@ -20,7 +20,7 @@ async def main() -> None:
             raise SystemExit(str(error)) from error
     print()
     for memory in stream.response.memories:
-        print("remembered:", memory.title)
+        print("remembered:", memory.title or "an earlier turn", memory.snippet)
 
 
 if __name__ == "__main__":

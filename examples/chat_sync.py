@@ -16,7 +16,7 @@ def main() -> None:
             raise SystemExit(str(error)) from error
     print(response.reply)
     for memory in response.memories:
-        print("remembered:", memory.title)
+        print("remembered:", memory.title or "an earlier turn", memory.snippet)
 
 
 if __name__ == "__main__":

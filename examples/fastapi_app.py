@@ -69,7 +69,7 @@ async def failed(_: Request, error: ChatError) -> JSONResponse:
 async def chat(body: Message, client: Client) -> dict[str, object]:
     """Answer when the whole reply is there."""
     response = await client.chat(body.user_id, body.message, timeout=60)
-    return {"reply": response.reply, "remembered": [memory.title for memory in response.memories]}
+    return {"reply": response.reply, "remembered": [memory.snippet for memory in response.memories if memory.snippet]}
 
 
 async def begun(body: Message, client: Client) -> AsyncIterator[tuple[str, AsyncChatStream]]:

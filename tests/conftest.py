@@ -109,6 +109,7 @@ def settings(tmp_path: Path, upstream: fake.Upstream) -> Settings:
         model_retries=0,
         propagation_seconds=0,
         drain_seconds=5,
+        consolidation="off",
     )
 
 

@@ -73,10 +73,14 @@ class ServerProcess:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with exactly these settings of the server and no propagation delay."""
+    """Return this process's environment with exactly these settings of the server.
+
+    Unless given: no propagation delay and no consolidation, whose calls of the model would come between others.
+    """
     ours = ("ILAB_", "OPENAI_")
     others = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return others | {"ILAB_CHAT_PROPAGATION_SECONDS": "0"} | dict(settings)
+    ours_unless_given = {"ILAB_CHAT_PROPAGATION_SECONDS": "0", "ILAB_CHAT_CONSOLIDATION": "off"}
+    return others | ours_unless_given | dict(settings)
 
 
 @contextmanager

@@ -73,6 +73,17 @@ class Request:
     def system(self) -> str:
         return self.messages[0]["content"]
 
+    @property
+    def said(self) -> list[str]:
+        """The texts of conversation and message, without the block before the message."""
+        *conversation, last = (message["content"] for message in self.messages[1:])
+        return [*conversation, without_context(last)]
+
+
+def without_context(text: str) -> str:
+    """Return the message that a prompt ends with, without the block before it."""
+    return text.partition("</context>\n\n")[2] if text.startswith("<context>\n") else text
+
 
 class Upstream(ThreadingHTTPServer):
     """Answers POST /v1/chat/completions by script; without one, with what *otherwise* makes of the request."""

@@ -9,6 +9,7 @@
 exceptions. Messages and enums come from the contract in `ilab_chat.v1`.
 """
 
+from ilab_chat._memory_calls import NEVER
 from ilab_chat._security import tls_credentials
 from ilab_chat.aio import AsyncChatClient, AsyncChatStream
 from ilab_chat.aio_memory import AsyncMemoryClient, AsyncMemoryExport
@@ -51,6 +52,7 @@ from ilab_chat.v1.chat_pb2 import (
     PromptRole,
     PromptTokens,
     ReasoningEffort,
+    RememberedFact,
     ResponseFormat,
     StreamChatResponse,
     TextFormat,
@@ -59,6 +61,7 @@ from ilab_chat.v1.chat_pb2 import (
 )
 from ilab_chat.v1.errors_pb2 import ErrorReason
 from ilab_chat.v1.memory_pb2 import (
+    Fact,
     GetStatsResponse,
     ImportUserResponse,
     Observation,
@@ -72,6 +75,7 @@ from ilab_chat.v1.memory_pb2 import (
 )
 
 __all__ = [
+    "NEVER",
     "AsyncChatClient",
     "AsyncChatStream",
     "AsyncMemoryClient",
@@ -87,6 +91,7 @@ __all__ = [
     "ContextTooLong",
     "DeadlineExceeded",
     "ErrorReason",
+    "Fact",
     "FailedPrecondition",
     "FieldViolation",
     "FinishReason",
@@ -114,6 +119,7 @@ __all__ = [
     "PromptRole",
     "PromptTokens",
     "ReasoningEffort",
+    "RememberedFact",
     "RequestIdReused",
     "ResourceExhausted",
     "ResponseFormat",

@@ -2,10 +2,13 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, TypeAlias, TypedDict, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat._calls import FromClient, Metadata, check_response, check_unicode, several
 from ilab_chat.v1.memory_pb2 import (
@@ -94,9 +97,40 @@ def list_request(
     )
 
 
-def update_mask(fields: dict[str, str | None]) -> FieldMask:
-    """Return the mask that names those of *fields* that are not None."""
-    return FieldMask(paths=[name for name, value in fields.items() if value is not None])
+class Never(Enum):
+    """The type of `NEVER`."""
+
+    NEVER = "NEVER"
+
+
+#: An expiry that takes the one away that an observation has.
+NEVER: Final = Never.NEVER
+
+
+def changes(**fields: str | bool | datetime | Never | None) -> dict[str, Any]:
+    """Return those of *fields* that are not None, with the mask that names them, as fields of a request.
+
+    Raises:
+        ValueError: a time has no time zone.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    times = {name: moment(name, value) for name, value in given.items() if isinstance(value, datetime | Never)}
+    return {"update_mask": FieldMask(paths=list(given)), **given, **times}
+
+
+def moment(name: str, value: datetime | Never | None) -> Timestamp | None:
+    """Return the argument *name* as a message, None for one that stays unset.
+
+    Raises:
+        ValueError: it has no time zone.
+    """
+    if value is None or isinstance(value, Never):
+        return None
+    if value.tzinfo is None:
+        raise ValueError(f"{name} must have a time zone")
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
 
 
 def import_request(item: Item) -> ImportUserRequest:

@@ -2,16 +2,19 @@
 """The memory client for code without an event loop."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ilab_chat import _memory_calls
-from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response
+from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response, several
 from ilab_chat._connection import Connection, Items, StreamingCall, chat_errors, upload
+from ilab_chat._memory_calls import Never
 from ilab_chat.errors import ChatError
 from ilab_chat.v1 import memory_pb2
 from ilab_chat.v1.memory_pb2 import (
     ExportUserResponse,
+    Fact,
     GetStatsResponse,
     ImportUserResponse,
     Observation,
@@ -137,6 +140,8 @@ class MemoryClient:
         type: str,  # noqa: A002 - the contract's word
         title: str,
         topic_key: str | None = None,
+        pinned: bool = False,
+        expire_time: datetime | None = None,
         conversation_id: str = "",
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
@@ -150,6 +155,8 @@ class MemoryClient:
             title: A line that names it.
             topic_key: The observation that is stored under this key is updated in place. None: a new observation,
                 unless the session already holds the same one.
+            pinned: For a fact: it comes first in every prompt.
+            expire_time: From when on it no longer counts, with its time zone. None: never.
             conversation_id: The conversation whose session it is stored in.
             request_id: Identifies the call, so that a retry stores nothing again. None: a new one is made.
             **options: *timeout* and *metadata*.
@@ -162,6 +169,8 @@ class MemoryClient:
             type=type,
             title=title,
             topic_key=topic_key,
+            pinned=pinned,
+            expire_time=_memory_calls.moment("expire_time", expire_time),
             conversation_id=conversation_id,
         )
         response = self._ask(self._connection.memory.SaveObservation, request, **options)
@@ -175,21 +184,22 @@ class MemoryClient:
         title: str | None = None,
         content: str | None = None,
         type: str | None = None,  # noqa: A002 - the contract's word
+        pinned: bool | None = None,
+        expire_time: datetime | Never | None = None,
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> SaveResult:
-        """Change the title, content or type of an observation. Fields that are None are unchanged.
+        """Change parts of an observation. Those that are None are unchanged; `NEVER` removes the expiry.
 
         Turns of the chat cannot be changed: delete them instead. Raises NotFound if the user has no observation with
         this id.
         """
-        fields = {"title": title, "content": content, "type": type}
+        fields = _memory_calls.changes(title=title, content=content, type=type, pinned=pinned, expire_time=expire_time)
         request = _memory_calls.build_write(
             memory_pb2.UpdateObservationRequest,
             request_id=request_id,
             user_id=user_id,
             observation_id=observation_id,
-            update_mask=_memory_calls.update_mask(fields),
             **fields,
         )
         response = self._ask(self._connection.memory.UpdateObservation, request, **options)
@@ -234,6 +244,35 @@ class MemoryClient:
             page = self._ask(self._connection.memory.ListObservations, request, **options)
             for observation in page.observations:
                 yield observation
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def list_facts(
+        self,
+        user_id: str,
+        *,
+        types: Sequence[str] = (),
+        page_size: int | None = None,
+        **options: "Unpack[CallOptions]",
+    ) -> Iterator[Fact]:
+        """Yield the facts about the user that hold now: pinned ones first, then the most recently changed.
+
+        The list comes in pages, and each call has the timeout.
+
+        Args:
+            user_id: Whose facts.
+            types: Only facts of these types, of profile, preference, decision and pattern. Empty: of all four.
+            page_size: Facts per call, up to 200. None: 50.
+            **options: *timeout* and *metadata*.
+        """
+        request = _memory_calls.build(
+            memory_pb2.ListFactsRequest, user_id=user_id, types=several(types), page_size=page_size
+        )
+        while True:
+            page = self._ask(self._connection.memory.ListFacts, request, **options)
+            for fact in page.facts:
+                yield fact
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token

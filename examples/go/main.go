@@ -85,7 +85,7 @@ func run() error {
 		return err
 	}
 	for _, memory := range response.GetMemories() {
-		fmt.Println("remembered:", memory.GetTitle())
+		fmt.Println("remembered:", memory.GetTitle(), memory.GetSnippet())
 	}
 	return nil
 }

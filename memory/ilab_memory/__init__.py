@@ -4,30 +4,45 @@ from ilab_memory.api import ILabMemory
 from ilab_memory.core.config import Config
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.core.models import (
+    UNSET,
+    Fact,
     ImportResult,
+    NewFact,
     Observation,
     ObservationCompact,
+    RecallHit,
     SaveResult,
     Session,
     SessionStartResponse,
     SessionSummaryCompact,
+    Statement,
 )
 from ilab_memory.core.store import Store
+from ilab_memory.core.work import NewSummary, Work, WorkStats, WorkTurns
 from ilab_memory.redaction import private_spans, strip_private
 
 __all__ = [
+    "UNSET",
     "Config",
+    "Fact",
     "ILabMemory",
     "ImportResult",
+    "NewFact",
+    "NewSummary",
     "Observation",
     "ObservationCompact",
+    "RecallHit",
     "SaveResult",
     "Session",
     "SessionStartResponse",
     "SessionSummaryCompact",
+    "Statement",
     "StorageDamaged",
     "StorageError",
     "Store",
+    "Work",
+    "WorkStats",
+    "WorkTurns",
     "private_spans",
     "strip_private",
 ]

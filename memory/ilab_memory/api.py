@@ -1,49 +1,50 @@
 """ILabMemory, the public API: validates arguments, calls the store, builds the results."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from ilab_memory import checks, intake
+from ilab_memory import facts as facts_intake
 from ilab_memory.core.config import SUMMARY_TYPE, Config
-from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import (
-    ImportResult,
+    UNSET,
+    Fact,
+    NewFact,
     Observation,
     ObservationCompact,
+    RecallHit,
     SaveResult,
     Session,
     SessionStartResponse,
+    Statement,
+    Unset,
 )
-from ilab_memory.core.store import (
-    Change,
-    ObservationCursor,
-    RecentSessions,
-    Redacted,
-    SessionCursor,
-    Store,
+from ilab_memory.core.store import FactCursor, ObservationCursor, RecentSessions, SessionCursor
+from ilab_memory.limits import (
+    ABOUT_CHARACTERS,
+    MAX_CONTENT_BYTES,
+    MOST_FACTS,
+    MOST_LISTED,
+    MOST_LISTED_BYTES,
+    MOST_RECENT,
 )
-from ilab_memory.intake import redacted, redacted_content
-from ilab_memory.limits import MAX_CONTENT_BYTES, MOST_LISTED, MOST_RECENT
 from ilab_memory.recall import session_start
+from ilab_memory.recall.prompt_search import Request, recall
 from ilab_memory.recall.search import Question, TypeFilter, search
-from ilab_memory.sessions import is_expired, summary_title
+from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
+from ilab_memory.work_queue import WorkQueue
 
 
-class ILabMemory:
+class ILabMemory(WorkQueue):
     """The memory of many users, isolated from each other.
 
     Any thread may use an instance at any time. Every method raises ValueError for an invalid argument (it names the
     argument and never quotes it), StorageError when the storage fails, and RuntimeError after `close`.
     """
-
-    def __init__(self, store: Store, config: Config | None = None) -> None:
-        """Use *store*. `close` closes it."""
-        self._store = store
-        self._config = config or Config()
-        self._session_timeout = timedelta(hours=self._config.session_timeout_hours)
 
     @classmethod
     def from_path(cls, db_path: str | Path, config: Config | None = None) -> Self:
@@ -86,21 +87,6 @@ class ILabMemory:
         store = PostgresStore(url, durability=config.durability, wait_seconds=config.busy_timeout_seconds)
         return cls(store, config)
 
-    @property
-    def config(self) -> Config:
-        """The current configuration."""
-        return self._config
-
-    def close(self) -> None:
-        """Finish running operations and close the store. A second call does nothing."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def mem_session_start(self, user_id: str, *, conversation_id: str = "") -> SessionStartResponse:
         """Return the session to work in, the last completed ones, and the best memories by ContextScore.
 
@@ -113,14 +99,14 @@ class ILabMemory:
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         now = self._now()
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id)
+        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
         if recent.active is not None and not self._is_expired(recent.active, now):
             self._store.touch_session(user_id, recent.active.id, now=now)
             return _start_response(recent.active.id, recent, is_new=False, now=now)
         session_id, is_new = self._store.open_session(
             user_id, conversation_id=conversation_id, now=now, session_timeout=self._session_timeout
         )
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id)
+        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
         return _start_response(session_id, recent, is_new=is_new, now=now)
 
     def mem_session_peek(self, user_id: str, *, conversation_id: str = "") -> SessionStartResponse:
@@ -132,7 +118,7 @@ class ILabMemory:
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         now = self._now()
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id)
+        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
         session_id = "" if recent.active is None or self._is_expired(recent.active, now) else recent.active.id
         return _start_response(session_id, recent, is_new=False, now=now)
 
@@ -146,7 +132,7 @@ class ILabMemory:
         checks.check_conversation_id(conversation_id)
         checks.check_content("summary", summary)
         session = self._store.end_session(
-            user_id, conversation_id=conversation_id, summary=redacted("summary", summary), now=self._now()
+            user_id, conversation_id=conversation_id, summary=intake.redacted("summary", summary), now=self._now()
         )
         if session is None:
             raise LookupError("the user has no active session")
@@ -170,11 +156,31 @@ class ILabMemory:
         title: str,
         topic_key: str | None = None,
         conversation_id: str = "",
+        pinned: bool = False,
+        expire_time: datetime | None = None,
+        about: str | None = None,
+        facts: Sequence[NewFact] = (),
+        queue_work: bool = False,
     ) -> SaveResult:
         """Redact an observation and store it, durably (see `Config.durability`), in the conversation's active session.
 
         Opens a session if there is no active one. With a *topic_key* that the user already has, in any conversation,
-        updates the observation of that key in place.
+        updates the observation of that key in place. With a new content, its `about` and facts replace the former ones.
+
+        Args:
+            user_id: The user.
+            content: The content.
+            type: One of `Config.allowed_types`.
+            title: The title.
+            topic_key: Identifies the observation among those of the user.
+            conversation_id: The conversation whose session it belongs to.
+            pinned: List it before other facts. A save never unpins.
+            expire_time: When it stops to be true; a save without one removes the stored one.
+            about: Statements about the user in the content, one per line.
+            facts: Facts that were derived from the content. Each is saved like an observation of its own, in the same
+                transaction, and replaces the fact of its topic_key. Redaction sees each text alone: derive facts and
+                `about` from redacted text.
+            queue_work: Queue the observation for consolidation in the same transaction, see `WorkQueue`.
 
         Raises:
             ValueError: *type* is not one of `Config.allowed_types`, or another argument is invalid.
@@ -186,8 +192,20 @@ class ILabMemory:
         checks.check_content("content", content)
         checks.check_topic_key(topic_key)
         checks.check_conversation_id(conversation_id)
+        checks.check_pinned("pinned", pinned)
+        checks.check_about(about)
         return self._upsert_observation(
-            user_id, type, content, title=title, topic_key=topic_key, conversation_id=conversation_id
+            user_id,
+            type,
+            content,
+            title=title,
+            topic_key=topic_key,
+            conversation_id=conversation_id,
+            pinned=pinned,
+            expire_at=facts_intake.expire_at("expire_time", expire_time),
+            about=about,
+            facts=facts,
+            queue_work=queue_work,
         )
 
     def mem_update(
@@ -198,11 +216,15 @@ class ILabMemory:
         title: str | None = None,
         content: str | None = None,
         type: str | None = None,  # noqa: A002 - as in mem_save
+        pinned: bool | None = None,
+        expire_time: datetime | Unset | None = UNSET,
     ) -> SaveResult | None:
-        """Replace the title, the content or the type of an observation; None if the user has none of this id.
+        """Replace parts of an observation; None if the user has none of this id.
 
         Redacts private text. Increments the revision count; if nothing changes, the outcome is "deduped". The
-        topic_key, the session and its last activity stay the same.
+        topic_key, the session and its last activity stay the same. A new content removes the `about` and what was
+        derived from the old content alone, and makes the sources of the observation earlier ones. *pinned* and
+        *expire_time* (None: never) alone change neither the revision count nor `updated_at`.
 
         Raises:
             ValueError: no new value was given, *type* is not one of `Config.allowed_types`, or another argument is
@@ -210,36 +232,60 @@ class ILabMemory:
         """
         checks.check_user_id(user_id)
         checks.check_observation_id(observation_id)
-        if title is None and content is None and type is None:
-            raise ValueError("title, content or type must be given")
+        if (title, content, type, pinned, expire_time) == (None, None, None, None, UNSET):
+            raise ValueError("title, content, type, pinned or expire_time must be given")
         if title is not None:
             checks.check_title(title)
         if content is not None:
             checks.check_content("content", content)
         if type is not None and type not in self._config.allowed_types:
             raise ValueError(f"type must be one of {', '.join(self._config.allowed_types)}")
-        left, content_hash = (None, None) if content is None else redacted_content("content", content)
-        change = Change(
-            title=None if title is None else redacted("title", title),
-            content=left,
+        if pinned is not None:
+            checks.check_pinned("pinned", pinned)
+        change = intake.change(
+            title=title,
+            content=content,
             type=type,
-            normalized_hash=content_hash,
+            pinned=pinned,
+            expire_at=UNSET if expire_time is UNSET else facts_intake.expire_at("expire_time", expire_time),
         )
         return self._store.change(user_id, observation_id, change, now=self._now())
 
-    def mem_delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase an observation; False if the user has none of this id.
+    def mem_facts(
+        self, user_id: str, *, types: Collection[str] = (), limit: int = 50, before: FactCursor | None = None
+    ) -> list[Fact]:
+        """Return a page of what holds now: the observations of FACT_TYPES that have not expired, at most 1,000.
 
-        When this returns, no byte of it is in the files of a SQLite database. Like `mem_forget`, this rewrites the
-        file, and concurrent calls share a rewrite.
+        Pinned ones first, then the last changed, then higher ids.
 
-        Raises:
-            StorageError: no call returns the observation any more, but its bytes may still be in the files. Calling
-                again, or `mem_finish_forgetting`, completes the erasure.
+        Args:
+            user_id: The user.
+            types: Only these of FACT_TYPES. Empty: all.
+            limit: Page size. A shorter page is the last one.
+            before: `pinned`, `updated_at` and id of the last fact of the previous page.
         """
         checks.check_user_id(user_id)
-        checks.check_observation_id(observation_id)
-        return self._store.delete(user_id, observation_id)
+        checks.check_types("types", types)
+        checks.check_limit(limit)
+        return self._store.facts(
+            user_id,
+            types=frozenset(types) or None,
+            now=self._now(),
+            limit=min(limit, MOST_FACTS),
+            before=facts_intake.fact_cursor(before),
+        )
+
+    def mem_about(self, user_id: str, *, limit: int = 100) -> list[Statement]:
+        """Return what the user's observations say about the user, one statement per line of their `about`.
+
+        The statements of the newest observation come first, by (updated_at, id), in the order of its lines; at most
+        1,000. Of each `about` the first 4,096 characters are read. Without observations that have expired.
+        """
+        checks.check_user_id(user_id)
+        checks.check_limit(limit)
+        most = min(limit, MOST_FACTS)
+        rows = self._store.about(user_id, now=self._now(), limit=most, characters=ABOUT_CHARACTERS)
+        return facts_intake.statements(rows, most)
 
     def mem_list(
         self,
@@ -256,9 +302,10 @@ class ILabMemory:
             user_id: The user.
             types: Only these types. Empty: all.
             conversation_id: Only observations of this conversation's sessions. None: all. Empty: the default one.
-            limit: Page size. A shorter page is the last one.
-            before: `updated_at` and id of the last observation of the previous page. Observations saved or changed
-                between two pages move to the front, so later pages neither skip nor repeat any.
+            limit: Page size. A page also ends after 4 MiB of contents and `about`; only an empty one ends the
+                list.
+            before: `updated_at` and id of the last observation of the previous page. An observation that changes
+                between two pages moves to the front: no later page contains it. None is repeated.
         """
         checks.check_user_id(user_id)
         checks.check_types("types", types)
@@ -270,6 +317,7 @@ class ILabMemory:
             types=frozenset(types) or None,
             conversation_id=conversation_id,
             limit=min(limit, MOST_LISTED),
+            most_bytes=MOST_LISTED_BYTES,
             before=intake.cursor(before),
         )
 
@@ -283,7 +331,8 @@ class ILabMemory:
     ) -> list[Session]:
         """Return a page of the user's sessions, newest start first, at most 1,000.
 
-        *before*: `started_at` and id of the last session of the previous page. For the others see `mem_list`.
+        *before*: `started_at` and id of the last session of the previous page. A page also ends after 4 MiB of
+        summaries. For the others see `mem_list`.
         """
         checks.check_user_id(user_id)
         if conversation_id is not None:
@@ -293,6 +342,7 @@ class ILabMemory:
             user_id,
             conversation_id=conversation_id,
             limit=min(limit, MOST_LISTED),
+            most_bytes=MOST_LISTED_BYTES,
             before=intake.session_cursor(before),
         )
 
@@ -321,6 +371,34 @@ class ILabMemory:
         question = Question(user_id=user_id, query=query, limit=limit, types=type_filter)
         return search(self._store, question, self._now())
 
+    def mem_recall(
+        self,
+        user_id: str,
+        message: str,
+        *,
+        limit: int = 5,
+        previous: str | None = None,
+        types: Collection[str] = (),
+    ) -> list[RecallHit]:
+        """Return the observations that are relevant to *message*, for a prompt, best first, or an empty list.
+
+        Args:
+            user_id: The user.
+            message: The user's new message.
+            limit: Maximum number of results. A message that asks for a complete list ("how many", "which", "all") may
+                get up to 20 shorter ones.
+            previous: The user's message before, which has the subject of a follow-up question.
+            types: Only these types. Empty: all.
+        """
+        checks.check_user_id(user_id)
+        checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
+        checks.check_limit(limit)
+        checks.check_types("types", types)
+        if previous is not None:
+            checks.check_text("previous", previous, len(previous) if isinstance(previous, str) else 0)
+        request = Request(user_id, message, limit, previous, frozenset(types))
+        return recall(self._store, request, self._now())
+
     def mem_get_observation(self, user_id: str, observation_id: int) -> Observation | None:
         """Return the user's observation of this id, or None if the user has none."""
         checks.check_user_id(user_id)
@@ -348,6 +426,8 @@ class ILabMemory:
     ) -> list[Observation]:
         """Return the *limit* newest observations of a session, newest first by (`updated_at`, id).
 
+        Leaves out observations that have expired, and the sources of the others.
+
         With *key_prefixes*, only observations whose `topic_key` starts with one of them, among the 1,000 newest of the
         session. The list ends before the observation whose content would exceed *max_bytes* of UTF-8 in total. Empty if
         the session does not belong to this user and conversation.
@@ -365,88 +445,13 @@ class ILabMemory:
             limit=min(limit, MOST_RECENT),
             key_prefixes=key_prefixes,
             most_bytes=max_bytes,
+            now=self._now(),
         )
 
     def mem_stats(self, user_id: str) -> Mapping[str, int]:
         """Return how many `observations` and `sessions` the user has."""
         checks.check_user_id(user_id)
         return self._store.stats(user_id)
-
-    def mem_forget(self, user_id: str) -> int:
-        """Erase everything of the user and return the number of erased observations.
-
-        When this returns, no byte of it is in the files of a SQLite database. A PostgreSQL server has copies for some
-        time, see `PostgresStore`. For a user without data this is one lookup. A SQLite file is rewritten, which needs
-        free disk space of twice its size. Concurrent calls share a rewrite, and wait after a recent one.
-
-        Raises:
-            StorageError: the erasure is not complete. Calling again, or `mem_finish_forgetting`, completes it.
-        """
-        checks.check_user_id(user_id)
-        return self._store.forget(user_id)
-
-    def mem_finish_forgetting(self) -> int:
-        """Complete the erasures that earlier calls could not complete; return how many are still pending.
-
-        A full disk, a long reader or the end of the process can interrupt an erasure. Call this at start and then
-        regularly. It is one lookup if nothing is pending. On PostgreSQL, where an erasure is one transaction, it
-        returns 0.
-
-        Raises:
-            StorageError: an erasure could not be completed. The message names the cause.
-        """
-        return self._store.finish_forgetting()
-
-    def mem_pending_erasures(self) -> int:
-        """Return the number of incomplete erasures, including those of running calls. One lookup."""
-        return self._store.pending_erasures()
-
-    def mem_check(self) -> list[str]:
-        """Return the damage in the pages of a SQLite file, one line each, without any user text.
-
-        Reads the whole file once and does not block other calls. `ilab-memory check` compares more. Always empty on
-        PostgreSQL.
-
-        Raises:
-            StorageError: the file could not be read.
-        """
-        return self._store.check()
-
-    def mem_export(self, user_id: str) -> Iterator[Session | Observation]:
-        """Return an iterator over the user's sessions by their start, then the observations by (created_at, id).
-
-        It covers what exists at the time of the call, in constant memory. An observation that is updated before it is
-        read has the newer content; if its session started after the call, the session is yielded just before it.
-        Iterating raises StorageError if the user is forgotten before the end: the export is incomplete.
-        """
-        checks.check_user_id(user_id)
-        return self._store.export(user_id)
-
-    def mem_import(self, user_id: str, items: Iterable[Session | Observation]) -> ImportResult:
-        """Add the items of an export to the user, with new ids; return how many were added.
-
-        *items* may come from any user, each session before its observations, as `mem_export` yields them. Texts are
-        redacted again. Items that the user already has are skipped, so repeating an import adds nothing. Sessions are
-        recognized by their ids, observations by their topic_key (the stored one stays) or else by session, type, title,
-        content and created_at. An active session is imported as completed if its conversation already has one.
-
-        After an error, the batches before it (of up to 100 items) stay: repeat the import to complete it.
-
-        Raises:
-            ValueError: an item is invalid, or comes before its session.
-            StorageError: the storage failed. The message says how much was added.
-        """
-        checks.check_user_id(user_id)
-        sessions = observations = 0
-        try:
-            for batch in intake.batches(items):
-                added = self._store.add_rows(user_id, batch.sessions, batch.rows)
-                sessions += added.sessions
-                observations += added.observations
-        except StorageError as error:
-            done = f"{sessions} sessions and {observations} observations were added; repeat the import to complete it"
-            raise type(error)(f"{error}; {done}") from error
-        return ImportResult(sessions=sessions, observations=observations)
 
     def _upsert_observation(
         self,
@@ -458,31 +463,36 @@ class ILabMemory:
         topic_key: str | None = None,
         conversation_id: str = "",
         content_name: str = "content",
+        pinned: bool = False,
+        expire_at: str | None = None,
+        about: str | None = None,
+        facts: Sequence[NewFact] = (),
+        queue_work: bool = False,
     ) -> SaveResult:
         """Redact an observation, then store it. Every save goes through here.
 
         Without *title*, the title is derived from the redacted content.
         """
-        left, content_hash = redacted_content(content_name, content)
-        observation = Redacted(
-            user_id=user_id,
-            type=kind,
-            title=redacted("title", summary_title(left) if title is None else title),
-            content=left,
-            topic_key=None if topic_key is None else redacted("topic_key", topic_key),
-            normalized_hash=content_hash,
+        observation = intake.observation(
+            user_id,
+            kind,
+            content,
+            title=title,
+            topic_key=topic_key,
             conversation_id=conversation_id,
+            content_name=content_name,
+            pinned=pinned,
+            expire_at=expire_at,
+            about=about,
         )
+        if facts != ():
+            observation = facts_intake.with_facts(observation, facts, types=self._config.allowed_types)
+        if queue_work:
+            observation = replace(observation, queue_work=True)
         return self._store.save(observation, now=self._now(), session_timeout=self._session_timeout)
 
     def _is_expired(self, session: Session, now: datetime) -> bool:
         return is_expired(session.last_activity_at, now=now, timeout=self._session_timeout)
-
-    def _now(self) -> datetime:
-        now = self._config.clock()
-        if now.tzinfo is None:
-            raise ValueError("clock must return a timezone-aware datetime")
-        return now
 
 
 def _start_response(session_id: str, recent: RecentSessions, *, is_new: bool, now: datetime) -> SessionStartResponse:

@@ -1,6 +1,7 @@
 """Validation of arguments. Pure. Each error names the argument and never quotes it."""
 
 from collections.abc import Collection
+from datetime import datetime
 
 from ilab_memory.limits import MAX_CONTENT_BYTES, MAX_CONVERSATION_ID, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
 
@@ -27,17 +28,20 @@ def check_topic_key(topic_key: str | None) -> None:
         check_text("topic_key", topic_key, MAX_TOPIC_KEY)
 
 
-def check_content(name: str, content: str) -> None:
-    """Raise ValueError unless *content*, the argument *name*, is valid."""
+def check_content(name: str, content: str, *, more: int = 0) -> None:
+    """Raise ValueError unless *content*, the argument *name*, is valid. *more*: bytes allowed over the limit."""
     _check_characters(name, content)
-    if len(content.encode()) > MAX_CONTENT_BYTES:
+    if len(content.encode()) > MAX_CONTENT_BYTES + more:
         raise ValueError(f"{name} must be at most {MAX_CONTENT_BYTES} bytes of UTF-8")
 
 
-def check_text(name: str, text: str, longest: int) -> None:
-    """Raise ValueError unless *text*, the argument *name*, is not blank and has at most *longest* characters."""
+def check_text(name: str, text: str, longest: int, *, more: int = 0) -> None:
+    """Raise ValueError unless *text*, the argument *name*, is not blank and has at most *longest* characters.
+
+    *more*: characters that are allowed over the limit.
+    """
     _check_characters(name, text)
-    if len(text) > longest:
+    if len(text) > longest + more:
         raise ValueError(f"{name} must be at most {longest} characters")
 
 
@@ -45,6 +49,24 @@ def check_left(name: str, redacted: str | None) -> None:
     """Raise ValueError if the argument *name* is blank after redaction."""
     if redacted is not None and not redacted.strip():
         raise ValueError(f"{name} must not be blank after redaction")
+
+
+def check_about(about: str | None) -> None:
+    """Raise ValueError unless *about* is valid or None."""
+    if about is not None:
+        check_content("about", about)
+
+
+def check_pinned(name: str, pinned: object) -> None:
+    """Raise ValueError unless *pinned*, the argument *name*, is a bool."""
+    if not isinstance(pinned, bool):
+        raise ValueError(f"{name} must be True or False")  # noqa: TRY004 - the contract promises ValueError
+
+
+def check_expire_time(name: str, expire_time: datetime | None) -> None:
+    """Raise ValueError unless *expire_time*, the argument *name*, is a datetime with a time zone or None."""
+    if expire_time is not None and (not isinstance(expire_time, datetime) or expire_time.tzinfo is None):
+        raise ValueError(f"{name} must be a datetime with a time zone")
 
 
 def check_query(query: str) -> None:
@@ -76,12 +98,14 @@ def check_max_bytes(max_bytes: int) -> None:
 
 
 def check_types(name: str, types: Collection[str] | None) -> None:
-    """Raise ValueError unless *types*, the argument *name*, is a collection of strings or None."""
+    """Raise ValueError unless *types*, the argument *name*, is a collection of valid strings or None."""
     if types is None:
         return
     # A string is a collection of strings too.
     if isinstance(types, str) or not isinstance(types, Collection) or not all(isinstance(kind, str) for kind in types):
         raise ValueError(f"{name} must be a list of strings")
+    for kind in types:
+        _check_encoding(name, kind)
 
 
 def _check_characters(name: str, text: str) -> None:
@@ -89,6 +113,10 @@ def _check_characters(name: str, text: str) -> None:
         raise ValueError(f"{name} must be a string")  # noqa: TRY004 - the contract promises ValueError for a bad argument
     if not text.strip():
         raise ValueError(f"{name} must not be blank")
+    _check_encoding(name, text)
+
+
+def _check_encoding(name: str, text: str) -> None:
     if "\0" in text:
         raise ValueError(f"{name} must not contain NUL")
     if not text.isascii() and not _is_encodable(text):

@@ -115,10 +115,13 @@ def _copy(options: argparse.Namespace) -> int:
         from ilab_memory.copying import copy  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
         raise ModuleNotFoundError("copy needs the extra: pip install 'ilab_memory[postgres]'") from None
+    progress = _Progress()
     try:
-        copied = copy(options.source, options.target, replace=options.replace, progress=_Progress())
+        copied = copy(options.source, options.target, replace=options.replace, progress=progress)
     except StorageError as error:
-        raise StorageError(f"{error}; run the same command again to continue") from None
+        if not progress.has_begun:
+            raise
+        raise StorageError(f"{error}; run the same command again to copy the users that are missing") from None
     if sys.stdout.isatty() and not options.json:
         _print(_described(copied))
     else:
@@ -147,6 +150,11 @@ class _Progress:
 
     def __init__(self) -> None:
         self._shown: dict[str, int] = {}
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether both sides could be opened."""
+        return bool(self._shown)
 
     def __call__(self, what: str, done: int, total: int) -> None:
         parts = 100 if sys.stderr.isatty() else 10

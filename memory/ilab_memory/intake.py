@@ -1,7 +1,8 @@
 """Validation and redaction of what a store receives."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from ilab_memory.checks import (
@@ -9,19 +10,23 @@ from ilab_memory.checks import (
     check_conversation_id,
     check_left,
     check_observation_id,
+    check_pinned,
     check_session_id,
     check_text,
-    check_title,
-    check_topic_key,
 )
-from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import ImportedRow, ObservationCursor, SessionCursor
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_TITLE, MAX_USER_ID
-from ilab_memory.redaction import normalized_hash, strip_private
+from ilab_memory.core.models import Observation, Session, Unset
+from ilab_memory.core.store import (
+    Change,
+    ImportedRow,
+    ObservationCursor,
+    Redacted,
+    SessionCursor,
+    Source,
+)
+from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_REVISION_COUNT, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
+from ilab_memory.redaction import MOST_ADDED, REDACTED, normalized_hash, strip_private
+from ilab_memory.sessions import summary_title
 from ilab_memory.timestamps import to_text
-
-# The range of an integer column.
-_MAX_REVISION_COUNT = 2**31 - 1
 
 
 class Batch(NamedTuple):
@@ -29,6 +34,10 @@ class Batch(NamedTuple):
 
     sessions: list[Session]
     rows: list[ImportedRow]
+    ids: list[int | None]
+    """The id of each row in the export."""
+    sources: list[Source]
+    """The sources of the rows, by the ids in the export."""
 
 
 def redacted(name: str, text: str) -> str:
@@ -43,6 +52,58 @@ def redacted_content(name: str, content: str) -> tuple[str, str]:
     left = strip_private(content)
     check_left(name, left)
     return left, normalized_hash(left)
+
+
+def observation(
+    user_id: str,
+    kind: str,
+    content: str,
+    *,
+    title: str | None,
+    topic_key: str | None,
+    conversation_id: str,
+    content_name: str,
+    pinned: bool = False,
+    expire_at: str | None = None,
+    about: str | None = None,
+) -> Redacted:
+    """Return the redacted observation to store. Without *title*, the title is derived from the redacted content.
+
+    *content_name*: the argument that *content* comes from.
+    """
+    left, content_hash = redacted_content(content_name, content)
+    return Redacted(
+        user_id=user_id,
+        type=kind,
+        title=redacted("title", summary_title(left) if title is None else title),
+        content=left,
+        topic_key=None if topic_key is None else redacted("topic_key", topic_key),
+        normalized_hash=content_hash,
+        conversation_id=conversation_id,
+        pinned=pinned,
+        expire_at=expire_at,
+        about=None if about is None else redacted("about", about),
+    )
+
+
+def change(
+    *,
+    title: str | None,
+    content: str | None,
+    type: str | None,  # noqa: A002 - as in mem_update
+    pinned: bool | None,
+    expire_at: str | Unset | None,
+) -> Change:
+    """Return the redacted change of an observation. None: unchanged."""
+    left, content_hash = (None, None) if content is None else redacted_content("content", content)
+    return Change(
+        title=None if title is None else redacted("title", title),
+        content=left,
+        type=type,
+        normalized_hash=content_hash,
+        pinned=pinned,
+        expire_at=expire_at,
+    )
 
 
 def cursor(before: ObservationCursor | None) -> ObservationCursor | None:
@@ -64,23 +125,25 @@ def session_cursor(before: SessionCursor | None) -> SessionCursor | None:
 
 
 def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
-    """Yield *items*, validated and redacted, in batches of the size of an export page.
+    """Yield *items*, validated and redacted, in batches of the size of an export page, in rows and bytes of UTF-8.
 
     Raises:
         ValueError: an item is invalid, or a text is blank after redaction.
     """
-    batch = Batch([], [])
+    batch = Batch([], [], [], [])
     size = 0
     for item in items:
         if isinstance(item, Session):
             batch.sessions.append(_session(item))
-            size += len(item.summary or "")
+            size += len((batch.sessions[-1].summary or "").encode())
         else:
             batch.rows.append(_row(item))
-            size += len(item.content)
+            batch.ids.append(item.id)
+            batch.sources.extend(_sources(item))
+            size += len(batch.rows[-1].content.encode()) + len((batch.rows[-1].about or "").encode())
         if len(batch.sessions) + len(batch.rows) == EXPORT_PAGE or size >= EXPORT_BYTES:
             yield batch
-            batch, size = Batch([], []), 0
+            batch, size = Batch([], [], [], []), 0
     if batch.sessions or batch.rows:
         yield batch
 
@@ -90,8 +153,7 @@ def _session(session: Session) -> Session:
     check_conversation_id(session.conversation_id)
     summary = session.summary
     if summary is not None:
-        check_content("summary", summary)
-        summary = redacted("summary", summary)
+        summary = _exported("summary", summary, check_content)
     return session.model_copy(
         update={
             "summary": summary,
@@ -107,23 +169,50 @@ def _row(observation: Observation) -> ImportedRow:
         raise ValueError("items must contain sessions and observations only")  # noqa: TRY004 - as the contract promises
     check_text("session_id", observation.session_id, MAX_USER_ID)
     check_text("type", observation.type, MAX_TITLE)
-    check_title(observation.title)
-    check_content("content", observation.content)
-    check_topic_key(observation.topic_key)
-    if not 1 <= observation.revision_count <= _MAX_REVISION_COUNT:
-        raise ValueError(f"revision_count must be 1 to {_MAX_REVISION_COUNT}")
-    content, content_hash = redacted_content("content", observation.content)
+    title = _exported("title", observation.title, partial(check_text, longest=MAX_TITLE))
+    content, content_hash = redacted_content("content", _exported("content", observation.content, check_content))
+    topic_key, about = observation.topic_key, observation.about
+    if topic_key is not None:
+        topic_key = _exported("topic_key", topic_key, partial(check_text, longest=MAX_TOPIC_KEY))
+    if about is not None:
+        about = _exported("about", about, check_content)
+    check_pinned("pinned", observation.pinned)
+    if not 1 <= observation.revision_count <= MAX_REVISION_COUNT:
+        raise ValueError(f"revision_count must be 1 to {MAX_REVISION_COUNT}")
     return ImportedRow(
         session_id=observation.session_id,
         type=observation.type,
-        title=redacted("title", observation.title),
+        title=title,
         content=content,
-        topic_key=None if observation.topic_key is None else redacted("topic_key", observation.topic_key),
+        topic_key=topic_key,
         normalized_hash=content_hash,
         revision_count=observation.revision_count,
         created_at=_moment("created_at", observation.created_at),
         updated_at=_moment("updated_at", observation.updated_at),
+        pinned=observation.pinned,
+        expire_at=None if observation.expire_time is None else _moment("expire_time", observation.expire_time),
+        about=about,
     )
+
+
+def _sources(observation: Observation) -> Iterator[Source]:
+    for is_earlier, ids in ((False, observation.source_ids), (True, observation.earlier_source_ids)):
+        for source in ids:
+            if not isinstance(source, int) or source <= 0:
+                raise ValueError("source_ids must contain integers greater than 0")
+            if observation.id is not None:
+                yield observation.id, source, is_earlier
+
+
+def _exported(name: str, text: str, check: Callable[..., None]) -> str:
+    """Return *text*, the argument *name* of an export, redacted again; ValueError unless *check* accepts it.
+
+    Redaction may have made a stored text longer than its limit, see `MOST_ADDED`.
+    """
+    check(name, text, more=MOST_ADDED if REDACTED in text else 0)
+    left = redacted(name, text)
+    check(name, left, more=MOST_ADDED)
+    return left
 
 
 def _moment(name: str, moment: str) -> str:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 #: The replacement of a private span.
 REDACTED = "[REDACTED]"
+#: Characters by which redaction can lengthen a text: an unclosed `<private` at its end is shorter than the replacement.
+MOST_ADDED = len(REDACTED) - len("<private")
 
 # Possessive quantifiers, and quoted values that end at the next quote, so that each character is scanned only a few
 # times.

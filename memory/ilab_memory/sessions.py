@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+#: The automatic summary of a session without its titles.
+SUMMARY_WITHOUT_TITLES = "Closed after inactivity."
 _TITLE_LIMIT = 80
 _TITLE_CUT = 77
 
@@ -14,9 +16,9 @@ def is_expired(last_activity_at: str, *, now: datetime, timeout: timedelta) -> b
 def auto_close_summary(observations: int, last_titles: list[str]) -> str:
     """Return the summary of an expired session. *last_titles*: the titles of its last three observations, in order."""
     if not observations:
-        return "Closed after inactivity. No observations."
+        return f"{SUMMARY_WITHOUT_TITLES} No observations."
     noun = "observation" if observations == 1 else "observations"
-    return f"Closed after inactivity. {observations} {noun}; last: {'; '.join(last_titles)}"
+    return f"{SUMMARY_WITHOUT_TITLES} {observations} {noun}; last: {'; '.join(last_titles)}"
 
 
 def summary_title(summary: str) -> str:

@@ -1,13 +1,27 @@
-"""Background tasks that run as long as a block."""
+"""Helpers for asyncio: background tasks bound to a block, and long computations on a thread."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+T = TypeVar("T")
+
+
+def current_task() -> asyncio.Task[Any]:
+    """Return the task that runs this. Handlers of gRPC run in one."""
+    task = asyncio.current_task()
+    assert task  # noqa: S101 - see above
+    return task
+
+
+async def computed(compute: Callable[[], T], *, is_long: bool) -> T:
+    """Return what *compute* returns. Call it on a thread if it *is_long*."""
+    return await asyncio.to_thread(compute) if is_long else compute()
 
 
 @asynccontextmanager

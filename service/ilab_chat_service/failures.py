@@ -26,7 +26,6 @@ from typing import TypeAlias
 #: a key.
 Cause: TypeAlias = Mapping[str, str | int]
 
-
 #: Default delay before a caller should retry.
 RETRY_AFTER_SECONDS = 1.0
 

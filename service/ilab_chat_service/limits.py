@@ -31,6 +31,8 @@ DOCUMENT_TITLE_CHARACTERS = 512
 DOCUMENT_BYTES = 131_072
 MEMORY_TYPES = 16
 MEMORY_TYPE_CHARACTERS = 64
+#: Characters of a session's summary that enter the prompt.
+PROMPT_SUMMARY_CHARACTERS = 1000
 #: Longer than the name of any time zone.
 TIME_ZONE_BYTES = 64
 
@@ -38,10 +40,37 @@ SEARCH_PAGE_SIZE = 10
 SEARCH_PAGE_SIZE_MOST = 100
 PAGE_SIZE = 50
 PAGE_SIZE_MOST = 200
-#: Types in the filter of a list.
-LIST_TYPES = 16
+#: Bytes of text after which a page of a list ends. One item has 1 MiB at most, and callers accept messages of 4 MiB.
+LIST_PAGE_BYTES = 2 * 1024 * 1024
+#: Characters of a completed session's summary in the response of StartSession: five of them, of 1 MiB each, would be
+#: more than callers accept.
+RECENT_SUMMARY_CHARACTERS = 32_768
 #: Invalid paths of a field mask that are reported. A request has room for thousands.
 MASK_VIOLATIONS = 8
+
+#: Messages of an import that are handed to its thread at once, and their bytes after which a page ends before that.
+IMPORT_PAGE_ITEMS, IMPORT_PAGE_BYTES = 100, 1024 * 1024
+
+#: Threads for calls of the memory that only read, and for calls that may write: apart, so that writes that wait for a
+#: lock, a disk or a standby hold up no reads. The library has as many connections for each. Concurrent saves share one
+#: commit.
+READ_THREADS = WRITE_THREADS = 8
+#: Threads of each kind that one user's calls may have at a time; the user's other calls wait on the event loop.
+THREADS_PER_USER = 2
+#: Calls of MemoryService that read, exports, and calls that write, that run at once: fewer than the threads, so that
+#: the chat always has some.
+MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES = 4, 3, 4
+#: Erasures that run at once. They may wait for minutes until the memory's file may be rewritten, so they have threads
+#: of their own: one each, one for unfinished erasures, and one for the check of a large file.
+MEMORY_ERASURES = 8
+ERASURE_THREADS = MEMORY_ERASURES + 2
+#: Imports that run at once. Each waits for what its caller sends, on a thread of its own.
+MEMORY_IMPORTS = IMPORT_THREADS = 3
+#: Threads for consolidation: one for the call that it makes at a time, and one that looks for work.
+WORK_THREADS = 2
+
+#: Texts and messages with more bytes take long to redact or to serialize: that is done on a thread.
+LARGE_BYTES = 16_384
 
 #: Largest integer up to which a double represents every integer.
 EXACT_INTEGERS = 2**53

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Context,
         FinishReason,
         Generation,
+        Persisted,
         Reasoning,
         RequestKey,
         StoredResponse,
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Returns the time now, in UTC and timezone-aware.
 Clock: TypeAlias = Callable[[], datetime]
+
+#: Returns whether a name quotes text of a request. Text of the second name, which is known, does not count.
+IsQuoted: TypeAlias = Callable[[str, str], bool]
 
 R = TypeVar("R")
 
@@ -41,14 +45,21 @@ class Memory(Protocol):
             MemoryUnavailable: nothing was read.
         """
 
-    async def persist(self, turn: Turn) -> int:
-        """Store *turn* and return its observation id, 1 or more. When this returns, the turn survives power loss.
+    async def persist(self, turn: Turn) -> Persisted:
+        """Store *turn*, with the facts that its message states. When this returns, they survive power loss.
 
         Storing a turn with the same user and request_id again overwrites it; an interrupted one overwrites none. Text
-        that the message or another text of the call marks as private is stored neither from it nor from the reply.
+        that the message marks as private is not stored. The reply is already redacted.
 
         Raises:
             TurnNotStored: not even in part.
+        """
+
+    async def forget(self, user_id: str, observation_id: int) -> None:
+        """Erase a turn, what was derived from it alone, and the stored answers that contain any of it. Again: nothing.
+
+        Raises:
+            TurnNotStored: not all of it is erased.
         """
 
 
@@ -67,10 +78,14 @@ class RepeatableCall(Protocol[R]):
     def is_new(self) -> bool:
         """Whether the request_id was made for this call, so that no response can be stored."""
 
-    def to_store(self, response: R) -> StoredResponse:
-        """Return what is stored of *response*, without private text. May take long: runs on a thread if `is_large`."""
+    @property
+    def is_large(self) -> bool:
+        """Whether `fingerprint` may take long: it is then first read on a thread."""
 
-    def is_large(self, response: R) -> bool:
+    def to_store(self, response: R) -> StoredResponse:
+        """Return what is stored of *response*, without private text. Runs on a thread if `is_large_response`."""
+
+    def is_large_response(self, response: R) -> bool:
         """Whether `to_store` may take long."""
 
     def from_store(self, text: str) -> R:
@@ -122,6 +137,16 @@ class ResponseStore(Protocol):
             MemoryUnavailable: not all of it is erased.
         """
 
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """Delete the *method*'s responses that contain this observation of the user, whose text has changed.
+
+        Responses of running calls that contain it are not stored. Deleted bytes may stay in the files for some time,
+        as those of the old text do.
+
+        Raises:
+            MemoryUnavailable: not all of them are deleted.
+        """
+
 
 class IdempotencyStore(Protocol):
     """Answers of the chat, by user and request_id."""
@@ -147,10 +172,6 @@ class Answer(Protocol):
     @property
     def response_id(self) -> str:
         """The id of its API's response. Empty: the API sent none."""
-
-    @property
-    def attempts(self) -> int:
-        """How often the model was asked until it began."""
 
     @property
     def finish_reason(self) -> FinishReason | None:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
 from ilab_chat_service.auth.authenticator import open_authenticator
-from ilab_chat_service.background import in_background
+from ilab_chat_service.background import computed, in_background
+from ilab_chat_service.consolidation.prompt import load as load_prompt
+from ilab_chat_service.consolidation.worker import Consolidator, Limits, consolidating
+from ilab_chat_service.failures import ModelNotFound
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
+from ilab_chat_service.limits import LARGE_BYTES
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
+from ilab_chat_service.memory.expiry import expire_observations
 from ilab_chat_service.memory.integrity import check_integrity
+from ilab_chat_service.memory.turn_codec import spoken
 from ilab_chat_service.model.client import open_model
-from ilab_chat_service.privacy import is_quoted
+from ilab_chat_service.privacy import quotes_of, redact_leaks
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.channel_args import connection_options
@@ -32,21 +41,26 @@ from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
+from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import signals
 from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.turn import TurnRunner
+from ilab_chat_service.values import Generation
+from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     import grpc.aio
 
     from ilab_chat_service.memory.executor import MemoryExecutor
-    from ilab_chat_service.ports import Clock, ResponseStore
+    from ilab_chat_service.model.client import ModelClient
+    from ilab_chat_service.ports import Clock, IsQuoted, ResponseStore
     from ilab_chat_service.settings import Settings
+    from ilab_chat_service.values import TurnRequest
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +68,11 @@ OUR_SERVICES = ("ilab_chat.v1.ChatService", "ilab_chat.v1.MemoryService")
 
 #: Names that health checks may ask for: the process, and each service.
 HEALTH_NAMES = ("", *OUR_SERVICES)
+
+#: Time for which a thread may hold the GIL while the event loop waits for it. A turn waits for the GIL dozens of times,
+#: so Python's default of 5 ms slows all calls down by hundreds of milliseconds while a long text is indexed or
+#: redacted.
+SWITCH_SECONDS = 0.0005
 
 #: Time for gRPC's own stop after our calls and health watches have ended. Reflection calls may still be open.
 STOP_SECONDS = 0.5
@@ -64,6 +83,7 @@ STORE_SECONDS = 3.0
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     stop, skip_propagation = asyncio.Event(), asyncio.Event()
     with signals(stop, skip_propagation):
         async with serving(settings, skip_propagation) as address:
@@ -78,6 +98,7 @@ async def run_worker(settings: Settings, number: int) -> None:
 
     A second signal is ignored: it may be the first one again, sent to all processes and forwarded by the supervisor.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     stop, skip_propagation = asyncio.Event(), asyncio.Event()
     with signals(stop, skip_propagation, again=lambda _: None):
         async with serving(settings, skip_propagation, announced=number == 1):
@@ -117,9 +138,11 @@ async def serving(
         callers = await stack.enter_async_context(open_authenticator(settings))
         damage = Damage()
         library = await stack.enter_async_context(open_memory(settings, damage, clock))
-        memory = MemoryAdapter(library, history_turns=settings.history_turns, search_limit=settings.search_limit)
+        consolidates = settings.consolidates and library.can_consolidate
         responses = await stack.enter_async_context(open_idempotency_store(settings, clock, damage))
+        memory = MemoryAdapter(library, responses, search_limit=settings.search_limit, queue_work=consolidates)
         await stack.enter_async_context(in_background(retry_erasures(library)))
+        await stack.enter_async_context(in_background(expire_observations(library, settings.retention_days)))
         if not library.is_checked:
             await stack.enter_async_context(in_background(check_integrity(library, damage)))
         model = await stack.enter_async_context(open_model(settings))
@@ -129,11 +152,19 @@ async def serving(
             TurnAnswers(responses),
             clock,
             instruction=settings.instruction,
+            quotes=quotes,
+            redact=redacted,
+            memory_tokens=settings.memory_tokens,
             escape_message=settings.escape_message,
-            is_quoted=is_quoted,
         )
         calls = DrainInterceptor()
-        interceptors = (LogInterceptor(settings.log_key), ErrorInterceptor(), calls, AuthInterceptor(callers))
+        logs = LogInterceptor(settings.log_key)
+        interceptors = (logs, ErrorInterceptor(), calls, AuthInterceptor(callers))
+        consolidator = None
+        if consolidates:
+            consolidator = await stack.enter_async_context(
+                open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash)
+            )
         server = registered_methods_server(interceptors, server_options(settings))
         chat = ChatService(
             turns, deadlines(settings), admission(settings), heartbeat_seconds=settings.heartbeat_seconds
@@ -150,6 +181,9 @@ async def serving(
         stack.push_async_callback(server.stop, STOP_SECONDS)
         stack.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
         stack.push_async_callback(drain, settings, skip_propagation or asyncio.Event(), checks, calls)
+        if consolidator:
+            # As soon as the drain begins.
+            stack.callback(consolidator.stop)
         checks.serving(is_serving=True)
         if announced:
             for line in startup_summary(settings, address=address, memory=library.place, models=model.names):
@@ -157,6 +191,46 @@ async def serving(
         if settings.embedded and settings.openai_model:
             log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
         yield address
+
+
+@asynccontextmanager
+async def open_consolidator(
+    settings: Settings, library: MemoryExecutor, model: ModelClient, clock: Clock, *, hashed: Callable[[str], str]
+) -> AsyncIterator[Consolidator]:
+    """Consolidate turns while the block runs.
+
+    Except for the embedded model, it has connections and breakers of its own: it takes none from the chat, and its
+    failures say nothing about the chat's calls. *hashed* replaces user ids in the log.
+
+    Raises:
+        SettingsError: the model is not offered.
+    """
+    await asyncio.to_thread(load_prompt)
+    limits = limits_of(settings)
+    async with AsyncExitStack() as stack:
+        if not settings.embedded:
+            own = replace(settings, model_retries=0, max_calls=limits.calls)
+            model = await stack.enter_async_context(open_model(own))
+        try:
+            model.choose(Generation(model=limits.model))
+        except ModelNotFound:
+            raise SettingsError("ILAB_CHAT_CONSOLIDATION_MODEL: is not a model that this server offers") from None
+        consolidator = Consolidator(library, model, limits, clock, spoken=spoken, hashed=hashed)
+        await stack.enter_async_context(consolidating(consolidator, settings.drain_seconds))
+        yield consolidator
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits of consolidation."""
+    return Limits(
+        model=settings.consolidation_model,
+        turns=settings.consolidation_turns,
+        idle=settings.consolidation_idle_minutes * 60,
+        daily_tokens=settings.consolidation_daily_tokens,
+        total_daily_tokens=settings.consolidation_total_daily_tokens,
+        lease=settings.consolidation_lease_seconds,
+        call=settings.model_timeout_seconds,
+    )
 
 
 def tls(settings: Settings) -> grpc.ServerCredentials | None:
@@ -176,6 +250,23 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
     """Return the channel arguments of the server."""
     # A single process must fail on a port that is in use, not share it. For workers, supervisor.py checks this.
     return [("grpc.so_reuseport", int(settings.workers > 1)), *connection_options(settings).items()]
+
+
+async def quotes(request: TurnRequest) -> IsQuoted:
+    """Return what tells whether a name quotes text of *request*."""
+    prepare = partial(quotes_of, request.message, request.unstored)
+    return await computed(prepare, is_long=request.text_bytes > LARGE_BYTES)
+
+
+async def redacted(request: TurnRequest, reply: str) -> str:
+    """Return *reply* without the private text of *request*."""
+    redact = partial(without_private, reply, request)
+    return await computed(redact, is_long=request.text_bytes + len(reply) > LARGE_BYTES)
+
+
+def without_private(reply: str, request: TurnRequest) -> str:
+    """Return *reply* without tags of private text, and without what it repeats of the private text of *request*."""
+    return redact_leaks(strip_private(reply), request.message, request.unstored)
 
 
 def open_idempotency_store(

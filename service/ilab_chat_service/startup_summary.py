@@ -31,10 +31,23 @@ def startup_summary(settings: Settings, *, address: str, memory: str, models: It
         yield f"model: {model}"
     yield f"memory: {memory}"
     yield f"durability: {DURABILITY[settings.durability]}"
+    yield f"consolidation: {consolidation(settings)}"
     yield f"workers: {settings.workers}"
     yield (
         f"limits: {settings.max_calls} running calls, {settings.max_queued_calls} queued calls, "
         f"{settings.max_calls_per_user} calls per user{'; per worker' if settings.workers > 1 else ''}"
+    )
+
+
+def consolidation(settings: Settings) -> str:
+    """Return whether turns are consolidated, and when or why not."""
+    if not settings.consolidates:
+        if settings.consolidation == "off":
+            return "off: ILAB_CHAT_CONSOLIDATION=off"
+        return "off: the embedded model answers; ILAB_CHAT_CONSOLIDATION=on lets it consolidate too"
+    return (
+        f"on: {settings.consolidation_model or 'the default model'}, after {settings.consolidation_turns} turns "
+        f"or {settings.consolidation_idle_minutes:g} min"
     )
 
 

@@ -14,16 +14,16 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ilab_chat_service import prompt
-from ilab_chat_service.failures import ContextTooLong, MemoryUnavailable
-from ilab_chat_service.telemetry.call_record import CALL, failing_with, phase
+from ilab_chat_service.failures import ContextTooLong, MemoryUnavailable, TurnNotStored
+from ilab_chat_service.telemetry.call_record import failing_with, phase
 from ilab_chat_service.time_zones import time_zone
 from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, Recalled, Turn, TurnRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
     from datetime import tzinfo
 
-    from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, Lease, Memory, Model
+    from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, IsQuoted, Lease, Memory, Model
     from ilab_chat_service.prompt import Prompt
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Started:
     model_response_id: str
     memories: tuple[Recalled, ...]
     included_documents: int
+    forgotten_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,10 @@ class TurnRunner:
         clock: Clock,
         *,
         instruction: str,
+        quotes: Callable[[TurnRequest], Awaitable[IsQuoted]],
+        redact: Callable[[TurnRequest, str], Awaitable[str]],
+        memory_tokens: int,
         escape_message: bool = False,
-        is_quoted: Callable[[str, str, str, Iterable[str]], bool] = lambda *_: False,
     ) -> None:
         """Make what answers messages.
 
@@ -105,16 +108,20 @@ class TurnRunner:
             idempotency: answers for repetitions.
             clock: for the time of an answer.
             instruction: first line of the system prompt.
+            quotes: prepares the check of names in the API's words for text of a request.
+            redact: returns a reply without the private text of its request, for everything that is stored.
+            memory_tokens: most tokens of memory in a prompt.
             escape_message: escape control tokens in the current message too.
-            is_quoted: see `privacy.is_quoted`.
         """
         self._memory = memory
         self._model = model
         self._idempotency = idempotency
         self._clock = clock
         self._instruction = instruction
+        self._quotes = quotes
+        self._redact = redact
+        self._memory_tokens = memory_tokens
         self._escape_message = escape_message
-        self._is_quoted = is_quoted
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def run(self, request: TurnRequest, *, until: float) -> AsyncGenerator[Event, None]:
@@ -146,7 +153,9 @@ class TurnRunner:
             try:
                 async with AsyncExitStack() as asking:
                     # The context is an argument only, so that it is freed while the model answers.
-                    started, answer = await self._ask(asking, request, chosen, await self._hydrate(request), until)
+                    started, answer, is_quoted = await self._ask(
+                        asking, request, chosen, await self._hydrate(request), until
+                    )
                     yield started
                     async for piece in answer:
                         if isinstance(piece, Reasoning):
@@ -154,7 +163,7 @@ class TurnRunner:
                         else:
                             reply.write(piece)
                             yield Delta(piece)
-                    answered = self._answered(request, started, reply.getvalue(), answer)
+                    answered = self._answered(started, reply.getvalue(), answer, is_quoted)
             except (asyncio.CancelledError, GeneratorExit):
                 if lease and reply.tell():
                     writing = True
@@ -182,7 +191,7 @@ class TurnRunner:
         if request.memory_mode is MemoryMode.READ_WRITE:
             request = replace(request, memory_mode=MemoryMode.READ_ONLY)
         context = await self._hydrate(request)
-        compose = self._composer(request, context, await time_zone(request.time_zone))
+        compose = self._composer(request, forgetting(request, context), await time_zone(request.time_zone))
         return Preview(
             prompt=compose(budget_tokens=chosen.prompt_tokens),
             session_id=context.session_id,
@@ -197,7 +206,17 @@ class TurnRunner:
 
     async def _begin(self, request: TurnRequest) -> Lease[Answered] | None:
         """Return the lease to *request*. None: nothing of the call may be written, a record of it included."""
-        return await self._idempotency.begin(request) if request.memory_mode is MemoryMode.READ_WRITE else None
+        if request.memory_mode is not MemoryMode.READ_WRITE:
+            return None
+        lease = await self._idempotency.begin(request)
+        if lease.earlier and lease.earlier.forgotten_id:
+            try:
+                # The first call may have ended before it could.
+                await self._memory.forget(request.user_id, lease.earlier.forgotten_id)
+            except BaseException:
+                lease.release()
+                raise
+        return lease
 
     async def _hydrate(self, request: TurnRequest) -> Context:
         if request.memory_mode is MemoryMode.OFF:
@@ -214,17 +233,21 @@ class TurnRunner:
             instructions=(self._instruction, request.instructions),
             documents=request.documents,
             now=self._clock().astimezone(zone),
+            memory_tokens=self._memory_tokens,
             escape_message=self._escape_message,
         )
 
     async def _ask(
         self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
-    ) -> tuple[Started, Answer]:
+    ) -> tuple[Started, Answer, IsQuoted]:
         """Ask the model; closing *asking* stops it.
 
         If the prompt is too long for it, ask again with half of the memory and documents, then with none.
         """
-        compose = self._composer(request, context, await time_zone(request.time_zone))
+        # Prepared while the model works.
+        preparing = asyncio.ensure_future(self._quotes(request))
+        asking.callback(preparing.cancel)
+        compose = self._composer(request, forgetting(request, context), await time_zone(request.time_zone))
         composed = compose(budget_tokens=chosen.prompt_tokens)
         asking.enter_context(phase("model"))
         asking.enter_context(failing_with(chosen.cause))
@@ -240,35 +263,24 @@ class TurnRunner:
                     if smaller is None or not composed.other_tokens:
                         raise
                     composed = compose(budget_tokens=composed.fixed_tokens + smaller)
-        if call := CALL.get(None):
-            call.attempts = answer.attempts
-        return Started(
+        is_quoted = await preparing
+        started = Started(
             session_id=context.session_id,
             is_new_session=context.is_new_session,
-            model=self._model_name(answer, request),
-            model_response_id=self._response_id(answer, request),
+            model=model_name(answer, is_quoted),
+            model_response_id=response_id(answer, is_quoted),
             memories=composed.memories,
             included_documents=composed.included_documents,
-        ), answer
+            forgotten_id=context.last_turn_id if forgets(request) else 0,
+        )
+        return started, answer, is_quoted
 
-    def _model_name(self, answer: Answer, request: TurnRequest) -> str:
-        """Return the model's name in its API's words or, if that quotes the message, the name that was asked for."""
-        said, requested = answer.model, answer.requested_model
-        if said == requested or not self._is_quoted(said, request.message, requested, request.unstored):
-            return said
-        return requested
-
-    def _response_id(self, answer: Answer, request: TurnRequest) -> str:
-        """Return the id of the API's response, or nothing if that quotes the message."""
-        said = answer.response_id
-        return "" if said and self._is_quoted(said, request.message, "", request.unstored) else said
-
-    def _answered(self, request: TurnRequest, started: Started, reply: str, answer: Answer) -> Answered:
+    def _answered(self, started: Started, reply: str, answer: Answer, is_quoted: IsQuoted) -> Answered:
         return Answered(
             session_id=started.session_id,
             is_new_session=started.is_new_session,
             model=started.model,
-            model_response_id=started.model_response_id or self._response_id(answer, request),
+            model_response_id=started.model_response_id or response_id(answer, is_quoted),
             memories=started.memories,
             included_documents=started.included_documents,
             reply=reply,
@@ -276,6 +288,7 @@ class TurnRunner:
             finish_reason=answer.finish_reason,
             usage=answer.usage,
             create_time=self._clock(),
+            forgotten_id=started.forgotten_id,
         )
 
     def _write(self, storing: Coroutine[None, None, T], lease: Lease[Answered]) -> asyncio.Task[T]:
@@ -288,25 +301,58 @@ class TurnRunner:
 
     async def _store(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
         """Store the turn, then the answer for repetitions of the call."""
+        if request.reading.forget_last:
+            return await self._forget(request, answered, lease)
         with phase("persist"):
-            observation_id = await self._memory.persist(turn_of(request, answered.reply))
-        answered = replace(answered, observation_id=observation_id)
+            reply = await self._redact(request, answered.reply)
+            stored = await self._memory.persist(turn_of(request, reply))
+        answered = replace(answered, observation_id=stored.observation_id, remembered=stored.remembered)
         try:
-            await lease.put(answered)
+            await lease.put(replace(answered, reply=reply))
         except MemoryUnavailable:
             # The turn is stored, and its key keeps a repetition from storing another.
-            log.warning("an answer was not stored for repetitions of its call")
+            log.warning("a response was not stored for repeats of its call")
+        return answered
+
+    async def _forget(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
+        """Erase the turn before this one, as its user asked.
+
+        The answer is stored first: it names the turn, so that a repetition of the call erases the same one.
+        """
+        with phase("persist"):
+            reply = await self._redact(request, answered.reply)
+            try:
+                await lease.put(replace(answered, reply=reply))
+            except MemoryUnavailable as error:
+                raise TurnNotStored("the turn could not be erased", cause=error.cause) from error
+            if answered.forgotten_id:
+                await self._memory.forget(request.user_id, answered.forgotten_id)
         return answered
 
     async def _store_interrupted(self, request: TurnRequest, reply: str) -> None:
+        if request.reading.forget_last:
+            return
         with phase("persist"):
-            await self._memory.persist(turn_of(request, reply, interrupted=True))
+            redacted = await self._redact(request, reply)
+            await self._memory.persist(turn_of(request, redacted, interrupted=True))
 
     def _written(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
         # Asking for the exception also tells asyncio that it was seen: the caller who would have got it may be gone.
         if not task.cancelled() and (failure := task.exception()):
             log.error("a turn was not stored: %s", type(failure).__name__)
+
+
+def model_name(answer: Answer, is_quoted: IsQuoted) -> str:
+    """Return the model's name in its API's words or, if that quotes the message, the name that was asked for."""
+    said, requested = answer.model, answer.requested_model
+    return said if said == requested or not is_quoted(said, requested) else requested
+
+
+def response_id(answer: Answer, is_quoted: IsQuoted) -> str:
+    """Return the id of the API's response, or nothing if that quotes the message."""
+    said = answer.response_id
+    return "" if said and is_quoted(said, "") else said
 
 
 def replayed_events(answered: Answered) -> Iterator[Event]:
@@ -325,7 +371,7 @@ def replayed_events(answered: Answered) -> Iterator[Event]:
 
 
 def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> Turn:
-    """Return what is to be stored of a request and its reply."""
+    """Return what is to be stored of a request and its redacted reply."""
     return Turn(
         user_id=request.user_id,
         request_id=request.request_id,
@@ -334,5 +380,15 @@ def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> T
         retention=request.retention,
         interrupted=interrupted,
         conversation_id=request.conversation_id,
-        unstored=request.unstored,
+        reading=request.reading,
     )
+
+
+def forgetting(request: TurnRequest, context: Context) -> Context:
+    """Return the context of *request*: without the last turn, if that is to be forgotten."""
+    return context.without_last_turn() if request.reading.forget_last else context
+
+
+def forgets(request: TurnRequest) -> bool:
+    """Return whether the last turn is to be erased."""
+    return request.reading.forget_last and request.memory_mode is MemoryMode.READ_WRITE

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ilab_chat_service.statements import Reading
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+
+#: A message that says nothing explicitly.
+NOTHING_STATED = Reading()
 
 
 class MemoryMode(enum.Enum):
@@ -28,7 +34,7 @@ class TurnRetention(enum.Enum):
 class MemorySource(enum.Enum):
     """Why a memory is a candidate for the prompt. Stored answers have the values."""
 
-    SESSION = "SESSION"
+    FACT = "FACT"
     TURN = "TURN"
     SEARCH = "SEARCH"
     SUMMARY = "SUMMARY"
@@ -103,7 +109,8 @@ class TurnRequest:
     """A valid message of a user.
 
     `request_id_is_new`: the server made the id for this call, so it has no answer yet. Empty `conversation_id`: the
-    default conversation. Empty `time_zone`: UTC. Empty `memory_types`: all types.
+    default conversation. Empty `time_zone`: UTC. Empty `memory_types`: all types. `reading`: what the message says
+    explicitly, without its private text.
     """
 
     user_id: str
@@ -118,18 +125,32 @@ class TurnRequest:
     documents: tuple[Document, ...] = ()
     time_zone: str = ""
     memory_types: tuple[str, ...] = ()
+    reading: Reading = NOTHING_STATED
+
+    @property
+    def text_bytes(self) -> int:
+        """Size of all texts in UTF-8."""
+        return sum(len(text.encode()) for text in (self.message, *self.unstored))
 
     @property
     def unstored(self) -> tuple[str, ...]:
         """The texts of the call that are not stored. The reply may repeat their private text all the same."""
-        return self.instructions, *(text for each in self.documents for text in (each.title, each.text))
+        response_format = self.generation.response_format
+        return (
+            self.instructions,
+            *(text for each in self.documents for text in (each.title, each.text)),
+            *self.generation.stop_sequences,
+            *((response_format.schema,) if isinstance(response_format, JsonSchemaFormat) else ()),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
     """A memory in short: a candidate for one line of the prompt.
 
-    `observation_id` is 0 for the summary of a session. `score` is 0 to 1 among memories of the same source.
+    `observation_id` is 0 for the summary of a session. `title` is empty for what has none: statements, summaries and
+    turns. `snippet` is the text that enters the prompt. `score` is that of a search hit. `is_earlier`: the user said
+    something newer about it. `source_ids`: the turns that it was derived from.
     """
 
     observation_id: int
@@ -139,6 +160,9 @@ class Recalled:
     source: MemorySource
     snippet: str = ""
     score: float = 0.0
+    pinned: bool = False
+    is_earlier: bool = False
+    source_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,25 +176,42 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The memories and turns that may help to answer a message. `turns` are oldest first."""
+    """The memories and turns that may help to answer a message.
+
+    `facts` are the most important first, `summaries` the newest, `found` the best; `statements` and `turns` are oldest
+    first.
+    """
 
     session_id: str = ""
     is_new_session: bool = False
-    memories: tuple[Recalled, ...] = ()
+    facts: tuple[Recalled, ...] = ()
+    statements: tuple[Recalled, ...] = ()
+    summaries: tuple[Recalled, ...] = ()
     turns: tuple[PastTurn, ...] = ()
     found: tuple[Recalled, ...] = ()
-    summaries: tuple[Recalled, ...] = ()
+
+    def without_last_turn(self) -> Context:
+        """Return what is left without the last turn of the conversation and what was derived from it alone."""
+        forgotten = self.last_turn_id
+        return replace(
+            self,
+            facts=tuple(each for each in self.facts if each.source_ids != (forgotten,)),
+            statements=tuple(each for each in self.statements if each.observation_id != forgotten),
+            turns=self.turns[:-1],
+            found=tuple(each for each in self.found if each.observation_id != forgotten),
+        )
+
+    @property
+    def last_turn_id(self) -> int:
+        """The observation of the last turn of the conversation. 0: the conversation has no turn."""
+        return self.turns[-1].recalled.observation_id if self.turns else 0
 
 
 #: How the topic_keys of stored turns begin: one observation per turn, and the one rolling observation of a user. They
 #: differ so that no request_id can produce the rolling key. Callers of MemoryService cannot save under either: what is
 #: stored under them is read back as conversation, replies included.
 TURN_KEY = "chat:turn/"
-
-
 LATEST_KEY = "chat/"
-
-
 RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
 
 
@@ -178,8 +219,7 @@ RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
 class Turn:
     """A message and its reply, to be stored.
 
-    `interrupted`: the caller left before the model was done. `unstored`: the call's other texts. They are not stored,
-    and their private text is redacted in the reply.
+    `reply`: without the private text of the call. `interrupted`: the caller left before the model was done.
     """
 
     user_id: str
@@ -189,7 +229,27 @@ class Turn:
     retention: TurnRetention
     interrupted: bool = False
     conversation_id: str = ""
-    unstored: tuple[str, ...] = ()
+    reading: Reading = NOTHING_STATED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """A fact that a turn added or changed."""
+
+    observation_id: int
+    type: str
+    title: str
+    content: str
+    topic_key: str
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persisted:
+    """A turn as it was stored. `remembered`: the facts that it added or changed."""
+
+    observation_id: int
+    remembered: tuple[Remembered, ...] = ()
 
 
 #: Largest number of tokens that the contract's int32 holds.
@@ -217,7 +277,7 @@ class Answered:
     """A finished answer, as returned to the caller and to repetitions of the call.
 
     `observation_id` is 0 when nothing was to be stored; `finish_reason` and `usage` are None if the model's API did not
-    say.
+    say. `forgotten_id`: the turn that the user asked to forget, 0 for none.
     """
 
     session_id: str
@@ -231,6 +291,8 @@ class Answered:
     create_time: datetime
     model_response_id: str = ""
     included_documents: int = 0
+    remembered: tuple[Remembered, ...] = ()
+    forgotten_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +302,7 @@ class PromptTokens:
     instructions: int = 0
     message: int = 0
     context: int = 0
-    memories: int = 0
+    facts: int = 0
     summaries: int = 0
     search: int = 0
     conversation: int = 0
@@ -249,6 +311,12 @@ class PromptTokens:
     def total(self) -> int:
         """All sections together."""
         return sum(getattr(self, field.name) for field in fields(self))
+
+    def plus(self, other: PromptTokens) -> PromptTokens:
+        """Return the sums of both, section by section."""
+        return PromptTokens(
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,7 @@ class ScriptedMemoryService(MemoryServiceServicer):
     ForgetUser = unary("ForgetUser")
     ListSessions = unary("ListSessions")
     ListObservations = unary("ListObservations")
+    ListFacts = unary("ListFacts")
     UpdateObservation = unary("UpdateObservation")
     DeleteObservation = unary("DeleteObservation")
 

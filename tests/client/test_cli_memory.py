@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from client.scripted import Context, serving
 from client.scripted_memory import AT, SESSION, ScriptedMemoryService, compact, exported, observation
@@ -174,24 +175,108 @@ async def test_sessions_are_a_table_or_json(memory: ScriptedMemoryService, memor
     assert await screen(memory_target, "sessions", cwd=tmp_path) == "Nothing found.\n"
 
 
-async def test_an_update_says_what_became_of_it(
+async def test_an_edit_says_what_became_of_it(
     memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
 ) -> None:
     result = pb.SaveResult(id=7, outcome=pb.SAVE_OUTCOME_UPDATED)
     memory.says("UpdateObservation", pb.UpdateObservationResponse(result=result))
-    assert await screen(memory_target, "update", "7", "--title", "New", cwd=tmp_path) == "Updated observation 7.\n"
+    assert await screen(memory_target, "edit", "7", "--title", "New", cwd=tmp_path) == "Updated observation 7.\n"
     request = memory.calls[0][1]
     assert (request.observation_id, request.title, list(request.update_mask.paths)) == (7, "New", ["title"])
-    finished = await cli(memory_target, "update", "7", "--type", "decision", "--content", "c")
+    finished = await cli(memory_target, "edit", "7", "--type", "decision", "--content", "c")
     assert json.loads(finished.out)["result"]["outcome"] == "SAVE_OUTCOME_UPDATED"
     result.outcome = pb.SAVE_OUTCOME_DEDUPED
     memory.says("UpdateObservation", pb.UpdateObservationResponse(result=result))
-    said = await screen(memory_target, "update", "7", "--title", "New", cwd=tmp_path)
+    said = await screen(memory_target, "edit", "7", "--title", "New", cwd=tmp_path)
     assert said == "Observation 7 has these values already.\n"
-    nothing = await cli(memory_target, "update", "7")
-    assert nothing == Finished(2, "", "ilab-chat: update needs --title, --content or --type\n")
+    nothing = await cli(memory_target, "edit", "7")
+    assert nothing == Finished(
+        2, "", "ilab-chat: edit needs --title, --content, --type, --pin, --no-pin or --expires\n"
+    )
     memory.scripts["UpdateObservation"] = failing(grpc.StatusCode.NOT_FOUND, "no")
-    missing = await cli(memory_target, "update", "7", "--title", "New")
+    missing = await cli(memory_target, "edit", "7", "--title", "New")
+    assert missing == Finished(1, "", "ilab-chat: the user has no observation 7\n")
+
+
+async def test_an_edit_pins_unpins_and_sets_the_expiry(memory: ScriptedMemoryService, memory_target: str) -> None:
+    result = pb.SaveResult(id=7, outcome=pb.SAVE_OUTCOME_UPDATED)
+    memory.says("UpdateObservation", pb.UpdateObservationResponse(result=result))
+    for option in (("--pin",), ("--no-pin",), ("--expires", "2026-11-22T23:18Z"), ("--expires", "never")):
+        assert (await cli(memory_target, "edit", "7", *option)).code == 0
+    sent = [(each.pinned, each.expire_time, list(each.update_mask.paths)) for _, each in memory.calls]
+    assert sent == [
+        (True, Timestamp(), ["pinned"]),
+        (False, Timestamp(), ["pinned"]),
+        (False, AT, ["expire_time"]),
+        (False, Timestamp(), ["expire_time"]),
+    ]
+
+
+async def test_save_stores_what_its_options_say(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    result = pb.SaveResult(id=7, outcome=pb.SAVE_OUTCOME_CREATED)
+    memory.says("SaveObservation", pb.SaveObservationResponse(result=result))
+    needed = ("--type", "preference", "--title", "Tea", "Likes tea.")
+    assert await screen(memory_target, "save", *needed, cwd=tmp_path) == "Created observation 7.\n"
+    more = ("--key", "tea", "--pin", "--expires", "2026-11-23T00:18+01:00", "--conversation", "c-1")
+    finished = await cli(memory_target, "save", *needed, *more)
+    assert json.loads(finished.out)["result"]["outcome"] == "SAVE_OUTCOME_CREATED"
+    for _, request in memory.calls:
+        request.ClearField("request_id")
+    plain = pb.SaveObservationRequest(user_id="alice", content="Likes tea.", type="preference", title="Tea")
+    full = pb.SaveObservationRequest(topic_key="tea", pinned=True, expire_time=AT, conversation_id="c-1")
+    full.MergeFrom(plain)
+    assert [request for _, request in memory.calls] == [plain, full]
+    result.outcome = pb.SAVE_OUTCOME_DEDUPED
+    memory.says("SaveObservation", pb.SaveObservationResponse(result=result))
+    assert await screen(memory_target, "save", *needed, cwd=tmp_path) == "Already there: observation 7.\n"
+
+
+async def test_facts_are_a_table_or_json(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
+    facts = [
+        pb.Fact(observation_id=2, type="decision", title="Style", content="Short.", pinned=True, update_time=AT),
+        pb.Fact(observation_id=1, type="profile", title="Name", content="My name is Alice.", update_time=AT),
+    ]
+    memory.says("ListFacts", pb.ListFactsResponse(facts=facts))
+    assert await screen(memory_target, "facts", cwd=tmp_path, env={"NO_COLOR": "1"}) == (
+        "id  updated           type      pinned  title  content\n"
+        " 2  2026-11-22 23:18  decision  yes     Style  Short.\n"
+        " 1  2026-11-22 23:18  profile           Name   My name is Alice.\n"
+    )
+    finished = await cli(memory_target, "facts", "--limit", "1", "--type", "decision")
+    assert [each["content"] for each in json.loads(finished.out)["facts"]] == ["Short."]
+    assert [request for _, request in memory.calls] == [
+        pb.ListFactsRequest(user_id="alice", page_size=50),
+        pb.ListFactsRequest(user_id="alice", page_size=1, types=["decision"]),
+    ]
+    memory.says("ListFacts", pb.ListFactsResponse())
+    assert await screen(memory_target, "facts", cwd=tmp_path) == "No facts.\n"
+
+
+async def test_show_prints_an_observation_whole(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    fields = {"create_time": AT, "expire_time": AT, "pinned": True, "topic_key": "fact/taste/hiking"}
+    found = observation(7, "Taste", content="I love\nhiking.", source_observation_ids=[5, 6], **fields)
+    memory.says("GetObservation", pb.GetObservationResponse(observation=found))
+    assert await screen(memory_target, "show", "7", cwd=tmp_path) == (
+        "type          preference\n"
+        "title         Taste\n"
+        "key           fact/taste/hiking\n"
+        "pinned        yes\n"
+        "created       2026-11-22 23:18\n"
+        "updated       2026-11-22 23:18\n"
+        "expires       2026-11-22 23:18\n"
+        "derived from  5, 6\n"
+        "\nI love\nhiking.\n"
+    )
+    assert json.loads((await cli(memory_target, "show", "7")).out)["observation"]["source_observation_ids"] == [
+        "5",
+        "6",
+    ]
+    memory.scripts["GetObservation"] = failing(grpc.StatusCode.NOT_FOUND, "no")
+    missing = await cli(memory_target, "show", "7")
     assert missing == Finished(1, "", "ilab-chat: the user has no observation 7\n")
 
 
@@ -422,6 +507,8 @@ async def test_a_failure_is_one_line(memory: ScriptedMemoryService, memory_targe
         (("timeline", "--user", "a", "seven"), "invalid int64 value"),
         (("list", "--user", "a", "--limit", "-1"), "must not be negative"),
         (("timeline", "--user", "a", "9999999999999999999"), "not a 64-bit integer"),
+        (("edit", "--user", "a", "--expires", "soon", "7"), "not a time, such as 2027-01-31"),
+        (("save", "--user", "a", "x"), "the following arguments are required: --type, --title"),
         (("forget",), "the following arguments are required: --user"),
         ((), "the following arguments are required: COMMAND"),
     ],

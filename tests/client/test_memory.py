@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ from google.protobuf.message import Message
 
 from client.scripted import Context, serving
 from client.scripted_memory import (
+    AT,
     SESSION,
     Item,
     MemoryCaller,
@@ -20,11 +22,13 @@ from client.scripted_memory import (
     observation,
 )
 from ilab_chat import (
+    NEVER,
     AsyncChatClient,
     Cancelled,
     ChatClient,
     ChatError,
     DeadlineExceeded,
+    Fact,
     Internal,
     Interrupted,
     InvalidArgument,
@@ -76,6 +80,24 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, Message, Message, A
         pb.UpdateObservationRequest(
             user_id="a", observation_id=7, title="t", update_mask=FieldMask(paths=["title", "type"])
         ),
+        *(pb.UpdateObservationResponse(result=SAVED), SAVED),
+    ),
+    (
+        *("save", ("a", "b"), {"type": "t", "title": "c", "pinned": True, "expire_time": AT.ToDatetime(UTC)}),
+        *("SaveObservation",),
+        pb.SaveObservationRequest(user_id="a", content="b", type="t", title="c", pinned=True, expire_time=AT),
+        *(pb.SaveObservationResponse(result=SAVED), SAVED),
+    ),
+    (
+        *("update", ("a", 7), {"pinned": False, "expire_time": AT.ToDatetime(UTC)}, "UpdateObservation"),
+        pb.UpdateObservationRequest(
+            user_id="a", observation_id=7, expire_time=AT, update_mask=FieldMask(paths=["pinned", "expire_time"])
+        ),
+        *(pb.UpdateObservationResponse(result=SAVED), SAVED),
+    ),
+    (
+        *("update", ("a", 7), {"expire_time": NEVER}, "UpdateObservation"),
+        pb.UpdateObservationRequest(user_id="a", observation_id=7, update_mask=FieldMask(paths=["expire_time"])),
         *(pb.UpdateObservationResponse(result=SAVED), SAVED),
     ),
     (
@@ -185,6 +207,38 @@ async def test_lists_ask_for_page_after_page(
     assert memory.calls == [("ListObservations", request) for request in asked]
     assert await memory_caller.listed(memory_target, "list_sessions", "a") == [SESSION]
     assert memory.calls[-1] == ("ListSessions", pb.ListSessionsRequest(user_id="a"))
+
+
+async def test_facts_come_page_after_page(
+    memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    facts = [Fact(observation_id=number, type="profile", content=f"c{number}") for number in range(3)]
+    pages = {
+        "": pb.ListFactsResponse(facts=facts[:2], next_page_token="x"),
+        "x": pb.ListFactsResponse(facts=facts[2:]),
+    }
+
+    async def script(request: Message, _context: object) -> AsyncIterator[Message]:
+        assert isinstance(request, pb.ListFactsRequest)
+        yield pages[request.page_token]
+
+    memory.scripts["ListFacts"] = script
+    assert await memory_caller.listed(memory_target, "list_facts", "a", types=["profile"], page_size=2) == facts
+    asked = [pb.ListFactsRequest(user_id="a", types=["profile"], page_size=2, page_token=token) for token in pages]
+    assert memory.calls == [("ListFacts", request) for request in asked]
+    with pytest.raises(TypeError, match="must be a sequence of strings"):
+        await memory_caller.listed(memory_target, "list_facts", "a", types="profile")
+
+
+async def test_a_time_without_a_zone_is_refused(
+    memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
+) -> None:
+    when = datetime(2027, 1, 31)  # noqa: DTZ001 - what is refused
+    with pytest.raises(ValueError, match="expire_time must have a time zone"):
+        await memory_caller.call(memory_target, "save", "a", "b", type="t", title="c", expire_time=when)
+    with pytest.raises(ValueError, match="expire_time must have a time zone"):
+        await memory_caller.call(memory_target, "update", "a", 7, expire_time=when)
+    assert memory.calls == []
 
 
 ADDED = pb.ImportUserResponse(sessions=1, observations=1)

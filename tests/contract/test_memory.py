@@ -3,13 +3,16 @@
 import asyncio
 import json
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from contract.process import BIN, Served
 from ilab_chat import (
+    NEVER,
     AsyncChatClient,
     ChatClient,
     InvalidArgument,
@@ -20,6 +23,8 @@ from ilab_chat import (
     Session,
     SessionState,
 )
+from ilab_chat.v1.memory_pb2 import ListFactsRequest
+from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
 
 
 def cli(served: Served, name: str, user: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -79,9 +84,16 @@ def test_a_life_of_a_memory(served: Served) -> None:
 async def test_a_turn_is_remembered_for_its_user_only(served: Served) -> None:
     async with AsyncChatClient(served.address) as client:
         turn = await client.chat("turn-alice", "I love hiking.")
-        assert [each.id for each in await client.memory.search("turn-alice", "hiking")] == [turn.observation_id]
+        [fact] = turn.remembered
+        assert (fact.type, fact.content) == ("preference", "I love hiking.")
+        stored = {turn.observation_id, fact.observation_id}
+        assert {each.id for each in await client.memory.search("turn-alice", "hiking")} == stored
         items = [item async for item in client.memory.export("turn-alice")]
-        assert [item.id for item in items if isinstance(item, Observation)] == [turn.observation_id]
+        assert {item.id for item in items if isinstance(item, Observation)} == stored
+        [listed] = [each async for each in client.memory.list_facts("turn-alice")]
+        assert (listed.observation_id, listed.content) == (fact.observation_id, fact.content)
+        assert listed.source_observation_ids == [turn.observation_id]
+        assert [each async for each in client.memory.list_facts("turn-bob")] == []
         assert await client.memory.search("turn-bob", "hiking") == ()
         assert await client.memory.timeline("turn-bob", turn.observation_id) == ()
         with pytest.raises(NotFound):
@@ -168,6 +180,52 @@ async def test_lists_edits_and_imports(served: Served) -> None:
         assert [each.id async for each in memory.list_sessions("edit", conversation_id="c-1")] == [other.session_id]
 
 
+async def test_facts_are_listed_pinned_first_until_they_expire(served: Served) -> None:
+    async with AsyncChatClient(served.address) as client:
+        memory = client.memory
+
+        async def listed(**options: Any) -> list[int]:
+            return [each.observation_id async for each in memory.list_facts("facts", **options)]
+
+        kinds = ["profile", "preference", "decision", "pattern"]
+        ids = [(await memory.save("facts", f"about {kind}", type=kind, title=kind)).id for kind in kinds]
+        await memory.save("facts", "learned", type="discovery", title="no fact")
+        soon, past = datetime.now(UTC) + timedelta(days=1), datetime.now(UTC) - timedelta(days=1)
+        await memory.update("facts", ids[1], pinned=True)
+        assert await listed() == [ids[1], ids[3], ids[2], ids[0]]
+        assert await listed(page_size=1) == [ids[1], ids[3], ids[2], ids[0]]
+        assert await listed(types=["profile", "preference"]) == [ids[1], ids[0]]
+        await memory.update("facts", ids[0], expire_time=soon)
+        [fact] = [each async for each in memory.list_facts("facts", types=["profile"])]
+        assert abs(fact.expire_time.ToDatetime(UTC) - soon) < timedelta(milliseconds=1)
+        await memory.update("facts", ids[0], expire_time=NEVER)
+        [fact] = [each async for each in memory.list_facts("facts", types=["profile"])]
+        assert not fact.HasField("expire_time")
+        await memory.update("facts", ids[1], pinned=False, expire_time=past)
+        assert ids[1] not in await listed()
+
+
+def test_a_page_token_of_another_list_of_facts_is_refused(served: Served) -> None:
+    with ChatClient(served.address) as client:
+        for number in range(2):
+            client.memory.save("facts-page", f"fact {number}", type="profile", title=f"t{number}")
+    with grpc.insecure_channel(served.address) as channel:
+        stub = MemoryServiceStub(channel)
+        token = stub.ListFacts(ListFactsRequest(user_id="facts-page", page_size=1)).next_page_token
+        assert token
+        for other in (
+            ListFactsRequest(user_id="facts-page", types=["profile"], page_token=token),
+            ListFactsRequest(user_id="facts-other", page_token=token),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.ListFacts(other)
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert "page_token" in str(caught.value.details())
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ListFacts(ListFactsRequest(user_id="facts-page", types=["discovery"]))
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_an_export_is_imported_by_the_commands(served: Served, tmp_path: Path) -> None:
     with ChatClient(served.address) as client:
         saved = client.memory.save("cli-move", "hikes", type="profile", title="Hobby")
@@ -178,7 +236,7 @@ def test_an_export_is_imported_by_the_commands(served: Served, tmp_path: Path) -
     listed = answer(served, "list", "cli-moved")["observations"]
     assert [each["title"] for each in listed] == ["Hobby"]
     assert len(answer(served, "sessions", "cli-moved")["sessions"]) == 1
-    changed = answer(served, "update", "cli-move", str(saved.id), "--title", "Sport")
+    changed = answer(served, "edit", "cli-move", str(saved.id), "--title", "Sport")
     assert changed["result"]["outcome"] == "SAVE_OUTCOME_UPDATED"
     assert answer(served, "delete", "cli-move", str(saved.id), "--yes") == {}
     assert answer(served, "list", "cli-move")["observations"] == []

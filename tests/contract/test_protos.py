@@ -63,6 +63,8 @@ SHAPES: Mapping[str, Mapping[str, int]] = {
         "conversation_id": 12,
         "model_response_id": 13,
         "included_documents": 14,
+        "remembered": 15,
+        "forgotten_observation_id": 16,
     },
     "ChatStarted": {
         "session_id": 1,
@@ -91,7 +93,9 @@ SHAPES: Mapping[str, Mapping[str, int]] = {
         "score": 5,
         "update_time": 6,
         "source": 7,
+        "earlier": 8,
     },
+    "RememberedFact": {"observation_id": 1, "type": 2, "title": 3, "content": 4, "topic_key": 5, "pinned": 6},
 }
 PACKAGES = {
     "csharp_namespace": "IlabChat.V1",

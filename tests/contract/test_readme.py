@@ -54,12 +54,13 @@ def test_memory_commands_run(served: Served, tmp_path: Path) -> None:
         saved = client.memory.save("alice", "I love hiking.", type="profile", title="Hobby").id
         stored = client.memory.stats("alice").observations
     lines = re.findall(r"^\$ \.venv/run/bin/ilab-chat (memory .*)$", page("docs/quickstart.md"), re.MULTILINE)
-    assert [line.split()[1] for line in lines] == ["search", "timeline", "stats", "export", "forget"]
+    assert [line.split()[1] for line in lines] == ["facts", "search", "timeline", "stats", "export", "forget"]
     printed = [
         run(["sh", "-c", f"{BIN}/ilab-chat {line} --address {served.address}"], served, cwd=tmp_path)
         for line in (re.sub(r"alice \d+", f"alice {saved}", each) for each in lines)
     ]
-    found, seen, counted, exported, erased = (json.loads(each) if each else {} for each in printed)
+    known, found, seen, counted, exported, erased = (json.loads(each) if each else {} for each in printed)
+    assert saved in [int(each["observation_id"]) for each in known["facts"]]
     assert saved in [int(each["id"]) for each in found["observations"]]
     assert saved in [int(each["id"]) for each in seen["observations"]]
     assert int(counted["observations"]) == int(erased["observations"]) == stored

@@ -38,7 +38,7 @@ def test_each_reason_is_documented_with_what_to_do() -> None:
 
 def test_contract_of_the_library_names_each_of_its_methods() -> None:
     contract = page("docs/ilab-memory.md")
-    assert [name for name in vars(ILabMemory) if name.startswith("mem_") and f"`{name}" not in contract] == []
+    assert [name for name in dir(ILabMemory) if name.startswith("mem_") and f"`{name}" not in contract] == []
 
 
 def test_each_method_message_and_field_is_documented() -> None:

@@ -10,7 +10,8 @@ from itertools import groupby
 from faults.kept import Kept
 from faults.load import Ledger, Said
 from faults.stage import Stage
-from faults.talk import reply_to
+from faults.talk import reply_to, statement_in
+from ilab_chat_service.memory.adapter import FACT_KEY
 from ilab_memory.core.models import Observation
 
 INTERRUPTED = " [interrupted]"
@@ -48,9 +49,11 @@ def audit(kept: Kept, said: Sequence[Said]) -> Counter[str]:
     with kept.opened() as memory:
         stored = 0
         for user, messages in groupby(sorted(said, key=lambda each: each.user), key=lambda each: each.user):
-            rows = [item.content for item in memory.mem_export(user) if isinstance(item, Observation)]
-            stored += len(rows)
+            items = [item for item in memory.mem_export(user) if isinstance(item, Observation)]
+            stored += len(items)
+            rows = [item.content for item in items if not is_fact(item)]
             found.update(wrongs(rows, list(messages)))
+            found.update(wrong_facts([item.content for item in items if is_fact(item)], rows))
     found["of a user who never spoke"] += kept.turns() - stored
     return found
 
@@ -66,6 +69,18 @@ def wrongs(rows: Sequence[str], said: Sequence[Said]) -> Iterator[str]:
     answered = [row for row in rows if row in whole and whole[row].answered]
     if answered != [content for content, each in whole.items() if each.answered and content in rows]:
         yield "out of order"
+
+
+def is_fact(item: Observation) -> bool:
+    return (item.topic_key or "").startswith(FACT_KEY)
+
+
+def wrong_facts(facts: Sequence[str], rows: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with the facts of a user: that of the last turn which states one is the only one."""
+    stated = [statement for row in rows if (statement := statement_in(message_in(row)))]
+    yield from ("fact stored twice" for _ in facts[1:])
+    if stated[-1:] != list(facts[:1]):
+        yield "fact not that of the last turn" if facts else "fact lost"
 
 
 def message_in(row: str) -> str:

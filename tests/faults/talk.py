@@ -24,8 +24,15 @@ Mood: TypeAlias = Callable[[list[str], random.Random], Reply]
 
 
 def message_of(user: str, number: int) -> str:
-    """What *user*, named `user-N`, says as the message with this number."""
-    return f"{user} says number {number}" + " and more" * (number % 7)
+    """What *user*, named `user-N`, says as the message with this number. Every third message states a fact."""
+    message = f"{user} says number {number}" + " and more" * (number % 7)
+    return message if number % 3 else f"I live in {user} town {number}. {message}"
+
+
+def statement_in(message: str) -> str:
+    """Return the fact that *message* states, which replaces the one before. Empty: it states none."""
+    statement, stop, _ = message.partition(". ")
+    return f"{statement}." if stop else ""
 
 
 def reply_to(message: str) -> str:
@@ -82,10 +89,10 @@ class Model:
 
     def __call__(self, request: Request) -> Reply:
         # Up to the space: an interrupted reply may end within a name, and user-10 is not user-1.
-        users = set(re.findall(r"user-\d+(?= says)", json.dumps(request.messages)))
+        users = set(re.findall(r"user-\d+(?= says| town)", json.dumps(request.messages)))
         if len(users) > 1:
             self.mixed.append(users)
-        message = request.messages[-1]["content"]
+        message = request.said[-1]
         self._attempts[message] += 1
         reply = self.mood(pieces_of(message), random.Random(f"{self._seed} {message} {self._attempts[message]}"))
         return reply if reply.body is not None or reply.events is not None else self._counted(reply)

@@ -64,6 +64,10 @@ class TwoServers(RuleBasedStateMachine):
     def remembered(self, user: str) -> Remembered:
         return self.users.setdefault(user, Remembered())
 
+    def exported(self, user: str, server: int) -> list[Observation]:
+        with self.clients[server].memory.export(self.name(user)) as export:
+            return [item for item in export if isinstance(item, Observation)]
+
     @rule(user=USERS, server=SERVERS, key=KEYS, content=CONTENTS)
     def save_with_a_key(self, user: str, server: int, key: str, content: str) -> None:
         model = self.remembered(user)
@@ -99,6 +103,10 @@ class TwoServers(RuleBasedStateMachine):
         model = self.remembered(user)
         if model.has_session:
             self.clients[server].memory.end_session(self.name(user), "over")
+            # The summary is an observation too.
+            summary = max(self.exported(user, 1 - server), key=lambda row: row.id)
+            assert (summary.type, summary.content) == ("summary", "over")
+            model.add(summary.id, summary.content)
         else:
             with pytest.raises(NotFound):
                 self.clients[server].memory.end_session(self.name(user), "over")
@@ -122,9 +130,8 @@ class TwoServers(RuleBasedStateMachine):
     @rule(user=USERS, server=SERVERS)
     def read_all(self, user: str, server: int) -> None:
         model = self.remembered(user)
-        with self.clients[server].memory.export(self.name(user)) as export:
-            exported = [item for item in export if isinstance(item, Observation)]
-        assert {row.id: (row.content, row.revision_count) for row in exported} == model.rows
+        rows = self.exported(user, server)
+        assert {row.id: (row.content, row.revision_count) for row in rows} == model.rows
         assert self.clients[server].memory.stats(self.name(user)).observations == len(model.rows)
 
     @rule(server=SERVERS)

@@ -8,6 +8,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import strategies as st
 
 from fuzz.target import MARK
@@ -44,6 +45,38 @@ INTEGERS = {
     FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([-(2**31), -1, 0, 1, 2, 3, 99, 2**31 - 1]),
 }
 
+any_words = any_text | long_text | st.just("")
+
+#: Messages that state facts, or tell the memory what to keep.
+statements = st.sampled_from(
+    [
+        f"My name is {MARK}.",
+        f"I moved to {MARK}.",
+        f"From now on, answer in Spanish. Remember that {MARK}",
+        f"I'm allergic to {MARK}, {MARK}s and peanuts.",
+        f"Don't remember this: I live in {MARK}.",
+        "Forget that.",
+    ]
+)
+
+#: The values of text fields by name: also words that a field accepts, which nobody would guess.
+WORDS = {
+    # It may be logged: visible ASCII of the caller's own choice.
+    "request_id": st.text(max_size=70),
+    "message": statements | any_words,
+    "paths": st.sampled_from(["content", "title", "type", "pinned", "expire_time"]) | any_words,
+    "type": st.sampled_from(["profile", "preference", "decision", "pattern", "discovery"]) | any_words,
+    "types": st.sampled_from(["profile", "preference", "decision", "pattern", "discovery"]) | any_words,
+    "memory_types": st.sampled_from(["profile", "preference", "discovery", "summary"]) | any_words,
+    "time_zone": st.sampled_from(["Asia/Tokyo", "America/New_York"]) | any_words,
+}
+
+#: Seconds of moments in the past and the future, the first and last that are valid, and those beyond.
+SECONDS = [-(2**63), -62_135_596_801, -62_135_596_800, -1, 0, 10**9, 4 * 10**9, 253_402_300_799, 253_402_300_800]
+NANOS = [-1, 0, 1, 999_999_999, 1_000_000_000]
+moments = st.builds(
+    lambda seconds, nanos: Timestamp(seconds=seconds, nanos=nanos), st.sampled_from(SECONDS), st.sampled_from(NANOS)
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | any_text,
@@ -59,17 +92,21 @@ def struct_of(fields: dict[str, Any]) -> Struct:
     return made
 
 
+WELL_KNOWN: dict[str, st.SearchStrategy[Any]] = {
+    Struct.DESCRIPTOR.full_name: st.dictionaries(any_text, json_values, max_size=5).map(struct_of),
+    Timestamp.DESCRIPTOR.full_name: moments,
+}
+
+
 def values(field: Any) -> st.SearchStrategy[Any]:
     """Return the values of one field, not repeated."""
     if field.message_type:
-        if field.message_type.full_name == Struct.DESCRIPTOR.full_name:
-            return st.dictionaries(any_text, json_values, max_size=5).map(struct_of)
-        return messages(message_factory.GetMessageClass(field.message_type))
+        known = WELL_KNOWN.get(field.message_type.full_name)
+        return messages(message_factory.GetMessageClass(field.message_type)) if known is None else known
     if field.type == FieldDescriptor.TYPE_BYTES:
         return st.binary(max_size=64)
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        # It may be logged: visible ASCII of the caller's own choice.
-        return st.text(max_size=70) if field.name == "request_id" else any_text | long_text | st.just("")
+        return WORDS.get(field.name, any_words)
     if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE:
         return st.floats()
     return INTEGERS[field.cpp_type]

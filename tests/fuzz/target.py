@@ -63,7 +63,7 @@ class Target:
 def running_target(folder: Path) -> Iterator[Target]:
     """Run the server with its files in *folder*; it has to end as it should."""
     with (
-        fake.running(lambda request: fake.Reply(pieces=[request.messages[-1]["content"]])) as upstream,
+        fake.running(lambda request: fake.Reply(pieces=[request.said[-1]])) as upstream,
         running_server(
             ILAB_MEMORY_DB_PATH=str(folder / "memory.db"),
             OPENAI_BASE_URL=upstream.base_url,

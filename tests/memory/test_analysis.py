@@ -1,4 +1,5 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import pytest
@@ -6,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_memory.recall import analysis, normalization
-from ilab_memory.recall.analysis import INDEXED_CHARACTERS, REPLY_WORDS, fields, terms
+from ilab_memory.recall.analysis import INDEXED_CHARACTERS, MOST_OCCURRENCES, REPLY_WORDS, fields, terms
 from ilab_memory.recall.query import MAX_TERMS, QUERY_CHARACTERS, query_terms
-from ilab_memory.recall.stemming import stem
+from ilab_memory.recall.stemming import STEMMERS, stem
 
 WORDS = """
     abandoned abilities adoption agencies allowance analogous apologies argued babies baked beginning bicycles
@@ -39,6 +40,12 @@ def test_forms_of_a_word_have_one_stem(forms: str) -> None:
 def test_words_of_different_meaning_have_different_stems() -> None:
     words = "university universal news new книга книжка город огород γάτα γάμος كتاب مكتب".split()
     assert len({stem for word in words for stem in terms(word)}) == len(words)
+
+
+def test_each_thread_has_its_own_stemmers() -> None:
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(STEMMERS.of, "english").result() is not STEMMERS.of("english")
+    assert STEMMERS.of("english") is STEMMERS.of("english")
 
 
 def test_a_word_of_another_script_is_its_own_stem() -> None:
@@ -119,6 +126,15 @@ def test_only_the_beginning_of_a_long_query_counts() -> None:
 
 def test_a_query_has_a_bounded_number_of_terms() -> None:
     assert len(query_terms(" ".join(f"w{number}" for number in range(100)))) == MAX_TERMS
+
+
+def test_few_occurrences_of_a_term_in_a_field_are_indexed() -> None:
+    many = "tea " * 1000
+    split = fields(many, f"User: milk {many} sugar\nAssistant: {many}" + "cake " * 1000)
+    assert split.title == ["tea"] * MOST_OCCURRENCES
+    assert split.reply == ["tea"] * REPLY_WORDS
+    assert split.said == ["milk", *["tea"] * MOST_OCCURRENCES, "sugar"]
+    assert split.tail == ["tea"] * MOST_OCCURRENCES + ["cake"] * MOST_OCCURRENCES
 
 
 def test_index_terms_have_not_changed() -> None:

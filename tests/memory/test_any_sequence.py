@@ -60,6 +60,20 @@ class ModelUser:
     def active(self) -> ModelSession | None:
         return next((session for session in self.sessions if session.ended is None), None)
 
+    def automatic_summary(self, session: ModelSession) -> str:
+        held = [row for row in self.rows if row.session is session]
+        if not held:
+            return "Closed after inactivity. No observations."
+        titles = [row.title for row in sorted(held, key=lambda row: (row.updated, row.id))][-3:]
+        plural = "s" if len(held) != 1 else ""
+        return f"Closed after inactivity. {len(held)} observation{plural}; last: {'; '.join(titles)}"
+
+    def drop_title(self, title: str) -> None:
+        for session in self.sessions:
+            quoted = session.summary or ""
+            if session.automatic and (f": {title}" in quoted or f"; {title}" in quoted):
+                session.summary = self.automatic_summary(session)
+
 
 class Calls(RuleBasedStateMachine):
     """Calls the library and the model alike. Each example has users of its own: the store outlives it."""
@@ -81,13 +95,8 @@ class Calls(RuleBasedStateMachine):
         user = self.user(name)
         active = user.active
         if active is not None and self.clock.now - active.active_until >= TIMEOUT:
-            held = [row for row in user.rows if row.session is active]
-            titles = [row.title for row in sorted(held, key=lambda row: (row.updated, row.id))][-3:]
-            plural = "s" if len(held) != 1 else ""
             active.ended, active.automatic = active.active_until, True
-            active.summary = f"Closed after inactivity. {len(held)} observation{plural}; last: {'; '.join(titles)}"
-            if not held:
-                active.summary = "Closed after inactivity. No observations."
+            active.summary = user.automatic_summary(active)
             active = None
         if active is None:
             active = ModelSession(session_id, self.clock.now, self.clock.now)
@@ -159,6 +168,8 @@ class Calls(RuleBasedStateMachine):
         else:
             assert outcome == "updated"
             rows[rows.index(old)] = replace(new, created=old.created, revisions=old.revisions + 1)
+            if old.title != new.title:
+                self.user(name).drop_title(old.title)
 
     @rule(name=USERS, summary=TEXTS)
     def end(self, name: str, summary: str) -> None:

@@ -13,14 +13,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from ilab_memory import Config, ILabMemory
+from ilab_memory import Config, ILabMemory, NewFact
 from ilab_memory.core.models import Observation
 from ilab_memory.stores.postgres import PostgresStore
 from memory.support import Clock
@@ -41,7 +42,7 @@ def url(postgres: Cluster) -> str:
 def target(url: str) -> str:
     """An empty database that reuses the tables of the previous test."""
     with ILabMemory.from_url(url), psycopg.connect(url) as connection:
-        for table in ("observations", "sessions", "users"):
+        for table in ("observations", "sources", "sessions", "users"):
             connection.execute(f"DELETE FROM ilab_memory.{table}")
     return url
 
@@ -55,7 +56,21 @@ def fill(path: Path, rows: int) -> Path:
             text = f"User: {' '.join(rng.choices(WORDS, k=12))} {number} <private>hidden</private>\nAssistant: Fine."
             key = f"key {rng.randrange(20)}" if rng.random() < 0.1 else None
             user = f"user {number % USERS}"
-            mem.mem_save(user, text, type="discovery", title=f"Turn: {text[6:40]}", topic_key=key)
+            about = f"Said {number}" if rng.random() < 0.2 else None
+            facts = []
+            if rng.random() < 0.1:
+                facts = [NewFact(type="profile", title="t", content=text[6:20], topic_key=f"fact {rng.randrange(3)}")]
+            mem.mem_save(
+                user,
+                text,
+                type="discovery",
+                title=f"Turn: {text[6:40]}",
+                topic_key=key,
+                about=about,
+                facts=facts,
+                pinned=rng.random() < 0.1,
+                expire_time=clock.now + timedelta(days=rng.randrange(100)) if rng.random() < 0.1 else None,
+            )
 
         for first in range(0, rows, USERS):
             # At once, for they then share one transaction; and many rows have one moment.
@@ -188,7 +203,8 @@ def test_a_user_already_in_the_database_stays_unchanged(target: str, tmp_path: P
         ("text.db", "{url}", "NOTADB"),
         ("empty.db", "{url}", "schema version 0"),
         ("memory.db", "mysql://host/x", "must start with postgresql://"),
-        ("memory.db", "postgresql://127.0.0.1:1/x", "run the same command again"),
+        ("memory.db", "postgresql://127.0.0.1:1/x", "could not open the database"),
+        ("damaged.db", "{url}", "; run the same command again to copy the users that are missing"),
     ],
 )
 def test_a_failed_copy_prints_one_line_and_exits_with_2(
@@ -197,6 +213,13 @@ def test_a_failed_copy_prints_one_line_and_exits_with_2(
     (tmp_path / "text.db").write_text("no database at all" * 1000)
     (tmp_path / "empty.db").touch()
     ILabMemory.from_path(tmp_path / "memory.db").close()
+    with ILabMemory.from_path(tmp_path / "damaged.db") as mem:
+        mem.mem_save("alice", "content", type="decision", title="t")
+    with closing(sqlite3.connect(tmp_path / "damaged.db")) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'observations'").fetchone()
+    with (tmp_path / "damaged.db").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
     ended = subprocess.run(
         [*COMMAND, "--from", tmp_path / source, "--to", target.format(url=url)],
         capture_output=True,
@@ -208,6 +231,7 @@ def test_a_failed_copy_prints_one_line_and_exits_with_2(
     last = ended.stderr.splitlines()[-1]
     assert last.startswith("ilab-memory: ")
     assert said in last
+    assert ("run the same command again" in last) == (source == "damaged.db")
 
 
 def test_the_target_may_come_from_the_environment_and_must_be_given(source: Path, target: str) -> None:

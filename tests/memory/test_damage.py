@@ -100,8 +100,12 @@ BROKEN = {
     "UPDATE observations SET id = 1 << 53 WHERE number = 7 AND user = 1": "an id beyond the ids of their user: 1",
     "UPDATE observations SET content = 'x' WHERE number = 7": "observations whose content does not match its hash: 2",
     "UPDATE observations SET preview = 'x' WHERE number = 7": "preview is not the beginning of their content: 2",
+    "UPDATE observations SET conversation_id = 'x' WHERE number = 7": "conversation is not that of their session: 2",
     "DELETE FROM observations WHERE number = 7": "index entries without one: 2",
     "INSERT INTO search (search) VALUES ('delete-all')": "observations that are not indexed by their words",
+    "INSERT INTO sources (user, fact, source) SELECT user, id, 1 FROM observations WHERE number = 7": (
+        "sources of a fact without the fact or the source: 2"
+    ),
     "DELETE FROM search_data WHERE id > 10": "SQLITE_CORRUPT_VTAB",
 }
 

@@ -1,18 +1,25 @@
 """Lists, changes and deletions of single observations, on every store."""
 
+import importlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
-from ilab_memory import Config, ILabMemory, Observation, StorageError
+from ilab_memory import Config, ILabMemory, NewFact, Observation, StorageError, Store
 from ilab_memory.core.models import Session
-from ilab_memory.stores.sqlite import SQLiteStore
+from ilab_memory.limits import MOST_REBUILT
+from ilab_memory.recall.analysis import terms
+from ilab_memory.stores.sqlite import SQLiteStore, erasure
+from ilab_memory.stores.sqlite.blind_index import tokens
 from ilab_memory.stores.sqlite.check import check
 from memory.support import Clock
 
@@ -181,7 +188,7 @@ def test_update_of_what_the_user_does_not_have_changes_nothing(mem: ILabMemory) 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({}, "title, content or type must be given"),
+        ({}, "title, content, type, pinned or expire_time must be given"),
         ({"title": " "}, "title must"),
         ({"content": "<private>x"}, None),
         ({"content": ""}, "content must"),
@@ -189,7 +196,7 @@ def test_update_of_what_the_user_does_not_have_changes_nothing(mem: ILabMemory) 
         ({"title": "x" * 513}, "title must"),
     ],
 )
-def test_update_refuses_what_a_save_refuses(mem: ILabMemory, arguments: dict[str, str], told: str | None) -> None:
+def test_update_refuses_what_a_save_refuses(mem: ILabMemory, arguments: dict[str, Any], told: str | None) -> None:
     saved = save(mem, "tea")
     if told is None:
         assert mem.mem_update(USER, saved, **arguments)
@@ -198,6 +205,31 @@ def test_update_refuses_what_a_save_refuses(mem: ILabMemory, arguments: dict[str
         mem.mem_update(USER, saved, **arguments)
     with pytest.raises(ValueError, match="observation_id"):
         mem.mem_update(USER, 0, title="x")
+
+
+def test_a_page_of_a_list_ends_after_four_mebibytes(mem: ILabMemory, clock: Clock) -> None:
+    # Two bytes each, so that characters and bytes differ.
+    megabyte = "é" * (512 * 1024)
+    for number in range(6):
+        clock.forward(minutes=1)
+        save(mem, megabyte, title=f"t{number}")
+        mem.mem_session_end(USER, summary=megabyte)
+    titles = [[row.title for row in page] for page in pages(mem, 100, types=["discovery"])]
+    assert titles == [["t5", "t4", "t3", "t2"], ["t1", "t0"]]
+    assert [len(page) for page in pages(mem, 100, conversation_id="")] == [4, 2]
+    first = mem.mem_sessions(USER, limit=100)
+    rest = mem.mem_sessions(USER, limit=100, before=(first[-1].started_at, first[-1].id))
+    assert (len(first), len(rest)) == (4, 2)
+    assert len({session.id for session in (*first, *rest)}) == 6
+
+
+def test_a_page_of_a_list_counts_statements_too(mem: ILabMemory, clock: Clock) -> None:
+    for number in range(6):
+        clock.forward(minutes=1)
+        mem.mem_save(USER, "c", type="discovery", title=f"t{number}", about="é" * (512 * 1024))
+    titles = [[row.title for row in page] for page in pages(mem, 100)]
+    assert titles == [["t5", "t4", "t3", "t2"], ["t1", "t0"]]
+    assert len(list(mem.mem_export(USER))) == 7
 
 
 def test_delete_removes_the_observation_from_every_answer(mem: ILabMemory, clock: Clock) -> None:
@@ -234,6 +266,51 @@ def test_a_changed_title_leaves_the_summary_of_an_expired_session(mem: ILabMemor
     assert shown.summary == "Closed after inactivity. 1 observation; last: new title"
 
 
+def test_a_title_replaced_under_a_key_leaves_the_summary_of_an_expired_session(mem: ILabMemory, clock: Clock) -> None:
+    save(mem, "c", title="kept")
+    save(mem, "c", title="old title", key="k")
+    for title in ("second title", "third title"):
+        clock.forward(days=2)
+        saved = save(mem, "c", title=title, key="k")
+    clock.forward(days=2)
+    mem.mem_session_start(USER)
+    assert mem.mem_delete(USER, saved)
+    assert [session.summary for session in mem.mem_session_peek(USER).sessions_context] == [
+        "Closed after inactivity. No observations.",
+        "Closed after inactivity. No observations.",
+        "Closed after inactivity. 1 observation; last: kept",
+    ]
+
+
+def test_a_replaced_title_of_a_fact_leaves_the_summary_of_an_expired_session(mem: ILabMemory, clock: Clock) -> None:
+    for title in ("old title", "new title"):
+        fact = NewFact(type="profile", title=title, content="c", topic_key="fact")
+        mem.mem_save(USER, "c", type="discovery", title=f"said {title}", facts=[fact])
+        clock.forward(days=2)
+    mem.mem_session_start(USER)
+    assert [session.summary for session in mem.mem_session_peek(USER).sessions_context] == [
+        "Closed after inactivity. 2 observations; last: new title; said new title",
+        "Closed after inactivity. 1 observation; last: said old title",
+    ]
+
+
+def test_a_changed_title_rebuilds_the_newest_summaries_and_clears_older_ones(mem: ILabMemory, clock: Clock) -> None:
+    expired = MOST_REBUILT + 2
+    for number in range(expired):
+        save(mem, f"c{number}", title="old title")
+        clock.forward(days=2)
+    mem.mem_session_start(USER)
+    (last, *_) = mem.mem_list(USER)
+    assert mem.mem_delete(USER, last.id or 0)
+    summaries = [session.summary for session in mem.mem_sessions(USER, limit=expired + 1)][1:]
+    quoting = "Closed after inactivity. 1 observation; last: old title"
+    assert summaries == [
+        "Closed after inactivity. No observations.",
+        *[quoting] * (MOST_REBUILT - 1),
+        *["Closed after inactivity."] * 2,
+    ]
+
+
 def test_concurrent_deletes_and_changes_of_one_observation_agree(mem: ILabMemory) -> None:
     saved = [save(mem, f"content {number}") for number in range(6)]
     begin = threading.Barrier(6)
@@ -249,6 +326,44 @@ def test_concurrent_deletes_and_changes_of_one_observation_agree(mem: ILabMemory
     assert sum(done[::2]) == 6, "each was deleted once"
     assert mem.mem_stats(USER)["observations"] == 0
     assert mem.mem_search(USER, "content") == mem.mem_search(USER, "changed") == []
+
+
+def with_facts(mem: ILabMemory, key: str) -> int:
+    facts = [
+        NewFact(type="profile", title=f"fact {number}", content=f"{key} is {number}", topic_key=f"{key}/{number}")
+        for number in range(2)
+    ]
+    return mem.mem_save(USER, f"one two {key}", type="discovery", title="t", topic_key=key, facts=facts).id
+
+
+def test_text_is_analyzed_before_the_writer_or_the_lock_is_taken(
+    mem: ILabMemory, store: Store, clock: Clock, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "sqlite" if isinstance(store, SQLiteStore) else "postgres"
+    blind_index = importlib.import_module(f"ilab_memory.stores.{module}.blind_index")
+    analyze, seen = blind_index.fields, []
+
+    def watched(*arguments: object, **options: object) -> object:
+        seen.append(threading.current_thread() is threading.main_thread())
+        if module == "postgres":
+            with psycopg.connect(request.getfixturevalue("database")) as other:
+                other.execute("SELECT FROM ilab_memory.users FOR UPDATE NOWAIT")
+        return analyze(*arguments, **options)
+
+    saved, deleted = (with_facts(mem, key) for key in ("k", "l"))
+    exported = list(mem.mem_export(USER))
+    mem.mem_save(USER, "expires", type="discovery", title="t", expire_time=clock.now)
+    monkeypatch.setattr(blind_index, "fields", watched)
+    assert mem.mem_update(USER, saved, content="three")
+    assert mem.mem_update(USER, saved, title="four")
+    assert mem.mem_delete(USER, saved)
+    assert len(mem.mem_forget_observation(USER, deleted)) == 3
+    assert mem.mem_expire() == 1
+    assert mem.mem_list(USER) == []
+    before = len(seen)
+    assert mem.mem_import(USER, exported).observations == 6
+    assert len(seen) == before + 6
+    assert all(seen)
 
 
 @pytest.fixture
@@ -276,6 +391,78 @@ def test_delete_leaves_no_byte_in_the_files(path: Path) -> None:
         assert b"marker" not in bytes_of(path.parent)
         assert mem.mem_stats(USER)["observations"] == 400
     assert check(path).damage == []
+
+
+def hashes_of(path: Path, text: str) -> list[bytes]:
+    """The ends of the hashes of the user's words: a page of the index omits the prefix shared with the one before."""
+    with closing(sqlite3.connect(path)) as connection:
+        user, index_key = connection.execute("SELECT key, index_key FROM users").fetchone()
+    return [token[-7:].encode() for token in tokens(user, index_key, terms(text))]
+
+
+@pytest.mark.parametrize("pages", [1, erasure.MERGED_PAGES])
+def test_delete_leaves_no_hash_of_its_words_in_the_index(
+    path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    monkeypatch.setattr(erasure, "MERGED_PAGES", pages)
+    with opened(path) as mem:
+        for number in range(200):
+            save(mem, f"kept {number} {number % 7}")
+        deleted = save(mem, "zebra quagga okapi")
+        hashes = hashes_of(path, "zebra quagga okapi")
+        for number in range(200):
+            save(mem, f"later {number}")
+        assert mem.mem_update(USER, deleted, content="giraffe")
+        assert all(one in bytes_of(path.parent) for one in hashes)
+        assert mem.mem_delete(USER, deleted)
+        assert not any(one in bytes_of(path.parent) for one in (*hashes, *hashes_of(path, "giraffe")))
+        assert sum("kept" in row.snippet for row in mem.mem_search(USER, "kept", limit=500)) == 200
+        assert mem.mem_pending_erasures() == 0
+        last = save(mem, "okapi alone")
+        assert mem.mem_delete(USER, last)
+        assert not any(one in bytes_of(path.parent) for one in hashes)
+    assert check(path).damage == []
+
+
+def test_erasing_facts_and_expired_rows_leaves_no_hash_of_their_words_in_the_index(path: Path) -> None:
+    texts = ("zebra quagga okapi", "walrus narwhal beluga")
+    with opened(path) as mem:
+        for number in range(200):
+            save(mem, f"kept {number} {number % 7}")
+        fact = NewFact(type="profile", title="t", content=texts[0], topic_key="fact")
+        source = mem.mem_save(USER, "said", type="discovery", title="t", topic_key="said", facts=[fact]).id
+        mem.mem_save(USER, texts[1], type="discovery", title="t", expire_time=datetime(2020, 1, 1, tzinfo=UTC))
+        for number in range(200):
+            save(mem, f"later {number}")
+        of_fact, of_expired = (hashes_of(path, text) for text in texts)
+        assert all(one in bytes_of(path.parent) for one in (*of_fact, *of_expired))
+        assert mem.mem_expire() == 1
+        assert not any(one in bytes_of(path.parent) for one in of_expired)
+        assert len(mem.mem_forget_observation(USER, source)) == 2
+        assert not any(one in bytes_of(path.parent) for one in of_fact)
+    assert check(path).damage == []
+
+
+def test_saves_between_the_steps_of_a_merge_do_not_prolong_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merge_index = erasure.merge_index
+    steps: list[int] = []
+
+    def and_save(*arguments: object, **named: object) -> object:
+        steps.append(1)
+        transaction = arguments[0]
+        transaction.execute("INSERT INTO search (rowid, title) VALUES (?, 'x')", (2**60 + len(steps),))  # type: ignore[attr-defined]
+        return merge_index(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(erasure, "MERGED_PAGES", 1)
+    monkeypatch.setattr(erasure, "merge_index", and_save)
+    with opened(path) as mem:
+        for number in range(100):
+            save(mem, f"kept {number} " + " ".join(f"w{number}x{place}" for place in range(50)))
+        deleted = save(mem, "zebra quagga okapi")
+        hashes = hashes_of(path, "zebra quagga okapi")
+        assert mem.mem_delete(USER, deleted)
+        assert not any(one in bytes_of(path.parent) for one in hashes)
+    assert 2 < len(steps) < 200
 
 
 def test_a_delete_that_failed_is_finished_by_calling_again(path: Path) -> None:

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from ilab_memory import ILabMemory, Observation, Session, StorageError
+from ilab_memory.intake import batches
+from ilab_memory.stores.sqlite import SQLiteStore, erasure
 from memory.support import EPOCH, Clock, text
 
 USER = "alice"
@@ -92,6 +94,19 @@ def test_a_forgotten_user_can_be_restored_from_an_export(mem: ILabMemory, clock:
     assert comparable(mem.mem_export(USER)) == comparable(exported)
 
 
+@pytest.mark.parametrize("store", ["sqlite-file", "sqlite-memory"], indirect=True)
+def test_an_export_is_imported_again_while_the_erasure_of_its_user_is_pending(mem: ILabMemory, clock: Clock) -> None:
+    exported = filled(mem, clock)
+    assert isinstance(mem._store, SQLiteStore)
+    for _ in range(2):
+        # A process that is killed during mem_forget leaves this state.
+        mem._store._writer.run("forget the user", lambda transaction: erasure.mark_deleted(transaction, USER))
+        mem.mem_import(USER, exported)
+    assert comparable(mem.mem_export(USER)) == comparable(exported)
+    assert mem.mem_finish_forgetting() == 0
+    assert comparable(mem.mem_export(USER)) == comparable(exported)
+
+
 def test_an_import_is_made_in_batches_and_an_interrupted_one_can_be_repeated(mem: ILabMemory, clock: Clock) -> None:
     exported = filled(mem, clock, sessions=40)
     assert len(exported) > 200
@@ -106,6 +121,13 @@ def test_an_import_is_made_in_batches_and_an_interrupted_one_can_be_repeated(mem
     rest = mem.mem_import("bob", iter(exported))
     assert rest.sessions + rest.observations == len(exported) - 100
     assert comparable(mem.mem_export("bob")) == comparable(exported)
+
+
+def test_batches_are_bounded_in_bytes() -> None:
+    given = [item(content="é" * 400_000) for _ in range(3)]
+    assert [len(batch.rows) for batch in batches(given)] == [2, 1]
+    ended = [session(id=f"s{place}", summary="é" * 400_000) for place in range(3)]
+    assert [len(batch.sessions) for batch in batches(ended)] == [2, 1]
 
 
 def test_a_failure_of_the_storage_tells_how_much_was_added(
@@ -147,6 +169,25 @@ def test_texts_are_redacted_again(mem: ILabMemory) -> None:
     assert "hunter2" not in found
     assert found.count("[REDACTED]") == 4
     assert mem.mem_import("bob", [session(**ended), row]).observations == 0
+
+
+def test_texts_that_redaction_made_longer_than_their_limits_are_imported(mem: ILabMemory) -> None:
+    def longest(length: int) -> str:
+        return "x" * (length - 8) + "<private"
+
+    most = longest(1024 * 1024)
+    mem.mem_save(USER, most, type="profile", title=longest(512), topic_key=longest(256), about=most)
+    mem.mem_session_end(USER, summary=most)
+    exported = list(mem.mem_export(USER))
+    assert isinstance(exported[1], Observation)
+    assert (len(exported[1].title), len(exported[1].topic_key or "")) == (514, 258)
+    mem.mem_import("bob", exported)
+    assert comparable(mem.mem_export("bob")) == comparable(exported)
+
+
+def test_a_text_may_not_grow_with_each_import(mem: ILabMemory) -> None:
+    with pytest.raises(ValueError, match="title must be at most 512 characters"):
+        mem.mem_import("bob", [session(), item(title="[REDACTED]" + "x" * 496 + "<private")])
 
 
 def test_moments_of_other_zones_are_stored_as_ours(mem: ILabMemory) -> None:
@@ -204,6 +245,14 @@ def test_an_invalid_item_is_refused_and_nothing_of_its_batch_is_stored(
 def test_an_import_of_nothing_makes_no_user(mem: ILabMemory) -> None:
     assert mem.mem_import("bob", []).observations == 0
     assert list(mem.mem_export("bob")) == []
+
+
+def test_imported_rows_leave_the_times_of_their_sessions(mem: ILabMemory) -> None:
+    later = text(EPOCH + timedelta(hours=1))
+    rows = [item(created_at=later, updated_at=later, content=content) for content in ("1", "2")]
+    given: list[Session | Observation] = [session(), *rows]
+    mem.mem_import("bob", given)
+    assert [found.last_activity_at for found in mem.mem_sessions("bob")] == [text(EPOCH)]
 
 
 def test_imported_sessions_expire_as_others_do(mem: ILabMemory, clock: Clock) -> None:

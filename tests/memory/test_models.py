@@ -17,14 +17,25 @@ from memory.support import EPOCH, Clock, text
 FIELDS: dict[type[BaseModel], tuple[list[str], dict[str, object]]] = {
     models.Observation: (
         ["id", "session_id", "user_id", "type", "title", "content", "topic_key", "normalized_hash", "revision_count",
-         "created_at", "updated_at"],
-        {"id": None, "topic_key": None, "normalized_hash": None, "revision_count": 1},
+         "created_at", "updated_at", "pinned", "expire_time", "about", "source_ids", "earlier_source_ids"],
+        {"id": None, "topic_key": None, "normalized_hash": None, "revision_count": 1, "pinned": False,
+         "expire_time": None, "about": None, "source_ids": [], "earlier_source_ids": []},
     ),
     models.ObservationCompact: (
         ["id", "type", "title", "topic_key", "score", "snippet", "updated_at"],
         {"topic_key": None},
     ),
-    models.SaveResult: (["id", "outcome", "session_id", "topic_key"], {"topic_key": None}),
+    models.SaveResult: (["id", "outcome", "session_id", "topic_key", "facts"], {"topic_key": None, "facts": ()}),
+    models.NewFact: (
+        ["type", "title", "content", "topic_key", "pinned", "expire_time"],
+        {"pinned": False, "expire_time": None},
+    ),
+    models.Fact: (
+        ["id", "type", "title", "content", "topic_key", "pinned", "created_at", "updated_at", "expire_time",
+         "revision_count", "source_ids"],
+        {"topic_key": None, "pinned": False, "expire_time": None, "revision_count": 1, "source_ids": []},
+    ),
+    models.Statement: (["observation_id", "text", "updated_at", "is_earlier"], {"is_earlier": False}),
     models.Session: (
         ["id", "user_id", "started_at", "ended_at", "last_activity_at", "summary", "status", "is_auto_generated",
          "conversation_id"],
@@ -58,6 +69,9 @@ METHODS: dict[str, Callable[[ILabMemory, str], object]] = {
     "sessions": lambda mem, user_id: mem.mem_sessions(user_id),
     "update": lambda mem, user_id: mem.mem_update(user_id, 1, title="t"),
     "delete": lambda mem, user_id: mem.mem_delete(user_id, 1),
+    "forget_observation": lambda mem, user_id: mem.mem_forget_observation(user_id, 1),
+    "facts": lambda mem, user_id: mem.mem_facts(user_id),
+    "about": lambda mem, user_id: mem.mem_about(user_id),
 }
 
 

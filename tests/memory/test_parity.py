@@ -101,6 +101,11 @@ def answer(mem: ILabMemory, user_id: str, query: str) -> list[tuple[str, str, fl
     return [(row.title, row.snippet, row.score) for row in mem.mem_search(user_id, query)]
 
 
+def relevant(mem: ILabMemory, user_id: str, message: str) -> list[tuple[str, str, float]]:
+    hits = mem.mem_recall(user_id, message, limit=10, previous="Where is my red kettle?")
+    return [(hit.title, hit.passage, hit.score) for hit in hits]
+
+
 def test_both_stores_return_the_same_first_ten(both: Both) -> None:
     asked = list(conversed(both, random.Random(6)))
     assert len(asked) >= QUERIES
@@ -111,6 +116,10 @@ def test_both_stores_return_the_same_first_ten(both: Both) -> None:
         assert answer(both.postgres, user_id, query) == of_sqlite
         found += bool(of_sqlite)
     assert found > 0.9 * len(asked)
+    some = asked[::10]
+    recalled = [relevant(both.sqlite, user_id, query) for user_id, query in some]
+    assert [relevant(both.postgres, user_id, query) for user_id, query in some] == recalled
+    assert sum(map(bool, recalled)) > 0.5 * len(some)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,11 @@ def test_a_saved_observation_is_returned_unchanged(mem: ILabMemory) -> None:
         "revision_count": 1,
         "created_at": text(EPOCH),
         "updated_at": text(EPOCH),
+        "pinned": False,
+        "expire_time": None,
+        "about": None,
+        "source_ids": [],
+        "earlier_source_ids": [],
     }
 
 

@@ -1,6 +1,6 @@
 """Part 1 and 2 of the contract: searching."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ from ilab_memory import ILabMemory, Store
 from ilab_memory.core.store import Matches
 from ilab_memory.recall import search
 from ilab_memory.recall.search import FEW_ROWS
-from memory.support import Clock
+from memory.support import EPOCH, Clock
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=50)
 HOSTILE = [
@@ -237,7 +237,7 @@ def test_a_lower_limit_returns_the_best_of_more(mem: ILabMemory, clock: Clock) -
 
 
 def matches(store: Store, terms: Sequence[str], *, most_places: int = 1000, most_rows: int = 1000) -> Matches:
-    return store.matches("alice", terms, most_places=most_places, most_rows=most_rows, preview_characters=20)
+    return store.matches("alice", terms, most_places=most_places, most_rows=most_rows, preview_characters=20, now=EPOCH)
 
 
 def test_few_rows_are_read_at_once_with_the_same_result(mem: ILabMemory, store: Store) -> None:
@@ -258,7 +258,7 @@ def test_few_rows_are_read_at_once_with_the_same_result(mem: ILabMemory, store: 
     }
     assert {number for number, _, _ in few.postings["tea"]} == {1, 2, 3, 5, 6, 7}
     assert few.postings["coffe"] == []
-    documents = store.documents("alice", range(100))
+    documents = store.documents("alice", range(100), now=EPOCH)
     assert few.rows == {
         number: (documents[number], preview)
         for number, preview in store.previews("alice", range(100), characters=20).items()
@@ -293,7 +293,7 @@ def test_the_field_lengths_for_ranking_match_the_rows(mem: ILabMemory, store: St
         content = f"User: {'said ' * number}x\nAssistant: {'reply ' * number * 20}y"
         save(mem, content, title="a title", topic_key=f"k{number % 5}")
     statistics = matches(store, ["x"]).statistics
-    documents = store.documents("alice", range(100)).values()
+    documents = store.documents("alice", range(100), now=EPOCH).values()
     assert statistics.observations == len(documents) == statistics.frequencies["x"] == 5
     sums = [sum(lengths) for lengths in zip(*(document[-4:] for document in documents), strict=True)]
     assert list(statistics.field_lengths) == sums
@@ -323,6 +323,19 @@ def test_hyphenated_words_are_found_by_their_parts_and_as_one(mem: ILabMemory) -
     for query in ("email", "e-mail", "E\u2010Mails"):
         assert found(query) == contents[:2]
     assert found("kept") == found("wellkept") == contents[2:]
+
+
+@pytest.mark.parametrize("bad", ["a\0", "a\ud800"])
+def test_a_filter_that_cannot_be_stored_text_is_rejected_with_its_name(mem: ILabMemory, bad: str) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "types": lambda: mem.mem_search("alice", "tea", types=[bad]),
+        "types_exclude": lambda: mem.mem_search("alice", "tea", types_exclude=["profile", bad]),
+        "key_prefixes": lambda: mem.mem_recent("alice", "s", key_prefixes=["k", bad]),
+        "types ": lambda: mem.mem_list("alice", types={bad}),
+    }
+    for argument, call in calls.items():
+        with pytest.raises(ValueError, match=rf"^{argument.strip()} must not contain"):
+            call()
 
 
 @pytest.mark.parametrize("types", [5, "profile", ["profile", 5], [None], 0])

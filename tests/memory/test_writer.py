@@ -154,7 +154,7 @@ def committed(tmp_path: Path) -> str:
 
 def seen(store: SQLiteStore) -> set[str]:
     """The last activity of the session, as this process sees it."""
-    recent = store.recent_sessions("alice", conversation_id="", completed=1, each=1, preview_characters=1)
+    recent = store.recent_sessions("alice", conversation_id="", completed=1, each=1, preview_characters=1, now=EPOCH)
     exported = [row for row in store.export("alice") if isinstance(row, Session)]
     return {session.last_activity_at for session in (recent.active, *exported) if session}
 
@@ -326,7 +326,7 @@ def saves(*, user_ids: Sequence[str]) -> list[Save]:
         redacted = Redacted(
             user_id=user_id, type="t", title="t", content=content, topic_key=topic_key, normalized_hash=normalized_hash
         )
-        made.append(Save(redacted, IndexEntry("t", content), EPOCH, timedelta(days=1)))
+        made.append(Save(redacted, IndexEntry("t", content), (), EPOCH, timedelta(days=1)))
     return made
 
 

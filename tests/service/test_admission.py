@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.memory.executor import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
+from ilab_chat_service.limits import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
 from ilab_chat_service.rpc import memory_limits
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.errors import ServerBusy
@@ -472,9 +472,10 @@ async def test_export_aborted_in_its_first_write_has_a_status(
             assert await asyncio.to_thread(stuck.status) == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
-@pytest.mark.parametrize("limit", ["LONG_SECONDS", "MOST_LONG_SECONDS"])
+@pytest.mark.parametrize("limit", ["default", "maximum"])
 async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    monkeypatch.setattr(memory_limits, limit, 0.2)
+    short: dict[str, Any] = {limit: 0.2}
+    monkeypatch.setattr(memory_limits, "LONG_CALL_TIME", replace(memory_limits.LONG_CALL_TIME, **short))
     monkeypatch.setattr(memory_limits, "EXPORTS", 1)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
@@ -490,13 +491,12 @@ async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.Mon
         )
 
 
-@pytest.mark.parametrize(
-    ("limit", "seconds"), [("CALL_SECONDS", None), ("MOST_CALL_SECONDS", None), ("MOST_CALL_SECONDS", 60)]
-)
+@pytest.mark.parametrize(("limit", "seconds"), [("default", None), ("maximum", None), ("maximum", 60)])
 async def test_memory_call_has_a_deadline(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, seconds: float | None
 ) -> None:
-    monkeypatch.setattr(memory_limits, limit, 0.2)
+    short: dict[str, Any] = {limit: 0.2}
+    monkeypatch.setattr(memory_limits, "CALL_TIME", replace(memory_limits.CALL_TIME, **short))
     slow = SlowMethod(monkeypatch, "mem_stats")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)

@@ -17,7 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.memory.executor import THREADS_PER_USER, WRITE_THREADS
+from ilab_chat_service.limits import THREADS_PER_USER, WRITE_THREADS
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from postgres import Cluster, commits_wait, running_cluster, user_locked

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,10 +23,10 @@ from ilab_chat_service.limits import REPLY_BYTES
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import Answered
-from ilab_memory import Config, ILabMemory
+from ilab_memory import Config, ILabMemory, redaction
 from ilab_memory.core.models import Observation
 from ilab_memory.stores.common.rows import observation
-from upstream import MODEL, Reply, Upstream
+from upstream import MODEL, Reply, Upstream, without_context
 
 Stub: TypeAlias = "chat_pb2_grpc.ChatServiceAsyncStub"
 
@@ -58,7 +59,7 @@ def read(settings: Settings, user: str) -> list[tuple[str, str]]:
     with ILabMemory.from_path(settings.memory_db_path) as memory:
         newest = max((item.id for item in memory.mem_session_start(user).memories), default=0)
         rows = memory.mem_timeline(user, newest) if newest else []
-        return [(row.title, row.content) for row in rows]
+        return [(row.title, row.content) for row in rows if not row.source_ids]
 
 
 async def test_a_chat_is_answered_and_stored(stub: Stub, settings: Settings) -> None:
@@ -125,16 +126,17 @@ async def test_the_next_call_sees_the_turn_and_another_user_does_not(stub: Stub,
     second = (await events(stub, stream(message=QUESTION)))[-1].completed
     assert second.session_id == first.session_id
     assert not second.new_session
-    assert [memory.title for memory in second.memories] == [f"Turn: {HELLO}"]
-    assert second.memories[0].observation_id == first.observation_id
+    assert [(each.source, each.snippet) for each in second.memories] == [
+        (chat_pb2.MEMORY_SOURCE_FACT, "my name is Alice"),
+        (chat_pb2.MEMORY_SOURCE_FACT, "I love hiking."),
+        (chat_pb2.MEMORY_SOURCE_TURN, ""),
+    ]
+    assert second.memories[-1].observation_id == first.observation_id
     assert second.memories[0].update_time.seconds > 0
     prompt = upstream.requests[1]
-    assert f"- (discovery) Turn: {HELLO} [" in prompt.system
-    assert [(each["role"], each["content"]) for each in prompt.messages[1:]] == [
-        ("user", HELLO),
-        ("assistant", "Hello there."),
-        ("user", QUESTION),
-    ]
+    assert "- (profile) name [" in prompt.system
+    assert [each["role"] for each in prompt.messages] == ["system", "user", "assistant", "user"]
+    assert prompt.said == [HELLO, "Hello there.", QUESTION]
     other = await stub.Chat(chat("bob", QUESTION))
     assert list(other.memories) == []
     assert "Alice" not in str(upstream.requests[2].body)
@@ -142,11 +144,11 @@ async def test_the_next_call_sees_the_turn_and_another_user_does_not(stub: Stub,
 
 
 async def test_more_turns_than_a_start_shows_come_in_order(settings: Settings, upstream: Upstream) -> None:
-    async with client_of(replace(settings, history_turns=12)) as stub:
+    async with client_of(settings) as stub:
         for number in range(16):
             await stub.Chat(chat(message=f"message {number}"))
-    spoken = [each["content"] for each in upstream.requests[-1].messages if each["role"] == "user"]
-    assert spoken == [f"message {number}" for number in range(3, 16)]
+    spoken = upstream.requests[-1].said[::2]
+    assert spoken == [f"message {number}" for number in range(16)]
 
 
 async def test_turns_behind_many_saved_observations_are_read_by_one_query(
@@ -165,7 +167,7 @@ async def test_turns_behind_many_saved_observations_are_read_by_one_query(
         await asyncio.to_thread(save_many, settings, 300, "x" * 10_000)
         monkeypatch.setattr("ilab_memory.stores.sqlite.reading.observation", counted)
         await stub.Chat(chat(message="the last"))
-    assert [each["content"] for each in upstream.requests[-1].messages[1:]] == ["the first", "Hello there.", "the last"]
+    assert upstream.requests[-1].said == ["the first", "Hello there.", "the last"]
     assert characters == [len("User: the first\nAssistant: Hello there.")]
 
 
@@ -178,10 +180,10 @@ def save_many(settings: Settings, observations: int, content: str) -> None:
 async def test_a_long_conversation_is_read_up_to_a_bound(settings: Settings, upstream: Upstream) -> None:
     long = "word " * 80_000
     upstream.replies(*[Reply(pieces=(long,))] * 4)
-    async with client_of(replace(settings, prompt_tokens=1_000_000)) as stub:
+    async with client_of(replace(settings, prompt_tokens=1_000_000, memory_tokens=1_000_000)) as stub:
         for number in range(4):
             await stub.Chat(chat(message=f"message {number}"))
-    spoken = [each["content"] for each in upstream.requests[-1].messages if each["role"] == "user"]
+    spoken = upstream.requests[-1].said[::2]
     assert spoken == ["message 1", "message 2", "message 3"]
 
 
@@ -193,21 +195,20 @@ async def test_a_library_without_mem_recent_gives_no_conversation(
     async with client_of(settings) as stub:
         await stub.Chat(chat())
         answer = await stub.Chat(chat(message=QUESTION))
-    assert [each["content"] for each in upstream.requests[-1].messages[1:]] == [QUESTION]
-    assert [memory.title for memory in answer.memories] == [f"Turn: {HELLO}"]
+    assert upstream.requests[-1].said == [QUESTION]
+    assert [memory.title for memory in answer.memories] == ["name", "taste: hiking"]
 
 
 async def test_an_older_turn_that_matters_comes_back_by_search(settings: Settings, upstream: Upstream) -> None:
-    async with client_of(replace(settings, history_turns=1)) as stub:
+    async with client_of(replace(settings, memory_tokens=200)) as stub:
         await stub.Chat(chat(message="The wifi password of the cabin is marmot."))
         for number in range(12):
             await stub.Chat(chat(message=f"Small talk about topic {number}."))
         answer = await stub.Chat(chat(message="How do I get into the wifi at the cabin?"))
         greeting = await stub.Chat(chat(message="Hello!"))
     found = [memory for memory in answer.memories if memory.source == chat_pb2.MEMORY_SOURCE_SEARCH]
-    assert found[0].title == "Turn: The wifi password of the cabin is marmot."
     assert "marmot" in found[0].snippet
-    assert "marmot" in upstream.requests[-2].system
+    assert "marmot" in upstream.requests[-2].messages[-1]["content"]
     assert all(memory.source != chat_pb2.MEMORY_SOURCE_SEARCH for memory in greeting.memories)
 
 
@@ -231,10 +232,10 @@ async def test_what_the_caller_adds_to_a_call_reaches_the_model_and_is_not_store
     assert (first.included_documents, second.included_documents) == (1, 0)
     prompt, later = upstream.requests
     assert prompt.system.splitlines()[1] == "Answer in Dutch."
-    assert prompt.system.splitlines()[2].endswith("(Asia/Tokyo).")
+    assert "(Asia/Tokyo)." in prompt.messages[-1]["content"].splitlines()[1]
     assert "<document>\nTitle: Huts\nThe hut opens in May.\nBring cash.\n</document>" in prompt.messages[-1]["content"]
     assert prompt.messages[-1]["content"].endswith(f"\n\n{HELLO}")
-    assert [each["content"] for each in later.messages[1:]] == [HELLO, "Hello there.", QUESTION]
+    assert later.said == [HELLO, "Hello there.", QUESTION]
     assert "Dutch" not in later.system
     assert await stored(settings) == [
         (f"Turn: {HELLO}", f"User: {HELLO}\nAssistant: Hello there."),
@@ -256,6 +257,27 @@ async def test_private_text_of_instructions_and_documents_is_redacted_in_what_is
     for file in folder.glob("memory.db*"):
         assert b"tangerine" not in file.read_bytes().lower()
         assert b"kumquat" not in file.read_bytes().lower()
+
+
+async def test_large_texts_are_searched_for_private_text_off_the_event_loop(
+    stub: Stub, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    spans = redaction._spans
+
+    def observed(text: str) -> list[Any]:
+        if len(text) > 50_000:
+            threads.append(threading.current_thread())
+        return spans(text)
+
+    monkeypatch.setattr(redaction, "_spans", observed)
+    upstream.says("The code is KUMQUAT-88.")
+    document = chat_pb2.ContextDocument(text="<private>KUMQUAT-88</private>" + " word" * 20_000)
+    request = chat(context=[document], request_id="r-1")
+    assert (await stub.Chat(request)).reply == "The code is KUMQUAT-88."
+    assert (await stub.Chat(request)).reply == "The code is [REDACTED]."
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_another_document_is_another_request(stub: Stub) -> None:
@@ -290,9 +312,9 @@ async def test_a_prompt_that_is_too_long_for_the_model_loses_documents(stub: Stu
 @pytest.mark.parametrize(
     ("types", "titles", "history"),
     [
-        ([], ["Turn: one", "Food", "Trip"], ["one", "Hello there."]),
+        ([], ["", "Food", "Trip"], ["one", "Hello there."]),
         (["preference"], ["Food"], []),
-        (["preference", "discovery"], ["Turn: one", "Food"], ["one", "Hello there."]),
+        (["preference", "discovery"], ["", "Food"], ["one", "Hello there."]),
         (["unknown"], [], []),
     ],
 )
@@ -320,7 +342,7 @@ async def test_summaries_are_of_the_type_summary(settings: Settings, upstream: U
         without = await stub.Chat(chat(memory_types=["profile"]))
         summaries = await stub.Chat(chat(memory_types=["summary"]))
     assert list(without.memories) == []
-    assert [each.title for each in summaries.memories] == ["Planned a trip"]
+    assert [each.snippet for each in summaries.memories] == ["Planned a trip"]
 
 
 def end_session(settings: Settings) -> None:
@@ -429,7 +451,7 @@ async def test_a_preview_is_the_prompt_that_chat_then_sends(stub: Stub, upstream
     counted = {field.name: value for field, value in preview.tokens.ListFields()}
     assert counted.pop("budget") == settings.prompt_budget
     assert counted.pop("total") == sum(counted.values())
-    assert set(counted) == {"instructions", "message", "context", "memories", "conversation"}
+    assert set(counted) == {"instructions", "message", "context", "facts", "conversation"}
 
 
 @pytest.mark.parametrize("mode", ["READ_WRITE", "READ_ONLY", "OFF"])
@@ -440,7 +462,7 @@ async def test_a_preview_of_a_new_user_writes_nothing(
     mode_value = chat_pb2.MemoryMode.Value(f"MEMORY_MODE_{mode}")
     request = chat_pb2.PreviewPromptRequest(user_id="alice", message=HELLO, memory_mode=mode_value)
     preview = await stub.PreviewPrompt(request)
-    assert [each.content for each in preview.messages][1:] == [HELLO]
+    assert [without_context(each.content) for each in preview.messages][1:] == [HELLO]
     assert preview.session_id == ""
     assert dump(settings) == before
     assert upstream.requests == []
@@ -460,8 +482,8 @@ async def test_read_only_reads_and_writes_nothing(stub: Stub, upstream: Upstream
     response = await stub.Chat(chat(message=QUESTION, memory_mode=chat_pb2.MEMORY_MODE_READ_ONLY))
     assert response.observation_id == 0
     assert response.session_id == first.session_id
-    assert [memory.observation_id for memory in response.memories] == [first.observation_id]
-    assert [each["content"] for each in upstream.requests[1].messages[1:]] == [HELLO, "Hello there.", QUESTION]
+    assert response.memories[-1].observation_id == first.observation_id
+    assert upstream.requests[1].said == [HELLO, "Hello there.", QUESTION]
     assert dump(settings) == before
 
 
@@ -496,7 +518,7 @@ async def test_latest_only_keeps_one_rolling_observation(stub: Stub, upstream: U
     second = await stub.Chat(chat(message="two", **latest))
     assert first.observation_id == second.observation_id
     assert await stored(settings) == [("Turn: two", "User: two\nAssistant: Hello there.")]
-    assert [each["content"] for each in upstream.requests[1].messages[1:]] == ["one", "Hello there.", "two"]
+    assert upstream.requests[1].said == ["one", "Hello there.", "two"]
 
 
 async def test_private_text_reaches_the_model_and_nothing_else(

@@ -25,6 +25,6 @@ async def test_injected_clock_dates_prompt_answer_and_turn(settings: Settings, u
         stored = await memory.GetObservation(
             memory_pb2.GetObservationRequest(user_id="alice", observation_id=answer.observation_id)
         )
-    assert "Tuesday, 2031-05-06" in upstream.requests[-1].system
+    assert "Tuesday, 2031-05-06" in upstream.requests[-1].messages[-1]["content"]
     assert answer.create_time.ToDatetime(UTC) == MOMENT
     assert stored.observation.create_time.ToDatetime(UTC) == MOMENT

@@ -38,7 +38,7 @@ ENDINGS: dict[str, tuple[Reply, bool]] = {
 async def test_roles_alternate_and_no_message_is_empty(settings: Settings, upstream: Upstream, ending: str) -> None:
     reply, is_spoken = ENDINGS[ending]
     upstream.replies(Reply(), reply, Reply(), Reply())
-    async with serving(replace(settings, history_turns=6)) as address, grpc.aio.insecure_channel(address) as channel:
+    async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         stub: chat_pb2_grpc.ChatServiceAsyncStub = chat_pb2_grpc.ChatServiceStub(channel)
         for message in ("first", "odd one", "third", "last"):
             try:
@@ -48,7 +48,7 @@ async def test_roles_alternate_and_no_message_is_empty(settings: Settings, upstr
     messages = upstream.requests[-1].messages
     assert [each["role"] for each in messages] == ["system", *["user", "assistant"] * (2 + is_spoken), "user"]
     assert all(each["content"].strip() for each in messages)
-    assert ("odd one" in [each["content"] for each in messages]) == is_spoken
+    assert ("odd one" in upstream.requests[-1].said) == is_spoken
 
 
 @pytest.mark.parametrize("escape", [False, True])
@@ -61,7 +61,7 @@ async def test_a_message_is_escaped_once_it_is_recalled_and_before_only_if_asked
         stub: chat_pb2_grpc.ChatServiceAsyncStub = chat_pb2_grpc.ChatServiceStub(channel)
         for message in ("What is [THINK]?", "What is <|end|>?"):
             await stub.Chat(chat_pb2.ChatRequest(user_id="alice", message=message))
-    said = [each["content"] for each in upstream.requests[-1].messages if each["role"] == "user"]
+    said = upstream.requests[-1].said[::2]
     assert said == ["What is [ THINK]?", "What is < |end| >?" if escape else "What is <|end|>?"]
 
 

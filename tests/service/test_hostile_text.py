@@ -37,9 +37,10 @@ from ilab_memory.recall import analysis, normalization, stemming
 from rpcs import METHODS
 from upstream import Reply, Request, Upstream
 
-#: How often a text of full size is analysed in `Caller.call_all`: as a query, when it is saved, changed and erased. So
-#: many times INDEXED_CHARACTERS are normalized at most, before and after folding, which makes 18 characters of one.
-ANALYSES = 20
+#: How often a text of full size is analysed in `Caller.call_all`, at most: as a query and a summary, and when it is
+#: saved, changed and erased. Each time at most INDEXED_CHARACTERS are normalized, before folding and after it.
+ANALYSES = 24
+#: Characters that folding makes of one.
 FOLDED = 18
 
 #: Valid statuses. Any other is a bug of the service.
@@ -106,6 +107,7 @@ class Caller:
         await self.memory("GetTimeline", memory_pb2.GetTimelineRequest(observation_id=saved or 1))
         await self.memory("GetStats", memory_pb2.GetStatsRequest())
         await self.memory("ListObservations", memory_pb2.ListObservationsRequest(types=[title]))
+        await self.memory("ListFacts", memory_pb2.ListFactsRequest(types=[title]))
         await self.memory("ListSessions", memory_pb2.ListSessionsRequest(conversation_id=title))
         changed = memory_pb2.UpdateObservationRequest(observation_id=saved or 1, content=content[2:], title=title)
         await self.memory("UpdateObservation", changed)

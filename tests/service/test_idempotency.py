@@ -26,7 +26,7 @@ from ilab_chat_service.idempotency.single_flight import Record, SingleFlight
 from ilab_chat_service.idempotency.turns import TurnCall
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.executor import open_memory
-from ilab_chat_service.server import serving
+from ilab_chat_service.server import open_idempotency_store, serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import Answered, RequestKey, Turn, TurnRequest, TurnRetention
 from ilab_memory import ILabMemory
@@ -113,6 +113,16 @@ async def test_a_crash_between_the_turn_and_its_record_leaves_one_turn(settings:
         assert (first.reply, second.reply) == ("before", "after")
         assert second.observation_id == first.observation_id
         assert await turns(channel) == 1
+
+
+async def test_a_request_id_without_a_record_adds_a_turn_in_each_conversation(settings: Settings) -> None:
+    ids = []
+    async with channel_of(settings) as channel:
+        for conversation_id in ("", "c-1", "c-2"):
+            answer = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat(conversation_id=conversation_id))
+            ids.append(answer.observation_id)
+            await asyncio.to_thread(forget_records, settings)
+        assert len(set(ids)) == await turns(channel) == 3
 
 
 def forget_records(settings: Settings) -> None:
@@ -299,11 +309,11 @@ def stored(settings: Settings) -> bytes:
 async def test_an_interrupted_turn_overwrites_no_answered_one(settings: Settings) -> None:
     """A lease in this process knows nothing of an answer that another replica stored in between."""
     turn = {"user_id": "alice", "request_id": "r-1", "message": "Hi", "retention": TurnRetention.EVERY_TURN}
-    async with open_memory(settings) as library:
-        memory = MemoryAdapter(library, history_turns=6, search_limit=5)
+    async with open_memory(settings) as library, open_idempotency_store(settings) as responses:
+        memory = MemoryAdapter(library, responses, search_limit=5)
         answered = await memory.persist(Turn(**turn, reply="whole"))  # type: ignore[arg-type]
         assert await memory.persist(Turn(**turn, reply="par", interrupted=True)) == answered  # type: ignore[arg-type]
-        row = await library.read("alice", lambda library: library.mem_get_observation("alice", answered))
+        row = await library.read("alice", lambda library: library.mem_get_observation("alice", answered.observation_id))
     assert row
     assert row.content == "User: Hi\nAssistant: whole"
 

@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_chat_service.idempotency import codec
+from ilab_chat_service.idempotency.turns import TurnCall
+from ilab_chat_service.server import without_private
 from ilab_chat_service.values import (
     Answered,
     Document,
     FinishReason,
     Generation,
     JsonObjectFormat,
+    JsonSchemaFormat,
     MemoryMode,
     TextFormat,
     TurnRequest,
@@ -37,7 +40,7 @@ def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, cou
         usage=usage,
         create_time=NOW,
     )
-    assert codec.answered(codec.record(answered, REQUEST)) == answered
+    assert codec.answered(codec.record(answered)) == answered
 
 
 CHANGES: Mapping[str, Any] = {
@@ -54,6 +57,17 @@ CHANGES: Mapping[str, Any] = {
 PRIVATE = "a <private>{}</private>"
 
 
+def with_private_texts(message: str, instructions: str, title: str, text: str, stop: str, schema: str) -> TurnRequest:
+    response_format = JsonSchemaFormat(name="n", schema=json.dumps({"title": schema}))
+    return replace(
+        REQUEST,
+        message=message,
+        instructions=instructions,
+        documents=(Document(title, text),),
+        generation=Generation(stop_sequences=(stop,), response_format=response_format),
+    )
+
+
 def test_each_field_but_the_identity_is_part_of_the_fingerprint() -> None:
     assert {field.name for field in fields(TurnRequest)} == {*CHANGES, *codec.IDENTITY}
     prints = [codec.fingerprint(replace(REQUEST, **{name: value})) for name, value in CHANGES.items()]
@@ -65,25 +79,21 @@ def test_each_field_but_the_identity_is_part_of_the_fingerprint() -> None:
 
 def test_the_fingerprint_has_no_private_text() -> None:
     def of(secret: str) -> str:
-        private = PRIVATE.format(secret)
-        return codec.fingerprint(
-            replace(REQUEST, message=private, instructions=private, documents=(Document(private, private),))
-        )
+        return TurnCall(with_private_texts(*[PRIVATE.format(secret)] * 6)).fingerprint
 
     assert of("one") == of("other")
 
 
-def test_what_the_reply_repeats_of_any_private_text_is_not_stored() -> None:
-    names = ["CODE-1111", "CODE-2222", "CODE-3333", "CODE-4444"]
-    message, instructions, title, text = map(PRIVATE.format, names)
-    request = replace(REQUEST, message=message, instructions=instructions, documents=(Document(title, text),))
-    stored = codec.record(replace(ANSWERED, reply=f"They are {', '.join(names)}."), request)
-    assert codec.answered(stored).reply == "They are [REDACTED], [REDACTED], [REDACTED], [REDACTED]."
+def test_what_the_reply_repeats_of_any_private_text_is_redacted() -> None:
+    names = [f"CODE-{digit * 4}" for digit in "123456"]
+    request = with_private_texts(*map(PRIVATE.format, names))
+    redacted = without_private(f"They are {', '.join(names)}.", request)
+    assert redacted == f"They are {', '.join(['[REDACTED]'] * 6)}."
 
 
 def test_stored_count_that_is_not_a_number_is_zero() -> None:
     """An earlier version stored true, which stands for no number in an answer."""
-    stored = json.loads(codec.record(ANSWERED, REQUEST))
+    stored = json.loads(codec.record(ANSWERED))
     stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}
     usage = codec.answered(json.dumps(stored)).usage
     assert ANSWERED.usage

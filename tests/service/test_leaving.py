@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service.rpc.initial_metadata import sent_whole
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from upstream import Reply, Upstream
@@ -99,3 +100,27 @@ def accepts(task: asyncio.Task[Any]) -> bool:
     """Whether it waits for the next call of a method, as one of each does, always."""
     coroutine: Any = task.get_coro()
     return bool(coroutine.__qualname__ == "AioServer._request_registered_call")
+
+
+async def test_failure_to_send_metadata_to_a_caller_who_left_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    begun, fail = asyncio.Event(), asyncio.Event()
+
+    async def sending() -> None:
+        begun.set()
+        await fail.wait()
+        raise RuntimeError
+
+    # Cancelled twice: while it sends, and while it waits for that to end.
+    task = asyncio.ensure_future(sent_whole(sending()))
+    await begun.wait()
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    fail.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert not caplog.records

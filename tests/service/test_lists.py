@@ -253,6 +253,44 @@ async def test_a_deletion_erases_the_observation_and_the_responses_that_contain_
         assert (again.id, again.outcome) == (kept.id, memory_pb2.SAVE_OUTCOME_CREATED)
 
 
+@pytest.mark.parametrize("by", ["update", "topic_key"])
+async def test_replaced_text_is_not_repeated_from_stored_chat_answers(
+    settings: Settings, upstream: Upstream, by: str
+) -> None:
+    async with served(settings) as (memory, chat):
+        saved = await save(memory, "Alice drinks QUINCE juice.", title="QUINCE", topic_key="drink", request_id="r-1")
+        hi, other = (chat_pb2.ChatRequest(user_id="alice", message=text) for text in ("Which juice?", "Hi"))
+        hi.request_id, other.request_id = "r-2", "r-3"
+        other.memory_types.append("none")
+        await chat.Chat(hi)
+        await chat.Chat(other)
+        upstream.replies(Reply(hold_before=1))
+        running = asyncio.ensure_future(
+            chat.Chat(chat_pb2.ChatRequest(user_id="alice", message="Which juice?", request_id="r-4"))
+        )
+        request = await asyncio.to_thread(upstream.wait_for, 3)
+        assert await asyncio.to_thread(request.held.wait, 10)
+        if by == "update":
+            update = memory_pb2.UpdateObservationRequest(
+                user_id="alice", observation_id=saved.id, title="Juice", content="Alice drinks juice.", request_id="r-5"
+            )
+            changed = await memory.UpdateObservation(update)
+            assert await memory.UpdateObservation(update) == changed
+        else:
+            await save(memory, "Alice drinks juice.", title="Juice", topic_key="drink")
+        upstream.release()
+        assert saved.id in [each.observation_id for each in (await running).memories]
+        for request_id in ("r-2", "r-4"):
+            hi.request_id = request_id
+            answer = await chat.Chat(hi)
+            assert not answer.replayed
+            assert "QUINCE" not in str(answer)
+        # Answers without it, and responses of other methods, are still repeated.
+        assert (await chat.Chat(other)).replayed
+        again = await save(memory, "Alice drinks QUINCE juice.", title="QUINCE", topic_key="drink", request_id="r-1")
+        assert again == saved
+
+
 async def test_a_running_call_that_has_read_a_deleted_observation_stores_no_answer(
     settings: Settings, upstream: Upstream
 ) -> None:

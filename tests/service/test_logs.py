@@ -136,6 +136,20 @@ def test_failed_call_is_one_line_with_the_callers_correlation_id(server: ServerP
     assert line["exception_chain"].startswith("ModelUnavailable at upstream.py")
 
 
+@pytest.mark.parametrize("replies", [[Reply(status=503)] * 3, [Reply(status=503), Reply()]], ids=["failed", "answered"])
+async def test_every_model_request_is_counted(
+    settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture, replies: list[Reply]
+) -> None:
+    caplog.set_level(logging.INFO)
+    upstream.replies(*(replace(reply, headers={"retry-after": "0.01"}) for reply in replies))
+    async with serving(replace(settings, model_retries=2)) as address, grpc.aio.insecure_channel(address) as channel:
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        with suppress(grpc.aio.AioRpcError):
+            await stub.Chat(request())
+    [fields] = [vars(record)["fields"] for record in caplog.records if record.message == "call"]
+    assert fields["model_attempts"] == len(upstream.requests) == len(replies)
+
+
 def test_retry_attempts_are_logged(server: ServerProcess, upstream: Upstream) -> None:
     upstream.replies(Reply(status=503), Reply(status=503))
     with grpc.insecure_channel(server.address, [("grpc.service_config", json.dumps(RETRYING))]) as channel:

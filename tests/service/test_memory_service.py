@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from pydantic import BaseModel
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_memory import ILabMemory
 from ilab_memory.core import models
 from upstream import Reply, Upstream
 
@@ -40,6 +41,7 @@ async def export(memory: Any, user: str = "alice") -> list[Any]:
 
 #: Fields that the contract names otherwise than the library.
 RENAMED = {
+    "source_ids": "source_observation_ids",
     "created_at": "create_time",
     "updated_at": "update_time",
     "started_at": "start_time",
@@ -52,6 +54,8 @@ RENAMED = {
     "is_new": "new_session",
     "sessions_context": "recent_sessions",
 }
+#: Fields of one of both only: the library's bookkeeping, and a conversation_id at another place.
+INTERNAL = {"conversation_id", "about", "earlier_source_ids", "facts"}
 
 
 @pytest.mark.parametrize(
@@ -66,9 +70,8 @@ RENAMED = {
     ],
 )
 def test_messages_have_every_field_of_the_library_models(model: type[BaseModel], message: Any) -> None:
-    # conversation_id comes with the RPCs for conversations.
-    expected = [RENAMED.get(name, name) for name in model.model_fields if name != "conversation_id"]
-    assert [field.name for field in message.DESCRIPTOR.fields if field.name != "conversation_id"] == expected
+    expected = [RENAMED.get(name, name) for name in model.model_fields if name not in INTERNAL]
+    assert [field.name for field in message.DESCRIPTOR.fields if field.name not in INTERNAL] == expected
 
 
 async def test_a_session_is_started_summarized_and_ended(memory: Any) -> None:
@@ -91,6 +94,28 @@ async def test_a_session_is_started_summarized_and_ended(memory: Any) -> None:
     third = await memory.StartSession(start)
     assert third.new_session
     assert [(item.session_id, item.summary) for item in third.recent_sessions] == [(first.session_id, "All done.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("StartSession", {}),
+        ("EndSession", {"summary": "s"}),
+        ("SummarizeSession", {"summary": "s"}),
+        ("SaveObservation", {"content": "c", "type": "decision", "title": "t"}),
+    ],
+)
+async def test_library_without_conversations_supports_only_the_default_one(
+    memory: Any, monkeypatch: pytest.MonkeyPatch, name: str, fields: dict[str, str]
+) -> None:
+    # The methods that came with conversations.
+    monkeypatch.delattr(ILabMemory, "mem_sessions")
+    await memory.StartSession(memory_pb2.StartSessionRequest(user_id="alice"))
+    request = getattr(memory_pb2, f"{name}Request")
+    await getattr(memory, name)(request(user_id="alice", **fields))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await getattr(memory, name)(request(user_id="alice", conversation_id="c", **fields))
+    assert_failed(caught.value, grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED")
 
 
 async def test_ending_no_session_is_not_found(memory: Any) -> None:
@@ -201,7 +226,14 @@ OBSERVATION = {"content": "c", "type": "decision", "title": "t"}
         bad("SaveObservation", "topic_key", **OBSERVATION | {"topic_key": ""}),
         *(
             pytest.param("SaveObservation", {"user_id": "alice", **OBSERVATION, "topic_key": key}, "topic_key", id=key)
-            for key in ("chat:turn/r-1", "chat/alice/turn", "chat/", "<private/>chat:turn/x", "ch<private/>at/turn")
+            for key in (
+                "chat:turn/r-1",
+                "chat:summary/s-1",
+                "chat/alice/turn",
+                "chat/",
+                "<private/>chat:turn/x",
+                "ch<private/>at/turn",
+            )
         ),
         bad("SearchObservations", "query"),
         bad("SearchObservations", "page_size", query="q", page_size=-1),

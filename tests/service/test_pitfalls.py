@@ -27,7 +27,7 @@ from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from ilab_chat_service.values import Turn
+from ilab_chat_service.values import Persisted, Turn
 from rpcs import reason
 from upstream import Reply, Upstream
 
@@ -98,7 +98,7 @@ async def test_pitfall_05_stop_waits_for_a_turn_whose_call_has_ended(
 ) -> None:
     persist, storing, go_on = MemoryAdapter.persist, asyncio.Event(), asyncio.Event()
 
-    async def held(adapter: MemoryAdapter, turn: Turn) -> int:
+    async def held(adapter: MemoryAdapter, turn: Turn) -> Persisted:
         storing.set()
         await go_on.wait()
         return await persist(adapter, turn)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.privacy import REDACTED, is_quoted, redact_leaks
+from ilab_chat_service.privacy import REDACTED, quotes_of, redact_leaks
 from ilab_chat_service.privacy.patterns import Patterns
 from ilab_chat_service.privacy.redaction import redact
-from ilab_chat_service.privacy.text import MIN_MATCH
+from ilab_chat_service.privacy.text import MIN_MATCH, SLICE_CHARACTERS, Skeleton
 from ilab_chat_service.privacy.words import MIN_STEM, MIN_TRUNCATED_STEM, Vocabulary
 
 
@@ -155,6 +155,27 @@ def test_overlapping_private_texts_take_linear_time_and_memory() -> None:
     assert peak < 400 * (len(message) + len(reply))
 
 
+def test_automaton_takes_the_steps_of_a_repetitive_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns = Patterns.of(f"{number}abcdefghij"[-12:] for number in range(800))
+    taken = 0
+    step = Patterns._step
+
+    def counted(self: Patterns, state: int, character: int) -> int:
+        nonlocal taken
+        taken += 1
+        return step(self, state, character)
+
+    monkeypatch.setattr(Patterns, "_step", counted)
+    assert len(list(patterns.found("7abcdefghij" * 10_000))) == 10_000
+    assert taken < 100
+
+
+def test_skeleton_of_a_long_text_is_that_of_its_slices() -> None:
+    skeleton = Skeleton.of("A- " * SLICE_CHARACTERS)
+    assert skeleton.text == "a" * SLICE_CHARACTERS
+    assert list(skeleton.positions) == list(range(0, 3 * SLICE_CHARACTERS, 3))
+
+
 def test_automaton_has_at_most_one_state_per_character() -> None:
     texts = ["a" * length for length in range(1, 200)]
     assert len(Patterns.of(texts)._failure) == 200
@@ -231,7 +252,7 @@ def test_word_matches_truncated_and_inflected(words: frozenset[str], word: str) 
     ],
 )
 def test_model_name_that_repeats_the_message_is_quoted(name: str, message: str) -> None:
-    assert is_quoted(name, message, "test-model")
+    assert quotes_of(message)(name, "test-model")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +265,7 @@ def test_model_name_that_repeats_the_message_is_quoted(name: str, message: str) 
     ],
 )
 def test_model_name_that_the_message_asks_about_is_not_quoted(name: str, message: str) -> None:
-    assert not is_quoted(name, message, "gpt-4o-mini")
+    assert not quotes_of(message)(name, "gpt-4o-mini")
 
 
 def test_private_text_of_other_texts_is_redacted_unless_the_message_says_it_in_public() -> None:
@@ -256,5 +277,5 @@ def test_private_text_of_other_texts_is_redacted_unless_the_message_says_it_in_p
 
 
 def test_only_private_text_of_other_texts_is_quoted() -> None:
-    assert is_quoted("gpt-kumquat-88", "hi", "gpt", ["<private>code KUMQUAT-88</private>"])
-    assert not is_quoted("gpt-4o-mini-2024-07-18", "hi", "gpt-4o-mini", ["About gpt-4o-mini-2024-07-18."])
+    assert quotes_of("hi", ["<private>code KUMQUAT-88</private>"])("gpt-kumquat-88", "gpt")
+    assert not quotes_of("hi", ["About gpt-4o-mini-2024-07-18."])("gpt-4o-mini-2024-07-18", "gpt-4o-mini")

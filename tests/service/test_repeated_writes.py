@@ -110,7 +110,8 @@ async def test_methods_and_users_do_not_share_request_ids(settings: Settings) ->
         await memory.SaveObservation(save())
         await memory.SaveObservation(save("Bob drinks coffee.", user_id="bob"))
         await memory.EndSession(end())
-        assert await observations(memory) == 2
+        # The turn, the observation and the summary.
+        assert await observations(memory) == 3
         answer = await chat.Chat(chat_pb2.ChatRequest(user_id="alice", message="Hi", request_id="r-1"))
         assert answer.replayed
 
@@ -150,6 +151,12 @@ async def test_a_bad_request_id_is_refused(settings: Settings, bad: str) -> None
         expected = ("INVALID_ARGUMENT", "INVALID_FIELD")
         assert await refused(memory.SaveObservation(save(request_id=bad))) == expected
         assert await refused(memory.SaveObservation(save(user_id="a\0"))) == expected
+
+
+async def test_a_user_id_that_cannot_be_stored_is_refused_before_anything_is_erased(settings: Settings) -> None:
+    async with served(settings) as (memory, _):
+        request = memory_pb2.ForgetUserRequest(user_id="a\0")
+        assert await refused(memory.ForgetUser(request)) == ("INVALID_ARGUMENT", "INVALID_FIELD")
 
 
 def stored(settings: Settings) -> bytes:

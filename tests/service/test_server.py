@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.server import serving
+from ilab_chat_service.server import SWITCH_SECONDS, run, serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
 from processes import SERVER, ServerProcess, environment, run_server, running_server
@@ -91,7 +91,7 @@ def test_answered_turns_survive_a_killed_server(tmp_path: Path, upstream: Upstre
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
     with running_server(**settings_of(tmp_path, upstream)) as server:
         second = say(server, "What is my name?")
-        assert [memory.observation_id for memory in second.memories] == [first.observation_id]
+        assert first.observation_id in {memory.observation_id for memory in second.memories}
         assert second.session_id == first.session_id
         assert list(say(server, "What is my name?", "bob").memories) == []
 
@@ -138,8 +138,8 @@ def test_pitfall_02_call_longer_than_the_drain_is_aborted_and_its_partial_reply_
         assert server.stop() == 0
         assert_draining(call)
     with ILabMemory.from_path(tmp_path / "memory.db") as memory:
-        [stored] = memory.mem_session_start("alice").memories
-        assert stored.snippet.endswith("Assistant: Hello [interrupted]")
+        [stored] = memory.mem_list("alice", types=["discovery"])
+        assert stored.content.endswith("Assistant: Hello [interrupted]")
 
 
 def test_pitfall_02_call_ended_while_sending_metadata_is_aborted(tmp_path: Path, upstream: Upstream) -> None:
@@ -242,8 +242,8 @@ def test_embedded_model_answers_and_remembers(tmp_path: Path) -> None:
         assert first.reply
         assert first.usage.output_tokens > 0
         second = say(server, "What is my name and what do I love?", max_output_tokens=24)
-        assert [memory.title for memory in second.memories] == [f"Turn: {HELLO}"]
-        # The second prompt contains the first turn: as a memory line, as a message and with its reply.
+        assert [memory.snippet for memory in second.memories] == ["my name is Alice", "I love hiking.", ""]
+        # The second prompt contains the first turn and the facts in it.
         assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
         assert list(say(server, "What is my name?", "bob", max_output_tokens=4).memories) == []
         assert server.stop() == 0
@@ -328,3 +328,16 @@ print(asyncio.run(main()))
     [line] = ended.stderr.splitlines()
     assert line.startswith("WARNING using grpc.aio's own server: ")
     assert reason in line
+
+
+async def test_threads_release_the_gil_soon(settings: Settings) -> None:
+    before = sys.getswitchinterval()
+    running = asyncio.create_task(run(settings))
+    try:
+        await asyncio.sleep(0)
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        sys.setswitchinterval(before)

@@ -38,9 +38,9 @@ def test_settings_survive_the_environment() -> None:
 
 
 def test_the_environment_sets_and_the_command_line_wins() -> None:
-    environ = {"ILAB_CHAT_HISTORY_TURNS": "3", "ILAB_CHAT_DRAIN_SECONDS": "1.5", "OPENAI_MODEL": ""}
-    settings = read(environ, {"history_turns": "4"})
-    assert settings.history_turns == 4
+    environ = {"ILAB_CHAT_SEARCH_LIMIT": "3", "ILAB_CHAT_DRAIN_SECONDS": "1.5", "OPENAI_MODEL": ""}
+    settings = read(environ, {"search_limit": "4"})
+    assert settings.search_limit == 4
     assert settings.drain_seconds == 1.5
     assert settings.openai_model == ""
 
@@ -48,9 +48,9 @@ def test_the_environment_sets_and_the_command_line_wins() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("ILAB_CHAT_HISTORY_TURNS", "many"),
-        ("ILAB_CHAT_HISTORY_TURNS", "-1"),
-        ("ILAB_CHAT_HISTORY_TURNS", "1.5"),
+        ("ILAB_CHAT_SEARCH_LIMIT", "many"),
+        ("ILAB_CHAT_SEARCH_LIMIT", "-1"),
+        ("ILAB_CHAT_SEARCH_LIMIT", "1.5"),
         ("ILAB_CHAT_DRAIN_SECONDS", "nan"),
         ("ILAB_CHAT_DRAIN_SECONDS", "inf"),
         ("ILAB_CHAT_ALLOW_PLAINTEXT", "perhaps"),

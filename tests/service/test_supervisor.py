@@ -81,7 +81,7 @@ def kill(pid: int) -> None:
 def test_two_workers_share_a_port_and_the_memory(tmp_path: Path, upstream: Upstream) -> None:
     with running_server(**variables(tmp_path, upstream)) as server:
         with stubs(server) as callers:
-            answers = [say(each) for each in callers]
+            answers = [say(each, f"Hi {number}") for number, each in enumerate(callers)]
             assert all(connections(pid, server.address) for pid in server.workers())
             again = [say(each, "Hi again", request_id="one") for each in callers]
         assert len({answer.observation_id for answer in answers}) == CONNECTIONS

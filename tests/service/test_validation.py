@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from ilab_chat.v1 import chat_pb2
-from ilab_chat_service.rpc.validation import InvalidFields, turn_request
+from ilab_chat_service.rpc.validation import InvalidFields, library_limits, turn_request
 from ilab_chat_service.values import Document, Generation, MemoryMode, TurnRetention
+from ilab_memory.core.models import Session
 
 REQUESTS = [chat_pb2.ChatRequest, chat_pb2.StreamChatRequest, chat_pb2.PreviewPromptRequest]
 
@@ -142,3 +143,12 @@ def test_every_violation_is_told_at_once() -> None:
     with pytest.raises(InvalidFields) as caught:
         turn_request(chat_pb2.ChatRequest(request_id="\n", memory_mode=9))  # type: ignore[arg-type]
     assert [name for name, _ in caught.value.violations] == ["user_id", "message", "request_id", "memory_mode"]
+
+
+def test_errors_of_the_library_name_the_field_and_quote_no_value() -> None:
+    with pytest.raises(InvalidFields) as caught, library_limits():
+        Session.model_validate({"id": "s", "user_id": "alice", "started_at": ["SECRET"], "last_activity_at": "SECRET"})
+    assert caught.value.violations == [("start_time", "must have a valid value")]
+    with pytest.raises(InvalidFields) as caught, library_limits():
+        raise ValueError("limit must be an integer of at least 1")
+    assert caught.value.violations == [("page_size", "must be an integer of at least 1")]

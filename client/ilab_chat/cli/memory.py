@@ -8,16 +8,20 @@ from ilab_chat.cli import memory_changes, options, output
 from ilab_chat.cli.connection import connect
 from ilab_chat.cli.memory_common import (
     add_command,
+    add_limit,
     add_list_options,
     add_observation,
     add_types,
     date,
     for_people,
+    missing,
     print_table,
     rows_per_page,
 )
 from ilab_chat.v1.memory_pb2 import (
+    GetObservationResponse,
     GetTimelineResponse,
+    ListFactsResponse,
     ListObservationsResponse,
     ListSessionsResponse,
     Observation,
@@ -33,11 +37,14 @@ EXAMPLES = """\
 examples:
   ilab-chat memory search --user alice "what does she like?"
   ilab-chat memory search --user alice --type preference --limit 3 hiking
+  ilab-chat memory facts --user alice
   ilab-chat memory list --user alice --type decision
+  ilab-chat memory show --user alice ID
   ilab-chat memory sessions --user alice
   ilab-chat memory timeline --user alice ID
   ilab-chat memory stats --user alice
-  ilab-chat memory update --user alice ID --title "Travel"
+  ilab-chat memory save --user alice --type preference --title "Tea" "She likes green tea."
+  ilab-chat memory edit --user alice ID --title "Travel"
   ilab-chat memory delete --user alice ID
   ilab-chat memory export --user alice --output alice.jsonl
   ilab-chat memory import --user alice alice.jsonl
@@ -70,6 +77,12 @@ def add_parser(commands: "Commands") -> None:
         "--not-type", action="append", default=[], metavar="TYPE", help="exclude this type; repeatable"
     )
 
+    facts = add_command(
+        own, "facts", list_facts, "list what holds about the user: facts that enter every prompt", "facts --user alice"
+    )
+    add_types(facts)
+    add_limit(facts)
+
     listing = add_command(
         own,
         "list",
@@ -82,6 +95,9 @@ def add_parser(commands: "Commands") -> None:
 
     sessions = add_command(own, "sessions", list_sessions, "list sessions, newest first", "sessions --user alice")
     add_list_options(sessions)
+
+    showing = add_command(own, "show", show, "show an observation, whole", "show --user alice ID")
+    add_observation(showing, "the observation")
 
     looking = add_command(own, "timeline", timeline, "show the observations around one", "timeline --user alice ID")
     add_observation(looking, "the observation in the middle")
@@ -132,6 +148,61 @@ def list_observations(arguments: argparse.Namespace) -> int:
         )
     else:
         output.write("Nothing found.\n")
+    return 0
+
+
+def list_facts(arguments: argparse.Namespace) -> int:
+    """Print facts, pinned ones first, then the last changed."""
+    with connect(arguments) as client:
+        rows = client.memory.list_facts(arguments.user, types=arguments.type, page_size=rows_per_page(arguments.limit))
+        found = list(islice(rows, arguments.limit or None))
+    if not for_people(arguments):
+        output.write_json(ListFactsResponse(facts=found))
+    elif found:
+        print_table(
+            ("id", "updated", "type", "pinned", "title", "content"),
+            [
+                (
+                    str(each.observation_id),
+                    date(each.update_time),
+                    each.type,
+                    "yes" if each.pinned else "",
+                    each.title,
+                    each.content,
+                )
+                for each in found
+            ],
+        )
+    else:
+        output.write("No facts.\n")
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print an observation.
+
+    Raises:
+        CommandError: the user does not have it.
+    """
+    with connect(arguments) as client, missing(arguments.observation_id):
+        found = client.memory.get(arguments.user, arguments.observation_id)
+    if not for_people(arguments):
+        output.write_json(GetObservationResponse(observation=found))
+        return 0
+    heads = {
+        "type": found.type,
+        "title": found.title,
+        "key": found.topic_key,
+        "pinned": "yes" if found.pinned else "",
+        "created": date(found.create_time),
+        "updated": date(found.update_time),
+        "expires": date(found.expire_time) if found.HasField("expire_time") else "",
+        "derived from": ", ".join(map(str, found.source_observation_ids)),
+    }
+    for name, value in heads.items():
+        if value:
+            output.write(f"{name:<13} {value}\n")
+    output.write(f"\n{found.content}\n")
     return 0
 
 

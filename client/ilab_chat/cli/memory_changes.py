@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, TextIO
 
 from google.protobuf import json_format
 
-from ilab_chat.cli import files, output
+from ilab_chat.cli import files, options, output
 from ilab_chat.cli.connection import connect
-from ilab_chat.cli.memory_common import add_command, add_observation, check_terminal, confirm, counted, for_people
-from ilab_chat.errors import NotFound
+from ilab_chat.cli.memory_common import (
+    add_command,
+    add_observation,
+    check_terminal,
+    confirm,
+    counted,
+    for_people,
+    missing,
+)
 from ilab_chat.v1.memory_pb2 import (
     DeleteObservationResponse,
     ExportUserResponse,
     ForgetUserResponse,
     Observation,
+    SaveObservationResponse,
     SaveOutcome,
     Session,
     UpdateObservationResponse,
@@ -26,15 +34,47 @@ if TYPE_CHECKING:
     from ilab_chat.cli.options import Commands
 
 
+SAVED = {
+    SaveOutcome.SAVE_OUTCOME_UNSPECIFIED: "Stored",
+    SaveOutcome.SAVE_OUTCOME_CREATED: "Created",
+    SaveOutcome.SAVE_OUTCOME_UPDATED: "Updated",
+    SaveOutcome.SAVE_OUTCOME_DEDUPED: "Already there:",
+}
+
+
 def add_parsers(commands: "Commands") -> None:
     """Add the commands and their options."""
-    updating = add_command(
-        commands, "update", update, "change an observation", 'update --user alice ID --title "Travel"'
+    saving = add_command(
+        commands,
+        "save",
+        save,
+        "store an observation",
+        'save --user alice --type preference --title "Tea" "She likes green tea."',
     )
-    add_observation(updating, "the observation")
-    updating.add_argument("--title", metavar="TEXT", help="new title")
-    updating.add_argument("--content", metavar="TEXT", help="new content")
-    updating.add_argument("--type", metavar="T", help="new type")
+    saving.add_argument("content", metavar="TEXT", help="the text to remember")
+    saving.add_argument(
+        "--type",
+        required=True,
+        metavar="TYPE",
+        help="profile, preference, decision or pattern for a fact; or discovery (required)",
+    )
+    saving.add_argument("--title", required=True, metavar="TEXT", help="a line that names it (required)")
+    saving.add_argument("--key", metavar="KEY", help="topic key: replaces the observation with this key")
+    saving.add_argument("--pin", action="store_true", help="put the fact first in every prompt")
+    saving.add_argument("--expires", type=options.moment, metavar="TIME", help="from when on it no longer counts")
+    saving.add_argument("--conversation", default="", metavar="ID", help="the conversation (default: the default one)")
+
+    editing = add_command(commands, "edit", edit, "change an observation", 'edit --user alice ID --title "Travel"')
+    add_observation(editing, "the observation")
+    editing.add_argument("--title", metavar="TEXT", help="new title")
+    editing.add_argument("--content", metavar="TEXT", help="new content")
+    editing.add_argument("--type", metavar="TYPE", help="new type")
+    editing.add_argument(
+        "--pin", action=argparse.BooleanOptionalAction, help="put the fact first in every prompt, or no longer"
+    )
+    editing.add_argument(
+        "--expires", type=options.moment_or_never, metavar="TIME", help="from when on it no longer counts, or never"
+    )
 
     deleting = add_command(commands, "delete", delete, "erase an observation, for good", "delete --user alice ID")
     add_observation(deleting, "the observation")
@@ -75,14 +115,35 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def update(arguments: argparse.Namespace) -> int:
+def save(arguments: argparse.Namespace) -> int:
+    """Store an observation and print how."""
+    with connect(arguments) as client:
+        result = client.memory.save(
+            arguments.user,
+            arguments.content,
+            type=arguments.type,
+            title=arguments.title,
+            topic_key=arguments.key,
+            pinned=arguments.pin,
+            expire_time=arguments.expires,
+            conversation_id=arguments.conversation,
+        )
+    if for_people(arguments):
+        output.write(f"{SAVED[result.outcome]} observation {result.id}.\n")
+    else:
+        output.write_json(SaveObservationResponse(result=result))
+    return 0
+
+
+def edit(arguments: argparse.Namespace) -> int:
     """Change an observation and print how it was stored.
 
     Raises:
         CommandError: nothing to change is given, or the user does not have the observation.
     """
-    if arguments.title is None and arguments.content is None and arguments.type is None:
-        raise output.CommandError("update needs --title, --content or --type", 2)
+    given = (arguments.title, arguments.content, arguments.type, arguments.pin, arguments.expires)
+    if all(value is None for value in given):
+        raise output.CommandError("edit needs --title, --content, --type, --pin, --no-pin or --expires", 2)
     with connect(arguments) as client, missing(arguments.observation_id):
         result = client.memory.update(
             arguments.user,
@@ -90,6 +151,8 @@ def update(arguments: argparse.Namespace) -> int:
             title=arguments.title,
             content=arguments.content,
             type=arguments.type,
+            pinned=arguments.pin,
+            expire_time=arguments.expires,
         )
     if not for_people(arguments):
         output.write_json(UpdateObservationResponse(result=result))
@@ -210,12 +273,3 @@ def opened(name: str) -> Iterator[TextIO]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise output.CommandError(f"cannot read {name}: {why}", 1) from None
-
-
-@contextmanager
-def missing(observation_id: int) -> Iterator[None]:
-    """Turn NotFound into a line for the user."""
-    try:
-        yield
-    except NotFound:
-        raise output.CommandError(f"the user has no observation {observation_id}", 1) from None

@@ -3,7 +3,8 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat._calls import DEFAULT_TIMEOUT
 from ilab_chat.cli import options, output, table
+from ilab_chat.errors import NotFound
 
 if TYPE_CHECKING:
     from ilab_chat.cli.options import Commands
@@ -59,6 +61,11 @@ def add_types(parser: argparse.ArgumentParser) -> None:
 def add_list_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a list."""
     parser.add_argument("--conversation", metavar="ID", help="only of this conversation; '' is the default one")
+    add_limit(parser)
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add the maximum number of rows of a list."""
     parser.add_argument(
         "--limit",
         type=options.natural,
@@ -119,3 +126,12 @@ def check_terminal() -> None:
     """
     if sys.stdin is None or not sys.stdin.isatty():
         raise output.CommandError("nothing was erased: standard input is not a terminal; confirm with --yes", 2)
+
+
+@contextmanager
+def missing(observation_id: int) -> Iterator[None]:
+    """Turn NotFound into a line for the user."""
+    try:
+        yield
+    except NotFound:
+        raise output.CommandError(f"the user has no observation {observation_id}", 1) from None

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ilab_chat._memory_calls import NEVER, Never
 from ilab_chat._target import DEFAULT_TARGET
 from ilab_chat.cli import connection
 
@@ -40,6 +42,19 @@ def seconds(text: str) -> float | None:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"not a number of seconds: {text}")
     return value or None
+
+
+def moment(text: str) -> datetime:
+    """Return a time in ISO 8601; without an offset it is that of this machine's wall clock."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"not a time, such as 2027-01-31 or 2027-01-31T18:00Z: {text}") from None
+
+
+def moment_or_never(text: str) -> datetime | Never:
+    """Return a time, or NEVER for "never"."""
+    return NEVER if text == "never" else moment(text)
 
 
 def int32(text: str) -> int:

@@ -59,7 +59,10 @@ def write(preview: PreviewPromptResponse) -> None:
     output.write_heading("memories:")
     for memory in preview.memories:
         source = short(MemorySource.Name(memory.source), "MEMORY_SOURCE_")
-        output.write(f"{source} {memory.score:.2f} ({memory.type}) {memory.title}\n")
+        text = (
+            f"{memory.title}: {memory.snippet}" if memory.title and memory.snippet else memory.title or memory.snippet
+        )
+        output.write(f"{source} {memory.score:.2f} ({memory.type}) {text}\n")
     output.write_heading("estimated tokens:")
     counted = [f"{field.name} {getattr(preview.tokens, field.name)}" for field in preview.tokens.DESCRIPTOR.fields]
     output.write(f"{', '.join(counted)}\n")

@@ -149,8 +149,8 @@ class _MemorySourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemorySo
     DESCRIPTOR: _descriptor.EnumDescriptor
     MEMORY_SOURCE_UNSPECIFIED: _MemorySource.ValueType  # 0
     """Not set. The server never sends it."""
-    MEMORY_SOURCE_SESSION: _MemorySource.ValueType  # 1
-    """It ranks among the best of the user's recent sessions."""
+    MEMORY_SOURCE_FACT: _MemorySource.ValueType  # 1
+    """It is a fact that holds now, or a statement of the user: it enters every prompt."""
     MEMORY_SOURCE_TURN: _MemorySource.ValueType  # 2
     """It is a recent turn of this conversation, which the model saw as messages."""
     MEMORY_SOURCE_SEARCH: _MemorySource.ValueType  # 3
@@ -163,8 +163,8 @@ class MemorySource(_MemorySource, metaclass=_MemorySourceEnumTypeWrapper):
 
 MEMORY_SOURCE_UNSPECIFIED: MemorySource.ValueType  # 0
 """Not set. The server never sends it."""
-MEMORY_SOURCE_SESSION: MemorySource.ValueType  # 1
-"""It ranks among the best of the user's recent sessions."""
+MEMORY_SOURCE_FACT: MemorySource.ValueType  # 1
+"""It is a fact that holds now, or a statement of the user: it enters every prompt."""
 MEMORY_SOURCE_TURN: MemorySource.ValueType  # 2
 """It is a recent turn of this conversation, which the model saw as messages."""
 MEMORY_SOURCE_SEARCH: MemorySource.ValueType  # 3
@@ -266,9 +266,9 @@ class ChatRequest(_message.Message):
 
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Turns
-        have the type "discovery" and session summaries the type "summary": without "discovery", the model does not see the
-        conversation so far.
+        """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
+        have the types "profile", "preference", "decision" and "pattern", turns have the type "discovery" and session
+        summaries the type "summary". Without "discovery", the model does not see the conversation so far.
         """
 
     def __init__(
@@ -355,9 +355,9 @@ class StreamChatRequest(_message.Message):
 
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Turns
-        have the type "discovery" and session summaries the type "summary": without "discovery", the model does not see the
-        conversation so far.
+        """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
+        have the types "profile", "preference", "decision" and "pattern", turns have the type "discovery" and session
+        summaries the type "summary". Without "discovery", the model does not see the conversation so far.
         """
 
     def __init__(
@@ -440,9 +440,9 @@ class PreviewPromptRequest(_message.Message):
 
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Turns
-        have the type "discovery" and session summaries the type "summary": without "discovery", the model does not see the
-        conversation so far.
+        """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
+        have the types "profile", "preference", "decision" and "pattern", turns have the type "discovery" and session
+        summaries the type "summary". Without "discovery", the model does not see the conversation so far.
         """
 
     def __init__(
@@ -701,6 +701,8 @@ class ChatResponse(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     MODEL_RESPONSE_ID_FIELD_NUMBER: _builtins.int
     INCLUDED_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    REMEMBERED_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_OBSERVATION_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session that the turn belongs to: a period of activity in one conversation. Empty: memory_mode is OFF, or it is
     READ_ONLY and the conversation has no active session.
@@ -729,6 +731,10 @@ class ChatResponse(_message.Message):
     """
     included_documents: _builtins.int
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
+    forgotten_observation_id: _builtins.int
+    """The turn that was erased because the user asked to forget it, 1 or more. Such a call stores no turn of its own.
+    0: none.
+    """
     @_builtins.property
     def usage(self) -> Global___Usage:
         """Token counts from the model's API. Unset: it sent none."""
@@ -740,6 +746,12 @@ class ChatResponse(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the answer was complete."""
+
+    @_builtins.property
+    def remembered(self) -> _containers.RepeatedCompositeFieldContainer[Global___RememberedFact]:
+        """The facts that the user's own words added or changed in this turn. They enter the prompt from the next call on.
+        Empty: the message stated none, or nothing was stored.
+        """
 
     def __init__(
         self,
@@ -758,10 +770,12 @@ class ChatResponse(_message.Message):
         conversation_id: _builtins.str = ...,
         model_response_id: _builtins.str = ...,
         included_documents: _builtins.int = ...,
+        remembered: _abc.Iterable[Global___RememberedFact] | None = ...,
+        forgotten_observation_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "finish_reason", b"finish_reason", "included_documents", b"included_documents", "memories", b"memories", "model", b"model", "model_response_id", b"model_response_id", "new_session", b"new_session", "observation_id", b"observation_id", "replayed", b"replayed", "reply", b"reply", "request_id", b"request_id", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "finish_reason", b"finish_reason", "forgotten_observation_id", b"forgotten_observation_id", "included_documents", b"included_documents", "memories", b"memories", "model", b"model", "model_response_id", b"model_response_id", "new_session", b"new_session", "observation_id", b"observation_id", "remembered", b"remembered", "replayed", b"replayed", "reply", b"reply", "request_id", b"request_id", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1024,7 +1038,7 @@ class PromptTokens(_message.Message):
     INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
-    MEMORIES_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     SUMMARIES_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
@@ -1036,8 +1050,8 @@ class PromptTokens(_message.Message):
     """The user's message. Never cut."""
     context: _builtins.int
     """Documents from `context`."""
-    memories: _builtins.int
-    """Memories of the user's recent sessions."""
+    facts: _builtins.int
+    """Facts and statements about the user."""
     summaries: _builtins.int
     """Summaries of earlier sessions."""
     search: _builtins.int
@@ -1054,7 +1068,7 @@ class PromptTokens(_message.Message):
         instructions: _builtins.int = ...,
         message: _builtins.int = ...,
         context: _builtins.int = ...,
-        memories: _builtins.int = ...,
+        facts: _builtins.int = ...,
         summaries: _builtins.int = ...,
         search: _builtins.int = ...,
         conversation: _builtins.int = ...,
@@ -1063,7 +1077,7 @@ class PromptTokens(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "context", b"context", "conversation", b"conversation", "instructions", b"instructions", "memories", b"memories", "message", b"message", "search", b"search", "summaries", b"summaries", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "context", b"context", "conversation", b"conversation", "facts", b"facts", "instructions", b"instructions", "message", b"message", "search", b"search", "summaries", b"summaries", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1082,20 +1096,23 @@ class HydratedMemory(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
     observation_id: _builtins.int
     """The observation, 1 or more. 0: the summary of an earlier session, which is not an observation."""
     type: _builtins.str
     """The observation's type, for example "discovery" or "preference"; "summary" for the summary of a session."""
     title: _builtins.str
-    """The observation's title, or the beginning of the session's summary."""
+    """The observation's title. Empty: the memory is a summary or a statement, which has none."""
     snippet: _builtins.str
-    """The beginning of its text, about 100 tokens. Empty: only the title entered the prompt."""
-    score: _builtins.float
-    """Its rank, 0 to 1, among the memories of the same source. Not comparable between sources. 0: the source does not
-    rank.
+    """The text that entered the prompt: a fact's text, the passage of a search hit that matches, or a summary. Empty for
+    turns, which entered the prompt as messages.
     """
+    score: _builtins.float
+    """How well a search hit answers the message, 0 to 1. 0 for all other sources."""
     source: Global___MemorySource.ValueType
     """Why it entered the prompt."""
+    earlier: _builtins.bool
+    """Whether a later statement of the user replaced what it says. The prompt marks it as earlier."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed."""
@@ -1110,14 +1127,57 @@ class HydratedMemory(_message.Message):
         score: _builtins.float = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         source: Global___MemorySource.ValueType = ...,
+        earlier: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["observation_id", b"observation_id", "score", b"score", "snippet", b"snippet", "source", b"source", "title", b"title", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "observation_id", b"observation_id", "score", b"score", "snippet", b"snippet", "source", b"source", "title", b"title", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HydratedMemory: _TypeAlias = HydratedMemory  # noqa: Y015
+
+@_typing.final
+class RememberedFact(_message.Message):
+    """A fact that a turn added or changed, as MemoryService.ListFacts lists it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBSERVATION_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    TOPIC_KEY_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    observation_id: _builtins.int
+    """The observation, 1 or more."""
+    type: _builtins.str
+    """Its type: "profile", "preference" or "decision"."""
+    title: _builtins.str
+    """A one-line name."""
+    content: _builtins.str
+    """The statement, in the user's words."""
+    topic_key: _builtins.str
+    """The subject of the fact, for example "fact/home". It replaced an earlier fact with the same key."""
+    pinned: _builtins.bool
+    """Whether it comes first in every prompt, as an instruction for all answers does."""
+    def __init__(
+        self,
+        *,
+        observation_id: _builtins.int = ...,
+        type: _builtins.str = ...,
+        title: _builtins.str = ...,
+        content: _builtins.str = ...,
+        topic_key: _builtins.str = ...,
+        pinned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "observation_id", b"observation_id", "pinned", b"pinned", "title", b"title", "topic_key", b"topic_key", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RememberedFact: _TypeAlias = RememberedFact  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):

@@ -330,6 +330,8 @@ class SaveObservationRequest(_message.Message):
     TOPIC_KEY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Required."""
     content: _builtins.str
@@ -340,13 +342,21 @@ class SaveObservationRequest(_message.Message):
     """A one-line name for the observation, at most 512 characters. Required."""
     topic_key: _builtins.str
     """If the user already has an observation with this key, that observation is updated in place. At most 256 characters.
-    Keys that begin with "chat:turn/" or "chat/" are reserved for the turns of ChatService. Unset: a new observation is
-    stored, unless the session already contains an equal one.
+    Keys that begin with "chat:turn/", "chat/" or "chat:summary/" are reserved for the turns of ChatService and their
+    summaries. Unset: a new observation is stored, unless the session already contains an equal one.
     """
     request_id: _builtins.str
     """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     conversation_id: _builtins.str
     """The conversation. Empty: the default conversation."""
+    pinned: _builtins.bool
+    """Whether the fact comes first in every prompt and is the last to be left out, like an instruction for all answers."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the observation no longer counts: it leaves prompts, facts and searches, and is erased later. Unset:
+        never.
+        """
+
     def __init__(
         self,
         *,
@@ -357,10 +367,12 @@ class SaveObservationRequest(_message.Message):
         topic_key: _builtins.str | None = ...,
         request_id: _builtins.str = ...,
         conversation_id: _builtins.str = ...,
+        pinned: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "topic_key", b"topic_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "expire_time", b"expire_time", "topic_key", b"topic_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "content", b"content", "conversation_id", b"conversation_id", "request_id", b"request_id", "title", b"title", "topic_key", b"topic_key", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "content", b"content", "conversation_id", b"conversation_id", "expire_time", b"expire_time", "pinned", b"pinned", "request_id", b"request_id", "title", b"title", "topic_key", b"topic_key", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__topic_key: _TypeAlias = _typing.Literal["topic_key"]  # noqa: Y015
     _WhichOneofArgType__topic_key: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key"]  # noqa: Y015
@@ -405,6 +417,8 @@ class UpdateObservationRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Required."""
     observation_id: _builtins.int
@@ -417,10 +431,18 @@ class UpdateObservationRequest(_message.Message):
     """The new type, one of the configured types."""
     request_id: _builtins.str
     """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
+    pinned: _builtins.bool
+    """Whether the fact comes first in every prompt. To unpin it, name `pinned` in update_mask."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of content, title and type to change. Unset or empty: those that are not empty in this request. At least one
-        must change.
+        """Which of content, title, type, pinned and expire_time to change. Unset or empty: those that are set in this request.
+        At least one must change.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the observation no longer counts. To keep it for good, name `expire_time` in update_mask and leave this
+        unset.
         """
 
     def __init__(
@@ -433,10 +455,12 @@ class UpdateObservationRequest(_message.Message):
         type: _builtins.str = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         request_id: _builtins.str = ...,
+        pinned: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "observation_id", b"observation_id", "request_id", b"request_id", "title", b"title", "type", b"type", "update_mask", b"update_mask", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "expire_time", b"expire_time", "observation_id", b"observation_id", "pinned", b"pinned", "request_id", b"request_id", "title", b"title", "type", b"type", "update_mask", b"update_mask", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -582,6 +606,70 @@ class ListObservationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListObservationsResponse: _TypeAlias = ListObservationsResponse  # noqa: Y015
+
+@_typing.final
+class ListFactsRequest(_message.Message):
+    """Request of ListFacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user. Required."""
+    page_size: _builtins.int
+    """Maximum number of facts in a page, up to 200. 0: 50."""
+    page_token: _builtins.str
+    """The next_page_token of the previous page. Empty: the first page."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """List only facts of these types, at most 16. Empty: all types of facts."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "types", b"types", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFactsRequest: _TypeAlias = ListFactsRequest  # noqa: Y015
+
+@_typing.final
+class ListFactsResponse(_message.Message):
+    """Response of ListFacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page. Empty: this is the last page."""
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
+        """The facts: pinned ones first, then by their last change, newest first."""
+
+    def __init__(
+        self,
+        *,
+        facts: _abc.Iterable[Global___Fact] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFactsResponse: _TypeAlias = ListFactsResponse  # noqa: Y015
 
 @_typing.final
 class SearchObservationsRequest(_message.Message):
@@ -992,6 +1080,9 @@ class Observation(_message.Message):
     REVISION_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_OBSERVATION_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Identifier, 1 or more, unique in the store."""
     session_id: _builtins.str
@@ -1010,6 +1101,8 @@ class Observation(_message.Message):
     """SHA-256 of the content after redaction, 32 bytes."""
     revision_count: _builtins.int
     """Number of revisions: 1 when created, plus 1 for each update."""
+    pinned: _builtins.bool
+    """Whether the fact comes first in every prompt."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the observation was created."""
@@ -1017,6 +1110,14 @@ class Observation(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the observation was last changed."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the observation no longer counts. Unset: never."""
+
+    @_builtins.property
+    def source_observation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The observations that a fact was derived from, usually one turn. Empty: a caller saved it."""
 
     def __init__(
         self,
@@ -1032,16 +1133,87 @@ class Observation(_message.Message):
         revision_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        pinned: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        source_observation_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "create_time", b"create_time", "topic_key", b"topic_key", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "create_time", b"create_time", "expire_time", b"expire_time", "topic_key", b"topic_key", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "content", b"content", "content_hash", b"content_hash", "create_time", b"create_time", "id", b"id", "revision_count", b"revision_count", "session_id", b"session_id", "title", b"title", "topic_key", b"topic_key", "type", b"type", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "content", b"content", "content_hash", b"content_hash", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "pinned", b"pinned", "revision_count", b"revision_count", "session_id", b"session_id", "source_observation_ids", b"source_observation_ids", "title", b"title", "topic_key", b"topic_key", "type", b"type", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__topic_key: _TypeAlias = _typing.Literal["topic_key"]  # noqa: Y015
     _WhichOneofArgType__topic_key: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__topic_key) -> _WhichOneofReturnType__topic_key | None: ...
 
 Global___Observation: _TypeAlias = Observation  # noqa: Y015
+
+@_typing.final
+class Fact(_message.Message):
+    """A statement about the user that holds now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBSERVATION_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    TOPIC_KEY_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_OBSERVATION_IDS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    observation_id: _builtins.int
+    """The observation, 1 or more."""
+    type: _builtins.str
+    """Type: "profile", "preference", "decision" or "pattern"."""
+    title: _builtins.str
+    """A one-line name."""
+    content: _builtins.str
+    """The statement, truncated at 2,048 characters: GetObservation returns the whole."""
+    topic_key: _builtins.str
+    """The subject of the fact, for example "fact/home". A newer fact with the same key replaces it. Unset: it has no key."""
+    pinned: _builtins.bool
+    """Whether it comes first in every prompt."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it no longer holds. Unset: never."""
+
+    @_builtins.property
+    def source_observation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The observations that it was derived from, usually one turn. Empty: a caller saved it."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was first stated."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last changed."""
+
+    def __init__(
+        self,
+        *,
+        observation_id: _builtins.int = ...,
+        type: _builtins.str = ...,
+        title: _builtins.str = ...,
+        content: _builtins.str = ...,
+        topic_key: _builtins.str | None = ...,
+        pinned: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        source_observation_ids: _abc.Iterable[_builtins.int] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "create_time", b"create_time", "expire_time", b"expire_time", "topic_key", b"topic_key", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key", "content", b"content", "create_time", b"create_time", "expire_time", b"expire_time", "observation_id", b"observation_id", "pinned", b"pinned", "source_observation_ids", b"source_observation_ids", "title", b"title", "topic_key", b"topic_key", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__topic_key: _TypeAlias = _typing.Literal["topic_key"]  # noqa: Y015
+    _WhichOneofArgType__topic_key: _TypeAlias = _typing.Literal["_topic_key", b"_topic_key"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__topic_key) -> _WhichOneofReturnType__topic_key | None: ...
+
+Global___Fact: _TypeAlias = Fact  # noqa: Y015
 
 @_typing.final
 class ObservationCompact(_message.Message):

@@ -96,6 +96,11 @@ class MemoryServiceStub(object):
                 request_serializer=ilab__chat_dot_v1_dot_memory__pb2.ListObservationsRequest.SerializeToString,
                 response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ListObservationsResponse.FromString,
                 _registered_method=True)
+        self.ListFacts = channel.unary_unary(
+                '/ilab_chat.v1.MemoryService/ListFacts',
+                request_serializer=ilab__chat_dot_v1_dot_memory__pb2.ListFactsRequest.SerializeToString,
+                response_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ListFactsResponse.FromString,
+                _registered_method=True)
         self.GetObservation = channel.unary_unary(
                 '/ilab_chat.v1.MemoryService/GetObservation',
                 request_serializer=ilab__chat_dot_v1_dot_memory__pb2.GetObservationRequest.SerializeToString,
@@ -157,7 +162,8 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EndSession(self, request, context):
-        """Completes the active session of a conversation. NOT_FOUND if no session is active.
+        """Completes the active session of a conversation. The summary is stored as an observation of type "summary" too, so
+        that search finds it. NOT_FOUND if no session is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,17 +191,19 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateObservation(self, request, context):
-        """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id.
+        """Changes parts of an observation, and forgets the chat's stored answers that contain the old text. NOT_FOUND if the
+        user has no observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteObservation(self, request, context):
-        """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
-        left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and
-        its write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is still
-        running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
+        """Erases an observation, the facts that were derived from it alone, and the responses stored for retries that contain
+        any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser. A
+        PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and recycles them. A chat call
+        that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the user has no
+        observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,6 +218,16 @@ class MemoryServiceServicer(object):
 
     def ListObservations(self, request, context):
         """Lists the observations of a user, the one that changed last first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFacts(self, request, context):
+        """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are observations
+        of the types profile, preference, decision and pattern that have not expired. Callers save them, and the server
+        saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then those
+        that changed last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,6 +329,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.ListObservations,
                     request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ListObservationsRequest.FromString,
                     response_serializer=ilab__chat_dot_v1_dot_memory__pb2.ListObservationsResponse.SerializeToString,
+            ),
+            'ListFacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFacts,
+                    request_deserializer=ilab__chat_dot_v1_dot_memory__pb2.ListFactsRequest.FromString,
+                    response_serializer=ilab__chat_dot_v1_dot_memory__pb2.ListFactsResponse.SerializeToString,
             ),
             'GetObservation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetObservation,
@@ -603,6 +626,33 @@ class MemoryService(object):
             '/ilab_chat.v1.MemoryService/ListObservations',
             ilab__chat_dot_v1_dot_memory__pb2.ListObservationsRequest.SerializeToString,
             ilab__chat_dot_v1_dot_memory__pb2.ListObservationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ilab_chat.v1.MemoryService/ListFacts',
+            ilab__chat_dot_v1_dot_memory__pb2.ListFactsRequest.SerializeToString,
+            ilab__chat_dot_v1_dot_memory__pb2.ListFactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,7 +55,9 @@ class MemoryServiceStub:
     session if none is active.
     """
     EndSession: _grpc.UnaryUnaryMultiCallable[_memory_pb2.EndSessionRequest, _memory_pb2.EndSessionResponse]
-    """Completes the active session of a conversation. NOT_FOUND if no session is active."""
+    """Completes the active session of a conversation. The summary is stored as an observation of type "summary" too, so
+    that search finds it. NOT_FOUND if no session is active.
+    """
     SummarizeSession: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SummarizeSessionRequest, _memory_pb2.SummarizeSessionResponse]
     """Stores a summary of the session so far, as an observation of type "summary". The session stays active."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListSessionsRequest, _memory_pb2.ListSessionsResponse]
@@ -63,17 +65,26 @@ class MemoryServiceStub:
     SaveObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]
     """Stores an observation in the active session of a conversation. Opens a session if none is active."""
     UpdateObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.UpdateObservationRequest, _memory_pb2.UpdateObservationResponse]
-    """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id."""
+    """Changes parts of an observation, and forgets the chat's stored answers that contain the old text. NOT_FOUND if the
+    user has no observation with this id.
+    """
     DeleteObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]
-    """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
-    left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and
-    its write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is still
-    running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
+    """Erases an observation, the facts that were derived from it alone, and the responses stored for retries that contain
+    any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser. A
+    PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and recycles them. A chat call
+    that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the user has no
+    observation with this id.
     """
     SearchObservations: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SearchObservationsRequest, _memory_pb2.SearchObservationsResponse]
     """Returns the observations that match a query, best match first."""
     ListObservations: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListObservationsRequest, _memory_pb2.ListObservationsResponse]
     """Lists the observations of a user, the one that changed last first."""
+    ListFacts: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]
+    """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are observations
+    of the types profile, preference, decision and pattern that have not expired. Callers save them, and the server
+    saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then those
+    that changed last.
+    """
     GetObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
     GetTimeline: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetTimelineRequest, _memory_pb2.GetTimelineResponse]
@@ -123,7 +134,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     session if none is active.
     """
     EndSession: _aio.UnaryUnaryMultiCallable[_memory_pb2.EndSessionRequest, _memory_pb2.EndSessionResponse]  # type: ignore[assignment]
-    """Completes the active session of a conversation. NOT_FOUND if no session is active."""
+    """Completes the active session of a conversation. The summary is stored as an observation of type "summary" too, so
+    that search finds it. NOT_FOUND if no session is active.
+    """
     SummarizeSession: _aio.UnaryUnaryMultiCallable[_memory_pb2.SummarizeSessionRequest, _memory_pb2.SummarizeSessionResponse]  # type: ignore[assignment]
     """Stores a summary of the session so far, as an observation of type "summary". The session stays active."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListSessionsRequest, _memory_pb2.ListSessionsResponse]  # type: ignore[assignment]
@@ -131,17 +144,26 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     SaveObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]  # type: ignore[assignment]
     """Stores an observation in the active session of a conversation. Opens a session if none is active."""
     UpdateObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.UpdateObservationRequest, _memory_pb2.UpdateObservationResponse]  # type: ignore[assignment]
-    """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id."""
+    """Changes parts of an observation, and forgets the chat's stored answers that contain the old text. NOT_FOUND if the
+    user has no observation with this id.
+    """
     DeleteObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]  # type: ignore[assignment]
-    """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
-    left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and
-    its write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is still
-    running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
+    """Erases an observation, the facts that were derived from it alone, and the responses stored for retries that contain
+    any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser. A
+    PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and recycles them. A chat call
+    that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the user has no
+    observation with this id.
     """
     SearchObservations: _aio.UnaryUnaryMultiCallable[_memory_pb2.SearchObservationsRequest, _memory_pb2.SearchObservationsResponse]  # type: ignore[assignment]
     """Returns the observations that match a query, best match first."""
     ListObservations: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListObservationsRequest, _memory_pb2.ListObservationsResponse]  # type: ignore[assignment]
     """Lists the observations of a user, the one that changed last first."""
+    ListFacts: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]  # type: ignore[assignment]
+    """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are observations
+    of the types profile, preference, decision and pattern that have not expired. Callers save them, and the server
+    saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then those
+    that changed last.
+    """
     GetObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]  # type: ignore[assignment]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
     GetTimeline: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetTimelineRequest, _memory_pb2.GetTimelineResponse]  # type: ignore[assignment]
@@ -200,7 +222,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.EndSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.EndSessionResponse, _abc.Awaitable[_memory_pb2.EndSessionResponse]]:
-        """Completes the active session of a conversation. NOT_FOUND if no session is active."""
+        """Completes the active session of a conversation. The summary is stored as an observation of type "summary" too, so
+        that search finds it. NOT_FOUND if no session is active.
+        """
 
     @_abc_1.abstractmethod
     def SummarizeSession(
@@ -232,7 +256,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.UpdateObservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.UpdateObservationResponse, _abc.Awaitable[_memory_pb2.UpdateObservationResponse]]:
-        """Changes the title, content or type of an observation. NOT_FOUND if the user has no observation with this id."""
+        """Changes parts of an observation, and forgets the chat's stored answers that contain the old text. NOT_FOUND if the
+        user has no observation with this id.
+        """
 
     @_abc_1.abstractmethod
     def DeleteObservation(
@@ -240,10 +266,11 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.DeleteObservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.DeleteObservationResponse, _abc.Awaitable[_memory_pb2.DeleteObservationResponse]]:
-        """Erases an observation, and the responses stored for retries that contain it. When this returns, no byte of them is
-        left in the SQLite files, so it can take as long as ForgetUser. A PostgreSQL server keeps copies in dead rows and
-        its write-ahead log until it vacuums and recycles them. A chat call that has read the observation and is still
-        running may repeat it in its reply. NOT_FOUND if the user has no observation with this id.
+        """Erases an observation, the facts that were derived from it alone, and the responses stored for retries that contain
+        any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser. A
+        PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and recycles them. A chat call
+        that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the user has no
+        observation with this id.
         """
 
     @_abc_1.abstractmethod
@@ -261,6 +288,18 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ListObservationsResponse, _abc.Awaitable[_memory_pb2.ListObservationsResponse]]:
         """Lists the observations of a user, the one that changed last first."""
+
+    @_abc_1.abstractmethod
+    def ListFacts(
+        self,
+        request: _memory_pb2.ListFactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.ListFactsResponse, _abc.Awaitable[_memory_pb2.ListFactsResponse]]:
+        """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are observations
+        of the types profile, preference, decision and pattern that have not expired. Callers save them, and the server
+        saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then those
+        that changed last.
+        """
 
     @_abc_1.abstractmethod
     def GetObservation(

@@ -1,8 +1,20 @@
 """The models that ILabMemory returns. Timestamps are ISO 8601, UTC, of fixed width, so text order is time order."""
 
-from typing import Literal
+from datetime import datetime
+from enum import Enum
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+
+class Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "UNSET"
+
+
+#: An argument that was not given, where None means something.
+UNSET: Final = Unset.UNSET
 
 
 class _Frozen(BaseModel):
@@ -26,6 +38,15 @@ class Observation(BaseModel):
     revision_count: int = 1
     created_at: str
     updated_at: str
+    pinned: bool = False
+    expire_time: str | None = None
+    """From this time on, only `mem_list`, `mem_get_observation`, `mem_timeline` and `mem_export` return it."""
+    about: str | None = None
+    """Statements about the user in the content, one per line; redacted."""
+    source_ids: list[int] = []
+    """The observations that the current content was derived from, in the order of their ids."""
+    earlier_source_ids: list[int] = []
+    """The observations that an earlier content of the same topic_key was derived from."""
 
 
 class ObservationCompact(_Frozen):
@@ -42,6 +63,22 @@ class ObservationCompact(_Frozen):
     updated_at: str
 
 
+class RecallHit(_Frozen):
+    """An observation that is relevant to a message."""
+
+    id: int
+    type: str
+    title: str
+    passage: str
+    """The part that matches, on one line. Of a turn, the user's words; if only the assistant's reply matches, also the
+    part of it that does, after `Assistant:`."""
+    score: float
+    """How much of the message the observation covers, in [0, 1]: absolute, so comparable between messages."""
+    updated_at: str
+    is_earlier: bool = False
+    """True if a later statement replaced what it says."""
+
+
 class SaveResult(_Frozen):
     """The result of a save."""
 
@@ -50,6 +87,51 @@ class SaveResult(_Frozen):
     session_id: str
     """The user's session at the time of the save."""
     topic_key: str | None = None
+    facts: "tuple[SaveResult, ...]" = ()
+    """The results of the facts that were saved with the observation, in their order."""
+
+
+class NewFact(BaseModel):
+    """A fact to save with the observation that it was derived from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    type: str
+    """One of FACT_TYPES."""
+    title: str
+    content: str
+    topic_key: str
+    """A fact replaces the stored one of the same topic_key."""
+    pinned: bool = False
+    expire_time: datetime | None = None
+
+
+class Fact(_Frozen):
+    """One fact that holds now."""
+
+    id: int
+    type: str
+    title: str
+    content: str
+    """The content; of a content of over 2,048 characters the first 512."""
+    topic_key: str | None = None
+    pinned: bool = False
+    created_at: str
+    updated_at: str
+    expire_time: str | None = None
+    revision_count: int = 1
+    source_ids: list[int] = []
+    """The observations that the content was derived from, in the order of their ids."""
+
+
+class Statement(_Frozen):
+    """One line of the `about` of an observation."""
+
+    observation_id: int
+    text: str
+    updated_at: str
+    is_earlier: bool = False
+    """True if a fact that was derived from the observation has been replaced by a newer one."""
 
 
 class Session(BaseModel):

@@ -6,124 +6,48 @@ or the session timeout.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
+from ilab_memory.core.values import (
+    EXACT_POSITIONS,
+    AddedRows,
+    Change,
+    Document,
+    FactCursor,
+    ImportedRow,
+    Matches,
+    ObservationCursor,
+    Posting,
+    Preview,
+    RecentSessions,
+    Redacted,
+    SessionCursor,
+    Source,
+    TermStatistics,
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redacted:
-    """A redacted observation to store. Stores do not redact."""
-
-    user_id: str
-    type: str
-    title: str
-    content: str
-    topic_key: str | None
-    normalized_hash: str
-    conversation_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """New, redacted values of an observation. None: unchanged."""
-
-    title: str | None
-    content: str | None
-    type: str | None
-    normalized_hash: str | None
-    """Hash of the content."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedRow:
-    """An observation of an export, redacted again."""
-
-    session_id: str
-    """As in the export."""
-    type: str
-    title: str
-    content: str
-    topic_key: str | None
-    normalized_hash: str
-    revision_count: int
-    created_at: str
-    updated_at: str
-
-
-#: Position in a list of observations, newest first: `updated_at` and id. The next page starts after it.
-ObservationCursor = tuple[str, int]
-#: Position in a list of sessions, newest first: `started_at` and id.
-SessionCursor = tuple[str, str]
-
-#: The position in a `Posting` is exact below this. A store may return any larger number for later positions.
-EXACT_POSITIONS = 64
-
-#: One occurrence of a term: the sequence number of the observation, the field (a name in
-#: `ilab_memory.recall.analysis.Fields`), and the number of terms before it in the field. A plain tuple, for speed.
-Posting = tuple[int, str, int]
-
-
-class TermStatistics(NamedTuple):
-    """Statistics of all rows of one user, for ranking."""
-
-    observations: int
-    field_lengths: Sequence[int]
-    """Number of terms per field over all rows, in the order of `ilab_memory.recall.analysis.Fields`."""
-    frequencies: Mapping[str, int]
-    """Number of rows that contain each requested term; without terms that occur in none."""
-
-
-class Document(NamedTuple):
-    """Properties of one row, for ranking."""
-
-    id: int
-    session: int
-    """Equal for two rows if and only if they belong to the same session."""
-    type: str
-    updated_at: str
-    revision_count: int
-    title_terms: int
-    said_terms: int
-    reply_terms: int
-    tail_terms: int
-
-
-class Preview(NamedTuple):
-    """The part of a row that a list shows."""
-
-    id: int
-    type: str
-    title: str
-    topic_key: str | None
-    revision_count: int
-    updated_at: str
-    content: str
-    """The beginning of the content, of the requested length."""
-
-
-class Matches(NamedTuple):
-    """The first reads of a search, from one snapshot of one user."""
-
-    statistics: TermStatistics
-    postings: Mapping[str, Sequence[Posting]] | None
-    """The occurrences of each term. None: there may be too many; read some terms with `Store.postings`."""
-    rows: Mapping[int, tuple[Document, Preview]] | None
-    """All rows by sequence number. None: too many; read some with `Store.documents` and `Store.previews`."""
-
-
-class RecentSessions(NamedTuple):
-    """The sessions that a session start shows and the candidates for its memories, as of one snapshot."""
-
-    active: Session | None
-    """The active session, expired or not, or None."""
-    completed: Sequence[Session]
-    """Completed sessions, latest end first."""
-    newest: Sequence[Preview]
-    """The newest observations of each of these sessions, in any order."""
+__all__ = [
+    "EXACT_POSITIONS",
+    "AddedRows",
+    "Change",
+    "Document",
+    "FactCursor",
+    "ImportedRow",
+    "Matches",
+    "ObservationCursor",
+    "Posting",
+    "Preview",
+    "RecentSessions",
+    "Redacted",
+    "SessionCursor",
+    "Source",
+    "Store",
+    "TermStatistics",
+    "forgotten_during_export",
+]
 
 
 def forgotten_during_export() -> StorageError:
@@ -151,12 +75,19 @@ class Store(ABC):
 
     @abstractmethod
     def recent_sessions(
-        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+        self,
+        user_id: str,
+        *,
+        conversation_id: str,
+        completed: int,
+        each: int,
+        preview_characters: int,
+        now: datetime,
     ) -> RecentSessions:
         """Return the conversation's active session and the *completed* latest completed sessions of the user.
 
         Includes the *each* newest observations of every one of them, by (updated_at, id), with *preview_characters* of
-        their content.
+        their content, without those that have expired at *now*.
         """
 
     @abstractmethod
@@ -190,8 +121,15 @@ class Store(ABC):
         """Store *redacted* in the session that `open_session` would return, and update its last activity.
 
         With a topic key: updates the user's row of that key in place, or "deduped" if type, title and content are the
-        same. Without: "deduped" if the session has a row without a key of the same type, title and hash. Otherwise
-        creates a row.
+        same; a replaced title is removed from the automatic summaries of expired sessions. Without: "deduped" if the
+        session has a row without a key of the same type, title and hash. Otherwise creates a row. Equal rows also have
+        the same `about` and expiry. A save pins a row, and never unpins one.
+
+        The facts are saved in the same transaction, each like an observation with a topic key, and the observation
+        becomes a source of each. Where a fact replaces another content, the sources of that become its earlier sources.
+        A "deduped" save leaves facts alone that the observation is, or was, a source of. An "updated" one is no longer
+        a source of other facts than the given ones; facts of which it was the only source that is not an earlier one
+        are deleted.
         """
 
     @abstractmethod
@@ -199,11 +137,14 @@ class Store(ABC):
         """Replace parts of the user's observation in place; None if the user has none of this id.
 
         Increments the revision count, unless nothing changes ("deduped"). The session and its last activity stay the
-        same. A replaced title is removed from the automatic summary of an expired session.
+        same. A replaced title is removed from the automatic summary of an expired session. With a replaced content, the
+        `about` is removed, the facts derived from it are treated as by an "updated" `save` without facts, and its own
+        sources become earlier ones. A change of nothing but `pinned` and the expiry changes neither the revision count
+        nor `updated_at`.
         """
 
     @abstractmethod
-    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """Add the sessions and observations of an export that the user does not have, in one transaction; count them.
 
         - A session exists already if one has the same id, or the id that is derived from it, see
@@ -218,6 +159,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
+        """Add those of *sources* that the user does not have, if both observations are the user's."""
+
+    @abstractmethod
     def list_observations(
         self,
         user_id: str,
@@ -225,29 +170,62 @@ class Store(ABC):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """Return the next *limit* observations after *before* by (updated_at, id), newest first.
 
-        If None: all types, all conversations, starting at the newest. The cost is proportional to *limit* and the
-        number of types, not to the number of rows of the user.
+        The page ends early with the observation that brings contents and `about` to *most_bytes* of UTF-8. If None: all
+        types, all conversations, starting at the newest. The cost is proportional to *limit* and the number of types,
+        not to the number of rows of the user.
         """
 
     @abstractmethod
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
-        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`."""
+        """Return the next *limit* sessions after *before* by start, newest first; see `list_observations`.
+
+        *most_bytes* is of their summaries.
+        """
 
     @abstractmethod
-    def delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase the user's observation; return whether it existed.
+    def delete(self, user_id: str, observation_id: int) -> list[int]:
+        """Erase the user's observation and what was derived from it alone; return the ids of what was erased.
 
-        When this returns, no byte of it is left, as with `forget`, and its title is removed from the automatic summary
-        of an expired session.
+        Derived from it alone are the observations of which it is the only source that is not an earlier one, and what
+        was derived from those alone. When this returns, no byte of them is left, as with `forget`, and their titles are
+        removed from the automatic summaries of expired sessions.
 
         Raises:
             StorageError: the erasure is not complete. Calling again, or `finish_forgetting`, completes it.
+        """
+
+    @abstractmethod
+    def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
+        """Erase expired and old observations of all users, at most *limit*; return how many were erased.
+
+        Expired are those whose expiry is not after *now*; old are those whose last change is before the time that
+        *older_than* has for their type or, if it has none, for "". Facts that were derived from them stay.
+
+        Raises:
+            StorageError: the erasure is not complete. Calling again, or `finish_forgetting`, completes it.
+        """
+
+    @abstractmethod
+    def facts(
+        self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
+    ) -> list[Fact]:
+        """Return the next *limit* facts after *before* by (pinned, updated_at, id), descending.
+
+        These are the observations of FACT_TYPES that have not expired at *now*. *types*: only those; None: all.
+        """
+
+    @abstractmethod
+    def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
+        """Return the `about` of the *limit* newest observations that have one and have not expired at *now*.
+
+        By (updated_at, id), newest first, with the first *characters* of each.
         """
 
     @abstractmethod
@@ -270,10 +248,12 @@ class Store(ABC):
         limit: int,
         key_prefixes: Sequence[str] | None,
         most_bytes: int,
+        now: datetime,
     ) -> list[Observation]:
         """Return the *limit* newest observations of this session by (updated_at, id), newest first.
 
-        Empty if the session does not belong to this user and conversation.
+        Without those that have expired at *now*, and without their sources. Empty if the session does not belong to
+        this user and conversation.
 
         With *key_prefixes*, only those whose topic_key starts with one of them, among the session's 1,000 newest. The
         list ends before the observation whose content would exceed *most_bytes* of UTF-8 in total. Reads one index
@@ -282,12 +262,20 @@ class Store(ABC):
 
     @abstractmethod
     def matches(
-        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+        self,
+        user_id: str,
+        terms: Sequence[str],
+        *,
+        most_places: int,
+        most_rows: int,
+        preview_characters: int,
+        now: datetime,
     ) -> Matches:
         """Return the statistics of the user's rows and of these terms (at least one) among them.
 
         Includes the postings of the terms, unless the number of terms times the number of rows exceeds *most_places*.
-        Includes all rows, with *preview_characters* of their content, if there are at most *most_rows*.
+        Includes all rows, with *preview_characters* of their content, if there are at most *most_rows*, without those
+        that have expired at *now*.
         """
 
     @abstractmethod
@@ -295,8 +283,8 @@ class Store(ABC):
         """Return the occurrences of each of these terms in the user's rows."""
 
     @abstractmethod
-    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
-        """Return the user's rows with these sequence numbers."""
+    def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
+        """Return the user's rows with these sequence numbers, without those that have expired at *now*."""
 
     @abstractmethod
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
@@ -308,6 +296,10 @@ class Store(ABC):
     @abstractmethod
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
         """Return the user's rows with these sequence numbers, with *characters* of their content."""
+
+    @abstractmethod
+    def earlier_sources(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
+        """Return those of the user's observations that were a source of a fact before a later one replaced it."""
 
     @abstractmethod
     def stats(self, user_id: str) -> Mapping[str, int]:

@@ -5,6 +5,7 @@ substring of two or more characters is found. A hyphenated word gives a term for
 """
 
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from ilab_memory.recall.normalization import normalize
@@ -19,21 +20,25 @@ LONGEST_WORD = 64
 #: save and is found as a substring.
 INDEXED_CHARACTERS = 65_536
 
+#: Occurrences of a term in a field that are indexed, from the beginning. BM25 saturates long before, and a search reads
+#: the place of each occurrence: a text of one word has 13,000.
+MOST_OCCURRENCES = 16
+
 # Scripts of India, Thai, Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul: their words are not separated by spaces, end
 # in particles, or contain marks that `\w` does not match.
-_UNSPACED = (
+UNSPACED = (
     "\u0900-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
-_LETTER = rf"[^\W\d_{_UNSPACED}]"
+_LETTER = rf"[^\W\d_{UNSPACED}]"
 #: Hyphens inside a word: "email" finds "e-mail", and the other way round.
 _HYPHENS = "-\u2010"
 # A number, a hyphenated word, a run of characters of an unspaced script, a word.
 _WORD = re.compile(
     rf"([0-9]+(?:[.,][0-9]+)*(?:st|nd|rd|th)?(?![^\W_]))"
     rf"|((?<![^\W_][{_HYPHENS}]){_LETTER}++(?:[{_HYPHENS}]{_LETTER}++){{1,2}}(?![{_HYPHENS}]?[^\W_]))(?:['\u2019](?:s|re|ve|ll|d|m|t)(?![^\W_]))?"
-    rf"|([{_UNSPACED}]+)"
-    rf"|([^\W_{_UNSPACED}]+)(?:['\u2019](?:s|re|ve|ll|d|m|t)(?![^\W_]))?"
+    rf"|([{UNSPACED}]+)"
+    rf"|([^\W_{UNSPACED}]+)(?:['\u2019](?:s|re|ve|ll|d|m|t)(?![^\W_]))?"
 )
 # The same for ASCII text without hyphens, in half the time: a number, a word.
 _ASCII_WORD = re.compile(
@@ -42,11 +47,11 @@ _ASCII_WORD = re.compile(
 # Dropped: accents, Hebrew points, Arabic vowel signs. Not the breve of the Cyrillic short i, which is another letter.
 _ACCENTS = re.compile("[\u0300-\u0305\u0307-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f]|(?<!\u0438)\u0306")
 # Spaces before "Assistant:" stay on its line: with `\s*`, a run of empty lines would take quadratic time.
-_TURN = re.compile(r"\s*User:(?P<said>.*?)\n[^\S\n]*Assistant:(?P<reply>.*)", re.DOTALL)
+TURN = re.compile(r"\s*User:(?P<said>.*?)\n[^\S\n]*Assistant:(?P<reply>.*)", re.DOTALL)
 
 
 class Fields(NamedTuple):
-    """The terms of one observation by field, in text order, with repetitions."""
+    """The terms of one observation by field, in text order, each up to MOST_OCCURRENCES times except in `reply`."""
 
     title: list[str]
     said: list[str]
@@ -59,12 +64,12 @@ class Fields(NamedTuple):
 
 def terms(text: str, *, most: int = INDEXED_CHARACTERS) -> list[str]:
     """Return the terms of the first *most* characters of *text*, in order, with repetitions."""
-    folded = _folded(text[:most])[:most]
-    if folded.isascii() and "-" not in folded:
-        return [_stem(word) if word else _number(number) for number, word in _ASCII_WORD.findall(folded)]
+    plain = folded(text[:most])[:most]
+    if plain.isascii() and "-" not in plain:
+        return [_stem(word) if word else _number(number) for number, word in _ASCII_WORD.findall(plain)]
     found: list[str] = []
     # Not `findall`, which would hold the GIL for the whole text.
-    for match in _WORD.finditer(folded):
+    for match in _WORD.finditer(plain):
         number, compound, run, word = match.groups()
         if word:
             found.append(_stem(word))
@@ -83,16 +88,29 @@ def fields(title: str, content: str, *, most: int = INDEXED_CHARACTERS) -> Field
     A title that is an excerpt of the content (like the title of a turn) gives no terms, so they do not count twice.
     """
     indexed = content[:most]
-    turn = _TURN.fullmatch(indexed)
+    turn = TURN.fullmatch(indexed)
     said_text = turn["said"] if turn else indexed
     said = terms(said_text, most=most)
     reply = terms(turn["reply"], most=most) if turn else []
-    return Fields(
-        _own_title(title.removeprefix("Turn: "), said_text, said), said, reply[:REPLY_WORDS], reply[REPLY_WORDS:]
-    )
+    own_title = _own_title(title.removeprefix("Turn: "), said_text, said)
+    return Fields(_bounded(own_title), _bounded(said), reply[:REPLY_WORDS], _bounded(reply[REPLY_WORDS:]))
 
 
-def _folded(text: str) -> str:
+def _bounded(found: list[str]) -> list[str]:
+    """Return *found* without the occurrences of a term beyond MOST_OCCURRENCES."""
+    if len(found) <= MOST_OCCURRENCES or max(Counter(found).values()) <= MOST_OCCURRENCES:
+        return found
+    bounded = []
+    counts: Counter[str] = Counter()
+    for term in found:
+        if counts[term] < MOST_OCCURRENCES:
+            counts[term] += 1
+            bounded.append(term)
+    return bounded
+
+
+def folded(text: str) -> str:
+    """Return *text* without case and accents, as terms are."""
     if text.isascii():
         return text.lower()
     # Both calls limit the marks: dropping accents can join two runs of marks.

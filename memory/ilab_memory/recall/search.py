@@ -93,13 +93,13 @@ class _Found:
 
 def search(store: Store, question: Question, now: datetime) -> list[ObservationCompact]:
     """Return the best rows for *question* by SearchScore; ties by newer updated_at, then higher id."""
-    found = _Found() if is_short(question.query) else _by_terms(store, question)
+    found = _Found() if is_short(question.query) else _by_terms(store, question, now)
     if not found.scores:
-        found = _by_substring(store, question)
+        found = _by_substring(store, question, now)
     return _compact(store, question.user_id, found.best(question, now), found.previews)
 
 
-def _by_terms(store: Store, question: Question) -> _Found:
+def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
     terms = query_terms(question.query)
     if not terms:
         return _Found()
@@ -109,6 +109,7 @@ def _by_terms(store: Store, question: Question) -> _Found:
         most_places=ranking.MAX_PLACES,
         most_rows=FEW_ROWS,
         preview_characters=PREVIEW_CHARACTERS,
+        now=now,
     )
     affordable = ranking.affordable(statistics)
     if not affordable:
@@ -123,11 +124,11 @@ def _by_terms(store: Store, question: Question) -> _Found:
         previews = {number: preview for number, (_, preview) in rows.items()}
         return _Found(ranking.bm25(postings, documents, statistics), documents, previews)
     numbers = ranking.shortlist(postings, statistics, question.at_most)
-    known = store.documents(question.user_id, numbers)
+    known = store.documents(question.user_id, numbers, now=now)
     return _Found(ranking.bm25(postings, known, statistics), known)
 
 
-def _by_substring(store: Store, question: Question) -> _Found:
+def _by_substring(store: Store, question: Question, now: datetime) -> _Found:
     text = question.query.strip()
     if len(text) > LONGEST_SUBSTRING:
         return _Found()
@@ -136,7 +137,7 @@ def _by_substring(store: Store, question: Question) -> _Found:
     if not numbers:
         return _Found()
     # All that is known of each row is that it contains the query: they rank equally.
-    return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers))
+    return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers, now=now))
 
 
 def _search_score(fts5_rank: float, document: Document, now: datetime) -> float:

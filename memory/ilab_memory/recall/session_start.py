@@ -16,7 +16,7 @@ MEMORIES_SHOWN = 10
 CANDIDATES_PER_SESSION = 10
 
 
-def recent_sessions(store: Store, user_id: str, conversation_id: str = "") -> RecentSessions:
+def recent_sessions(store: Store, user_id: str, conversation_id: str, now: datetime) -> RecentSessions:
     """Return the conversation's active and the user's last completed sessions, with the candidates for `memories`."""
     return store.recent_sessions(
         user_id,
@@ -24,6 +24,7 @@ def recent_sessions(store: Store, user_id: str, conversation_id: str = "") -> Re
         completed=SESSIONS_SHOWN,
         each=CANDIDATES_PER_SESSION,
         preview_characters=PREVIEW_CHARACTERS,
+        now=now,
     )
 
 

@@ -6,25 +6,41 @@ Index keys are made from stems, so the stem of a word must never change: PyStemm
 later one changes stems, `schema.VERSION` of the stores must change with it.
 """
 
+import threading
 from functools import lru_cache
 
 from Stemmer import Stemmer
 
-# 0: without a cache of their own, which is slower than `lru_cache`.
-_ENGLISH = Stemmer("english", 0)
 _BY_SCRIPT = (
-    ("\u0370", "\u03ff", Stemmer("greek", 0)),
-    ("\u0400", "\u04ff", Stemmer("russian", 0)),
-    ("\u0620", "\u06ff", Stemmer("arabic", 0)),
+    ("\u0370", "\u03ff", "greek"),
+    ("\u0400", "\u04ff", "russian"),
+    ("\u0620", "\u06ff", "arabic"),
 )
+
+
+class _Stemmers(threading.local):
+    """The stemmers of one thread: a Stemmer is not thread-safe (https://github.com/snowballstem/pystemmer)."""
+
+    def __init__(self) -> None:
+        self._by_language: dict[str, Stemmer] = {}
+
+    def of(self, language: str) -> Stemmer:
+        """Return this thread's stemmer of *language*."""
+        if language not in self._by_language:
+            # 0: without a cache of its own, which is slower than `lru_cache`.
+            self._by_language[language] = Stemmer(language, 0)
+        return self._by_language[language]
+
+
+STEMMERS = _Stemmers()
 
 
 @lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
     """Return the stem of *word*, which is lower case. A word in any other script is its own stem."""
     if word.isascii():
-        return str(_ENGLISH.stemWord(word))
-    for first, last, stemmer in _BY_SCRIPT:
+        return str(STEMMERS.of("english").stemWord(word))
+    for first, last, language in _BY_SCRIPT:
         if first <= word[0] <= last:
-            return str(stemmer.stemWord(word))
+            return str(STEMMERS.of(language).stemWord(word))
     return word

@@ -107,7 +107,7 @@ class UrlKeys:
         try:
             await self._fetch()
         except ValueError as error:
-            log.error("ILAB_CHAT_JWT_JWKS: reload failed, keeping the previous keys: %s", error)  # noqa: TRY400 - the traceback adds nothing
+            log.error("ILAB_CHAT_JWT_JWKS: reload failed, keeping the previous version: %s", error)  # noqa: TRY400 - the traceback adds nothing
         finally:
             self._fetching = None
 

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ilab_chat_service.privacy import redact_leaks
-from ilab_chat_service.values import Answered, Document, FinishReason, MemorySource, Recalled, Usage, token_count
+from ilab_chat_service.values import (
+    Answered,
+    Document,
+    FinishReason,
+    JsonSchemaFormat,
+    MemorySource,
+    Recalled,
+    Remembered,
+    Usage,
+    token_count,
+)
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
@@ -20,24 +29,37 @@ if TYPE_CHECKING:
     from ilab_chat_service.values import Generation, TurnRequest
 
 
-#: Fields that say which request it is, not what is asked for.
-IDENTITY = ("user_id", "request_id", "request_id_is_new")
+#: Fields that say which request it is, not what is asked for, and what follows from the message.
+IDENTITY = ("user_id", "request_id", "request_id_is_new", "reading")
 
 
-def fingerprint(request: TurnRequest) -> str:
-    """Return what tells one request of a request_id from another, in hexadecimal.
+def fingerprint(public: TurnRequest) -> str:
+    """Return the hash, in hexadecimal, that tells one request of a request_id from another.
 
-    Private text does not count: even a hash of it would let a reader of the file try what it was.
+    *public* has no private text: even a hash of it would let a reader of the file try what it was.
     """
-    public = replace(
+    body = {name: value for name, value in set_fields(public) if name not in IDENTITY}
+    body["generation"] = dict(set_fields(public.generation))
+    return hashlib.sha256(json.dumps(body, default=repr).encode()).hexdigest()
+
+
+def public(request: TurnRequest) -> TurnRequest:
+    """Return *request* with its private texts redacted. Takes long if the texts are large."""
+    response_format = request.generation.response_format
+    if isinstance(response_format, JsonSchemaFormat):
+        response_format = replace(response_format, schema=strip_private(response_format.schema))
+    generation = replace(
+        request.generation,
+        stop_sequences=tuple(map(strip_private, request.generation.stop_sequences)),
+        response_format=response_format,
+    )
+    return replace(
         request,
+        generation=generation,
         message=strip_private(request.message),
         instructions=strip_private(request.instructions),
         documents=tuple(Document(strip_private(each.title), strip_private(each.text)) for each in request.documents),
     )
-    body = {name: value for name, value in set_fields(public) if name not in IDENTITY}
-    body["generation"] = dict(set_fields(request.generation))
-    return hashlib.sha256(json.dumps(body, default=repr).encode()).hexdigest()
 
 
 def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
@@ -50,11 +72,9 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
             yield field.name, each
 
 
-def record(answered: Answered, request: TurnRequest) -> str:
-    """Return *answered* as JSON, its reply redacted as it is in the memory."""
-    reply = redact_leaks(strip_private(answered.reply), request.message, request.unstored)
-    stored = replace(answered, reply=reply)
-    return msgspec.json.encode(stored).decode()
+def record(answered: Answered) -> str:
+    """Return *answered*, whose reply is redacted, as JSON."""
+    return msgspec.json.encode(answered).decode()
 
 
 def answered(text: str) -> Answered:
@@ -65,6 +85,7 @@ def answered(text: str) -> Answered:
         **stored
         | {
             "memories": tuple(map(recalled, stored["memories"])),
+            "remembered": tuple(Remembered(**each) for each in stored.get("remembered", ())),
             "finish_reason": reason and FinishReason(reason),
             # Checked here too: an earlier version may have stored any value.
             "usage": usage and Usage(**{name: token_count(tokens) for name, tokens in usage.items()}),
@@ -76,4 +97,5 @@ def answered(text: str) -> Answered:
 def recalled(stored: dict[str, Any]) -> Recalled:
     """Return a memory of a stored answer."""
     moment = datetime.fromisoformat(stored["updated_at"])
-    return Recalled(**stored | {"updated_at": moment, "source": MemorySource(stored["source"])})
+    derived = {"source_ids": tuple(stored.get("source_ids", ())), "source": MemorySource(stored["source"])}
+    return Recalled(**stored | derived | {"updated_at": moment})

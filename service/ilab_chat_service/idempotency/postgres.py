@@ -48,7 +48,7 @@ SESSION = {
     "tcp_user_timeout": "10s",
 }
 
-#: Mean time between two sweeps of one process, and how many expired answers one visit to the database erases.
+#: Mean time between two sweeps of one process, and the number of expired responses that one statement deletes.
 SWEEP_SECONDS = 60.0
 SWEPT_AT_ONCE = 100
 
@@ -78,6 +78,7 @@ ERASE = """
 """
 FORGET = "DELETE FROM ilab_chat.idempotency_records WHERE user_id = %s"
 FORGET_OBSERVATION = f"{FORGET} AND %s = ANY (observation_ids)"
+DROP = f"{FORGET_OBSERVATION} AND method = %s"
 
 
 @asynccontextmanager
@@ -112,13 +113,13 @@ def prepare(conninfo: str) -> None:
 
 
 async def sweep_for_ever(records: PostgresRecords, clock: Clock) -> None:
-    """Sweep expired answers away, from time to time, at other times than other processes."""
+    """Delete expired responses regularly, at random times so that processes do not collide."""
     while True:
         await asyncio.sleep(random.uniform(0.5, 1.5) * SWEEP_SECONDS)  # noqa: S311 - no secret
         try:
             await records.sweep(clock())
         except MemoryUnavailable:
-            log.warning("expired answers could not be swept away")
+            log.warning("expired responses were not deleted")
 
 
 class PostgresRecords:
@@ -179,8 +180,13 @@ class PostgresRecords:
         values = [user_id, observation_id]
         return await self._connection.run(lambda connection: connection.execute(FORGET_OBSERVATION, values).rowcount)
 
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """See `single_flight.Records.drop`."""
+        values = [user_id, observation_id, method]
+        await self._connection.run(lambda connection: connection.execute(DROP, values))
+
     async def sweep(self, now: datetime) -> None:
-        """Erase what has expired, a little at a time, so that calls in between do not wait.
+        """Delete expired responses in small batches, so that calls between them do not wait.
 
         Raises:
             MemoryUnavailable: not all of it is erased.

@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from ilab_chat_service.background import computed
 from ilab_chat_service.failures import RequestIdReused
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class Records(Protocol):
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
         """See `ports.ResponseStore.forget_observation`."""
 
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """See `ports.ResponseStore.drop`."""
+
 
 class SingleFlight:
     """The ResponseStore port over *records*."""
@@ -90,10 +94,11 @@ class SingleFlight:
 
     async def begin(self, call: RepeatableCall[R]) -> RequestLease[R]:
         """See `ports.ResponseStore.begin`."""
+        fingerprint = await computed(lambda: call.fingerprint, is_long=call.is_large)
         flight = self._flights.get(call.key)
         if flight is None:
-            flight = self._flights[call.key] = Flight(call.fingerprint)
-        elif flight.fingerprint != call.fingerprint:
+            flight = self._flights[call.key] = Flight(fingerprint)
+        elif flight.fingerprint != fingerprint:
             raise reused()
         flight.callers += 1
         lease = RequestLease(self, call)
@@ -122,11 +127,13 @@ class SingleFlight:
 
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
         """See `ports.ResponseStore.forget_observation`."""
-        running = self._running(user_id)
-        for lease in running:
-            lease.forgotten_observations.add(observation_id)
-        await nothing_put(running)
+        await store_none_with(observation_id, self._running(user_id))
         return await self._records.forget_observation(user_id, observation_id)
+
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """See `ports.ResponseStore.drop`."""
+        await store_none_with(observation_id, self._running(user_id, method))
+        await self._records.drop(user_id, method, observation_id)
 
     def leave(self, key: RequestKey, *, entered: bool) -> None:
         """Let the next call of *key* in, if this one was in, and remove the flight after the last call."""
@@ -152,11 +159,20 @@ class SingleFlight:
             await asyncio.sleep(pause)
         return None
 
-    def _running(self, user_id: str) -> list[RequestLease[Any]]:
-        """Return the leases of the user's running calls."""
+    def _running(self, user_id: str, method: str = "") -> list[RequestLease[Any]]:
+        """Return the leases of the user's running calls, only those of *method* if it is named."""
         return [
-            flight.lease for key, flight in self._flights.items() if key.user_id == user_id and flight.lease is not None
+            flight.lease
+            for key, flight in self._flights.items()
+            if key.user_id == user_id and method in {"", key.method} and flight.lease is not None
         ]
+
+
+async def store_none_with(observation_id: int, leases: list[RequestLease[Any]]) -> None:
+    """Let none of *leases* store a response that contains this observation."""
+    for lease in leases:
+        lease.forgotten_observations.add(observation_id)
+    await nothing_put(leases)
 
 
 async def nothing_put(leases: list[RequestLease[Any]]) -> None:
@@ -206,7 +222,7 @@ class RequestLease(Generic[R]):
         try:
             make = partial(self._call.to_store, response)
             # Large ones on a thread of their own: neither the event loop nor the thread of the records waits for them.
-            stored = await asyncio.to_thread(make) if self._call.is_large(response) else make()
+            stored = await computed(make, is_long=self._call.is_large_response(response))
             if self.forgotten_observations.isdisjoint(stored.observation_ids):
                 await self._store.put(self._call, stored)
         finally:

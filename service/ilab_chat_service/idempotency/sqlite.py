@@ -28,7 +28,7 @@ from ilab_chat_service.store_damage import Damage
 from ilab_memory.stores.sqlite import request_rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from datetime import datetime
 
     from ilab_chat_service.ports import Clock
@@ -46,7 +46,6 @@ ANSWERS_A_SWEEP = 10
 SWEPT_FOR_EACH = 10
 
 BUSY_SECONDS = 5.0
-
 
 PRAGMAS = (
     "journal_mode = WAL",  # as the memory has it: readers do not wait for the writer
@@ -92,6 +91,7 @@ FORGET_OBSERVATION = """
     DELETE FROM idempotency_records
     WHERE user_id = ? AND EXISTS (SELECT 1 FROM json_each(observation_ids) WHERE value = ?)
 """
+DROP = f"{FORGET_OBSERVATION} AND method = ?"
 
 
 @asynccontextmanager
@@ -193,7 +193,7 @@ class SQLiteRecords:
         return found
 
     def _put(self, answers: list[Answer]) -> list[None]:
-        """Write *answers*, all or none. Now and then some expired ones are swept away with them."""
+        """Write *answers*, all or none. Every few answers, delete some expired ones too."""
         rows = [
             (
                 *(key.user_id, key.method, key.request_id),
@@ -216,6 +216,15 @@ class SQLiteRecords:
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
         """See `single_flight.Records.forget_observation`. The memory rewrites the pages when it erases."""
         return await self._run(partial(self._forget, FORGET_OBSERVATION), [user_id, observation_id])
+
+    async def drop(self, user_id: str, method: str, observation_id: int) -> None:
+        """See `single_flight.Records.drop`."""
+        await self._run(self._drop, (user_id, observation_id, method))
+
+    def _drop(self, values: Sequence[str | int]) -> None:
+        # First without the lock for writes, which the memory may hold.
+        if self._connection.execute(HAS_ANSWERS, values[:1]).fetchone()[0]:
+            self._connection.execute(DROP, values)
 
     def _forget(self, statement: str, values: list[str | int]) -> int:
         """Erase records by *statement* with *values*, of which the first is the user."""

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.idempotency import codec
+from ilab_chat_service.limits import LARGE_BYTES
 from ilab_chat_service.values import RequestKey, StoredResponse
-from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from ilab_chat_service.ports import Lease, ResponseStore
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 
 #: Chat and StreamChat are one method here: each repeats the other.
 METHOD = "Chat"
-
-#: A reply longer than this, in characters, takes long to store. So does any reply to a call with private text, which is
-#: searched for leaks.
-LARGE_CHARACTERS = 65_536
 
 
 class TurnAnswers:
@@ -38,22 +34,26 @@ class TurnCall:
     def __init__(self, request: TurnRequest) -> None:
         self.key = RequestKey(user_id=request.user_id, method=METHOD, request_id=request.request_id)
         self.is_new = request.request_id_is_new
+        self.is_large = request.text_bytes > LARGE_BYTES
         self._request = request
 
     @cached_property
     def fingerprint(self) -> str:
         """See `ports.RepeatableCall.fingerprint`."""
-        return codec.fingerprint(self._request)
+        return codec.fingerprint(codec.public(self._request))
 
-    def is_large(self, response: Answered) -> bool:
-        """See `ports.RepeatableCall.is_large`."""
-        texts = (self._request.message, *self._request.unstored)
-        return len(response.reply) > LARGE_CHARACTERS or any(strip_private(text) != text for text in texts)
+    def is_large_response(self, response: Answered) -> bool:
+        """See `ports.RepeatableCall.is_large_response`."""
+        return len(response.reply) > LARGE_BYTES
 
     def to_store(self, response: Answered) -> StoredResponse:
-        """See `ports.RepeatableCall.to_store`."""
-        ids = {response.observation_id, *(memory.observation_id for memory in response.memories)}
-        return StoredResponse(text=codec.record(response, self._request), observation_ids=tuple(sorted(ids - {0})))
+        """See `ports.RepeatableCall.to_store`. The reply of *response* is redacted."""
+        ids = {
+            response.observation_id,
+            *(memory.observation_id for memory in response.memories),
+            *(fact.observation_id for fact in response.remembered),
+        }
+        return StoredResponse(text=codec.record(response), observation_ids=tuple(sorted(ids - {0})))
 
     def from_store(self, text: str) -> Answered:
         """See `ports.RepeatableCall.from_store`."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
-from ilab_chat_service.limits import CONTENT_BYTES
-from ilab_chat_service.memory.executor import conversation, peek
-from ilab_chat_service.memory.turn_codec import TYPE, is_turn, spoken, stored_turn
+from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_CHARACTERS
+from ilab_chat_service.memory.erasing import erase_observation
+from ilab_chat_service.memory.executor import conversation_arguments, peek
+from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
 from ilab_chat_service.values import (
     RESERVED_KEYS,
@@ -17,27 +18,51 @@ from ilab_chat_service.values import (
     MemoryMode,
     MemorySource,
     PastTurn,
+    Persisted,
     Recalled,
+    Remembered,
     Turn,
+    TurnRetention,
 )
+from ilab_memory.core.config import FACT_TYPES
+from ilab_memory.core.models import NewFact
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ilab_chat_service.memory.executor import MemoryExecutor
+    from ilab_chat_service.ports import ResponseStore
+    from ilab_chat_service.statements import Reading
     from ilab_chat_service.values import TurnRequest
     from ilab_memory import ILabMemory
-    from ilab_memory.core.models import Observation, ObservationCompact, SessionStartResponse, SessionSummaryCompact
+    from ilab_memory.core.models import (
+        Fact,
+        Observation,
+        ObservationCompact,
+        RecallHit,
+        SaveResult,
+        SessionStartResponse,
+        SessionSummaryCompact,
+        Statement,
+    )
 
-#: Most bytes of the turns that come back as conversation: more than any prompt's budget, and one turn at least.
-CONVERSATION_BYTES = CONTENT_BYTES
+#: Turns of the session that are read for the conversation: more than fits into a usual prompt.
+HISTORY_TURNS = 40
+#: Most bytes of them: more than any prompt's budget, and one turn at least.
+HISTORY_BYTES = CONTENT_BYTES
+#: Ids of the turns that leave the conversation together when there are more than HISTORY_TURNS: one by one, they would
+#: change the beginning of the prompt with each call.
+HISTORY_BLOCK = 16
+#: Facts and statements that are read for a prompt.
+FACTS = 100
+STATEMENTS = 100
+#: How the topic_keys of facts begin that users stated. Callers may use them: the newest value wins.
+FACT_KEY = "fact/"
 #: Rows among which the turn of a repeated call is looked for: their request ids may begin with the same characters.
 REPETITIONS = 10
 #: Type of the summaries of sessions, which are not observations.
 SUMMARY_TYPE = "summary"
-#: Longest beginning of a session's summary that is shown as its title, in characters.
-SUMMARY_CHARACTERS = 200
 
 
 class MemoryAdapter:
@@ -45,14 +70,18 @@ class MemoryAdapter:
 
     Args:
         library: the open library.
-        history_turns: most turns of the session that come back as conversation.
+        responses: stored answers, which are erased with the observations that they contain.
         search_limit: most observations that searching for the message returns.
+        queue_work: queue turns for consolidation.
     """
 
-    def __init__(self, library: MemoryExecutor, *, history_turns: int, search_limit: int) -> None:
+    def __init__(
+        self, library: MemoryExecutor, responses: ResponseStore, *, search_limit: int, queue_work: bool = False
+    ) -> None:
         self._library = library
-        self._history_turns = history_turns
+        self._responses = responses
         self._search_limit = search_limit
+        self._queue_work = queue_work
 
     async def hydrate(self, request: TurnRequest) -> Context:
         """See `ports.Memory.hydrate`. All reads of a call are one visit to a thread.
@@ -63,67 +92,126 @@ class MemoryAdapter:
         visit = self._library.write if request.memory_mode is MemoryMode.READ_WRITE else self._library.read
         return await visit(request.user_id, lambda memory: self._context(memory, request))
 
-    async def persist(self, turn: Turn) -> int:
+    async def persist(self, turn: Turn) -> Persisted:
         """See `ports.Memory.persist`."""
         try:
-            return await self._library.write(turn.user_id, lambda memory: save(memory, turn), has_deadline=False)
+            return await self._library.write(
+                turn.user_id, lambda memory: save(memory, turn, queue_work=self._queue_work), has_deadline=False
+            )
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be stored", cause=error.cause) from error
 
+    async def forget(self, user_id: str, observation_id: int) -> None:
+        """See `ports.Memory.forget`."""
+        try:
+            await erase_observation(self._library, self._responses, user_id, observation_id)
+        except MemoryUnavailable as error:
+            raise TurnNotStored("the turn could not be erased", cause=error.cause) from error
+
     def _context(self, memory: ILabMemory, request: TurnRequest) -> Context:
-        found = self._found(memory, request)
         session = (
-            memory.mem_session_start(request.user_id, **conversation(memory, request.conversation_id))
+            memory.mem_session_start(request.user_id, **conversation_arguments(memory, request.conversation_id))
             if request.memory_mode is MemoryMode.READ_WRITE
             else peek(memory, request.user_id, request.conversation_id)
         )
         if session is None:
-            return Context(found=found)
-        types = request.memory_types
-        summaries = session.sessions_context if not types or SUMMARY_TYPE in types else []
+            return Context(found=self._found(memory, request, ()))
+        turns = self._turns(memory, request, session)
         return Context(
             session_id=session.session_id,
             is_new_session=session.is_new,
-            memories=tuple(
-                recalled(item, MemorySource.SESSION) for item in session.memories if not types or item.type in types
-            ),
-            turns=self._turns(memory, request, session),
-            found=found,
-            summaries=tuple(map(recalled_summary, summaries)),
+            facts=facts(memory, request, session),
+            statements=statements(memory, request),
+            summaries=summaries(request, session),
+            turns=turns,
+            found=self._found(memory, request, turns),
         )
 
-    def _found(self, memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
-        query = strip_private(request.message).replace(REDACTED, " ")
-        if not (query.strip() and self._search_limit):
+    def _found(self, memory: ILabMemory, request: TurnRequest, turns: Sequence[PastTurn]) -> tuple[Recalled, ...]:
+        message = strip_private(request.message).replace(REDACTED, " ")
+        if not (message.strip() and self._search_limit):
             return ()
-        types = list(request.memory_types) or None
-        hits = memory.mem_search(request.user_id, query, limit=self._search_limit, types=types)
-        return tuple(recalled(hit, MemorySource.SEARCH, hit.snippet) for hit in hits)
+        previous = turns[-1].message if turns else None
+        if not hasattr(memory, "mem_recall"):
+            # The published library.
+            found = memory.mem_search(
+                request.user_id, message, limit=self._search_limit, types=list(request.memory_types) or None
+            )
+            return tuple(recalled(each, MemorySource.SEARCH, each.snippet) for each in found)
+        hits = memory.mem_recall(
+            request.user_id, message, limit=self._search_limit, previous=previous, types=request.memory_types
+        )
+        return tuple(map(recalled_hit, hits))
 
     def _turns(self, memory: ILabMemory, request: TurnRequest, session: SessionStartResponse) -> tuple[PastTurn, ...]:
         """Return the last turns of *session*, oldest first."""
-        if session.is_new or not (session.session_id and session.memories and self._history_turns):
+        if session.is_new or not session.session_id or not allows(request, TYPE):
             return ()
-        if request.memory_types and TYPE not in request.memory_types:
-            return ()
-        rows = recent(memory, request, session.session_id, RESERVED_KEYS, self._history_turns)
+        rows = recent(memory, request, session.session_id, RESERVED_KEYS, HISTORY_TURNS)
+        if len(rows) == HISTORY_TURNS:
+            oldest = observation_id(rows[-1]) // HISTORY_BLOCK
+            rows = [row for row in rows if observation_id(row) // HISTORY_BLOCK != oldest] or rows
         return tuple(past_turns(reversed(rows)))
 
 
-def save(memory: ILabMemory, turn: Turn) -> int:
-    """Save *turn* as an observation and return its id."""
+def allows(request: TurnRequest, *types: str) -> bool:
+    """Return whether observations of one of *types* may enter the prompt."""
+    return not request.memory_types or any(each in request.memory_types for each in types)
+
+
+def facts(memory: ILabMemory, request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:
+    """Return what holds about the user, the most important first."""
+    types = [each for each in FACT_TYPES if allows(request, each)]
+    if not types:
+        return ()
+    if not hasattr(memory, "mem_facts"):
+        # The published library: the best of the last sessions.
+        return tuple(recalled(item, MemorySource.FACT, item.snippet) for item in session.memories if item.type in types)
+    rows = memory.mem_facts(request.user_id, types=types if request.memory_types else (), limit=FACTS)
+    return tuple(map(recalled_fact, rows))
+
+
+def statements(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
+    """Return what the user said about themselves, oldest first, without what no longer holds."""
+    if not (allows(request, TYPE) and hasattr(memory, "mem_about")):
+        return ()
+    rows = memory.mem_about(request.user_id, limit=STATEMENTS)
+    return tuple(recalled_statement(row) for row in reversed(rows) if not row.is_earlier)
+
+
+def summaries(request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:
+    """Return the summaries of the last sessions, newest first, without those that only count observations."""
+    if not allows(request, SUMMARY_TYPE):
+        return ()
+    return tuple(recalled_summary(each) for each in session.sessions_context if not each.is_auto_generated)
+
+
+def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persisted:
+    """Save *turn* as an observation, with what its message states. *queue_work*: it is to be consolidated."""
     stored = stored_turn(turn)
     if turn.interrupted and (answered := same_turn(memory, turn, stored.topic_key)):
-        return answered
+        return Persisted(observation_id=answered)
+    conversation = conversation_arguments(memory, turn.conversation_id)
+    stated = new_facts(turn.reading) if hasattr(memory, "mem_facts") else []
+    results: Sequence[SaveResult] = ()
+    if turn.retention is TurnRetention.LATEST_ONLY:
+        # The observation of the turn is overwritten by the next one, and its facts must stay.
+        results = [memory.mem_save(turn.user_id, **fact.model_dump(), **conversation) for fact in stated]
+    # The published library has no such argument.
+    queued: dict[str, Any] = {"queue_work": True} if queue_work else {}
     saved = memory.mem_save(
         turn.user_id,
         stored.content,
         type=TYPE,
         title=stored.title,
         topic_key=stored.topic_key,
-        **conversation(memory, turn.conversation_id),
+        **queued,
+        **conversation,
+        **stating(memory, turn.reading, [] if results else stated),
     )
-    return saved.id
+    if stated and not results:
+        results = saved.facts
+    return Persisted(observation_id=saved.id, remembered=tuple(remembered(stated, results)))
 
 
 def same_turn(memory: ILabMemory, turn: Turn, topic_key: str) -> int:
@@ -152,8 +240,8 @@ def recent(
         session_id,
         limit,
         key_prefixes=list(key_prefixes),
-        max_bytes=CONVERSATION_BYTES,
-        **conversation(memory, call.conversation_id),
+        max_bytes=HISTORY_BYTES,
+        **conversation_arguments(memory, call.conversation_id),
     )
 
 
@@ -164,16 +252,91 @@ def past_turns(rows: Iterable[Observation]) -> Iterator[PastTurn]:
             yield PastTurn(message=pair[0], reply=pair[1], recalled=recalled_turn(row))
 
 
-def recalled(item: ObservationCompact, source: MemorySource, snippet: str = "") -> Recalled:
-    """Return *item* as the loop sees it; without a snippet only its title enters the prompt."""
+def new_facts(reading: Reading) -> list[NewFact]:
+    """Return the facts that a message states, to be saved with its turn."""
+    return [
+        NewFact(
+            type=fact.type,
+            title=fact.topic_key.replace("/", ": ", 1),
+            content=fact.text,
+            topic_key=FACT_KEY + fact.topic_key,
+            pinned=fact.standing,
+        )
+        # The last statement of a message about something is the one that holds.
+        for fact in {each.topic_key: each for each in reading.facts}.values()
+    ]
+
+
+def stating(memory: ILabMemory, reading: Reading, stated: Sequence[NewFact]) -> dict[str, Any]:
+    """Return the arguments of a save for what a message states. The published library has none."""
+    if not hasattr(memory, "mem_facts") or not (stated or reading.pool):
+        return {}
+    return {"facts": stated, "about": "\n".join(reading.pool) or None}
+
+
+def remembered(stated: Iterable[NewFact], results: Iterable[SaveResult]) -> Iterator[Remembered]:
+    """Yield those of the facts *stated* that were added or changed."""
+    for fact, result in zip(stated, results, strict=True):
+        if result.outcome != "deduped":
+            yield Remembered(
+                observation_id=result.id,
+                type=fact.type,
+                title=fact.title,
+                content=fact.content,
+                topic_key=fact.topic_key,
+                pinned=fact.pinned,
+            )
+
+
+def recalled(item: ObservationCompact, source: MemorySource, snippet: str) -> Recalled:
+    """Return *item* as the loop sees it."""
     return Recalled(
         observation_id=item.id,
         type=item.type,
         title=item.title,
         snippet=snippet,
-        score=item.score,
         updated_at=datetime.fromisoformat(item.updated_at),
         source=source,
+    )
+
+
+def recalled_fact(row: Fact) -> Recalled:
+    """Return a fact as the loop sees it."""
+    return Recalled(
+        observation_id=row.id,
+        type=row.type,
+        title=row.title,
+        snippet=row.content,
+        updated_at=datetime.fromisoformat(row.updated_at),
+        source=MemorySource.FACT,
+        pinned=row.pinned,
+        source_ids=tuple(row.source_ids),
+    )
+
+
+def recalled_statement(row: Statement) -> Recalled:
+    """Return what the user said in a turn about themselves."""
+    return Recalled(
+        observation_id=row.observation_id,
+        type=TYPE,
+        title="",
+        snippet=row.text,
+        updated_at=datetime.fromisoformat(row.updated_at),
+        source=MemorySource.FACT,
+    )
+
+
+def recalled_hit(hit: RecallHit) -> Recalled:
+    """Return a search hit. The title of a turn is only the beginning of its message."""
+    return Recalled(
+        observation_id=hit.id,
+        type=hit.type,
+        title="" if hit.title.startswith(TITLE) else hit.title,
+        snippet=hit.passage,
+        score=hit.score,
+        updated_at=datetime.fromisoformat(hit.updated_at),
+        source=MemorySource.SEARCH,
+        is_earlier=hit.is_earlier,
     )
 
 
@@ -182,7 +345,7 @@ def recalled_turn(row: Observation) -> Recalled:
     return Recalled(
         observation_id=observation_id(row),
         type=row.type,
-        title=row.title,
+        title="",
         updated_at=datetime.fromisoformat(row.updated_at),
         source=MemorySource.TURN,
     )
@@ -193,7 +356,8 @@ def recalled_summary(summary: SessionSummaryCompact) -> Recalled:
     return Recalled(
         observation_id=0,
         type=SUMMARY_TYPE,
-        title=summary.summary[:SUMMARY_CHARACTERS],
+        title="",
+        snippet=summary.summary[:PROMPT_SUMMARY_CHARACTERS],
         updated_at=datetime.fromisoformat(summary.date),
         source=MemorySource.SUMMARY,
     )

@@ -11,10 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ilab_chat_service.call_deadline import seconds_to_deadline
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported, StoreNotOpened
+from ilab_chat_service.limits import (
+    ERASURE_THREADS,
+    IMPORT_THREADS,
+    READ_THREADS,
+    THREADS_PER_USER,
+    WORK_THREADS,
+    WRITE_THREADS,
+)
 from ilab_chat_service.memory.bulkhead import Bulkhead
 from ilab_chat_service.memory.integrity import CHECKED_AT_START_BYTES
 from ilab_chat_service.storage_cause import storage_cause
@@ -23,27 +31,15 @@ from ilab_memory import Config, ILabMemory
 from ilab_memory.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Executor
+    from datetime import timedelta
 
     from ilab_chat_service.ports import Clock
     from ilab_chat_service.settings.memory import MemorySettings
     from ilab_memory.core.models import ImportResult, Observation, Session, SessionStartResponse
 
 T = TypeVar("T")
-
-#: Threads for calls that only read, and for calls that may write: apart, so that writes that wait for a lock, a disk or
-#: a standby hold up no reads. The library has as many connections for each. Concurrent saves share one commit.
-READ_THREADS = WRITE_THREADS = 8
-#: Threads of each kind that one user's calls may have at a time; the user's other calls wait on the event loop.
-THREADS_PER_USER = 2
-
-#: Threads for erasures, which may wait for minutes until the memory's file may be rewritten: apart from the others, so
-#: that they take none from the chat. One for each call that rpc/memory.py lets run, one for unfinished erasures, and
-#: one for the check of a large file.
-ERASURE_THREADS = 10
-#: Threads for imports, which wait for what their callers send: one for each import that rpc/memory_limits.py lets run.
-IMPORT_THREADS = 3
 
 #: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
 #: a visit ends before that: one page waits in memory for the caller to read it.
@@ -67,6 +63,7 @@ async def open_memory(
     writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
     erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
     imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
+    work = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="memory-work")
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
         durability="normal" if settings.durability == "normal" else "full",
@@ -77,7 +74,7 @@ async def open_memory(
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)
     library = MemoryExecutor(
-        memory, place, reads, writes, erasures=erasures, imports=imports, damage=damage or Damage()
+        memory, place, reads, writes, erasures=erasures, imports=imports, work=work, damage=damage or Damage()
     )
     try:
         library.is_checked = bool(settings.memory_url) or await asyncio.to_thread(is_small_file, settings)
@@ -91,6 +88,7 @@ async def open_memory(
         # It joins the threads, so not on the event loop.
         await asyncio.to_thread(erasures.shutdown)
         await asyncio.to_thread(imports.shutdown)
+        await asyncio.to_thread(work.shutdown)
 
 
 def open_file(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
@@ -139,6 +137,7 @@ class MemoryExecutor:
         *,
         erasures: Executor,
         imports: Executor,
+        work: Executor,
         damage: Damage,
     ) -> None:
         self.place = place
@@ -147,6 +146,7 @@ class MemoryExecutor:
         self._writes = writes
         self._erasures = erasures
         self._imports = imports
+        self._work = work
         self._damage = damage
         self.is_checked = False
         """Whether it was checked when it was opened."""
@@ -199,14 +199,14 @@ class MemoryExecutor:
         self._check_has("mem_forget")
         return await self._erase(lambda memory: memory.mem_forget(user_id))
 
-    async def delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase an observation of the user; return whether there was one.
+    async def delete(self, user_id: str, observation_id: int) -> list[int]:
+        """Erase an observation of the user and what was derived from it alone; return the ids of what was erased.
 
         Raises:
             NotSupported: the library cannot.
         """
-        self._check_has("mem_delete")
-        return await self._erase(lambda memory: memory.mem_delete(user_id, observation_id))
+        self._check_has("mem_forget_observation")
+        return await self._erase(lambda memory: memory.mem_forget_observation(user_id, observation_id))
 
     async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
         """Import what *items* returns for the user; return how much was added.
@@ -224,11 +224,35 @@ class MemoryExecutor:
                 self._imports, lambda: self._memory.mem_import(user_id, items(self._memory))
             )
 
+    @property
+    def can_consolidate(self) -> bool:
+        """Whether the library can queue turns for consolidation."""
+        return hasattr(self._memory, "mem_work_claim")
+
+    async def work(self, call: Callable[[ILabMemory], T]) -> T:
+        """Return what *call*, a step of consolidation, returns, on a thread for these steps.
+
+        Raises:
+            MemoryUnavailable: the library's storage failed.
+        """
+        with self._storage_errors():
+            return await asyncio.get_running_loop().run_in_executor(self._work, call, self._memory)
+
     async def pending_erasures(self) -> int:
         """Return how many erasures are not finished, 0 if the library does not tell."""
         if not hasattr(self._memory, "mem_pending_erasures"):
             return 0
         return await self._erase(lambda memory: memory.mem_pending_erasures())
+
+    async def expire(self, retention: Mapping[str, timedelta], limit: int) -> int:
+        """Erase at most *limit* observations that have expired or are older than *retention*; return how many.
+
+        Raises:
+            MemoryUnavailable: not all of it is erased.
+            NotSupported: the library cannot.
+        """
+        self._check_has("mem_expire")
+        return await self._erase(lambda memory: memory.mem_expire(retention=retention or None, limit=limit))
 
     async def finish_forgetting(self) -> int:
         """Finish erasures that calls of `forget` could not; return how many are pending.
@@ -306,10 +330,10 @@ def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStart
     """
     if not hasattr(memory, "mem_session_peek"):
         return None
-    return memory.mem_session_peek(user_id, **conversation(memory, conversation_id))
+    return memory.mem_session_peek(user_id, **conversation_arguments(memory, conversation_id))
 
 
-def conversation(memory: ILabMemory, conversation_id: str) -> dict[str, str]:
+def conversation_arguments(memory: ILabMemory, conversation_id: str) -> dict[str, Any]:
     """Return the arguments that name a conversation to the library; none for the default one.
 
     Raises:

@@ -1,19 +1,19 @@
 """How a turn looks as an observation, and back. Pure functions.
 
 The shape is the published recipe's: type `discovery`, title `Turn: ` and 60 characters of the message, content
-`User: <message>` and on the next line `Assistant: <reply>`. Private text is taken out of all of it here, before
+`User: <message>` and on the next line `Assistant: <reply>`. Private text of both is redacted before
 anything is cut or joined: a cut could drop a closing tag; joining could let a tag of the message swallow the reply.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ilab_chat_service.limits import CONTENT_BYTES, TOPIC_KEY_CHARACTERS
-from ilab_chat_service.privacy import redact_leaks
 from ilab_chat_service.values import LATEST_KEY, TURN_KEY, TurnRetention
 from ilab_memory.redaction import strip_private
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from ilab_memory.core.models import Observation
 
 TYPE = "discovery"
-TITLE_CHARACTERS = 60
+#: How the title of a turn begins.
+TITLE = "Turn: "
+#: Characters of the message in the title, as the published recipe has it.
+TITLE_MESSAGE_CHARACTERS = 60
 
 #: How the reply ends when the caller left before the model was done.
 INTERRUPTED = " [interrupted]"
@@ -32,6 +35,9 @@ ASSISTANT = "\nAssistant: "
 
 #: How the key of the rolling observation of a conversation begins, except for the default one.
 CONVERSATION_KEY = f"{LATEST_KEY}turn:"
+
+#: Hexadecimal digits of a conversation's hash in the keys of its turns.
+CONVERSATION_DIGITS = 16
 
 #: How a truncated content ends.
 TRUNCATED = " [truncated]"
@@ -54,13 +60,11 @@ class StoredTurn:
 
 
 def stored_turn(turn: Turn) -> StoredTurn:
-    """Return what is saved of *turn*: without private text of the call, in the reply too."""
+    """Return what is saved of *turn*: without the private text of the message, and without tags in the reply."""
     message = strip_private(turn.message)
-    reply = redact_leaks(strip_private(turn.reply), turn.message, turn.unstored) + (
-        INTERRUPTED if turn.interrupted else ""
-    )
+    reply = strip_private(turn.reply) + (INTERRUPTED if turn.interrupted else "")
     return StoredTurn(
-        title=f"Turn: {message[:TITLE_CHARACTERS]}",
+        title=TITLE + message[:TITLE_MESSAGE_CHARACTERS],
         content=fitting(USER + LOOKALIKE.sub(r"\\\1", message) + ASSISTANT + reply.replace("\0", REPLACEMENT)),
         topic_key=topic_key(turn),
     )
@@ -86,14 +90,18 @@ def spoken(content: str) -> tuple[str, str] | None:
 
 
 def topic_key(turn: Turn) -> str:
-    """Return the key that a repetition of *turn* overwrites; keys are compared within one user.
+    """Return the key that a repetition of *turn* overwrites.
 
-    A request id may hold any visible ASCII character, a tag for instance, which the library would redact: hence the
-    quoting.
+    The library compares keys across the conversations of a user, so the key names the conversation, except the default
+    one. A hash keeps it short enough. The quoting escapes tags in a request id, which the library would redact.
     """
-    if turn.retention is TurnRetention.EVERY_TURN:
-        return TURN_KEY + quote(turn.request_id, safe="")
-    return latest_key(turn.user_id, turn.conversation_id)
+    if turn.retention is not TurnRetention.EVERY_TURN:
+        return latest_key(turn.user_id, turn.conversation_id)
+    request = quote(turn.request_id, safe="")
+    if not turn.conversation_id:
+        return TURN_KEY + request
+    conversation = hashlib.sha256(turn.conversation_id.encode()).hexdigest()[:CONVERSATION_DIGITS]
+    return f"{TURN_KEY}{conversation}/{request}"
 
 
 def latest_key(user_id: str, conversation_id: str = "") -> str:

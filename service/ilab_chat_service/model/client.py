@@ -16,6 +16,7 @@ from ilab_chat_service.failures import ModelQuotaExhausted, ModelRateLimited, Mo
 from ilab_chat_service.model import embedded
 from ilab_chat_service.model.http_transport import http_client
 from ilab_chat_service.model.keys import FixedKey
+from ilab_chat_service.model.pacing import LoopShare
 from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, Profiles
 from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
 from ilab_chat_service.model.retries import repeated
@@ -69,6 +70,7 @@ class ModelClient:
         self.profiles = profiles
         self._client = client
         self._retries = retries
+        self._loop_share = LoopShare()
         self._listed = {profile.name: self._upstream(profile) for profile in profiles}
         #: Models that callers named and that are not listed, least recently used first.
         self._others: OrderedDict[str, Upstream] = OrderedDict()
@@ -97,16 +99,10 @@ class ModelClient:
         until: float,
     ) -> CompletionStream:
         """Ask the model until it has begun. Retry after an outage, then ask its fallbacks."""
-        attempts = 0
-
-        async def attempt() -> CompletionStream:
-            nonlocal attempts
-            attempts += 1
-            return await upstream.ask(messages, generation)
-
         while True:
+            attempt = partial(upstream.ask, messages, generation)
             try:
-                answer = await repeated(attempt, upstream.breaker, retries=self._retries, until=until, user_id=user_id)
+                return await repeated(attempt, upstream.breaker, retries=self._retries, until=until, user_id=user_id)
             except FALLS_BACK as failure:
                 if not upstream.profile.fallback:
                     raise
@@ -117,9 +113,6 @@ class ModelClient:
                     extra={"fields": failure.cause},
                 )
                 upstream = self._listed[upstream.profile.fallback]
-            else:
-                answer.attempts = attempts
-                return answer
 
     def _of(self, profile: Profile) -> Upstream:
         """Return the upstream of *profile*. Each model has its own, so that one that fails does not affect others."""
@@ -132,7 +125,7 @@ class ModelClient:
         return upstream
 
     def _upstream(self, profile: Profile) -> Upstream:
-        return Upstream(self._client, profile, named_by_caller=self.profiles.any_model)
+        return Upstream(self._client, profile, self._loop_share, named_by_caller=self.profiles.any_model)
 
 
 class Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ilab_chat_service.model.chunks import (
     FAILED_REASONS,
     FINISH_REASONS,
     ErrorData,
+    TooManyParts,
     chunk_of,
     counted,
     is_plain,
@@ -21,7 +23,14 @@ from ilab_chat_service.model.chunks import (
     text_of,
     usage_of,
 )
-from ilab_chat_service.model.errors import BROKEN, EndedEarly, NotACompletion, failures_after_it_began
+from ilab_chat_service.model.errors import (
+    BROKEN,
+    EndedEarly,
+    NotACompletion,
+    ResponseTooLong,
+    failures_after_it_began,
+)
+from ilab_chat_service.model.pacing import READ_SECONDS
 from ilab_chat_service.model.reasoning import ReasoningSplitter
 from ilab_chat_service.model.server_sent_events import BYTE_ORDER_MARK, EVENT_BYTES, EventDecoder, EventTooLong
 from ilab_chat_service.model.surrogates import SurrogateJoiner
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.failures import Cause
     from ilab_chat_service.model.chunks import Choice, Chunk, Delta
     from ilab_chat_service.model.http_transport import Body
+    from ilab_chat_service.model.pacing import Pace
     from ilab_chat_service.values import Usage
 
 #: Data of the event after the last chunk.
@@ -42,9 +52,15 @@ DONE = b"[DONE]"
 #: connection open instead.
 USAGE_SECONDS = 1.0
 
-#: Maximum number of consecutive bytes that add nothing to the answer: comments, empty chunks, keep-alives. A JSON
-#: document adds its text only at its end.
-SILENT_BYTES = 2 * EVENT_BYTES
+#: Maximum number of consecutive bytes that add nothing to the answer: chunks without text. Some servers send one for
+#: each token of hidden reasoning. A JSON document adds its text only at its end.
+SILENT_BYTES = 16 * 1024 * 1024
+
+#: Maximum size of a response: more than a chunk of 256 bytes for each of 262,144 tokens of reasoning and reply.
+RESPONSE_BYTES = 128 * 1024 * 1024
+
+#: Maximum number of bytes that are decoded at once, in about a millisecond.
+SLICE_BYTES = 8 * 1024
 
 #: Time to wait for the end of the response after a complete answer. Reading to the end allows reusing the connection.
 #: The openai package waits as long.
@@ -58,18 +74,19 @@ class CompletionStream:
         body: the unread body of the response.
         requested_model: the model's name, used until the API reports one.
         cause: log fields for a model that fails after it began.
+        pace: the CPU time that decoding may take.
         secret: the API key, which must not appear in values from the API. Empty: there is no key.
     """
 
-    def __init__(self, body: Body, requested_model: str, cause: Cause, secret: str = "") -> None:
+    def __init__(self, body: Body, requested_model: str, cause: Cause, pace: Pace, secret: str = "") -> None:
         self.model = requested_model
         self.requested_model = requested_model
         self.response_id = ""
-        self.attempts = 1
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self._body = body
         self._cause = cause
+        self._pace = pace
         self._secret = secret
         self._events = EventDecoder()
         self._joiner = SurrogateJoiner()
@@ -90,7 +107,10 @@ class CompletionStream:
         self._truncated = False
         self._abandoned = False
         self._failure: Exception | None = None
+        self._received_bytes = 0
         self._silent_bytes = 0
+        #: Received bytes that are not decoded yet.
+        self._undecoded = b""
         self._had_events = False
         #: Event loop time until which to wait for the usage.
         self._end_by: float | None = None
@@ -105,6 +125,8 @@ class CompletionStream:
 
     async def aclose(self) -> None:
         """Stop reading. Close the connection if the model is not done."""
+        # A failure's traceback refers to this object, so free what it has received.
+        self._document, self._undecoded, self._events = None, b"", EventDecoder()
         await self._body.aclose()
 
     async def __aiter__(self) -> AsyncIterator[str | Reasoning]:
@@ -123,24 +145,27 @@ class CompletionStream:
         All text of one read is one piece, so slow readers get fewer and larger pieces.
         """
         while not (self._done or self._failure):
-            received = await (self._body.receive() if self.finish_reason is None else self._receive_the_rest())
-            if not received:
-                events = self._ended()
-            elif self._document is None:
-                events = self._events.feed(received)
-            else:
-                events = self._received_first(received)
-            pieces = self._pieces(events)
+            received = await self._receive()
+            began = time.thread_time()
+            try:
+                pieces = self._decoded(received)
+            except TooManyParts as error:
+                # Its traceback refers to the data.
+                raise error.with_traceback(None) from None
+            used = READ_SECONDS + time.thread_time() - began + self._parsed_seconds()
+            wait = self._pace.use(used, asyncio.get_running_loop().time())
             # A JSON document that ends with an error is not the beginning of an answer.
-            if pieces and not (self._failure and self._document):
+            has_begun = pieces and not (self._failure and self._document)
+            if wait or not has_begun:
+                # Receiving buffered bytes does not suspend, so let other tasks run.
+                await asyncio.sleep(wait)
+            if has_begun:
                 self._end_by = None
                 self._silent_bytes = 0
                 return pieces
             self._silent_bytes += len(received)
             if self._silent_bytes > SILENT_BYTES:
-                raise EventTooLong
-            # Receiving buffered bytes does not suspend, so let other tasks run.
-            await asyncio.sleep(0)
+                raise ResponseTooLong
         if self._failure:
             raise self._failure
         # An HTTP body may end without an error before the answer is complete.
@@ -154,6 +179,41 @@ class CompletionStream:
     def _complete(self) -> bool:
         """Whether the answer is complete: the API sent a finish reason, or its end marker after some text."""
         return self.finish_reason is not None or (self._spoke and self._said_done)
+
+    async def _receive(self) -> bytes:
+        """Return the next bytes to decode, at most SLICE_BYTES. Empty: the end.
+
+        Raises:
+            ResponseTooLong: more than RESPONSE_BYTES have arrived.
+        """
+        if not self._undecoded:
+            received = await (self._body.receive() if self.finish_reason is None else self._receive_the_rest())
+            self._received_bytes += len(received)
+            if self._received_bytes > RESPONSE_BYTES:
+                raise ResponseTooLong
+            if len(received) <= SLICE_BYTES or self._document:
+                return received
+            self._undecoded = received
+        # Whole events are decoded faster.
+        end = self._undecoded.rfind(b"\n\n", 0, SLICE_BYTES) + 2
+        end = end if end > 1 else SLICE_BYTES
+        piece, self._undecoded = self._undecoded[:end], self._undecoded[end:]
+        return piece
+
+    def _parsed_seconds(self) -> float:
+        """Return the CPU time of parsing HTTP since the last call."""
+        seconds, self._body.parsing.seconds = self._body.parsing.seconds, 0.0
+        return seconds
+
+    def _decoded(self, received: bytes) -> Sequence[str | Reasoning]:
+        """Return what *received* adds to the answer."""
+        if not received:
+            events = self._ended()
+        elif self._document is None:
+            events = self._events.feed(received)
+        else:
+            events = self._received_first(received)
+        return self._pieces(events)
 
     async def _receive_the_rest(self) -> bytes:
         """Return the next bytes after the finish reason. Empty: the end, an error, or no more time."""
@@ -290,7 +350,8 @@ class CompletionStream:
         """Record that the model failed, unless its answer was already complete."""
         self._done = self._abandoned = True
         if self.finish_reason is None:
-            self._failure = error
+            # Its traceback refers to the data.
+            self._failure = error.with_traceback(None)
 
     def _note_end(self, choice: Choice) -> None:
         """Record the finish reason and the usage of a choice.

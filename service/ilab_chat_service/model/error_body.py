@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 #: Maximum length of an API's message that is examined. Longer ones quote the prompt.
-MESSAGE_CHARACTERS = 4096
+MESSAGE_CHARACTERS = 2048
 
 #: Fields with lists of validation errors.
 LISTS = ("errors", "issues")

@@ -28,10 +28,10 @@ from ilab_chat_service.failures import (
 from ilab_chat_service.model.chunks import ErrorData, TooManyParts
 from ilab_chat_service.model.content_encoding import UndecodableBody
 from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
-from ilab_chat_service.model.http_transport import TooManyInterimResponses
+from ilab_chat_service.model.http_transport import HeadersTooLarge, TooManyInterimResponses
 from ilab_chat_service.model.refusal import LOGGED, Refusal, refusal_of
 from ilab_chat_service.model.request import is_set
-from ilab_chat_service.model.server_sent_events import EventTooLong
+from ilab_chat_service.model.server_sent_events import EventTooLong, TooManyComments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,15 +82,22 @@ class NotACompletion(EndedEarly):
     """The response is neither an event stream nor a JSON completion, but for instance a web page."""
 
 
+class ResponseTooLong(Exception):
+    """The response is longer than any answer, or brings no text for too long."""
+
+
 #: Log texts for connection errors without errno.
 WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
     NotACompletion: "neither an event stream nor a JSON completion: is the base URL right?",
     EndedEarly: "ended before the answer",
-    EventTooLong: "no end of an event, or no answer, within 8 to 16 MiB",
-    TooManyParts: "an event with more than 200,000 parts",
+    EventTooLong: "an event with more than 2 MiB or 10,000 lines",
+    TooManyComments: "more than 256 KiB of comments or blank lines between two events",
+    ResponseTooLong: "more than 128 MiB, or 16 MiB without text",
+    TooManyParts: "an event with more than 50,000 parts",
     UndecodableBody: "content-encoding is not gzip or deflate, or the body is not valid",
     UnicodeDecodeError: "not UTF-8",
     TooManyInterimResponses: "more than 16 interim responses (1xx)",
+    HeadersTooLarge: "more than 64 KiB of response headers",
     TimeoutError: "timeout",
     httpx2.TimeoutException: "timeout",
     aiohttp.ServerDisconnectedError: "disconnected",
@@ -100,7 +107,7 @@ WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
 }
 
 #: Errors that mean that the response is not an answer.
-NO_ANSWER = (EndedEarly, ErrorData, UndecodableBody, ValueError, RecursionError)
+NO_ANSWER = (EndedEarly, ErrorData, ResponseTooLong, UndecodableBody, ValueError, RecursionError)
 
 
 class Refused(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -33,8 +34,13 @@ USED = ("_init_transport", "_init_proxy_transport")
 #: Extension of an httpx response that contains aiohttp's response.
 AIOHTTP = "aiohttp"
 
-#: Maximum size of a response header field, name and value. Gateways add long ones: policies, cookies, traces.
+#: Maximum size of the head of a response, and of one field. Gateways add long ones: policies, cookies, traces.
 HEADER_BYTES = 64 * 1024
+
+#: Size of a response's read buffer. aiohttp stops reading, and parsing, at twice this size, or at one HTTP chunk for
+#: each 16 bytes of it. With its default of 256 KiB, parsing tiny chunks holds the event loop, and 256 streams can fill
+#: 128 MiB.
+READ_BUFFER_BYTES = 16 * 1024
 
 #: Maximum number of bytes of an error's body that are read, and of its decoded body.
 ERROR_BYTES = 64 * 1024
@@ -181,18 +187,48 @@ class TooManyInterimResponses(aiohttp.ClientError):
     """More than MAX_INTERIM interim responses arrived before the response."""
 
 
+class HeadersTooLarge(aiohttp.ClientError):
+    """The head of a response is larger than HEADER_BYTES."""
+
+
+@dataclass(slots=True)
+class Parsing:
+    """CPU time of parsing the HTTP of a response."""
+
+    seconds: float = 0.0
+    """CPU time of the event loop."""
+
+
 class Response(aiohttp.ClientResponse):
-    """A response with a limit on interim responses before it."""
+    """A response with limits on the size of its head and on interim responses before it."""
+
+    parsing: Parsing
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         """Wait for the head of the response.
 
         Raises:
             TooManyInterimResponses: only interim responses arrived.
+            HeadersTooLarge: the head does not end within HEADER_BYTES.
         """
         protocol = connection.protocol
-        read = protocol.read
-        heads = 0
+        read, received = protocol.read, partial(type(protocol).data_received, protocol)
+        heads = size = 0
+        in_head = True
+        parsing = self.parsing = Parsing()
+
+        def received_bounded(data: bytes) -> None:
+            nonlocal size
+            # The first bytes of the body may arrive with the head, so count only what arrived before. aiohttp limits
+            # the size and the number of fields, but not the size of all.
+            if in_head and size > HEADER_BYTES and not protocol._buffer:  # noqa: SLF001 - complete heads
+                protocol.set_exception(HeadersTooLarge())
+                protocol.transport.abort()
+                return
+            size += len(data)
+            began = time.thread_time()
+            received(data)
+            parsing.seconds += time.thread_time() - began
 
         async def read_bounded() -> Any:
             nonlocal heads
@@ -201,12 +237,16 @@ class Response(aiohttp.ClientResponse):
                 raise TooManyInterimResponses
             return await read()
 
-        # aiohttp reads heads in a loop without any other hook.
-        protocol.read = read_bounded
+        # aiohttp reads heads in a loop without any other hook. The next response on the connection replaces the second.
+        protocol.read, protocol.data_received = read_bounded, received_bounded
         try:
-            return await super().start(connection)
+            started = await super().start(connection)
         finally:
+            in_head = False
             del protocol.read
+        if sum(len(name) + len(value) for name, value in self.raw_headers) > HEADER_BYTES:
+            raise HeadersTooLarge
+        return started
 
 
 def with_sessions_without_cookies(transport: Any) -> httpx2.AsyncBaseTransport:
@@ -226,6 +266,7 @@ def session(ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> aiohttp.Clien
         cookie_jar=aiohttp.DummyCookieJar(),
         max_line_size=HEADER_BYTES,
         max_field_size=HEADER_BYTES,
+        read_bufsize=READ_BUFFER_BYTES,
         response_class=Response,
     )
 
@@ -236,6 +277,7 @@ class Body:
 
     receive: Callable[[], Awaitable[bytes]]
     aclose: Callable[[], Awaitable[None]]
+    parsing: Parsing
 
 
 def body_of(response: httpx2.Response) -> Body:
@@ -243,7 +285,7 @@ def body_of(response: httpx2.Response) -> Body:
 
     It reads from aiohttp directly: httpx would add five generators, and keeps the request in memory.
     """
-    read: aiohttp.ClientResponse | None = response.extensions.get(AIOHTTP)
+    read: Response | None = response.extensions.get(AIOHTTP)
     if read is None:
         receive: Callable[[], Awaitable[bytes]] = partial(next_of, response.aiter_raw())
         aclose: Callable[[], Awaitable[None]] = response.aclose
@@ -251,7 +293,7 @@ def body_of(response: httpx2.Response) -> Body:
         receive, aclose = read.content.readany, partial(read.__aexit__, None, None, None)
     if encoding := encoding_of(response):
         receive = Decoder(receive, encoding).receive
-    return Body(receive, aclose)
+    return Body(receive, aclose, read.parsing if read else Parsing())
 
 
 async def next_of(pieces: AsyncIterator[bytes]) -> bytes:

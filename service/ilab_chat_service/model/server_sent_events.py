@@ -10,12 +10,23 @@ import json
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-#: Maximum size of an event: room for a reply of REPLY_BYTES whose characters are all escaped with six bytes each.
-EVENT_BYTES = 8 * 1024 * 1024
+#: Maximum size of an event: room for a reply of REPLY_BYTES in any script, with each character escaped. Chunks of a
+#: stream are smaller than 64 KiB.
+EVENT_BYTES = 2 * 1024 * 1024
+
+#: Maximum number of data lines of an event. JSON takes one, unless it is pretty-printed.
+EVENT_LINES = 10_000
+
+#: Maximum size of comments, blank lines and other fields between two events. A keep-alive comment has about 25 bytes.
+IGNORED_BYTES = 256 * 1024
 
 
 class EventTooLong(ValueError):
-    """An event does not end within EVENT_BYTES."""
+    """An event does not end within EVENT_BYTES and EVENT_LINES."""
+
+
+class TooManyComments(ValueError):
+    """More than IGNORED_BYTES arrived without an event."""
 
 
 class EventDecoder:
@@ -31,6 +42,8 @@ class EventDecoder:
         #: Data lines of the unfinished event.
         self._data: list[bytes] = []
         self._data_bytes = 0
+        #: Size of the lines without data since the last event.
+        self._ignored_bytes = 0
         self._is_error = False
         self._first_line = True
         self._after_carriage_return = False
@@ -39,10 +52,12 @@ class EventDecoder:
         """Return the data of each event that ends in *received*, the next bytes of the stream.
 
         Raises:
-            EventTooLong: the unfinished event is larger than EVENT_BYTES.
+            EventTooLong: the unfinished event is too large.
+            TooManyComments: nothing but comments, blank lines and other fields has arrived for too long.
         """
         if not (self._line or self._data or self._after_carriage_return) and (events := whole_events(received)):
             self._first_line = False
+            self._ignored_bytes = 0
             return events
         if self._after_carriage_return and received:
             # The previous bytes ended with a carriage return, and a line feed belongs to the same line end.
@@ -66,8 +81,10 @@ class EventDecoder:
         return self.feed(b"\n\n")
 
     def _check(self) -> None:
-        if self._line_bytes + self._data_bytes > EVENT_BYTES:
+        if self._line_bytes + self._data_bytes > EVENT_BYTES or len(self._data) > EVENT_LINES:
             raise EventTooLong
+        if self._ignored_bytes > IGNORED_BYTES:
+            raise TooManyComments
 
     def _events(self, lines: list[bytes]) -> list[bytes]:
         if self._first_line:
@@ -78,23 +95,42 @@ class EventDecoder:
             if not line:
                 events += self._ended()
                 continue
+            if line.startswith(b":"):
+                self._ignored_bytes += len(line) + 1
+                continue
             name, _, value = line.partition(b":")
+            # Count the line end too, because empty lines also use memory.
+            size = len(line) + 1
             if name in {b"data", b"error"}:
-                self._data.append(value.removeprefix(b" "))
-                # Count the line end too, because empty lines also use memory.
-                self._data_bytes += len(line) + 1
+                events += self._before(data := value.removeprefix(b" "))
+                self._data.append(data)
+                self._data_bytes += size
+            else:
+                self._ignored_bytes += size
             if name == b"error" or (name == b"event" and value.strip() == b"error"):
                 self._is_error = True
         return events
+
+    def _before(self, data: bytes) -> list[bytes]:
+        """Return the chunk before the data line *data*, if the server ends events with a single line end.
+
+        Then each line is a chunk. Joined, they would be invalid.
+        """
+        if len(self._data) != 1 or self._is_error or not (is_chunk(self._data[0]) and is_chunk(data)):
+            return []
+        chunk, self._data, self._data_bytes, self._ignored_bytes = self._data, [], 0, 0
+        return chunk
 
     def _ended(self) -> list[bytes]:
         """Return the data of the event that a blank line ends, if it has any."""
         data, is_error = self._data, self._is_error
         self._data, self._data_bytes, self._is_error = [], 0, False
         if not data:
+            self._ignored_bytes += 1
             return []
+        self._ignored_bytes = 0
         if len(data) > 1 and all(map(is_chunk, data)):
-            # The server ends events with a single line end, so each line is a chunk. Joined, they would be invalid.
+            # See `_before`.
             return data
         joined = b"\n".join(data)
         return [error_of(joined) if is_error else joined]

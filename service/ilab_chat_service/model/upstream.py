@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from ilab_chat_service.model.completion_stream import CompletionStream
 from ilab_chat_service.model.errors import Refused, failure_of, failures_before_it_began
 from ilab_chat_service.model.http_transport import body_of
 from ilab_chat_service.model.learning import shapes_after
+from ilab_chat_service.model.pacing import Pace
 from ilab_chat_service.model.request import Shape, request_body
+from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from openai import RequestOptions
 
     from ilab_chat_service.failures import Failure
+    from ilab_chat_service.model.pacing import LoopShare
     from ilab_chat_service.model.profiles import Profile
     from ilab_chat_service.values import ChatMessage, Generation
 
@@ -45,13 +49,17 @@ class Upstream:
     Args:
         client: client of the openai package.
         profile: the model.
+        loop_share: the share of the event loop for streams that take more than their allowance.
         named_by_caller: whether callers may request any model by its name in the API.
     """
 
-    def __init__(self, client: openai.AsyncOpenAI, profile: Profile, *, named_by_caller: bool) -> None:
+    def __init__(
+        self, client: openai.AsyncOpenAI, profile: Profile, loop_share: LoopShare, *, named_by_caller: bool
+    ) -> None:
         self.profile = profile
         self.breaker = Breaker()
         self._client = client
+        self._loop_share = loop_share
         self._named_by_caller = named_by_caller
         #: Accepted shapes by the options of a call: some APIs reject our fields only in combination with a response
         #: format or a reasoning effort, so those calls have shapes of their own.
@@ -89,6 +97,8 @@ class Upstream:
 
     async def _begin(self, body: bytes) -> CompletionStream:
         """Send a request and wait until the model has begun."""
+        if call := CALL.get(None):
+            call.model_attempts += 1
         with failures_before_it_began(self.cause):
             # The public API for raw responses, with the package's authentication, URLs and errors. It returns a
             # response, as `cast_to` says, although its type hints for streams do not.
@@ -103,7 +113,8 @@ class Upstream:
                 stream_cls=openai.AsyncStream[object],
             )
             assert isinstance(response, httpx2.Response)  # noqa: S101 - see above
-            answer = CompletionStream(body_of(response), self.profile.model, self.cause, self._key)
+            pace = Pace(self._loop_share, asyncio.get_running_loop().time())
+            answer = CompletionStream(body_of(response), self.profile.model, self.cause, pace, self._key)
             try:
                 await answer.begin()
             except BaseException:

@@ -5,7 +5,7 @@ Start with `redaction.py`. Everything here is pure, and linear in the length of 
 
 from __future__ import annotations
 
-from ilab_chat_service.privacy.model_names import is_quoted
+from ilab_chat_service.privacy.model_names import quotes_of
 from ilab_chat_service.privacy.redaction import REDACTED, redact_leaks
 
-__all__ = ["REDACTED", "is_quoted", "redact_leaks"]
+__all__ = ["REDACTED", "quotes_of", "redact_leaks"]

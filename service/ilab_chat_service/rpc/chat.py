@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,13 +12,14 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.heartbeats import EventWriter
+from ilab_chat_service.rpc.initial_metadata import send_initial_metadata, sent_whole
 from ilab_chat_service.rpc.validation import turn_request
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn import Completed, Delta, Generated, ReasoningDelta, Started
 from ilab_chat_service.values import FinishReason, MemorySource
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     import grpc.aio
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.rpc.deadlines import Deadlines
     from ilab_chat_service.rpc.validation import ChatCall
     from ilab_chat_service.turn import Preview, TurnRunner
-    from ilab_chat_service.values import Recalled, TurnRequest, Usage
+    from ilab_chat_service.values import Recalled, Remembered, TurnRequest, Usage
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
     PreviewContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.PreviewPromptRequest, chat_pb2.PreviewPromptResponse]
@@ -42,13 +42,11 @@ FINISH_REASONS: Mapping[FinishReason | None, chat_pb2.FinishReason.ValueType] = 
     FinishReason.OTHER: chat_pb2.FINISH_REASON_OTHER,
 }
 MEMORY_SOURCES: Mapping[MemorySource, chat_pb2.MemorySource.ValueType] = {
-    MemorySource.SESSION: chat_pb2.MEMORY_SOURCE_SESSION,
+    MemorySource.FACT: chat_pb2.MEMORY_SOURCE_FACT,
     MemorySource.TURN: chat_pb2.MEMORY_SOURCE_TURN,
     MemorySource.SEARCH: chat_pb2.MEMORY_SOURCE_SEARCH,
     MemorySource.SUMMARY: chat_pb2.MEMORY_SOURCE_SUMMARY,
 }
-
-
 PROMPT_ROLES: Mapping[str, chat_pb2.PromptRole.ValueType] = {
     "system": chat_pb2.PROMPT_ROLE_SYSTEM,
     "user": chat_pb2.PROMPT_ROLE_USER,
@@ -80,7 +78,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                     case Started():
                         # From here on a proxy must not repeat the call: it does not once it has seen metadata.
                         CALL.get().model_began = True
-                        await sent(context.send_initial_metadata(()))
+                        await send_initial_metadata(context)
                     case Generated():
                         limit.model_is_done()
                     case Completed():
@@ -105,7 +103,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                     match event:
                         case Started():
                             CALL.get().model_began = True
-                            await sent(writer.write(stream_response(event, turn)))
+                            await sent_whole(writer.write(stream_response(event, turn)))
                         case Generated():
                             limit.model_is_done()
                         case Delta() | ReasoningDelta() | Completed():
@@ -116,8 +114,11 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
     ) -> chat_pb2.PreviewPromptResponse:
         """Return the prompt that Chat would send."""
         turn = accepted(request)
-        async with Limit(self._deadlines, context.time_remaining()), self._admission.slot(turn.user_id):
-            return preview_response(await self._turns.preview(turn), turn)
+        async with Limit(self._deadlines, context.time_remaining()) as limit:
+            # No model is asked, and nothing is stored.
+            limit.model_is_done()
+            async with self._admission.slot(turn.user_id):
+                return preview_response(await self._turns.preview(turn), turn)
 
 
 def accepted(request: ChatCall) -> TurnRequest:
@@ -170,6 +171,8 @@ def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:
         create_time=timestamp(answered.create_time),
         model_response_id=answered.model_response_id,
         included_documents=answered.included_documents,
+        remembered=map(remembered_fact, answered.remembered),
+        forgotten_observation_id=answered.forgotten_id,
     )
 
 
@@ -187,23 +190,6 @@ def preview_response(preview: Preview, turn: TurnRequest) -> chat_pb2.PreviewPro
         conversation_id=turn.conversation_id,
         included_documents=prompt.included_documents,
     )
-
-
-async def sent(sending: Coroutine[None, None, None]) -> None:
-    """Await *sending*, which sends the initial metadata, to its end, even if the call is cancelled.
-
-    gRPC notes that the metadata was sent only when this is done. If it were cancelled earlier, gRPC would send the
-    metadata again with the error's status. That fails, and the caller would get neither.
-    """
-    task = asyncio.ensure_future(sending)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        # It fails when the caller is gone. Asking tells asyncio, which else logs it as an error, that this was seen.
-        if not task.cancelled():
-            task.exception()
-        raise
 
 
 def started(event: Started, turn: TurnRequest) -> chat_pb2.ChatStarted:
@@ -230,6 +216,19 @@ def hydrated_memory(memory: Recalled) -> chat_pb2.HydratedMemory:
         score=memory.score,
         update_time=timestamp(memory.updated_at),
         source=MEMORY_SOURCES[memory.source],
+        earlier=memory.is_earlier,
+    )
+
+
+def remembered_fact(remembered: Remembered) -> chat_pb2.RememberedFact:
+    """Return a fact that the turn added or changed as a message."""
+    return chat_pb2.RememberedFact(
+        observation_id=remembered.observation_id,
+        type=remembered.type,
+        title=remembered.title,
+        content=remembered.content,
+        topic_key=remembered.topic_key,
+        pinned=remembered.pinned,
     )
 
 

@@ -20,8 +20,8 @@ class Deadlines:
     """Time for a call whose caller sets no deadline."""
     maximum: float
     """Maximum time for a call, whatever its deadline."""
-    reserve: float
-    """Time reserved at the end of a call for storing the turn."""
+    reserve: float = 0.0
+    """Time reserved at the end of a call for storing the turn. 0 for calls that ask no model."""
 
     def call_seconds(self, remaining: float | None) -> float:
         """Return the time of a call whose deadline is *remaining* seconds away. None: it has no deadline."""

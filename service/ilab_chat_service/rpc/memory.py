@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
+from ilab_chat_service.background import current_task
+from ilab_chat_service.idempotency.turns import METHOD as CHAT
+from ilab_chat_service.memory.erasing import erase_observation
+from ilab_chat_service.memory.executor import conversation_arguments, peek
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
+from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.memory_import import Import
-from ilab_chat_service.rpc.memory_limits import calls, current_call, long_calls, within
+from ilab_chat_service.rpc.memory_limits import calls, long_calls
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
-from ilab_chat_service.rpc.repeatable import LARGE_BYTES, M, WriteCall, once
+from ilab_chat_service.rpc.repeatable import M, WriteCall, once
 from ilab_chat_service.rpc.validation import (
     InvalidFields,
     caller_key,
     check_identifiers,
+    fact_arguments,
+    fact_types,
     library_limits,
     list_types,
     page_size,
@@ -31,19 +39,29 @@ from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import grpc.aio
 
+    from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.ports import ResponseStore
     from ilab_chat_service.rpc.admission import Admission, Slot
     from ilab_chat_service.rpc.repeatable import Write
     from ilab_memory import ILabMemory
-    from ilab_memory.core.models import ImportResult, Observation
+    from ilab_memory.core.models import Fact, Observation, SaveResult
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+    SaveRequest: TypeAlias = (
+        memory_pb2.SaveObservationRequest | memory_pb2.SummarizeSessionRequest | memory_pb2.UpdateObservationRequest
+    )
 
 T = TypeVar("T")
+SaveResponse = TypeVar(
+    "SaveResponse",
+    memory_pb2.SaveObservationResponse,
+    memory_pb2.SummarizeSessionResponse,
+    memory_pb2.UpdateObservationResponse,
+)
 
 
 class OfUser(Protocol):
@@ -55,31 +73,6 @@ class OfUser(Protocol):
 
     def ByteSize(self) -> int:
         """Return how long it is on the wire."""
-
-
-class MemoryExecutor(Protocol):
-    """The memory library, off the event loop. Its ValueError and LookupError come through."""
-
-    async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
-        """Return what *call*, which only reads, returns. It needs the library's *method*, if that is named."""
-
-    async def write(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
-        """Return what *call*, which may write, returns. It needs the library's *method*, if that is named."""
-
-    async def delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase an observation of the user; return whether there was one."""
-
-    async def forget(self, user_id: str) -> int:
-        """Erase everything of the user; return how many observations that were."""
-
-    async def finish_forgetting(self) -> int:
-        """Finish erasures that are recorded; return how many are pending."""
-
-    def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
-        """Yield everything of the user: the sessions, then the observations."""
-
-    async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
-        """Import what *items* returns, which is iterated on a thread of its own and may block it."""
 
 
 class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
@@ -99,9 +92,12 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.StartSessionRequest, context: Context
     ) -> memory_pb2.StartSessionResponse:
         """Continue or open the session of a conversation."""
+        accept(request)
 
         def start(memory: ILabMemory) -> memory_pb2.StartSessionResponse:
-            started = memory.mem_session_start(request.user_id, **models.conversation(request.conversation_id))
+            started = memory.mem_session_start(
+                request.user_id, **conversation_arguments(memory, request.conversation_id)
+            )
             return memory_pb2.StartSessionResponse(
                 session_id=started.session_id,
                 new_session=started.is_new,
@@ -109,15 +105,20 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 memories=map(models.observation_compact, started.memories),
             )
 
-        return await self._write(request, context, start)
+        return await self._write(request, context, partial(self._library.write, request.user_id, start))
 
     async def EndSession(
         self, request: memory_pb2.EndSessionRequest, context: Context
     ) -> memory_pb2.EndSessionResponse:
         """Complete the active session of a conversation."""
+        accept(request)
 
         def end(memory: ILabMemory) -> memory_pb2.EndSessionResponse:
-            conversation = models.conversation(request.conversation_id)
+            conversation = conversation_arguments(memory, request.conversation_id)
+            active = peek(memory, request.user_id, request.conversation_id)
+            if active and active.session_id:
+                # So that a search finds it, also when it is no longer one of the last summaries.
+                memory.mem_session_summary(request.user_id, request.summary, **conversation)
             try:
                 session = memory.mem_session_end(request.user_id, summary=request.summary, **conversation)
             except LookupError:
@@ -125,26 +126,25 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             return memory_pb2.EndSessionResponse(session=models.session(session))
 
         call = WriteCall(request, memory_pb2.EndSessionResponse, lambda _: 0)
-        return await self._write_once(request, context, call, end)
+        return await self._write_once(request, context, call, partial(self._library.write, request.user_id, end))
 
     async def SummarizeSession(
         self, request: memory_pb2.SummarizeSessionRequest, context: Context
     ) -> memory_pb2.SummarizeSessionResponse:
         """Store a summary of the session so far."""
+        accept(request)
 
-        def summarize(memory: ILabMemory) -> memory_pb2.SummarizeSessionResponse:
-            conversation = models.conversation(request.conversation_id)
-            saved = memory.mem_session_summary(request.user_id, request.summary, **conversation)
-            return memory_pb2.SummarizeSessionResponse(result=models.save_result(saved))
+        def summarize(memory: ILabMemory) -> SaveResult:
+            conversation = conversation_arguments(memory, request.conversation_id)
+            return memory.mem_session_summary(request.user_id, request.summary, **conversation)
 
-        call = WriteCall(request, memory_pb2.SummarizeSessionResponse, lambda response: response.result.id)
-        return await self._write_once(request, context, call, summarize)
+        return await self._save_once(request, context, memory_pb2.SummarizeSessionResponse, summarize)
 
     async def ListSessions(
         self, request: memory_pb2.ListSessionsRequest, context: Context
     ) -> memory_pb2.ListSessionsResponse:
         """List the user's sessions."""
-        act_for(request.user_id)
+        accept(request)
         size = page_size(request.page_size)
         chosen = request.conversation_id if request.HasField("conversation_id") else None
         scope = ("ListSessions", request.user_id, chosen)
@@ -171,31 +171,30 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.SaveObservationRequest, context: Context
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
-        act_for(request.user_id)
+        accept(request)
         topic_key = caller_key(request)
 
-        def save(memory: ILabMemory) -> memory_pb2.SaveObservationResponse:
-            saved = memory.mem_save(
+        def save(memory: ILabMemory) -> SaveResult:
+            return memory.mem_save(
                 request.user_id,
                 request.content,
                 type=request.type,
                 title=request.title,
                 topic_key=topic_key,
-                **models.conversation(request.conversation_id),
+                **fact_arguments(request),
+                **conversation_arguments(memory, request.conversation_id),
             )
-            return memory_pb2.SaveObservationResponse(result=models.save_result(saved))
 
-        call = WriteCall(request, memory_pb2.SaveObservationResponse, lambda response: response.result.id)
-        return await self._write_once(request, context, call, save)
+        return await self._save_once(request, context, memory_pb2.SaveObservationResponse, save)
 
     async def UpdateObservation(
         self, request: memory_pb2.UpdateObservationRequest, context: Context
     ) -> memory_pb2.UpdateObservationResponse:
         """Change an observation that is not a turn: what a caller writes is never read back as the assistant's."""
-        act_for(request.user_id)
+        accept(request)
         changes = update_of(request)
 
-        def update(memory: ILabMemory) -> memory_pb2.UpdateObservationResponse:
+        def update(memory: ILabMemory) -> SaveResult:
             stored = memory.mem_get_observation(request.user_id, request.observation_id)
             if stored and (stored.topic_key or "").startswith(RESERVED_KEYS):
                 raise InvalidFields(
@@ -204,39 +203,32 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             saved = memory.mem_update(request.user_id, request.observation_id, **changes)
             if saved is None:
                 raise NotFound("the user has no observation with this id")
-            return memory_pb2.UpdateObservationResponse(result=models.save_result(saved))
+            return saved
 
-        call = WriteCall(request, memory_pb2.UpdateObservationResponse, lambda response: response.result.id)
-        return await self._write_once(request, context, call, update, method="mem_update")
+        return await self._save_once(
+            request, context, memory_pb2.UpdateObservationResponse, update, method="mem_update"
+        )
 
     async def DeleteObservation(
         self, request: memory_pb2.DeleteObservationRequest, context: Context
     ) -> memory_pb2.DeleteObservationResponse:
-        """Erase an observation and the stored responses that contain it."""
-        act_for(request.user_id)
-        check_identifiers(request)
+        """Erase an observation, what was derived from it alone, and the stored responses that contain any of it."""
+        accept(request)
 
         async def erase() -> memory_pb2.DeleteObservationResponse:
             named = request.user_id, request.observation_id
-            # Before the library: it then rewrites the pages of both.
-            before = await self._responses.forget_observation(*named)
-            deleted = await self._library.delete(*named)
-            if await self._responses.forget_observation(*named) or (before and not deleted):
-                # Stored by another process while this ran, or left by a call that did not finish.
-                await self._library.finish_forgetting()
-            if not deleted:
+            if not await erase_observation(self._library, self._responses, *named):
                 raise NotFound("the user has no observation with this id")
             return memory_pb2.DeleteObservationResponse()
 
         call = WriteCall(request, memory_pb2.DeleteObservationResponse, lambda _: 0)
-        work = (lambda: once(self._responses, call, erase)) if request.request_id else erase
-        return await self._erase(request, context, work)
+        return await self._erase(request, context, partial(once, self._responses, call, erase))
 
     async def ListObservations(
         self, request: memory_pb2.ListObservationsRequest, context: Context
     ) -> memory_pb2.ListObservationsResponse:
         """List the user's observations."""
-        act_for(request.user_id)
+        accept(request)
         size, types = page_size(request.page_size), list_types(request)
         chosen = request.conversation_id if request.HasField("conversation_id") else None
         scope = ("ListObservations", request.user_id, types, chosen)
@@ -259,11 +251,34 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
         return await self._read(request, context, observations, method="mem_list")
 
+    async def ListFacts(self, request: memory_pb2.ListFactsRequest, context: Context) -> memory_pb2.ListFactsResponse:
+        """List what holds about the user."""
+        accept(request)
+        size, types = page_size(request.page_size), fact_types(request)
+        scope = ("ListFacts", request.user_id, types)
+        start = cursor_in(request.page_token, scope)
+
+        def facts(memory: ILabMemory) -> memory_pb2.ListFactsResponse:
+            def fetch(count: int, after: Any) -> list[Fact]:
+                before = None if after is None else (after[0].startswith("1"), after[0][1:], after[1])
+                return memory.mem_facts(request.user_id, types=types, limit=count, before=before)
+
+            page, last = page_of(
+                fetch,
+                page_size=size,
+                start=start,
+                size_of=lambda row: len(row.content.encode()),
+                cursor_of=lambda row: (f"{row.pinned:d}{row.updated_at}", row.id),
+            )
+            return memory_pb2.ListFactsResponse(facts=map(models.fact, page), next_page_token=token(last, scope))
+
+        return await self._read(request, context, facts, method="mem_facts")
+
     async def SearchObservations(
         self, request: memory_pb2.SearchObservationsRequest, context: Context
     ) -> memory_pb2.SearchObservationsResponse:
         """Search the user's observations."""
-        act_for(request.user_id)
+        accept(request)
         limit = search_page_size(request)
         found = await self._read(
             request,
@@ -282,6 +297,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.GetObservationRequest, context: Context
     ) -> memory_pb2.GetObservationResponse:
         """Return one observation of the user."""
+        accept(request)
         found = await self._read(
             request, context, lambda memory: memory.mem_get_observation(request.user_id, request.observation_id)
         )
@@ -293,7 +309,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.GetTimelineRequest, context: Context
     ) -> memory_pb2.GetTimelineResponse:
         """Return a page of the observations around one."""
-        act_for(request.user_id)
+        accept(request)
         size = page_size(request.page_size)
         rows = await self._read(
             request, context, lambda memory: memory.mem_timeline(request.user_id, request.observation_id)
@@ -306,6 +322,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
     async def GetStats(self, request: memory_pb2.GetStatsRequest, context: Context) -> memory_pb2.GetStatsResponse:
         """Count what the user has."""
+        accept(request)
         counts = await self._read(request, context, lambda memory: memory.mem_stats(request.user_id))
         return memory_pb2.GetStatsResponse(observations=counts["observations"], sessions=counts["sessions"])
 
@@ -313,6 +330,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.ForgetUserRequest, context: Context
     ) -> memory_pb2.ForgetUserResponse:
         """Erase the user, the answers stored for repetitions first: the library then rewrites the pages of both."""
+        accept(request)
 
         async def forget() -> int:
             await self._responses.forget(request.user_id)
@@ -328,9 +346,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.ExportUserRequest, context: Context
     ) -> None:
         """Send everything of the user."""
-        act_for(request.user_id)
+        accept(request)
         async with (
-            within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS),
+            Limit(limits.LONG_CALL_TIME, context.time_remaining()),
             self._exports.slot(request.user_id) as slot,
         ):
             await self._export(request, context, slot)
@@ -339,12 +357,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self, request_iterator: AsyncIterator[memory_pb2.ImportUserRequest], context: Context
     ) -> memory_pb2.ImportUserResponse:
         """Add the items that the caller sends."""
-        async with within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS):
+        async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
             importing = await Import.begun(request_iterator)
+            accept(importing.first)
             user_id = importing.user_id
-            act_for(user_id)
             added = await importing.run(
-                lambda: self._imports.run(user_id, lambda: self._library.add(user_id, importing.items))
+                lambda: self._imports.run(
+                    user_id, lambda: self._library.add(user_id, importing.items), size=importing.first.ByteSize()
+                )
             )
         return memory_pb2.ImportUserResponse(sessions=added.sessions, observations=added.observations)
 
@@ -364,51 +384,50 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                         await context.write(response)
                 except BaseException as error:
                     # gRPC keeps the response, and the call, until its caller reads, cancels or disconnects.
-                    slot.outlived_by(current_call())
+                    slot.outlived_by(current_task())
                     if isinstance(error, TimeoutError):
                         raise DeadlineExceeded(f"the caller did not read for {limits.UNREAD_SECONDS:g} s") from None
                     raise
 
     async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
-        check_identifiers(request)
-
-        async def work() -> T:
-            return await self._library.read(request.user_id, call, method=method)
-
-        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
+        async with Limit(limits.CALL_TIME, context.time_remaining()):
+            work = partial(self._library.read, request.user_id, call, method=method)
             return await self._admitted(request, work, self._reads)
 
-    async def _write(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
-        check_identifiers(request)
-
-        async def work() -> T:
-            return await self._library.write(request.user_id, call)
-
-        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
-            return await self._admitted(request, work, self._writes)
-
-    async def _write_once(
+    async def _save_once(
         self,
-        request: Write,
+        request: SaveRequest,
         context: Context,
-        call: WriteCall[M],
-        write: Callable[[ILabMemory], M],
+        response: type[SaveResponse],
+        save: Callable[[ILabMemory], SaveResult],
         *,
         method: str = "",
+    ) -> SaveResponse:
+        """Return the result of *save*, or the stored response if *request* is repeated.
+
+        Forget the chat's answers that contain a text which *save* has replaced. Responses of other methods contain no
+        text; without them, a repeated save would bring the old text back.
+        """
+
+        async def work() -> SaveResponse:
+            saved = await self._library.write(request.user_id, save, method=method)
+            if saved.outcome == "updated" or method == "mem_update":
+                # After any update: a repetition after a failure here finds that nothing is left to change.
+                await self._responses.drop(request.user_id, CHAT, saved.id)
+            return response(result=models.save_result(saved))
+
+        call = WriteCall(request, response, lambda response: response.result.id)
+        return await self._write_once(request, context, call, work)
+
+    async def _write_once(
+        self, request: Write, context: Context, call: WriteCall[M], work: Callable[[], Awaitable[M]]
     ) -> M:
-        """Return what *write* returns, or the stored response if *call* repeats another one."""
-        check_identifiers(request)
+        """Return what *work* returns, or the stored response if *call* repeats another one."""
+        return await self._write(request, context, partial(once, self._responses, call, work))
 
-        async def work() -> M:
-            return await self._library.write(request.user_id, write, method=method)
-
-        async def work_once() -> M:
-            if request.ByteSize() > LARGE_BYTES:
-                await asyncio.to_thread(lambda: call.fingerprint)
-            return await once(self._responses, call, work)
-
-        async with within(context, limits.CALL_SECONDS, limits.MOST_CALL_SECONDS):
-            return await self._admitted(request, work_once if request.request_id else work, self._writes)
+    async def _write(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
+        async with Limit(limits.CALL_TIME, context.time_remaining()):
+            return await self._admitted(request, work, self._writes)
 
     async def _erase(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
         async def erase() -> T:
@@ -418,12 +437,22 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             finally:
                 await asyncio.sleep(earliest - time.monotonic())
 
-        async with within(context, limits.LONG_SECONDS, limits.MOST_LONG_SECONDS):
+        async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
             return await self._admitted(request, erase, self._erasures)
 
     async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:
-        act_for(request.user_id)
-        if request_id := getattr(request, "request_id", ""):
-            CALL.get().request_id = request_id
         with library_limits():
             return await admission.run(request.user_id, work, size=request.ByteSize())
+
+
+def accept(request: OfUser) -> None:
+    """Check the identifiers of *request*, and that the caller may act for its user. Every method does this first.
+
+    Raises:
+        InvalidFields: an identifier breaks a limit.
+        UserMismatch: the caller may not act for this user.
+    """
+    check_identifiers(request)
+    act_for(request.user_id)
+    if request_id := getattr(request, "request_id", ""):
+        CALL.get().request_id = request_id

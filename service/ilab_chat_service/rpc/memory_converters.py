@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import memory_pb2
-from ilab_chat_service.limits import CONVERSATION_ID_CHARACTERS
+from ilab_chat_service.limits import CONVERSATION_ID_CHARACTERS, RECENT_SUMMARY_CHARACTERS
 from ilab_chat_service.rpc.validation import InvalidFields, visible_ascii
 from ilab_memory.core.models import Observation, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ilab_memory.core.models import ObservationCompact, SaveResult, SessionSummaryCompact
-
-#: Of the summary of a completed session in short: five of them, of 1 MiB each, would be more than callers accept.
-SUMMARY_CHARACTERS = 32_768
+    from ilab_memory.core.models import Fact, ObservationCompact, SaveResult, SessionSummaryCompact
 
 OUTCOMES: Mapping[str, memory_pb2.SaveOutcome.ValueType] = {
     "created": memory_pb2.SAVE_OUTCOME_CREATED,
@@ -42,6 +39,25 @@ def observation(row: Observation) -> memory_pb2.Observation:
         topic_key=row.topic_key,
         content_hash=bytes.fromhex(row.normalized_hash or ""),
         revision_count=row.revision_count,
+        create_time=timestamp(row.created_at),
+        update_time=timestamp(row.updated_at),
+        pinned=row.pinned,
+        expire_time=None if row.expire_time is None else timestamp(row.expire_time),
+        source_observation_ids=row.source_ids,
+    )
+
+
+def fact(row: Fact) -> memory_pb2.Fact:
+    """Return a fact."""
+    return memory_pb2.Fact(
+        observation_id=row.id,
+        type=row.type,
+        title=row.title,
+        content=row.content,
+        topic_key=row.topic_key,
+        pinned=row.pinned,
+        expire_time=None if row.expire_time is None else timestamp(row.expire_time),
+        source_observation_ids=row.source_ids,
         create_time=timestamp(row.created_at),
         update_time=timestamp(row.updated_at),
     )
@@ -124,6 +140,10 @@ def imported_observation(message: memory_pb2.Observation) -> Observation:
         revision_count=message.revision_count,
         created_at=moment(message, "create_time"),
         updated_at=moment(message, "update_time"),
+        id=message.id or None,
+        pinned=message.pinned,
+        expire_time=moment(message, "expire_time") if message.HasField("expire_time") else None,
+        source_ids=list(message.source_observation_ids),
     )
 
 
@@ -147,7 +167,7 @@ def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummary:
     return memory_pb2.SessionSummary(
         session_id=row.session_id,
         end_time=timestamp(row.date),
-        summary=row.summary[:SUMMARY_CHARACTERS],
+        summary=row.summary[:RECENT_SUMMARY_CHARACTERS],
         auto_generated=row.is_auto_generated,
     )
 
@@ -155,11 +175,6 @@ def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummary:
 def cursor(row: Observation) -> tuple[str, int]:
     """Return the position of an observation in a list, as the library takes it."""
     return row.updated_at, row.id or 0
-
-
-def conversation(conversation_id: str) -> dict[str, str]:
-    """Return the library's argument for a conversation. The default one needs none, so any library can do it."""
-    return {"conversation_id": conversation_id} if conversation_id else {}
 
 
 def timestamp(text: str) -> Timestamp:

@@ -1,6 +1,7 @@
 """ImportUser: the items of a stream, handed to the library on a thread, which reads them one by one.
 
 Memory holds three pages of items at most: the one that is collected, the one that is handed over, and the library's.
+While an import waits for a slot, memory holds its first message only.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import hashlib
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from ilab_chat_service.limits import USER_ID_CHARACTERS
+from ilab_chat_service.limits import IMPORT_PAGE_BYTES, IMPORT_PAGE_ITEMS
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
-from ilab_chat_service.rpc.validation import FIELDS, InvalidFields, text
-from ilab_chat_service.values import RESERVED_KEYS
+from ilab_chat_service.rpc.validation import InvalidFields, is_reserved, library_violation
 from ilab_memory.core.models import Session
+from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M")
 
-#: Items that are handed over at once, and their bytes after which a page ends before that.
-PAGE_ITEMS, PAGE_BYTES = 100, 1024 * 1024
 #: Longest that the next message of a caller may take, in seconds.
 MESSAGE_SECONDS = 30.0
 #: Most sessions of an import. Their ids stay in memory to its end.
@@ -50,31 +49,29 @@ class Import:
     The messages arrive on the event loop; the library asks for items on its thread, which waits for them.
     """
 
-    def __init__(self, user_id: str, first: ImportUserRequest, requests: AsyncIterator[ImportUserRequest]) -> None:
-        self.user_id = user_id
-        self._first = first
+    def __init__(self, first: ImportUserRequest, requests: AsyncIterator[ImportUserRequest]) -> None:
+        self.first = first
+        self.user_id = first.user_id
         self._requests = requests
         self._loop = asyncio.get_running_loop()
         self._pages: SimpleQueue[Page | BaseException | None] = SimpleQueue()
         self._wanted = asyncio.Semaphore(1)
+        self._admitted = asyncio.Event()
         #: The item that the library has asked for last, as the caller counts them, and which of the two it is.
         self._index = -1
         self._kind = ""
 
     @classmethod
     async def begun(cls, requests: AsyncIterator[ImportUserRequest]) -> Import:
-        """Return the import that the first message begins.
+        """Return the import that the first message begins. Its user_id is not checked yet.
 
         Raises:
-            InvalidFields: it does not name a user.
             WrongRequestCount: there is no message.
         """
         first = await following(requests)
         if first is None:
             raise WrongRequestCount("the method takes messages, and the call has none")
-        if violations := list(text("user_id", first.user_id, USER_ID_CHARACTERS)):
-            raise InvalidFields(violations)
-        return cls(first.user_id, first, requests)
+        return cls(first, requests)
 
     async def run(self, add: Callable[[], Awaitable[T]]) -> T:
         """Return what *add* returns, whose thread iterates `items`, while the messages come in.
@@ -105,6 +102,7 @@ class Import:
             InvalidFields: one of them is invalid.
             ImportEnded: there will be no more, although the stream has not ended.
         """
+        self._loop.call_soon_threadsafe(self._admitted.set)
         sessions: set[str] = set()
         while (page := self._pages.get()) is not None:
             if isinstance(page, BaseException):
@@ -132,8 +130,8 @@ class Import:
         observation = self._converted(imported_observation, request.observation)
         if observation.session_id not in sessions:
             raise self._invalid("observation.session_id", "must be the id of a session that comes before it")
-        if (observation.topic_key or "").startswith(RESERVED_KEYS):
-            return observation.model_copy(update={"topic_key": imported_key(observation.topic_key or "")})
+        if observation.topic_key is not None and is_reserved(observation.topic_key):
+            return observation.model_copy(update={"topic_key": imported_key(strip_private(observation.topic_key))})
         return observation
 
     def _converted(self, convert: Callable[[M], T], message: M) -> T:
@@ -147,20 +145,23 @@ class Import:
         try:
             return await add()
         except ValueError as error:
-            # The library's own, of the item that it has asked for last; see `library_limits`.
-            field, _, description = str(error).partition(" ")
-            name = FIELDS.get(field, field)
+            # Of the item that it has asked for last.
+            name, description = library_violation(error)
             name = "id" if (self._kind, name) == ("session", "session_id") else name
             raise self._invalid(f"{self._kind}.{name}", description) from error
 
     async def _read(self) -> None:
-        """Hand the messages over, a page at a time, as fast as the library takes them."""
-        page: Page = [self._first] if self._first.WhichOneof("item") else []
-        size = self._first.ByteSize()
+        """Hand the messages over, a page at a time, as fast as the library takes them.
+
+        While the import waits for a slot, its messages stay with the caller, by flow control.
+        """
+        await self._admitted.wait()
+        page: Page = [self.first] if self.first.WhichOneof("item") else []
+        size = self.first.ByteSize()
         while (message := await following(self._requests)) is not None:
             page.append(message)
             size += message.ByteSize()
-            if len(page) >= PAGE_ITEMS or size >= PAGE_BYTES:
+            if len(page) >= IMPORT_PAGE_ITEMS or size >= IMPORT_PAGE_BYTES:
                 await self._hand_over(page)
                 page, size = [], 0
         await self._hand_over(page)
@@ -190,10 +191,10 @@ async def following(requests: AsyncIterator[ImportUserRequest]) -> ImportUserReq
 def is_stored(memory: ILabMemory, user_id: str, request: ImportUserRequest) -> bool:
     """Return whether *request* has a turn that the user still has, under its own topic_key, which an import changes."""
     key = request.observation.topic_key
-    if not key.startswith(RESERVED_KEYS) or request.observation.id < 1:
+    if not is_reserved(key) or request.observation.id < 1:
         return False
     stored = memory.mem_get_observation(user_id, request.observation.id)
-    return stored is not None and stored.topic_key == key
+    return stored is not None and stored.topic_key == strip_private(key)
 
 
 def imported_key(topic_key: str) -> str:

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
-
+from ilab_chat_service.limits import MEMORY_ERASURES, MEMORY_EXPORTS, MEMORY_IMPORTS, MEMORY_READS, MEMORY_WRITES
 from ilab_chat_service.rpc.admission import Admission
-from ilab_chat_service.rpc.errors import DeadlineExceeded
+from ilab_chat_service.rpc.deadlines import Deadlines
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import grpc.aio
-
-    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-
-#: Most calls that read, exports and calls that write that run at once. They are fewer than the library's threads for
-#: reads and those for writes (8 each), so that the chat always has some.
-READS, EXPORTS, WRITES = 4, 3, 4
-#: Most imports that run at once. Each has a thread of its own, which waits for the caller's items.
-IMPORTS = 3
-#: Most erasures that run at once. They have threads of their own: one may wait for minutes, see library.py.
-ERASURES = 8
+#: Calls that read, exports and so on that run at once.
+READS, EXPORTS, WRITES = MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES
+ERASURES, IMPORTS = MEMORY_ERASURES, MEMORY_IMPORTS
 #: Most that wait for one of those to end, and for how long, in seconds.
 QUEUED, QUEUE_SECONDS = 128, 5.0
 #: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who
@@ -35,10 +21,10 @@ REQUESTS_BYTES, REQUESTS_BYTES_PER_USER = 32 * 1024 * 1024, 4 * 1024 * 1024
 #: An erasure is answered after this many seconds at the earliest, so that callers in a loop do not load the server.
 ERASURE_SECONDS = 0.05
 
-#: Seconds for a call whose caller sets no deadline, and the most for one with a later deadline. The second pair is for
-#: exports, imports and erasures.
-CALL_SECONDS, MOST_CALL_SECONDS = 60.0, 600.0
-LONG_SECONDS, MOST_LONG_SECONDS = 600.0, 3600.0
+#: How long a call may take. Its work on a thread then goes on, in its slot.
+CALL_TIME = Deadlines(default=60.0, maximum=600.0)
+#: The same for exports, imports and erasures.
+LONG_CALL_TIME = Deadlines(default=600.0, maximum=3600.0)
 #: Seconds after which an export ends whose caller does not read.
 UNREAD_SECONDS = 30.0
 
@@ -58,35 +44,11 @@ def calls(running: int) -> Admission:
 
 def long_calls(running: int, per_user: int) -> Admission:
     """Return the limits of a kind of long calls, of which *running* run at once."""
-    return Admission(running=running, queued=QUEUED, per_user=per_user, wait_seconds=QUEUE_SECONDS)
-
-
-@asynccontextmanager
-async def within(context: Context, default: float, most: float) -> AsyncIterator[None]:
-    """End the block when the call's time is over. Work on a thread continues, in its slot.
-
-    Args:
-        context: the call, with its caller's deadline.
-        default: seconds for a call without a deadline.
-        most: seconds for a call with a later deadline.
-
-    Raises:
-        DeadlineExceeded: it was ended.
-    """
-    remaining = context.time_remaining()
-    seconds = min(default if remaining is None else remaining, most)
-    timer = asyncio.timeout(seconds)
-    try:
-        async with timer:
-            yield
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise DeadlineExceeded(f"the call was not done within {seconds:g} s") from None
-
-
-def current_call() -> asyncio.Task[Any]:
-    """Return the task that handles the current call."""
-    task = asyncio.current_task()
-    assert task  # noqa: S101 - a handler runs in one
-    return task
+    return Admission(
+        running=running,
+        queued=QUEUED,
+        per_user=per_user,
+        wait_seconds=QUEUE_SECONDS,
+        size=REQUESTS_BYTES,
+        size_per_user=REQUESTS_BYTES_PER_USER,
+    )

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ilab_chat_service.limits import LIST_PAGE_BYTES
 from ilab_chat_service.rpc.validation import InvalidFields
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ Scope: TypeAlias = Sequence[object]
 #: A position in a list, as the library takes it.
 Cursor: TypeAlias = tuple[str, int | str]
 
-#: Bytes of text after which a page ends. One item has 1 MiB at most, and callers accept messages of 4 MiB.
-PAGE_BYTES = 2 * 1024 * 1024
 #: Rows that are read from the library at once: long ones take at most this many MiB of memory.
 ROWS_AT_ONCE = 8
 
@@ -59,7 +58,7 @@ def page_of(
         found = fetch(asked, cursor_of(rows[-1]) if rows else start)
         for row in found:
             size += size_of(row)
-            if rows and (size > PAGE_BYTES or len(rows) == page_size):
+            if rows and (size > LIST_PAGE_BYTES or len(rows) == page_size):
                 return rows, cursor_of(rows[-1])
             rows.append(row)
         if len(found) < asked:
@@ -68,32 +67,29 @@ def page_of(
 
 def timeline_page(
     rows: Sequence[Observation], *, scope: Scope, page_size: int, page_token: str
-) -> tuple[Sequence[Observation], str]:
+) -> tuple[list[Observation], str]:
     """Return a page of *rows*, a whole timeline, and the token of the next page; an empty one on the last page.
 
     Raises:
         InvalidFields: *page_token* does not continue this timeline.
     """
-    start = 0
-    if (cursor := cursor_in(page_token, scope)) is not None:
-        positions = {str(row.id): position for position, row in enumerate(rows)}
-        if cursor[0] not in positions:
-            raise bad_token()
-        start = positions[cursor[0]] + 1
-    rest = rows[start:]
-    count = min(fitting(rest), page_size)
-    last = rest[count - 1] if count < len(rest) else None
-    return rest[:count], token((str(last.id), ""), scope) if last else ""
+    positions = {str(row.id): position for position, row in enumerate(rows)}
 
+    def fetch(count: int, after: Cursor | None) -> Sequence[Observation]:
+        start = 0 if after is None else positions[after[0]] + 1
+        return rows[start : start + count]
 
-def fitting(rows: Sequence[Observation]) -> int:
-    """Return how many of *rows*, from the first, fit into PAGE_BYTES; at least one."""
-    size = 0
-    for position, row in enumerate(rows):
-        size += len(row.content.encode())
-        if size > PAGE_BYTES and position:
-            return position
-    return len(rows)
+    start = cursor_in(page_token, scope)
+    if start is not None and start[0] not in positions:
+        raise bad_token()
+    page, last = page_of(
+        fetch,
+        page_size=page_size,
+        start=start,
+        size_of=lambda row: len(row.content.encode()),
+        cursor_of=lambda row: (str(row.id), ""),
+    )
+    return page, token(last, scope)
 
 
 def token(cursor: Cursor | None, scope: Scope) -> str:

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from ilab_chat_service.failures import MemoryUnavailable
+from ilab_chat_service.limits import LARGE_BYTES
 from ilab_chat_service.values import RequestKey, StoredResponse
 from ilab_memory.redaction import strip_private
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
-
-#: A message with more bytes takes long to redact or to serialize: that is done on a thread.
-LARGE_BYTES = 65_536
 
 
 class Write(Protocol):
@@ -53,6 +51,7 @@ class WriteCall(Generic[M]):
 
     def __init__(self, request: Message, response: type[M], observation_id: Callable[[M], int]) -> None:
         self.is_new = False
+        self.is_large = request.ByteSize() > LARGE_BYTES
         self._request = request
         self._response = response
         self._observation_id = observation_id
@@ -77,8 +76,8 @@ class WriteCall(Generic[M]):
                 setattr(body, field.name, strip_private(value))
         return hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()
 
-    def is_large(self, response: M) -> bool:
-        """See `ports.RepeatableCall.is_large`."""
+    def is_large_response(self, response: M) -> bool:
+        """See `ports.RepeatableCall.is_large_response`."""
         return response.ByteSize() > LARGE_BYTES
 
     def to_store(self, response: M) -> StoredResponse:
@@ -95,10 +94,14 @@ class WriteCall(Generic[M]):
 async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[], Awaitable[M]]) -> M:
     """Return the stored response of *call*, or else what *write* returns, which is then stored.
 
+    Without a request_id nothing is stored.
+
     Raises:
         RequestIdReused: the request_id belongs to another request.
         MemoryUnavailable: whether there is a stored response is unknown. Nothing was written.
     """
+    if not call.key.request_id:
+        return await write()
     lease = await responses.begin(call)
     try:
         if lease.earlier is not None:
@@ -107,8 +110,8 @@ async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[],
         try:
             await lease.put(response)
         except MemoryUnavailable:
-            # The write itself is done; only a retry would repeat it.
-            log.warning("a response was not stored for retries of its call")
+            # The write itself is done; only a repeat of the call would do it again.
+            log.warning("a response was not stored for repeats of its call")
         return response
     finally:
         lease.release()

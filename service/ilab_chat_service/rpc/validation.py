@@ -7,13 +7,15 @@ import re
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from google.protobuf.struct_pb2 import Struct
+from pydantic import ValidationError
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
-from ilab_chat_service import time_zones
+from ilab_chat_service import statements, time_zones
 from ilab_chat_service.limits import (
     CHAT_BYTES,
     CONVERSATION_ID_CHARACTERS,
@@ -24,7 +26,6 @@ from ilab_chat_service.limits import (
     HEADER_BYTES,
     HEADER_FIELD_BYTES,
     INSTRUCTIONS_CHARACTERS,
-    LIST_TYPES,
     MASK_VIOLATIONS,
     MEMORY_TYPE_CHARACTERS,
     MEMORY_TYPES,
@@ -56,17 +57,21 @@ from ilab_chat_service.values import (
     TurnRequest,
     TurnRetention,
 )
+from ilab_memory.core.config import FACT_TYPES
+from ilab_memory.core.work import SUMMARY_KEY
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     import enum
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
+    from ilab_chat_service.statements import Reading
     from ilab_chat_service.values import ResponseFormat
 
 SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: Fields of an observation that can be updated.
-UPDATABLE = ("content", "title", "type")
+UPDATABLE = ("content", "title", "type", "pinned", "expire_time")
 
 #: Arguments of the library, and the fields that they come from, where the names differ.
 FIELDS: Mapping[str, str] = {
@@ -139,6 +144,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
     if violations:
         raise InvalidFields(violations)
     options = request.generation
+    reading = statements.read(strip_private(request.message))
     return TurnRequest(
         user_id=request.user_id,
         message=request.message,
@@ -154,14 +160,21 @@ def turn_request(request: ChatCall) -> TurnRequest:
             reasoning_effort=REASONING_EFFORTS[options.reasoning_effort],
             response_format=response_format(options.response_format, schema.json),
         ),
-        memory_mode=MEMORY_MODES[request.memory_mode],
+        memory_mode=memory_mode(request, reading),
         retention=TURN_RETENTIONS[request.turn_retention],
         conversation_id=request.conversation_id,
         instructions=request.instructions,
         documents=tuple(Document(each.title, each.text) for each in request.context),
         time_zone=request.time_zone,
         memory_types=tuple(request.memory_types),
+        reading=reading,
     )
+
+
+def memory_mode(request: ChatCall, reading: Reading) -> MemoryMode:
+    """Return the memory mode of *request*: a user who wants a message not to be remembered makes it READ_ONLY."""
+    mode = MEMORY_MODES[request.memory_mode]
+    return MemoryMode.READ_ONLY if reading.opt_out and mode is MemoryMode.READ_WRITE else mode
 
 
 def violations_of(request: ChatCall) -> Iterator[Violation]:
@@ -385,27 +398,71 @@ def check_identifiers(request: Any) -> None:
         raise InvalidFields(violations)
 
 
+def fact_types(request: memory_pb2.ListFactsRequest) -> list[str]:
+    """Return the types that a list of facts is filtered by, in an order that does not depend on the request's.
+
+    Raises:
+        InvalidFields: one of them is not a type of facts.
+    """
+    violations = [
+        (f"types[{index}]", f"must be one of {', '.join(FACT_TYPES)}")
+        for index, kind in enumerate(request.types)
+        if kind not in FACT_TYPES
+    ]
+    if violations:
+        raise InvalidFields(violations[:1])
+    return sorted(set(request.types))
+
+
+def fact_arguments(request: memory_pb2.SaveObservationRequest) -> dict[str, Any]:
+    """Return the library's arguments of a fact, as far as they are set: the published library has none.
+
+    Raises:
+        InvalidFields: the time is out of range.
+    """
+    arguments: dict[str, Any] = {"pinned": True} if request.pinned else {}
+    if request.HasField("expire_time"):
+        arguments["expire_time"] = expire_time(request)
+    return arguments
+
+
+def expire_time(
+    request: memory_pb2.SaveObservationRequest | memory_pb2.UpdateObservationRequest,
+) -> datetime | None:
+    """Return the time in expire_time, None if it is not set.
+
+    Raises:
+        InvalidFields: it is out of range.
+    """
+    if not request.HasField("expire_time"):
+        return None
+    try:
+        return request.expire_time.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidFields([("expire_time", "must be a time of the years 1 to 9999")]) from None
+
+
 def list_types(request: memory_pb2.ListObservationsRequest) -> list[str]:
     """Return the types that a list is filtered by, in an order that does not depend on the request's.
 
     Raises:
         InvalidFields: they are too many, or one is blank or too long.
     """
-    if len(request.types) > LIST_TYPES:
-        raise InvalidFields([("types", f"must have at most {LIST_TYPES} types")])
+    if len(request.types) > MEMORY_TYPES:
+        raise InvalidFields([("types", f"must have at most {MEMORY_TYPES} types")])
     named = [violation for kind in request.types for violation in text("types", kind, TITLE_CHARACTERS)]
     if named:
         raise InvalidFields(named[:1])
     return sorted(set(request.types))
 
 
-def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, str]:
+def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, Any]:
     """Return the new values of an observation's fields, by name.
 
     Raises:
         InvalidFields: the mask names a field that cannot be updated, or there is nothing to update.
     """
-    paths = list(request.update_mask.paths) or [name for name in UPDATABLE if getattr(request, name)]
+    paths = list(request.update_mask.paths) or [name for name in UPDATABLE if is_set(request, name)]
     if "*" in paths:
         paths = list(UPDATABLE)
     allowed = ", ".join(UPDATABLE)
@@ -418,30 +475,52 @@ def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, str]:
         raise InvalidFields(violations[:MASK_VIOLATIONS])
     if not paths:
         raise InvalidFields([("update_mask", f"must name at least one of {allowed}, or one of them must be set")])
-    return {path: getattr(request, path) for path in paths}
+    return {path: expire_time(request) if path == "expire_time" else getattr(request, path) for path in paths}
+
+
+def is_set(request: memory_pb2.UpdateObservationRequest, name: str) -> bool:
+    """Return whether a field of *request* differs from its default."""
+    return request.HasField("expire_time") if name == "expire_time" else bool(getattr(request, name))
 
 
 def caller_key(request: memory_pb2.SaveObservationRequest) -> str | None:
     """Return the topic_key of a caller's observation. None: it has none.
 
     Raises:
-        InvalidFields: it is reserved for stored turns, as it stands or once the library has redacted it.
+        InvalidFields: it is reserved for stored turns.
     """
     if not request.HasField("topic_key"):
         return None
-    if strip_private(request.topic_key).startswith(RESERVED_KEYS):
-        raise InvalidFields([("topic_key", f"must not begin with {' or '.join(RESERVED_KEYS)}: reserved for turns")])
+    reserved = (*RESERVED_KEYS, SUMMARY_KEY)
+    if strip_private(request.topic_key).startswith(reserved):
+        raise InvalidFields(
+            [("topic_key", f"must not begin with {', '.join(reserved)}: reserved for turns and summaries")]
+        )
     return request.topic_key
+
+
+def is_reserved(topic_key: str) -> bool:
+    """Return whether *topic_key*, as the library stores it (redacted), is reserved for stored turns."""
+    return strip_private(topic_key).startswith(RESERVED_KEYS)
 
 
 @contextmanager
 def library_limits() -> Iterator[None]:
-    """Turn the library's own ValueError, which begins with the argument's name and quotes nothing, into InvalidFields.
-
-    Most arguments and fields have the same names, so the library alone has the limits of memory.
-    """
+    """Turn the library's own ValueError into InvalidFields. So the library alone has the limits of memory."""
     try:
         yield
     except ValueError as error:
+        raise InvalidFields([library_violation(error)]) from error
+
+
+def library_violation(error: ValueError) -> Violation:
+    """Return the field that the library's *error* is about, and what is wrong with it.
+
+    The library's own errors begin with the argument's name and quote nothing. Those of pydantic quote the value.
+    """
+    if isinstance(error, ValidationError):
+        [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
+        field, description = ".".join(map(str, first["loc"])), "must have a valid value"
+    else:
         field, _, description = str(error).partition(" ")
-        raise InvalidFields([(FIELDS.get(field, field), description)]) from error
+    return FIELDS.get(field, field), description

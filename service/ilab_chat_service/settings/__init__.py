@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from ilab_chat_service.settings.consolidation import ConsolidationSettings
 from ilab_chat_service.settings.fields import MOST, SettingsError
 from ilab_chat_service.settings.limits import LimitSettings
 from ilab_chat_service.settings.memory import IN_MEMORY, MemorySettings
@@ -22,8 +23,21 @@ __all__ = ["Settings", "SettingsError", "environment", "read"]
 
 # The fields of a dataclass with several bases begin with those of the last base.
 @dataclass(frozen=True, kw_only=True)
-class Settings(TelemetrySettings, LimitSettings, MemorySettings, ModelSettings, SecuritySettings, ServerSettings):
+class Settings(
+    TelemetrySettings,
+    LimitSettings,
+    ConsolidationSettings,
+    MemorySettings,
+    ModelSettings,
+    SecuritySettings,
+    ServerSettings,
+):
     """The settings of one server. Made by `read`; frozen."""
+
+    @property
+    def consolidates(self) -> bool:
+        """Whether turns are consolidated, with `auto` resolved."""
+        return self.consolidation == "on" or (self.consolidation == "auto" and not self.embedded)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -33,6 +47,7 @@ class Settings(TelemetrySettings, LimitSettings, MemorySettings, ModelSettings, 
                 raise SettingsError(f"{field.metadata['env']}: must be {least:g} to {MOST:g}")
         self.check_telemetry()
         self.check_memory()
+        self.check_consolidation()
         if self.workers > 1 and (self.embedded or self.memory_db_path == IN_MEMORY):
             raise SettingsError("ILAB_CHAT_WORKERS: must be 1 with the embedded model or a memory that is in no file")
         self.check_model()

@@ -27,7 +27,6 @@ DEFAULTS = {
     "tcp_user_timeout": "10000",
 }
 
-
 #: A name or address of a host, or the folder of a Unix socket. Nothing that is left of a password has this form.
 HOST = re.compile(r"[\w.-]*|[0-9a-fA-F:.]+(%\w+)?|/[^@:]*")
 

@@ -9,6 +9,13 @@ from ilab_chat_service.settings.fields import SettingsError, setting
 #: The path of a SQLite database that is in no file.
 IN_MEMORY = ":memory:"
 
+#: A thousand years.
+RETENTION_DAYS_MOST = 365_250
+RETENTION_FAULT = (
+    "ILAB_MEMORY_RETENTION_DAYS: must be a number of days above 0, or TYPE=DAYS separated by commas, for example "
+    "discovery=90,summary=365"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySettings:
@@ -36,18 +43,45 @@ class MemorySettings:
     session_timeout_hours: float = setting(
         "ILAB_MEMORY_SESSION_TIMEOUT_HOURS", 24.0, "Hours of inactivity after which a session ends.", least=0.001
     )
-    history_turns: int = setting(
-        "ILAB_CHAT_HISTORY_TURNS",
-        6,
-        "Maximum number of turns of the session that the model sees as conversation.",
+    memory_tokens: int = setting(
+        "ILAB_CHAT_MEMORY_TOKENS",
+        1500,
+        "Maximum number of estimated tokens of memory in a prompt: facts, summaries, conversation and search hits. The "
+        "last turn may exceed it. ILAB_CHAT_PROMPT_TOKENS limits the whole prompt.",
         least=0,
     )
     search_limit: int = setting(
         "ILAB_CHAT_SEARCH_LIMIT", 5, "Maximum number of memories added by searching for the message.", least=0
     )
 
+    retention: str = setting(
+        "ILAB_MEMORY_RETENTION_DAYS",
+        "",
+        "Days that observations are kept after their last change: for all types (365), or by type "
+        "(discovery=90,summary=365). Older ones are erased. Empty: until they are deleted.",
+    )
+
+    @property
+    def retention_days(self) -> dict[str, float]:
+        """Days that observations are kept, by type; "" is all other types.
+
+        Raises:
+            SettingsError: it is not such a list.
+        """
+        days: dict[str, float] = {}
+        for each in filter(None, (part.strip() for part in self.retention.split(","))):
+            kind, _, number = each.rpartition("=")
+            try:
+                days[kind.strip()] = float(number)
+            except ValueError:
+                raise SettingsError(RETENTION_FAULT) from None
+        if not all(0 < number <= RETENTION_DAYS_MOST for number in days.values()):
+            raise SettingsError(RETENTION_FAULT)
+        return days
+
     def check_memory(self) -> None:
         """Raise SettingsError if there can be no such memory."""
+        _ = self.retention_days
         if self.durability not in {"full", "normal"}:
             raise SettingsError("ILAB_MEMORY_DURABILITY: must be full or normal")
         if not self.memory_db_path.strip():

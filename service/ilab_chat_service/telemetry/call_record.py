@@ -30,8 +30,8 @@ class Call:
     """Validated. Never log it in clear: callers choose it."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
-    attempts: int = 0
-    """Number of requests to the model."""
+    model_attempts: int = 0
+    """Number of requests to the API of the model and of its fallbacks."""
     model_began: bool = False
     """The model's work is billed from here on, so the status must not be one that proxies retry."""
     replayed: bool | None = None

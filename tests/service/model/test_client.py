@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import httpx2
@@ -22,10 +22,14 @@ from ilab_chat_service.failures import (
     ModelUnavailable,
 )
 from ilab_chat_service.limits import REPLY_BYTES
+from ilab_chat_service.model import completion_stream
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
-from ilab_chat_service.model.chunks import MOST_PARTS
+from ilab_chat_service.model.chunks import ERROR_BYTES, MOST_PARTS
 from ilab_chat_service.model.client import ModelClient, client_of, open_model
-from ilab_chat_service.model.http_transport import MAX_INTERIM, ModelHttpClient
+from ilab_chat_service.model.completion_stream import SLICE_BYTES, CompletionStream
+from ilab_chat_service.model.errors import ResponseTooLong
+from ilab_chat_service.model.http_transport import HEADER_BYTES, MAX_INTERIM, Body, ModelHttpClient, Parsing
+from ilab_chat_service.model.pacing import LoopShare, Pace
 from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS
 from ilab_chat_service.model.profiles_file import token_limit_of
 from ilab_chat_service.model.server_sent_events import EVENT_BYTES, EventTooLong
@@ -190,7 +194,7 @@ async def test_failures_after_the_first_token(model: ModelClient, upstream: Upst
 
 @pytest.mark.parametrize(
     "model_name",
-    [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 5_000_000, "You said: hi", "a\nb", "na\u00efve", ""],
+    [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 1_500_000, "You said: hi", "a\nb", "na\u00efve", ""],
 )
 @pytest.mark.parametrize("count", [2**31, -1, "many", 1.5, None, [1], True])
 async def test_metadata_of_the_api_may_have_any_type(
@@ -291,7 +295,7 @@ async def test_chunk_of_very_many_parts_is_not_decoded(
     upstream.replies(Reply(events=[data]) if streams else Reply(body=data.encode()))
     with pytest.raises(ModelUnavailable) as caught:
         await text_of(model)
-    assert caught.value.cause["upstream.error"] == "an event with more than 200,000 parts"
+    assert caught.value.cause["upstream.error"] == "an event with more than 50,000 parts"
 
 
 @pytest.mark.parametrize("text", ['{"a": [1, 2, "b\\\\"]}, ', '\\"', '"', "{[,", "\ud83d"])
@@ -417,6 +421,127 @@ async def test_endless_event_is_a_failure(
     assert isinstance(caught.value.__cause__, EventTooLong)
 
 
+@pytest.mark.parametrize(("before", "failure"), [([], ModelUnavailable), ([WORD], ModelInterrupted)])
+async def test_endless_comments_are_a_failure(
+    model: ModelClient, upstream: Upstream, before: list[str], failure: type[Failure]
+) -> None:
+    upstream.replies(Reply(parts=chain((f"data: {data}\n\n".encode() for data in before), repeat(b": x\n\n" * 9999))))
+    async with asyncio.timeout(60):
+        with pytest.raises(failure) as caught:
+            await text_of(model)
+    assert caught.value.cause["upstream.error"] == "more than 256 KiB of comments or blank lines between two events"
+    assert await asyncio.to_thread(upstream.left.wait, 60)
+
+
+async def test_endless_reasoning_is_a_failure(
+    model: ModelClient, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion_stream, "RESPONSE_BYTES", 10_000_000)
+    thought = chunk([{"index": 0, "delta": {"reasoning": "x" * 100_000}}])
+    upstream.replies(Reply(events=[thought] * 90), Reply(events=repeat(thought)))
+    async with asyncio.timeout(60):
+        assert await text_of(model) == ""
+        with pytest.raises(ModelInterrupted) as caught:
+            await text_of(model)
+        assert isinstance(caught.value.__cause__, ResponseTooLong)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_very_long_response_headers_are_an_outage(model: ModelClient, upstream: Upstream, ends: bool) -> None:  # noqa: FBT001
+    fields = b"".join(b"x%d: %s\r\n" % (number, b"y" * (HEADER_BYTES // 50)) for number in range(100))
+    endless = chain([b"HTTP/1.1 200 OK\r\n"], repeat(fields[: HEADER_BYTES // 2]))
+    upstream.replies(Reply(raw=[b"HTTP/1.1 200 OK\r\n", fields, b"\r\n"] if ends else endless))
+    with pytest.raises(ModelUnavailable) as caught:
+        await text_of(model)
+    assert caught.value.cause["upstream.error"] == "more than 64 KiB of response headers"
+
+
+async def test_long_response_headers_are_accepted(model: ModelClient, upstream: Upstream) -> None:
+    headers = {f"x-{number}": "y" * 600 for number in range(100)}
+    upstream.replies(*[Reply(body=events_of(WORD, END, "[DONE]"), headers=headers)] * 3)
+    assert [await text_of(model) for _ in range(3)] == ["word"] * 3
+    assert len(upstream.connections) == 1
+
+
+async def test_only_the_beginning_of_a_long_error_is_parsed(model: ModelClient, upstream: Upstream) -> None:
+    error = {"error": {"message": f"maximum context length {'x' * ERROR_BYTES}", "code": "rate_limit_exceeded"}}
+    upstream.replies(Reply(events=[json.dumps(error)]))
+    with pytest.raises(ContextTooLong):
+        await text_of(model)
+
+
+class CountedShare(LoopShare):
+    """Sums up what streams use beyond their allowance."""
+
+    used = 0.0
+
+    def use(self, seconds: float, now: float) -> float:
+        self.used += seconds
+        return super().use(seconds, now)
+
+
+async def stream_of(bodies: list[bytes], share: LoopShare) -> list[str]:
+    """Return the pieces of a response whose *bodies* are received without waiting."""
+    received = iter([*bodies, b""])
+
+    async def receive() -> bytes:
+        return next(received)
+
+    async def close() -> None:
+        pass
+
+    stream = CompletionStream(Body(receive, close, Parsing()), "m", {}, Pace(share, asyncio.get_running_loop().time()))
+    await stream.begin()
+    return [piece async for piece in stream if isinstance(piece, str)]
+
+
+async def test_response_that_never_pauses_is_decoded_in_slices_that_pass_control() -> None:
+    events = events_of(WORD) * 20_000
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    share = CountedShare()
+    pieces = await stream_of([events, events_of(END, "[DONE]")], share)
+    counting.cancel()
+    assert "".join(pieces) == "word" * 20_000
+    assert max(map(len, pieces)) <= len("word") * SLICE_BYTES / len(events_of(WORD))
+    # The stream waits for the CPU time that decoding takes beyond its allowance.
+    assert share.used > 0
+    assert turns > 1
+
+
+async def test_parsing_of_http_counts_as_used() -> None:
+    class SlowlyParsed(Parsing):
+        """As if each read had taken a tenth of a second to parse."""
+
+        @property
+        def seconds(self) -> float:
+            return 0.1
+
+        @seconds.setter
+        def seconds(self, value: float) -> None:
+            pass
+
+    share = CountedShare()
+    received = iter([events_of(WORD), events_of(END, "[DONE]"), b""])
+
+    async def receive() -> bytes:
+        return next(received)
+
+    async def close() -> None:
+        pass
+
+    stream = CompletionStream(Body(receive, close, SlowlyParsed()), "m", {}, Pace(share, 0.0))
+    await stream.begin()
+    assert share.used > 0.08
+
+
 async def test_unreachable_server_is_a_failure(settings: Settings, upstream: Upstream) -> None:
     upstream.server_close()
     async with open_model(settings) as model:
@@ -441,7 +566,7 @@ async def test_failure_before_the_first_token_is_retried(
     async with open_model(replace(settings, model_retries=1)) as model:
         async with model.choose(Generation()).answer(MESSAGES, math.inf) as answer:
             assert "".join([text async for text in answer if isinstance(text, str)]) == "Hello there."
-        assert answer.attempts == 2
+        assert len(upstream.requests) == 2
 
 
 @pytest.mark.parametrize("final", [Reply(status=400), Reply(status=401), Reply(status=429), Reply(cut_before=1)])

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.model.server_sent_events import EVENT_BYTES, EventDecoder, EventTooLong
+from ilab_chat_service.model.server_sent_events import (
+    EVENT_BYTES,
+    EVENT_LINES,
+    IGNORED_BYTES,
+    EventDecoder,
+    EventTooLong,
+    TooManyComments,
+)
 
 
 def decoded(*pieces: bytes) -> list[bytes]:
@@ -55,6 +62,33 @@ def test_size_limit_applies_to_each_event() -> None:
     decoder = EventDecoder()
     event = b"data: " + b"x" * (EVENT_BYTES // 4) + b"\n\n"
     assert sum(len(decoder.feed(event)) for _ in range(8)) == 8
+
+
+def test_event_of_very_many_lines_is_rejected() -> None:
+    lines = b"data: x\n" * EVENT_LINES
+    assert decoded(lines + b"\n") == [b"\n".join([b"x"] * EVENT_LINES)]
+    with pytest.raises(EventTooLong):
+        decoded(lines, b"data: x\n")
+
+
+@pytest.mark.parametrize("ignored", [b": x\n\n", b"\n", b"event: x\n", b"id: 1\n\n", b"\r"])
+def test_endless_comments_are_rejected(ignored: bytes) -> None:
+    with pytest.raises(TooManyComments):
+        decoded(*[ignored * 1000] * (IGNORED_BYTES // len(ignored) // 1000 + 1), ignored * 1000)
+
+
+@pytest.mark.parametrize("event", [b"data: x\n\n", b'event: chunk\ndata: {"a": 1}\n\n'])
+def test_comments_between_events_are_ignored(event: bytes) -> None:
+    comments = b": keep-alive\n\n" * (IGNORED_BYTES // 32)
+    assert len(decoded(*[comments, event] * 10)) == 10
+
+
+def test_chunks_without_blank_lines_are_returned_as_they_arrive() -> None:
+    decoder = EventDecoder()
+    line = b'data: {"a": "%s"}\n' % (b"x" * 10_000)
+    count = EVENT_BYTES // len(line) + 10
+    assert sum(len(decoder.feed(line)) for _ in range(count)) == count - 1
+    assert len(decoder.end()) == 1
 
 
 def test_chunks_without_blank_lines_are_separate_events() -> None:

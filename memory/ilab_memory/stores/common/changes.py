@@ -1,4 +1,4 @@
-"""Whether a save or a change is one, and what an observation is afterwards."""
+"""Whether a save or a change changes anything, and the observation after it."""
 
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -13,6 +13,7 @@ class Stored(NamedTuple):
     title: str
     content: str
     normalized_hash: bytes
+    about: str | None
 
     def changed(self, change: Change) -> "Stored":
         """Return the parts after *change*; equal parts mean that nothing changes."""
@@ -21,16 +22,35 @@ class Stored(NamedTuple):
             self.title if change.title is None else change.title,
             self.content if change.content is None else change.content,
             self.normalized_hash if change.normalized_hash is None else bytes.fromhex(change.normalized_hash),
+            # It describes the old content.
+            self.about if change.content in (None, self.content) else None,
         )
 
 
-def is_unchanged(redacted: Redacted, *, type: str, title: str, normalized_hash: bytes) -> bool:  # noqa: A002
-    """Tell whether a save under a topic key equals what is stored under it."""
-    return (type, title, normalized_hash.hex()) == (redacted.type, redacted.title, redacted.normalized_hash)
+class Keyed(NamedTuple):
+    """The parts of an observation that a save under its topic key is compared with."""
+
+    type: str
+    title: str
+    normalized_hash: bytes
+    pinned: bool
+    expire_at: str | None
+    about: str | None
+
+    def equals(self, redacted: Redacted) -> bool:
+        """Tell whether a save under a topic key equals what is stored under it. A save never unpins."""
+        return (self.type, self.title, self.normalized_hash.hex(), bool(self.pinned), self.expire_at, self.about) == (
+            redacted.type,
+            redacted.title,
+            redacted.normalized_hash,
+            redacted.pinned or bool(self.pinned),
+            redacted.expire_at,
+            redacted.about,
+        )
 
 
 def identity(redacted: Redacted, session: int) -> Hashable:
-    """Return what two saves have in common that may be one observation: their key, or their session and content."""
+    """Return a value that is equal for saves of one observation: from the key, or from the session and the content."""
     if redacted.topic_key is not None:
         return redacted.user_id, redacted.topic_key
     return session, redacted.normalized_hash

@@ -19,8 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from ilab_memory.core.store import EXACT_POSITIONS, Posting
 from ilab_memory.recall.analysis import Fields, fields
 
-#: Length of an index key, in bytes.
-INDEX_KEY_BYTES = 16
 #: Distinct terms of an observation that are indexed, the first ones: a tsvector has 1 MiB at most.
 MAX_DISTINCT = 50_000
 
@@ -43,15 +41,21 @@ def token(index_key: bytes, term: str) -> str:
 class IndexEntry:
     """An observation as the index takes it."""
 
-    __slots__ = ("_positions", "lengths")
+    __slots__ = ("_made", "_positions", "lengths")
 
     def __init__(self, title: str, content: str) -> None:
         split = fields(title, content)
         self.lengths = {f"{field}_terms": len(terms) for field, terms in split._asdict().items()}
         self._positions = _positions(split)
+        self._made: tuple[bytes, str] | None = None
 
     def vector(self, index_key: bytes) -> str:
-        """Return the text of the tsvector."""
+        """Return the text of the tsvector. The last result is cached."""
+        if self._made is None or self._made[0] != index_key:
+            self._made = (index_key, self._vector(index_key))
+        return self._made[1]
+
+    def _vector(self, index_key: bytes) -> str:
         return " ".join(
             f"'{token(index_key, term)}':{','.join(map(str, positions))}" for term, positions in self._positions.items()
         )

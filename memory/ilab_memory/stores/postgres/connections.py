@@ -1,7 +1,6 @@
-"""Calls to one database: their transactions, retries after a lost connection, and translation of errors.
+"""Statements and transactions of one database, retries after a lost connection, and translation of errors.
 
-A statement costs a round trip, so statements that need nothing of each other's answers are sent together (pipeline
-mode).
+A statement costs a round trip, so statements that do not need each other's results are sent together (pipeline mode).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,12 +18,11 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 Query = tuple[str, Mapping[str, Any]]
 
-#: How often an operation is tried, all together, if the database undid it for the sake of another or the connection was
-#: lost.
+#: Attempts of an operation that the database rolled back (deadlock, serialization failure) or that lost its connection.
 ATTEMPTS = 3
 
-# A read after taking the user's lock must see the commit of the previous writer: each statement sees the commits from
-# before it began. Under REPEATABLE READ it would see the past, and fail.
+# A writer that has taken the user's lock must see what the writer before it committed: each statement sees what is
+# committed when it begins. Under REPEATABLE READ it would see the past, and fail.
 _BEGIN: Query = ("BEGIN ISOLATION LEVEL READ COMMITTED", {})
 _COMMIT: Query = ("COMMIT", {})
 # The SQLSTATE of a warning; this library's statements cause no other.
@@ -34,7 +32,7 @@ _BEGIN_SNAPSHOT: Query = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
 # Of one read: sent before it where less time is left than the session's own timeout.
 _READ_TIMEOUT = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 _UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
-# Errors of a server that is shutting down or is no longer the primary. An error without SQLSTATE is the driver's own.
+# Errors of a server that shuts down, or is not the primary any more. An error without SQLSTATE is the driver's own.
 _LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ReadOnlySqlTransaction)
 
 
@@ -126,8 +124,8 @@ class Connections:
     def write(self, doing: str, operation: Callable[[Transaction], T], *, repeatable: bool = False) -> T:
         """Run *operation*, which commits its transaction; return what it returns.
 
-        It is run again if the database undid it for the sake of another, or if the connection was lost before a commit
-        was sent; when it is *repeatable*, also if it was lost later.
+        It is retried if the database rolled it back (deadlock, serialization failure), or if the connection was lost
+        before the commit was sent; a *repeatable* one also if it was lost later.
 
         Raises:
             StorageError: nothing is stored; but if the connection was lost during the commit, all of it may be.
@@ -201,7 +199,7 @@ def _fetched(cursor: psycopg.Cursor[Row]) -> list[Row]:
 
 
 def _is_lost(error: psycopg.Error) -> bool:
-    """Tell whether a connection failed that there was."""
+    """Return whether an established connection failed."""
     if isinstance(error, (NotConnected, NotReplicated)):
         return False
     return isinstance(error, _LOST) or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None)

@@ -1,12 +1,15 @@
-"""How all of a user comes in from another store: as it is, in one transaction, by COPY."""
+"""Write a user of another store unchanged, in one transaction, by COPY."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 
 from ilab_memory.core.models import Observation
 from ilab_memory.core.rows import UserRows
-from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.core.store import Source
+from ilab_memory.stores.common.users import LENGTHS
+from ilab_memory.stores.postgres import fact_statements, saving, statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -19,9 +22,15 @@ _SESSIONS = f"""
 _OBSERVATIONS = f"""
     COPY {SCHEMA}.observations (
         user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
+        pinned, expire_at, about
     ) FROM STDIN
 """
+_SOURCES = f"COPY {SCHEMA}.sources (user_id, fact, source, is_earlier) FROM STDIN"
+_ERASE_ALL = (
+    statements.ERASE_OBSERVATIONS, fact_statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
+    work_statements.ERASE,
+)  # fmt: skip
 # The one statement that names no user: whoever copies asks once, at the end.
 COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but a constant is interpolated
 
@@ -37,30 +46,35 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
     with replicated(connection), connection.transaction():
         if not _enter(connection, user, replace=replace):
             return False
-        counted: dict[str, Any] = dict.fromkeys((*saving.LENGTHS, "observations"), 0)
+        counted: dict[str, Any] = dict.fromkeys((*LENGTHS, "observations"), 0)
         numbers = _write_sessions(connection, rows)
+        sources: list[Source] = []
         with connection.cursor() as cursor, cursor.copy(_OBSERVATIONS) as copy:
             for number, observation in rows.observations:
                 indexed = IndexEntry(observation.title, observation.content)
                 place = (rows.user_id, observation.id, number, *numbers[observation.session_id])
                 copy.write_row((*place, *_columns(observation, indexed, user["index_key"])))
+                sources += _sources(observation)
                 counted["observations"] += 1
-                for name in saving.LENGTHS:
+                for name in LENGTHS:
                     counted[name] += indexed.lengths[name]
+        with connection.cursor() as cursor, cursor.copy(_SOURCES) as copy:
+            for source in sources:
+                copy.write_row((rows.user_id, *source))
         last = {"last_number": rows.last_number, "last_session": len(rows.sessions)}
         connection.execute(statements.COUNT_IN, {"user_id": rows.user_id, **last, **counted})
     return True
 
 
 def _enter(connection: psycopg.Connection, user: dict[str, Any], *, replace: bool) -> bool:
-    """Make the row of the user, which keeps all other writers of the user out; return whether that was possible."""
+    """Insert the user's row, which blocks the user's other writers; return whether the user can be written."""
     if connection.execute(statements.NEW_USER, user).rowcount == 1:
         return True
     # The lock is written to the log, so that the commit waits for the standby also when nothing else is written: an
     # earlier copy of the user may not be there yet.
     connection.execute(statements.LOCK_USER, user)
     if replace:
-        for erase in (statements.ERASE_OBSERVATIONS, statements.ERASE_SESSIONS, statements.ERASE_USER):
+        for erase in _ERASE_ALL:
             connection.execute(erase, user)
         connection.execute(statements.NEW_USER, user)
     return replace
@@ -78,6 +92,12 @@ def _write_sessions(connection: psycopg.Connection, rows: UserRows) -> dict[str,
     return numbers
 
 
+def _sources(observation: Observation) -> Iterator[Source]:
+    if observation.id is not None:
+        for is_earlier, ids in ((False, observation.source_ids), (True, observation.earlier_source_ids)):
+            yield from ((observation.id, source, is_earlier) for source in ids)
+
+
 def _columns(observation: Observation, indexed: IndexEntry, index_key: bytes) -> tuple[Any, ...]:
     return (
         observation.type,
@@ -87,7 +107,10 @@ def _columns(observation: Observation, indexed: IndexEntry, index_key: bytes) ->
         observation.revision_count,
         observation.created_at,
         observation.updated_at,
-        *(indexed.lengths[name] for name in saving.LENGTHS),
+        *(indexed.lengths[name] for name in LENGTHS),
         indexed.vector(index_key),
         observation.content,
+        observation.pinned,
+        observation.expire_time,
+        observation.about,
     )

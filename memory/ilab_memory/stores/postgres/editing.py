@@ -1,77 +1,116 @@
 """Writes of changes, deletions and imports. Each function runs inside one transaction, and commits it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from ilab_memory.core.models import ImportResult, SaveResult, Session
-from ilab_memory.core.store import Change, ImportedRow
+from ilab_memory.core.models import UNSET, SaveResult, Session
+from ilab_memory.core.store import AddedRows, Change, ImportedRow, Source
 from ilab_memory.stores.common.changes import Stored
-from ilab_memory.stores.common.imports import completed_by_import, imported_session_id, session_is_missing
-from ilab_memory.stores.postgres import saving, statements
+from ilab_memory.stores.common.imports import (
+    completed_by_import,
+    imported_columns,
+    imported_session_id,
+    session_is_missing,
+)
+from ilab_memory.stores.common.users import LENGTHS
+from ilab_memory.stores.postgres import fact_statements, saving, statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
+from ilab_memory.stores.postgres.writing import Removed, Writing, alone
 from ilab_memory.timestamps import to_text
 
 
-class _Observation(NamedTuple):
+class StoredObservation(NamedTuple):
     """An observation as it is."""
 
     session_id: str
     topic_key: str | None
+    pinned: bool
+    expire_at: str | None
     parts: Stored
     lengths: Mapping[str, int]
 
 
-def _stored(row: Row) -> _Observation:
-    *texts, normalized_hash = row[2:6]
-    lengths = dict(zip(saving.LENGTHS, row[6:], strict=True))
-    return _Observation(row[0], row[1], Stored._make((*texts, bytes(normalized_hash))), lengths)
+def stored(row: Row) -> StoredObservation:
+    """Return the observation of a row of `TO_CHANGE`."""
+    session_id, topic_key, pinned, expire_at, kind, title, content, normalized_hash, about, *lengths = row
+    return StoredObservation(
+        session_id,
+        topic_key,
+        pinned,
+        None if expire_at is None else to_text(expire_at),
+        Stored(kind, title, content, bytes(normalized_hash), about),
+        dict(zip(LENGTHS, lengths, strict=True)),
+    )
 
 
 def change(
-    transaction: Transaction, user_id: str, observation_id: int, change: Change, *, now: datetime
+    transaction: Transaction,
+    user_id: str,
+    observation_id: int,
+    change: Change,
+    *,
+    analyzed: Callable[[str, str], IndexEntry],
+    now: datetime,
 ) -> SaveResult | None:
-    """See `Store.change`."""
+    """See `Store.change`. *analyzed* returns the index entry of a title and a content."""
     asked: dict[str, Any] = {"user_id": user_id, "id": observation_id}
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
         return None
-    user, old = saving.User._make(users[0]), _stored(found[0])
+    user, old = saving.User._make(users[0]), stored(found[0])
     new = old.parts.changed(change)
     result = SaveResult.model_construct(
         id=observation_id, outcome="deduped", session_id=old.session_id, topic_key=old.topic_key
     )
+    flags: dict[str, Any] = {
+        "pinned": old.pinned if change.pinned is None else change.pinned,
+        "expire_at": old.expire_at if change.expire_at is UNSET else change.expire_at,
+    }
+    pin: Query = (statements.PIN_OBSERVATION, asked | flags)
+    is_pinned = (old.pinned, old.expire_at) == tuple(flags.values())
     if new == old.parts:
-        return result
-    indexed = IndexEntry(new.title, new.content)
+        if is_pinned:
+            return result
+        transaction.commit(pin)
+        return result.model_copy(update={"outcome": "updated"})
+    indexed = analyzed(new.title, new.content)
     number = user.last_number + 1
     row = asked | indexed.lengths | new._asdict()
     row |= {"number": number, "now": now, "terms": indexed.vector(user.index_key)}
-    added = {name: indexed.lengths[name] - old.lengths[name] for name in saving.LENGTHS}
-    edit: Query = (statements.EDIT_OBSERVATION, row)
-    counting = saving.count_in(user_id, user, last_number=number, **added)
-    if new.title == old.parts.title:
-        transaction.commit(edit, counting)
-    else:
-        transaction.ask(edit, counting)
-        saving.drop_title(transaction, user_id, old.parts.title)
-        transaction.commit()
+    writing = Writing(user_id, user)
+    writing.edit(row, indexed.lengths, old.lengths, old_title=old.parts.title)
+    if not is_pinned:
+        writing.queries.append(pin)
+    if new.content != old.parts.content:
+        writing.remove(alone(transaction, user_id, observation_id))
+        source = {"user_id": user_id, "source": observation_id, "kept": []}
+        writing.queries += [(fact_statements.MAKE_EARLIER, asked), (fact_statements.REMOVE_SOURCE, source)]
+    writing.commit(transaction)
     return result.model_copy(update={"outcome": "updated"})
 
 
-def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
+def delete(transaction: Transaction, user_id: str, observation_id: int) -> list[int]:
     """See `Store.delete`."""
     asked = {"user_id": user_id, "id": observation_id}
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
-        return False
-    user, old = saving.User._make(users[0]), _stored(found[0])
-    removed = {name: -length for name, length in old.lengths.items()}
-    transaction.ask((statements.DELETE_OBSERVATION, asked), saving.count_in(user_id, user, observations=-1, **removed))
-    saving.drop_title(transaction, user_id, old.parts.title)
-    transaction.commit()
-    return True
+        return []
+    old = stored(found[0])
+    this = Removed(observation_id, old.parts.title, old.lengths)
+    removed = [this, *alone(transaction, user_id, observation_id)]
+    writing = Writing(user_id, saving.User._make(users[0]))
+    writing.remove(removed)
+    writing.commit(transaction)
+    return [each.id for each in removed]
+
+
+def add_sources(transaction: Transaction, user_id: str, sources: Sequence[Source]) -> None:
+    """See `Store.add_sources`."""
+    asked: dict[str, Any] = {"user_id": user_id}
+    asked |= zip(("facts", "sources", "earlier"), map(list, zip(*sources, strict=True)), strict=True)
+    transaction.commit((statements.LOCK_USER, asked), (fact_statements.IMPORT_SOURCES, asked))
 
 
 def add_rows(
@@ -79,7 +118,7 @@ def add_rows(
     user_id: str,
     sessions: Sequence[Session],
     rows: Sequence[tuple[ImportedRow, IndexEntry]],
-) -> ImportResult:
+) -> AddedRows:
     """See `Store.add_rows`."""
     ids = {session.id for session in sessions} | {row.session_id for row, _ in rows}
     asked = {
@@ -94,8 +133,8 @@ def add_rows(
     user, (known, active, keys, unkeyed) = saving.locked(transaction, user_id, *((query, asked) for query in queries))
     importing = _Importing(user_id, user, {row[0]: (row[1], row[2]) for row in known})
     importing.active = {conversation_id for (conversation_id,) in active}
-    importing.keys = {key for (key,) in keys}
-    importing.unkeyed = {(*row[:3], bytes(row[3]), to_text(row[4])) for row in unkeyed}
+    importing.keys = {key: (int(observation_id), *row[:2], bytes(row[2])) for key, observation_id, *row in keys}
+    importing.unkeyed = {(*row[:3], bytes(row[3]), to_text(row[4])): int(row[5]) for row in unkeyed}
     for session in sessions:
         importing.add_session(session)
     for row, indexed in rows:
@@ -115,14 +154,17 @@ class _Importing:
         self._session = user.last_session
         self._sessions: list[Query] = []
         self._rows: list[Query] = []
-        self._added = dict.fromkeys(saving.LENGTHS, 0)
+        self._added = dict.fromkeys(LENGTHS, 0)
         self.active: set[str] = set()
-        self.keys: set[str] = set()
-        self.unkeyed: set[tuple[Any, ...]] = set()
+        self.keys: dict[str, tuple[Any, ...]] = {}
+        """Of each topic key the id, type, title and hash of its row."""
+        self.unkeyed: dict[tuple[Any, ...], int] = {}
+        """The ids of rows without a key."""
+        self._ids: list[int | None] = []
 
     @property
-    def result(self) -> ImportResult:
-        return ImportResult(sessions=len(self._sessions), observations=len(self._rows))
+    def result(self) -> AddedRows:
+        return AddedRows(len(self._sessions), len(self._rows), self._ids)
 
     def queries(self) -> list[Query]:
         counting = saving.count_in(
@@ -167,32 +209,35 @@ class _Importing:
         normalized_hash = bytes.fromhex(row.normalized_hash)
         same = (session, row.type, row.title, normalized_hash, row.created_at)
         if row.topic_key in self.keys if row.topic_key is not None else same in self.unkeyed:
+            self._ids.append(self._known_id(row, same))
             return
-        if row.topic_key is None:
-            self.unkeyed.add(same)
-        else:
-            self.keys.add(row.topic_key)
         self._number += 1
-        for name in saving.LENGTHS:
+        observation_id = self._user.first_id + self._number
+        self._ids.append(observation_id)
+        if row.topic_key is None:
+            self.unkeyed[same] = observation_id
+        else:
+            self.keys[row.topic_key] = (observation_id, row.type, row.title, normalized_hash)
+        for name in LENGTHS:
             self._added[name] += indexed.lengths[name]
         columns = {
             "user_id": self._user_id,
-            "id": self._user.first_id + self._number,
+            "id": observation_id,
             "number": self._number,
             "session": session,
             "conversation_id": conversation_id,
-            "type": row.type,
-            "title": row.title,
-            "topic_key": row.topic_key,
-            "normalized_hash": normalized_hash,
-            "revision_count": row.revision_count,
-            "created_at": row.created_at,
-            "updated_at": row.updated_at,
+            **imported_columns(row),
             "terms": indexed.vector(self._user.index_key),
-            "content": row.content,
             **indexed.lengths,
         }
         self._rows.append((statements.IMPORT_OBSERVATION, columns))
+
+    def _known_id(self, row: ImportedRow, same: tuple[Any, ...]) -> int | None:
+        """Return the id of the row that the user has; None if it is another one of this topic key."""
+        if row.topic_key is None:
+            return self.unkeyed[same]
+        observation_id, *stored = self.keys[row.topic_key]
+        return observation_id if tuple(stored) == same[1:4] else None
 
     def _session_of(self, session_id: str) -> tuple[int, str] | None:
         """Return number and conversation of the session that has this id in an export."""

@@ -33,7 +33,6 @@ class Pool:
 
     def __init__(self, conninfo: str, *, size: int, wait_seconds: float) -> None:
         self._conninfo = conninfo
-        self._size = size
         self._wait_seconds = wait_seconds
         self._places = threading.Semaphore(size)
         self._changed = threading.Condition()

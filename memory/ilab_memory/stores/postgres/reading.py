@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ilab_memory.core.models import Observation, Session
+from ilab_memory.core.models import Fact, Observation, Session, Statement
 from ilab_memory.core.store import Document, Matches, Posting, Preview, RecentSessions, TermStatistics
 from ilab_memory.stores.common import rows
 from ilab_memory.stores.postgres.blind_index import places
@@ -18,13 +18,23 @@ def texts(row: Sequence[Any]) -> list[Any]:
 
 
 def session(user_id: str, row: Sequence[Any]) -> Session:
-    """Return the Session of a row of `_SESSION_COLUMNS`."""
+    """Return the Session of a row of `SESSION_COLUMNS`."""
     return rows.session(user_id, texts(row))
 
 
 def observation(user_id: str, row: Sequence[Any]) -> Observation:
-    """Return the Observation of a row of `_OBSERVATION_COLUMNS`."""
+    """Return the Observation of a row of `OBSERVATION_COLUMNS`."""
     return rows.observation(user_id, texts(row))
+
+
+def fact(row: Sequence[Any]) -> Fact:
+    """Return the Fact of a row of `LIST_FACTS`."""
+    return rows.fact(texts(row))
+
+
+def statement(row: Sequence[Any]) -> Statement:
+    """Return the Statement of a row of `LIST_ABOUT`."""
+    return rows.statement(texts(row))
 
 
 def preview(row: Sequence[Any]) -> Preview:

@@ -1,7 +1,7 @@
-"""Writes of sessions and saves. Each function runs inside one transaction, and commits it.
+"""Users and sessions, and what every write begins with. Each function runs inside one transaction.
 
-First one round trip: it takes the lock of the user's row, and reads, seeing what the one before committed. Then another
-that writes and commits. Only who opens a user or completes an expired session needs one more.
+The first round trip locks the user's row and reads what the previous transaction committed. The second one writes and
+commits. A new user, an expired session or a replaced title needs more.
 """
 
 import secrets
@@ -10,21 +10,16 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from ilab_memory.core.models import SaveResult
-from ilab_memory.core.store import Redacted
-from ilab_memory.sessions import auto_close_summary, is_expired
-from ilab_memory.stores.common.changes import is_unchanged
-from ilab_memory.stores.postgres import statements
-from ilab_memory.stores.postgres.blind_index import INDEX_KEY_BYTES, IndexEntry
+from ilab_memory.limits import MOST_REBUILT
+from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
+from ilab_memory.stores.common.users import LENGTHS, new_index_key
+from ilab_memory.stores.postgres import fact_statements, statements, work_statements
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
 # Ids of a user go on from a random number, so that ids of a user who was forgotten do not come again and nothing has to
 # be counted for all users; all stay below 2**53, for those who read numbers as floating point.
 _FIRST_IDS = 2**52
-
-#: The term counts of a row by field, and those of the user's row in total.
-LENGTHS = ("title_terms", "said_terms", "reply_terms", "tail_terms")
 
 
 class User(NamedTuple):
@@ -62,7 +57,7 @@ def new_user(user_id: str, *, above: int = 0) -> dict[str, Any]:
     """Return the row of a user whose ids are above that one."""
     return {
         "user_id": user_id,
-        "index_key": secrets.token_bytes(INDEX_KEY_BYTES),
+        "index_key": new_index_key(),
         "first_id": above + secrets.randbelow(_FIRST_IDS),
     }
 
@@ -79,7 +74,7 @@ def open_session(
     """Return the session to work in, touched; one that has to be opened gets *session_id*."""
     asked = {"user_id": user_id, "conversation_id": conversation_id}
     user, (active,) = locked(transaction, user_id, (statements.SESSION_NOW, asked))
-    session = _enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
+    session = enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
     touch = {"user_id": user_id, "session": session.number, "now": now}
     if session.is_new:
         transaction.commit(*session.opening, count_in(user_id, user, last_session=session.number))
@@ -98,47 +93,9 @@ def end_session(
         return None
     number, session_id, started_at, last_activity_at = active[0]
     ended_at = max(now, last_activity_at)
-    transaction.commit(_complete(user_id, number, ended_at, summary, is_auto_generated=False))
+    complete = _complete(user_id, number, ended_at, summary, is_auto_generated=False)
+    transaction.commit(complete, (work_statements.SESSION_ENDED, asked))
     return session_id, started_at, ended_at
-
-
-def save(
-    transaction: Transaction,
-    redacted: Redacted,
-    indexed: IndexEntry,
-    session_id: str,
-    *,
-    now: datetime,
-    session_timeout: timedelta,
-) -> SaveResult:
-    """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
-    asked: dict[str, Any] = {
-        "user_id": redacted.user_id,
-        "conversation_id": redacted.conversation_id,
-        "type": redacted.type,
-        "title": redacted.title,
-        "topic_key": redacted.topic_key,
-        "normalized_hash": bytes.fromhex(redacted.normalized_hash),
-        "now": now,
-    }
-    same = statements.SAME_UNKEYED if redacted.topic_key is None else statements.BY_KEY
-    user, (active, found) = locked(transaction, redacted.user_id, (statements.SESSION_NOW, asked), (same, asked))
-    session = _enter(transaction, asked, user, active, session_id, now=now, session_timeout=session_timeout)
-    asked["session"] = session.number
-    if redacted.topic_key is None and session.is_new:
-        found = []  # of the session before
-    entering = session.opening or ((statements.TOUCH_SESSION, asked),)
-    if found and (redacted.topic_key is None or _is_unchanged(redacted, found[0])):
-        observation_id, outcome = int(found[0][0]), "deduped"
-        counting = (count_in(redacted.user_id, user, last_session=session.number),) if session.is_new else ()
-        transaction.commit(*entering, *counting)
-    else:
-        row = asked | indexed.lengths | {"terms": indexed.vector(user.index_key), "content": redacted.content}
-        observation_id, outcome, writing = _write(user, session, row, found)
-        transaction.commit(*entering, *writing)
-    return SaveResult.model_construct(
-        id=observation_id, outcome=outcome, session_id=session.id, topic_key=redacted.topic_key
-    )
 
 
 def forget(transaction: Transaction, user_id: str) -> int:
@@ -148,7 +105,11 @@ def forget(transaction: Transaction, user_id: str) -> int:
     if not users:
         return 0
     transaction.commit(
-        (statements.ERASE_OBSERVATIONS, asked), (statements.ERASE_SESSIONS, asked), (statements.ERASE_USER, asked)
+        (statements.ERASE_OBSERVATIONS, asked),
+        (fact_statements.ERASE_SOURCES, asked),
+        (work_statements.ERASE, asked),
+        (statements.ERASE_SESSIONS, asked),
+        (statements.ERASE_USER, asked),
     )
     return User._make(users[0]).observations
 
@@ -163,14 +124,26 @@ def locked(transaction: Transaction, user_id: str, *queries: Query) -> tuple[Use
 
 
 def drop_title(transaction: Transaction, user_id: str, title: str) -> None:
-    """Let no summary of an expired session quote *title* that none of its observations has any more."""
-    (closed,) = transaction.ask((statements.CLOSED_WITH_TITLE, {"user_id": user_id, "title": title}))
-    for (session,) in closed:
-        summary = _auto_close_summary(transaction, user_id, session)
-        transaction.ask((statements.SET_SUMMARY, {"user_id": user_id, "session": session, "summary": summary}))
+    """Rebuild the newest automatic summaries that quote *title*; remove all titles from older ones that quote it."""
+    asked = {"user_id": user_id, "title": title}
+    (newest,) = transaction.ask((statements.CLOSED_WITH_TITLE, asked))
+    if not newest:
+        return
+    sessions = [{"user_id": user_id, "session": session} for session, _ in newest]
+    counts = transaction.ask(*((statements.COUNT_IN_SESSION, session) for session in sessions))
+    titles = transaction.ask(*((statements.LAST_TITLES, session) for session in sessions))
+    changes: list[Query] = [
+        (statements.SET_SUMMARY, {**session, "summary": _summary(observations, last)})
+        for session, ((observations,),), last in zip(sessions, counts, titles, strict=True)
+    ]
+    if len(newest) == MOST_REBUILT:
+        session, started_at = newest[-1]
+        older = {**asked, "summary": SUMMARY_WITHOUT_TITLES, "started_at": started_at, "session": session}
+        changes.append((statements.CLEAR_SUMMARIES, older))
+    transaction.ask(*changes)
 
 
-def _enter(
+def enter(
     transaction: Transaction,
     asked: Mapping[str, Any],
     user: User,
@@ -187,8 +160,7 @@ def _enter(
         session = SessionNow._make((*active[0], conversation_id, ()))
         if not is_expired(to_text(session.last_activity_at), now=now, timeout=session_timeout):
             return session
-        summary = _auto_close_summary(transaction, user_id, session.number)
-        completing = (_complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=True),)
+        completing = (_closing(transaction, user_id, session),)
     number = user.last_session + 1
     opening = {
         "user_id": user_id,
@@ -200,9 +172,21 @@ def _enter(
     return SessionNow(number, session_id, now, now, conversation_id, (*completing, (statements.NEW_SESSION, opening)))
 
 
+def _closing(transaction: Transaction, user_id: str, session: SessionNow) -> Query:
+    """Return what completes an expired session, with the summary of its consolidation or an automatic one."""
+    asked = {"user_id": user_id, "session_id": session.id}
+    (found,) = transaction.ask((work_statements.SUMMARY_OF, asked))
+    summary = found[0][0] if found else _auto_close_summary(transaction, user_id, session.number)
+    return _complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=not found)
+
+
 def _auto_close_summary(transaction: Transaction, user_id: str, session: int) -> str:
     asked = {"user_id": user_id, "session": session}
     ((observations,),), titles = transaction.ask((statements.COUNT_IN_SESSION, asked), (statements.LAST_TITLES, asked))
+    return _summary(observations, titles)
+
+
+def _summary(observations: int, titles: list[Row]) -> str:
     return auto_close_summary(observations, [title for (title,) in titles[::-1]])
 
 
@@ -214,26 +198,6 @@ def _complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is
         "summary": summary,
         "is_auto_generated": is_auto_generated,
     }
-
-
-def _is_unchanged(redacted: Redacted, found: Row) -> bool:
-    return is_unchanged(redacted, type=found[1], title=found[2], normalized_hash=bytes(found[3]))
-
-
-def _write(
-    user: User, session: SessionNow, row: Mapping[str, Any], found: list[Row]
-) -> tuple[int, str, tuple[Query, Query]]:
-    """Return the id and the outcome of writing the row, and what writes it."""
-    number = user.last_number + 1
-    if found:
-        observation_id, outcome, statement = int(found[0][0]), "updated", statements.CHANGE_OBSERVATION
-        before = dict(zip(LENGTHS, found[0][4:], strict=True))
-    else:
-        observation_id, outcome, statement = user.first_id + number, "created", statements.NEW_OBSERVATION
-        before = dict.fromkeys(LENGTHS, 0)
-    added = {name: row[name] - before[name] for name in LENGTHS} | {"observations": 0 if found else 1}
-    counting = count_in(row["user_id"], user, last_number=number, last_session=session.number, **added)
-    return observation_id, outcome, ((statement, {**row, "id": observation_id, "number": number}), counting)
 
 
 def count_in(user_id: str, user: User, *, last_number: int = 0, last_session: int = 0, **added: int) -> Query:

@@ -1,12 +1,15 @@
 """The tables, of the newest schema version. Every name here is private to the store.
 
-Every table is partitioned by the hash of user_id, and user_id begins every key and every index but the full-text one.
+Every table is partitioned by the hash of user_id, and user_id begins every key and every index but the full-text one
+and those of pending work.
 There is no sequence, trigger or foreign key: what one would do is done under the lock of the user's row, so that all of
 a user can live on any machine. Texts are compared by their bytes (COLLATE "C"): no index depends on the order that a
 version of the C library keeps.
 """
 
 from collections.abc import Iterator
+
+from ilab_memory.core.config import FACT_TYPES
 
 #: Version of the schema that this code reads and writes. A change of what `ilab_memory.recall.analysis.fields` returns
 #: needs a new version too, with a migration that rebuilds the index. A bound on the length of what is indexed does not:
@@ -82,6 +85,9 @@ TABLES = (
         type text COLLATE "C" NOT NULL,
         title text COLLATE "C" NOT NULL,
         topic_key text COLLATE "C",
+        pinned boolean NOT NULL DEFAULT false,
+        expire_at timestamptz,
+        about text COLLATE "C",     -- what the content says about the user, one statement per line
         terms tsvector NOT NULL,    -- of hashes, see blind_index.py
         content text COLLATE "C" NOT NULL,
         PRIMARY KEY (user_id, id),
@@ -89,7 +95,42 @@ TABLES = (
         """,
         _ADDED_TO,
     ),
+    # Which observations a fact was derived from. Rows of a value that was replaced stay, as earlier ones.
+    (
+        "sources",
+        """
+        user_id text COLLATE "C" NOT NULL,
+        fact bigint NOT NULL,       -- an observation
+        source bigint NOT NULL,     -- another one
+        is_earlier boolean NOT NULL DEFAULT false,
+        PRIMARY KEY (user_id, fact, source)
+        """,
+        _ADDED_TO,
+    ),
+    # Consolidation, see `ilab_memory.core.work`: a user whose turns have been queued.
+    (
+        "work",
+        """
+        user_id text COLLATE "C" PRIMARY KEY,
+        cursor bigint NOT NULL,             -- number of the last observation that was consolidated
+        pending bigint NOT NULL,            -- saves queued since
+        first_pending_at timestamptz,       -- of the first of them; NULL if none is
+        last_turn_at timestamptz NOT NULL,
+        is_session_ended boolean NOT NULL DEFAULT false,
+        lease text COLLATE "C",
+        lease_until timestamptz,
+        attempts integer NOT NULL DEFAULT 0,
+        not_before timestamptz,
+        is_dead boolean NOT NULL DEFAULT false,
+        day text COLLATE "C",               -- of tokens_used
+        tokens_used bigint NOT NULL DEFAULT 0
+        """,
+        _OFTEN_CHANGED,
+    ),
 )
+
+#: The types of facts, for statements that use the index of facts.
+FACTS = f"({', '.join(map(repr, FACT_TYPES))})"
 
 INDEXES = (
     # At most one active session per user and conversation, whoever opens it.
@@ -112,6 +153,15 @@ INDEXES = (
     """
     CREATE INDEX observations_unkeyed ON {schema}.observations (user_id, normalized_hash) WHERE topic_key IS NULL
     """,
+    f"""
+    CREATE INDEX observations_facts ON {{schema}}.observations (user_id, pinned, updated_at, id) WHERE type IN {FACTS}
+    """,
+    "CREATE INDEX observations_about ON {schema}.observations (user_id, updated_at, id) WHERE about IS NOT NULL",
+    "CREATE INDEX observations_expiring ON {schema}.observations (user_id, expire_at) WHERE expire_at IS NOT NULL",
+    "CREATE INDEX sources_of_source ON {schema}.sources (user_id, source)",
+    # Pending work of all users: the only indexes without the user. A save changes none of their columns.
+    "CREATE INDEX work_pending ON {schema}.work (first_pending_at) WHERE first_pending_at IS NOT NULL",
+    "CREATE INDEX work_spent ON {schema}.work (day) INCLUDE (tokens_used) WHERE day IS NOT NULL",
     # No pending list: every search would read through it, other users' words included.
     "CREATE INDEX observations_search ON {schema}.observations USING gin (terms) WITH (fastupdate = off)",
 )

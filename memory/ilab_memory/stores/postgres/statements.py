@@ -4,10 +4,12 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
+from ilab_memory.limits import MOST_REBUILT, MOST_RECENT
 from ilab_memory.stores.postgres.blind_index import HASH, PREFIX
 from ilab_memory.stores.postgres.schema import SCHEMA
 
 _USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
+_SOURCES = f"{SCHEMA}.sources"
 
 # Users. Whoever writes anything of a user takes the lock of the user's row first: so writers of one user come one after
 # the other, and never wait for each other in a circle.
@@ -19,6 +21,7 @@ NEW_USER = f"""
     INSERT INTO {_USERS} (user_id, index_key, first_id) VALUES (%(user_id)s, %(index_key)s, %(first_id)s)
     ON CONFLICT DO NOTHING
 """
+USER = f"SELECT index_key FROM {_USERS} WHERE user_id = %(user_id)s"
 COUNT_IN = f"""
     UPDATE {_USERS} SET
         last_number = %(last_number)s,
@@ -32,7 +35,7 @@ COUNT_IN = f"""
 """
 
 # Sessions.
-_SESSION_COLUMNS = "id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id"
+SESSION_COLUMNS = "id, started_at, ended_at, last_activity_at, summary, is_auto_generated, conversation_id"
 _ACTIVE = f"""
     FROM {_SESSIONS} WHERE user_id = %(user_id)s AND conversation_id = %(conversation_id)s AND ended_at IS NULL
 """
@@ -62,10 +65,19 @@ LAST_TITLES = f"""
     SELECT title FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND session = %(session)s
     ORDER BY updated_at DESC, id DESC LIMIT 3
 """
-# Sessions that expired, and whose summary quotes this title.
+_QUOTES_TITLE = """
+    user_id = %(user_id)s AND is_auto_generated
+    AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+"""
+# The newest sessions that expired and whose summary quotes this title.
 CLOSED_WITH_TITLE = f"""
-    SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND is_auto_generated
-        AND (strpos(summary, ': ' || %(title)s) > 0 OR strpos(summary, '; ' || %(title)s) > 0)
+    SELECT number, started_at FROM {_SESSIONS} WHERE {_QUOTES_TITLE}
+    ORDER BY started_at DESC, number DESC LIMIT {MOST_REBUILT}
+"""
+# Of the older ones.
+CLEAR_SUMMARIES = f"""
+    UPDATE {_SESSIONS} SET summary = %(summary)s
+    WHERE {_QUOTES_TITLE} AND (started_at, number) < (%(started_at)s, %(session)s)
 """
 SET_SUMMARY = f"UPDATE {_SESSIONS} SET summary = %(summary)s WHERE user_id = %(user_id)s AND number = %(session)s"
 
@@ -74,19 +86,31 @@ SAME_UNKEYED = f"""
     SELECT id FROM {_OBSERVATIONS_TABLE}
     WHERE user_id = %(user_id)s AND normalized_hash = %(normalized_hash)s AND topic_key IS NULL
         AND type = %(type)s AND title = %(title)s AND session = (SELECT number {_ACTIVE})
+        AND pinned >= %(pinned)s AND expire_at IS NOT DISTINCT FROM %(expire_at)s::timestamptz
+        AND about IS NOT DISTINCT FROM %(about)s
 """
+_KEYED = "id, title_terms, said_terms, reply_terms, tail_terms, type, title, normalized_hash, pinned, expire_at, about"
+# Behind the columns, whether it is a source of anything.
 BY_KEY = f"""
-    SELECT id, type, title, normalized_hash, title_terms, said_terms, reply_terms, tail_terms
-    FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND topic_key = %(topic_key)s
+    SELECT {_KEYED}, EXISTS (
+        SELECT 1 FROM {_SOURCES} link WHERE link.user_id = %(user_id)s AND link.source = o.id
+    )
+    FROM {_OBSERVATIONS_TABLE} o WHERE o.user_id = %(user_id)s AND o.topic_key = %(topic_key)s
+"""
+FACTS_BY_KEY = f"""
+    SELECT topic_key, {_KEYED} FROM {_OBSERVATIONS_TABLE}
+    WHERE user_id = %(user_id)s AND topic_key = ANY(%(topic_keys)s::text[])
 """
 NEW_OBSERVATION = f"""
     INSERT INTO {_OBSERVATIONS_TABLE} (
         user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
+        pinned, expire_at, about
     ) VALUES (
         %(user_id)s, %(id)s, %(number)s, %(session)s, %(conversation_id)s, %(type)s, %(title)s, %(topic_key)s,
         %(normalized_hash)s, %(now)s, %(now)s,
-        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s
+        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s,
+        %(pinned)s, %(expire_at)s, %(about)s
     )
 """
 CHANGE_OBSERVATION = f"""
@@ -94,12 +118,13 @@ CHANGE_OBSERVATION = f"""
         number = %(number)s, session = %(session)s, conversation_id = %(conversation_id)s, type = %(type)s,
         title = %(title)s, normalized_hash = %(normalized_hash)s, revision_count = revision_count + 1,
         updated_at = %(now)s, title_terms = %(title_terms)s, said_terms = %(said_terms)s, reply_terms = %(reply_terms)s,
-        tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector, content = %(content)s
+        tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector, content = %(content)s,
+        pinned = pinned OR %(pinned)s, expire_at = %(expire_at)s, about = %(about)s
     WHERE user_id = %(user_id)s AND id = %(id)s
 """
 # An observation as it is, for a change or an erasure.
 TO_CHANGE = f"""
-    SELECT s.id, o.topic_key, o.type, o.title, o.content, o.normalized_hash,
+    SELECT s.id, o.topic_key, o.pinned, o.expire_at, o.type, o.title, o.content, o.normalized_hash, o.about,
         o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
     FROM {_OBSERVATIONS_TABLE} o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
     WHERE o.user_id = %(user_id)s AND o.id = %(id)s
@@ -109,10 +134,16 @@ EDIT_OBSERVATION = f"""
         number = %(number)s, type = %(type)s, title = %(title)s, normalized_hash = %(normalized_hash)s,
         revision_count = revision_count + 1, updated_at = %(now)s, title_terms = %(title_terms)s,
         said_terms = %(said_terms)s, reply_terms = %(reply_terms)s, tail_terms = %(tail_terms)s,
-        terms = %(terms)s::tsvector, content = %(content)s
+        terms = %(terms)s::tsvector, content = %(content)s, about = %(about)s
     WHERE user_id = %(user_id)s AND id = %(id)s
 """
-DELETE_OBSERVATION = f"DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = %(id)s"
+PIN_OBSERVATION = f"""
+    UPDATE {_OBSERVATIONS_TABLE} SET pinned = %(pinned)s, expire_at = %(expire_at)s
+    WHERE user_id = %(user_id)s AND id = %(id)s
+"""
+DELETE_OBSERVATIONS = f"""
+    DELETE FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = ANY(%(ids)s::bigint[])
+"""
 
 # Importing.
 SESSIONS_OF_IDS = f"""
@@ -121,11 +152,11 @@ SESSIONS_OF_IDS = f"""
 """
 ACTIVE_CONVERSATIONS = f"SELECT conversation_id FROM {_SESSIONS} WHERE user_id = %(user_id)s AND ended_at IS NULL"
 KEYS = f"""
-    SELECT topic_key FROM {_OBSERVATIONS_TABLE}
+    SELECT topic_key, id, type, title, normalized_hash FROM {_OBSERVATIONS_TABLE}
     WHERE user_id = %(user_id)s AND topic_key = ANY(%(topic_keys)s::text[])
 """
 UNKEYED = f"""
-    SELECT session, type, title, normalized_hash, created_at FROM {_OBSERVATIONS_TABLE}
+    SELECT session, type, title, normalized_hash, created_at, id FROM {_OBSERVATIONS_TABLE}
     WHERE user_id = %(user_id)s AND normalized_hash = ANY(%(hashes)s::bytea[]) AND topic_key IS NULL
 """
 IMPORT_SESSION = f"""
@@ -139,21 +170,28 @@ IMPORT_SESSION = f"""
 IMPORT_OBSERVATION = f"""
     INSERT INTO {_OBSERVATIONS_TABLE} (
         user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
+        pinned, expire_at, about
     ) VALUES (
         %(user_id)s, %(id)s, %(number)s, %(session)s, %(conversation_id)s, %(type)s, %(title)s, %(topic_key)s,
         %(normalized_hash)s, %(revision_count)s, %(created_at)s, %(updated_at)s,
-        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s
+        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s,
+        %(pinned)s, %(expire_at)s, %(about)s
     )
 """
 
 # Reading whole rows.
-_OBSERVATION_COLUMNS = """
+_PLAIN_COLUMNS = """
     o.id, s.id, o.type, o.title, o.content, o.topic_key, encode(o.normalized_hash, 'hex'), o.revision_count,
-    o.created_at, o.updated_at
+    o.created_at, o.updated_at, o.pinned, o.expire_at, o.about"""
+OBSERVATION_COLUMNS = f"""{_PLAIN_COLUMNS}, (
+        -- The ids, with a minus before earlier sources.
+        SELECT string_agg((CASE WHEN link.is_earlier THEN -link.source ELSE link.source END)::text, ',')
+        FROM {_SOURCES} link WHERE link.user_id = %(user_id)s AND link.fact = o.id
+    )
 """
 _OBSERVATIONS = f"""
-    SELECT {_OBSERVATION_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
+    SELECT {OBSERVATION_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
     JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
     WHERE o.user_id = %(user_id)s
 """
@@ -168,11 +206,9 @@ TIMELINE = f"""
         ORDER BY o.created_at, o.id LIMIT %(neighbors)s
     ) ORDER BY 9, 1
 """
-#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
-RECENT_LOOKED_AT = 1000
 # octet_length and topic_key need no content that is stored apart from its row.
 RECENT = f"""
-    SELECT {_OBSERVATION_COLUMNS} FROM (
+    SELECT {_PLAIN_COLUMNS}, NULL FROM (
         SELECT *, sum(octet_length(content)) OVER (
             ORDER BY updated_at DESC, id DESC ROWS UNBOUNDED PRECEDING
         ) AS bytes
@@ -182,8 +218,8 @@ RECENT = f"""
                 WHERE user_id = %(user_id)s AND session = (
                     SELECT number FROM {_SESSIONS}
                     WHERE user_id = %(user_id)s AND id = %(session_id)s AND conversation_id = %(conversation_id)s
-                )
-                ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+                ) AND (expire_at IS NULL OR expire_at > %(now)s)
+                ORDER BY updated_at DESC, id DESC LIMIT {MOST_RECENT}
             ) newest
             WHERE %(prefixes)s::text[] IS NULL
                 OR EXISTS (SELECT 1 FROM unnest(%(prefixes)s::text[]) prefix WHERE starts_with(topic_key, prefix))
@@ -207,26 +243,39 @@ _PAGE_OF_TYPES = f"""
         SELECT type FROM unnest(%(types)s::text[]) type
         UNION ALL SELECT type FROM kinds WHERE %(types)s::text[] IS NULL AND type IS NOT NULL
     )
-    SELECT {_OBSERVATION_COLUMNS} FROM (
-        SELECT listed.* FROM asked CROSS JOIN LATERAL (
-            SELECT * FROM {_OBSERVATIONS_TABLE}
-            WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
-                AND (updated_at, id) < (%(moment)s, %(key)s)
-            ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
-        ) listed
-        ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+    SELECT {OBSERVATION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(content) + coalesce(octet_length(about), 0)) OVER (
+            ORDER BY updated_at DESC, id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM (
+            SELECT listed.* FROM asked CROSS JOIN LATERAL (
+                SELECT * FROM {_OBSERVATIONS_TABLE}
+                WHERE user_id = %(user_id)s{{of_conversation}} AND type = asked.type
+                    AND (updated_at, id) < (%(moment)s, %(key)s)
+                ORDER BY updated_at DESC, id DESC LIMIT %(limit)s
+            ) listed
+            ORDER BY listed.updated_at DESC, listed.id DESC LIMIT %(limit)s
+        ) page
     ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.bytes_before IS NULL OR o.bytes_before < %(bytes)s
     ORDER BY o.updated_at DESC, o.id DESC
 """
 _OF_CONVERSATION = " AND conversation_id = %(conversation_id)s"
 LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
 LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=_OF_CONVERSATION)
 _PAGE_OF_SESSIONS = f"""
-    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS}
-    WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
-        %(moment)s, coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
-    )
-    ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+    SELECT {SESSION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(summary)) OVER (
+            ORDER BY started_at DESC, number DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_SESSIONS}
+        WHERE user_id = %(user_id)s{{of_conversation}} AND (started_at, number) < (
+            %(moment)s,
+            coalesce((SELECT number FROM {_SESSIONS} WHERE user_id = %(user_id)s AND id = %(session_id)s), 0)
+        )
+        ORDER BY started_at DESC, number DESC LIMIT %(limit)s
+    ) page
+    WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at DESC, number DESC
 """
 LIST_SESSIONS = _PAGE_OF_SESSIONS.format(of_conversation="")
 LIST_SESSIONS_OF_CONVERSATION = _PAGE_OF_SESSIONS.format(of_conversation=_OF_CONVERSATION)
@@ -238,9 +287,9 @@ _PREVIEW_COLUMNS = """
 """
 # The active session comes first. Behind the columns of each session an array of its newest observations.
 RECENT_SESSIONS = f"""
-    SELECT {_SESSION_COLUMNS}, ARRAY(
+    SELECT {SESSION_COLUMNS}, ARRAY(
         SELECT ROW({_PREVIEW_COLUMNS}) FROM {_OBSERVATIONS_TABLE} o
-        WHERE o.user_id = %(user_id)s AND o.session = s.number
+        WHERE o.user_id = %(user_id)s AND o.session = s.number AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
         ORDER BY o.updated_at DESC, o.id DESC LIMIT %(each)s
     )
     FROM (
@@ -296,10 +345,12 @@ _DOCUMENT = """
 ROWS_OF_FEW = f"""
     SELECT {_DOCUMENT}, {_PREVIEW_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
     WHERE o.user_id = %(user_id)s AND {_OBSERVATIONS_OF_USER} <= %(most_rows)s
+        AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
 """
 DOCUMENTS = f"""
     SELECT {_DOCUMENT} FROM {_OBSERVATIONS_TABLE} o
     WHERE o.user_id = %(user_id)s AND o.number = ANY(%(numbers)s::bigint[])
+        AND (o.expire_at IS NULL OR o.expire_at > %(now)s)
 """
 # Not ILIKE, which takes seconds to look for a long text in one that repeats its beginning. Under COLLATE "C", lower()
 # is of A to Z alone. CASE: content that is stored apart from its row is read only as far as it counts.
@@ -315,39 +366,6 @@ CONTAINING = f"""
         OR strpos(lower(title), lower(%(text)s COLLATE "C")) > 0
     END
     ORDER BY number DESC LIMIT %(at_most)s
-"""
-
-# Exporting, a page at a time: each begins behind the last row of the one before, and ends with the row that brings
-# its texts to the limit in bytes.
-USER = f"SELECT index_key FROM {_USERS} WHERE user_id = %(user_id)s"
-# The user, its last session and the id of its last observation when the export begins: what has a greater one was added
-# later.
-EXPORT_BEGINS = f"""
-    SELECT index_key, last_session, first_id + last_number FROM {_USERS} WHERE user_id = %(user_id)s
-"""
-EXPORT_SESSIONS = f"""
-    SELECT started_at, number, {_SESSION_COLUMNS} FROM (
-        SELECT *, sum(octet_length(summary)) OVER (
-            ORDER BY started_at, number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS bytes_before
-        FROM {_SESSIONS}
-        WHERE user_id = %(user_id)s AND (started_at, number) > (%(moment)s, %(key)s) AND number <= %(last)s
-        ORDER BY started_at, number LIMIT %(page)s
-    ) page WHERE bytes_before IS NULL OR bytes_before < %(bytes)s ORDER BY started_at, number
-"""
-EXPORT_OBSERVATIONS = f"""
-    SELECT o.created_at, o.id, s.number, {_OBSERVATION_COLUMNS} FROM (
-        SELECT *, sum(octet_length(content)) OVER (
-            ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS bytes_before
-        FROM {_OBSERVATIONS_TABLE}
-        WHERE user_id = %(user_id)s AND (created_at, id) > (%(moment)s, %(key)s) AND id <= %(last)s
-        ORDER BY created_at, id LIMIT %(page)s
-    ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
-    WHERE o.bytes_before IS NULL OR o.bytes_before < %(bytes)s ORDER BY o.created_at, o.id
-"""
-EXPORT_LATER_SESSION = f"""
-    SELECT {_SESSION_COLUMNS} FROM {_SESSIONS} WHERE user_id = %(user_id)s AND number = %(session)s
 """
 
 # Forgetting.

@@ -1,14 +1,17 @@
 """PostgresStore: the Store of one PostgreSQL database, for any number of processes."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
-from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
 from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import (
+    AddedRows,
     Change,
     Document,
+    FactCursor,
     ImportedRow,
     Matches,
     ObservationCursor,
@@ -17,27 +20,26 @@ from ilab_memory.core.store import (
     RecentSessions,
     Redacted,
     SessionCursor,
+    Source,
     Store,
-    forgotten_during_export,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
-from ilab_memory.stores.postgres import copying, editing, reading, saving, statements
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.postgres import copying, editing, expiry, exporting, reading, saving, statements, writing
+from ilab_memory.stores.postgres import facts as fact_reads
 from ilab_memory.stores.postgres.blind_index import IndexEntry
-from ilab_memory.stores.postgres.connections import Connections, Row
+from ilab_memory.stores.postgres.connections import Connections
 from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
+from ilab_memory.stores.postgres.work import PostgresWork
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
 SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
-#: The largest id that the database can hold.
-_LARGEST_ID = 2**63 - 1
-_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 # A moment after every other one.
 _AFTER_ALL = "infinity"
 
 
-class PostgresStore(Store):
+class PostgresStore(PostgresWork, Store):
     """Keeps everything in the schema `ilab_memory` of one PostgreSQL database, version 15 or newer.
 
     Every table is partitioned by user, and every statement touches one user's partition. Erased rows are in no answer
@@ -80,7 +82,14 @@ class PostgresStore(Store):
         self._connections.connect()
 
     def recent_sessions(
-        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+        self,
+        user_id: str,
+        *,
+        conversation_id: str,
+        completed: int,
+        each: int,
+        preview_characters: int,
+        now: datetime,
     ) -> RecentSessions:
         """See Store."""
         rows = self._connections.rows(
@@ -91,6 +100,7 @@ class PostgresStore(Store):
             completed=completed,
             each=each,
             characters=preview_characters,
+            now=now,
         )
         return reading.recent_sessions(user_id, rows)
 
@@ -137,38 +147,78 @@ class PostgresStore(Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        indexed = IndexEntry(redacted.title, redacted.content)
+        indexed = [IndexEntry(each.title, each.content) for each in (redacted, *redacted.facts)]
         session_id = saving.new_session_id()
         return self._connections.write(
             "save the observation",
-            lambda transaction: saving.save(
+            lambda transaction: writing.save(
                 transaction, redacted, indexed, session_id, now=now, session_timeout=session_timeout
             ),
         )
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
-        if observation_id > _LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return None
+        doing = "change the observation"
+        rows = self._connections.rows(doing, statements.TO_CHANGE, user_id=user_id, id=observation_id)
+        if not rows:
+            return None
+        # Before the user's row is locked; under the lock, only what has changed by then is analyzed.
+        analyzed = cache(IndexEntry)
+        old = editing.stored(rows[0]).parts
+        new = old.changed(change)
+        if new != old and (index_key := self._user(user_id, doing)) is not None:
+            analyzed(new.title, new.content).vector(index_key)
         return self._connections.write(
-            "change the observation",
-            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+            doing,
+            lambda transaction: editing.change(
+                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
+            ),
         )
 
-    def delete(self, user_id: str, observation_id: int) -> bool:
+    def delete(self, user_id: str, observation_id: int) -> list[int]:
         """See Store, and the class for what the server keeps."""
-        if observation_id > _LARGEST_ID:
-            return False
+        if observation_id > LARGEST_ID:
+            return []
         return self._connections.write(
             "delete the observation", lambda transaction: editing.delete(transaction, user_id, observation_id)
         )
 
-    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
-        """See Store. Repeated if the connection is lost: what an earlier try stored is found again."""
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
+        """See Store. Retried after a lost connection only if the commit was not sent yet."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        if (index_key := self._user(user_id, "import")) is not None:
+            # The hashes too, before the user's row is locked.
+            for _, entry in indexed:
+                entry.vector(index_key)
         return self._connections.write(
             "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
         )
+
+    def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
+        """See Store. Repeated if the connection is lost."""
+        self._connections.write(
+            "import", lambda transaction: editing.add_sources(transaction, user_id, sources), repeatable=True
+        )
+
+    def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
+        """See Store, and the class for what the server keeps. One transaction for each user."""
+        return expiry.expire(self._connections, now=now, older_than=older_than, limit=limit)
+
+    def facts(
+        self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
+    ) -> list[Fact]:
+        """See Store."""
+        return fact_reads.facts(self._connections, user_id, types=types, now=now, limit=limit, before=before)
+
+    def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
+        """See Store."""
+        return fact_reads.about(self._connections, user_id, now=now, limit=limit, characters=characters)
+
+    def earlier_sources(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
+        """See Store."""
+        return fact_reads.earlier_sources(self._connections, user_id, observation_ids)
 
     def list_observations(
         self,
@@ -177,6 +227,7 @@ class PostgresStore(Store):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """See Store."""
@@ -188,13 +239,14 @@ class PostgresStore(Store):
             types=None if types is None else list(types),
             conversation_id=conversation_id,
             moment=moment,
-            key=min(observation_id, _LARGEST_ID),
+            key=min(observation_id, LARGEST_ID),
             limit=limit,
+            bytes=most_bytes,
         )
         return [reading.observation(user_id, row) for row in rows]
 
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
         """See Store."""
         moment, session_id = before or (_AFTER_ALL, "")
@@ -206,6 +258,7 @@ class PostgresStore(Store):
             moment=moment,
             session_id=session_id,
             limit=limit,
+            bytes=most_bytes,
         )
         return [reading.session(user_id, row) for row in rows]
 
@@ -231,6 +284,7 @@ class PostgresStore(Store):
         limit: int,
         key_prefixes: Sequence[str] | None,
         most_bytes: int,
+        now: datetime,
     ) -> list[Observation]:
         """See Store."""
         rows = self._connections.rows(
@@ -242,11 +296,19 @@ class PostgresStore(Store):
             limit=limit,
             prefixes=None if key_prefixes is None else list(key_prefixes),
             most_bytes=most_bytes,
+            now=now,
         )
         return [reading.observation(user_id, row) for row in rows]
 
     def matches(
-        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+        self,
+        user_id: str,
+        terms: Sequence[str],
+        *,
+        most_places: int,
+        most_rows: int,
+        preview_characters: int,
+        now: datetime,
     ) -> Matches:
         """See Store. In one round trip."""
         asked = {
@@ -256,6 +318,7 @@ class PostgresStore(Store):
             "most_for_places": most_places // len(terms),
             "most_rows": most_rows,
             "characters": preview_characters,
+            "now": now,
         }
         queries = (statements.STATISTICS, statements.POSTINGS_OF_FEW, statements.ROWS_OF_FEW)
         found = self._connections.read_snapshot("search", *((query, asked) for query in queries))
@@ -267,9 +330,9 @@ class PostgresStore(Store):
         rows = self._connections.rows("search", statements.POSTINGS, user_id=user_id, terms=asked)
         return reading.postings(rows, asked)
 
-    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+    def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
         """See Store."""
-        rows = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers))
+        rows = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers), now=now)
         return {row[0]: reading.document(row[1:]) for row in rows}
 
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
@@ -302,8 +365,8 @@ class PostgresStore(Store):
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
-        rows = self._connections.rows("export", statements.EXPORT_BEGINS, user_id=user_id)
-        return self._export(user_id, *rows[0]) if rows else iter(())
+        extent = exporting.extent(self._connections, user_id)
+        return iter(()) if extent is None else iter(exporting.Export(self._connections, user_id, extent))
 
     def write_rows(self, rows: UserRows, *, replace: bool = False) -> bool:
         """Write all that another store keeps of a user, in one transaction.
@@ -328,47 +391,14 @@ class PostgresStore(Store):
         """See Store."""
         self._connections.close()
 
-    def _export(self, user_id: str, user: bytes, last_session: int, last_id: int) -> Iterator[Session | Observation]:
-        for rows in self._pages(statements.EXPORT_SESSIONS, user_id, bytes(user), last_session):
-            yield from (reading.session(user_id, row[2:]) for row in rows)
-        later: set[int] = set()
-        for rows in self._pages(statements.EXPORT_OBSERVATIONS, user_id, bytes(user), last_id):
-            for _, _, session, *observation in rows:
-                if session > last_session and session not in later:
-                    later.add(session)
-                    yield self._later_session(user_id, bytes(user), session)
-                yield reading.observation(user_id, observation)
-
-    def _later_session(self, user_id: str, user: bytes, number: int) -> Session:
-        rows = self._connections.rows("export", statements.EXPORT_LATER_SESSION, user_id=user_id, session=number)
-        if self._user(user_id) != user:
-            raise forgotten_during_export()
-        return reading.session(user_id, rows[0])
-
-    def _pages(self, statement: str, user_id: str, user: bytes, last: int) -> Iterator[list[Row]]:
-        """Yield the pages of *statement* up to the number or id *last*.
-
-        Its rows begin with what orders them: a moment and a number.
-        """
-        place: dict[str, Any] = {"user_id": user_id, "moment": _BEFORE_ALL, "key": 0, "last": last}
-        while True:
-            rows = self._connections.rows("export", statement, **place, page=EXPORT_PAGE, bytes=EXPORT_BYTES)
-            # Before or while the page was read.
-            if self._user(user_id) != user:
-                raise forgotten_during_export()
-            if not rows:
-                return
-            yield rows
-            place |= {"moment": rows[-1][0], "key": rows[-1][1]}
-
-    def _user(self, user_id: str) -> bytes | None:
-        """Return the user's index key, None if there is no such user. It differs after the user was forgotten."""
-        rows = self._connections.rows("export", statements.USER, user_id=user_id)
+    def _user(self, user_id: str, doing: str) -> bytes | None:
+        """Return the user's index key, None if there is no such user."""
+        rows = self._connections.rows(doing, statements.USER, user_id=user_id)
         return bytes(rows[0][0]) if rows else None
 
     def _of_observation(
         self, doing: str, statement: str, user_id: str, observation_id: int, **asked: Any
     ) -> list[Observation]:
-        asked_id = min(observation_id, _LARGEST_ID)
+        asked_id = min(observation_id, LARGEST_ID)
         rows = self._connections.rows(doing, statement, user_id=user_id, id=asked_id, **asked)
         return [reading.observation(user_id, row) for row in rows]

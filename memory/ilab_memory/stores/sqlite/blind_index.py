@@ -5,18 +5,17 @@ A word is stored as `<user>_<hash>`, hashed with the user's index key, which is 
 - No query can reach a row of another user, and a user's words are neighbours in the index, so that its size does not
   matter to a query.
 - Once the user's row is gone, index pages that SQLite has not rewritten yet reveal nothing. Without that, forgetting
-  would have to merge the whole index (FTS5's 'optimize') before it could return.
+  would have to merge the whole index (FTS5's 'optimize') before it could return. Deleting one observation has to,
+  because the user's key stays: see `erasure.merge_index`.
 """
 
 import hashlib
 from collections.abc import Iterable
 
-from ilab_memory.recall.analysis import INDEXED_CHARACTERS, fields
+from ilab_memory.recall.analysis import fields
 
 #: Bytes of a hash. At 5, one of 50,000 different words of a user meets another one's hash with a chance of 1 in 800.
 _HASH_BYTES = 5
-#: Length of an index key, in bytes.
-INDEX_KEY_BYTES = 16
 
 
 def tokens(user: int, index_key: bytes, terms: Iterable[str]) -> list[str]:
@@ -34,12 +33,18 @@ def tokens(user: int, index_key: bytes, terms: Iterable[str]) -> list[str]:
 class IndexEntry:
     """An observation as the index takes it. Made in the caller's thread, to keep work off the writer."""
 
-    __slots__ = ("_fields", "lengths")
+    __slots__ = ("_fields", "_made", "lengths")
 
-    def __init__(self, title: str, content: str, *, most_characters: int = INDEXED_CHARACTERS) -> None:
-        self._fields = fields(title, content, most=most_characters)
+    def __init__(self, title: str, content: str) -> None:
+        self._fields = fields(title, content)
+        self._made: tuple[int, bytes, list[str]] | None = None
         self.lengths = {f"{field}_terms": len(terms) for field, terms in self._fields._asdict().items()}
 
     def tokens(self, user: int, index_key: bytes) -> list[str]:
-        """Return the text of each column of the index."""
+        """Return the text of each column of the index. The last result is cached."""
+        if self._made is None or self._made[:2] != (user, index_key):
+            self._made = (user, index_key, self._tokens(user, index_key))
+        return self._made[2]
+
+    def _tokens(self, user: int, index_key: bytes) -> list[str]:
         return [" ".join(tokens(user, index_key, terms)) if terms else "" for terms in self._fields]

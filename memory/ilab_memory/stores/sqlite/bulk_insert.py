@@ -1,4 +1,4 @@
-"""Bulk insert: the saves of one batch take a few statements for all of them instead of a few for each."""
+"""Bulk insert: a few statements for all saves of a batch instead of a few for each."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_expired
 from ilab_memory.stores.common.changes import identity
-from ilab_memory.stores.sqlite import saving, statements
+from ilab_memory.stores.sqlite import facts, saving, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -25,12 +25,20 @@ class Save:
 
     redacted: Redacted
     indexed: IndexEntry
+    facts: Sequence[IndexEntry]
+    """Of the facts."""
     now: datetime
     session_timeout: timedelta
 
     def __call__(self, transaction: Transaction) -> SaveResult:
         """Save it alone."""
-        return saving.save(transaction, self.redacted, self.indexed, now=self.now, session_timeout=self.session_timeout)
+        user, saved = saving.save(
+            transaction, self.redacted, self.indexed, now=self.now, session_timeout=self.session_timeout
+        )
+        if not self.redacted.facts and saved.outcome != "updated":
+            return saved
+        of_save = facts.Facts(self.redacted.user_id, self.redacted.facts, self.facts)
+        return facts.settle(transaction, user, saved, of_save, to_text(self.now))
 
 
 class _Ready(NamedTuple):
@@ -46,6 +54,7 @@ def insert_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[Save
     """Save all of *saves*: first those that only add a row, with one statement, then the others one by one."""
     added: dict[int, SaveResult] = {}
     rows = []
+    queued = []
     numbers: dict[int, int] = {}
     for place, user, first_id, last_number in _different(_ready(transaction, saves), saves):
         save = saves[place]
@@ -56,9 +65,13 @@ def insert_all(transaction: Transaction, saves: Sequence[Save]) -> Sequence[Save
             "number": number,
         }
         rows.append(_added(row))
+        if save.redacted.queue_work:
+            queued.append((user.key, number, row["now"]))
         saving.index(transaction, user.key, user.index_key, number, save.indexed)
         added[place] = saving.result(row["id"], "created", user, save.redacted)
     transaction.executemany(statements.ADD_OBSERVATION, rows)
+    if queued:
+        transaction.executemany(work_statements.QUEUE, queued)
     return [added.get(place) or save(transaction) for place, save in enumerate(saves)]
 
 
@@ -70,15 +83,15 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
     hashes = b"".join([bytes.fromhex(save.redacted.normalized_hash) for save in saves])
     (found,) = transaction.execute(statements.READY, (asked, hashes)).fetchone()
     ready = []
-    for place, key, index_key, session, session_id, started_at, last_activity_at, *ids in json.loads(found):
+    for place, key, index_key, session, session_id, last_activity_at, *ids in json.loads(found):
         save = saves[place]
-        if not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
+        # Facts are saved after the observation, one by one.
+        if not save.redacted.facts and not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
             user = saving.UserNow(
                 key,
                 bytes.fromhex(index_key),
                 session,
                 session_id,
-                started_at,
                 save.redacted.conversation_id,
                 is_new_session=False,
             )
@@ -87,7 +100,7 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
 
 
 def _different(ready: Iterable[_Ready], saves: Sequence[Save]) -> Iterator[_Ready]:
-    """Leave out what another save of the batch may change: the same key, or the same content in the same session."""
+    """Yield the first save of each key, and of each content in a session: a later one may change that row."""
     seen = set()
     for save in ready:
         same = identity(saves[save.place].redacted, save.user.session)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
+from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import DAMAGED, storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
@@ -25,6 +26,10 @@ _INVARIANTS = {
     "observations without a session of their user": """
         SELECT count(*) FROM observations o LEFT JOIN sessions s ON s.key = o.session AND s.user = o.user
         WHERE s.key IS NULL
+    """,
+    "observations whose conversation is not that of their session": """
+        SELECT count(*) FROM observations o JOIN sessions s ON s.key = o.session
+        WHERE s.conversation_id <> o.conversation_id
     """,
     "observations without a user": """
         SELECT count(*) FROM observations o LEFT JOIN users u ON u.key = o.user WHERE u.key IS NULL
@@ -57,10 +62,16 @@ _INVARIANTS = {
     "observations whose content does not match its hash": """
         SELECT count(*) FROM observations WHERE sha256(content) <> normalized_hash
     """,
+    "sources of a fact without the fact or the source": """
+        SELECT count(*) FROM sources link
+        LEFT JOIN observations fact ON fact.id = link.fact AND fact.user = link.user
+        LEFT JOIN observations source ON source.id = link.source AND source.user = link.user
+        WHERE fact.id IS NULL OR source.id IS NULL
+    """,
     "observations whose preview is not the beginning of their content": f"""
         SELECT count(*) FROM observations
         WHERE preview IS NOT iif(
-            length(content) > {schema.LONG_CHARACTERS}, substr(content, 1, {schema.PREVIEW_CHARACTERS}), NULL
+            length(content) > {LONG_CHARACTERS}, substr(content, 1, {PREVIEW_CHARACTERS}), NULL
         )
     """,  # noqa: S608 - constants
     # A row without any word is not in the index.

@@ -5,11 +5,15 @@ from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
-from ilab_memory.core.models import ImportResult, SaveResult, Session
-from ilab_memory.core.store import Change, ImportedRow
-from ilab_memory.stores.common.changes import Stored
-from ilab_memory.stores.common.imports import completed_by_import, imported_session_id, session_is_missing
-from ilab_memory.stores.sqlite import erasure, saving, statements
+from ilab_memory.core.models import UNSET, SaveResult, Session
+from ilab_memory.core.store import AddedRows, Change, ImportedRow
+from ilab_memory.stores.common.imports import (
+    completed_by_import,
+    imported_columns,
+    imported_session_id,
+    session_is_missing,
+)
+from ilab_memory.stores.sqlite import fact_statements, removing, saving, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -18,34 +22,37 @@ _edited = itemgetter(*statements.EDITED)
 _imported = itemgetter(*statements.IMPORTED)
 
 
-class _Observation(NamedTuple):
-    """An observation as it is."""
+class _Session(NamedTuple):
+    """A session that imported rows belong to."""
 
-    user: int
-    index_key: bytes
-    session_id: str
-    number: int
-    topic_key: str | None
-    parts: Stored
-
-
-def _stored(transaction: Transaction, user_id: str, observation_id: int) -> _Observation | None:
-    found = transaction.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
-    return None if found is None else _Observation._make((*found[:5], Stored._make(found[5:])))
+    key: int
+    conversation_id: str
+    last_activity_at: str
 
 
 def change(
-    transaction: Transaction, user_id: str, observation_id: int, change: Change, *, now: datetime
+    transaction: Transaction,
+    user_id: str,
+    observation_id: int,
+    change: Change,
+    *,
+    analyzed: removing.Analyze,
+    now: datetime,
 ) -> SaveResult | None:
-    """See `Store.change`."""
-    old = _stored(transaction, user_id, observation_id)
+    """See `Store.change`. *analyzed* returns the index entry of a title and a content."""
+    old = removing.stored(transaction, user_id, observation_id)
     if old is None:
         return None
     new = old.parts.changed(change)
     outcome: saving.Outcome = "deduped"
+    pinned = old.pinned if change.pinned is None else change.pinned
+    expire_at = old.expire_at if change.expire_at is UNSET else change.expire_at
+    if (pinned, expire_at) != (old.pinned, old.expire_at):
+        outcome = "updated"
+        transaction.execute(statements.PIN_OBSERVATION, (pinned, expire_at, observation_id))
     if new != old.parts:
         outcome = "updated"
-        indexed = IndexEntry(new.title, new.content)
+        indexed = analyzed(new.title, new.content)
         row: dict[str, object] = {
             "user": old.user,
             "now": to_text(now),
@@ -53,28 +60,18 @@ def change(
             **new._asdict(),
             **indexed.lengths,
         }
-        _unindex(transaction, old)
+        old.unindex(transaction, analyzed)
         edited = (*_edited(row), observation_id)
         _, number = transaction.execute(statements.EDIT_OBSERVATION, edited).fetchone()
         saving.index(transaction, old.user, old.index_key, number, indexed)
         if new.title != old.parts.title:
             saving.drop_title(transaction, old.user, old.parts.title)
+        if new.content != old.parts.content:
+            transaction.execute(fact_statements.MAKE_EARLIER, (old.user, observation_id))
+            removing.unlink(transaction, user_id, old.user, observation_id, kept=(), analyzed=analyzed)
     return SaveResult.model_construct(
         id=observation_id, outcome=outcome, session_id=old.session_id, topic_key=old.topic_key
     )
-
-
-def delete(transaction: Transaction, user_id: str, observation_id: int) -> bool:
-    """Delete the observation, and record that its bytes must leave the file; return whether there was one."""
-    old = _stored(transaction, user_id, observation_id)
-    if old is None:
-        return False
-    deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
-    transaction.execute(statements.COUNT_OUT, deleted)
-    _unindex(transaction, old)
-    saving.drop_title(transaction, old.user, old.parts.title)
-    erasure.add(transaction, user_id, None)
-    return True
 
 
 def add_rows(
@@ -82,32 +79,33 @@ def add_rows(
     user_id: str,
     sessions: Sequence[Session],
     rows: Sequence[tuple[ImportedRow, IndexEntry]],
-) -> ImportResult:
+) -> AddedRows:
     """See `Store.add_rows`."""
     user, index_key = saving.user_for_import(transaction, user_id)
     added_sessions = sum([_add_session(transaction, user_id, user, session) for session in sessions])
     added_rows = 0
+    ids: list[int | None] = []
+    activity: dict[int, str] = {}
     for row, indexed in rows:
         found = _session_of(transaction, user_id, user, row.session_id)
         if found is None:
             raise session_is_missing()
-        if (number := _add_row(transaction, user, found, row, indexed)) is not None:
+        activity.setdefault(found.key, found.last_activity_at)
+        observation_id, number = _add_row(transaction, user, found, row, indexed)
+        ids.append(observation_id)
+        if number is not None:
             saving.index(transaction, user, index_key, number, indexed)
             added_rows += 1
-    return ImportResult(sessions=added_sessions, observations=added_rows)
+    transaction.executemany(statements.RESTORE_ACTIVITY, [(moment, key) for key, moment in activity.items()])
+    return AddedRows(added_sessions, added_rows, ids)
 
 
-def _unindex(transaction: Transaction, old: _Observation) -> None:
-    entry = IndexEntry(old.parts.title, old.parts.content)
-    saving.unindex(transaction, old.user, old.index_key, old.number, entry)
-
-
-def _session_of(transaction: Transaction, user_id: str, user: int, session_id: str) -> tuple[int, str] | None:
-    """Return key and conversation of the session that has this id in an export."""
+def _session_of(transaction: Transaction, user_id: str, user: int, session_id: str) -> _Session | None:
+    """Return the session that has this id in an export."""
     for an_id in (session_id, imported_session_id(user_id, session_id)):
         found = transaction.execute(statements.SESSION_OF_ID, (user, an_id)).fetchone()
         if found is not None:
-            return int(found[0]), found[1]
+            return _Session._make(found)
     return None
 
 
@@ -124,31 +122,24 @@ def _add_session(transaction: Transaction, user_id: str, user: int, session: Ses
 
 
 def _add_row(
-    transaction: Transaction, user: int, session: tuple[int, str], row: ImportedRow, indexed: IndexEntry
-) -> int | None:
-    """Add the row and return its number; None if the user has it."""
-    key, conversation_id = session
+    transaction: Transaction, user: int, session: _Session, row: ImportedRow, indexed: IndexEntry
+) -> tuple[int | None, int | None]:
+    """Add the row and return its id and number. Without a number if the user has it, or, without an id, its key."""
     normalized_hash = bytes.fromhex(row.normalized_hash)
     if row.topic_key is None:
-        same = (key, normalized_hash, row.type, row.title, row.created_at)
+        same = (session.key, normalized_hash, row.type, row.title, row.created_at)
         found = transaction.execute(statements.HAS_ROW, same).fetchone()
     else:
         found = transaction.execute(statements.HAS_KEY, (user, row.topic_key)).fetchone()
     if found:
-        return None
+        return (found[0] if found[1:] == (row.type, row.title, normalized_hash) else None), None
     columns = {
         "user": user,
-        "session": key,
-        "conversation_id": conversation_id,
-        "type": row.type,
-        "title": row.title,
-        "topic_key": row.topic_key,
-        "normalized_hash": normalized_hash,
-        "revision_count": row.revision_count,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
+        "session": session.key,
+        "conversation_id": session.conversation_id,
+        **imported_columns(row),
         "preview": saving.preview(row.content),
-        "content": row.content,
         **indexed.lengths,
     }
-    return int(transaction.execute(statements.IMPORT_OBSERVATION, _imported(columns)).fetchone()[0])
+    observation_id, number = transaction.execute(statements.IMPORT_OBSERVATION, _imported(columns)).fetchone()
+    return int(observation_id), int(number)

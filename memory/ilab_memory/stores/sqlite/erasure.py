@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ilab_memory.stores.sqlite import erasure_statements, reading, statements
+from ilab_memory.stores.sqlite import erasure_statements, reading, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -19,6 +19,8 @@ from ilab_memory.stores.sqlite.transaction import Transaction
 #: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it
 #: takes from the index takes as long as putting it there did, and other saves wait.
 PAGE, PAGE_BYTES = 200, 256 * 1024
+#: Pages of the full-text index that are merged in one operation of the writer: about 50 ms.
+MERGED_PAGES = 256
 # How long one attempt to empty the WAL keeps the writer, in milliseconds.
 _PATIENCE_MS = 50
 _SALT_BYTES = _HASH_BYTES = 16
@@ -44,6 +46,7 @@ def mark_deleted(transaction: Transaction, user_id: str) -> int:
     if row is None:
         return 0
     key, observations = row
+    transaction.execute(work_statements.ERASE, (key,))
     add(transaction, user_id, key)
     return int(observations)
 
@@ -101,6 +104,37 @@ def erase_user(transaction: Transaction, user: Tombstone) -> None:
     transaction.execute(erasure_statements.ROWS_ERASED, (user.key,))
 
 
+def in_index(connection: sqlite3.Connection) -> list[int]:
+    """Return the erasures of observations whose hashes may be in the full-text index."""
+    return [erasure for (erasure,) in connection.execute(erasure_statements.ERASURES_IN_INDEX)]
+
+
+def merge_index(transaction: Transaction, segments: frozenset[int] = frozenset()) -> frozenset[int]:
+    """Merge some pages of the full-text index, so that the hashes of deleted observations leave it.
+
+    Returns the segments that are being merged, to continue with; none when the merge is complete. Segments that saves
+    add while it runs are not part of it. Begins a merge if *segments* is empty.
+    """
+    pages = MERGED_PAGES
+    if not segments:
+        segments, pages = _segments(transaction), -MERGED_PAGES
+        # One alone was merged from all before it, and has no deleted hashes.
+        if len(segments) == 1:
+            return frozenset()
+    transaction.execute(erasure_statements.MERGE_INDEX, (pages,))
+    # All of them are removed together, when the merge is complete. Their numbers may be used again.
+    return segments if segments <= _segments(transaction) else frozenset()
+
+
+def merged(transaction: Transaction, erasures: Iterable[int]) -> None:
+    """Record that the index has no hashes of *erasures* any more."""
+    transaction.executemany(erasure_statements.MERGED, [(erasure,) for erasure in erasures])
+
+
+def _segments(transaction: Transaction) -> frozenset[int]:
+    return frozenset(segment for (segment,) in transaction.execute(erasure_statements.INDEX_SEGMENTS))
+
+
 def needs_rewrite(connection: sqlite3.Connection) -> bool:
     """Return whether the file may contain erased bytes."""
     return bool(connection.execute(erasure_statements.NEEDS_REWRITE).fetchone()[0])
@@ -127,10 +161,16 @@ def empty_wal(transaction: Transaction) -> bool:
     return not busy
 
 
-def add(connection: Transaction | sqlite3.Connection, user_id: str, key: int | None) -> None:
-    """Record an erasure for the user. *key*: of the tombstone whose rows are to be erased; None if they are."""
+def add(
+    connection: Transaction | sqlite3.Connection, user_id: str, key: int | None, *, is_in_index: bool = False
+) -> None:
+    """Record an erasure for the user.
+
+    *key*: of the tombstone whose rows are to be erased; None if they are. *is_in_index*: the full-text index has hashes
+    of erased words, and the user's index key stays.
+    """
     salt = secrets.token_bytes(_SALT_BYTES)
-    connection.execute(erasure_statements.ADD_ERASURE, (key, salt, _hash(user_id, salt)))
+    connection.execute(erasure_statements.ADD_ERASURE, (key, is_in_index, salt, _hash(user_id, salt)))
 
 
 def _hash(user_id: str, salt: bytes) -> bytes:

@@ -4,15 +4,28 @@ HAS_ERASURES = "SELECT count(*) FROM sqlite_schema WHERE name = 'erasures'"
 ERASURES = "SELECT salt, user_hash FROM erasures"
 COUNT_ERASURES = "SELECT count(*) FROM erasures"
 MARK_DELETED = "UPDATE users SET user_id = NULL WHERE user_id = ? RETURNING key, observations"
-ADD_ERASURE = "INSERT INTO erasures (user, salt, user_hash) VALUES (?, ?, ?)"
+ADD_ERASURE = "INSERT INTO erasures (user, in_index, salt, user_hash) VALUES (?, ?, ?, ?)"
 TOMBSTONES = "SELECT u.key, u.index_key FROM erasures e CROSS JOIN users u ON u.key = e.user"
 TOMBSTONE_ROWS = "SELECT number, title, content FROM observations WHERE user = ? ORDER BY number LIMIT ?"
 ERASE_ROW = "DELETE FROM observations WHERE user = ? AND number = ? RETURNING id"
 ERASE_SESSIONS = "DELETE FROM sessions WHERE user = ?"
 ERASE_USER = "DELETE FROM users WHERE key = ?"
 ROWS_ERASED = "UPDATE erasures SET user = NULL WHERE user = ?"
+# FTS5 marks what is deleted; a merge of all segments drops it. A negative number of pages begins one.
+# https://www.sqlite.org/fts5.html#the_merge_command
+MERGE_INDEX = "INSERT INTO search (search, rank) VALUES ('merge', ?)"
+INDEX_SEGMENTS = """
+    WITH RECURSIVE segments (id) AS (
+        SELECT min(segid) FROM search_idx
+        UNION ALL
+        SELECT (SELECT min(segid) FROM search_idx WHERE segid > segments.id) FROM segments WHERE id IS NOT NULL
+    )
+    SELECT id FROM segments WHERE id IS NOT NULL
+"""
+ERASURES_IN_INDEX = "SELECT id FROM erasures WHERE in_index"
+MERGED = "UPDATE erasures SET in_index = 0 WHERE id = ?"
 # In the rewritten copy.
-REWRITTEN = "UPDATE erasures SET is_rewritten = 1 WHERE user IS NULL"
+REWRITTEN = "UPDATE erasures SET is_rewritten = 1 WHERE user IS NULL AND NOT in_index"
 NEEDS_REWRITE = "SELECT EXISTS (SELECT 1 FROM erasures WHERE NOT is_rewritten)"
 REWRITTEN_ERASURES = "SELECT id FROM erasures WHERE is_rewritten"
 END_ERASURE = "DELETE FROM erasures WHERE id = ?"

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Protocol
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.stores.sqlite import editing, erasure, erasure_statements, reading
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.sqlite import erasure, erasure_statements, expiry, removing
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -24,6 +25,7 @@ _ATTEMPT_REST_SECONDS = 0.2
 _LEAST_ATTEMPTS = 20
 _FORGETTING = "forget the user"
 _DELETING = "delete the observation"
+_EXPIRING = "erase what has expired"
 
 
 class Reading(Protocol):
@@ -69,17 +71,38 @@ class Forgetting:
         self._finish()
         return observations
 
-    def delete(self, user_id: str, observation_id: int) -> bool:
-        """Erase the observation; return whether there was one. See `Store.delete`."""
+    def delete(self, user_id: str, observation_id: int) -> list[int]:
+        """Erase the observation and what was derived from it alone. See `Store.delete`."""
         with self._readers.connection(_DELETING) as connection:
-            is_there = reading.get(connection, user_id, observation_id) is not None
-            if not is_there and not erasure.is_pending(connection, user_id):
-                return False
-        delete = partial(editing.delete, user_id=user_id, observation_id=observation_id)
-        deleted = is_there and self._writer.run(_DELETING, delete)
+            old = removing.going(connection, user_id, observation_id) if observation_id <= LARGEST_ID else []
+            if not old and not erasure.is_pending(connection, user_id):
+                return []
+        deleted: list[int] = []
+        if old:
+            # In this thread, to keep work off the writer.
+            analyzed = removing.analysis(old)
+            delete = partial(removing.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
+            deleted = self._writer.run(_DELETING, delete)
         # Also if it is gone: an earlier call may have failed to finish.
         self._finish()
         return deleted
+
+    def expire(self, wanted: expiry.Expiry, limit: int) -> int:
+        """Erase what has expired or is old; return how many observations that were. See `Store.expire`."""
+        with self._readers.connection(_EXPIRING) as connection:
+            waiting = expiry.expired(connection, wanted, limit)
+        erased = 0
+        while waiting:
+            with self._readers.connection(_EXPIRING) as connection:
+                page = expiry.page(connection, waiting)
+            rows, waiting = waiting[: len(page)], waiting[len(page) :]
+            # In this thread, to keep work off the writer.
+            analyzed = removing.analysis(old for old in page if old is not None)
+            erase = partial(expiry.erase, wanted=wanted, rows=rows, analyzed=analyzed)
+            erased += self._writer.run(_EXPIRING, erase)
+        if erased:
+            self._finish()
+        return erased
 
     def finish(self) -> int:
         """Finish every erasure; return how many are pending. See `Store.finish_forgetting`."""

@@ -3,8 +3,9 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import (
@@ -17,7 +18,7 @@ from ilab_memory.core.store import (
     SessionCursor,
     TermStatistics,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
+from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.common.rows import (
     active_and_completed,
     document_and_preview,
@@ -29,20 +30,29 @@ from ilab_memory.stores.common.rows import (
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.blind_index import tokens
 from ilab_memory.stores.sqlite.key_cache import KeyCache, UserKey
+from ilab_memory.timestamps import to_text
 
 Connection = sqlite3.Connection
 
-#: The largest id that SQLite can hold.
-LARGEST_ID = 2**63 - 1
+# The place of the content in OBSERVATION_COLUMNS.
+_CONTENT = 4
 # A text greater than that of every moment.
 _AFTER_ALL = "~"
 
 
 def recent_sessions(
-    connection: Connection, user_id: str, *, conversation_id: str, completed: int, each: int, characters: int
+    connection: Connection,
+    user_id: str,
+    *,
+    conversation_id: str,
+    completed: int,
+    each: int,
+    characters: int,
+    now: datetime,
 ) -> RecentSessions:
     """See `Store.recent_sessions`."""
-    found = _array(connection, statements.RECENT_SESSIONS, (user_id, completed, each, characters, conversation_id))
+    asked = (user_id, completed, each, characters, conversation_id, to_text(now))
+    found = _array(connection, statements.RECENT_SESSIONS, asked)
     sessions = [session(user_id, row) for row in found[::2]]
     newest = [Preview._make(row) for rows in found[1::2] for row in rows]
     return active_and_completed(sessions, newest)
@@ -79,10 +89,11 @@ def recent(
     limit: int,
     prefixes: Sequence[str] | None,
     most_bytes: int,
+    now: datetime,
 ) -> list[Observation]:
     """See `Store.recent`."""
     asked_prefixes = None if prefixes is None else json.dumps(list(prefixes))
-    asked = (user_id, session_id, asked_prefixes, limit, most_bytes, conversation_id)
+    asked = (user_id, session_id, asked_prefixes, limit, most_bytes, conversation_id, to_text(now))
     rows = _whole(connection, user_id, statements.RECENT, asked)
     return sorted(rows, key=attrgetter("updated_at", "id"), reverse=True)
 
@@ -94,6 +105,7 @@ def list_observations(
     types: Collection[str] | None,
     conversation_id: str | None,
     limit: int,
+    most_bytes: int,
     before: ObservationCursor | None,
 ) -> list[Observation]:
     """See `Store.list_observations`."""
@@ -104,6 +116,7 @@ def list_observations(
         moment,
         min(observation_id, LARGEST_ID),
         limit,
+        most_bytes,
     ]
     statement = statements.LIST_OBSERVATIONS
     if conversation_id is not None:
@@ -114,7 +127,13 @@ def list_observations(
 
 
 def list_sessions(
-    connection: Connection, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+    connection: Connection,
+    user_id: str,
+    *,
+    conversation_id: str | None,
+    limit: int,
+    most_bytes: int,
+    before: SessionCursor | None,
 ) -> list[Session]:
     """See `Store.list_sessions`."""
     asked: list[Any] = [user_id, *(before or (_AFTER_ALL, "")), limit]
@@ -122,51 +141,7 @@ def list_sessions(
     if conversation_id is not None:
         statement = statements.LIST_SESSIONS_OF_CONVERSATION
         asked.append(conversation_id)
-    return [session(user_id, row) for row in connection.execute(statement, asked)]
-
-
-class ExportBegins(NamedTuple):
-    """The extent of a user's data when an export begins."""
-
-    user: int
-    last_session: int
-    last_id: int
-
-
-def export_begins(connection: Connection, user_id: str) -> ExportBegins | None:
-    """Return what exists of the user now, None if there is no such user."""
-    row = connection.execute(statements.EXPORT_BEGINS, (user_id,)).fetchone()
-    return None if row is None else ExportBegins._make(row)
-
-
-def export_sessions(
-    connection: Connection, user_id: str, after: tuple[str, int], last: int
-) -> list[tuple[int, Session]]:
-    """Return the next page of the user's sessions up to the key *last*, each with its key.
-
-    It begins behind the session of the start and key *after*.
-    """
-    asked = (user_id, *after, last, EXPORT_PAGE)
-    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_SESSIONS, asked))
-    return [(row[0], session(user_id, row[1:])) for row in rows]
-
-
-def export_observations(
-    connection: Connection, user_id: str, after: tuple[str, int], last: int
-) -> list[tuple[int, Observation]]:
-    """Return the next page of the user's observations up to the id *last*, each with the key of its session.
-
-    It begins behind the observation of the created_at and id *after*.
-    """
-    asked = (user_id, *after, last, EXPORT_PAGE)
-    rows = up_to(EXPORT_BYTES, connection.execute(statements.EXPORT_OBSERVATIONS, asked))
-    return [(row[-1], observation(user_id, row[:-1])) for row in rows]
-
-
-def export_later_session(connection: Connection, user_id: str, key: int) -> Session | None:
-    """Return the user's session of this key, None if the user has been forgotten."""
-    row = connection.execute(statements.EXPORT_LATER_SESSION, (user_id, key)).fetchone()
-    return None if row is None else session(user_id, row)
+    return [session(user_id, row) for row in up_to(most_bytes, connection.execute(statement, asked))]
 
 
 def up_to(size: int, rows: sqlite3.Cursor) -> list[Sequence[Any]]:
@@ -181,10 +156,16 @@ def up_to(size: int, rows: sqlite3.Cursor) -> list[Sequence[Any]]:
     return page
 
 
+def user_key(connection: Connection, user_id: str) -> UserKey | None:
+    """Return the keys of the user, None if there is no such user. Others follow when the user was forgotten."""
+    row = connection.execute(statements.USER, (user_id,)).fetchone()
+    return None if row is None else UserKey._make(row)
+
+
 def user(connection: Connection, user_id: str) -> int | None:
     """Return the user's key, None if there is no such user. Another one follows when the user was forgotten."""
-    row = connection.execute(statements.USER, (user_id,)).fetchone()
-    return None if row is None else int(row[0])
+    found = user_key(connection, user_id)
+    return None if found is None else found.key
 
 
 def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
@@ -202,10 +183,11 @@ def matches(
     most_places: int,
     most_rows: int,
     characters: int,
+    now: datetime,
 ) -> Matches:
     """See `Store.matches`."""
     # Each row may contain each of the terms.
-    limits = (most_places // len(terms), most_rows, characters)
+    limits = (most_places // len(terms), most_rows, characters, to_text(now))
     found = _of_user(connection, users, user_id, statements.MATCHES, terms, *limits)
     if found is None:
         return no_matches()
@@ -230,9 +212,9 @@ def postings(
     return dict.fromkeys(terms, ()) if found is None else _postings(found[0], terms)
 
 
-def documents(connection: Connection, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+def documents(connection: Connection, user_id: str, numbers: Collection[int], now: datetime) -> Mapping[int, Document]:
     """See `Store.documents`."""
-    asked = (user_id, json.dumps(list(numbers)))
+    asked = (user_id, json.dumps(list(numbers)), to_text(now))
     return {row[0]: Document._make(row[1:]) for row in _array(connection, statements.DOCUMENTS, asked)}
 
 
@@ -260,11 +242,10 @@ def _of_user(
     cached = users.get(user_id)
     if cached is not None and (row := ask(cached)) is not None:
         return row
-    found = connection.execute(statements.USER, (user_id,)).fetchone()
-    if found is None:
+    user = user_key(connection, user_id)
+    if user is None:
         users.drop(user_id)
         return None
-    user = UserKey._make(found)
     users.put(user_id, user)
     return ask(user)
 
@@ -277,9 +258,10 @@ def _whole(connection: Connection, user_id: str, statement: str, parameters: Seq
     """Yield the observations of *statement*, which makes one row of them: all but the contents, and the contents."""
     found, contents = connection.execute(statement, parameters).fetchone()
     begin = 0
-    for *before, length, topic_key, normalized_hash, revision_count, created_at, updated_at in json.loads(found):
-        content, begin = contents[begin : begin + length], begin + length
-        row = (*before, content, topic_key, normalized_hash, revision_count, created_at, updated_at)
+    for row in json.loads(found):
+        length = row[_CONTENT]
+        row[_CONTENT] = contents[begin : begin + length]
+        begin += length
         yield observation(user_id, row)
 
 

@@ -76,6 +76,7 @@ class Rewriter:
             if not erasure.needs_rewrite(source):
                 return
             self._check_space(source)
+            self._merge_index(source)
             identity = self._database.identity()
             # Until the new pages are in the database, saves must not move them there: they would wait for it.
             pages = self._writer.run_alone(_FORGETTING, partial(_set_autocheckpoint, pages=0))
@@ -84,6 +85,18 @@ class Rewriter:
             finally:
                 self._writer.run_alone(_FORGETTING, partial(_set_autocheckpoint, pages=pages))
         self.rewrites += 1
+
+    def _merge_index(self, source: sqlite3.Connection) -> None:
+        """Remove the hashes of deleted observations from the full-text index, if there are any."""
+        erasures = erasure.in_index(source)
+        if not erasures:
+            return
+        segments = self._writer.run(_FORGETTING, erasure.merge_index)
+        while segments:
+            if self._closed.is_set():
+                raise_closed()
+            segments = self._writer.run(_FORGETTING, partial(erasure.merge_index, segments=segments))
+        self._writer.run(_FORGETTING, partial(erasure.merged, erasures=erasures))
 
     def _make_and_write_back(self, source: sqlite3.Connection, copy: Path, identity: Identity) -> None:
         version = _data_version(source)

@@ -9,16 +9,19 @@ from typing import Any, Literal, NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
-from ilab_memory.sessions import auto_close_summary, is_expired
-from ilab_memory.stores.common.changes import is_unchanged
-from ilab_memory.stores.sqlite import statements
-from ilab_memory.stores.sqlite.blind_index import INDEX_KEY_BYTES, IndexEntry
-from ilab_memory.stores.sqlite.schema import ID_BLOCKS, LONG_CHARACTERS, NUMBER_BITS, PREVIEW_CHARACTERS
+from ilab_memory.limits import LONG_CHARACTERS, MOST_REBUILT, PREVIEW_CHARACTERS
+from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
+from ilab_memory.stores.common.changes import Keyed
+from ilab_memory.stores.common.users import new_index_key
+from ilab_memory.stores.sqlite import fact_statements, statements, work_statements
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
+from ilab_memory.stores.sqlite.schema import ID_BLOCKS, NUMBER_BITS
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
 Outcome = Literal["created", "updated", "deduped"]
 _written = itemgetter(*statements.WRITTEN)
+_same = itemgetter("type", "title", "pinned", "expire_at", "about")
 
 
 class UserNow(NamedTuple):
@@ -28,7 +31,6 @@ class UserNow(NamedTuple):
     index_key: bytes
     session: int
     session_id: str
-    started_at: str
     conversation_id: str
     is_new_session: bool
 
@@ -49,26 +51,29 @@ def end_session(
     row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None or row[2] is None:
         return None
-    _, _, session, session_id, started_at, last_activity_at = row
+    user, _, session, session_id, started_at, last_activity_at = row
     ended_at = max(to_text(now), last_activity_at)
     transaction.execute(statements.COMPLETE_SESSION, (ended_at, summary, False, ended_at, session))
+    transaction.execute(work_statements.SESSION_ENDED, (user,))
     return session_id, started_at, ended_at
 
 
 def save(
     transaction: Transaction, redacted: Redacted, indexed: IndexEntry, *, now: datetime, session_timeout: timedelta
-) -> SaveResult:
-    """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises."""
+) -> tuple[UserNow, SaveResult]:
+    """Store *redacted*, whose index entry is *indexed*, as `Store.save` promises, without its facts."""
     user = _enter_session(
         transaction, redacted.user_id, redacted.conversation_id, now=now, session_timeout=session_timeout
     )
     new = row(user, redacted, indexed, to_text(now))
-    observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else _save_keyed)(
+    observation_id, outcome = (_save_unkeyed if redacted.topic_key is None else save_keyed)(
         transaction, user, redacted, new, indexed
     )
+    if redacted.queue_work and outcome != "deduped":
+        transaction.execute(work_statements.QUEUE, (user.key, None, new["now"]))
     if outcome != "created":
         transaction.execute(statements.TOUCH_SESSION, (new["now"], user.session))
-    return result(observation_id, outcome, user, redacted)
+    return user, result(observation_id, outcome, user, redacted)
 
 
 def row(user: UserNow, redacted: Redacted, indexed: IndexEntry, now: str) -> dict[str, Any]:
@@ -84,6 +89,9 @@ def row(user: UserNow, redacted: Redacted, indexed: IndexEntry, now: str) -> dic
         "preview": preview(redacted.content),
         "content": redacted.content,
         "conversation_id": user.conversation_id,
+        "pinned": redacted.pinned,
+        "expire_at": redacted.expire_at,
+        "about": redacted.about,
         **indexed.lengths,
     }
 
@@ -105,9 +113,8 @@ def unindex(transaction: Transaction, user: int, index_key: bytes, number: int, 
 
 def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redacted) -> SaveResult:
     """Return what a save has come to."""
-    return SaveResult.model_construct(
-        id=observation_id, outcome=outcome, session_id=user.session_id, topic_key=redacted.topic_key
-    )
+    # Faster than model_construct, which goes through the fields in Python.
+    return SaveResult(id=observation_id, outcome=outcome, session_id=user.session_id, topic_key=redacted.topic_key)
 
 
 def user_for_import(transaction: Transaction, user_id: str) -> tuple[int, bytes]:
@@ -115,14 +122,18 @@ def user_for_import(transaction: Transaction, user_id: str) -> tuple[int, bytes]
     row = transaction.execute(statements.USER, (user_id,)).fetchone()
     if row is not None:
         return int(row[0]), row[1]
-    index_key = secrets.token_bytes(INDEX_KEY_BYTES)
+    index_key = new_index_key()
     return _new_user(transaction, user_id, index_key), index_key
 
 
 def drop_title(transaction: Transaction, user: int, title: str) -> None:
-    """Let no summary of an expired session quote *title* that none of its observations has any more."""
-    for (session,) in transaction.execute(statements.CLOSED_WITH_TITLE, (user, title)).fetchall():
+    """Rebuild the newest automatic summaries that quote *title*; remove all titles from older ones that quote it."""
+    newest = transaction.execute(statements.CLOSED_WITH_TITLE, (user, title)).fetchall()
+    for session, _ in newest:
         transaction.execute(statements.SET_SUMMARY, (_auto_close_summary(transaction, session), session))
+    if len(newest) == MOST_REBUILT:
+        session, started_at = newest[-1]
+        transaction.execute(statements.CLEAR_SUMMARIES, (user, title, SUMMARY_WITHOUT_TITLES, started_at, session))
 
 
 def _enter_session(
@@ -131,16 +142,17 @@ def _enter_session(
     """Return the user with the session to work in; make what is missing, complete what is expired."""
     row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None:
-        index_key = secrets.token_bytes(INDEX_KEY_BYTES)
+        index_key = new_index_key()
         return _new_session(transaction, _new_user(transaction, user_id, index_key), index_key, conversation_id, now)
-    user, index_key, session, session_id, started_at, last_activity_at = row
+    user, index_key, session, session_id, _, last_activity_at = row
     if session is None:
         return _new_session(transaction, user, index_key, conversation_id, now)
     if is_expired(last_activity_at, now=now, timeout=session_timeout):
-        summary = _auto_close_summary(transaction, session)
-        transaction.execute(statements.COMPLETE_SESSION, (last_activity_at, summary, True, last_activity_at, session))
+        summary, is_automatic = _closing_summary(transaction, session)
+        completed = (last_activity_at, summary, is_automatic, last_activity_at, session)
+        transaction.execute(statements.COMPLETE_SESSION, completed)
         return _new_session(transaction, user, index_key, conversation_id, now)
-    return UserNow(user, index_key, session, session_id, started_at, conversation_id, is_new_session=False)
+    return UserNow(user, index_key, session, session_id, conversation_id, is_new_session=False)
 
 
 def random_first_id() -> int:
@@ -161,7 +173,13 @@ def _new_session(transaction: Transaction, user: int, index_key: bytes, conversa
     started_at = to_text(now)
     row = (session_id, user, conversation_id, started_at)
     (session,) = transaction.execute(statements.NEW_SESSION, row).fetchone()
-    return UserNow(user, index_key, session, session_id, started_at, conversation_id, is_new_session=True)
+    return UserNow(user, index_key, session, session_id, conversation_id, is_new_session=True)
+
+
+def _closing_summary(transaction: Transaction, session: int) -> tuple[str, bool]:
+    """Return the summary of an expired session: that of its consolidation, or an automatic one; and which it is."""
+    found = transaction.execute(work_statements.SUMMARY_OF, (session,)).fetchone()
+    return (_auto_close_summary(transaction, session), True) if found is None else (found[0], False)
 
 
 def _auto_close_summary(transaction: Transaction, session: int) -> str:
@@ -173,24 +191,31 @@ def _auto_close_summary(transaction: Transaction, session: int) -> str:
 def _save_unkeyed(
     transaction: Transaction, user: UserNow, _: Redacted, row: Mapping[str, Any], indexed: IndexEntry
 ) -> tuple[int, Outcome]:
-    same = (user.session, row["normalized_hash"], user.key, row["type"], row["title"])
+    same = (user.session, row["normalized_hash"], user.key, *_same(row))
     if found := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
         return found[0], "deduped"
     return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
 
 
-def _save_keyed(
+def save_keyed(
     transaction: Transaction, user: UserNow, redacted: Redacted, row: Mapping[str, Any], indexed: IndexEntry
 ) -> tuple[int, Outcome]:
+    """Save an observation that has a topic key; return its id and what became of it."""
     found = transaction.execute(statements.BY_KEY, (user.key, row["topic_key"])).fetchone()
     if found is None:
         return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
-    observation_id, kind, title, content, number, normalized_hash = found
-    if is_unchanged(redacted, type=kind, title=title, normalized_hash=normalized_hash):
+    observation_id, number, content, *stored = found
+    keyed = Keyed._make(stored)
+    if keyed.equals(redacted):
         return observation_id, "deduped"
-    unindex(transaction, user.key, user.index_key, number, IndexEntry(title, content))
+    if keyed.normalized_hash != row["normalized_hash"]:
+        transaction.execute(fact_statements.MAKE_EARLIER, (user.key, observation_id))
+    unindex(transaction, user.key, user.index_key, number, IndexEntry(keyed.title, content))
     changed = (*_written(row), observation_id)
-    return _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed), "updated"
+    _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed)
+    if keyed.title != redacted.title:
+        drop_title(transaction, user.key, keyed.title)
+    return observation_id, "updated"
 
 
 def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequence[Any], indexed: IndexEntry) -> int:

@@ -1,5 +1,7 @@
 """The tables of the newest schema version. Every name here is private to the store."""
 
+from ilab_memory.core.config import FACT_TYPES
+
 #: Version of the schema that this code reads and writes, stored in the file's `user_version`. A change of what
 #: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
 #: are removed from the index by the terms that they were added with.
@@ -15,12 +17,6 @@ NUMBER_MASK = (1 << NUMBER_BITS) - 1
 #: A user's ids are one block of numbers, drawn at random from this range of blocks. Beyond it, ids would pass 2**53,
 #: which JSON readers round.
 ID_BLOCKS = range(2**8, 2 ** (53 - NUMBER_BITS))
-
-#: A content of more characters than this has a preview of its own, which lists read in its place: SQLite reads a text
-#: whole, also for its first characters.
-LONG_CHARACTERS = 2048
-#: Characters of a preview.
-PREVIEW_CHARACTERS = 512
 
 TABLES = (
     # A user that is being erased has no user_id any more: its row is a tombstone, which `erasures` names.
@@ -41,14 +37,15 @@ TABLES = (
     """
     CREATE TABLE sessions (
         key INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
+        id TEXT NOT NULL,
         user INTEGER NOT NULL REFERENCES users (key),
         conversation_id TEXT NOT NULL DEFAULT '',
         started_at TEXT NOT NULL,
         ended_at TEXT,
         last_activity_at TEXT NOT NULL,
         summary TEXT,
-        is_auto_generated INTEGER NOT NULL DEFAULT 0
+        is_auto_generated INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (user, id)   -- not of all users: a user who is being erased may be imported again
     )
     """,
     """
@@ -69,8 +66,40 @@ TABLES = (
         said_terms INTEGER NOT NULL,
         reply_terms INTEGER NOT NULL,
         tail_terms INTEGER NOT NULL,
-        preview TEXT,           -- beginning of a long content, which lists show; NULL for a short one
+        pinned INTEGER NOT NULL DEFAULT 0,
+        expire_at TEXT,
+        about TEXT,             -- what the content says about the user, one statement per line
+        -- Beginning of a long content, which lists show: SQLite reads a text whole, also for its first characters.
+        preview TEXT,           -- NULL for a short content
         content TEXT NOT NULL   -- last: it alone may fill pages beyond that of its row
+    )
+    """,
+    # Which observations a fact was derived from. Rows of a value that was replaced stay, as earlier ones.
+    """
+    CREATE TABLE sources (
+        user INTEGER NOT NULL,
+        fact INTEGER NOT NULL,      -- an observation
+        source INTEGER NOT NULL,    -- another one
+        is_earlier INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (user, fact, source)
+    ) WITHOUT ROWID
+    """,
+    # Consolidation, see `ilab_memory.core.work`: a user whose turns have been queued.
+    """
+    CREATE TABLE work (
+        user INTEGER PRIMARY KEY REFERENCES users (key),
+        cursor INTEGER NOT NULL,    -- number of the last observation that was consolidated
+        pending INTEGER NOT NULL,   -- saves queued since
+        first_pending_at TEXT,      -- of the first of them; NULL if none is
+        last_turn_at TEXT NOT NULL,
+        is_session_ended INTEGER NOT NULL DEFAULT 0,
+        lease TEXT,
+        lease_until TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        not_before TEXT,
+        is_dead INTEGER NOT NULL DEFAULT 0,
+        day TEXT,                   -- of tokens_used
+        tokens_used INTEGER NOT NULL DEFAULT 0
     )
     """,
     # Contentless: the index contains hashes of the words (see blind_index.py); only observations has the text.
@@ -79,6 +108,8 @@ TABLES = (
         title, said, reply, tail, content = '', columnsize = 0, tokenize = "ascii tokenchars '_'"
     )
     """,
+    # Merges that are asked for take two segments or more: `erasure.merge_index` has to come to an end.
+    "INSERT INTO search (search, rank) VALUES ('usermerge', 2)",
     "CREATE VIRTUAL TABLE search_places USING fts5vocab (search, instance)",
     "CREATE VIRTUAL TABLE search_terms USING fts5vocab (search, row)",
     # An erasure from the moment it is asked for until no byte is left in the files.
@@ -88,6 +119,7 @@ TABLES = (
         user INTEGER,                           -- key of the tombstone; NULL once its rows are erased
         salt BLOB NOT NULL,
         user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt
+        in_index INTEGER NOT NULL DEFAULT 0,    -- the full-text index may contain hashes of a deleted observation
         is_rewritten INTEGER NOT NULL DEFAULT 0 -- only the write-ahead log may still contain erased bytes
     )
     """,
@@ -108,13 +140,13 @@ TRIGGERS = (
             reply_terms = reply_terms + NEW.reply_terms,
             tail_terms = tail_terms + NEW.tail_terms
         WHERE key = NEW.user;
-        -- An imported row may have been changed after its session ended.
+        -- Not of an imported row that was changed since; an import restores the times of its sessions itself.
         UPDATE sessions SET last_activity_at = max(last_activity_at, NEW.updated_at)
         WHERE key = NEW.session AND NEW.created_at = NEW.updated_at;
     END
     """,
     """
-    CREATE TRIGGER observation_changed AFTER UPDATE ON observations BEGIN
+    CREATE TRIGGER observation_changed AFTER UPDATE OF number ON observations BEGIN
         UPDATE users SET
             last_number = NEW.number,
             title_terms = title_terms + NEW.title_terms - OLD.title_terms,
@@ -124,7 +156,16 @@ TRIGGERS = (
         WHERE key = NEW.user;
     END
     """,
+    """
+    CREATE TRIGGER observation_deleted AFTER DELETE ON observations BEGIN
+        DELETE FROM sources WHERE user = OLD.user AND fact = OLD.id;
+        DELETE FROM sources WHERE user = OLD.user AND source = OLD.id;
+    END
+    """,
 )
+
+#: The types of facts, for statements that use the index of facts.
+FACTS = f"({', '.join(map(repr, FACT_TYPES))})"
 
 INDEXES = (
     # At most one active session per user and conversation, also between processes.
@@ -135,7 +176,8 @@ INDEXES = (
     # Covers what ranking reads, so that a search touches few pages besides the rows it returns.
     """
     CREATE INDEX observations_ranked ON observations (
-        user, number, session, type, updated_at, revision_count, title_terms, said_terms, reply_terms, tail_terms
+        user, number, session, type, updated_at, revision_count, title_terms, said_terms, reply_terms, tail_terms,
+        expire_at
     )
     """,
     "CREATE INDEX observations_timeline ON observations (user, created_at, id)",
@@ -147,4 +189,12 @@ INDEXES = (
     "CREATE INDEX observations_newest ON observations (session, updated_at, id)",
     "CREATE UNIQUE INDEX observations_keyed ON observations (user, topic_key) WHERE topic_key IS NOT NULL",
     "CREATE INDEX observations_unkeyed ON observations (session, normalized_hash) WHERE topic_key IS NULL",
+    f"""
+    CREATE INDEX observations_facts ON observations (user, pinned, updated_at, id) WHERE type IN {FACTS}
+    """,
+    "CREATE INDEX observations_about ON observations (user, updated_at, id) WHERE about IS NOT NULL",
+    "CREATE INDEX observations_expiring ON observations (expire_at) WHERE expire_at IS NOT NULL",
+    "CREATE INDEX sources_of_source ON sources (user, source, fact, is_earlier)",
+    # The condition does not change with every save, so a save leaves the index alone.
+    "CREATE INDEX work_pending ON work (first_pending_at) WHERE first_pending_at IS NOT NULL",
 )

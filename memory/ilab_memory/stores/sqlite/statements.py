@@ -1,7 +1,8 @@
 """Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK, PREVIEW_CHARACTERS
+from ilab_memory.limits import MOST_REBUILT, MOST_RECENT, PREVIEW_CHARACTERS
+from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK
 
 # Parameters are bound by position: the driver releases the GIL at each name. A reader's first one is the user_id.
 
@@ -25,9 +26,15 @@ NEW_SESSION = """
 TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
 # Of many users at once.
 TOUCH_ACTIVE = """
-    UPDATE sessions SET last_activity_at = max(last_activity_at, touch.value ->> 1)
-    FROM json_each(?) touch CROSS JOIN users u ON u.user_id = touch.value ->> 0
-    WHERE sessions.id = touch.value ->> 2 AND sessions.user = u.key AND sessions.ended_at IS NULL
+    WITH touched AS MATERIALIZED (
+        SELECT s.key, touch.value ->> 1 AS moment
+        FROM json_each(?) touch
+        CROSS JOIN users u ON u.user_id = touch.value ->> 0
+        CROSS JOIN sessions s ON s.user = u.key AND s.id = touch.value ->> 2
+        WHERE s.ended_at IS NULL
+    )
+    UPDATE sessions SET last_activity_at = max(last_activity_at, touched.moment)
+    FROM touched WHERE sessions.key = touched.key
 """
 COMPLETE_SESSION = (
     "UPDATE sessions SET ended_at = ?, summary = ?, is_auto_generated = ?, last_activity_at = ? WHERE key = ?"
@@ -37,19 +44,25 @@ LAST_TITLES = "SELECT title FROM observations WHERE session = ? ORDER BY updated
 SESSION_COLUMNS = (
     "s.id, s.started_at, s.ended_at, s.last_activity_at, s.summary, s.is_auto_generated, s.conversation_id"
 )
-# Sessions that expired, and whose summary quotes this title.
-CLOSED_WITH_TITLE = """
-    SELECT key FROM sessions WHERE user = ?1 AND is_auto_generated
-        AND (instr(summary, ': ' || ?2) OR instr(summary, '; ' || ?2))
+_QUOTES_TITLE = "user = ?1 AND is_auto_generated AND (instr(summary, ': ' || ?2) OR instr(summary, '; ' || ?2))"
+# The newest sessions that expired and whose summary quotes this title.
+CLOSED_WITH_TITLE = f"""
+    SELECT key, started_at FROM sessions WHERE {_QUOTES_TITLE} ORDER BY started_at DESC, key DESC LIMIT {MOST_REBUILT}
 """
+# Of the older ones.
+CLEAR_SUMMARIES = f"UPDATE sessions SET summary = ?3 WHERE {_QUOTES_TITLE} AND (started_at, key) < (?4, ?5)"
 SET_SUMMARY = "UPDATE sessions SET summary = ? WHERE key = ?"
 
 # Saving.
 SAME_UNKEYED = """
     SELECT id FROM observations
     WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND user = ? AND type = ? AND title = ?
+        AND pinned >= ? AND expire_at IS ? AND about IS ?
 """
-BY_KEY = "SELECT id, type, title, content, number, normalized_hash FROM observations WHERE user = ? AND topic_key = ?"
+BY_KEY = """
+    SELECT id, number, content, type, title, normalized_hash, pinned, expire_at, about
+    FROM observations WHERE user = ? AND topic_key = ?
+"""
 # The next number of the user, and the next id; triggers count the row in and touch its session.
 _NUMBER = "(SELECT last_number + 1 FROM users WHERE key = ?1)"
 _ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"
@@ -57,38 +70,44 @@ _ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"
 WRITTEN = (
     "user", "session", "type", "title", "topic_key", "normalized_hash", "now",
     "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "conversation_id",
+    "pinned", "expire_at", "about",
 )  # fmt: skip
 NEW_OBSERVATION = f"""
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id
-    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING id, number
+        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id, pinned, expire_at, about
+    ) VALUES (
+        {_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
+    ) RETURNING id, number
 """
 CHANGE_OBSERVATION = f"""
     UPDATE observations SET
         number = {_NUMBER}, session = ?2, type = ?3, title = ?4, normalized_hash = ?6,
         revision_count = revision_count + 1, updated_at = ?7, title_terms = ?8, said_terms = ?9, reply_terms = ?10,
-        tail_terms = ?11, preview = ?12, content = ?13, conversation_id = ?14
-    WHERE id = ?15 RETURNING id, number
+        tail_terms = ?11, preview = ?12, content = ?13, conversation_id = ?14, pinned = max(pinned, ?15),
+        expire_at = ?16, about = ?17
+    WHERE id = ?18 RETURNING id, number
 """
 # An observation as it is, for a change or an erasure.
 TO_CHANGE = """
-    SELECT u.key, u.index_key, s.id, o.number, o.topic_key, o.type, o.title, o.content, o.normalized_hash
+    SELECT u.key, u.index_key, s.id, o.number, o.topic_key, o.pinned, o.expire_at, o.type, o.title, o.content,
+        o.normalized_hash, o.about
     FROM users u JOIN observations o ON o.user = u.key JOIN sessions s ON s.key = o.session
     WHERE u.user_id = ?1 AND o.id = ?2
 """
 #: Of EDIT_OBSERVATION, by place; the id is behind them.
 EDITED = (
     "user", "type", "title", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "about",
 )  # fmt: skip
 EDIT_OBSERVATION = f"""
     UPDATE observations SET
         number = {_NUMBER}, type = ?2, title = ?3, normalized_hash = ?4, revision_count = revision_count + 1,
         updated_at = ?5, title_terms = ?6, said_terms = ?7, reply_terms = ?8, tail_terms = ?9, preview = ?10,
-        content = ?11
-    WHERE id = ?12 RETURNING id, number
+        content = ?11, about = ?12
+    WHERE id = ?13 RETURNING id, number
 """
+PIN_OBSERVATION = "UPDATE observations SET pinned = ?, expire_at = ? WHERE id = ?"
 DELETE_OBSERVATION = """
     DELETE FROM observations WHERE id = ? RETURNING title_terms, said_terms, reply_terms, tail_terms, user
 """
@@ -98,35 +117,40 @@ COUNT_OUT = """
         reply_terms = reply_terms - ?, tail_terms = tail_terms - ?
     WHERE key = ?
 """
-SESSION_OF_ID = "SELECT key, conversation_id FROM sessions WHERE user = ?1 AND id = ?2"
+SESSION_OF_ID = "SELECT key, conversation_id, last_activity_at FROM sessions WHERE user = ?1 AND id = ?2"
+# After rows that were added to the session have touched it.
+RESTORE_ACTIVITY = "UPDATE sessions SET last_activity_at = ? WHERE key = ?"
 HAS_ACTIVE = "SELECT 1 FROM sessions WHERE user = ? AND conversation_id = ? AND ended_at IS NULL"
 IMPORT_SESSION = """
     INSERT INTO sessions (
         id, user, conversation_id, started_at, ended_at, last_activity_at, summary, is_auto_generated
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING key
 """
-HAS_KEY = "SELECT 1 FROM observations WHERE user = ? AND topic_key = ?"
+HAS_KEY = "SELECT id, type, title, normalized_hash FROM observations WHERE user = ? AND topic_key = ?"
 HAS_ROW = """
-    SELECT 1 FROM observations
+    SELECT id, type, title, normalized_hash FROM observations
     WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND type = ? AND title = ? AND created_at = ?
 """
 #: Of IMPORT_OBSERVATION, by place.
 IMPORTED = (
     "user", "session", "conversation_id", "type", "title", "topic_key", "normalized_hash", "revision_count",
     "created_at", "updated_at", "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content",
+    "pinned", "expire_at", "about",
 )  # fmt: skip
 IMPORT_OBSERVATION = f"""
     INSERT INTO observations (
         id, user, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, preview, content
-    ) VALUES ({_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-    RETURNING number
+        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, preview, content,
+        pinned, expire_at, about
+    ) VALUES (
+        {_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19
+    ) RETURNING id, number
 """
 # Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
 # of this content in the session. The hashes come in one blob, one behind the other.
 READY = """
     SELECT json_group_array(json_array(
-        asked.key, u.key, hex(u.index_key), s.key, s.id, s.started_at, s.last_activity_at, u.first_id, u.last_number
+        asked.key, u.key, hex(u.index_key), s.key, s.id, s.last_activity_at, u.first_id, u.last_number
     ))
     FROM json_each(?1) asked
     CROSS JOIN users u ON u.user_id = asked.value ->> 0
@@ -142,20 +166,27 @@ READY = """
 ADDED = (
     "id", "user", "number", "session", "type", "title", "topic_key", "normalized_hash", "now",
     "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "conversation_id",
+    "pinned", "expire_at", "about",
 )  # fmt: skip
 ADD_OBSERVATION = """
     INSERT INTO observations (
         id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id
-    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id, pinned, expire_at, about
+    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
 """
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"
 
 # Reading whole rows.
-OBSERVATION_COLUMNS = """
+_PLAIN_COLUMNS = """
     o.id, s.id AS session_id, o.type, o.title, o.content, o.topic_key,
-    lower(hex(o.normalized_hash)) AS normalized_hash, o.revision_count, o.created_at, o.updated_at
+    lower(hex(o.normalized_hash)) AS normalized_hash, o.revision_count, o.created_at, o.updated_at,
+    o.pinned, o.expire_at, o.about"""
+OBSERVATION_COLUMNS = f"""{_PLAIN_COLUMNS}, (
+        -- The ids, with a minus before earlier sources.
+        SELECT group_concat(iif(link.is_earlier, -link.source, link.source)) FROM sources link
+        WHERE link.user = o.user AND link.fact = o.id
+    ) AS sources
 """
 _OF_USER = "o.user = (SELECT key FROM users WHERE user_id = ?1)"
 _OBSERVATIONS = f"SELECT {OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
@@ -171,7 +202,7 @@ TIMELINE = f"""
     SELECT
         json_group_array(json_array(
             id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at
+            updated_at, pinned, expire_at, about, sources
         )),
         group_concat(content, '')
     FROM (
@@ -184,8 +215,6 @@ TIMELINE = f"""
         )
     )
 """
-#: Rows of a session that `RECENT` looks at for rows of certain keys, the newest ones.
-RECENT_LOOKED_AT = 1000
 # Only the beginning of each row that is looked at is read: its topic_key stands before its content. The contents that
 # are returned are measured before they are read.
 RECENT = f"""
@@ -193,11 +222,11 @@ RECENT = f"""
     SELECT
         json_group_array(json_array(
             id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at
+            updated_at, pinned, expire_at, about, sources
         )),
         group_concat(content, '')
     FROM (
-        SELECT {OBSERVATION_COLUMNS} FROM (
+        SELECT {_PLAIN_COLUMNS}, NULL AS sources FROM (
             SELECT id, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
                 SELECT newest.id, (
                     SELECT length(CAST(long.content AS BLOB)) FROM observations long WHERE long.id = newest.id
@@ -208,7 +237,8 @@ RECENT = f"""
                         SELECT key FROM sessions
                         WHERE id = ?2 AND user = (SELECT key FROM users WHERE user_id = ?1) AND conversation_id = ?6
                     )
-                    ORDER BY updated_at DESC, id DESC LIMIT {RECENT_LOOKED_AT}
+                    AND (expire_at IS NULL OR expire_at > ?7)
+                    ORDER BY updated_at DESC, id DESC LIMIT {MOST_RECENT}
                 ) newest
                 WHERE ?3 IS NULL OR EXISTS (
                     SELECT 1 FROM prefixes WHERE substr(newest.topic_key, 1, prefixes.characters) = prefixes.value
@@ -221,7 +251,8 @@ RECENT = f"""
     )
 """
 # A page of a list. The newest rows of each type come from an index, and are merged: how many rows there are does not
-# matter. The types that the user has are found in the index, one look-up each, if none are given.
+# matter. The types that the user has are found in the index, one look-up each, if none are given. The page is walked
+# row by row, so that no content behind its end is read.
 _PAGE_OF_TYPES = f"""
     WITH RECURSIVE kinds (type) AS (
         SELECT min(o.type) FROM observations o WHERE ?2 IS NULL AND {_OF_USER}{{of_conversation}}
@@ -230,27 +261,37 @@ _PAGE_OF_TYPES = f"""
         FROM kinds WHERE kinds.type IS NOT NULL
     ), asked (type) AS (
         SELECT value FROM json_each(?2) UNION ALL SELECT type FROM kinds WHERE type IS NOT NULL
-    )
-    SELECT
-        json_group_array(json_array(
-            id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at
-        )),
-        group_concat(content, '')
-    FROM (
-        SELECT {OBSERVATION_COLUMNS} FROM (
+    ), page AS MATERIALIZED (
+        SELECT id, row_number() OVER () AS place FROM (
             SELECT listed.id FROM asked CROSS JOIN observations listed ON listed.id IN (
                 SELECT o.id FROM observations o
                 WHERE {_OF_USER}{{of_conversation}} AND o.type = asked.type AND (o.updated_at, o.id) < (?3, ?4)
                 ORDER BY o.updated_at DESC, o.id DESC LIMIT ?5
             )
             ORDER BY listed.updated_at DESC, listed.id DESC LIMIT ?5
-        ) page
-        CROSS JOIN observations o ON o.id = page.id CROSS JOIN sessions s ON s.key = o.session
+        )
+    ), walk (place, id, bytes) AS (
+        SELECT 0, NULL, 0
+        UNION ALL
+        SELECT page.place, page.id, walk.bytes + (
+            SELECT length(CAST(long.content AS BLOB)) + coalesce(length(CAST(long.about AS BLOB)), 0)
+            FROM observations long WHERE long.id = page.id
+        )
+        FROM walk CROSS JOIN page ON page.place = walk.place + 1 WHERE walk.bytes < ?6
+    )
+    SELECT
+        json_group_array(json_array(
+            id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
+            updated_at, pinned, expire_at, about, sources
+        )),
+        group_concat(content, '')
+    FROM (
+        SELECT {OBSERVATION_COLUMNS} FROM walk
+        CROSS JOIN observations o ON o.id = walk.id CROSS JOIN sessions s ON s.key = o.session
     )
 """
 LIST_OBSERVATIONS = _PAGE_OF_TYPES.format(of_conversation="")
-LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=" AND o.conversation_id = ?6")
+LIST_OF_CONVERSATION = _PAGE_OF_TYPES.format(of_conversation=" AND o.conversation_id = ?7")
 _PAGE_OF_SESSIONS = f"""
     SELECT {SESSION_COLUMNS} FROM sessions s
     WHERE s.user = (SELECT key FROM users WHERE user_id = ?1){{of_conversation}} AND (s.started_at, s.key) < (
@@ -276,7 +317,7 @@ _PREVIEW = f"""
 _NEWEST = f"""
     SELECT group_concat(line) FROM (
         SELECT json_array({_PREVIEW.format(characters="?4")}) AS line
-        FROM observations o WHERE o.session = s.key AND {_OF_USER}
+        FROM observations o WHERE o.session = s.key AND {_OF_USER} AND (o.expire_at IS NULL OR o.expire_at > ?6)
         ORDER BY o.updated_at DESC, o.id DESC LIMIT ?3
     )
 """
@@ -307,6 +348,7 @@ _DOCUMENT = """
 DOCUMENTS = f"""
     SELECT json_group_array(json_array(o.number, {_DOCUMENT})) FROM observations o
     WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
+        AND (o.expire_at IS NULL OR o.expire_at > ?3)
 """
 # The index key may come from a stale cache entry: see key_cache.py.
 _ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.index_key = ?2"
@@ -334,7 +376,7 @@ MATCHES = f"""
         ) END,
         CASE WHEN u.observations <= ?5 THEN (
             SELECT json_group_array(json_array(o.number, {_DOCUMENT}, {_PREVIEW.format(characters="?6")}))
-            FROM observations o WHERE o.user = u.key
+            FROM observations o WHERE o.user = u.key AND (o.expire_at IS NULL OR o.expire_at > ?7)
         ) END
     {_ASKED_USER}
 """
@@ -353,25 +395,4 @@ CONTAINING = """
         WHERE walk.found + walk.is_found < ?3 AND walk.characters < ?4
     )
     SELECT json_group_array(number) FROM walk WHERE is_found
-"""
-
-# Exporting, a page at a time: each begins behind the last row of the one before. The user, its last session and the id
-# of its last observation when the export begins: what has a greater one was added later.
-EXPORT_BEGINS = """
-    SELECT u.key, (SELECT coalesce(max(s.key), 0) FROM sessions s WHERE s.user = u.key), u.first_id + u.last_number
-    FROM users u WHERE u.user_id = ?
-"""
-EXPORT_SESSIONS = f"""
-    SELECT s.key, {SESSION_COLUMNS} FROM sessions s
-    WHERE s.user = (SELECT key FROM users WHERE user_id = ?1) AND (s.started_at, s.key) > (?2, ?3) AND s.key <= ?4
-    ORDER BY s.started_at, s.key LIMIT ?5
-"""
-EXPORT_OBSERVATIONS = f"""
-    SELECT {OBSERVATION_COLUMNS}, s.key FROM observations o JOIN sessions s ON s.key = o.session
-    WHERE {_OF_USER} AND (o.created_at, o.id) > (?2, ?3) AND o.id <= ?4
-    ORDER BY o.created_at, o.id LIMIT ?5
-"""
-EXPORT_LATER_SESSION = f"""
-    SELECT {SESSION_COLUMNS} FROM sessions s
-    WHERE s.key = ?2 AND s.user = (SELECT key FROM users WHERE user_id = ?1)
 """

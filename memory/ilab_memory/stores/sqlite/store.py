@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from ilab_memory.core.models import ImportResult, Observation, SaveResult, Session
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
 from ilab_memory.core.store import (
+    AddedRows,
     Change,
     Document,
+    FactCursor,
     ImportedRow,
     Matches,
     ObservationCursor,
@@ -19,16 +21,19 @@ from ilab_memory.core.store import (
     RecentSessions,
     Redacted,
     SessionCursor,
+    Source,
     Store,
-    forgotten_during_export,
 )
-from ilab_memory.stores.sqlite import check, editing, reading, saving
+from ilab_memory.limits import LARGEST_ID
+from ilab_memory.stores.sqlite import check, editing, expiry, exporting, reading, removing, saving
+from ilab_memory.stores.sqlite import facts as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.forgetting import Forgetting
 from ilab_memory.stores.sqlite.key_cache import KeyCache
 from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
+from ilab_memory.stores.sqlite.work import SQLiteWork
 from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
 
@@ -36,7 +41,7 @@ from ilab_memory.timestamps import to_text
 _INSTRUCTIONS = 100_000
 
 
-class SQLiteStore(Store):
+class SQLiteStore(SQLiteWork, Store):
     """Keeps everything in one SQLite database in WAL mode, with an FTS5 index.
 
     Several processes may use one file. Readers have connections of their own and never wait for the writer, except in a
@@ -79,7 +84,14 @@ class SQLiteStore(Store):
         )
 
     def recent_sessions(
-        self, user_id: str, *, conversation_id: str, completed: int, each: int, preview_characters: int
+        self,
+        user_id: str,
+        *,
+        conversation_id: str,
+        completed: int,
+        each: int,
+        preview_characters: int,
+        now: datetime,
     ) -> RecentSessions:
         """See Store."""
         touches = self._writer.touched(user_id)
@@ -91,6 +103,7 @@ class SQLiteStore(Store):
                 completed=completed,
                 each=each,
                 characters=preview_characters,
+                now=now,
             )
         if recent.active:
             reading.touch(recent.active, touches)
@@ -136,26 +149,66 @@ class SQLiteStore(Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        save = Save(redacted, IndexEntry(redacted.title, redacted.content), now, session_timeout)
+        facts = [IndexEntry(fact.title, fact.content) for fact in redacted.facts]
+        save = Save(redacted, IndexEntry(redacted.title, redacted.content), facts, now, session_timeout)
         return self._writer.run("save the observation", save, bulk=insert_all)
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
-        if observation_id > reading.LARGEST_ID:
+        if observation_id > LARGEST_ID:
             return None
+        with self._readers.connection("change the observation") as connection:
+            affected = removing.going(connection, user_id, observation_id)
+        if not affected:
+            return None
+        # In this thread, to keep work off the writer; it analyzes only what has changed by then.
+        analyzed = removing.analysis(removing.edited(affected, change))
         return self._writer.run(
             "change the observation",
-            lambda transaction: editing.change(transaction, user_id, observation_id, change, now=now),
+            lambda transaction: editing.change(
+                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
+            ),
         )
 
-    def delete(self, user_id: str, observation_id: int) -> bool:
+    def delete(self, user_id: str, observation_id: int) -> list[int]:
         """See Store. The file is rewritten, see `forget`."""
         return self._forgetting.delete(user_id, observation_id)
 
-    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> ImportResult:
+    def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
+        """See Store. The file is rewritten, see `forget`."""
+        return self._forgetting.expire(expiry.expiry(now, older_than), limit)
+
+    def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store."""
         indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        with self._readers.connection("import") as connection:
+            user = reading.user_key(connection, user_id)
+        if user is not None:
+            # The hashes too, to keep work off the writer.
+            for _, entry in indexed:
+                entry.tokens(*user)
         return self._writer.run("import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed))
+
+    def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
+        """See Store."""
+        self._writer.run("import", lambda transaction: fact_store.add_sources(transaction, user_id, sources))
+
+    def facts(
+        self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
+    ) -> list[Fact]:
+        """See Store."""
+        with self._readers.connection("list the facts") as connection:
+            return fact_store.facts(connection, user_id, types=types, now=now, limit=limit, before=before)
+
+    def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
+        """See Store."""
+        with self._readers.connection("list the statements") as connection:
+            return fact_store.about(connection, user_id, now=now, limit=limit, characters=characters)
+
+    def earlier_sources(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
+        """See Store."""
+        with self._readers.connection("look for earlier statements") as connection:
+            return fact_store.earlier_sources(connection, user_id, observation_ids)
 
     def list_observations(
         self,
@@ -164,22 +217,34 @@ class SQLiteStore(Store):
         types: Collection[str] | None,
         conversation_id: str | None,
         limit: int,
+        most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
         """See Store."""
         with self._readers.connection("list the observations") as connection:
             return reading.list_observations(
-                connection, user_id, types=types, conversation_id=conversation_id, limit=limit, before=before
+                connection,
+                user_id,
+                types=types,
+                conversation_id=conversation_id,
+                limit=limit,
+                most_bytes=most_bytes,
+                before=before,
             )
 
     def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, before: SessionCursor | None
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
         """See Store."""
         touches = self._writer.touched(user_id)
         with self._readers.connection("list the sessions") as connection:
             page = reading.list_sessions(
-                connection, user_id, conversation_id=conversation_id, limit=limit, before=before
+                connection,
+                user_id,
+                conversation_id=conversation_id,
+                limit=limit,
+                most_bytes=most_bytes,
+                before=before,
             )
         for session in page:
             reading.touch(session, touches)
@@ -206,6 +271,7 @@ class SQLiteStore(Store):
         limit: int,
         key_prefixes: Sequence[str] | None,
         most_bytes: int,
+        now: datetime,
     ) -> list[Observation]:
         """See Store."""
         with self._readers.connection("read the session") as connection:
@@ -217,10 +283,18 @@ class SQLiteStore(Store):
                 limit=limit,
                 prefixes=key_prefixes,
                 most_bytes=most_bytes,
+                now=now,
             )
 
     def matches(
-        self, user_id: str, terms: Sequence[str], *, most_places: int, most_rows: int, preview_characters: int
+        self,
+        user_id: str,
+        terms: Sequence[str],
+        *,
+        most_places: int,
+        most_rows: int,
+        preview_characters: int,
+        now: datetime,
     ) -> Matches:
         """See Store."""
         with self._readers.connection("search") as connection:
@@ -232,6 +306,7 @@ class SQLiteStore(Store):
                 most_places=most_places,
                 most_rows=most_rows,
                 characters=preview_characters,
+                now=now,
             )
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
@@ -239,10 +314,10 @@ class SQLiteStore(Store):
         with self._readers.connection("search") as connection:
             return reading.postings(connection, self._users, user_id, list(terms))
 
-    def documents(self, user_id: str, numbers: Collection[int]) -> Mapping[int, Document]:
+    def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
         """See Store."""
         with self._readers.connection("search") as connection:
-            return reading.documents(connection, user_id, numbers)
+            return reading.documents(connection, user_id, numbers, now)
 
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
         """See Store."""
@@ -260,7 +335,9 @@ class SQLiteStore(Store):
             return reading.stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
-        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for a part of it.
+        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for most of it.
+
+        Minutes for tens of GB: the wait of a save of this process has no limit.
 
         Calls that wait at the same time share a rewrite. The next one begins after a rest, see `forgetting.REST`.
         """
@@ -293,63 +370,10 @@ class SQLiteStore(Store):
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""
         with self._readers.connection("export") as connection:
-            begins = reading.export_begins(connection, user_id)
-        return iter(()) if begins is None else self._export(user_id, begins)
+            extent = exporting.extent(connection, user_id)
+        return iter(()) if extent is None else iter(exporting.Export(self._readers, self._writer, user_id, extent))
 
     def close(self) -> None:
         """See Store."""
         self._closed.set()
         on_close(self._forgetting.close, self._writer.close, self._readers.close)
-
-    def _export(self, user_id: str, begins: reading.ExportBegins) -> Iterator[Session | Observation]:
-        sessions = self._session_page(user_id, begins, ("", 0))
-        while sessions:
-            yield from (session for _, session in sessions)
-            key, last = sessions[-1]
-            sessions = self._session_page(user_id, begins, (last.started_at, key))
-        later: set[int] = set()
-        observations = self._observation_page(user_id, begins, ("", 0))
-        while observations:
-            for key, observation in observations:
-                if key > begins.last_session and key not in later:
-                    later.add(key)
-                    yield self._later_session(user_id, begins, key)
-                yield observation
-            _, end = observations[-1]
-            observations = self._observation_page(user_id, begins, (end.created_at, end.id or 0))
-
-    def _session_page(
-        self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
-    ) -> list[tuple[int, Session]]:
-        touches = self._writer.touched(user_id)
-        with self._readers.connection("export") as connection:
-            page = reading.export_sessions(connection, user_id, after, begins.last_session)
-        for _, session in page:
-            reading.touch(session, touches)
-        self._check_still_there(user_id, begins.user)
-        return page
-
-    def _observation_page(
-        self, user_id: str, begins: reading.ExportBegins, after: tuple[str, int]
-    ) -> list[tuple[int, Observation]]:
-        with self._readers.connection("export") as connection:
-            page = reading.export_observations(connection, user_id, after, begins.last_id)
-        self._check_still_there(user_id, begins.user)
-        return page
-
-    def _later_session(self, user_id: str, begins: reading.ExportBegins, key: int) -> Session:
-        with self._readers.connection("export") as connection:
-            session = reading.export_later_session(connection, user_id, key)
-        self._check_still_there(user_id, begins.user)
-        if session is None:
-            raise forgotten_during_export()
-        return session
-
-    def _check_still_there(self, user_id: str, user: int) -> None:
-        """Raise StorageError if the user has been forgotten, before or while a page was read."""
-        if self._user(user_id) != user:
-            raise forgotten_during_export()
-
-    def _user(self, user_id: str) -> int | None:
-        with self._readers.connection("export") as connection:
-            return reading.user(connection, user_id)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from ilab_chat_service.background import current_task
 from ilab_chat_service.rpc.errors import InterruptedByDrain, ServerDraining
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
-
 
 #: Time for cancelled calls to send their status.
 END_SECONDS = 1.0
@@ -59,8 +59,7 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
     async def _tracked(self, method: Method, requests: Requests, context: Context) -> Any:
         if self._draining:
             raise ServerDraining("the server is shutting down")
-        task = asyncio.current_task()
-        assert task  # noqa: S101 - a handler runs in one
+        task = current_task()
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:

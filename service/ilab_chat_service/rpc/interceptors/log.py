@@ -97,19 +97,20 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         yield "duration_ms", milliseconds(seconds)
         for phase, taken in call.phases.items():
             yield f"{phase}_ms", milliseconds(taken)
-        if call.attempts:
-            yield "model_attempts", call.attempts
+        if call.model_attempts:
+            yield "model_attempts", call.model_attempts
         yield from answer_fields(call)
         yield "retry_attempt", call.retry_attempt
         if call.user_id:
-            yield "user.hash", self._keyed_hash(call.user_id)
+            yield "user.hash", self.keyed_hash(call.user_id)
         if call.request_id:
-            yield "request_id.hash", self._keyed_hash(call.request_id)
+            yield "request_id.hash", self.keyed_hash(call.request_id)
         yield "correlation_id", call.correlation_id
         if call.trace_id:
             yield "trace_id", call.trace_id
 
-    def _keyed_hash(self, text: str) -> str:
+    def keyed_hash(self, text: str) -> str:
+        """Return what replaces *text*, which a caller chose, in the log."""
         keyed = self._hash.copy()
         keyed.update(text.encode())
         return keyed.hexdigest()[:HASH_DIGITS]

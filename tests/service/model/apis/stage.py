@@ -131,7 +131,9 @@ class Stage:
     def _read(self, user: str) -> list[tuple[str, str]]:
         with ILabMemory.from_path(self.settings.memory_db_path) as memory:
             newest = max((item.id for item in memory.mem_session_start(user).memories), default=0)
-            return [(row.title, row.content) for row in memory.mem_timeline(user, newest)] if newest else []
+            rows = memory.mem_timeline(user, newest) if newest else []
+            # Without the facts of the turns.
+            return [(row.title, row.content) for row in rows if not row.source_ids]
 
     async def file_contains(self, word: str) -> bool:
         """Return whether a word is anywhere in the memory's files, ignoring case."""

@@ -1,0 +1,188 @@
+"""How much of a message each row covers: an absolute measure, not relative to the best row. Pure: every store alike.
+
+Coverage is BM25F divided by what a row could reach that contains every term: the sum of the weights of all terms of the
+message, unknown ones included. So a row that has one of three equally rare words covers a third, however many rows the
+user has.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ilab_memory.core.store import Document, Posting, TermStatistics
+from ilab_memory.recall import ranking
+from ilab_memory.recall.analysis import Fields
+from ilab_memory.recall.message import Asked
+
+#: Rows that the rarity of a term is estimated from, in addition to the user's: in a small memory, one that occurs in
+#: each of them is still as informative as a word of a language usually is.
+BACKGROUND_ROWS = 100
+#: Exponent of the rarity of a term: undamped, one unknown word would outweigh the topic that the user talks about most.
+DAMPING = 0.7
+#: Weight of a term that only the assistant's reply contains, in its first words and in the rest, ...
+REPLY, TAIL = 0.35, 0.25
+#: ... and if the message asks for what the assistant said.
+ASKED_REPLY, ASKED_TAIL = 0.8, 0.7
+#: Weight of a term for the rows after and before the one that contains it: an answer directly follows its question.
+NEARBY = {1: 0.5, 2: 0.3, -1: 0.3}
+#: Part of that weight for a turn, which contains its own question.
+NEARBY_TURN = 0.4
+#: Least weight of an occurrence in a long row: normalization by length would make a pasted text unfindable.
+LONG_ROW = 0.4
+#: Rows whose coverage is computed exactly: the best by their own terms. Their neighbours are read too.
+MAX_COVERED = 64
+
+_SAID = frozenset({"said", "title"})
+
+
+@dataclass(slots=True)
+class Covered:
+    """The coverage of one row, as shares of the weight of the message."""
+
+    said: float = 0.0
+    """By the title and by what the user said."""
+    reply: float = 0.0
+    """By terms that only the assistant's reply contains."""
+    nearby: float = 0.0
+    """By terms that only the rows before and after it contain."""
+    said_terms: int = 0
+    """The terms in `said`, as bits."""
+    reply_terms: int = 0
+
+    @property
+    def total(self) -> float:
+        """The coverage, in [0, 1]."""
+        return min(1.0, self.said + self.reply + self.nearby)
+
+
+def said_rows(postings: Mapping[str, Sequence[Posting]]) -> Mapping[str, set[int]]:
+    """Return the rows in which the user said each term, or whose title contains it."""
+    return {term: {number for number, field, _ in places if field in _SAID} for term, places in postings.items()}
+
+
+def weights(asked: Asked, statistics: TermStatistics, said: Mapping[str, set[int]]) -> Mapping[str, float]:
+    """Return the share of each term in the weight of the message: by its rarity for this user, and by its kind.
+
+    Rarity is that in what the user said: replies contain every word. *said*: `said_rows` of the terms that are read.
+    Terms that are too frequent to be read have no share.
+    """
+    rows = statistics.observations + BACKGROUND_ROWS
+    frequencies = statistics.frequencies
+    worth: dict[str, float] = {}
+    for term, weight in (*asked.terms.items(), *asked.previous.items()):
+        if term in said:
+            frequency = frequencies[term] if asked.asks_assistant else len(said[term])
+        elif term in frequencies or term not in asked.terms:
+            # Too frequent, or a term of the message before that cannot find anything.
+            continue
+        else:
+            frequency = 0
+        worth[term] = weight * ranking.idf(rows, frequency) ** DAMPING
+    for joined, parts in asked.compounds.items():
+        # A hyphenated word counts as one word or by its parts, as the user writes it.
+        unknown = [part for part in parts if part in worth and not said.get(part)]
+        for term in unknown if unknown and said.get(joined) else (joined,):
+            worth.pop(term, None)
+    total = sum(worth.values())
+    return {term: value / total for term, value in worth.items()}
+
+
+def shortlist(
+    postings: Mapping[str, Sequence[Posting]],
+    said: Mapping[str, set[int]],
+    shares: Mapping[str, float],
+    at_most: int | None,
+    *,
+    replies: bool,
+) -> set[int]:
+    """Return the sequence numbers of the rows to read: the *at_most* best by their own terms, and their neighbours."""
+    worth: defaultdict[int, float] = defaultdict(float)
+    for term, places in postings.items():
+        share = shares[term]
+        for number in said[term]:
+            worth[number] += share
+        if len(said[term]) < len(places):
+            part = share * (ASKED_REPLY if replies else REPLY)
+            for number in {place[0] for place in places} - said[term]:
+                worth[number] += part
+    if at_most is None or len(worth) <= at_most:
+        best = list(worth)
+    else:
+        best = heapq.nlargest(at_most, worth, key=lambda number: (worth[number], number))
+    return {number + distance for number in best for distance in (0, *NEARBY)}
+
+
+def coverage(
+    postings: Mapping[str, Sequence[Posting]],
+    documents: Mapping[int, Document],
+    statistics: TermStatistics,
+    shares: Mapping[str, float],
+    *,
+    replies: bool,
+) -> Mapping[int, Covered]:
+    """Return what each of *documents* that contains a term covers; *replies*: what the assistant said is asked for."""
+    found: defaultdict[int, Covered] = defaultdict(Covered)
+    usual = _usual_length(statistics)
+    for place, (term, places) in enumerate(postings.items()):
+        share, bit = shares[term], 1 << place
+        known = [posting for posting in places if posting[0] in documents]
+        said = _frequencies(known, documents, usual)
+        for number, frequency in said.items():
+            row = found[number]
+            row.said += share * min(1.0, (1 + ranking.K1) * frequency / (ranking.K1 + frequency))
+            row.said_terms |= bit
+        replied = _replied(known, replies=replies)
+        for number, part in replied.items():
+            row = found[number]
+            row.reply_terms |= bit
+            if number not in said:
+                row.reply += share * part
+        for number, weight in _nearby(known, documents).items():
+            if number not in said and number not in replied:
+                found[number].nearby += share * weight
+    return {number: row for number, row in found.items() if row.said_terms or row.reply_terms}
+
+
+def _usual_length(statistics: TermStatistics) -> float:
+    """Return the average number of terms in what the user said, at least 1."""
+    return max(1.0, statistics.field_lengths[Fields._fields.index("said")] / statistics.observations)
+
+
+def _frequencies(places: Sequence[Posting], documents: Mapping[int, Document], usual: float) -> Mapping[int, float]:
+    """Return how often each row has a term in its title and what the user said, normalized by the row's length."""
+    found: dict[int, float] = {}
+    for number, field, _ in places:
+        if field in _SAID:
+            length = documents[number].said_terms / usual
+            found[number] = found.get(number, 0.0) + max(LONG_ROW, 1 / (1 - ranking.B + ranking.B * length))
+    return found
+
+
+def _replied(places: Sequence[Posting], *, replies: bool) -> Mapping[int, float]:
+    """Return the weight of a term in each row whose reply contains it."""
+    reply, tail = (ASKED_REPLY, ASKED_TAIL) if replies else (REPLY, TAIL)
+    found: dict[int, float] = {}
+    for number, field, _ in places:
+        if field == "reply":
+            found[number] = reply
+        elif field == "tail":
+            found.setdefault(number, tail)
+    return found
+
+
+def _nearby(places: Sequence[Posting], documents: Mapping[int, Document]) -> Mapping[int, float]:
+    """Return the weight of a term near the beginning of the neighbours of each row."""
+    found: dict[int, float] = {}
+    for number, field, position in places:
+        document = documents[number]
+        before = {"said": 0, "reply": document.said_terms}.get(field)
+        if before is None or before + position >= ranking.NEIGHBOUR_TERMS:
+            continue
+        for distance, weight in NEARBY.items():
+            near = documents.get(number + distance)
+            if near is not None and near.session == document.session:
+                lifted = weight * (NEARBY_TURN if near.reply_terms else 1.0)
+                if lifted > found.get(number + distance, 0.0):
+                    found[number + distance] = lifted
+    return found

@@ -1,0 +1,203 @@
+"""The part of a row that answers a message, and what its text tells about the row. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from ilab_memory.recall.analysis import UNSPACED, folded, terms
+from ilab_memory.recall.message import content_terms, is_question, is_request
+
+#: Longest passage, in characters, and of each row of a complete list.
+PASSAGE_CHARACTERS, SHORT_PASSAGE_CHARACTERS = 300, 150
+#: Characters of the beginning of a row that its passage and its features are found in; stores read these without the
+#: rest. More are read of a result whose match is not in them, ...
+HEAD_CHARACTERS = 512
+#: ... up to this many.
+DEEP_CHARACTERS = 65_536
+#: Most of a passage that the user's words take if only the reply matches.
+CONTEXT_CHARACTERS = 100
+
+# Between two sentences.
+_BOUNDARY = re.compile("[.!?\u2026]\\s+|[\u3002\uff01\uff1f]|\n+")
+_RUN = re.compile(f"[{UNSPACED}]")
+_ASSISTANT = re.compile(r"\n[^\S\n]*Assistant:")
+_USER = re.compile(r"\s*User:")
+_END = " .!?,;:\u3002\uff01\uff1f\u2026"
+#: Windows that are compared, so that a row of tiny sentences costs no more than others.
+MAX_WINDOWS = 500
+
+
+class Parts(NamedTuple):
+    """A content: what the user said, and the assistant's reply. `reply` is empty if the content is not a turn."""
+
+    said: str
+    reply: str
+
+
+def parts(content: str) -> Parts:
+    """Split *content*, which may be truncated, as `analysis.fields` does."""
+    user = _USER.match(content)
+    if user is None:
+        return Parts(content, "")
+    reply = _ASSISTANT.search(content, user.end())
+    if reply is None:
+        return Parts(content[user.end() :] if len(content) >= HEAD_CHARACTERS else content, "")
+    return Parts(content[user.end() : reply.start()], content[reply.end() :])
+
+
+def normalized(said: str) -> str:
+    """Return *said* without case, spaces and the end mark, to recognize what was said again."""
+    return " ".join(said.casefold().split()).strip(_END)
+
+
+class Finder:
+    """Finds the terms of a message in texts, without analyzing every word of them."""
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        self._shares = shares
+        self._pairs = [term for term in shares if _RUN.match(term)]
+        words = sorted({_prefix(term) for term in shares if not _RUN.match(term)}, key=len, reverse=True)
+        self._words = re.compile(f"(?<![^\\W_])(?:{'|'.join(map(re.escape, words)) or '(?!)'})[^\\W_]*")
+        self._known: dict[str, frozenset[str]] = {}
+
+    def found(self, text: str) -> set[str]:
+        """Return the terms in *text*."""
+        plain = folded(text)
+        found: set[str] = set()
+        for word in self._words.findall(plain):
+            found |= self._terms(word)
+        if self._pairs:
+            found.update(term for term in self._pairs if term in plain)
+        return found
+
+    def first(self, text: str) -> int:
+        """Return where the first term in *text* is, about, or 0 if no term is found."""
+        # Folding changes few lengths, and a passage has room around its first term.
+        plain = folded(text)
+        places = [match.start() for match in self._words.finditer(plain) if self._terms(match[0])][:1]
+        places += [place for term in self._pairs if (place := plain.find(term)) >= 0]
+        return min(places, default=0)
+
+    def worth(self, found: Iterable[str]) -> float:
+        """Return the share of the message that these terms have."""
+        return sum(self._shares[term] for term in found)
+
+    def _terms(self, word: str) -> frozenset[str]:
+        if word not in self._known:
+            self._known[word] = frozenset(term for term in terms(word) if term in self._shares)
+        return self._known[word]
+
+
+def _prefix(term: str) -> str:
+    """Return the beginning that every word with the stem *term* has: a stem may differ in its last letter."""
+    return term[:-1] if len(term) > 3 and term.isalpha() else term  # noqa: PLR2004 - short stems are whole words
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a text with the terms that it contains."""
+
+    start: int
+    text: str
+    found: frozenset[str]
+
+
+def sentences(text: str, finder: Finder) -> list[Sentence]:
+    """Return the sentences of *text*."""
+    ends = [match.end() for match in _BOUNDARY.finditer(text)]
+    return [
+        Sentence(start, piece, frozenset(finder.found(piece)))
+        for start, end in pairwise((0, *ends, len(text)))
+        if (piece := text[start:end]).strip()
+    ]
+
+
+def is_asked(said: str, finder: Finder, spoken: Iterable[str]) -> bool:
+    """Return whether *said* contains a term of the message in questions and requests only.
+
+    *spoken*: languages in which a question or a request is recognized by its beginning.
+    """
+    matching = [sentence.text for sentence in sentences(said, finder) if sentence.found]
+    return bool(matching) and all(is_question(text, spoken) or is_request(text, spoken) for text in matching)
+
+
+def news(said: str, asked: Iterable[str]) -> frozenset[str]:
+    """Return the content of *said* that the message, whose terms are *asked*, does not have."""
+    return frozenset(content_terms(said)).difference(asked)
+
+
+def passage(content: Parts, finder: Finder, longest: int, *, shows_reply: bool) -> str:
+    """Return the part of *content* around the terms: the user's words, and the assistant's, labelled, if it shows them.
+
+    *shows_reply*: terms are in the reply that the user did not say.
+    """
+    said = window(content.said, finder, longest)
+    if not (shows_reply and content.reply):
+        return said
+    in_said = finder.found(content.said)
+    context = said if in_said else cut(content.said, min(CONTEXT_CHARACTERS, longest // 3))
+    if len(context) > longest // 2:
+        context = window(content.said, finder, longest // 2)
+    label = " Assistant: "
+    reply = window(content.reply, finder, max(longest // 3, longest - len(context) - len(label)))
+    return f"{context}{label}{reply}".strip()
+
+
+def window(text: str, finder: Finder, longest: int) -> str:
+    """Return the sentences of *text* in which the terms are, on one line, at most about *longest* characters."""
+    if len(text) <= longest:
+        return _line(text)
+    pieces = sentences(text, finder)
+    best = _best_window(pieces, finder, longest)
+    if not best:
+        return cut(text, longest)
+    first, last = best[0], best[-1]
+    chosen = text[first.start : last.start + len(last.text)]
+    before = "... " if first.start > 0 and text[: first.start].strip() else ""
+    after = " ..." if text[last.start + len(last.text) :].strip() else ""
+    if len(chosen.strip()) <= longest:
+        return f"{before}{_line(chosen)}{after}"
+    return _around(chosen, finder, longest, before, after)
+
+
+def cut(text: str, longest: int) -> str:
+    """Return the beginning of *text* on one line, at most *longest* characters."""
+    line = _line(text[: longest * 2])
+    if len(line) <= longest:
+        return line
+    head, space, last = line[: longest - 3].rpartition(" ")
+    return (head if space and len(last) < longest // 4 else line[: longest - 3]) + "..."
+
+
+def _best_window(pieces: Sequence[Sentence], finder: Finder, longest: int) -> Sequence[Sentence]:
+    """Return the successive sentences within *longest* characters whose terms have the largest share."""
+    best: Sequence[Sentence] = ()
+    most = 0.0
+    matching = [start for start, piece in enumerate(pieces) if piece.found]
+    for start in matching[:MAX_WINDOWS]:
+        piece = pieces[start]
+        found, length, end = set(piece.found), len(piece.text), start + 1
+        while end < len(pieces) and length + len(pieces[end].text) <= longest:
+            found |= pieces[end].found
+            length += len(pieces[end].text)
+            end += 1
+        worth = finder.worth(found)
+        if worth > most:
+            most, best = worth, pieces[start:end]
+    return best
+
+
+def _around(text: str, finder: Finder, longest: int, before: str, after: str) -> str:
+    """Return *longest* characters of one long sentence from a little before its first term."""
+    first = finder.first(text)
+    start = max(0, min(first - longest // 4, len(text) - longest))
+    while 0 < start < first and not text[start - 1].isspace():
+        start += 1
+    piece = _line(text[start : start + longest])
+    return f"{'... ' if start else before}{piece}{' ...' if start + longest < len(text) else after}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

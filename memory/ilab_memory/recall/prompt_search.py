@@ -1,0 +1,281 @@
+"""The search for a prompt: the observations that are relevant to a message, and no others.
+
+Candidates come from the words of the message. Each has features: what it covers of the message, whether it states or
+asks, how long it is. The score adds them; a floor on the coverage, which is absolute, rejects the rest. Other sources
+of candidates and other features join in `_candidates` and `_scored`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from ilab_memory.core.models import RecallHit
+from ilab_memory.core.store import Document, Preview, Store
+from ilab_memory.recall import message, passage, ranking
+from ilab_memory.recall.coverage import MAX_COVERED, Covered, coverage, said_rows, shortlist, weights
+from ilab_memory.recall.message import Asked
+from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder, Parts
+from ilab_memory.recall.query import MAX_TERMS
+from ilab_memory.recall.scoring import recency
+from ilab_memory.recall.search import FEW_ROWS
+
+#: Least coverage of a result that contains a name in the message, ...
+NAME_FLOOR = 0.2
+#: ... for a message that speaks of the user or asks for the assistant's words, ...
+PERSONAL_FLOOR = 0.25
+#: ... for a follow-up question, which is also about the subject of the message before, ...
+FOLLOW_UP_FLOOR = 0.25
+#: ... and for any other: of two equally rare terms, one is not enough.
+FLOOR = 0.5
+#: Rows whose text is read per result: the best by coverage and length.
+READ_PER_RESULT = 3
+#: Results of which more than the beginning is read.
+MAX_DEEP = 5
+#: Results for a message that asks for a complete list: at most, and their least share of the best score.
+WHOLE_LIST, LIKE_THE_BEST = 20, 0.6
+#: Share of the content words in which two questions are the same.
+SIMILAR = 0.5
+#: Factor of a row in which the message's terms are in questions or requests only, by the number of content words that
+#: the message does not have. Without any it is the same question, asked before.
+QUESTION = (0.3, 0.5, 0.65)
+#: ... and of an earlier statement that a later one replaced.
+EARLIER = 0.7
+#: Most that a row gains by its length and by being new. Recency decides between rows that are equally relevant.
+LENGTH_GAIN, RECENCY_GAIN = 0.06, 0.02
+#: Terms of a row that gain the most.
+LONG_ENOUGH = 40
+
+
+class Request(NamedTuple):
+    """One search for a prompt."""
+
+    user_id: str
+    message: str
+    limit: int
+    previous: str | None = None
+    types: frozenset[str] = frozenset()
+    """Empty: all types."""
+
+
+class _Candidate(NamedTuple):
+    number: int
+    document: Document
+    covered: Covered
+    relevance: float
+
+
+@dataclass(slots=True)
+class _Scored:
+    candidate: _Candidate
+    preview: Preview
+    content: Parts
+    said: str
+    """Normalized, to recognize repetitions."""
+    score: float
+    order: float
+    """The score and what decides between rows that are equally relevant."""
+    news: frozenset[str] | None
+    """Content beyond the message's, if the message's terms are in questions or requests only."""
+    is_earlier: bool = False
+
+
+@dataclass(slots=True)
+class _Found:
+    """The candidates of a message, best first, and what their texts are matched with."""
+
+    candidates: Sequence[_Candidate] = ()
+    shares: Mapping[str, float] | None = None
+    previews: Mapping[int, Preview] | None = None
+    """None: not read yet."""
+
+
+def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
+    """Return the rows that are relevant to the message of *request*, best first."""
+    asked = message.read(request.message, request.previous)
+    found = _candidates(store, request, asked, now)
+    if not found.candidates or found.shares is None:
+        return []
+    numbers = [candidate.number for candidate in found.candidates]
+    previews = found.previews or store.previews(request.user_id, numbers, characters=HEAD_CHARACTERS)
+    finder = Finder(found.shares)
+    known = passage.normalized(request.previous) if asked.previous and request.previous else None
+    scored = list(_scored(asked, found.candidates, previews, finder=finder, known=known, now=now))
+    _mark_earlier(store, request.user_id, scored)
+    best = _selected(scored, request, asked)
+    longest = passage.PASSAGE_CHARACTERS if len(best) <= request.limit else passage.SHORT_PASSAGE_CHARACTERS
+    return [_hit(row, finder, longest) for row in _deeper(store, request.user_id, best, finder)]
+
+
+def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> _Found:
+    """Return the rows that cover enough of the message by their words, the best first."""
+    terms = [*asked.terms, *(term for term in asked.previous if term not in asked.terms)][:MAX_TERMS]
+    if not terms:
+        return _Found()
+    statistics, postings, rows = store.matches(
+        request.user_id,
+        terms,
+        most_places=ranking.MAX_PLACES,
+        most_rows=FEW_ROWS,
+        preview_characters=HEAD_CHARACTERS,
+        now=now,
+    )
+    affordable = ranking.affordable(statistics)
+    if not affordable:
+        return _Found()
+    if postings is None:
+        postings = store.postings(request.user_id, affordable)
+    # In this order, because the last digits of a sum depend on its order.
+    postings = {term: postings[term] for term in affordable}
+    said = said_rows(postings)
+    shares = weights(asked, statistics, said)
+    postings = {term: places for term, places in postings.items() if term in shares}
+    if rows is None:
+        at_most = None if request.types else MAX_COVERED
+        numbers = shortlist(postings, said, shares, at_most, replies=asked.asks_assistant)
+        documents = store.documents(request.user_id, numbers, now=now)
+    else:
+        documents = {number: document for number, (document, _) in rows.items()}
+    covered = coverage(postings, documents, statistics, shares, replies=asked.asks_assistant)
+    bits = {term: 1 << place for place, term in enumerate(postings)}
+    relevant = list(_relevant(request, asked, covered, documents, bits))
+    relevant.sort(key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
+    previews = None if rows is None else {number: preview for number, (_, preview) in rows.items()}
+    return _Found(
+        relevant[: READ_PER_RESULT * max(request.limit, WHOLE_LIST if asked.wants_all else 0)], shares, previews
+    )
+
+
+def _relevant(
+    request: Request,
+    asked: Asked,
+    covered: Mapping[int, Covered],
+    documents: Mapping[int, Document],
+    bits: Mapping[str, int],
+) -> Iterator[_Candidate]:
+    names = sum(bits.get(term, 0) for term in asked.names)
+    for number, row in covered.items():
+        document = documents[number]
+        if request.types and document.type not in request.types:
+            continue
+        # The assistant's claims about the user are not facts.
+        if not row.said_terms and asked.speaks_of_user and not asked.asks_assistant:
+            continue
+        if row.total >= _floor(asked, has_name=bool(row.said_terms & names)):
+            yield _Candidate(number, document, row, row.total + _length_gain(document))
+
+
+def _floor(asked: Asked, *, has_name: bool) -> float:
+    """Return the least coverage of a result."""
+    if asked.previous:
+        return FOLLOW_UP_FLOOR
+    if has_name:
+        return NAME_FLOOR
+    return PERSONAL_FLOOR if asked.speaks_of_user or asked.asks_assistant else FLOOR
+
+
+def _length_gain(document: Document) -> float:
+    return LENGTH_GAIN * min(document.said_terms, LONG_ENOUGH) / LONG_ENOUGH
+
+
+def _scored(
+    asked: Asked,
+    candidates: Iterable[_Candidate],
+    previews: Mapping[int, Preview],
+    *,
+    finder: Finder,
+    known: str | None,
+    now: datetime,
+) -> Iterator[_Scored]:
+    """Yield *candidates* with what their texts tell, without those that say nothing, or what is *known*."""
+    for candidate in candidates:
+        preview = previews.get(candidate.number)
+        # A row that was saved again since it was ranked has a new sequence number. A row with another id belongs to a
+        # user who was forgotten and has come back.
+        if preview is None or preview.id != candidate.document.id or not _has_names(preview, asked.cased.values()):
+            continue
+        content = passage.parts(preview.content)
+        said = passage.normalized(content.said)
+        if said == known:
+            continue
+        news = None
+        if not asked.asks_assistant and passage.is_asked(content.said, finder, asked.spoken):
+            news = passage.news(content.said, asked.terms)
+            # A question that was asked before, or one about the world, says nothing about the user.
+            if asked.speaks_of_user and not (news and message.speaks_of_user(content.said)):
+                continue
+        factor = 1.0 if news is None else QUESTION[min(len(news), len(QUESTION) - 1)]
+        score = min(1.0, candidate.relevance * factor)
+        order = score + RECENCY_GAIN * recency(candidate.document.updated_at, now)
+        yield _Scored(candidate, preview, content, said, score, order, news)
+
+
+def _has_names(preview: Preview, names: Iterable[str]) -> bool:
+    """Return whether the row contains each of *names* as it is written."""
+    return all(name in preview.content or name in preview.title for name in names)
+
+
+def _mark_earlier(store: Store, user_id: str, rows: Sequence[_Scored]) -> None:
+    earlier = store.earlier_sources(user_id, [row.preview.id for row in rows]) if rows else ()
+    for row in rows:
+        if row.preview.id in earlier:
+            row.is_earlier = True
+            row.score *= EARLIER
+            row.order *= EARLIER
+
+
+def _selected(rows: Iterable[_Scored], request: Request, asked: Asked) -> list[_Scored]:
+    """Return the best of *rows*: of what was said several times the newest, of similar questions one."""
+    best: dict[object, _Scored] = {}
+    newest_first = sorted(rows, key=lambda row: (row.preview.updated_at, row.preview.id), reverse=True)
+    for row in newest_first:
+        best.setdefault(row.said, row)
+    ordered = sorted(best.values(), key=lambda row: (row.order, row.preview.updated_at, row.preview.id), reverse=True)
+    chosen: list[_Scored] = []
+    questions: list[frozenset[str]] = []
+    for row in ordered:
+        if row.news is not None:
+            if any(len(row.news & other) >= SIMILAR * len(row.news | other) for other in questions):
+                continue
+            questions.append(row.news)
+        is_one_of_all = asked.wants_all and chosen and row.score >= LIKE_THE_BEST * chosen[0].score
+        if len(chosen) < request.limit or (is_one_of_all and len(chosen) < WHOLE_LIST):
+            chosen.append(row)
+    return chosen
+
+
+def _deeper(store: Store, user_id: str, rows: Sequence[_Scored], finder: Finder) -> Sequence[_Scored]:
+    """Read more of the rows whose terms are not all in what was read of them."""
+    deep = [row for row in rows if len(row.preview.content) == HEAD_CHARACTERS and not _has_all(row, finder)]
+    if deep:
+        numbers = [row.candidate.number for row in deep[:MAX_DEEP]]
+        read = store.previews(user_id, numbers, characters=DEEP_CHARACTERS)
+        for row in deep:
+            preview = read.get(row.candidate.number)
+            if preview is not None and preview.id == row.preview.id:
+                row.content = passage.parts(preview.content)
+    return rows
+
+
+def _has_all(row: _Scored, finder: Finder) -> bool:
+    """Return whether what was read of *row* contains all its terms: of the reply only if the user said none of them."""
+    covered = row.candidate.covered
+    text, terms = (
+        (row.content.said, covered.said_terms) if covered.said_terms else (row.content.reply, covered.reply_terms)
+    )
+    return len(finder.found(text)) >= terms.bit_count()
+
+
+def _hit(row: _Scored, finder: Finder, longest: int) -> RecallHit:
+    covered = row.candidate.covered
+    return RecallHit(
+        id=row.preview.id,
+        type=row.preview.type,
+        title=row.preview.title,
+        passage=passage.passage(
+            row.content, finder, longest, shows_reply=bool(covered.reply_terms & ~covered.said_terms)
+        ),
+        score=row.score,
+        updated_at=row.preview.updated_at,
+        is_earlier=row.is_earlier,
+    )

@@ -1,0 +1,92 @@
+"""Asking the model for a consolidation, in the form that its API accepts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.consolidation.operations import ANSWER_CHARACTERS, InvalidAnswer
+from ilab_chat_service.consolidation.prompt import messages, response_format
+from ilab_chat_service.failures import FieldRefused, ModelNotFound, ModelRejected
+from ilab_chat_service.values import Generation, JsonObjectFormat
+
+if TYPE_CHECKING:
+    from ilab_chat_service.consolidation.prompt import Material
+    from ilab_chat_service.ports import Model
+    from ilab_chat_service.values import ChatMessage, Usage
+
+#: Characters per token, for calls of which the API reports no usage.
+CHARACTERS_PER_TOKEN = 4
+#: Longest answer, in tokens.
+OUTPUT_TOKENS = 4000
+#: Statuses with which APIs refuse a field.
+BAD_REQUEST = frozenset({400, 404, 422})
+
+
+@dataclass(slots=True)
+class Asked:
+    """The answer and the cost of an attempt, also of one that failed."""
+
+    answer: str = ""
+    calls: int = 0
+    tokens_used: int = 0
+
+
+async def ask(model: Model, name: str, material: Material, asked: Asked) -> None:
+    """Ask the model named *name* for a consolidation, and fill *asked*.
+
+    If its API refuses the format, ask for any JSON object, then for text; if it refuses the temperature, without one.
+
+    Raises:
+        Failure: the model did not answer.
+        InvalidAnswer: the answer is too long.
+    """
+    prompt = messages(material)
+    wanted = Generation(model=name, temperature=0.0, max_output_tokens=OUTPUT_TOKENS, response_format=response_format())
+    for generation in (
+        wanted,
+        replace(wanted, response_format=JsonObjectFormat()),
+        Generation(model=name, response_format=JsonObjectFormat()),
+    ):
+        try:
+            await ask_once(model, generation, prompt, asked)
+        except (FieldRefused, ModelRejected) as failure:
+            if isinstance(failure, ModelNotFound) or not is_bad_request(failure):
+                raise
+        else:
+            return
+    await ask_once(model, Generation(model=name), prompt, asked)
+
+
+def is_bad_request(failure: FieldRefused | ModelRejected) -> bool:
+    """Return whether the API refused something that the request asks for."""
+    return isinstance(failure, FieldRefused) or failure.cause.get("upstream.status_code") in BAD_REQUEST
+
+
+async def ask_once(model: Model, generation: Generation, prompt: list[ChatMessage], asked: Asked) -> None:
+    """Ask the model once."""
+    pieces: list[str] = []
+    length = 0
+    # Not repeated: the work is, later.
+    until = asyncio.get_running_loop().time()
+    async with model.choose(generation).answer(prompt, until) as answer:
+        asked.calls += 1
+        try:
+            async for piece in answer:
+                text = piece if isinstance(piece, str) else piece.text
+                length += len(text)
+                if text is piece:
+                    pieces.append(text)
+                if length > ANSWER_CHARACTERS:
+                    raise InvalidAnswer("the answer is too long")
+        finally:
+            asked.tokens_used += tokens(answer.usage, prompt, length)
+    asked.answer = "".join(pieces)
+
+
+def tokens(usage: Usage | None, prompt: list[ChatMessage], length: int) -> int:
+    """Return the tokens of a call, estimated if its API did not tell; *length*: the characters that came."""
+    if usage:
+        return usage.input_tokens + usage.output_tokens
+    return (sum(len(message.content) for message in prompt) + length) // CHARACTERS_PER_TOKEN

@@ -1,0 +1,60 @@
+"""Background erasure of observations that have expired, or that are older than the operator keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from ilab_chat_service.failures import MemoryUnavailable, NotSupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+#: Time between two looks for observations to erase. They leave prompts and searches when they expire.
+INTERVAL_SECONDS = 3600.0
+#: Observations that one call of the library erases.
+BATCH = 1000
+
+
+class Expiring(Protocol):
+    """The part of the memory that is needed here."""
+
+    async def expire(self, retention: Mapping[str, timedelta], limit: int) -> int:
+        """Erase at most *limit* observations; return how many. Raises MemoryUnavailable and NotSupported."""
+
+
+async def expire_observations(
+    memory: Expiring, retention_days: Mapping[str, float], interval_seconds: float = INTERVAL_SECONDS
+) -> NoReturn:
+    """Erase what has expired or is old, now and after every interval, until cancelled.
+
+    Args:
+        memory: the open memory.
+        retention_days: days that observations are kept after their last change, by type; "" is all other types.
+        interval_seconds: see above.
+    """
+    retention = {kind: timedelta(days=days) for kind, days in retention_days.items()}
+    while True:
+        await erase_expired(memory, retention)
+        await asyncio.sleep(interval_seconds)
+
+
+async def erase_expired(memory: Expiring, retention: Mapping[str, timedelta]) -> None:
+    """Erase all that has expired or is old, and log how many observations that were."""
+    erased = 0
+    try:
+        while batch := await memory.expire(retention, BATCH):
+            erased += batch
+            if batch < BATCH:
+                break
+    except NotSupported:
+        return
+    except MemoryUnavailable as error:
+        # The cause is the library's own error, which quotes no user.
+        log.warning("expired observations: erasure failed: %s", error.__cause__ or error)
+    if erased:
+        log.info("erased %d expired observations", erased)

@@ -1,0 +1,37 @@
+"""The values of the package: what is read in a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Maximum number of characters of a fact or of a statement of the pool.
+TEXT_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that the user says about themselves or wants from now on."""
+
+    type: str
+    """`profile`, `preference` or `decision`."""
+    topic_key: str
+    """The topic, such as `home` or `allergy/peanuts`. A newer fact with the same key replaces it."""
+    text: str
+    """The user's own words: one sentence or clause, at most 300 characters."""
+    standing: bool
+    """Whether it tells how to answer from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The explicit statements of a message."""
+
+    facts: tuple[Fact, ...] = ()
+    pool: tuple[str, ...] = ()
+    """Other statements in the first person, each 8 to 300 characters."""
+    opt_out: bool = False
+    """The user does not want this message to be stored."""
+    forget_last: bool = False
+    """The message asks to forget the one before, and says little else."""
+    forget_topics: tuple[str, ...] = ()
+    """Topic keys that the user wants to be forgotten."""

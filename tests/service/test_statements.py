@@ -1,0 +1,325 @@
+"""Explicit statements: tables of examples in every language, and what holds for any text."""
+
+from __future__ import annotations
+
+import re
+import time
+import tomllib
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostile import SHAPES, filled
+from ilab_chat_service.statements import Fact, Reading, read
+from ilab_chat_service.statements.language import LANGUAGES, Language
+
+FOLDER = Path(__file__).parent / "statements"
+
+
+def examples(name: str) -> list[tuple[str, str, list[str]]]:
+    table = tomllib.loads((FOLDER / name).read_text())
+    return [(language, message, keys) for language, cases in table.items() for message, keys in cases.items()]
+
+
+def keys(message: str) -> list[str]:
+    return [fact.topic_key for fact in read(message).facts]
+
+
+@pytest.mark.parametrize(("language", "message", "expected"), examples("examples.toml"))
+def test_examples(language: str, message: str, expected: list[str]) -> None:
+    assert keys(message) == expected
+
+
+def test_second_set_has_few_wrong_and_few_missing_facts() -> None:
+    right = wrong = missing = 0
+    for _, message, expected in examples("second_set.toml"):
+        found = keys(message)
+        for key in expected:
+            # The wording of a free key is not what this test is about.
+            same = [each for each in found if each == key or (each.partition("/")[0] == key.partition("/")[0] in FREE)]
+            right += bool(same)
+            missing += not same
+            if same:
+                found.remove(same[0])
+        wrong += len(found)
+    assert right / (right + wrong) >= 0.97
+    assert right / (right + missing) >= 0.95
+
+
+FREE = {"remember", "decision", "style"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
+def test_every_template_compiles_and_every_key_has_its_blanks(language: Language) -> None:
+    for rule in language.rules:
+        groups = rule.template.pattern.groupindex
+        for blank in re.findall(r"\{(\w+)\}", rule.key):
+            assert blank in groups or blank == "x", rule.template.source
+
+
+def test_topics_are_the_same_in_all_languages() -> None:
+    topics = {each.code: {rule.key.partition("/")[0] for rule in each.rules} for each in LANGUAGES}
+    for code, found in topics.items():
+        assert found <= topics["en"], code
+
+
+@pytest.mark.parametrize(
+    ("message", "fact"),
+    [
+        ("Remember that my  shoe\tsize is 43!", Fact("profile", "size/shoe", "my shoe size is 43!", standing=False)),
+        ("Never use emojis.", Fact("preference", "style/emoji", "Never use emojis.", standing=True)),
+        (
+            "From now on always answer me in Spanish.",
+            Fact("preference", "language", "From now on always answer me in Spanish.", standing=True),
+        ),
+        ("Call me Bob, please.", Fact("preference", "called", "Call me Bob, please.", standing=True)),
+        (
+            "We decided to sell the car.",
+            Fact("decision", "decision/sell-the-car", "We decided to sell the car.", standing=False),
+        ),
+        ("I'm vegan, what can I cook?", Fact("profile", "diet", "I'm vegan", standing=False)),
+        (
+            "Não sou mais vegetariana.",
+            Fact("profile", "diet", "Não sou mais vegetariana.", standing=False),
+        ),
+        (
+            "My shoe size is 43. No, actually it's 44.",
+            Fact("profile", "size/shoe", "My shoe size is 43. No, actually it's 44.", standing=False),
+        ),
+        (
+            "Last year, I moved to Lisbon with my cat.",
+            Fact("profile", "home", "Last year, I moved to Lisbon with my cat.", standing=False),
+        ),
+    ],
+)
+def test_fact_is_the_users_own_words(message: str, fact: Fact) -> None:
+    assert read(message).facts == (fact,)
+
+
+@pytest.mark.parametrize(
+    ("messages", "key"),
+    [
+        (
+            ["I live in Hamburg.", "Ich wohne in Hamburg.", "Vivo en Madrid.", "J'habite à Paris.", "Moro em Lisboa."],
+            "home",
+        ),
+        (["Abito a Roma.", "我住在上海。", "東京に住んでいます。", "Ik woon in Gent.", "Я живу в Москве."], "home"),
+        (["I'm vegan.", "Ich bin kein Vegetarier mehr.", "Ya no soy vegetariana.", "Non sono più vegano."], "diet"),
+    ],
+)
+def test_key_is_the_same_in_all_languages(messages: list[str], key: str) -> None:
+    assert {each for message in messages for each in keys(message)} == {key}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "My dentist appointment is tomorrow.",
+        "We plan a week in Slovenia.",
+        "I read the book Dune.",
+        "My cousin paints wooden boats.",
+        "I always take the bus.",
+        "My friend is allergic to nuts.",
+        "Mein Zahnarzttermin ist morgen.",
+        "Ayer fui al dentista con mi hijo.",
+        "J'ai réservé un vol pour mardi.",
+        "Ontem eu li um livro sobre Lisboa.",
+        "Ieri ho visto mia nonna.",
+        "我昨天读了《三体》。",
+        "昨日、本を読みました。",
+        "Gisteren heb ik een boek gelezen.",
+        "Вчера я прочитал книгу «Дюна».",
+    ],
+)
+def test_other_statements_go_to_the_pool(message: str) -> None:
+    assert read(message) == Reading(pool=(message,))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "When does my flight leave?",
+        "What is the capital of Peru?",
+        "Plan my week.",
+        "Tell me a joke.",
+        "hm, let me think",
+        "I need a recipe for my birthday.",
+        "Can you help me with my homework?",
+        "If I were rich, I would buy a boat.",
+        "Thank you!",
+        "ありがとうございます",
+        "Hola, ¿qué tal?",
+        "I paid [REDACTED] for my car.",
+        "> I read the book Dune.",
+        "Summarize this: I read the book Dune.",
+        "¿Cuándo sale mi vuelo?",
+        "Kannst du mir bei meinen Hausaufgaben helfen?",
+        "go on",
+    ],
+)
+def test_questions_requests_and_data_say_nothing(message: str) -> None:
+    assert read(message) == Reading()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Don't remember this: my salary is 58,000.",
+        "My salary is 58,000 (do not store this).",
+        "Off the record, I live in Bonn.",
+        "Please summarize my letter. Don't store this.",
+        "I live in Bonn. Please don't remember this.",
+        "Merk dir das nicht: Ich verdiene 58.000 Euro.",
+        "No guardes esto: mi sueldo es de 58.000.",
+        "Ne retiens pas ça : je gagne 58 000 euros.",
+        "Não guarde isso: meu salário é 58.000.",
+        "Non salvare questo: il mio stipendio è 58.000.",
+        "不要记住这个：我的工资是五万八。",
+        "これは覚えないで：給料は500万円です。",
+        "Onthoud dit niet: ik verdien 58.000 euro.",
+        "Не запоминай это: моя зарплата 58000.",
+    ],
+)
+def test_opt_out_leaves_nothing_else(message: str) -> None:
+    assert read(message) == Reading(opt_out=True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["I don't remember this song.", "Why don't you remember this?", "Do you store this?", "Is this off the record?"],
+)
+def test_talk_about_remembering_does_not_opt_out(message: str) -> None:
+    assert not read(message).opt_out
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Forget that.",
+        "forget what I just said, please",
+        "Please forget that!",
+        "Vergiss das (bitte).",
+        "Olvida eso.",
+        "Oublie ça s'il te plaît.",
+        "Esqueça isso.",
+        "Dimentica quello che ho appena detto.",
+        "忘掉我刚才说的。",
+        "それは忘れて。",
+        "Vergeet dat maar.",
+        "Забудь то, что я только что сказал.",
+    ],
+)
+def test_forget_last(message: str) -> None:
+    assert read(message) == Reading(forget_last=True)
+
+
+@pytest.mark.parametrize(
+    "message", ["Forget that I live in Rome, I live in Bonn.", "I forget that a lot.", "Forget me not?"]
+)
+def test_other_forgetting_is_not_forget_last(message: str) -> None:
+    assert not read(message).forget_last
+
+
+@pytest.mark.parametrize(
+    ("message", "topics"),
+    [
+        ("Forget my address.", ("home",)),
+        ("Please forget my birthday.", ("birthday",)),
+        ("Vergiss meine Adresse.", ("home",)),
+        ("Olvida mi dirección.", ("home",)),
+        ("Forget my troubles.", ()),
+    ],
+)
+def test_forget_topics(message: str, topics: tuple[str, ...]) -> None:
+    assert read(message).forget_topics == topics
+
+
+def test_last_sentence_of_a_long_message_is_read() -> None:
+    message = "It rained. " * 180 + "I'm allergic to nuts."
+    assert keys(message) == ["allergy/nuts"]
+    assert keys("word " * 4000 + "end. " + "I'm allergic to nuts.") == ["allergy/nuts"]
+
+
+def test_middle_of_a_long_message_is_not_read() -> None:
+    filler = "It rained again. " * 300
+    assert read(f"{filler}I live in Bonn. I read a book. {filler}") == Reading()
+
+
+def test_code_that_reaches_the_end_of_a_long_message_is_not_read() -> None:
+    assert keys("Look:\n\n```\n" + "print(1)\n" * 2000 + "# \nI live in Bonn.\n```") == []
+
+
+TEXTS = st.one_of(
+    st.text(max_size=300),
+    st.lists(
+        st.sampled_from(
+            [
+                *(message for _, message, _ in examples("examples.toml")),
+                *(message for _, message, _ in examples("second_set.toml")),
+                "\n",
+                '"',
+                "```",
+                "[REDACTED]",
+                "if",
+                "?",
+                "\u0301",
+                "İ",
+            ]
+        ),
+        max_size=6,
+    ).map(" ".join),
+)
+
+
+@given(TEXTS)
+def test_any_text_gives_bounded_words_of_the_message(message: str) -> None:
+    reading = read(message)
+    assert reading == read(message)
+    collapsed = " ".join(unicodedata.normalize("NFC", message).split())
+    for fact in reading.facts:
+        assert fact.text in collapsed
+        assert 0 < len(fact.text) <= 300
+        assert 0 < len(fact.topic_key) <= 100
+        assert not re.search(r"[\sA-Z]", fact.topic_key)
+        assert fact.type in {"profile", "preference", "decision"}
+        assert "[REDACTED]" not in fact.text
+    for text in reading.pool:
+        assert text in collapsed
+        assert 8 <= len(text) <= 300
+        assert "[REDACTED]" not in text
+
+
+HOSTILE = {
+    **SHAPES,
+    "facts": "I am allergic to ",
+    "facts with commas": "I live in, ",
+    "values": "my son is called Tom and ",
+    "quotes": "\"I 'm ",
+    "parentheses": "(((",
+    "question marks": "?",
+    "short sentences": "a.b. ",
+    "openers": "please ",
+    "remember": "remember that ",
+    "Chinese facts": "我对花生过敏，",
+    "Japanese endings": "です。か",
+    "apostrophes": "'a ",
+    # Found by a search for costly texts, which joined words of the tables.
+    "clauses of many languages": "？tengo diabetes (Tom ist mein x ¡? 我穿三号鞋—i studied 43 ，„mio fratello „",
+    "memory in many languages": "şunu hatırla: İz.b. I'm in deinen antworten asking ```)Tom로 I'm 私は",
+    "relatives and backquotes": "\nmes neveu s'appellent a mes neveu s'appellent a `mes neveu s'appellent a 반말을 해",
+}
+
+
+@pytest.mark.parametrize("shape", HOSTILE)
+@pytest.mark.parametrize("size", [8000, 2**20])
+def test_hostile_text_costs_bounded_cpu(shape: str, size: int) -> None:
+    message = filled(HOSTILE[shape], size=size)
+    # Loads the tables and compiles the expressions.
+    read(message)
+    start = time.process_time()
+    read(message)
+    # Typically 1 to 17 ms: at most 4,000 characters are read. A quadratic expression took 1.6 s.
+    assert time.process_time() - start < 0.2
