@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from ilab_chat_service.values import PastTurn
 
@@ -18,6 +19,10 @@ CUT = " [...]"
 #: A message that was sent again after it had been repeated is an edit of it if its beginning and its end are those of
 #: the repeated one, up to this share of the longer of both.
 EDIT_SHARE = 0.6
+#: Multiplier of a Fibonacci hash of 32 bits: 2**32 divided by the golden ratio.
+SCRAMBLER = 2_654_435_769
+#: Periods in which statements leave the prompt, in seconds: three days, a day, an hour, ten minutes.
+PERIODS = (259_200, 86_400, 3_600, 600)
 
 
 def spoken_once(turns: Iterable[PastTurn], message: str) -> list[PastTurn]:
@@ -79,21 +84,45 @@ def cut(text: str, most_bytes: int) -> str:
     return encoded[: max(0, most_bytes - len(CUT))].decode(errors="ignore") + CUT
 
 
-def newest_fitting(
-    items: Sequence[T], budget: int, *, size: Callable[[T], int], id_of: Callable[[T], int], block: int = 0
-) -> list[T]:
-    """Return the newest of *items*, which are oldest first, whose sizes fit into *budget*.
+def in_blocks(items: Sequence[T], sizes: Sequence[int], most: int, *, kept: int) -> list[T]:
+    """Return the newest of *items*, which are oldest first, whose *sizes* fit into *most*; the last one in any case.
 
-    Where not all fit, items leave in blocks of ids. So the first item stays the same for a while, and with it the
-    beginning of the prompt. *block*: ids in a block. 0: about half of what fits, as a power of two, so that a block
-    begins where larger blocks begin.
+    Items are added one by one, as they came. When they exceed *most*, the oldest leave until the rest fits into *kept*.
+    So the beginning stays the same for a while, and with it that of the prompt.
     """
-    sizes = accumulate(size(item) for item in reversed(items))
-    fits = sum(1 for _ in takewhile(lambda total: total <= budget, sizes))
-    if fits == len(items):
-        return list(items)
+    first = total = 0
+    for last, size in enumerate(sizes):
+        total += size
+        if total > most:
+            while first < last and total > kept:
+                total -= sizes[first]
+                first += 1
+    return list(items[first:])
+
+
+def since_anchor(items: Sequence[T], among: int, *, id_of: Callable[[T], int]) -> Sequence[T]:
+    """Return *items*, oldest first, from one of the first *among* on, which stays the same while new ones come.
+
+    `in_blocks` needs it: which items it drops depends on where it begins. It is the one whose scrambled id is greatest.
+    Ids themselves would not do: those of one user have gaps of any size.
+    """
+    first = max(range(min(among, len(items))), key=lambda place: id_of(items[place]) * SCRAMBLER % 2**32, default=0)
+    return items[first:]
+
+
+def in_periods(items: Sequence[T], sizes: Sequence[int], most: int, *, time_of: Callable[[T], datetime]) -> list[T]:
+    """Return the newest of *items*, which are oldest first, whose *sizes* fit into *most*.
+
+    If not all fit, those of three days leave together, or of a shorter period if a quarter of what fits would leave
+    with them.
+    """
+    fits = sum(1 for _ in takewhile(lambda total: total <= most, accumulate(reversed(sizes))))
     newest = list(items[len(items) - fits :])
-    block = block or 1 << max(0, fits.bit_length() - 2)
-    before = id_of(items[len(items) - fits - 1]) // block
-    whole = [item for item in newest if id_of(item) // block != before]
-    return whole or newest
+    if fits == len(items):
+        return newest
+    left_out = time_of(items[len(items) - fits - 1]).timestamp()
+    for period in PERIODS:
+        whole = [item for item in newest if time_of(item).timestamp() // period > left_out // period]
+        if len(whole) > fits * 0.75:
+            return whole
+    return newest

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.escaping import is_visible, neutralized, one_line
-from ilab_chat_service.history import newest_fitting, shortened, spoken_once
+from ilab_chat_service.history import in_blocks, in_periods, shortened, spoken_once
 from ilab_chat_service.values import ChatMessage, Context, Document, PastTurn, PromptTokens, Recalled
 
 if TYPE_CHECKING:
@@ -26,21 +26,24 @@ MESSAGE_OVERHEAD_TOKENS = 4
 #: Bytes of UTF-8 in a token. English has about 4 and Chinese about 3; the smaller one errs towards fitting.
 BYTES_PER_TOKEN = 3
 
-#: Shares of the memory's tokens. The conversation gets the rest, and what facts and summaries do not need.
-FACTS_SHARE = 0.6
+#: Shares of the memory's tokens: of facts and summaries, of the summaries among them, and of search hits. The
+#: conversation gets the rest, and what facts and summaries do not need.
+FACTS_SHARE = 2 / 3
+SUMMARIES_SHARE = 0.12
 HITS_SHARE = 0.15
-SUMMARIES_SHARE = 0.1
 
 #: Longest text of a turn before the last one, as a share of the memory's tokens. Long replies are mostly not needed
 #: again, and would leave room for nothing else.
 TURN_SHARE = 1 / 8
+#: Share of the conversation's tokens that stays when its beginning leaves, and the step of these tokens. Each new fact
+#: takes some of them, which must not move the beginning.
+KEPT_SHARE, STEP_TOKENS = 0.4, 64
+#: A last turn that has fewer tokens left is left out.
+LEAST_TURN_TOKENS = 32
 
 #: The share of the budget left by instructions and message that is reserved for memory. Documents get the rest, and
 #: what memory does not need of its share.
 MEMORY_SHARE = 1 / 4
-
-#: Ids of the statements that leave the prompt together: one by one, they would change its beginning with each new one.
-STATEMENT_BLOCK = 32
 
 HEADING = "User profile / past memory:"
 #: Follows the heading, if there are memories.
@@ -158,30 +161,37 @@ def select(
 ) -> Selection:
     """Return the memory of a prompt within *memory_tokens*.
 
-    - Facts get FACTS_SHARE: pinned ones first, then the newest. Statements get the rest of it, the newest first, a line
-      for each day, except those of turns that are in the conversation.
     - Summaries get SUMMARIES_SHARE, the newest first.
-    - Search hits get HITS_SHARE, the best first, except what the prompt says anyway.
+    - Facts get the rest of FACTS_SHARE: pinned ones first, then the newest. Statements get what they leave, the newest
+      first, a line for each day, except those of turns that are in the conversation.
+    - Search hits get HITS_SHARE, half of it if the last turn is long; the best first, except what the prompt says
+      anyway.
     - The conversation gets the rest, without what hits leave of their share: its beginning must not move with each
-      message. The last turn stays as long as *most_tokens* allow it.
+      message. The last turn stays whole as long as *most_tokens* allow it: the user may speak of any part of it.
     """
     of = line_of(zone)
     facts_tokens, hits_tokens = int(memory_tokens * FACTS_SHARE), int(memory_tokens * HITS_SHARE)
+    summaries = fitting_lines(map(of, context.summaries), int(memory_tokens * SUMMARIES_SHARE))
+    facts_tokens -= cost(summaries)
     facts = fitting_lines(map(of, distinct(context.facts)), facts_tokens)
     statements = distinct(context.statements, known={each.snippet for line in facts for each in line.memories})
-    days = newest_fitting(
-        by_day(statements, zone), facts_tokens - cost(facts), size=line_size, id_of=line_id, block=STATEMENT_BLOCK
+    stated = newest_statements(statements, facts_tokens - cost(facts), zone)
+    stable_tokens = cost([*facts, *by_day(stated, zone), *summaries])
+    turns = last_turns(
+        turns,
+        memory_tokens=memory_tokens,
+        budget_tokens=memory_tokens - stable_tokens - hits_tokens,
+        most_tokens=most_tokens - stable_tokens,
     )
-    summaries = fitting_lines(map(of, context.summaries), int(memory_tokens * SUMMARIES_SHARE))
-    stable_tokens = cost([*facts, *days, *summaries])
-    turns = last_turns(turns, memory_tokens, memory_tokens - stable_tokens - hits_tokens, most_tokens - stable_tokens)
     conversation_tokens = sum(map(turn_tokens, turns))
     spoken = {turn.recalled.observation_id for turn in turns}
-    unspoken = [each for line in days for each in line.memories if each.observation_id not in spoken]
+    unspoken = [each for each in stated if each.observation_id not in spoken]
     said = [*oldest_first(facts), *by_day(unspoken, zone)]
     texts = {each.snippet for line in said for each in line.memories}
     hits = [each for each in distinct(context.found, known=texts) if each.observation_id not in spoken]
-    found = fitting_lines(map(of, hits), min(hits_tokens, most_tokens - stable_tokens - conversation_tokens))
+    left = memory_tokens - stable_tokens - conversation_tokens
+    most_hits = min(max(left, hits_tokens // 2), hits_tokens, most_tokens - stable_tokens - conversation_tokens)
+    found = fitting_lines(map(of, hits), most_hits)
     return Selection(
         facts=said,
         summaries=oldest_first(summaries),
@@ -215,17 +225,38 @@ def statements_line(day: date, said: Sequence[Recalled]) -> Line:
     return Line(said, text, line_tokens(text))
 
 
-def last_turns(turns: Sequence[PastTurn], memory_tokens: int, budget_tokens: int, most_tokens: int) -> list[PastTurn]:
-    """Return the newest of *turns* that fit into *budget_tokens*; the last one if it fits into *most_tokens*.
+def newest_statements(statements: Sequence[Recalled], budget_tokens: int, zone: tzinfo | None) -> list[Recalled]:
+    """Return the newest of *statements*, which are oldest first, whose lines fit into *budget_tokens*."""
+    days = [local_date(each.updated_at, zone) for each in statements]
+    begins = [day != before for day, before in zip(days, [None, *days], strict=False)]
+    sizes = [
+        line_tokens(one_line(each.snippet)) + begin * statements_line(day, ()).tokens
+        for each, day, begin in zip(statements, days, begins, strict=True)
+    ]
+    return in_periods(statements, sizes, budget_tokens, time_of=lambda each: each.updated_at)
 
-    The last one is whole. The others are shortened to TURN_SHARE of *memory_tokens*.
+
+def last_turns(
+    turns: Sequence[PastTurn], *, memory_tokens: int, budget_tokens: int, most_tokens: int
+) -> list[PastTurn]:
+    """Return the newest of *turns* that fit into *budget_tokens*, shortened to TURN_SHARE of *memory_tokens*.
+
+    The last one stays whole, unless all of them would exceed *most_tokens*: then it is shortened.
     """
-    if not turns or turn_tokens(turns[-1]) > most_tokens:
+    if not turns:
         return []
-    longest = int(memory_tokens * TURN_SHARE) * BYTES_PER_TOKEN
-    earlier = [shortened(turn, longest) for turn in turns[:-1]]
-    left = budget_tokens - turn_tokens(turns[-1])
-    return [*newest_fitting(earlier, left, size=turn_tokens, id_of=turn_id), turns[-1]]
+    short = [shortened(turn, int(memory_tokens * TURN_SHARE) * BYTES_PER_TOKEN) for turn in turns]
+    most = budget_tokens // STEP_TOKENS * STEP_TOKENS
+    before = in_blocks(short, [turn_tokens(turn) for turn in short], most, kept=int(most * KEPT_SHARE))[:-1]
+    last = turns[-1]
+    if sum(map(turn_tokens, before)) + turn_tokens(last) > most_tokens:
+        before = []
+    if turn_tokens(last) > most_tokens:
+        if most_tokens < LEAST_TURN_TOKENS:
+            return []
+        # Two messages, each rounded up to a token.
+        last = shortened(last, (most_tokens - 2 * (MESSAGE_OVERHEAD_TOKENS + 1)) * BYTES_PER_TOKEN)
+    return [*before, last]
 
 
 def fitting_lines(lines: Iterable[Line], budget_tokens: int) -> list[Line]:
@@ -256,11 +287,6 @@ def line_size(each: Line) -> int:
 def line_id(each: Line) -> int:
     """Return the id of the first observation of a line."""
     return each.memories[0].observation_id
-
-
-def turn_id(turn: PastTurn) -> int:
-    """Return the id of a turn's observation."""
-    return turn.recalled.observation_id
 
 
 def fitting(blocks: Iterable[str], budget_tokens: int) -> list[str]:

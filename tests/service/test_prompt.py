@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ilab_chat_service.history import since_anchor
 from ilab_chat_service.prompt import (
     DOCUMENTS_NOTE,
     FACTS_SHARE,
@@ -42,8 +44,14 @@ def recalled(number: int, source: MemorySource = MemorySource.FACT, **more: obje
     return replace(base, **more)  # type: ignore[arg-type]
 
 
-def statement(number: int, text: str = "") -> Recalled:
-    return recalled(number, type="discovery", title="", snippet=text or f"statement {number}")
+def statement(number: int, text: str = "", updated_at: datetime | None = None) -> Recalled:
+    return recalled(
+        number,
+        type="discovery",
+        title="",
+        snippet=text or f"statement {number}",
+        updated_at=updated_at or NOW + timedelta(days=number),
+    )
 
 
 def hit(number: int, **more: object) -> Recalled:
@@ -154,13 +162,27 @@ def test_facts_keep_their_share_the_pinned_and_the_newest_first() -> None:
 def test_statements_fill_what_facts_leave_of_their_share_and_leave_in_blocks() -> None:
     firsts = set()
     for last in range(60, 76):
-        context = Context(facts=(recalled(500),), statements=tuple(statement(number) for number in range(1, last + 1)))
+        said = [statement(number, f"statement {number:03}") for number in range(1, last + 1)]
+        context = Context(facts=(recalled(500),), statements=tuple(said))
         prompt = composed(context, memory=1000)
         shown = [memory.observation_id for memory in prompt.memories if not memory.title]
         firsts.add(shown[0])
         assert shown == list(range(shown[0], last + 1))
         assert prompt.tokens.facts <= 1000 * FACTS_SHARE
-    assert len(firsts) <= 2
+        assert prompt.tokens.facts > 1000 * FACTS_SHARE * 0.6
+    assert len(firsts) <= 6
+
+
+def test_many_statements_of_one_day_leave_a_few_at_a_time() -> None:
+    said = [statement(number, updated_at=NOW + timedelta(seconds=40 * number)) for number in range(1, 400)]
+    firsts = set()
+    for last in range(200, 400):
+        prompt = composed(Context(statements=tuple(said[last - 100 : last])), memory=600)
+        shown = [memory.observation_id for memory in prompt.memories]
+        firsts.add(shown[0])
+        assert shown[-1] == last
+        assert 600 * FACTS_SHARE * 0.6 < prompt.tokens.facts <= 600 * FACTS_SHARE
+    assert len(firsts) <= 20
 
 
 def test_hits_keep_their_share_with_long_turns_and_many_facts() -> None:
@@ -175,10 +197,21 @@ def test_hits_keep_their_share_with_long_turns_and_many_facts() -> None:
 
 
 def test_the_conversation_gets_what_the_others_do_not_need_and_its_beginning_stays_for_a_while() -> None:
-    turns = [past_turn(number, f"said {number:03}", f"replied {number:03}") for number in range(1, 200)]
+    # The ids of one user have gaps.
+    ids = sorted(random.Random(1).sample(range(1, 9_000), 199))
+    turns = [
+        replace(
+            past_turn(number, f"said {number:03}", f"replied {number:03}"),
+            recalled=recalled(observation_id, MemorySource.TURN, snippet=""),
+        )
+        for number, observation_id in enumerate(ids, 1)
+    ]
     previous, kept = "", 0
     for last in range(20, 200):
-        prompt = composed(Context(turns=tuple(turns[max(0, last - 40) : last])), memory=600)
+        read = turns[max(0, last - 40) : last]
+        if len(read) == 40:
+            read = list(since_anchor(read, 16, id_of=lambda turn: turn.recalled.observation_id))
+        prompt = composed(Context(turns=tuple(read)), memory=600)
         begins = prompt.messages[1].content
         kept += begins == previous
         previous = begins
@@ -188,7 +221,7 @@ def test_the_conversation_gets_what_the_others_do_not_need_and_its_beginning_sta
 
 
 def test_turns_before_the_last_are_shortened() -> None:
-    long = "word " * 500
+    long = "word " * 400
     turns = tuple(past_turn(number, reply=long) for number in (1, 2, 3))
     prompt = composed(Context(turns=turns), budget=4000, memory=1350)
     replies = [message.content for message in prompt.messages if message.role == "assistant"]

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
+from ilab_chat_service.history import since_anchor
 from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_CHARACTERS
 from ilab_chat_service.memory.erasing import erase_observation
 from ilab_chat_service.memory.executor import conversation_arguments, peek
@@ -51,9 +52,8 @@ if TYPE_CHECKING:
 HISTORY_TURNS = 40
 #: Most bytes of them: more than any prompt's budget, and one turn at least.
 HISTORY_BYTES = CONTENT_BYTES
-#: Ids of the turns that leave the conversation together when there are more than HISTORY_TURNS: one by one, they would
-#: change the beginning of the prompt with each call.
-HISTORY_BLOCK = 16
+#: How many of the oldest of them may be the first turn of the conversation, see `history.since_anchor`.
+ANCHOR_TURNS = 16
 #: Facts and statements that are read for a prompt.
 FACTS = 100
 STATEMENTS = 100
@@ -149,8 +149,7 @@ class MemoryAdapter:
             return ()
         rows = recent(memory, request, session.session_id, RESERVED_KEYS, HISTORY_TURNS)
         if len(rows) == HISTORY_TURNS:
-            oldest = observation_id(rows[-1]) // HISTORY_BLOCK
-            rows = [row for row in rows if observation_id(row) // HISTORY_BLOCK != oldest] or rows
+            rows = list(since_anchor(rows[::-1], ANCHOR_TURNS, id_of=observation_id))[::-1]
         return tuple(past_turns(reversed(rows)))
 
 
