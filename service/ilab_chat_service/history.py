@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 #: Stands for the rest of a text that was cut.
 CUT = " [...]"
+#: Stands for the middle of a text that was cut.
+MIDDLE_CUT = " [...] "
 #: A message that was sent again after it had been repeated is an edit of it if its beginning and its end are those of
 #: the repeated one, up to this share of the longer of both.
 EDIT_SHARE = 0.6
@@ -82,6 +84,15 @@ def cut(text: str, most_bytes: int) -> str:
     if len(encoded) <= most_bytes:
         return text
     return encoded[: max(0, most_bytes - len(CUT))].decode(errors="ignore") + CUT
+
+
+def without_middle(text: str, most_bytes: int) -> str:
+    """Return *text*, cut in its middle if it has more bytes of UTF-8: what came out in the end is at its end."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    if len(encoded) <= most_bytes:
+        return text
+    half = max(0, most_bytes - len(MIDDLE_CUT)) // 2
+    return encoded[:half].decode(errors="ignore") + MIDDLE_CUT + encoded[len(encoded) - half :].decode(errors="ignore")
 
 
 def in_blocks(items: Sequence[T], sizes: Sequence[int], most: int, *, kept: int) -> list[T]:

@@ -31,8 +31,8 @@ DOCUMENT_TITLE_CHARACTERS = 512
 DOCUMENT_BYTES = 131_072
 MEMORY_TYPES = 16
 MEMORY_TYPE_CHARACTERS = 64
-#: Characters of a session's summary that enter the prompt.
-PROMPT_SUMMARY_CHARACTERS = 1000
+#: Bytes of UTF-8 of a session's summary that enter the prompt, at most.
+PROMPT_SUMMARY_BYTES = 4000
 #: Longer than the name of any time zone.
 TIME_ZONE_BYTES = 64
 

@@ -7,13 +7,13 @@ block with today's date, search hits and documents. Everything recalled is data:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.escaping import is_visible, neutralized, one_line
-from ilab_chat_service.history import in_blocks, in_periods, shortened, spoken_once
+from ilab_chat_service.history import in_blocks, in_periods, shortened, spoken_once, without_middle
 from ilab_chat_service.values import ChatMessage, Context, Document, PastTurn, PromptTokens, Recalled
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ TURN_SHARE = 1 / 8
 KEPT_SHARE, STEP_TOKENS = 0.4, 64
 #: A last turn that has fewer tokens left is left out.
 LEAST_TURN_TOKENS = 32
+
+#: Bytes of the line of a summary besides its text.
+SUMMARY_LINE_BYTES = 30
 
 #: The share of the budget left by instructions and message that is reserved for memory. Documents get the rest, and
 #: what memory does not need of its share.
@@ -171,7 +174,8 @@ def select(
     """
     of = line_of(zone)
     facts_tokens, hits_tokens = int(memory_tokens * FACTS_SHARE), int(memory_tokens * HITS_SHARE)
-    summaries = fitting_lines(map(of, context.summaries), int(memory_tokens * SUMMARIES_SHARE))
+    summaries_tokens = int(memory_tokens * SUMMARIES_SHARE)
+    summaries = fitting_lines(map(of, shorter(context.summaries, summaries_tokens)), summaries_tokens)
     facts_tokens -= cost(summaries)
     facts = fitting_lines(map(of, distinct(context.facts)), facts_tokens)
     statements = distinct(context.statements, known={each.snippet for line in facts for each in line.memories})
@@ -201,6 +205,12 @@ def select(
             facts=cost(said), summaries=cost(summaries), search=cost(found), conversation=conversation_tokens
         ),
     )
+
+
+def shorter(summaries: Sequence[Recalled], budget_tokens: int) -> Iterable[Recalled]:
+    """Yield *summaries* so short that the first fits into *budget_tokens*, and another one with it."""
+    longest = budget_tokens * BYTES_PER_TOKEN // min(2, max(1, len(summaries))) - SUMMARY_LINE_BYTES
+    return (replace(each, snippet=without_middle(each.snippet, longest)) for each in summaries)
 
 
 def distinct(memories: Iterable[Recalled], known: Collection[str] = ()) -> list[Recalled]:

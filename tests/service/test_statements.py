@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from hostile import SHAPES, filled
 from ilab_chat_service.statements import Fact, Reading, read
-from ilab_chat_service.statements.language import LANGUAGES, Language
+from ilab_chat_service.statements.language import LANGUAGES, Language, languages_of
+from ilab_chat_service.statements.sentences import Sentence
 
 FOLDER = Path(__file__).parent / "statements"
 
@@ -58,6 +59,41 @@ def test_every_template_compiles_and_every_key_has_its_blanks(language: Language
         groups = rule.template.pattern.groupindex
         for blank in re.findall(r"\{(\w+)\}", rule.key):
             assert blank in groups or blank == "x", rule.template.source
+
+
+def examples_of(language: Language, template: str) -> str:
+    """Return the shortest sentence that *template* matches."""
+    text = re.sub(r"( ?)\[[^\]]*\]( ?)", lambda found: " " if found[1] and found[2] else "", template)
+    text = re.sub(r"\(([^)|]*)[^)]*\)", r"\1", text)
+    blanks = {"Name": "Zoltan", "n": "3"}
+    text = re.sub(
+        r"\{(\w+)\}",
+        lambda found: blanks.get(found[1], language.lists[found[1]][0] if found[1] in language.lists else "Zx43"),
+        text,
+    )
+    return text[0].upper() + text[1:]
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
+def test_every_template_has_a_word_that_tells_its_language(language: Language) -> None:
+    missed = []
+    for rule in language.rules:
+        sentence = Sentence(examples_of(language, rule.template.source))
+        # Japanese without kana looks like Chinese.
+        if language not in languages_of(sentence.lower_tokens, sentence.text) and language.code != "ja":
+            missed.append(sentence.text)
+    assert missed == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
+def test_every_phrase_about_the_memory_is_understood_alone(language: Language) -> None:
+    memory = language.table["memory"]
+    colon, stop = ("：", "。") if language.code in {"zh", "ja"} else (": ", ".")
+    assert [each for each in memory["forget_last"] if not read(each + stop).forget_last] == []
+    also_forgetting = set(memory["forget_last"])
+    assert [each for each in memory["opt_out"] if each not in also_forgetting and not read(each + stop).opt_out] == []
+    for phrase in memory["remember"]:
+        assert read(f"{phrase.rstrip(' ,:-：、，')}{colon}Zx 43{stop}").facts, phrase
 
 
 def test_topics_are_the_same_in_all_languages() -> None:

@@ -320,6 +320,8 @@ GERMAN_DETERMINERS = (
 GREETINGS = re.compile(
     r"""
     \b(?:good\s+(?:morning|afternoon|evening|night|day)|(?:have\s+a\s+)?(?:nice|good|great)\s+(?:day|evening|weekend)
+    |grazie\s+(?:mille|tante|infinite)|mil\s+gracias|much[ií]simas\s+gracias|merci\s+(?:mille\s+fois|infiniment)
+    |thanks\s+a\s+(?:lot|million|bunch)|(?:vielen|herzlichen|tausend|besten)\s+dank|muito\s+obrigad[oa]
     |gute[nr]?\s+(?:morgen|tag|abend|nacht)|schönen\s+(?:tag|abend)
     |buen[oa]s?\s+(?:días?|tardes?|noches?)|bonne\s+(?:journée|soirée|nuit)|bom\s+dia|boa\s+(?:tarde|noite)
     |buon\s+(?:giorno|pomeriggio)|buona\s+(?:sera|notte|giornata)|goede(?:n|)\s*(?:morgen|middag|avond)
@@ -337,12 +339,15 @@ PHRASES = re.compile(
             """
             你好 您好 早上好 晚上好 下午好 晚安 谢谢 謝謝 多谢 再见 好的 没问题 继续 然后呢 你好吗 知道 记得 告诉 什么 什麼 怎么
             怎麼 怎样 哪里 哪裡 哪儿 哪个 哪些 哪 谁 誰 多少 几个 几 吗 嗎 呢 吧 啊 的 了 是 在 我们 我們 我 你们 你 您 他们 他 她 们
+            哪一天 哪天 哪年 哪位 几点 几号 几月 何时 为什么 为何 多久 多大 怎么样 里面 里 到
             这个 那个 这 那 有 和 与 也 都 不 请 可以 能 会 要 想 最 对 去 时候 请问
             ありがとうございました ありがとうございます ありがとう こんにちは こんばんは おはようございます おはよう おやすみなさい おやすみ
             さようなら お願いします よろしく すみません はじめまして お元気ですか 元気 どうも はい いいえ わかりました なるほど 続けて
             どこですか いつですか なんですか ですか ますか でしたか ましたか でしょうか です ます でした ました どこ いつ なに なん 何 誰
+            何日 何時 何曜日 何年 いつまで なぜ どうして どちら いくら
             だれ どの どれ どう いくつ について 教えて 覚えて 私たち 私の 私 僕の 僕 俺 わたし あなた それ これ あれ ください
             안녕하세요 안녕 감사합니다 고마워요 고맙습니다 반갑습니다 네 아니요 좋아요 계속 어디 언제 누구 무엇 뭐 어떻게 왜 얼마 몇
+            며칠 몇시 무슨 어느 어떤 언제까지
             입니까 습니까 습니다 입니다 인가요 나요 예요 이에요 에요 어요 아요 세요 해요 제가 저는 나는 내가 우리 나의 저의
             สวัสดีครับ สวัสดีค่ะ สวัสดี ขอบคุณมาก ขอบคุณ ครับ ค่ะ คะ นะ ที่ไหน เมื่อไหร่ เมื่อไร อะไร ใคร ทำไม อย่างไร ยังไง
             เท่าไหร่ กี่ ของฉัน ของผม ของ ฉัน ผม เรา คุณ เป็น คือ อยู่ ไหน ไหม สบายดี

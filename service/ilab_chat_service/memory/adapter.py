@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
-from ilab_chat_service.history import since_anchor
-from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_CHARACTERS
+from ilab_chat_service.history import since_anchor, without_middle
+from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_BYTES
 from ilab_chat_service.memory.erasing import erase_observation
 from ilab_chat_service.memory.executor import conversation_arguments, peek
 from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken, stored_turn
@@ -356,7 +356,7 @@ def recalled_summary(summary: SessionSummaryCompact) -> Recalled:
         observation_id=0,
         type=SUMMARY_TYPE,
         title="",
-        snippet=summary.summary[:PROMPT_SUMMARY_CHARACTERS],
+        snippet=without_middle(summary.summary, PROMPT_SUMMARY_BYTES),
         updated_at=datetime.fromisoformat(summary.date),
         source=MemorySource.SUMMARY,
     )

@@ -71,11 +71,12 @@ def asks_to_forget_last(message: str) -> bool:
     for language in languages_of(sentence.lower_tokens, sentence.text):
         if "memory.forget_last" not in language.hints(sentence.words)[1]:
             continue
-        start = after_openers(sentence, language).start
-        if end := language.phrases("memory.forget_last").at(sentence.lower, start):
-            rest = language.phrases("polite").anywhere.sub("", sentence.lower[end:])
-            if not any(map(str.isalpha, rest)) and not sentence.asks:
-                return True
+        # "今" leads to many a sentence, and is the first word of some of these phrases.
+        for start in {0, after_openers(sentence, language).start}:
+            if end := language.phrases("memory.forget_last").at(sentence.lower, start):
+                rest = language.phrases("polite").anywhere.sub("", sentence.lower[end:])
+                if not any(map(str.isalpha, rest)) and not sentence.asks:
+                    return True
     return False
 
 
