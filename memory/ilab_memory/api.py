@@ -122,8 +122,13 @@ class ILabMemory(WorkQueue):
         session_id = "" if recent.active is None or self._is_expired(recent.active, now) else recent.active.id
         return _start_response(session_id, recent, is_new=False, now=now)
 
-    def mem_session_end(self, user_id: str, *, summary: str, conversation_id: str = "") -> Session:
+    def mem_session_end(
+        self, user_id: str, *, summary: str, conversation_id: str = "", searchable: bool = False
+    ) -> Session:
         """Complete the conversation's active session, even if it expired, with the redacted *summary*.
+
+        *searchable*: also store the summary as an observation of the session, as `mem_session_summary` does, in the
+        same transaction.
 
         Raises:
             LookupError: the user has no active session in this conversation.
@@ -131,8 +136,21 @@ class ILabMemory(WorkQueue):
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         checks.check_content("summary", summary)
+        observation = intake.observation(
+            user_id,
+            SUMMARY_TYPE,
+            summary,
+            title=None,
+            topic_key=None,
+            conversation_id=conversation_id,
+            content_name="summary",
+        )
         session = self._store.end_session(
-            user_id, conversation_id=conversation_id, summary=intake.redacted("summary", summary), now=self._now()
+            user_id,
+            conversation_id=conversation_id,
+            summary=observation.content,
+            now=self._now(),
+            observation=observation if searchable else None,
         )
         if session is None:
             raise LookupError("the user has no active session")

@@ -15,7 +15,7 @@ README = (Path(__file__).parents[2] / "memory/README.md").read_text()
 #: The documented signatures (part 1 of the contract).
 DOCUMENTED = {
     "mem_session_start": "(user_id, *, conversation_id='')",
-    "mem_session_end": "(user_id, *, summary, conversation_id='')",
+    "mem_session_end": "(user_id, *, summary, conversation_id='', searchable=False)",
     "mem_session_summary": "(user_id, summary, *, conversation_id='')",
     "mem_save": "(user_id, content, *, type, title, topic_key=None, conversation_id='', pinned=False,"
     " expire_time=None, about=None, facts=(), queue_work=False)",

@@ -1,6 +1,7 @@
 """Part 1 and 2 of the contract: sessions."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -237,3 +238,48 @@ def test_memories_have_context_scores_and_snippets(mem: ILabMemory, clock: Clock
     assert (profile.snippet, profile.topic_key) == ("again", "k")
     assert 300 < len(discovery.snippet) <= 400
     assert discovery.snippet.endswith("word...")
+
+
+def test_an_ended_session_has_its_summary_as_an_observation_if_it_is_searchable(mem: ILabMemory) -> None:
+    session = save(mem, "alice", "a")
+    summary = "Decided to plant a quince. " * 5 + "<private>Zebulon</private>"
+    ended = mem.mem_session_end("alice", summary=summary, searchable=True)
+    [row] = mem.mem_list("alice", types=["summary"])
+    assert (row.session_id, row.content, row.topic_key) == (session, ended.summary, None)
+    assert "Zebulon" not in row.content
+    assert row.title == row.content[:77] + "..."
+    assert mem.mem_search("alice", "quince")[0].id == row.id
+    assert mem.mem_stats("alice") == {"observations": 2, "sessions": 1}
+    with pytest.raises(LookupError):
+        mem.mem_session_end("alice", summary=summary, searchable=True)
+    assert mem.mem_stats("alice") == {"observations": 2, "sessions": 1}
+
+
+def test_concurrent_ends_store_one_summary_a_session(mem: ILabMemory) -> None:
+    """Eight threads save and end: each session has one summary, which is its last observation."""
+
+    def work(number: int) -> int:
+        ended = 0
+        for turn in range(10):
+            save(mem, "alice", f"{number}/{turn}")
+            try:
+                mem.mem_session_end("alice", summary=f"Ended by {number} after {turn}.", searchable=True)
+                ended += 1
+            except LookupError:
+                pass
+        return ended
+
+    with ThreadPoolExecutor(8) as threads:
+        ended = sum(threads.map(work, range(8)))
+    rows = sorted(mem.mem_list("alice", limit=1000), key=lambda row: row.id or 0)
+    by_session = {
+        session.id: [row for row in rows if row.session_id == session.id]
+        for session in mem.mem_sessions("alice", limit=1000)
+    }
+    assert len(rows) == 80 + ended
+    assert ended == len(by_session) == mem.mem_stats("alice")["sessions"]
+    for session in mem.mem_sessions("alice", limit=1000):
+        *saves, summary = by_session[session.id]
+        assert saves
+        assert {row.type for row in saves} == {"discovery"}
+        assert (summary.type, summary.content) == ("summary", session.summary)

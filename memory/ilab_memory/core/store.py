@@ -113,8 +113,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def end_session(self, user_id: str, *, conversation_id: str, summary: str, now: datetime) -> Session | None:
-        """Complete the conversation's active session with *summary*, even if it expired. None without one."""
+    def end_session(
+        self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
+    ) -> Session | None:
+        """Complete the conversation's active session with *summary*, even if it expired. None without one.
+
+        Stores *observation*, which has neither a topic key nor facts, in that session, in the same transaction.
+        """
 
     @abstractmethod
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:

@@ -12,7 +12,7 @@ from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.background import current_task
 from ilab_chat_service.idempotency.turns import METHOD as CHAT
 from ilab_chat_service.memory.erasing import erase_observation
-from ilab_chat_service.memory.executor import conversation_arguments, peek
+from ilab_chat_service.memory.executor import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
 from ilab_chat_service.rpc.deadlines import Limit
@@ -115,12 +115,10 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
         def end(memory: ILabMemory) -> memory_pb2.EndSessionResponse:
             conversation = conversation_arguments(memory, request.conversation_id)
-            active = peek(memory, request.user_id, request.conversation_id)
-            if active and active.session_id:
-                # So that a search finds it, also when it is no longer one of the last summaries.
-                memory.mem_session_summary(request.user_id, request.summary, **conversation)
+            # So that a search finds it, also when it is no longer one of the last summaries.
+            searchable = {"searchable": True} if hasattr(memory, "mem_session_peek") else {}
             try:
-                session = memory.mem_session_end(request.user_id, summary=request.summary, **conversation)
+                session = memory.mem_session_end(request.user_id, summary=request.summary, **conversation, **searchable)
             except LookupError:
                 raise NotFound("the user has no active session") from None
             return memory_pb2.EndSessionResponse(session=models.session(session))

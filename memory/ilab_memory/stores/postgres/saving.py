@@ -83,21 +83,6 @@ def open_session(
     return session
 
 
-def end_session(
-    transaction: Transaction, user_id: str, *, conversation_id: str, summary: str, now: datetime
-) -> Row | None:
-    """Complete the active session; return its id, start and end, or None if no session is active."""
-    asked = {"user_id": user_id, "conversation_id": conversation_id}
-    _, active = transaction.ask((statements.LOCK_USER, asked), (statements.SESSION_NOW, asked))
-    if not active:
-        return None
-    number, session_id, started_at, last_activity_at = active[0]
-    ended_at = max(now, last_activity_at)
-    complete = _complete(user_id, number, ended_at, summary, is_auto_generated=False)
-    transaction.commit(complete, (work_statements.SESSION_ENDED, asked))
-    return session_id, started_at, ended_at
-
-
 def forget(transaction: Transaction, user_id: str) -> int:
     """Erase everything of the user; return how many observations that were."""
     asked = {"user_id": user_id}
@@ -177,7 +162,7 @@ def _closing(transaction: Transaction, user_id: str, session: SessionNow) -> Que
     asked = {"user_id": user_id, "session_id": session.id}
     (found,) = transaction.ask((work_statements.SUMMARY_OF, asked))
     summary = found[0][0] if found else _auto_close_summary(transaction, user_id, session.number)
-    return _complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=not found)
+    return complete(user_id, session.number, session.last_activity_at, summary, is_auto_generated=not found)
 
 
 def _auto_close_summary(transaction: Transaction, user_id: str, session: int) -> str:
@@ -190,7 +175,8 @@ def _summary(observations: int, titles: list[Row]) -> str:
     return auto_close_summary(observations, [title for (title,) in titles[::-1]])
 
 
-def _complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is_auto_generated: bool) -> Query:
+def complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is_auto_generated: bool) -> Query:
+    """Return what completes a session."""
     return statements.COMPLETE_SESSION, {
         "user_id": user_id,
         "session": number,

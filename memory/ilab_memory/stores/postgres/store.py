@@ -132,12 +132,21 @@ class PostgresStore(PostgresWork, Store):
         )
         return session.id, session.id == session_id
 
-    def end_session(self, user_id: str, *, conversation_id: str, summary: str, now: datetime) -> Session | None:
+    def end_session(
+        self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
+    ) -> Session | None:
         """See Store."""
+        indexed = None if observation is None else IndexEntry(observation.title, observation.content)
         ended = self._connections.write(
             "end the session",
-            lambda transaction: saving.end_session(
-                transaction, user_id, conversation_id=conversation_id, summary=summary, now=now
+            lambda transaction: writing.end_session(
+                transaction,
+                user_id,
+                conversation_id=conversation_id,
+                summary=summary,
+                now=now,
+                observation=observation,
+                indexed=indexed,
             ),
         )
         if ended is None:

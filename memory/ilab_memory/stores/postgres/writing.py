@@ -16,7 +16,7 @@ from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import fact_statements, statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
-from ilab_memory.stores.postgres.saving import SessionNow, User, count_in, drop_title, enter, locked
+from ilab_memory.stores.postgres.saving import SessionNow, User, complete, count_in, drop_title, enter, locked
 from ilab_memory.timestamps import to_text
 
 
@@ -194,6 +194,36 @@ def save(
         transaction, *(session.opening or ((statements.TOUCH_SESSION, asked | {"session": session.number}),))
     )
     return saved.model_copy(update={"facts": tuple(results)}) if results else saved
+
+
+def end_session(
+    transaction: Transaction,
+    user_id: str,
+    *,
+    conversation_id: str,
+    summary: str,
+    now: datetime,
+    observation: Redacted | None,
+    indexed: IndexEntry | None,
+) -> Row | None:
+    """Complete the active session; return its id, start and end, or None if no session is active.
+
+    Store *observation*, whose index entry is *indexed*, in it.
+    """
+    asked: dict[str, Any] = {"user_id": user_id, "conversation_id": conversation_id}
+    users, active = transaction.ask((statements.LOCK_USER, asked), (statements.SESSION_NOW, asked))
+    if not active:
+        return None
+    session = SessionNow._make((*active[0], conversation_id, ()))
+    writing = Saving(user_id, User._make(users[0]))
+    if observation is not None and indexed is not None:
+        (same,) = transaction.ask((statements.SAME_UNKEYED, _columns(observation, now)))
+        writing.enter(session, now)
+        writing.save(observation, indexed, same[0] if same else None)
+    ended_at = max(now, session.last_activity_at)
+    completing = complete(user_id, session.number, ended_at, summary, is_auto_generated=False)
+    writing.commit(transaction, completing, (work_statements.SESSION_ENDED, asked))
+    return session.id, session.started_at, ended_at
 
 
 def alone(transaction: Transaction, user_id: str, source: int, *, kept: Collection[int] = ()) -> list[Removed]:

@@ -45,13 +45,26 @@ def open_session(
 
 
 def end_session(
-    transaction: Transaction, user_id: str, *, conversation_id: str, summary: str, now: datetime
+    transaction: Transaction,
+    user_id: str,
+    *,
+    conversation_id: str,
+    summary: str,
+    now: datetime,
+    observation: Redacted | None = None,
+    indexed: IndexEntry | None = None,
 ) -> tuple[str, str, str] | None:
-    """Complete the active session; return its id, start and end, or None if no session is active."""
-    row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
-    if row is None or row[2] is None:
+    """Complete the active session; return its id, start and end, or None if no session is active.
+
+    Store *observation*, whose index entry is *indexed*, in it.
+    """
+    found = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
+    if found is None or found[2] is None:
         return None
-    user, _, session, session_id, started_at, last_activity_at = row
+    user, index_key, session, session_id, started_at, last_activity_at = found
+    if observation is not None and indexed is not None:
+        entered = UserNow(user, index_key, session, session_id, conversation_id, is_new_session=False)
+        _save_unkeyed(transaction, entered, observation, row(entered, observation, indexed, to_text(now)), indexed)
     ended_at = max(to_text(now), last_activity_at)
     transaction.execute(statements.COMPLETE_SESSION, (ended_at, summary, False, ended_at, session))
     transaction.execute(work_statements.SESSION_ENDED, (user,))

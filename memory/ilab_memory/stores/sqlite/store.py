@@ -125,12 +125,21 @@ class SQLiteStore(SQLiteWork, Store):
         )
         return user.session_id, user.is_new_session
 
-    def end_session(self, user_id: str, *, conversation_id: str, summary: str, now: datetime) -> Session | None:
+    def end_session(
+        self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
+    ) -> Session | None:
         """See Store."""
+        indexed = None if observation is None else IndexEntry(observation.title, observation.content)
         ended = self._writer.run(
             "end the session",
             lambda transaction: saving.end_session(
-                transaction, user_id, conversation_id=conversation_id, summary=summary, now=now
+                transaction,
+                user_id,
+                conversation_id=conversation_id,
+                summary=summary,
+                now=now,
+                observation=observation,
+                indexed=indexed,
             ),
         )
         if ended is None:
