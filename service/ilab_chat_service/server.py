@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
+from ilab_chat_service import statements
 from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.background import computed, in_background
 from ilab_chat_service.consolidation.prompt import load as load_prompt
@@ -134,6 +135,9 @@ async def serving(
         SettingsError: a setting is invalid, or a file or URL that it names.
     """
     async with AsyncExitStack() as stack:
+        # Else the first message of each language would block the event loop for it.
+        loading = asyncio.create_task(asyncio.to_thread(statements.load))
+        stack.push_async_callback(asyncio.wait, [loading])
         credentials = await asyncio.to_thread(tls, settings)
         callers = await stack.enter_async_context(open_authenticator(settings))
         damage = Damage()
@@ -177,6 +181,7 @@ async def serving(
         add_reflection(server, (*OUR_SERVICES, health.NAME))
         stack.push_async_callback(finish_writes, turns, library)
         address = listen(server, settings.address, credentials)
+        await loading
         await server.start()
         stack.push_async_callback(server.stop, STOP_SECONDS)
         stack.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])

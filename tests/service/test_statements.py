@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostile import SHAPES, filled
-from ilab_chat_service.statements import Fact, Reading, read
-from ilab_chat_service.statements.language import LANGUAGES, Language, languages_of
+from ilab_chat_service.server import serving
+from ilab_chat_service.settings import Settings
+from ilab_chat_service.statements import Fact, Reading, load, read
+from ilab_chat_service.statements.language import LANGUAGES, LAZY, Language, languages_of
 from ilab_chat_service.statements.sentences import Sentence
 
 FOLDER = Path(__file__).parent / "statements"
@@ -359,3 +361,24 @@ def test_hostile_text_costs_bounded_cpu(shape: str, size: int) -> None:
     read(message)
     # Typically 1 to 17 ms: at most 4,000 characters are read. A quadratic expression took 1.6 s.
     assert time.process_time() - start < 0.2
+
+
+def forget_tables() -> None:
+    for language in LANGUAGES:
+        for made in LAZY:
+            vars(language).pop(made, None)
+
+
+async def test_tables_are_loaded_before_a_server_serves(settings: Settings) -> None:
+    forget_tables()
+    async with serving(settings):
+        assert [language.code for language in LANGUAGES if not vars(language).keys() >= {*LAZY}] == []
+
+
+def test_loading_leaves_nothing_of_a_table_to_the_first_message() -> None:
+    forget_tables()
+    load()
+    before = {language.code: {*vars(language)} for language in LANGUAGES}
+    for _, message, _ in examples("examples.toml"):
+        read(message)
+    assert {language.code: {*vars(language)} for language in LANGUAGES} == before

@@ -116,7 +116,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         def end(memory: ILabMemory) -> memory_pb2.EndSessionResponse:
             conversation = conversation_arguments(memory, request.conversation_id)
             # So that a search finds it, also when it is no longer one of the last summaries.
-            searchable = {"searchable": True} if hasattr(memory, "mem_session_peek") else {}
+            searchable: dict[str, Any] = {"searchable": True} if hasattr(memory, "mem_session_peek") else {}
             try:
                 session = memory.mem_session_end(request.user_id, summary=request.summary, **conversation, **searchable)
             except LookupError:

@@ -19,8 +19,8 @@ How it works: a message is split into sentences (`sentences.py`). The language w
 reads it (`language.py`). An index from words to templates leaves the few whose rarest word is in the sentence. A
 template that matches a clause (`template.py`) gives a fact, unless its surroundings forbid it (`sentence_reader.py`).
 
-Cost: a table is parsed when its language is first read. The work is bounded: of a message longer than 4,000 characters,
-the first and last 2,000 are read, at most 64 sentences, and at most 16 clauses of a sentence.
+Cost: a table is parsed by `load`, or else when its language is first read. The work is bounded: of a message longer
+than 4,000 characters, the first and last 2,000 are read, at most 64 sentences, and at most 16 clauses of a sentence.
 
 How to add a language: copy the table that is closest to it, `tables/<code>.toml`, and translate. Nothing else changes.
 
@@ -40,6 +40,7 @@ Then add examples to `tests/service/statements/examples.toml`, with as many that
 """
 
 from ilab_chat_service.statements.facts import Fact, Reading
+from ilab_chat_service.statements.language import load
 from ilab_chat_service.statements.reading import read
 
-__all__ = ["Fact", "Reading", "read"]
+__all__ = ["Fact", "Reading", "load", "read"]
