@@ -206,6 +206,47 @@ async def test_imported_turns_are_found_and_are_not_conversation(settings: Setti
         assert said == ["Hello there."]
 
 
+async def test_what_the_users_of_imported_turns_state_becomes_facts_with_their_dates(settings: Settings) -> None:
+    """Of a system that stores turns only: facts, the newest value of each, and other statements."""
+    said = [
+        (1, "I live in Hamburg."),
+        (3, "I moved to Lisbon last month. My boat is blue."),
+        (2, "Ich bin gegen Erdnüsse allergisch."),
+        (4, "Am I allergic to kiwi?"),
+        (5, "My name is <private>Zebulon</private>."),
+    ]
+    turns = [
+        but(
+            OBSERVATION,
+            id=number,
+            type="discovery",
+            title="Turn",
+            content=f"User: {message}\nAssistant: You live in Rome.",
+            create_time=Timestamp(seconds=AT.seconds + 86_400 * number),
+            update_time=Timestamp(seconds=AT.seconds + 86_400 * number),
+        )
+        for number, message in said
+    ]
+    async with served(settings) as (memory, chat):
+        assert await imported(memory, [SESSION, *turns]) == (1, len(turns) + 2)
+        found = (await memory.ListFacts(memory_pb2.ListFactsRequest(user_id="alice"))).facts
+        assert [(fact.content, fact.update_time.seconds) for fact in found] == [
+            ("I moved to Lisbon last month.", AT.seconds + 3 * 86_400),
+            ("Ich bin gegen Erdnüsse allergisch.", AT.seconds + 2 * 86_400),
+        ]
+        request = chat_pb2.PreviewPromptRequest(user_id="alice", message="Hello!")
+        system = (await chat.PreviewPrompt(request)).messages[0].content
+        assert "My boat is blue." in system
+        assert "Zebulon" not in system
+        assert "Rome" not in system
+        assert await imported(memory, [SESSION, *turns]) == (0, 0)
+        [lisbon, _] = found
+        [source] = lisbon.source_observation_ids
+        await memory.DeleteObservation(memory_pb2.DeleteObservationRequest(user_id="alice", observation_id=source))
+        left = (await memory.ListFacts(memory_pb2.ListFactsRequest(user_id="alice"))).facts
+        assert [fact.content for fact in left] == ["Ich bin gegen Erdnüsse allergisch."]
+
+
 async def test_a_caller_who_leaves_or_stalls_frees_the_thread(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

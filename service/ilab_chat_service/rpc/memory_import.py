@@ -11,11 +11,14 @@ import hashlib
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ilab_chat_service import statements
 from ilab_chat_service.limits import IMPORT_PAGE_BYTES, IMPORT_PAGE_ITEMS
+from ilab_chat_service.memory.adapter import new_facts
+from ilab_chat_service.memory.turn_codec import TYPE, spoken
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
 from ilab_chat_service.rpc.validation import InvalidFields, is_reserved, library_violation
-from ilab_memory.core.models import Session
+from ilab_memory.core.models import Observation, Session
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     from ilab_chat.v1.memory_pb2 import ImportUserRequest
     from ilab_memory import ILabMemory
-    from ilab_memory.core.models import Observation
 
     Page: TypeAlias = list[ImportUserRequest]
 
@@ -34,6 +36,11 @@ M = TypeVar("M")
 MESSAGE_SECONDS = 30.0
 #: Most sessions of an import. Their ids stay in memory to its end.
 MOST_SESSIONS = 100_000
+
+#: Ids of these facts within the import: greater than any that a server gives.
+FIRST_STATED_ID = 2**62
+#: Most facts of an import that turns state. They stay in memory to its end.
+MOST_FACTS = 1000
 
 #: How the topic_key of an imported turn begins. Under its own key it would be read back as the assistant's words.
 IMPORTED_KEY = "imported/"
@@ -104,6 +111,7 @@ class Import:
         """
         self._loop.call_soon_threadsafe(self._admitted.set)
         sessions: set[str] = set()
+        stated: dict[str, Observation] = {}
         while (page := self._pages.get()) is not None:
             if isinstance(page, BaseException):
                 raise page
@@ -112,8 +120,12 @@ class Import:
                 self._index += 1
                 self._kind = request.WhichOneof("item") or ""
                 item = self._item(request, sessions)
-                if isinstance(item, Session) or not is_stored(memory, self.user_id, request):
+                if isinstance(item, Session):
                     yield item
+                elif not is_stored(memory, self.user_id, request):
+                    yield with_statements(item, stated)
+        # Last, since of two facts with the same key the one that comes first is kept: an export has facts of its own.
+        yield from stated.values()
 
     def _item(self, request: ImportUserRequest, sessions: set[str]) -> Session | Observation:
         """Return the item of a message. *sessions*: the ids of those that came before it."""
@@ -186,6 +198,37 @@ async def following(requests: AsyncIterator[ImportUserRequest]) -> ImportUserReq
             return await anext(requests, None)
     except TimeoutError:
         raise DeadlineExceeded(f"the next message did not come within {MESSAGE_SECONDS:g} s") from None
+
+
+def with_statements(item: Observation, stated: dict[str, Observation]) -> Observation:
+    """Return an imported turn with what its user said about themselves. Add the facts that it states to *stated*.
+
+    Of the facts with the same key, *stated* has the newest. They have the times of their turns.
+    """
+    pair = spoken(item.content) if item.type == TYPE else None
+    if pair is None:
+        return item
+    reading = statements.read(strip_private(pair[0]))
+    if reading.opt_out:
+        return item
+    for fact in new_facts(reading):
+        known = stated.get(fact.topic_key)
+        if (known is None and len(stated) < MOST_FACTS) or (known is not None and known.updated_at <= item.updated_at):
+            stated[fact.topic_key] = Observation.model_construct(
+                session_id=item.session_id,
+                user_id=item.user_id,
+                type=fact.type,
+                title=fact.title,
+                content=fact.content,
+                topic_key=fact.topic_key,
+                revision_count=1,
+                created_at=item.updated_at,
+                updated_at=item.updated_at,
+                id=FIRST_STATED_ID + len(stated) if known is None else known.id,
+                pinned=fact.pinned,
+                source_ids=[] if item.id is None else [item.id],
+            )
+    return item.model_copy(update={"about": "\n".join(reading.pool) or None})
 
 
 def is_stored(memory: ILabMemory, user_id: str, request: ImportUserRequest) -> bool:
