@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Self
 
@@ -397,6 +397,7 @@ class ILabMemory(WorkQueue):
         limit: int = 5,
         previous: str | None = None,
         types: Collection[str] = (),
+        time_zone: tzinfo | None = None,
     ) -> list[RecallHit]:
         """Return the observations that are relevant to *message*, for a prompt, best first, or an empty list.
 
@@ -407,6 +408,7 @@ class ILabMemory(WorkQueue):
                 get up to 20 shorter ones.
             previous: The user's message before, which has the subject of a follow-up question.
             types: Only these types. Empty: all.
+            time_zone: The user's, for dates in the message such as "yesterday". None: UTC.
         """
         checks.check_user_id(user_id)
         checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
@@ -414,7 +416,8 @@ class ILabMemory(WorkQueue):
         checks.check_types("types", types)
         if previous is not None:
             checks.check_text("previous", previous, len(previous) if isinstance(previous, str) else 0)
-        request = Request(user_id, message, limit, previous, frozenset(types))
+        checks.check_time_zone(time_zone)
+        request = Request(user_id, message, limit, previous, frozenset(types), zone=time_zone or UTC)
         return recall(self._store, request, self._now())
 
     def mem_get_observation(self, user_id: str, observation_id: int) -> Observation | None:

@@ -1,7 +1,7 @@
 """Validation of arguments. Pure. Each error names the argument and never quotes it."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from ilab_memory.limits import MAX_CONTENT_BYTES, MAX_CONVERSATION_ID, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
 
@@ -61,6 +61,12 @@ def check_pinned(name: str, pinned: object) -> None:
     """Raise ValueError unless *pinned*, the argument *name*, is a bool."""
     if not isinstance(pinned, bool):
         raise ValueError(f"{name} must be True or False")  # noqa: TRY004 - the contract promises ValueError
+
+
+def check_time_zone(time_zone: object) -> None:
+    """Raise ValueError unless *time_zone* is a time zone or None."""
+    if time_zone is not None and not isinstance(time_zone, tzinfo):
+        raise ValueError("time_zone must be a tzinfo or None")
 
 
 def check_expire_time(name: str, expire_time: datetime | None) -> None:

@@ -85,3 +85,13 @@ async def test_retention_erases_what_is_older(settings: Settings) -> None:
 def test_a_bad_retention_is_refused(settings: Settings, retention: str) -> None:
     with pytest.raises(SettingsError, match="ILAB_MEMORY_RETENTION_DAYS"):
         replace(settings, retention=retention).check_memory()
+
+
+async def test_what_was_said_at_a_time_is_in_the_prompt_by_the_time_zone_of_the_call(alice: Caller) -> None:
+    await alice.say("Which screws fit an oak door?", conversation_id="c-1")
+    for zone in ("", "Pacific/Kiritimati"):
+        await alice.say("What did we talk about in the last two days?", conversation_id="c-2", time_zone=zone)
+        asked = alice.upstream.requests[-1].messages[-1]["content"]
+        assert "Which screws fit an oak door?" in asked
+    await alice.say("What did we talk about in May 2019?", conversation_id="c-3", time_zone="Pacific/Kiritimati")
+    assert "screws" not in alice.upstream.requests[-1].messages[-1]["content"]

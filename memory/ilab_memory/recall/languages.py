@@ -55,7 +55,7 @@ ENGLISH = Language(
         wanted need needed like liked use used try find come came look looking help thing things stuff way lot bit new
         old big small long able possible anything something everything nothing someone anyone one two first last time
         times today yesterday tomorrow week day days ago currently usually always never ever list people person called named lately
-        recently soon already still yet number part month year years
+        recently soon already still yet number part month months weeks hour hours year years happen happened going on did
     """,
     user="i i'm i've i'd i'll im ive me my mine myself we we're we've we'd us our ours ourselves",
     pronouns="it its that this those these there them they he she him her his their one",
@@ -91,7 +91,7 @@ LANGUAGES: dict[str, Language] = {
             ist sind war waren bin bist sein habe hast hat haben hatte wird werden wurde kann kannst können soll sollte
             muss will in im an am auf aus bei mit nach von vom zu zum zur für über unter um als wie wo wer was wann
             warum wohin woher welche welcher welches welchen nicht kein keine auch noch schon nur so dass wenn da denn
-            mal doch bitte viel viele alle
+            mal doch bitte viel viele alle worüber wovon worum womit hatten hattest
         """,
         light="""
             hallo servus moin guten gute tschüss danke dankeschön ja nein okay super toll schön
@@ -202,7 +202,7 @@ LANGUAGES: dict[str, Language] = {
             de het een en of maar ik je jij hij zij ze wij we jullie mij me jou hem haar ons onze mijn jouw zijn hun is
             was waren ben bent heb hebt heeft hebben had wordt worden kan kun kunt moet wil zal in op aan uit bij met
             naar van voor over onder om te als hoe waar wie wat wanneer waarom welke welk niet geen ook nog al dat
-            die dit deze er
+            die dit deze er had hadden gehad
         """,
         light="""
             hallo hoi dag goedemorgen goedenavond doei bedankt dank dankjewel ja nee oké goed prima leuk gaat verder
@@ -217,7 +217,7 @@ LANGUAGES: dict[str, Language] = {
         function="""
             i a w z na do od po o u za przez dla ja ty on ona my wy oni mnie mi ci go jej im nas nam mój moja moje moich
             mojego mojej twój twoja swój nasz nasza nasze jest są był była było byłem byłam jestem mam ma masz być że co
-            kto kiedy gdzie jak jaki jaka jakie dlaczego ile który która które czy nie tak też już się to ten ta te
+            kto kiedy gdzie jak jaki jaka jakie dlaczego ile który która które czy czym czego nie tak też już się to ten ta te
         """,
         light="cześć hej dobry dobranoc dziękuję dzięki proszę dobrze super okej słychać dalej powiedz",
         user="ja mnie mi mój moja moje moich mojego mojej moim nas nam nasz nasza nasze jestem mam byłem byłam *liśmy",
@@ -240,7 +240,7 @@ LANGUAGES: dict[str, Language] = {
     "tr": Language(
         function="""
             ve veya ama ben sen o biz siz onlar bana beni benim sana senin bizim bir bu şu mi mı mu mü ne kim nerede
-            nereye zaman nasıl neden hangi kaç için ile gibi çok daha da de var yok değil
+            nereye zaman nasıl neden hangi kaç için ile hakkında gibi çok daha da de var yok değil
         """,
         light="merhaba selam günaydın teşekkürler teşekkür ederim evet hayır tamam iyi nasılsın devam",
         user="ben bana beni benim bende biz bizim bize *ım *im *um *üm *imiz *ımız",
@@ -268,7 +268,7 @@ LANGUAGES: dict[str, Language] = {
     ),
     "ru": Language(
         function="""
-            и в во на с со к по о об от из за у для без я ты он она оно мы вы они меня мне мной тебя тебе его ему её ей
+            и в во на с со к чем чего по о об от из за у для без я ты он она оно мы вы они меня мне мной тебя тебе его ему её ей
             нас нам вас вам их им мой моя моё мои моего моей моих моему твой твоя наш наша наше наши это этот эта эти
             тот та то те что кто где когда как какой какая какие почему сколько куда ли не да нет а но или бы же был
             была было были есть быть у так уже ещё
@@ -347,7 +347,7 @@ PHRASES = re.compile(
             何日 何時 何曜日 何年 いつまで なぜ どうして どちら いくら
             だれ どの どれ どう いくつ について 教えて 覚えて 私たち 私の 私 僕の 僕 俺 わたし あなた それ これ あれ ください
             안녕하세요 안녕 감사합니다 고마워요 고맙습니다 반갑습니다 네 아니요 좋아요 계속 어디 언제 누구 무엇 뭐 어떻게 왜 얼마 몇
-            며칠 몇시 무슨 어느 어떤 언제까지
+            며칠 몇시 무슨 어느 어떤 언제까지 했지 했어 했죠 했나 했니 대해 관해 우리가
             입니까 습니까 습니다 입니다 인가요 나요 예요 이에요 에요 어요 아요 세요 해요 제가 저는 나는 내가 우리 나의 저의
             สวัสดีครับ สวัสดีค่ะ สวัสดี ขอบคุณมาก ขอบคุณ ครับ ค่ะ คะ นะ ที่ไหน เมื่อไหร่ เมื่อไร อะไร ใคร ทำไม อย่างไร ยังไง
             เท่าไหร่ กี่ ของฉัน ของผม ของ ฉัน ผม เรา คุณ เป็น คือ อยู่ ไหน ไหม สบายดี

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from ilab_memory.recall import languages
+from ilab_memory.recall import dates, languages
 from ilab_memory.recall.analysis import UNSPACED, folded, terms
+from ilab_memory.recall.dates import Dated
 from ilab_memory.recall.languages import LANGUAGES
 from ilab_memory.recall.query import MAX_TERMS, QUERY_CHARACTERS
 
@@ -38,6 +40,7 @@ _QUESTION_MARK = re.compile("[?\uff1f\u061f\xbf\u037e]")
 # The text before a word at the beginning of a sentence.
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;\n\"“„«¿¡(-])[\s\"'“„«¿¡(-]*$")
 _HIRAGANA = re.compile("[\u3041-\u309f]")
+_HANGUL = re.compile("[\uac00-\ud7af]")
 # A larger share of capitals is a headline.
 _CAPITALS_OF_A_HEADLINE = 0.5
 
@@ -63,6 +66,13 @@ class Asked:
     """It asks for what the assistant said."""
     wants_all: bool = False
     """It asks for a complete list or a number."""
+    dated: Dated | None = None
+    """The time in the past that it names."""
+
+    @property
+    def asks_period(self) -> bool:
+        """It asks what was said at that time."""
+        return self.dated is not None and (not self.terms or (self.dated.asks_talk and self.speaks_of_user))
 
 
 class _Words(NamedTuple):
@@ -137,11 +147,18 @@ def _weightless(names: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]
     return function, light - function
 
 
-def read(message: str, previous: str | None = None) -> Asked:
-    """Read *message*, and *previous*, the message before, if this one is a follow-up question."""
+def read(message: str, previous: str | None = None, now: datetime | None = None) -> Asked:
+    """Read *message*, and *previous*, the message before, if this one is a follow-up question.
+
+    *now*: the time in the user's time zone. None: dates are words like others.
+    """
     text = languages.GREETINGS.sub(" ", message[:QUERY_CHARACTERS])
     words = [match[0].lower() for match in _WORDS.finditer(text)][:MAX_WORDS]
     spoken = languages_of(words)
+    whole = text
+    dated = dates.find(text, spoken, now) if now else None
+    if dated is not None and (dated.is_past or dated.asks_talk):
+        text = dated.rest
     weights = _weights(text, spoken)
     names = _names(text, spoken)
     function, _ = _weightless(spoken)
@@ -150,12 +167,14 @@ def read(message: str, previous: str | None = None) -> Asked:
         cased = {term: words[-1].capitalize() for term in terms(words[-1])}
     weights |= dict.fromkeys((*names, *cased), 1.0)
     joined = {}
-    if previous is not None and _is_follow_up(text, words, spoken, weights, names):
+    if previous is not None and dated is None and _is_follow_up(text, words, spoken, weights, names):
         joined = {term: PREVIOUS for term in _content(previous) if term not in weights}
     if joined:
         weights = {term: FOLLOW_UP * weight for term, weight in weights.items()}
     if not joined and not any(weight >= CONTENT for weight in weights.values()):
-        return Asked()
+        is_asked = dated is not None and (dated.asks_talk or dated.is_past)
+        return Asked(dated=dated) if is_asked and (is_question(whole, spoken) or is_request(whole, spoken)) else Asked()
+    text = whole
     lowered = text.lower()
     return Asked(
         terms=dict(list(weights.items())[:MAX_TERMS]),
@@ -169,6 +188,7 @@ def read(message: str, previous: str | None = None) -> Asked:
         or languages.UNSPACED_ASSISTANT.search(text) is not None,
         wants_all=any(PATTERNS[name].lists.search(lowered) for name in spoken)
         or languages.UNSPACED_LISTS.search(text) is not None,
+        dated=dated,
     )
 
 
@@ -224,8 +244,9 @@ def _weights(text: str, spoken: tuple[str, ...]) -> dict[str, float]:
             for term, weight in _pairs(match[0]):
                 weights[term] = max(weight, weights.get(term, 0.0))
         text = _RUN.sub(" ", plain)
+    joined = {term for term, parts in _compounds(text).items() if function.issuperset(parts)}
     for term in terms(text, most=QUERY_CHARACTERS):
-        if term not in function:
+        if term not in function and term not in joined:
             # A single letter is the part of an abbreviation or of a hyphenated word.
             weights[term] = LIGHT if term in light or (len(term) == 1 and term.isalpha()) else 1.0
     return {term: weight for term, weight in weights.items() if weight}
@@ -237,7 +258,8 @@ def _pairs(run: str) -> Iterable[tuple[str, float]]:
     for match in languages.PHRASES.finditer(run):
         content[match.start() : match.end()] = [0.0] * len(match[0])
     if len(run) == 1:
-        yield run, content[0]
+        # A single Hangul syllable is a particle that a phrase has left behind.
+        yield run, min(content[0], HIRAGANA) if _HANGUL.match(run) else content[0]
     for place in range(len(run) - 1):
         least, most = sorted(content[place : place + 2])
         weight = most if least == most else HALF_CONTENT if most == 1.0 else min(most, HALF_CONTENT)

@@ -6,8 +6,8 @@ of candidates and other features join in `_candidates` and `_scored`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
 
 from ilab_memory.core.models import RecallHit
@@ -16,9 +16,11 @@ from ilab_memory.recall import message, passage, ranking
 from ilab_memory.recall.coverage import MAX_COVERED, Covered, coverage, said_rows, shortlist, weights
 from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder, Parts
+from ilab_memory.recall.period import said_within
 from ilab_memory.recall.query import MAX_TERMS
 from ilab_memory.recall.scoring import recency
 from ilab_memory.recall.search import FEW_ROWS
+from ilab_memory.timestamps import to_text
 
 #: Least coverage of a result that contains a name in the message, ...
 NAME_FLOOR = 0.2
@@ -43,6 +45,8 @@ QUESTION = (0.3, 0.5, 0.65)
 EARLIER = 0.7
 #: Most that a row gains by its length and by being new. Recency decides between rows that are equally relevant.
 LENGTH_GAIN, RECENCY_GAIN = 0.06, 0.02
+#: Gain of a row that is of the time in the message. If the message asks for what was said then, others are left out.
+DATE_GAIN = 0.4
 #: Terms of a row that gain the most.
 LONG_ENOUGH = 40
 
@@ -56,6 +60,8 @@ class Request(NamedTuple):
     previous: str | None = None
     types: frozenset[str] = frozenset()
     """Empty: all types."""
+    zone: tzinfo = UTC
+    """The user's time zone, for "yesterday"."""
 
 
 class _Candidate(NamedTuple):
@@ -92,9 +98,11 @@ class _Found:
 
 def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     """Return the rows that are relevant to the message of *request*, best first."""
-    asked = message.read(request.message, request.previous)
-    found = _candidates(store, request, asked, now)
+    asked = message.read(request.message, request.previous, now.astimezone(request.zone))
+    found = _dated(asked, _candidates(store, request, asked, now))
     if not found.candidates or found.shares is None:
+        if asked.dated is not None and asked.asks_period:
+            return said_within(store, request.user_id, request.types, asked.dated.period, now)
         return []
     numbers = [candidate.number for candidate in found.candidates]
     previews = found.previews or store.previews(request.user_id, numbers, characters=HEAD_CHARACTERS)
@@ -105,6 +113,18 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     best = _selected(scored, request, asked)
     longest = passage.PASSAGE_CHARACTERS if len(best) <= request.limit else passage.SHORT_PASSAGE_CHARACTERS
     return [_hit(row, finder, longest) for row in _deeper(store, request.user_id, best, finder)]
+
+
+def _dated(asked: Asked, found: _Found) -> _Found:
+    """Return *found* with the rows first, or only those, that are of the time that the message names."""
+    if asked.dated is None:
+        return found
+    start, end = map(to_text, asked.dated.period)
+    inside = [row for row in found.candidates if start <= row.document.updated_at < end]
+    dated = [row._replace(relevance=row.relevance + DATE_GAIN) for row in inside]
+    if not asked.dated.asks_talk:
+        dated += [row for row in found.candidates if not start <= row.document.updated_at < end]
+    return replace(found, candidates=dated)
 
 
 def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> _Found:
@@ -142,7 +162,9 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     relevant.sort(key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
     previews = None if rows is None else {number: preview for number, (_, preview) in rows.items()}
     return _Found(
-        relevant[: READ_PER_RESULT * max(request.limit, WHOLE_LIST if asked.wants_all else 0)], shares, previews
+        relevant[: READ_PER_RESULT * max(request.limit, WHOLE_LIST if asked.wants_all or asked.dated else 0)],
+        shares,
+        previews,
     )
 
 

@@ -12,6 +12,7 @@ from ilab_chat_service.memory.erasing import erase_observation
 from ilab_chat_service.memory.executor import conversation_arguments, peek
 from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
+from ilab_chat_service.time_zones import time_zone
 from ilab_chat_service.values import (
     RESERVED_KEYS,
     TURN_KEY,
@@ -31,6 +32,7 @@ from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import tzinfo
 
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.ports import ResponseStore
@@ -89,8 +91,9 @@ class MemoryAdapter:
         To one for writes, if it opens or touches a session: while writes wait, no model is asked for a reply that could
         not be stored.
         """
+        zone = await time_zone(request.time_zone)
         visit = self._library.write if request.memory_mode is MemoryMode.READ_WRITE else self._library.read
-        return await visit(request.user_id, lambda memory: self._context(memory, request))
+        return await visit(request.user_id, lambda memory: self._context(memory, request, zone))
 
     async def persist(self, turn: Turn) -> Persisted:
         """See `ports.Memory.persist`."""
@@ -108,14 +111,14 @@ class MemoryAdapter:
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be erased", cause=error.cause) from error
 
-    def _context(self, memory: ILabMemory, request: TurnRequest) -> Context:
+    def _context(self, memory: ILabMemory, request: TurnRequest, zone: tzinfo) -> Context:
         session = (
             memory.mem_session_start(request.user_id, **conversation_arguments(memory, request.conversation_id))
             if request.memory_mode is MemoryMode.READ_WRITE
             else peek(memory, request.user_id, request.conversation_id)
         )
         if session is None:
-            return Context(found=self._found(memory, request, ()))
+            return Context(found=self._found(memory, request, (), zone))
         turns = self._turns(memory, request, session)
         return Context(
             session_id=session.session_id,
@@ -124,10 +127,12 @@ class MemoryAdapter:
             statements=statements(memory, request),
             summaries=summaries(request, session),
             turns=turns,
-            found=self._found(memory, request, turns),
+            found=self._found(memory, request, turns, zone),
         )
 
-    def _found(self, memory: ILabMemory, request: TurnRequest, turns: Sequence[PastTurn]) -> tuple[Recalled, ...]:
+    def _found(
+        self, memory: ILabMemory, request: TurnRequest, turns: Sequence[PastTurn], zone: tzinfo
+    ) -> tuple[Recalled, ...]:
         message = strip_private(request.message).replace(REDACTED, " ")
         if not (message.strip() and self._search_limit):
             return ()
@@ -139,7 +144,12 @@ class MemoryAdapter:
             )
             return tuple(recalled(each, MemorySource.SEARCH, each.snippet) for each in found)
         hits = memory.mem_recall(
-            request.user_id, message, limit=self._search_limit, previous=previous, types=request.memory_types
+            request.user_id,
+            message,
+            limit=self._search_limit,
+            previous=previous,
+            types=request.memory_types,
+            time_zone=zone,
         )
         return tuple(map(recalled_hit, hits))
 
