@@ -83,7 +83,7 @@ def find(message: str, spoken: Iterable[str], now: datetime) -> Dated | None:
     return None
 
 
-def _dated(
+def _dated(  # noqa: PLR0917 - what `find` knows
     message: str,
     lowered: str,
     match: re.Match[str],

@@ -217,6 +217,11 @@ def is_request(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
     return any(PATTERNS[name].request.match(begins) for name in spoken)
 
 
+def function_terms(spoken: tuple[str, ...]) -> frozenset[str]:
+    """Return the terms without content in these languages."""
+    return _weightless(spoken)[0]
+
+
 def speaks_of_user(text: str) -> bool:
     """Return whether *text* contains a word by which its author speaks of themself."""
     words = [match[0].lower() for match in _WORDS.finditer(text)]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Preview, Store
-from ilab_memory.recall import message, passage, ranking
+from ilab_memory.recall import message, passage, ranking, spelling
 from ilab_memory.recall.coverage import MAX_COVERED, Covered, coverage, said_rows, shortlist, weights
 from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder, Parts
@@ -94,12 +94,18 @@ class _Found:
     shares: Mapping[str, float] | None = None
     previews: Mapping[int, Preview] | None = None
     """None: not read yet."""
+    unknown: frozenset[str] = frozenset()
+    """The terms of the message that are in no row."""
 
 
 def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     """Return the rows that are relevant to the message of *request*, best first."""
     asked = message.read(request.message, request.previous, now.astimezone(request.zone))
     found = _dated(asked, _candidates(store, request, asked, now))
+    known = _known(store, request, now)
+    if not found.candidates and (meant := spelling.corrected(asked, request.message, found.unknown, known)):
+        asked = meant
+        found = _dated(asked, _candidates(store, request, asked, now))
     if not found.candidates or found.shares is None:
         if asked.dated is not None and asked.asks_period:
             return said_within(store, request.user_id, request.types, asked.dated.period, now)
@@ -107,12 +113,20 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     numbers = [candidate.number for candidate in found.candidates]
     previews = found.previews or store.previews(request.user_id, numbers, characters=HEAD_CHARACTERS)
     finder = Finder(found.shares)
-    known = passage.normalized(request.previous) if asked.previous and request.previous else None
-    scored = list(_scored(asked, found.candidates, previews, finder=finder, known=known, now=now))
+    before = passage.normalized(request.previous) if asked.previous and request.previous else None
+    scored = list(_scored(asked, found.candidates, previews, finder=finder, known=before, now=now))
     _mark_earlier(store, request.user_id, scored)
     best = _selected(scored, request, asked)
     longest = passage.PASSAGE_CHARACTERS if len(best) <= request.limit else passage.SHORT_PASSAGE_CHARACTERS
     return [_hit(row, finder, longest) for row in _deeper(store, request.user_id, best, finder)]
+
+
+def _known(store: Store, request: Request, now: datetime) -> spelling.Known:
+    def known(terms: Sequence[str]) -> Iterable[str]:
+        matches = store.matches(request.user_id, terms, most_places=0, most_rows=0, preview_characters=1, now=now)
+        return matches.statistics.frequencies
+
+    return known
 
 
 def _dated(asked: Asked, found: _Found) -> _Found:
@@ -141,8 +155,9 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
         now=now,
     )
     affordable = ranking.affordable(statistics)
+    unknown = frozenset(terms).difference(statistics.frequencies)
     if not affordable:
-        return _Found()
+        return _Found(unknown=unknown)
     if postings is None:
         postings = store.postings(request.user_id, affordable)
     # In this order, because the last digits of a sum depend on its order.
@@ -161,11 +176,8 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     relevant = list(_relevant(request, asked, covered, documents, bits))
     relevant.sort(key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
     previews = None if rows is None else {number: preview for number, (_, preview) in rows.items()}
-    return _Found(
-        relevant[: READ_PER_RESULT * max(request.limit, WHOLE_LIST if asked.wants_all or asked.dated else 0)],
-        shares,
-        previews,
-    )
+    most = READ_PER_RESULT * max(request.limit, WHOLE_LIST if asked.wants_all or asked.dated else 0)
+    return _Found(relevant[:most], shares, previews, unknown)
 
 
 def _relevant(

@@ -1,0 +1,133 @@
+"""Words of a message that the user never said, as they may have been meant: misspelled, or an id written differently.
+
+The words that a user said are known by their keys only, so the ways to misspell a word are looked up, a bounded number,
+instead of comparing it with all words. Nothing is stored for it.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from ilab_memory.recall.analysis import terms
+from ilab_memory.recall.message import Asked, function_terms, is_question, is_request
+
+#: Words of a message whose spelling is corrected, the longest ones; a message with more than MOST_WORDS is a text.
+MOST_CORRECTED, MOST_WORDS = 2, 15
+#: Ways to write these words that are looked up, in all; and for a question or a request that does not speak of the
+#: user, which are often about the world. A look-up takes 25 microseconds.
+MOST_WAYS, MOST_WAYS_OF_WORLD = 96, 20
+#: Runs of letters or digits of an id.
+MOST_PARTS = 8
+#: Lengths of words that are corrected. Shorter ones have too many neighbours.
+SHORTEST, LONGEST = 4, 20
+#: Part of its weight that a corrected word has.
+CORRECTED = 0.9
+
+_VOWELS = {"latin": "eaiou", "cyrillic": "еаиоуыя"}
+_WORD = re.compile(r"[^\W\d_]+")
+# Letters and digits in one token, with or without hyphens, dots or slashes.
+_ID = re.compile(r"(?<![^\W_])(?=[^\W_./-]*[./-]?[^\W_]*\d)[^\W_]+(?:[-./][^\W_]+)*(?![^\W_])")
+_PARTS = re.compile(r"\d+|[^\W\d_]+")
+
+#: Returns those of the terms that the user has in any row.
+Known = Callable[[Sequence[str]], Iterable[str]]
+
+
+def corrected(asked: Asked, text: str, unknown: Collection[str], known: Known) -> Asked | None:
+    """Return *asked*, which *text* asks, with words that the user said; None if there is nothing to correct.
+
+    *unknown*: those of its terms that the user never said.
+    """
+    words = [match[0].lower() for match in _WORD.finditer(text)]
+    if len(words) > MOST_WORDS or not asked.terms:
+        return None
+    ids = {match[0].lower(): _id_forms(match[0]) for match in _ID.finditer(text) if _PARTS.search(match[0])}
+    typed = {term: word for word in words if (term := _term(word)) in unknown and term in asked.terms}
+    longest = sorted(typed.values(), key=len, reverse=True)[:MOST_CORRECTED]
+    is_of_world = not asked.speaks_of_user and (is_question(text, asked.spoken) or is_request(text, asked.spoken))
+    most = (MOST_WAYS_OF_WORLD if is_of_world else MOST_WAYS) // max(1, len(longest))
+    ways = {_term(word): _ways(word)[:most] for word in longest}
+    wanted = dict.fromkeys(
+        [
+            *(term for each in ways.values() for term in each),
+            *(term for forms in ids.values() for form in forms for term in form),
+            *(term for token in ids for term in terms(token)),
+        ]
+    )
+    if not wanted:
+        return None
+    said = frozenset(known([*wanted]))
+    changes = {**_respelled(asked, typed, ways, said), **_rewritten(ids, said)}
+    if not changes:
+        return None
+    weights: dict[str, float] = {}
+    for term, weight in asked.terms.items():
+        for new in changes.get(term, (term,)):
+            weights[new] = max(weights.get(new, 0.0), weight if new == term else CORRECTED * weight)
+    names = {new for name in asked.names for new in changes.get(name, (name,))}
+    return replace(asked, terms=weights, names=frozenset(names)) if weights else None
+
+
+def _respelled(
+    asked: Asked, typed: Mapping[str, str], ways: Mapping[str, Sequence[str]], said: frozenset[str]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return what takes the place of misspelled terms: the first way to write it that the user said, or nothing."""
+    function = function_terms(asked.spoken)
+    found: dict[str, tuple[str, ...]] = {}
+    for term, word in typed.items():
+        if any(_term(way) in function for way in _transposed(word)):
+            found[term] = ()
+        elif way := next((each for each in ways.get(term, ()) if each in said), ""):
+            found[term] = (way,)
+    return found if any(found.values()) else {}
+
+
+def _rewritten(ids: Mapping[str, Sequence[Sequence[str]]], said: frozenset[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return what takes the place of the terms of ids: those of the form that the user wrote."""
+    found: dict[str, tuple[str, ...]] = {}
+    for token, forms in ids.items():
+        own = terms(token)
+        form = next((each for each in forms if said.issuperset(each)), None)
+        if form is not None and not said.issuperset(own):
+            found |= dict.fromkeys(own, ())
+            found[own[0]] = tuple(form)
+    return found
+
+
+def _id_forms(token: str) -> list[list[str]]:
+    """Return the terms of an id as one word, as its letters and digits, and as two words."""
+    parts = _PARTS.findall(token)[:MOST_PARTS]
+    halves = [["".join(parts[:place]), "".join(parts[place:])] for place in range(1, len(parts))]
+    return [[term for word in form for term in terms(word)] for form in (["".join(parts)], parts, *halves)]
+
+
+def _ways(word: str) -> list[str]:
+    """Return the terms of words that *word* may stand for, the likely ones first."""
+    if not SHORTEST <= len(word) <= LONGEST:
+        return []
+    ways = dict.fromkeys(term for way in _variants(word) if (term := _term(way)) and len(way) >= SHORTEST)
+    ways.pop(_term(word), None)
+    return list(ways)
+
+
+def _variants(word: str) -> Iterator[str]:
+    """Yield *word* with letters transposed, doubled, left out, exchanged and added."""
+    yield from _transposed(word)
+    places = range(1, len(word))
+    vowels = _VOWELS["latin" if word[0] < "\u0370" else "cyrillic"]
+    yield from (word[:place] + word[place + 1 :] for place in places if word[place] == word[place - 1])
+    yield from (word[:place] + word[place] + word[place:] for place in places if word[place - 1] in vowels)
+    yield from (
+        word[:place] + vowel + word[place + 1 :] for place in places if word[place] in vowels for vowel in vowels
+    )
+    yield from (word[:place] + word[place + 1 :] for place in range(len(word)))
+    yield from (word[:place] + vowel + word[place:] for place in places for vowel in vowels)
+
+
+def _transposed(word: str) -> Iterator[str]:
+    for place in range(len(word) - 1):
+        yield word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+
+
+def _term(word: str) -> str:
+    return "".join(terms(word)[:1])

@@ -1,0 +1,59 @@
+"""Misspelled words and ids that are written differently find what was meant, on every store."""
+
+import pytest
+
+from ilab_memory import ILabMemory
+from memory.test_recall import recalled, say
+
+CABIN = "The order is A-4471-XZ, the password of the cabin is heron."
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["A4471XZ?", "a-4471-xz", "order A4471-XZ", "teh pasword of the cabbin", "What is the passwrod of the cabin?"],
+)
+def test_case_19_a_misspelled_word_or_another_form_of_an_id_finds_the_row(mem: ILabMemory, message: str) -> None:
+    say(mem, CABIN, "I live in Hamburg.", "The boat needs paint.")
+    assert recalled(mem, message) == [CABIN]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("My ticket is K7Q-2291.", "What was K7Q2291 about?"),
+        ("My ticket is K7Q2291.", "What was K7Q-2291 about?"),
+        ("My restaurant is called Mira.", "my restarant"),
+        ("I am vegetarian since May.", "Am I vegitarian?"),
+        ("My appointment is on Friday.", "When is my appointmnet?"),
+        ("My grammar book is blue.", "Which colour is my grammer book?"),
+        ("Mein Geburtstag ist am 3. Mai.", "Wann ist mein Gebrutstag?"),
+        ("Моя собака любит сыр.", "Что любит моя сабака?"),
+    ],
+)
+def test_one_wrong_letter_or_another_hyphen_finds_the_row(mem: ILabMemory, said: str, message: str) -> None:
+    say(mem, said, "The weather is strange.")
+    assert recalled(mem, message) == [said]
+
+
+@pytest.mark.parametrize(
+    "message", ["A9971XZ?", "teh pasword", "What is the capitol of Peru?", "xqzt wvbn", "12-34", "B-1"]
+)
+def test_other_words_and_ids_find_nothing(mem: ILabMemory, message: str) -> None:
+    say(mem, "The order is A-4471-XZ.", "I live in Hamburg.", "My cousin paints wooden boats.")
+    assert recalled(mem, message) == []
+
+
+def test_a_word_that_the_user_said_is_not_corrected(mem: ILabMemory) -> None:
+    say(mem, "I sold the boat.", "I wear a boot.")
+    assert recalled(mem, "Where is my boot?") == ["I wear a boot."]
+
+
+def test_many_and_long_words_look_up_a_bounded_number_of_terms(mem: ILabMemory) -> None:
+    say(mem, "plain text")
+    for message in (
+        "qwrtz " * 15,
+        "q" * 8000,
+        " ".join("abcdefghij"[n:] + "klmnopqrst" for n in range(10)),
+        "a1-" * 2000,
+    ):
+        assert recalled(mem, message) == []
