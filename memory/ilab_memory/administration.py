@@ -105,6 +105,14 @@ class Administration:
         """Return the number of incomplete erasures, including those of running calls. One lookup."""
         return self._store.pending_erasures()
 
+    def mem_size(self) -> int:
+        """Return the bytes that all users' data take: a SQLite file and its log, or the tables with their indexes.
+
+        Raises:
+            StorageError: the storage failed, or the file is missing.
+        """
+        return self._store.size()
+
     def mem_check(self) -> list[str]:
         """Return the damage in the pages of a SQLite file, one line each, without any user text.
 

@@ -267,3 +267,11 @@ def test_processes_can_create_the_file_concurrently(tmp_path: Path) -> None:
     assert [creator.returncode for creator in creators] == [0] * 4
     with ILabMemory.from_path(path) as mem:
         assert mem.mem_stats("alice")["observations"] == 4
+
+
+def test_size_counts_the_file_and_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    with ILabMemory.from_path(str(path)) as mem:
+        before = mem.mem_size()
+        mem.mem_save("alice", "x" * 100_000, type="discovery", title="t")
+        assert mem.mem_size() == path.stat().st_size + Path(f"{path}-wal").stat().st_size > before

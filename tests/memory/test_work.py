@@ -240,6 +240,15 @@ def test_a_user_forgotten_while_work_runs_stays_forgotten(mem: ILabMemory, clock
     assert (stats.pending, stats.dead, stats.tokens_used) == (1, 0, 0)
 
 
+def test_statistics_name_the_turn_that_has_waited_longest(mem: ILabMemory, clock: Clock) -> None:
+    assert mem.mem_work_stats().oldest_pending is None
+    began = clock.now
+    two_turns(mem, clock)
+    assert mem.mem_work_stats().oldest_pending == began
+    mem.mem_work_fail(claimed(mem), not_before=clock.now + timedelta(days=1), is_dead=True)
+    assert mem.mem_work_stats().oldest_pending is None
+
+
 def test_finishing_twice_has_its_effect_once(mem: ILabMemory, clock: Clock) -> None:
     first, _ = two_turns(mem, clock)
     work = claimed(mem)

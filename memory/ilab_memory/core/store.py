@@ -336,6 +336,10 @@ class Store(ABC):
         """Return the number of incomplete erasures, including those of running calls. One lookup."""
         return 0
 
+    def size(self) -> int:
+        """Return the bytes that the data take, see `ILabMemory.mem_size`. 0: unknown."""
+        return 0
+
     def check(self) -> list[str]:
         """Return the damage in the files that the store itself writes, one line each; see `ILabMemory.mem_check`."""
         return []

@@ -59,6 +59,8 @@ class WorkStats(_Frozen):
     """Users with turns to consolidate."""
     dead: int
     """Users whose work was given up."""
+    oldest_pending: datetime | None = None
+    """When the turn that has waited longest was queued, without the users whose work was given up."""
     tokens_used: int
     """Tokens used today, in UTC, without those of users who were forgotten since."""
 

@@ -24,7 +24,17 @@ from ilab_memory.core.store import (
     Store,
 )
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.stores.postgres import copying, editing, expiry, exporting, reading, saving, statements, writing
+from ilab_memory.stores.postgres import (
+    copying,
+    editing,
+    expiry,
+    exporting,
+    reading,
+    saving,
+    statements,
+    work_statements,
+    writing,
+)
 from ilab_memory.stores.postgres import facts as fact_reads
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections
@@ -371,6 +381,10 @@ class PostgresStore(PostgresWork, Store):
     def forget(self, user_id: str) -> int:
         """See Store, and the class for what the server keeps. One transaction: the user's own writers wait for it."""
         return self._connections.write("forget the user", lambda transaction: saving.forget(transaction, user_id))
+
+    def size(self) -> int:
+        """See Store. With indexes, and without the answers that a service stores in a schema of its own."""
+        return int(self._connections.rows("read the size", work_statements.SIZE)[0][0])
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         """See Store."""

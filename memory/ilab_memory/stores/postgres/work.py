@@ -91,8 +91,9 @@ class PostgresWork(WorkStore):
 
     def work_stats(self, now: datetime) -> WorkStats:
         """See WorkStore."""
-        ((pending, dead, tokens_used),) = self._connections.rows(_CONSOLIDATING, work_statements.STATS, day=day(now))
-        return WorkStats(pending=pending, dead=dead, tokens_used=tokens_used)
+        rows = self._connections.rows(_CONSOLIDATING, work_statements.STATS, day=day(now))
+        ((pending, dead, tokens_used, oldest),) = rows
+        return WorkStats(pending=pending, dead=dead, tokens_used=tokens_used, oldest_pending=oldest)
 
     def _returned(self, statement: str, **parameters: Any) -> Row | None:
         """Run *statement* in a transaction of its own; return its first row, or None."""

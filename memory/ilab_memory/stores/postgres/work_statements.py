@@ -61,7 +61,13 @@ STATS = f"""
     SELECT
         (SELECT count(*) FROM {_WORK} WHERE first_pending_at IS NOT NULL),
         (SELECT count(*) FROM {_WORK} WHERE is_dead),
-        (SELECT coalesce(sum(tokens_used), 0)::bigint FROM {_WORK} WHERE day = %(day)s)
+        (SELECT coalesce(sum(tokens_used), 0)::bigint FROM {_WORK} WHERE day = %(day)s),
+        (SELECT min(first_pending_at) FROM {_WORK} WHERE first_pending_at IS NOT NULL AND NOT is_dead)
+"""
+# All tables and partitions, with their indexes and the long values that are stored apart.
+SIZE = f"""
+    SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+    WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r'
 """
 
 TURNS = f"""

@@ -100,6 +100,20 @@ class Database:
         """The file. Not for a database in memory."""
         return Path(self._path)
 
+    def size(self) -> int:
+        """Return the bytes of the file and its write-ahead log, 0 for a database in memory.
+
+        Raises:
+            StorageError: the file is missing.
+        """
+        if self.is_memory:
+            return 0
+        with storage_errors("read the size"):
+            total = self.path.stat().st_size
+            with suppress(FileNotFoundError):
+                total += Path(f"{self._path}-wal").stat().st_size
+        return total
+
     def connect(self) -> sqlite3.Connection:
         """Open a connection that any thread may use, in autocommit mode.
 

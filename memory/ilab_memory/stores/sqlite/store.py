@@ -66,6 +66,7 @@ class SQLiteStore(SQLiteWork, Store):
             StorageError: it cannot be opened or created, is not a database, or is of another program or version.
         """
         database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds, create=create)
+        self._database = database
         self._users = KeyCache()
         self._closed = threading.Event()
         lock = threading.Lock()
@@ -363,6 +364,10 @@ class SQLiteStore(SQLiteWork, Store):
         """See Store."""
         return self._forgetting.pending()
 
+    def size(self) -> int:
+        """See Store."""
+        return self._database.size() or self._pages()
+
     def check(self) -> list[str]:
         """See Store."""
         with self._readers.connection("check the file") as connection:
@@ -381,6 +386,13 @@ class SQLiteStore(SQLiteWork, Store):
         with self._readers.connection("export") as connection:
             extent = exporting.extent(connection, user_id)
         return iter(()) if extent is None else iter(exporting.Export(self._readers, self._writer, user_id, extent))
+
+    def _pages(self) -> int:
+        """Return the bytes of the pages of a database in memory."""
+        with self._readers.connection("read the size") as connection:
+            [pages] = connection.execute("PRAGMA page_count").fetchone()
+            [size] = connection.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(size)
 
     def close(self) -> None:
         """See Store."""

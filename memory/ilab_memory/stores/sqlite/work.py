@@ -69,8 +69,8 @@ class SQLiteWork(WorkStore):
 
     def work_stats(self, now: datetime) -> WorkStats:
         """See WorkStore."""
-        ((pending, dead, tokens_used),) = self._rows(work_statements.STATS, (day(now),))
-        return WorkStats(pending=pending, dead=dead, tokens_used=tokens_used)
+        ((pending, dead, tokens_used, oldest),) = self._rows(work_statements.STATS, (day(now),))
+        return WorkStats(pending=pending, dead=dead, tokens_used=tokens_used, oldest_pending=oldest)
 
     def _rows(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
         with self._readers.connection(_CONSOLIDATING) as connection:

@@ -54,7 +54,8 @@ FINISH = f"""
 """
 STATS = """
     SELECT count(first_pending_at), count(CASE WHEN is_dead THEN 1 END),
-        coalesce(sum(CASE WHEN day = ? THEN tokens_used END), 0)
+        coalesce(sum(CASE WHEN day = ? THEN tokens_used END), 0),
+        min(CASE WHEN NOT is_dead THEN first_pending_at END)
     FROM work
 """
 
