@@ -2,8 +2,9 @@
 
     python tools/reference.py [--check]
 
-Writes docs/api.md from the comments of protos/, and the marked blocks of docs/configuration.md and docs/errors.md from
-the settings and the table of errors. With --check it writes nothing and exits with 1 if a page differs from the code.
+Writes docs/api.md from the comments of protos/, and the marked blocks of docs/configuration.md, docs/errors.md and
+docs/metrics.md from the settings, the table of errors and the metrics. With --check it writes nothing and exits with 1
+if a page differs from the code.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pb2
+from prometheus_client import CollectorRegistry
 
 from ilab_chat_service.failures import FieldRefused
 from ilab_chat_service.rpc.errors import INTERNAL, TABLE, Row
 from ilab_chat_service.rpc.validation import InvalidFields
 from ilab_chat_service.settings import Settings
+from ilab_chat_service.telemetry.metrics import Described, Metrics
+from ilab_chat_service.telemetry.supervised import RESTARTS, RESTARTS_MEANING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,6 +76,7 @@ def pages() -> dict[str, str]:
     return {
         "api.md": api(),
         "configuration.md": with_block(read(DOCS / "configuration.md"), "settings", settings()),
+        "metrics.md": with_block(read(DOCS / "metrics.md"), "metrics", metrics()),
         "errors.md": with_block(read(DOCS / "errors.md"), "errors", errors()),
     }
 
@@ -110,6 +115,17 @@ def settings_of(room: type) -> Iterator[str]:
 def shown(default: object) -> str:
     """Return a default as it is written in the environment."""
     return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def metrics() -> str:
+    """Return the table of metrics, in the order of the code."""
+    described = [*Metrics(CollectorRegistry()).described, Described(RESTARTS, "counter", (), RESTARTS_MEANING)]
+    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    lines += [
+        f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {cell(each.meaning)} |"
+        for each in described
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def errors() -> str:

@@ -111,6 +111,8 @@ def serve_with_workers(settings: Settings) -> int:
         return print_missing(error)
     try:
         return asyncio.run(supervise(settings))
+    except SettingsError as error:
+        return print_error(str(error), EXIT_USAGE)
     except AddressUnavailable as error:
         return print_error(str(error), EXIT_FAILED)
 

@@ -23,10 +23,16 @@ class FairSlots:
     """
 
     def __init__(self, slots: int, per_user: int) -> None:
+        self.size = slots
         self._free = slots
         self._per_user = per_user
         self._used: Counter[str] = Counter()
         self._queue: deque[tuple[str, Grant]] = deque()
+
+    @property
+    def used(self) -> int:
+        """Number of slots that are taken."""
+        return self.size - self._free
 
     @property
     def waiting(self) -> int:

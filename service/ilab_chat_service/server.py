@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ilab_chat.v1 import chat_pb2_grpc, memory_pb2_grpc
+import grpc
+import grpc.aio
+
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service import statements
 from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.background import computed, in_background
@@ -42,6 +45,7 @@ from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
+from ilab_chat_service.sampling import Sampler, open_metrics, sampling
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import signals
@@ -52,20 +56,29 @@ from ilab_chat_service.values import Generation
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
-    import grpc.aio
-
+    from ilab_chat_service.auth.certificates import Certificates
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.model.client import ModelClient
     from ilab_chat_service.ports import Clock, IsQuoted, ResponseStore
     from ilab_chat_service.settings import Settings
+    from ilab_chat_service.telemetry.call_record import Call
     from ilab_chat_service.values import TurnRequest
 
 log = logging.getLogger(__name__)
 
-OUR_SERVICES = ("ilab_chat.v1.ChatService", "ilab_chat.v1.MemoryService")
+CHAT = "ilab_chat.v1.ChatService"
+OUR_SERVICES = (CHAT, "ilab_chat.v1.MemoryService")
+
+#: Our methods, as the call record names them.
+METHODS = [
+    f"{service.full_name}/{method.name}"
+    for file in (chat_pb2.DESCRIPTOR, memory_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for method in service.methods
+]
 
 #: Names that health checks may ask for: the process, and each service.
 HEALTH_NAMES = ("", *OUR_SERVICES)
@@ -102,7 +115,7 @@ async def run_worker(settings: Settings, number: int) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     stop, skip_propagation = asyncio.Event(), asyncio.Event()
     with signals(stop, skip_propagation, again=lambda _: None):
-        async with serving(settings, skip_propagation, announced=number == 1):
+        async with serving(settings, skip_propagation, worker=number):
             print("serving", flush=True)  # noqa: T201 - the supervisor waits for this line
             await stop.wait()
 
@@ -117,19 +130,20 @@ async def serving(
     settings: Settings,
     skip_propagation: asyncio.Event | None = None,
     *,
-    announced: bool = True,
+    worker: int = 0,
     clock: Clock = now,
 ) -> AsyncIterator[str]:
-    """Open everything, serve, log the start-up summary if *announced*, and yield the address.
+    """Open everything, serve, log the start-up summary, and yield the address.
 
-    *clock* dates what is stored and what a prompt says.
+    *worker* is the number of this process if it is one of several: the first one logs the summary. *clock* dates what
+    is stored and what a prompt says.
 
     The end of the block undoes this in reverse order: drain, close connections, stop gRPC, wait for turns that are
     being stored, close the model, close the memory. Setting *skip_propagation* ends the wait for health-checking
     clients.
 
     Raises:
-        AddressUnavailable: the address cannot be bound.
+        AddressUnavailable: an address cannot be bound.
         EmbeddedModelMissing: no model is configured, and the embedded model is not installed.
         StoreNotOpened: the memory cannot be opened.
         SettingsError: a setting is invalid, or a file or URL that it names.
@@ -138,7 +152,12 @@ async def serving(
         # Else the first message of each language would block the event loop for it.
         loading = asyncio.create_task(asyncio.to_thread(statements.load))
         stack.push_async_callback(asyncio.wait, [loading])
-        credentials = await asyncio.to_thread(tls, settings)
+        checks = health.HealthService(HEALTH_NAMES)
+        is_ready = partial(checks.is_serving, CHAT)
+        metrics, metrics_address = await stack.enter_async_context(
+            open_metrics(settings, METHODS, is_ready, grpcio=grpc.__version__, worker=worker)
+        )
+        certificates = await asyncio.to_thread(tls, settings)
         callers = await stack.enter_async_context(open_authenticator(settings))
         damage = Damage()
         library = await stack.enter_async_context(open_memory(settings, damage, clock))
@@ -162,25 +181,37 @@ async def serving(
             escape_message=settings.escape_message,
         )
         calls = DrainInterceptor()
-        logs = LogInterceptor(settings.log_key)
+        logs = LogInterceptor(settings.log_key, metrics)
         interceptors = (logs, ErrorInterceptor(), calls, AuthInterceptor(callers))
+        models = {"chat": model}
         consolidator = None
         if consolidates:
+            own = models["consolidation"] = await stack.enter_async_context(open_consolidation_model(settings, model))
+            asked = partial(metrics.model_used, purpose="consolidation") if metrics else None
             consolidator = await stack.enter_async_context(
-                open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash)
+                open_consolidator(settings, library, own, clock, hashed=logs.keyed_hash, asked=asked)
             )
         server = registered_methods_server(interceptors, server_options(settings))
-        chat = ChatService(
-            turns, deadlines(settings), admission(settings), heartbeat_seconds=settings.heartbeat_seconds
-        )
+        chats, memories = admission(settings), MemoryService(library, responses)
+        chat = ChatService(turns, deadlines(settings), chats, heartbeat_seconds=settings.heartbeat_seconds)
         chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
-        memory_pb2_grpc.add_MemoryServiceServicer_to_server(MemoryService(library, responses), server)
-        checks = health.HealthService(HEALTH_NAMES)
+        memory_pb2_grpc.add_MemoryServiceServicer_to_server(memories, server)
         damage.on_found(lambda: checks.failed(OUR_SERVICES))
         checks.add_to(server)
         add_reflection(server, (*OUR_SERVICES, health.NAME))
         stack.push_async_callback(finish_writes, turns, library)
-        address = listen(server, settings.address, credentials)
+        if metrics:
+            sampler = Sampler(
+                metrics=metrics,
+                admissions={"chat": chats, **memories.admissions},
+                library=library,
+                models=models,
+                consolidator=consolidator,
+                is_ready=is_ready,
+                certificate_expiry=certificates.expiry if certificates else None,
+            )
+            await stack.enter_async_context(sampling(sampler))
+        address = listen(server, settings.address, certificates.credentials if certificates else None)
         await loading
         await server.start()
         stack.push_async_callback(server.stop, STOP_SECONDS)
@@ -190,38 +221,63 @@ async def serving(
             # As soon as the drain begins.
             stack.callback(consolidator.stop)
         checks.serving(is_serving=True)
-        if announced:
-            for line in startup_summary(settings, address=address, memory=library.place, models=model.names):
-                log.info(line)
-        if settings.embedded and settings.openai_model:
-            log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
+        if worker <= 1:
+            announce(
+                settings,
+                startup_summary(
+                    settings, address=address, memory=library.place, models=model.names, metrics=metrics_address
+                ),
+            )
         yield address
 
 
-@asynccontextmanager
-async def open_consolidator(
-    settings: Settings, library: MemoryExecutor, model: ModelClient, clock: Clock, *, hashed: Callable[[str], str]
-) -> AsyncIterator[Consolidator]:
-    """Consolidate turns while the block runs.
+def announce(settings: Settings, summary: Iterable[str]) -> None:
+    """Log the start-up summary, and a warning about a setting that has no effect."""
+    for line in summary:
+        log.info(line)
+    if settings.embedded and settings.openai_model:
+        log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
 
-    Except for the embedded model, it has connections and breakers of its own: it takes none from the chat, and its
-    failures say nothing about the chat's calls. *hashed* replaces user ids in the log.
+
+@asynccontextmanager
+async def open_consolidation_model(settings: Settings, chat: ModelClient) -> AsyncIterator[ModelClient]:
+    """Open the models for consolidation while the block runs.
+
+    Except for the embedded model, they have connections and breakers of their own: they take none from the *chat*, and
+    their failures say nothing about the chat's calls.
 
     Raises:
         SettingsError: the model is not offered.
     """
-    await asyncio.to_thread(load_prompt)
-    limits = limits_of(settings)
     async with AsyncExitStack() as stack:
-        if not settings.embedded:
-            own = replace(settings, model_retries=0, max_calls=limits.calls)
+        if settings.embedded:
+            model = chat
+        else:
+            own = replace(settings, model_retries=0, max_calls=limits_of(settings).calls)
             model = await stack.enter_async_context(open_model(own))
         try:
-            model.choose(Generation(model=limits.model))
+            model.choose(Generation(model=settings.consolidation_model))
         except ModelNotFound:
             raise SettingsError("ILAB_CHAT_CONSOLIDATION_MODEL: is not a model that this server offers") from None
-        consolidator = Consolidator(library, model, limits, clock, spoken=spoken, hashed=hashed)
-        await stack.enter_async_context(consolidating(consolidator, settings.drain_seconds))
+        yield model
+
+
+@asynccontextmanager
+async def open_consolidator(
+    settings: Settings,
+    library: MemoryExecutor,
+    model: ModelClient,
+    clock: Clock,
+    *,
+    hashed: Callable[[str], str],
+    asked: Callable[[Call], None] | None,
+) -> AsyncIterator[Consolidator]:
+    """Consolidate turns while the block runs. *hashed* replaces user ids in the log; *asked* counts model calls."""
+    await asyncio.to_thread(load_prompt)
+    consolidator = Consolidator(
+        library, model, limits_of(settings), clock, spoken=spoken, hashed=hashed, asked=asked or (lambda _: None)
+    )
+    async with consolidating(consolidator, settings.drain_seconds):
         yield consolidator
 
 
@@ -238,17 +294,17 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def tls(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return the TLS credentials of the listener. None: plaintext.
+def tls(settings: Settings) -> Certificates | None:
+    """Return the certificates of the listener. None: plaintext.
 
     Raises:
         SettingsError: a file cannot be read or is invalid.
     """
     if not settings.tls_cert_file:
         return None
-    from ilab_chat_service.auth.certificates import server_credentials  # noqa: PLC0415 - slow to import
+    from ilab_chat_service.auth.certificates import server_certificates  # noqa: PLC0415 - slow to import
 
-    return server_credentials(settings)
+    return server_certificates(settings)
 
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:

@@ -15,13 +15,16 @@ DURABILITY = {
 }
 
 
-def startup_summary(settings: Settings, *, address: str, memory: str, models: Iterable[str]) -> Iterator[str]:
+def startup_summary(
+    settings: Settings, *, address: str, memory: str, models: Iterable[str], metrics: str = ""
+) -> Iterator[str]:
     """Yield one line for each part of the configuration.
 
     Args:
         settings: the server's settings.
         address: the address that the server listens on.
         memory: location of the memory, without secrets.
+        metrics: the address that serves metrics. Empty: they are off.
         models: the models that callers may request, each with the host of its API. The default comes first.
     """
     yield f"address: {address}"
@@ -33,6 +36,7 @@ def startup_summary(settings: Settings, *, address: str, memory: str, models: It
     yield f"durability: {DURABILITY[settings.durability]}"
     yield f"consolidation: {consolidation(settings)}"
     yield f"workers: {settings.workers}"
+    yield f"metrics: {f'http://{metrics}/metrics' if metrics else 'off: ILAB_CHAT_METRICS_ADDRESS is not set'}"
     yield (
         f"limits: {settings.max_calls} running calls, {settings.max_queued_calls} queued calls, "
         f"{settings.max_calls_per_user} calls per user{'; per worker' if settings.workers > 1 else ''}"

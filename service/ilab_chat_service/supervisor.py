@@ -15,16 +15,18 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.settings import Settings, environment
+from ilab_chat_service.settings import Settings, SettingsError, environment
 from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import end_at_once, signals
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from ilab_chat_service.telemetry.supervised import Supervised
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +52,44 @@ async def supervise(settings: Settings) -> int:
     Raises:
         AddressUnavailable: the address cannot be bound, for instance because another server uses it.
     """
-    with reserved(settings.address) as address:
+    async with AsyncExitStack() as stack:
+        address = stack.enter_context(reserved(settings.address))
         # One key for all workers, so that a user has the same hash in every log line.
         key = settings.log_key or secrets.token_hex()
         shared = dataclasses.replace(settings, address=address, log_key=key)
         workers = Workers(shared)
-        with signals(workers.stop, workers.skip_propagation, workers.kill):
-            return await workers.run()
+        stack.enter_context(signals(workers.stop, workers.skip_propagation, workers.kill))
+        if settings.metrics_address:
+            await stack.enter_async_context(exposed(workers))
+        return await workers.run()
+
+
+@asynccontextmanager
+async def exposed(workers: Workers) -> AsyncIterator[None]:
+    """Serve the metrics of *workers* while the block runs.
+
+    Raises:
+        AddressUnavailable: the address cannot be bound.
+        SettingsError: there is no place for the files in which the workers keep them.
+    """
+    from ilab_chat_service.telemetry.pages import Pages, serving_pages  # noqa: PLC0415 - not needed if they are off
+    from ilab_chat_service.telemetry.supervised import Supervised  # noqa: PLC0415 - the same
+    from ilab_chat_service.telemetry.worker_files import worker_files  # noqa: PLC0415 - the same
+
+    with ExitStack() as stack:
+        try:
+            files = stack.enter_context(worker_files())
+        except OSError as error:
+            raise SettingsError(
+                "ILAB_CHAT_METRICS_ADDRESS: no place for the metrics of several workers: neither /dev/shm nor TMPDIR "
+                f"can be written: {error.strerror}"
+            ) from None
+        supervised = Supervised(files, is_stopping=workers.stop.is_set)
+        pages = Pages(supervised.registry, supervised.is_ready, asyncio.get_running_loop())
+        async with serving_pages(workers.settings.metrics_address, pages) as address:
+            workers.settings = dataclasses.replace(workers.settings, metrics_address=address)
+            workers.supervised = supervised
+            yield
 
 
 def variables(settings: Settings) -> dict[str, str]:
@@ -105,7 +138,9 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         self.stop = asyncio.Event()
         self.skip_propagation = asyncio.Event()
-        self._settings = settings
+        self.settings = settings
+        self.supervised: Supervised | None = None
+        """Their metrics. None: they are off."""
         self._running: set[Process] = set()
         self._code = 0
 
@@ -116,7 +151,7 @@ class Workers:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stop_all())
-            first, *others = (asyncio.Event() for _ in range(self._settings.workers))
+            first, *others = (asyncio.Event() for _ in range(self.settings.workers))
             tasks.create_task(self._keep(1, first))
             await first.wait()
             for number, served in enumerate(others, 2):
@@ -124,8 +159,8 @@ class Workers:
             for served in others:
                 await served.wait()
             if not self.stop.is_set():
-                tls = "with" if self._settings.tls_cert_file else "without"
-                log.info("serving on %s %s TLS, %d workers", self._settings.address, tls, self._settings.workers)
+                tls = "with" if self.settings.tls_cert_file else "without"
+                log.info("serving on %s %s TLS, %d workers", self.settings.address, tls, self.settings.workers)
         if not self._code:
             log.info("stopped")
         return self._code
@@ -140,7 +175,7 @@ class Workers:
     async def _stop_all(self) -> None:
         await self.stop.wait()
         if not self._code:
-            log.info("draining for at most %g s", self._settings.drain_seconds)
+            log.info("draining for at most %g s", self.settings.drain_seconds)
         for process in self._running:
             self._stop(process)
 
@@ -161,6 +196,8 @@ class Workers:
                     pause = PAUSE_SECONDS
             code = await process.wait()
             self._running.discard(process)
+            if self.supervised:
+                self.supervised.files.ended(number)
             if self.stop.is_set():
                 self._code = self._code or int(code not in EXPECTED_CODES)
             elif not served.is_set():
@@ -175,6 +212,8 @@ class Workers:
                 log.warning(
                     "worker %d (process %d) exited with %d; restarting in %g s", number, process.pid, code, pause
                 )
+                if self.supervised:
+                    self.supervised.restarts.inc()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.stop.wait(), pause)
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
@@ -182,9 +221,13 @@ class Workers:
 
     async def _start(self, number: int) -> Process:
         """Start a worker. Its standard input is a pipe that closes whenever this process ends."""
+        env = variables(self.settings)
+        if self.supervised:
+            self.supervised.files.add(number)
+            env |= self.supervised.files.environment
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "ilab_chat_service.worker", str(number)),
-            env=variables(self._settings),
+            env=env,
             stdin=PIPE,
             stdout=PIPE,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,28 @@ log = logging.getLogger(__name__)
 #: Minimum for public certificates (CA/Browser Forum, Baseline Requirements, 6.1.5).
 
 
-def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The contents of the files."""
+
+    configuration: grpc.ServerCertificateConfiguration
+    not_after: datetime
+    """When the certificate expires."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """TLS credentials of the listener."""
+
+    credentials: grpc.ServerCredentials
+    files: FileReload[Loaded]
+
+    def expiry(self) -> datetime:
+        """Return when the certificate in use expires."""
+        return self.files.value.not_after
+
+
+def server_certificates(settings: SecuritySettings) -> Certificates:
     """Return the TLS credentials of the listener.
 
     Before each handshake gRPC asks, in its own thread, for a changed certificate. Open connections keep the old one.
@@ -39,21 +61,24 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials:
     if mutual:
         paths.append(settings.tls_client_ca_file)
     try:
-        files = FileReload(paths, configuration)
+        files = FileReload(paths, loaded)
     except (OSError, ValueError) as error:
         raise SettingsError(f"ILAB_CHAT_TLS_CERT_FILE, _KEY_FILE, _CLIENT_CA_FILE: {reason(error)}") from None
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
-        return files.value if files.refresh() else None
+        return files.value.configuration if files.refresh() else None
 
-    # The stubs omit None, which means no change.
-    return grpc.dynamic_ssl_server_credentials(files.value, changed, require_client_authentication=mutual)  # type: ignore[arg-type]
+    credentials = grpc.dynamic_ssl_server_credentials(
+        files.value.configuration,
+        # The stubs omit None, which means no change.
+        changed,  # type: ignore[arg-type]
+        require_client_authentication=mutual,
+    )
+    return Certificates(credentials, files)
 
 
-def configuration(
-    certificates: bytes, key: bytes, client_authorities: bytes | None = None
-) -> grpc.ServerCertificateConfiguration:
-    """Validate the contents of the files and return them as a gRPC configuration. gRPC does not validate them itself.
+def loaded(certificates: bytes, key: bytes, client_authorities: bytes | None = None) -> Loaded:
+    """Validate the contents of the files and return a gRPC configuration. gRPC does not validate them itself.
 
     Raises:
         ValueError: a file is invalid, the key does not match the certificate, or gRPC clients reject its type.
@@ -73,7 +98,8 @@ def configuration(
         log.warning("the TLS certificate has expired")
     if client_authorities is not None:
         parse_certificates("the client CA file", client_authorities)
-    return grpc.ssl_server_certificate_configuration([(key, certificates)], client_authorities)
+    configuration = grpc.ssl_server_certificate_configuration([(key, certificates)], client_authorities)
+    return Loaded(configuration, leaf.not_valid_after_utc)
 
 
 def is_key_accepted(leaf: x509.Certificate) -> bool:

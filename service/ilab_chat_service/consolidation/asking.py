@@ -31,6 +31,9 @@ class Asked:
     answer: str = ""
     calls: int = 0
     tokens_used: int = 0
+    """Counted against the budget: estimated if the API did not tell."""
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 async def ask(model: Model, name: str, material: Material, asked: Asked) -> None:
@@ -82,6 +85,9 @@ async def ask_once(model: Model, generation: Generation, prompt: list[ChatMessag
                     raise InvalidAnswer("the answer is too long")
         finally:
             asked.tokens_used += tokens(answer.usage, prompt, length)
+            if answer.usage:
+                asked.input_tokens += answer.usage.input_tokens
+                asked.output_tokens += answer.usage.output_tokens
     asked.answer = "".join(pieces)
 
 

@@ -28,6 +28,7 @@ from ilab_chat_service.failures import (
     ModelRejected,
     ModelUnavailable,
 )
+from ilab_chat_service.telemetry.call_record import CALL, Call, phase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -85,6 +86,7 @@ class Consolidator:
         *,
         spoken: Callable[[str], tuple[str, str] | None],
         hashed: Callable[[str], str],
+        asked: Callable[[Call], None] = lambda _: None,
     ) -> None:
         """Make a worker.
 
@@ -95,6 +97,7 @@ class Consolidator:
             clock: for days and rests.
             spoken: returns message and reply of a turn's stored content.
             hashed: replaces user ids in the log.
+            asked: is told what each consolidation asked of the model.
         """
         self.counts = Counter[str]()
         """Counters of this process: calls, turns, facts, failures and so on."""
@@ -103,6 +106,7 @@ class Consolidator:
         self._limits = limits
         self._clock = clock
         self._hashed = hashed
+        self._asked = asked
         self._take = partial(
             take,
             owner=f"{socket.gethostname()[:40]}:{os.getpid()}",
@@ -185,7 +189,7 @@ class Consolidator:
             if taken.material.turns:
                 try:
                     async with asyncio.timeout(self._limits.call):
-                        await ask(self._model, self._limits.model, taken.material, asked)
+                        await self._ask(taken, asked)
                     found = operations(asked.answer, taken.material)
                 except (Failure, InvalidAnswer, TimeoutError) as failure:
                     await self._fail(taken, failure, asked)
@@ -205,6 +209,18 @@ class Consolidator:
             raise
         finally:
             keeping.cancel()
+
+    async def _ask(self, taken: Taken, asked: Asked) -> None:
+        """Ask the model, with a call record of its own. This task has inherited none."""
+        call = Call(method="consolidation")
+        CALL.set(call)
+        try:
+            with phase("model"):
+                await ask(self._model, self._limits.model, taken.material, asked)
+        finally:
+            if asked.input_tokens:
+                call.input_tokens, call.output_tokens = asked.input_tokens, asked.output_tokens
+            self._asked(call)
 
     async def _store(self, taken: Taken, found: Operations, asked: Asked) -> None:
         stored = await self._library.work(lambda memory: store(memory, taken, found, asked.tokens_used))

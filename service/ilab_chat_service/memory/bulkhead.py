@@ -25,7 +25,8 @@ class Bulkhead:
     def __init__(self, name: str, *, threads: int, per_user: int) -> None:
         """Start up to *threads* threads, of which one user gets at most *per_user* at a time."""
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._slots = FairSlots(threads, per_user)
+        self.slots = FairSlots(threads, per_user)
+        """The threads, and the calls that wait for one."""
 
     async def run(self, user_id: str, call: Callable[[], T]) -> T:
         """Run *call* on a thread and return its result.
@@ -33,7 +34,7 @@ class Bulkhead:
         Raises:
             MemoryUnavailable: the bulkhead was closed before a thread was free.
         """
-        await self._slots.acquire(user_id)
+        await self.slots.acquire(user_id)
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
         # Not run_in_executor: its future ends when the caller is cancelled, while the thread is still busy.
@@ -42,7 +43,7 @@ class Bulkhead:
 
     def refuse(self) -> None:
         """Fail the calls that wait for a thread."""
-        self._slots.fail_waiting(
+        self.slots.fail_waiting(
             lambda: MemoryUnavailable("memory is not available", retry_after_seconds=RETRY_AFTER_SECONDS)
         )
 
@@ -63,11 +64,11 @@ class Bulkhead:
             loop.call_soon_threadsafe(self._succeeded, user_id, result, value)
 
     def _succeeded(self, user_id: str, result: asyncio.Future[T], value: T) -> None:
-        self._slots.release(user_id)
+        self.slots.release(user_id)
         if not result.done():
             result.set_result(value)
 
     def _failed(self, user_id: str, result: asyncio.Future[T], error: BaseException) -> None:
-        self._slots.release(user_id)
+        self.slots.release(user_id)
         if not result.done():
             result.set_exception(error)

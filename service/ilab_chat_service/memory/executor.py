@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from datetime import timedelta
 
+    from ilab_chat_service.fair_slots import FairSlots
     from ilab_chat_service.ports import Clock
     from ilab_chat_service.settings.memory import MemorySettings
     from ilab_memory.core.models import ImportResult, Observation, Session, SessionStartResponse
@@ -223,6 +224,21 @@ class MemoryExecutor:
             return await loop.run_in_executor(
                 self._imports, lambda: self._memory.mem_import(user_id, items(self._memory))
             )
+
+    @property
+    def pools(self) -> Mapping[str, FairSlots]:
+        """The threads that calls of users share, by their kind."""
+        return {"read": self._reads.slots, "write": self._writes.slots}
+
+    async def size(self) -> int:
+        """Return the bytes that the memory takes, 0 if the library does not tell.
+
+        Raises:
+            MemoryUnavailable: they could not be read.
+        """
+        if not hasattr(self._memory, "mem_size"):
+            return 0
+        return await self._erase(lambda memory: memory.mem_size())
 
     @property
     def can_consolidate(self) -> bool:

@@ -50,6 +50,11 @@ class Breaker:
         self._users: set[str] = set()
         self._opened = asyncio.Event()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls fail at once, except for probes."""
+        return self._opened.is_set()
+
     def check(self) -> None:
         """Let a call pass if the breaker is closed, or if a probe is due.
 

@@ -24,7 +24,7 @@ from ilab_chat_service.model.upstream import Upstream
 from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from ilab_chat_service.model.completion_stream import CompletionStream
     from ilab_chat_service.model.profiles import Profile
@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 #: Timeout for connecting to the model's API.
 CONNECT_SECONDS = 5.0
+
+#: Name of all unlisted models in metrics: callers must not create time series.
+UNLISTED = "other"
 
 #: Failures after which the fallback model is asked: they are not caused by the request.
 FALLS_BACK = (ModelUnavailable, ModelRateLimited, ModelQuotaExhausted)
@@ -80,6 +83,13 @@ class ModelClient:
         """Descriptions of the listed models for operators, the default first."""
         return [str(profile) for profile in self.profiles]
 
+    def breakers(self) -> Iterator[tuple[str, bool]]:
+        """Yield the name of each listed model and whether its breaker is open; last, whether any of the others is."""
+        for name, upstream in self._listed.items():
+            yield name, upstream.breaker.is_open
+        if self.profiles.any_model:
+            yield UNLISTED, any(upstream.breaker.is_open for upstream in self._others.values())
+
     @property
     def upstreams(self) -> list[Upstream]:
         """The listed models, the default first."""
@@ -118,14 +128,15 @@ class ModelClient:
         """Return the upstream of *profile*. Each model has its own, so that one that fails does not affect others."""
         if listed := self._listed.get(profile.name):
             return listed
-        upstream = self._others.setdefault(profile.name, self._upstream(profile))
+        upstream = self._others.setdefault(profile.name, self._upstream(profile, UNLISTED))
         self._others.move_to_end(profile.name)
         if len(self._others) > MAX_UNLISTED_MODELS:
             self._others.popitem(last=False)
         return upstream
 
-    def _upstream(self, profile: Profile) -> Upstream:
-        return Upstream(self._client, profile, self._loop_share, named_by_caller=self.profiles.any_model)
+    def _upstream(self, profile: Profile, label: str = "") -> Upstream:
+        any_model = self.profiles.any_model
+        return Upstream(self._client, profile, self._loop_share, named_by_caller=any_model, label=label)
 
 
 class Choice:

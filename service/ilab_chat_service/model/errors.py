@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -110,6 +111,10 @@ WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
 NO_ANSWER = (EndedEarly, ErrorData, ResponseTooLong, UndecodableBody, ValueError, RecursionError)
 
 
+#: Statuses that metrics name.
+HTTP_STATUSES = frozenset(map(int, HTTPStatus))
+
+
 class Refused(Exception):
     """The API answered with an error."""
 
@@ -117,6 +122,9 @@ class Refused(Exception):
         super().__init__()
         self.refusal = refusal
         self.request_id = request_id
+        # Of all numbers that an API may send, only those that exist become time series.
+        known = refusal.status in HTTP_STATUSES
+        self.outcome = f"HTTP_{refusal.status}" if known else "REFUSED"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ilab_chat_service.model.http_transport import body_of
 from ilab_chat_service.model.learning import shapes_after
 from ilab_chat_service.model.pacing import Pace
 from ilab_chat_service.model.request import Shape, request_body
-from ilab_chat_service.telemetry.call_record import CALL
+from ilab_chat_service.telemetry.call_record import model_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,16 +51,24 @@ class Upstream:
         profile: the model.
         loop_share: the share of the event loop for streams that take more than their allowance.
         named_by_caller: whether callers may request any model by its name in the API.
+        label: name of the model in metrics. Empty: that of the profile.
     """
 
     def __init__(
-        self, client: openai.AsyncOpenAI, profile: Profile, loop_share: LoopShare, *, named_by_caller: bool
+        self,
+        client: openai.AsyncOpenAI,
+        profile: Profile,
+        loop_share: LoopShare,
+        *,
+        named_by_caller: bool,
+        label: str = "",
     ) -> None:
         self.profile = profile
         self.breaker = Breaker()
         self._client = client
         self._loop_share = loop_share
         self._named_by_caller = named_by_caller
+        self._label = label or profile.name
         #: Accepted shapes by the options of a call: some APIs reject our fields only in combination with a response
         #: format or a reasoning effort, so those calls have shapes of their own.
         self._shapes = {PLAIN: Shape.of(profile)}
@@ -97,9 +105,7 @@ class Upstream:
 
     async def _begin(self, body: bytes) -> CompletionStream:
         """Send a request and wait until the model has begun."""
-        if call := CALL.get(None):
-            call.model_attempts += 1
-        with failures_before_it_began(self.cause):
+        with model_request(self._label), failures_before_it_began(self.cause):
             # The public API for raw responses, with the package's authentication, URLs and errors. It returns a
             # response, as `cast_to` says, although its type hints for streams do not.
             response: object = await self._client.post(

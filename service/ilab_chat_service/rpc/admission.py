@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ilab_chat_service.fair_slots import FairSlots
 from ilab_chat_service.rpc.errors import ServerBusy
-from ilab_chat_service.telemetry.call_record import phase
+from ilab_chat_service.telemetry.call_record import CALL, phase
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,6 +56,21 @@ class Admission:
         self._users: Counter[str] = Counter()
         self._sizes: Counter[str] = Counter()
 
+    @property
+    def limit(self) -> int:
+        """Number of slots."""
+        return self._slots.size
+
+    @property
+    def running(self) -> int:
+        """Number of calls that have a slot."""
+        return self._slots.used
+
+    @property
+    def waiting(self) -> int:
+        """Number of calls that wait for a slot."""
+        return self._slots.waiting
+
     def slot(self, user_id: str, size: int = 0) -> Slot:
         """Return a context manager that waits for a slot and owns it inside the block.
 
@@ -86,11 +101,13 @@ class Admission:
     async def acquire(self, user_id: str, size: int) -> None:
         """Wait for a slot for a call of the user. See `slot`."""
         if self._users[user_id] >= self._per_user:
-            raise busy(f"this user already has the maximum of {self._per_user} running or queued calls")
+            raise busy("user", f"this user already has the maximum of {self._per_user} running or queued calls")
         if self._sizes[user_id] + size > self._size_per_user:
-            raise busy(f"this user's running and queued requests would exceed {self._size_per_user:,} bytes")
+            raise busy(
+                "user_bytes", f"this user's running and queued requests would exceed {self._size_per_user:,} bytes"
+            )
         if size > self._size_left:
-            raise busy("the server is busy")
+            raise busy("bytes", "the server is busy")
         self._count(user_id, size, 1)
         try:
             with phase("queue"):
@@ -121,12 +138,12 @@ class Admission:
         if self._slots.try_acquire(user_id):
             return
         if self._slots.waiting >= self._queued:
-            raise busy("the server is busy")
+            raise busy("queue", "the server is busy")
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await self._slots.acquire(user_id)
         except TimeoutError:
-            raise busy(f"the server is busy: no slot became free within {self._wait_seconds:g} s") from None
+            raise busy("wait", f"the server is busy: no slot became free within {self._wait_seconds:g} s") from None
 
 
 class Slot:
@@ -161,6 +178,8 @@ async def run_in(slot: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:
         return await work()
 
 
-def busy(text: str) -> ServerBusy:
-    """Return the error of a rejected call."""
+def busy(limit: str, text: str) -> ServerBusy:
+    """Return the error of a rejected call, and note the *limit* that was reached in the running call."""
+    if call := CALL.get(None):
+        call.refused_by = limit
     return ServerBusy(text, retry_after_seconds=random.uniform(*RETRY_AFTER_SECONDS))  # noqa: S311 - not a secret

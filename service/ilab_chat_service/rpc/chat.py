@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import aclosing, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
@@ -77,7 +78,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 match event:
                     case Started():
                         # From here on a proxy must not repeat the call: it does not once it has seen metadata.
-                        CALL.get().model_began = True
+                        began(event)
                         await send_initial_metadata(context)
                     case Generated():
                         limit.model_is_done()
@@ -102,7 +103,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 async for event in events:
                     match event:
                         case Started():
-                            CALL.get().model_began = True
+                            began(event)
                             await sent_whole(writer.write(stream_response(event, turn)))
                         case Generated():
                             limit.model_is_done()
@@ -132,6 +133,13 @@ def accepted(request: ChatCall) -> TurnRequest:
     CALL.get().request_id = turn.request_id
     act_for(turn.user_id)
     return turn
+
+
+def began(event: Started) -> None:
+    """Note in the running call that the model has begun, and the memories that it was told."""
+    call = CALL.get()
+    call.model_began = True
+    call.memory_hits = Counter(memory.source.name.lower() for memory in event.memories)
 
 
 def stream_response(

@@ -83,6 +83,10 @@ class HealthService:
         self._status = response.SERVING if is_serving else response.NOT_SERVING
         self._wake()
 
+    def is_serving(self, name: str) -> bool:
+        """Return whether the status of *name* is SERVING. Any thread may ask."""
+        return bool(self._status_of(name) == health_pb2.HealthCheckResponse.SERVING)
+
     def failed(self, names: Iterable[str]) -> None:
         """Say NOT_SERVING of *names* until the end."""
         self._failed |= frozenset(names)

@@ -39,7 +39,7 @@ from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     import grpc.aio
 
@@ -87,6 +87,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self._exports = long_calls(limits.EXPORTS, limits.EXPORTS_PER_USER)
         self._imports = long_calls(limits.IMPORTS, limits.IMPORTS_PER_USER)
         self._erasures = long_calls(limits.ERASURES, limits.ERASURES_PER_USER)
+        self.admissions: Mapping[str, Admission] = {
+            "memory_read": self._reads,
+            "memory_write": self._writes,
+            "export": self._exports,
+            "import": self._imports,
+            "erasure": self._erasures,
+        }
+        """The limits, by the kind of calls."""
 
     async def StartSession(
         self, request: memory_pb2.StartSessionRequest, context: Context

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from ilab_chat_service.failures import MemoryUnavailable
 from ilab_chat_service.limits import LARGE_BYTES
+from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.values import RequestKey, StoredResponse
 from ilab_memory.redaction import strip_private
 
@@ -105,6 +106,7 @@ async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[],
     lease = await responses.begin(call)
     try:
         if lease.earlier is not None:
+            CALL.get().replayed = True
             return lease.earlier
         response = await write()
         try:

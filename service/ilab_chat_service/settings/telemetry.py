@@ -1,15 +1,16 @@
-"""Settings of the log."""
+"""Settings of the log and the metrics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ilab_chat_service.settings.addresses import split_address
 from ilab_chat_service.settings.fields import SettingsError, setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class TelemetrySettings:
-    """Log level, format and key."""
+    """Logs and metrics."""
 
     log_level: str = setting("ILAB_CHAT_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
     log_format: str = setting(
@@ -21,10 +22,20 @@ class TelemetrySettings:
         "Key of the hashes that replace user IDs and request IDs in the log. Empty: a random key per start.",
         secret=True,
     )
+    metrics_address: str = setting(
+        "ILAB_CHAT_METRICS_ADDRESS",
+        "",
+        "Address of an HTTP port for Prometheus (/metrics) and probes (/livez, /readyz), HOST:PORT. Port 0: any free "
+        "port. Empty: none.",
+    )
 
     def check_telemetry(self) -> None:
-        """Raise SettingsError if the level or the format is unknown."""
+        """Raise SettingsError if the level, the format or the address is invalid."""
         if self.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise SettingsError("ILAB_CHAT_LOG_LEVEL: must be DEBUG, INFO, WARNING or ERROR")
         if self.log_format not in {"auto", "json", "text"}:
             raise SettingsError("ILAB_CHAT_LOG_FORMAT: must be auto, json or text")
+        try:
+            split_address(self.metrics_address or "127.0.0.1:0")
+        except ValueError:
+            raise SettingsError("ILAB_CHAT_METRICS_ADDRESS: must be HOST:PORT, for instance 127.0.0.1:9464") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,12 +19,12 @@ class Call:
     """A running call of one of our methods. Empty or None means unknown, or not known yet."""
 
     method: str
-    """Service and method, such as `ilab_chat.v1.ChatService/Chat`."""
-    correlation_id: str
+    """Service and method, such as `ilab_chat.v1.ChatService/Chat`. Of work in the background: its name."""
+    correlation_id: str = ""
     """Sent in the trailers and logged."""
-    trace_id: str
+    trace_id: str = ""
     """From the caller's W3C trace context, if that is valid."""
-    retry_attempt: int
+    retry_attempt: int = 0
     """Number of earlier attempts by the caller's gRPC."""
     user_id: str = ""
     """Not validated. Never log it in clear."""
@@ -30,8 +32,12 @@ class Call:
     """Validated. Never log it in clear: callers choose it."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
-    model_attempts: int = 0
-    """Number of requests to the API of the model and of its fallbacks."""
+    refused_by: str = ""
+    """The limit that refused the call as SERVER_BUSY. One of few names."""
+    model_requests: list[tuple[str, str]] = field(default_factory=list)
+    """Requests to the API of the model and of its fallbacks: the name in metrics, and how the request began."""
+    memory_hits: Mapping[str, int] = field(default_factory=dict)
+    """Number of memories in the prompt by source."""
     model_began: bool = False
     """The model's work is billed from here on, so the status must not be one that proxies retry."""
     replayed: bool | None = None
@@ -68,6 +74,37 @@ def phase(name: str, *, unless_failed: bool = False) -> Iterator[None]:
     finally:
         if call and not (failed and unless_failed):
             call.phases[name] = time.perf_counter() - began
+
+
+@contextmanager
+def model_request(model: str) -> Iterator[None]:
+    """Record a request to a model in the running call, if there is one. The block ends when the model has begun.
+
+    Args:
+        model: name of the model in metrics.
+    """
+    call = CALL.get(None)
+    outcome = "OK"
+    try:
+        yield
+    except BaseException as error:
+        outcome = outcome_of(error)
+        raise
+    finally:
+        if call:
+            call.model_requests.append((model, outcome))
+
+
+def outcome_of(error: BaseException) -> str:
+    """Return a failure's name, written like the reasons of errors: ModelUnavailable is MODEL_UNAVAILABLE.
+
+    An answer with an error is named by its HTTP status, as its attribute `outcome` says.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        return "CANCELLED"
+    if outcome := getattr(error, "outcome", ""):
+        return str(outcome)
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).upper()
 
 
 @contextmanager

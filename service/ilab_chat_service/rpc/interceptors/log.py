@@ -1,4 +1,4 @@
-"""The outermost interceptor: one canonical log line for every call of our own methods, however it ends.
+"""The outermost interceptor: one canonical log line, and metrics, for every call of our own methods, however it ends.
 
 Field names follow OpenTelemetry's semantic conventions where they define one:
 https://opentelemetry.io/docs/specs/semconv/rpc/grpc and https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
+    from ilab_chat_service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +49,16 @@ HASH_DIGITS = 16
 
 
 class LogInterceptor(grpc.aio.ServerInterceptor):
-    """Creates the record of each call and logs it at the end."""
+    """Creates the record of each call, and logs and counts it at the end."""
 
-    def __init__(self, key: str) -> None:
-        """Hash user ids and request ids, which callers choose, with *key*. Empty: a random key."""
+    def __init__(self, key: str, metrics: Metrics | None = None) -> None:
+        """Log and count calls.
+
+        Args:
+            key: of the hashes that replace user ids and request ids, which callers choose. Empty: a random key.
+            metrics: None: nothing is counted.
+        """
+        self._metrics = metrics
         self._hash = hmac.new(key.encode() or secrets.token_bytes(32), digestmod="sha256")
 
     async def intercept_service(
@@ -67,6 +74,8 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         began = time.perf_counter()
         call = new_record(name, context)
         CALL.set(call)
+        if self._metrics:
+            self._metrics.call_began(name)
         set_call_deadline(context.time_remaining())
         context.set_trailing_metadata(((CORRELATION_TRAILER, call.correlation_id),))
         try:
@@ -76,9 +85,12 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             call.status_code = code_of_cancelled(context).name
             raise
         finally:
+            seconds = time.perf_counter() - began
+            if self._metrics:
+                self._metrics.call_ended(call, seconds)
             level = level_of(call)
             if log.isEnabledFor(level):
-                fields = dict(self._fields(call, time.perf_counter() - began))
+                fields = dict(self._fields(call, seconds))
                 log.log(level, "call", extra={"fields": fields})
         return response
 
@@ -97,8 +109,8 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         yield "duration_ms", milliseconds(seconds)
         for phase, taken in call.phases.items():
             yield f"{phase}_ms", milliseconds(taken)
-        if call.model_attempts:
-            yield "model_attempts", call.model_attempts
+        if call.model_requests:
+            yield "model_attempts", len(call.model_requests)
         yield from answer_fields(call)
         yield "retry_attempt", call.retry_attempt
         if call.user_id:
@@ -117,9 +129,10 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
 
 
 def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
-    """Yield the fields of a complete answer."""
+    """Yield the fields of an answer."""
     if call.replayed is not None:
         yield "replayed", call.replayed
+    if call.response_model:
         yield "gen_ai.response.model", call.response_model
     if call.input_tokens is not None:
         yield "gen_ai.usage.input_tokens", call.input_tokens

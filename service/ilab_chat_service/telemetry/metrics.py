@@ -1,0 +1,294 @@
+"""Every metric of the server, and how the record of a call becomes values. No user id, no text, no unbounded label.
+
+Names follow Prometheus (https://prometheus.io/docs/practices/naming): base units, and the unit in the name. Buckets
+follow OpenTelemetry's conventions for RPC and generative AI, extended to the longest deadline of a chat.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from ilab_chat_service.telemetry.worker_files import flush
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ilab_chat_service.telemetry.call_record import Call
+
+PREFIX = "ilab_chat_"
+
+#: Replaces methods and models that are not known in advance: callers must not create time series.
+OTHER = "other"
+
+#: Names of `values.MemorySource`. Their series exist from the start.
+SOURCES = ("fact", "turn", "search", "summary")
+
+#: Seconds. https://opentelemetry.io/docs/specs/semconv/rpc/rpc-metrics and .../gen-ai/gen-ai-metrics
+CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+MODEL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+STORE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+#: How the values of several workers become one: see https://prometheus.github.io/client_python/multiprocess
+Mode: TypeAlias = Literal["livesum", "livemin", "livemax", "livemostrecent"]
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A metric, for the documentation."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+class Children(dict[str | tuple[str, ...], M]):
+    """The children of a metric by the values of its labels: `metric[value]`, `metric[value, value]`.
+
+    `labels` of the package takes as long as counting itself.
+    """
+
+    def __init__(self, metric: M) -> None:
+        self._metric: M = metric
+
+    @property
+    def only(self) -> M:
+        """The metric, if it has no labels."""
+        metric: M = self._metric
+        return metric
+
+    def __missing__(self, labels: str | tuple[str, ...]) -> M:
+        values = labels if isinstance(labels, tuple) else (labels,)
+        child: M = self._metric.labels(*values)
+        self[labels] = child
+        return child
+
+
+class Metrics:
+    """The metrics of one process.
+
+    Args:
+        registry: collects them.
+        methods: our methods, as the call record names them.
+    """
+
+    def __init__(self, registry: CollectorRegistry, methods: Collection[str] = ()) -> None:
+        # Otherwise each counter and histogram gets another time series, with the time of its creation.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = registry
+        self._methods = frozenset(methods)
+        self.described: list[Described] = []
+
+        self.rpc_duration = self._histogram(
+            "rpc_duration_seconds",
+            "Duration of calls, by method and gRPC status.",
+            "method",
+            "code",
+            buckets=CALL_BUCKETS,
+        )
+        self.rpc_in_flight = self._gauge("rpc_in_flight", "Calls that run or wait now.", "method")
+        self.rpc_errors = self._counter(
+            "rpc_errors_total",
+            "Failed calls, by the reason in ErrorInfo, or by the status if the call has no ErrorInfo.",
+            "method",
+            "reason",
+        )
+        self.admission_running = self._gauge("admission_running", "Calls that have a slot now, by kind.", "kind")
+        self.admission_waiting = self._gauge("admission_waiting", "Calls that wait for a slot now, by kind.", "kind")
+        self.admission_limit = self._gauge("admission_limit", "Slots, by kind.", "kind")
+        self.admission_refused = self._counter(
+            "admission_refused_total", "Calls refused as SERVER_BUSY, by the limit that was reached.", "method", "limit"
+        )
+        self.admission_wait = self._histogram(
+            "admission_wait_seconds", "Wait for a slot, also of refused calls.", "method", buckets=STORE_BUCKETS
+        )
+        self.replays = self._counter(
+            "idempotent_replays_total", "Calls answered with the stored response of an earlier call.", "method"
+        )
+        self.first_token = self._histogram(
+            "model_time_to_first_token_seconds",
+            "Time from the request to a model to the beginning of its answer, retries and fallbacks included.",
+            "model",
+            buckets=MODEL_BUCKETS,
+        )
+        self.model_duration = self._histogram(
+            "model_duration_seconds",
+            "Time from the request to a model to the end of its answer or the failure, retries and fallbacks included.",
+            "model",
+            "purpose",
+            buckets=MODEL_BUCKETS,
+        )
+        self.model_requests = self._counter(
+            "model_requests_total",
+            "Requests to model APIs, each retry and fallback counted, by how they began: OK or a failure.",
+            "model",
+            "purpose",
+            "outcome",
+        )
+        self.model_tokens = self._counter(
+            "model_tokens_total",
+            "Tokens that model APIs counted, by type: input or output. Replays cost none.",
+            "model",
+            "purpose",
+            "type",
+        )
+        self.breaker_open = self._gauge(
+            "model_breaker_open", "Processes whose circuit breaker of the model is open.", "model", "purpose"
+        )
+        self.memory_hits = self._counter(
+            "memory_hits_total", "Memories in prompts, by source: fact, turn, search or summary.", "source"
+        )
+        for source in SOURCES:
+            self.memory_hits[source].inc(0)
+        self.hydrate = self._histogram(
+            "memory_hydrate_seconds", "Time to read the memory for a prompt.", buckets=STORE_BUCKETS
+        ).only
+        self.persist = self._histogram(
+            "memory_persist_seconds",
+            "Time to store a turn durably. Without turns that were interrupted by their callers.",
+            buckets=STORE_BUCKETS,
+        ).only
+        self.pool_busy = self._gauge(
+            "store_pool_busy", "Busy threads of the memory's pools; in PostgreSQL each has a connection.", "pool"
+        )
+        self.pool_waiting = self._gauge("store_pool_waiting", "Calls that wait for a thread of a pool.", "pool")
+        self.pool_size = self._gauge("store_pool_size", "Threads of the memory's pools.", "pool")
+        self.store_size = self._gauge(
+            "store_size_bytes",
+            "Size of the memory: the SQLite file and its log, or the tables in PostgreSQL.",
+            mode="livemostrecent",
+        ).only
+        self.erasures_pending = self._gauge(
+            "erasures_pending",
+            "Erasures of ForgetUser, DeleteObservation and expiry that are not finished.",
+            mode="livemostrecent",
+        ).only
+        self.consolidation_pending = self._gauge(
+            "consolidation_pending_users", "Users with turns to consolidate.", mode="livemostrecent"
+        ).only
+        self.consolidation_dead = self._gauge(
+            "consolidation_dead_users", "Users whose consolidation was given up.", mode="livemostrecent"
+        ).only
+        self.consolidation_oldest = self._gauge(
+            "consolidation_oldest_seconds",
+            "Time that the oldest turn has waited for consolidation, 0 if none waits.",
+            mode="livemostrecent",
+        ).only
+        self.consolidation_tokens_today = self._gauge(
+            "consolidation_tokens_today", "Tokens used by consolidation today (UTC), of all servers.", mode="livemax"
+        ).only
+        self.consolidation_events = self._counter(
+            "consolidation_events_total",
+            "Events of consolidation: calls, turns, set, retired, summaries, lost, dead, interrupted, over_budget, "
+            "dropped_REASON, failed_REASON.",
+            "event",
+        )
+        self.cpu = self._counter("process_cpu_seconds_total", "CPU time of the server's processes.").only
+        self.resident = self._gauge("process_resident_memory_bytes", "Resident memory of the server's processes.").only
+        self.open_fds = self._gauge(
+            "process_open_fds", "Open file descriptors of the process that has most.", mode="livemax"
+        ).only
+        self.max_fds = self._gauge(
+            "process_max_fds", "Limit of open file descriptors per process.", mode="livemin"
+        ).only
+        # With a label, so that there is no value without a certificate: 0 would look like an expired one.
+        self.certificate_expiry = self._gauge(
+            "tls_certificate_not_after_timestamp_seconds",
+            "Unix time at which the certificate in use expires. Only with TLS.",
+            "certificate",
+            mode="livemin",
+        )
+        self.ready = self._gauge(
+            "ready", "1: health of ilab_chat.v1.ChatService is SERVING, in every worker; 0: it is not.", mode="livemin"
+        ).only
+        self.build_info = self._gauge(
+            "build_info", "1, with the versions as labels.", "version", "python", "grpcio", mode="livemax"
+        )
+
+    def started(self, grpcio: str) -> None:
+        """Record the versions. *grpcio*: its version, since this package may not import it."""
+        self.build_info[package_version(), platform.python_version(), grpcio].set(1)
+
+    def flush(self) -> None:
+        """Pass on what a worker has counted to the process that exposes it."""
+        flush()
+
+    def call_began(self, method: str) -> None:
+        """Record that a call began."""
+        self.rpc_in_flight[self._known(method)].inc()
+
+    def call_ended(self, call: Call, seconds: float) -> None:
+        """Record a call that has ended."""
+        method = self._known(call.method)
+        code = call.status_code or "UNKNOWN"
+        self.rpc_in_flight[method].dec()
+        self.rpc_duration[method, code].observe(seconds)
+        if code != "OK":
+            self.rpc_errors[method, call.reason or code].inc()
+        if call.refused_by:
+            self.admission_refused[method, call.refused_by].inc()
+        phases = call.phases
+        if (wait := phases.get("queue")) is not None:
+            self.admission_wait[method].observe(wait)
+        if (hydrate := phases.get("hydrate")) is not None:
+            self.hydrate.observe(hydrate)
+        if (persist := phases.get("persist")) is not None:
+            self.persist.observe(persist)
+        if call.replayed:
+            self.replays[method].inc()
+            return
+        for source, hits in call.memory_hits.items():
+            self.memory_hits[source].inc(hits)
+        self.model_used(call, "chat")
+
+    def model_used(self, call: Call, purpose: str) -> None:
+        """Record what *call* asked of models, and the tokens that it cost."""
+        requests = call.model_requests
+        if not requests:
+            return
+        for model, outcome in requests:
+            self.model_requests[model, purpose, outcome].inc()
+        # The one that answered, or the last that failed.
+        model = requests[-1][0]
+        if (seconds := call.phases.get("model")) is not None:
+            self.model_duration[model, purpose].observe(seconds)
+        if (first := call.phases.get("first_token")) is not None:
+            self.first_token[model].observe(first)
+        if call.input_tokens is not None:
+            self.model_tokens[model, purpose, "input"].inc(call.input_tokens)
+            self.model_tokens[model, purpose, "output"].inc(call.output_tokens or 0)
+
+    def _known(self, method: str) -> str:
+        return method if method in self._methods else OTHER
+
+    def _describe(self, name: str, kind: str, labels: tuple[str, ...], meaning: str) -> str:
+        full = PREFIX + name
+        self.described.append(Described(full, kind, labels, meaning))
+        return full
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Children[Counter]:
+        full = self._describe(name, "counter", labels, meaning)
+        return Children(Counter(full, meaning, labels, registry=self._registry))
+
+    def _histogram(self, name: str, meaning: str, *labels: str, buckets: tuple[float, ...]) -> Children[Histogram]:
+        full = self._describe(name, "histogram", labels, meaning)
+        return Children(Histogram(full, meaning, labels, registry=self._registry, buckets=buckets))
+
+    def _gauge(self, name: str, meaning: str, *labels: str, mode: Mode = "livesum") -> Children[Gauge]:
+        full = self._describe(name, "gauge", labels, meaning)
+        return Children(Gauge(full, meaning, labels, registry=self._registry, multiprocess_mode=mode))
+
+
+def package_version() -> str:
+    """Return the version of the service."""
+    try:
+        return version("ilab-chat-service")
+    except PackageNotFoundError:  # run from a checkout
+        return "unknown"
