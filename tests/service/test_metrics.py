@@ -267,7 +267,7 @@ def test_metrics_are_off_by_default(tmp_path: Path, upstream: Upstream) -> None:
         assert server.stop() == 0
 
 
-@pytest.mark.parametrize("address", ["9464", "host:port"])
+@pytest.mark.parametrize("address", ["9464", "::1:9464", "host:port"])
 def test_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(SettingsError, match="ILAB_CHAT_METRICS_ADDRESS: must be HOST:PORT"):
         read({"ILAB_CHAT_METRICS_ADDRESS": address})

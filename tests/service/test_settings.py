@@ -172,6 +172,12 @@ def test_there_is_one_memory(path: str) -> None:
         assert "hunter2" not in str(told.value)
 
 
+@pytest.mark.parametrize("address", ["::1:50051", "2001:db8::1", "[::1:50051", "[::g]:1"])
+def test_address_with_an_ipv6_address_needs_brackets(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"ILAB_CHAT_ADDRESS: .* in brackets, for instance \[::1\]:50051"):
+        read({"ILAB_CHAT_ADDRESS": address})
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"])
 def test_loopback_needs_no_permission(address: str) -> None:
     assert read({"ILAB_CHAT_ADDRESS": address}).address == address

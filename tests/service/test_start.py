@@ -19,7 +19,9 @@ SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 
 def catches_sigterm(pid: int) -> bool:
     with suppress(FileNotFoundError):
-        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+        status = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+        )
         return bool(int(status["SigCgt"], 16) & SIGTERM_BIT)
     return False
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 LAST_PORT = 65_535
 
+MEANT = "must be HOST:PORT, for instance 127.0.0.1:50051"
+MEANT_IPV6 = "must be HOST:PORT with an IPv6 address in brackets, for instance [::1]:50051"
+
 #: A name or an IPv4 address; the underscore is for names of containers.
 HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 
@@ -33,16 +36,23 @@ def split_address(address: str) -> tuple[str, int]:
     """Return host and port of HOST:PORT or [IPv6]:PORT.
 
     Raises:
-        ValueError: it has no host or no port between 0 and 65,535.
+        ValueError: it has no host or no port between 0 and 65,535, or an IPv6 address without brackets. The text says
+            which.
     """
     host, colon, port = address.rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
-        raise ValueError("not HOST:PORT")
+        raise ValueError(MEANT)
+    if ":" in host and not host.startswith("["):
+        # The last group of the address could be the port.
+        raise ValueError(MEANT_IPV6)
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if ":" in bare or bare != host:
-        ipaddress.IPv6Address(bare)
+        try:
+            ipaddress.IPv6Address(bare)
+        except ValueError:
+            raise ValueError(MEANT_IPV6) from None
     elif not HOST.fullmatch(bare):
-        raise ValueError("not HOST:PORT")
+        raise ValueError(MEANT)
     return bare, int(port)
 
 

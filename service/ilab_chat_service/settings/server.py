@@ -75,7 +75,7 @@ class ServerSettings:
         """Raise SettingsError if the server could not run like this."""
         try:
             split_address(self.address)
-        except ValueError:
-            raise SettingsError("ILAB_CHAT_ADDRESS: must be HOST:PORT, for instance 127.0.0.1:50051") from None
+        except ValueError as error:
+            raise SettingsError(f"ILAB_CHAT_ADDRESS: {error}") from None
         if 0 < self.heartbeat_seconds < LEAST_HEARTBEAT_SECONDS:
             raise SettingsError(f"ILAB_CHAT_HEARTBEAT_SECONDS: must be 0, or {LEAST_HEARTBEAT_SECONDS:g} to {MOST:g}")

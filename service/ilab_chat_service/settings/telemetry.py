@@ -37,5 +37,5 @@ class TelemetrySettings:
             raise SettingsError("ILAB_CHAT_LOG_FORMAT: must be auto, json or text")
         try:
             split_address(self.metrics_address or "127.0.0.1:0")
-        except ValueError:
-            raise SettingsError("ILAB_CHAT_METRICS_ADDRESS: must be HOST:PORT, for instance 127.0.0.1:9464") from None
+        except ValueError as error:
+            raise SettingsError(f"ILAB_CHAT_METRICS_ADDRESS: {error}") from None
