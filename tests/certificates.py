@@ -33,6 +33,7 @@ USAGES = (
 )
 
 DAY = dt.timedelta(days=1)
+Validity: TypeAlias = tuple[dt.timedelta, dt.timedelta]
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {x509.random_serial_number()}")])
         self.certificate = self._sign(self._key.public_key(), (), ca=True)
 
-    def server(self, key: Key | None = None) -> Issued:
-        """Return a certificate for this machine, with *key* or a new one."""
+    def server(self, key: Key | None = None, valid: Validity = (-DAY, DAY)) -> Issued:
+        """Return a certificate for this machine, with *key* or a new one, that is *valid* in a time around now."""
         names = x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return self._issue(*names, key=key)
+        return self._issue(*names, key=key, valid=valid)
 
     def client(self, *uris: str, ca: bool = False, usages: Collection[str] = ()) -> Issued:
         """Return a client certificate with these URIs, such as SPIFFE IDs. Its key usages include digital signature."""
@@ -73,11 +74,16 @@ class Authority:
         return grpc.ssl_channel_credentials(self.certificate, client.key, client.certificate)
 
     def _issue(
-        self, *names: x509.GeneralName, key: Key | None = None, ca: bool = False, usages: Collection[str] = ()
+        self,
+        *names: x509.GeneralName,
+        key: Key | None = None,
+        ca: bool = False,
+        usages: Collection[str] = (),
+        valid: Validity = (-DAY, DAY),
     ) -> Issued:
         key = key or ec.generate_private_key(ec.SECP256R1())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return Issued(self._sign(key.public_key(), names, ca=ca, usages=usages), private)
+        return Issued(self._sign(key.public_key(), names, ca=ca, usages=usages, valid=valid), private)
 
     def _sign(
         self,
@@ -86,6 +92,7 @@ class Authority:
         *,
         ca: bool,
         usages: Collection[str] = (),
+        valid: Validity = (-DAY, DAY),
     ) -> bytes:
         now = dt.datetime.now(dt.UTC)
         builder = (
@@ -94,8 +101,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - DAY)
-            .not_valid_after(now + DAY)
+            .not_valid_before(now + valid[0])
+            .not_valid_after(now + valid[1])
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
         if names:

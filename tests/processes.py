@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,16 +84,13 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def running_server(
-    command: Sequence[str | Path] = (SERVER,), *, preexec: Callable[[], None] | None = None, **settings: str
-) -> Iterator[ServerProcess]:
+def running_server(command: Sequence[str | Path] = (SERVER,), **settings: str) -> Iterator[ServerProcess]:
     """Run `ilab-chat-server` with these environment variables, on a free port by default. Kill it at the end.
 
-    *preexec* runs in the new process before the *command*.
+    *command*: another one that runs it.
     """
     with subprocess.Popen(
         [*command],
-        preexec_fn=preexec,  # noqa: PLW1509 - for limits only
         env=environment({"ILAB_CHAT_ADDRESS": "127.0.0.1:0", **settings}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

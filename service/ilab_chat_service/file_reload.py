@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -19,6 +20,14 @@ T = TypeVar("T")
 MAX_FILE_BYTES = 1024 * 1024
 
 
+class NotYet(ValueError):
+    """A file may be used later. `moment` is the Unix time from which on it may."""
+
+    def __init__(self, text: str, moment: float) -> None:
+        super().__init__(text)
+        self.moment = moment
+
+
 class FileReload(Generic[T]):
     """The value that *make* returns for the current contents of *paths*.
 
@@ -28,15 +37,26 @@ class FileReload(Generic[T]):
         paths: files to read.
         make: takes the contents, in order. Raises ValueError with a text that does not quote them.
         interval: minimum time between two checks by `current`, in seconds.
+        check_new: checks a value before it replaces the previous one. Raises ValueError; after NotYet the same files
+            are read again when their time has come.
 
     Raises:
         OSError: a file cannot be read.
         ValueError: raised by *make*, or a file is too large or changed while it was read.
     """
 
-    def __init__(self, paths: Sequence[str], make: Callable[..., T], *, interval: float = 1.0) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        make: Callable[..., T],
+        *,
+        interval: float = 1.0,
+        check_new: Callable[[T], None] = lambda _: None,
+    ) -> None:
         self._paths = [Path(path) for path in paths]
         self._make = make
+        self._check_new = check_new
+        self._again_at = math.inf
         self._interval = interval
         self._checked_at = time.monotonic()
         self._checking = asyncio.Lock()
@@ -52,14 +72,19 @@ class FileReload(Generic[T]):
     def refresh(self) -> bool:
         """Check the files and return whether there is a new value. A failed reload is logged. Blocks."""
         signatures = self._current_signatures()
-        if signatures == self._signatures:
+        if signatures == self._signatures and time.time() < self._again_at:
             return False
         self._signatures = signatures
+        self._again_at = math.inf
         try:
-            self._value = self._read()
+            value = self._read()
+            self._check_new(value)
         except (OSError, ValueError) as error:
+            if isinstance(error, NotYet):
+                self._again_at = error.moment
             log.error("%s: reload failed, keeping the previous version: %s", self, reason(error))  # noqa: TRY400 - the traceback adds nothing
             return False
+        self._value = value
         log.info("%s: reloaded", self)
         return True
 

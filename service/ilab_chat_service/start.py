@@ -47,9 +47,9 @@ def open_standard_descriptors() -> None:
         except OSError:
             # It gets the lowest number that is free: this one.
             os.open(os.devnull, os.O_RDWR)
-    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the same
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the same
+    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115 - the same
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115 - the same
 
 
 def raise_descriptor_limit() -> None:

@@ -73,8 +73,7 @@ def test_soft_limit_of_descriptors_is_raised_to_the_hard_one(tmp_path: Path, ups
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lower = min(soft, hard, 256)
     with running_server(
-        START,
-        preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard)),
+        ["/bin/sh", "-c", f'ulimit -S -n {lower} && exec "$@"', "sh", *START],
         ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"),
         OPENAI_BASE_URL=upstream.base_url,
     ) as server:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import ssl
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -11,7 +14,7 @@ import grpc.aio
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from certificates import Authority, Issued, Key
+from certificates import DAY, Authority, Issued, Key, Validity
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError
 from rpcs import METHODS, call
@@ -74,6 +77,39 @@ async def test_invalid_or_mismatched_pair_keeps_the_previous_certificate(
         new.server().write(tmp_path, "server")
         assert await asked(address, new.channel()) == OK
     assert "PRIVATE" not in caplog.text
+
+
+@pytest.mark.parametrize(("valid", "said"), [((-2 * DAY, -DAY), "has expired"), ((DAY, 2 * DAY), "is not valid yet")])
+async def test_certificate_that_is_not_valid_now_keeps_the_previous_one(
+    settings: Settings, tmp_path: Path, valid: Validity, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority()
+    async with serving(with_tls(settings, tmp_path, authority.server())) as address:
+        authority.server(valid=valid).write(tmp_path, "server")
+        assert await asked(address, authority.channel()) == OK
+        assert sum(f"keeping the previous version: the TLS certificate {said}" in each for each in caplog.messages) == 1
+        new = Authority()
+        new.server().write(tmp_path, "server")
+        assert await asked(address, new.channel()) == OK
+
+
+async def test_certificate_is_used_once_it_is_valid(settings: Settings, tmp_path: Path) -> None:
+    old, new = Authority(), Authority()
+    async with serving(with_tls(settings, tmp_path, old.server())) as address:
+        # The times in certificates are whole seconds.
+        new.server(valid=(timedelta(seconds=4), DAY)).write(tmp_path, "server")
+        assert await asked(address, old.channel()) == OK
+        end = time.monotonic() + 60
+        while await asked(address, new.channel()) != OK:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.1)
+
+
+async def test_server_starts_with_an_expired_certificate_and_warns(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(with_tls(settings, tmp_path, Authority().server(valid=(-2 * DAY, -DAY)))):
+        assert "the TLS certificate has expired" in caplog.messages
 
 
 async def test_client_certificates_are_required_and_their_authority_is_reloaded(

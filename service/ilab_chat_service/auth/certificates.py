@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
-from ilab_chat_service.file_reload import FileReload, reason
+from ilab_chat_service.file_reload import FileReload, NotYet, reason
 from ilab_chat_service.limits import MIN_RSA_BITS
 from ilab_chat_service.settings import SettingsError
 
@@ -32,8 +32,10 @@ class Loaded:
     """The contents of the files."""
 
     configuration: grpc.ServerCertificateConfiguration
+    not_before: datetime
+    """When the certificate becomes valid."""
     not_after: datetime
-    """When the certificate expires."""
+    """When it expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,15 @@ def server_certificates(settings: SecuritySettings) -> Certificates:
     if mutual:
         paths.append(settings.tls_client_ca_file)
     try:
-        files = FileReload(paths, loaded)
+        files = FileReload(paths, loaded, check_new=check_dates)
     except (OSError, ValueError) as error:
         raise SettingsError(f"ILAB_CHAT_TLS_CERT_FILE, _KEY_FILE, _CLIENT_CA_FILE: {reason(error)}") from None
+
+    try:
+        check_dates(files.value)
+    except ValueError as error:
+        # The server starts, because it has no better one.
+        log.warning("%s", error)
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
         return files.value.configuration if files.refresh() else None
@@ -94,12 +102,24 @@ def loaded(certificates: bytes, key: bytes, client_authorities: bytes | None = N
         raise ValueError(
             "gRPC clients do not accept this type of key: use RSA with at least 2048 bits, or ECDSA P-256 or P-384"
         )
-    if leaf.not_valid_after_utc <= datetime.now(UTC):
-        log.warning("the TLS certificate has expired")
     if client_authorities is not None:
         parse_certificates("the client CA file", client_authorities)
     configuration = grpc.ssl_server_certificate_configuration([(key, certificates)], client_authorities)
-    return Loaded(configuration, leaf.not_valid_after_utc)
+    return Loaded(configuration, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+
+
+def check_dates(new: Loaded) -> None:
+    """Check that the certificate is valid now: it must not replace one that may be.
+
+    Raises:
+        ValueError: it has expired.
+        NotYet: it is not valid yet.
+    """
+    now = datetime.now(UTC)
+    if new.not_after <= now:
+        raise ValueError("the TLS certificate has expired")
+    if now < new.not_before:
+        raise NotYet("the TLS certificate is not valid yet", new.not_before.timestamp())
 
 
 def is_key_accepted(leaf: x509.Certificate) -> bool:
