@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.settings import Settings, SettingsError, read
+from ilab_chat_service.settings import Settings, SettingsError, read, unknown
 from ilab_chat_service.settings.addresses import AddressUnavailable
 from ilab_chat_service.supervisor import supervise
 from ilab_chat_service.telemetry.logs import set_up_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return check(settings)
     if settings.workers > 1:
         return serve_with_workers(settings)
-    return serve(settings)
+    return serve(settings, environ=os.environ)
 
 
 def check(settings: Settings) -> int:
@@ -77,12 +80,20 @@ def print_failed_settings(error: SettingsError) -> int:
     return EXIT_USAGE
 
 
-def serve(settings: Settings, *, worker: int = 0) -> int:
+def warn_of_unknown(environ: Mapping[str, str]) -> None:
+    """Log each variable that is probably misspelt."""
+    for name, meant in unknown(environ):
+        hint = f": did you mean {meant}?" if meant else ""
+        log.warning("%s is set, but the server has no such setting%s", name, hint)
+
+
+def serve(settings: Settings, *, worker: int = 0, environ: Mapping[str, str] | None = None) -> int:
     """Run the server in this process and return the exit code.
 
     Args:
         settings: the server's settings.
         worker: number of this worker. 0: this is the only process.
+        environ: environment variables, for warnings about misspelt ones.
     """
     # A failed bind is reported in one line below. gRPC would log another.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -94,6 +105,7 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
         set_up_logging(settings.log_level, settings.log_format)
     except ImportError as error:
         return print_missing(error)
+    warn_of_unknown(environ or {})
     try:
         asyncio.run(run_worker(settings, worker) if worker else run(settings))
     except SettingsError as error:
@@ -109,6 +121,7 @@ def serve_with_workers(settings: Settings) -> int:
         set_up_logging(settings.log_level, settings.log_format)
     except ModuleNotFoundError as error:
         return print_missing(error)
+    warn_of_unknown(os.environ)
     try:
         return asyncio.run(supervise(settings))
     except SettingsError as error:

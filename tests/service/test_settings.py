@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ilab_chat_service.cli import main
-from ilab_chat_service.settings import Settings, SettingsError, environment, read
+from ilab_chat_service.settings import Settings, SettingsError, environment, read, unknown
 
 
 def test_nothing_set_serves_the_embedded_model_on_loopback() -> None:
@@ -170,6 +170,27 @@ def test_there_is_one_memory(path: str) -> None:
         with pytest.raises(SettingsError, match=r"^ILAB_MEMORY_URL: .*ILAB_MEMORY_DB_PATH") as told:
             read(*arguments)
         assert "hunter2" not in str(told.value)
+
+
+def test_unknown_variables_are_named_with_the_setting_that_is_meant() -> None:
+    environ = {
+        "ILAB_CHAT_WORKER": "secret",
+        "ILAB_MEMORY_PATH": "secret",
+        "ILAB_CHAT_XYZZY": "secret",
+        "ILAB_CHAT_WORKERS": "2",
+        # Of the client and the gateway, and of Kubernetes for a Service ilab-chat.
+        "ILAB_CHAT_TOKEN": "secret",
+        "ILAB_CHAT_GATEWAY_ADDRESS": "127.0.0.1:8080",
+        "ILAB_CHAT_SERVICE_HOST": "10.0.0.1",
+        "ILAB_CHAT_SERVICE_PORT_GRPC": "50051",
+        "ILAB_CHAT_PORT": "tcp://10.0.0.1:50051",
+        "ILAB_CHAT_PORT_50051_TCP_ADDR": "10.0.0.1",
+    }
+    assert list(unknown(environ)) == [
+        ("ILAB_CHAT_WORKER", "ILAB_CHAT_WORKERS"),
+        ("ILAB_CHAT_XYZZY", ""),
+        ("ILAB_MEMORY_PATH", "ILAB_MEMORY_DB_PATH"),
+    ]
 
 
 @pytest.mark.parametrize("address", ["::1:50051", "2001:db8::1", "[::1:50051", "[::g]:1"])

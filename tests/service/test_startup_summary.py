@@ -37,6 +37,21 @@ def test_configuration_is_logged_before_the_server_serves(tmp_path: Path, upstre
         assert "sk-secret" not in said
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_misspelt_variable_is_a_warning_without_its_value(tmp_path: Path, upstream: Upstream, workers: str) -> None:
+    path = str(tmp_path / "memory.db")
+    with running_server(
+        ILAB_MEMORY_DB_PATH=path,
+        OPENAI_BASE_URL=upstream.base_url,
+        ILAB_CHAT_WORKERS=workers,
+        ILAB_CHAT_MAX_CALL="a-secret",
+    ) as server:
+        said = [line for line in server.log if "ILAB_CHAT_MAX_CALL is set" in line]
+        assert len(said) == 1
+        assert "did you mean ILAB_CHAT_MAX_CALLS?" in said[0]
+        assert "a-secret" not in "".join(server.log)
+
+
 def test_summary_of_tls_auth_and_model() -> None:
     assert said()["model"] == "m at h"
     tls = {"ILAB_CHAT_TLS_CERT_FILE": "c.pem", "ILAB_CHAT_TLS_KEY_FILE": "k.pem"}

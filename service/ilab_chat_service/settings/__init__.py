@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ilab_chat_service.settings.consolidation import ConsolidationSettings
@@ -16,9 +18,17 @@ from ilab_chat_service.settings.server import ServerSettings
 from ilab_chat_service.settings.telemetry import TelemetrySettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Settings", "SettingsError", "environment", "read"]
+__all__ = ["Settings", "SettingsError", "environment", "read", "unknown"]
+
+OUR_PREFIXES = ("ILAB_CHAT_", "ILAB_MEMORY_")
+
+#: Variables of the client and of the gateway, and those that Kubernetes sets for a Service with such a name:
+#: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+OTHERS = re.compile(
+    r"ILAB_CHAT_(TARGET|TOKEN|GATEWAY_\w+)|\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)"
+)
 
 
 # The fields of a dataclass with several bases begin with those of the last base.
@@ -75,6 +85,35 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None)
     if "memory_url" in values and "memory_db_path" in values:
         raise SettingsError("ILAB_MEMORY_URL: conflicts with ILAB_MEMORY_DB_PATH; unset one of them")
     return Settings(**values)
+
+
+def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each variable that looks like one of the server's and is not, with the name that may be meant, or "".
+
+    Args:
+        environ: environment variables. Their values are not looked at.
+    """
+    known = [field.metadata["env"] for field in dataclasses.fields(Settings)]
+    for name in sorted(environ):
+        if name.startswith(OUR_PREFIXES) and name not in known and not OTHERS.fullmatch(name):
+            yield name, nearest(name, known)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the one of *known* that *name* may mean, rather one with the same prefix, or "".
+
+    Prefixes are not compared: they make all names similar.
+    """
+    for prefixes in ((prefix for prefix in OUR_PREFIXES if name.startswith(prefix)), OUR_PREFIXES):
+        ends = {bare(each): each for each in known if each.startswith(tuple(prefixes))}
+        if found := get_close_matches(bare(name), ends, 1):
+            return ends[found[0]]
+    return ""
+
+
+def bare(name: str) -> str:
+    """Return the name of a variable without the prefix."""
+    return name.removeprefix(OUR_PREFIXES[0]).removeprefix(OUR_PREFIXES[1])
 
 
 def environment(settings: Settings) -> dict[str, str]:
