@@ -104,8 +104,9 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
     Prefixes are not compared: they make all names similar.
     """
-    for prefixes in ((prefix for prefix in OUR_PREFIXES if name.startswith(prefix)), OUR_PREFIXES):
-        ends = {bare(each): each for each in known if each.startswith(tuple(prefixes))}
+    own = tuple(prefix for prefix in OUR_PREFIXES if name.startswith(prefix))
+    for prefixes in (own, OUR_PREFIXES):
+        ends = {bare(each): each for each in known if each.startswith(prefixes)}
         if found := get_close_matches(bare(name), ends, 1):
             return ends[found[0]]
     return ""
