@@ -1,15 +1,19 @@
-"""The command `ilab-memory`: check a SQLite file of the memory, or copy it to PostgreSQL."""
+"""The command `ilab-memory`: back up, restore, check, measure and copy a SQLite file of the memory."""
 
 import argparse
 import dataclasses
 import json
 import os
+import platform
+import sqlite3
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.stores.sqlite import check
+from ilab_memory.stores.sqlite import backup, check, schema, statistics
 
 if TYPE_CHECKING:
     from ilab_memory.copying import Copied
@@ -39,14 +43,42 @@ example:
 Put the password in ~/.pgpass or PGPASSWORD: command-line options are visible in the process list.
 """
 
+_BACKUP = """\
+Copy a SQLite file of the memory as of one moment. The file is only read, and a server may keep writing to it.
+
+The backup is one file with mode 0600. It is checked like `ilab-memory check` does; if it is damaged, so is the file,
+and no backup is written. It contains the users' data: erasing a user later does not erase them from it.
+
+Exit code: 0 written, 1 damaged, 2 the backup could not be written.
+"""
+_BACKUP_EXAMPLE = """\
+example:
+  ilab-memory backup --from /data/memory.db /backups/memory-$(date +%F).db
+"""
+_RESTORE = """\
+Check a backup and restore it as the memory's SQLite file. Stop the server first: a file that is in use is not
+replaced. Users who were forgotten after the backup are back: forget them again.
+
+Exit code: 0 restored, 1 the backup is damaged, 2 it could not be restored. Unless it is 0, nothing was changed.
+"""
+_STATS = """\
+Print counts and sizes of a SQLite file of the memory, without any text or id of a user. Nothing is written, and the
+file may be in use.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 success, 1 damaged or different, 2 failed."""
     parser = argparse.ArgumentParser(
-        prog="ilab-memory", description="Check a SQLite file of the memory, or copy it to PostgreSQL."
+        prog="ilab-memory",
+        description="Back up, restore, check or measure a SQLite file of the memory, or copy it to PostgreSQL.",
     )
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_backup(commands)
+    _add_restore(commands)
     _add_check(commands)
+    _add_stats(commands)
     _add_copy(commands)
     options = parser.parse_args(arguments)
     try:
@@ -66,6 +98,59 @@ def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("file", metavar="FILE", help="SQLite file of the memory")
     parser.set_defaults(run=_check)
+
+
+def _add_backup(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "backup",
+        help="Copy a SQLite file that may be in use.",
+        description=_BACKUP,
+        epilog=_BACKUP_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_file_option(parser, "--from", "SQLite file to back up")
+    parser.add_argument("--replace", action="store_true", help="Overwrite BACKUP if it exists.")
+    parser.add_argument("backup", metavar="BACKUP", help="file to write")
+    parser.set_defaults(run=_backup)
+
+
+def _add_restore(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "restore",
+        help="Restore a SQLite file from a backup.",
+        description=_RESTORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_file_option(parser, "--to", "SQLite file to restore")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="Restore although the file exists. It is kept, with its write-ahead log, as FILE.replaced-TIME.",
+    )
+    parser.add_argument("backup", metavar="BACKUP", help="file that `ilab-memory backup` wrote")
+    parser.set_defaults(run=_restore)
+
+
+def _add_stats(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "stats",
+        help="Print counts and sizes of a SQLite file.",
+        description=_STATS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="SQLite file of the memory")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object (default in a pipe).")
+    parser.set_defaults(run=_stats)
+
+
+def _add_file_option(parser: argparse.ArgumentParser, option: str, what: str) -> None:
+    parser.add_argument(
+        option,
+        dest="file",
+        default=os.environ.get(FILE_VARIABLE) or "./memory.db",
+        metavar="FILE",
+        help=f"{what} (default: ${FILE_VARIABLE}, or ./memory.db)",
+    )
 
 
 def _add_copy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -110,6 +195,42 @@ def _check(options: argparse.Namespace) -> int:
     return EXIT_DIFFERENT if checked.damage else EXIT_OK
 
 
+def _backup(options: argparse.Namespace) -> int:
+    found = backup.backup(options.file, options.backup, replace=options.replace)
+    return _report_copy(found, options.file, f"backed up to {options.backup}")
+
+
+def _restore(options: argparse.Namespace) -> int:
+    found, kept = backup.restore(options.backup, options.file, replace=options.replace)
+    code = _report_copy(found, options.backup, f"restored to {options.file}")
+    if kept:
+        _print(f"{options.file}: the file before is {kept}; remove it when it is not needed any more")
+    return code
+
+
+def _report_copy(found: check.Checked, file: str, done: str) -> int:
+    for line in (*found.damage, *found.remarks, "damaged: nothing was written" if found.damage else done):
+        _print(f"{file}: {line}")
+    return EXIT_DIFFERENT if found.damage else EXIT_OK
+
+
+def _stats(options: argparse.Namespace) -> int:
+    try:
+        found = statistics.statistics(options.file)
+    except StorageError as error:
+        raise StorageError(f"{options.file}: {error}") from None
+    named = dataclasses.asdict(found)
+    if options.json or not sys.stdout.isatty():
+        _print(json.dumps(named))
+        return EXIT_OK
+    types = named.pop("observations_by_type")
+    rows = {**named, **{f"type {kind}": count for kind, count in types.items()}}
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        _print(f"{name.replace('_', ' '):{width}}  {value if value is not None else '-'}")
+    return EXIT_OK
+
+
 def _copy(options: argparse.Namespace) -> int:
     try:
         from ilab_memory.copying import copy  # noqa: PLC0415 - an optional extra
@@ -142,6 +263,18 @@ def _described(copied: "Copied") -> str:
         f" sides ({copied.sessions} sessions and {copied.observations} observations in total).\n"
         f"SHA-256 of the file      {copied.source_sha256}\n"
         f"SHA-256 of the database  {copied.target_sha256}"
+    )
+
+
+def _version() -> str:
+    """Return the versions of this package and of what it runs on."""
+    try:
+        own = version_of("ilab-memory")
+    except PackageNotFoundError:  # run from a checkout
+        own = "unknown"
+    return (
+        f"ilab-memory {own} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version},"
+        f" schema {schema.VERSION})"
     )
 
 
