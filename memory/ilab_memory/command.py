@@ -72,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="ilab-memory",
         description="Back up, restore, check or measure a SQLite file of the memory, or copy it to PostgreSQL.",
+        # The default would wrap the version too.
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

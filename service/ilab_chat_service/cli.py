@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.build import version
 from ilab_chat_service.settings import Settings, SettingsError, read, unknown
 from ilab_chat_service.settings.addresses import AddressUnavailable
 from ilab_chat_service.supervisor import supervise
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Intermixed, because argparse otherwise rejects a subcommand after an option.
     given = vars(parser().parse_intermixed_args(arguments))
     command = given.pop("command")
+    if given.pop("version"):
+        print(f"ilab-chat-server {version(os.environ.get('ILAB_CHAT_BUILD', ''))}")  # noqa: T201 - the command's output
+        return 0
     try:
         settings = read(os.environ, {name: value for name, value in given.items() if value is not None})
     except SettingsError as error:
@@ -151,8 +155,12 @@ def parser() -> argparse.ArgumentParser:
         description="Serve ilab-chat over gRPC: hydrate the user's memory, call a model, persist the turn.",
         usage="%(prog)s [serve | check] [OPTION ...]",
         epilog="Every option can also be set by the environment variable in brackets; the option takes precedence. "
-        "Secrets are read from the environment only, because process lists show options: " + ", ".join(secrets) + ".",
+        "Secrets are read from the environment only, because process lists show options: "
+        + ", ".join(secrets)
+        + ". With _FILE appended, such a variable names a file that contains the secret.",
     )
+    # Not the action "version": it would wrap the line.
+    grammar.add_argument("--version", action="store_true", help="print the versions of the server and its parts")
     grammar.add_argument(
         "command",
         nargs="?",

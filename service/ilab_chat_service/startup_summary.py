@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.build import version
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -27,6 +29,7 @@ def startup_summary(
         metrics: the address that serves metrics. Empty: they are off.
         models: the models that callers may request, each with the host of its API. The default comes first.
     """
+    yield f"version: {version(settings.build)}"
     yield f"address: {address}"
     yield f"TLS: {tls(settings)}"
     yield f"auth: {settings.auth or 'none, on loopback'}"

@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.settings import Settings, SettingsError, environment
+from ilab_chat_service.settings import variables as variables_of_settings
 from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import end_at_once, signals
 
@@ -94,7 +95,7 @@ async def exposed(workers: Workers) -> AsyncIterator[None]:
 
 def variables(settings: Settings) -> dict[str, str]:
     """Return the environment of a worker, with exactly these settings."""
-    names = {field.metadata["env"] for field in dataclasses.fields(Settings)}
+    names = set(variables_of_settings())
     others = {name: value for name, value in os.environ.items() if name not in names}
     return others | environment(settings)
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
 from ilab_chat_service.cli import main
 from ilab_chat_service.settings import Settings, SettingsError, environment, read, unknown
+from ilab_chat_service.supervisor import variables
 
 
 def test_nothing_set_serves_the_embedded_model_on_loopback() -> None:
@@ -228,3 +231,49 @@ def test_a_bad_value_of_any_setting_is_one_line_with_its_name_and_exit_code_2(
     assert main([]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"ilab-chat-server: {name}: must be ")
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "ILAB_CHAT_LOG_KEY"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_secret_is_read_from_a_file(tmp_path: Path, name: str, end: str) -> None:
+    (tmp_path / "secret").write_text(f"s3cret{end}")
+    assert read({f"{name}_FILE": str(tmp_path / "secret")}) == read({name: "s3cret"})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file"), (b"", "one line"), (b"\n", "one line"), (b"a\nb\n", "one line"), (b"\xff", "UTF-8")],
+)
+def test_unusable_secret_file_is_named_by_its_variable(tmp_path: Path, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(SettingsError, match=rf"^OPENAI_API_KEY_FILE: .*{said}"):
+        read({"OPENAI_API_KEY_FILE": str(tmp_path / "secret")})
+
+
+def test_secret_and_its_file_conflict(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    with pytest.raises(SettingsError, match=r"^OPENAI_API_KEY_FILE: conflicts with OPENAI_API_KEY"):
+        read({"OPENAI_API_KEY_FILE": str(tmp_path / "secret"), "OPENAI_API_KEY": "k"})
+
+
+def test_other_settings_are_not_read_from_files() -> None:
+    assert read({"ILAB_CHAT_LOG_LEVEL_FILE": "/etc/passwd"}) == Settings()
+
+
+def test_workers_get_the_secret_and_not_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "secret"))
+    settings = read({"OPENAI_API_KEY_FILE": str(tmp_path / "secret")})
+    assert read(variables(settings)) == settings
+
+
+def test_version_names_the_build_and_what_it_runs_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ILAB_CHAT_BUILD", "abc1234")
+    assert main(["--version"]) == 0
+    printed = capsys.readouterr().out
+    assert re.fullmatch(
+        r"ilab-chat-server \S+ \(build abc1234, Python \S+, grpcio \S+, ilab-memory \S+, SQLite \S+\)\n", printed
+    )

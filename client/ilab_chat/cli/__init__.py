@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -48,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _version() -> str:
+    runs_on = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf"))
+    return f"ilab-chat {version('ilab-chat')} (Python {platform.python_version()}, {runs_on})"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command. Each sets `run`, which takes the arguments and returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -56,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"ilab-chat {version('ilab-chat')}")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     chat.add_parser(commands)
     preview.add_parser(commands)

@@ -12,6 +12,7 @@ from ilab_chat.sync import ChatClient
 
 #: Options can be seen in the list of processes; a token comes from here or from a file.
 TOKEN_VARIABLE = "ILAB_CHAT_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_FILE_VARIABLE = "ILAB_CHAT_TOKEN_FILE"  # noqa: S105 - the same
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tls-ca", metavar="FILE", help="speak TLS and trust the authorities in this PEM file")
     group.add_argument("--tls-cert", metavar="FILE", help="speak TLS with this client certificate (PEM)")
     group.add_argument("--tls-key", metavar="FILE", help="private key of the client certificate (PEM)")
-    group.add_argument("--token-file", metavar="FILE", help=f"file with a bearer token (default: ${TOKEN_VARIABLE})")
+    group.add_argument(
+        "--token-file",
+        metavar="FILE",
+        default=os.environ.get(TOKEN_FILE_VARIABLE) or None,
+        help=f"file with a bearer token (default: ${TOKEN_FILE_VARIABLE}, or the token in ${TOKEN_VARIABLE})",
+    )
     group.add_argument(
         "--plaintext-token", action="store_true", help="send the token to another machine even without TLS"
     )

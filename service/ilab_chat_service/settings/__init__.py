@@ -6,6 +6,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ilab_chat_service.settings.consolidation import ConsolidationSettings
@@ -20,7 +21,7 @@ from ilab_chat_service.settings.telemetry import TelemetrySettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Settings", "SettingsError", "environment", "read", "unknown"]
+__all__ = ["Settings", "SettingsError", "environment", "read", "unknown", "variables"]
 
 OUR_PREFIXES = ("ILAB_CHAT_", "ILAB_MEMORY_")
 
@@ -29,6 +30,9 @@ OUR_PREFIXES = ("ILAB_CHAT_", "ILAB_MEMORY_")
 OTHERS = re.compile(
     r"ILAB_CHAT_(TARGET|TOKEN|GATEWAY_\w+)|\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)"
 )
+
+#: Appended to the variable of a secret: names a file that contains it, as Docker and Kubernetes mount secrets.
+FILE_SUFFIX = "_FILE"
 
 
 # The fields of a dataclass with several bases begin with those of the last base.
@@ -69,7 +73,8 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None)
     """Return the settings in *environ*; *overrides*, by field name, win.
 
     Args:
-        environ: environment variables. Empty ones count as unset.
+        environ: environment variables. Empty ones count as unset. A secret may also be in the file that the variable
+            with `_FILE` appended names.
         overrides: values by field name, as text, for instance from the command line.
 
     Raises:
@@ -79,12 +84,42 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None)
     types = get_type_hints(Settings)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Settings):
-        text = overrides.get(field.name, environ.get(field.metadata["env"], ""))
+        text = overrides.get(field.name, given(environ, field.metadata["env"], secret=field.metadata["secret"]))
         if text:
             values[field.name] = parse(field.metadata["env"], text, types[field.name])
     if "memory_url" in values and "memory_db_path" in values:
         raise SettingsError("ILAB_MEMORY_URL: conflicts with ILAB_MEMORY_DB_PATH; unset one of them")
     return Settings(**values)
+
+
+def given(environ: Mapping[str, str], env: str, *, secret: bool) -> str:
+    """Return the value of the variable *env*, of a *secret* also from the file that *env* + `_FILE` names.
+
+    Raises:
+        SettingsError: both are set, or the file cannot be read or is not one line of UTF-8.
+    """
+    text, path = environ.get(env, ""), environ.get(f"{env}{FILE_SUFFIX}", "") if secret else ""
+    if not path:
+        return text
+    if text:
+        raise SettingsError(f"{env}{FILE_SUFFIX}: conflicts with {env}; unset one of them")
+    try:
+        lines = Path(path).read_bytes().decode().splitlines()
+    except OSError as error:
+        raise SettingsError(f"{env}{FILE_SUFFIX}: {error.strerror}") from None
+    except ValueError:
+        raise SettingsError(f"{env}{FILE_SUFFIX}: the file must be {NAMES[str]}") from None
+    if len(lines) != 1 or not lines[0].strip():
+        raise SettingsError(f"{env}{FILE_SUFFIX}: the file must contain exactly one line")
+    return lines[0]
+
+
+def variables() -> Iterator[str]:
+    """Yield the name of every environment variable that `read` uses."""
+    for field in dataclasses.fields(Settings):
+        yield field.metadata["env"]
+        if field.metadata["secret"]:
+            yield field.metadata["env"] + FILE_SUFFIX
 
 
 def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -93,7 +128,7 @@ def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     Args:
         environ: environment variables. Their values are not looked at.
     """
-    known = [field.metadata["env"] for field in dataclasses.fields(Settings)]
+    known = list(variables())
     for name in sorted(environ):
         if name.startswith(OUR_PREFIXES) and name not in known and not OTHERS.fullmatch(name):
             yield name, nearest(name, known)

@@ -10,7 +10,7 @@ from ilab_chat_service.settings.fields import SettingsError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class TelemetrySettings:
-    """Logs and metrics."""
+    """Logs, metrics, and the build."""
 
     log_level: str = setting("ILAB_CHAT_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
     log_format: str = setting(
@@ -27,6 +27,9 @@ class TelemetrySettings:
         "",
         "Address of an HTTP port for Prometheus (/metrics) and probes (/livez, /readyz), HOST:PORT. Port 0: any free "
         "port. Empty: none.",
+    )
+    build: str = setting(
+        "ILAB_CHAT_BUILD", "", "Identifier of the build, for instance a commit, shown by --version and in the log."
     )
 
     def check_telemetry(self) -> None:
