@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -47,7 +49,7 @@ from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.sampling import Sampler, open_metrics, sampling
 from ilab_chat_service.settings import SettingsError
-from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
+from ilab_chat_service.settings.addresses import AddressUnavailable, socket_path, split_address, with_port
 from ilab_chat_service.signals import signals
 from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
@@ -90,6 +92,9 @@ SWITCH_SECONDS = 0.0005
 
 #: Time for gRPC's own stop after our calls and health watches have ended. Reflection calls may still be open.
 STOP_SECONDS = 0.5
+
+#: Owner and group may connect to a Unix domain socket.
+SOCKET_MODE = 0o660
 
 #: Time for storing the last turns after gRPC has stopped.
 STORE_SECONDS = 3.0
@@ -211,11 +216,11 @@ async def serving(
                 certificate_expiry=certificates.expiry if certificates else None,
             )
             await stack.enter_async_context(sampling(sampler))
-        address = listen(server, settings.address, certificates.credentials if certificates else None)
         await loading
+        address = await bind(server, settings.address, certificates.credentials if certificates else None)
         await server.start()
         stack.push_async_callback(server.stop, STOP_SECONDS)
-        stack.push_async_callback(asyncio.to_thread, hang_up, split_address(address)[1])
+        stack.push_async_callback(asyncio.to_thread, hang_up, socket_path(address) or split_address(address)[1])
         stack.push_async_callback(drain, settings, skip_propagation or asyncio.Event(), checks, calls)
         if consolidator:
             # As soon as the drain begins.
@@ -384,14 +389,33 @@ async def finish_writes(turns: TurnRunner, library: MemoryExecutor) -> None:
         await turns.finish_writes()
 
 
-def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
+async def bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
     """Bind *server* to *address*, with TLS if there are *credentials*; return the address with its port.
 
     Raises:
         AddressUnavailable: the address cannot be bound.
     """
+    path = socket_path(address)
+    # gRPC would remove the socket of another server, as it does with one that a killed server left.
+    if path and await asyncio.to_thread(is_served, path):
+        raise AddressUnavailable(address)
     try:
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError:
         raise AddressUnavailable(address) from None
+    if path:
+        await asyncio.to_thread(Path(path).chmod, SOCKET_MODE)
     return with_port(address, port)
+
+
+def is_served(path: str) -> bool:
+    """Return whether a process listens on the Unix domain socket *path*."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        try:
+            connection.connect(path)
+        except BlockingIOError:  # its queue is full
+            return True
+        except OSError:
+            return False
+    return True

@@ -23,7 +23,8 @@ def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> N
         "--address",
         default=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET,
         metavar="HOST:PORT",
-        help=f"server address; for several servers dns:///NAME:PORT, or comma-separated IP addresses "
+        help=f"server address; for several servers dns:///NAME:PORT, or comma-separated IP addresses; "
+        f"unix:/PATH for a socket "
         f"(default: ${TARGET_VARIABLE}, or {DEFAULT_TARGET})",
     )
     parser.add_argument(

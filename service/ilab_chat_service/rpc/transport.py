@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 DESCRIPTORS = Path("/dev/fd")
 
 
-def hang_up(port: int) -> None:
-    """Close the TCP port *port* of this process and every connection to it, under gRPC.
+def hang_up(place: int | str) -> None:
+    """Close the TCP port or the Unix domain socket *place* of this process and every connection to it, under gRPC.
 
     gRPC's own stop ends a call that is on its way then as CANCELLED, which says that the caller cancelled it
     (https://github.com/grpc/grpc/issues/41785). A lost connection is UNAVAILABLE, which callers may repeat. Data
     that was sent still arrives. Where descriptors are not listed, it does nothing.
     """
-    for connection in sockets(port):
+    for connection in sockets(place):
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
 
-def sockets(port: int) -> Iterator[socket.socket]:
-    """Yield a duplicate of each TCP socket of this process whose own port is *port*, the listening ones first."""
+def sockets(place: int | str) -> Iterator[socket.socket]:
+    """Yield a duplicate of each socket of this process whose own port or path is *place*, the listening ones first."""
     with ExitStack() as duplicates:
         found = []
         for number in descriptors():
@@ -36,7 +36,9 @@ def sockets(port: int) -> Iterator[socket.socket]:
                 found.append(duplicates.enter_context(socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM)))
         for each in sorted(found, key=is_listening, reverse=True):
             with suppress(OSError, IndexError, TypeError):  # of other kinds of sockets
-                if each.getsockname()[1] == port:
+                # The kernel names it by its real family: a path for a Unix domain socket, else host and port.
+                name = each.getsockname()
+                if place == (name if isinstance(name, str) else name[1]):
                     yield each
 
 

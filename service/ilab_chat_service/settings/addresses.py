@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 LAST_PORT = 65_535
 
-MEANT = "must be HOST:PORT, for instance 127.0.0.1:50051"
+MEANT = "must be HOST:PORT, for instance 127.0.0.1:50051, or unix:/PATH"
 MEANT_IPV6 = "must be HOST:PORT with an IPv6 address in brackets, for instance [::1]:50051"
+#: Linux limits the path to 107 bytes. https://man7.org/linux/man-pages/man7/unix.7.html
+SOCKET = re.compile(r"unix:(/[!-~]{1,106})")
 
 #: A name or an IPv4 address; the underscore is for names of containers.
 HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
@@ -29,7 +31,18 @@ class AddressUnavailable(Exception):
     """The address cannot be listened on."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(f"cannot listen on {address}: it is not an address of this machine, or another server uses it")
+        reason = (
+            "its folder does not exist or cannot be written, or another server uses it"
+            if socket_path(address)
+            else "it is not an address of this machine, or another server uses it"
+        )
+        super().__init__(f"cannot listen on {address}: {reason}")
+
+
+def socket_path(address: str) -> str:
+    """Return the absolute path of a Unix domain socket, unix:/PATH. Empty: *address* is not one."""
+    found = SOCKET.fullmatch(address)
+    return found[1] if found else ""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -57,7 +70,9 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def with_port(address: str, port: int) -> str:
-    """Return *address* with another port."""
+    """Return *address* with another port. A socket has none."""
+    if socket_path(address):
+        return address
     host, _ = split_address(address)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ilab_chat_service.settings.addresses import split_address
+from ilab_chat_service.settings.addresses import socket_path, split_address
 from ilab_chat_service.settings.fields import MOST, SettingsError, setting
 
 #: Each heartbeat is a message to each silent stream: more often than this, the server would do little else.
@@ -16,7 +16,9 @@ class ServerSettings:
     """Where the server listens, how long calls take, how it drains."""
 
     address: str = setting(
-        "ILAB_CHAT_ADDRESS", "127.0.0.1:50051", "Address to listen on, HOST:PORT. Port 0: any free port."
+        "ILAB_CHAT_ADDRESS",
+        "127.0.0.1:50051",
+        "Address to listen on, HOST:PORT or unix:/PATH. Port 0: any free port.",
     )
     workers: int = setting(
         "ILAB_CHAT_WORKERS",
@@ -68,14 +70,16 @@ class ServerSettings:
 
     @property
     def host(self) -> str:
-        """The host part of the address."""
-        return split_address(self.address)[0]
+        """The host part of the address. A socket is reached from this machine only."""
+        return "localhost" if socket_path(self.address) else split_address(self.address)[0]
 
     def check_server(self) -> None:
         """Raise SettingsError if the server could not run like this."""
         try:
-            split_address(self.address)
+            is_socket = socket_path(self.address) or not split_address(self.address)
         except ValueError as error:
             raise SettingsError(f"ILAB_CHAT_ADDRESS: {error}") from None
+        if is_socket and self.workers > 1:
+            raise SettingsError("ILAB_CHAT_WORKERS: must be 1 with a Unix domain socket")
         if 0 < self.heartbeat_seconds < LEAST_HEARTBEAT_SECONDS:
             raise SettingsError(f"ILAB_CHAT_HEARTBEAT_SECONDS: must be 0, or {LEAST_HEARTBEAT_SECONDS:g} to {MOST:g}")
