@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.auth.callers import ANY_USER
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from ilab_chat_service.settings.security import SecuritySettings
 
 
+ANONYMOUS = replace(ANY_USER, name="anonymous")
+
+
 class AllowAll:
     """Allows every caller to act for any user."""
 
     async def caller(self, _credentials: Credentials) -> Caller:
         """Return a caller that may act for any user."""
-        return ANY_USER
+        return ANONYMOUS
 
 
 @asynccontextmanager

@@ -37,6 +37,8 @@ class Caller:
     """An authenticated caller: bound to `user_id`, or without one allowed to act for any user."""
 
     user_id: str | None = field(repr=False)
+    name: str = field(default="", compare=False)
+    """Name for the audit log: an identity of a service, never of a person. Empty: unknown."""
 
 
 ANY_USER = Caller(user_id=None)

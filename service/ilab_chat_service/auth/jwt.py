@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -26,6 +28,9 @@ REASONS: dict[type[Exception], str] = {
     jwt.MissingRequiredClaimError: "the token must have the claims exp, aud and iss",
 }
 INVALID_TOKEN = "the token is not a valid JWT"  # noqa: S105 - an error message
+
+#: Client identifiers that are logged.
+CLIENT_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
 
 class JwtAuthenticator:
@@ -57,10 +62,10 @@ class JwtAuthenticator:
             raise MissingCredentials("this server requires a bearer token")
         claims = await self._claims(credentials.bearer)
         if self._scope and self._scope in scopes(claims):
-            return ANY_USER
+            return replace(ANY_USER, name=name_of(claims))
         if not claims.get("sub"):
             raise InvalidCredentials("the token has neither a sub claim nor the scope that allows any user")
-        return Caller(claims["sub"])
+        return Caller(claims["sub"], name_of(claims))
 
     async def _claims(self, token: str) -> dict[str, Any]:
         with rejecting_token():
@@ -95,6 +100,12 @@ def rejecting_token() -> Iterator[None]:
         yield
     except Exception as error:
         raise InvalidCredentials(REASONS.get(type(error), INVALID_TOKEN)) from error
+
+
+def name_of(claims: dict[str, Any]) -> str:
+    """Return the name of the client that got the token. Never `sub`, which may be a person."""
+    found = claims.get("azp", claims.get("client_id", ""))
+    return f"jwt:{found}" if isinstance(found, str) and CLIENT_NAME.fullmatch(found) else "jwt"
 
 
 def scopes(claims: dict[str, Any]) -> list[str]:

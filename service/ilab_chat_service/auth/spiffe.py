@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ class SpiffeAuthenticator:
             raise InvalidCredentials("the certificate's URI is not a valid SPIFFE ID")
         if spiffe_id not in self._ids and not spiffe_id.startswith(self._prefixes):
             raise InvalidCredentials("the SPIFFE ID is not on the allow-list")
-        return ANY_USER
+        return replace(ANY_USER, name=spiffe_id)
 
 
 @dataclass(frozen=True, slots=True)

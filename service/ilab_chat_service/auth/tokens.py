@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import re
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.auth.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Shorter tokens can be guessed. `openssl rand -hex 32` prints 64 characters.
 MIN_TOKEN_CHARACTERS = 16
+
+#: Hexadecimal digits of a token's SHA-256 that name it in the audit log.
+NAME_DIGITS = 8
 
 #: A token and the user it is bound to. Neither begins nor ends with white space.
 LINE = re.compile(r"(?P<token>[!-~]+)(?:[ \t]+user:(?P<user_id>\S(?:.*\S)?))?")
@@ -48,7 +52,8 @@ class TokenAuthenticator:
         """Return the caller with this token."""
         if credentials.bearer is None:
             raise MissingCredentials("this server requires a bearer token")
-        return match(await self._file.current(), credentials.bearer)
+        caller = match(await self._file.current(), credentials.bearer)
+        return replace(caller, name=f"token:{digest(credentials.bearer.encode()).hex()[:NAME_DIGITS]}")
 
 
 def match(known: Sequence[tuple[bytes, Caller]], token: str) -> Caller:

@@ -26,6 +26,8 @@ class Call:
     """From the caller's W3C trace context, if that is valid."""
     retry_attempt: int = 0
     """Number of earlier attempts by the caller's gRPC."""
+    caller: str = ""
+    """Name of the caller's identity, which is never a person's. Empty: not authenticated."""
     user_id: str = ""
     """Not validated. Never log it in clear."""
     request_id: str = ""

@@ -23,6 +23,9 @@ Renderer: TypeAlias = Callable[[Fields], str]
 #: Packages whose records are logged at every level. Others log requests, and so user messages, below WARNING.
 OURS = ("ilab_chat_service", "ilab_memory")
 
+#: The logger of audit lines, which are logged at every level.
+AUDIT = "ilab_chat_service.audit"
+
 
 def set_up_logging(level: str, log_format: str) -> None:
     """Log to standard error. Replaces other configurations, such as that of the openai package for OPENAI_LOG.
@@ -41,6 +44,7 @@ def set_up_logging(level: str, log_format: str) -> None:
     )
     for name in OURS:
         logging.getLogger(name).setLevel(level)
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     logging.captureWarnings(True)
     # Otherwise logging prints the arguments of a record that it cannot format.
     logging.raiseExceptions = False

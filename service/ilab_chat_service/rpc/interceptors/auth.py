@@ -12,6 +12,7 @@ import grpc.aio
 from ilab_chat_service.auth.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
 from ilab_chat_service.rpc.interceptors.errors import end
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,7 +47,9 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         return wrapped(handler, self._authenticated) if is_ours(handler_call_details) else self._guarded(handler)
 
     async def _authenticated(self, method: Method, requests: Requests, context: Context) -> Any:
-        set_caller(await self._callers.caller(credentials(context)))
+        caller = await self._callers.caller(credentials(context))
+        set_caller(caller)
+        CALL.get().caller = caller.name
         return await method(requests, context)
 
     def _guarded(self, handler: Handler) -> Handler:

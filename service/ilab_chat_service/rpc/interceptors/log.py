@@ -22,6 +22,7 @@ from ilab_chat_service.call_deadline import set_call_deadline
 from ilab_chat_service.rpc.errors import INTERNAL
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 from ilab_chat_service.telemetry.call_record import CALL, Call
+from ilab_chat_service.telemetry.logs import AUDIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from ilab_chat_service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
+audit = logging.getLogger(AUDIT)
+
+#: Methods that erase, hand out or bring in data of a user as a whole or by choice: each call has an audit line.
+AUDITED = {
+    f"ilab_chat.v1.MemoryService/{method}" for method in ("ForgetUser", "DeleteObservation", "ExportUser", "ImportUser")
+}
 
 CORRELATION_TRAILER = "x-correlation-id"
 
@@ -92,6 +99,8 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             if log.isEnabledFor(level):
                 fields = dict(self._fields(call, seconds))
                 log.log(level, "call", extra={"fields": fields})
+            if name in AUDITED:
+                audit.info("audit", extra={"fields": dict(self._audit_fields(call))})
         return response
 
     def _fields(self, call: Call, seconds: float) -> Iterator[tuple[str, object]]:
@@ -113,10 +122,27 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             yield "model_attempts", len(call.model_requests)
         yield from answer_fields(call)
         yield "retry_attempt", call.retry_attempt
+        if call.caller:
+            yield "caller", call.caller
         if call.user_id:
             yield "user.hash", self.keyed_hash(call.user_id)
         if call.request_id:
             yield "request_id.hash", self.keyed_hash(call.request_id)
+        yield "correlation_id", call.correlation_id
+        if call.trace_id:
+            yield "trace_id", call.trace_id
+
+    def _audit_fields(self, call: Call) -> Iterator[tuple[str, object]]:
+        """Yield the fields of an audit line."""
+        code = call.status_code or grpc.StatusCode.UNKNOWN.name
+        yield "rpc.method", call.method
+        yield "rpc.response.status_code", code
+        if code != grpc.StatusCode.OK.name:
+            yield "error.type", call.reason or code
+        if call.caller:
+            yield "caller", call.caller
+        if call.user_id:
+            yield "user.hash", self.keyed_hash(call.user_id)
         yield "correlation_id", call.correlation_id
         if call.trace_id:
             yield "trace_id", call.trace_id
