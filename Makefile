@@ -70,9 +70,10 @@ check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, E
 check-deploy: $(DEV)/.deploy ## Dockerfile, chart, kustomize base, alert rules and examples; promtool is used if it is installed
 	$(DEV)/bin/python -m pytest tests/deploy
 
-generate-deploy: $(DEV)/.deploy ## Write the chart's copy of the alert rules, and the kustomize base
+generate-deploy: $(DEV)/.deploy ## Write the chart's copy of the alert rules, the kustomize base and the dashboard
 	cp deploy/observability/alerts.yml deploy/helm/files/alerts.yml
 	$(DEV)/bin/python tools/kustomize_base.py
+	$(DEV)/bin/python tools/dashboard.py
 
 image: ## Build the image IMAGE (ilab-chat:dev) with docker or buildah; BASE=... chooses the base image
 	@builder=$$(command -v docker || command -v buildah) || { echo "neither docker nor buildah is installed"; exit 1; }; \

@@ -1,0 +1,199 @@
+"""Alert rules, runbook and dashboard: they use metrics that exist, and a real Prometheus answers their queries."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from faults.stage import reserved_port
+from ilab_chat import ChatClient, ChatError
+from ilab_chat_service.settings import Settings
+from processes import ServerProcess, running_server
+from upstream import Reply, Upstream
+
+ROOT = Path(__file__).parents[2]
+OBSERVABILITY = ROOT / "deploy/observability"
+METRICS = ROOT / "docs/metrics.md"
+RULES: list[dict[str, Any]] = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())["groups"][0]["rules"]
+NAME = re.compile(r"\bilab_chat_\w+")
+
+#: Neither is a wheel: Debian's package `prometheus` has both.
+PROMTOOL, PROMETHEUS = shutil.which("promtool"), shutil.which("prometheus")
+
+#: Metrics that a server without TLS, workers, consolidation and refused calls lacks.
+ABSENT = re.compile(r"tls_certificate|worker_restarts|admission_refused|consolidation_|replays|purpose=.consolidation")
+
+
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((OBSERVABILITY / "dashboard.json").read_text())
+    return found
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> list[str]:
+    """Return every query of the dashboard, as Grafana sends it with everything chosen."""
+    found = [target["expr"] for panel in panels() for target in panel["targets"]]
+    chosen = (("$job", ".+"), ("$instance", ".+"), ("$__rate_interval", "1m"))
+    for variable, value in chosen:
+        found = [each.replace(variable, value) for each in found]
+    assert not any("$" in each for each in found)
+    return found
+
+
+def test_dashboard_is_made_by_its_tool() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "tools/dashboard.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_panels_do_not_overlap() -> None:
+    taken = set()
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        for column in range(place["x"], place["x"] + place["w"]):
+            for line in range(place["y"], place["y"] + place["h"]):
+                assert (column, line) not in taken, panel["title"]
+                taken.add((column, line))
+    assert max(column for column, _ in taken) == 23
+
+
+def test_each_alert_has_a_runbook_entry_and_a_test() -> None:
+    operations = (ROOT / "docs/operations.md").read_text()
+    entries = re.findall(r"^### (IlabChat\w+)$", operations, re.MULTILINE)
+    names = [rule["alert"] for rule in RULES]
+    assert entries == names
+    for rule in RULES:
+        assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+    tested = yaml.safe_load((OBSERVABILITY / "alerts.test.yml").read_text())["tests"]
+    fired = {each["alertname"] for test in tested for each in test.get("alert_rule_test", ()) if each["exp_alerts"]}
+    assert fired == set(names)
+
+
+@pytest.mark.skipif(not METRICS.exists(), reason="there is no page of metrics")
+def test_rules_and_dashboard_use_metrics_that_exist() -> None:
+    documented = set(re.findall(r"^\| `(ilab_chat_\w+)` \|", METRICS.read_text(), re.MULTILINE))
+    for expression in (*(rule["expr"] for rule in RULES), *expressions()):
+        used = {re.sub(r"_(bucket|count|sum)$", "", name) for name in NAME.findall(expression)}
+        assert used <= documented, used - documented
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+def test_rules_pass_their_tests() -> None:
+    for command in (
+        ["check", "rules", "alerts.yml"],
+        ["test", "rules", "alerts.test.yml"],
+        ["check", "config", "prometheus.yml"],
+    ):
+        ended = subprocess.run(
+            [str(PROMTOOL), *command], cwd=OBSERVABILITY, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@contextmanager
+def prometheus(folder: Path, target: str) -> Iterator[str]:
+    """Run a Prometheus with our rules that scrapes *target*; yield its URL."""
+    configuration = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(OBSERVABILITY / "alerts.yml")],
+        "scrape_configs": [{"job_name": "ilab-chat", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+    with reserved_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        command = [
+            str(PROMETHEUS),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+        ]
+        with subprocess.Popen(
+            [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                yield url
+            finally:
+                process.kill()
+
+
+def asked(url: str, expression: str) -> list[Any]:
+    """Return the result of a query.
+
+    Raises:
+        OSError: Prometheus does not answer yet, or refuses the query.
+    """
+    query = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=10) as response:
+        result: list[Any] = json.load(response)["data"]["result"]
+    return result
+
+
+def await_result(url: str, expression: str) -> list[Any]:
+    """Ask until there is a result: Prometheus scrapes once per second."""
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        try:
+            if found := asked(url, expression):
+                return found
+        except OSError:
+            pass
+        threading.Event().wait(0.2)
+    raise AssertionError(f"no result: {expression}")
+
+
+def chats(server: ServerProcess, upstream: Upstream) -> None:
+    """Make some calls, one of which fails."""
+    with ChatClient(server.address) as client:
+        for _ in range(3):
+            client.chat("alice", "What do I love?")
+        upstream.replies(Reply(status=400))
+        with pytest.raises(ChatError):
+            client.chat("alice", "What do I love?")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not installed")
+@pytest.mark.skipif(
+    "metrics_address" not in {field.name for field in dataclasses.fields(Settings)}, reason="no metrics"
+)
+def test_queries_have_results_on_a_real_prometheus(tmp_path: Path, upstream: Upstream) -> None:
+    with running_server(
+        ILAB_CHAT_METRICS_ADDRESS="127.0.0.1:0",
+        ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"),
+        OPENAI_BASE_URL=upstream.base_url,
+    ) as server:
+        found = re.search(r"metrics: http://(\S+)/metrics", "".join(server.log))
+        assert found
+        with prometheus(tmp_path, found[1]) as url:
+            await_result(url, "up == 1")
+            # A series begins with its first value: only what is added later is a rate.
+            chats(server, upstream)
+            await_result(url, "ilab_chat_rpc_errors_total")
+            chats(server, upstream)
+            await_result(url, "rate(ilab_chat_rpc_errors_total[1m]) > 0")
+            empty = [each for each in expressions() if not asked(url, each)]
+            assert [each for each in empty if not ABSENT.search(each)] == []
+            with urllib.request.urlopen(f"{url}/api/v1/rules", timeout=10) as response:
+                [group] = json.load(response)["data"]["groups"]
+            assert [rule["health"] for rule in group["rules"]] == ["ok"] * len(RULES)
+            assert server.stop() == 0
+            assert await_result(url, 'sum by (job) (up{job=~".*ilab-chat.*"}) == 0')
