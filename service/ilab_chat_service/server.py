@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -20,9 +17,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service import statements
 from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.background import computed, in_background
-from ilab_chat_service.consolidation.prompt import load as load_prompt
-from ilab_chat_service.consolidation.worker import Consolidator, Limits, consolidating
-from ilab_chat_service.failures import ModelNotFound
+from ilab_chat_service.consolidator import open_consolidator
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
 from ilab_chat_service.limits import LARGE_BYTES
@@ -31,7 +26,6 @@ from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.expiry import expire_observations
 from ilab_chat_service.memory.integrity import check_integrity
-from ilab_chat_service.memory.turn_codec import spoken
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.privacy import quotes_of, redact_leaks
 from ilab_chat_service.rpc import health
@@ -44,29 +38,26 @@ from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
+from ilab_chat_service.rpc.listening import bind
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.sampling import Sampler, open_metrics, sampling
-from ilab_chat_service.settings import SettingsError
-from ilab_chat_service.settings.addresses import AddressUnavailable, socket_path, split_address, with_port
+from ilab_chat_service.settings.addresses import socket_path, split_address
 from ilab_chat_service.signals import signals
 from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.turn import TurnRunner
-from ilab_chat_service.values import Generation
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from ilab_chat_service.auth.certificates import Certificates
     from ilab_chat_service.memory.executor import MemoryExecutor
-    from ilab_chat_service.model.client import ModelClient
     from ilab_chat_service.ports import Clock, IsQuoted, ResponseStore
     from ilab_chat_service.settings import Settings
-    from ilab_chat_service.telemetry.call_record import Call
     from ilab_chat_service.values import TurnRequest
 
 log = logging.getLogger(__name__)
@@ -92,9 +83,6 @@ SWITCH_SECONDS = 0.0005
 
 #: Time for gRPC's own stop after our calls and health watches have ended. Reflection calls may still be open.
 STOP_SECONDS = 0.5
-
-#: Owner and group may connect to a Unix domain socket.
-SOCKET_MODE = 0o660
 
 #: Time for storing the last turns after gRPC has stopped.
 STORE_SECONDS = 3.0
@@ -191,19 +179,15 @@ async def serving(
         models = {"chat": model}
         consolidator = None
         if consolidates:
-            own = models["consolidation"] = await stack.enter_async_context(open_consolidation_model(settings, model))
             asked = partial(metrics.model_used, purpose="consolidation") if metrics else None
-            consolidator = await stack.enter_async_context(
-                open_consolidator(settings, library, own, clock, hashed=logs.keyed_hash, asked=asked)
+            consolidator, models["consolidation"] = await stack.enter_async_context(
+                open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash, asked=asked)
             )
         server = registered_methods_server(interceptors, server_options(settings))
         chats, memories = admission(settings), MemoryService(library, responses)
         chat = ChatService(turns, deadlines(settings), chats, heartbeat_seconds=settings.heartbeat_seconds)
-        chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
-        memory_pb2_grpc.add_MemoryServiceServicer_to_server(memories, server)
         damage.on_found(lambda: checks.failed(OUR_SERVICES))
-        checks.add_to(server)
-        add_reflection(server, (*OUR_SERVICES, health.NAME))
+        add_services(server, chat, memories, checks)
         stack.push_async_callback(finish_writes, turns, library)
         if metrics:
             sampler = Sampler(
@@ -236,67 +220,22 @@ async def serving(
         yield address
 
 
+def add_services(
+    server: grpc.aio.Server, chat: ChatService, memories: MemoryService, checks: health.HealthService
+) -> None:
+    """Add every service that *server* offers."""
+    chat_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
+    memory_pb2_grpc.add_MemoryServiceServicer_to_server(memories, server)
+    checks.add_to(server)
+    add_reflection(server, (*OUR_SERVICES, health.NAME))
+
+
 def announce(settings: Settings, summary: Iterable[str]) -> None:
     """Log the start-up summary, and a warning about a setting that has no effect."""
     for line in summary:
         log.info(line)
     if settings.embedded and settings.openai_model:
         log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
-
-
-@asynccontextmanager
-async def open_consolidation_model(settings: Settings, chat: ModelClient) -> AsyncIterator[ModelClient]:
-    """Open the models for consolidation while the block runs.
-
-    Except for the embedded model, they have connections and breakers of their own: they take none from the *chat*, and
-    their failures say nothing about the chat's calls.
-
-    Raises:
-        SettingsError: the model is not offered.
-    """
-    async with AsyncExitStack() as stack:
-        if settings.embedded:
-            model = chat
-        else:
-            own = replace(settings, model_retries=0, max_calls=limits_of(settings).calls)
-            model = await stack.enter_async_context(open_model(own))
-        try:
-            model.choose(Generation(model=settings.consolidation_model))
-        except ModelNotFound:
-            raise SettingsError("ILAB_CHAT_CONSOLIDATION_MODEL: is not a model that this server offers") from None
-        yield model
-
-
-@asynccontextmanager
-async def open_consolidator(
-    settings: Settings,
-    library: MemoryExecutor,
-    model: ModelClient,
-    clock: Clock,
-    *,
-    hashed: Callable[[str], str],
-    asked: Callable[[Call], None] | None,
-) -> AsyncIterator[Consolidator]:
-    """Consolidate turns while the block runs. *hashed* replaces user ids in the log; *asked* counts model calls."""
-    await asyncio.to_thread(load_prompt)
-    consolidator = Consolidator(
-        library, model, limits_of(settings), clock, spoken=spoken, hashed=hashed, asked=asked or (lambda _: None)
-    )
-    async with consolidating(consolidator, settings.drain_seconds):
-        yield consolidator
-
-
-def limits_of(settings: Settings) -> Limits:
-    """Return the limits of consolidation."""
-    return Limits(
-        model=settings.consolidation_model,
-        turns=settings.consolidation_turns,
-        idle=settings.consolidation_idle_minutes * 60,
-        daily_tokens=settings.consolidation_daily_tokens,
-        total_daily_tokens=settings.consolidation_total_daily_tokens,
-        lease=settings.consolidation_lease_seconds,
-        call=settings.model_timeout_seconds,
-    )
 
 
 def tls(settings: Settings) -> Certificates | None:
@@ -387,35 +326,3 @@ async def finish_writes(turns: TurnRunner, library: MemoryExecutor) -> None:
         log.warning("not all turns were stored within %g s; closing the memory", STORE_SECONDS)
         await library.close()
         await turns.finish_writes()
-
-
-async def bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
-    """Bind *server* to *address*, with TLS if there are *credentials*; return the address with its port.
-
-    Raises:
-        AddressUnavailable: the address cannot be bound.
-    """
-    path = socket_path(address)
-    # gRPC would remove the socket of another server, as it does with one that a killed server left.
-    if path and await asyncio.to_thread(is_served, path):
-        raise AddressUnavailable(address)
-    try:
-        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    except RuntimeError:
-        raise AddressUnavailable(address) from None
-    if path:
-        await asyncio.to_thread(Path(path).chmod, SOCKET_MODE)
-    return with_port(address, port)
-
-
-def is_served(path: str) -> bool:
-    """Return whether a process listens on the Unix domain socket *path*."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.setblocking(False)
-        try:
-            connection.connect(path)
-        except BlockingIOError:  # its queue is full
-            return True
-        except OSError:
-            return False
-    return True

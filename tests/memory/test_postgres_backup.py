@@ -35,12 +35,21 @@ def test_dump_restores_to_the_same_export(postgres: Cluster, tmp_path: Path, *, 
             mem.mem_save(USERS[number % 2], f"Said {number}", type="discovery", title="t")
         mem.mem_session_end("alice", summary="s")
         before = exported(source)
-        dump = [program("pg_dump"), *options("pg_dump", "--format", "--schema=ilab_memory"), f"--file={tmp_path / 'd'}"]
+        dump = [
+            str(program("pg_dump")),
+            *options("pg_dump", "--format", "--schema=ilab_memory"),
+            f"--file={tmp_path / 'd'}",
+        ]
         with subprocess.Popen([*dump, source]) as process:
             while writes and process.poll() is None:
                 mem.mem_save("bob", f"Said during the dump {process.pid}", type="discovery", title="t")
         assert process.returncode == 0
-    restore = [program("pg_restore"), *options("pg_restore", "--exit-on-error"), f"--dbname={target}", tmp_path / "d"]
+    restore = [
+        str(program("pg_restore")),
+        *options("pg_restore", "--exit-on-error"),
+        f"--dbname={target}",
+        str(tmp_path / "d"),
+    ]
     subprocess.run(restore, check=True)
     after = exported(target)
     assert after["alice"] == before["alice"]

@@ -1,0 +1,93 @@
+"""Consolidation with its model and limits, ready to run."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.consolidation.prompt import load as load_prompt
+from ilab_chat_service.consolidation.worker import Consolidator, Limits, consolidating
+from ilab_chat_service.failures import ModelNotFound
+from ilab_chat_service.memory.turn_codec import spoken
+from ilab_chat_service.model.client import open_model
+from ilab_chat_service.settings import SettingsError
+from ilab_chat_service.values import Generation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ilab_chat_service.memory.executor import MemoryExecutor
+    from ilab_chat_service.model.client import ModelClient
+    from ilab_chat_service.ports import Clock
+    from ilab_chat_service.settings import Settings
+    from ilab_chat_service.telemetry.call_record import Call
+
+
+@asynccontextmanager
+async def open_consolidator(
+    settings: Settings,
+    library: MemoryExecutor,
+    chat: ModelClient,
+    clock: Clock,
+    *,
+    hashed: Callable[[str], str],
+    asked: Callable[[Call], None] | None,
+) -> AsyncIterator[tuple[Consolidator, ModelClient]]:
+    """Consolidate turns while the block runs; yield what does it, and the model that it asks.
+
+    Args:
+        settings: of the server.
+        library: the memory.
+        chat: the model of the chat.
+        clock: for days and rests.
+        hashed: replaces user ids in the log.
+        asked: is told what each consolidation asked of the model.
+
+    Raises:
+        SettingsError: the model is not offered.
+    """
+    await asyncio.to_thread(load_prompt)
+    async with open_consolidation_model(settings, chat) as model:
+        consolidator = Consolidator(
+            library, model, limits_of(settings), clock, spoken=spoken, hashed=hashed, asked=asked or (lambda _: None)
+        )
+        async with consolidating(consolidator, settings.drain_seconds):
+            yield consolidator, model
+
+
+@asynccontextmanager
+async def open_consolidation_model(settings: Settings, chat: ModelClient) -> AsyncIterator[ModelClient]:
+    """Open the models for consolidation while the block runs.
+
+    Except for the embedded model, they have connections and breakers of their own: they take none from the *chat*, and
+    their failures say nothing about the chat's calls.
+
+    Raises:
+        SettingsError: the model is not offered.
+    """
+    async with AsyncExitStack() as stack:
+        if settings.embedded:
+            model = chat
+        else:
+            own = replace(settings, model_retries=0, max_calls=limits_of(settings).calls)
+            model = await stack.enter_async_context(open_model(own))
+        try:
+            model.choose(Generation(model=settings.consolidation_model))
+        except ModelNotFound:
+            raise SettingsError("ILAB_CHAT_CONSOLIDATION_MODEL: is not a model that this server offers") from None
+        yield model
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits of consolidation."""
+    return Limits(
+        model=settings.consolidation_model,
+        turns=settings.consolidation_turns,
+        idle=settings.consolidation_idle_minutes * 60,
+        daily_tokens=settings.consolidation_daily_tokens,
+        total_daily_tokens=settings.consolidation_total_daily_tokens,
+        lease=settings.consolidation_lease_seconds,
+        call=settings.model_timeout_seconds,
+    )
