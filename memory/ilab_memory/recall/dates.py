@@ -139,7 +139,7 @@ def _days(kind: str, match: re.Match[str], words: _Compiled, today: date) -> tup
             off = timedelta(days=min(TOLERANCE_DAYS[unit], round(number * DAYS[unit]) - 1))
             return center - off, center + off + day, True
         if kind == "span":
-            return today - timedelta(days=round(number * DAYS[unit]) if unit else RECENT_DAYS), today + day, True
+            return today - timedelta(days=round(number * DAYS[unit]) if unit else RECENT_DAYS), today + day, bool(unit)
         if kind in {"last", "this"}:
             return _calendar(unit, today, is_last=kind == "last")
         return _named(kind, values, words, today)

@@ -97,7 +97,7 @@ LANGUAGES: dict[str, Language] = {
             hallo servus moin guten gute tschüss danke dankeschön ja nein okay super toll schön
             gut genau klar weiter geht's gehts geht dir alles machen macht gemacht sagen sag gesagt erzähl erinnerst
             erinnern weißt wissen gibt heute gestern nochmal nächste nächsten besten beste etwas ding wirklich heißt heißen heiße lautet kommt kommen wegen gerade tag tage tagen
-            woche wochen jahr jahre monat zeit neulich zuletzt
+            woche wochen jahr jahre monat zeit neulich zuletzt dank tausend vielen herzlichen schönen schönes wochenende bis
         """,
         user="ich mich mir mein meine meinen meinem meiner meines wir uns unser unsere unseren unserem unserer",
         pronouns="es das dies dieses dort dafür davon damit dabei ihn ihm sie",
@@ -113,12 +113,12 @@ LANGUAGES: dict[str, Language] = {
             su sus nuestro nuestra nuestros nuestras es son era eran soy eres fue fui ser está estás están estoy estaba
             he has ha hemos han había tengo tiene tienes de del a al en con por para sin sobre entre que qué quién
             quiénes cuál cuáles cuándo dónde cómo cuánto cuántos cuántas cuánta no sí ya también muy más como si porque
-            este esta esto ese esa eso aquí allí hay
+            este esta esto ese esa eso aquí allí hay puede podemos pueden puedo
         """,
         light="""
             hola buenos buenas adiós gracias bueno bien vale claro genial tal pasa sigue continúa
             dime dijo dije decir sabes recuerdas recordar hoy ayer cosa cosas mejor hacer hace puedes quiero
-            favor perfecto siguiente llama llamo llaman día días semana año años vez últimamente
+            favor perfecto siguiente llama llamo llaman día días semana año años vez últimamente mil muchas tengas descanses fin
         """,
         user="""
             yo me mi mis mí mío mía conmigo nosotros nos nuestro nuestra nuestros nuestras soy tengo vivo trabajo estoy
@@ -136,12 +136,12 @@ LANGUAGES: dict[str, Language] = {
             le la les un une des du de et ou mais je j tu il elle on nous vous ils elles me m te t se s moi toi mon ma
             mes ton ta tes son sa ses notre nos votre vos leur leurs est sont était étaient suis es être été ai as a
             avons avez ont avait dans en au aux à avec pour par sans sur sous que qu qui quoi quel quelle quels quelles
-            quand où comment pourquoi combien ne n pas plus aussi très ce cet cette ces ça c d l y si comme fait
+            quand où comment pourquoi combien ne n pas plus aussi très ce cet cette ces ça c d l y si comme fait pouvons pouvez peuvent pouvoir
         """,
         light="""
             bonjour salut bonsoir coucou allô merci beaucoup oui non ok d'accord super bien bon bonne va vas allez
             continue suite suivant parfait génial dis dit dire sais souviens rappelle rappelles aujourd hui hier chose
-            choses faire peux peut veux plaît mieux meilleur
+            choses faire peux peut veux plaît mieux meilleur journée soirée mille mercis demain week-end jour semaine
         """,
         user="je j j'ai moi me m mon ma mes nous notre nos",
         pronouns="ça cela ce y en le la les lui celui celle",
@@ -156,12 +156,12 @@ LANGUAGES: dict[str, Language] = {
             o a os as um uma uns umas e ou mas eu tu ele ela nós eles elas você vocês me te se nos lhe meu minha meus
             minhas teu tua seu sua seus suas nosso nossa nossos nossas é são era eram sou foi fui ser está estão estou
             tenho tem temos têm de do da dos das em no na nos nas com por para pelo pela sem sobre que quem qual quais
-            quando onde como quanto quantos quantas não sim já também muito mais este esta isto esse essa isso aqui ali
+            quando onde como quanto quantos quantas não sim já também muito mais este esta isto esse essa isso aqui ali posso podemos podem
         """,
         light="""
             olá oi bom boa tchau obrigado obrigada tudo bem beleza certo ótimo legal continua continue
             vai diz disse dizer sabe sabes lembra lembras hoje ontem coisa coisas melhor fazer pode quero favor próximo chama chamo
-            chamam dia dias semana ano anos vez
+            chamam dia dias semana ano anos vez valeu amanhã fim tenha
         """,
         user="""
             eu me mim meu minha meus minhas comigo nós nosso nossa nossos nossas sou tenho moro vivo trabalho estou
@@ -179,12 +179,12 @@ LANGUAGES: dict[str, Language] = {
             il lo la i gli le un uno una e o ma io tu lui lei noi voi loro mi ti si ci vi me te mio mia miei mie tuo tua
             tuoi suo sua nostro nostra nostri nostre è sono era erano sei essere stato ho hai ha abbiamo hanno avevo di
             del della dei delle a al alla ai in nel nella con per da dal dalla senza su sul che chi cosa quale quali
-            quando dove come perché quanto quanti quante non sì già anche molto più questo questa quello quella qui c
+            quando dove come perché quanto quanti quante non sì già anche molto più questo questa quello quella qui c posso possiamo possono può
         """,
         light="""
             ciao salve buongiorno buonasera buonanotte grazie prego bene buono va stai okay certo
             perfetto continua avanti dimmi detto dire sai ricordi ricordare oggi ieri cose fare fai puoi voglio
-            favore meglio prossimo chiama chiamo chiamano giorno giorni settimana anno anni volta
+            favore meglio prossimo chiama chiamo chiamano giorno giorni settimana anno anni volta mille infinite giornata fine weekend domani
         """,
         user="""
             io me mi mio mia miei mie noi ci nostro nostra nostri nostre sono ho vivo abito lavoro sto posso devo
@@ -202,14 +202,14 @@ LANGUAGES: dict[str, Language] = {
             de het een en of maar ik je jij hij zij ze wij we jullie mij me jou hem haar ons onze mijn jouw zijn hun is
             was waren ben bent heb hebt heeft hebben had wordt worden kan kun kunt moet wil zal in op aan uit bij met
             naar van voor over onder om te als hoe waar wie wat wanneer waarom welke welk niet geen ook nog al dat
-            die dit deze er had hadden gehad
+            die dit deze er had hadden gehad kunnen
         """,
         light="""
             hallo hoi dag goedemorgen goedenavond doei bedankt dank dankjewel ja nee oké goed prima leuk gaat verder
-            alles zeg gezegd weet onthoud vandaag gisteren ding doen graag heet heten
+            alles zeg gezegd weet onthoud vandaag gisteren ding doen graag heet heten week weken maand jaar hoeveel fijn fijne weekend morgen heel erg wel
         """,
         user="ik mij me mijn wij ons onze",
-        pronouns="het dat dit daar ervan ermee hem haar",
+        pronouns="het dat dit daar daarvoor daaraan daarover ervoor eraan ervan ermee hem haar",
         questions=r"(?:wie|wat|waar|wanneer|waarom|hoe|welke?|hoeveel)\b",
         lists=r"hoeveel|hoe\s+vaak|welke|alle|elke|lijst",
     ),
@@ -217,9 +217,9 @@ LANGUAGES: dict[str, Language] = {
         function="""
             i a w z na do od po o u za przez dla ja ty on ona my wy oni mnie mi ci go jej im nas nam mój moja moje moich
             mojego mojej twój twoja swój nasz nasza nasze jest są był była było byłem byłam jestem mam ma masz być że co
-            kto kiedy gdzie jak jaki jaka jakie dlaczego ile który która które czy czym czego nie tak też już się to ten ta te
+            kto kiedy gdzie jak jaki jaka jakie dlaczego ile który która które czy czym czego nie tak też już się to ten ta te możemy mogę może można
         """,
-        light="cześć hej dobry dobranoc dziękuję dzięki proszę dobrze super okej słychać dalej powiedz",
+        light="cześć hej dobry dobranoc dziękuję dzięki proszę dobrze super okej słychać dalej powiedz dzień dobry wielkie bardzo miłego dnia weekendu jutra porządku",
         user="ja mnie mi mój moja moje moich mojego mojej moim nas nam nasz nasza nasze jestem mam byłem byłam *liśmy",
         pronouns="to tam tego tym go jej nim",
         questions=r"(?:kto|co|kiedy|gdzie|jak|jaki|jaka|jakie|dlaczego|ile|który|która|które|czy)\b",
@@ -240,9 +240,9 @@ LANGUAGES: dict[str, Language] = {
     "tr": Language(
         function="""
             ve veya ama ben sen o biz siz onlar bana beni benim sana senin bizim bir bu şu mi mı mu mü ne kim nerede
-            nereye zaman nasıl neden hangi kaç için ile hakkında gibi çok daha da de var yok değil
+            nereye zaman nasıl neden hangi kaç için ile hakkında gibi kadar çok daha da de var yok değil
         """,
-        light="merhaba selam günaydın teşekkürler teşekkür ederim evet hayır tamam iyi nasılsın devam",
+        light="merhaba selam günaydın teşekkürler teşekkür ederim evet hayır tamam iyi nasılsın devam çok sağ ol günler geceler haftasonu hafta sonu sonları haber",
         user="ben bana beni benim bende biz bizim bize *ım *im *um *üm *imiz *ımız",
         pronouns="o bu şu onu bunu orada",
         questions=r"(?:ne|kim|nerede|nasıl|neden|hangi|kaç)\b",
@@ -271,11 +271,11 @@ LANGUAGES: dict[str, Language] = {
             и в во на с со к чем чего по о об от из за у для без я ты он она оно мы вы они меня мне мной тебя тебе его ему её ей
             нас нам вас вам их им мой моя моё мои моего моей моих моему твой твоя наш наша наше наши это этот эта эти
             тот та то те что кто где когда как какой какая какие почему сколько куда ли не да нет а но или бы же был
-            была было были есть быть у так уже ещё
+            была было были есть быть у так уже ещё можем могу может можно
         """,
         light="""
             привет здравствуйте здравствуй доброе добрый пока спасибо пожалуйста хорошо ладно дела
-            отлично ок дальше продолжай скажи помнишь знаешь сегодня вчера зовут день неделя год
+            отлично ок дальше продолжай скажи помнишь знаешь сегодня вчера зовут день неделя год большое огромное хорошего хороших дня выходных утро завтра
         """,
         user="я меня мне мной мой моя моё мои моего моей моих моему мою мы нас нам наш наша наше наши нашего нашей",
         pronouns="это этого этом там туда его её их него неё он она",
@@ -337,10 +337,12 @@ PHRASES = re.compile(
     "|".join(
         sorted(
             """
+            最近怎么样 最近 怎么样 怎麼樣 祝你 愉快 周末 太感谢了 非常 感谢 明天见 早安 好主意 就这样
             你好 您好 早上好 晚上好 下午好 晚安 谢谢 謝謝 多谢 再见 好的 没问题 继续 然后呢 你好吗 知道 记得 告诉 什么 什麼 怎么
             怎麼 怎样 哪里 哪裡 哪儿 哪个 哪些 哪 谁 誰 多少 几个 几 吗 嗎 呢 吧 啊 的 了 是 在 我们 我們 我 你们 你 您 他们 他 她 们
             哪一天 哪天 哪年 哪位 几点 几号 几月 何时 为什么 为何 多久 多大 怎么样 里面 里 到
             这个 那个 这 那 有 和 与 也 都 不 请 可以 能 会 要 想 最 对 去 时候 请问
+            何冊 何人 何回 何個 何枚 何本 最近 良い いい 一日 週末 本当に また明日 そうしましょう
             ありがとうございました ありがとうございます ありがとう こんにちは こんばんは おはようございます おはよう おやすみなさい おやすみ
             さようなら お願いします よろしく すみません はじめまして お元気ですか 元気 どうも はい いいえ わかりました なるほど 続けて
             どこですか いつですか なんですか ですか ますか でしたか ましたか でしょうか です ます でした ました どこ いつ なに なん 何 誰
@@ -348,6 +350,7 @@ PHRASES = re.compile(
             だれ どの どれ どう いくつ について 教えて 覚えて 私たち 私の 私 僕の 僕 俺 わたし あなた それ これ あれ ください
             안녕하세요 안녕 감사합니다 고마워요 고맙습니다 반갑습니다 네 아니요 좋아요 계속 어디 언제 누구 무엇 뭐 어떻게 왜 얼마 몇
             며칠 몇시 무슨 어느 어떤 언제까지 했지 했어 했죠 했나 했니 대해 관해 우리가
+            정말 고마워 감사 좋은 하루 주말 아침 보내세요 지내세요 지내 요즘 내일 봐요 알겠어요
             입니까 습니까 습니다 입니다 인가요 나요 예요 이에요 에요 어요 아요 세요 해요 제가 저는 나는 내가 우리 나의 저의
             สวัสดีครับ สวัสดีค่ะ สวัสดี ขอบคุณมาก ขอบคุณ ครับ ค่ะ คะ นะ ที่ไหน เมื่อไหร่ เมื่อไร อะไร ใคร ทำไม อย่างไร ยังไง
             เท่าไหร่ กี่ ของฉัน ของผม ของ ฉัน ผม เรา คุณ เป็น คือ อยู่ ไหน ไหม สบายดี
@@ -357,6 +360,10 @@ PHRASES = re.compile(
             reverse=True,
         )
     )
+)
+#: Words of such scripts that refer to the message before.
+UNSPACED_PRONOUNS = re.compile(
+    "它|那里|那儿|那边|这个|那个|这些|那些|それ|そこ|あれ|あそこ|これ|その|그거|그것|그건|거기|이거|이것|그게"
 )
 #: Words by which a message in such a script speaks of its user. The user is often left unsaid in Japanese, Korean, Thai.
 UNSPACED_USER = re.compile("我|咱|私|僕|俺|わたし|うち|제|저|나|내|우리|ฉัน|ผม|เรา|मेर|मैं|मुझ|हम")

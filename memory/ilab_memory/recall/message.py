@@ -170,7 +170,8 @@ def read(message: str, previous: str | None = None, now: datetime | None = None)
     if previous is not None and dated is None and _is_follow_up(text, words, spoken, weights, names):
         joined = {term: PREVIOUS for term in _content(previous) if term not in weights}
     if joined:
-        weights = {term: FOLLOW_UP * weight for term, weight in weights.items()}
+        pronouns = frozenset(terms(" ".join(word for name in spoken for word in _WORDS_OF[name].pronouns)))
+        weights = {term: FOLLOW_UP * weight for term, weight in weights.items() if term not in pronouns}
     if not joined and not any(weight >= CONTENT for weight in weights.values()):
         is_asked = dated is not None and (dated.asks_talk or dated.is_past)
         return Asked(dated=dated) if is_asked and (is_question(whole, spoken) or is_request(whole, spoken)) else Asked()
@@ -282,6 +283,7 @@ def _names(text: str, spoken: tuple[str, ...]) -> dict[str, str]:
     """
     if text.isupper():
         return {}
+    _, light = _weightless(spoken)
     found: dict[str, str] = {}
     inside = 0
     before = ""
@@ -292,7 +294,7 @@ def _names(text: str, spoken: tuple[str, ...]) -> dict[str, str]:
         inside += 1
         word = _PARTS.split(match[0])[0]
         if len(word) > 1 and word[0].isupper() and not _RUN.match(word):
-            found |= dict.fromkeys(terms(word), word)
+            found |= {term: word for term in terms(word) if "de" not in spoken or term not in light}
     return found if len(found) <= max(1, _CAPITALS_OF_A_HEADLINE * inside) else {}
 
 
@@ -323,4 +325,4 @@ def _is_follow_up(
     if names or sum(weight == 1.0 for weight in weights.values()) > FOLLOW_UP_TERMS or not is_question(text, spoken):
         return False
     pronouns = frozenset[str]().union(*(_WORDS_OF[name].pronouns for name in spoken))
-    return not pronouns.isdisjoint(words)
+    return not pronouns.isdisjoint(words) or languages.UNSPACED_PRONOUNS.search(text) is not None
