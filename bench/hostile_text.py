@@ -91,6 +91,7 @@ async def measured(shapes: Mapping[str, str]) -> bool:
             memory_db_path=str(Path(folder) / "memory.db"),
             openai_base_url=upstream.base_url,
             openai_model="test-model",
+            consolidation="off",
             propagation_seconds=0,
         )
         async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:

@@ -2,6 +2,7 @@
 
     PYTHONPATH=tests python bench/remember.py                        every life of bench/lives
     PYTHONPATH=tests python bench/remember.py --life nurse --misses  one life, and what was not answered
+    PYTHONPATH=tests python bench/remember.py --consolidation        with facts and summaries by a scripted model
 
 Each life (bench/life.py) is lived turn by turn through Chat on a real server with a clock that the bench sets, a
 SQLite file and a scripted model API. At the end, PreviewPrompt shows the prompt for each question. A question is
@@ -32,8 +33,11 @@ import grpc.aio
 import life as lives
 import upstream as fake
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat_service import statements
+from ilab_chat_service.consolidation.prompt import instruction
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_memory import ILabMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -43,6 +47,10 @@ if TYPE_CHECKING:
 
 #: The prompt of every fifth turn is previewed, for its tokens by section.
 PREVIEW_EVERY = 5
+#: Longest summary and most facts of a scripted consolidation, and the time for the last ones.
+SUMMARY_CHARACTERS = 600
+OPERATIONS = 32
+SETTLE_SECONDS = 120.0
 #: Characters around an answer in which the date of what was said must be.
 NEAR = 400
 #: Marks of a line that says that a value holds no longer.
@@ -84,6 +92,7 @@ class Figures:
     """Of each previewed prompt, by section."""
     shared: list[float] = field(default_factory=list)
     """Of each prompt, the share of its characters that equal the beginning of the one before."""
+    consolidations: int = 0
     seconds: float = 0.0
 
     def add_tokens(self, preview: chat_pb2.PreviewPromptResponse) -> None:
@@ -107,35 +116,87 @@ class Figures:
                 for section, values in self.tokens.items()
             },
             "shared_prefix": round(statistics.mean(self.shared), 3),
+            "consolidations": self.consolidations,
             "seconds": round(self.seconds, 1),
         }
 
 
 @dataclass(slots=True)
 class Model:
-    """Answers the turn that is running with its reply, and anything else, such as a consolidation, with `{}`."""
+    """Answers the turn that is running with its reply, and a consolidation by `consolidated`."""
 
     running: Exchange | None = None
     prompts: list[str] = field(default_factory=list)
+    consolidations: int = 0
 
     def __call__(self, request: fake.Request) -> fake.Reply:
         """Answer a request, and note the prompt of a turn."""
         said = request.messages[-1]["content"]
+        if request.system == instruction():
+            self.consolidations += 1
+            return fake.Reply(pieces=(json.dumps(consolidated(json.loads(said)["sessions"])),))
         if not (self.running and said.endswith(self.running.message)):
             return fake.Reply(pieces=("{}",))
         self.prompts.append("\n".join(f"{each['role']}: {each['content']}" for each in request.messages))
         return fake.Reply(pieces=(self.running.reply,))
 
 
+def consolidated(sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a model makes of new turns that knows no more than the tables of statements.
+
+    Each statement of the user is a fact of its own, and the summary of a session is the last of what was said in it.
+    """
+    facts = {}
+    for session in sessions:
+        for turn in session["turns"]:
+            reading = statements.read(turn["user"])
+            for topic, text in [
+                *((fact.topic_key, fact.text) for fact in reading.facts),
+                *((f"said/{text[:60]}", text) for text in reading.pool),
+            ]:
+                facts[topic] = {
+                    "type": "profile",
+                    "topic_key": topic,
+                    "content": text,
+                    "evidence": text,
+                    "expire_date": None,
+                }
+    summaries = [
+        {
+            "session": session["session"],
+            "summary": " ".join([session["summary"], *(turn["user"][:80] for turn in session["turns"])])[
+                -SUMMARY_CHARACTERS:
+            ].strip(),
+        }
+        for session in sessions
+    ]
+    return {"set": list(facts.values())[:OPERATIONS], "retire": [], "summaries": summaries}
+
+
+async def settled(path: Path) -> None:
+    """Wait until all turns in the memory at *path* are consolidated."""
+
+    def pending() -> int:
+        with ILabMemory.from_path(path) as memory:
+            return memory.mem_work_stats().pending
+
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while await asyncio.to_thread(pending):  # noqa: ASYNC110 - the state of a database
+            await asyncio.sleep(0.1)
+
+
 @asynccontextmanager
-async def server(clock: Clock, model: Model) -> AsyncIterator[chat_pb2_grpc.ChatServiceAsyncStub]:
-    """Serve an empty memory."""
+async def server(
+    clock: Clock, model: Model, path: Path, *, consolidation: bool
+) -> AsyncIterator[chat_pb2_grpc.ChatServiceAsyncStub]:
+    """Serve an empty memory at *path*."""
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
         api = stack.enter_context(fake.running(model))
         settings = Settings(
             address="127.0.0.1:0",
-            memory_db_path=str(Path(folder) / "memory.db"),
+            memory_db_path=str(path),
+            consolidation="on" if consolidation else "off",
+            consolidation_daily_tokens=0,
             durability="normal",
             openai_base_url=api.base_url,
             openai_model="test-model",
@@ -147,12 +208,25 @@ async def server(clock: Clock, model: Model) -> AsyncIterator[chat_pb2_grpc.Chat
         yield chat_pb2_grpc.ChatServiceStub(channel)
 
 
-async def live(life: Life) -> Figures:
-    """Live *life*, ask its questions, and return the figures."""
+async def live(life: Life, *, consolidation: bool) -> Figures:
+    """Live *life*, ask its questions, and return the figures; turns are consolidated if *consolidation*."""
     figures = Figures(life.name, len(life.exchanges))
     began = time.monotonic()
     clock, model = Clock(life.start), Model()
-    async with server(clock, model) as stub:
+    with tempfile.TemporaryDirectory() as folder:
+        await ask_after_living(life, figures, clock, model, Path(folder) / "memory.db", consolidation=consolidation)
+    assert len(model.prompts) == len(life.exchanges), "the model was not asked once for each turn"
+    figures.shared += shares(model.prompts)
+    figures.consolidations = model.consolidations
+    figures.seconds = time.monotonic() - began
+    return figures
+
+
+async def ask_after_living(
+    life: Life, figures: Figures, clock: Clock, model: Model, path: Path, *, consolidation: bool
+) -> None:
+    """Live *life* on a memory at *path*, ask its questions, and add what comes out to *figures*."""
+    async with server(clock, model, path, consolidation=consolidation) as stub:
 
         async def preview(message: str) -> chat_pb2.PreviewPromptResponse:
             answer = await stub.PreviewPrompt(
@@ -174,6 +248,8 @@ async def live(life: Life) -> Figures:
             await stub.Chat(chat_pb2.ChatRequest(user_id=life.name, message=exchange.message, time_zone=life.time_zone))
         model.running = None
         clock.moment = life.asked_at
+        if consolidation:
+            await settled(path)
         for question in life.questions:
             shown = await preview(question.text)
             figures.asked[question.kind] += 1
@@ -187,10 +263,6 @@ async def live(life: Life) -> Figures:
             ]
             figures.junk_asked += 1
             figures.junk += [message] if hits else []
-    assert len(model.prompts) == len(life.exchanges), "the model was not asked once for each turn"
-    figures.shared += shares(model.prompts)
-    figures.seconds = time.monotonic() - began
-    return figures
 
 
 def shares(prompts: Sequence[str]) -> Iterator[float]:
@@ -260,6 +332,7 @@ def table(results: Sequence[Figures]) -> Iterator[str]:
         "shared beginning": [f"{statistics.mean(each.shared):.1%}" for each in results],
         "junk": [f"{len(each.junk)}/{each.junk_asked}" for each in results],
         "turns": [str(each.turns) for each in results],
+        "consolidations": [str(each.consolidations) for each in results],
         "seconds": [f"{each.seconds:.1f}" for each in results],
     }
     for name, row in rows.items():
@@ -281,13 +354,16 @@ async def main() -> None:
         help="life in bench/lives, or the path of a .toml file (default: all)",
     )
     parser.add_argument("--misses", action="store_true", help="list the questions without an answer, and the junk")
+    parser.add_argument(
+        "--consolidation", action="store_true", help="consolidate turns with a scripted model (default: off)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--check", action="store_true", help="only check that the lives are consistent")
     options = parser.parse_args()
     chosen = lives.read_all(options.life or lives.names())
     if options.check:
         return
-    results = [await live(life) for life in chosen]
+    results = [await live(life, consolidation=options.consolidation) for life in chosen]
     if options.json:
         json.dump([each.as_json() for each in results], sys.stdout, indent=2, ensure_ascii=False)
         print()

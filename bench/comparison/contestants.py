@@ -85,6 +85,7 @@ def started(
         "OPENAI_API_KEY": "bench",
         "ILAB_MEMORY_DB_PATH": str(db_path),
         "ILAB_CHAT_ADDRESS": f"127.0.0.1:{port}",
+        "ILAB_CHAT_CONSOLIDATION": "off",
         **(settings or {}),
     }
     with running(arguments, environ, folder, name=name, port=port) as child:

@@ -32,8 +32,17 @@ def test_short_life_is_lived_and_judged() -> None:
     ]
     assert figures["answered"]["fact"] == 1
     assert figures["junk_asked"] == 20
+    assert figures["consolidations"] == 0
     assert figures["tokens"]["total"]["max"] > figures["tokens"]["instructions"]["mean"] > 0
     assert 0 < figures["shared_prefix"] < 1
+
+
+def test_short_life_with_consolidation_answers_the_same() -> None:
+    [figures] = json.loads(run(BENCH / "remember.py", "--consolidation", "--json", "--life", HERE / "short_life.toml"))
+    assert figures["answered"]["opt-out"] == 1
+    assert figures["answered"]["fact"] == 1
+    # 20 turns, of at least 8 and at most 16 at once.
+    assert 2 <= figures["consolidations"] <= 3
 
 
 def test_judgement_of_a_prompt() -> None:
