@@ -211,7 +211,7 @@ async def test_what_the_users_of_imported_turns_state_becomes_facts_with_their_d
     said = [
         (1, "I live in Hamburg."),
         (3, "I moved to Lisbon last month. My boat is blue."),
-        (2, "Ich bin gegen Erdnüsse allergisch."),
+        (2, "I'm allergic to peanuts."),
         (4, "Am I allergic to kiwi?"),
         (5, "My name is <private>Zebulon</private>."),
     ]
@@ -232,7 +232,7 @@ async def test_what_the_users_of_imported_turns_state_becomes_facts_with_their_d
         found = (await memory.ListFacts(memory_pb2.ListFactsRequest(user_id="alice"))).facts
         assert [(fact.content, fact.update_time.seconds) for fact in found] == [
             ("I moved to Lisbon last month.", AT.seconds + 3 * 86_400),
-            ("Ich bin gegen Erdnüsse allergisch.", AT.seconds + 2 * 86_400),
+            ("I'm allergic to peanuts.", AT.seconds + 2 * 86_400),
         ]
         request = chat_pb2.PreviewPromptRequest(user_id="alice", message="Hello!")
         system = (await chat.PreviewPrompt(request)).messages[0].content
@@ -244,7 +244,7 @@ async def test_what_the_users_of_imported_turns_state_becomes_facts_with_their_d
         [source] = lisbon.source_observation_ids
         await memory.DeleteObservation(memory_pb2.DeleteObservationRequest(user_id="alice", observation_id=source))
         left = (await memory.ListFacts(memory_pb2.ListFactsRequest(user_id="alice"))).facts
-        assert [fact.content for fact in left] == ["Ich bin gegen Erdnüsse allergisch."]
+        assert [fact.content for fact in left] == ["I'm allergic to peanuts."]
 
 
 async def test_a_caller_who_leaves_or_stalls_frees_the_thread(
