@@ -34,6 +34,15 @@ from ilab_chat.errors import (
     Unavailable,
     Unimplemented,
 )
+from ilab_chat.options import (
+    ContextDict,
+    GenerationDict,
+    JsonSchemaDict,
+    MemoryModeName,
+    ReasoningEffortName,
+    TurnRetentionName,
+    enum_name,
+)
 from ilab_chat.sync import ChatClient, ChatStream
 from ilab_chat.sync_memory import MemoryClient, MemoryExport
 from ilab_chat.v1.chat_pb2 import (
@@ -87,6 +96,7 @@ __all__ = [
     "ChatStarted",
     "ChatStream",
     "ContentFiltered",
+    "ContextDict",
     "ContextDocument",
     "ContextTooLong",
     "DeadlineExceeded",
@@ -95,6 +105,7 @@ __all__ = [
     "FailedPrecondition",
     "FieldViolation",
     "FinishReason",
+    "GenerationDict",
     "GenerationOptions",
     "GetStatsResponse",
     "HydratedMemory",
@@ -104,10 +115,12 @@ __all__ = [
     "Interrupted",
     "InvalidArgument",
     "JsonObjectFormat",
+    "JsonSchemaDict",
     "JsonSchemaFormat",
     "MemoryClient",
     "MemoryExport",
     "MemoryMode",
+    "MemoryModeName",
     "MemorySource",
     "ModelQuotaExhausted",
     "NotFound",
@@ -119,6 +132,7 @@ __all__ = [
     "PromptRole",
     "PromptTokens",
     "ReasoningEffort",
+    "ReasoningEffortName",
     "RememberedFact",
     "RequestIdReused",
     "ResourceExhausted",
@@ -132,9 +146,11 @@ __all__ = [
     "StreamChatResponse",
     "TextFormat",
     "TurnRetention",
+    "TurnRetentionName",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "Usage",
+    "enum_name",
     "tls_credentials",
 ]

@@ -17,12 +17,19 @@ from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat import errors
 from ilab_chat._security import Token, authorization
+from ilab_chat.options import (
+    ContextOption,
+    GenerationOption,
+    MemoryModeOption,
+    TurnRetentionOption,
+    context_messages,
+    enum_value,
+    generation_message,
+)
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
     ChatStarted,
-    ContextDocument,
-    GenerationOptions,
     MemoryMode,
     PreviewPromptRequest,
     StreamChatRequest,
@@ -75,13 +82,13 @@ def build_request(
     *,
     conversation_id: str,
     instructions: str,
-    context: Sequence[ContextDocument],
+    context: ContextOption,
     time_zone: str,
     memory_types: Sequence[str],
-    generation: GenerationOptions | None,
-    memory_mode: MemoryMode.ValueType,
+    generation: GenerationOption | None,
+    memory_mode: MemoryModeOption,
     request_id: str | None = None,
-    turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
+    turn_retention: TurnRetentionOption = TurnRetention.TURN_RETENTION_UNSPECIFIED,
 ) -> Request:
     """Return a request with *request_id*, or with a new id if it is None or empty.
 
@@ -89,7 +96,8 @@ def build_request(
 
     Raises:
         InvalidArgument: a text is not valid Unicode (a lone surrogate, as from bytes read in a wrong encoding).
-        TypeError: *memory_types* is one string.
+        TypeError: *memory_types* is one string, or a dictionary has an unknown key.
+        ValueError: *memory_mode*, *turn_retention* or a name in *generation* is unknown.
     """
     memory_types = several(memory_types)
     request_id = "" if kind is PreviewPromptRequest else request_id or uuid.uuid4().hex
@@ -107,12 +115,12 @@ def build_request(
         user_id=user_id,
         message=message,
         request_id=request_id,
-        generation=generation,
-        memory_mode=memory_mode,
-        turn_retention=turn_retention,
+        generation=generation_message(generation),
+        memory_mode=enum_value(MemoryMode, "memory_mode", memory_mode),
+        turn_retention=enum_value(TurnRetention, "turn_retention", turn_retention),
         conversation_id=conversation_id,
         instructions=instructions,
-        context=context,
+        context=context_messages(context),
         time_zone=time_zone,
         memory_types=memory_types,
     )

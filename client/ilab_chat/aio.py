@@ -13,11 +13,10 @@ from ilab_chat._security import Token, check_token
 from ilab_chat._target import DEFAULT_TARGET, check_target
 from ilab_chat.aio_memory import AsyncMemoryClient
 from ilab_chat.errors import ChatError
+from ilab_chat.options import ContextOption, GenerationOption, MemoryModeOption, TurnRetentionOption
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
-    ContextDocument,
-    GenerationOptions,
     MemoryMode,
     PreviewPromptRequest,
     PreviewPromptResponse,
@@ -86,12 +85,12 @@ class AsyncChatClient:
         request_id: str | None = None,
         conversation_id: str = "",
         instructions: str = "",
-        context: Sequence[ContextDocument] = (),
+        context: ContextOption = (),
         time_zone: str = "",
         memory_types: Sequence[str] = (),
-        generation: GenerationOptions | None = None,
-        memory_mode: MemoryMode.ValueType = MemoryMode.MEMORY_MODE_UNSPECIFIED,
-        turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
+        generation: GenerationOption | None = None,
+        memory_mode: MemoryModeOption = MemoryMode.MEMORY_MODE_UNSPECIFIED,
+        turn_retention: TurnRetentionOption = TurnRetention.TURN_RETENTION_UNSPECIFIED,
         timeout: float | FromClient | None = FromClient.TIMEOUT,  # noqa: ASYNC109 - the gRPC deadline
         metadata: Metadata = (),
     ) -> ChatResponse:
@@ -106,18 +105,22 @@ class AsyncChatClient:
                 answer and every error have it.
             conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
             instructions: Instructions for this call. They are not stored.
-            context: Documents for this call, given to the model as data. They are not stored.
+            context: Documents for this call, given to the model as data. They are not stored. A document is a message
+                or a dictionary such as `{"title": "Huts", "text": "..."}`.
             time_zone: The user's time zone, an IANA name such as "Europe/Berlin". Empty: UTC.
             memory_types: Types of observations that may enter the prompt. Empty: all.
-            generation: Options for the model. None: the service's defaults.
-            memory_mode: Whether memory is read and written. Unspecified: both.
-            turn_retention: Which turns stay in memory. Unspecified: every turn.
+            generation: Options for the model, as a message or as a dictionary such as `{"temperature": 0}`. None: the
+                service's defaults.
+            memory_mode: Whether memory is read and written: "read_write" (the default), "read_only" or "off".
+            turn_retention: Which turns stay in memory: "every_turn" (the default) or "latest_only".
             timeout: Seconds for this call. None: no limit. Left out: the client's.
             metadata: Sent after the client's own.
 
         Raises:
             ChatError: the call did not succeed; `ilab_chat.errors` has the tree.
             RuntimeError: the client is closed.
+            TypeError: a dictionary has an unknown key.
+            ValueError: the name of a mode, a retention or an effort is unknown.
         """
         request = _calls.build_request(
             ChatRequest,
@@ -148,12 +151,12 @@ class AsyncChatClient:
         request_id: str | None = None,
         conversation_id: str = "",
         instructions: str = "",
-        context: Sequence[ContextDocument] = (),
+        context: ContextOption = (),
         time_zone: str = "",
         memory_types: Sequence[str] = (),
-        generation: GenerationOptions | None = None,
-        memory_mode: MemoryMode.ValueType = MemoryMode.MEMORY_MODE_UNSPECIFIED,
-        turn_retention: TurnRetention.ValueType = TurnRetention.TURN_RETENTION_UNSPECIFIED,
+        generation: GenerationOption | None = None,
+        memory_mode: MemoryModeOption = MemoryMode.MEMORY_MODE_UNSPECIFIED,
+        turn_retention: TurnRetentionOption = TurnRetention.TURN_RETENTION_UNSPECIFIED,
         timeout: float | FromClient | None = FromClient.TIMEOUT,
         metadata: Metadata = (),
     ) -> "AsyncChatStream":
@@ -171,17 +174,22 @@ class AsyncChatClient:
                 stream, the answer and every error have it.
             conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
             instructions: Instructions for this call. They are not stored.
-            context: Documents for this call, given to the model as data. They are not stored.
+            context: Documents for this call, given to the model as data. They are not stored. A document is a message
+                or a dictionary such as `{"title": "Huts", "text": "..."}`.
             time_zone: The user's time zone, an IANA name such as "Europe/Berlin". Empty: UTC.
             memory_types: Types of observations that may enter the prompt. Empty: all.
-            generation: Options for the model. None: the service's defaults.
-            memory_mode: Whether memory is read and written. Unspecified: both.
-            turn_retention: Which turns stay in memory. Unspecified: every turn.
+            generation: Options for the model, as a message or as a dictionary such as `{"temperature": 0}`. None: the
+                service's defaults.
+            memory_mode: Whether memory is read and written: "read_write" (the default), "read_only" or "off".
+            turn_retention: Which turns stay in memory: "every_turn" (the default) or "latest_only".
             timeout: Seconds from entering the block to the last event. None: no limit. Left out: the client's.
             metadata: Sent after the client's own.
 
         Raises:
-            InvalidArgument: a text is not valid Unicode. Every other failure is raised while the stream is read.
+            InvalidArgument: a text is not valid Unicode. Every other failure of the call is raised while the stream is
+                read.
+            TypeError: a dictionary has an unknown key.
+            ValueError: the name of a mode, a retention or an effort is unknown.
         """
         request = _calls.build_request(
             StreamChatRequest,
@@ -209,11 +217,11 @@ class AsyncChatClient:
         *,
         conversation_id: str = "",
         instructions: str = "",
-        context: Sequence[ContextDocument] = (),
+        context: ContextOption = (),
         time_zone: str = "",
         memory_types: Sequence[str] = (),
-        generation: GenerationOptions | None = None,
-        memory_mode: MemoryMode.ValueType = MemoryMode.MEMORY_MODE_UNSPECIFIED,
+        generation: GenerationOption | None = None,
+        memory_mode: MemoryModeOption = MemoryMode.MEMORY_MODE_UNSPECIFIED,
         timeout: float | FromClient | None = FromClient.TIMEOUT,  # noqa: ASYNC109 - the gRPC deadline
         metadata: Metadata = (),
     ) -> PreviewPromptResponse:
@@ -224,17 +232,20 @@ class AsyncChatClient:
             message: The message of the user.
             conversation_id: The conversation that the message belongs to. Empty: the user's default conversation.
             instructions: Instructions for the call.
-            context: Documents for the call, given to the model as data.
+            context: Documents for the call, given to the model as data: messages or dictionaries.
             time_zone: The user's time zone, an IANA name such as "Europe/Berlin". Empty: UTC.
             memory_types: Types of observations that may enter the prompt. Empty: all.
-            generation: Options for the model, of which its name matters here. None: the service's defaults.
-            memory_mode: Whether memory is read.
+            generation: Options for the model, of which its name matters here: a message or a dictionary. None: the
+                service's defaults.
+            memory_mode: Whether memory is read: "read_write" (the default), "read_only" or "off".
             timeout: Seconds for this call. None: no limit. Left out: the client's.
             metadata: Sent after the client's own.
 
         Raises:
             ChatError: the call did not succeed; `ilab_chat.errors` has the tree.
             RuntimeError: the client is closed.
+            TypeError: a dictionary has an unknown key.
+            ValueError: the name of a mode, a retention or an effort is unknown.
         """
         request = _calls.build_request(
             PreviewPromptRequest,

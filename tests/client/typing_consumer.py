@@ -13,7 +13,9 @@ from ilab_chat import (
     ChatResponse,
     ChatStarted,
     ChatStream,
+    ContextDocument,
     FieldViolation,
+    FinishReason,
     GenerationOptions,
     GetStatsResponse,
     MemoryMode,
@@ -25,6 +27,7 @@ from ilab_chat import (
     StartSessionResponse,
     StreamChatResponse,
     TurnRetention,
+    enum_name,
 )
 
 
@@ -48,6 +51,15 @@ def with_threads() -> None:
             assert_type(next(stream), StreamChatResponse)
             assert_type(stream.started, ChatStarted | None)
             assert_type(stream.response, ChatResponse)
+        client.chat(
+            "alice",
+            "hi",
+            memory_mode="read_only",
+            turn_retention="latest_only",
+            generation={"temperature": 0.5, "reasoning_effort": "low", "response_format": "json_object"},
+            context=[{"title": "Huts", "text": "Open in May."}, ContextDocument(text="Closed in June.")],
+        )
+        assert_type(enum_name(FinishReason, response.finish_reason), str)
     ChatClient(channel=grpc.insecure_channel("127.0.0.1:50051")).close()
 
 

@@ -20,7 +20,7 @@ from contract.process import BIN, ROOT, Served
 
 pytestmark = pytest.mark.timeout(600)  # each environment is made from nothing
 
-CLIENT = {"ilab-chat", "grpcio", "protobuf", "googleapis-common-protos"}
+CLIENT = {"ilab-chat", "grpcio", "protobuf", "googleapis-common-protos", "types-grpcio", "types-protobuf"}
 FOLDERS = {"ilab-chat": ROOT, "ilab-chat-service": ROOT / "service", "ilab-memory": ROOT / "memory"}
 PACKAGES = {"ilab-chat": "ilab_chat", "ilab-chat-service": "ilab_chat_service", "ilab-memory": "ilab_memory"}
 COMMANDS = {"ilab-chat": "ilab-chat", "ilab-chat-service": "ilab-chat-server", "ilab-memory": "ilab-memory"}
@@ -51,6 +51,18 @@ except InvalidArgument as error:
 """
 
 
+MISTAKES = """
+from ilab_chat import ChatClient, FinishReason
+
+with ChatClient() as client:
+    answer = client.chat("alice", "hi")
+    print(answer.replyy)
+    print(answer.finish_reason == FinishReason.FINISH_REASON_STOPP)
+    client.chat("alice", "hi", memory_mode="readonly", generation={"temprature": 0})
+"""
+MISTAKEN = {6, 7, 8}
+
+
 # A conversation starts only in a terminal.
 IN_TERMINAL = """
 import os, pty, sys
@@ -79,6 +91,11 @@ class Environment:
             text=True,
             check=check,
         )
+
+    @property
+    def python(self) -> Path:
+        """The interpreter."""
+        return self._bin / "python"
 
     def versions(self) -> dict[str, str]:
         """Return every installed distribution, with its normal name."""
@@ -256,6 +273,32 @@ def test_the_lowest_versions_are_installed(lowest: Environment) -> None:
     versions = lowest.versions()
     assert {name: versions[name] for name in floors()} == floors()
     assert set(floors()) == CLIENT - {"ilab-chat"}
+
+
+@pytest.mark.parametrize("environment", ["newest", "lowest"])
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_type_checkers_know_the_installed_client_and_find_mistakes(
+    checker: str, environment: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    made: Environment = request.getfixturevalue(environment)
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text((ROOT / "tests/client/typing_consumer.py").read_text())
+    bad.write_text(MISTAKES)
+    if checker == "mypy":
+        command = [BIN / "mypy", "--strict", "--config-file=", "--python-executable", made.python]
+    else:
+        (tmp_path / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict"}))
+        command = [BIN / "basedpyright", "--pythonpath", made.python]
+
+    def lines_with_errors(file: Path) -> set[int]:
+        # The checker is that of the tests, and what it looks at is what the environment has.
+        run = subprocess.run([*command, file], cwd=tmp_path, capture_output=True, text=True, check=False)
+        found = {int(line) for line in re.findall(rf"{file.name}:(\d+):.*error", run.stdout)}
+        assert bool(found) == bool(run.returncode), run.stdout + run.stderr
+        return found
+
+    assert lines_with_errors(good) == set()
+    assert lines_with_errors(bad) == MISTAKEN
 
 
 def test_service_starts_from_its_wheels(wheels: dict[str, Wheel], served: Served, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ilab_chat._calls import DEFAULT_TIMEOUT
 from ilab_chat.cli import options, output, request
 from ilab_chat.cli.connection import connect
+from ilab_chat.options import enum_name
 from ilab_chat.v1.chat_pb2 import MemorySource, PreviewPromptResponse, PromptRole
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
 def write(preview: PreviewPromptResponse) -> None:
     """Print the messages, the memories and the estimated tokens."""
     for message in preview.messages:
-        output.write_heading(f"{short(PromptRole.Name(message.role), 'PROMPT_ROLE_')}:")
+        output.write_heading(f"{enum_name(PromptRole, message.role)}:")
         output.write(f"{message.content}\n\n")
     output.write_heading("memories:")
     for memory in preview.memories:
-        source = short(MemorySource.Name(memory.source), "MEMORY_SOURCE_")
+        source = enum_name(MemorySource, memory.source)
         text = (
             f"{memory.title}: {memory.snippet}" if memory.title and memory.snippet else memory.title or memory.snippet
         )
@@ -67,8 +68,3 @@ def write(preview: PreviewPromptResponse) -> None:
     counted = [f"{field.name} {getattr(preview.tokens, field.name)}" for field in preview.tokens.DESCRIPTOR.fields]
     output.write(f"{', '.join(counted)}\n")
     output.write(f"model {preview.model}, documents {preview.included_documents}\n")
-
-
-def short(name: str, prefix: str) -> str:
-    """Return the name of an enum's value in lower case, without its prefix."""
-    return name.removeprefix(prefix).lower()
