@@ -11,6 +11,7 @@ exceptions. Messages and enums come from the contract in `ilab_chat.v1`.
 
 from ilab_chat._memory_calls import NEVER
 from ilab_chat._security import tls_credentials
+from ilab_chat._version import __version__
 from ilab_chat.aio import AsyncChatClient, AsyncChatStream
 from ilab_chat.aio_memory import AsyncMemoryClient, AsyncMemoryExport
 from ilab_chat.errors import (
@@ -151,6 +152,7 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Usage",
+    "__version__",
     "enum_name",
     "tls_credentials",
 ]

@@ -40,6 +40,7 @@ from ilab_chat.v1.chat_pb2 import (
 Metadata = Sequence[tuple[str, str | bytes]]
 
 DEFAULT_TIMEOUT: Final = 60.0
+DEFAULT_IDLE_TIMEOUT: Final = 60.0
 ERROR_DOMAIN: Final = "ilab-chat"
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 
@@ -48,6 +49,9 @@ class FromClient(enum.Enum):
     """Stands for "as the client was made", because None means "no limit"."""
 
     TIMEOUT = "the client's timeout"
+    IDLE_TIMEOUT = "the client's idle timeout"
+    TOKEN = "the client's token"  # noqa: S105 - a sentinel
+    METADATA = "the client's metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,32 @@ class CallDefaults:
     """Defaults that a client sends with each call."""
 
     timeout: float | None
+    idle_timeout: float | None
     metadata: Metadata
     token: Token | None = dataclasses.field(default=None, repr=False)
 
     def timeout_of(self, call: float | FromClient | None) -> float | None:
         """Return the seconds that a call may take, None for no limit."""
         return self.timeout if isinstance(call, FromClient) else call
+
+    def idle_timeout_of(self, call: float | FromClient | None) -> float | None:
+        """Return the seconds that a stream may be silent, None for no limit."""
+        return self.idle_timeout if isinstance(call, FromClient) else call
+
+    def changed(
+        self,
+        timeout: float | FromClient | None,
+        idle_timeout: float | FromClient | None,
+        metadata: Metadata | FromClient,
+        token: Token | FromClient | None,
+    ) -> "CallDefaults":
+        """Return these defaults with those that are given in their place."""
+        return CallDefaults(
+            self.timeout_of(timeout),
+            self.idle_timeout_of(idle_timeout),
+            self.metadata if isinstance(metadata, FromClient) else tuple(metadata),
+            self.token if isinstance(token, FromClient) else token,
+        )
 
     def metadata_of(self, call: Metadata) -> tuple[tuple[str, str | bytes], ...]:
         """Return the client's metadata, its token, then the call's own.
@@ -191,6 +215,10 @@ class StreamedAnswer:
             raise RuntimeError("the answer is not complete: read the stream to its end before you ask for its response")
         return self._completed
 
+    def __repr__(self) -> str:
+        state = "completed" if self._completed else "begun" if self._begun else "not begun"
+        return f"<{type(self).__name__} {self._request_id}, {state}>"
+
     @property
     def _begun(self) -> bool:
         return self._started is not None or bool(self._pieces)
@@ -241,14 +269,15 @@ def error_of(failure: grpc.RpcError, request_id: str, *, begun: bool = False) ->
     received = cast("Metadata | None", failure.trailing_metadata())
     trailing_metadata = tuple((key, value) for key, value in received or ())
     details = read_details(trailing_metadata)
-    kind = errors.BY_CODE[failure.code()]
-    if begun and kind is errors.Unavailable:
+    code = failure.code()
+    if begun and code is grpc.StatusCode.UNAVAILABLE:
         # A lost connection has this code at any time. Only before the first event does it mean that nothing was done.
-        kind = errors.Interrupted
+        code = errors.Interrupted.code
+    kind = errors.BY_CODE[code]
     narrower = errors.BY_REASON.get(details.reason, kind)
     return (narrower if issubclass(narrower, kind) else kind)(
         failure.details() or "no message",
-        code=failure.code(),
+        code=code,
         reason=details.reason,
         field_violations=details.field_violations,
         retry_after=details.retry_after,

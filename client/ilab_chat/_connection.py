@@ -8,14 +8,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import grpc
 
 from ilab_chat import _calls
+from ilab_chat._idle import Watch
 from ilab_chat._memory_calls import Item, import_request
 from ilab_chat._target import Target
-from ilab_chat.errors import Cancelled
+from ilab_chat.errors import Cancelled, DeadlineExceeded
 from ilab_chat.v1.chat_pb2_grpc import ChatServiceStub
 from ilab_chat.v1.memory_pb2 import ImportUserRequest, ImportUserResponse
 from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
@@ -47,14 +48,73 @@ class AsyncStreamingCall(Protocol[Response_co]):
     def cancel(self) -> bool: ...
 
 
+class Events(Generic[Response_co]):
+    """Events of a running call. Each wait for the next one takes at most *idle_timeout* seconds, None for no limit.
+
+    Iterating raises:
+        DeadlineExceeded: nothing came in time. The call is cancelled.
+    """
+
+    def __init__(self, call: StreamingCall[Response_co], idle_timeout: float | None, request_id: str = "") -> None:
+        self._iterator = iter(call)
+        self._idle_timeout = idle_timeout
+        self._request_id = request_id
+        self._watch = None if idle_timeout is None else Watch(idle_timeout, call.cancel)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Response_co:
+        if self._watch is None:
+            return next(self._iterator)
+        try:
+            with self._watch:
+                return next(self._iterator)
+        except grpc.RpcError:
+            if self._watch.has_expired:
+                raise _idle(self._idle_timeout, self._request_id) from None
+            raise
+
+
+class AsyncEvents(Generic[Response_co]):
+    """Events of a running call of grpc.aio. Each wait for the next one takes at most *idle_timeout* seconds.
+
+    Iterating raises:
+        DeadlineExceeded: nothing came in time. The call is cancelled.
+    """
+
+    def __init__(self, call: AsyncStreamingCall[Response_co], idle_timeout: float | None, request_id: str = "") -> None:
+        self._call = call
+        self._iterator = aiter(call)
+        self._idle_timeout = idle_timeout
+        self._request_id = request_id
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Response_co:
+        limit = asyncio.timeout(self._idle_timeout)
+        try:
+            async with limit:
+                return await anext(self._iterator)
+        except TimeoutError:
+            self._call.cancel()
+            raise _idle(self._idle_timeout, self._request_id) from None
+
+
 class Connection:
     """A channel and its stubs. Created at once, so that threads can share it. A given channel stays open."""
 
     def __init__(
-        self, target: Target, channel: grpc.Channel | None, credentials: grpc.ChannelCredentials | None
+        self,
+        target: Target,
+        channel: grpc.Channel | None,
+        credentials: grpc.ChannelCredentials | None,
+        max_retries: int,
     ) -> None:
+        self._target = target
         self._owns_channel = channel is None
-        self._channel = channel or _open_channel(target, credentials)
+        self._channel = channel or _open_channel(target, credentials, max_retries)
         self._chat = ChatServiceStub(self._channel)
         self._memory = MemoryServiceStub(self._channel)
         self._closed = False
@@ -71,6 +131,9 @@ class Connection:
         _check_open(closed=self._closed)
         return self._memory
 
+    def __str__(self) -> str:
+        return f"{self._target.name}{', closed' if self._closed else ''}" if self._owns_channel else "a given channel"
+
     def close(self) -> None:
         """Close the channel and cancel its calls. A second call does nothing."""
         self._closed = True
@@ -86,9 +149,14 @@ class AsyncConnection:
     """
 
     def __init__(
-        self, target: Target, channel: grpc.aio.Channel | None, credentials: grpc.ChannelCredentials | None
+        self,
+        target: Target,
+        channel: grpc.aio.Channel | None,
+        credentials: grpc.ChannelCredentials | None,
+        max_retries: int,
     ) -> None:
         self._target = target
+        self._max_retries = max_retries
         self._credentials = credentials
         self._owns_channel = channel is None
         self._channel = channel
@@ -112,6 +180,9 @@ class AsyncConnection:
             self._memory = MemoryServiceStub(channel)
         return self._memory
 
+    def __str__(self) -> str:
+        return f"{self._target.name}{', closed' if self._closed else ''}" if self._owns_channel else "a given channel"
+
     async def aclose(self) -> None:
         """Close the channel and cancel its calls. A second call does nothing."""
         self._closed = True
@@ -121,7 +192,7 @@ class AsyncConnection:
     def _open(self) -> grpc.aio.Channel:
         _check_open(closed=self._closed)
         if self._channel is None:
-            self._channel = _open_async_channel(self._target, self._credentials)
+            self._channel = _open_async_channel(self._target, self._credentials, self._max_retries)
         return self._channel
 
 
@@ -226,15 +297,21 @@ def _check_open(*, closed: bool) -> None:
         raise RuntimeError("this client is closed")
 
 
-def _open_channel(target: Target, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    options = target.options()
+def _idle(seconds: float | None, request_id: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"nothing arrived for {seconds:g} s, the idle timeout", request_id=request_id)
+
+
+def _open_channel(target: Target, credentials: grpc.ChannelCredentials | None, max_retries: int) -> grpc.Channel:
+    options = target.options(max_retries)
     if credentials is None:
         return grpc.insecure_channel(target.name, options)
     return grpc.secure_channel(target.name, credentials, options)
 
 
-def _open_async_channel(target: Target, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    options = target.options()
+def _open_async_channel(
+    target: Target, credentials: grpc.ChannelCredentials | None, max_retries: int
+) -> grpc.aio.Channel:
+    options = target.options(max_retries)
     if credentials is None:
         return grpc.aio.insecure_channel(target.name, options)
     return grpc.aio.secure_channel(target.name, credentials, options)

@@ -12,22 +12,24 @@ MEMORY_SERVICE: Final = "ilab_chat.v1.MemoryService"
 #: Methods whose requests have a request_id.
 MEMORY_WRITES: Final = ("EndSession", "SummarizeSession", "SaveObservation", "UpdateObservation", "DeleteObservation")
 
-RETRIED: Final = {
-    # Only calls that can be repeated: those with a request_id, which the client always sets, and PreviewPrompt, which
-    # writes nothing. One by one, because a config with an empty name would apply to all others too. gRPC stops once the
-    # answer has begun, and never exceeds the caller's deadline: there is no `timeout` here that could change it.
-    "name": [
-        *({"service": SERVICE, "method": method} for method in ("Chat", "StreamChat", "PreviewPrompt")),
-        *({"service": MEMORY_SERVICE, "method": method} for method in MEMORY_WRITES),
-    ],
-    "retryPolicy": {
-        "maxAttempts": 4,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "1s",
-        "backoffMultiplier": 3,
-        # Not ABORTED: the model's work was paid for, and whether to pay again is the caller's choice.
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    },
+DEFAULT_MAX_RETRIES: Final = 3
+#: gRPC makes no more than five attempts.
+MAX_RETRIES: Final = 4
+
+# Only calls that can be repeated: those with a request_id, which the client always sets, and PreviewPrompt, which
+# writes nothing. One by one, because a config with an empty name would apply to all others too.
+RETRIED: Final = [
+    *({"service": SERVICE, "method": method} for method in ("Chat", "StreamChat", "PreviewPrompt")),
+    *({"service": MEMORY_SERVICE, "method": method} for method in MEMORY_WRITES),
+]
+# gRPC stops once the answer has begun, and never exceeds the caller's deadline: there is no `timeout` here that could
+# change it.
+RETRY_POLICY: Final = {
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 3,
+    # Not ABORTED: the model's work was paid for, and whether to pay again is the caller's choice.
+    "retryableStatusCodes": ["UNAVAILABLE"],
 }
 THROTTLING: Final = {
     # Repeating stops while more than half of the attempts fail. The most that gRPC takes, of which one half may be
@@ -70,14 +72,17 @@ class Target:
             return cls(text, is_local=is_local, is_several=False)
         return cls(f"{_family(addresses)}:{','.join(addresses)}", is_local=is_local, is_several=True)
 
-    def options(self) -> list[tuple[str, str | int]]:
+    def options(self, max_retries: int = DEFAULT_MAX_RETRIES) -> list[tuple[str, str | int]]:
         """Return the options of a channel to it.
 
-        Chat calls, previews and memory writes that fail as UNAVAILABLE before their answer begins are repeated. Several
+        Chat calls, previews and memory writes that fail as UNAVAILABLE before their answer begins are repeated, up to
+        *max_retries* times. Several
         servers take turns, as long as the health service reports them SERVING. Proxies of the environment are not used
         for addresses on this machine.
         """
-        config = {"methodConfig": [RETRIED], "retryThrottling": THROTTLING} | (BALANCING if self.is_several else {})
+        policy = {"maxAttempts": max_retries + 1, **RETRY_POLICY}
+        retried = {"methodConfig": [{"name": RETRIED, "retryPolicy": policy}], "retryThrottling": THROTTLING}
+        config = (retried if max_retries else {}) | (BALANCING if self.is_several else {})
         return [("grpc.service_config", json.dumps(config)), *self.plain_options()]
 
     def plain_options(self) -> list[tuple[str, str | int]]:
@@ -101,6 +106,17 @@ def check_target(target: str, channel: object, credentials: object) -> Target:
         # gRPC would compare each certificate with the text of the whole list.
         raise ValueError("certificates are for one name: with credentials, several servers are dns:///name:port")
     return parsed
+
+
+def check_max_retries(max_retries: int) -> int:
+    """Return *max_retries*.
+
+    Raises:
+        ValueError: it is not between 0 and what gRPC supports.
+    """
+    if not 0 <= max_retries <= MAX_RETRIES:
+        raise ValueError(f"max_retries must be 0 to {MAX_RETRIES}: gRPC makes no more attempts")
+    return max_retries
 
 
 def _family(addresses: list[str]) -> str:

@@ -1,6 +1,9 @@
 """The client for asyncio. `sync`, for code without an event loop, is generated from this module."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from copy import copy
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -8,15 +11,16 @@ import grpc
 
 from ilab_chat import _calls
 from ilab_chat._calls import FromClient, Metadata
-from ilab_chat._connection import AsyncConnection, AsyncStreamingCall, async_chat_errors
+from ilab_chat._connection import AsyncConnection, AsyncEvents, AsyncStreamingCall, async_chat_errors
 from ilab_chat._security import Token, check_token
-from ilab_chat._target import DEFAULT_TARGET, check_target
+from ilab_chat._target import DEFAULT_MAX_RETRIES, DEFAULT_TARGET, check_max_retries, check_target
 from ilab_chat.aio_memory import AsyncMemoryClient
 from ilab_chat.errors import ChatError
 from ilab_chat.options import ContextOption, GenerationOption, MemoryModeOption, TurnRetentionOption
 from ilab_chat.v1.chat_pb2 import (
     ChatRequest,
     ChatResponse,
+    ChatStarted,
     MemoryMode,
     PreviewPromptRequest,
     PreviewPromptResponse,
@@ -41,7 +45,14 @@ class AsyncChatClient:
             such as `unix:/path`, work too.
         channel: A channel to use instead of making one. It stays open when the client closes.
         credentials: How to secure the connection, for instance `tls_credentials(ca_file="ca.pem")`. None: plaintext.
-        timeout: Seconds that a call may take from its start to its last event. None: no limit.
+        timeout: Seconds that a call with one answer may take. None: no limit. Streams have no total limit by default.
+        idle_timeout: Seconds that a stream may be silent: the longest wait for its next event, heartbeats included.
+            None: no limit.
+        max_retries: How often a call is repeated that failed as UNAVAILABLE before its answer began: `chat`,
+            `stream_chat`, `preview_prompt`, and the memory's `save`, `update`, `delete`, `end_session` and
+            `summarize_session`. A repeat has the same request id, so nothing is done twice. 0 to 4; the timeout is for
+            all attempts together. Nothing else is repeated: not a call that reached a limit, and not one whose answer
+            had begun. A given channel has its own policy.
         metadata: Sent with every call.
         token: Bearer token, or a function that returns it; the function is called for each call. A given channel is
             assumed to be encrypted.
@@ -50,8 +61,8 @@ class AsyncChatClient:
 
     Raises:
         ValueError: *channel* is given together with *target* or *credentials*; *target* is a
-            comma-separated list of anything but IP addresses of one family, or a list together with *credentials*; or
-            the token would leave this machine in plaintext.
+            comma-separated list of anything but IP addresses of one family, or a list together with *credentials*;
+            *max_retries* is not 0 to 4; or the token would leave this machine in plaintext.
     """
 
     def __init__(
@@ -61,16 +72,54 @@ class AsyncChatClient:
         channel: grpc.aio.Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float | None = _calls.DEFAULT_TIMEOUT,
+        idle_timeout: float | None = _calls.DEFAULT_IDLE_TIMEOUT,
+        max_retries: int = DEFAULT_MAX_RETRIES,
         metadata: Metadata = (),
         token: Token | None = None,
         plaintext_token: bool = False,
     ) -> None:
         where = check_target(target, channel, credentials)
         encrypted = channel is not None or credentials is not None
-        check_token(token, is_local=where.is_local, encrypted=encrypted, plaintext_token=plaintext_token)
-        self._connection = AsyncConnection(where, channel, credentials)
-        self._defaults = _calls.CallDefaults(timeout, tuple(metadata), token)
+        self._check_token = partial(
+            check_token, is_local=where.is_local, encrypted=encrypted, plaintext_token=plaintext_token
+        )
+        self._check_token(token)
+        self._connection = AsyncConnection(where, channel, credentials, check_max_retries(max_retries))
+        self._use(_calls.CallDefaults(timeout, idle_timeout, tuple(metadata), token))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._connection}>"
+
+    def _use(self, defaults: _calls.CallDefaults) -> None:
+        self._defaults = defaults
         self._memory = AsyncMemoryClient(self._connection, self._defaults)
+
+    def with_options(
+        self,
+        *,
+        timeout: float | FromClient | None = FromClient.TIMEOUT,
+        idle_timeout: float | FromClient | None = FromClient.IDLE_TIMEOUT,
+        metadata: Metadata | FromClient = FromClient.METADATA,
+        token: Token | FromClient | None = FromClient.TOKEN,
+    ) -> Self:
+        """Return a client with other defaults on the same connection. Closing either closes both.
+
+            reports = client.with_options(timeout=300, metadata=(("x-team", "reports"),))
+
+        Args:
+            timeout: As for the client. Left out: the client's; so are the others.
+            idle_timeout: As for the client.
+            metadata: Sent with every call, in place of the client's.
+            token: Sent with every call, in place of the client's. None: no token.
+
+        Raises:
+            ValueError: the token would leave this machine in plaintext.
+        """
+        defaults = self._defaults.changed(timeout, idle_timeout, metadata, token)
+        self._check_token(defaults.token)
+        other = copy(self)
+        other._use(defaults)  # noqa: SLF001 - it is of this class
+        return other
 
     @property
     def memory(self) -> AsyncMemoryClient:
@@ -97,6 +146,8 @@ class AsyncChatClient:
         """Send one message and return the whole answer, once the turn is stored.
 
         Cancelling the task cancels the call, and the service stops.
+
+        A call that fails as UNAVAILABLE is repeated as the client's *max_retries* says, with the same request id.
 
         Args:
             user_id: Whose memory is read and written.
@@ -157,7 +208,8 @@ class AsyncChatClient:
         generation: GenerationOption | None = None,
         memory_mode: MemoryModeOption = MemoryMode.MEMORY_MODE_UNSPECIFIED,
         turn_retention: TurnRetentionOption = TurnRetention.TURN_RETENTION_UNSPECIFIED,
-        timeout: float | FromClient | None = FromClient.TIMEOUT,
+        timeout: float | None = None,
+        idle_timeout: float | FromClient | None = FromClient.IDLE_TIMEOUT,
         metadata: Metadata = (),
     ) -> "AsyncChatStream":
         """Return the answer as a stream to enter. The call begins there, and leaving the block ends it.
@@ -166,6 +218,9 @@ class AsyncChatClient:
                 async for text in stream.text:
                     print(text, end="", flush=True)
             print(stream.response.usage)
+
+        A call that fails as UNAVAILABLE before its first event is repeated as the client's *max_retries* says, with the
+        same request id.
 
         Args:
             user_id: Whose memory is read and written.
@@ -182,7 +237,9 @@ class AsyncChatClient:
                 service's defaults.
             memory_mode: Whether memory is read and written: "read_write" (the default), "read_only" or "off".
             turn_retention: Which turns stay in memory: "every_turn" (the default) or "latest_only".
-            timeout: Seconds from entering the block to the last event. None: no limit. Left out: the client's.
+            timeout: Seconds from entering the block to the last event. None: no limit.
+            idle_timeout: Seconds that may pass until the next event, heartbeats included. None: no limit. Left out: the
+                client's.
             metadata: Sent after the client's own.
 
         Raises:
@@ -205,9 +262,11 @@ class AsyncChatClient:
             memory_mode=memory_mode,
             turn_retention=turn_retention,
         )
-        seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
+        pairs = self._defaults.metadata_of(metadata)
         return AsyncChatStream(
-            lambda: self._connection.chat.StreamChat(request, timeout=seconds, metadata=pairs), request.request_id
+            lambda: self._connection.chat.StreamChat(request, timeout=timeout, metadata=pairs),
+            request.request_id,
+            self._defaults.idle_timeout_of(idle_timeout),
         )
 
     async def preview_prompt(
@@ -294,9 +353,16 @@ class AsyncChatStream(_calls.StreamedAnswer):
         RuntimeError: the stream was not entered, or its client is closed.
     """
 
-    def __init__(self, start: Callable[[], AsyncStreamingCall[StreamChatResponse]], request_id: str) -> None:
+    def __init__(
+        self,
+        start: Callable[[], AsyncStreamingCall[StreamChatResponse]],
+        request_id: str,
+        idle_timeout: float | None,
+    ) -> None:
         super().__init__(request_id)
         self._start = start
+        self._idle_timeout = idle_timeout
+        self._unread: deque[StreamChatResponse] = deque()
         self._call: AsyncStreamingCall[StreamChatResponse] | None = None
         self._failure: ChatError | None = None
 
@@ -310,11 +376,33 @@ class AsyncChatStream(_calls.StreamedAnswer):
         """The pieces of the reply, in order."""
         return _Text(self)
 
+    async def begin(self) -> ChatStarted:
+        """Wait until the answer begins, and return the event that says so. Reading the stream still starts with it.
+
+        For callers that need to know the status first, as a web server does that has not sent its own yet:
+
+            async with client.stream_chat("alice", "hi") as stream:
+                await stream.begin()  # raises what the call fails with before the model begins
+                async for text in stream.text:
+                    print(text, end="", flush=True)
+
+        A second call returns the same event.
+
+        Raises:
+            ChatError: the call did not succeed; `IncompleteStream` when the first event is another one.
+            RuntimeError: the stream was not entered, or its client is closed.
+        """
+        if self._started is None:
+            self._unread.append(await self._read())
+        if self._started is None:
+            raise self._incomplete("the stream did not begin with started")
+        return self._started
+
     async def __aenter__(self) -> Self:
         if self._call is not None:
             raise RuntimeError("this stream was entered before: a new answer is a new call of stream_chat")
         self._call = self._start()
-        self._events = aiter(self._call)
+        self._events = AsyncEvents(self._call, self._idle_timeout, self.request_id)
         return self
 
     async def __aexit__(
@@ -327,6 +415,9 @@ class AsyncChatStream(_calls.StreamedAnswer):
         return self
 
     async def __anext__(self) -> StreamChatResponse:
+        return self._unread.popleft() if self._unread else await self._read()
+
+    async def _read(self) -> StreamChatResponse:
         if self._call is None:
             raise RuntimeError("enter the stream first: async with client.stream_chat(...) as stream")
         if self._failure is not None:

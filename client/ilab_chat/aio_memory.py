@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ilab_chat import _memory_calls
 from ilab_chat._calls import CallDefaults, FromClient, Metadata, check_response, several
-from ilab_chat._connection import AsyncConnection, AsyncItems, AsyncStreamingCall, async_chat_errors, async_upload
+from ilab_chat._connection import (
+    AsyncConnection,
+    AsyncEvents,
+    AsyncItems,
+    AsyncStreamingCall,
+    async_chat_errors,
+    async_upload,
+)
 from ilab_chat._memory_calls import Never
 from ilab_chat.errors import ChatError
 from ilab_chat.v1 import memory_pb2
@@ -46,7 +53,8 @@ class AsyncMemoryClient:
         RuntimeError: the client is closed.
 
     A write takes a *request_id* too: retrying it with the same one returns the stored response, and writes nothing.
-    None: a new one is made, which every error has. A *conversation_id* names one of the user's conversations, each with
+    None: a new one is made, which every error has. The client retries writes that fail as UNAVAILABLE, up to its
+    *max_retries*; it repeats no other method. A *conversation_id* names one of the user's conversations, each with
     a session of its own; the empty one is the default conversation.
     """
 
@@ -335,19 +343,33 @@ class AsyncMemoryClient:
         return response.observations
 
     def export(
-        self, user_id: str, *, timeout: float | FromClient | None = FromClient.TIMEOUT, metadata: Metadata = ()
+        self,
+        user_id: str,
+        *,
+        timeout: float | None = None,
+        idle_timeout: float | FromClient | None = FromClient.IDLE_TIMEOUT,
+        metadata: Metadata = (),
     ) -> "AsyncMemoryExport":
         """Return everything of the user, to iterate. The session of an observation comes before it.
 
-            async with client.memory.export("alice", timeout=None) as export:
+            async with client.memory.export("alice") as export:
                 async for item in export:
                     print(item)
 
-        The call begins with the first item, and leaving the block ends it. Its timeout lasts to the last item.
+        The call begins with the first item, and leaving the block ends it.
+
+        Args:
+            user_id: Whose memory.
+            timeout: Seconds to the last item. None: no limit.
+            idle_timeout: Seconds that may pass until the next item. None: no limit. Left out: the client's.
+            metadata: Sent after the client's own.
         """
         request = _memory_calls.build(memory_pb2.ExportUserRequest, user_id=user_id)
-        seconds, pairs = self._defaults.timeout_of(timeout), self._defaults.metadata_of(metadata)
-        return AsyncMemoryExport(lambda: self._connection.memory.ExportUser(request, timeout=seconds, metadata=pairs))
+        pairs = self._defaults.metadata_of(metadata)
+        return AsyncMemoryExport(
+            lambda: self._connection.memory.ExportUser(request, timeout=timeout, metadata=pairs),
+            self._defaults.idle_timeout_of(idle_timeout),
+        )
 
     async def import_items(
         self,
@@ -359,8 +381,8 @@ class AsyncMemoryClient:
     ) -> ImportUserResponse:
         """Add the items of an export to the user's memory, and return how many sessions and observations were added.
 
-        Items that the user already has are skipped, so a failed import can be run again. The timeout is for the whole
-        import.
+        Items that the user already has are skipped, so a failed import can be run again; the client does not repeat it.
+        The timeout is for the whole import.
 
         Raises:
             InvalidArgument: an item is invalid. Its field names the position, as in `items[17].observation.title`.
@@ -404,8 +426,9 @@ class AsyncMemoryExport:
         RuntimeError: the client is closed.
     """
 
-    def __init__(self, start: Callable[[], AsyncStreamingCall[ExportUserResponse]]) -> None:
+    def __init__(self, start: Callable[[], AsyncStreamingCall[ExportUserResponse]], idle_timeout: float | None) -> None:
         self._start = start
+        self._idle_timeout = idle_timeout
         self._call: AsyncStreamingCall[ExportUserResponse] | None = None
         self._begun = False
         self._failure: ChatError | None = None
@@ -427,7 +450,7 @@ class AsyncMemoryExport:
             raise self._failure
         if self._call is None:
             self._call = self._start()
-            self._responses = aiter(self._call)
+            self._responses = AsyncEvents(self._call, self._idle_timeout)
         try:
             with async_chat_errors(begun=self._begun):
                 async for response in self._responses:

@@ -12,7 +12,7 @@
     ├── ResourceExhausted       a limit of the service or of the model is reached: wait retry_after seconds
     │   └── ModelQuotaExhausted    the quota of the model's API is used up: waiting does not help
     ├── Unavailable             nothing answers there, or what answers cannot work now
-    ├── Interrupted             the answer had begun, and then the call broke off
+    ├── Interrupted             the answer had begun, and then the call broke off: a repeat may cost a second answer
     ├── IncompleteStream        the stream ended without its last event, or its pieces are not the reply
     ├── DeadlineExceeded        the timeout of the call ran out first
     ├── Cancelled               the call was cancelled: its stream was left, or its client closed
@@ -29,6 +29,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from grpc import StatusCode
+
+CORRELATION_TRAILER: Final = "x-correlation-id"
 
 
 class FieldViolation(NamedTuple):
@@ -53,6 +55,7 @@ class ChatError(Exception):
         field_violations: The fields that were refused. Empty unless the request was.
         retry_after: Seconds to wait before the call is repeated. None: the service did not say.
         request_id: The id that the call was sent with. Empty: the method takes none.
+        correlation_id: The id of the call in the server's log. Empty: the status did not come from the service.
         trailing_metadata: The metadata of the status: pairs of a key and a value, which is bytes if the key ends
             in `-bin`.
     """
@@ -79,6 +82,12 @@ class ChatError(Exception):
         self.retry_after = retry_after
         self.request_id = request_id
         self.trailing_metadata = tuple(trailing_metadata)
+        correlation_id = dict(self.trailing_metadata).get(CORRELATION_TRAILER, "")
+        self.correlation_id = correlation_id if isinstance(correlation_id, str) else ""
+
+    def __repr__(self) -> str:
+        named = {"reason": self.reason, "request_id": self.request_id, "correlation_id": self.correlation_id}
+        return f"{type(self).__name__}({', '.join([self.code.name, *(f'{k}={v!r}' for k, v in named.items() if v)])})"
 
     def __str__(self) -> str:
         head = f"{self.code.name} {self.reason}".rstrip()
@@ -146,7 +155,11 @@ class Unavailable(ChatError):
 
 
 class Interrupted(ChatError):
-    """The answer had begun, and then the model, the memory, the service or the connection broke off."""
+    """The answer had begun, and then the model, the memory, the service or the connection broke off.
+
+    The code is ABORTED, also for a lost connection, which gRPC reports as UNAVAILABLE: repeating the call may cost a
+    second answer of the model, so a loop that repeats UNAVAILABLE must not repeat it.
+    """
 
     code = StatusCode.ABORTED
 
@@ -161,7 +174,10 @@ class IncompleteStream(ChatError):
 
 
 class DeadlineExceeded(ChatError):
-    """The timeout of the call ran out before the answer was complete. The service was told and has stopped."""
+    """The timeout of the call ran out before the answer was complete, or the idle timeout before the next event.
+
+    The service was told and has stopped.
+    """
 
     code = StatusCode.DEADLINE_EXCEEDED
 

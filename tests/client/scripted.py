@@ -70,7 +70,7 @@ def abort(code: grpc.StatusCode, message: str, *details: Message, after: tuple[S
 def abort_raw(
     code: grpc.StatusCode,
     message: str,
-    trailing_metadata: tuple[tuple[str, bytes], ...] = (),
+    trailing_metadata: tuple[tuple[str, str | bytes], ...] = (),
     after: tuple[StreamChatResponse, ...] = (),
 ) -> Script:
     """Make the script that sends *after*, then ends with a status and just these trailers."""
@@ -83,7 +83,7 @@ def abort_raw(
     return script
 
 
-def status_details(code: grpc.StatusCode, message: str, *details: Message) -> tuple[tuple[str, bytes], ...]:
+def status_details(code: grpc.StatusCode, message: str, *details: Message) -> tuple[tuple[str, str | bytes], ...]:
     status = status_pb2.Status(code=code.value[0], message=message)
     for detail in details:
         packed = AnyMessage()
@@ -184,6 +184,9 @@ class Caller(Protocol):
     async def read_text(self, target: str, take: Callable[[str], object], *args: Any, **options: Any) -> None:
         """Read a stream of a new client to its end, handing each piece to *take*, in any thread."""
 
+    async def begin(self, target: str, *args: Any, **options: Any) -> tuple[ChatStarted, list[StreamChatResponse]]:
+        """Begin a stream of a new client twice, then read it: what begin returned, and its events."""
+
     async def leave(self, target: str, told: asyncio.Event) -> None:
         """Leave a stream after its first piece, then wait for *told* with the client still open."""
 
@@ -205,6 +208,11 @@ class AsyncCaller:
         async with AsyncChatClient(target) as client, client.stream_chat(*args, **options) as stream:
             async for text in stream.text:
                 take(text)
+
+    async def begin(self, target: str, *args: Any, **options: Any) -> tuple[ChatStarted, list[StreamChatResponse]]:
+        async with AsyncChatClient(target) as client, client.stream_chat(*args, **options) as stream:
+            await stream.begin()
+            return await stream.begin(), [event async for event in stream]
 
     async def leave(self, target: str, told: asyncio.Event) -> None:
         async with AsyncChatClient(target) as client:
@@ -242,6 +250,14 @@ class SyncCaller:
                     take(text)
 
         await asyncio.to_thread(call)
+
+    async def begin(self, target: str, *args: Any, **options: Any) -> tuple[ChatStarted, list[StreamChatResponse]]:
+        def call() -> tuple[ChatStarted, list[StreamChatResponse]]:
+            with ChatClient(target) as client, client.stream_chat(*args, **options) as stream:
+                stream.begin()
+                return stream.begin(), list(stream)
+
+        return await asyncio.to_thread(call)
 
     async def leave(self, target: str, told: asyncio.Event) -> None:
         def call(client: ChatClient) -> None:

@@ -12,6 +12,7 @@ from client.scripted import (
     Context,
     Request,
     ScriptedChatService,
+    abort,
     completed,
     delta,
     events,
@@ -28,6 +29,7 @@ from ilab_chat import (
     MemoryMode,
     StreamChatResponse,
     TurnRetention,
+    Unauthenticated,
 )
 from ilab_chat.v1.chat_pb2 import ChatRequest, Heartbeat
 
@@ -115,7 +117,9 @@ async def test_a_call_has_the_clients_timeout(caller: Caller, service: ScriptedC
     await caller.chat(target, "alice", "hi")
     assert service.time_remaining is not None
     assert 30 < service.time_remaining < 90  # 60; gRPC rounds it on the way
-    await caller.read(target, "alice", "hi", timeout=None)
+    await caller.read(target, "alice", "hi", timeout=20)
+    assert 10 < service.time_remaining < 30
+    await caller.read(target, "alice", "hi")
     assert service.time_remaining is None
 
 
@@ -133,6 +137,46 @@ async def test_a_timeout_ends_the_call_on_both_sides(caller: Caller, service: Sc
         await caller.read_text(target, texts.append, "alice", "hi", timeout=0.5)
     assert texts == ["Hel"]
     await service.left.wait()
+
+
+async def test_a_silent_stream_ends_at_the_idle_timeout(
+    caller: Caller, service: ScriptedChatService, target: str
+) -> None:
+    service.script = silent
+    texts: list[str] = []
+    with pytest.raises(DeadlineExceeded, match=r"nothing arrived for 0\.3 s, the idle timeout") as caught:
+        await caller.read_text(target, texts.append, "alice", "hi", request_id="r-1", idle_timeout=0.3)
+    assert (texts, caught.value.request_id) == (["Hel"], "r-1")
+    await service.left.wait()
+
+
+async def test_a_stream_that_takes_longer_than_its_idle_timeout_is_read_whole(
+    caller: Caller, service: ScriptedChatService, target: str
+) -> None:
+    async def slow(_request: Request, _context: Context) -> AsyncIterator[StreamChatResponse]:
+        yield started()
+        for _ in range(8):
+            await asyncio.sleep(0.1)  # the case under test is time that passes
+            yield StreamChatResponse(heartbeat=Heartbeat())
+        yield completed("")
+
+    service.script = slow
+    seen, _ = await caller.read(target, "alice", "hi", idle_timeout=0.7)
+    assert len(seen) == 10
+
+
+async def test_begin_waits_for_the_status_and_the_stream_is_still_whole(
+    caller: Caller, service: ScriptedChatService, target: str
+) -> None:
+    first, seen = await caller.begin(target, "alice", "hi")
+    assert first == seen[0].started
+    assert [event.WhichOneof("event") for event in seen] == ["started", "text_delta", "text_delta", "completed"]
+    service.script = abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+    with pytest.raises(Unauthenticated):
+        await caller.begin(target, "alice", "hi")
+    service.script = events(delta("a"), completed("a"))
+    with pytest.raises(IncompleteStream, match="did not begin with started"):
+        await caller.begin(target, "alice", "hi")
 
 
 async def test_pitfall_03_leaving_the_block_tells_the_server(

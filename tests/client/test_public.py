@@ -94,7 +94,7 @@ def test_all_is_what_is_exported() -> None:
         for name, value in vars(ilab_chat).items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
-    assert sorted(exported) == sorted(ilab_chat.__all__)
+    assert sorted({*exported, "__version__"}) == sorted(ilab_chat.__all__)
 
 
 def test_the_package_is_typed() -> None:

@@ -90,6 +90,18 @@ async def test_the_command_says_which_addresses_it_cannot_take() -> None:
         assert refused.err.startswith("ilab-chat: several addresses are IP addresses of one family")
 
 
+def test_max_retries_is_what_grpc_is_told() -> None:
+    options = dict(Target.parse("dns:///chat:50051").options(max_retries=4))
+    [repeated] = json.loads(str(options["grpc.service_config"]))["methodConfig"]
+    assert repeated["retryPolicy"]["maxAttempts"] == 5
+    none = json.loads(str(dict(Target.parse("dns:///chat:50051").options(max_retries=0))["grpc.service_config"]))
+    assert none.keys() == {"loadBalancingConfig", "healthCheckConfig"}
+    for kind in (ChatClient, AsyncChatClient):
+        for wrong in (-1, 5):
+            with pytest.raises(ValueError, match="max_retries must be 0 to 4"):
+                kind(max_retries=wrong)
+
+
 @pytest.mark.parametrize("target", ["127.0.0.1:50051", "dns:///chat:50051"])
 def test_pitfall_19_just_the_methods_that_have_a_request_id_are_repeated(target: str) -> None:
     [repeated] = config_of(target)["methodConfig"]

@@ -285,7 +285,7 @@ def test_type_checkers_know_the_installed_client_and_find_mistakes(
     good.write_text((ROOT / "tests/client/typing_consumer.py").read_text())
     bad.write_text(MISTAKES)
     if checker == "mypy":
-        command = [BIN / "mypy", "--strict", "--config-file=", "--python-executable", made.python]
+        command: list[str | Path] = [BIN / "mypy", "--strict", "--config-file=", "--python-executable", made.python]
     else:
         (tmp_path / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict"}))
         command = [BIN / "basedpyright", "--pythonpath", made.python]

@@ -65,6 +65,7 @@ SHAPES: Mapping[str, Mapping[str, int]] = {
         "included_documents": 14,
         "remembered": 15,
         "forgotten_observation_id": 16,
+        "correlation_id": 17,
     },
     "ChatStarted": {
         "session_id": 1,
@@ -75,6 +76,7 @@ SHAPES: Mapping[str, Mapping[str, int]] = {
         "conversation_id": 6,
         "model_response_id": 7,
         "included_documents": 8,
+        "correlation_id": 9,
     },
     "PreviewPromptResponse": {
         "messages": 1,

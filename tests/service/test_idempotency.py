@@ -85,7 +85,8 @@ async def test_a_repetition_gets_the_same_answer_also_after_a_restart(settings: 
         first = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat())
         second = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat())
         assert (first.replayed, second.replayed) == (False, True)
-        second.replayed = False
+        assert len({first.correlation_id, second.correlation_id, ""}) == 3
+        second.replayed, second.correlation_id = False, first.correlation_id
         assert second == first
         assert await turns(channel) == 1
     async with channel_of(settings) as channel:
@@ -94,7 +95,8 @@ async def test_a_repetition_gets_the_same_answer_also_after_a_restart(settings: 
         assert started.started.session_id == first.session_id
         assert delta.text_delta.text == first.reply
         assert completed.completed.replayed
-        completed.completed.replayed = False
+        assert started.started.correlation_id == completed.completed.correlation_id
+        completed.completed.replayed, completed.completed.correlation_id = False, first.correlation_id
         assert completed.completed == first
         assert await turns(channel) == 1
     assert len(upstream.requests) == 1

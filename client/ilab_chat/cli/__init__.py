@@ -6,8 +6,8 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
+from ilab_chat._version import __version__
 from ilab_chat.cli import chat, health, memory, output, preview
 from ilab_chat.errors import ChatError
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _version() -> str:
     runs_on = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf"))
-    return f"ilab-chat {version('ilab-chat')} (Python {platform.python_version()}, {runs_on})"
+    return f"ilab-chat {__version__} (Python {platform.python_version()}, {runs_on})"
 
 
 def build_parser() -> argparse.ArgumentParser:

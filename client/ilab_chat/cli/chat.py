@@ -4,7 +4,6 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilab_chat._calls import DEFAULT_TIMEOUT
 from ilab_chat.cli import options, output, repl, request
 from ilab_chat.cli.connection import connect
 from ilab_chat.sync import ChatClient, ChatStream
@@ -45,7 +44,7 @@ def add_parser(commands: "Commands") -> None:
     )
     parser.set_defaults(run=run)
     request.add_message(parser, "user whose memory is read and written (required)")
-    options.add_connection(parser, DEFAULT_TIMEOUT)
+    options.add_connection(parser, default_timeout=0)
     parser.add_argument("--json", action="store_true", help="print each answer as one JSON object, when it is complete")
     parser.add_argument("--request-id", metavar="ID", help="id of the call: a repeat returns the stored answer")
     memory = request.add_memory(parser)
@@ -75,6 +74,7 @@ class Asked:
     fields: request.Fields
     turn_retention: TurnRetention.ValueType
     as_json: bool
+    timeout: float | None
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> "Asked":
@@ -88,6 +88,7 @@ class Asked:
             fields=request.fields_of(arguments),
             turn_retention=TURN_RETENTIONS.get(arguments.turn_retention, TurnRetention.TURN_RETENTION_UNSPECIFIED),
             as_json=arguments.json,
+            timeout=arguments.timeout,
         )
 
     def answer(self, client: ChatClient, message: str, request_id: str | None = None) -> None:
@@ -97,7 +98,12 @@ class Asked:
             ChatError: the call did not succeed; what had arrived is printed.
         """
         with client.stream_chat(
-            self.user_id, message, request_id=request_id, turn_retention=self.turn_retention, **self.fields
+            self.user_id,
+            message,
+            request_id=request_id,
+            turn_retention=self.turn_retention,
+            timeout=self.timeout,
+            **self.fields,
         ) as stream:
             if self.as_json:
                 print_json(stream)

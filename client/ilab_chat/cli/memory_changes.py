@@ -186,7 +186,7 @@ def delete(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write everything of the user, a JSON object per line."""
-    with connect(arguments) as client, client.memory.export(arguments.user) as items:
+    with connect(arguments) as client, client.memory.export(arguments.user, timeout=arguments.timeout) as items:
         if arguments.output is None:
             for item in items:
                 output.write_json(exported(item))

@@ -703,6 +703,7 @@ class ChatResponse(_message.Message):
     INCLUDED_DOCUMENTS_FIELD_NUMBER: _builtins.int
     REMEMBERED_FIELD_NUMBER: _builtins.int
     FORGOTTEN_OBSERVATION_ID_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session that the turn belongs to: a period of activity in one conversation. Empty: memory_mode is OFF, or it is
     READ_ONLY and the conversation has no active session.
@@ -735,6 +736,8 @@ class ChatResponse(_message.Message):
     """The turn that was erased because the user asked to forget it, 1 or more. Such a call stores no turn of its own.
     0: none.
     """
+    correlation_id: _builtins.str
+    """The id of this call in the server's log. A replayed answer has that of the call that asked for it."""
     @_builtins.property
     def usage(self) -> Global___Usage:
         """Token counts from the model's API. Unset: it sent none."""
@@ -772,10 +775,11 @@ class ChatResponse(_message.Message):
         included_documents: _builtins.int = ...,
         remembered: _abc.Iterable[Global___RememberedFact] | None = ...,
         forgotten_observation_id: _builtins.int = ...,
+        correlation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "finish_reason", b"finish_reason", "forgotten_observation_id", b"forgotten_observation_id", "included_documents", b"included_documents", "memories", b"memories", "model", b"model", "model_response_id", b"model_response_id", "new_session", b"new_session", "observation_id", b"observation_id", "remembered", b"remembered", "replayed", b"replayed", "reply", b"reply", "request_id", b"request_id", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "correlation_id", b"correlation_id", "create_time", b"create_time", "finish_reason", b"finish_reason", "forgotten_observation_id", b"forgotten_observation_id", "included_documents", b"included_documents", "memories", b"memories", "model", b"model", "model_response_id", b"model_response_id", "new_session", b"new_session", "observation_id", b"observation_id", "remembered", b"remembered", "replayed", b"replayed", "reply", b"reply", "request_id", b"request_id", "session_id", b"session_id", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -845,6 +849,7 @@ class ChatStarted(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     MODEL_RESPONSE_ID_FIELD_NUMBER: _builtins.int
     INCLUDED_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session that the turn belongs to."""
     new_session: _builtins.bool
@@ -859,6 +864,8 @@ class ChatStarted(_message.Message):
     """The id that the model's API gave its response. Empty: it has sent none so far."""
     included_documents: _builtins.int
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
+    correlation_id: _builtins.str
+    """The id of this call in the server's log."""
     @_builtins.property
     def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___HydratedMemory]:
         """The memories that entered the prompt. Empty: none did."""
@@ -874,10 +881,11 @@ class ChatStarted(_message.Message):
         conversation_id: _builtins.str = ...,
         model_response_id: _builtins.str = ...,
         included_documents: _builtins.int = ...,
+        correlation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "included_documents", b"included_documents", "memories", b"memories", "model", b"model", "model_response_id", b"model_response_id", "new_session", b"new_session", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "correlation_id", b"correlation_id", "included_documents", b"included_documents", "memories", b"memories", "model", b"model", "model_response_id", b"model_response_id", "new_session", b"new_session", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -181,6 +181,7 @@ def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:
         included_documents=answered.included_documents,
         remembered=map(remembered_fact, answered.remembered),
         forgotten_observation_id=answered.forgotten_id,
+        correlation_id=call.correlation_id,
     )
 
 
@@ -211,6 +212,7 @@ def started(event: Started, turn: TurnRequest) -> chat_pb2.ChatStarted:
         memories=map(hydrated_memory, event.memories),
         model_response_id=event.model_response_id,
         included_documents=event.included_documents,
+        correlation_id=CALL.get().correlation_id,
     )
 
 
