@@ -1,0 +1,138 @@
+"""The scripted server that users of the client test with."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from ilab_chat import (
+    AsyncChatClient,
+    ChatClient,
+    DeadlineExceeded,
+    Fact,
+    HydratedMemory,
+    Interrupted,
+    InvalidArgument,
+    NotFound,
+    Observation,
+    ResourceExhausted,
+    Unavailable,
+)
+from ilab_chat.testing import REASONS, ScriptedServer
+from ilab_chat.v1.memory_pb2 import GetStatsResponse, ListFactsResponse
+from ilab_chat_service.rpc.errors import INTERNAL, TABLE
+
+pytest_plugins = ["ilab_chat.testing.fixtures"]
+
+PAGE = Path(__file__).parents[2] / "docs/clients.md"
+
+
+def test_replies_are_sent_in_order_and_then_a_default(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
+    chat_server.reply("Hello Alice.", memories=[HydratedMemory(title="name")], observation_id=7)
+    chat_server.reply("Bye.")
+    first = chat_client.chat("alice", "hi", request_id="r-1")
+    assert (first.reply, first.observation_id, first.request_id) == ("Hello Alice.", 7, "r-1")
+    with chat_client.stream_chat("alice", "hi") as stream:
+        assert stream.begin().request_id == stream.request_id
+        assert "".join(stream.text) == stream.response.reply == "Bye."
+    assert chat_client.chat("alice", "hi").reply == "ok"
+
+
+async def test_streams_send_words_to_asyncio_too(chat_server: ScriptedServer) -> None:
+    chat_server.reply(" Hello  Alice \n")
+    async with AsyncChatClient(chat_server.address) as client, client.stream_chat("alice", "hi") as stream:
+        assert [text async for text in stream.text] == [" Hello", "  Alice", " \n"]
+
+
+def test_errors_are_those_of_the_service(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
+    chat_server.fail("SERVER_BUSY", retry_after=1.5)
+    with pytest.raises(ResourceExhausted) as busy:
+        chat_client.chat("alice", "hi")
+    assert (busy.value.reason, busy.value.retry_after, len(busy.value.correlation_id)) == ("SERVER_BUSY", 1.5, 32)
+    chat_server.fail("MODEL_NOT_FOUND", field="generation.model")
+    with pytest.raises(InvalidArgument) as refused:
+        chat_client.chat("alice", "hi")
+    assert refused.value.field_violations[0].field == "generation.model"
+    chat_server.fail()
+    with pytest.raises(Unavailable) as lost:
+        chat_client.chat("alice", "hi")
+    assert lost.value.reason == ""
+    with pytest.raises(ValueError, match="unknown reason SERVER_LAZY; the reasons are"):
+        chat_server.fail("SERVER_LAZY")
+
+
+@pytest.mark.parametrize("reason", ["", "MODEL_UNAVAILABLE", "MODEL_INTERRUPTED"])
+def test_streams_break_after_a_part_of_the_reply(
+    reason: str, chat_server: ScriptedServer, chat_client: ChatClient
+) -> None:
+    chat_server.fail(reason, after="Hello Al")
+    seen: list[str] = []
+    with chat_client.stream_chat("alice", "hi") as stream, pytest.raises(Interrupted) as broken:
+        seen += stream.text
+    assert (seen, broken.value.code) == (["Hello", " Al"], grpc.StatusCode.ABORTED)
+
+
+def test_silent_streams_end_at_the_idle_timeout(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
+    chat_server.hang(after="Hel")
+    with chat_client.stream_chat("alice", "hi", idle_timeout=0.2) as stream, pytest.raises(DeadlineExceeded):
+        list(stream)
+
+
+def test_a_server_with_a_silent_call_stops() -> None:
+    server = ScriptedServer()
+    server.start()
+    server.hang(after="Hel")
+    with ChatClient(server.address) as client, client.stream_chat("alice", "hi") as stream:
+        stream.begin()
+        server.stop()
+        with pytest.raises(Interrupted):
+            list(stream)
+
+
+def test_memory_methods_answer_what_was_set(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
+    chat_server.respond("ListFacts", ListFactsResponse(facts=[Fact(title="name")]))
+    assert [fact.title for fact in chat_client.memory.list_facts("alice")] == ["name"]
+    assert chat_client.memory.search("alice", "hiking") == ()
+    assert list(chat_client.memory.export("alice")) == []
+    assert chat_client.memory.import_items("alice", [Observation(title="a")]).observations == 0
+    chat_server.fail("NOT_FOUND", method="GetObservation")
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            chat_client.memory.get("alice", 1)
+    with pytest.raises(TypeError, match="ListFacts answers with ListFactsResponse, not GetStatsResponse"):
+        chat_server.respond("ListFacts", GetStatsResponse())
+    with pytest.raises(ValueError, match="unknown method Chat"):
+        chat_server.respond("Chat", GetStatsResponse())
+
+
+def test_calls_are_recorded(chat_server: ScriptedServer) -> None:
+    chat_server.fail("SERVER_DRAINING")
+    with ChatClient(chat_server.address, metadata=(("x-team", "a"),)) as client:
+        client.chat("alice", "hi", conversation_id="trip")
+        client.memory.import_items("alice", [Observation(title="a")])
+    repeated, chat, imported = chat_server.calls
+    assert (chat.method, chat.request.conversation_id, chat.metadata["x-team"]) == ("Chat", "trip", "a")
+    assert repeated.request == chat.request
+    assert [each.WhichOneof("item") for each in imported.request][1:] == ["observation"]
+
+
+def test_reasons_are_those_of_the_service() -> None:
+    codes: dict[str, set[grpc.StatusCode]] = {}
+    for row in [*TABLE.values(), INTERNAL]:
+        codes.setdefault(row.reason, set()).add(row.code)
+    assert REASONS.keys() == codes.keys()
+    assert all(code in codes[reason] for reason, code in REASONS.items())
+
+
+def test_the_documented_example_passes(tmp_path: Path) -> None:
+    section = PAGE.read_text().split("### Tests of your program")[1]
+    conftest, tests = re.findall(r"```py\n(.*?)```", section, re.DOTALL)[:2]
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_assistant.py").write_text(tests)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+    assert "3 passed" in run.stdout
