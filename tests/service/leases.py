@@ -25,11 +25,7 @@ ANSWERED = Answered(
     session_id="s",
     is_new_session=True,
     model="m",
-    memories=(
-        Recalled(
-            observation_id=1, type="t", title="x", updated_at=NOW, source=MemorySource.SEARCH, snippet="y", score=0.5
-        ),
-    ),
+    memories=(Recalled(observation_id=1, type="t", title="", updated_at=NOW, source=MemorySource.SEARCH, score=0.5),),
     reply="reply",
     observation_id=7,
     finish_reason=FinishReason.LENGTH,

@@ -21,6 +21,8 @@ from ilab_chat_service.values import (
     JsonObjectFormat,
     JsonSchemaFormat,
     MemoryMode,
+    MemorySource,
+    Recalled,
     TextFormat,
     TurnRequest,
     TurnRetention,
@@ -40,7 +42,33 @@ def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, cou
         usage=usage,
         create_time=NOW,
     )
-    assert codec.answered(codec.record(answered)) == answered
+    memories = tuple(replace(memory, title="", snippet="") for memory in answered.memories)
+    assert codec.answered(codec.record(answered)) == replace(answered, memories=memories)
+
+
+def test_record_keeps_no_text_of_memories_and_little_else() -> None:
+    memories = tuple(
+        Recalled(
+            observation_id=3503376369188867 + number,
+            type="preference",
+            title="taste: hiking",
+            snippet="I love hiking, most of all on long ridges with a view of the sea. " * 2,
+            updated_at=NOW,
+            source=source,
+            score=score,
+            is_earlier=is_earlier,
+            pinned=True,
+            source_ids=(1, 2),
+        )
+        for number, (source, score, is_earlier) in enumerate(
+            [(MemorySource.FACT, 0.0, False), (MemorySource.SEARCH, 0.5, False), (MemorySource.FACT, 0.0, True)] * 4
+        )
+    )
+    stored = codec.record(replace(ANSWERED, memories=memories))
+    assert "hiking" not in stored
+    assert len(stored) < 1000
+    kept = tuple(replace(memory, title="", snippet="", pinned=False, source_ids=()) for memory in memories)
+    assert codec.answered(stored).memories == kept
 
 
 CHANGES: Mapping[str, Any] = {

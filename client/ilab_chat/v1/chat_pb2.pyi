@@ -1110,10 +1110,13 @@ class HydratedMemory(_message.Message):
     type: _builtins.str
     """The observation's type, for example "discovery" or "preference"; "summary" for the summary of a session."""
     title: _builtins.str
-    """The observation's title. Empty: the memory is a summary or a statement, which has none."""
+    """The observation's title. Empty: the memory is a summary or a statement, which has none, or the answer is a replay,
+    which has no copy of it.
+    """
     snippet: _builtins.str
     """The text that entered the prompt: a fact's text, the passage of a search hit that matches, or a summary. Empty for
-    turns, which entered the prompt as messages.
+    turns, which entered the prompt as messages, and in a replay: MemoryService.GetObservation returns the text as it is
+    now.
     """
     score: _builtins.float
     """How well a search hit answers the message, 0 to 1. 0 for all other sources."""

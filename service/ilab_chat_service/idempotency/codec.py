@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.values import Generation, TurnRequest
 
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 #: Fields that say which request it is, not what is asked for, and what follows from the message.
 IDENTITY = ("user_id", "request_id", "request_id_is_new", "reading")
@@ -73,14 +76,31 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
 
 
 def record(answered: Answered) -> str:
-    """Return *answered*, whose reply is redacted, as JSON."""
-    return msgspec.json.encode(answered).decode()
+    """Return *answered*, whose reply is redacted, as JSON without defaults.
+
+    Of the memories it keeps what identifies them, not their text: that would be several times as large as the turn, and
+    a copy of what the memory may have changed since.
+    """
+    body = {
+        field.name: value for field in fields(answered) if (value := getattr(answered, field.name)) != field.default
+    }
+    body["memories"] = list(map(compact, answered.memories))
+    return msgspec.json.encode(body).decode()
+
+
+def compact(memory: Recalled) -> tuple[int | str | float, ...]:
+    """Return a memory as it is stored: id, type, source, microseconds since 1970, and what is not the default."""
+    moment = (memory.updated_at - EPOCH) // MICROSECOND
+    stored = (memory.observation_id, memory.type, memory.source.value, moment)
+    if memory.is_earlier:
+        return (*stored, memory.score, 1)
+    return (*stored, memory.score) if memory.score else stored
 
 
 def answered(text: str) -> Answered:
     """Return what `record` stored."""
     stored: dict[str, Any] = json.loads(text)
-    reason, usage = stored["finish_reason"], stored["usage"]
+    reason, usage = stored.get("finish_reason"), stored.get("usage")
     return Answered(
         **stored
         | {
@@ -94,8 +114,16 @@ def answered(text: str) -> Answered:
     )
 
 
-def recalled(stored: dict[str, Any]) -> Recalled:
-    """Return a memory of a stored answer."""
-    moment = datetime.fromisoformat(stored["updated_at"])
-    derived = {"source_ids": tuple(stored.get("source_ids", ())), "source": MemorySource(stored["source"])}
-    return Recalled(**stored | derived | {"updated_at": moment})
+def recalled(stored: list[Any]) -> Recalled:
+    """Return a memory of a stored answer. It has no title and no snippet."""
+    observation_id, type_, source, moment, *rest = stored
+    score, is_earlier = rest + [0.0, 0][len(rest) :]
+    return Recalled(
+        observation_id=observation_id,
+        type=type_,
+        title="",
+        updated_at=EPOCH + moment * MICROSECOND,
+        source=MemorySource(source),
+        score=score,
+        is_earlier=bool(is_earlier),
+    )
