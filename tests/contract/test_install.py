@@ -234,6 +234,21 @@ def test_workflow_runs_ci_on_each_supported_version_of_python() -> None:
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action) for action in actions)
 
 
+def test_constraints_name_a_version_of_each_requirement_and_no_host() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    required = set()
+    for folder in FOLDERS.values():
+        project = tomllib.loads((folder / "pyproject.toml").read_text())
+        extras = project["project"].get("optional-dependencies", {}).values()
+        groups = project.get("dependency-groups", {}).values()
+        required |= {name_of(each) for some in (project["project"]["dependencies"], *extras, *groups) for each in some}
+    assert required - FOLDERS.keys() <= {name_of(line) for line in lines}
+    makefile = (ROOT / "Makefile").read_text()
+    assert makefile.count("pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ./memory") == 1
+    assert makefile.count("pip install --quiet -c $(CONSTRAINTS) -e ./memory") == 1
+
+
 def test_commands_of_pre_commit_exist() -> None:
     hooks = re.findall(r"entry: (\S+)(?: (tools/\S+))?", (ROOT / ".pre-commit-config.yaml").read_text())
     assert len(hooks) == 4
