@@ -31,7 +31,7 @@ const serviceConfig = {
     },
   ],
 };
-const client = new ChatService(process.env.ILAB_CHAT_TARGET || "127.0.0.1:50051", grpc.credentials.createInsecure(), {
+const client = new ChatService(process.env.ILAB_CHAT_ADDRESS || "127.0.0.1:50051", grpc.credentials.createInsecure(), {
   "grpc.service_config": JSON.stringify(serviceConfig),
 });
 

@@ -8,7 +8,7 @@ from ilab_chat import AsyncChatClient, ChatError
 
 async def main() -> None:
     """Introduce a user, stream the answer to a question, and print what it remembered."""
-    async with AsyncChatClient(os.environ.get("ILAB_CHAT_TARGET", "127.0.0.1:50051")) as client:
+    async with AsyncChatClient(os.environ.get("ILAB_CHAT_ADDRESS", "127.0.0.1:50051")) as client:
         try:
             first = await client.chat("example-async", "My name is Alice and I love hiking.", timeout=60)
             print(first.reply)

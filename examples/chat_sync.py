@@ -7,7 +7,7 @@ from ilab_chat import ChatClient, ChatError
 
 def main() -> None:
     """Introduce a user, ask a question about them, and print what the answer remembered."""
-    with ChatClient(os.environ.get("ILAB_CHAT_TARGET", "127.0.0.1:50051")) as client:
+    with ChatClient(os.environ.get("ILAB_CHAT_ADDRESS", "127.0.0.1:50051")) as client:
         try:
             print(client.chat("example-sync", "My name is Alice and I love hiking.", timeout=60).reply)
             response = client.chat("example-sync", "What do I love?", timeout=60)

@@ -42,7 +42,7 @@ class Message(BaseModel):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open one client for the life of the app: it reuses its connection."""
-    async with AsyncChatClient(os.environ.get("ILAB_CHAT_TARGET", "127.0.0.1:50051")) as client:
+    async with AsyncChatClient(os.environ.get("ILAB_CHAT_ADDRESS", "127.0.0.1:50051")) as client:
         app.state.client = client
         yield
 

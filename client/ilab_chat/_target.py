@@ -59,8 +59,9 @@ class Target:
         """Understand *text*: `host:port`, comma-separated IP addresses, or any target of gRPC's own.
 
         Raises:
-            ValueError: *text* is a list of anything but IP addresses of one family.
+            ValueError: *text* is a URL, has no port, or is a list of anything but IP addresses of one family.
         """
+        _check_spelling(text)
         scheme, colon, rest = text.partition(":")
         if scheme in {"unix", "unix-abstract"}:
             return cls(text, is_local=True, is_several=False)
@@ -128,6 +129,17 @@ def _family(addresses: list[str]) -> str:
             "10.0.0.1:50051,10.0.0.2:50051; several servers behind one name are dns:///name:port"
         ) from None
     return f"ipv{version}"
+
+
+def _check_spelling(text: str) -> None:
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.lower() in {"http", "https", "grpc", "grpcs"}:
+        host = rest.partition("/")[0]
+        host = host if ":" in host else f"{host}:{'443' if scheme.lower() in {'https', 'grpcs'} else '50051'}"
+        secure = ", with --tls or credentials=tls_credentials()" if scheme.lower() in {"https", "grpcs"} else ""
+        raise ValueError(f"an address has no {scheme}://: type {host}{secure}")
+    if ":" not in text and "," not in text and "/" not in text:
+        raise ValueError(f"the address has no port: type {text or '127.0.0.1'}:50051")
 
 
 def _host(address: str) -> str:

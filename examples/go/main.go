@@ -66,7 +66,7 @@ func ask(client pb.ChatServiceClient, message string) (*pb.ChatResponse, error) 
 }
 
 func run() error {
-	target := os.Getenv("ILAB_CHAT_TARGET")
+	target := os.Getenv("ILAB_CHAT_ADDRESS")
 	if target == "" {
 		target = "127.0.0.1:50051"
 	}

@@ -27,7 +27,20 @@ from client.scripted import (
     started,
 )
 from client.terminal import COMMAND, CTRL_C, CTRL_D, ENTER, UP, Finished, run, terminal
-from ilab_chat import ContextDocument, FinishReason, MemoryMode, ReasoningEffort, StreamChatResponse, TurnRetention
+from ilab_chat import (
+    ContextDocument,
+    Fact,
+    FinishReason,
+    HydratedMemory,
+    MemoryMode,
+    MemorySource,
+    ReasoningEffort,
+    RememberedFact,
+    StreamChatResponse,
+    TurnRetention,
+)
+from ilab_chat.testing import ScriptedServer
+from ilab_chat.v1.memory_pb2 import ForgetUserResponse, ListFactsResponse
 
 Code = grpc.StatusCode
 PROMPT = "alice>"
@@ -184,7 +197,7 @@ async def test_without_options_everything_is_left_to_the_server(service: Scripte
 
 
 async def test_the_address_may_come_from_the_environment(target: str) -> None:
-    assert (await run("chat", "--user", "alice", "hi", env={"ILAB_CHAT_TARGET": target})).out == f"{REPLY}\n"
+    assert (await run("chat", "--user", "alice", "hi", env={"ILAB_CHAT_ADDRESS": target})).out == f"{REPLY}\n"
 
 
 async def test_a_reply_that_was_cut_is_noted(service: ScriptedChatService, target: str) -> None:
@@ -337,6 +350,95 @@ async def test_a_conversation(service: ScriptedChatService, target: str, tmp_pat
         assert await person.exit_code() == 0
     assert [request.message for request in service.requests] == ["hi", "hi again"]
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+
+
+MEMORIES = [
+    HydratedMemory(
+        observation_id=9, type="preference", snippet="I love hiking.", source=MemorySource.MEMORY_SOURCE_FACT
+    ),
+    HydratedMemory(observation_id=8, type="discovery", source=MemorySource.MEMORY_SOURCE_TURN),
+]
+REMEMBERED = [RememberedFact(observation_id=10, type="profile", title="name", content="my name is\x1b[2J Alice")]
+
+
+async def test_a_terminal_shows_what_memory_did_and_a_pipe_does_not(
+    service: ScriptedChatService, target: str, tmp_path: Path
+) -> None:
+    service.script = events(delta("Hi"), completed("Hi", memories=MEMORIES, remembered=REMEMBERED))
+    async with terminal("chat", "--address", target, "--user", "alice", "hi", cwd=tmp_path) as person:
+        assert await person.exit_code() == 0
+    reply, told, turns, remembered = person.seen.splitlines()
+    assert reply == "Hi"
+    assert told.startswith("\x1b[2min the prompt: I love hiking. (fact, ")
+    assert turns == "\x1b[2min the prompt: 1 earlier turn\x1b[0m"
+    assert remembered == "\x1b[2mremembered: my name is[2J Alice (profile)\x1b[0m"
+    plain = {"NO_COLOR": "1"}
+    async with terminal("chat", "--address", target, "--user", "alice", "hi", cwd=tmp_path, env=plain) as person:
+        await person.exit_code()
+    assert "\x1b" not in person.seen
+    assert (await chat(target, "hi")).out == "Hi\n"
+
+
+async def test_commands_of_a_conversation_never_reach_the_model(tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        server.reply("Hello.", memories=MEMORIES)
+        server.respond("ListFacts", ListFactsResponse(facts=[Fact(type="profile", content="my name is Alice")]))
+        server.respond("ForgetUser", ForgetUserResponse(observations=3))
+        async with terminal("chat", "--address", server.address, "--user", "alice", cwd=tmp_path) as person:
+            await person.until(PROMPT)
+            for typed, seen in [
+                ("/why", "There is no answer yet."),
+                ("hi", "Hello."),
+                ("/why", "turn 8 (turn, "),
+                ("/facts", "my name is Alice (profile)"),
+                ("/hlep", "ilab-chat: there is no command /hlep: did you mean /help?"),
+                ("/help", "/quit     leave, as Ctrl-D does"),
+                ("/new", "A new conversation."),
+                ("and\x1b\ron", "ok"),
+            ]:
+                person.type(typed + ENTER)
+                await person.until(seen)
+                await person.until(PROMPT)
+            person.type("/forget" + ENTER)
+            await person.until("to confirm: ")
+            person.type("bob\n")
+            await person.until("nothing was erased")
+            await person.until(PROMPT)
+            person.type("/forget" + ENTER)
+            await person.until("to confirm: ")
+            person.type("alice\n")
+            await person.until("Erased 3 observations.")
+            await person.until(PROMPT)
+            person.type("/quit" + ENTER)
+            assert await person.exit_code() == 0
+        chats = [call.request for call in server.calls if call.method == "StreamChat"]
+        assert [call.method for call in server.calls if call.method != "StreamChat"] == ["ListFacts", "ForgetUser"]
+    assert [request.message for request in chats] == ["hi", "and\non"]
+    assert chats[0].conversation_id == ""
+    assert len(chats[1].conversation_id) == 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("health", "--address", "http://chat"), "an address has no http://: type chat:50051"),
+        (("health", "--address", "https://chat/x"), "an address has no https://: type chat:443, with --tls or "),
+        (("health", "--address", "chat"), "the address has no port: type chat:50051"),
+        (("health", "--adress", "chat:1"), "(did you mean --address?)"),
+        (("chat", "--user", "a", "--temprature", "1", "hi"), "(did you mean --temperature?)"),
+        (("chat", "--user", "a", "--zzzzz", "hi"), "unrecognized arguments: --zzzzz\n"),
+    ],
+)
+async def test_wrong_usage_says_what_to_type(arguments: tuple[str, ...], line: str) -> None:
+    finished = await run(*arguments)
+    assert (finished.code, finished.out) == (2, "")
+    assert line in finished.err
+
+
+async def test_tls_against_plaintext_says_what_to_type(target: str) -> None:
+    finished = await chat(target, "--tls", "hi")
+    assert finished.code == 1
+    assert f"the server at {target} does not speak TLS: leave out the --tls options" in finished.err
 
 
 async def test_ctrl_c_stops_an_answer_and_not_the_conversation(

@@ -26,7 +26,7 @@ GO = (EXAMPLES / "go/main.go").read_text()
 
 
 def example(served: Served, *command: str | Path) -> str:
-    return run(list(command), served, variables={"ILAB_CHAT_TARGET": served.address})
+    return run(list(command), served, variables={"ILAB_CHAT_ADDRESS": served.address})
 
 
 @pytest.mark.parametrize("name", ["chat_sync.py", "chat_async.py"])
@@ -120,7 +120,7 @@ def fastapi_example(target: str) -> Iterator[str]:
         "--app-dir",
         EXAMPLES,
     ]
-    variables = environment({"ILAB_CHAT_TARGET": target}) | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    variables = environment({"ILAB_CHAT_ADDRESS": target}) | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         lines = iter(process.stderr)

@@ -97,7 +97,7 @@ def sections(path: Path) -> set[str]:
 @pytest.mark.parametrize("name", PAGES)
 def test_each_setting_that_is_named_exists(name: str) -> None:
     known = re.findall(r"`(ILAB_\w+)`", page("docs/configuration.md"))
-    clients = {"ILAB_CHAT_TARGET", "ILAB_CHAT_TOKEN"}
+    clients = {"ILAB_CHAT_ADDRESS", "ILAB_CHAT_TOKEN"}
     prefixes = {"ILAB_CHAT_TLS", "ILAB_CHAT_JWT"}
     named = set(re.findall(r"\bILAB_(?:CHAT|MEMORY)_[A-Z_]*[A-Z]\b", page(name)))
     assert named <= {*known, *clients, *prefixes}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ilab_chat._version import __version__
 from ilab_chat.cli import chat, health, memory, output, preview
+from ilab_chat.cli.parser import Parser
 from ilab_chat.errors import ChatError
 
 EXAMPLES = """\
@@ -56,7 +57,7 @@ def _version() -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command. Each sets `run`, which takes the arguments and returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="ilab-chat",
         description="Chat with an ilab-chat server, which remembers each user. `make run` starts one.",
         epilog=EXAMPLES,

@@ -1,13 +1,14 @@
 """`ilab-chat chat`: one message, or a conversation."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ilab_chat.cli import options, output, repl, request
+from ilab_chat.cli import notes, options, output, repl, request
 from ilab_chat.cli.connection import connect
+from ilab_chat.cli.conversation import Conversation
 from ilab_chat.sync import ChatClient, ChatStream
-from ilab_chat.v1.chat_pb2 import FinishReason, TurnRetention
+from ilab_chat.v1.chat_pb2 import ChatResponse, FinishReason, TurnRetention
 
 if TYPE_CHECKING:
     from ilab_chat.cli.options import Commands
@@ -63,7 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         if arguments.request_id:
             raise output.CommandError("--request-id belongs to one message: give that too", 2)
-        return repl.run(lambda line: asked.answer(client, line), arguments.address, arguments.user)
+
+        def answer(line: str, conversation_id: str) -> ChatResponse:
+            return asked.within(conversation_id).answer(client, line)
+
+        talk = Conversation(client, arguments.user, arguments.conversation, answer)
+        return repl.run(talk.take, arguments.address, arguments.user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,12 @@ class Asked:
             timeout=arguments.timeout,
         )
 
-    def answer(self, client: ChatClient, message: str, request_id: str | None = None) -> None:
-        """Send *message* and print the answer. An interrupt cancels the call.
+    def within(self, conversation_id: str) -> "Asked":
+        """Return the same options in another conversation."""
+        return replace(self, fields={**self.fields, "conversation_id": conversation_id})
+
+    def answer(self, client: ChatClient, message: str, request_id: str | None = None) -> ChatResponse:
+        """Send *message*, print the answer and return it. An interrupt cancels the call.
 
         Raises:
             ChatError: the call did not succeed; what had arrived is printed.
@@ -109,6 +119,7 @@ class Asked:
                 print_json(stream)
             else:
                 print_text(stream)
+        return stream.response
 
 
 def print_json(stream: ChatStream) -> None:
@@ -130,3 +141,4 @@ def print_text(stream: ChatStream) -> None:
             output.write("\n")
     if note := CUT_SHORT.get(stream.response.finish_reason):
         output.complain(note)
+    notes.write_notes(stream.response)

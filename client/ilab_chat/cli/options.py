@@ -12,7 +12,7 @@ from ilab_chat.cli import connection
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
-TARGET_VARIABLE = "ILAB_CHAT_TARGET"
+ADDRESS_VARIABLE = "ILAB_CHAT_ADDRESS"
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
@@ -21,11 +21,11 @@ def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> N
     """Add where to call, how to be known there, and how long to wait."""
     parser.add_argument(
         "--address",
-        default=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET,
+        default=os.environ.get(ADDRESS_VARIABLE) or DEFAULT_TARGET,
         metavar="HOST:PORT",
         help=f"server address; for several servers dns:///NAME:PORT, or comma-separated IP addresses; "
         f"unix:/PATH for a socket "
-        f"(default: ${TARGET_VARIABLE}, or {DEFAULT_TARGET})",
+        f"(default: ${ADDRESS_VARIABLE}, or {DEFAULT_TARGET})",
     )
     parser.add_argument(
         "--timeout",

@@ -50,6 +50,18 @@ def write_heading(line: str) -> None:
         write(f"{line}\n")
 
 
+def write_dimmed(line: str) -> None:
+    """Write one line to standard output if that is a terminal; dimmed, unless NO_COLOR is set."""
+    if not sys.stdout.isatty():
+        return
+    text = " ".join(line.translate(CONTROLS).split())
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        write(f"{text}\n")
+    else:
+        sys.stdout.write(f"\x1b[2m{text}\x1b[0m\n")
+        sys.stdout.flush()
+
+
 def write_json(message: Message) -> None:
     """Write *message* to standard output as one line; what its encoding does not have is escaped, not lost."""
     write(json_line(message, ascii_only=sys.stdout.encoding.lower() != "utf-8"))
@@ -91,7 +103,7 @@ def hint_for(error: ChatError, address: str) -> str:
         case Unauthenticated(reason="MISSING_CREDENTIALS"):
             hint = "set ILAB_CHAT_TOKEN, or give --token-file or a client certificate"
         case Unavailable(reason=""):
-            hint = f"is the server running at {address}? `make run` starts one"
+            hint = _connection_hint(error.message, address)
         case ResourceExhausted() | Unavailable():
             hint = "try again later" if error.retry_after is None else f"try again in {error.retry_after:g} s"
         case DeadlineExceeded():
@@ -105,3 +117,14 @@ def hint_for(error: ChatError, address: str) -> str:
         case Unimplemented(reason=""):
             hint = f"is {address} an ilab-chat server?"
     return hint
+
+
+def _connection_hint(message: str, address: str) -> str:
+    """Return what to do about a connection that was not made, from the words of gRPC."""
+    if "WRONG_VERSION_NUMBER" in message:
+        return f"the server at {address} does not speak TLS: leave out the --tls options"
+    if "CERTIFICATE_VERIFY_FAILED" in message:
+        return "the server's certificate is not trusted: give its authority with --tls-ca FILE"
+    if "Socket closed" in message or "reset by peer" in message:
+        return f"does the server at {address} speak TLS? then give --tls or --tls-ca FILE"
+    return f"is the server running at {address}? `make run` starts one"

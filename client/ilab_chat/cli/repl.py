@@ -6,8 +6,10 @@ from ilab_chat.cli import output
 from ilab_chat.errors import ChatError
 
 
-def run(answer: Callable[[str], None], address: str, user_id: str) -> int:
-    """Read lines and hand each to *answer*, until Ctrl-D. Typed lines are kept in memory for the arrow keys only.
+def run(take: Callable[[str], None], address: str, user_id: str) -> int:
+    """Read lines and hand each to *take*, until Ctrl-D or until it raises EOFError.
+
+    Typed lines are kept in memory for the arrow keys only.
 
     Ctrl-C drops the line that is being typed, or cancels the answer that is being written; the conversation goes on.
 
@@ -17,18 +19,28 @@ def run(answer: Callable[[str], None], address: str, user_id: str) -> int:
     try:
         from prompt_toolkit import PromptSession  # noqa: PLC0415 - from an optional extra
         from prompt_toolkit.history import InMemoryHistory  # noqa: PLC0415
+        from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent  # noqa: PLC0415
     except ImportError:
         raise output.missing_extra("a conversation") from None
-    session: PromptSession[str] = PromptSession(history=InMemoryHistory())
-    output.write(f"Talking to {address} as {user_id}. Ctrl-C stops an answer, Ctrl-D leaves, arrow keys recall.\n")
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    session: PromptSession[str] = PromptSession(history=InMemoryHistory(), key_bindings=keys)
+    output.write(f"Talking to {address} as {user_id}. Ctrl-C stops an answer, Ctrl-D leaves, arrow keys recall,\n")
+    output.write("Alt-Enter starts another line. /help lists the commands.\n")
     while True:
         try:
             line = session.prompt(f"{user_id}> ")
             if line.strip():
-                answer(line)
+                take(line)
         except EOFError:
             return 0
         except KeyboardInterrupt:
             continue
         except ChatError as error:
             output.report(error, address)
+        except output.CommandError as error:
+            output.complain(str(error))

@@ -28,7 +28,7 @@ OUR_PREFIXES = ("ILAB_CHAT_", "ILAB_MEMORY_")
 #: Variables of the client and of the gateway, and those that Kubernetes sets for a Service with such a name:
 #: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 OTHERS = re.compile(
-    r"ILAB_CHAT_(TARGET|TOKEN|GATEWAY_\w+)|\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)"
+    r"ILAB_CHAT_(TARGET|TOKEN|TOKEN_FILE|HEALTH|GATEWAY_\w+)|\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)"
 )
 
 #: Appended to the variable of a secret: names a file that contains it, as Docker and Kubernetes mount secrets.
