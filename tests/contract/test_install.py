@@ -21,9 +21,24 @@ from contract.process import BIN, ROOT, Served
 pytestmark = pytest.mark.timeout(600)  # each environment is made from nothing
 
 CLIENT = {"ilab-chat", "grpcio", "protobuf", "googleapis-common-protos", "types-grpcio", "types-protobuf"}
-FOLDERS = {"ilab-chat": ROOT, "ilab-chat-service": ROOT / "service", "ilab-memory": ROOT / "memory"}
-PACKAGES = {"ilab-chat": "ilab_chat", "ilab-chat-service": "ilab_chat_service", "ilab-memory": "ilab_memory"}
-COMMANDS = {"ilab-chat": "ilab-chat", "ilab-chat-service": "ilab-chat-server", "ilab-memory": "ilab-memory"}
+FOLDERS = {
+    "ilab-chat": ROOT,
+    "ilab-chat-service": ROOT / "service",
+    "ilab-memory": ROOT / "memory",
+    "ilab-chat-gateway": ROOT / "gateway",
+}
+PACKAGES = {
+    "ilab-chat": "ilab_chat",
+    "ilab-chat-service": "ilab_chat_service",
+    "ilab-memory": "ilab_memory",
+    "ilab-chat-gateway": "ilab_chat_gateway",
+}
+COMMANDS = {
+    "ilab-chat": "ilab-chat",
+    "ilab-chat-service": "ilab-chat-server",
+    "ilab-memory": "ilab-memory",
+    "ilab-chat-gateway": "ilab-chat-gateway",
+}
 OF_GRPCIO = {"typing-extensions"}
 
 CALL = """
@@ -259,8 +274,13 @@ def test_commands_of_pre_commit_exist() -> None:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_no_wheel_has_an_extra_for_development(name: str, wheels: dict[str, Wheel]) -> None:
-    extras = {"ilab-chat": ["cli"], "ilab-chat-service": ["local", "postgres"], "ilab-memory": ["postgres"]}
-    assert wheels[name].extras() == extras[name]
+    extras = {
+        "ilab-chat": ["cli"],
+        "ilab-chat-service": ["local", "postgres"],
+        "ilab-memory": ["postgres"],
+        "ilab-chat-gateway": [],
+    }
+    assert wheels[name].extras() == extras.get(name, [])
 
 
 def test_client_and_library_require_nothing_of_the_service(wheels: dict[str, Wheel]) -> None:
@@ -271,12 +291,10 @@ def test_client_and_library_require_nothing_of_the_service(wheels: dict[str, Whe
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_every_imported_distribution_is_declared(name: str, wheels: dict[str, Wheel]) -> None:
-    package = {"ilab-chat": "client/ilab_chat", "ilab-chat-service": "service/ilab_chat_service"}.get(
-        name, "memory/ilab_memory"
-    )
+    folder = ROOT / "client" if name == "ilab-chat" else FOLDERS[name]
     declared = {name_of(each) for each in wheels[name].metadata.get_all("Requires-Dist", [])}
     # Only a test loads the fixtures, and it has pytest.
-    assert imported_by(ROOT / package) - {name, "pytest"} <= declared
+    assert imported_by(folder / PACKAGES[name]) - {name, "pytest"} <= declared
 
 
 def test_only_the_client_is_installed(newest: Environment) -> None:

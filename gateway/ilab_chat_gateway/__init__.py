@@ -1,0 +1,1 @@
+"""The HTTP gateway of ilab-chat: a stateless client of the gRPC port."""

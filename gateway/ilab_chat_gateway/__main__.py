@@ -1,0 +1,7 @@
+"""Run the command `ilab-chat-gateway`."""
+
+import sys
+
+from ilab_chat_gateway.cli import main
+
+sys.exit(main())

@@ -1,0 +1,96 @@
+"""The assembly: one FastAPI app from the settings."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from ilab_chat_gateway import problems, recipe
+from ilab_chat_gateway.backend import open_backend
+from ilab_chat_gateway.endpoints import backend_of, endpoint
+from ilab_chat_gateway.middleware import (
+    RESPONSE_HEADERS,
+    AllowedHosts,
+    KeepEncodedUser,
+    LimitedBodies,
+    ResponseHeaders,
+)
+from ilab_chat_gateway.requests import PASSED_ON
+from ilab_chat_gateway.routes import ROUTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+    from ilab_chat_gateway.settings import Settings
+
+#: Headers that pages of the named origins may send and read.
+CORS_REQUEST_HEADERS = (*PASSED_ON, "content-type", "idempotency-key", "last-event-id")
+CORS_RESPONSE_HEADERS = ("retry-after",)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the gateway as an ASGI app."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_backend(settings) as backend:
+            app.state.backend = backend
+            yield
+
+    # Its documentation pages load scripts from other hosts, and its schema is not the contract's.
+    app = FastAPI(title="ilab-chat", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app.router.redirect_slashes = False
+    problems.add_handlers(app)
+    app.add_api_route("/chat", recipe.chat, methods=["POST"], response_model=recipe.ChatResponse)
+    for route in ROUTES:
+        app.add_route(route.path, endpoint(route, settings.max_body_bytes), [route.method])
+    app.add_route("/livez", livez, ["GET"])
+    app.add_route("/readyz", readyz, ["GET"])
+    app.add_route("/openapi.json", openapi, ["GET"])
+    # The last one added is the first to see a request.
+    app.add_middleware(KeepEncodedUser)
+    app.add_middleware(LimitedBodies, most=settings.max_body_bytes)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_RESPONSE_HEADERS,
+        )
+    app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)
+    app.add_middleware(ResponseHeaders, headers=response_headers(settings))
+    return app
+
+
+def response_headers(settings: Settings) -> dict[str, str]:
+    """Return the headers of every response. Pages of named origins may read it."""
+    policy = "cross-origin" if settings.origins else "same-origin"
+    return {**RESPONSE_HEADERS, "cross-origin-resource-policy": policy}
+
+
+async def livez(_: Request) -> Response:
+    """Say that the process runs."""
+    return Response("ok\n", media_type="text/plain")
+
+
+async def readyz(request: Request) -> Response:
+    """Say whether the server behind the gateway serves."""
+    if await backend_of(request).is_serving():
+        return Response("ok\n", media_type="text/plain")
+    return problems.response(problems.problem(503, "SERVER_UNREACHABLE", "the server does not serve"))
+
+
+async def openapi(_: Request) -> Response:
+    """Return the OpenAPI document, which tools/openapi.py writes."""
+    return Response(OPENAPI, media_type="application/json")
+
+
+OPENAPI = files("ilab_chat_gateway").joinpath("openapi.json").read_bytes()

@@ -1,0 +1,157 @@
+"""The endpoints of the contract's JSON: one function for each shape of a call."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+from starlette.responses import Response
+
+from ilab_chat._memory_calls import item_of
+from ilab_chat.v1.memory_pb2 import ExportUserResponse
+from ilab_chat_gateway.messages import from_json, from_query, to_json
+from ilab_chat_gateway.problems import Problem, invalid_field
+from ilab_chat_gateway.requests import (
+    check_content_type,
+    metadata,
+    observation_id,
+    request_id,
+    unless_gone,
+    user_id,
+)
+from ilab_chat_gateway.routes import Shape
+from ilab_chat_gateway.streams import EVENT_STREAM, Stream, chat_events, lines
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from ilab_chat._memory_calls import Item
+    from ilab_chat.v1.chat_pb2 import StreamChatRequest
+    from ilab_chat_gateway.backend import Backend
+    from ilab_chat_gateway.routes import Route
+
+    Endpoint = Callable[[Request], Awaitable[Response]]
+
+JSON = "application/json"
+LINES = "application/x-ndjson"
+
+
+def endpoint(route: Route, most_line_bytes: int) -> Endpoint:
+    """Return the endpoint of *route*."""
+
+    async def answer_json(request: Request) -> Response:
+        message = await request_message(route, request)
+        call = backend_of(request).ask(route, message, metadata(request))
+        return Response(await to_json(await unless_gone(request.receive, call)), media_type=JSON)
+
+    async def answer_events(request: Request) -> Response:
+        message = cast("StreamChatRequest", await request_message(route, request))
+        return await stream_chat(request, message)
+
+    async def answer_lines(request: Request) -> Response:
+        message = await request_message(route, request)
+        async with AsyncExitStack() as stack:
+            items = backend_of(request).download(route, message, metadata(request))
+            await stack.enter_async_context(aclosing(cast("Any", items)))
+            first = await unless_gone(request.receive, anext(items, None))
+            return Stream(lines(first, items), LINES, stack.pop_all())
+
+    async def take_lines(request: Request) -> Response:
+        check_content_type(request, LINES, JSON)
+        items = uploaded(request, most_line_bytes)
+        response = await backend_of(request).upload(user_id(request), items, metadata(request))
+        return Response(await to_json(response), media_type=JSON)
+
+    by_shape: dict[Shape, Endpoint] = {
+        Shape.JSON: answer_json,
+        Shape.EVENTS: answer_events,
+        Shape.DOWNLOAD: answer_lines,
+        Shape.UPLOAD: take_lines,
+    }
+    return by_shape[route.shape]
+
+
+def backend_of(request: Request) -> Backend:
+    """Return the server of the app."""
+    backend: Backend = request.app.state.backend
+    return backend
+
+
+async def request_message(route: Route, request: Request) -> Any:
+    """Return the request of a call, from the body or the query, the path and the headers.
+
+    Raises:
+        Problem: it does not parse, or the path and the body differ.
+    """
+    message: Any
+    if route.has_body:
+        check_content_type(request, JSON)
+        message = await from_json(route.request, await request.body())
+    else:
+        await request.body()
+        message = from_query(route.request, request.query_params.multi_items())
+    if "user_id" in request.path_params:
+        set_from_path(message, "user_id", user_id(request))
+    if "observation_id" in request.path_params:
+        set_from_path(message, "observation_id", observation_id(request))
+    if route.has_request_id:
+        message.request_id = request_id(request, message.request_id)
+    return message
+
+
+def set_from_path(message: Any, field: str, value: str | int) -> None:
+    """Set a field of which the path has the value.
+
+    Raises:
+        Problem: the body has another one.
+    """
+    if getattr(message, field) not in {value, type(value)()}:
+        raise invalid_field(field, "differs from the path")
+    setattr(message, field, value)
+
+
+async def stream_chat(request: Request, message: StreamChatRequest) -> Response:
+    """Answer with the events of a streamed answer. A failure before the first one has an HTTP status of its own."""
+    async with AsyncExitStack() as stack:
+        stream = await stack.enter_async_context(backend_of(request).stream_chat(message, metadata(request)))
+        first = await unless_gone(request.receive, anext(stream))
+        return Stream(chat_events(first, stream), EVENT_STREAM, stack.pop_all())
+
+
+async def uploaded(request: Request, most: int) -> AsyncIterator[Item]:
+    """Yield the items of an import, one for each line of the body.
+
+    Raises:
+        Problem: a line is too long or does not parse.
+    """
+    number = 0
+    async for line in body_lines(request, most):
+        number += 1
+        try:
+            item = item_of(await from_json(ExportUserResponse, line))
+        except Problem as problem:
+            problem.detail = f"line {number}: {problem.detail}"
+            raise
+        if item is None:
+            raise invalid_field(f"line {number}", "must be an object with session or observation")
+        yield item
+
+
+async def body_lines(request: Request, most: int) -> AsyncIterator[bytes]:
+    """Yield the lines of the body that are not blank, without their ends.
+
+    Raises:
+        Problem: a line has more than *most* bytes.
+    """
+    rest = b""
+    async for chunk in request.stream():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield line
+        if len(rest) > most:
+            raise Problem("BODY_TOO_LARGE", f"a line of the import exceeds {most} bytes")
+    if rest.strip():
+        yield rest
