@@ -114,6 +114,49 @@ RECIPE = {
     }
 }
 
+#: Described by their owner, whose schemas are not repeated here.
+OPENAI = {
+    "/v1/openai/chat/completions": {
+        "post": {
+            "operationId": "createChatCompletion",
+            "summary": "OpenAI's chat completions. docs/gateway.md lists the supported parameters.",
+            "tags": ["OpenAI"],
+            "parameters": [IDEMPOTENCY_KEY],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+            "responses": {
+                "200": {
+                    "description": "A completion, or its chunks.",
+                    "content": {
+                        "application/json": {"schema": {"type": "object"}},
+                        "text/event-stream": {"schema": {"type": "object"}},
+                    },
+                },
+                "default": {"description": "OpenAI's error object.", "content": {"application/json": {}}},
+            },
+        }
+    },
+    "/v1/openai/models": {
+        "get": {
+            "operationId": "listModels",
+            "summary": "List the server's default model.",
+            "tags": ["OpenAI"],
+            "responses": {"200": {"description": "The list.", "content": {"application/json": {}}}},
+        }
+    },
+    "/v1/openai/models/{model}": {
+        "get": {
+            "operationId": "retrieveModel",
+            "summary": "Return one model of the list.",
+            "tags": ["OpenAI"],
+            "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "responses": {
+                "200": {"description": "The model.", "content": {"application/json": {}}},
+                "default": {"description": "OpenAI's error object.", "content": {"application/json": {}}},
+            },
+        }
+    },
+}
+
 
 def main(arguments: Sequence[str]) -> int:
     """Write the document, or compare it; return the exit code."""
@@ -165,6 +208,7 @@ class Contract:
         paths: dict[str, Any] = {"/chat": RECIPE}
         for route in ROUTES:
             paths.setdefault(route.path, {})[route.method.lower()] = self.operation(route)
+        paths |= OPENAI
         for path, summary in (("/livez", "Whether the process runs."), ("/readyz", "Whether the server serves.")):
             paths[path] = {"get": probe(path, summary)}
         used = sorted(self.reachable(name for route in ROUTES for name in messages_of(route)))

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from ilab_chat_gateway import problems, recipe
+from ilab_chat_gateway import openai_api, problems, recipe
 from ilab_chat_gateway.backend import open_backend
 from ilab_chat_gateway.endpoints import backend_of, endpoint
 from ilab_chat_gateway.middleware import (
@@ -51,6 +51,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_api_route("/chat", recipe.chat, methods=["POST"], response_model=recipe.ChatResponse)
     for route in ROUTES:
         app.add_route(route.path, endpoint(route, settings.max_body_bytes), [route.method])
+    app.add_route("/v1/openai/chat/completions", openai_api.chat_completions, ["POST"])
+    app.add_route("/v1/openai/models", openai_api.list_models, ["GET"])
+    app.add_route("/v1/openai/models/{model}", openai_api.get_model, ["GET"])
     app.add_route("/livez", livez, ["GET"])
     app.add_route("/readyz", readyz, ["GET"])
     app.add_route("/openapi.json", openapi, ["GET"])

@@ -24,6 +24,7 @@ LARGE_BYTES = 65_536
 MAX_DEPTH = 200
 
 FAILED_FIELD = re.compile(r"Failed to parse (\w+) field")
+FAULTY_PATH = re.compile(r'at "?\w+Request\.([a-z0-9_.\[\]]+?)"?\.(?:\n|$)')
 UNKNOWN_FIELD = re.compile(r'has no field named "(\w{1,64})"')
 
 M = TypeVar("M", bound="Message")
@@ -56,7 +57,8 @@ def parsed(kind: type[M], body: bytes) -> M:
 
 def refused(fault: str) -> Problem:
     """Return the problem of a message that does not parse, from the text of protobuf's error, which quotes values."""
-    fields = FAILED_FIELD.findall(fault)
+    paths = [path.rstrip(".") for path in FAULTY_PATH.findall(fault)]
+    fields = paths[-1:] or FAILED_FIELD.findall(fault)
     if unknown := UNKNOWN_FIELD.search(fault):
         return invalid_field(".".join([*fields, unknown[1]]), "is not a field of the request")
     if fields:
