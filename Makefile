@@ -24,8 +24,8 @@ IMAGE ?= ilab-chat:dev
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-run: $(RUN)/.installed ## Serve on 127.0.0.1:50051; sets everything up on first use
-	$(RUN)/bin/ilab-chat-server
+run: $(RUN)/.installed ## Serve gRPC on 127.0.0.1:50051 and HTTP on 127.0.0.1:8080; sets everything up on first use
+	$(RUN)/bin/python tools/run.py
 
 test: $(DEV)/.installed $(NODE)/node_modules/.installed ## Run every test; sets everything up on first use
 	$(PYTEST)

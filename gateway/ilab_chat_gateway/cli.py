@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         return print_error(str(error), EXIT_USAGE)
     except OSError as error:
-        return print_error(f"cannot listen on {settings.address}: {error.strerror}", EXIT_FAILED)
+        return print_error(f"cannot listen on {settings.address}: {os.strerror(error.errno or 0)}", EXIT_FAILED)
     config = uvicorn.Config(
         app,
         loop="asyncio",

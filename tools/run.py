@@ -1,0 +1,84 @@
+"""Run the server and the gateway with its playground, for `make run`. One Ctrl-C ends both.
+
+    python tools/run.py
+
+Both read their settings from the environment. The gateway calls ILAB_CHAT_TARGET, by default the server's address.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - to call it, not to listen there
+
+#: Time between two looks at the processes.
+TICK_SECONDS = 0.2
+
+
+def main() -> int:
+    """Run both until one ends; return the first exit code that is not 0."""
+    address = os.environ.get("ILAB_CHAT_ADDRESS") or "127.0.0.1:50051"
+    host, _, port = address.rpartition(":")
+    host = ANY_ADDRESS.get(host, host)
+    processes: list[subprocess.Popen[bytes]] = []
+    stopped = False
+
+    def forward(number: int, _: object) -> None:
+        nonlocal stopped
+        stopped = True
+        # A closed terminal ends them as an operator does.
+        send(processes, signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number))
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, forward)
+    server = start("ilab_chat_service.cli", os.environ)
+    processes.append(server)
+    # The gateway prints where to click, so the server must be ready by then.
+    while server.poll() is None and not stopped and not accepts(host.strip("[]"), port):
+        time.sleep(TICK_SECONDS)
+    if server.poll() is None and not stopped:
+        variables = {
+            "ILAB_CHAT_TARGET": os.environ.get("ILAB_CHAT_TARGET") or f"{host}:{port}",
+            "ILAB_CHAT_GATEWAY_PLAYGROUND": os.environ.get("ILAB_CHAT_GATEWAY_PLAYGROUND") or "true",
+        }
+        processes.append(start("ilab_chat_gateway.cli", os.environ | variables))
+    while all(process.poll() is None for process in processes):
+        time.sleep(TICK_SECONDS)
+    if not stopped:
+        send(processes, signal.SIGINT)
+    return next((code for code in (process.wait() for process in processes) if code), 0)
+
+
+def accepts(host: str, port: str) -> bool:
+    """Whether a server accepts connections there."""
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def start(module: str, environment: os._Environ[str] | dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start one of the two in a process group of its own: a terminal's Ctrl-C reaches only this process, once."""
+    command = [sys.executable, "-c", f"import sys; from {module} import main; sys.exit(main([]))"]
+    return subprocess.Popen(command, env=dict(environment), process_group=0)  # noqa: S603 - our own programs
+
+
+def send(processes: Sequence[subprocess.Popen[bytes]], number: signal.Signals) -> None:
+    """Send a signal to those that run."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
