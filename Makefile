@@ -13,6 +13,8 @@ FRESH := .venv/fresh
 PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml gateway/pyproject.toml
 # Packages of the Node client in the tests. No lock file: it would name a registry.
 NODE := tests/contract/node
+# A headless Chromium for the tests of the playground.
+CHROMIUM := tests/gateway/chromium
 # One process per core, at most four; each has its own PostgreSQL. A process that is done takes tests from the others.
 PYTEST := $(DEV)/bin/python -m pytest -n auto --maxprocesses=4 --dist worksteal
 
@@ -27,7 +29,7 @@ help: ## List the targets
 run: $(RUN)/.installed ## Serve gRPC on 127.0.0.1:50051 and HTTP on 127.0.0.1:8080; sets everything up on first use
 	$(RUN)/bin/python tools/run.py
 
-test: $(DEV)/.installed $(NODE)/node_modules/.installed ## Run every test; sets everything up on first use
+test: $(DEV)/.installed $(NODE)/node_modules/.installed $(CHROMIUM)/node_modules/.installed ## Run every test; sets everything up on first use
 	$(PYTEST)
 
 test-unit: $(DEV)/.installed ## Run the tests that start no program and are not slow; under one minute
@@ -120,7 +122,7 @@ constraints: ## Write constraints.txt: the newest versions that the projects all
 
 clean: ## Remove the environments and caches (memory.db stays)
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf $(NODE)/node_modules
+	rm -rf $(NODE)/node_modules $(CHROMIUM)/node_modules
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(PROTOC)/.installed: Makefile
@@ -154,4 +156,9 @@ $(DEV)/.deploy: $(DEV)/.installed
 
 $(NODE)/node_modules/.installed: $(NODE)/package.json $(DEV)/.installed
 	cd $(NODE) && PATH="$(abspath $(DEV)/bin):$$PATH" npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
+
+$(CHROMIUM)/node_modules/.installed: $(CHROMIUM)/package.json $(CHROMIUM)/unpack.mjs $(DEV)/.installed
+	cd $(CHROMIUM) && PATH="$(abspath $(DEV)/bin):$$PATH" npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	$(DEV)/bin/node $(CHROMIUM)/unpack.mjs
 	touch $@

@@ -20,6 +20,7 @@ from ilab_chat_gateway.middleware import (
     LimitedBodies,
     ResponseHeaders,
 )
+from ilab_chat_gateway.playground_page import add_playground
 from ilab_chat_gateway.requests import PASSED_ON
 from ilab_chat_gateway.routes import ROUTES
 
@@ -57,6 +58,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_route("/livez", livez, ["GET"])
     app.add_route("/readyz", readyz, ["GET"])
     app.add_route("/openapi.json", openapi, ["GET"])
+    if settings.playground:
+        add_playground(app)
     # The last one added is the first to see a request.
     app.add_middleware(KeepEncodedUser)
     app.add_middleware(LimitedBodies, most=settings.max_body_bytes)
