@@ -3,8 +3,8 @@
     python tools/reference.py [--check]
 
 Writes docs/api.md from the comments of protos/, and the marked blocks of docs/configuration.md, docs/errors.md and
-docs/metrics.md from the settings, the table of errors and the metrics. With --check it writes nothing and exits with 1
-if a page differs from the code.
+docs/metrics.md and docs/gateway.md from the settings, the table of errors, the metrics and the gateway. With --check it
+writes nothing and exits with 1 if a page differs from the code.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 from google.protobuf import descriptor_pb2
 from prometheus_client import CollectorRegistry
 
+from ilab_chat_gateway.problems import OWN_REASONS, STATUS
+from ilab_chat_gateway.routes import ROUTES, Shape
+from ilab_chat_gateway.settings import Settings as GatewaySettings
 from ilab_chat_service.failures import FieldRefused
 from ilab_chat_service.rpc.errors import INTERNAL, TABLE, Row
 from ilab_chat_service.rpc.validation import InvalidFields
@@ -78,7 +81,48 @@ def pages() -> dict[str, str]:
         "configuration.md": with_block(read(DOCS / "configuration.md"), "settings", settings()),
         "metrics.md": with_block(read(DOCS / "metrics.md"), "metrics", metrics()),
         "errors.md": with_block(read(DOCS / "errors.md"), "errors", errors()),
+        "gateway.md": gateway(read(DOCS / "gateway.md")),
     }
+
+
+def gateway(page: str) -> str:
+    """Return the page of the gateway with its tables."""
+    blocks = {"routes": routes(), "statuses": statuses(), "reasons": own_reasons(), "settings": gateway_settings()}
+    for name, text in blocks.items():
+        page = with_block(page, name, text)
+    return page
+
+
+def routes() -> str:
+    """Return the table of the gateway's routes."""
+    lines = ["| method | path | RPC |", "|---|---|---|", "| POST | `/chat` | `Chat`, with the fields of the recipe |"]
+    for route in ROUTES:
+        note = "" if route.shape is Shape.JSON else f"; {route.shape.value}"
+        lines.append(f"| {route.method} | `{route.path}` | `{route.rpc}`{note} |")
+    return "\n".join(lines) + "\n"
+
+
+def statuses() -> str:
+    """Return the table of HTTP statuses."""
+    lines = ["| gRPC code | HTTP status |", "|---|---|"]
+    lines += [f"| `{code.name}` | {status} |" for code, status in STATUS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def own_reasons() -> str:
+    """Return the table of the gateway's own reasons."""
+    lines = ["| reason | status | when |", "|---|---|---|"]
+    lines += [f"| `{reason}` | {status} | {cell(text)} |" for reason, (status, text) in OWN_REASONS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def gateway_settings() -> str:
+    """Return the table of the gateway's settings."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for field in dataclasses.fields(GatewaySettings):
+        default = f"`{shown(field.default)}`" if shown(field.default) else ""
+        lines.append(f"| `{field.metadata['env']}` | {default} | {cell(field.metadata['why'])} |")
+    return "\n".join(lines) + "\n"
 
 
 def with_block(page: str, name: str, text: str) -> str:

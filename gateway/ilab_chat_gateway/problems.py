@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi.exceptions import RequestValidationError
 from grpc import StatusCode
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ilab_chat.errors import ChatError, FieldViolation
@@ -165,10 +166,10 @@ def add_handlers(app: FastAPI) -> None:
     """Answer every exception with problem details."""
 
     async def handle(_: Request, error: Exception) -> Response:
-        if isinstance(error, ClientGone):
+        if isinstance(error, ClientGone | ClientDisconnect):
             return Response(status_code=CLIENT_GONE)
         headers = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
         return response(of_exception(error), headers)
 
-    for kind in (ChatError, Problem, ClientGone, RequestValidationError, HTTPException, Exception):
+    for kind in (ChatError, Problem, ClientGone, ClientDisconnect, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

@@ -128,7 +128,8 @@ class Settings:
     @property
     def allowed_hosts(self) -> frozenset[str]:
         """The host names that a request may name, in lower case."""
-        return frozenset(host.lower() for host in words(self.hosts) or LOOPBACK_HOSTS)
+        own = self.address.rpartition(":")[0]
+        return frozenset(host.lower() for host in words(self.hosts) or (*LOOPBACK_HOSTS, own))
 
     @property
     def origins(self) -> list[str]:

@@ -50,6 +50,13 @@ def test_grpcurl_example_remembers(served: Served) -> None:
     assert any(LOVED in memory.get("snippet", "") for memory in second["memories"])
 
 
+def test_curl_example_remembers(served: Served, web: str) -> None:
+    printed = run(["sh", EXAMPLES / "chat_http.sh"], served, variables={"ILAB_CHAT_URL": f"http://{web}"})
+    first, second = (json.loads(line) for line in printed.splitlines())
+    assert first.keys() == {"session_id", "reply"}
+    assert any(LOVED in memory["snippet"] for memory in second["memories"])
+
+
 def test_fastapi_example_remembers_and_streams(served: Served) -> None:
     with fastapi_example(served.address) as url:
         post(f"{url}/chat", user_id="example-web", message="My name is Alice and I love hiking.")
