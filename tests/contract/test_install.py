@@ -229,6 +229,12 @@ def test_client_wheel_contains_the_contract_and_its_licences(wheels: dict[str, W
     assert licences == {"LICENSE"} | of_others
 
 
+def test_gateway_wheel_contains_the_page_and_the_document(wheels: dict[str, Wheel]) -> None:
+    folder = ROOT / "gateway/ilab_chat_gateway"
+    data = {str(path.relative_to(folder.parent)) for path in [*folder.glob("playground/*"), folder / "openapi.json"]}
+    assert data <= wheels["ilab-chat-gateway"].files
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_metadata_names_the_supported_versions_of_python(name: str, wheels: dict[str, Wheel]) -> None:
     metadata = wheels[name].metadata

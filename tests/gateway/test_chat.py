@@ -73,7 +73,9 @@ async def test_stream_has_the_events_of_the_contract(web: Client, upstream: Upst
     answer = await web.post("/v1/chat:stream", HELLO, idempotency_key="key-2")
     assert answer.headers["content-type"].startswith("text/event-stream")
     seen = events(answer.body)
-    assert [kind for kind, _, _ in seen] == ["started", "text_delta", "text_delta", "completed"]
+    first, *deltas, last = (kind for kind, _, _ in seen)
+    # The server may join pieces that arrive together.
+    assert (first, set(deltas), last) == ("started", {"text_delta"}, "completed")
     assert {id_ for _, id_, _ in seen} == {"key-2"}
     assert "".join(data["text"] for kind, _, data in seen if kind == "text_delta") == seen[-1][2]["reply"]
     assert seen[-1][2]["reply"] == "Hello\nthere\u2028"
