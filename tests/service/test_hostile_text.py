@@ -6,17 +6,19 @@ does not finish before pytest's timeout. `bench/hostile_text.py` measures the CP
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -51,6 +53,9 @@ EXPECTED = {
     grpc.StatusCode.FAILED_PRECONDITION,
 }
 
+#: All combining characters.
+MARKS = frozenset(filter(unicodedata.combining, map(chr, range(sys.maxunicode + 1))))
+
 
 @dataclass
 class Work:
@@ -62,10 +67,10 @@ class Work:
 
     def normalize(self, form: Any, text: str) -> str:
         self.normalized += len(text)
-        run = 0
-        for character in text:
-            run = run + 1 if unicodedata.combining(character) else 0
-            self.longest_run = max(self.longest_run, run)
+        # Most texts have no marks, and this is ten times faster than to look at their characters in a loop.
+        if not MARKS.isdisjoint(text):
+            runs = ("".join(run) for is_marks, run in groupby(text, MARKS.__contains__) if is_marks)
+            self.longest_run = max(self.longest_run, *map(len, runs))
         return unicodedata.normalize(form, text)
 
     combining = staticmethod(unicodedata.combining)
@@ -199,7 +204,10 @@ async def test_hostile_text_of_every_limit_costs_bounded_work(
     await check(settings, upstream, SHAPES[name])
 
 
-@hypothesis_settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+# An example takes seconds, so that shrinking one would take minutes.
+@hypothesis_settings(
+    max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate]
+)
 @given(shape=st.lists(st.sampled_from(sorted(SHAPES.values())), min_size=2, max_size=4).map("".join))
 async def test_any_mixture_of_hostile_texts_costs_bounded_work(
     settings: Settings, upstream: Upstream, shape: str
