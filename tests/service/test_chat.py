@@ -80,6 +80,7 @@ async def test_a_chat_is_answered_and_stored(stub: Stub, settings: Settings) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 async def test_no_answer_stays_in_memory_after_its_call(stub: Stub) -> None:
     session_id = (await stub.Chat(chat())).session_id
     gc.collect()

@@ -197,6 +197,7 @@ async def check(settings: Settings, upstream: Upstream, shape: str) -> None:
     assert work.stemmed <= ANALYSES * analysis.INDEXED_CHARACTERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 async def test_hostile_text_of_every_limit_costs_bounded_work(
     settings: Settings, upstream: Upstream, name: str
@@ -205,6 +206,7 @@ async def test_hostile_text_of_every_limit_costs_bounded_work(
 
 
 # An example takes seconds, so that shrinking one would take minutes.
+@pytest.mark.slow
 @hypothesis_settings(
     max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate]
 )

@@ -109,6 +109,7 @@ def cut(stream: bytes, data: st.DataObject) -> list[bytes]:
     return [stream[start:end] for start, end in pairwise([0, *cuts, len(stream)])]
 
 
+@pytest.mark.slow
 @given(st.lists(EVENT), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["", "\ufeff"]), st.data())
 def test_any_split_of_any_stream_gives_its_events(
     events: list[list[str]], end: str, mark: str, data: st.DataObject
