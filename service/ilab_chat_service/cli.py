@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import difflib
 import logging
 import os
 import sys
@@ -40,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check: 0 if everything works, else 2.
     """
     # Intermixed, because argparse otherwise rejects a subcommand after an option.
-    given = vars(parser().parse_intermixed_args(arguments))
+    grammar = parser()
+    grammar.check_options(sys.argv[1:] if arguments is None else arguments)
+    given = vars(grammar.parse_intermixed_args(arguments))
     command = given.pop("command")
     if given.pop("version"):
         print(f"ilab-chat-server {version(os.environ.get('ILAB_CHAT_BUILD', ''))}")  # noqa: T201 - the command's output
@@ -147,10 +150,10 @@ def print_error(text: str, code: int) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of the command line, made from the settings."""
     secrets = [field.metadata["env"] for field in dataclasses.fields(Settings) if field.metadata["secret"]]
-    grammar = argparse.ArgumentParser(
+    grammar = Parser(
         prog="ilab-chat-server",
         description="Serve ilab-chat over gRPC: hydrate the user's memory, call a model, persist the turn.",
         usage="%(prog)s [serve | check] [OPTION ...]",
@@ -169,14 +172,36 @@ def parser() -> argparse.ArgumentParser:
         help="serve (default): serve until SIGTERM. check: validate settings and files, open the memory, ask each "
         "model for one token, and print one line for each; exit with 0 if everything works, else 2.",
     )
+    groups = {
+        name: group
+        for room in Settings.__bases__[::-1]
+        for group in [grammar.add_argument_group(room.__name__.removesuffix("Settings").lower())]
+        for name in room.__annotations__
+    }
     for field in dataclasses.fields(Settings):
         if not field.metadata["secret"]:
-            grammar.add_argument(
+            groups[field.name].add_argument(
                 f"--{field.name.replace('_', '-')}",
                 metavar=str(field.type).upper() if str(field.type) != "str" else "TEXT",
                 help=f"{field.metadata['why']} [{field.metadata['env']}, default: {shown(field.default)}]",
             )
     return grammar
+
+
+class Parser(argparse.ArgumentParser):
+    """Suggests the option that was meant."""
+
+    def check_options(self, arguments: Sequence[str]) -> None:
+        """Exit with code 2 if one of *arguments* is an option that does not exist.
+
+        argparse would take the value of the option for a subcommand, and complain about that.
+        """
+        known = [name for action in self._actions for name in action.option_strings]
+        for argument in arguments:
+            name = argument.partition("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                close = difflib.get_close_matches(name, known, 1)
+                self.error(f"unrecognized option {name}{f' (did you mean {close[0]}?)' if close else ''}")
 
 
 def shown(default: object) -> str:

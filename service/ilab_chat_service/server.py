@@ -95,8 +95,10 @@ async def run(settings: Settings) -> None:
     with signals(stop, skip_propagation):
         async with serving(settings, skip_propagation) as address:
             log.info("serving on %s %s TLS", address, "with" if settings.tls_cert_file else "without")
+            if sys.stderr.isatty() and not settings.tls_cert_file:
+                log.info('try: ilab-chat chat --address %s --user alice "Hi, my name is Alice."', address)
             await stop.wait()
-            log.info("draining for at most %g s", settings.drain_seconds)
+            log.info("draining for at most %g s; a second signal stops at once", settings.drain_seconds)
     log.info("stopped")
 
 

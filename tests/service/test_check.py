@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Callable
@@ -226,6 +227,17 @@ def test_help_lists_the_subcommands() -> None:
     said = run_server("--help").stdout
     assert "usage: ilab-chat-server [serve | check] [OPTION ...]" in said
     assert "ask each" in said
+
+
+def test_help_has_groups_and_a_mistyped_option_is_suggested() -> None:
+    said = run_server("--help").stdout
+    groups = re.findall(r"^(\w+):$", said, re.MULTILINE)
+    assert groups[-7:] == ["server", "security", "model", "memory", "consolidation", "limit", "telemetry"]
+    assert "\nserver:\n  --address TEXT" in said
+    assert re.fullmatch(r"ilab-chat-server \d+\.\d+\.\d+\n", run_server("--version").stdout)
+    mistyped = run_server("--adress", "127.0.0.1:1")
+    assert mistyped.returncode == 2
+    assert "unrecognized option --adress (did you mean --address?)" in mistyped.stderr
 
 
 def test_unknown_subcommand_is_rejected() -> None:

@@ -107,6 +107,7 @@ def test_call_is_one_line_with_durations(server: ServerProcess) -> None:
     phases = [first[f"{phase}_ms"] for phase in ("queue", "idempotency", "hydrate", "first_token", "model", "persist")]
     assert all(0 <= phase <= first["duration_ms"] for phase in phases)
     assert (first["replayed"], repeated["replayed"]) == (False, True)
+    assert first["stored"] is repeated["stored"] is True
     assert first["user.hash"] == repeated["user.hash"] == keyed_hash(USER)
     assert first["request_id.hash"] == repeated["request_id.hash"] == keyed_hash("r-1")
 

@@ -162,6 +162,7 @@ def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:
     answered = completed.answered
     call = CALL.get()
     call.replayed, call.response_model = completed.replayed, answered.model
+    call.stored = answered.observation_id > 0
     if answered.usage:
         call.input_tokens, call.output_tokens = answered.usage.input_tokens, answered.usage.output_tokens
     return chat_pb2.ChatResponse(

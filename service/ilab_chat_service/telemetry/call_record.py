@@ -45,6 +45,8 @@ class Call:
     replayed: bool | None = None
     """Whether the answer was stored by an earlier call. None: there is no answer."""
     response_model: str = ""
+    stored: bool | None = None
+    """Whether a turn is stored. None: there is no answer."""
     input_tokens: int | None = None
     output_tokens: int | None = None
     status_code: str = ""

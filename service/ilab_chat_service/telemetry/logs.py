@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from ilab_chat_service.telemetry.call_line import call_line
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,14 @@ def console() -> Renderer:
     from structlog.dev import ConsoleRenderer  # noqa: PLC0415 - slow to import, and not needed for JSON
 
     renderer = ConsoleRenderer(colors=sys.stderr.isatty(), event_key="message", pad_event_to=0, sort_keys=False)
-    return lambda fields: renderer(None, fields["level"], printable(fields))
+    on_terminal = sys.stderr.isatty()
+
+    def render(fields: Fields) -> str:
+        if on_terminal and fields["message"] == "call" and "rpc.method" in fields:
+            return call_line(printable(fields), colors=not os.environ.get("NO_COLOR"))
+        return str(renderer(None, fields["level"], printable(fields)))
+
+    return render
 
 
 def line(record: logging.LogRecord) -> Fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,6 +16,8 @@ from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
+
+log = logging.getLogger(__name__)
 
 #: Time for cancelled calls to send their status.
 END_SECONDS = 1.0
@@ -43,6 +46,7 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         """Reject new calls as SERVER_DRAINING from now on, and wait up to *seconds* for running ones."""
         self._draining = True
         if self._running:
+            log.info("draining: %d running calls", len(self._running))
             await asyncio.wait(self._running, timeout=seconds)
 
     async def end(self) -> None:

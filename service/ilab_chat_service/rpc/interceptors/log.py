@@ -158,6 +158,10 @@ def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
     """Yield the fields of an answer."""
     if call.replayed is not None:
         yield "replayed", call.replayed
+        if call.stored is not None:
+            yield "stored", call.stored
+        for source, count in sorted(call.memory_hits.items()):
+            yield f"memories.{source}", count
     if call.response_model:
         yield "gen_ai.response.model", call.response_model
     if call.input_tokens is not None:
