@@ -36,7 +36,7 @@ class Backend:
     """The server. Every call raises ChatError if it fails."""
 
     def __init__(self, channel: grpc.aio.Channel, timeout: float) -> None:
-        self._connection = AsyncConnection(Target.parse("channel"), channel, None)
+        self._connection = AsyncConnection(Target.parse("channel"), channel, None, max_retries=0)
         self._health: Any = health_pb2_grpc.HealthStub(channel)
         self._timeout = timeout
 
@@ -53,7 +53,9 @@ class Backend:
         """Return a streamed answer to enter."""
         request.request_id = request.request_id or uuid.uuid4().hex
         call = self._connection.chat.StreamChat
-        return AsyncChatStream(lambda: call(request, timeout=self._timeout, metadata=metadata), request.request_id)
+        return AsyncChatStream(
+            lambda: call(request, timeout=self._timeout, metadata=metadata), request.request_id, idle_timeout=None
+        )
 
     async def download(self, route: Route, request: Message, metadata: Metadata) -> AsyncIterator[Message]:
         """Yield the responses of a call that answers with a stream."""

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from ilab_chat._version import __version__
 from ilab_chat.cli import chat, health, memory, output, preview
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _version() -> str:
-    runs_on = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf"))
+    runs_on = ", ".join(f"{name} {metadata.version(name)}" for name in ("grpcio", "protobuf"))
     return f"ilab-chat {__version__} (Python {platform.python_version()}, {runs_on})"
 
 
