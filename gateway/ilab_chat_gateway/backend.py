@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ilab_chat._calls import check_response
 from ilab_chat._connection import AsyncConnection, async_chat_errors, async_upload
 from ilab_chat._security import tls_credentials
-from ilab_chat._target import SERVICE, Target
+from ilab_chat._target import DEFAULT_TARGET, SERVICE, Target
 from ilab_chat.aio import AsyncChatStream
 from ilab_chat_gateway.settings import SettingsError
 
@@ -36,7 +36,7 @@ class Backend:
     """The server. Every call raises ChatError if it fails."""
 
     def __init__(self, channel: grpc.aio.Channel, timeout: float) -> None:
-        self._connection = AsyncConnection(Target.parse("channel"), channel, None, max_retries=0)
+        self._connection = AsyncConnection(Target.parse(DEFAULT_TARGET), channel, None, max_retries=0)
         self._health: Any = health_pb2_grpc.HealthStub(channel)
         self._timeout = timeout
 

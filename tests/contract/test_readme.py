@@ -98,7 +98,7 @@ def sections(path: Path) -> set[str]:
 def test_each_setting_that_is_named_exists(name: str) -> None:
     of_gateway = page("docs/gateway.md").partition("## Settings")[2]
     known = re.findall(r"`(ILAB_\w+)`", page("docs/configuration.md") + of_gateway)
-    clients = {"ILAB_CHAT_ADDRESS", "ILAB_CHAT_TOKEN"}
+    clients = {"ILAB_CHAT_ADDRESS", "ILAB_CHAT_TOKEN", "ILAB_CHAT_TOKEN_FILE", "ILAB_CHAT_HEALTH"}
     prefixes = {"ILAB_CHAT_TLS", "ILAB_CHAT_JWT"}
     named = set(re.findall(r"\bILAB_(?:CHAT|MEMORY)_[A-Z_]*[A-Z]\b", page(name)))
     assert named <= {*known, *clients, *prefixes}

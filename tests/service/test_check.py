@@ -234,7 +234,7 @@ def test_help_has_groups_and_a_mistyped_option_is_suggested() -> None:
     groups = re.findall(r"^(\w+):$", said, re.MULTILINE)
     assert groups[-7:] == ["server", "security", "model", "memory", "consolidation", "limit", "telemetry"]
     assert "\nserver:\n  --address TEXT" in said
-    assert re.fullmatch(r"ilab-chat-server \d+\.\d+\.\d+\n", run_server("--version").stdout)
+    assert re.fullmatch(r"ilab-chat-server \d+\.\d+\.\d+ \(.*\)\n", run_server("--version").stdout)
     mistyped = run_server("--adress", "127.0.0.1:1")
     assert mistyped.returncode == 2
     assert "unrecognized option --adress (did you mean --address?)" in mistyped.stderr
