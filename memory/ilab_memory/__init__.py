@@ -2,6 +2,7 @@
 
 from ilab_memory.api import ILabMemory
 from ilab_memory.core.config import Config
+from ilab_memory.core.embedder import Embedder, EmbedderUnavailable
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.core.models import (
     UNSET,
@@ -24,6 +25,8 @@ from ilab_memory.redaction import private_spans, strip_private
 __all__ = [
     "UNSET",
     "Config",
+    "Embedder",
+    "EmbedderUnavailable",
     "Fact",
     "ILabMemory",
     "ImportResult",

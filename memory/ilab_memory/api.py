@@ -23,6 +23,7 @@ from ilab_memory.core.models import (
     Unset,
 )
 from ilab_memory.core.store import FactCursor, ObservationCursor, RecentSessions, SessionCursor
+from ilab_memory.embedding import Embedding
 from ilab_memory.limits import (
     ABOUT_CHARACTERS,
     MAX_CONTENT_BYTES,
@@ -32,14 +33,14 @@ from ilab_memory.limits import (
     MOST_RECENT,
 )
 from ilab_memory.recall import session_start
+from ilab_memory.recall.meaning import Meaning
 from ilab_memory.recall.prompt_search import Request, recall
 from ilab_memory.recall.search import Question, TypeFilter, search
 from ilab_memory.sessions import is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
-from ilab_memory.work_queue import WorkQueue
 
 
-class ILabMemory(WorkQueue):
+class ILabMemory(Embedding):
     """The memory of many users, isolated from each other.
 
     Any thread may use an instance at any time. Every method raises ValueError for an invalid argument (it names the
@@ -398,6 +399,7 @@ class ILabMemory(WorkQueue):
         previous: str | None = None,
         types: Collection[str] = (),
         time_zone: tzinfo | None = None,
+        meaning: Meaning | None = None,
     ) -> list[RecallHit]:
         """Return the observations that are relevant to *message*, for a prompt, best first, or an empty list.
 
@@ -409,6 +411,7 @@ class ILabMemory(WorkQueue):
             previous: The user's message before, which has the subject of a follow-up question.
             types: Only these types. Empty: all.
             time_zone: The user's, for dates in the message such as "yesterday". None: UTC.
+            meaning: What `mem_meaning` returned for the message. None: it is embedded now, if there is an embedder.
         """
         checks.check_user_id(user_id)
         checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
@@ -417,7 +420,15 @@ class ILabMemory(WorkQueue):
         if previous is not None:
             checks.check_text("previous", previous, len(previous) if isinstance(previous, str) else 0)
         checks.check_time_zone(time_zone)
-        request = Request(user_id, message, limit, previous, frozenset(types), zone=time_zone or UTC)
+        request = Request(
+            user_id,
+            message,
+            limit,
+            previous,
+            frozenset(types),
+            zone=time_zone or UTC,
+            meaning=meaning or self.mem_meaning(message),
+        )
         return recall(self._store, request, self._now())
 
     def mem_get_observation(self, user_id: str, observation_id: int) -> Observation | None:

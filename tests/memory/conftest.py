@@ -22,7 +22,7 @@ def empty_postgres(request: pytest.FixtureRequest) -> Store:
     url: str = request.getfixturevalue("database")
     store = PostgresStore(url)
     with psycopg.connect(url) as connection:
-        for table in ("observations", "sources", "sessions", "users", "work"):
+        for table in ("observations", "sources", "sessions", "users", "work", "embedded", "vectors"):
             connection.execute(f"DELETE FROM ilab_memory.{table}")
     return store
 

@@ -19,6 +19,7 @@ from ilab_memory.recall.ranking import NEIGHBOUR_TERMS
 from ilab_memory.stores.postgres import PostgresStore
 from ilab_memory.stores.postgres.blind_index import IndexEntry, places, token
 from ilab_memory.stores.sqlite import SQLiteStore
+from memory.concepts import Concepts
 from memory.support import Clock
 from postgres import Cluster
 
@@ -48,7 +49,7 @@ class Both(NamedTuple):
 @pytest.fixture(scope="module")
 def both(postgres: Cluster) -> Iterator[Both]:
     clock = Clock()
-    config = Config(clock=clock)
+    config = Config(clock=clock, embedder=Concepts())
     with (
         ILabMemory(SQLiteStore(":memory:"), config) as sqlite,
         ILabMemory(PostgresStore(postgres.create_database(), partitions=2), config) as other,

@@ -8,18 +8,27 @@ import psycopg
 import pytest
 
 from ilab_memory import ILabMemory
-from ilab_memory.stores.postgres import PostgresStore, export_statements, fact_statements, schema, statements
+from ilab_memory.stores.postgres import (
+    PostgresStore,
+    export_statements,
+    fact_statements,
+    schema,
+    statements,
+    vector_statements,
+)
 from postgres import Cluster
 
 PARTITIONS = 16
 TABLES = [name for name, _, _ in schema.TABLES]
 ALL = {
     name: text
-    for module in (statements, fact_statements, export_statements)
+    for module in (statements, fact_statements, export_statements, vector_statements)
     for name, text in vars(module).items()
     if name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
 }
-NAMED = {name: text for name, text in ALL.items() if isinstance(text, str) and "user_id" in text}
+#: These read all users.
+OF_ALL = {"WAITING_USERS", "COUNT_WAITING"}
+NAMED = {name: text for name, text in ALL.items() if isinstance(text, str) and "user_id" in text and name not in OF_ALL}
 #: The value of each parameter in these plans, with a type where PostgreSQL cannot infer it.
 VALUES = {
     "user_id": ("text", "'user1'"),
@@ -36,6 +45,8 @@ VALUES = {
     "topic_keys": ("text[]", "'{k}'"),
     "hashes": ("bytea[]", "'{x}'"),
     "pinned": ("boolean", "false"),
+    "blocks": ("bigint[]", "'{0,1}'"),
+    "data": ("bytea", "'x'"),
     "ids": ("bigint[]", "'{1,2}'"),
     "gone": ("bigint[]", "'{1,2}'"),
     "kept": ("bigint[]", "'{1,2}'"),
@@ -45,7 +56,7 @@ VALUES = {
     "moments": ("timestamptz[]", "'{2026-01-01}'"),
 }
 MOMENTS = {"now", "ended_at", "moment", "started_at", "last_activity_at", "created_at", "updated_at", "expire_at"}
-TEXTS = {"session_id", "conversation_id", "summary", "title", "type", "topic_key", "content", "text", "about"}
+TEXTS = {"session_id", "conversation_id", "summary", "title", "type", "topic_key", "content", "text", "about", "model"}
 
 
 def value(name: str, statement: str) -> tuple[str, str]:
@@ -101,7 +112,7 @@ def test_every_statement_is_covered() -> None:
     assert len(NAMED) >= 25
     assert ALL.keys() - NAMED.keys() == {
         "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "MOST_RECENT", "MOST_REBUILT", "FACTS", "LONG_CHARACTERS",
-        "PREVIEW_CHARACTERS",
+        "PREVIEW_CHARACTERS", "BLOCK", *OF_ALL,
     }  # fmt: skip
 
 
@@ -155,7 +166,7 @@ def test_the_tables_can_be_distributed_by_user(connection: psycopg.Connection) -
         "SELECT (SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = i.indexrelid) FROM pg_index i"
         f" JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indisunique AND {of_ours}",
     )
-    assert len(unique) == (PARTITIONS + 1) * 9
+    assert len(unique) == (PARTITIONS + 1) * 11
     assert all("user_id" in columns for columns in unique)
     keys = rows(
         connection,

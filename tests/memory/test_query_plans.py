@@ -9,18 +9,31 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import ILabMemory
-from ilab_memory.stores.sqlite import erasure_statements, export_statements, fact_statements, statements
+from ilab_memory.stores.sqlite import (
+    erasure_statements,
+    export_statements,
+    fact_statements,
+    statements,
+    vector_statements,
+)
 
-ALL = vars(statements) | vars(erasure_statements) | vars(export_statements) | vars(fact_statements)
+ALL = (
+    vars(statements)
+    | vars(erasure_statements)
+    | vars(export_statements)
+    | vars(fact_statements)
+    | vars(vector_statements)
+)
 NAMED = {
     name: text
     for name, text in ALL.items()
     if isinstance(text, str) and name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
-    if name != "FACTS"
+    if name not in {"FACTS", "REMOVE_VECTOR", "WAITING_USERS", "COUNT_WAITING"}
 }
 #: Not about rows of users: they add a row, or touch the index, the WAL or the few erasures that are not finished.
 NO_LOOKUP = {
     "IMPORT_SESSION", "IMPORT_OBSERVATION", "ADD_SOURCE",
+    "SET_STATE", "PUT_BLOCK",
     "NEW_USER", "NEW_SESSION", "NEW_OBSERVATION", "ADD_OBSERVATION", "ADD_TO_INDEX", "TAKE_FROM_INDEX", "EMPTY_WAL",
     "HAS_ERASURES", "ERASURES", "COUNT_ERASURES", "TOMBSTONES", "ADD_ERASURE", "ROWS_ERASED", "END_ERASED",
     "NEEDS_REWRITE", "REWRITE_INTO", "REWRITTEN", "REWRITTEN_ERASURES", "LAST_REWRITE", "CLEAR_LAST_REWRITE",

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from ilab_memory.core.embedder import Embedder
+
 #: The types of the documented contract, in its order.
 DOCUMENTED_TYPES = ("profile", "preference", "decision", "discovery", "pattern")
 #: The type that mem_session_summary stores. Reserved: mem_save rejects it.
@@ -35,7 +37,7 @@ def _usable_types(types: tuple[str, ...]) -> tuple[str, ...]:
 class Config(BaseModel):
     """Settings of an ILabMemory. Frozen; every field has a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
 
     db_path: str | Path = ":memory:"
     """Path of the SQLite file. `ILabMemory.from_path` overrides it."""
@@ -49,6 +51,8 @@ class Config(BaseModel):
     """Seconds to wait for a lock of another process (PostgreSQL: a lock or a connection) before StorageError."""
     create: bool = False
     """Create an empty SQLite file even if the write-ahead log of a lost one exists. The log's content is lost."""
+    embedder: Annotated[Embedder | None, Field(exclude=True, repr=False)] = None
+    """Finds observations by their meaning too. None: by their words alone. Needs numpy (extra `semantic`)."""
     clock: Annotated[Callable[[], datetime], Field(exclude=True, repr=False)] = utc_now
     """Returns the current time as a timezone-aware datetime. Replace it in tests."""
 

@@ -204,6 +204,11 @@ def languages_of(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(name for name, count in counts.items() if count >= LIKELY * most)) or ("en",)
 
 
+def languages_in(text: str) -> tuple[str, ...]:
+    """Return the likely languages of *text*, see `languages_of`."""
+    return languages_of([match[0].lower() for match in _WORDS.finditer(text)][:MAX_WORDS])
+
+
 def is_question(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
     """Return whether *sentence* asks something: by its end, or by how it begins in the languages *spoken*."""
     if _QUESTION_MARK.search(sentence) or languages.UNSPACED_QUESTION.search(sentence):

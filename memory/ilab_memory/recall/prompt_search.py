@@ -8,12 +8,14 @@ of candidates and other features join in `_candidates` and `_scored`.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Preview, Store
-from ilab_memory.recall import message, passage, ranking, spelling
+from ilab_memory.core.vector_store import VectorStore
+from ilab_memory.recall import meaning, message, passage, ranking, spelling
 from ilab_memory.recall.coverage import MAX_COVERED, Covered, coverage, said_rows, shortlist, weights
+from ilab_memory.recall.meaning import Meaning, Nearness
 from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder, Parts
 from ilab_memory.recall.period import said_within
@@ -21,6 +23,9 @@ from ilab_memory.recall.query import MAX_TERMS
 from ilab_memory.recall.scoring import recency
 from ilab_memory.recall.search import FEW_ROWS
 from ilab_memory.timestamps import to_text
+
+if TYPE_CHECKING:
+    from ilab_memory.recall.vectors import Cosines
 
 #: Least coverage of a result that contains a name in the message, ...
 NAME_FLOOR = 0.2
@@ -62,6 +67,11 @@ class Request(NamedTuple):
     """Empty: all types."""
     zone: tzinfo = UTC
     """The user's time zone, for "yesterday"."""
+    meaning: Meaning | None = None
+    """The message as it is being embedded. None: only its words are looked up."""
+
+
+_NOTHING = Covered()
 
 
 class _Candidate(NamedTuple):
@@ -69,6 +79,8 @@ class _Candidate(NamedTuple):
     document: Document
     covered: Covered
     relevance: float
+    nearness: int | None = None
+    """Its place among the rows that are near enough in meaning, 0 for the nearest."""
 
 
 @dataclass(slots=True)
@@ -154,9 +166,12 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
         preview_characters=HEAD_CHARACTERS,
         now=now,
     )
+    # Before more is read: until here, the message was being embedded.
+    cosines = _cosines(store, request)
+    nearest = () if cosines is None else meaning.nearest(cosines, asked, request.limit)
     affordable = ranking.affordable(statistics)
     unknown = frozenset(terms).difference(statistics.frequencies)
-    if not affordable:
+    if not affordable and not nearest:
         return _Found(unknown=unknown)
     if postings is None:
         postings = store.postings(request.user_id, affordable)
@@ -167,17 +182,27 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     postings = {term: places for term, places in postings.items() if term in shares}
     if rows is None:
         at_most = None if request.types else MAX_COVERED
-        numbers = shortlist(postings, said, shares, at_most, replies=asked.asks_assistant)
+        numbers = shortlist(postings, said, shares, at_most, replies=asked.asks_assistant) | {*nearest}
         documents = store.documents(request.user_id, numbers, now=now)
     else:
         documents = {number: document for number, (document, _) in rows.items()}
     covered = coverage(postings, documents, statistics, shares, replies=asked.asks_assistant)
     bits = {term: 1 << place for place, term in enumerate(postings)}
-    relevant = list(_relevant(request, asked, covered, documents, bits))
+    near = Nearness() if cosines is None else meaning.nearness(cosines, nearest, covered)
+    relevant = list(_relevant(request, asked, covered, documents, bits=bits, near=near))
     relevant.sort(key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
     previews = None if rows is None else {number: preview for number, (_, preview) in rows.items()}
     most = READ_PER_RESULT * max(request.limit, WHOLE_LIST if asked.wants_all or asked.dated else 0)
-    return _Found(relevant[:most], shares, previews, unknown)
+    kept = [*relevant[:most], *(row for row in relevant[most:] if row.nearness is not None)]
+    return _Found(kept, shares, previews, unknown)
+
+
+def _cosines(store: Store, request: Request) -> "Cosines | None":
+    """Return how near the user's rows are to the message in meaning. None: only words are known."""
+    asked = request.meaning
+    if asked is None or not isinstance(store, VectorStore):
+        return None
+    return asked.near(lambda: store.vectors(request.user_id, asked.model))
 
 
 def _relevant(
@@ -185,18 +210,23 @@ def _relevant(
     asked: Asked,
     covered: Mapping[int, Covered],
     documents: Mapping[int, Document],
+    *,
     bits: Mapping[str, int],
+    near: Nearness,
 ) -> Iterator[_Candidate]:
     names = sum(bits.get(term, 0) for term in asked.names)
-    for number, row in covered.items():
-        document = documents[number]
-        if request.types and document.type not in request.types:
+    places = {number: place for place, number in enumerate(near.nearest)}
+    for number in {**covered, **places}:
+        document = documents.get(number)
+        if document is None or (request.types and document.type not in request.types):
             continue
+        row = covered.get(number, _NOTHING)
         # The assistant's claims about the user are not facts.
-        if not row.said_terms and asked.speaks_of_user and not asked.asks_assistant:
-            continue
-        if row.total >= _floor(asked, has_name=bool(row.said_terms & names)):
-            yield _Candidate(number, document, row, row.total + _length_gain(document))
+        is_claim = not row.said_terms and asked.speaks_of_user and not asked.asks_assistant
+        is_covered = not is_claim and row.total >= _floor(asked, has_name=bool(row.said_terms & names))
+        if is_covered or number in places:
+            relevance = row.total + _length_gain(document) + near.gains.get(number, 0.0)
+            yield _Candidate(number, document, row, relevance, places.get(number))
 
 
 def _floor(asked: Asked, *, has_name: bool) -> float:
@@ -267,7 +297,7 @@ def _selected(rows: Iterable[_Scored], request: Request, asked: Asked) -> list[_
     ordered = sorted(best.values(), key=lambda row: (row.order, row.preview.updated_at, row.preview.id), reverse=True)
     chosen: list[_Scored] = []
     questions: list[frozenset[str]] = []
-    for row in ordered:
+    for row in _with_nearest(ordered):
         if row.news is not None:
             if any(len(row.news & other) >= SIMILAR * len(row.news | other) for other in questions):
                 continue
@@ -276,6 +306,21 @@ def _selected(rows: Iterable[_Scored], request: Request, asked: Asked) -> list[_
         if len(chosen) < request.limit or (is_one_of_all and len(chosen) < WHOLE_LIST):
             chosen.append(row)
     return chosen
+
+
+def _with_nearest(rows: Sequence[_Scored]) -> Iterator[_Scored]:
+    """Yield *rows* in their order, but in each `meaning.EVERY`th place the one that is nearest in meaning."""
+    left = dict.fromkeys(range(len(rows)))
+    nearest = sorted(
+        (place for place, row in enumerate(rows) if row.candidate.nearness is not None),
+        key=lambda place: rows[place].candidate.nearness or 0,
+    )
+    for count in range(1, len(rows) + 1):
+        place = next(iter(left))
+        if count % meaning.EVERY == 0:
+            place = next((each for each in nearest if each in left), place)
+        del left[place]
+        yield rows[place]
 
 
 def _deeper(store: Store, user_id: str, rows: Sequence[_Scored], finder: Finder) -> Sequence[_Scored]:

@@ -9,7 +9,7 @@ from ilab_memory.core.models import Observation
 from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import Source
 from ilab_memory.stores.common.users import LENGTHS
-from ilab_memory.stores.postgres import fact_statements, saving, statements, work_statements
+from ilab_memory.stores.postgres import fact_statements, saving, statements, vector_statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -29,7 +29,7 @@ _OBSERVATIONS = f"""
 _SOURCES = f"COPY {SCHEMA}.sources (user_id, fact, source, is_earlier) FROM STDIN"
 _ERASE_ALL = (
     statements.ERASE_OBSERVATIONS, fact_statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
-    work_statements.ERASE,
+    work_statements.ERASE, vector_statements.ERASE_VECTORS, vector_statements.ERASE_STATE,
 )  # fmt: skip
 # The one statement that names no user: whoever copies asks once, at the end.
 COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but a constant is interpolated

@@ -127,6 +127,27 @@ TABLES = (
         """,
         _OFTEN_CHANGED,
     ),
+    # Vectors, see `ilab_memory.core.vector_store`: whose they are, and up to which observation.
+    (
+        "embedded",
+        """
+        user_id text COLLATE "C" PRIMARY KEY,
+        model text COLLATE "C" NOT NULL,    -- id of the embedder
+        cursor bigint NOT NULL              -- number of the last observation that was embedded
+        """,
+        _OFTEN_CHANGED,
+    ),
+    (
+        "vectors",
+        """
+        user_id text COLLATE "C" NOT NULL,
+        block bigint NOT NULL,
+        size integer NOT NULL,  -- of one vector, in bytes
+        data bytea NOT NULL,
+        PRIMARY KEY (user_id, block)
+        """,
+        _OFTEN_CHANGED,
+    ),
 )
 
 #: The types of facts, for statements that use the index of facts.
@@ -174,6 +195,9 @@ def statements(partitions: int) -> Iterator[str]:
         if name == "observations":
             # In the row as long as a page can hold it: a search reads the terms of many rows, and the content of ten.
             yield f"ALTER TABLE {SCHEMA}.{name} ALTER COLUMN terms SET STORAGE MAIN"
+        if name == "vectors":
+            # They cannot be compressed.
+            yield f"ALTER TABLE {SCHEMA}.{name} ALTER COLUMN data SET STORAGE EXTERNAL"
         for remainder in range(partitions):
             yield (
                 f"CREATE TABLE {SCHEMA}.{name}_{remainder} PARTITION OF {SCHEMA}.{name}"

@@ -41,6 +41,7 @@ from ilab_memory.stores.postgres.connections import Connections
 from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
+from ilab_memory.stores.postgres.vectors import PostgresVectors
 from ilab_memory.stores.postgres.work import PostgresWork
 
 #: Of `Config.durability`. "on" also waits for a synchronous standby, if the server has one.
@@ -49,7 +50,7 @@ SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
 _AFTER_ALL = "infinity"
 
 
-class PostgresStore(PostgresWork, Store):
+class PostgresStore(PostgresWork, PostgresVectors, Store):
     """Keeps everything in the schema `ilab_memory` of one PostgreSQL database, version 15 or newer.
 
     Every table is partitioned by user, and every statement touches one user's partition. Erased rows are in no answer

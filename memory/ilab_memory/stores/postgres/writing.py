@@ -17,6 +17,7 @@ from ilab_memory.stores.postgres import fact_statements, statements, work_statem
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.stores.postgres.saving import SessionNow, User, complete, count_in, drop_title, enter, locked
+from ilab_memory.stores.postgres.vectors import removal
 from ilab_memory.timestamps import to_text
 
 
@@ -56,7 +57,7 @@ class Writing:
         self._number = row["number"]
         self._added.update(lengths)
         self._added.subtract(before)
-        self.queries.append((statements.EDIT_OBSERVATION, row))
+        self.queries += [*removal(self._user_id, [row["id"]]), (statements.EDIT_OBSERVATION, row)]
         if row["title"] != old_title:
             self._titles.append(old_title)
 
@@ -64,8 +65,9 @@ class Writing:
         """Delete *observations* and their sources."""
         if not observations:
             return
-        asked = {"user_id": self._user_id, "ids": [observation.id for observation in observations]}
+        asked: dict[str, Any] = {"user_id": self._user_id, "ids": [observation.id for observation in observations]}
         self.queries += [
+            *removal(self._user_id, asked["ids"]),
             (work_statements.DROP_SUMMARIES, asked),
             (statements.DELETE_OBSERVATIONS, asked),
             (fact_statements.DELETE_SOURCES, asked),
@@ -141,7 +143,7 @@ class Saving(Writing):
     def _change(self, row: dict[str, Any], found: Row) -> None:
         old = _keyed(found)
         self._added.subtract(dict(zip(LENGTHS, found[1:5], strict=True)))
-        self.queries.append((statements.CHANGE_OBSERVATION, row))
+        self.queries += [*removal(self._user_id, [row["id"]]), (statements.CHANGE_OBSERVATION, row)]
         if old.normalized_hash != row["normalized_hash"]:
             self.queries.append((fact_statements.MAKE_EARLIER, {"user_id": self._user_id, "id": row["id"]}))
         if old.title != row["title"]:

@@ -5,6 +5,7 @@ the write-ahead log cannot shrink until the check has ended.
 """
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
+from ilab_memory.core.vector_store import BLOCK
 from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import DAMAGED, storage_errors
@@ -74,6 +76,14 @@ _INVARIANTS = {
             length(content) > {LONG_CHARACTERS}, substr(content, 1, {PREVIEW_CHARACTERS}), NULL
         )
     """,  # noqa: S608 - constants
+    "vectors without their observation, or blocks without any": f"""
+        SELECT coalesce(sum(v.data = zeroblob(length(v.data)) OR length(v.data) % v.size <> 0), 0)
+            + (SELECT count(*) FROM vectors v, json_each(places(v.data, v.size)) place WHERE NOT EXISTS (
+                SELECT 1 FROM observations o WHERE o.user = v.user AND o.number = v.block * {BLOCK} + place.value))
+            + (SELECT count(*) FROM vectors v WHERE NOT EXISTS (SELECT 1 FROM embedded e WHERE e.user = v.user)
+                AND EXISTS (SELECT 1 FROM users u WHERE u.key = v.user AND u.user_id IS NOT NULL))
+        FROM vectors v
+    """,  # noqa: S608 - a constant
     # A row without any word is not in the index.
     "observations that are not indexed by their words, or index entries without one": f"""
         WITH indexed AS (
@@ -138,6 +148,7 @@ def _check(file: Path, busy_timeout_seconds: float) -> Checked:
         # Nothing that is sorted on disk is a text.
         connection.execute("PRAGMA temp_store = FILE")
         connection.create_function("sha256", 1, _sha256, deterministic=True)
+        connection.create_function("places", 2, _places, deterministic=True)
         connection.execute("BEGIN")
         version = check_version(connection)
         damage = _pages(connection, "integrity_check")
@@ -172,6 +183,12 @@ def _rows(connection: sqlite3.Connection) -> Iterator[str]:
         else:
             if count:
                 yield f"{fault}: {count}"
+
+
+def _places(data: bytes, size: int) -> str:
+    """Return the places of the vectors in a block, as a JSON array."""
+    vectors = (data[start : start + size] for start in range(0, len(data), max(size, 1)))
+    return json.dumps([place for place, vector in enumerate(vectors) if any(vector)])
 
 
 def _sha256(content: object) -> bytes:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ilab_memory.stores.sqlite import erasure_statements, reading, statements, work_statements
+from ilab_memory.stores.sqlite import erasure_statements, reading, statements, vector_statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.saving import row_number
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -19,6 +19,8 @@ from ilab_memory.stores.sqlite.transaction import Transaction
 #: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it
 #: takes from the index takes as long as putting it there did, and other saves wait.
 PAGE, PAGE_BYTES = 200, 256 * 1024
+#: Blocks of vectors that are erased in one operation of the writer.
+VECTOR_BLOCKS = 16
 #: Pages of the full-text index that are merged in one operation of the writer: about 50 ms.
 MERGED_PAGES = 256
 # How long one attempt to empty the WAL keeps the writer, in milliseconds.
@@ -47,6 +49,7 @@ def mark_deleted(transaction: Transaction, user_id: str) -> int:
         return 0
     key, observations = row
     transaction.execute(work_statements.ERASE, (key,))
+    transaction.execute(vector_statements.REMOVE_STATE, (key,))
     add(transaction, user_id, key)
     return int(observations)
 
@@ -82,6 +85,11 @@ def count(connection: sqlite3.Connection) -> int:
 def tombstones(connection: sqlite3.Connection) -> list[Tombstone]:
     """Return the deleted users that have rows left."""
     return [Tombstone._make(row) for row in connection.execute(erasure_statements.TOMBSTONES)]
+
+
+def erase_vectors(transaction: Transaction, user: Tombstone) -> bool:
+    """Erase some of the user's vectors; return whether any were left. They go before the observations."""
+    return transaction.execute(vector_statements.REMOVE_SOME, (user.key, VECTOR_BLOCKS)).rowcount > 0
 
 
 def next_rows(connection: sqlite3.Connection, user: Tombstone) -> list[ErasedRow]:

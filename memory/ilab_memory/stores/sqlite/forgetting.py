@@ -194,6 +194,8 @@ class Forgetting:
 
     def _run(self) -> None:
         for user in self._tombstones():
+            while self._writer.run(_FORGETTING, partial(erasure.erase_vectors, user=user)):
+                self._check_open()
             while rows := self._next_rows(user):
                 self._check_open()
                 self._writer.run(_FORGETTING, partial(erasure.erase_rows, user=user, rows=rows))

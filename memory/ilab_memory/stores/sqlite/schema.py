@@ -1,6 +1,8 @@
 """The tables of the newest schema version. Every name here is private to the store."""
+# ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.core.config import FACT_TYPES
+from ilab_memory.stores.sqlite.vector_statements import REMOVE_VECTOR
 
 #: Version of the schema that this code reads and writes, stored in the file's `user_version`. A change of what
 #: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
@@ -102,6 +104,23 @@ TABLES = (
         tokens_used INTEGER NOT NULL DEFAULT 0
     )
     """,
+    # Vectors, see `ilab_memory.core.vector_store`: whose they are, and up to which observation.
+    """
+    CREATE TABLE embedded (
+        user INTEGER PRIMARY KEY REFERENCES users (key),
+        model TEXT NOT NULL,        -- id of the embedder
+        cursor INTEGER NOT NULL     -- number of the last observation that was embedded
+    )
+    """,
+    """
+    CREATE TABLE vectors (
+        user INTEGER NOT NULL REFERENCES users (key),
+        block INTEGER NOT NULL,
+        size INTEGER NOT NULL,  -- of one vector, in bytes
+        data BLOB NOT NULL,
+        UNIQUE (user, block)
+    )
+    """,
     # Contentless: the index contains hashes of the words (see blind_index.py); only observations has the text.
     """
     CREATE VIRTUAL TABLE search USING fts5 (
@@ -145,7 +164,7 @@ TRIGGERS = (
         WHERE key = NEW.session AND NEW.created_at = NEW.updated_at;
     END
     """,
-    """
+    f"""
     CREATE TRIGGER observation_changed AFTER UPDATE OF number ON observations BEGIN
         UPDATE users SET
             last_number = NEW.number,
@@ -154,12 +173,14 @@ TRIGGERS = (
             reply_terms = reply_terms + NEW.reply_terms - OLD.reply_terms,
             tail_terms = tail_terms + NEW.tail_terms - OLD.tail_terms
         WHERE key = NEW.user;
+        {REMOVE_VECTOR}
     END
     """,
-    """
+    f"""
     CREATE TRIGGER observation_deleted AFTER DELETE ON observations BEGIN
         DELETE FROM sources WHERE user = OLD.user AND fact = OLD.id;
         DELETE FROM sources WHERE user = OLD.user AND source = OLD.id;
+        {REMOVE_VECTOR}
     END
     """,
 )

