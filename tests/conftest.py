@@ -110,6 +110,7 @@ def settings(tmp_path: Path, upstream: fake.Upstream) -> Settings:
         propagation_seconds=0,
         drain_seconds=5,
         consolidation="off",
+        embedder="none",
     )
 
 

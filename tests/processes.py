@@ -80,6 +80,8 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     ours = ("ILAB_", "OPENAI_")
     others = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     ours_unless_given = {"ILAB_CHAT_PROPAGATION_SECONDS": "0", "ILAB_CHAT_CONSOLIDATION": "off"}
+    # Loading a model takes seconds of each server's start.
+    ours_unless_given["ILAB_MEMORY_EMBEDDER"] = "none"
     return others | ours_unless_given | dict(settings)
 
 

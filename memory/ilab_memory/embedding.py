@@ -14,7 +14,7 @@ from ilab_memory.core.embedder import Embedder
 from ilab_memory.core.store import Store
 from ilab_memory.core.vector_store import Batch, VectorStore
 from ilab_memory.recall import meaning
-from ilab_memory.recall.message import speaks_of_user
+from ilab_memory.recall.message import content_terms, speaks_of_user
 from ilab_memory.redaction import REDACTED, strip_private
 from ilab_memory.work_queue import WorkQueue
 
@@ -138,7 +138,7 @@ class Vectors:
     def meaning(self, message: str) -> "Meaning":
         """Begin to embed *message*, without its private text."""
         text = meaning.asked_text(strip_private(message).replace(REDACTED, " "))
-        if not text:
+        if not content_terms(text):
             vector: Future[Collection[float]] = Future()
             vector.set_exception(ValueError("there is nothing to embed"))
         else:

@@ -18,7 +18,13 @@ DURABILITY = {
 
 
 def startup_summary(
-    settings: Settings, *, address: str, memory: str, models: Iterable[str], metrics: str = ""
+    settings: Settings,
+    *,
+    address: str,
+    memory: str,
+    models: Iterable[str],
+    metrics: str = "",
+    embedder: str | None = None,
 ) -> Iterator[str]:
     """Yield one line for each part of the configuration.
 
@@ -27,6 +33,7 @@ def startup_summary(
         address: the address that the server listens on.
         memory: location of the memory, without secrets.
         metrics: the address that serves metrics. Empty: they are off.
+        embedder: id of the embedder that is loaded in the background. None: memory is searched by words.
         models: the models that callers may request, each with the host of its API. The default comes first.
     """
     yield f"version: {version(settings.build)}"
@@ -36,6 +43,7 @@ def startup_summary(
     for model in models:
         yield f"model: {model}"
     yield f"memory: {memory}"
+    yield f"embedder: {embedder_text(settings, embedder)}"
     yield f"durability: {DURABILITY[settings.durability]}"
     yield f"consolidation: {consolidation(settings)}"
     yield f"workers: {settings.workers}"
@@ -44,6 +52,15 @@ def startup_summary(
         f"limits: {settings.max_calls} running calls, {settings.max_queued_calls} queued calls, "
         f"{settings.max_calls_per_user} calls per user{'; per worker' if settings.workers > 1 else ''}"
     )
+
+
+def embedder_text(settings: Settings, embedder: str | None) -> str:
+    """Return how memory is searched, and why."""
+    if embedder:
+        return f"{embedder}, loaded in the background; until then memory is searched by words"
+    if settings.embedder == "none":
+        return "none: ILAB_MEMORY_EMBEDDER=none; memory is searched by words"
+    return "none: the extra `semantic` is not installed; memory is searched by words"
 
 
 def consolidation(settings: Settings) -> str:

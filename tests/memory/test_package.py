@@ -20,7 +20,10 @@ DOCUMENTED = {
     "mem_save": "(user_id, content, *, type, title, topic_key=None, conversation_id='', pinned=False,"
     " expire_time=None, about=None, facts=(), queue_work=False)",
     "mem_search": "(user_id, query, *, limit=10, types=None, types_exclude=None)",
-    "mem_recall": "(user_id, message, *, limit=5, previous=None, types=(), time_zone=None)",
+    "mem_recall": "(user_id, message, *, limit=5, previous=None, types=(), time_zone=None, meaning=None)",
+    "mem_embed": "(limit=None, *, user_id=None, rebuild=True)",
+    "mem_unembedded": "(*, rebuild=True)",
+    "mem_meaning": "(message)",
     "mem_get_observation": "(user_id, observation_id)",
     "mem_timeline": "(user_id, observation_id)",
     "mem_recent": "(user_id, session_id, limit=10, *, key_prefixes=None, max_bytes=1048576, conversation_id='')",

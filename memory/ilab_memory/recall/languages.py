@@ -102,9 +102,9 @@ LANGUAGES: dict[str, Language] = {
         user="ich mich mir mein meine meinen meinem meiner meines wir uns unser unsere unseren unserem unserer",
         pronouns="es das dies dieses dort dafür davon damit dabei ihn ihm sie",
         questions=r"(?:wer|was|wo|wann|warum|wieso|wie|welche[rsn]?|wohin|woher|wieviele?|kannst\s+du|habe\s+ich)\b",
-        requests=r"(?:bitte|schreib|erkläre?|gib|zeig|nenne|hilf|übersetze|empfiehl|kannst\s+du)\b",
+        requests=r"(?:bitte|schreib|erkläre?|erzähle?|vergleiche?|gib|zeig|nenne|hilf|übersetze|empfiehl|kannst\s+du)\b",
         lists=r"wie\s*viele|wie\s+oft|welche|alle|jede[rsn]?|liste",
-        generic=r"wie\s+(?:kann|soll|sollte|mache)\s+(?:ich|wir)\b|\b(?:gib|zeig|hilf|sag|nenn)e?\s+(?:mir|uns)\b",
+        generic=r"wie\s+(?:kann|soll|sollte|mache)\s+(?:ich|wir)\b|\b(?:gib|zeig|hilf|sag|nenn|erzähl|erklär)e?\s+(?:mir|uns)\b",
         assistant=r"\b(?:hast|hattest)\s+du\b|\bdu\b[^.?!]{0,60}\b(?:gesagt|empfohlen|vorgeschlagen|genannt|geraten)\b",
     ),
     "es": Language(
@@ -126,7 +126,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         pronouns="eso esto ello allí ahí lo la los las él ella",
         questions=r"[¿]|(?:qué|quién|quiénes|cuál|cuáles|cuándo|dónde|adónde|cómo|cuánt[oa]s?|por\s+qué)\b",
-        requests=r"(?:por\s+favor|escribe|explica|dame|muestra|dime|ayúdame|traduce|recomienda|puedes)\b",
+        requests=r"(?:por\s+favor|escribe|expl[ií]ca(?:me)?|corrige|cuéntame|dame|muestra|dime|ayúdame|traduce|recomienda|puedes)\b",
         lists=r"cuánt[oa]s|cuáles|tod[oa]s|cada|lista",
         generic=r"cómo\s+(?:puedo|hago|podemos)\b|\b(?:dime|dame)\b",
         assistant=r"\b(?:dijiste|recomendaste|sugeriste|aconsejaste|mencionaste|propusiste)\b",
@@ -378,4 +378,9 @@ UNSPACED_ASSISTANT = re.compile(
 #: Ends of a question in such scripts.
 UNSPACED_QUESTION = re.compile(
     "(?:吗|嗎|呢|か|かな|까|나요|가요|ไหม|คะ)[。.!！ ]*$|什么|什麼|哪里|哪裡|谁|怎么|多少|なに|どこ|いつ|誰"
+)
+#: Requests in such scripts.
+UNSPACED_REQUEST = re.compile(
+    "(?:教えて|[きいしっん][てで]|ください|下さい|くれる|ちょうだい)[。．!！ ]*$|^(?:请|帮我|给我|解释|翻译|写)"
+    "|(?:해|줘|주세요|줄래)[.!? ]*$"
 )

@@ -4,6 +4,7 @@ Only statements have vectors: questions and requests state nothing, and would be
 the embedder or the vectors, a search goes by words.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from ilab_memory.core.embedder import EmbedderUnavailable
 from ilab_memory.core.vector_store import Block
 from ilab_memory.recall import message
+from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.coverage import Covered
 from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import HEAD_CHARACTERS, Finder, parts, sentences
@@ -25,9 +27,11 @@ CHARACTERS = HEAD_CHARACTERS
 #: Longest wait for the vector of a message. After it, the search goes by words.
 QUERY_SECONDS = 0.5
 #: Least cosine of a row that is found by its meaning alone, for a message that speaks of the user, ...
-PERSONAL_FLOOR = 0.2
+PERSONAL_FLOOR = 0.18
+#: ... for one in a script without spaces, whose languages leave the pronoun out, ...
+UNSPACED_FLOOR = 0.28
 #: ... and for any other.
-FLOOR = 0.36
+FLOOR = 0.4
 #: Added to the cosine of a row in which the user speaks of themself.
 OF_USER = 0.05
 #: Gain of a row by its cosine, in standard deviations, ...
@@ -70,8 +74,13 @@ class Nearness:
 
 def nearest(cosines: "Cosines", asked: Asked, limit: int) -> Sequence[int]:
     """Return the rows that are near enough to a message to be among *limit* results, the nearest first."""
-    floor = PERSONAL_FLOOR if asked.speaks_of_user else FLOOR
-    return cosines.nearest(READ_PER_RESULT * limit, floor, more=OF_USER)
+    return cosines.nearest(READ_PER_RESULT * limit, _floor(asked), more=OF_USER)
+
+
+def _floor(asked: Asked) -> float:
+    if asked.speaks_of_user:
+        return PERSONAL_FLOOR
+    return UNSPACED_FLOOR if any(_UNSPACED.match(term) for term in asked.terms) else FLOOR
 
 
 def nearness(cosines: "Cosines", nearest: Sequence[int], covered: Mapping[int, Covered]) -> Nearness:
@@ -112,3 +121,4 @@ def asked_text(said: str) -> str:
 
 
 _NOTHING = Finder({})
+_UNSPACED = re.compile(f"[{UNSPACED}]")

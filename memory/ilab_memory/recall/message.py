@@ -219,6 +219,8 @@ def is_question(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
 
 def is_request(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
     """Return whether *sentence* asks the assistant to do something."""
+    if languages.UNSPACED_REQUEST.search(sentence.strip()):
+        return True
     begins = sentence.lstrip(" \"'“„«¿¡(-").lower()
     return any(PATTERNS[name].request.match(begins) for name in spoken)
 

@@ -30,6 +30,9 @@ TURNS_BYTES = 32 * 1024
 class Library(Protocol):
     """The memory library, on threads of its own."""
 
+    on_saved: Callable[[str], None]
+    """Called with the user_id when observations were saved."""
+
     async def work(self, call: Callable[[ILabMemory], T]) -> T:
         """Return what *call* returns, given the library.
 

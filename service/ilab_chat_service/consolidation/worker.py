@@ -224,6 +224,7 @@ class Consolidator:
 
     async def _store(self, taken: Taken, found: Operations, asked: Asked) -> None:
         stored = await self._library.work(lambda memory: store(memory, taken, found, asked.tokens_used))
+        self._library.on_saved(taken.work.user_id)
         self.counts["calls"] += asked.calls
         self.counts["tokens"] += asked.tokens_used
         if not stored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         SessionSummaryCompact,
         Statement,
     )
+    from ilab_memory.recall.meaning import Meaning
 
 #: Turns of the session that are read for the conversation: more than fits into a usual prompt.
 HISTORY_TURNS = 40
@@ -99,7 +101,10 @@ class MemoryAdapter:
         """See `ports.Memory.persist`."""
         try:
             return await self._library.write(
-                turn.user_id, lambda memory: save(memory, turn, queue_work=self._queue_work), has_deadline=False
+                turn.user_id,
+                lambda memory: save(memory, turn, queue_work=self._queue_work),
+                has_deadline=False,
+                saves=True,
             )
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be stored", cause=error.cause) from error
@@ -112,13 +117,17 @@ class MemoryAdapter:
             raise TurnNotStored("the turn could not be erased", cause=error.cause) from error
 
     def _context(self, memory: ILabMemory, request: TurnRequest, zone: tzinfo) -> Context:
+        message = self._searched(request)
+        # Embedded while everything else is read.
+        meaning = memory.mem_meaning(message) if message and hasattr(memory, "mem_meaning") else None
+        find = partial(self._found, memory, request, message, meaning, zone)
         session = (
             memory.mem_session_start(request.user_id, **conversation_arguments(memory, request.conversation_id))
             if request.memory_mode is MemoryMode.READ_WRITE
             else peek(memory, request.user_id, request.conversation_id)
         )
         if session is None:
-            return Context(found=self._found(memory, request, (), zone))
+            return Context(found=find(()))
         turns = self._turns(memory, request, session)
         return Context(
             session_id=session.session_id,
@@ -127,14 +136,24 @@ class MemoryAdapter:
             statements=statements(memory, request),
             summaries=summaries(request, session),
             turns=turns,
-            found=self._found(memory, request, turns, zone),
+            found=find(turns),
         )
 
-    def _found(
-        self, memory: ILabMemory, request: TurnRequest, turns: Sequence[PastTurn], zone: tzinfo
-    ) -> tuple[Recalled, ...]:
+    def _searched(self, request: TurnRequest) -> str:
+        """Return the text to search for; empty if nothing is."""
         message = strip_private(request.message).replace(REDACTED, " ")
-        if not (message.strip() and self._search_limit):
+        return message if message.strip() and self._search_limit else ""
+
+    def _found(
+        self,
+        memory: ILabMemory,
+        request: TurnRequest,
+        message: str,
+        meaning: Meaning | None,
+        zone: tzinfo,
+        turns: Sequence[PastTurn],
+    ) -> tuple[Recalled, ...]:
+        if not message:
             return ()
         previous = turns[-1].message if turns else None
         if not hasattr(memory, "mem_recall"):
@@ -150,6 +169,7 @@ class MemoryAdapter:
             previous=previous,
             types=request.memory_types,
             time_zone=zone,
+            **({"meaning": meaning} if meaning else {}),
         )
         return tuple(map(recalled_hit, hits))
 

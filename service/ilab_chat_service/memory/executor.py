@@ -27,7 +27,7 @@ from ilab_chat_service.memory.bulkhead import Bulkhead
 from ilab_chat_service.memory.integrity import CHECKED_AT_START_BYTES
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import HINT, Damage
-from ilab_memory import Config, ILabMemory
+from ilab_memory import Config, EmbedderUnavailable, ILabMemory
 from ilab_memory.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.fair_slots import FairSlots
     from ilab_chat_service.ports import Clock
     from ilab_chat_service.settings.memory import MemorySettings
+    from ilab_memory import Embedder
     from ilab_memory.core.models import ImportResult, Observation, Session, SessionStartResponse
 
 T = TypeVar("T")
@@ -50,11 +51,14 @@ EXPORT_CHARACTERS = 1024 * 1024
 
 @asynccontextmanager
 async def open_memory(
-    settings: MemorySettings, damage: Damage | None = None, clock: Clock | None = None
+    settings: MemorySettings,
+    damage: Damage | None = None,
+    clock: Clock | None = None,
+    embedder: Embedder | None = None,
 ) -> AsyncIterator[MemoryExecutor]:
     """Open the memory that *settings* names; leaving closes it. *damage* is told of calls that find it damaged.
 
-    *clock* dates what is stored. None: the system's clock.
+    *clock* dates what is stored. None: the system's clock. *embedder* finds memories by their meaning.
 
     Raises:
         StoreNotOpened: it cannot be opened, or is damaged.
@@ -65,17 +69,28 @@ async def open_memory(
     erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
     imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
     work = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="memory-work")
+    embedding = ThreadPoolExecutor(1, thread_name_prefix="memory-embedding")
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
         durability="normal" if settings.durability == "normal" else "full",
         create=settings.memory_create,
     )
+    if embedder:
+        config = config.model_copy(update={"embedder": embedder})
     if clock:
         config = config.model_copy(update={"clock": clock})
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)
     library = MemoryExecutor(
-        memory, place, reads, writes, erasures=erasures, imports=imports, work=work, damage=damage or Damage()
+        memory,
+        place,
+        reads,
+        writes,
+        erasures=erasures,
+        imports=imports,
+        work=work,
+        embedding=embedding,
+        damage=damage or Damage(),
     )
     try:
         library.is_checked = bool(settings.memory_url) or await asyncio.to_thread(is_small_file, settings)
@@ -90,6 +105,7 @@ async def open_memory(
         await asyncio.to_thread(erasures.shutdown)
         await asyncio.to_thread(imports.shutdown)
         await asyncio.to_thread(work.shutdown)
+        await asyncio.to_thread(embedding.shutdown)
 
 
 def open_file(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
@@ -139,6 +155,7 @@ class MemoryExecutor:
         erasures: Executor,
         imports: Executor,
         work: Executor,
+        embedding: Executor,
         damage: Damage,
     ) -> None:
         self.place = place
@@ -148,9 +165,12 @@ class MemoryExecutor:
         self._erasures = erasures
         self._imports = imports
         self._work = work
+        self._embedding = embedding
         self._damage = damage
         self.is_checked = False
         """Whether it was checked when it was opened."""
+        self.on_saved: Callable[[str], None] = nothing
+        """Called with the user_id after each call that may have saved observations."""
 
     async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
         """Return what *call* returns, given the library, on a thread for reads: it must not write.
@@ -168,9 +188,17 @@ class MemoryExecutor:
             return await self._reads.run(user_id, lambda: limited(call, self._memory, seconds))
 
     async def write(
-        self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "", has_deadline: bool = True
+        self,
+        user_id: str,
+        call: Callable[[ILabMemory], T],
+        *,
+        method: str = "",
+        has_deadline: bool = True,
+        saves: bool = False,
     ) -> T:
         """Return what *call* returns, given the library, on a thread for calls that may write.
+
+        *saves*: it saves observations.
 
         With *has_deadline* false, what it reads may take longer than the running call: its result is worth having.
 
@@ -180,7 +208,10 @@ class MemoryExecutor:
         self._check_has(method)
         seconds = seconds_to_deadline() if has_deadline else None
         with self._storage_errors():
-            return await self._writes.run(user_id, lambda: limited(call, self._memory, seconds))
+            result = await self._writes.run(user_id, lambda: limited(call, self._memory, seconds))
+        if saves:
+            self.on_saved(user_id)
+        return result
 
     async def close(self) -> None:
         """Fail the calls that wait, and close the memory: its running calls end soon, or fail. Again: nothing.
@@ -221,9 +252,12 @@ class MemoryExecutor:
         self._check_has("mem_import")
         loop = asyncio.get_running_loop()
         with self._storage_errors():
-            return await loop.run_in_executor(
-                self._imports, lambda: self._memory.mem_import(user_id, items(self._memory))
-            )
+            try:
+                return await loop.run_in_executor(
+                    self._imports, lambda: self._memory.mem_import(user_id, items(self._memory))
+                )
+            finally:
+                self.on_saved(user_id)
 
     @property
     def pools(self) -> Mapping[str, FairSlots]:
@@ -253,6 +287,16 @@ class MemoryExecutor:
         """
         with self._storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._work, call, self._memory)
+
+    async def embed(self, call: Callable[[ILabMemory], T]) -> T:
+        """Return what *call*, a step of embedding, returns, on the thread for these steps.
+
+        Raises:
+            MemoryUnavailable: the library's storage failed.
+            EmbedderUnavailable: as the library raises it.
+        """
+        with self._storage_errors():
+            return await asyncio.get_running_loop().run_in_executor(self._embedding, call, self._memory)
 
     async def pending_erasures(self) -> int:
         """Return how many erasures are not finished, 0 if the library does not tell."""
@@ -312,12 +356,18 @@ class MemoryExecutor:
         """Turn what the library raises when its storage fails, or is closed, into MemoryUnavailable."""
         try:
             yield
+        except EmbedderUnavailable:
+            raise
         except RuntimeError as error:
             cause = storage_cause(error.__cause__, str(error))
             self._damage.failed(cause)
             raise MemoryUnavailable(
                 "memory is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=cause
             ) from error
+
+
+def nothing(_: str) -> None:
+    """Do nothing."""
 
 
 def limited(call: Callable[[ILabMemory], T], memory: ILabMemory, seconds: float | None) -> T:

@@ -416,7 +416,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """
 
         async def work() -> SaveResponse:
-            saved = await self._library.write(request.user_id, save, method=method)
+            saved = await self._library.write(request.user_id, save, method=method, saves=True)
             if saved.outcome == "updated" or method == "mem_update":
                 # After any update: a repetition after a failure here finds that nothing is left to change.
                 await self._responses.drop(request.user_id, CHAT, saved.id)

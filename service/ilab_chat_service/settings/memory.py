@@ -9,6 +9,10 @@ from ilab_chat_service.settings.fields import SettingsError, setting
 #: The path of a SQLite database that is in no file.
 IN_MEMORY = ":memory:"
 
+#: Values of the embedder, besides the name of a model behind EMBEDDER_PROFILE.
+EMBEDDERS = ("auto", "local", "none")
+EMBEDDER_PROFILE = "profile:"
+
 #: A thousand years.
 RETENTION_DAYS_MOST = 365_250
 RETENTION_FAULT = (
@@ -54,6 +58,12 @@ class MemorySettings:
         "ILAB_CHAT_SEARCH_LIMIT", 5, "Maximum number of memories added by searching for the message.", least=0
     )
 
+    embedder: str = setting(
+        "ILAB_MEMORY_EMBEDDER",
+        "auto",
+        "Find memories by meaning, not by words alone. local: with a model in this process (extra `semantic`); "
+        "profile:NAME: with /embeddings of the API of a model, docs/models.md; none; auto: local if it is installed.",
+    )
     retention: str = setting(
         "ILAB_MEMORY_RETENTION_DAYS",
         "",
@@ -79,9 +89,16 @@ class MemorySettings:
             raise SettingsError(RETENTION_FAULT)
         return days
 
+    @property
+    def embedder_profile(self) -> str:
+        """Name of the model whose API embeds. Empty: none does."""
+        return self.embedder.removeprefix(EMBEDDER_PROFILE) if self.embedder.startswith(EMBEDDER_PROFILE) else ""
+
     def check_memory(self) -> None:
         """Raise SettingsError if there can be no such memory."""
         _ = self.retention_days
+        if self.embedder not in EMBEDDERS and not self.embedder_profile:
+            raise SettingsError("ILAB_MEMORY_EMBEDDER: must be auto, local, none or profile:NAME")
         if self.durability not in {"full", "normal"}:
             raise SettingsError("ILAB_MEMORY_DURABILITY: must be full or normal")
         if not self.memory_db_path.strip():
