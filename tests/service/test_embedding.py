@@ -13,11 +13,12 @@ import grpc.aio
 import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
+from ilab_chat_service.embedder import open_embedder
 from ilab_chat_service.model import embeddings
 from ilab_chat_service.model.embeddings import ProfileEmbedder
 from ilab_chat_service.model.keys import FixedKey
 from ilab_chat_service.model.profiles import Profile
-from ilab_chat_service.server import open_embedder, serving
+from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError, read
 from ilab_chat_service.startup_summary import startup_summary
 from ilab_memory import EmbedderUnavailable, semantic

@@ -120,14 +120,14 @@ class MemoryAdapter:
         message = self._searched(request)
         # Embedded while everything else is read.
         meaning = memory.mem_meaning(message) if message and hasattr(memory, "mem_meaning") else None
-        find = partial(self._found, memory, request, message, meaning, zone)
+        find = partial(self._found, memory, request, message, meaning=meaning, zone=zone)
         session = (
             memory.mem_session_start(request.user_id, **conversation_arguments(memory, request.conversation_id))
             if request.memory_mode is MemoryMode.READ_WRITE
             else peek(memory, request.user_id, request.conversation_id)
         )
         if session is None:
-            return Context(found=find(()))
+            return Context(found=find(turns=()))
         turns = self._turns(memory, request, session)
         return Context(
             session_id=session.session_id,
@@ -136,7 +136,7 @@ class MemoryAdapter:
             statements=statements(memory, request),
             summaries=summaries(request, session),
             turns=turns,
-            found=find(turns),
+            found=find(turns=turns),
         )
 
     def _searched(self, request: TurnRequest) -> str:
@@ -149,6 +149,7 @@ class MemoryAdapter:
         memory: ILabMemory,
         request: TurnRequest,
         message: str,
+        *,
         meaning: Meaning | None,
         zone: tzinfo,
         turns: Sequence[PastTurn],

