@@ -266,8 +266,9 @@ def test_constraints_name_a_version_of_each_requirement_and_no_host() -> None:
         required |= {name_of(each) for some in (project["project"]["dependencies"], *extras, *groups) for each in some}
     assert required - FOLDERS.keys() <= {name_of(line) for line in lines}
     makefile = (ROOT / "Makefile").read_text()
-    assert makefile.count("pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ./memory") == 1
-    assert makefile.count("pip install --quiet -c $(CONSTRAINTS) -e ./memory") == 1
+    ours = "-c $(CONSTRAINTS) -e './memory[semantic]'"
+    assert makefile.count(f"pip install --quiet --disable-pip-version-check {ours}") == 1
+    assert makefile.count(f"pip install --quiet {ours}") == 1
 
 
 def test_commands_of_pre_commit_exist() -> None:
