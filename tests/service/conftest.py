@@ -26,6 +26,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
             propagation_seconds=0,
             drain_seconds=5,
             consolidation="off",
+            embedder="none",
         )
         async with serving_upstream(settings, upstream) as served:
             yield served
