@@ -77,6 +77,7 @@ def pieces(dice: random.Random, texts: list[str], count: int) -> Iterator[str]:
 def conversed(both: Both, dice: random.Random) -> Iterator[tuple[str, str]]:
     """Save conversations of every kind, and yield users and what to ask about them."""
     bench("recall_material")
+    bench("recall_unshared")
     recall = bench("recall")
     for kind in (recall.people, recall.assistant):
         for seed in range(2):
