@@ -67,7 +67,7 @@ def test_only_the_result_of_strip_private_is_hashed() -> None:
 
 def test_observations_are_redacted_in_one_place() -> None:
     redacting = {(where, function.name) for where, function in functions() if list(calls_of(function, "strip_private"))}
-    # What is searched for is not stored. An embedder may send it to another server.
+    # The text of a search is not stored, but an embedder may send it to another server.
     searched = {("embedding.py", "meaning")}
     assert redacting == {("intake.py", "redacted"), ("intake.py", "redacted_content"), *searched}
 
