@@ -27,8 +27,7 @@ TICK_SECONDS = 0.2
 def main() -> int:
     """Run both until one ends; return the first exit code that is not 0."""
     address = os.environ.get("ILAB_CHAT_ADDRESS") or "127.0.0.1:50051"
-    host, _, port = address.rpartition(":")
-    host = ANY_ADDRESS.get(host, host)
+    target = target_of(address)
     processes: list[subprocess.Popen[bytes]] = []
     stopped = False
 
@@ -40,14 +39,14 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, forward)
-    server = start("ilab_chat_service.cli", os.environ)
+    server = start("ilab_chat_service.start", os.environ)
     processes.append(server)
     # The gateway prints where to click, so the server must be ready by then.
-    while server.poll() is None and not stopped and not accepts(host.strip("[]"), port):
+    while server.poll() is None and not stopped and not accepts(target):
         time.sleep(TICK_SECONDS)
     if server.poll() is None and not stopped:
         variables = {
-            "ILAB_CHAT_TARGET": os.environ.get("ILAB_CHAT_TARGET") or f"{host}:{port}",
+            "ILAB_CHAT_TARGET": os.environ.get("ILAB_CHAT_TARGET") or target,
             "ILAB_CHAT_GATEWAY_PLAYGROUND": os.environ.get("ILAB_CHAT_GATEWAY_PLAYGROUND") or "true",
         }
         processes.append(start("ilab_chat_gateway.cli", os.environ | variables))
@@ -58,10 +57,21 @@ def main() -> int:
     return next((code for code in (process.wait() for process in processes) if code), 0)
 
 
-def accepts(host: str, port: str) -> bool:
+def target_of(address: str) -> str:
+    """Return where to call a server that listens on *address*, HOST:PORT or unix:/PATH."""
+    host, _, port = address.rpartition(":")
+    return f"{ANY_ADDRESS[host]}:{port}" if host in ANY_ADDRESS else address
+
+
+def accepts(target: str) -> bool:
     """Whether a server accepts connections there."""
+    host, _, port = target.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=1).close()
+        if host == "unix":
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(port)
+        else:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
     except (OSError, ValueError):
         return False
     return True
@@ -69,7 +79,7 @@ def accepts(host: str, port: str) -> bool:
 
 def start(module: str, environment: os._Environ[str] | dict[str, str]) -> subprocess.Popen[bytes]:
     """Start one of the two in a process group of its own: a terminal's Ctrl-C reaches only this process, once."""
-    command = [sys.executable, "-c", f"import sys; from {module} import main; sys.exit(main([]))"]
+    command = [sys.executable, "-c", f"import sys; from {module} import main; sys.exit(main())"]
     return subprocess.Popen(command, env=dict(environment), process_group=0)  # noqa: S603 - our own programs
 
 
