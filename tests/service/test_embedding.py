@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,8 @@ from ilab_memory import EmbedderUnavailable, semantic
 from memory.concepts import DIMENSIONS, vector
 from processes import running_server
 from upstream import Reply, Request, Upstream, running
+
+ENCODED = json.dumps({"data": [{"embedding": vector("nuts")}]}).encode()
 
 STATEMENT, QUESTION = "I'm allergic to peanuts.", "Any meals I should avoid?"
 
@@ -163,6 +166,7 @@ async def test_a_profile_is_asked_with_its_key_headers_and_fields(
     assert last.path == "/v1/embeddings?version=1"
     assert last.headers["Authorization"] == "Bearer sk-1"
     assert last.headers["x-team"] == "a"
+    assert last.headers["Accept-Encoding"] == "identity"
     assert last.body == {"model": "embed-1", "input": "nuts", "dimensions": 64}
     assert embedder.id == f"embed-1 at 127.0.0.1:{upstream.server_port}"
 
@@ -176,6 +180,7 @@ async def test_a_profile_is_asked_with_its_key_headers_and_fields(
         (Reply(status=307, headers={"location": "/elsewhere"}), EmbedderUnavailable),
         (Reply(body=b"{}"), EmbedderUnavailable),
         (Reply(body=b'{"data": []}'), EmbedderUnavailable),
+        (Reply(body=gzip.compress(ENCODED), headers={"content-encoding": "gzip"}), EmbedderUnavailable),
         (Reply(body=b'{"data": [{"embedding": [1.0]}]}'), ValueError),
         (Reply(body=b" " * (embeddings.RESPONSE_BYTES + 1)), EmbedderUnavailable),
     ],

@@ -112,7 +112,8 @@ class ProfileEmbedder:
                 "POST", self._url, content=body, headers=self._headers(seconds), timeout=seconds
             ) as response:
                 content = bytearray()
-                for piece in response.iter_bytes():
+                # As it was sent: a decoder could make gigabytes of a piece. An encoded body does not parse as JSON.
+                for piece in response.iter_raw():
                     content += piece
                     if len(content) > RESPONSE_BYTES or time.monotonic() > until:
                         raise EmbedderUnavailable("the response is too long or too slow")
@@ -129,7 +130,7 @@ class ProfileEmbedder:
 
     def _headers(self, seconds: float) -> dict[str, str]:
         key = asyncio.run_coroutine_threadsafe(self._profile.key.current(), self._loop).result(seconds)
-        headers = {"Content-Type": "application/json", **self._profile.headers}
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **self._profile.headers}
         if key:
             name = self._profile.key_header
             headers |= {name: key} if name else {"Authorization": f"Bearer {key}"}
