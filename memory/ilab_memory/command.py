@@ -163,13 +163,7 @@ def _add_copy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         epilog=_COPY_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--from",
-        dest="source",
-        default=os.environ.get(FILE_VARIABLE) or "./memory.db",
-        metavar="FILE",
-        help=f"SQLite file to copy (default: ${FILE_VARIABLE}, or ./memory.db)",
-    )
+    _add_file_option(parser, "--from", "SQLite file to copy")
     parser.add_argument(
         "--to",
         dest="target",
@@ -240,7 +234,7 @@ def _copy(options: argparse.Namespace) -> int:
         raise ModuleNotFoundError("copy needs the extra: pip install 'ilab_memory[postgres]'") from None
     progress = _Progress()
     try:
-        copied = copy(options.source, options.target, replace=options.replace, progress=progress)
+        copied = copy(options.file, options.target, replace=options.replace, progress=progress)
     except StorageError as error:
         if not progress.has_begun:
             raise

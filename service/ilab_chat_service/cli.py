@@ -18,7 +18,7 @@ from ilab_chat_service.supervisor import supervise
 from ilab_chat_service.telemetry.logs import set_up_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return check(settings)
     if settings.workers > 1:
         return serve_with_workers(settings)
-    return serve(settings, environ=os.environ)
+    return serve(settings)
 
 
 def check(settings: Settings) -> int:
@@ -87,20 +87,19 @@ def print_failed_settings(error: SettingsError) -> int:
     return EXIT_USAGE
 
 
-def warn_of_unknown(environ: Mapping[str, str]) -> None:
-    """Log each variable that is probably misspelt."""
-    for name, meant in unknown(environ):
+def warn_of_unknown() -> None:
+    """Log each environment variable that is probably misspelt."""
+    for name, meant in unknown(os.environ):
         hint = f": did you mean {meant}?" if meant else ""
         log.warning("%s is set, but the server has no such setting%s", name, hint)
 
 
-def serve(settings: Settings, *, worker: int = 0, environ: Mapping[str, str] | None = None) -> int:
+def serve(settings: Settings, *, worker: int = 0) -> int:
     """Run the server in this process and return the exit code.
 
     Args:
         settings: the server's settings.
         worker: number of this worker. 0: this is the only process.
-        environ: environment variables, for warnings about misspelt ones.
     """
     # A failed bind is reported in one line below. gRPC would log another.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -112,7 +111,8 @@ def serve(settings: Settings, *, worker: int = 0, environ: Mapping[str, str] | N
         set_up_logging(settings.log_level, settings.log_format)
     except ImportError as error:
         return print_missing(error)
-    warn_of_unknown(environ or {})
+    if not worker:
+        warn_of_unknown()
     try:
         asyncio.run(run_worker(settings, worker) if worker else run(settings))
     except SettingsError as error:
@@ -128,7 +128,7 @@ def serve_with_workers(settings: Settings) -> int:
         set_up_logging(settings.log_level, settings.log_format)
     except ModuleNotFoundError as error:
         return print_missing(error)
-    warn_of_unknown(os.environ)
+    warn_of_unknown()
     try:
         return asyncio.run(supervise(settings))
     except SettingsError as error:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_embedder(settings: Settings) -> AsyncIterator[LoadedEmbedder | None]:
-    """Return the embedder, which is not loaded yet. None: memory is searched by words alone.
+    """Yield the embedder, which is not loaded yet. None: memory is searched by words alone.
 
     Raises:
         SettingsError: the local embedder is asked for and not installed, or the profile does not exist.

@@ -281,22 +281,17 @@ def fitting_lines(lines: Iterable[Line], budget_tokens: int) -> list[Line]:
 
 def oldest_first(lines: Iterable[Line]) -> list[Line]:
     """Return pinned memories, then the others by their last change: what is new comes at the end."""
-    return sorted(lines, key=lambda each: (not each.memories[0].pinned, each.memories[0].updated_at, line_id(each)))
+
+    def place(line: Line) -> tuple[bool, datetime, int]:
+        first = line.memories[0]
+        return not first.pinned, first.updated_at, first.observation_id
+
+    return sorted(lines, key=place)
 
 
 def cost(lines: Iterable[Line]) -> int:
     """Return the estimated tokens of *lines*."""
-    return sum(map(line_size, lines))
-
-
-def line_size(each: Line) -> int:
-    """Return the estimated tokens of a line."""
-    return each.tokens
-
-
-def line_id(each: Line) -> int:
-    """Return the id of the first observation of a line."""
-    return each.memories[0].observation_id
+    return sum(each.tokens for each in lines)
 
 
 def fitting(blocks: Iterable[str], budget_tokens: int) -> list[str]:

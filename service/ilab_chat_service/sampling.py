@@ -141,7 +141,7 @@ async def attempt(work: Callable[[], Awaitable[None]]) -> None:
 
 @asynccontextmanager
 async def open_metrics(
-    settings: Settings, methods: Collection[str], is_ready: Callable[[], bool], *, grpcio: str, worker: int
+    settings: Settings, methods: Collection[str], is_ready: Callable[[], bool], *, worker: int
 ) -> AsyncIterator[tuple[Metrics | None, str]]:
     """Yield the metrics of this process, and the address at which they are served; None: they are off.
 
@@ -154,7 +154,7 @@ async def open_metrics(
         yield None, ""
         return
     # In a thread, because it imports.
-    own, registry = await asyncio.to_thread(declare, methods, grpcio, worker)
+    own, registry = await asyncio.to_thread(declare, methods, worker)
     if worker:
         yield own, settings.metrics_address
         return
@@ -165,7 +165,7 @@ async def open_metrics(
         yield own, address
 
 
-def declare(methods: Collection[str], grpcio: str, worker: int) -> tuple[Metrics, CollectorRegistry]:
+def declare(methods: Collection[str], worker: int) -> tuple[Metrics, CollectorRegistry]:
     """Declare the metrics of this process, and return them with their registry."""
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - not needed if metrics are off
 
@@ -177,5 +177,5 @@ def declare(methods: Collection[str], grpcio: str, worker: int) -> tuple[Metrics
         worker_files.use_no_files()
     registry = CollectorRegistry()
     own = metrics.Metrics(registry, methods)
-    own.started(grpcio)
+    own.started()
     return own, registry

@@ -10,9 +10,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-import grpc
-import grpc.aio
-
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service import statements
 from ilab_chat_service.auth.authenticator import open_authenticator
@@ -54,6 +51,9 @@ from ilab_memory.redaction import strip_private
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from contextlib import AbstractAsyncContextManager
+
+    import grpc
+    import grpc.aio
 
     from ilab_chat_service.auth.certificates import Certificates
     from ilab_chat_service.memory.executor import MemoryExecutor
@@ -151,7 +151,7 @@ async def serving(
         checks = health.HealthService(HEALTH_NAMES)
         is_ready = partial(checks.is_serving, CHAT)
         metrics, metrics_address = await stack.enter_async_context(
-            open_metrics(settings, METHODS, is_ready, grpcio=grpc.__version__, worker=worker)
+            open_metrics(settings, METHODS, is_ready, worker=worker)
         )
         certificates = await asyncio.to_thread(tls, settings)
         callers = await stack.enter_async_context(open_authenticator(settings))

@@ -170,7 +170,7 @@ class MemoryAdapter:
             previous=previous,
             types=request.memory_types,
             time_zone=zone,
-            **({"meaning": meaning} if meaning else {}),
+            meaning=meaning,
         )
         return tuple(map(recalled_hit, hits))
 

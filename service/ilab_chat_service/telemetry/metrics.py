@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from ilab_chat_service.build import INSTALLED
 from ilab_chat_service.telemetry.worker_files import flush
 
 if TYPE_CHECKING:
@@ -212,9 +212,9 @@ class Metrics:
             "build_info", "1, with the versions as labels.", "version", "python", "grpcio", mode="livemax"
         )
 
-    def started(self, grpcio: str) -> None:
-        """Record the versions. *grpcio*: its version, since this package may not import it."""
-        self.build_info[package_version(), platform.python_version(), grpcio].set(1)
+    def started(self) -> None:
+        """Record the versions."""
+        self.build_info[INSTALLED["ilab-chat-service"], platform.python_version(), INSTALLED["grpcio"]].set(1)
 
     def flush(self) -> None:
         """Pass on what a worker has counted to the process that exposes it."""
@@ -284,11 +284,3 @@ class Metrics:
     def _gauge(self, name: str, meaning: str, *labels: str, mode: Mode = "livesum") -> Children[Gauge]:
         full = self._describe(name, "gauge", labels, meaning)
         return Children(Gauge(full, meaning, labels, registry=self._registry, multiprocess_mode=mode))
-
-
-def package_version() -> str:
-    """Return the version of the service."""
-    try:
-        return version("ilab-chat-service")
-    except PackageNotFoundError:  # run from a checkout
-        return "unknown"
