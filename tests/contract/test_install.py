@@ -283,8 +283,8 @@ def test_commands_of_pre_commit_exist() -> None:
 def test_no_wheel_has_an_extra_for_development(name: str, wheels: dict[str, Wheel]) -> None:
     extras = {
         "ilab-chat": ["cli"],
-        "ilab-chat-service": ["local", "postgres"],
-        "ilab-memory": ["postgres"],
+        "ilab-chat-service": ["local", "postgres", "semantic"],
+        "ilab-memory": ["postgres", "semantic"],
         "ilab-chat-gateway": [],
     }
     assert wheels[name].extras() == extras.get(name, [])
