@@ -53,7 +53,8 @@ def running_envoy(folder: Path, first: str, second: str, idle: str) -> Iterator[
         configuration = edited(ROOT / "deploy/envoy.yaml", folder, replaced)
         command: list[str | Path] = [BIN / "envoy", "-c", configuration, "--concurrency", "1", "--disable-hot-restart"]
         with running(command, os.environ) as envoy:
-            envoy.read_until("starting main dispatch loop")
+            # Its listeners are open only then; the main loop starts before the servers are known to be healthy.
+            envoy.read_until("all dependencies initialized. starting workers")
             yield f"127.0.0.1:{port}"
 
 
