@@ -37,7 +37,7 @@ HITS_SHARE = 0.15
 TURN_SHARE = 1 / 8
 #: Share of the conversation's tokens that stays when its beginning leaves, and the step of these tokens. Each new fact
 #: takes some of them, which must not move the beginning.
-KEPT_SHARE, STEP_TOKENS = 0.4, 64
+KEPT_SHARE, STEP_TOKENS = 0.2, 64
 #: A last turn that has fewer tokens left is left out.
 LEAST_TURN_TOKENS = 32
 
@@ -166,7 +166,7 @@ def select(
 
     - Summaries get SUMMARIES_SHARE, the newest first.
     - Facts get the rest of FACTS_SHARE: pinned ones first, then the newest. Statements get what they leave, the newest
-      first, a line for each day, except those of turns that are in the conversation.
+      first, a line for each day, except those of turns whose message is in the conversation, and was not cut there.
     - Search hits get HITS_SHARE, half of it if the last turn is long; the best first, except what the prompt says
       anyway.
     - The conversation gets the rest, without what hits leave of their share: its beginning must not move with each
@@ -181,25 +181,27 @@ def select(
     statements = distinct(context.statements, known={each.snippet for line in facts for each in line.memories})
     stated = newest_statements(statements, facts_tokens - cost(facts), zone)
     stable_tokens = cost([*facts, *by_day(stated, zone), *summaries])
-    turns = last_turns(
+    shown = last_turns(
         turns,
         memory_tokens=memory_tokens,
         budget_tokens=memory_tokens - stable_tokens - hits_tokens,
         most_tokens=most_tokens - stable_tokens,
     )
-    conversation_tokens = sum(map(turn_tokens, turns))
-    spoken = {turn.recalled.observation_id for turn in turns}
-    unspoken = [each for each in stated if each.observation_id not in spoken]
+    conversation_tokens = sum(map(turn_tokens, shown))
+    texts = {text for turn in turns for text in (turn.message, turn.reply)}
+    heard = {turn.recalled.observation_id for turn in shown if turn.message in texts}
+    whole = {turn.recalled.observation_id for turn in shown if {turn.message, turn.reply} <= texts}
+    unspoken = [each for each in stated if each.observation_id not in heard]
     said = [*oldest_first(facts), *by_day(unspoken, zone)]
-    texts = {each.snippet for line in said for each in line.memories}
-    hits = [each for each in distinct(context.found, known=texts) if each.observation_id not in spoken]
+    known = {each.snippet for line in said for each in line.memories}
+    hits = [each for each in distinct(context.found, known=known) if each.observation_id not in whole]
     left = memory_tokens - stable_tokens - conversation_tokens
     most_hits = min(max(left, hits_tokens // 2), hits_tokens, most_tokens - stable_tokens - conversation_tokens)
     found = fitting_lines(map(of, hits), most_hits)
     return Selection(
         facts=said,
         summaries=oldest_first(summaries),
-        turns=turns,
+        turns=shown,
         hits=oldest_first(found),
         tokens=PromptTokens(
             facts=cost(said), summaries=cost(summaries), search=cost(found), conversation=conversation_tokens

@@ -62,6 +62,22 @@ async def test_hits_keep_their_share_and_what_answers_nothing_goes_first(
 
 
 @pytest.mark.parametrize(
+    ("said", "question"),
+    [
+        ("The locker in the club house has the code 5521.", "Which code does the locker have?"),
+        ("I drive an old Volvo.", "Which tyres do I need?"),
+    ],
+)
+async def test_what_was_cut_out_of_the_conversation_is_in_the_memory(alice: Caller, said: str, question: str) -> None:
+    pasted = "The minutes of the meeting were read and approved by everybody who was there. " * 20
+    await alice.say(f"{pasted}{said}")
+    await alice.chat(2)
+    prompt = await alice.prompt(question)
+    assert any(text.startswith("The minutes") and said not in text for text in prompt.said)
+    assert prompt.memory_of(said)
+
+
+@pytest.mark.parametrize(
     ("message", "edited"),
     [
         ("Write a haiku about rain.", "Write a haiku about snow."),

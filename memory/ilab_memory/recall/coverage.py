@@ -70,11 +70,15 @@ def weights(asked: Asked, statistics: TermStatistics, said: Mapping[str, set[int
     rows = statistics.observations + BACKGROUND_ROWS
     frequencies = statistics.frequencies
     worth: dict[str, float] = {}
+    before = set.intersection(*(said.get(term, set()) for term in asked.previous)) if asked.previous else set()
     for term, weight in (*asked.terms.items(), *asked.previous.items()):
+        if term in asked.previous and said.get(term, before) <= before:
+            # It can find nothing but the message before itself.
+            continue
         if term in said:
             frequency = frequencies[term] if asked.asks_assistant else len(said[term])
-        elif term in frequencies or term not in asked.terms:
-            # Too frequent, or a term of the message before that cannot find anything.
+        elif term in frequencies:
+            # Too frequent.
             continue
         else:
             frequency = 0

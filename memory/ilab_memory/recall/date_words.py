@@ -60,7 +60,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:in|during|last|back in) (?:last )?{month}",
         date="(?:on )?(?:the )?{day}(?:st|nd|rd|th)? (?:of )?{month}|(?:on )?{month} (?:the )?{day}(?:st|nd|rd|th)?",
         weekend="(?:last|at the|on the|over the|previous|this past) weekend",
-        talk="talk(?:ed|ing)?|speak|spoke(?:n)?|discuss(?:ed|ing)?|cha?t(?:ted|ting)?|say|said|tell|told|mention(?:ed)?|ask(?:ed)?|convers(?:e|ed|ations?)|covered?|wr[io]te|texted|come up|came up",
+        talk="talk(?:ed|ing)?|speak|spoke(?:n)?|discuss(?:ed|ing)?|cha?t(?:ted|ting)?|say|said|tell|told|mention(?:ed)?|ask(?:ed)?|convers(?:e|ed|ations?)|covered?|wr[io]te|texted|come up|came up|chats?|discussions?|summar(?:y|i[sz]e|i[sz]ed)|recap|sum up|topics?|go over|went over|catch me up",
         former="last|previous|past",
     ),
     "de": DateWords(
@@ -77,7 +77,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:im|letzten|vorigen|vergangenen) (?:letzten )?{month}",
         date="(?:am )?{day}\\. ?{month}",
         weekend="(?:am |letztes |vergangenes |voriges )(?:letzten |vergangenen )?wochenende",
-        talk="gesprochen|sprachen|geredet|redeten|besprochen|unterhalten|gesagt|sagte|erzählt|erwähnt|gefragt|diskutiert|geschrieben|gechattet|thema|themen",
+        talk="gesprochen|sprachen|geredet|redeten|besprochen|unterhalten|gesagt|sagte|erzählt|erwähnt|gefragt|diskutiert|geschrieben|gechattet|thema|themen|gespräche?s?|unterhaltung(?:en)?|chats?|zusammenfass(?:en|ung)|zusammengefasst|fass(?:e|t)?|zusammen",
         former="letzte|vorig|vergangen",
     ),
     "es": DateWords(
@@ -94,7 +94,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:en|durante) {month}(?: pasado)?",
         date="(?:el )?{day} de {month}",
         weekend="(?:el |este )?(?:fin de semana|finde)(?: pasado)?",
-        talk="habla(?:mos|ste|do|ba)|hablé|charla(?:mos|do)|conversa(?:mos|do)|discuti(?:mos|do)|dij(?:e|iste|imos)|dicho|cont(?:é|aste|amos)|menciona(?:ste|mos|do)|mencioné|pregunt(?:é|aste|amos|ado)|comenta(?:mos|do|ste)|comenté|escrib(?:í|imos)",
+        talk="habla(?:mos|ste|do|ba)|hablé|charla(?:mos|do)|conversa(?:mos|do)|discuti(?:mos|do)|dij(?:e|iste|imos)|dicho|cont(?:é|aste|amos)|menciona(?:ste|mos|do)|mencioné|pregunt(?:é|aste|amos|ado)|comenta(?:mos|do|ste)|comenté|escrib(?:í|imos)|charlas?|conversaci(?:ón|ones)|res[uú]m(?:e|en|eme|ir|irme)|resumas|temas?",
         former="pasad|anterior|últim",
     ),
     "fr": DateWords(
@@ -111,7 +111,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:en |au mois de |au mois d['’]|courant ){month}(?: dernier)?",
         date="(?:le )?{day}(?:er)? {month}",
         weekend="(?:le |ce )?week-?end(?: dernier| passé)?",
-        talk="parl(?:é|ions|ait)|discuté|dit|racont(?:é|ais)|mentionné|demandé|évoqué|causé|bavardé|écrit|abordé",
+        talk="parl(?:é|ions|ait)|discuté|dit|racont(?:é|ais)|mentionné|demandé|évoqué|causé|bavardé|écrit|abordé|discussions?|conversations?|échang(?:é|es?)|résum(?:e|er|é|es)|sujets?",
         former="derni|passé|précédent",
     ),
     "pt": DateWords(
@@ -128,7 +128,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:em|durante) {month}(?: passado)?",
         date="(?:n?o )?(?:dia )?{day} de {month}",
         weekend="(?:n?o |neste )?(?:último )?(?:fim de semana|fds)(?: passado)?",
-        talk="fal(?:amos|ei|ou|aste|ado)|convers(?:amos|ei|ado|as)|discuti(?:mos|do)|diss(?:e|emos|este)|dito|cont(?:ei|ou|amos)|mencion(?:ei|ou|amos|ado)|pergunt(?:ei|ou|amos|ado)|coment(?:ei|ou|amos)|escrev(?:i|emos)",
+        talk="fal(?:amos|ei|ou|aste|ado)|convers(?:amos|ei|ado|as)|discuti(?:mos|do)|diss(?:e|emos|este)|dito|cont(?:ei|ou|amos)|mencion(?:ei|ou|amos|ado)|pergunt(?:ei|ou|amos|ado)|coment(?:ei|ou|amos)|escrev(?:i|emos)|conversa|resum(?:e|ir|a|o)|temas?|assuntos?",
         former="passad|anterior|últim",
     ),
     "it": DateWords(
@@ -145,7 +145,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:a|in|nel mese di|lo scorso) {month}(?: scorso)?",
         date="(?:il |l['’])?{day} (?:di )?{month}",
         weekend="(?:lo scorso |nel |questo |il )?(?:fine settimana|weekend)(?: scorso)?",
-        talk="parla(?:to|vamo|mmo)|discusso|detto|dicevo|raccontato|menzionato|chiesto|accennato|chiacchierato|scritto|conversato|trattato",
+        talk="parla(?:to|vamo|mmo)|discusso|detto|dicevo|raccontato|menzionato|chiesto|accennato|chiacchierato|scritto|conversato|trattato|conversazion[ei]|chiacchierat[ae]|riassum(?:i|ere|imi)|riassunto|argoment[oi]",
         former="scors|passat|precedent|ultim",
     ),
     "nl": DateWords(
@@ -162,7 +162,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:in|afgelopen|vorige) {month}",
         date="(?:op )?{day} {month}",
         weekend="(?:afgelopen |vorig |in het |dit )weekend",
-        talk="gesproken|spraken|gepraat|praatten|besproken|gezegd|zei|verteld|vertelde|genoemd|gevraagd|vroeg|gehad|gechat|geschreven",
+        talk="gesproken|spraken|gepraat|praatten|besproken|gezegd|zei|verteld|vertelde|genoemd|gevraagd|vroeg|gehad|gechat|geschreven|gesprek(?:ken)?|vat|samen(?:vatten|vatting|gevat)?|onderwerp(?:en)?",
         former="vorig|afgelopen|voorbij|laatste",
     ),
     "pl": DateWords(
@@ -179,7 +179,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:we?|podczas) {month}",
         date="{day}\\.? {month}",
         weekend="(?:w )?(?:ostatni |zeszły |miniony |ten )?weekend",
-        talk="rozmawia(?:liśmy|łem|łam|ły)|mówi(?:liśmy|łem|łam|łeś|łaś|ły|ł)|gada(?:liśmy|łem|łam)|omawia(?:liśmy)|omówi(?:liśmy)|powiedzia(?:łem|łam|łeś|łaś|łeś|ł)|wspomina(?:łem|łam|liśmy)|wspomnia(?:łem|łam)|pyta(?:łem|łam|liśmy)|pisa(?:łem|łam|liśmy)",
+        talk="rozmawia(?:liśmy|łem|łam|ły)|mówi(?:liśmy|łem|łam|łeś|łaś|ły|ł)|gada(?:liśmy|łem|łam)|omawia(?:liśmy)|omówi(?:liśmy)|powiedzia(?:łem|łam|łeś|łaś|łeś|ł)|wspomina(?:łem|łam|liśmy)|wspomnia(?:łem|łam)|pyta(?:łem|łam|liśmy)|pisa(?:łem|łam|liśmy)|rozmow[ayęie]|podsumuj|podsumowanie|streść|temat(?:y|em|ach)?",
         former="zeszł|ubiegł|poprzedn|ostatn|minion",
     ),
     "ru": DateWords(
@@ -196,7 +196,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:во?|за) (?:прошлом )?{month}",
         date="{day}(?:-?го)? {month}",
         weekend="(?:на |в )?(?:прошлых |этих |прошлые |эти )?выходны[ех]",
-        talk="говорил[аи]?|говорили|разговаривал[аи]?|обсуждал[аи]?|обсудили|беседовали|болтали|сказал[аи]?|рассказал[аи]?|рассказывал[аи]?|упоминал[аи]?|спрашивал[аи]?|спросил[аи]?|писал[аи]?|общались",
+        talk="говорил[аи]?|говорили|разговаривал[аи]?|обсуждал[аи]?|обсудили|беседовали|болтали|сказал[аи]?|рассказал[аи]?|рассказывал[аи]?|упоминал[аи]?|спрашивал[аи]?|спросил[аи]?|писал[аи]?|общались|разговор[аеы]?|беседы|бесед[ау]|итоги?|подведи|перескажи|тем[аыу]",
         former="прошл|предыдущ|последн|минувш",
     ),
     "tr": DateWords(
@@ -213,7 +213,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:geçen )?{month}(?:['’]?(?:t|d)[ae]| ayında)",
         date="{day} {month}(?:['’]?(?:t|d)[ae])?",
         weekend="(?:geçen |bu )?hafta sonu(?:nda)?",
-        talk="konuş(?:tuk|tum|tun|muştuk|muş|ulan)|söyle(?:dim|din|dik|miştim)|anlat(?:tım|tın|tık|mıştım)|bahset(?:tim|tik|tin|miştim)|sor(?:dum|duk|dun|muştum)|tartış(?:tık)|yaz(?:dım|dık)|de(?:dim|din|dik|miştim)",
+        talk="konuş(?:tuk|tum|tun|muştuk|muş|ulan)|söyle(?:dim|din|dik|miştim)|anlat(?:tım|tın|tık|mıştım)|bahset(?:tim|tik|tin|miştim)|sor(?:dum|duk|dun|muştum)|tartış(?:tık)|konuşma(?:mız|mızı|yı|lar)?|sohbet(?:imizi|i)?|özetle(?:r)?|konu(?:lar|ları)?|yaz(?:dım|dık)|de(?:dim|din|dik|miştim)",
         former="geçen|önceki|geçtiğimiz|son",
     ),
     "zh": DateWords(
@@ -230,7 +230,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="{month}月份?",
         date="{month}月{day}(?:日|号|號)",
         weekend="(?:上个?|上個?)?(?:周末|週末)",
-        talk="聊|谈|談|说|說|讲|講|提到|提过|讨论|討論|告诉|告訴|问|問",
+        talk="聊|谈|談|说|說|讲|講|提到|提过|讨论|討論|告诉|告訴|问|問|对话|對話|总结|總結|概括|话题|話題",
         former="上|去年|过去|過去",
     ),
     "ja": DateWords(
@@ -247,7 +247,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="{month}月(?:中|頃)?",
         date="{month}月{day}日",
         weekend="(?:先週の?|この前の|この)?週末",
-        talk="話し(?:た|て|ました|合)?|話題|話(?:を)?し|言(?:った|いました|って)|相談(?:し)?|聞(?:いた|きました)|教えた|伝え(?:た|ました)|書(?:いた|きました)|会話",
+        talk="話し(?:た|て|ました|合)?|話題|話(?:を)?し|言(?:った|いました|って)|相談(?:し)?|聞(?:いた|きました)|教えた|伝え(?:た|ました)|書(?:いた|きました)|会話|要約(?:し(?:て)?)?|まとめ(?:て)?",
         former="先|去年|昨年|この前|過去|ここ",
     ),
     "ko": DateWords(
@@ -264,7 +264,7 @@ DATE_WORDS: dict[str, DateWords] = {
         during="(?:지난 ?)?{month}월",
         date="{month}월 ?{day}일",
         weekend="(?:지난 ?|저번 ?|이번 ?)?주말",
-        talk="얘기(?:했|한|하)?|이야기(?:했|한|하)?|말(?:했|한|씀)|대화(?:했|한)?|나눴|나눈|물어|물었|언급(?:했|한)?|의논(?:했)?",
+        talk="얘기(?:했|한|하)?|이야기(?:했|한|하)?|말(?:했|한|씀)|대화(?:했|한)?|나눴|나눈|물어|물었|언급(?:했|한)?|의논(?:했)?|대화|요약(?:해)?|주제",
         former="지난|저번|작년",
     ),
 }  # fmt: skip

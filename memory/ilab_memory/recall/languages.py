@@ -1,6 +1,6 @@
 """Words with a function in a message, by language: tables to extend. Pure data, and the choice of a language.
 
-Lower case. `*` in `user` matches the rest of a word. For scripts without spaces, `phrases` says which parts of a text
+Lower case. `*` in `user` and `pronouns` matches the rest of a word. For scripts without spaces, `phrases` says which parts of a text
 have no content; the rest is content.
 """
 
@@ -20,7 +20,7 @@ class Language(NamedTuple):
     user: str
     """Words by which a message speaks of its user."""
     pronouns: str = ""
-    """Words that refer to the message before."""
+    """Words that refer to the message before. `*` as in `user`."""
     questions: str = ""
     """Beginnings of a question, as a regular expression."""
     requests: str = ""
@@ -67,7 +67,7 @@ ENGLISH = Language(
     """,
     requests=r"""
         (?:please|write|explain|give|show|tell\s+me|suggest|recommend|help|list|translate|summari[sz]e|compare|draft
-        |describe|(?:can|could|would|will)\s+you|i\s+need\s+(?:ideas|tips|help|advice))\b
+        |describe|recap|sum\s+up|remind|catch\s+me\s+up|(?:can|could|would|will)\s+you|i\s+need\s+(?:ideas|tips|help|advice))\b
     """,
     lists=r"how\s+(?:many|often)|which|list|all|every|each",
     generic=r"""
@@ -102,7 +102,7 @@ LANGUAGES: dict[str, Language] = {
         user="ich mich mir mein meine meinen meinem meiner meines wir uns unser unsere unseren unserem unserer",
         pronouns="es das dies dieses dort dafür davon damit dabei ihn ihm sie",
         questions=r"(?:wer|was|wo|wann|warum|wieso|wie|welche[rsn]?|wohin|woher|wieviele?|kannst\s+du|habe\s+ich)\b",
-        requests=r"(?:bitte|schreib|erkläre?|erzähle?|vergleiche?|gib|zeig|nenne|hilf|übersetze|empfiehl|kannst\s+du)\b",
+        requests=r"(?:bitte|schreib|erkläre?|erzähle?|vergleiche?|gib|zeig|nenne|hilf|übersetze|empfiehl|fass(?:e|t)?|sag|erinnere?|kannst\s+du)\b",
         lists=r"wie\s*viele|wie\s+oft|welche|alle|jede[rsn]?|liste",
         generic=r"wie\s+(?:kann|soll|sollte|mache)\s+(?:ich|wir)\b|\b(?:gib|zeig|hilf|sag|nenn|erzähl|erklär)e?\s+(?:mir|uns)\b",
         assistant=r"\b(?:hast|hattest)\s+du\b|\bdu\b[^.?!]{0,60}\b(?:gesagt|empfohlen|vorgeschlagen|genannt|geraten)\b",
@@ -124,9 +124,9 @@ LANGUAGES: dict[str, Language] = {
             yo me mi mis mí mío mía conmigo nosotros nos nuestro nuestra nuestros nuestras soy tengo vivo trabajo estoy
             puedo debo quiero fui hice compré dije estudio estudié nací hago voy pedí leí *amos *emos *imos
         """,
-        pronouns="eso esto ello allí ahí lo la los las él ella",
+        pronouns="eso esto ello allí ahí lo la los las él ella *arlo *erlo *irlo *arla *erla *irla",
         questions=r"[¿]|(?:qué|quién|quiénes|cuál|cuáles|cuándo|dónde|adónde|cómo|cuánt[oa]s?|por\s+qué)\b",
-        requests=r"(?:por\s+favor|escribe|expl[ií]ca(?:me)?|corrige|cuéntame|dame|muestra|dime|ayúdame|traduce|recomienda|puedes)\b",
+        requests=r"(?:por\s+favor|escribe|expl[ií]ca(?:me)?|corrige|cuéntame|dame|muestra|dime|ayúdame|traduce|recomienda|res[uú]me(?:me|nos)?|recuérdame|haz(?:me)?|puedes)\b",
         lists=r"cuánt[oa]s|cuáles|tod[oa]s|cada|lista",
         generic=r"cómo\s+(?:puedo|hago|podemos)\b|\b(?:dime|dame)\b",
         assistant=r"\b(?:dijiste|recomendaste|sugeriste|aconsejaste|mencionaste|propusiste)\b",
@@ -146,7 +146,7 @@ LANGUAGES: dict[str, Language] = {
         user="je j j'ai moi me m mon ma mes nous notre nos",
         pronouns="ça cela ce y en le la les lui celui celle",
         questions=r"(?:qui|quels?|quelles?|où|comment|pourquoi|combien|est-ce|qu.est-ce|quand\s+est)\b",
-        requests=r"(?:écris|explique|donne|montre|aide|traduis|recommande|peux-tu|pouvez-vous|s.il)\b",
+        requests=r"(?:écris|explique|donne|montre|aide|traduis|recommande|résume[zr]?|rappelle|fais|dis|peux-tu|pouvez-vous|s.il)\b",
         lists=r"combien\s+de|quels|quelles|tous|toutes|chaque|liste",
         generic=r"comment\s+(?:puis-je|je\s+peux|faire)|\b(?:dis|donne|montre|aide|explique)-(?:moi|nous)\b",
         assistant=r"\b(?:tu\s+m.as|as-tu|m.as-tu|vous\s+m.avez|avez-vous)\b",
@@ -169,7 +169,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         pronouns="isso isto aquilo ele ela lá o disso nisso",
         questions=r"(?:quem|onde|qual|quais|quant[oa]s?|por\s+que|o\s+que|quando\s+é)\b",
-        requests=r"(?:por\s+favor|escreve|escreva|explica|explique|mostra|ajuda|traduz|recomenda|podes|pode)\b",
+        requests=r"(?:por\s+favor|escreve|escreva|explica|explique|mostra|ajuda|traduz|recomenda|resum[ae]|lembra|faz|faça|diz|diga|podes|pode)\b",
         lists=r"quant[oa]s|quais|tod[oa]s|cada|lista",
         generic=r"como\s+(?:posso|faço|podemos)\b",
         assistant=r"\b(?:disseste|recomendaste|sugeriste|você\s+(?:me\s+)?(?:disse|recomendou|sugeriu))\b",
@@ -190,9 +190,9 @@ LANGUAGES: dict[str, Language] = {
             io me mi mio mia miei mie noi ci nostro nostra nostri nostre sono ho vivo abito lavoro sto posso devo
             voglio studio vado faccio *iamo
         """,
-        pronouns="esso ciò quello questo lì là lo ne",
+        pronouns="esso ciò quello questo lì là lo ne *rci *rne *rlo *rla *rli *rle",
         questions=r"(?:chi|dove|quale|quali|quant[oiae]|perché|che\s+cosa|cosa|quando\s+è|com'è)\b",
-        requests=r"(?:per\s+favore|scrivi|spiega|dammi|mostra|aiutami|traduci|consiglia|puoi)\b",
+        requests=r"(?:per\s+favore|scrivi|spiega|dammi|mostra|aiutami|traduci|consiglia|riassumi(?:mi)?|ricordami|dimmi|fammi|puoi)\b",
         lists=r"quant[ie]|quali|tutt[ie]|ogni|elenca|lista",
         generic=r"come\s+(?:posso|faccio|possiamo)\b",
         assistant=r"\b(?:hai|avevi)\s+(?:detto|consigliato|suggerito|proposto)\b",
@@ -210,6 +210,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         user="ik mij me mijn wij ons onze",
         pronouns="het dat dit daar daarvoor daaraan daarover ervoor eraan ervan ermee hem haar",
+        requests=r"(?:schrijf|leg|geef|toon|vertel|help|vertaal|vat|zeg|noem|raad|maak|alsjeblieft|kun\s+je|kunt\s+u)\b",
         questions=r"(?:wie|wat|waar|wanneer|waarom|hoe|welke?|hoeveel)\b",
         lists=r"hoeveel|hoe\s+vaak|welke|alle|elke|lijst",
     ),
@@ -222,6 +223,7 @@ LANGUAGES: dict[str, Language] = {
         light="cześć hej dobry dobranoc dziękuję dzięki proszę dobrze super okej słychać dalej powiedz dzień dobry wielkie bardzo miłego dnia weekendu jutra porządku",
         user="ja mnie mi mój moja moje moich mojego mojej moim nas nam nasz nasza nasze jestem mam byłem byłam *liśmy",
         pronouns="to tam tego tym go jej nim",
+        requests=r"(?:proszę|napisz|wyjaśnij|podaj|pokaż|pomóż|przetłumacz|poleć|podsumuj|streść|powiedz|przypomnij|możesz)\b",
         questions=r"(?:kto|co|kiedy|gdzie|jak|jaki|jaka|jakie|dlaczego|ile|który|która|które|czy)\b",
         lists=r"ile|które|jakie|wszystkie|lista",
     ),
@@ -234,6 +236,7 @@ LANGUAGES: dict[str, Language] = {
         light="hej hejsan tjena god tack ja nej okej bra läget mår fortsätt säg sa idag igår",
         user="jag mig min mitt mina vi oss vår vårt våra",
         pronouns="det den där dem honom henne",
+        requests=r"(?:skriv|förklara|ge|visa|hjälp|översätt|rekommendera|sammanfatta|säg|berätta|påminn|kan\s+du)\b",
         questions=r"(?:vad|vem|var|när|varför|hur|vilken|vilket|vilka)\b",
         lists=r"hur\s+många|vilka|alla|varje|lista",
     ),
@@ -245,6 +248,7 @@ LANGUAGES: dict[str, Language] = {
         light="merhaba selam günaydın teşekkürler teşekkür ederim evet hayır tamam iyi nasılsın devam çok sağ ol günler geceler haftasonu hafta sonu sonları haber",
         user="ben bana beni benim bende biz bizim bize *ım *im *um *üm *imiz *ımız",
         pronouns="o bu şu onu bunu orada",
+        requests=r"(?:lütfen|yaz|açıkla|ver|göster|yardım|çevir|öner|özetle|söyle|anlat|hatırlat)\b",
         questions=r"(?:ne|kim|nerede|nasıl|neden|hangi|kaç)\b",
         lists=r"kaç|hangi|bütün|tüm|liste",
     ),
@@ -279,6 +283,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         user="я меня мне мной мой моя моё мои моего моей моих моему мою мы нас нам наш наша наше наши нашего нашей",
         pronouns="это этого этом там туда его её их него неё он она",
+        requests=r"(?:пожалуйста|напиши|объясни|дай|покажи|помоги|переведи|посоветуй|подведи|перескажи|скажи|расскажи|напомни|можешь)(?:те)?\b",
         questions=r"(?:кто|что|где|когда|как|какой|какая|какие|почему|сколько|куда)\b",
         lists=r"сколько|какие|все|каждый|список",
     ),
@@ -338,7 +343,7 @@ PHRASES = re.compile(
         sorted(
             """
             最近怎么样 最近 怎么样 怎麼樣 祝你 愉快 周末 太感谢了 非常 感谢 明天见 早安 好主意 就这样
-            你好 您好 早上好 晚上好 下午好 晚安 谢谢 謝謝 多谢 再见 好的 没问题 继续 然后呢 你好吗 知道 记得 告诉 什么 什麼 怎么
+            一下 你好 您好 早上好 晚上好 下午好 晚安 谢谢 謝謝 多谢 再见 好的 没问题 继续 然后呢 你好吗 知道 记得 告诉 什么 什麼 怎么
             怎麼 怎样 哪里 哪裡 哪儿 哪个 哪些 哪 谁 誰 多少 几个 几 吗 嗎 呢 吧 啊 的 了 是 在 我们 我們 我 你们 你 您 他们 他 她 们
             哪一天 哪天 哪年 哪位 几点 几号 几月 何时 为什么 为何 多久 多大 怎么样 里面 里 到
             这个 那个 这 那 有 和 与 也 都 不 请 可以 能 会 要 想 最 对 去 时候 请问
@@ -381,6 +386,6 @@ UNSPACED_QUESTION = re.compile(
 )
 #: Requests in such scripts.
 UNSPACED_REQUEST = re.compile(
-    "(?:教えて|[きいしっん][てで]|ください|下さい|くれる|ちょうだい)[。．!！ ]*$|^(?:请|帮我|给我|解释|翻译|写)"
+    "(?:[きいしっん][てで]|[えけせてねべめれ]て|ください|下さい|くれる|ちょうだい)[。．!！ ]*$|^(?:请|帮我|给我|解释|翻译|写|总结|總結|概括)"
     "|(?:해|줘|주세요|줄래)[.!? ]*$"
 )

@@ -1,7 +1,7 @@
 """A message to what to look up for its prompt: terms with weights, and what kind of question it is. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -83,6 +83,7 @@ class _Words(NamedTuple):
     user: frozenset[str]
     user_endings: tuple[str, ...]
     pronouns: frozenset[str]
+    pronoun_endings: tuple[str, ...]
 
 
 class _Patterns(NamedTuple):
@@ -102,6 +103,10 @@ def _set(text: str) -> frozenset[str]:
     return frozenset(word for word in text.split() if not word.startswith("*"))
 
 
+def _endings(text: str) -> tuple[str, ...]:
+    return tuple(word[1:] for word in text.split() if word.startswith("*"))
+
+
 def _pattern(text: str, *, template: str = "{}") -> re.Pattern[str]:
     return re.compile(template.format(text.strip() or _NEVER), re.VERBOSE)
 
@@ -111,8 +116,9 @@ _WORDS_OF = {
         _set(language.function),
         _set(language.light),
         _set(language.user),
-        tuple(word[1:] for word in language.user.split() if word.startswith("*")),
+        _endings(language.user),
         _set(language.pronouns),
+        _endings(language.pronouns),
     )
     for name, language in LANGUAGES.items()
 }
@@ -323,7 +329,7 @@ def _speaks_of_user(text: str, lowered: str, words: Iterable[str], spoken: tuple
 
 def _is_follow_up(
     text: str,
-    words: Iterable[str],
+    words: Sequence[str],
     spoken: tuple[str, ...],
     weights: Mapping[str, float],
     names: Mapping[str, str],
@@ -331,5 +337,8 @@ def _is_follow_up(
     """Return whether *text* is a question about the subject of the message before."""
     if names or sum(weight == 1.0 for weight in weights.values()) > FOLLOW_UP_TERMS or not is_question(text, spoken):
         return False
-    pronouns = frozenset[str]().union(*(_WORDS_OF[name].pronouns for name in spoken))
-    return not pronouns.isdisjoint(words) or languages.UNSPACED_PRONOUNS.search(text) is not None
+    tables = [_WORDS_OF[name] for name in spoken]
+    endings = tuple(ending for table in tables for ending in table.pronoun_endings)
+    if any(not table.pronouns.isdisjoint(words) for table in tables) or any(word.endswith(endings) for word in words):
+        return True
+    return languages.UNSPACED_PRONOUNS.search(text) is not None

@@ -5,6 +5,7 @@ asks, how long it is. The score adds them; a floor on the coverage, which is abs
 of candidates and other features join in `_candidates` and `_scored`.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -14,6 +15,7 @@ from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Preview, Store
 from ilab_memory.core.vector_store import VectorStore
 from ilab_memory.recall import meaning, message, passage, ranking, spelling
+from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.coverage import MAX_COVERED, Covered, coverage, said_rows, shortlist, weights
 from ilab_memory.recall.meaning import Meaning, Nearness
 from ilab_memory.recall.message import Asked
@@ -32,7 +34,9 @@ NAME_FLOOR = 0.2
 #: ... for a message that speaks of the user or asks for the assistant's words, ...
 PERSONAL_FLOOR = 0.25
 #: ... for a follow-up question, which is also about the subject of the message before, ...
-FOLLOW_UP_FLOOR = 0.25
+FOLLOW_UP_FLOOR = 0.35
+#: ... in scripts without spaces a part of it, where many terms are pairs of characters of two words, ...
+UNSPACED_FLOOR = 0.7
 #: ... and for any other: of two equally rare terms, one is not enough.
 FLOOR = 0.5
 #: Rows whose text is read per result: the best by coverage and length.
@@ -72,6 +76,7 @@ class Request(NamedTuple):
 
 
 _NOTHING = Covered()
+_UNSPACED_TERM = re.compile(f"[{UNSPACED}]")
 
 
 class _Candidate(NamedTuple):
@@ -232,7 +237,7 @@ def _relevant(
 def _floor(asked: Asked, *, has_name: bool) -> float:
     """Return the least coverage of a result."""
     if asked.previous:
-        return FOLLOW_UP_FLOOR
+        return FOLLOW_UP_FLOOR * (UNSPACED_FLOOR if _UNSPACED_TERM.match(next(iter(asked.previous))) else 1.0)
     if has_name:
         return NAME_FLOOR
     return PERSONAL_FLOOR if asked.speaks_of_user or asked.asks_assistant else FLOOR

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ilab_memory.recall.analysis import terms
+from ilab_memory.recall.analysis import folded, terms
 from ilab_memory.recall.message import Asked, function_terms, is_question, is_request
 
 #: Words of a message whose spelling is corrected, the longest ones; a message with more than MOST_WORDS is a text.
@@ -16,8 +16,8 @@ MOST_CORRECTED, MOST_WORDS = 2, 15
 #: Ways to write these words that are looked up, in all; and for a question or a request that does not speak of the
 #: user, which are often about the world. A look-up takes 25 microseconds.
 MOST_WAYS, MOST_WAYS_OF_WORLD = 96, 20
-#: Runs of letters or digits of an id.
-MOST_PARTS = 8
+#: Runs of letters or digits of an id, and digits of a run that the user may have written as two.
+MOST_PARTS, LONGEST_SPLIT = 8, 8
 #: Lengths of words that are corrected. Shorter ones have too many neighbours.
 SHORTEST, LONGEST = 4, 20
 #: Part of its weight that a corrected word has.
@@ -38,7 +38,7 @@ def corrected(asked: Asked, text: str, unknown: Collection[str], known: Known) -
 
     *unknown*: those of its terms that the user never said.
     """
-    words = [match[0].lower() for match in _WORD.finditer(text)]
+    words = [match[0] for match in _WORD.finditer(folded(text))]
     if len(words) > MOST_WORDS or not asked.terms:
         return None
     ids = {match[0].lower(): _id_forms(match[0]) for match in _ID.finditer(text) if _PARTS.search(match[0])}
@@ -95,10 +95,16 @@ def _rewritten(ids: Mapping[str, Sequence[Sequence[str]]], said: frozenset[str])
 
 
 def _id_forms(token: str) -> list[list[str]]:
-    """Return the terms of an id as one word, as its letters and digits, and as two words."""
+    """Return the terms of an id: as one word, as its letters and digits, as two words, with a number split in two."""
     parts = _PARTS.findall(token)[:MOST_PARTS]
     halves = [["".join(parts[:place]), "".join(parts[place:])] for place in range(1, len(parts))]
-    return [[term for word in form for term in terms(word)] for form in (["".join(parts)], parts, *halves)]
+    split = [
+        [*parts[:place], run[:at], run[at:], *parts[place + 1 :]]
+        for place, run in enumerate(parts)
+        if run.isdigit() and len(run) <= LONGEST_SPLIT
+        for at in range(2, len(run) - 1)
+    ]
+    return [[term for word in form for term in terms(word)] for form in (["".join(parts)], parts, *halves, *split)]
 
 
 def _ways(word: str) -> list[str]:

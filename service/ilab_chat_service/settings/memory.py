@@ -49,7 +49,7 @@ class MemorySettings:
     )
     memory_tokens: int = setting(
         "ILAB_CHAT_MEMORY_TOKENS",
-        1300,
+        1400,
         "Maximum number of estimated tokens of memory in a prompt: facts, summaries, conversation and search hits. The "
         "last turn may exceed it. ILAB_CHAT_PROMPT_TOKENS limits the whole prompt.",
         least=0,
