@@ -28,7 +28,7 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
   only a speaker uses of themselves; `letters`: letters that only this language has. With `spaced = false` (scripts
   without spaces), `letters` and `first_person_words` instead. These come before `openers`.
 - `openers` are cut off ("by the way"), `adverbs` are skipped ("last month"); an opener that can also be part of a
-  statement needs a comma ("no," in Spanish).
+  statement needs a comma ("no," in Spanish). "(since|from) (today|May)" stands for four phrases.
 - `questions`, `requests`, `fiction` and `tasks` are beginnings of sentences; `hypothetical` and `reported` are words
   before a statement that forbid a fact; after `fiction` and `tasks` the rest of the message is ignored.
 - `[facts]` and `[standing]`: templates by topic key. The second are instructions for how to answer.

@@ -12,6 +12,7 @@ import tomllib
 from collections import Counter, defaultdict
 from functools import cached_property
 from importlib.resources import files
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ilab_chat_service.statements.phrases import Beginnings, Phrases
@@ -180,7 +181,7 @@ class Language:
         entry: Any = self.table
         for part in section.split("."):
             entry = entry.get(part, {})
-        return list(entry)
+        return [phrase for each in entry for phrase in alternatives(each)]
 
     @cached_property
     def rules(self) -> list[Rule]:
@@ -235,6 +236,12 @@ class Language:
         return {
             topic: tuple(map(folded, values)) for topic, values in {"all": [], **self.table.get("except", {})}.items()
         }
+
+
+def alternatives(phrase: str) -> list[str]:
+    """Return the phrases that *phrase* stands for: "(since|from) (today|monday)" for four."""
+    parts = [part.split("|") for part in re.split(r"[()]", phrase)]
+    return ["".join(chosen) for chosen in product(*parts)]
 
 
 def index(required: Sequence[Hint], common: frozenset[str]) -> dict[str, tuple[Hint, ...]]:

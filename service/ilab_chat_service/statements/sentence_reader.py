@@ -152,7 +152,9 @@ class SentenceReader:
             yield from self._instructions()
             return
         asked = self._sentence.asks and limit == len(self._lower) and not self._opened.remembered
-        found = list(self._matches([each for each in self._rules if each.standing or not asked], limit))
+        instruction = self._whole_instruction(limit)
+        rules = [each for each in self._rules if each.standing or not asked]
+        found = [instruction] if instruction else list(self._matches(rules, limit))
         if not any(each.rule.standing for each in found):
             instructions = self._instructions()
             yield from instructions
@@ -271,6 +273,17 @@ class SentenceReader:
                     matched.add(rule.key)
                     yield Found(clause, rule, match)
 
+    def _whole_instruction(self, limit: int) -> Found | None:
+        """Return the instruction that an opener belongs to: "No emojis"."""
+        if self._opened.start == 0:
+            return None
+        for rule in self._rules:
+            if rule.standing and self._sentence.folded.startswith(rule.template.beginnings):
+                match = rule.template.pattern.match(self._sentence.folded, 0, limit)
+                if match is not None and self._is_valid(rule, match):
+                    return Found(Clause(0, 0), rule, match)
+        return None
+
     def _is_valid(self, rule: Rule, match: re.Match[str]) -> bool:
         """Return whether what a template matched says what the template means."""
         groups = match.groupdict()
@@ -324,7 +337,7 @@ class SentenceReader:
         """Return the words of the fact that begins at *clause*, up to the next fact."""
         number = starts.index(clause)
         begin = clause.start
-        if number == 0 and not self._is_request():
+        if number == 0 and begin and not self._is_request():
             begin = self._opened.kept
         following = starts[number + 1].cut if number + 1 < len(starts) else limit
         text = self._sentence.text[begin:following].strip(" ,;:-–—¡、，：（(")
