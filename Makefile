@@ -20,6 +20,9 @@ PYTEST := $(DEV)/bin/python -m pytest -n auto --maxprocesses=4 --dist worksteal
 
 IMAGE ?= ilab-chat:dev
 
+# Else every process that the tests start compiles the service again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit check check-deploy generate-deploy image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak constraints clean
 
