@@ -15,8 +15,9 @@ PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml gateway/
 NODE := tests/contract/node
 # A headless Chromium for the tests of the playground.
 CHROMIUM := tests/gateway/chromium
-# One process per core, at most four; each has its own PostgreSQL. A process that is done takes tests from the others.
-PYTEST := $(DEV)/bin/python -m pytest -n auto --maxprocesses=4 --dist worksteal
+# Three processes for two cores, because tests also wait; at most six. Each has its own PostgreSQL. A process that is done
+# takes tests from the others.
+PYTEST := $(DEV)/bin/python -m pytest -n $(shell expr '(' 3 '*' $$(nproc) + 1 ')' / 2) --maxprocesses=6 --dist worksteal
 
 IMAGE ?= ilab-chat:dev
 

@@ -32,10 +32,25 @@ STARTING = {"client.terminal", "memory.killed", "postgres", "processes", "servic
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that `make test-unit` leaves out: those of a file that imports what starts programs."""
+    """Mark the tests that `make test-unit` leaves out, and put long tests first, so that no process ends with one.
+
+    Marked are the tests of a file that imports what starts programs.
+    """
     for item in items:
-        if item.path.relative_to(HERE).parts[0] in WITH_PROGRAMS or starts_programs(getattr(item, "module", None)):
+        if folder_of(item) in WITH_PROGRAMS or starts_programs(getattr(item, "module", None)):
             item.add_marker("process")
+    items.sort(key=duration_rank)
+
+
+def folder_of(item: pytest.Item) -> str:
+    return item.path.relative_to(HERE).parts[0]
+
+
+def duration_rank(item: pytest.Item) -> int:
+    """Return a number that is smaller for files whose tests take longer."""
+    if folder_of(item) in WITH_PROGRAMS:
+        return 0
+    return 1 if starts_programs(getattr(item, "module", None)) else 2
 
 
 @cache
