@@ -113,6 +113,17 @@ class Administration:
         """
         return self._store.size()
 
+    def mem_probe(self, *, room: int = 0) -> None:
+        """Commit a write to a SQLite file that leaves nothing. It shows whether saves work now.
+
+        *room* is the size of the write in bytes: it fails if the disk does not have that much space. On PostgreSQL it
+        does nothing.
+
+        Raises:
+            StorageError: the file is missing, read-only or damaged, the disk is full, and so on. The message says what.
+        """
+        self._store.probe(room=room)
+
     def mem_check(self) -> list[str]:
         """Return the damage in the pages of a SQLite file, one line each, without any user text.
 

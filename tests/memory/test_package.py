@@ -44,6 +44,7 @@ DOCUMENTED = {
     "mem_export": "(user_id)",
     "mem_check": "()",
     "mem_size": "()",
+    "mem_probe": "(*, room=0)",
     "mem_work_claim": "(*, owner, lease, turns=8, idle=timedelta(minutes=10))",
     "mem_work_turns": "(work, *, key_prefixes, limit=16, max_bytes=1048576)",
     "mem_work_summaries": "(work, session_ids)",

@@ -340,6 +340,9 @@ class Store(ABC):
         """Return the bytes that the data take, see `ILabMemory.mem_size`. 0: unknown."""
         return 0
 
+    def probe(self, *, room: int) -> None:  # noqa: B027 - optional
+        """Commit a write of *room* bytes that leaves nothing, see `ILabMemory.mem_probe`."""
+
     def check(self) -> list[str]:
         """Return the damage in the files that the store itself writes, one line each; see `ILabMemory.mem_check`."""
         return []

@@ -19,6 +19,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite.check import Checked, check
 from ilab_memory.stores.sqlite.connections import storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
+from ilab_memory.stores.sqlite.shared_index import space_for_index
 
 if sys.platform != "win32":
     import fcntl
@@ -108,6 +109,7 @@ def _copied(source: Path, target: Path, doing: str) -> Iterator[tuple[Path, Chec
 
 def _copy(source: Path, partial: Path) -> None:
     with (
+        space_for_index(source),
         closing(sqlite3.connect(f"file://{quote(str(source))}?mode=ro", uri=True, timeout=5.0)) as reading,
         closing(sqlite3.connect(f"file://{quote(str(partial))}?mode=rw", uri=True, isolation_level=None)) as writing,
     ):

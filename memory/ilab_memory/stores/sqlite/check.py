@@ -19,6 +19,7 @@ from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import DAMAGED, storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
+from ilab_memory.stores.sqlite.shared_index import space_for_index
 
 #: Faults of one kind that are listed at most.
 MOST_LISTED = 20
@@ -131,7 +132,7 @@ def check(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Checked:
             return Checked(["the file is empty, but has a write-ahead log: it was lost"], [])
         raise StorageError(f"could not {_CHECKING}: it is empty")
     try:
-        with storage_errors(_CHECKING):
+        with storage_errors(_CHECKING, file), space_for_index(file):
             return _check(file, busy_timeout_seconds)
     except StorageError as error:
         if isinstance(error.__cause__, sqlite3.Error) and error.__cause__.sqlite_errorname.startswith(DAMAGED):

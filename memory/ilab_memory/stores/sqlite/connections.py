@@ -1,5 +1,6 @@
 """Connections to one SQLite database: how they are opened, lent, checked and closed, and how their errors are told."""
 
+import errno
 import os
 import sqlite3
 import sys
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.stores.sqlite.migrations import check_version
+from ilab_memory.stores.sqlite.shared_index import SharedIndex
 
 if sys.platform != "win32":
     import fcntl
@@ -30,6 +32,8 @@ _IDLE_READERS = 8
 _BESIDE = ("-wal", "-locks")
 #: Beginnings of SQLite's names for errors of a damaged file.
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+#: Beginnings of the names of those that a read-only file system may cause.
+_MAY_BE_READ_ONLY = ("SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 
 #: Size to which the write-ahead log shrinks, in bytes.
 LOG_BYTES = 16 * 1024 * 1024
@@ -47,10 +51,11 @@ _PRAGMAS = (
 SYNCHRONOUS = {"full": "PRAGMA synchronous = FULL", "normal": "PRAGMA synchronous = NORMAL"}
 
 
-def translated(error: BaseException, doing: str) -> BaseException:
+def translated(error: BaseException, doing: str, path: Path | None = None) -> BaseException:
     """Return the StorageError for what the driver or the system raised while *doing*; any other *error* as it is.
 
-    The message names the kind of failure alone: a driver's own text may quote what it was given.
+    The message names the kind of failure alone: a driver's own text may quote what it was given. *path* is the file,
+    of which the file system is looked at.
     """
     translation: StorageError
     if isinstance(error, sqlite3.Error):
@@ -58,22 +63,43 @@ def translated(error: BaseException, doing: str) -> BaseException:
         if name.startswith(DAMAGED):
             translation = StorageDamaged(f"could not {doing}: {name}: `ilab-memory check` says what is damaged")
         else:
-            translation = StorageError(f"could not {doing}: {name}")
+            translation = StorageError(f"could not {doing}: {name}{_reason(name, path)}")
     elif isinstance(error, OSError):
-        translation = StorageError(f"could not {doing}: {type(error).__name__}")
+        reason = os.strerror(error.errno) if error.errno else ""
+        translation = StorageError(f"could not {doing}: {type(error).__name__}{reason and f': {reason}'}")
     else:
         return error
     translation.__cause__ = error
     return translation
 
 
+def _reason(name: str, path: Path | None) -> str:
+    """Return what SQLite's error *name* means to an operator, where that is known."""
+    if name.startswith("SQLITE_FULL"):
+        return ": the disk is full"
+    # A write to a file that was opened before its file system turned read-only is an I/O error to SQLite.
+    if path and name.startswith(_MAY_BE_READ_ONLY) and _is_on_a_read_only_file_system(path):
+        return ": the file system is read-only"
+    return ": the file is read-only" if name.startswith("SQLITE_READONLY") else ""
+
+
+def _is_on_a_read_only_file_system(path: Path) -> bool:
+    # Not told by its flags if the kernel stopped writing to it after an error. Opening and closing the file itself
+    # would free the locks that SQLite has on it.
+    try:
+        os.utime(path.resolve().parent)
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
+
+
 @contextmanager
-def storage_errors(doing: str) -> Iterator[None]:
+def storage_errors(doing: str, path: Path | None = None) -> Iterator[None]:
     """Raise what is `translated` instead of what the driver or the system raises."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise translated(error, doing) from error
+        raise translated(error, doing, path) from error
 
 
 class Database:
@@ -94,6 +120,7 @@ class Database:
                 if not create:
                     self._refuse_what_is_left_of_a_lost_file()
                 self._create_file()
+        self._index = None if self.is_memory else SharedIndex(self.path)
 
     @property
     def path(self) -> Path:
@@ -123,6 +150,8 @@ class Database:
         """
         file = self.identity()
         self._refuse_the_log_of_another(file)
+        if self._index:
+            self._index.prepare()
         connection = sqlite3.connect(
             self._uri, uri=True, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )
@@ -136,6 +165,16 @@ class Database:
             raise
         self.remember_the_log_of(file)
         return connection
+
+    def check_reserve(self) -> None:
+        """Raise OSError if the disk is so full that using the file may end the process."""
+        if self._index:
+            self._index.check_reserve()
+
+    def close(self) -> None:
+        """Let go of the files, after the last connection is closed."""
+        if self._index:
+            self._index.release()
 
     def is_being_rewritten(self) -> bool:
         """Tell whether some process is rewriting the file now: it holds the write lock longer than a save does."""
@@ -225,7 +264,7 @@ class Readers:
         Raises:
             RuntimeError: closed.
         """
-        with storage_errors(doing):
+        with storage_errors(doing, self._database.path):
             connection, identity = self._take()
             try:
                 yield connection
@@ -242,6 +281,7 @@ class Readers:
 
     def _take(self) -> tuple[sqlite3.Connection, Identity]:
         present = self._database.identity()
+        self._database.check_reserve()
         while True:
             with self._lock:
                 if self._closed:

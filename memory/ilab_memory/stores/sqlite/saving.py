@@ -13,7 +13,7 @@ from ilab_memory.limits import LONG_CHARACTERS, MOST_REBUILT, PREVIEW_CHARACTERS
 from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
 from ilab_memory.stores.common.changes import Keyed
 from ilab_memory.stores.common.users import new_index_key
-from ilab_memory.stores.sqlite import fact_statements, statements, work_statements
+from ilab_memory.stores.sqlite import fact_statements, schema, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.schema import ID_BLOCKS, NUMBER_BITS
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -241,3 +241,16 @@ def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequenc
 def row_number(user: int, number: int) -> int:
     """Return the row of the index that belongs to the user's observation of this number."""
     return (user << NUMBER_BITS) | number
+
+
+def probe(transaction: Transaction, room: int) -> None:
+    """Write a page that stays as it is, or *room* bytes in a table that is gone before the commit.
+
+    SQLite writes pages of dropped tables too, because deleted content is overwritten.
+    """
+    if room:
+        transaction.execute("CREATE TABLE probe (content)")
+        transaction.execute("INSERT INTO probe VALUES (zeroblob(?))", (room,))
+        transaction.execute("DROP TABLE probe")
+    else:
+        transaction.execute(f"PRAGMA user_version = {schema.VERSION}")

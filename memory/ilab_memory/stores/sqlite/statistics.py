@@ -11,6 +11,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
+from ilab_memory.stores.sqlite.shared_index import space_for_index
 
 _DOING: Final = "read the file"
 
@@ -64,7 +65,8 @@ def statistics(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Statis
     if not file.is_file():
         raise StorageError(f"could not {_DOING}: it does not exist")
     with (
-        storage_errors(_DOING),
+        storage_errors(_DOING, file),
+        space_for_index(file),
         closing(
             sqlite3.connect(
                 f"file://{quote(str(file))}?mode=ro", uri=True, timeout=busy_timeout_seconds, isolation_level=None

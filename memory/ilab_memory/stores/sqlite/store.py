@@ -369,6 +369,10 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         """See Store."""
         return self._database.size() or self._pages()
 
+    def probe(self, *, room: int) -> None:
+        """See Store. A file that another process rewrites is waited for, as a save does."""
+        self._writer.run("write", lambda transaction: saving.probe(transaction, room), synced=False)
+
     def check(self) -> list[str]:
         """See Store."""
         with self._readers.connection("check the file") as connection:
@@ -398,4 +402,4 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
     def close(self) -> None:
         """See Store."""
         self._closed.set()
-        on_close(self._forgetting.close, self._writer.close, self._readers.close)
+        on_close(self._forgetting.close, self._writer.close, self._readers.close, self._database.close)

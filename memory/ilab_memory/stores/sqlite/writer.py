@@ -44,8 +44,13 @@ class Writer:
         self._commit_seconds = 0.0
         self._failing = False
         self._chosen: tuple[sqlite3.Connection, str] | None = None
-        with storage_errors("open the database"):
-            self.connection, self._identity = self._connect()
+        self._path = None if database.is_memory else database.path
+        with storage_errors("open the database", self._path):
+            try:
+                self.connection, self._identity = self._connect()
+            except BaseException:
+                database.close()
+                raise
         self._thread = threading.Thread(target=self._run, name="ilab-memory-writer", daemon=True)
         self._thread.start()
 
@@ -120,7 +125,7 @@ class Writer:
             failed = True
             self._roll_back()
             for task in batch:
-                task.error = translated(error, task.doing)
+                task.error = translated(error, task.doing, self._path)
         self._failing = failed or any(isinstance(task.error, StorageError) for task in batch)
         self._answered = len(batch)
         # Each caller wakes the next: if all woke at once, a thread that reads would wait for the GIL behind them all.
@@ -173,7 +178,7 @@ class Writer:
             except Exception as error:
                 if not self.connection.in_transaction:
                     raise
-                task.error = translated(error, task.doing)
+                task.error = translated(error, task.doing, self._path)
 
     def _begin(self, touches: Touches) -> Transaction:
         self._lock_the_file()
@@ -238,6 +243,7 @@ class Writer:
 
     def _follow_the_file(self) -> None:
         """Open the file again if another has taken its place, as a restored backup does."""
+        self._database.check_reserve()
         if self._database.identity() != self._identity:
             connection, identity = self._connect()
             self.connection.close()
