@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 
 #: Folders whose tests all start programs, and modules for starting them.
 WITH_PROGRAMS = {"bench", "contract", "faults", "fuzz"}
-STARTING = {"client.terminal", "memory.killed", "postgres", "processes", "service.leases", "subprocess"}
+STARTING = {"client.terminal", "memory.killed", "mounts", "postgres", "processes", "service.leases", "subprocess"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,6 +20,7 @@ from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
 from ilab_chat_service.limits import LARGE_BYTES
 from ilab_chat_service.memory.adapter import MemoryAdapter
+from ilab_chat_service.memory.availability import watch_memory
 from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.expiry import expire_observations
@@ -164,8 +165,7 @@ async def serving(
         memory = MemoryAdapter(library, responses, search_limit=settings.search_limit, queue_work=consolidates)
         await stack.enter_async_context(in_background(retry_erasures(library)))
         await stack.enter_async_context(in_background(expire_observations(library, settings.retention_days)))
-        if not library.is_checked:
-            await stack.enter_async_context(in_background(check_integrity(library, damage)))
+        await stack.enter_async_context(watching(settings, library, damage, checks))
         model = await stack.enter_async_context(open_model(settings))
         turns = TurnRunner(
             memory,
@@ -227,6 +227,23 @@ async def serving(
                 ),
             )
         yield address
+
+
+@asynccontextmanager
+async def watching(
+    settings: Settings, library: MemoryExecutor, damage: Damage, checks: health.HealthService
+) -> AsyncIterator[None]:
+    """While the block runs, let *checks* say whether our services have a memory, if it is in a file."""
+
+    def tell(is_available: bool) -> None:  # noqa: FBT001 - the one argument of a callback
+        checks.available(OUR_SERVICES, is_available=is_available)
+
+    async with AsyncExitStack() as stack:
+        if not library.is_checked:
+            await stack.enter_async_context(in_background(check_integrity(library, damage)))
+        if not settings.memory_url:
+            await stack.enter_async_context(in_background(watch_memory(library, damage.failures, tell)))
+        yield
 
 
 def add_services(

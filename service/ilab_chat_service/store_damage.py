@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ class Damage:
 
     def __init__(self) -> None:
         self.found = False
+        self.failures = asyncio.Event()
+        """Set when a call of the store has failed, until somebody clears it."""
         self._tell: Callable[[], None] | None = None
 
     def on_found(self, tell: Callable[[], None]) -> None:
@@ -32,7 +35,8 @@ class Damage:
             tell()
 
     def failed(self, cause: Cause) -> None:
-        """Record the cause of a failed call, which may be damage."""
+        """Record the cause of a failed call, which may be damage. On the event loop."""
+        self.failures.set()
         code = str(cause.get("memory.error_code", ""))
         if code.startswith(CODES):
             self.note(code)

@@ -13,8 +13,6 @@ import pytest
 from ilab_memory import ILabMemory, StorageError
 from mounts import fill, mounted
 
-pytestmark = pytest.mark.process
-
 #: Opens the memory, does something of each kind, and prints the errors.
 USE = """
 import sys

@@ -322,6 +322,17 @@ class MemoryExecutor:
         """
         return await self._erase(lambda memory: memory.mem_finish_forgetting())
 
+    async def probe(self, room: int) -> None:
+        """Commit a write of *room* bytes that leaves nothing, if the library can.
+
+        Raises:
+            MemoryUnavailable: it could not be written.
+        """
+        if hasattr(self._memory, "mem_probe"):
+            # Not on a thread of the calls: they may all wait.
+            with self._storage_errors():
+                await asyncio.to_thread(self._memory.mem_probe, room=room)
+
     async def check(self) -> list[str]:
         """Return what is damaged in the memory's file, nothing if the library does not tell.
 

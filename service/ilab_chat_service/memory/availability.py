@@ -1,0 +1,73 @@
+"""Watch over a memory in a file: health follows whether it can be written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from ilab_chat_service.failures import MemoryUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+#: Longest time between two probes of a memory that works, beyond RETRY_SECONDS. A failed call ends it.
+INTERVAL_SECONDS = 5.0
+#: Least time between two probes, and the time between those of a memory that does not work.
+RETRY_SECONDS = 1.0
+#: Size of the write after a failure: that of a long turn. A disk may have space for less.
+ROOM_BYTES = 256 * 1024
+#: Beginnings of the codes of failures that pass by themselves: another process has the file locked.
+PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
+
+
+class Probed(Protocol):
+    """The part of the memory that is needed here."""
+
+    async def probe(self, room: int) -> None:
+        """Write *room* bytes that leave nothing. Raises MemoryUnavailable."""
+
+
+async def watch_memory(memory: Probed, failures: asyncio.Event, tell: Callable[[bool], None]) -> NoReturn:
+    """Probe *memory* until cancelled, and *tell* when it stops or starts to work. Both are logged, with the cause.
+
+    Args:
+        memory: the open memory.
+        failures: set by each failed call; cleared here.
+        tell: called with whether the memory works, after each change.
+    """
+    failed = ""
+    while True:
+        room = ROOM_BYTES if failed or failures.is_set() else 0
+        failures.clear()
+        cause = await cause_of_failure(memory, room)
+        if cause is None:
+            # As before: nothing is known.
+            pass
+        elif cause:
+            if cause != failed:
+                log.error("the memory cannot be used: %s; health is NOT_SERVING until it can", cause)
+                tell(False)
+            failed = cause
+        elif failed:
+            log.warning("the memory can be used again; health is SERVING")
+            tell(True)
+            failed = ""
+        await asyncio.sleep(RETRY_SECONDS)
+        if not failed:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(failures.wait(), INTERVAL_SECONDS)
+
+
+async def cause_of_failure(memory: Probed, room: int) -> str | None:
+    """Return why *memory* cannot be written, nothing if it can, None if another process has it locked."""
+    try:
+        await memory.probe(room)
+    except MemoryUnavailable as error:
+        code = str(error.cause.get("memory.error_code", ""))
+        # The cause is the library's own error, which quotes no user.
+        return None if code.startswith(PASSING) else str(error.__cause__ or error)
+    return ""
