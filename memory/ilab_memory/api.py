@@ -36,7 +36,7 @@ from ilab_memory.recall import session_start
 from ilab_memory.recall.meaning import Meaning
 from ilab_memory.recall.prompt_search import Request, recall
 from ilab_memory.recall.search import Question, TypeFilter, search
-from ilab_memory.sessions import is_expired
+from ilab_memory.sessions import is_ahead, is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
 
 
@@ -101,7 +101,11 @@ class ILabMemory(Embedding):
         checks.check_conversation_id(conversation_id)
         now = self._now()
         recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
-        if recent.active is not None and not self._is_expired(recent.active, now):
+        if (
+            recent.active is not None
+            and not self._is_expired(recent.active, now)
+            and not is_ahead(recent.active.last_activity_at, now=now)
+        ):
             self._store.touch_session(user_id, recent.active.id, now=now)
             return _start_response(recent.active.id, recent, is_new=False, now=now)
         session_id, is_new = self._store.open_session(

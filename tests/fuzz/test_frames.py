@@ -173,6 +173,12 @@ def test_message_frames_that_lie_are_refused(target: Target, body: bytes) -> Non
     assert asked(target, http2.OPENING, http2.request(USUAL, body)) not in {None, 0}
 
 
+@pytest.mark.parametrize("flag", [1, 2, 3, 128, 255])
+def test_message_with_a_bad_compression_flag_is_refused(target: Target, flag: int) -> None:
+    """Also 1, compressed, where the request names no compression: the bytes are then not what they seem."""
+    assert asked(target, http2.OPENING, http2.request(USUAL, message(SAID, compressed=flag))) not in {None, 0}
+
+
 @settings(deadline=None)
 @given(more=lies | marked)
 def test_what_follows_the_message_is_refused_or_left(target: Target, more: bytes) -> None:

@@ -32,6 +32,21 @@ def test_start_updates_the_last_activity(mem: ILabMemory, clock: Clock) -> None:
         assert mem.mem_session_start("alice").session_id == first
 
 
+@pytest.mark.parametrize("save_first", [False, True])
+def test_clock_that_is_set_back_leaves_no_session_in_the_future(
+    mem: ILabMemory, clock: Clock, *, save_first: bool
+) -> None:
+    clock.forward(days=400)
+    ahead = save(mem, "alice", "a")
+    clock.forward(days=-400)
+    again = save(mem, "alice", "b") if save_first else mem.mem_session_start("alice").session_id
+    assert again == ahead
+    [session] = mem.mem_sessions("alice")
+    assert session.started_at == session.last_activity_at == text(EPOCH)
+    clock.forward(hours=24)
+    assert mem.mem_session_start("alice").is_new, "it expires"
+
+
 def test_every_save_and_summary_updates_the_last_activity_even_deduped(mem: ILabMemory, clock: Clock) -> None:
     first = save(mem, "alice", "a")
     clock.forward(hours=23)

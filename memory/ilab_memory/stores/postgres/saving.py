@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from ilab_memory.limits import MOST_REBUILT
-from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
+from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_ahead, is_expired
 from ilab_memory.stores.common.users import LENGTHS, new_index_key
 from ilab_memory.stores.postgres import fact_statements, statements, vector_statements, work_statements
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
@@ -145,7 +145,12 @@ def enter(
     completing: tuple[Query, ...] = ()
     if active:
         session = SessionNow._make((*active[0], conversation_id, ()))
-        if not is_expired(to_text(session.last_activity_at), now=now, timeout=session_timeout):
+        last_activity_at = to_text(session.last_activity_at)
+        if is_ahead(last_activity_at, now=now):
+            setting_back = {"user_id": user_id, "session": session.number, "now": now}
+            transaction.ask((statements.SET_BACK_SESSION, setting_back))
+            return session._replace(started_at=min(session.started_at, now), last_activity_at=now)
+        if not is_expired(last_activity_at, now=now, timeout=session_timeout):
             return session
         completing = (_closing(transaction, user_id, session),)
     number = user.last_session + 1

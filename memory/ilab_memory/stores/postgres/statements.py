@@ -54,6 +54,10 @@ TOUCH_SESSION = f"""
     UPDATE {_SESSIONS} SET last_activity_at = greatest(last_activity_at, %(now)s)
     WHERE user_id = %(user_id)s AND number = %(session)s
 """
+SET_BACK_SESSION = f"""
+    UPDATE {_SESSIONS} SET started_at = least(started_at, %(now)s), last_activity_at = %(now)s
+    WHERE user_id = %(user_id)s AND number = %(session)s
+"""
 COMPLETE_SESSION = f"""
     UPDATE {_SESSIONS} SET
         ended_at = %(ended_at)s, last_activity_at = %(ended_at)s, summary = %(summary)s,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
-from ilab_memory.sessions import is_expired
+from ilab_memory.sessions import is_ahead, is_expired
 from ilab_memory.stores.common.changes import identity
 from ilab_memory.stores.sqlite import facts, saving, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
@@ -85,8 +85,9 @@ def _ready(transaction: Transaction, saves: Sequence[Save]) -> list[_Ready]:
     ready = []
     for place, key, index_key, session, session_id, last_activity_at, *ids in json.loads(found):
         save = saves[place]
+        is_current = not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout)
         # Facts are saved after the observation, one by one.
-        if not save.redacted.facts and not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout):
+        if is_current and not is_ahead(last_activity_at, now=save.now) and not save.redacted.facts:
             user = saving.UserNow(
                 key,
                 bytes.fromhex(index_key),

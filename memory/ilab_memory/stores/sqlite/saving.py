@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.limits import LONG_CHARACTERS, MOST_REBUILT, PREVIEW_CHARACTERS
-from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_expired
+from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_ahead, is_expired
 from ilab_memory.stores.common.changes import Keyed
 from ilab_memory.stores.common.users import new_index_key
 from ilab_memory.stores.sqlite import fact_statements, schema, statements, work_statements
@@ -165,6 +165,8 @@ def _enter_session(
         completed = (last_activity_at, summary, is_automatic, last_activity_at, session)
         transaction.execute(statements.COMPLETE_SESSION, completed)
         return _new_session(transaction, user, index_key, conversation_id, now)
+    if is_ahead(last_activity_at, now=now):
+        transaction.execute(statements.SET_BACK_SESSION, (to_text(now), to_text(now), session))
     return UserNow(user, index_key, session, session_id, conversation_id, is_new_session=False)
 
 

@@ -24,6 +24,7 @@ NEW_SESSION = """
     RETURNING key
 """
 TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
+SET_BACK_SESSION = "UPDATE sessions SET started_at = min(started_at, ?), last_activity_at = ? WHERE key = ?"
 # Of many users at once.
 TOUCH_ACTIVE = """
     WITH touched AS MATERIALIZED (
