@@ -37,6 +37,13 @@ THROTTLING: Final = {
     "maxTokens": 1000,
     "tokenRatio": 1,
 }
+#: gRPC asks for the addresses of a name once in 30 s at most, gives an attempt to connect 20 s, and waits up to two
+#: minutes between two. A server that has moved to another address would be found as late as that.
+RECONNECTING: Final = [
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+]
 BALANCING: Final = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "healthCheckConfig": {"serviceName": SERVICE},
@@ -89,8 +96,8 @@ class Target:
     def plain_options(self) -> list[tuple[str, str | int]]:
         """Return the options of a channel that neither repeats nor asks for health."""
         # Else all channels of a process share one connection, and with it one worker of the server.
-        own_connection = [("grpc.use_local_subchannel_pool", 1)]
-        return [*own_connection, ("grpc.enable_http_proxy", 0)] if self.is_local else [*own_connection]
+        options: list[tuple[str, str | int]] = [("grpc.use_local_subchannel_pool", 1), *RECONNECTING]
+        return [*options, ("grpc.enable_http_proxy", 0)] if self.is_local else options
 
 
 def check_target(target: str, channel: object, credentials: object) -> Target:
