@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.stores.sqlite.migrations import check_version
+from ilab_memory.stores.sqlite.parameters import Connection
 from ilab_memory.stores.sqlite.shared_index import SharedIndex
 
 if sys.platform != "win32":
@@ -153,7 +154,12 @@ class Database:
         if self._index:
             self._index.prepare()
         connection = sqlite3.connect(
-            self._uri, uri=True, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
+            self._uri,
+            uri=True,
+            timeout=self._busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=Connection,
         )
         try:
             # Before anything that would change the file.

@@ -1,0 +1,33 @@
+"""Parameters of statements with numbered placeholders, such as `?2`.
+
+Early versions of Python 3.12 take them for names, and warn if the parameters are a sequence:
+https://github.com/python/cpython/issues/101693
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+#: Names of the placeholders from the first on: without the question mark.
+_NAMES = tuple(str(number) for number in range(1, 100))
+
+
+class Connection(sqlite3.Connection):
+    """A connection whose statements may have numbered placeholders and sequences of parameters."""
+
+    def execute(self, statement: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """See `sqlite3.Connection.execute`."""
+        return super().execute(statement, by_number(parameters) if "?1" in statement else parameters)
+
+    def executemany(self, statement: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
+        """See `sqlite3.Connection.executemany`."""
+        return super().executemany(statement, map(by_number, rows) if "?1" in statement else rows)
+
+
+def by_number(parameters: Parameters) -> Mapping[str, Any]:
+    """Return *parameters* by the names of their numbered placeholders."""
+    if isinstance(parameters, Mapping):
+        return parameters
+    return dict(zip(_NAMES, parameters, strict=False))
