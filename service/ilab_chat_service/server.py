@@ -31,6 +31,7 @@ from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.channel_args import connection_options
 from ilab_chat_service.rpc.chat import ChatService
+from ilab_chat_service.rpc.connection_limit import most_connections, watch_connections
 from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.grpc_server import registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
@@ -233,12 +234,16 @@ async def serving(
 async def watching(
     settings: Settings, library: MemoryExecutor, damage: Damage, checks: health.HealthService
 ) -> AsyncIterator[None]:
-    """While the block runs, let *checks* say whether our services have a memory, if it is in a file."""
+    """While the block runs, let *checks* say whether our services have a memory, if it is in a file.
+
+    Log when connections are refused.
+    """
 
     def tell(is_available: bool) -> None:  # noqa: FBT001 - the one argument of a callback
         checks.available(OUR_SERVICES, is_available=is_available)
 
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(in_background(watch_connections(most_connections(settings))))
         if not library.is_checked:
             await stack.enter_async_context(in_background(check_integrity(library, damage)))
         if not settings.memory_url:
@@ -280,7 +285,11 @@ def tls(settings: Settings) -> Certificates | None:
 def server_options(settings: Settings) -> list[tuple[str, int]]:
     """Return the channel arguments of the server."""
     # A single process must fail on a port that is in use, not share it. For workers, supervisor.py checks this.
-    return [("grpc.so_reuseport", int(settings.workers > 1)), *connection_options(settings).items()]
+    return [
+        ("grpc.so_reuseport", int(settings.workers > 1)),
+        ("grpc.max_allowed_incoming_connections", most_connections(settings)),
+        *connection_options(settings).items(),
+    ]
 
 
 async def quotes(request: TurnRequest) -> IsQuoted:
