@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# The server on SQLite or PostgreSQL, and the commands ilab-chat and ilab-memory. Build it with `make image`.
+# The server on SQLite or PostgreSQL, the HTTP gateway (--entrypoint ilab-chat-gateway), and the commands ilab-chat and
+# ilab-memory. Build it with `make image`.
 #   BASE   image with Python 3.11 or newer and a C library of Debian, for both stages. Pin it by digest for a release
 #   BUILD  identifier of the build, for instance a commit: shown by --version and in the log
 #   EXTRAS extras of the service: postgres, and local for the embedded model
@@ -8,14 +9,16 @@ ARG BASE=python:3.13-slim-bookworm
 FROM ${BASE} AS build
 ARG EXTRAS=postgres
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY pyproject.toml README.md LICENSE CHANGELOG.md /src/
+COPY pyproject.toml README.md LICENSE CHANGELOG.md constraints.txt /src/
 COPY client /src/client
 COPY protos /src/protos
 COPY third_party /src/third_party
 COPY memory /src/memory
 COPY service /src/service
+COPY gateway /src/gateway
 RUN python -m venv /opt/ilab-chat \
-    && /opt/ilab-chat/bin/pip install "/src/memory" "/src[cli]" "/src/service[${EXTRAS}]" \
+    && /opt/ilab-chat/bin/pip install --constraint /src/constraints.txt \
+        "/src/memory" "/src[cli]" "/src/service[${EXTRAS}]" "/src/gateway" \
     && /opt/ilab-chat/bin/pip uninstall --yes pip \
     && /opt/ilab-chat/bin/python -m compileall -q /opt/ilab-chat/lib
 
@@ -41,7 +44,7 @@ ENV PATH=/opt/ilab-chat/bin:$PATH \
 VOLUME /data
 WORKDIR /data
 USER 10001:10001
-EXPOSE 50051 9464
+EXPOSE 50051 8080 9464
 STOPSIGNAL SIGTERM
 # With TLS, set ILAB_CHAT_HEALTH to options of `ilab-chat health`, for instance "--tls-ca /tls/ca.crt --address name:50051".
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ilab_chat_gateway.settings import read as read_gateway
 from ilab_chat_service.settings import Settings, read
 
 pytest.importorskip("helm_python", reason="make check-deploy installs it")
@@ -46,6 +47,13 @@ EVERYTHING = {
     "nodeSelector": {"disk": "ssd"},
     "tolerations": [{"key": "chat", "operator": "Exists"}],
 }
+GATEWAY = {
+    "enabled": True,
+    "replicas": 1,
+    "hosts": ["chat.example"],
+    "tlsSecretName": "gateway-tls",
+    "settings": {"ILAB_CHAT_GATEWAY_PLAYGROUND": "true"},
+}
 VALUES = {
     "postgres": POSTGRES,
     "sqlite": SQLITE,
@@ -53,6 +61,8 @@ VALUES = {
     "tokens": {**POSTGRES, "auth": {"mode": "tokens", "tokensSecretName": "tokens"}},
     "without metrics": {**SQLITE, "metrics": {"enabled": False}},
     "public": {**POSTGRES, "tls": {"secretName": "tls"}, "service": {"type": "LoadBalancer", "port": 443}},
+    "gateway": {**POSTGRES, "gateway": {"enabled": True}},
+    "gateway of everything": {**EVERYTHING, "gateway": GATEWAY},
     "everything": EVERYTHING,
 }
 
@@ -74,14 +84,19 @@ def kinds(objects: list[dict[str, Any]]) -> set[str]:
     return {each["kind"] for each in objects}
 
 
-def pod_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    [workload] = [each for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
+def pod_of(objects: list[dict[str, Any]], name: str = "ilab-chat") -> dict[str, Any]:
+    [workload] = [
+        each
+        for each in objects
+        if each["kind"] in {"Deployment", "StatefulSet"}
+        and each["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == name
+    ]
     pod: dict[str, Any] = workload["spec"]["template"]["spec"]
     return pod
 
 
-def environment_of(objects: list[dict[str, Any]]) -> dict[str, str]:
-    [container] = pod_of(objects)["containers"]
+def environment_of(objects: list[dict[str, Any]], name: str = "ilab-chat") -> dict[str, str]:
+    [container] = pod_of(objects, name)["containers"]
     names = [each["name"] for each in container["env"]]
     assert len(names) == len(set(names)), "a setting is given twice"
     return {each["name"]: each["value"] for each in container["env"]}
@@ -128,6 +143,27 @@ def test_server_accepts_the_settings_of_the_chart(values: dict[str, Any], tmp_pa
     settings = settings_of(rendered(values), tmp_path)
     assert settings.address == "0.0.0.0:50051"
     assert bool(settings.memory_url) == (values.get("store") != "sqlite")
+
+
+@pytest.mark.parametrize("values", [VALUES["gateway"], VALUES["gateway of everything"]])
+def test_gateway_accepts_the_settings_of_the_chart(values: dict[str, Any]) -> None:
+    objects = rendered(values)
+    settings = read_gateway(environment_of(objects, "ilab-chat-gateway"))
+    assert settings.target == "dns:///ilab-chat:50051"
+    assert settings.is_encrypted == ("tls" in values)
+    assert settings.allowed_hosts >= {"localhost", "ilab-chat-gateway", *values["gateway"].get("hosts", [])}
+    assert {"/livez", "/readyz"} == {
+        probe["httpGet"]["path"]
+        for name, probe in pod_of(objects, "ilab-chat-gateway")["containers"][0].items()
+        if name.endswith("Probe")
+    }
+    [service] = [each for each in objects if each["kind"] == "Service" and each["metadata"]["name"] == "ilab-chat"]
+    assert service["spec"]["selector"]["app.kubernetes.io/name"] == "ilab-chat", "calls never go to the gateway"
+
+
+def test_gateway_needs_to_know_which_server_to_trust() -> None:
+    with pytest.raises(Exception, match=r"gateway\.tlsSecretName is required"):
+        rendered({**EVERYTHING, "gateway": {"enabled": True}})
 
 
 @each_values
@@ -232,6 +268,14 @@ def test_chart_has_the_rules_and_the_version_of_the_project() -> None:
 def compose() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     return found
+
+
+def test_compose_starts_a_gateway_with_settings_that_it_accepts() -> None:
+    gateway = compose()["services"]["gateway"]
+    settings = read_gateway(gateway["environment"])
+    assert settings.target == "dns:///server:50051"
+    assert gateway["entrypoint"] == ["ilab-chat-gateway"]
+    assert gateway["ports"] == ["127.0.0.1:8080:8080"]
 
 
 def test_compose_starts_a_server_with_settings_that_it_accepts(tmp_path: Path) -> None:
