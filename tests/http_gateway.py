@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from ilab_chat_gateway.app import create_app
 from ilab_chat_gateway.settings import Settings
@@ -76,8 +77,14 @@ def events(body: bytes) -> list[tuple[str, str, Any]]:
 @asynccontextmanager
 async def gateway(target: str, **settings: Any) -> AsyncIterator[Client]:
     """Run a gateway for *target* on a free port."""
+    async with running(create_app(Settings(target=target, **settings))) as client:
+        yield client
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[Client]:
+    """Run *app* on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_app(Settings(target=target, **settings))
         config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         started = asyncio.Event()

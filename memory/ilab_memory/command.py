@@ -1,4 +1,4 @@
-"""The command `ilab-memory`: back up, restore, check, measure and copy a SQLite file of the memory."""
+"""The command `ilab-memory`: back up, restore, check, measure, copy and serve a SQLite file of the memory."""
 
 import argparse
 import dataclasses
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import backup, check, schema, statistics
+from ilab_memory.transports.command import add_mcp, add_serve
 
 if TYPE_CHECKING:
     from ilab_memory.copying import Copied
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 success, 1 damaged or different, 2 failed."""
     parser = argparse.ArgumentParser(
         prog="ilab-memory",
-        description="Back up, restore, check or measure a SQLite file of the memory, or copy it to PostgreSQL.",
+        description="Back up, restore, check, measure or serve a SQLite file of the memory, or copy it to PostgreSQL.",
         # The default would wrap the version too.
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_check(commands)
     _add_stats(commands)
     _add_copy(commands)
+    add_serve(commands, _default_file())
+    add_mcp(commands, _default_file())
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)
@@ -149,10 +152,14 @@ def _add_file_option(parser: argparse.ArgumentParser, option: str, what: str) ->
     parser.add_argument(
         option,
         dest="file",
-        default=os.environ.get(FILE_VARIABLE) or "./memory.db",
+        default=_default_file(),
         metavar="FILE",
         help=f"{what} (default: ${FILE_VARIABLE}, or ./memory.db)",
     )
+
+
+def _default_file() -> str:
+    return os.environ.get(FILE_VARIABLE) or "./memory.db"
 
 
 def _add_copy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -268,7 +268,7 @@ def test_constraints_name_a_version_of_each_requirement_and_no_host() -> None:
     makefile = (ROOT / "Makefile").read_text()
     ours = "-c $(CONSTRAINTS) -e './memory[semantic]'"
     assert makefile.count(f"pip install --quiet --disable-pip-version-check {ours}") == 1
-    assert makefile.count(f"pip install --quiet {ours}") == 1
+    assert makefile.count(f"pip install --quiet {ours.replace('semantic', 'semantic,http,mcp')}") == 1
 
 
 def test_commands_of_pre_commit_exist() -> None:
@@ -284,7 +284,7 @@ def test_no_wheel_has_an_extra_for_development(name: str, wheels: dict[str, Whee
     extras = {
         "ilab-chat": ["cli"],
         "ilab-chat-service": ["local", "postgres", "semantic"],
-        "ilab-memory": ["postgres", "semantic"],
+        "ilab-memory": ["http", "mcp", "postgres", "semantic"],
         "ilab-chat-gateway": [],
     }
     assert wheels[name].extras() == extras.get(name, [])

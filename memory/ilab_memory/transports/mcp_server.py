@@ -1,0 +1,88 @@
+"""`ilab-memory mcp`: the documented methods as tools of the Model Context Protocol, over standard input and output."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp_types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
+
+from ilab_memory.api import ILabMemory
+from ilab_memory.core.errors import StorageError
+from ilab_memory.transports.methods import METHODS, Method, call, parse
+
+INSTRUCTIONS = "Long-term memory of users. Start a session first, search before you answer, and save what should last."
+
+
+def create_server(mem: ILabMemory) -> Server[Any]:
+    """Return an MCP server with one tool per documented method. The caller closes *mem*."""
+
+    async def list_tools(_: ServerRequestContext[Any], __: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=[tool(method) for method in METHODS.values()])
+
+    async def call_tool(_: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
+        method = METHODS.get(params.name)
+        if method is None:
+            return failed(f"there is no such tool; the tools are {', '.join(METHODS)}")
+        # The library blocks. A call that has begun is completed even if the client leaves.
+        return await anyio.to_thread.run_sync(_answering(mem, method, params.arguments or {}))
+
+    return Server("ilab-memory", instructions=INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool)
+
+
+def serve_stdio(mem: ILabMemory) -> None:
+    """Serve *mem* on standard input and output until the input ends."""
+
+    async def serve() -> None:
+        server = create_server(mem)
+        async with stdio_server() as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+
+    anyio.run(serve)
+
+
+def tool(method: Method) -> Tool:
+    """Return the description of *method* as a tool. A result that is not an object is in the member `result`."""
+    schema = method.result_schema
+    if not method.is_object:
+        definitions = schema.pop("$defs", {})
+        schema = {"type": "object", "properties": {"result": schema}, "required": ["result"], "$defs": definitions}
+    return Tool(
+        name=method.name,
+        description=method.description,
+        input_schema=method.request.model_json_schema(),
+        output_schema=schema,
+        annotations=ToolAnnotations(read_only_hint=method.only_reads, destructive_hint=False, open_world_hint=False),
+    )
+
+
+def failed(text: str) -> CallToolResult:
+    """Return a failure that the model can read."""
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+
+def _answering(mem: ILabMemory, method: Method, arguments: dict[str, Any]) -> Callable[[], CallToolResult]:
+    def answer() -> CallToolResult:
+        try:
+            result = method.result.dump_python(call(mem, method, parse(method, arguments)), mode="json")
+        except (ValueError, LookupError, StorageError) as error:
+            return failed(str(error.args[0]))
+        text = json.dumps(result, ensure_ascii=False)
+        return CallToolResult(
+            content=[TextContent(type="text", text=text)],
+            structured_content=result if method.is_object else {"result": result},
+        )
+
+    return answer
