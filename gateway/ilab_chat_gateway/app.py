@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.routing import Route
 
 from ilab_chat_gateway import openai_api, problems, recipe
 from ilab_chat_gateway.backend import open_backend
 from ilab_chat_gateway.endpoints import backend_of, endpoint
+from ilab_chat_gateway.mcp_server import PATH as MCP_PATH
+from ilab_chat_gateway.mcp_server import McpEndpoint
 from ilab_chat_gateway.middleware import (
     RESPONSE_HEADERS,
     AllowedHosts,
@@ -38,10 +41,11 @@ CORS_RESPONSE_HEADERS = ("retry-after",)
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the gateway as an ASGI app."""
+    mcp = McpEndpoint(settings.max_body_bytes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_backend(settings) as backend:
+        async with open_backend(settings) as backend, mcp.manager.run():
             app.state.backend = backend
             yield
 
@@ -55,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_route("/v1/openai/chat/completions", openai_api.chat_completions, ["POST"])
     app.add_route("/v1/openai/models", openai_api.list_models, ["GET"])
     app.add_route("/v1/openai/models/{model}", openai_api.get_model, ["GET"])
+    app.routes.append(Route(MCP_PATH, mcp))
     app.add_route("/livez", livez, ["GET"])
     app.add_route("/readyz", readyz, ["GET"])
     app.add_route("/openapi.json", openapi, ["GET"])
