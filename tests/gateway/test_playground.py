@@ -1,46 +1,25 @@
 """The playground in a real browser: a newcomer's first minutes, hostile texts, and what the page may load."""
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, expect
 
-from http_gateway import Client, gateway
+from http_gateway import Client
 from ilab_chat import AsyncChatClient
+from playground import say
 from upstream import Reply, Upstream
 
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "gateway/ilab_chat_gateway/playground"
-CHROMIUM = Path(__file__).parent / "chromium/node_modules/.unpacked"
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Headless Chromium as `make` installs it."""
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(
-            executable_path=CHROMIUM / "chromium",
-            # Root cannot use the sandbox, and the pages are ours. The rest keeps it from calling its maker.
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-            env={**os.environ, "LD_LIBRARY_PATH": str(CHROMIUM / "lib")},
-        )
-        yield started
-        await started.close()
-
-
-@pytest.fixture
-async def playground(address: str) -> AsyncIterator[Client]:
-    async with gateway(address, playground=True) as client:
-        yield client
 
 
 @pytest.fixture
@@ -55,14 +34,6 @@ async def page(browser: Browser, playground: Client) -> AsyncIterator[Page]:
     yield opened
     await opened.close()
     assert faults == []
-
-
-async def say(page: Page, text: str) -> None:
-    turns = page.locator(".turn.assistant")
-    before = await turns.count()
-    await page.get_by_label("Message", exact=True).fill(text)
-    await page.keyboard.press("Enter")
-    await expect(turns.nth(before).get_by_role("button", name="Repeat")).to_be_visible()
 
 
 async def test_newcomer_chats_sees_the_memory_corrects_it_and_forgets(page: Page, upstream: Upstream) -> None:
@@ -111,6 +82,22 @@ async def test_repeat_shows_the_stored_answer(page: Page, upstream: Upstream) ->
     await page.get_by_role("button", name="Repeat").click()
     await expect(page.locator(".turn.assistant").last.get_by_text("replayed")).to_be_visible()
     assert len(upstream.requests) == 1
+
+
+async def test_turn_sent_while_the_history_loads_stays(page: Page, address: str) -> None:
+    async with AsyncChatClient(address) as client:
+        await client.chat("alice", "The first thing.")
+    held = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await held.wait()
+        await route.continue_()
+
+    await page.route("**/observations?*", hold)
+    await page.get_by_role("button", name="Open").click()
+    await say(page, "The second thing.")
+    held.set()
+    await expect(page.locator("#log .turn")).to_contain_text(["The first thing.", "The second thing.", "Hello there."])
 
 
 async def test_text_streams_and_stop_ends_the_model(page: Page, upstream: Upstream) -> None:

@@ -117,8 +117,10 @@ async function showHistory() {
   await attempt(async () => {
     const query = new URLSearchParams({ types: "discovery", page_size: "20", conversation_id: conversation() });
     const { observations } = await api.json("GET", ofUser(user(), `/observations?${query}`));
-    fill(byId("log"), observations.reverse().map((each) => el("article", { class: "turn", "aria-label": "Stored turn" },
-      el("small", {}, `${when(each.create_time)} `), el("p", { class: "text" }, each.content))),
+    // Turns that were sent while the history was on its way stay, after it.
+    const said = byId("log").querySelectorAll(".turn.user, .turn.assistant");
+    fill(byId("log"), [...observations.reverse().map((each) => el("article", { class: "turn", "aria-label": "Stored turn" },
+      el("small", {}, `${when(each.create_time)} `), el("p", { class: "text" }, each.content))), ...said],
     "Nothing said yet. Introduce yourself, then ask what the chat knows about you.");
     byId("log").scrollTop = byId("log").scrollHeight;
   });
