@@ -32,7 +32,7 @@ SCALARS: dict[int, dict[str, Any]] = {
     Field.TYPE_BOOL: {"type": "boolean"},
     Field.TYPE_INT32: {"type": "integer", "format": "int32"},
     # proto3 JSON writes 64-bit integers as strings, because JavaScript rounds large numbers.
-    Field.TYPE_INT64: {"type": "string", "format": "int64"},
+    Field.TYPE_INT64: {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"},
     Field.TYPE_DOUBLE: {"type": "number", "format": "double"},
     Field.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
 }
@@ -41,17 +41,23 @@ WELL_KNOWN: dict[str, dict[str, Any]] = {
     ".google.protobuf.FieldMask": {"type": "string", "description": "Comma-separated names of fields."},
     ".google.protobuf.Struct": {"type": "object"},
 }
+REQUEST_ID = {"type": "string", "maxLength": 64, "pattern": "^[!-~]*$"}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The request_id: a repeat within 24 hours returns the stored response.",
-    "schema": {"type": "string", "maxLength": 64},
+    "schema": REQUEST_ID,
 }
 LAST_EVENT_ID = {
     "name": "Last-Event-ID",
     "in": "header",
     "description": "The id of the last event received. With the same body, the answer is sent again from its start.",
-    "schema": {"type": "string", "maxLength": 64},
+    "schema": REQUEST_ID,
+}
+#: Parameters of paths. The contract's own limits are in its comments.
+IN_PATH = {
+    "user_id": {"type": "string", "minLength": 1},
+    "observation_id": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
 }
 PROBLEM = {
     "type": "object",
@@ -212,6 +218,7 @@ class Contract:
         for path, summary in (("/livez", "Whether the process runs."), ("/readyz", "Whether the server serves.")):
             paths[path] = {"get": probe(path, summary)}
         used = sorted(self.reachable(name for route in ROUTES for name in messages_of(route)))
+        returned = self.reachable(route.descriptor.output_type.name for route in ROUTES)
         return {
             "openapi": "3.1.0",
             "info": {
@@ -231,7 +238,8 @@ class Contract:
                         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
                     }
                 },
-                "schemas": {"Problem": PROBLEM} | {name: self.schema(name) for name in used},
+                "schemas": {"Problem": PROBLEM}
+                | {name: self.schema(name, is_closed=name not in returned) for name in used},
             },
         }
 
@@ -261,7 +269,7 @@ class Contract:
         """Yield the parameters of a route: of the path, the query and the headers."""
         in_path = [name for name in ("user_id", "observation_id") if f"{{{name}}}" in route.path]
         for name in in_path:
-            yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            yield {"name": name, "in": "path", "required": True, "schema": IN_PATH[name]}
         if not route.has_body:
             message = self._messages[route.descriptor.input_type.name]
             for field in message.field:
@@ -277,8 +285,8 @@ class Contract:
         if route.shape is Shape.EVENTS:
             yield LAST_EVENT_ID
 
-    def schema(self, name: str) -> dict[str, Any]:
-        """Return the schema of a message or an enum."""
+    def schema(self, name: str, *, is_closed: bool) -> dict[str, Any]:
+        """Return the schema of a message or an enum. A request is closed: fields that it does not have are refused."""
         if name in self._enums:
             values = [value.name for value in self._enums[name].value]
             return {"type": "string", "description": self._comments[name], "enum": values}
@@ -290,6 +298,7 @@ class Contract:
                 field.name: self.field_type(field) | {"description": self._comments[f"{name}.{field.name}"]}
                 for field in message.field
             },
+            **({"additionalProperties": False} if is_closed else {}),
         }
 
     def field_type(self, field: descriptor_pb2.FieldDescriptorProto) -> dict[str, Any]:

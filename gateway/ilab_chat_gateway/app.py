@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route as AppRoute
 
 from ilab_chat_gateway import openai_api, problems, recipe
 from ilab_chat_gateway.backend import open_backend
@@ -28,10 +28,12 @@ from ilab_chat_gateway.requests import PASSED_ON
 from ilab_chat_gateway.routes import ROUTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from starlette.requests import Request
 
+    from ilab_chat_gateway.endpoints import Endpoint
+    from ilab_chat_gateway.routes import Route
     from ilab_chat_gateway.settings import Settings
 
 #: Headers that pages of the named origins may send and read.
@@ -54,12 +56,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.redirect_slashes = False
     problems.add_handlers(app)
     app.add_api_route("/chat", recipe.chat, methods=["POST"], response_model=recipe.ChatResponse)
-    for route in ROUTES:
-        app.add_route(route.path, endpoint(route, settings.max_body_bytes), [route.method])
+    for path, routes in by_path().items():
+        endpoints = {route.method: endpoint(route, settings.max_body_bytes) for route in routes}
+        app.add_route(path, by_method(endpoints), list(endpoints))
     app.add_route("/v1/openai/chat/completions", openai_api.chat_completions, ["POST"])
     app.add_route("/v1/openai/models", openai_api.list_models, ["GET"])
     app.add_route("/v1/openai/models/{model}", openai_api.get_model, ["GET"])
-    app.routes.append(Route(MCP_PATH, mcp))
+    app.routes.append(AppRoute(MCP_PATH, mcp))
     app.add_route("/livez", livez, ["GET"])
     app.add_route("/readyz", readyz, ["GET"])
     app.add_route("/openapi.json", openapi, ["GET"])
@@ -79,6 +82,23 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)
     app.add_middleware(ResponseHeaders, headers=response_headers(settings))
     return app
+
+
+def by_path() -> dict[str, list[Route]]:
+    """Return the routes of each path."""
+    found: dict[str, list[Route]] = {}
+    for route in ROUTES:
+        found.setdefault(route.path, []).append(route)
+    return found
+
+
+def by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    """Return one endpoint for all methods of a path, so that `Allow` of a 405 names each of them."""
+
+    async def answer(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
 
 
 def response_headers(settings: Settings) -> dict[str, str]:
