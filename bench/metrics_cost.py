@@ -14,7 +14,7 @@ import time
 from prometheus_client import CollectorRegistry
 
 from ilab_chat_service.telemetry import worker_files
-from ilab_chat_service.telemetry.call_record import Call
+from ilab_chat_service.telemetry.call_record import Call, ModelRequest
 from ilab_chat_service.telemetry.metrics import Metrics
 
 CALLS = 20_000
@@ -27,7 +27,7 @@ def measure(where: str) -> None:
     call = Call(
         method=METHOD,
         phases={"queue": 0.0, "idempotency": 0.001, "hydrate": 0.002, "first_token": 0.4, "model": 2, "persist": 0.004},
-        model_requests=[("gpt-4o-mini", "OK")],
+        model_requests=[ModelRequest(label="gpt-4o-mini")],
         memory_hits={"turn": 9, "fact": 3, "search": 4},
         replayed=False,
         input_tokens=900,

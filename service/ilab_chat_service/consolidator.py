@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.ports import Clock
     from ilab_chat_service.settings import Settings
     from ilab_chat_service.telemetry.call_record import Call
+    from ilab_chat_service.telemetry.spans import Traces
 
 
 @asynccontextmanager
@@ -34,6 +35,7 @@ async def open_consolidator(
     *,
     hashed: Callable[[str], str],
     asked: Callable[[Call], None] | None,
+    traces: Traces | None = None,
 ) -> AsyncIterator[tuple[Consolidator, ModelClient]]:
     """Consolidate turns while the block runs; yield what does it, and the model that it asks.
 
@@ -44,6 +46,7 @@ async def open_consolidator(
         clock: for days and rests.
         hashed: replaces user ids in the log.
         asked: is told what each consolidation asked of the model.
+        traces: record a span of each consolidation.
 
     Raises:
         SettingsError: the model is not offered.
@@ -51,7 +54,14 @@ async def open_consolidator(
     await asyncio.to_thread(load_prompt)
     async with open_consolidation_model(settings, chat) as model:
         consolidator = Consolidator(
-            library, model, limits_of(settings), clock, spoken=spoken, hashed=hashed, asked=asked or (lambda _: None)
+            library,
+            model,
+            limits_of(settings),
+            clock,
+            spoken=spoken,
+            hashed=hashed,
+            asked=asked or (lambda _: None),
+            traces=traces,
         )
         async with consolidating(consolidator, settings.drain_seconds):
             yield consolidator, model

@@ -47,6 +47,7 @@ from ilab_chat_service.settings.addresses import socket_path, split_address
 from ilab_chat_service.signals import signals
 from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
+from ilab_chat_service.tracing import open_traces
 from ilab_chat_service.turn import TurnRunner
 from ilab_memory.redaction import strip_private
 
@@ -155,6 +156,7 @@ async def serving(
         metrics, metrics_address = await stack.enter_async_context(
             open_metrics(settings, METHODS, is_ready, worker=worker)
         )
+        traces = await stack.enter_async_context(open_traces(settings))
         certificates = await asyncio.to_thread(tls, settings)
         callers = await stack.enter_async_context(open_authenticator(settings))
         damage = Damage()
@@ -179,16 +181,17 @@ async def serving(
             memory_tokens=settings.memory_tokens,
             escape_message=settings.escape_message,
         )
-        calls, logs = DrainInterceptor(), LogInterceptor(settings.log_key, metrics)
-        interceptors = (logs, ErrorInterceptor(), calls, AuthInterceptor(callers))
+        calls, logs = DrainInterceptor(), LogInterceptor(settings.log_key, metrics, traces)
         models = {"chat": model}
         consolidator = None
         if consolidates:
             asked = partial(metrics.model_used, purpose="consolidation") if metrics else None
             consolidator, models["consolidation"] = await stack.enter_async_context(
-                open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash, asked=asked)
+                open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash, asked=asked, traces=traces)
             )
-        server = registered_methods_server(interceptors, server_options(settings))
+        server = registered_methods_server(
+            (logs, ErrorInterceptor(), calls, AuthInterceptor(callers)), server_options(settings)
+        )
         chats, memories = admission(settings), MemoryService(library, responses)
         chat = ChatService(turns, deadlines(settings), chats, heartbeat_seconds=settings.heartbeat_seconds)
         damage.on_found(lambda: checks.failed(OUR_SERVICES))
@@ -224,6 +227,7 @@ async def serving(
                     memory=library.place,
                     models=model.names,
                     metrics=metrics_address,
+                    traces=traces is not None,
                     embedder=embedder.id if embedder else None,
                 ),
             )

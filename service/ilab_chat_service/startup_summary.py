@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ilab_chat_service.build import version
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ilab_chat_service.settings import Settings
+
+#: Where OpenTelemetry sends spans unless it is told otherwise.
+DEFAULT_ENDPOINT = "http://localhost:4318"
 
 DURABILITY = {
     "full": "full: an answered turn survives power loss",
@@ -24,6 +28,7 @@ def startup_summary(
     memory: str,
     models: Iterable[str],
     metrics: str = "",
+    traces: bool = False,
     embedder: str | None = None,
 ) -> Iterator[str]:
     """Yield one line for each part of the configuration.
@@ -33,6 +38,7 @@ def startup_summary(
         address: the address that the server listens on.
         memory: location of the memory, without secrets.
         metrics: the address that serves metrics. Empty: they are off.
+        traces: whether spans are recorded.
         embedder: id of the embedder that is loaded in the background. None: memory is searched by words.
         models: the models that callers may request, each with the host of its API. The default comes first.
     """
@@ -48,10 +54,18 @@ def startup_summary(
     yield f"consolidation: {consolidation(settings)}"
     yield f"workers: {settings.workers}"
     yield f"metrics: {f'http://{metrics}/metrics' if metrics else 'off: ILAB_CHAT_METRICS_ADDRESS is not set'}"
+    yield f"traces: {traces_text(settings, is_on=traces)}"
     yield (
         f"limits: {settings.max_calls} running calls, {settings.max_queued_calls} queued calls, "
         f"{settings.max_calls_per_user} calls per user{'; per worker' if settings.workers > 1 else ''}"
     )
+
+
+def traces_text(settings: Settings, *, is_on: bool) -> str:
+    """Return where spans go. Of a URL only the host: path and user may be secret."""
+    if not is_on:
+        return "off: OTEL_EXPORTER_OTLP_ENDPOINT is not set" if not settings.traces else "off"
+    return f"OTLP at {urlsplit(settings.traces_url or DEFAULT_ENDPOINT).netloc.rpartition('@')[2]}"
 
 
 def embedder_text(settings: Settings, embedder: str | None) -> str:

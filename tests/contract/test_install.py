@@ -166,11 +166,17 @@ def imported_by(folder: Path) -> set[str]:
                 names.add(node.module)
             elif isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
+    # Namespaces that several distributions share.
     of_google = {"protobuf": "protobuf", "rpc": "googleapis-common-protos"}
+    of_otel = {"sdk": "opentelemetry-sdk", "exporter": "opentelemetry-exporter-otlp-proto-http"}
     # An editable installation does not list its packages.
     installed = {**packages_distributions(), **{package: [name] for name, package in PACKAGES.items()}}
     return {
-        of_google[name.split(".")[1]] if top == "google" else name_of(installed[top][0])
+        of_google[name.split(".")[1]]
+        if top == "google"
+        else of_otel.get(name.split(".")[1], "opentelemetry-api")
+        if top == "opentelemetry"
+        else name_of(installed[top][0])
         for name in names
         if (top := name.split(".")[0]) not in sys.stdlib_module_names
     }
@@ -282,8 +288,8 @@ def test_commands_of_pre_commit_exist() -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_no_wheel_has_an_extra_for_development(name: str, wheels: dict[str, Wheel]) -> None:
     extras = {
-        "ilab-chat": ["cli"],
-        "ilab-chat-service": ["local", "postgres", "semantic"],
+        "ilab-chat": ["cli", "otel"],
+        "ilab-chat-service": ["local", "otel", "postgres", "semantic"],
         "ilab-memory": ["http", "mcp", "postgres", "semantic"],
         "ilab-chat-gateway": [],
     }

@@ -10,10 +10,12 @@ import logging
 import os
 import random
 import socket
+import time
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
+from datetime import time as time_of_day
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,12 +30,13 @@ from ilab_chat_service.failures import (
     ModelRejected,
     ModelUnavailable,
 )
-from ilab_chat_service.telemetry.call_record import CALL, Call, phase
+from ilab_chat_service.telemetry.call_record import CALL, Call, outcome_of, phase
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from ilab_chat_service.ports import Clock, Model
+    from ilab_chat_service.telemetry.spans import Traces
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +90,7 @@ class Consolidator:
         spoken: Callable[[str], tuple[str, str] | None],
         hashed: Callable[[str], str],
         asked: Callable[[Call], None] = lambda _: None,
+        traces: Traces | None = None,
     ) -> None:
         """Make a worker.
 
@@ -98,6 +102,7 @@ class Consolidator:
             spoken: returns message and reply of a turn's stored content.
             hashed: replaces user ids in the log.
             asked: is told what each consolidation asked of the model.
+            traces: record a span of each consolidation.
         """
         self.counts = Counter[str]()
         """Counters of this process: calls, turns, facts, failures and so on."""
@@ -107,6 +112,7 @@ class Consolidator:
         self._clock = clock
         self._hashed = hashed
         self._asked = asked
+        self._traces = traces
         self._take = partial(
             take,
             owner=f"{socket.gethostname()[:40]}:{os.getpid()}",
@@ -185,21 +191,8 @@ class Consolidator:
         try:
             if not await self._is_allowed(taken):
                 return
-            asked = Asked()
-            if taken.material.turns:
-                try:
-                    async with asyncio.timeout(self._limits.call):
-                        await self._ask(taken, asked)
-                    found = operations(asked.answer, taken.material)
-                except (Failure, InvalidAnswer, TimeoutError) as failure:
-                    await self._fail(taken, failure, asked)
-                    return
-                self._failures, self._paused_until = 0, None
-            else:
-                found = Operations(set=(), retire=(), summaries={})
-            # From here on the lease is long enough, and ends.
-            keeping.cancel()
-            await self._store(taken, found, asked)
+            with self._traced(len(taken.material.turns)):
+                await self._ask_and_store(taken, keeping)
         except MemoryUnavailable as failure:
             # The lease expires by itself.
             self._pause("memory", failure)
@@ -210,10 +203,45 @@ class Consolidator:
         finally:
             keeping.cancel()
 
-    async def _ask(self, taken: Taken, asked: Asked) -> None:
-        """Ask the model, with a call record of its own. This task has inherited none."""
-        call = Call(method="consolidation")
+    @contextmanager
+    def _traced(self, turns: int) -> Iterator[None]:
+        """Record the block in a call record of its own, and its span. This task has inherited none."""
+        call, began = Call(method="consolidation"), time.perf_counter()
         CALL.set(call)
+        if self._traces:
+            self._traces.work_began(call, began)
+        try:
+            yield
+        except BaseException as error:
+            call.reason = outcome_of(error)
+            raise
+        finally:
+            if self._traces:
+                seconds = time.perf_counter() - began
+                self._traces.work_ended(call, seconds, {"ilab_chat.consolidation.turns": turns})
+
+    async def _ask_and_store(self, taken: Taken, keeping: asyncio.Task[None]) -> None:
+        asked = Asked()
+        if taken.material.turns:
+            try:
+                async with asyncio.timeout(self._limits.call):
+                    await self._ask(taken, asked)
+                found = operations(asked.answer, taken.material)
+            except (Failure, InvalidAnswer, TimeoutError) as failure:
+                CALL.get().reason = outcome_of(failure)
+                await self._fail(taken, failure, asked)
+                return
+            self._failures, self._paused_until = 0, None
+        else:
+            found = Operations(set=(), retire=(), summaries={})
+        # From here on the lease is long enough, and ends.
+        keeping.cancel()
+        with phase("store"):
+            await self._store(taken, found, asked)
+
+    async def _ask(self, taken: Taken, asked: Asked) -> None:
+        """Ask the model."""
+        call = CALL.get()
         try:
             with phase("model"):
                 await ask(self._model, self._limits.model, taken.material, asked)
@@ -248,7 +276,7 @@ class Consolidator:
         is_total = bool(limits.total_daily_tokens) and taken.stats.tokens_used >= limits.total_daily_tokens
         if not is_total and not (limits.daily_tokens and work.tokens_used >= limits.daily_tokens):
             return True
-        tomorrow = datetime.combine(self._clock().date() + timedelta(days=1), time(), self._clock().tzinfo)
+        tomorrow = datetime.combine(self._clock().date() + timedelta(days=1), time_of_day(), self._clock().tzinfo)
         self.counts["over budget"] += 1
         if is_total:
             self._paused_until = tomorrow

@@ -105,7 +105,7 @@ class Upstream:
 
     async def _begin(self, body: bytes) -> CompletionStream:
         """Send a request and wait until the model has begun."""
-        with model_request(self._label), failures_before_it_began(self.cause):
+        with model_request(self._label, self.cause) as request, failures_before_it_began(self.cause):
             # The public API for raw responses, with the package's authentication, URLs and errors. It returns a
             # response, as `cast_to` says, although its type hints for streams do not.
             response: object = await self._client.post(
@@ -113,7 +113,7 @@ class Upstream:
                 cast_to=httpx2.Response,
                 # Serialized here, because the package spends milliseconds on inspecting the messages.
                 content=body,
-                options=await self._current_options(),
+                options=with_trace(await self._current_options(), request.traceparent),
                 # Even without streaming, so that the package does not read the response.
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
@@ -152,6 +152,16 @@ class Upstream:
         return failure_of(
             refused, messages, generation, self.cause, chosen_by_caller=chosen_by_caller, secret=self._key
         )
+
+
+def with_trace(options: RequestOptions, traceparent: str) -> RequestOptions:
+    """Return *options* with the header that continues the call's trace, if it has one.
+
+    The caller's tracestate, which is for its own tracing system, is not sent to the API.
+    """
+    if not traceparent:
+        return options
+    return {**options, "headers": {**options["headers"], "traceparent": traceparent}}
 
 
 def logged(value: object) -> str:

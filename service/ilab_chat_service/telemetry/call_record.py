@@ -8,10 +8,41 @@ import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelRequest:
+    """A request to the API of a model or of a fallback."""
+
+    label: str
+    """Name of the model in metrics."""
+    cause: Mapping[str, str | int] = field(default_factory=dict)
+    """Log fields that name the model and the host of its API."""
+    began: float = 0.0
+    ended: float = 0.0
+    """When the model had begun, or when the request failed."""
+    outcome: str = "OK"
+    """How it began: OK or the name of a failure."""
+    traceparent: str = ""
+    """W3C header that is sent with the request. Empty: none."""
+
+
+class Trace(Protocol):
+    """The trace that a call belongs to, while traces are recorded."""
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace, in hexadecimal digits."""
+
+    def request_began(self, request: ModelRequest) -> None:
+        """Begin the span of a request to a model, and set its traceparent."""
+
+    def phase_ended(self, name: str) -> None:
+        """Take notice of the end of a phase: some end after their call."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,7 +54,13 @@ class Call:
     correlation_id: str = ""
     """Sent in the trailers and logged."""
     trace_id: str = ""
-    """From the caller's W3C trace context, if that is valid."""
+    """Of `trace`, else from the caller's W3C trace context, if that is valid."""
+    traceparent: str = ""
+    """The caller's W3C trace context, if that is valid."""
+    tracestate: str = ""
+    """The caller's, only with a `traceparent`."""
+    trace: Trace | None = None
+    """None: no traces are recorded."""
     retry_attempt: int = 0
     """Number of earlier attempts by the caller's gRPC."""
     caller: str = ""
@@ -34,10 +71,14 @@ class Call:
     """Validated. Never log it in clear: callers choose it."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
+    phases_began: dict[str, float] = field(default_factory=dict)
+    """When each phase began, by `time.perf_counter`, also of one that is running."""
+    phases_failed: dict[str, str] = field(default_factory=dict)
+    """The failure by phase that ended with one: CANCELLED or the failure's name."""
     refused_by: str = ""
     """The limit that refused the call as SERVER_BUSY. One of few names."""
-    model_requests: list[tuple[str, str]] = field(default_factory=list)
-    """Requests to the API of the model and of its fallbacks: the name in metrics, and how the request began."""
+    model_requests: list[ModelRequest] = field(default_factory=list)
+    """Requests to the API of the model and of its fallbacks."""
     memory_hits: Mapping[str, int] = field(default_factory=dict)
     """Number of memories in the prompt by source."""
     model_began: bool = False
@@ -70,33 +111,46 @@ def phase(name: str, *, unless_failed: bool = False) -> Iterator[None]:
     With *unless_failed*, record nothing if the block raises: a first token that never came has no latency.
     """
     call = CALL.get(None)
-    began = time.perf_counter()
+    if call is None:
+        yield
+        return
+    began = call.phases_began[name] = time.perf_counter()
     failed = True
     try:
         yield
         failed = False
+    except BaseException as error:
+        call.phases_failed[name] = outcome_of(error)
+        raise
     finally:
-        if call and not (failed and unless_failed):
+        if not (failed and unless_failed):
             call.phases[name] = time.perf_counter() - began
+            if call.trace:
+                call.trace.phase_ended(name)
 
 
 @contextmanager
-def model_request(model: str) -> Iterator[None]:
+def model_request(label: str, cause: Mapping[str, str | int]) -> Iterator[ModelRequest]:
     """Record a request to a model in the running call, if there is one. The block ends when the model has begun.
 
     Args:
-        model: name of the model in metrics.
+        label: name of the model in metrics.
+        cause: log fields that name the model and the host of its API.
     """
     call = CALL.get(None)
-    outcome = "OK"
+    request = ModelRequest(label=label, cause=cause, began=time.perf_counter())
+    if call:
+        call.model_requests.append(request)
+        request.traceparent = call.traceparent
+        if call.trace:
+            call.trace.request_began(request)
     try:
-        yield
+        yield request
     except BaseException as error:
-        outcome = outcome_of(error)
+        request.outcome = outcome_of(error)
         raise
     finally:
-        if call:
-            call.model_requests.append((model, outcome))
+        request.ended = time.perf_counter()
 
 
 def outcome_of(error: BaseException) -> str:
@@ -104,7 +158,7 @@ def outcome_of(error: BaseException) -> str:
 
     An answer with an error is named by its HTTP status, as its attribute `outcome` says.
     """
-    if isinstance(error, asyncio.CancelledError):
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return "CANCELLED"
     if outcome := getattr(error, "outcome", ""):
         return str(outcome)

@@ -253,10 +253,10 @@ class Metrics:
         requests = call.model_requests
         if not requests:
             return
-        for model, outcome in requests:
-            self.model_requests[model, purpose, outcome].inc()
+        for request in requests:
+            self.model_requests[request.label, purpose, request.outcome].inc()
         # The one that answered, or the last that failed.
-        model = requests[-1][0]
+        model = requests[-1].label
         if (seconds := call.phases.get("model")) is not None:
             self.model_duration[model, purpose].observe(seconds)
         if (first := call.phases.get("first_token")) is not None:

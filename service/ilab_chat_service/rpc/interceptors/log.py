@@ -1,4 +1,4 @@
-"""The outermost interceptor: one canonical log line, and metrics, for every call of our own methods, however it ends.
+"""The outermost interceptor: one canonical log line, metrics and spans for every call of our methods, however it ends.
 
 Field names follow OpenTelemetry's semantic conventions where they define one:
 https://opentelemetry.io/docs/specs/semconv/rpc/grpc and https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
     from ilab_chat_service.telemetry.metrics import Metrics
+    from ilab_chat_service.telemetry.spans import Traces
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger(AUDIT)
@@ -49,23 +50,27 @@ DEADLINE_MARGIN_SECONDS = 0.1
 
 #: Version, trace id, parent id, flags. Version 00 has no further fields.
 #: https://www.w3.org/TR/trace-context/#traceparent-header
-TRACEPARENT = re.compile(r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+TRACEPARENT = re.compile(
+    r"(?!ff|00.{54})[0-9a-f]{2}-((?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?"
+)
 
 #: Number of hexadecimal digits of the hashes of user ids and request ids.
 HASH_DIGITS = 16
 
 
 class LogInterceptor(grpc.aio.ServerInterceptor):
-    """Creates the record of each call, and logs and counts it at the end."""
+    """Creates the record of each call, and logs, counts and traces it at the end."""
 
-    def __init__(self, key: str, metrics: Metrics | None = None) -> None:
-        """Log and count calls.
+    def __init__(self, key: str, metrics: Metrics | None = None, traces: Traces | None = None) -> None:
+        """Log, count and trace calls.
 
         Args:
             key: of the hashes that replace user ids and request ids, which callers choose. Empty: a random key.
             metrics: None: nothing is counted.
+            traces: None: nothing is traced.
         """
         self._metrics = metrics
+        self._traces = traces
         self._hash = hmac.new(key.encode() or secrets.token_bytes(32), digestmod="sha256")
 
     async def intercept_service(
@@ -81,6 +86,8 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         began = time.perf_counter()
         call = new_record(name, context)
         CALL.set(call)
+        if self._traces:
+            self._traces.call_began(call, began)
         if self._metrics:
             self._metrics.call_began(name)
         set_call_deadline(context.time_remaining())
@@ -95,6 +102,8 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             seconds = time.perf_counter() - began
             if self._metrics:
                 self._metrics.call_ended(call, seconds)
+            if self._traces:
+                self._traces.call_ended(call, seconds)
             level = level_of(call)
             if log.isEnabledFor(level):
                 fields = dict(self._fields(call, seconds))
@@ -172,24 +181,21 @@ def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
 def new_record(name: str, context: Context) -> Call:
     """Return the record of a new call of method *name*."""
     traces = []
+    states = []
     retry_attempt = 0
     for key, value in context.invocation_metadata() or ():
         if key == "traceparent":
             traces.append(value)
+        elif key == "tracestate":
+            states.append(value)
         elif key == "grpc-previous-rpc-attempts":
             retry_attempt = small_number(value)
-    return Call(
-        method=name,
-        correlation_id=secrets.token_hex(16),
-        trace_id=trace_id(traces[0]) if len(traces) == 1 else "",
-        retry_attempt=retry_attempt,
-    )
-
-
-def trace_id(traceparent: str | bytes) -> str:
-    """Return the trace id of a W3C traceparent header. Empty: the header is invalid."""
-    found = TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
-    return found[1] if found else ""
+    call = Call(method=name, correlation_id=secrets.token_hex(16), retry_attempt=retry_attempt)
+    if len(traces) == 1 and isinstance(traces[0], str) and (found := TRACEPARENT.fullmatch(traces[0])):
+        # As version 00: a later one may have more fields, which we do not know.
+        call.trace_id, call.traceparent = found[2], f"00-{found[1]}"
+        call.tracestate = ",".join(state for state in states if isinstance(state, str))
+    return call
 
 
 def small_number(text: str | bytes) -> int:
