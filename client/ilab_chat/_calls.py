@@ -5,6 +5,7 @@ Build a request, fold the events of a stream into a reply, turn a status into an
 
 import dataclasses
 import enum
+import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,13 +88,31 @@ class CallDefaults:
         )
 
     def metadata_of(self, call: Metadata) -> tuple[tuple[str, str | bytes], ...]:
-        """Return the client's metadata, its token, then the call's own.
+        """Return the client's metadata, its token, the call's own, then the active trace context.
 
         Raises:
             ValueError: the token is empty or contains invalid characters.
         """
         token = () if self.token is None else (authorization(self.token),)
-        return (*self.metadata, *token, *call)
+        pairs = (*self.metadata, *token, *call)
+        return (*pairs, *trace_context(pairs))
+
+
+def trace_context(given: Metadata) -> Metadata:
+    """Return the W3C headers of the span that is active in the caller, if there is one and *given* has none.
+
+    A program that does not use OpenTelemetry has no active span.
+    """
+    # Imported by every program that has a span: https://opentelemetry.io/docs/languages/python
+    if "opentelemetry.trace" not in sys.modules or any(name == "traceparent" for name, _ in given):
+        return ()
+    from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - optional
+        TraceContextTextMapPropagator,
+    )
+
+    headers: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(headers)
+    return tuple(headers.items())
 
 
 Request = TypeVar("Request", ChatRequest, StreamChatRequest, PreviewPromptRequest)
