@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry
 from ilab_chat_gateway.problems import OWN_REASONS, STATUS
 from ilab_chat_gateway.routes import ROUTES, Shape
 from ilab_chat_gateway.settings import Settings as GatewaySettings
-from ilab_chat_service.failures import FieldRefused
+from ilab_chat_service.failures import FieldRefused, RateLimited
 from ilab_chat_service.rpc.errors import INTERNAL, TABLE, Row
 from ilab_chat_service.rpc.validation import InvalidFields
 from ilab_chat_service.settings import Settings
@@ -191,6 +191,8 @@ def details(kind: type[BaseException], row: Row) -> str:
     """Return the details that the failure adds to ErrorInfo."""
     if issubclass(kind, InvalidFields | FieldRefused):
         return "`BadRequest`"
+    if issubclass(kind, RateLimited):
+        return "`QuotaFailure`, `RetryInfo`"
     return "`RetryInfo`" if row.pushback else ""
 
 

@@ -14,12 +14,13 @@ Failure
 ├── MemoryUnavailable       memory could not be read or written; nothing was stored
 ├── TurnNotStored           the model has answered, but no part of the turn could be stored
 ├── RequestIdReused         the request_id belongs to another request
+├── RateLimited             the user, or the caller, has used up its turns or tokens
 └── NotSupported            the memory library lacks the requested feature
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 #: Log fields that explain a failure to operators: statuses, error codes and errno, never text of a user or model, never
@@ -94,6 +95,15 @@ class TurnNotStored(Failure):
 
 class RequestIdReused(Failure):
     """The request_id belongs to another request."""
+
+
+class RateLimited(Failure):
+    """The user, or the caller, has used up its turns or tokens of a minute or a day."""
+
+    def __init__(self, text: str, *, retry_after_seconds: float, limits: Sequence[tuple[str, str]]) -> None:
+        """Fail with the limits that are reached, each as its subject, `user` or `caller`, and its description."""
+        super().__init__(text, retry_after_seconds=retry_after_seconds)
+        self.limits = limits
 
 
 class NotSupported(Failure):

@@ -27,6 +27,7 @@ from ilab_chat_service.memory.expiry import expire_observations
 from ilab_chat_service.memory.integrity import check_integrity
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.privacy import quotes_of, redact_leaks
+from ilab_chat_service.rate_limits import RateLimits, rate_limits
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.channel_args import connection_options
@@ -179,6 +180,7 @@ async def serving(
             quotes=quotes,
             redact=redacted,
             memory_tokens=settings.memory_tokens,
+            limits=RateLimits(rate_limits(settings), clock),
             escape_message=settings.escape_message,
         )
         calls, logs = DrainInterceptor(), LogInterceptor(settings.log_key, metrics, traces)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ilab_chat_service.build import version
+from ilab_chat_service.rate_limits import rate_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,6 +60,7 @@ def startup_summary(
         f"limits: {settings.max_calls} running calls, {settings.max_queued_calls} queued calls, "
         f"{settings.max_calls_per_user} calls per user{'; per worker' if settings.workers > 1 else ''}"
     )
+    yield f"rate limits: {', '.join(f'{each.scope} {each}' for each in rate_limits(settings)) or 'none'}"
 
 
 def traces_text(settings: Settings, *, is_on: bool) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, IsQuoted, Lease, Memory, Model
     from ilab_chat_service.prompt import Prompt
+    from ilab_chat_service.rate_limits import RateLimits
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class TurnRunner:
         quotes: Callable[[TurnRequest], Awaitable[IsQuoted]],
         redact: Callable[[TurnRequest, str], Awaitable[str]],
         memory_tokens: int,
+        limits: RateLimits,
         escape_message: bool = False,
     ) -> None:
         """Make what answers messages.
@@ -111,6 +113,7 @@ class TurnRunner:
             quotes: prepares the check of names in the API's words for text of a request.
             redact: returns a reply without the private text of its request, for everything that is stored.
             memory_tokens: most tokens of memory in a prompt.
+            limits: count the turns and tokens of users and callers.
             escape_message: escape control tokens in the current message too.
         """
         self._memory = memory
@@ -121,6 +124,7 @@ class TurnRunner:
         self._quotes = quotes
         self._redact = redact
         self._memory_tokens = memory_tokens
+        self._limits = limits
         self._escape_message = escape_message
         self._writes: set[asyncio.Task[Any]] = set()
 
@@ -152,10 +156,13 @@ class TurnRunner:
             reply = StringIO()
             try:
                 async with AsyncExitStack() as asking:
+                    # A replay costs nothing, so not before the look for one.
+                    charge = asking.enter_context(self._limits.turn(request.user_id))
                     # The context is an argument only, so that it is freed while the model answers.
-                    started, answer, is_quoted = await self._ask(
+                    started, answer, is_quoted, prompt_tokens = await self._ask(
                         asking, request, chosen, await self._hydrate(request), until
                     )
+                    charge.began(answer, reply, prompt_tokens)
                     yield started
                     async for piece in answer:
                         if isinstance(piece, Reasoning):
@@ -239,8 +246,8 @@ class TurnRunner:
 
     async def _ask(
         self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
-    ) -> tuple[Started, Answer, IsQuoted]:
-        """Ask the model; closing *asking* stops it.
+    ) -> tuple[Started, Answer, IsQuoted, int]:
+        """Ask the model; closing *asking* stops it. The last value is the number of tokens of the prompt, estimated.
 
         If the prompt is too long for it, ask again with half of the memory and documents, then with none.
         """
@@ -273,7 +280,7 @@ class TurnRunner:
             included_documents=composed.included_documents,
             forgotten_id=context.last_turn_id if forgets(request) else 0,
         )
-        return started, answer, is_quoted
+        return started, answer, is_quoted, composed.tokens.total
 
     def _answered(self, started: Started, reply: str, answer: Answer, is_quoted: IsQuoted) -> Answered:
         return Answered(

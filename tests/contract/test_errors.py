@@ -92,6 +92,7 @@ CASES: Mapping[tuple[str, str], Case] = {
     ),
     ("FailedPrecondition", "REQUEST_ID_REUSED"): Case(data={**HI, "request_id": "r-1"}, other="answered"),
     ("ResourceExhausted", "SERVER_BUSY"): Case(settings={"max_calls": 1, "max_queued_calls": 0}, other="running"),
+    ("ResourceExhausted", "RATE_LIMITED"): Case(settings={"user_turns_per_day": 1}, other="answered"),
     ("InvalidArgument", "MODEL_OPTION_UNSUPPORTED"): Case(
         data={**HI, "generation": {"temperature": 2}},
         reply=Reply(status=400, body=b'{"error": {"param": "temperature", "message": "SECRET"}}'),

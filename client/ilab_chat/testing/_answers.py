@@ -36,6 +36,7 @@ REASONS: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "MODEL_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
         "NOT_FOUND": grpc.StatusCode.NOT_FOUND,
         "NOT_SUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
+        "RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "REQUEST_ID_REUSED": grpc.StatusCode.FAILED_PRECONDITION,
         "SERVER_BUSY": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "SERVER_DRAINING": grpc.StatusCode.UNAVAILABLE,

@@ -86,6 +86,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """INTERNAL. An error in the server. The status message has a correlation id that also appears in the server's log."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 23
+    """RESOURCE_EXHAUSTED. The user, or the authenticated caller, has used up its turns or tokens of a minute or a day. A
+    google.rpc.QuotaFailure names each limit that is reached. Retry after the delay in google.rpc.RetryInfo, which may
+    be hours.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed.
@@ -163,4 +168,9 @@ model had begun to work. A retry can succeed, but the work done so far is billed
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """INTERNAL. An error in the server. The status message has a correlation id that also appears in the server's log."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 23
+"""RESOURCE_EXHAUSTED. The user, or the authenticated caller, has used up its turns or tokens of a minute or a day. A
+google.rpc.QuotaFailure names each limit that is reached. Retry after the delay in google.rpc.RetryInfo, which may
+be hours.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,6 +24,7 @@ from ilab_chat_service.failures import (
     ModelRejected,
     ModelUnavailable,
     NotSupported,
+    RateLimited,
     RequestIdReused,
     TurnNotStored,
 )
@@ -102,6 +103,8 @@ TABLE: Mapping[type[BaseException], Row] = {
     NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     DeadlineExceeded: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     ServerBusy: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY", pushback=True),
+    # Without pushback: gRPC's own retries would wait for up to a day.
+    RateLimited: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
     ServerDraining: Row(grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING"),
     InterruptedByDrain: Row(grpc.StatusCode.ABORTED, "SERVER_DRAINING"),
 }
@@ -128,6 +131,8 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
         add(status, bad_request(error.violations))
     if isinstance(error, FieldRefused):
         add(status, bad_request([(error.field, error.description)]))
+    if isinstance(error, RateLimited):
+        add(status, quota_failure(error.limits))
     if isinstance(error, Failure) and error.retry_after_seconds is not None:
         add(status, retry_info(error.retry_after_seconds))
     return status
@@ -139,6 +144,16 @@ def bad_request(violations: Iterable[Violation]) -> error_details_pb2.BadRequest
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
             for field, description in violations
+        ]
+    )
+
+
+def quota_failure(limits: Iterable[tuple[str, str]]) -> error_details_pb2.QuotaFailure:
+    """Return the limits that are reached. The subject is `user` or `caller`, never an id."""
+    return error_details_pb2.QuotaFailure(
+        violations=[
+            error_details_pb2.QuotaFailure.Violation(subject=subject, description=description)
+            for subject, description in limits
         ]
     )
 

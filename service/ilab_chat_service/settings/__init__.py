@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ilab_chat_service.settings.consolidation import ConsolidationSettings
-from ilab_chat_service.settings.fields import MOST, SettingsError
+from ilab_chat_service.settings.fields import SettingsError
 from ilab_chat_service.settings.limits import LimitSettings
 from ilab_chat_service.settings.memory import IN_MEMORY, MemorySettings
 from ilab_chat_service.settings.model import ModelSettings
@@ -55,10 +55,10 @@ class Settings(
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            least = field.metadata["least"]
+            least, most = field.metadata["least"], field.metadata["most"]
             # Written so that NaN, which compares false with everything, is out of range.
-            if least is not None and not least <= getattr(self, field.name) <= MOST:
-                raise SettingsError(f"{field.metadata['env']}: must be {least:g} to {MOST:g}")
+            if least is not None and not least <= getattr(self, field.name) <= most:
+                raise SettingsError(f"{field.metadata['env']}: must be {least:g} to {most:g}")
         self.check_telemetry()
         self.check_memory()
         self.check_consolidation()

@@ -1,4 +1,4 @@
-"""Settings of admission: how many calls run and wait."""
+"""Settings of admission: how many calls run and wait, and how many turns and tokens a user or caller may use."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from ilab_chat_service.settings.fields import setting
 
+#: Largest rate limit.
+MOST_COUNTED = 1e12
+
 
 @dataclass(frozen=True, kw_only=True)
 class LimitSettings:
-    """How many chat calls run and wait, in each process."""
+    """How many chat calls run and wait, and what a user or a caller may use, in each process."""
 
     max_calls: int = setting(
         "ILAB_CHAT_MAX_CALLS", 256, "Maximum number of chat calls that run at once, per process.", least=1
@@ -25,4 +28,60 @@ class LimitSettings:
         5.0,
         "Maximum wait for a slot before a call fails with SERVER_BUSY, in seconds.",
         least=0,
+    )
+    user_turns_per_minute: int = setting(
+        "ILAB_CHAT_USER_TURNS_PER_MINUTE",
+        0,
+        "Chat turns of a user per minute, in each process. 0: no limit.",
+        least=0,
+        most=MOST_COUNTED,
+    )
+    user_turns_per_day: int = setting(
+        "ILAB_CHAT_USER_TURNS_PER_DAY",
+        0,
+        "Chat turns of a user per day (UTC), in each process. 0: no limit.",
+        least=0,
+        most=MOST_COUNTED,
+    )
+    user_tokens_per_minute: int = setting(
+        "ILAB_CHAT_USER_TOKENS_PER_MINUTE",
+        0,
+        "Model tokens of a user per minute, in each process. 0: no limit.",
+        least=0,
+        most=MOST_COUNTED,
+    )
+    user_tokens_per_day: int = setting(
+        "ILAB_CHAT_USER_TOKENS_PER_DAY",
+        0,
+        "Model tokens of a user per day (UTC), in each process. 0: no limit.",
+        least=0,
+        most=MOST_COUNTED,
+    )
+    caller_turns_per_minute: int = setting(
+        "ILAB_CHAT_CALLER_TURNS_PER_MINUTE",
+        0,
+        "Chat turns of an authenticated caller per minute, in each process. 0: no limit.",
+        least=0,
+        most=MOST_COUNTED,
+    )
+    caller_turns_per_day: int = setting(
+        "ILAB_CHAT_CALLER_TURNS_PER_DAY",
+        0,
+        "Chat turns of an authenticated caller per day (UTC), in each process. 0: no limit.",
+        least=0,
+        most=MOST_COUNTED,
+    )
+    caller_tokens_per_minute: int = setting(
+        "ILAB_CHAT_CALLER_TOKENS_PER_MINUTE",
+        0,
+        "Model tokens of an authenticated caller per minute, in each process. 0: no limit.",
+        least=0,
+        most=MOST_COUNTED,
+    )
+    caller_tokens_per_day: int = setting(
+        "ILAB_CHAT_CALLER_TOKENS_PER_DAY",
+        0,
+        "Model tokens of an authenticated caller per day (UTC), in each process. 0: no limit.",
+        least=0,
+        most=MOST_COUNTED,
     )

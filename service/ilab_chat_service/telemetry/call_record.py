@@ -77,6 +77,8 @@ class Call:
     """The failure by phase that ended with one: CANCELLED or the failure's name."""
     refused_by: str = ""
     """The limit that refused the call as SERVER_BUSY. One of few names."""
+    rate_limited_by: str = ""
+    """The limit that refused the call as RATE_LIMITED. One of few names."""
     model_requests: list[ModelRequest] = field(default_factory=list)
     """Requests to the API of the model and of its fallbacks."""
     memory_hits: Mapping[str, int] = field(default_factory=dict)

@@ -106,6 +106,12 @@ class Metrics:
         self.admission_refused = self._counter(
             "admission_refused_total", "Calls refused as SERVER_BUSY, by the limit that was reached.", "method", "limit"
         )
+        self.rate_limited = self._counter(
+            "rate_limited_total",
+            "Calls refused as RATE_LIMITED, by the limit that was reached, such as user_turns_per_minute.",
+            "method",
+            "limit",
+        )
         self.admission_wait = self._histogram(
             "admission_wait_seconds", "Wait for a slot, also of refused calls.", "method", buckets=STORE_BUCKETS
         )
@@ -234,6 +240,8 @@ class Metrics:
             self.rpc_errors[method, call.reason or code].inc()
         if call.refused_by:
             self.admission_refused[method, call.refused_by].inc()
+        if call.rate_limited_by:
+            self.rate_limited[method, call.rate_limited_by].inc()
         phases = call.phases
         if (wait := phases.get("queue")) is not None:
             self.admission_wait[method].observe(wait)
