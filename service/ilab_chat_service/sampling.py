@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.background import in_background
 from ilab_chat_service.failures import MemoryUnavailable
+from ilab_chat_service.rate_limits import NAMES as RATE_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -115,6 +116,11 @@ async def sampling(sampler: Sampler) -> AsyncIterator[None]:
     async def sample() -> None:
         sampler.sample()
 
+    for purpose, client in sampler.models.items():
+        for model, _ in client.breakers():
+            sampler.metrics.offered(model, purpose)
+    if sampler.consolidator:
+        sampler.metrics.consolidates()
     async with AsyncExitStack() as stack:
         for seconds, each in ((SECONDS, sample), (SLOW_SECONDS, sampler.sample_slowly)):
             await attempt(each)
@@ -141,7 +147,12 @@ async def attempt(work: Callable[[], Awaitable[None]]) -> None:
 
 @asynccontextmanager
 async def open_metrics(
-    settings: Settings, methods: Collection[str], is_ready: Callable[[], bool], *, worker: int
+    settings: Settings,
+    methods: Collection[str],
+    reasons: Collection[str],
+    is_ready: Callable[[], bool],
+    *,
+    worker: int,
 ) -> AsyncIterator[tuple[Metrics | None, str]]:
     """Yield the metrics of this process, and the address at which they are served; None: they are off.
 
@@ -154,7 +165,7 @@ async def open_metrics(
         yield None, ""
         return
     # In a thread, because it imports.
-    own, registry = await asyncio.to_thread(declare, methods, worker)
+    own, registry = await asyncio.to_thread(declare, methods, reasons, worker)
     if worker:
         yield own, settings.metrics_address
         return
@@ -165,7 +176,7 @@ async def open_metrics(
         yield own, address
 
 
-def declare(methods: Collection[str], worker: int) -> tuple[Metrics, CollectorRegistry]:
+def declare(methods: Collection[str], reasons: Collection[str], worker: int) -> tuple[Metrics, CollectorRegistry]:
     """Declare the metrics of this process, and return them with their registry."""
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - not needed if metrics are off
 
@@ -176,6 +187,6 @@ def declare(methods: Collection[str], worker: int) -> tuple[Metrics, CollectorRe
     else:
         worker_files.use_no_files()
     registry = CollectorRegistry()
-    own = metrics.Metrics(registry, methods)
+    own = metrics.Metrics(registry, methods, reasons, RATE_LIMITS)
     own.started()
     return own, registry

@@ -34,6 +34,7 @@ from ilab_chat_service.rpc.channel_args import connection_options
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.connection_limit import most_connections, watch_connections
 from ilab_chat_service.rpc.deadlines import Deadlines
+from ilab_chat_service.rpc.errors import REASONS
 from ilab_chat_service.rpc.grpc_server import registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
@@ -155,7 +156,7 @@ async def serving(
         checks = health.HealthService(HEALTH_NAMES)
         is_ready = partial(checks.is_serving, CHAT)
         metrics, metrics_address = await stack.enter_async_context(
-            open_metrics(settings, METHODS, is_ready, worker=worker)
+            open_metrics(settings, METHODS, REASONS, is_ready, worker=worker)
         )
         traces = await stack.enter_async_context(open_traces(settings))
         certificates = await asyncio.to_thread(tls, settings)

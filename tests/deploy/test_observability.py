@@ -33,8 +33,8 @@ NAME = re.compile(r"\bilab_chat_\w+")
 #: Neither is a wheel: Debian's package `prometheus` has both.
 PROMTOOL, PROMETHEUS = shutil.which("promtool"), shutil.which("prometheus")
 
-#: Metrics that a server without TLS, workers, consolidation and refused calls lacks.
-ABSENT = re.compile(r"tls_certificate|worker_restarts|admission_refused|consolidation_|replays|purpose=.consolidation")
+#: Metrics that a server without TLS, workers and consolidation lacks.
+ABSENT = re.compile(r"tls_certificate|worker_restarts|consolidation_|purpose=.consolidation")
 
 
 def dashboard() -> dict[str, Any]:
@@ -179,11 +179,11 @@ def test_queries_have_results_on_a_real_prometheus(tmp_path: Path, upstream: Ups
         assert found
         with prometheus(tmp_path, found[1]) as url:
             await_result(url, "up == 1")
-            # A series begins with its first value: only what is added later is a rate.
+            # A histogram's series begin with their first values: only what is added later is a rate.
             chats(server, upstream)
-            await_result(url, "ilab_chat_rpc_errors_total")
+            await_result(url, "ilab_chat_rpc_duration_seconds_count")
             chats(server, upstream)
-            await_result(url, "rate(ilab_chat_rpc_errors_total[1m]) > 0")
+            await_result(url, "rate(ilab_chat_rpc_duration_seconds_count[1m]) > 0")
             empty = [each for each in expressions() if not asked(url, each)]
             assert [each for each in empty if not ABSENT.search(each)] == []
             with urllib.request.urlopen(f"{url}/api/v1/rules", timeout=10) as response:

@@ -147,6 +147,26 @@ async def test_consolidation_is_shown_with_its_tokens(observed: Observed, upstre
     assert scrape.value("ilab_chat_model_duration_seconds_count", **used) == 1
 
 
+@pytest.mark.parametrize("observed", [{"consolidation": "on"}], indirect=True)
+async def test_counters_with_known_labels_begin_at_zero(observed: Observed) -> None:
+    """An alert by increase() misses the first event of a series that begins with it."""
+    series = (await observed.scrape()).series
+    used = (("model", "test-model"), ("purpose", "chat"))
+    for name, labels in (
+        ("rpc_errors_total", (("method", SAVE), ("reason", "INTERNAL"))),
+        ("rpc_errors_total", (("method", CHAT), ("reason", "MODEL_UNAVAILABLE"))),
+        ("rpc_errors_total", (("method", STREAM), ("reason", "CANCELLED"))),
+        ("admission_refused_total", (("limit", "queue"), ("method", CHAT))),
+        ("rate_limited_total", (("limit", "user_turns_per_day"), ("method", STREAM))),
+        ("idempotent_replays_total", (("method", SAVE),)),
+        ("model_requests_total", (used[0], ("outcome", "HTTP_503"), used[1])),
+        ("model_tokens_total", (*used, ("type", "input"))),
+        ("consolidation_events_total", (("event", "dead"),)),
+    ):
+        assert series[f"ilab_chat_{name}", labels] == 0
+    assert ("ilab_chat_rpc_errors_total", (("method", SAVE), ("reason", "MODEL_UNAVAILABLE"))) not in series
+
+
 async def test_replayed_write_of_the_memory_is_counted(observed: Observed) -> None:
     save = memory_pb2.SaveObservationRequest(
         user_id="alice", content="c", title="t", type="discovery", request_id="r-1"

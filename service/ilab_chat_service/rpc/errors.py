@@ -112,6 +112,9 @@ TABLE: Mapping[type[BaseException], Row] = {
 #: For everything that has no row: a mistake of ours.
 INTERNAL = Row(grpc.StatusCode.INTERNAL, "INTERNAL")
 
+#: Every reason, once.
+REASONS = sorted({row.reason for row in (*TABLE.values(), INTERNAL)})
+
 
 def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
     """Return what a caller may know of *error*: nothing of its text unless it is one of ours.

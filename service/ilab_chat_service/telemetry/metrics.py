@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -27,6 +28,21 @@ OTHER = "other"
 
 #: Names of `values.MemorySource`. Their series exist from the start.
 SOURCES = ("fact", "turn", "search", "summary")
+
+#: Prefixes of the reasons with which only chat calls fail.
+OF_CHAT = ("MODEL_", "CONTEXT_", "CONTENT_", "RATE_")
+CHAT = "ilab_chat.v1.ChatService/"
+#: Statuses that calls end with without an ErrorInfo.
+STATUSES = ("CANCELLED", "UNKNOWN")
+#: Limits of admission: see `rpc.admission`.
+ADMISSION_LIMITS = ("user", "user_bytes", "bytes", "queue", "wait")
+#: How requests to models usually begin.
+OUTCOMES = ("OK", "CANCELLED", "MODEL_UNAVAILABLE", "HTTP_429", "HTTP_500", "HTTP_502", "HTTP_503", "HTTP_504")
+#: Events of consolidation without a reason.
+EVENTS = (
+    *("calls", "tokens", "turns", "set", "retired", "summaries", "lost", "dead", "interrupted", "over_budget"),
+    *("failed_memory", "failed_InvalidAnswer", "failed_ModelUnavailable", "failed_ModelRateLimited"),
+)
 
 #: Seconds. https://opentelemetry.io/docs/specs/semconv/rpc/rpc-metrics and .../gen-ai/gen-ai-metrics
 CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
@@ -58,6 +74,15 @@ class Children(dict[str | tuple[str, ...], M]):
     def __init__(self, metric: M) -> None:
         self._metric: M = metric
 
+    def begin(self, *values: Collection[str]) -> None:
+        """Expose the series of each combination of *values*, the values of each label, with the value 0.
+
+        A series that begins with its first event has no increase, so that an alert would miss that event.
+        """
+        for labels in product(*values):
+            # A child has the value 0.
+            self[labels if len(labels) > 1 else labels[0]]
+
     @property
     def only(self) -> M:
         """The metric, if it has no labels."""
@@ -77,9 +102,17 @@ class Metrics:
     Args:
         registry: collects them.
         methods: our methods, as the call record names them.
+        reasons: with which calls can fail.
+        limits: names of the rate limits.
     """
 
-    def __init__(self, registry: CollectorRegistry, methods: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        methods: Collection[str] = (),
+        reasons: Collection[str] = (),
+        limits: Collection[str] = (),
+    ) -> None:
         # Otherwise each counter and histogram gets another time series, with the time of its creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
@@ -151,8 +184,7 @@ class Metrics:
         self.memory_hits = self._counter(
             "memory_hits_total", "Memories in prompts, by source: fact, turn, search or summary.", "source"
         )
-        for source in SOURCES:
-            self.memory_hits[source].inc(0)
+        self.memory_hits.begin(SOURCES)
         self.hydrate = self._histogram(
             "memory_hydrate_seconds", "Time to read the memory for a prompt.", buckets=STORE_BUCKETS
         ).only
@@ -217,6 +249,26 @@ class Metrics:
         self.build_info = self._gauge(
             "build_info", "1, with the versions as labels.", "version", "python", "grpcio", mode="livemax"
         )
+
+        self._begin(methods, reasons, limits)
+
+    def _begin(self, methods: Collection[str], reasons: Collection[str], limits: Collection[str]) -> None:
+        """Begin the counters whose labels are known."""
+        chats = [method for method in methods if method.startswith(CHAT)]
+        self.rpc_errors.begin(methods, [*(each for each in reasons if not each.startswith(OF_CHAT)), *STATUSES])
+        self.rpc_errors.begin(chats, [each for each in reasons if each.startswith(OF_CHAT)])
+        self.admission_refused.begin(methods, ADMISSION_LIMITS)
+        self.rate_limited.begin(chats, limits)
+        self.replays.begin(methods)
+
+    def offered(self, model: str, purpose: str) -> None:
+        """Begin the counters of a model that is offered. A second call does nothing."""
+        self.model_requests.begin([model], [purpose], OUTCOMES)
+        self.model_tokens.begin([model], [purpose], ["input", "output"])
+
+    def consolidates(self) -> None:
+        """Begin the counters of consolidation. A second call does nothing."""
+        self.consolidation_events.begin(EVENTS)
 
     def started(self) -> None:
         """Record the versions."""
