@@ -7,20 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from faults.stage import reserved_port
 from ilab_chat import ChatClient, ChatError
+from monitoring import PROMETHEUS, asked, await_result, prometheus
 from processes import ServerProcess, running_server
 from upstream import Reply, Upstream
 
@@ -30,8 +25,7 @@ METRICS = ROOT / "docs/metrics.md"
 RULES: list[dict[str, Any]] = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())["groups"][0]["rules"]
 NAME = re.compile(r"\bilab_chat_\w+")
 
-#: Neither is a wheel: Debian's package `prometheus` has both.
-PROMTOOL, PROMETHEUS = shutil.which("promtool"), shutil.which("prometheus")
+PROMTOOL = shutil.which("promtool")
 
 #: Metrics that a server without TLS, workers and consolidation lacks.
 ABSENT = re.compile(r"tls_certificate|worker_restarts|consolidation_|purpose=.consolidation")
@@ -105,56 +99,6 @@ def test_rules_pass_their_tests() -> None:
             [str(PROMTOOL), *command], cwd=OBSERVABILITY, capture_output=True, text=True, check=False
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
-
-
-@contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[str]:
-    """Run a Prometheus with our rules that scrapes *target*; yield its URL."""
-    configuration = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(OBSERVABILITY / "alerts.yml")],
-        "scrape_configs": [{"job_name": "ilab-chat", "static_configs": [{"targets": [target]}]}],
-    }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
-    with reserved_port() as port:
-        url = f"http://127.0.0.1:{port}"
-        command = [
-            str(PROMETHEUS),
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-        ]
-        with subprocess.Popen(
-            [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as process:
-            try:
-                yield url
-            finally:
-                process.kill()
-
-
-def asked(url: str, expression: str) -> list[Any]:
-    """Return the result of a query.
-
-    Raises:
-        OSError: Prometheus does not answer yet, or refuses the query.
-    """
-    query = urllib.parse.urlencode({"query": expression})
-    with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=10) as response:
-        result: list[Any] = json.load(response)["data"]["result"]
-    return result
-
-
-def await_result(url: str, expression: str) -> list[Any]:
-    """Ask until there is a result: Prometheus scrapes once per second."""
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        try:
-            if found := asked(url, expression):
-                return found
-        except OSError:
-            pass
-        threading.Event().wait(0.2)
-    raise AssertionError(f"no result: {expression}")
 
 
 def chats(server: ServerProcess, upstream: Upstream) -> None:
