@@ -52,7 +52,10 @@ def test_many_and_long_words_look_up_a_bounded_number_of_terms(mem: ILabMemory) 
     say(mem, "plain text")
     for message in (
         "qwrtz " * 15,
-        "q" * 8000,
+        # Of a size that a quadratic algorithm does not finish before the timeout.
+        "q" * 400_000,
+        "\u0436" * 400_000,
+        " ".join(map(str, range(100_000, 160_000))),
         " ".join("abcdefghij"[n:] + "klmnopqrst" for n in range(10)),
         "a1-" * 2000,
     ):

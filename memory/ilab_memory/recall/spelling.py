@@ -7,15 +7,19 @@ instead of comparing it with all words. Nothing is stored for it.
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from ilab_memory.recall.analysis import folded, terms
 from ilab_memory.recall.message import Asked, function_terms, is_question, is_request
+from ilab_memory.recall.query import QUERY_CHARACTERS
 
 #: Words of a message whose spelling is corrected, the longest ones; a message with more than MOST_WORDS is a text.
 MOST_CORRECTED, MOST_WORDS = 2, 15
 #: Ways to write these words that are looked up, in all; and for a question or a request that does not speak of the
 #: user, which are often about the world. A look-up takes 25 microseconds.
 MOST_WAYS, MOST_WAYS_OF_WORLD = 96, 20
+#: Ids of a message that are looked up, the first ones, and their characters.
+MOST_IDS, LONGEST_ID = 8, 64
 #: Runs of letters or digits of an id, and digits of a run that the user may have written as two.
 MOST_PARTS, LONGEST_SPLIT = 8, 8
 #: Lengths of words that are corrected. Shorter ones have too many neighbours.
@@ -25,8 +29,11 @@ CORRECTED = 0.9
 
 _VOWELS = {"latin": "eaiou", "cyrillic": "еаиоуыя"}
 _WORD = re.compile(r"[^\W\d_]+")
-# Letters and digits in one token, with or without hyphens, dots or slashes.
-_ID = re.compile(r"(?<![^\W_])(?=[^\W_./-]*[./-]?[^\W_]*\d)[^\W_]+(?:[-./][^\W_]+)*(?![^\W_])")
+# Letters and digits in one token, with or without hyphens, dots or slashes. Whether it has a digit is checked
+# afterwards: a lookahead for one takes time in proportion to the square of a long word, and does not release the GIL.
+_TOKEN = re.compile(r"[^\W_]+(?:[-./][^\W_]+)*")
+_SEPARATOR = re.compile(r"[-./]")
+_DIGIT = re.compile(r"\d")
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
 
 #: Returns those of the terms that the user has in any row.
@@ -38,11 +45,13 @@ def corrected(asked: Asked, text: str, unknown: Collection[str], known: Known) -
 
     *unknown*: those of its terms that the user never said.
     """
+    text = text[:QUERY_CHARACTERS]
     words = [match[0] for match in _WORD.finditer(folded(text))]
     if len(words) > MOST_WORDS or not asked.terms:
         return None
-    ids = {match[0].lower(): _id_forms(match[0]) for match in _ID.finditer(text) if _PARTS.search(match[0])}
-    typed = {term: word for word in words if (term := _term(word)) in unknown and term in asked.terms}
+    ids = {token.lower(): _id_forms(token) for token in islice(_ids(text), MOST_IDS)}
+    short = (word for word in words if len(word) <= LONGEST)
+    typed = {term: word for word in short if (term := _term(word)) in unknown and term in asked.terms}
     longest = sorted(typed.values(), key=len, reverse=True)[:MOST_CORRECTED]
     is_of_world = not asked.speaks_of_user and (is_question(text, asked.spoken) or is_request(text, asked.spoken))
     most = (MOST_WAYS_OF_WORLD if is_of_world else MOST_WAYS) // max(1, len(longest))
@@ -92,6 +101,15 @@ def _rewritten(ids: Mapping[str, Sequence[Sequence[str]]], said: frozenset[str])
             found |= dict.fromkeys(own, ())
             found[own[0]] = tuple(form)
     return found
+
+
+def _ids(text: str) -> Iterator[str]:
+    """Yield the ids in *text*: tokens with a digit, without the parts before the one that precedes it."""
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if len(token) <= LONGEST_ID and (digit := _DIGIT.search(token)):
+            starts = [0, *(separator.end() for separator in _SEPARATOR.finditer(token, 0, digit.start()))]
+            yield token[starts[-2:][0] :]
 
 
 def _id_forms(token: str) -> list[list[str]]:
