@@ -10,6 +10,7 @@ from ilab_memory.core.config import Config
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import ImportResult, Observation, Session
 from ilab_memory.core.store import Store
+from ilab_memory.limits import IMPORT_SOURCES
 
 
 class Administration:
@@ -153,7 +154,7 @@ class Administration:
         recognized by their ids, observations by their topic_key (the stored one stays) or else by session, type, title,
         content and created_at. An active session is imported as completed if its conversation already has one.
 
-        After an error, the batches before it (of up to 100 items) stay: repeat the import to complete it.
+        After an error, the batches before it (of up to 20 items) stay: repeat the import to complete it.
 
         Raises:
             ValueError: an item is invalid, or comes before its session.
@@ -165,8 +166,9 @@ class Administration:
         try:
             for batch in intake.batches(items):
                 added = self._store.add_rows(user_id, batch.sessions, batch.rows)
-                if sources := imported.add(batch.ids, added.ids, batch.sources):
-                    self._store.add_sources(user_id, sources)
+                sources = imported.add(batch.ids, added.ids, batch.sources)
+                for start in range(0, len(sources), IMPORT_SOURCES):
+                    self._store.add_sources(user_id, sources[start : start + IMPORT_SOURCES])
                 sessions += added.sessions
                 observations += added.observations
         except StorageError as error:

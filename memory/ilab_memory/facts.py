@@ -9,7 +9,7 @@ from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.models import NewFact, Statement
 from ilab_memory.core.store import FactCursor, Redacted, Source
 from ilab_memory.intake import cursor, redacted, redacted_content
-from ilab_memory.limits import MAX_FACTS, MAX_TITLE, MAX_TOPIC_KEY
+from ilab_memory.limits import MAX_FACTS, MAX_TITLE, MAX_TOPIC_KEY, MOST_WAITING_SOURCES
 from ilab_memory.timestamps import to_text
 
 _START = datetime.min.replace(tzinfo=UTC)
@@ -92,26 +92,36 @@ def older_than(retention: Mapping[str, timedelta] | timedelta | None, now: datet
 
 
 class ImportedSources:
-    """Maps the sources of an export to the ids that its observations get. A source may come after its fact."""
+    """Maps the sources of an export to the ids that its observations get. A source may come after its fact.
+
+    Of the sources that have not come yet, MOST_WAITING_SOURCES are remembered; further ones are left out.
+    """
 
     def __init__(self) -> None:
         self._ids: dict[int, int | None] = {}
-        self._waiting: list[Source] = []
+        # By the observation that has not come yet, so that a batch looks at its own sources only.
+        self._waiting: dict[int, list[Source]] = {}
+        self._waiting_sources = 0
 
-    def add(self, exported: Iterable[int | None], new: Iterable[int | None], sources: Iterable[Source]) -> list[Source]:
+    def add(self, exported: Sequence[int | None], new: Iterable[int | None], sources: Iterable[Source]) -> list[Source]:
         """Add a batch: the *exported* and the *new* id of each row, and its *sources*; return what can be stored."""
         self._ids |= {old: stored for old, stored in zip(exported, new, strict=True) if old is not None}
         known: list[Source] = []
-        waiting: list[Source] = []
-        for fact, source, is_earlier in (*self._waiting, *sources):
+        arrived = [each for old in exported if old is not None for each in self._waiting.pop(old, ())]
+        self._waiting_sources -= len(arrived)
+        for fact, source, is_earlier in (*arrived, *sources):
             if fact not in self._ids or source not in self._ids:
-                waiting.append((fact, source, is_earlier))
+                self._wait(fact if fact not in self._ids else source, (fact, source, is_earlier))
                 continue
             of_fact, of_source = self._ids[fact], self._ids[source]
             if of_fact is not None and of_source is not None:
                 known.append((of_fact, of_source, is_earlier))
-        self._waiting = waiting
         return known
+
+    def _wait(self, missing: int, source: Source) -> None:
+        if self._waiting_sources < MOST_WAITING_SOURCES:
+            self._waiting.setdefault(missing, []).append(source)
+            self._waiting_sources += 1
 
 
 def _new_fact(name: str, fact: NewFact, source: Redacted, types: Collection[str]) -> Redacted:

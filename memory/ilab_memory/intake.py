@@ -23,7 +23,15 @@ from ilab_memory.core.store import (
     SessionCursor,
     Source,
 )
-from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE, MAX_REVISION_COUNT, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
+from ilab_memory.limits import (
+    IMPORT_BYTES,
+    IMPORT_ITEMS,
+    MAX_REVISION_COUNT,
+    MAX_SOURCES,
+    MAX_TITLE,
+    MAX_TOPIC_KEY,
+    MAX_USER_ID,
+)
 from ilab_memory.redaction import MOST_ADDED, REDACTED, normalized_hash, strip_private
 from ilab_memory.sessions import summary_title
 from ilab_memory.timestamps import to_text
@@ -125,7 +133,7 @@ def session_cursor(before: SessionCursor | None) -> SessionCursor | None:
 
 
 def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
-    """Yield *items*, validated and redacted, in batches of the size of an export page, in rows and bytes of UTF-8.
+    """Yield *items*, validated and redacted, in batches of at most IMPORT_ITEMS, or fewer with IMPORT_BYTES of text.
 
     Raises:
         ValueError: an item is invalid, or a text is blank after redaction.
@@ -141,7 +149,7 @@ def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
             batch.ids.append(item.id)
             batch.sources.extend(_sources(item))
             size += len(batch.rows[-1].content.encode()) + len((batch.rows[-1].about or "").encode())
-        if len(batch.sessions) + len(batch.rows) == EXPORT_PAGE or size >= EXPORT_BYTES:
+        if len(batch.sessions) + len(batch.rows) == IMPORT_ITEMS or size >= IMPORT_BYTES:
             yield batch
             batch, size = Batch([], [], [], []), 0
     if batch.sessions or batch.rows:
@@ -196,6 +204,8 @@ def _row(observation: Observation) -> ImportedRow:
 
 
 def _sources(observation: Observation) -> Iterator[Source]:
+    if len(observation.source_ids) + len(observation.earlier_source_ids) > MAX_SOURCES:
+        raise ValueError(f"source_ids must have at most {MAX_SOURCES:,} ids")
     for is_earlier, ids in ((False, observation.source_ids), (True, observation.earlier_source_ids)):
         for source in ids:
             if not isinstance(source, int) or source <= 0:

@@ -32,3 +32,9 @@ MOST_REBUILT = 100
 #: An export reads pages of this many rows, and ends a page early after this many bytes of text.
 EXPORT_PAGE = 100
 EXPORT_BYTES = 1024 * 1024
+#: Items, sources and bytes of text that an import stores in one transaction. Others' saves wait for it.
+IMPORT_ITEMS, IMPORT_SOURCES, IMPORT_BYTES = 20, 1000, 1024 * 1024
+#: Sources of one observation of an import.
+MAX_SOURCES = 10_000
+#: Sources of an import whose observation has not come yet. Each needs 100 bytes of memory, and 2 in the import.
+MOST_WAITING_SOURCES = 100_000

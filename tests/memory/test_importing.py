@@ -1,13 +1,19 @@
 """mem_import is the inverse of mem_export, may be repeated, and redacts again."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from ilab_memory import ILabMemory, Observation, Session, StorageError
+from ilab_memory.facts import ImportedSources
 from ilab_memory.intake import batches
-from ilab_memory.stores.sqlite import SQLiteStore, erasure
+from ilab_memory.limits import IMPORT_ITEMS, MAX_SOURCES, MOST_WAITING_SOURCES
+from ilab_memory.stores.sqlite import SQLiteStore, editing, erasure
+from ilab_memory.stores.sqlite.transaction import Transaction
 from memory.support import EPOCH, Clock, text
 
 USER = "alice"
@@ -112,14 +118,14 @@ def test_an_import_is_made_in_batches_and_an_interrupted_one_can_be_repeated(mem
     assert len(exported) > 200
 
     def broken() -> Iterator[Session | Observation]:
-        yield from exported[:150]
+        yield from exported[: 2 * IMPORT_ITEMS + 10]
         raise OSError
 
     with pytest.raises(OSError):  # noqa: PT011 - the caller's own
         mem.mem_import("bob", broken())
-    assert mem.mem_stats("bob")["sessions"] + mem.mem_stats("bob")["observations"] == 100
+    assert mem.mem_stats("bob")["sessions"] + mem.mem_stats("bob")["observations"] == 2 * IMPORT_ITEMS
     rest = mem.mem_import("bob", iter(exported))
-    assert rest.sessions + rest.observations == len(exported) - 100
+    assert rest.sessions + rest.observations == len(exported) - 2 * IMPORT_ITEMS
     assert comparable(mem.mem_export("bob")) == comparable(exported)
 
 
@@ -128,6 +134,35 @@ def test_batches_are_bounded_in_bytes() -> None:
     assert [len(batch.rows) for batch in batches(given)] == [2, 1]
     ended = [session(id=f"s{place}", summary="é" * 400_000) for place in range(3)]
     assert [len(batch.sessions) for batch in batches(ended)] == [2, 1]
+
+
+@pytest.mark.parametrize("store", ["sqlite-file"], indirect=True)
+def test_a_transaction_contains_few_items_of_imports(mem: ILabMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves of others wait for the transaction. Without a bound, it has a batch of each import that runs."""
+    items: Counter[Transaction] = Counter()
+    add_rows = editing.add_rows
+
+    def counted(transaction: Transaction, user: str, sessions: Sequence[Session], rows: Sequence[Any]) -> Any:
+        items[transaction] += len(sessions) + len(rows)
+        return add_rows(transaction, user, sessions, rows)
+
+    monkeypatch.setattr(editing, "add_rows", counted)
+    rows = [item(content=str(number)) for number in range(400)]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda user: mem.mem_import(user, [session(), *rows]), ["alice", "bob", "carol"]))
+    assert items.total() == 3 * 401
+    assert max(items.values()) <= IMPORT_ITEMS
+
+
+def test_sources_that_never_come_take_bounded_memory_and_time() -> None:
+    imported = ImportedSources()
+    unknown = range(2, MOST_WAITING_SOURCES + 100)
+    assert imported.add([1], [11], [(1, source, False) for source in unknown]) == []
+    # Each of these looks at its own sources only.
+    for number in range(200_000, 240_000):
+        assert imported.add([number], [number], []) == []
+    assert imported.add([2, unknown[-1]], [12, 13], []) == [(11, 12, False)]
+    assert imported.add([300_000], [14], [(300_000, 1, False), (1, 300_000, True)]) == [(14, 11, False), (11, 14, True)]
 
 
 def test_a_failure_of_the_storage_tells_how_much_was_added(
@@ -229,6 +264,7 @@ def test_an_active_session_is_imported_as_completed_if_there_is_another(mem: ILa
         ([session(), item(revision_count=0)], "revision_count must"),
         ([session(started_at="")], "started_at must"),
         ([session(id="")], "session_id must"),
+        ([session(), item(source_ids=[1] * (MAX_SOURCES + 1))], "source_ids must have at most 10,000 ids"),
         ([session(conversation_id="x" * 257)], "conversation_id must"),
         ([session(summary=" ")], "summary must"),
         (["no item"], "sessions and observations only"),

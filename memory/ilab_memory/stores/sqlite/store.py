@@ -70,6 +70,8 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         self._database = database
         self._users = KeyCache()
         self._closed = threading.Event()
+        # One import at a time analyzes and waits for the writer: others' saves wait for one batch, not for one of each.
+        self._importing = threading.Lock()
         lock = threading.Lock()
         self._writer = Writer(database, synchronous=SYNCHRONOUS[durability], lock=lock)
         self._readers: Readers | SharedReader
@@ -191,18 +193,22 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store."""
-        indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
-        with self._readers.connection("import") as connection:
-            user = reading.user_key(connection, user_id)
-        if user is not None:
-            # The hashes too, to keep work off the writer.
-            for _, entry in indexed:
-                entry.tokens(*user)
-        return self._writer.run("import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed))
+        with self._importing:
+            indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+            with self._readers.connection("import") as connection:
+                user = reading.user_key(connection, user_id)
+            if user is not None:
+                # The hashes too, to keep work off the writer.
+                for _, entry in indexed:
+                    entry.tokens(*user)
+            return self._writer.run(
+                "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
+            )
 
     def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
         """See Store."""
-        self._writer.run("import", lambda transaction: fact_store.add_sources(transaction, user_id, sources))
+        with self._importing:
+            self._writer.run("import", lambda transaction: fact_store.add_sources(transaction, user_id, sources))
 
     def facts(
         self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
