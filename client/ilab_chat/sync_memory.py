@@ -301,8 +301,8 @@ class MemoryClient:
             user_id: Whose memory is searched.
             query: Plain language; it has no operators.
             limit: Maximum number of results, up to 100. None: 10.
-            types: Only observations of these types. Empty: of all types.
-            types_exclude: No observations of these types. Not together with *types*.
+            types: Only observations of these types, up to 16. Empty: of all types.
+            types_exclude: No observations of these types, up to 16. Not together with *types*.
             **options: *timeout* and *metadata*.
         """
         request = _memory_calls.search_request(user_id, query, limit, types, types_exclude)

