@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Clock: TypeAlias = Callable[[], datetime]
 
 #: Returns whether a name quotes text of a request. Text of the second name, which is known, does not count.
-IsQuoted: TypeAlias = Callable[[str, str], bool]
+IsQuoted: TypeAlias = Callable[[str, str], Awaitable[bool]]
 
 R = TypeVar("R")
 

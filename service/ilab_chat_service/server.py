@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service import statements
 from ilab_chat_service.auth.authenticator import open_authenticator
-from ilab_chat_service.background import computed, in_background
+from ilab_chat_service.background import in_background
 from ilab_chat_service.consolidator import open_consolidator
 from ilab_chat_service.embedder import embedding, open_embedder
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
-from ilab_chat_service.limits import LARGE_BYTES
+from ilab_chat_service.leak_redaction import LeakRedaction
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.availability import watch_memory
 from ilab_chat_service.memory.erasure_retry import retry_erasures
@@ -26,7 +26,6 @@ from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.expiry import expire_observations
 from ilab_chat_service.memory.integrity import check_integrity
 from ilab_chat_service.model.client import open_model
-from ilab_chat_service.privacy import quotes_of, redact_leaks
 from ilab_chat_service.rate_limits import RateLimits, rate_limits
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
@@ -51,7 +50,6 @@ from ilab_chat_service.startup_summary import startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.tracing import open_traces
 from ilab_chat_service.turn import TurnRunner
-from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -62,9 +60,8 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.auth.certificates import Certificates
     from ilab_chat_service.memory.executor import MemoryExecutor
-    from ilab_chat_service.ports import Clock, IsQuoted, ResponseStore
+    from ilab_chat_service.ports import Clock, ResponseStore
     from ilab_chat_service.settings import Settings
-    from ilab_chat_service.values import TurnRequest
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +158,7 @@ async def serving(
         traces = await stack.enter_async_context(open_traces(settings))
         certificates = await asyncio.to_thread(tls, settings)
         callers = await stack.enter_async_context(open_authenticator(settings))
-        damage = Damage()
+        damage, leaks = Damage(), await stack.enter_async_context(LeakRedaction.open())
         embedder = await stack.enter_async_context(open_embedder(settings))
         library = await stack.enter_async_context(open_memory(settings, damage, clock, embedder))
         await stack.enter_async_context(embedding(library, embedder))
@@ -178,8 +175,8 @@ async def serving(
             TurnAnswers(responses),
             clock,
             instruction=settings.instruction,
-            quotes=quotes,
-            redact=redacted,
+            quotes=leaks.quotes,
+            redact=leaks.redacted,
             memory_tokens=settings.memory_tokens,
             limits=RateLimits(rate_limits(settings), clock),
             escape_message=settings.escape_message,
@@ -297,23 +294,6 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", most_connections(settings)),
         *connection_options(settings).items(),
     ]
-
-
-async def quotes(request: TurnRequest) -> IsQuoted:
-    """Return what tells whether a name quotes text of *request*."""
-    prepare = partial(quotes_of, request.message, request.unstored)
-    return await computed(prepare, is_long=request.text_bytes > LARGE_BYTES)
-
-
-async def redacted(request: TurnRequest, reply: str) -> str:
-    """Return *reply* without the private text of *request*."""
-    redact = partial(without_private, reply, request)
-    return await computed(redact, is_long=request.text_bytes + len(reply) > LARGE_BYTES)
-
-
-def without_private(reply: str, request: TurnRequest) -> str:
-    """Return *reply* without tags of private text, and without what it repeats of the private text of *request*."""
-    return redact_leaks(strip_private(reply), request.message, request.unstored)
 
 
 def open_idempotency_store(

@@ -170,7 +170,7 @@ class TurnRunner:
                         else:
                             reply.write(piece)
                             yield Delta(piece)
-                    answered = self._answered(started, reply.getvalue(), answer, is_quoted)
+                    answered = await self._answered(started, reply.getvalue(), answer, is_quoted)
             except (asyncio.CancelledError, GeneratorExit):
                 if lease and reply.tell():
                     writing = True
@@ -274,20 +274,20 @@ class TurnRunner:
         started = Started(
             session_id=context.session_id,
             is_new_session=context.is_new_session,
-            model=model_name(answer, is_quoted),
-            model_response_id=response_id(answer, is_quoted),
+            model=await model_name(answer, is_quoted),
+            model_response_id=await response_id(answer, is_quoted),
             memories=composed.memories,
             included_documents=composed.included_documents,
             forgotten_id=context.last_turn_id if forgets(request) else 0,
         )
         return started, answer, is_quoted, composed.tokens.total
 
-    def _answered(self, started: Started, reply: str, answer: Answer, is_quoted: IsQuoted) -> Answered:
+    async def _answered(self, started: Started, reply: str, answer: Answer, is_quoted: IsQuoted) -> Answered:
         return Answered(
             session_id=started.session_id,
             is_new_session=started.is_new_session,
             model=started.model,
-            model_response_id=started.model_response_id or response_id(answer, is_quoted),
+            model_response_id=started.model_response_id or await response_id(answer, is_quoted),
             memories=started.memories,
             included_documents=started.included_documents,
             reply=reply,
@@ -350,16 +350,16 @@ class TurnRunner:
             log.error("a turn was not stored: %s", type(failure).__name__)
 
 
-def model_name(answer: Answer, is_quoted: IsQuoted) -> str:
+async def model_name(answer: Answer, is_quoted: IsQuoted) -> str:
     """Return the model's name in its API's words or, if that quotes the message, the name that was asked for."""
     said, requested = answer.model, answer.requested_model
-    return said if said == requested or not is_quoted(said, requested) else requested
+    return said if said == requested or not await is_quoted(said, requested) else requested
 
 
-def response_id(answer: Answer, is_quoted: IsQuoted) -> str:
+async def response_id(answer: Answer, is_quoted: IsQuoted) -> str:
     """Return the id of the API's response, or nothing if that quotes the message."""
     said = answer.response_id
-    return "" if said and is_quoted(said, "") else said
+    return "" if said and await is_quoted(said, "") else said
 
 
 def replayed_events(answered: Answered) -> Iterator[Event]:

@@ -20,7 +20,7 @@ LETTERS_OR_DIGITS = re.compile("[a-z]+|[0-9]+")
 
 
 def quotes_of(message: str, unstored: Iterable[str] = ()) -> Callable[[str, str], bool]:
-    """Return a function that tells whether a name quotes a call. Takes long if the texts are large; the function not.
+    """Return a function that tells whether a name quotes a call. Both take long if the texts are large.
 
     The function takes a model name and a known name. It returns whether the model name repeats a private word or number
     of *message* or *unstored* texts, or a long part of *message*. Text of the known name, which is not

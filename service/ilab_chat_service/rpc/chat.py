@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import aclosing, closing
 from dataclasses import asdict
@@ -11,6 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
+from ilab_chat_service.fair_slots import FairSlots
+from ilab_chat_service.limits import CHAT_BYTES
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.heartbeats import EventWriter
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata, sent_whole
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
     PreviewContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.PreviewPromptRequest, chat_pb2.PreviewPromptResponse]
     StreamContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.StreamChatRequest, chat_pb2.StreamChatResponse]
+
+#: A request of more bytes may take milliseconds to read: its schema, its private text, and what its message states.
+LONG_REQUEST_BYTES = 1024
 
 FINISH_REASONS: Mapping[FinishReason | None, chat_pb2.FinishReason.ValueType] = {
     None: chat_pb2.FINISH_REASON_UNSPECIFIED,
@@ -65,10 +71,12 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         self._deadlines = deadlines
         self._admission = admission
         self._heartbeat_seconds = heartbeat_seconds
+        # One long request at a time: reading it is Python code, so several would take each other's time, and others'.
+        self._reading = FairSlots(1, 1)
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored: the stream, joined."""
-        turn = accepted(request)
+        turn = await self._accepted(request)
         async with (
             Limit(self._deadlines, context.time_remaining()) as limit,
             self._admission.slot(turn.user_id),
@@ -91,7 +99,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
 
         It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
         """
-        turn = accepted(request)
+        turn = await self._accepted(request)
         # As large as the message, and not needed to the end of the stream.
         del request
         async with (
@@ -110,29 +118,36 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                         case Delta() | ReasoningDelta() | Completed():
                             await writer.write(stream_response(event, turn))
 
+    async def _accepted(self, request: ChatCall) -> TurnRequest:
+        """Return what is asked for, its request id noted in the running call.
+
+        Raises:
+            InvalidFields: it breaks a limit.
+            UserMismatch: the caller may not act for this user.
+        """
+        if LONG_REQUEST_BYTES < request.ByteSize() <= CHAT_BYTES:
+            act_for(request.user_id)
+            await self._reading.acquire(request.user_id)
+            try:
+                turn = await asyncio.to_thread(turn_request, request)
+            finally:
+                self._reading.release(request.user_id)
+        else:
+            turn = turn_request(request)
+            act_for(turn.user_id)
+        CALL.get().request_id = turn.request_id
+        return turn
+
     async def PreviewPrompt(
         self, request: chat_pb2.PreviewPromptRequest, context: PreviewContext
     ) -> chat_pb2.PreviewPromptResponse:
         """Return the prompt that Chat would send."""
-        turn = accepted(request)
+        turn = await self._accepted(request)
         async with Limit(self._deadlines, context.time_remaining()) as limit:
             # No model is asked, and nothing is stored.
             limit.model_is_done()
             async with self._admission.slot(turn.user_id):
                 return preview_response(await self._turns.preview(turn), turn)
-
-
-def accepted(request: ChatCall) -> TurnRequest:
-    """Return what is asked for, its request id noted in the running call.
-
-    Raises:
-        InvalidFields: it breaks a limit.
-        UserMismatch: the caller may not act for this user.
-    """
-    turn = turn_request(request)
-    CALL.get().request_id = turn.request_id
-    act_for(turn.user_id)
-    return turn
 
 
 def began(event: Started) -> None:
