@@ -83,6 +83,14 @@ class Embedding(WorkQueue):
                 break
         return done
 
+    def mem_forget(self, user_id: str) -> int:
+        """See `Administration`."""
+        try:
+            return super().mem_forget(user_id)
+        finally:
+            if self._vectors is not None:
+                self._vectors.drop(user_id)
+
     def mem_unembedded(self, *, rebuild: bool = True) -> int:
         """Return about how many observations `mem_embed` has left; 0 without an embedder. Reads all users."""
         if self._vectors is None:
@@ -130,7 +138,7 @@ class Vectors:
 
         self.embedder = embedder
         self._packed = vectors.packed
-        self._cosines = vectors.cosines
+        self._cached = vectors.Cached()
         self._recent = Recent()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ilab-memory-embedder")
         self._closed = threading.Event()
@@ -143,7 +151,7 @@ class Vectors:
             vector.set_exception(ValueError("there is nothing to embed"))
         else:
             vector = self._threads.submit(self._embed, text)
-        return meaning.Meaning(self.embedder.id, vector, self._cosines)
+        return meaning.Meaning(self.embedder.id, vector, self._cached.cosines)
 
     def of(self, batch: Batch) -> Mapping[int, bytes]:
         """Return the vectors of a batch, by sequence number, as they are stored.
@@ -164,6 +172,10 @@ class Vectors:
                 # It is found by its words.
                 continue
         return found
+
+    def drop(self, user_id: str) -> None:
+        """Keep no vector of the user in the memory of this process."""
+        self._cached.drop(user_id)
 
     def close(self) -> None:
         """Refuse what has not begun."""

@@ -277,6 +277,23 @@ def test_hostile_messages_and_rows_do_not_take_quadratic_time(tmp_path: Path) ->
             assert len(mem.mem_recall("alice", message, previous=message)) <= 20
 
 
+def test_frequent_words_find_the_same_rows_as_rare_ones(mem: ILabMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    cities = ("Berlin", "Lisbon", "Oslo", "Quito", "Turin")
+    say(mem, *(f"My sister called from {cities[number % 5]} about letter {number}." for number in range(60)))
+    say(mem, "My sister lost her umbrella in Oslo.", "My brother keeps the umbrella.", "It rained.")
+    say(mem, *(f"My sister called from {cities[number % 4]} about parcel {number}." for number in range(40)))
+    questions = ("Where did my sister lose her umbrella?", "Did my sister call from Turin?", "What did my sister do?")
+    exact = [recalled(mem, question) for question in questions]
+    assert exact[0][0] == "My sister lost her umbrella in Oslo."
+    assert all("Turin" in hit for hit in exact[1])
+    for most in (30, 10, 0):
+        monkeypatch.setattr("ilab_memory.recall.coverage.MOST_EXACT", most)
+        monkeypatch.setattr("ilab_memory.recall.prompt_search.MOST_EXACT", most)
+        found = [recalled(mem, question) for question in questions]
+        assert found[0][0] == exact[0][0]
+        assert found[1:] == exact[1:]
+
+
 def test_rows_read_and_results_are_limited(mem: ILabMemory) -> None:
     say(mem, *(f"tea number {number} tastes like tea" for number in range(100)))
     assert len(recalled(mem, "What is my tea?")) == 5

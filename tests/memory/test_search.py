@@ -268,6 +268,38 @@ def test_few_rows_are_read_at_once_with_the_same_result(mem: ILabMemory, store: 
     assert many.rows is None
 
 
+def test_the_newest_rows_with_a_term_are_found_by_who_said_it(mem: ILabMemory, store: Store) -> None:
+    for number in range(9):
+        save(mem, f"User: tea {number}\nAssistant: {'milk ' if number % 2 else ''}and more", topic_key=f"k{number}")
+    save(mem, f"User: no\nAssistant: {'and on ' * 90}milk")
+    save(mem, "User: rain\nAssistant: rain", title="tea", topic_key="k0")
+    mem.mem_save("bob", "tea milk", type="discovery", title="t")
+    said = store.newest_with("alice", ["milk", "tea", "rain", "coffe"], in_reply=False, most=3)
+    assert {term: list(numbers) for term, numbers in said.items()} == {
+        "milk": [], "tea": [11, 9, 8], "rain": [11], "coffe": [],
+    }  # fmt: skip
+    replied = store.newest_with("alice", ["milk", "tea", "rain"], in_reply=True, most=3)
+    assert {term: list(numbers) for term, numbers in replied.items()} == {"milk": [10, 8, 6], "tea": [], "rain": [11]}
+    assert list(store.newest_with("nobody", ["tea"], in_reply=False, most=3)["tea"]) == []
+
+
+def test_frequencies_are_counted_as_far_as_is_asked(mem: ILabMemory, store: Store) -> None:
+    for number in range(9):
+        save(mem, f"tea {number}" + " milk" * (number < 4))
+    found = store.matches(
+        "alice",
+        ["tea", "milk", "coffe"],
+        most_places=0,
+        most_rows=0,
+        preview_characters=20,
+        now=EPOCH,
+        most_frequency=5,
+    ).statistics.frequencies
+    assert found["milk"] == 4
+    assert 5 <= found["tea"] <= 9
+    assert "coffe" not in found
+
+
 def test_an_unknown_user_has_no_matches(store: Store) -> None:
     assert matches(store, ["tea"]) == ((0, (0, 0, 0, 0), {}), {}, {})
     assert dict(store.postings("alice", ["tea"])) in ({"tea": ()}, {"tea": []})

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -52,9 +52,13 @@ def recalled(mem: ILabMemory, message: str = QUESTION, user_id: str = "alice") -
 def stored(mem: ILabMemory, user_id: str = "alice", model: str = "concepts-1") -> int:
     """Return how many vectors are stored of the user."""
     assert isinstance(mem._store, VectorStore)
-    blocks = mem._store.vectors(user_id, model)
-    found = vectors.cosines([1.0] * DIMENSIONS, blocks)
+    store = mem._store
+    found = vectors.Cached().cosines([1.0] * DIMENSIONS, user_id, lambda known: store.vectors(user_id, model, known))
     return 0 if found is None else len(found.numbers)
+
+
+def near(asked: Collection[float], blocks: Sequence[Block]) -> vectors.Cosines | None:
+    return vectors.Cached().cosines(asked, "alice", lambda _: blocks)
 
 
 def others(count: int, first: int = 0) -> list[str]:
@@ -144,7 +148,7 @@ def test_a_save_under_the_same_key_replaces_the_vector(mem: ILabMemory) -> None:
     mem.mem_embed()
     assert stored(mem) == 1
     assert isinstance(mem._store, VectorStore)
-    assert len(mem._store.vectors("alice", "concepts-1")) == 1
+    assert len(mem._store.vectors("alice", "concepts-1", ())) == 1
 
 
 def test_vectors_disappear_with_their_observations(mem: ILabMemory, clock: Clock) -> None:
@@ -318,17 +322,87 @@ def test_several_processes_embed_each_observation_once_and_lose_none(store: Stor
 def test_packed_vectors_keep_their_direction() -> None:
     asked = vector(STATEMENT)
     row = vectors.packed(vector("We eat nuts."), is_of_user=True)
-    found = vectors.cosines(asked, [Block(7, len(row), bytes(len(row)) + row)])
+    found = near(asked, [Block(7, len(row), 1, bytes(len(row)) + row)])
     assert found is not None
     assert found.numbers.tolist() == [7 * 64 + 1]
-    exact = vectors.cosines(asked, [Block(0, len(row), vectors.packed(asked, is_of_user=False))])
+    exact = near(asked, [Block(0, len(row), 1, vectors.packed(asked, is_of_user=False))])
     assert exact is not None
     assert exact.cosine[0] == pytest.approx(1.0, abs=0.001)
     assert found.is_of_user.tolist() == [True]
     for nothing in ([0.0] * 4, [float("nan")], [float("inf")]):
         with pytest.raises(ValueError, match="finite"):
             vectors.packed(nothing, is_of_user=False)
-    assert vectors.cosines([1.0, 0.0], [Block(0, len(row), row)]) is None
+    assert near([1.0, 0.0], [Block(0, len(row), 1, row)]) is None
+
+
+def test_only_blocks_that_changed_are_read_again(mem: ILabMemory, store: Store) -> None:
+    assert isinstance(store, VectorStore)
+    cached, read = vectors.Cached(), []
+
+    def blocks(known: Collection[int]) -> Sequence[Block]:
+        found = store.vectors("alice", "concepts-1", known)
+        read.append([block.number for block in found if block.data is not None])
+        return found
+
+    def equal_to_uncached() -> bool:
+        found = cached.cosines(vector(STATEMENT), "alice", blocks)
+        fresh = near(vector(STATEMENT), store.vectors("alice", "concepts-1", ()))
+        if found is None or fresh is None:
+            return found is fresh
+        columns = ("numbers", "cosine", "centred", "is_of_user")
+        return all(getattr(found, name).tolist() == getattr(fresh, name).tolist() for name in columns)
+
+    rows = say(mem, *others(700))
+    mem.mem_embed()
+    assert equal_to_uncached()
+    assert equal_to_uncached()
+    say(mem, STATEMENT)
+    mem.mem_embed()
+    assert equal_to_uncached()
+    mem.mem_delete("alice", rows[100])
+    assert equal_to_uncached()
+    assert read == [[*range(11)], [], [10], [1]]
+    mem.mem_forget("alice")
+    assert equal_to_uncached()
+    say(mem, *others(10))
+    mem.mem_embed()
+    assert equal_to_uncached()
+    assert read[4:] == [[], [0]]
+
+
+def test_vectors_are_kept_in_memory_up_to_a_size_and_until_the_user_is_forgotten(mem: ILabMemory, store: Store) -> None:
+    assert isinstance(store, VectorStore)
+    size = len(vectors.packed(vector(STATEMENT), is_of_user=True))
+    cached = vectors.Cached(most=100 * size)
+    for user_id in ("alice", "bob"):
+        say(mem, *others(60), user_id=user_id)
+    mem.mem_embed()
+
+    def data_read(user_id: str) -> bool:
+        read: list[Block] = []
+
+        def blocks(known: Collection[int]) -> Sequence[Block]:
+            read.extend(store.vectors(user_id, "concepts-1", known))
+            return read
+
+        assert cached.cosines(vector(STATEMENT), user_id, blocks) is not None
+        return any(block.data is not None for block in read)
+
+    assert [data_read(user_id) for user_id in ("alice", "alice", "bob", "alice", "alice")] == [
+        *(True, False, True, True, False),
+    ]
+    cached.drop("alice")
+    assert data_read("alice")
+
+
+def test_the_vectors_of_a_forgotten_user_are_not_kept_in_memory(mem: ILabMemory) -> None:
+    say(mem, STATEMENT)
+    mem.mem_embed()
+    assert recalled(mem) == [STATEMENT]
+    assert mem._vectors is not None
+    assert mem._vectors._cached._users
+    mem.mem_forget("alice")
+    assert not mem._vectors._cached._users
 
 
 def bytes_of(folder: Path) -> bytes:

@@ -28,6 +28,7 @@ from ilab_memory.core.values import (
     Source,
     TermStatistics,
 )
+from ilab_memory.limits import LARGEST_ID
 
 __all__ = [
     "EXACT_POSITIONS",
@@ -275,8 +276,11 @@ class Store(ABC):
         most_rows: int,
         preview_characters: int,
         now: datetime,
+        most_frequency: int = LARGEST_ID,
     ) -> Matches:
         """Return the statistics of the user's rows and of these terms (at least one) among them.
+
+        A frequency of *most_frequency* or more may be any number from that on: a store need not count further.
 
         Includes the postings of the terms, unless the number of terms times the number of rows exceeds *most_places*.
         Includes all rows, with *preview_characters* of their content, if there are at most *most_rows*, without those
@@ -286,6 +290,15 @@ class Store(ABC):
     @abstractmethod
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
         """Return the occurrences of each of these terms in the user's rows."""
+
+    @abstractmethod
+    def newest_with(
+        self, user_id: str, terms: Collection[str], *, in_reply: bool, most: int
+    ) -> Mapping[str, Sequence[int]]:
+        """Return the sequence numbers of the user's *most* newest rows with each of these terms, the newest first.
+
+        In the title or in what the user said; with *in_reply*: in the assistant's reply.
+        """
 
     @abstractmethod
     def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:

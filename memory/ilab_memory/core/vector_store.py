@@ -1,7 +1,7 @@
 """`VectorStore`: the part of a storage backend that keeps the vectors of observations."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,8 +16,10 @@ class Block(NamedTuple):
     """Which block it is."""
     size: int
     """Bytes of one vector."""
-    data: bytes
-    """The vectors, up to the last one. Zeros stand for a missing one."""
+    stamp: int
+    """A random number, another one after each change."""
+    data: bytes | None
+    """The vectors, up to the last one. Zeros stand for a missing one. None: not read."""
 
 
 class Unembedded(NamedTuple):
@@ -81,5 +83,8 @@ class VectorStore(ABC):
         """
 
     @abstractmethod
-    def vectors(self, user_id: str, model: str) -> Sequence[Block]:
-        """Return the user's vectors by *model*, in blocks in the order of their numbers."""
+    def vectors(self, user_id: str, model: str, known: Collection[int]) -> Sequence[Block]:
+        """Return the user's vectors by *model*, in blocks in the order of their numbers.
+
+        Without the data of the blocks whose stamps are *known*.
+        """

@@ -5,9 +5,8 @@ message, unknown ones included. So a row that has one of three equally rare word
 user has.
 """
 
-import heapq
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ilab_memory.core.store import Document, Posting, TermStatistics
@@ -30,8 +29,15 @@ NEARBY = {1: 0.5, 2: 0.3, -1: 0.3}
 NEARBY_TURN = 0.4
 #: Least weight of an occurrence in a long row: normalization by length would make a pasted text unfindable.
 LONG_ROW = 0.4
-#: Rows whose coverage is computed exactly: the best by their own terms. Their neighbours are read too.
-MAX_COVERED = 64
+#: Rows per result whose coverage is computed exactly: the best by their own terms. Their neighbours are read too.
+COVERED_PER_RESULT = 6
+#: The fewest of them, and for a message that asks for a whole list or names a time.
+LEAST_COVERED, COVERED_OF_MANY = 32, 64
+#: Sum of the frequencies of the terms whose places are read, rarest first. Of the others, the newest rows are read, and
+#: no places.
+MOST_EXACT = 800
+#: Rows of the other terms that are read, of all together.
+MOST_NEWEST = 1_200
 
 _SAID = frozenset({"said", "title"})
 
@@ -56,30 +62,56 @@ class Covered:
         return min(1.0, self.said + self.reply + self.nearby)
 
 
-def said_rows(postings: Mapping[str, Sequence[Posting]]) -> Mapping[str, set[int]]:
+@dataclass(frozen=True, slots=True)
+class Frequency:
+    """In how many rows a term is, and in how many the user said it; of a frequent one an estimate."""
+
+    rows: int
+    said: int
+
+
+def split(statistics: TermStatistics) -> tuple[list[str], list[str]]:
+    """Return the terms whose places are to be read, rarest first, and the frequent ones."""
+    exact: list[str] = []
+    frequent: list[str] = []
+    rows = 0
+    for term, frequency in sorted(statistics.frequencies.items(), key=lambda item: item[1]):
+        rows += frequency
+        (exact if rows <= MOST_EXACT else frequent).append(term)
+    return exact, frequent
+
+
+def estimated(newest: Sequence[int], most: int, observations: int) -> int:
+    """Return the frequency of a term with these *newest* rows, at most *most*, as if it were as frequent before."""
+    if len(newest) < most:
+        return len(newest)
+    return min(observations, len(newest) * newest[0] // (newest[0] - newest[-1] + 1))
+
+
+def said_rows(postings: Mapping[str, Sequence[Posting]]) -> dict[str, set[int]]:
     """Return the rows in which the user said each term, or whose title contains it."""
     return {term: {number for number, field, _ in places if field in _SAID} for term, places in postings.items()}
 
 
-def weights(asked: Asked, statistics: TermStatistics, said: Mapping[str, set[int]]) -> Mapping[str, float]:
+def weights(
+    asked: Asked,
+    statistics: TermStatistics,
+    said: Mapping[str, set[int]],
+    frequencies: Mapping[str, Frequency],
+) -> Mapping[str, float]:
     """Return the share of each term in the weight of the message: by its rarity for this user, and by its kind.
 
-    Rarity is that in what the user said: replies contain every word. *said*: `said_rows` of the terms that are read.
-    Terms that are too frequent to be read have no share.
+    Rarity is that in what the user said: replies contain every word. *said*: `said_rows` of the terms.
     """
     rows = statistics.observations + BACKGROUND_ROWS
-    frequencies = statistics.frequencies
     worth: dict[str, float] = {}
     before = set.intersection(*(said.get(term, set()) for term in asked.previous)) if asked.previous else set()
     for term, weight in (*asked.terms.items(), *asked.previous.items()):
         if term in asked.previous and said.get(term, before) <= before:
             # It can find nothing but the message before itself.
             continue
-        if term in said:
-            frequency = frequencies[term] if asked.asks_assistant else len(said[term])
-        elif term in frequencies:
-            # Too frequent.
-            continue
+        if term in frequencies:
+            frequency = frequencies[term].rows if asked.asks_assistant else frequencies[term].said
         else:
             frequency = 0
         worth[term] = weight * ranking.idf(rows, frequency) ** DAMPING
@@ -110,11 +142,23 @@ def shortlist(
             part = share * (ASKED_REPLY if replies else REPLY)
             for number in {place[0] for place in places} - said[term]:
                 worth[number] += part
-    if at_most is None or len(worth) <= at_most:
-        best = list(worth)
-    else:
-        best = heapq.nlargest(at_most, worth, key=lambda number: (worth[number], number))
+    best: Iterable[int] = worth
+    if at_most is not None and len(worth) > at_most:
+        best = _largest(worth, at_most)
     return {number + distance for number in best for distance in (0, *NEARBY)}
+
+
+def _largest(worth: Mapping[int, float], most: int) -> list[int]:
+    """Return the *most* numbers of the largest worth, of equal ones the largest. Few numbers differ in their worth."""
+    by_worth: defaultdict[float, list[int]] = defaultdict(list)
+    for number, value in worth.items():
+        by_worth[value].append(number)
+    best: list[int] = []
+    for value in sorted(by_worth, reverse=True):
+        if len(best) >= most:
+            break
+        best += sorted(by_worth[value], reverse=True)[: most - len(best)]
+    return best
 
 
 def coverage(

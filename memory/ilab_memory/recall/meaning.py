@@ -22,6 +22,9 @@ from ilab_memory.recall.passage import HEAD_CHARACTERS, Finder, parts, sentences
 if TYPE_CHECKING:
     from ilab_memory.recall.vectors import Cosines
 
+#: Returns the vectors of a user in blocks, without the data of those whose stamps are given.
+Read = Callable[[Collection[int]], Sequence[Block]]
+
 #: Characters of the beginning of a row that are read to embed it.
 CHARACTERS = HEAD_CHARACTERS
 #: Longest wait for the vector of a message. After it, the search goes by words.
@@ -50,16 +53,16 @@ class Meaning:
 
     model: str
     vector: "Future[Collection[float]]"
-    cosines: "Callable[[Collection[float], Sequence[Block]], Cosines | None]"
+    cosines: "Callable[[Collection[float], str, Read], Cosines | None]"
 
-    def near(self, blocks: Callable[[], Sequence[Block]]) -> "Cosines | None":
-        """Return how near the rows are whose vectors *blocks* returns. None: nothing is known of their meanings."""
+    def near(self, user_id: str, read: Read) -> "Cosines | None":
+        """Return how near the rows of the user are, whose vectors *read* returns. None: nothing is known of them."""
         try:
             vector = self.vector.result(QUERY_SECONDS)
         except (EmbedderUnavailable, ValueError, FutureTimeout):
             self.vector.cancel()
             return None
-        return self.cosines(vector, blocks())
+        return self.cosines(vector, user_id, read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,25 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_memory.core.models import RecallHit
-from ilab_memory.core.store import Document, Preview, Store
+from ilab_memory.core.store import Document, Posting, Preview, Store, TermStatistics
 from ilab_memory.core.vector_store import VectorStore
-from ilab_memory.recall import meaning, message, passage, ranking, spelling
+from ilab_memory.recall import meaning, message, passage, spelling
 from ilab_memory.recall.analysis import UNSPACED
-from ilab_memory.recall.coverage import MAX_COVERED, Covered, coverage, said_rows, shortlist, weights
+from ilab_memory.recall.coverage import (
+    COVERED_OF_MANY,
+    COVERED_PER_RESULT,
+    LEAST_COVERED,
+    MOST_EXACT,
+    MOST_NEWEST,
+    Covered,
+    Frequency,
+    coverage,
+    estimated,
+    said_rows,
+    shortlist,
+    split,
+    weights,
+)
 from ilab_memory.recall.meaning import Meaning, Nearness
 from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder, Parts
@@ -140,7 +154,9 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
 
 def _known(store: Store, request: Request, now: datetime) -> spelling.Known:
     def known(terms: Sequence[str]) -> Iterable[str]:
-        matches = store.matches(request.user_id, terms, most_places=0, most_rows=0, preview_characters=1, now=now)
+        matches = store.matches(
+            request.user_id, terms, most_places=0, most_rows=0, preview_characters=1, now=now, most_frequency=1
+        )
         return matches.statistics.frequencies
 
     return known
@@ -166,27 +182,25 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     statistics, postings, rows = store.matches(
         request.user_id,
         terms,
-        most_places=ranking.MAX_PLACES,
+        most_places=MOST_EXACT,
         most_rows=FEW_ROWS,
         preview_characters=HEAD_CHARACTERS,
         now=now,
+        most_frequency=MOST_EXACT + 1,
     )
+    asks_many = asked.wants_all or asked.dated is not None
     # Before more is read: until here, the message was being embedded.
     cosines = _cosines(store, request)
     nearest = () if cosines is None else meaning.nearest(cosines, asked, request.limit)
-    affordable = ranking.affordable(statistics)
     unknown = frozenset(terms).difference(statistics.frequencies)
-    if not affordable and not nearest:
+    if not statistics.frequencies and not nearest:
         return _Found(unknown=unknown)
-    if postings is None:
-        postings = store.postings(request.user_id, affordable)
-    # In this order, because the last digits of a sum depend on its order.
-    postings = {term: postings[term] for term in affordable}
-    said = said_rows(postings)
-    shares = weights(asked, statistics, said)
+    postings, said, frequencies = _places(store, request.user_id, statistics, postings, replies=asked.asks_assistant)
+    shares = weights(asked, statistics, said, frequencies)
     postings = {term: places for term, places in postings.items() if term in shares}
     if rows is None:
-        at_most = None if request.types else MAX_COVERED
+        least = COVERED_OF_MANY if asks_many else LEAST_COVERED
+        at_most = None if request.types else max(least, COVERED_PER_RESULT * request.limit)
         numbers = shortlist(postings, said, shares, at_most, replies=asked.asks_assistant) | {*nearest}
         documents = store.documents(request.user_id, numbers, now=now)
     else:
@@ -197,9 +211,42 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     relevant = list(_relevant(request, asked, covered, documents, bits=bits, near=near))
     relevant.sort(key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
     previews = None if rows is None else {number: preview for number, (_, preview) in rows.items()}
-    most = READ_PER_RESULT * max(request.limit, WHOLE_LIST if asked.wants_all or asked.dated else 0)
-    kept = [*relevant[:most], *(row for row in relevant[most:] if row.nearness is not None)]
+    read = READ_PER_RESULT * max(request.limit, WHOLE_LIST if asks_many else 0)
+    kept = [*relevant[:read], *(row for row in relevant[read:] if row.nearness is not None)]
     return _Found(kept, shares, previews, unknown)
+
+
+def _places(
+    store: Store,
+    user_id: str,
+    statistics: TermStatistics,
+    postings: Mapping[str, Sequence[Posting]] | None,
+    *,
+    replies: bool,
+) -> tuple[Mapping[str, Sequence[Posting]], Mapping[str, set[int]], Mapping[str, Frequency]]:
+    """Return the places of the terms, the rows in which the user said each, and how frequent each is.
+
+    *postings*: those that were read already. *replies*: the assistant's words count as much as the user's.
+    """
+    # In the order of `split`, because the last digits of a sum depend on its order.
+    exact, frequent = split(statistics)
+    if postings is None:
+        postings = store.postings(user_id, exact) if exact else {}
+    found = {term: postings[term] for term in exact}
+    said = said_rows(found)
+    frequencies = {term: Frequency(statistics.frequencies[term], len(rows)) for term, rows in said.items()}
+    if frequent:
+        rows = statistics.observations
+        most = max(1, MOST_NEWEST // (len(frequent) * (2 if replies else 1)))
+        newest = store.newest_with(user_id, frequent, in_reply=False, most=most)
+        replied = store.newest_with(user_id, frequent, in_reply=True, most=most) if replies else {}
+        for term in frequent:
+            in_reply = replied.get(term, ())
+            said[term] = {*newest[term]}
+            found[term] = [(number, "said", 0) for number in newest[term]] + [(n, "reply", 0) for n in in_reply]
+            times, others = (estimated(numbers, most, rows) for numbers in (newest[term], in_reply))
+            frequencies[term] = Frequency(min(rows, times + others), times)
+    return found, said, frequencies
 
 
 def _cosines(store: Store, request: Request) -> "Cosines | None":
@@ -207,7 +254,7 @@ def _cosines(store: Store, request: Request) -> "Cosines | None":
     asked = request.meaning
     if asked is None or not isinstance(store, VectorStore):
         return None
-    return asked.near(lambda: store.vectors(request.user_id, asked.model))
+    return asked.near(request.user_id, lambda known: store.vectors(request.user_id, asked.model, known))
 
 
 def _relevant(

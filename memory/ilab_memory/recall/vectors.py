@@ -4,8 +4,11 @@ A stored vector is its components as 8-bit integers, the factor that makes its l
 of text it is of: 0 for no vector, 2 for a text in which the user speaks of themself, 1 for any other.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,10 +24,16 @@ MOST_FOR_MEAN = 512
 #: The mean of few rows says little about what all rows have in common, and so does the deviation of their cosines: both
 #: are estimated as if there were this many more, with a mean of zero and DEVIATION.
 BACKGROUND, DEVIATION = 20, 0.1
-#: Vectors whose components are converted at once: they stay in the processor's cache.
-_PAGE = 512
+#: Blocks whose components are converted at once, so that they stay in the processor's cache.
+PAGE = 8
+#: Bytes of vectors that are kept in memory: of 20,000 observations with 512 dimensions.
+MOST_CACHED = 10 * 1024 * 1024
 # Of a square that would be zero or less by rounding.
 _LEAST = np.float32(1e-6)
+
+
+#: Returns the vectors of a user in blocks, without the data of those whose stamps are given.
+Read = Callable[[Collection[int]], Sequence[Block]]
 
 
 class Near(NamedTuple):
@@ -94,32 +103,175 @@ def packed(vector: Collection[float], *, is_of_user: bool) -> bytes:
     return row.tobytes()
 
 
-def cosines(vector: Collection[float], blocks: Sequence[Block]) -> Cosines | None:
-    """Return how near the rows of *blocks* are to *vector*; None without any row."""
-    asked = _unit(vector)
-    form = _rows_of(asked.size)
-    usable = [block for block in blocks if block.size == form.itemsize]
-    if not usable:
-        return None
-    rows = np.frombuffer(b"".join([block.data for block in usable]), dtype=form)
-    numbers = np.concatenate(
-        [block.number * BLOCK + np.arange(len(block.data) // block.size, dtype=np.int64) for block in usable]
-    )
-    there = rows["kind"] > 0
-    if not there.all():
-        rows, numbers = rows[there], numbers[there]
-    if not len(rows):
-        return None
-    sample = rows[:: -(-len(rows) // MOST_FOR_MEAN)]
-    mean = (sample["factor"] @ sample["values"].astype(np.float32)) / np.float32(len(sample) + BACKGROUND)
-    both = np.stack([asked, mean], axis=1)
-    pages = (rows[start : start + _PAGE] for start in range(0, len(rows), _PAGE))
-    products = np.concatenate([(page["values"].astype(np.float32) @ both) * page["factor"][:, None] for page in pages])
-    near, common = products[:, 0], products[:, 1]
-    of_mean, of_asked = np.float32(mean @ mean), np.float32(asked @ mean)
-    lengths = np.sqrt(np.maximum(1 - 2 * common + of_mean, _LEAST) * max(1 - 2 * of_asked + of_mean, _LEAST))
-    centred = (near - common - of_asked + of_mean) / lengths
-    return Cosines(numbers, near, centred, rows["kind"] > 1)
+class Cached:
+    """The vectors of the users that were asked for last, so that a search reads only those that have changed.
+
+    Any thread may use it.
+    """
+
+    def __init__(self, most: int = MOST_CACHED) -> None:
+        """Keep *most* bytes of vectors at most."""
+        self._most = most
+        self._lock = threading.Lock()
+        self._users: OrderedDict[str, _Rows] = OrderedDict()
+        self._size = 0
+
+    def cosines(self, vector: Collection[float], user_id: str, read: Read) -> Cosines | None:
+        """Return how near the rows of the user, whose vectors *read* returns, are to *vector*; None without any row."""
+        asked = _unit(vector)
+        form = _rows_of(asked.size)
+        with self._lock:
+            before = self._users.get(user_id)
+        blocks = read(() if before is None else before.stamps)
+        rows = _Rows.of([block for block in blocks if block.size == form.itemsize], form, before)
+        if rows is not before:
+            self._put(user_id, rows)
+        return rows.cosines(asked) if len(rows.numbers) else None
+
+    def drop(self, user_id: str) -> None:
+        """Forget the vectors of the user."""
+        self._put(user_id, None)
+
+    def _put(self, user_id: str, rows: "_Rows | None") -> None:
+        with self._lock:
+            if (old := self._users.pop(user_id, None)) is not None:
+                self._size -= old.size
+            if rows is None or not rows.size:
+                return
+            self._users[user_id] = rows
+            self._size += rows.size
+            while self._size > self._most:
+                _, oldest = self._users.popitem(last=False)
+                self._size -= oldest.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The vectors of PAGE successive blocks, as they are stored."""
+
+    blocks: Mapping[int, tuple[int, memoryview]]
+    """Stamp and part of the data of each block, by its number."""
+    rows: "NDArray[np.void]"
+    numbers: "NDArray[np.int64]"
+
+    @classmethod
+    def of(cls, blocks: Mapping[int, tuple[int, bytes | memoryview]], form: "np.dtype[np.void]") -> "_Page":
+        joined = b"".join([data for _, data in blocks.values()])
+        parts, begin = {}, 0
+        for number, (stamp, data) in blocks.items():
+            parts[number] = stamp, memoryview(joined)[begin : begin + len(data)]
+            begin += len(data)
+        numbers = [number * BLOCK + np.arange(len(data) // form.itemsize) for number, (_, data) in parts.items()]
+        return cls(parts, np.frombuffer(joined, dtype=form), np.concatenate(numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The vectors of a user. Never changed: another thread may be reading them."""
+
+    pages: Mapping[int, _Page]
+    stamps: frozenset[int]
+    of_mean: Sequence[int]
+    """The pages that the mean is of."""
+    mean: "NDArray[np.float32]"
+    commons: "Mapping[int, NDArray[np.float32]]"
+    """The products of each page with the mean."""
+    is_there: "NDArray[np.bool_]"
+    """Whether each row of the pages has a vector."""
+    numbers: "NDArray[np.int64]"
+    is_of_user: "NDArray[np.bool_]"
+    size: int
+    """Bytes of the vectors."""
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block], form: "np.dtype[np.void]", before: "_Rows | None") -> "_Rows":
+        """Return the rows of *blocks*; the data that they lack are in *before*."""
+        stamps = frozenset(block.stamp for block in blocks)
+        if before is not None and stamps == before.stamps:
+            return before
+        old = {} if before is None else before.pages
+        pages: dict[int, _Page] = {}
+        for place, group in groupby(blocks, key=lambda block: block.number // PAGE):
+            page = old.get(place)
+            known = {} if page is None else page.blocks
+            found: dict[int, tuple[int, bytes | memoryview]] = {}
+            for block in group:
+                stamp, data = known.get(block.number, (None, None))
+                if block.data is not None:
+                    found[block.number] = block.stamp, block.data
+                elif stamp == block.stamp and data is not None:
+                    found[block.number] = block.stamp, data
+            if page is not None and {n: s for n, (s, _) in found.items()} == {n: s for n, (s, _) in known.items()}:
+                pages[place] = page
+            elif found:
+                pages[place] = _Page.of(found, form)
+        return cls._of(pages, stamps, form, before)
+
+    @classmethod
+    def _of(
+        cls,
+        pages: Mapping[int, _Page],
+        stamps: frozenset[int],
+        form: "np.dtype[np.void]",
+        before: "_Rows | None",
+    ) -> "_Rows":
+        old: Mapping[int, _Page] = {} if before is None else before.pages
+        # Without the newest page, unless it is the only one, so that a new row seldom changes the mean.
+        of_mean = list(pages)[:-1] or list(pages)
+        if before is not None and of_mean == before.of_mean and all(pages[each] is old[each] for each in of_mean):
+            mean, commons = before.mean, before.commons
+        else:
+            mean, commons = _mean([pages[each].rows for each in of_mean], form), {}
+        kinds = [page.rows["kind"] for page in pages.values()]
+        kind = np.concatenate(kinds) if kinds else np.zeros(0, dtype=np.uint8)
+        numbers = [page.numbers for page in pages.values()]
+        is_there = kind > 0
+        return cls(
+            pages=pages,
+            stamps=stamps,
+            of_mean=of_mean,
+            mean=mean,
+            commons={
+                place: commons[place] if place in commons and old[place] is page else _products(page.rows, mean)
+                for place, page in pages.items()
+            },
+            is_there=is_there,
+            numbers=np.concatenate(numbers)[is_there] if numbers else np.zeros(0, dtype=np.int64),
+            is_of_user=(kind > 1)[is_there],
+            size=len(kind) * form.itemsize,
+        )
+
+    def cosines(self, asked: "NDArray[np.float32]") -> Cosines:
+        """Return how near the rows are to *asked*, of length 1."""
+        near = np.concatenate([_products(page.rows, asked) for page in self.pages.values()])
+        common = np.concatenate([self.commons[place] for place in self.pages])
+        if len(self.numbers) < len(near):
+            near, common = near[self.is_there], common[self.is_there]
+        of_mean, of_asked = np.vecdot(self.mean, self.mean), np.vecdot(asked, self.mean)
+        lengths = np.sqrt(np.maximum(1 - 2 * common + of_mean, _LEAST) * max(1 - 2 * of_asked + of_mean, _LEAST))
+        centred = (near - common - of_asked + of_mean) / lengths
+        return Cosines(self.numbers, near, centred, self.is_of_user)
+
+
+def _mean(pages: "Sequence[NDArray[np.void]]", form: "np.dtype[np.void]") -> "NDArray[np.float32]":
+    """Return the mean of some rows of *pages*, evenly spaced."""
+    there = [page[page["kind"] > 0] for page in pages]
+    step = max(1, -(-sum(map(len, there)) // MOST_FOR_MEAN))
+    total = np.zeros(form["values"].shape, dtype=np.float32)
+    count = begin = 0
+    for rows in there:
+        sampled = rows[-begin % step :: step]
+        total += (sampled["values"] * sampled["factor"][:, None]).sum(axis=0, dtype=np.float32)
+        count += len(sampled)
+        begin += len(rows)
+    return total / np.float32(count + BACKGROUND)
+
+
+def _products(rows: "NDArray[np.void]", vector: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    """Return the product of each of *rows* with *vector*."""
+    # Not one of matrices: BLAS would share it among threads, whose waiting costs more than it gains.
+    found: NDArray[np.float32] = np.vecdot(rows["values"].astype(np.float32), vector) * rows["factor"]
+    return found
 
 
 def _rows_of(dimensions: int) -> "np.dtype[np.void]":

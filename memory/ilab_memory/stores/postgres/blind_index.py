@@ -7,7 +7,8 @@ and POSTINGS make lexemes by the same rule in SQL.
 
 A tsvector's positions are numbers below 16,384, at most 256 per lexeme. They cannot store every place in a long text,
 but all that a `Posting` promises: each field has a range of its own. The first places in it are exact; the later ones
-are only counted, with one position for each bit of the count.
+are only counted, with one position for each bit of the count. The label B is on the places in the title and in what the
+user said, so that a query can ask for these, or for the others, alone.
 """
 
 import hashlib
@@ -22,6 +23,9 @@ from ilab_memory.recall.analysis import Fields, fields
 #: Distinct terms of an observation that are indexed, the first ones: a tsvector has 1 MiB at most.
 MAX_DISTINCT = 50_000
 
+#: Endings of a lexeme in a query: in the title or in what the user said; in a reply.
+SAID, REPLIED = ":B", ":D"
+
 #: Characters of a lexeme that tell the user, and that are the hash. At 42 bits, one of 50,000 different words of a user
 #: meets another one's hash with a chance of 1 in 3,500.
 PREFIX, HASH = 3, 7
@@ -29,7 +33,7 @@ PREFIX, HASH = 3, 7
 _RANGE = 256
 _FIRST = {field: 1 + number * _RANGE for number, field in enumerate(Fields._fields)}
 _FIELD = dict(enumerate(Fields._fields))
-_LEXEME = re.compile(r"'([^']+)':([0-9A,]+)")
+_LEXEME = re.compile(r"'([^']+)':([0-9AB,]+)")
 
 
 def token(index_key: bytes, term: str) -> str:
@@ -57,7 +61,8 @@ class IndexEntry:
 
     def _vector(self, index_key: bytes) -> str:
         return " ".join(
-            f"'{token(index_key, term)}':{','.join(map(str, positions))}" for term, positions in self._positions.items()
+            f"'{token(index_key, term)}':{','.join(map(_labelled, positions))}"
+            for term, positions in self._positions.items()
         )
 
 
@@ -66,12 +71,16 @@ def places(number: int, vector: str, tokens: Mapping[str, str]) -> Iterator[tupl
     for lexeme, positions in _LEXEME.findall(vector):
         term = tokens[lexeme]
         for position in positions.split(","):
-            field, place = divmod(int(position.rstrip("A")) - 1, _RANGE)
+            field, place = divmod(int(position.rstrip("AB")) - 1, _RANGE)
             if place < EXACT_POSITIONS:
                 yield term, (number, _FIELD[field], place)
             else:
                 for _ in range(1 << (place - EXACT_POSITIONS)):
                     yield term, (number, _FIELD[field], EXACT_POSITIONS)
+
+
+def _labelled(position: int) -> str:
+    return f"{position}B" if position < _FIRST["reply"] else str(position)
 
 
 def _positions(split: Fields) -> dict[str, list[int]]:

@@ -142,6 +142,7 @@ TABLES = (
         """
         user_id text COLLATE "C" NOT NULL,
         block bigint NOT NULL,
+        stamp bigint NOT NULL,  -- random, another one after each change
         size integer NOT NULL,  -- of one vector, in bytes
         data bytea NOT NULL,
         PRIMARY KEY (user_id, block)

@@ -346,6 +346,15 @@ _DOCUMENT = """
     o.number, o.id, o.session, o.type, o.updated_at, o.revision_count,
     o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
 """
+# A label stands for a part of an observation, see blind_index.py.
+NEWEST_WITH = f"""
+    SELECT asked.place, ARRAY(
+        SELECT o.number FROM {_OBSERVATIONS_TABLE} o
+        WHERE o.user_id = %(user_id)s AND o.terms @@ (quote_literal({_TOKEN}) || %(label)s)::tsquery
+        ORDER BY o.number DESC LIMIT %(most)s
+    )
+    FROM {_USERS} u CROSS JOIN {_ASKED} WHERE u.user_id = %(user_id)s
+"""
 ROWS_OF_FEW = f"""
     SELECT {_DOCUMENT}, {_PREVIEW_COLUMNS} FROM {_OBSERVATIONS_TABLE} o
     WHERE o.user_id = %(user_id)s AND {_OBSERVATIONS_OF_USER} <= %(most_rows)s

@@ -25,6 +25,7 @@ from ilab_memory.core.store import (
 )
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.postgres import (
+    blind_index,
     copying,
     editing,
     expiry,
@@ -329,6 +330,7 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         most_rows: int,
         preview_characters: int,
         now: datetime,
+        most_frequency: int = LARGEST_ID,  # noqa: ARG002 - counting all of them costs no more here
     ) -> Matches:
         """See Store. In one round trip."""
         asked = {
@@ -349,6 +351,17 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         asked = list(terms)
         rows = self._connections.rows("search", statements.POSTINGS, user_id=user_id, terms=asked)
         return reading.postings(rows, asked)
+
+    def newest_with(
+        self, user_id: str, terms: Collection[str], *, in_reply: bool, most: int
+    ) -> Mapping[str, Sequence[int]]:
+        """See Store."""
+        asked = list(terms)
+        label = blind_index.REPLIED if in_reply else blind_index.SAID
+        rows = self._connections.rows(
+            "search", statements.NEWEST_WITH, user_id=user_id, terms=asked, label=label, most=most
+        )
+        return dict.fromkeys(asked, ()) | {asked[place - 1]: numbers for place, numbers in rows}
 
     def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
         """See Store."""

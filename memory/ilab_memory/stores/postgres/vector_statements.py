@@ -7,6 +7,9 @@ from ilab_memory.stores.postgres.schema import SCHEMA
 _USERS, _OBSERVATIONS = f"{SCHEMA}.users", f"{SCHEMA}.observations"
 _EMBEDDED, _VECTORS = f"{SCHEMA}.embedded", f"{SCHEMA}.vectors"
 
+# 53 bits: `random()` has no more.
+NEW_STAMP = "(random() * 9007199254740992)::bigint"
+
 # These two read all users.
 _WAITING = f"""
     FROM {_USERS} u LEFT JOIN {_EMBEDDED} e ON e.user_id = u.user_id
@@ -43,11 +46,13 @@ BLOCKS_DATA = f"""
     SELECT block, data FROM {_VECTORS} WHERE user_id = %(user_id)s AND block = ANY(%(blocks)s::bigint[])
 """
 PUT_BLOCK = f"""
-    INSERT INTO {_VECTORS} (user_id, block, size, data) VALUES (%(user_id)s, %(block)s, %(size)s, %(data)s)
-    ON CONFLICT (user_id, block) DO UPDATE SET size = excluded.size, data = excluded.data
+    INSERT INTO {_VECTORS} (user_id, block, stamp, size, data)
+    VALUES (%(user_id)s, %(block)s, {NEW_STAMP}, %(size)s, %(data)s)
+    ON CONFLICT (user_id, block) DO UPDATE SET stamp = excluded.stamp, size = excluded.size, data = excluded.data
 """
 BLOCKS = f"""
-    SELECT v.block, v.size, v.data FROM {_VECTORS} v
+    SELECT v.block, v.size, v.stamp, CASE WHEN v.stamp = ANY(%(known)s::bigint[]) THEN NULL ELSE v.data END
+    FROM {_VECTORS} v
     WHERE v.user_id = %(user_id)s AND EXISTS (
         SELECT 1 FROM {_EMBEDDED} e WHERE e.user_id = %(user_id)s AND e.model = %(model)s
     )
@@ -55,7 +60,7 @@ BLOCKS = f"""
 """
 # Before the observations of these ids are changed or deleted: their vectors become zeros.
 REMOVE_VECTORS = f"""
-    UPDATE {_VECTORS} v SET data = (
+    UPDATE {_VECTORS} v SET stamp = {NEW_STAMP}, data = (
         SELECT string_agg(
             CASE WHEN place = ANY(gone.places) THEN decode(repeat('00', v.size), 'hex')
             ELSE substring(v.data FROM place * v.size + 1 FOR v.size) END, ''::bytea ORDER BY place

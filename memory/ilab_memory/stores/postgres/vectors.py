@@ -1,6 +1,6 @@
 """The vectors of a PostgreSQL store. See `VectorStore`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,10 +51,11 @@ class PostgresVectors(VectorStore):
         add = partial(_add, batch=batch, model=model, vectors=vectors)
         return self._connections.write(_EMBEDDING, add, repeatable=True)
 
-    def vectors(self, user_id: str, model: str) -> Sequence[Block]:
+    def vectors(self, user_id: str, model: str, known: Collection[int]) -> Sequence[Block]:
         """See VectorStore."""
-        rows = self._connections.rows(_EMBEDDING, vector_statements.BLOCKS, user_id=user_id, model=model)
-        return [Block(number, size, bytes(data)) for number, size, data in rows]
+        asked = {"user_id": user_id, "model": model, "known": list(known)}
+        rows = self._connections.rows(_EMBEDDING, vector_statements.BLOCKS, **asked)
+        return [Block(number, size, stamp, None if data is None else bytes(data)) for number, size, stamp, data in rows]
 
 
 def _add(transaction: Transaction, batch: Batch, model: str, vectors: Mapping[int, bytes]) -> bool:

@@ -184,17 +184,20 @@ def matches(
     most_rows: int,
     characters: int,
     now: datetime,
+    most_frequency: int,
 ) -> Matches:
     """See `Store.matches`."""
     # Each row may contain each of the terms.
-    limits = (most_places // len(terms), most_rows, characters, to_text(now))
+    limits = (most_places // len(terms), most_rows, characters, to_text(now), min(most_frequency, LARGEST_ID))
     found = _of_user(connection, users, user_id, statements.MATCHES, terms, *limits)
     if found is None:
         return no_matches()
     observations, *lengths, placed, counted, rows = found
     postings = None if placed is None else _postings(placed, terms)
     if postings is None:
-        frequencies: Mapping[str, int] = {terms[place]: frequency for place, frequency in json.loads(counted)}
+        frequencies: Mapping[str, int] = {
+            terms[place]: frequency for place, frequency in json.loads(counted) if frequency
+        }
     else:
         frequencies = term_frequencies(postings)
     return Matches(
@@ -210,6 +213,17 @@ def postings(
     """See `Store.postings`."""
     found = _of_user(connection, users, user_id, statements.TERM_PLACES, terms)
     return dict.fromkeys(terms, ()) if found is None else _postings(found[0], terms)
+
+
+def newest_with(
+    connection: Connection, users: KeyCache, user_id: str, terms: Sequence[str], *, in_reply: bool, most: int
+) -> Mapping[str, Sequence[int]]:
+    """See `Store.newest_with`."""
+    columns = "{reply tail}:" if in_reply else "{title said}:"
+    found = _of_user(connection, users, user_id, statements.NEWEST_WITH, terms, columns, most)
+    # An aggregate has a row for a user who is not there too.
+    numbers = [()] * len(terms) if found is None or found[0] is None else json.loads(found[0])
+    return dict(zip(terms, numbers, strict=True))
 
 
 def documents(connection: Connection, user_id: str, numbers: Collection[int], now: datetime) -> Mapping[int, Document]:

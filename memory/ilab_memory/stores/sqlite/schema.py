@@ -116,6 +116,7 @@ TABLES = (
     CREATE TABLE vectors (
         user INTEGER NOT NULL REFERENCES users (key),
         block INTEGER NOT NULL,
+        stamp INTEGER NOT NULL, -- random, another one after each change
         size INTEGER NOT NULL,  -- of one vector, in bytes
         data BLOB NOT NULL,
         UNIQUE (user, block)

@@ -354,6 +354,7 @@ DOCUMENTS = f"""
 """
 # The index key may come from a stale cache entry: see key_cache.py.
 _ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.index_key = ?2"
+_ASKED_USER_AND_TOKENS = "FROM users u CROSS JOIN json_each(?3) token WHERE u.user_id = ?1 AND u.index_key = ?2"
 # For each token an array of numbers, one of fields and one of positions: read faster than one for each place. The token
 # alone keeps users apart; the key in the row's number makes it a rule. Put together as text, for SQLite would read each
 # array again that is put into another.
@@ -365,16 +366,26 @@ _PLACES = f"""
     )) || ']' FROM json_each(?3) token
 """
 TERM_PLACES = f"SELECT ({_PLACES}) {_ASKED_USER}"
+# The newest rows in which each token is in one of the columns ?4.
+NEWEST_WITH = f"""
+    SELECT '[' || group_concat((
+        SELECT json_group_array(number) FROM (
+            SELECT found.rowid & {NUMBER_MASK} AS number FROM search found
+            WHERE found.search MATCH ?4 || token.value AND found.rowid >> {NUMBER_BITS} = u.key
+            ORDER BY found.rowid DESC LIMIT ?5
+        )
+    )) || ']' {_ASKED_USER_AND_TOKENS}
+"""
 # All that a search must know of a user with few rows. For one with more than ?4 rows it comes without places, but with
-# how many rows hold each token; for one with more than ?5 without the rows. CROSS JOIN: each token is looked up, never
-# the index read through.
+# how many rows hold each token, counted up to ?8; for one with more than ?5 without the rows.
 MATCHES = f"""
     SELECT
         u.observations, u.title_terms, u.said_terms, u.reply_terms, u.tail_terms,
         CASE WHEN u.observations <= ?4 THEN ({_PLACES}) END,
         CASE WHEN u.observations > ?4 THEN (
-            SELECT json_group_array(json_array(token.key, found.doc))
-            FROM json_each(?3) token CROSS JOIN search_terms found ON found.term = token.value
+            SELECT json_group_array(json_array(token.key, (
+                SELECT count(*) FROM (SELECT 1 FROM search found WHERE found.search MATCH token.value LIMIT ?8)
+            ))) FROM json_each(?3) token
         ) END,
         CASE WHEN u.observations <= ?5 THEN (
             SELECT json_group_array(json_array(o.number, {_DOCUMENT}, {_PREVIEW.format(characters="?6")}))

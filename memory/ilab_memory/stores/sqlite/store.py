@@ -312,6 +312,7 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         most_rows: int,
         preview_characters: int,
         now: datetime,
+        most_frequency: int = LARGEST_ID,
     ) -> Matches:
         """See Store."""
         with self._readers.connection("search") as connection:
@@ -324,12 +325,20 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
                 most_rows=most_rows,
                 characters=preview_characters,
                 now=now,
+                most_frequency=most_frequency,
             )
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
         """See Store."""
         with self._readers.connection("search") as connection:
             return reading.postings(connection, self._users, user_id, list(terms))
+
+    def newest_with(
+        self, user_id: str, terms: Collection[str], *, in_reply: bool, most: int
+    ) -> Mapping[str, Sequence[int]]:
+        """See Store."""
+        with self._readers.connection("search") as connection:
+            return reading.newest_with(connection, self._users, user_id, list(terms), in_reply=in_reply, most=most)
 
     def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
         """See Store."""

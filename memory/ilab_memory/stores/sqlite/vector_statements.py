@@ -35,13 +35,21 @@ SET_STATE = """
 STILL_THERE = "SELECT number FROM observations WHERE user = ? AND number IN (SELECT value FROM json_each(?))"
 BLOCK_DATA = "SELECT data FROM vectors WHERE user = ? AND block = ?"
 PUT_BLOCK = """
-    INSERT INTO vectors (user, block, size, data) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (user, block) DO UPDATE SET size = ?3, data = ?4
+    INSERT INTO vectors (user, block, stamp, size, data) VALUES (?1, ?2, random(), ?3, ?4)
+    ON CONFLICT (user, block) DO UPDATE SET stamp = excluded.stamp, size = ?3, data = ?4
+"""
+# One JSON array: the driver releases the GIL at each row.
+STAMPS = """
+    SELECT json_group_array(json_array(block, size, stamp)) FROM (
+        SELECT v.block, v.size, v.stamp
+        FROM users u CROSS JOIN embedded e ON e.user = u.key CROSS JOIN vectors v ON v.user = u.key
+        WHERE u.user_id = ? AND e.model = ? ORDER BY v.block
+    )
 """
 BLOCKS = """
-    SELECT v.block, v.size, v.data
-    FROM users u CROSS JOIN embedded e ON e.user = u.key CROSS JOIN vectors v ON v.user = u.key
-    WHERE u.user_id = ? AND e.model = ? ORDER BY v.block
+    SELECT v.block, v.stamp, v.data
+    FROM users u CROSS JOIN vectors v ON v.user = u.key AND v.block IN (SELECT value FROM json_each(?2))
+    WHERE u.user_id = ?1
 """
 REMOVE_ALL = "DELETE FROM vectors WHERE user = ?"
 # Of a user who is erased: a page at a time.
@@ -54,7 +62,7 @@ REMOVE_STATE = "DELETE FROM embedded WHERE user = ?"
 # For triggers: remove the vector of the observation OLD. What `||` makes of two blobs is a text of the same bytes.
 _BEGIN = f"(OLD.number % {BLOCK}) * size"
 REMOVE_VECTOR = f"""
-    UPDATE vectors SET data = CAST(
+    UPDATE vectors SET stamp = random(), data = CAST(
         substr(data, 1, {_BEGIN}) || zeroblob(size) || substr(data, {_BEGIN} + size + 1) AS BLOB
     )
     WHERE user = OLD.user AND block = OLD.number / {BLOCK} AND length(data) > {_BEGIN};

@@ -1,7 +1,7 @@
 """The vectors of a SQLite store. See `VectorStore`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,9 +54,18 @@ class SQLiteVectors(VectorStore):
         # Not synced on its own: vectors that are lost with the power are made again.
         return self._writer.run(_EMBEDDING, add, synced=False)
 
-    def vectors(self, user_id: str, model: str) -> Sequence[Block]:
+    def vectors(self, user_id: str, model: str, known: Collection[int]) -> Sequence[Block]:
         """See VectorStore."""
-        return [Block._make(row) for row in self._read(vector_statements.BLOCKS, (user_id, model))]
+        ((text,),) = self._read(vector_statements.STAMPS, (user_id, model))
+        blocks = [Block(number, size, stamp, None) for number, size, stamp in json.loads(text)]
+        new = [block.number for block in blocks if block.stamp not in known]
+        if not new:
+            return blocks
+        asked = (user_id, json.dumps(new))
+        read = {row[:2]: row[2] for row in self._read(vector_statements.BLOCKS, asked)}
+        # A block that was changed between the two reads is missing until the next search.
+        blocks = [block._replace(data=read.get((block.number, block.stamp))) for block in blocks]
+        return [block for block in blocks if block.data is not None or block.stamp in known]
 
     def _read(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
         with self._readers.connection(_EMBEDDING) as connection:
