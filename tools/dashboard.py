@@ -130,6 +130,9 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel("Size", "bytes", (("max(ilab_chat_store_size_bytes{$s})", "size"),)),
+        Panel(
+            "Observations to embed", "short", (("max(ilab_chat_embedding_pending_observations{$s})", "observations"),)
+        ),
         Panel("Unfinished erasures", "short", (("max(ilab_chat_erasures_pending{$s})", "erasures"),)),
     ),
     "Consolidation": (

@@ -23,7 +23,8 @@ EXIT_OK, EXIT_DIFFERENT, EXIT_FAILED = 0, 1, 2
 FILE_VARIABLE, URL_VARIABLE = "ILAB_MEMORY_DB_PATH", "ILAB_MEMORY_URL"
 
 _CHECK = """\
-Report what is damaged in a SQLite file of the memory. Nothing is written, and the file may be in use.
+Report what is damaged in a SQLite file of the memory, and which embedders its vectors are of. Nothing is written, and
+the file may be in use.
 
 Exit code: 0 sound, 1 damaged, 2 the check could not run.
 """

@@ -55,6 +55,7 @@ class Sampler:
     certificate_expiry: Callable[[], datetime] | None
     """None: there is no certificate."""
     _cpu: float = 0.0
+    _embedded: int = 0
     _events: Counter[str] = field(default_factory=Counter)
 
     def sample(self) -> None:
@@ -72,6 +73,9 @@ class Sampler:
         for purpose, client in self.models.items():
             for model, is_open in client.breakers():
                 metrics.breaker_open[model, purpose].set(is_open)
+        embedded = self.library.embedded
+        metrics.embedded.inc(embedded - self._embedded)
+        self._embedded = embedded
         if self.consolidator:
             events = Counter(self.consolidator.counts)
             for event, times in (events - self._events).items():
@@ -91,6 +95,7 @@ class Sampler:
         with suppress(MemoryUnavailable):
             metrics.store_size.set(await self.library.size())
             metrics.erasures_pending.set(await self.library.pending_erasures())
+            metrics.embedding_pending.set(await self.library.unembedded())
             if self.consolidator:
                 stats = await self.library.work(lambda memory: memory.mem_work_stats())
                 waited = (datetime.now(UTC) - stats.oldest_pending).total_seconds() if stats.oldest_pending else 0

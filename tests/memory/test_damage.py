@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ilab_memory import ILabMemory, StorageDamaged
+from ilab_memory import Config, ILabMemory, StorageDamaged
+from memory.concepts import Concepts
 
 SECRET = "s3cret"
 
@@ -61,6 +62,15 @@ def test_check_of_an_intact_file_reports_sound_and_writes_nothing(path: Path) ->
     before = path.read_bytes()
     assert check(path) == (0, f"{path}: sound\n", "")
     assert path.read_bytes() == before
+
+
+def test_check_names_the_embedders_and_what_they_have_left(path: Path) -> None:
+    with ILabMemory.from_path(path, Config(embedder=Concepts())) as mem:
+        mem.mem_embed()
+        mem.mem_save("user 0", "I moved to Oslo.", type="discovery", title="t")
+        users = mem._store._read("SELECT count(*) FROM users", ())[0][0]  # type: ignore[attr-defined]
+    line = f"embedder concepts-1: {users} users, 1 observations to embed"
+    assert check(path) == (0, f"{path}: {line}\n{path}: sound\n", "")
 
 
 def test_a_file_is_checked_while_others_save(path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -13,6 +15,7 @@ from dataclasses import replace
 import grpc.aio
 import pytest
 
+import metrics
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.embedder import open_embedder
 from ilab_chat_service.model import embeddings
@@ -110,6 +113,34 @@ async def test_what_was_saved_without_an_embedder_is_embedded_after_the_next_sta
         async with caller_of(settings, upstream) as caller:
             await caller.embedded(1)
             assert len(await caller.found()) == 1
+
+
+async def test_metrics_tell_what_was_embedded_and_what_is_left(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = replace(settings, metrics_address="127.0.0.1:0")
+    is_away = threading.Event()
+    is_away.set()
+
+    def unless_away(request: Request) -> Reply:
+        return Reply(status=503) if is_away.is_set() and request.path.endswith("/embeddings") else answer(request)
+
+    with running(unless_away) as upstream:
+        async with caller_of(settings, upstream) as caller:
+            await caller.say("The doctor warned about nuts.")
+        caplog.clear()
+        async with caller_of(settings, upstream):
+            scrape = await asyncio.to_thread(metrics.Scrape, metrics.url_in(caplog.messages))
+            assert scrape.value("ilab_chat_embedding_pending_observations") == 1
+            assert scrape.value("ilab_chat_embedded_observations_total") == 0
+        is_away.clear()
+        caplog.clear()
+        async with caller_of(settings, upstream):
+            url = metrics.url_in(caplog.messages)
+            await asyncio.to_thread(
+                metrics.until, url, lambda scrape: scrape.value("ilab_chat_embedded_observations_total") == 1
+            )
 
 
 async def test_a_forgotten_user_leaves_no_vector(settings: Settings) -> None:

@@ -114,6 +114,7 @@ class Embedding:
         """Embed a batch; return how many observations. Rest as long as it took: others need the processor."""
         began = time.monotonic()
         done = await self._library.embed(lambda memory: memory.mem_embed(BATCH, user_id=user_id, rebuild=rebuild))
+        self._library.embedded += done
         if done >= BATCH:
             await asyncio.sleep(time.monotonic() - began)
         return done

@@ -171,6 +171,8 @@ class MemoryExecutor:
         """Whether it was checked when it was opened."""
         self.on_saved: Callable[[str], None] = nothing
         """Called with the user_id after each call that may have saved observations."""
+        self.embedded = 0
+        """Observations that were embedded since the start."""
 
     async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
         """Return what *call* returns, given the library, on a thread for reads: it must not write.
@@ -297,6 +299,12 @@ class MemoryExecutor:
         """
         with self._storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._embedding, call, self._memory)
+
+    async def unembedded(self) -> int:
+        """Return about how many observations are to be embedded; 0 without an embedder."""
+        if not hasattr(self._memory, "mem_unembedded"):
+            return 0
+        return await self.work(lambda memory: memory.mem_unembedded())
 
     async def pending_erasures(self) -> int:
         """Return how many erasures are not finished, 0 if the library does not tell."""

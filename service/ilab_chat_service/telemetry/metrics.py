@@ -228,6 +228,13 @@ class Metrics:
             "dropped_REASON, failed_REASON.",
             "event",
         )
+        self.embedding_pending = self._gauge(
+            "embedding_pending_observations",
+            "Observations that are not embedded yet, or by another embedder than the one in use: about, "
+            "and 0 without an embedder.",
+            mode="livemostrecent",
+        ).only
+        self.embedded = self._counter("embedded_observations_total", "Observations that this server has embedded.").only
         self.cpu = self._counter("process_cpu_seconds_total", "CPU time of the server's processes.").only
         self.resident = self._gauge("process_resident_memory_bytes", "Resident memory of the server's processes.").only
         self.open_fds = self._gauge(

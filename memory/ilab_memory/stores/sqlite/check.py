@@ -8,7 +8,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -103,6 +103,12 @@ _INVARIANTS = {
     """,  # noqa: S608 - constants
 }
 
+# A change adds to the last number of its user, so the observations to embed are about these.
+_EMBEDDED = """
+    SELECT e.model, count(*), sum(u.last_number - e.cursor) FROM embedded e JOIN users u ON u.key = e.user
+    WHERE u.user_id IS NOT NULL GROUP BY e.model ORDER BY e.model
+"""
+
 
 class Checked(NamedTuple):
     """The result of a check."""
@@ -157,7 +163,15 @@ def _check(file: Path, busy_timeout_seconds: float) -> Checked:
             return Checked(damage, [f"schema version {version}: the rows were not checked, only the pages"])
         damage += _rows(connection)
         (pending,) = connection.execute("SELECT count(*) FROM erasures").fetchone()
-        return Checked(damage, [f"erasures that are not finished: {pending}"] if pending else [])
+        erasures = [f"erasures that are not finished: {pending}"] if pending else []
+        return Checked(damage, [*erasures, *_embedders(connection)])
+
+
+def _embedders(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield a line about each embedder whose vectors are in the file."""
+    with suppress(sqlite3.DatabaseError):
+        for model, users, waiting in connection.execute(_EMBEDDED):
+            yield f"embedder {model}: {users} users, {waiting} observations to embed"
 
 
 def _pages(connection: sqlite3.Connection, pragma: str) -> list[str]:
