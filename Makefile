@@ -42,8 +42,9 @@ test-unit: $(DEV)/.installed ## Run the tests that start no program and are not 
 bench: $(DEV)/.installed ## Compare the service with bare gRPC and the recipe; under ten minutes, needs h2load
 	$(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg
 
-bench-quick: $(DEV)/.installed ## The same in under one minute: the ratios only
+bench-quick: $(DEV)/.installed ## The same in under one minute: the ratios only, and what telemetry costs
 	$(DEV)/bin/python bench/compare.py --quick
+	PYTHONPATH=tests $(DEV)/bin/python bench/telemetry_cost.py --turns 200
 
 bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves and reads up to 10,000 rows
 	$(DEV)/bin/python bench/recall.py
