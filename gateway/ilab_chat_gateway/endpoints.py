@@ -145,13 +145,16 @@ async def body_lines(request: Request, most: int) -> AsyncIterator[bytes]:
     Raises:
         Problem: a line has more than *most* bytes.
     """
-    rest = b""
+    # Not joined with each chunk: a client may send a long line in chunks of one byte.
+    rest = bytearray()
     async for chunk in request.stream():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line.strip():
-                yield line
+        first, *others = chunk.split(b"\n")
+        rest += first
+        for other in others:
+            if rest.strip():
+                yield bytes(rest)
+            rest = bytearray(other)
         if len(rest) > most:
             raise Problem("BODY_TOO_LARGE", f"a line of the import exceeds {most} bytes")
     if rest.strip():
-        yield rest
+        yield bytes(rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,11 @@ IMPORT = re.compile(rb"/v1/users/[^/]+/import")
 
 #: Probes name the address of a container. Their answers say nothing that a page may not know.
 PROBES = {"/livez", "/readyz"}
+
+#: Bytes of all bodies that have not arrived completely. Complete ones are sent on or refused at once.
+INCOMPLETE_BYTES = 64 * 1024 * 1024
+#: Seconds that the next part of a body may take.
+PART_SECONDS = 30.0
 
 #: Of every response. The playground adds its Content-Security-Policy.
 RESPONSE_HEADERS = {
@@ -73,34 +79,91 @@ def host_of(header: str) -> str:
 class LimitedBodies:
     """Refuses bodies that are too large, by their declared length or as soon as the limit is exceeded.
 
-    Imports are streamed: their lines are limited instead.
+    Imports are streamed: their lines are limited instead. There is room for INCOMPLETE_BYTES of bodies that have not
+    arrived completely. Beyond that, the one that has waited longest for its next part is refused: clients that send
+    nothing more must not keep out others.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
         self._most = most
+        self._room = max(INCOMPLETE_BYTES, 2 * most)
+        # In the order of their last parts.
+        self._incomplete: dict[Incomplete, None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or IMPORT.fullmatch(scope.get("raw_path") or b""):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_import = IMPORT.fullmatch(scope.get("raw_path") or b"") is not None
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdigit() or int(declared[:20]) > self._most:
+        if not is_import and (not declared.isdigit() or int(declared[:20]) > self._most):
             details = problems.problem(413, "BODY_TOO_LARGE", f"the body exceeds {self._most} bytes")
             await problems.response(details, {"connection": "close"})(scope, receive, send)
             return
-        left = self._most
+        body = Incomplete(is_import=is_import)
 
         async def limited() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
+            if body.is_complete:
+                # The next message is the end of the connection.
+                return await receive()
+            message = await body.received(receive)
+            self._incomplete.pop(body, None)
+            if not is_import and body.size > self._most:
                 raise HTTPException(413, headers={"connection": "close"})
+            if not body.is_complete:
+                self._incomplete[body] = None
+                self._make_room()
             return message
 
-        await self._app(scope, limited, send)
+        try:
+            await self._app(scope, limited, send)
+        finally:
+            self._incomplete.pop(body, None)
+
+    def _make_room(self) -> None:
+        size = sum(body.size for body in self._incomplete)
+        while size > self._room:
+            first = next(iter(self._incomplete))
+            del self._incomplete[first]
+            first.refuse()
+            size -= first.size
+
+
+class Incomplete:
+    """A body that is being received. Of an import, only the line that has not ended is in memory."""
+
+    def __init__(self, *, is_import: bool) -> None:
+        self.size = 0
+        self.is_complete = False
+        self._is_import = is_import
+        self._refused = asyncio.Event()
+
+    async def received(self, receive: Receive) -> Message:
+        """Return the next part of the body.
+
+        Raises:
+            HTTPException: it did not come in time, or the body was refused in favor of others.
+        """
+        receiving, refused = asyncio.ensure_future(receive()), asyncio.ensure_future(self._refused.wait())
+        try:
+            await asyncio.wait([receiving, refused], timeout=PART_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if refused.done() or not receiving.done():
+                raise HTTPException(408, headers={"connection": "close"})
+            message = receiving.result()
+        finally:
+            receiving.cancel()
+            refused.cancel()
+        part = message.get("body", b"")
+        ended = self._is_import and b"\n" in part
+        self.size = len(part) - part.rindex(b"\n") - 1 if ended else self.size + len(part)
+        self.is_complete = not message.get("more_body")
+        return message
+
+    def refuse(self) -> None:
+        """End the wait for the next part, which then fails."""
+        self._refused.set()
 
 
 class ResponseHeaders:

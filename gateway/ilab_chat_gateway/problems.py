@@ -55,12 +55,18 @@ OWN_REASONS: Final[dict[str, tuple[int, str]]] = {
     "HOST_NOT_ALLOWED": (400, "The `Host` header names a host that is not in ILAB_CHAT_GATEWAY_HOSTS."),
     "ROUTE_NOT_FOUND": (404, "No route has this path."),
     "METHOD_NOT_ALLOWED": (405, "The path does not support the method."),
+    "BODY_INCOMPLETE": (408, "The body did not arrive in time, or not before too many others: try again."),
     "BODY_TOO_LARGE": (413, "The body exceeds ILAB_CHAT_GATEWAY_MAX_BODY_BYTES."),
     "UNSUPPORTED_MEDIA_TYPE": (415, "The body is not declared as application/json (imports: application/x-ndjson)."),
     "INTERNAL": (500, "A defect of the gateway. Its log has the cause, under the id in `detail`."),
     "SERVER_UNREACHABLE": (503, "The gRPC server does not answer."),
 }
-BY_HTTP_STATUS: Final = {404: "ROUTE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
+BY_HTTP_STATUS: Final = {
+    404: "ROUTE_NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    408: "BODY_INCOMPLETE",
+    413: "BODY_TOO_LARGE",
+}
 
 
 class Problem(Exception):

@@ -1,15 +1,20 @@
 """The gateway's own part of a call: hosts, origins, sizes, headers, credentials, health and OpenAPI."""
 
 import asyncio
+import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from http_gateway import Client, gateway
+from ilab_chat_gateway import middleware
 from ilab_chat_gateway.app import create_app
+from ilab_chat_gateway.endpoints import body_lines
 from ilab_chat_gateway.problems import OWN_REASONS
 from ilab_chat_gateway.routes import ROUTES
 from ilab_chat_gateway.settings import Settings, SettingsError, read
@@ -84,6 +89,40 @@ async def test_chunked_body_over_the_limit_is_refused_while_it_arrives(address: 
         writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode() + 2 * (b"258\r\n" + 600 * b"x" + b"\r\n"))
         assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
         writer.close()
+
+
+@pytest.mark.parametrize("line", ["POST /chat", "POST /v1/chat", "POST /v1/users/alice/import"])
+async def test_incomplete_bodies_do_not_keep_out_others(
+    address: str, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setattr(middleware, "INCOMPLETE_BYTES", 4000)
+    async with gateway(address, max_body_bytes=2000) as web:
+        head = f"{line} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2000\r\n\r\n"
+        if "import" in line:
+            head = head.replace("application/json", "application/x-ndjson")
+        connections = [await asyncio.open_connection(*web.address.split(":")) for _ in range(3)]
+        for _, writer in connections:
+            writer.write(head.encode() + 1500 * b" ")
+        answers = [asyncio.create_task(reader.readline()) for reader, _ in connections]
+        done, waiting = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+        assert [answer.result() for answer in done] == [b"HTTP/1.1 408 Request Timeout\r\n"]
+        assert (await web.post("/v1/chat", HI)).status == 200
+        for answer in waiting:
+            answer.cancel()
+        for _, writer in connections:
+            writer.close()
+
+
+async def test_line_of_an_import_may_come_in_small_chunks() -> None:
+    length = 1_000_000
+    parts = itertools.chain(itertools.repeat(b"x", length), [b"\ny", b"z\n\n"])
+
+    async def receive() -> Any:
+        part = next(parts, None)
+        return {"type": "http.request", "body": part or b"", "more_body": part is not None}
+
+    lines = [line async for line in body_lines(Request({"type": "http"}, receive), length)]
+    assert lines == [b"x" * length, b"yz"]
 
 
 async def test_unknown_path_and_method_are_problems(web: Client) -> None:
