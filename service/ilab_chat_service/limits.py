@@ -69,9 +69,9 @@ MEMORY_IMPORTS = IMPORT_THREADS = 3
 #: Threads for consolidation: one for the call that it makes at a time, and one that looks for work.
 WORK_THREADS = 2
 
-#: Threads for the redaction of long texts. It is Python code: more threads would only take time from each other and
-#: from the event loop.
-REDACTION_THREADS = 2
+#: Threads for the prompts and the redaction of long texts. They are Python code: more threads would only take time from
+#: each other and from the event loop.
+LONG_TEXT_THREADS = 2
 
 #: Texts and messages with more bytes take long to redact or to serialize: that is done on a thread.
 LARGE_BYTES = 16_384

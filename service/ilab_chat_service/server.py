@@ -18,7 +18,7 @@ from ilab_chat_service.consolidator import open_consolidator
 from ilab_chat_service.embedder import embedding, open_embedder
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.turns import TurnAnswers
-from ilab_chat_service.leak_redaction import LeakRedaction
+from ilab_chat_service.long_texts import LongTexts
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.availability import watch_memory
 from ilab_chat_service.memory.erasure_retry import retry_erasures
@@ -158,7 +158,7 @@ async def serving(
         traces = await stack.enter_async_context(open_traces(settings))
         certificates = await asyncio.to_thread(tls, settings)
         callers = await stack.enter_async_context(open_authenticator(settings))
-        damage, leaks = Damage(), await stack.enter_async_context(LeakRedaction.open())
+        damage, texts = Damage(), await stack.enter_async_context(LongTexts.open())
         embedder = await stack.enter_async_context(open_embedder(settings))
         library = await stack.enter_async_context(open_memory(settings, damage, clock, embedder))
         await stack.enter_async_context(embedding(library, embedder))
@@ -175,8 +175,9 @@ async def serving(
             TurnAnswers(responses),
             clock,
             instruction=settings.instruction,
-            quotes=leaks.quotes,
-            redact=leaks.redacted,
+            quotes=texts.quotes,
+            redact=texts.redacted,
+            compose=texts.composed,
             memory_tokens=settings.memory_tokens,
             limits=RateLimits(rate_limits(settings), clock),
             escape_message=settings.escape_message,

@@ -98,6 +98,7 @@ class TurnRunner:
         instruction: str,
         quotes: Callable[[TurnRequest], Awaitable[IsQuoted]],
         redact: Callable[[TurnRequest, str], Awaitable[str]],
+        compose: Callable[[TurnRequest, Context, Callable[[], Prompt]], Awaitable[Prompt]],
         memory_tokens: int,
         limits: RateLimits,
         escape_message: bool = False,
@@ -112,6 +113,7 @@ class TurnRunner:
             instruction: first line of the system prompt.
             quotes: prepares the check of names in the API's words for text of a request.
             redact: returns a reply without the private text of its request, for everything that is stored.
+            compose: calls what makes the prompt for a request and its context, on a thread if they are long.
             memory_tokens: most tokens of memory in a prompt.
             limits: count the turns and tokens of users and callers.
             escape_message: escape control tokens in the current message too.
@@ -123,6 +125,7 @@ class TurnRunner:
         self._instruction = instruction
         self._quotes = quotes
         self._redact = redact
+        self._compose = compose
         self._memory_tokens = memory_tokens
         self._limits = limits
         self._escape_message = escape_message
@@ -200,7 +203,7 @@ class TurnRunner:
         context = await self._hydrate(request)
         compose = self._composer(request, forgetting(request, context), await time_zone(request.time_zone))
         return Preview(
-            prompt=compose(budget_tokens=chosen.prompt_tokens),
+            prompt=await compose(chosen.prompt_tokens),
             session_id=context.session_id,
             model=chosen.name,
             budget_tokens=chosen.prompt_tokens,
@@ -231,9 +234,9 @@ class TurnRunner:
         with phase("hydrate"):
             return await self._memory.hydrate(request)
 
-    def _composer(self, request: TurnRequest, context: Context, zone: tzinfo) -> Callable[..., Prompt]:
-        """Return what makes the prompt, given the budget."""
-        return partial(
+    def _composer(self, request: TurnRequest, context: Context, zone: tzinfo) -> Callable[[int], Awaitable[Prompt]]:
+        """Return what makes the prompt, given the budget in tokens."""
+        make = partial(
             prompt.compose,
             context,
             request.message,
@@ -243,6 +246,7 @@ class TurnRunner:
             memory_tokens=self._memory_tokens,
             escape_message=self._escape_message,
         )
+        return lambda budget: self._compose(request, context, partial(make, budget_tokens=budget))
 
     async def _ask(
         self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
@@ -255,7 +259,7 @@ class TurnRunner:
         preparing = asyncio.ensure_future(self._quotes(request))
         asking.callback(preparing.cancel)
         compose = self._composer(request, forgetting(request, context), await time_zone(request.time_zone))
-        composed = compose(budget_tokens=chosen.prompt_tokens)
+        composed = await compose(chosen.prompt_tokens)
         asking.enter_context(phase("model"))
         asking.enter_context(failing_with(chosen.cause))
         with (
@@ -269,7 +273,7 @@ class TurnRunner:
                 except ContextTooLong:
                     if smaller is None or not composed.other_tokens:
                         raise
-                    composed = compose(budget_tokens=composed.fixed_tokens + smaller)
+                    composed = await compose(composed.fixed_tokens + smaller)
         is_quoted = await preparing
         started = Started(
             session_id=context.session_id,

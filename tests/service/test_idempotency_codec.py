@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ilab_chat_service.idempotency import codec
 from ilab_chat_service.idempotency.turns import TurnCall
-from ilab_chat_service.leak_redaction import without_private
+from ilab_chat_service.long_texts import without_private
 from ilab_chat_service.values import (
     Answered,
     Document,

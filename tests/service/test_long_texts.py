@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ilab_chat.v1 import chat_pb2
-from ilab_chat_service import leak_redaction
-from ilab_chat_service.leak_redaction import LeakRedaction
+from ilab_chat_service import long_texts, prompt
 from ilab_chat_service.limits import LARGE_BYTES
+from ilab_chat_service.long_texts import LongTexts
 from ilab_chat_service.privacy import patterns, redact_leaks
 from ilab_chat_service.rpc import chat
 from ilab_chat_service.rpc.validation import turn_request
@@ -33,9 +33,9 @@ async def test_names_are_compared_with_a_long_text_on_a_thread(monkeypatch: pyte
         threads.append(threading.current_thread())
         return is_quoted
 
-    monkeypatch.setattr(leak_redaction, "quotes_of", quotes_of)
-    async with LeakRedaction.open() as leaks:
-        is_quoted = await leaks.quotes(turn("x" * length))
+    monkeypatch.setattr(long_texts, "quotes_of", quotes_of)
+    async with LongTexts.open() as texts:
+        is_quoted = await texts.quotes(turn("x" * length))
         assert await is_quoted("name", "known")
     assert [each is threading.main_thread() for each in threads] == [length == 10] * 2
 
@@ -55,6 +55,22 @@ async def test_long_requests_are_read_on_a_thread_and_answered_alike(
     await alice.say("hi")
     loop = threads[-1]
     assert threads[0] is not loop
+
+
+@pytest.mark.parametrize("length", [10, 2 * LARGE_BYTES])
+async def test_prompt_of_a_long_document_is_made_on_a_thread(
+    monkeypatch: pytest.MonkeyPatch, alice: Caller, length: int
+) -> None:
+    threads = []
+    compose = prompt.compose
+
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread())
+        return compose(*arguments, **options)
+
+    monkeypatch.setattr(prompt, "compose", recorded)
+    await alice.say("hi", context=[chat_pb2.ContextDocument(text="x" * length)])
+    assert [each is threading.main_thread() for each in threads] == [length == 10]
 
 
 def test_automaton_has_only_what_a_short_reply_repeats(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Leak redaction of calls: on threads, where the texts are long."""
+"""Prompts and leak redaction of calls: on threads, where the texts are long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ilab_chat_service.limits import LARGE_BYTES, REDACTION_THREADS
+from ilab_chat_service.limits import LARGE_BYTES, LONG_TEXT_THREADS
 from ilab_chat_service.memory.bulkhead import Bulkhead
 from ilab_chat_service.privacy import quotes_of, redact_leaks
 from ilab_memory.redaction import strip_private
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ilab_chat_service.ports import IsQuoted
-    from ilab_chat_service.values import TurnRequest
+    from ilab_chat_service.prompt import Prompt
+    from ilab_chat_service.values import Context, TurnRequest
 
 T = TypeVar("T")
 
 
-class LeakRedaction:
-    """Leak redaction of calls, which owns its threads. One user's calls take turns."""
+class LongTexts:
+    """Makes prompts and redacts replies, on its own threads if they are long. One user's calls take turns."""
 
     def __init__(self) -> None:
-        self._threads = Bulkhead("redaction", threads=REDACTION_THREADS, per_user=1)
+        self._threads = Bulkhead("long-texts", threads=LONG_TEXT_THREADS, per_user=1)
 
     async def quotes(self, request: TurnRequest) -> IsQuoted:
         """Return what tells whether a name quotes text of *request*."""
@@ -38,6 +39,11 @@ class LeakRedaction:
         redact = partial(without_private, reply, request)
         return await self._computed(request, redact, is_long=request.text_bytes + len(reply) > LARGE_BYTES)
 
+    async def composed(self, request: TurnRequest, context: Context, compose: Callable[[], Prompt]) -> Prompt:
+        """Return what *compose* makes of *request* and *context*."""
+        said = sum(len(turn.message) + len(turn.reply) for turn in context.turns)
+        return await self._computed(request, compose, is_long=request.text_bytes + said > LARGE_BYTES)
+
     async def _computed(self, request: TurnRequest, compute: Callable[[], T], *, is_long: bool) -> T:
         return await self._threads.run(request.user_id, compute) if is_long else compute()
 
@@ -45,11 +51,11 @@ class LeakRedaction:
     @asynccontextmanager
     async def open(cls) -> AsyncIterator[Self]:
         """Start it, and wait for its threads at the end of the block."""
-        redaction = cls()
+        texts = cls()
         try:
-            yield redaction
+            yield texts
         finally:
-            await redaction._threads.close()
+            await texts._threads.close()
 
 
 def without_private(reply: str, request: TurnRequest) -> str:
