@@ -33,7 +33,7 @@ MOST_REBUILT = 100
 EXPORT_PAGE = 100
 EXPORT_BYTES = 1024 * 1024
 #: Items, sources and bytes of text that an import stores in one transaction. Others' saves wait for it.
-IMPORT_ITEMS, IMPORT_SOURCES, IMPORT_BYTES = 20, 1000, 1024 * 1024
+IMPORT_ITEMS, IMPORT_SOURCES, IMPORT_BYTES = 20, 1000, 256 * 1024
 #: Sources of one observation of an import.
 MAX_SOURCES = 10_000
 #: Sources of an import whose observation has not come yet. Each needs 100 bytes of memory, and 2 in the import.

@@ -130,9 +130,9 @@ def test_an_import_is_made_in_batches_and_an_interrupted_one_can_be_repeated(mem
 
 
 def test_batches_are_bounded_in_bytes() -> None:
-    given = [item(content="é" * 400_000) for _ in range(3)]
+    given = [item(content="é" * 100_000) for _ in range(3)]
     assert [len(batch.rows) for batch in batches(given)] == [2, 1]
-    ended = [session(id=f"s{place}", summary="é" * 400_000) for place in range(3)]
+    ended = [session(id=f"s{place}", summary="é" * 100_000) for place in range(3)]
     assert [len(batch.sessions) for batch in batches(ended)] == [2, 1]
 
 
