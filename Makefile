@@ -29,7 +29,7 @@ IMAGE ?= ilab-chat:dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check check-deploy generate-deploy dist sbom image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-replicas soak constraints clean
+.PHONY: help run test test-unit check check-deploy pictures generate-deploy dist sbom image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-gateway bench-replicas soak constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves
 bench-remember: $(DEV)/.installed ## Count the everyday questions whose answer is in the prompt, after some lives
 	GRPC_VERBOSITY=NONE PYTHONPATH=tests $(DEV)/bin/python bench/remember.py
 
+bench-gateway: $(DEV)/.installed ## Measure the gateway's CPU per streamed event, and how soon a client that leaves stops the model
+	$(DEV)/bin/python bench/gateway_streams.py
+
 bench-replicas: $(DEV)/.installed ## Compare one and two servers on PostgreSQL, and one on SQLite
 	PYTHONPATH=tests $(DEV)/bin/python bench/replicas.py
 
@@ -83,6 +86,9 @@ check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, E
 
 check-deploy: $(DEV)/.deploy ## Dockerfile, chart, kustomize base, alert rules and examples; promtool is used if it is installed
 	$(DEV)/bin/python -m pytest tests/deploy
+
+pictures: $(DEV)/.installed $(CHROMIUM)/node_modules/.installed ## Take the picture of the playground in docs/ again
+	PYTHONPATH=tests $(DEV)/bin/python tools/screenshots.py
 
 generate-deploy: $(DEV)/.deploy ## Write the chart's copy of the alert rules, the kustomize base and the dashboard
 	cp deploy/observability/alerts.yml deploy/helm/files/alerts.yml
