@@ -51,6 +51,7 @@ async def everything(bench: Bench) -> None:
                 await bench.turns(callers, each=TURNS[callers])
             await bench.turns_on_a_slow_disk(64, each=TURNS[64])
             await bench.workers((1, 2), at=64, each=8)
+            await bench.turns_with_embedder(64, each=8)
     say("latency against load")
     for callers in LATENCY_CALLERS:
         await bench.latency(callers, each=2, streams=False)

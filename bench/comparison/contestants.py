@@ -86,6 +86,8 @@ def started(
         "ILAB_MEMORY_DB_PATH": str(db_path),
         "ILAB_CHAT_ADDRESS": f"127.0.0.1:{port}",
         "ILAB_CHAT_CONSOLIDATION": "off",
+        # The recipe has none. `Bench.turns_with_embedder` measures ours with one.
+        "ILAB_MEMORY_EMBEDDER": "none",
         **(settings or {}),
     }
     with running(arguments, environ, folder, name=name, port=port) as child:

@@ -132,6 +132,23 @@ class Bench:
             self.add(f"CPU ms per turn, {name}", "ours", used / load.calls * 1000)
             self.add(f"CPU ms per turn of load and model, {name}", "ours", others / load.calls * 1000)
 
+    async def turns_with_embedder(self, at: int, *, each: int) -> None:
+        """Measure our turns with the local encoder, which also embeds each message."""
+        scenario = Scenario()
+        self.upstream.answers(scenario)
+        settings = {"ILAB_MEMORY_EMBEDDER": "local"}
+        with started("ours", self.upstream.port, self.folder, settings) as contestant:
+            contestant.child.wait_until_said("is ready after")
+            turns = partial(h2load.turns, contestant, scenario, self.folder, callers=at)
+            await turns(each=1, run=f"warming-{next(self._names)}")
+            used = contestant.child.cpu_seconds()
+            load = await turns(each=each, run=f"embedder-{next(self._names)}")
+            used = contestant.child.cpu_seconds() - used
+            if contestant.stored(load.users) != load.calls:
+                raise callers.WrongAnswer("with an embedder: not every turn is stored")
+        self.add("turns/s, with the local embedder", "ours", load.calls / load.seconds)
+        self.add("CPU ms per turn, with the local embedder", "ours", used / load.calls * 1000)
+
     def _load_cpu_seconds(self) -> float:
         """Return the CPU time of the model and of the h2load processes that have exited."""
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -40,6 +40,7 @@ async def calls(bench: Bench) -> None:
     await bench.turns(2, each=2)
     await bench.turns_on_a_slow_disk(2, each=2)
     await bench.workers((2,), at=2, each=2)
+    await bench.turns_with_embedder(2, each=2)
     assert {of for _, of in bench.runs} == {"floor", "recipe", "ours"}
 
 
