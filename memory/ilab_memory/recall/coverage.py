@@ -75,7 +75,9 @@ def split(statistics: TermStatistics) -> tuple[list[str], list[str]]:
     exact: list[str] = []
     frequent: list[str] = []
     rows = 0
-    for term, frequency in sorted(statistics.frequencies.items(), key=lambda item: item[1]):
+    # A store may not have counted further: stores must not differ in the order.
+    counted = {term: min(frequency, MOST_EXACT + 1) for term, frequency in statistics.frequencies.items()}
+    for term, frequency in sorted(counted.items(), key=lambda item: item[1]):
         rows += frequency
         (exact if rows <= MOST_EXACT else frequent).append(term)
     return exact, frequent
