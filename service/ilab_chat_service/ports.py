@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Returns the time now, in UTC and timezone-aware.
 Clock: TypeAlias = Callable[[], datetime]
+
+#: Returns whether a call may join a running answer, which `Lease.share` was given.
+Joins: TypeAlias = Callable[[Any], bool]
 
 #: Returns whether a name quotes text of a request. Text of the second name, which is known, does not count.
 IsQuoted: TypeAlias = Callable[[str, str], Awaitable[bool]]
@@ -99,6 +102,13 @@ class Lease(Protocol, Generic[R]):
     def earlier(self) -> R | None:
         """The stored response. None: the call was not answered yet and has to be done."""
 
+    @property
+    def running(self) -> Any:
+        """The running answer that was shared under this key and that this call joins. It then holds no lease."""
+
+    def share(self, running: object) -> None:
+        """Let repetitions in this process join *running* instead of waiting, until the lease is released."""
+
     async def put(self, response: R) -> None:
         """Store the response. It survives a crash of the process.
 
@@ -113,8 +123,8 @@ class Lease(Protocol, Generic[R]):
 class ResponseStore(Protocol):
     """Responses by user, method and request_id, kept for 24 hours."""
 
-    async def begin(self, call: RepeatableCall[R]) -> Lease[R]:
-        """Return the lease of *call* once no other call with its key holds it.
+    async def begin(self, call: RepeatableCall[R], *, joins: Joins | None = None) -> Lease[R]:
+        """Return the lease of *call* once no other call with its key holds it, or at once a running answer to join.
 
         Raises:
             RequestIdReused: a call with the same key and another fingerprint is stored, or running in this process.
@@ -151,8 +161,8 @@ class ResponseStore(Protocol):
 class IdempotencyStore(Protocol):
     """Answers of the chat, by user and request_id."""
 
-    async def begin(self, request: TurnRequest) -> Lease[Answered]:
-        """Return the lease of *request*. Raises what `ResponseStore.begin` does."""
+    async def begin(self, request: TurnRequest, *, joins: Joins) -> Lease[Answered]:
+        """Return the lease of *request*, or a running answer to join. Raises what `ResponseStore.begin` does."""
 
 
 class Answer(Protocol):

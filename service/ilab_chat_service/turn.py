@@ -7,72 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ilab_chat_service import prompt
-from ilab_chat_service.failures import ContextTooLong, MemoryUnavailable, TurnNotStored
+from ilab_chat_service.failures import ContextTooLong, Failure, MemoryUnavailable, TurnNotStored
+from ilab_chat_service.joining import RunningAnswer, joined
 from ilab_chat_service.telemetry.call_record import failing_with, phase
 from ilab_chat_service.time_zones import time_zone
-from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, Recalled, Turn, TurnRequest
+from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started
+from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, Turn, TurnRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
     from datetime import tzinfo
 
     from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, IsQuoted, Lease, Memory, Model
     from ilab_chat_service.prompt import Prompt
     from ilab_chat_service.rate_limits import RateLimits
+    from ilab_chat_service.turn_events import Event
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """The model has begun to work, by reasoning or by answering: from here on the work is billed."""
-
-    session_id: str
-    is_new_session: bool
-    model: str
-    model_response_id: str
-    memories: tuple[Recalled, ...]
-    included_documents: int
-    forgotten_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """The next piece of the reply; never empty."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
-    """The next piece of the model's reasoning; never empty, never stored."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """The model is done, and its turn is being stored, whatever the caller does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The whole answer. The turn is stored. `replayed`: it is the stored answer of an earlier call."""
-
-    answered: Answered
-    replayed: bool = False
-
-
-Event: TypeAlias = Started | Delta | ReasoningDelta | Generated | Completed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,31 +89,69 @@ class TurnRunner:
         self._memory_tokens = memory_tokens
         self._limits = limits
         self._escape_message = escape_message
+        self._answers: set[asyncio.Task[None]] = set()
         self._writes: set[asyncio.Task[Any]] = set()
 
-    async def run(self, request: TurnRequest, *, until: float) -> AsyncGenerator[Event, None]:
+    async def run(self, request: TurnRequest, *, until: float, joins: bool = False) -> AsyncGenerator[Event, None]:
         """Yield Started, then every Delta, Generated if it is to be stored, then one Completed. Wrap it in `aclosing`.
 
         The model is not asked again after *until*, a moment of the event loop's clock; to end the call is up to the
         caller.
 
-        A repetition of an answered call gets the stored answer; one that overlaps it waits for it. When the caller
-        leaves (this generator is closed or its task cancelled), the model's work ends at once. The text so far is
-        stored as an interrupted turn; a finished reply is stored as usual.
+        A repetition of an answered call gets the stored answer. One that overlaps it waits for it or, if it *joins* and
+        this process is answering the call, gets the events so far and those to come.
+
+        When the last caller leaves (this generator is closed or its task cancelled), the model's work ends at once. The
+        text so far is stored as an interrupted turn; a finished reply is stored as usual.
 
         Raises:
             Failure: one of `failures.py`. Before Started nothing but the session has been written, and the call may be
                 repeated; after it the model has been billed. Text that a model wrote before it broke off is not stored:
                 its caller was told that the call failed.
         """
-        with phase("idempotency"):
-            lease = await self._begin(request)
+        while True:
+            with phase("idempotency"):
+                lease = await self._begin(request, joins=joins)
+            has_started = False
+            try:
+                async with aclosing(self._events(request, lease, until)) as events:
+                    async for event in events:
+                        has_started = True
+                        yield event
+            except Failure:
+                # Nothing was sent to a caller who joined, so this call may ask the model, as one that had waited.
+                if has_started or not (lease and lease.running):
+                    raise
+            else:
+                return
+
+    def _events(self, request: TurnRequest, lease: Lease[Answered] | None, until: float) -> AsyncGenerator[Event, None]:
+        """Return the events of a stored answer, of a running one, or of a new one. Releases *lease*."""
+        if not lease:
+            return self._answer(request, None, until)
+        if lease.running:
+            lease.release()
+            return joined(lease.running)
+        if lease.earlier:
+            return replayed(lease.earlier, lease)
+        return self._shared(request, lease, until)
+
+    def _shared(self, request: TurnRequest, lease: Lease[Answered], until: float) -> AsyncGenerator[Event, None]:
+        """Answer *request* in a task, so that others can join; return the events for its own caller."""
+        running = RunningAnswer(request)
+        task = running.start(self._answer(request, lease, until))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+        task.add_done_callback(lambda _: None if running.has_begun else lease.release())
+        lease.share(running)
+        return running.listen()
+
+    async def _answer(
+        self, request: TurnRequest, lease: Lease[Answered] | None, until: float
+    ) -> AsyncGenerator[Event, None]:
+        """Ask the model and, with a lease, store the turn; release the lease."""
         writing = False
         try:
-            if lease and lease.earlier:
-                for event in replayed_events(lease.earlier):
-                    yield event
-                return
             # After the look for a stored answer, which a repeat gets whatever has become of its model since.
             chosen = self._model.choose(request.generation, request.user_id)
             reply = StringIO()
@@ -211,14 +209,16 @@ class TurnRunner:
 
     async def finish_writes(self) -> None:
         """Wait until no turn is being written any more, stored or not. Call it before memory is closed."""
-        while self._writes:
-            await asyncio.wait(self._writes)
+        while tasks := self._answers | self._writes:
+            await asyncio.wait(tasks)
 
-    async def _begin(self, request: TurnRequest) -> Lease[Answered] | None:
+    async def _begin(self, request: TurnRequest, *, joins: bool) -> Lease[Answered] | None:
         """Return the lease to *request*. None: nothing of the call may be written, a record of it included."""
         if request.memory_mode is not MemoryMode.READ_WRITE:
             return None
-        lease = await self._idempotency.begin(request)
+        lease = await self._idempotency.begin(
+            request, joins=lambda running: joins and running.is_open and running.request == request
+        )
         if lease.earlier and lease.earlier.forgotten_id:
             try:
                 # The first call may have ended before it could.
@@ -366,19 +366,22 @@ async def response_id(answer: Answer, is_quoted: IsQuoted) -> str:
     return "" if said and await is_quoted(said, "") else said
 
 
-def replayed_events(answered: Answered) -> Iterator[Event]:
-    """Yield the events of a stored answer."""
-    yield Started(
-        session_id=answered.session_id,
-        is_new_session=answered.is_new_session,
-        model=answered.model,
-        model_response_id=answered.model_response_id,
-        memories=answered.memories,
-        included_documents=answered.included_documents,
-    )
-    if answered.reply:
-        yield Delta(answered.reply)
-    yield Completed(answered, replayed=True)
+async def replayed(answered: Answered, lease: Lease[Answered]) -> AsyncGenerator[Event, None]:
+    """Yield the events of a stored answer, then release *lease*."""
+    try:
+        yield Started(
+            session_id=answered.session_id,
+            is_new_session=answered.is_new_session,
+            model=answered.model,
+            model_response_id=answered.model_response_id,
+            memories=answered.memories,
+            included_documents=answered.included_documents,
+        )
+        if answered.reply:
+            yield Delta(answered.reply)
+        yield Completed(answered, replayed=True)
+    finally:
+        lease.release()
 
 
 def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> Turn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ilab_chat_service.statements import Reading
@@ -116,7 +116,7 @@ class TurnRequest:
     user_id: str
     message: str
     request_id: str
-    request_id_is_new: bool = False
+    request_id_is_new: bool = field(default=False, compare=False)
     generation: Generation = Generation()
     memory_mode: MemoryMode = MemoryMode.READ_WRITE
     retention: TurnRetention = TurnRetention.EVERY_TURN

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import socket
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,58 @@ async def test_last_event_id_resumes_with_the_stored_answer(web: Client, upstrea
     assert again[-1][2]["replayed"] is True
     assert again[-1][2]["observation_id"] == first[-1][2]["observation_id"]
     assert len(upstream.requests) == 1
+
+
+class Events:
+    """A stream of server-sent events that is read line by line, on a thread."""
+
+    def __init__(self, address: str, **headers: str) -> None:
+        self._connection = http.client.HTTPConnection(address, timeout=30)
+        sent = {
+            "content-type": "application/json",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        self._connection.request("POST", "/v1/chat:stream", json.dumps(HELLO), sent)
+        self._response = self._connection.getresponse()
+        self.body = b""
+
+    async def until(self, text: bytes) -> None:
+        """Read until *text* has come."""
+        while text not in self.body:
+            line = await asyncio.to_thread(self._response.readline)
+            assert line, self.body
+            self.body += line
+
+    async def rest(self) -> list[tuple[str, str, Any]]:
+        """Read to the end, and return all events."""
+        self.body += await asyncio.to_thread(self._response.read)
+        self.close()
+        return events(self.body)
+
+    def close(self) -> None:
+        """Leave. The socket is open as long as the response is."""
+        self._response.close()
+        self._connection.close()
+
+
+async def test_last_event_id_joins_a_running_answer(web: Client, upstream: Upstream) -> None:
+    upstream.replies(Reply(pieces=("one ", "two ", "three"), hold_before=2))
+    broken = await asyncio.to_thread(Events, web.address, idempotency_key="key-3")
+    await broken.until(b'two "')
+    joined = [await asyncio.to_thread(Events, web.address, last_event_id="key-3") for _ in range(3)]
+    for stream in joined:
+        await stream.until(b'two "')
+    # The first connection ends, and the answer goes on for those who have taken it up.
+    broken.close()
+    joined.pop().close()
+    upstream.release()
+    for stream in joined:
+        (first, *_), *deltas, (last, _, whole) = seen = await stream.rest()
+        assert (first, last, whole["reply"], whole["replayed"]) == ("started", "completed", "one two three", True)
+        assert "".join(data["text"] for _, _, data in deltas) == whole["reply"]
+        assert {id_ for _, id_, _ in seen} == {"key-3"}
+    assert len(upstream.requests) == 1
+    assert (await web.post("/v1/chat:stream", {**HELLO, "message": "other"}, last_event_id="key-3")).status == 422
 
 
 def test_heartbeats_are_comments() -> None:

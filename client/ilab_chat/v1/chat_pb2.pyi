@@ -721,8 +721,8 @@ class ChatResponse(_message.Message):
     new_session: _builtins.bool
     """Whether this call opened the session."""
     replayed: _builtins.bool
-    """Whether this is the stored answer of an earlier call with the same request_id. Private text that the reply repeated
-    is redacted in it.
+    """Whether this is the answer of an earlier call with the same request_id. Private text that the reply repeated is
+    redacted in a stored answer, and not in a running one that this call joined.
     """
     conversation_id: _builtins.str
     """The request's conversation_id. Empty: the user's default conversation."""

@@ -78,6 +78,11 @@ class ChatServiceServicer(object):
     def StreamChat(self, request, context):
         """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
         and the reply in it equals the joined text deltas.
+
+        With the request_id of a request that this server process is answering, a repeat joins the running answer: it gets
+        `started`, the deltas so far and those to come, and a `completed` with `replayed` set. The model is asked once. The
+        answer goes on until its last caller leaves. Of an answer that is longer than 65,536 characters when the repeat
+        comes, it gets the text at the end. A repeat on another server waits for the stored answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,6 +45,11 @@ class ChatServiceStub:
     StreamChat: _grpc.UnaryStreamMultiCallable[_chat_pb2.StreamChatRequest, _chat_pb2.StreamChatResponse]
     """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
     and the reply in it equals the joined text deltas.
+
+    With the request_id of a request that this server process is answering, a repeat joins the running answer: it gets
+    `started`, the deltas so far and those to come, and a `completed` with `replayed` set. The model is asked once. The
+    answer goes on until its last caller leaves. Of an answer that is longer than 65,536 characters when the repeat
+    comes, it gets the text at the end. A repeat on another server waits for the stored answer.
     """
     PreviewPrompt: _grpc.UnaryUnaryMultiCallable[_chat_pb2.PreviewPromptRequest, _chat_pb2.PreviewPromptResponse]
     """Returns the prompt that Chat would send to the model for the same request. Asks no model and writes nothing: it
@@ -68,6 +73,11 @@ class ChatServiceAsyncStub(ChatServiceStub):
     StreamChat: _aio.UnaryStreamMultiCallable[_chat_pb2.StreamChatRequest, _chat_pb2.StreamChatResponse]  # type: ignore[assignment]
     """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
     and the reply in it equals the joined text deltas.
+
+    With the request_id of a request that this server process is answering, a repeat joins the running answer: it gets
+    `started`, the deltas so far and those to come, and a `completed` with `replayed` set. The model is asked once. The
+    answer goes on until its last caller leaves. Of an answer that is longer than 65,536 characters when the repeat
+    comes, it gets the text at the end. A repeat on another server waits for the stored answer.
     """
     PreviewPrompt: _aio.UnaryUnaryMultiCallable[_chat_pb2.PreviewPromptRequest, _chat_pb2.PreviewPromptResponse]  # type: ignore[assignment]
     """Returns the prompt that Chat would send to the model for the same request. Asks no model and writes nothing: it
@@ -100,6 +110,11 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_chat_pb2.StreamChatResponse], _abc.AsyncIterator[_chat_pb2.StreamChatResponse]]:
         """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
         and the reply in it equals the joined text deltas.
+
+        With the request_id of a request that this server process is answering, a repeat joins the running answer: it gets
+        `started`, the deltas so far and those to come, and a `completed` with `replayed` set. The model is asked once. The
+        answer goes on until its last caller leaves. Of an answer that is longer than 65,536 characters when the repeat
+        comes, it gets the text at the end. A repeat on another server waits for the stored answer.
         """
 
     @_abc_1.abstractmethod

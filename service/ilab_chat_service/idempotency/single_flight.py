@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from ilab_chat_service.ports import Clock, RepeatableCall
+    from ilab_chat_service.ports import Clock, Joins, RepeatableCall
     from ilab_chat_service.values import RequestKey, StoredResponse
 
 R = TypeVar("R")
@@ -92,7 +92,7 @@ class SingleFlight:
         self._clock = clock
         self._flights: dict[RequestKey, Flight] = {}
 
-    async def begin(self, call: RepeatableCall[R]) -> RequestLease[R]:
+    async def begin(self, call: RepeatableCall[R], *, joins: Joins | None = None) -> RequestLease[R]:
         """See `ports.ResponseStore.begin`."""
         fingerprint = await computed(lambda: call.fingerprint, is_long=call.is_large)
         flight = self._flights.get(call.key)
@@ -103,14 +103,17 @@ class SingleFlight:
         flight.callers += 1
         lease = RequestLease(self, call)
         try:
-            await flight.lock.acquire()
-            lease.entered = True
-            flight.lease = lease
-            lease.earlier = await self._enter(call)
+            lease.running = await flight.enter(lease, joins)
+            if lease.running is None:
+                lease.earlier = await self._enter(call)
         except BaseException:
             lease.release()
             raise
         return lease
+
+    def share(self, key: RequestKey, running: object) -> None:
+        """See `ports.Lease.share`."""
+        self._flights[key].share(running)
 
     async def put(self, call: RepeatableCall[R], stored: StoredResponse) -> None:
         """Store the response of *call*. See `ports.Lease.put`."""
@@ -139,9 +142,8 @@ class SingleFlight:
         """Let the next call of *key* in, if this one was in, and remove the flight after the last call."""
         flight = self._flights[key]
         if entered:
-            flight.lease = None
             self._records.leave(key)
-            flight.lock.release()
+            flight.leave()
         flight.callers -= 1
         if not flight.callers:
             del self._flights[key]
@@ -187,13 +189,49 @@ def reused() -> RequestIdReused:
 
 
 class Flight:
-    """Lets calls with one key through one at a time. `lease` is that of the call whose turn it is."""
+    """Lets calls with one key through one at a time, and others join what the call whose turn it is has shared.
+
+    `lease` is that of the call whose turn it is.
+    """
 
     def __init__(self, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self.lease: RequestLease[Any] | None = None
-        self.lock = asyncio.Lock()
         self.callers = 0
+        self._running: Any = None
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def enter(self, lease: RequestLease[Any], joins: Joins | None) -> Any:
+        """Wait for the turn of *lease* and return None, or return a running answer that *joins* accepts."""
+        while self.lease:
+            if self._running is not None and joins and joins(self._running):
+                return self._running
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            try:
+                await waiting
+            finally:
+                if waiting in self._waiting:
+                    self._waiting.remove(waiting)
+        self.lease, lease.entered = lease, True
+        return None
+
+    def share(self, running: object) -> None:
+        """Let calls that wait, and later ones, join *running*."""
+        self._running = running
+        self._wake()
+
+    def leave(self) -> None:
+        """Let the next call in."""
+        self.lease = self._running = None
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let all who wait look again, in their order. They are few: one user's calls with one request_id."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
 
 
 class RequestLease(Generic[R]):
@@ -205,6 +243,7 @@ class RequestLease(Generic[R]):
 
     def __init__(self, store: SingleFlight, call: RepeatableCall[R]) -> None:
         self.earlier: R | None = None
+        self.running: Any = None
         self.entered = False
         self.forgotten = False
         self.forgotten_observations: set[int] = set()
@@ -213,6 +252,10 @@ class RequestLease(Generic[R]):
         self._store = store
         self._call = call
         self._released = False
+
+    def share(self, running: object) -> None:
+        """See `ports.Lease.share`."""
+        self._store.share(self._call.key, running)
 
     async def put(self, response: R) -> None:
         """See `ports.Lease.put`."""

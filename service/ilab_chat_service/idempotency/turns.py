@@ -10,7 +10,7 @@ from ilab_chat_service.limits import LARGE_BYTES
 from ilab_chat_service.values import RequestKey, StoredResponse
 
 if TYPE_CHECKING:
-    from ilab_chat_service.ports import Lease, ResponseStore
+    from ilab_chat_service.ports import Joins, Lease, ResponseStore
     from ilab_chat_service.values import Answered, TurnRequest
 
 #: Chat and StreamChat are one method here: each repeats the other.
@@ -23,9 +23,9 @@ class TurnAnswers:
     def __init__(self, responses: ResponseStore) -> None:
         self._responses = responses
 
-    async def begin(self, request: TurnRequest) -> Lease[Answered]:
+    async def begin(self, request: TurnRequest, *, joins: Joins) -> Lease[Answered]:
         """See `ports.IdempotencyStore.begin`."""
-        return await self._responses.begin(TurnCall(request))
+        return await self._responses.begin(TurnCall(request), joins=joins)
 
 
 class TurnCall:

@@ -19,7 +19,7 @@ from ilab_chat_service.rpc.heartbeats import EventWriter
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata, sent_whole
 from ilab_chat_service.rpc.validation import turn_request
 from ilab_chat_service.telemetry.call_record import CALL
-from ilab_chat_service.turn import Completed, Delta, Generated, ReasoningDelta, Started
+from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started
 from ilab_chat_service.values import FinishReason, MemorySource
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         async with (
             Limit(self._deadlines, context.time_remaining()) as limit,
             self._admission.slot(turn.user_id),
-            aclosing(self._turns.run(turn, until=limit.model_until)) as events,
+            aclosing(self._turns.run(turn, until=limit.model_until, joins=True)) as events,
         ):
             with closing(EventWriter(context.write, self._heartbeat_seconds)) as writer:
                 async for event in events:
