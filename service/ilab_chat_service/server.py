@@ -46,8 +46,9 @@ from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.sampling import Sampler, open_metrics, sampling
 from ilab_chat_service.settings.addresses import socket_path, split_address
 from ilab_chat_service.signals import signals
-from ilab_chat_service.startup_summary import startup_summary
+from ilab_chat_service.startup_summary import next_command, startup_block, startup_summary
 from ilab_chat_service.store_damage import Damage
+from ilab_chat_service.telemetry.logs import PLAIN, is_for_people
 from ilab_chat_service.tracing import open_traces
 from ilab_chat_service.turn import TurnRunner
 
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.settings import Settings
 
 log = logging.getLogger(__name__)
+plain = logging.getLogger(PLAIN)
 
 CHAT = "ilab_chat.v1.ChatService"
 OUR_SERVICES = (CHAT, "ilab_chat.v1.MemoryService")
@@ -97,12 +99,15 @@ async def run(settings: Settings) -> None:
     stop, skip_propagation = asyncio.Event(), asyncio.Event()
     with signals(stop, skip_propagation):
         async with serving(settings, skip_propagation) as address:
-            log.info("serving on %s %s TLS", address, "with" if settings.tls_cert_file else "without")
-            if sys.stderr.isatty() and not settings.tls_cert_file:
-                log.info('try: ilab-chat chat --address %s --user alice "Hi, my name is Alice."', address)
+            if is_for_people(settings.log_format):
+                command = next_command(settings, address)
+                plain.info("Ready. Ctrl-C stops.%s", " In another terminal:" if command else "")
+                if command:
+                    plain.info(command)
+            else:
+                log.info("serving on %s %s TLS", address, "with" if settings.tls_cert_file else "without")
             await stop.wait()
-            log.info("draining for at most %g s; a second signal stops at once", settings.drain_seconds)
-    log.info("stopped")
+    plain.info("stopped")
 
 
 async def run_worker(settings: Settings, number: int) -> None:
@@ -222,7 +227,7 @@ async def serving(
         if worker <= 1:
             announce(
                 settings,
-                startup_summary(
+                (startup_block if is_for_people(settings.log_format) else startup_summary)(
                     settings,
                     address=address,
                     memory=library.place,
@@ -269,7 +274,7 @@ def add_services(
 def announce(settings: Settings, summary: Iterable[str]) -> None:
     """Log the start-up summary, and a warning about a setting that has no effect."""
     for line in summary:
-        log.info(line)
+        plain.info(line)
     if settings.embedded and settings.openai_model:
         log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
 
@@ -331,6 +336,9 @@ async def drain(
     settings: Settings, skip_propagation: asyncio.Event, checks: health.HealthService, calls: DrainInterceptor
 ) -> None:
     """End all calls. No call fails that could succeed, and none of a client that checks health."""
+    plain.info(
+        "draining: %s, at most %g s; Ctrl-C again stops now", counted_calls(calls.running), settings.drain_seconds
+    )
     checks.serving(is_serving=False)
     with suppress(TimeoutError):
         # Clients keep sending calls until they see the new health status, and these are answered.
@@ -338,6 +346,11 @@ async def drain(
     await calls.drain(settings.drain_seconds)
     await checks.end()
     await calls.end()
+
+
+def counted_calls(number: int) -> str:
+    """Return how many calls run."""
+    return f"{number or 'no'} {'call' if number == 1 else 'calls'} running"
 
 
 async def finish_writes(turns: TurnRunner, library: MemoryExecutor) -> None:

@@ -1,7 +1,11 @@
-"""The configuration in effect, logged at the start."""
+"""The configuration in effect, logged at the start: every part of it, or a short block for people."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +24,10 @@ DURABILITY = {
     "full": "full: an answered turn survives power loss",
     "normal": "normal: an answered turn survives a crash of the process, but not power loss",
 }
+
+
+#: Width of the names in the block.
+COLUMN = 9
 
 
 def startup_summary(
@@ -70,13 +78,60 @@ def traces_text(settings: Settings, *, is_on: bool) -> str:
     return f"OTLP at {urlsplit(settings.traces_url or DEFAULT_ENDPOINT).netloc.rpartition('@')[2]}"
 
 
+def startup_block(
+    settings: Settings,
+    *,
+    address: str,
+    memory: str,
+    models: Iterable[str],
+    metrics: str = "",
+    embedder: str | None = None,
+) -> Iterator[str]:
+    """Yield the lines of the start on a terminal: what may surprise, in columns. Arguments as `startup_summary`."""
+    yield f"ilab-chat-server {version(settings.build)}"
+    for name, value in (
+        ("address", f"{address}, {access(settings)}"),
+        *(("model", model) for model in models),
+        ("memory", memory if settings.durability == "full" else f"{memory}, durability: {settings.durability}"),
+        ("search", "by words and by meaning" if embedder else f"by words: {no_embedder(settings)}"),
+        ("facts", consolidation(settings) if settings.consolidates else "by rule: " + consolidation(settings)[5:]),
+        ("metrics", f"http://{metrics}/metrics" if metrics else ""),
+    ):
+        if value:
+            yield f"  {name:<{COLUMN}}{value}"
+
+
+def access(settings: Settings) -> str:
+    """Return how callers connect."""
+    encryption = "TLS" if settings.tls_cert_file else "no TLS"
+    return f"{encryption}, {f'authentication: {settings.auth}' if settings.auth else 'no authentication'}"
+
+
+def next_command(settings: Settings, address: str) -> str:
+    """Return the command that a newcomer types next, as it works from here. Empty: it needs files of theirs."""
+    if settings.tls_cert_file or settings.auth not in {"", "none"}:
+        return ""
+    return f'{client_command()} chat --address {address} --user alice "Hi, my name is Alice."'
+
+
+def client_command() -> str:
+    """Return what starts the client: its name or, if that is not found, where it is installed."""
+    installed = Path(sys.executable).with_name("ilab-chat")
+    if shutil.which("ilab-chat") or not installed.exists():
+        return "ilab-chat"
+    return os.path.relpath(installed) if installed.is_relative_to(Path.cwd()) else str(installed)
+
+
 def embedder_text(settings: Settings, embedder: str | None) -> str:
     """Return how memory is searched, and why."""
     if embedder:
         return f"{embedder}, loaded in the background; until then memory is searched by words"
-    if settings.embedder == "none":
-        return "none: ILAB_MEMORY_EMBEDDER=none; memory is searched by words"
-    return "none: the extra `semantic` is not installed; memory is searched by words"
+    return f"none: {no_embedder(settings)}; memory is searched by words"
+
+
+def no_embedder(settings: Settings) -> str:
+    """Return why memory is not searched by meaning."""
+    return "ILAB_MEMORY_EMBEDDER=none" if settings.embedder == "none" else "the extra `semantic` is not installed"
 
 
 def consolidation(settings: Settings) -> str:

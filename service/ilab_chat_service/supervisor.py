@@ -176,7 +176,7 @@ class Workers:
     async def _stop_all(self) -> None:
         await self.stop.wait()
         if not self._code:
-            log.info("draining for at most %g s", self.settings.drain_seconds)
+            log.info("draining for at most %g s; Ctrl-C again stops now", self.settings.drain_seconds)
         for process in self._running:
             self._stop(process)
 

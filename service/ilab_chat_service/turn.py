@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ilab_chat_service import prompt
 from ilab_chat_service.failures import ContextTooLong, Failure, MemoryUnavailable, TurnNotStored
 from ilab_chat_service.joining import RunningAnswer, joined
-from ilab_chat_service.telemetry.call_record import failing_with, phase
+from ilab_chat_service.telemetry.call_record import failing_with, interrupted, phase
 from ilab_chat_service.time_zones import time_zone
 from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started
 from ilab_chat_service.values import Answered, Context, MemoryMode, Reasoning, Turn, TurnRequest
@@ -155,24 +155,32 @@ class TurnRunner:
             # After the look for a stored answer, which a repeat gets whatever has become of its model since.
             chosen = self._model.choose(request.generation, request.user_id)
             reply = StringIO()
+            asked_tokens = reasoning_tokens = 0
             try:
                 async with AsyncExitStack() as asking:
                     # A replay costs nothing, so not before the look for one.
                     charge = asking.enter_context(self._limits.turn(request.user_id))
                     # The context is an argument only, so that it is freed while the model answers.
-                    started, answer, is_quoted, prompt_tokens = await self._ask(
+                    started, answer, is_quoted, asked_tokens = await self._ask(
                         asking, request, chosen, await self._hydrate(request), until
                     )
-                    charge.began(answer, reply, prompt_tokens)
+                    charge.began(answer, reply, asked_tokens)
                     yield started
                     async for piece in answer:
                         if isinstance(piece, Reasoning):
+                            reasoning_tokens += prompt.tokens(piece.text)
                             yield ReasoningDelta(piece.text)
                         else:
                             reply.write(piece)
                             yield Delta(piece)
                     answered = await self._answered(started, reply.getvalue(), answer, is_quoted)
             except (asyncio.CancelledError, GeneratorExit):
+                if asked_tokens:
+                    interrupted(
+                        input_tokens=asked_tokens,
+                        output_tokens=prompt.tokens(reply.getvalue()) + reasoning_tokens,
+                        stored=bool(lease and reply.tell() and not request.reading.forget_last),
+                    )
                 if lease and reply.tell():
                     writing = True
                     self._write(self._store_interrupted(request, reply.getvalue()), lease)
@@ -251,9 +259,10 @@ class TurnRunner:
     async def _ask(
         self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
     ) -> tuple[Started, Answer, IsQuoted, int]:
-        """Ask the model; closing *asking* stops it. The last value is the number of tokens of the prompt, estimated.
+        """Ask the model; closing *asking* stops it.
 
-        If the prompt is too long for it, ask again with half of the memory and documents, then with none.
+        If the prompt is too long for it, ask again with half of the memory and documents, then with none. The number is
+        that of the prompt's tokens, estimated.
         """
         # Prepared while the model works.
         preparing = asyncio.ensure_future(self._quotes(request))

@@ -89,7 +89,7 @@ class Terminal:
 
 @asynccontextmanager
 async def terminal(
-    *arguments: str, cwd: Path, columns: int = 80, env: Mapping[str, str] | None = None
+    *arguments: str, cwd: Path, columns: int = 80, env: Mapping[str, str] | None = None, command: str = COMMAND
 ) -> AsyncIterator[Terminal]:
     """Start the command in a terminal of its own."""
     keyboard, inside = pty.openpty()
@@ -99,7 +99,7 @@ async def terminal(
         sys.executable,
         "-c",
         IN_TERMINAL,
-        COMMAND,
+        command,
         *arguments,
         stdin=inside,
         stdout=inside,

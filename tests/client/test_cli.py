@@ -467,6 +467,22 @@ async def test_ctrl_c_stops_an_answer_and_not_the_conversation(
     assert "Traceback" not in person.seen
 
 
+async def test_second_ctrl_c_on_an_empty_line_leaves(target: str, tmp_path: Path) -> None:
+    async with terminal("chat", "--address", target, "--user", "alice", cwd=tmp_path) as person:
+        await person.until(PROMPT)
+        person.type(CTRL_C)
+        await person.until("Ctrl-C again leaves.")
+        await person.until(PROMPT)
+        person.type("half a line" + CTRL_C)
+        await person.until(PROMPT)
+        person.type(CTRL_C)
+        await person.until("Ctrl-C again leaves.")
+        await person.until(PROMPT)
+        person.type(CTRL_C)
+        assert await person.exit_code() == 130
+    assert "Traceback" not in person.seen
+
+
 async def test_a_reply_cannot_steer_the_terminal(service: ScriptedChatService, target: str, tmp_path: Path) -> None:
     attack = "\x1b]0;title\x07\x1b[2Jplain\x9b2J"
     service.script = events(delta(attack), completed(attack))

@@ -34,6 +34,12 @@ def test_answer_takes_one_aligned_line() -> None:
     assert call_line(replay, colors=False).endswith("10>8 tokens  1 memory  replayed  #4f2a")
 
 
+@pytest.mark.parametrize("estimated", [True, False])
+def test_estimated_tokens_are_marked(estimated: bool) -> None:  # noqa: FBT001
+    line = call_line({**ANSWERED, "gen_ai.usage.estimated": estimated}, colors=False)
+    assert ("~10>8 tokens" in line) is estimated
+
+
 @pytest.mark.parametrize(("level", "color"), [("info", "33"), ("warning", "33"), ("error", "31")])
 def test_failure_has_its_reason_in_colour(level: str, color: str) -> None:
     failed = {

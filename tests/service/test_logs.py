@@ -192,8 +192,9 @@ async def test_rejected_and_cancelled_calls_are_logged(
         grpc.aio.insecure_channel(address) as channel,
     ):
         stub = chat_pb2_grpc.ChatServiceStub(channel)
-        running = stub.StreamChat(chat_pb2.StreamChatRequest(user_id=USER, message=MESSAGE))
-        await running.read()
+        running: Any = stub.StreamChat(chat_pb2.StreamChatRequest(user_id=USER, message=MESSAGE))
+        while not (await running.read()).HasField("text_delta"):
+            pass
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Chat(request())
         running.cancel()
@@ -209,6 +210,9 @@ async def test_rejected_and_cancelled_calls_are_logged(
     assert left.levelname == "INFO"
     assert (fields["rpc.response.status_code"], fields["error.type"]) == ("CANCELLED", "CANCELLED")
     assert fields["first_token_ms"] > 0
+    # Our estimate: the model's API counts tokens at the end of an answer only.
+    assert fields["gen_ai.usage.input_tokens"] > fields["gen_ai.usage.output_tokens"] > 0
+    assert fields["gen_ai.usage.estimated"] is fields["stored"] is True
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 import io
 import os
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
+        # A second one ends the process at once, whatever still closes.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         return 130
     except BrokenPipeError:
         # The reader left, as in `... | head -1`. Python flushes at exit and would complain again.

@@ -5,13 +5,17 @@ from collections.abc import Callable
 from ilab_chat.cli import output
 from ilab_chat.errors import ChatError
 
+#: The exit code of a process that an interrupt ended, as shells have it.
+INTERRUPTED = 130
+
 
 def run(take: Callable[[str], None], address: str, user_id: str) -> int:
     """Read lines and hand each to *take*, until Ctrl-D or until it raises EOFError.
 
     Typed lines are kept in memory for the arrow keys only.
 
-    Ctrl-C drops the line that is being typed, or cancels the answer that is being written; the conversation goes on.
+    Ctrl-C drops the line that is being typed, or cancels the answer that is being written; the conversation goes on. On
+    an empty line it says how to leave, and a second one leaves.
 
     Raises:
         CommandError: prompt_toolkit is not installed.
@@ -33,7 +37,9 @@ def run(take: Callable[[str], None], address: str, user_id: str) -> int:
     output.write("Alt-Enter starts another line. /help lists the commands.\n")
     while True:
         try:
-            line = session.prompt(f"{user_id}> ")
+            line = read_line(lambda: session.prompt(f"{user_id}> "), lambda: session.default_buffer.text)
+            if line is None:
+                return INTERRUPTED
             if line.strip():
                 take(line)
         except EOFError:
@@ -44,3 +50,19 @@ def run(take: Callable[[str], None], address: str, user_id: str) -> int:
             output.report(error, address)
         except output.CommandError as error:
             output.complain(str(error))
+
+
+def read_line(prompt: Callable[[], str], typed: Callable[[], str]) -> str | None:
+    """Return the line that *prompt* reads, or None after two Ctrl-C on an empty line. *typed*: what was typed."""
+    is_leaving = False
+    while True:
+        try:
+            return prompt()
+        except KeyboardInterrupt:
+            if typed():
+                is_leaving = False
+                continue
+            if is_leaving:
+                return None
+            is_leaving = True
+            output.write("Ctrl-C again leaves.\n")

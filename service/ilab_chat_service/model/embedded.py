@@ -27,8 +27,9 @@ WINDOW_TOKENS = 8192
 #: Number of concurrent answers.
 SLOTS = 2
 
-#: Maximum tokens of an answer, because a small model may never stop.
-MAX_ANSWER_TOKENS = 256
+#: Maximum tokens of an answer, unless the caller asks for less: a few sentences, because a small model may never stop,
+#: and what it adds to them is seldom true.
+MAX_ANSWER_TOKENS = 64
 
 #: Default sampling, as recommended by the model card at the address above.
 TEMPERATURE = 0.2

@@ -34,7 +34,8 @@ def call_line(fields: Mapping[str, Any], *, colors: bool) -> str:
 def details(fields: Mapping[str, Any]) -> Iterator[str]:
     """Yield the rest of the line."""
     if "gen_ai.usage.input_tokens" in fields:
-        yield f"{fields['gen_ai.usage.input_tokens']}>{fields['gen_ai.usage.output_tokens']} tokens"
+        about = "~" if fields.get("gen_ai.usage.estimated") else ""
+        yield f"{about}{fields['gen_ai.usage.input_tokens']}>{fields['gen_ai.usage.output_tokens']} tokens"
     if count := sum(value for name, value in fields.items() if name.startswith("memories.")):
         yield f"{count} {'memory' if count == 1 else 'memories'}"
     if fields.get("replayed"):

@@ -89,9 +89,11 @@ class Call:
     """Whether the answer was stored by an earlier call. None: there is no answer."""
     response_model: str = ""
     stored: bool | None = None
-    """Whether a turn is stored. None: there is no answer."""
+    """Whether a turn is stored. Of an interrupted answer: whether it is being stored. None: there is no answer."""
     input_tokens: int | None = None
     output_tokens: int | None = None
+    are_tokens_estimated: bool = False
+    """The answer was interrupted, so its API counted no tokens."""
     status_code: str = ""
     """Name of the gRPC status. Empty: the method raised an exception that was not mapped."""
     reason: str = ""
@@ -104,6 +106,13 @@ class Call:
 
 #: The call that the current task answers. Tasks started by it inherit the value.
 CALL: ContextVar[Call] = ContextVar("call")
+
+
+def interrupted(*, input_tokens: int, output_tokens: int, stored: bool) -> None:
+    """Record in the running call, if there is one, that its answer was interrupted, with estimated tokens."""
+    if call := CALL.get(None):
+        call.input_tokens, call.output_tokens, call.are_tokens_estimated = input_tokens, output_tokens, True
+        call.stored = stored
 
 
 @contextmanager

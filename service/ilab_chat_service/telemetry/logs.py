@@ -26,6 +26,9 @@ Renderer: TypeAlias = Callable[[Fields], str]
 #: Packages whose records are logged at every level. Others log requests, and so user messages, below WARNING.
 OURS = ("ilab_chat_service", "ilab_memory")
 
+#: The logger of lines for people: on a terminal they are printed as they are.
+PLAIN = "ilab_chat_service.plain"
+
 #: The logger of audit lines, which are logged at every level.
 AUDIT = "ilab_chat_service.audit"
 
@@ -37,7 +40,7 @@ def set_up_logging(level: str, log_format: str) -> None:
         level: DEBUG, INFO, WARNING or ERROR. Other packages log at WARNING or above.
         log_format: json, text, or auto: text on a terminal, else JSON.
     """
-    text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    text = log_format == "text" or is_for_people(log_format)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(console() if text else partial(json.dumps, default=repr)))
     # A filter in addition to the levels below, because a package may set its own level.
@@ -55,6 +58,11 @@ def set_up_logging(level: str, log_format: str) -> None:
     sys.excepthook = lambda _type, error, _traceback: log.critical("uncaught exception", exc_info=error)
     threading.excepthook = lambda args: log.error("uncaught exception in a thread", exc_info=args.exc_value)
     sys.unraisablehook = lambda args: log.error("unraisable exception", exc_info=args.exc_value)
+
+
+def is_for_people(log_format: str) -> bool:
+    """Return whether a person reads the log: standard error is a terminal, and the log is not JSON."""
+    return log_format != "json" and sys.stderr.isatty()
 
 
 def is_ours(record: logging.LogRecord) -> bool:
@@ -84,6 +92,8 @@ def console() -> Renderer:
     def render(fields: Fields) -> str:
         if on_terminal and fields["message"] == "call" and "rpc.method" in fields:
             return call_line(printable(fields), colors=not os.environ.get("NO_COLOR"))
+        if on_terminal and fields["logger"] == PLAIN:
+            return escaped(fields["message"])
         return str(renderer(None, fields["level"], printable(fields)))
 
     return render

@@ -328,7 +328,7 @@ class Metrics:
             self.model_duration[model, purpose].observe(seconds)
         if (first := call.phases.get("first_token")) is not None:
             self.first_token[model].observe(first)
-        if call.input_tokens is not None:
+        if call.input_tokens is not None and not call.are_tokens_estimated:
             self.model_tokens[model, purpose, "input"].inc(call.input_tokens)
             self.model_tokens[model, purpose, "output"].inc(call.output_tokens or 0)
 

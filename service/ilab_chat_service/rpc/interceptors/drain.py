@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -16,8 +15,6 @@ from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
-
-log = logging.getLogger(__name__)
 
 #: Time for cancelled calls to send their status.
 END_SECONDS = 1.0
@@ -42,11 +39,15 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         return wrapped(handler, self._tracked) if handler and is_ours(handler_call_details) else handler
 
+    @property
+    def running(self) -> int:
+        """Number of running calls."""
+        return len(self._running)
+
     async def drain(self, seconds: float) -> None:
         """Reject new calls as SERVER_DRAINING from now on, and wait up to *seconds* for running ones."""
         self._draining = True
         if self._running:
-            log.info("draining: %d running calls", len(self._running))
             await asyncio.wait(self._running, timeout=seconds)
 
     async def end(self) -> None:

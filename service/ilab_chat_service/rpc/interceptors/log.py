@@ -167,8 +167,9 @@ def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
     """Yield the fields of an answer."""
     if call.replayed is not None:
         yield "replayed", call.replayed
-        if call.stored is not None:
-            yield "stored", call.stored
+    if call.stored is not None:
+        yield "stored", call.stored
+    if call.model_began or call.replayed is not None:
         for source, count in sorted(call.memory_hits.items()):
             yield f"memories.{source}", count
     if call.response_model:
@@ -176,6 +177,8 @@ def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
     if call.input_tokens is not None:
         yield "gen_ai.usage.input_tokens", call.input_tokens
         yield "gen_ai.usage.output_tokens", call.output_tokens
+        if call.are_tokens_estimated:
+            yield "gen_ai.usage.estimated", True
 
 
 def new_record(name: str, context: Context) -> Call:
