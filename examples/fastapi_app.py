@@ -72,23 +72,17 @@ async def chat(body: Message, client: Client) -> dict[str, object]:
     return {"reply": response.reply, "remembered": [memory.snippet for memory in response.memories if memory.snippet]}
 
 
-async def begun(body: Message, client: Client) -> AsyncIterator[tuple[str, AsyncChatStream]]:
-    """Yield the first piece of a reply and the stream. A failure up to here becomes an HTTP status.
+async def begun(body: Message, client: Client) -> AsyncIterator[AsyncChatStream]:
+    """Yield an answer that has begun. A failure up to here becomes an HTTP status.
 
     FastAPI leaves this after the response, or when the browser disconnects: that cancels the call.
     """
-    async with client.stream_chat(body.user_id, body.message, timeout=60) as answer:
-        yield await anext(answer.text, ""), answer
+    async with client.stream_chat(body.user_id, body.message) as answer:
+        await answer.begin()
+        yield answer
 
 
 @app.post("/chat/stream")
-async def stream(answering: Annotated[tuple[str, AsyncChatStream], Depends(begun)]) -> StreamingResponse:
+async def stream(answer: Annotated[AsyncChatStream, Depends(begun)]) -> StreamingResponse:
     """Answer while the model writes."""
-    first, answer = answering
-
-    async def pieces() -> AsyncIterator[str]:
-        yield first
-        async for text in answer.text:
-            yield text
-
-    return StreamingResponse(pieces(), media_type="text/plain")
+    return StreamingResponse(answer.text, media_type="text/plain")

@@ -26,7 +26,7 @@ TICK_SECONDS = 0.2
 
 def main() -> int:
     """Run both until one ends; return the first exit code that is not 0."""
-    address = os.environ.get("ILAB_CHAT_ADDRESS") or "127.0.0.1:50051"
+    address = with_port(os.environ.get("ILAB_CHAT_ADDRESS") or "127.0.0.1:50051")
     target = target_of(address)
     processes: list[subprocess.Popen[bytes]] = []
     stopped = False
@@ -39,7 +39,7 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, forward)
-    server = start("ilab_chat_service.start", os.environ)
+    server = start("ilab_chat_service.start", os.environ | {"ILAB_CHAT_ADDRESS": address})
     processes.append(server)
     # The gateway prints where to click, so the server must be ready by then.
     while server.poll() is None and not stopped and not accepts(target):
@@ -55,6 +55,16 @@ def main() -> int:
     if not stopped:
         send(processes, signal.SIGINT)
     return next((code for code in (process.wait() for process in processes) if code), 0)
+
+
+def with_port(address: str) -> str:
+    """Return *address* with a free port instead of port 0, so that the gateway knows it too."""
+    host, _, port = address.rpartition(":")
+    if port != "0":
+        return address
+    name = host.strip("[]")
+    with socket.create_server((name, 0), family=socket.AF_INET6 if ":" in name else socket.AF_INET) as listener:
+        return f"{host}:{listener.getsockname()[1]}"
 
 
 def target_of(address: str) -> str:

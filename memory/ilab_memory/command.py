@@ -7,9 +7,11 @@ import os
 import platform
 import sqlite3
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilab_memory.core.errors import StorageError
@@ -200,12 +202,14 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    found = backup.backup(options.file, options.backup, replace=options.replace)
+    with _Growing("backing up", Path(options.file), Path(f"{options.backup}-partial")):
+        found = backup.backup(options.file, options.backup, replace=options.replace)
     return _report_copy(found, options.file, f"backed up to {options.backup}")
 
 
 def _restore(options: argparse.Namespace) -> int:
-    found, kept = backup.restore(options.backup, options.file, replace=options.replace)
+    with _Growing("restoring", Path(options.backup), Path(f"{options.file}-partial")):
+        found, kept = backup.restore(options.backup, options.file, replace=options.replace)
     code = _report_copy(found, options.backup, f"restored to {options.file}")
     if kept:
         _print(f"{options.file}: the file before is {kept}; remove it when it is not needed any more")
@@ -227,12 +231,34 @@ def _stats(options: argparse.Namespace) -> int:
     if options.json or not sys.stdout.isatty():
         _print(json.dumps(named))
         return EXIT_OK
-    types = named.pop("observations_by_type")
-    rows = {**named, **{f"type {kind}": count for kind, count in types.items()}}
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        _print(f"{name.replace('_', ' '):{width}}  {value if value is not None else '-'}")
+    del named["observations_by_type"], named["types"]
+    width = max(map(len, named))
+    for name, value in named.items():
+        _print(f"{name.replace('_', ' '):{width}}  {_readable(name, value)}")
+    if found.types:
+        _print(f"\n{'type':{width}}  observations        text  first             last")
+    for kind, each in found.types.items():
+        _print(
+            f"{kind:{width}}  {each.observations:>12,}  {_readable('bytes', each.text_bytes):>10}"
+            f"  {_readable('time', each.oldest_time)}  {_readable('time', each.newest_time)}"
+        )
     return EXIT_OK
+
+
+def _readable(name: str, value: str | int | None) -> str:
+    """Return a statistic for a person: sizes in units, times to the minute."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value[:16].replace("T", " ")
+    if not name.endswith("bytes"):
+        return f"{value:,}"
+    size, unit = float(value), "B"
+    for larger in ("kB", "MB", "GB"):
+        if size < 1000:  # noqa: PLR2004 - the factor between the units
+            break
+        size, unit = size / 1000, larger
+    return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
 
 
 def _copy(options: argparse.Namespace) -> int:
@@ -280,6 +306,48 @@ def _version() -> str:
         f"ilab-memory {own} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version},"
         f" schema {schema.VERSION})"
     )
+
+
+class _Growing:
+    """Shows on a terminal how much of a file is copied, from the first second on, while the block runs.
+
+    It looks at the size of the copy, because SQLite copies the file in one step.
+    """
+
+    FIRST_SECONDS, NEXT_SECONDS = 1.0, 0.5
+
+    def __init__(self, what: str, source: Path, copy: Path) -> None:
+        self._what, self._source, self._copy = what, source, copy
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        if sys.stderr.isatty():
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        line, wait = "", self.FIRST_SECONDS
+        while not self._done.wait(wait):
+            wait = self.NEXT_SECONDS
+            copied, total = _megabytes(self._copy), _megabytes(self._source)
+            line = f"{self._what}: " + (f"{copied:,} of {total:,} MB" if copied < total else "checking the copy")
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+        if line:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _megabytes(path: Path) -> int:
+    try:
+        return path.stat().st_size // 1_000_000
+    except OSError:  # it is not there yet, or not any more
+        return 0
 
 
 class _Progress:

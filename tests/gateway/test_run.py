@@ -59,6 +59,19 @@ def test_a_server_on_a_unix_domain_socket_has_its_gateway(upstream: Upstream, tm
         assert both.stop(signal.SIGINT) == 0
 
 
+def test_port_0_is_a_free_port_for_both(upstream: Upstream, tmp_path: Path) -> None:
+    settings = {
+        "ILAB_CHAT_ADDRESS": "127.0.0.1:0",
+        "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
+        "OPENAI_BASE_URL": upstream.base_url,
+        "OPENAI_MODEL": "test-model",
+    }
+    with process(sys.executable, "tools/run.py", **settings, **FREE) as both:
+        url = both.read_until(r"open (http://\S+)/playground$")[1]
+        assert post(url)["reply"] == "Hello there."
+        assert both.stop(signal.SIGINT) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_ends_server_and_gateway(upstream: Upstream, tmp_path: Path, number: signal.Signals) -> None:
     settings = {

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from ilab_memory import ILabMemory
+from ilab_memory import ILabMemory, command
 from ilab_memory.stores.sqlite import check
 
 SECRET = "s3cret"
@@ -214,9 +215,83 @@ def test_stats_counts_without_text_of_users(path: Path) -> None:
     assert stats["observations"] == 100
     assert stats["largest_user_observations"] == 25
     assert stats["observations_by_type"] == {"discovery": 100}
+    assert stats["types"]["discovery"]["observations"] == 100
+    assert stats["types"]["discovery"]["oldest_time"] == stats["oldest_time"]
+    assert stats["text_bytes"] > 100 * 150
+    assert stats["facts"] == 0
     assert stats["file_bytes"] > 0
     assert stats["pending_erasures"] == 0
     assert "does not exist" in run("stats", path.with_name("missing.db"), code=2).stderr
+
+
+def test_stats_on_a_terminal_are_readable(path: Path) -> None:
+    with ILabMemory.from_path(path) as mem:
+        mem.mem_save(USERS[0], "I love hiking.", type="preference", title="hiking")
+        _, shown = on_terminal("stats", path)
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["facts", "1"] in lines
+    assert lines[-3] == ["type", "observations", "text", "first", "last"]
+    assert lines[-2][:2] == ["discovery", "100"]
+    # In bytes: title and content.
+    assert lines[-1][:4] == ["preference", "1", "20", "B"]
+    assert re.search(r"file bytes +\d+\.\d [kM]B", shown)
+
+
+def test_backup_on_a_terminal_says_how_far_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(command._Growing, "FIRST_SECONDS", 0)
+    monkeypatch.setattr(command._Growing, "NEXT_SECONDS", 0.01)
+    copy = path.with_name("copy.db-partial")
+    path.write_bytes(b"x" * 3_000_000)
+    copy.write_bytes(b"x" * 1_000_000)
+    with command._Growing("backing up", path, copy):
+        screen.until("backing up: 1 of 3 MB")
+        copy.write_bytes(b"x" * 3_000_000)
+        screen.until("backing up: checking the copy")
+    assert screen.text.endswith("\r\x1b[K")
+    screen.is_terminal, screen.text = False, ""
+    with command._Growing("backing up", path, copy):
+        pass
+    assert screen.text == ""
+
+
+class Screen:
+    """Standard error, as a terminal."""
+
+    def __init__(self) -> None:
+        self.is_terminal = True
+        self.text = ""
+        self._written = threading.Condition()
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+    def write(self, text: str) -> None:
+        with self._written:
+            self.text += text
+            self._written.notify_all()
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def until(self, text: str) -> None:
+        with self._written:
+            assert self._written.wait_for(lambda: text in self.text, 30)
+
+
+def on_terminal(*arguments: str | Path) -> tuple[int, str]:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-m", "ilab_memory", *arguments], stdout=theirs) as process:
+        os.close(theirs)
+        shown = bytearray()
+        # Linux ends the terminal with EIO when its last user has gone.
+        with suppress(OSError):
+            while piece := os.read(ours, 4096):
+                shown += piece
+        code = process.wait(60)
+    os.close(ours)
+    return code, shown.decode()
 
 
 def test_version_names_what_it_runs_on() -> None:

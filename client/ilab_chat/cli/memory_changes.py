@@ -191,7 +191,9 @@ def export(arguments: argparse.Namespace) -> int:
             for item in items:
                 output.write_json(exported(item))
         else:
-            files.replace(arguments.output, (output.json_line(exported(item)) for item in items))
+            with output.Progress("Exported") as progress:
+                lines = (output.json_line(exported(item)) for item in items)
+                files.replace(arguments.output, progress.counting(lines))
     return 0
 
 
@@ -201,8 +203,8 @@ def import_file(arguments: argparse.Namespace) -> int:
     Raises:
         CommandError: the file cannot be read, or is not an export.
     """
-    with opened(arguments.file) as lines, connect(arguments) as client:
-        added = client.memory.import_items(arguments.user, items_in(lines))
+    with opened(arguments.file) as lines, connect(arguments) as client, output.Progress("Sent") as progress:
+        added = client.memory.import_items(arguments.user, progress.counting(items_in(lines)))
     if for_people(arguments):
         output.write(f"Added {counted(added.sessions, 'session')} and {counted(added.observations, 'observation')}.\n")
     else:

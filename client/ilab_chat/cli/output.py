@@ -2,7 +2,9 @@
 
 import os
 import sys
-from typing import Final
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Self, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -18,6 +20,8 @@ from ilab_chat.errors import (
     Unavailable,
     Unimplemented,
 )
+
+T = TypeVar("T")
 
 CONTROLS: Final = {code: "" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 """Characters that move the cursor, recolour or retitle a terminal: a model's words must not."""
@@ -128,3 +132,47 @@ def _connection_hint(message: str, address: str) -> str:
     if "Socket closed" in message or "reset by peer" in message:
         return f"does the server at {address} speak TLS? then give --tls or --tls-ca FILE"
     return f"is the server running at {address}? `make run` starts one"
+
+
+class Progress:
+    """A line on standard error, if that is a terminal, about work that takes longer than a second.
+
+    A context manager around the work: it removes the line at the end.
+
+    Args:
+        what: what is counted, such as `Exported`.
+        clock: the seconds now.
+    """
+
+    #: Time before the line appears, and between two updates of it, in seconds.
+    FIRST, NEXT = 1.0, 0.2
+
+    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what = what
+        self._clock = clock
+        self._is_shown = sys.stderr.isatty()
+        self._next = clock() + self.FIRST
+        self._count = 0
+        self._width = 0
+
+    def counting(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield *items*, and show how many there were."""
+        for item in items:
+            yield item
+            self._count += 1
+            if self._is_shown and (now := self._clock()) >= self._next:
+                self._next = now + self.NEXT
+                self._show(f"{self._what} {self._count:,} items ...")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._width:
+            self._show("")
+            sys.stderr.write("\r")
+
+    def _show(self, line: str) -> None:
+        sys.stderr.write(f"\r{line:<{self._width}}")
+        sys.stderr.flush()
+        self._width = len(line)

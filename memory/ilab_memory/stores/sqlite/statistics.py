@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import storage_errors
@@ -27,7 +28,22 @@ _COUNTS: Final = """
         (SELECT min(created_at) FROM observations),
         (SELECT max(updated_at) FROM observations)
 """
-_TYPES: Final = "SELECT type, count(*) FROM observations GROUP BY type ORDER BY 2 DESC, 1"
+_TYPES: Final = """
+    SELECT type, count(*), sum(length(CAST(title AS BLOB)) + length(CAST(content AS BLOB))), min(created_at),
+        max(updated_at)
+    FROM observations GROUP BY type ORDER BY 2 DESC, 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeStatistics:
+    """Counts and sizes of one type of observations."""
+
+    observations: int
+    text_bytes: int
+    """Titles and contents, in UTF-8."""
+    oldest_time: str
+    newest_time: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +67,13 @@ class Statistics:
     """Users whose consolidation was given up."""
     oldest_time: str | None
     newest_time: str | None
+    facts: int
+    """Observations of the types of facts, expired ones included."""
+    text_bytes: int
+    """Titles and contents of all observations, in UTF-8."""
     observations_by_type: dict[str, int]
+    """Most frequent first."""
+    types: dict[str, TypeStatistics]
     """Most frequent first."""
 
 
@@ -82,6 +104,10 @@ def statistics(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Statis
         (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
         log = Path(f"{file}-wal")
         users, sessions, observations, largest, erasures, pending, dead, oldest, newest = counts
+        types = {
+            kind: TypeStatistics(observations=count, text_bytes=size, oldest_time=first, newest_time=last)
+            for kind, count, size, first, last in connection.execute(_TYPES)
+        }
         return Statistics(
             schema_version=version,
             file_bytes=file.stat().st_size,
@@ -96,5 +122,8 @@ def statistics(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Statis
             users_given_up=dead,
             oldest_time=oldest,
             newest_time=newest,
-            observations_by_type=dict(connection.execute(_TYPES).fetchall()),
+            facts=sum(each.observations for kind, each in types.items() if kind in FACT_TYPES),
+            text_bytes=sum(each.text_bytes for each in types.values()),
+            observations_by_type={kind: each.observations for kind, each in types.items()},
+            types=types,
         )
