@@ -135,6 +135,9 @@ check-generated: $(PROTOC)/.installed $(DEV)/.installed
 	$(DEV)/bin/python tools/reference.py --check
 	$(DEV)/bin/python tools/openapi.py --check
 
+pictures: $(DEV)/.installed ## Draw the terminal in docs/terminal.svg again, from a real run
+	$(DEV)/bin/python tools/terminal_picture.py
+
 docs: $(DOCS)/.installed ## Build the documentation as a site in .venv/site; broken links fail
 	$(DOCS)/bin/zensical build --strict
 
