@@ -326,7 +326,8 @@ def test_mesh_examples_select_the_pods_of_the_chart() -> None:
 
 
 def test_envoy_accepts_its_example() -> None:
-    run("envoy", "--mode", "validate", "-c", DEPLOY / "envoy.yaml", "--log-level", "error")
+    for name in ("envoy.yaml", "envoy-grpc-web.yaml"):
+        run("envoy", "--mode", "validate", "-c", DEPLOY / name, "--log-level", "error")
 
 
 def builder() -> str | None:
