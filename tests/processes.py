@@ -2,33 +2,106 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, TypeAlias
 
 SERVER = Path(sys.executable).with_name("ilab-chat-server")
+
+#: Held while the fork server is started, which is started once.
+FORKING = threading.Lock()
+FORK_SERVER = Path(__file__).with_name("fork_server.py")
+
+#: Variables that are read when Python starts or a package is imported.
+READ_AT_IMPORT = {"OPENAI_LOG", "PYTHONPATH"}
 
 #: Log line of a worker that serves: its number and process id.
 WORKER = r"worker (\d) \(process (\d+)\) is serving"
 
 
-class ServerProcess:
-    """A running server, with its `address` and its `log` so far."""
+class ForkedProcess:
+    """A process of the fork server, with the interface of `subprocess.Popen`."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, arguments: Sequence[str], variables: Mapping[str, str], stdout: int, stderr: int) -> None:
+        self.returncode: int | None = None
+        self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        request = json.dumps({"arguments": arguments, "environment": dict(variables)}).encode()
+        with theirs:
+            with FORKING:
+                control = fork_server()
+            socket.send_fds(control, [request], [theirs.fileno(), stdout, stderr])
+        self.pid = int(self._answers.recv(64))
+        self._ended = threading.Event()
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def poll(self) -> int | None:
+        """Return the exit code. None: the process runs."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the process to end, and return its exit code."""
+        if not self._ended.wait(timeout):
+            raise subprocess.TimeoutExpired(str(SERVER), timeout or 0)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _wait(self) -> None:
+        with self._answers:
+            self.returncode = int(self._answers.recv(64))
+        self._ended.set()
+
+
+Process: TypeAlias = "subprocess.Popen[bytes] | subprocess.Popen[str] | ForkedProcess"
+
+
+@cache
+def fork_server() -> socket.socket:
+    """Return the control socket of the fork server, which is started by the first call and ends with the tests."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
+    with theirs:
+        command = [sys.executable, str(FORK_SERVER), str(theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+
+    def end() -> None:
+        ours.close()
+        process.wait(60)
+
+    atexit.register(end)
+    return ours
+
+
+class ServerProcess:
+    """A running server, with its `address` and its `log` so far, which is read from *log*."""
+
+    def __init__(self, process: Process, log: IO[str]) -> None:
         self.process = process
         self.address = ""
         self.log: list[str] = []
         self._read = 0
         self._heard = threading.Condition()
         self._ended = False
-        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader = threading.Thread(target=self._listen, args=(log,), daemon=True)
         self._reader.start()
 
     def read_until(self, pattern: str) -> re.Match[str]:
@@ -52,13 +125,13 @@ class ServerProcess:
         self._reader.join(60)
         return code
 
-    def _listen(self) -> None:
+    def _listen(self, log: IO[str]) -> None:
         """Read the log continuously, because a server blocks on a full pipe."""
-        assert self.process.stderr
-        for line in self.process.stderr:
-            with self._heard:
-                self.log.append(line)
-                self._heard.notify_all()
+        with log:
+            for line in log:
+                with self._heard:
+                    self.log.append(line)
+                    self._heard.notify_all()
         with self._heard:
             self._ended = True
             self._heard.notify_all()
@@ -86,29 +159,49 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def running_server(command: Sequence[str | Path] = (SERVER,), **settings: str) -> Iterator[ServerProcess]:
+def running_server(command: Sequence[str | Path] | None = None, **settings: str) -> Iterator[ServerProcess]:
     """Run `ilab-chat-server` with these environment variables, on a free port by default. Kill it at the end.
 
-    *command*: another one that runs it.
+    *command*: a program that runs it, instead of forking where that makes no difference.
     """
-    with subprocess.Popen(
-        [*command],
-        env=environment({"ILAB_CHAT_ADDRESS": "127.0.0.1:0", **settings}),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        server = ServerProcess(process)
-        try:
-            server.address = server.read_until(r"serving on (\S+)")[1]
-            yield server
-        finally:
-            process.kill()
-            server.wait()
+    reading, writing = os.pipe()
+    with Path(os.devnull).open("wb") as nothing:
+        settings = {"ILAB_CHAT_ADDRESS": "127.0.0.1:0", **settings}
+        process = start([], settings, nothing.fileno(), writing, command=command)
+    os.close(writing)
+    server = ServerProcess(process, os.fdopen(reading))
+    try:
+        server.address = server.read_until(r"serving on (\S+)")[1]
+        yield server
+    finally:
+        process.kill()
+        server.wait()
 
 
 def run_server(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run `ilab-chat-server` until it exits."""
-    return subprocess.run(
-        [SERVER, *arguments], env=environment(settings), capture_output=True, text=True, timeout=60, check=False
-    )
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        process = start(arguments, settings, stdout.fileno(), stderr.fileno())
+        try:
+            code = process.wait(60)
+        finally:
+            process.kill()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess([SERVER, *arguments], code, stdout.read(), stderr.read())
+
+
+def start(
+    arguments: Sequence[str],
+    settings: Mapping[str, str],
+    stdout: int,
+    stderr: int,
+    *,
+    command: Sequence[str | Path] | None = None,
+) -> Process:
+    """Start `ilab-chat-server` with these arguments, environment variables, and descriptors to write to."""
+    variables = environment(settings)
+    # The process that starts workers imports little: they are what takes time, and programs in any case.
+    if command or READ_AT_IMPORT & settings.keys() or settings.get("ILAB_CHAT_WORKERS", "1") != "1":
+        return subprocess.Popen([*(command or (SERVER,)), *arguments], env=variables, stdout=stdout, stderr=stderr)
+    return ForkedProcess(arguments, variables, stdout, stderr)

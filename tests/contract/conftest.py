@@ -21,7 +21,8 @@ def web(served: Served) -> Iterator[str]:
     command = [sys.executable, "-m", "ilab_chat_gateway", "--target", served.address, "--address", "127.0.0.1:0"]
     variables = environment({}) | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:
-        gateway = ServerProcess(process)
+        assert process.stderr
+        gateway = ServerProcess(process, process.stderr)
         yield gateway.read_until(r"on http://(\S+)")[1]
         assert gateway.stop() == 0
 

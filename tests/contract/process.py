@@ -29,6 +29,6 @@ def service(directory: Path) -> Iterator[Served]:
             "OPENAI_BASE_URL": upstream.base_url,
             "OPENAI_MODEL": "test-model",
         }
-        with running_server(**settings) as server:
+        with running_server([SERVER], **settings) as server:
             yield Served(server.address, upstream)
             assert server.stop() == 0

@@ -78,7 +78,8 @@ def running(command: list[str | Path], env: Mapping[str, str], *descriptors: int
     with subprocess.Popen(
         command, env=env, pass_fds=descriptors, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
-        balancer = ServerProcess(process)
+        assert process.stderr
+        balancer = ServerProcess(process, process.stderr)
         try:
             yield balancer
         finally:

@@ -30,7 +30,8 @@ def free_address() -> str:
 def process(*command: str, **settings: str) -> Iterator[ServerProcess]:
     variables = environment(settings) | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     with subprocess.Popen(command, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True) as started:
-        running = ServerProcess(started)
+        assert started.stderr
+        running = ServerProcess(started, started.stderr)
         try:
             yield running
         finally:

@@ -101,7 +101,10 @@ def test_pitfall_16_running_call_finishes_after_a_signal_and_the_exit_code_is_0(
     tmp_path: Path, upstream: Upstream, number: signal.Signals
 ) -> None:
     upstream.replies(Reply(hold_before=1))
-    with running_server(**settings_of(tmp_path, upstream)) as server, grpc.insecure_channel(server.address) as channel:
+    with (
+        running_server([SERVER], **settings_of(tmp_path, upstream)) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
         call = chat_pb2_grpc.ChatServiceStub(channel).Chat.future(chat_pb2.ChatRequest(user_id="alice", message=HELLO))
         assert upstream.wait_for(1).held.wait(10)
         server.process.send_signal(number)
