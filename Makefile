@@ -87,7 +87,8 @@ check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, E
 check-deploy: $(DEV)/.deploy ## Dockerfile, chart, kustomize base, alert rules and examples; promtool is used if it is installed
 	$(DEV)/bin/python -m pytest tests/deploy
 
-pictures: $(DEV)/.installed $(CHROMIUM)/node_modules/.installed ## Take the picture of the playground in docs/ again
+pictures: $(DEV)/.installed $(CHROMIUM)/node_modules/.installed ## Make the pictures of the terminal and the playground in docs/ again
+	$(DEV)/bin/python tools/terminal_picture.py
 	PYTHONPATH=tests $(DEV)/bin/python tools/screenshots.py
 
 generate-deploy: $(DEV)/.deploy ## Write the chart's copy of the alert rules, the kustomize base and the dashboard
@@ -134,9 +135,6 @@ check-generated: $(PROTOC)/.installed $(DEV)/.installed
 	$(DEV)/bin/python tools/sync_client.py --check
 	$(DEV)/bin/python tools/reference.py --check
 	$(DEV)/bin/python tools/openapi.py --check
-
-pictures: $(DEV)/.installed ## Draw the terminal in docs/terminal.svg again, from a real run
-	$(DEV)/bin/python tools/terminal_picture.py
 
 docs: $(DOCS)/.installed ## Build the documentation as a site in .venv/site; broken links fail
 	$(DOCS)/bin/zensical build --strict
