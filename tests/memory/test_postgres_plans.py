@@ -48,6 +48,8 @@ VALUES = {
     "blocks": ("bigint[]", "'{0,1}'"),
     "data": ("bytea", "'x'"),
     "ids": ("bigint[]", "'{1,2}'"),
+    "known": ("bigint[]", "'{1,2}'"),
+    "label": ("text", "':B'"),
     "gone": ("bigint[]", "'{1,2}'"),
     "kept": ("bigint[]", "'{1,2}'"),
     "facts": ("bigint[]", "'{1,2}'"),

@@ -8,7 +8,7 @@ _USERS, _OBSERVATIONS = f"{SCHEMA}.users", f"{SCHEMA}.observations"
 _EMBEDDED, _VECTORS = f"{SCHEMA}.embedded", f"{SCHEMA}.vectors"
 
 # 53 bits: `random()` has no more.
-NEW_STAMP = "(random() * 9007199254740992)::bigint"
+_NEW_STAMP = "(random() * 9007199254740992)::bigint"
 
 # These two read all users.
 _WAITING = f"""
@@ -47,7 +47,7 @@ BLOCKS_DATA = f"""
 """
 PUT_BLOCK = f"""
     INSERT INTO {_VECTORS} (user_id, block, stamp, size, data)
-    VALUES (%(user_id)s, %(block)s, {NEW_STAMP}, %(size)s, %(data)s)
+    VALUES (%(user_id)s, %(block)s, {_NEW_STAMP}, %(size)s, %(data)s)
     ON CONFLICT (user_id, block) DO UPDATE SET stamp = excluded.stamp, size = excluded.size, data = excluded.data
 """
 BLOCKS = f"""
@@ -60,7 +60,7 @@ BLOCKS = f"""
 """
 # Before the observations of these ids are changed or deleted: their vectors become zeros.
 REMOVE_VECTORS = f"""
-    UPDATE {_VECTORS} v SET stamp = {NEW_STAMP}, data = (
+    UPDATE {_VECTORS} v SET stamp = {_NEW_STAMP}, data = (
         SELECT string_agg(
             CASE WHEN place = ANY(gone.places) THEN decode(repeat('00', v.size), 'hex')
             ELSE substring(v.data FROM place * v.size + 1 FOR v.size) END, ''::bytea ORDER BY place
