@@ -85,6 +85,7 @@ def startup_block(
     memory: str,
     models: Iterable[str],
     metrics: str = "",
+    traces: bool = False,
     embedder: str | None = None,
 ) -> Iterator[str]:
     """Yield the lines of the start on a terminal: what may surprise, in columns. Arguments as `startup_summary`."""
@@ -96,6 +97,7 @@ def startup_block(
         ("search", "by words and by meaning" if embedder else f"by words: {no_embedder(settings)}"),
         ("facts", consolidation(settings) if settings.consolidates else "by rule: " + consolidation(settings)[5:]),
         ("metrics", f"http://{metrics}/metrics" if metrics else ""),
+        ("traces", traces_text(settings, is_on=True) if traces else ""),
     ):
         if value:
             yield f"  {name:<{COLUMN}}{value}"
