@@ -41,7 +41,8 @@ UNWRITABLE = "CREATE TRIGGER no BEFORE INSERT ON observations BEGIN SELECT RAISE
 def without(name: str) -> Iterator[None]:
     """Let the memory be of a library that has no such method."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(next(kind for kind in ILabMemory.__mro__ if name in vars(kind)), name)
+        for kind in (each for each in ILabMemory.__mro__ if name in vars(each)):
+            patch.delattr(kind, name)
         yield
 
 

@@ -13,6 +13,7 @@ from ilab_memory.stores.sqlite import (
     erasure_statements,
     export_statements,
     fact_statements,
+    search_statements,
     statements,
     vector_statements,
 )
@@ -22,13 +23,14 @@ ALL = (
     | vars(erasure_statements)
     | vars(export_statements)
     | vars(fact_statements)
+    | vars(search_statements)
     | vars(vector_statements)
 )
 NAMED = {
     name: text
     for name, text in ALL.items()
     if isinstance(text, str) and name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
-    if name not in {"FACTS", "REMOVE_VECTOR", "WAITING_USERS", "COUNT_WAITING"}
+    if name not in {"FACTS", "OF_USER", "REMOVE_VECTOR", "WAITING_USERS", "COUNT_WAITING"}
 }
 #: Not about rows of users: they add a row, or touch the index, the WAL or the few erasures that are not finished.
 NO_LOOKUP = {

@@ -5,7 +5,6 @@ asks, how long it is. The score adds them; a floor on the coverage, which is abs
 of candidates and other features join in `_candidates` and `_scored`.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -15,7 +14,6 @@ from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Posting, Preview, Store, TermStatistics
 from ilab_memory.core.vector_store import VectorStore
 from ilab_memory.recall import meaning, message, passage, spelling
-from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.coverage import (
     COVERED_OF_MANY,
     COVERED_PER_RESULT,
@@ -31,6 +29,7 @@ from ilab_memory.recall.coverage import (
     split,
     weights,
 )
+from ilab_memory.recall.floors import least_coverage
 from ilab_memory.recall.meaning import Meaning, Nearness
 from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder, Parts
@@ -43,16 +42,6 @@ from ilab_memory.timestamps import to_text
 if TYPE_CHECKING:
     from ilab_memory.recall.vectors import Cosines
 
-#: Least coverage of a result that contains a name in the message, ...
-NAME_FLOOR = 0.2
-#: ... for a message that speaks of the user or asks for the assistant's words, ...
-PERSONAL_FLOOR = 0.25
-#: ... for a follow-up question, which is also about the subject of the message before, ...
-FOLLOW_UP_FLOOR = 0.35
-#: ... in scripts without spaces a part of it, where many terms are pairs of characters of two words, ...
-UNSPACED_FLOOR = 0.7
-#: ... and for any other: of two equally rare terms, one is not enough.
-FLOOR = 0.5
 #: Rows whose text is read per result: the best by coverage and length.
 READ_PER_RESULT = 3
 #: Results of which more than the beginning is read.
@@ -90,7 +79,6 @@ class Request(NamedTuple):
 
 
 _NOTHING = Covered()
-_UNSPACED_TERM = re.compile(f"[{UNSPACED}]")
 
 
 class _Candidate(NamedTuple):
@@ -275,19 +263,10 @@ def _relevant(
         row = covered.get(number, _NOTHING)
         # The assistant's claims about the user are not facts.
         is_claim = not row.said_terms and asked.speaks_of_user and not asked.asks_assistant
-        is_covered = not is_claim and row.total >= _floor(asked, has_name=bool(row.said_terms & names))
+        is_covered = not is_claim and row.total >= least_coverage(asked, has_name=bool(row.said_terms & names))
         if is_covered or number in places:
             relevance = row.total + _length_gain(document) + near.gains.get(number, 0.0)
             yield _Candidate(number, document, row, relevance, places.get(number))
-
-
-def _floor(asked: Asked, *, has_name: bool) -> float:
-    """Return the least coverage of a result."""
-    if asked.previous:
-        return FOLLOW_UP_FLOOR * (UNSPACED_FLOOR if _UNSPACED_TERM.match(next(iter(asked.previous))) else 1.0)
-    if has_name:
-        return NAME_FLOOR
-    return PERSONAL_FLOOR if asked.speaks_of_user or asked.asks_assistant else FLOOR
 
 
 def _length_gain(document: Document) -> float:

@@ -27,7 +27,7 @@ from ilab_memory.stores.common.rows import (
     session,
     term_frequencies,
 )
-from ilab_memory.stores.sqlite import statements
+from ilab_memory.stores.sqlite import search_statements, statements
 from ilab_memory.stores.sqlite.blind_index import tokens
 from ilab_memory.stores.sqlite.key_cache import KeyCache, UserKey
 from ilab_memory.timestamps import to_text
@@ -189,7 +189,7 @@ def matches(
     """See `Store.matches`."""
     # Each row may contain each of the terms.
     limits = (most_places // len(terms), most_rows, characters, to_text(now), min(most_frequency, LARGEST_ID))
-    found = _of_user(connection, users, user_id, statements.MATCHES, terms, *limits)
+    found = _of_user(connection, users, user_id, search_statements.MATCHES, terms, *limits)
     if found is None:
         return no_matches()
     observations, *lengths, placed, counted, rows = found
@@ -211,7 +211,7 @@ def postings(
     connection: Connection, users: KeyCache, user_id: str, terms: Sequence[str]
 ) -> Mapping[str, Sequence[Posting]]:
     """See `Store.postings`."""
-    found = _of_user(connection, users, user_id, statements.TERM_PLACES, terms)
+    found = _of_user(connection, users, user_id, search_statements.TERM_PLACES, terms)
     return dict.fromkeys(terms, ()) if found is None else _postings(found[0], terms)
 
 
@@ -220,7 +220,7 @@ def newest_with(
 ) -> Mapping[str, Sequence[int]]:
     """See `Store.newest_with`."""
     columns = "{reply tail}:" if in_reply else "{title said}:"
-    found = _of_user(connection, users, user_id, statements.NEWEST_WITH, terms, columns, most)
+    found = _of_user(connection, users, user_id, search_statements.NEWEST_WITH, terms, columns, most)
     # An aggregate has a row for a user who is not there too.
     numbers = [()] * len(terms) if found is None or found[0] is None else json.loads(found[0])
     return dict(zip(terms, numbers, strict=True))
@@ -229,18 +229,18 @@ def newest_with(
 def documents(connection: Connection, user_id: str, numbers: Collection[int], now: datetime) -> Mapping[int, Document]:
     """See `Store.documents`."""
     asked = (user_id, json.dumps(list(numbers)), to_text(now))
-    return {row[0]: Document._make(row[1:]) for row in _array(connection, statements.DOCUMENTS, asked)}
+    return {row[0]: Document._make(row[1:]) for row in _array(connection, search_statements.DOCUMENTS, asked)}
 
 
 def containing(connection: Connection, user_id: str, text: str, at_most: int, most_characters: int) -> list[int]:
     """See `Store.containing`."""
-    return _array(connection, statements.CONTAINING, (user_id, text, at_most, most_characters))
+    return _array(connection, search_statements.CONTAINING, (user_id, text, at_most, most_characters))
 
 
 def previews(connection: Connection, user_id: str, numbers: Collection[int], characters: int) -> Mapping[int, Preview]:
     """See `Store.previews`."""
     asked = (user_id, json.dumps(list(numbers)), characters)
-    return {row[0]: Preview._make(row[1:]) for row in _array(connection, statements.PREVIEWS, asked)}
+    return {row[0]: Preview._make(row[1:]) for row in _array(connection, search_statements.PREVIEWS, asked)}
 
 
 def _of_user(

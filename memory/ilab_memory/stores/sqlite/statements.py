@@ -2,7 +2,6 @@
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.limits import MOST_REBUILT, MOST_RECENT, PREVIEW_CHARACTERS
-from ilab_memory.stores.sqlite.schema import NUMBER_BITS, NUMBER_MASK
 
 # Parameters are bound by position: the driver releases the GIL at each name. A reader's first one is the user_id.
 
@@ -190,9 +189,9 @@ OBSERVATION_COLUMNS = f"""{_PLAIN_COLUMNS}, (
         WHERE link.user = o.user AND link.fact = o.id
     ) AS sources
 """
-_OF_USER = "o.user = (SELECT key FROM users WHERE user_id = ?1)"
+OF_USER = "o.user = (SELECT key FROM users WHERE user_id = ?1)"
 _OBSERVATIONS = f"SELECT {OBSERVATION_COLUMNS} FROM observations o JOIN sessions s ON s.key = o.session"
-GET = f"{_OBSERVATIONS} WHERE o.id = ?2 AND {_OF_USER}"
+GET = f"{_OBSERVATIONS} WHERE o.id = ?2 AND {OF_USER}"
 _ANCHOR = """
     SELECT anchor.created_at, anchor.id FROM observations anchor
     WHERE anchor.id = ?2 AND anchor.user = (SELECT key FROM users WHERE user_id = ?1)
@@ -209,10 +208,10 @@ TIMELINE = f"""
         group_concat(content, '')
     FROM (
         SELECT * FROM (
-            {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) <= ({_ANCHOR})
+            {_OBSERVATIONS} WHERE {OF_USER} AND (o.created_at, o.id) <= ({_ANCHOR})
             ORDER BY o.created_at DESC, o.id DESC LIMIT ?3 + 1
         ) UNION ALL SELECT * FROM (
-            {_OBSERVATIONS} WHERE {_OF_USER} AND (o.created_at, o.id) > ({_ANCHOR})
+            {_OBSERVATIONS} WHERE {OF_USER} AND (o.created_at, o.id) > ({_ANCHOR})
             ORDER BY o.created_at, o.id LIMIT ?3
         )
     )
@@ -257,9 +256,9 @@ RECENT = f"""
 # row by row, so that no content behind its end is read.
 _PAGE_OF_TYPES = f"""
     WITH RECURSIVE kinds (type) AS (
-        SELECT min(o.type) FROM observations o WHERE ?2 IS NULL AND {_OF_USER}{{of_conversation}}
+        SELECT min(o.type) FROM observations o WHERE ?2 IS NULL AND {OF_USER}{{of_conversation}}
         UNION ALL
-        SELECT (SELECT min(o.type) FROM observations o WHERE {_OF_USER}{{of_conversation}} AND o.type > kinds.type)
+        SELECT (SELECT min(o.type) FROM observations o WHERE {OF_USER}{{of_conversation}} AND o.type > kinds.type)
         FROM kinds WHERE kinds.type IS NOT NULL
     ), asked (type) AS (
         SELECT value FROM json_each(?2) UNION ALL SELECT type FROM kinds WHERE type IS NOT NULL
@@ -267,7 +266,7 @@ _PAGE_OF_TYPES = f"""
         SELECT id, row_number() OVER () AS place FROM (
             SELECT listed.id FROM asked CROSS JOIN observations listed ON listed.id IN (
                 SELECT o.id FROM observations o
-                WHERE {_OF_USER}{{of_conversation}} AND o.type = asked.type AND (o.updated_at, o.id) < (?3, ?4)
+                WHERE {OF_USER}{{of_conversation}} AND o.type = asked.type AND (o.updated_at, o.id) < (?3, ?4)
                 ORDER BY o.updated_at DESC, o.id DESC LIMIT ?5
             )
             ORDER BY listed.updated_at DESC, listed.id DESC LIMIT ?5
@@ -312,14 +311,14 @@ STATS = """
 
 # Lists.
 # Only a content without a preview that is long enough is read.
-_PREVIEW = f"""
+PREVIEW_COLUMNS = f"""
     o.id, o.type, o.title, o.topic_key, o.revision_count, o.updated_at,
     substr(coalesce(CASE WHEN {{characters}} <= {PREVIEW_CHARACTERS} THEN o.preview END, o.content), 1, {{characters}})
 """
 _NEWEST = f"""
     SELECT group_concat(line) FROM (
-        SELECT json_array({_PREVIEW.format(characters="?4")}) AS line
-        FROM observations o WHERE o.session = s.key AND {_OF_USER} AND (o.expire_at IS NULL OR o.expire_at > ?6)
+        SELECT json_array({PREVIEW_COLUMNS.format(characters="?4")}) AS line
+        FROM observations o WHERE o.session = s.key AND {OF_USER} AND (o.expire_at IS NULL OR o.expire_at > ?6)
         ORDER BY o.updated_at DESC, o.id DESC LIMIT ?3
     )
 """
@@ -336,76 +335,4 @@ RECENT_SESSIONS = f"""
             {_SESSIONS_OF_USER} AND s.ended_at IS NOT NULL ORDER BY s.ended_at DESC, s.key DESC LIMIT ?2
         )
     )
-"""
-
-# Searching. The driver releases the GIL at each row too, so that with busy threads a search would wait for it hundreds
-# of times: what may be many rows is returned as one, a JSON array.
-PREVIEWS = f"""
-    SELECT json_group_array(json_array(o.number, {_PREVIEW.format(characters="?3")})) FROM observations o
-    WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
-"""
-_DOCUMENT = """
-    o.id, o.session, o.type, o.updated_at, o.revision_count, o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
-"""
-DOCUMENTS = f"""
-    SELECT json_group_array(json_array(o.number, {_DOCUMENT})) FROM observations o
-    WHERE {_OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
-        AND (o.expire_at IS NULL OR o.expire_at > ?3)
-"""
-# The index key may come from a stale cache entry: see key_cache.py.
-_ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.index_key = ?2"
-_ASKED_USER_AND_TOKENS = "FROM users u CROSS JOIN json_each(?3) token WHERE u.user_id = ?1 AND u.index_key = ?2"
-# For each token an array of numbers, one of fields and one of positions: read faster than one for each place. The token
-# alone keeps users apart; the key in the row's number makes it a rule. Put together as text, for SQLite would read each
-# array again that is put into another.
-_PLACES = f"""
-    SELECT '[' || group_concat((
-        SELECT '[' || json_group_array(found.doc & {NUMBER_MASK}) || ',' || json_group_array(found.col) || ','
-            || json_group_array(found.offset) || ']'
-        FROM search_places found WHERE found.term = token.value AND found.doc >> {NUMBER_BITS} = u.key
-    )) || ']' FROM json_each(?3) token
-"""
-TERM_PLACES = f"SELECT ({_PLACES}) {_ASKED_USER}"
-# The newest rows in which each token is in one of the columns ?4.
-NEWEST_WITH = f"""
-    SELECT '[' || group_concat((
-        SELECT json_group_array(number) FROM (
-            SELECT found.rowid & {NUMBER_MASK} AS number FROM search found
-            WHERE found.search MATCH ?4 || token.value AND found.rowid >> {NUMBER_BITS} = u.key
-            ORDER BY found.rowid DESC LIMIT ?5
-        )
-    )) || ']' {_ASKED_USER_AND_TOKENS}
-"""
-# All that a search must know of a user with few rows. For one with more than ?4 rows it comes without places, but with
-# how many rows hold each token, counted up to ?8; for one with more than ?5 without the rows.
-MATCHES = f"""
-    SELECT
-        u.observations, u.title_terms, u.said_terms, u.reply_terms, u.tail_terms,
-        CASE WHEN u.observations <= ?4 THEN ({_PLACES}) END,
-        CASE WHEN u.observations > ?4 THEN (
-            SELECT json_group_array(json_array(token.key, (
-                SELECT count(*) FROM (SELECT 1 FROM search found WHERE found.search MATCH token.value LIMIT ?8)
-            ))) FROM json_each(?3) token
-        ) END,
-        CASE WHEN u.observations <= ?5 THEN (
-            SELECT json_group_array(json_array(o.number, {_DOCUMENT}, {_PREVIEW.format(characters="?6")}))
-            FROM observations o WHERE o.user = u.key AND (o.expire_at IS NULL OR o.expire_at > ?7)
-        ) END
-    {_ASKED_USER}
-"""
-# Not LIKE, which takes seconds to look for a long text in one that repeats its beginning. lower() is of A to Z alone.
-# Row by row from the newest one, so that it ends when enough rows are found or enough text is read.
-CONTAINING = """
-    WITH RECURSIVE walk (user, number, characters, found, is_found) AS (
-        SELECT key, last_number + 1, 0, 0, 0 FROM users WHERE user_id = ?1
-        UNION ALL
-        SELECT o.user, o.number, walk.characters + length(o.content), walk.found + walk.is_found,
-            instr(lower(o.content), lower(?2)) OR instr(lower(o.title), lower(?2))
-        FROM walk CROSS JOIN observations o ON o.user = walk.user AND o.number = (
-            SELECT max(before.number) FROM observations before
-            WHERE before.user = walk.user AND before.number < walk.number
-        )
-        WHERE walk.found + walk.is_found < ?3 AND walk.characters < ?4
-    )
-    SELECT json_group_array(number) FROM walk WHERE is_found
 """
