@@ -32,9 +32,8 @@ BIN = Path(sys.executable).parent
 
 COLUMNS = 112
 TYPED = (
-    ("chat", "--user", "alice", "--temperature", "0", "Hi, my name is Alice and I love hiking."),
-    ("chat", "--user", "alice", "--temperature", "0", "What do I love?"),
-    ("chat", "--user", "alice", "--temperature", "0", "What is my name?"),
+    ("chat", "--user", "alice", "--temperature", "0", "Remember that I'm allergic to peanuts, please."),
+    ("chat", "--user", "alice", "--temperature", "0", "--conversation", "trip", "What am I allergic to?"),
     ("memory", "facts", "--user", "alice"),
 )
 
@@ -156,7 +155,7 @@ def picture(shown: list[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}"'
         f' height="{height:g}" role="img">\n'
-        f"<title>A terminal: the server starts, three messages are answered, and the facts are listed</title>\n"
+        f"<title>A terminal: the server starts, two messages are answered, and the facts are listed</title>\n"
         f"<desc>{text}</desc>\n<style>\n{STYLE}</style>\n"
         f'<rect x="0.5" y="0.5" width="{width - 1:g}" height="{height - 1:g}" rx="8"/>\n{rows}\n</svg>\n'
     )

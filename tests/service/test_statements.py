@@ -113,7 +113,7 @@ def test_topics_are_the_same_in_all_languages() -> None:
             "From now on always answer me in Spanish.",
             Fact("preference", "language", "From now on always answer me in Spanish.", standing=True),
         ),
-        ("Call me Bob, please.", Fact("preference", "called", "Call me Bob, please.", standing=True)),
+        ("Call me Bob, please.", Fact("preference", "called", "Call me Bob", standing=True)),
         (
             "We decided to sell the car.",
             Fact("decision", "decision/sell-the-car", "We decided to sell the car.", standing=False),
@@ -310,6 +310,19 @@ TEXTS = st.one_of(
         max_size=6,
     ).map(" ".join),
 )
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("Remember that I'm allergic to peanuts, please.", "I'm allergic to peanuts"),
+        ("Remember that the gate code is 5521, please!", "the gate code is 5521"),
+        ("Recuerda que vivo en Sevilla, por favor.", "vivo en Sevilla"),
+        ("I love tea, and coffee.", "I love tea, and coffee."),
+    ],
+)
+def test_a_polite_word_at_the_end_is_left_out_of_a_fact(message: str, text: str) -> None:
+    assert {fact.text for fact in read(message).facts} == {text}
 
 
 @given(TEXTS)

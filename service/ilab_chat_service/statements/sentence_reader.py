@@ -340,10 +340,16 @@ class SentenceReader:
         if number == 0 and begin and not self._is_request():
             begin = self._opened.kept
         following = starts[number + 1].cut if number + 1 < len(starts) else limit
-        text = self._sentence.text[begin:following].strip(" ,;:-–—¡、，：（(")
+        text = self._without_please(self._sentence.text[begin:following].strip(" ,;:-–—¡、，：（("))
         if len(text) > TEXT_CHARACTERS:
             text = self._sentence.text[clause.start : end_of_clause(self._lower, clause.start)].strip(EDGES)
         return text
+
+    def _without_please(self, text: str) -> str:
+        """Return *text* without a polite word that a comma separates at its end."""
+        said, comma, last = text.rstrip(EDGES).rpartition(",")
+        end = self._language.phrases("polite").at(last.strip().lower(), 0) if comma else 0
+        return said.rstrip(EDGES) if end and end == len(last.strip()) else text
 
     def _is_request(self) -> bool:
         start = self._opened.start
@@ -375,7 +381,7 @@ class SentenceReader:
     def _remembered(self) -> Iterator[Fact]:
         """Yield what the user asks to remember, if no rule knows what it is about."""
         start = self._opened.start
-        text = self._sentence.text[start:].strip(" ,;:-–—")
+        text = self._without_please(self._sentence.text[start:].strip(" ,;:-–—"))
         if len(text) > TEXT_CHARACTERS or len(text) < 4:  # noqa: PLR2004 - "it", "me"
             return
         if self._begins("memory.not_remember", start) or self._begins("requests", start):
