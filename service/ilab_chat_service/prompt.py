@@ -32,6 +32,9 @@ FACTS_SHARE = 2 / 3
 SUMMARIES_SHARE = 0.12
 HITS_SHARE = 0.15
 
+#: Part of a search hit that a fact or a statement says in the same words, from which on the hit is left out.
+SAID_SHARE = 0.45
+
 #: Longest text of a turn before the last one, as a share of the memory's tokens. Long replies are mostly not needed
 #: again, and would leave room for nothing else.
 TURN_SHARE = 1 / 8
@@ -194,7 +197,7 @@ def select(
     unspoken = [each for each in stated if each.observation_id not in heard]
     said = [*oldest_first(facts), *by_day(unspoken, zone)]
     known = {each.snippet for line in said for each in line.memories}
-    hits = [each for each in distinct(context.found, known=known) if each.observation_id not in whole]
+    hits = [each for each in distinct(context.found) if each.observation_id not in whole and not says(known, each)]
     left = memory_tokens - stable_tokens - conversation_tokens
     most_hits = min(max(left, hits_tokens // 2), hits_tokens, most_tokens - stable_tokens - conversation_tokens)
     found = fitting_lines(map(of, hits), most_hits)
@@ -213,6 +216,12 @@ def shorter(summaries: Sequence[Recalled], budget_tokens: int) -> Iterable[Recal
     """Yield *summaries* so short that the first fits into *budget_tokens*, and another one with it."""
     longest = budget_tokens * BYTES_PER_TOKEN // min(2, max(1, len(summaries))) - SUMMARY_LINE_BYTES
     return (replace(each, snippet=without_middle(each.snippet, longest)) for each in summaries)
+
+
+def says(known: Iterable[str], memory: Recalled) -> bool:
+    """Return whether a text of *known* is what *memory* says: "remember that ..., please" adds nothing."""
+    said = memory.snippet
+    return bool(said) and any(len(each) >= SAID_SHARE * len(said) and each in said for each in known)
 
 
 def distinct(memories: Iterable[Recalled], known: Collection[str] = ()) -> list[Recalled]:

@@ -61,6 +61,12 @@ async def test_hits_keep_their_share_and_what_answers_nothing_goes_first(
     assert prompt.said[-3] == "Explain chapter 4."
 
 
+async def test_a_hit_that_says_what_a_fact_says_is_left_out(alice: Caller) -> None:
+    await alice.said_earlier("Remember that I'm allergic to peanuts, please.")
+    [line] = (await alice.prompt("What am I allergic to?")).memory_of("allergic to peanuts")
+    assert line in alice.last_prompt.facts
+
+
 @pytest.mark.parametrize(
     ("said", "question"),
     [

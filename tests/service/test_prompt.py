@@ -276,7 +276,8 @@ def test_a_memory_cannot_look_like_another_line_or_another_role(kind: str, title
     context = Context(
         facts=(recalled(1, type=kind, title=title),),
         statements=(statement(2, snippet or "x"),),
-        found=(hit(3, type=kind, title=title, snippet=f"y{snippet}"),),
+        # Longer than what the statement says, or it would be left out.
+        found=(hit(3, type=kind, title=title, snippet=f"{snippet}y" * 3),),
     )
     system, message = composed(context).messages
     lines = system.content.splitlines()
