@@ -56,7 +56,7 @@ function ask(message) {
 async function main() {
   await ask("My name is Alice and I love hiking.");
   const { memories } = await ask("What do I love?");
-  for (const memory of memories) console.log("remembered:", memory.title || "an earlier turn", memory.snippet);
+  for (const memory of memories) console.log("remembered:", memory.title || "an earlier turn", memory.snippet || "");
   client.close();
 }
 

@@ -62,7 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_route("/v1/openai/chat/completions", openai_api.chat_completions, ["POST"])
     app.add_route("/v1/openai/models", openai_api.list_models, ["GET"])
     app.add_route("/v1/openai/models/{model}", openai_api.get_model, ["GET"])
-    app.routes.append(AppRoute(MCP_PATH, mcp))
+    # Without sessions there is no stream for GET to open, and no session for DELETE to end.
+    app.routes.append(AppRoute(MCP_PATH, mcp, methods=["POST"]))
     app.add_route("/livez", livez, ["GET"])
     app.add_route("/readyz", readyz, ["GET"])
     app.add_route("/openapi.json", openapi, ["GET"])

@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         return print_error(str(error), EXIT_USAGE)
     except OSError as error:
-        return print_error(f"cannot listen on {settings.address}: {os.strerror(error.errno or 0)}", EXIT_FAILED)
+        cause = os.strerror(error.errno or 0)
+        text = f"cannot listen on {settings.address}: {cause}; ILAB_CHAT_GATEWAY_ADDRESS names another address"
+        return print_error(text, EXIT_FAILED)
     config = uvicorn.Config(
         app,
         loop="asyncio",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -33,5 +33,10 @@ def add_playground(app: FastAPI) -> None:
 
         app.add_route(path, page, ["GET"])
 
+    async def redirect(_: Request) -> Response:
+        return RedirectResponse(PATH)
+
+    for path in ("/", f"{PATH}/"):
+        app.add_route(path, redirect, ["GET"])
     for name in pages:
         add(PATH if name == "index.html" else f"{PATH}/{name}", name)

@@ -205,3 +205,9 @@ def test_docs_list_the_tools() -> None:
     docs = (Path(__file__).parents[2] / "docs/gateway.md").read_text()
     table = docs.partition("<!-- tools -->")[2].partition("<!-- /tools -->")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(TOOLS)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_methods_of_sessions_are_refused_at_once(web: Client, method: str) -> None:
+    answer = await web.send(method, "/mcp")
+    assert (answer.status, answer.json["reason"], answer.headers["allow"]) == (405, "METHOD_NOT_ALLOWED", "POST")

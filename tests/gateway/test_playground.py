@@ -142,6 +142,12 @@ async def test_no_text_becomes_markup(page: Page, playground: Client, address: s
     assert playground.address in page.url
 
 
+@pytest.mark.parametrize("path", ["/", "/playground/"])
+async def test_address_alone_leads_to_the_page(playground: Client, path: str) -> None:
+    answer = await playground.get(path)
+    assert (answer.status, answer.headers["location"]) == (307, "/playground")
+
+
 async def test_page_loads_from_one_host_in_under_100_kilobytes(browser: Browser, playground: Client) -> None:
     opened = await browser.new_page()
     urls: list[str] = []

@@ -30,13 +30,14 @@ MOST_SPIFFE_CHARACTERS = 2048
 class AddressUnavailable(Exception):
     """The address cannot be listened on."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, variable: str = "ILAB_CHAT_ADDRESS") -> None:
+        """Name what may be wrong, and the variable that names another address."""
         reason = (
             "its folder does not exist or cannot be written, or another server uses it"
             if socket_path(address)
-            else "it is not an address of this machine, or another server uses it"
+            else "another server uses it, or it is not an address of this machine"
         )
-        super().__init__(f"cannot listen on {address}: {reason}")
+        super().__init__(f"cannot listen on {address}: {reason}; {variable} names another address")
 
 
 def socket_path(address: str) -> str:

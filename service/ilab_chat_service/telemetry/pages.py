@@ -147,7 +147,7 @@ async def serving_pages(address: str, pages: Pages) -> AsyncIterator[str]:
     try:
         server = await asyncio.to_thread(PagesServer, address, pages)
     except OSError:
-        raise AddressUnavailable(address) from None
+        raise AddressUnavailable(address, "ILAB_CHAT_METRICS_ADDRESS") from None
     thread = threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": POLL_SECONDS}, name="metrics", daemon=True
     )
