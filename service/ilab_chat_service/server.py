@@ -46,14 +46,14 @@ from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.sampling import Sampler, open_metrics, sampling
 from ilab_chat_service.settings.addresses import socket_path, split_address
 from ilab_chat_service.signals import signals
-from ilab_chat_service.startup_summary import next_command, startup_block, startup_summary
+from ilab_chat_service.startup_summary import Started, next_command, startup_block, startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.telemetry.logs import PLAIN, is_for_people
 from ilab_chat_service.tracing import open_traces
 from ilab_chat_service.turn import TurnRunner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     import grpc
@@ -226,9 +226,8 @@ async def serving(
         checks.serving(is_serving=True)
         if worker <= 1:
             announce(
-                settings,
-                (startup_block if is_for_people(settings.log_format) else startup_summary)(
-                    settings,
+                Started(
+                    settings=settings,
                     address=address,
                     memory=library.place,
                     models=model.names,
@@ -271,9 +270,10 @@ def add_services(
     add_reflection(server, (*OUR_SERVICES, health.NAME))
 
 
-def announce(settings: Settings, summary: Iterable[str]) -> None:
-    """Log the start-up summary, and a warning about a setting that has no effect."""
-    for line in summary:
+def announce(started: Started) -> None:
+    """Log the configuration, and a warning about a setting that has no effect."""
+    settings = started.settings
+    for line in (startup_block if is_for_people(settings.log_format) else startup_summary)(started):
         plain.info(line)
     if settings.embedded and settings.openai_model:
         log.warning("OPENAI_MODEL is ignored: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")

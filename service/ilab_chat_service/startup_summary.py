@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from ilab_chat_service.build import version
 from ilab_chat_service.rate_limits import rate_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from ilab_chat_service.settings import Settings
 
@@ -25,50 +26,55 @@ DURABILITY = {
     "normal": "normal: an answered turn survives a crash of the process, but not power loss",
 }
 
-
 #: Width of the names in the block.
 COLUMN = 9
 
 
-def startup_summary(
-    settings: Settings,
-    *,
-    address: str,
-    memory: str,
-    models: Iterable[str],
-    metrics: str = "",
-    traces: bool = False,
-    embedder: str | None = None,
-) -> Iterator[str]:
-    """Yield one line for each part of the configuration.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A server that has started."""
 
-    Args:
-        settings: the server's settings.
-        address: the address that the server listens on.
-        memory: location of the memory, without secrets.
-        metrics: the address that serves metrics. Empty: they are off.
-        traces: whether spans are recorded.
-        embedder: id of the embedder that is loaded in the background. None: memory is searched by words.
-        models: the models that callers may request, each with the host of its API. The default comes first.
-    """
+    settings: Settings
+    address: str
+    """Where it listens."""
+    memory: str
+    """Location of the memory, without secrets."""
+    models: Sequence[str]
+    """The models that callers may request, each with the host of its API. The default comes first."""
+    metrics: str = ""
+    """The address that serves metrics. Empty: they are off."""
+    traces: bool = False
+    """Whether spans are recorded."""
+    embedder: str | None = None
+    """Id of the embedder that is loaded in the background. None: memory is searched by words."""
+
+
+def startup_summary(started: Started) -> Iterator[str]:
+    """Yield one line for each part of the configuration."""
+    settings = started.settings
     yield f"version: {version(settings.build)}"
-    yield f"address: {address}"
+    yield f"address: {started.address}"
     yield f"TLS: {tls(settings)}"
     yield f"auth: {settings.auth or 'none, on loopback'}"
-    for model in models:
+    for model in started.models:
         yield f"model: {model}"
-    yield f"memory: {memory}"
-    yield f"embedder: {embedder_text(settings, embedder)}"
+    yield f"memory: {started.memory}"
+    yield f"embedder: {embedder_text(settings, started.embedder)}"
     yield f"durability: {DURABILITY[settings.durability]}"
     yield f"consolidation: {consolidation(settings)}"
     yield f"workers: {settings.workers}"
-    yield f"metrics: {f'http://{metrics}/metrics' if metrics else 'off: ILAB_CHAT_METRICS_ADDRESS is not set'}"
-    yield f"traces: {traces_text(settings, is_on=traces)}"
+    yield f"metrics: {metrics_url(started) or 'off: ILAB_CHAT_METRICS_ADDRESS is not set'}"
+    yield f"traces: {traces_text(settings, is_on=started.traces)}"
     yield (
         f"limits: {settings.max_calls} running calls, {settings.max_queued_calls} queued calls, "
         f"{settings.max_calls_per_user} calls per user{'; per worker' if settings.workers > 1 else ''}"
     )
     yield f"rate limits: {', '.join(f'{each.scope} {each}' for each in rate_limits(settings)) or 'none'}"
+
+
+def metrics_url(started: Started) -> str:
+    """Return where metrics are. Empty: they are off."""
+    return f"http://{started.metrics}/metrics" if started.metrics else ""
 
 
 def traces_text(settings: Settings, *, is_on: bool) -> str:
@@ -78,26 +84,18 @@ def traces_text(settings: Settings, *, is_on: bool) -> str:
     return f"OTLP at {urlsplit(settings.traces_url or DEFAULT_ENDPOINT).netloc.rpartition('@')[2]}"
 
 
-def startup_block(
-    settings: Settings,
-    *,
-    address: str,
-    memory: str,
-    models: Iterable[str],
-    metrics: str = "",
-    traces: bool = False,
-    embedder: str | None = None,
-) -> Iterator[str]:
-    """Yield the lines of the start on a terminal: what may surprise, in columns. Arguments as `startup_summary`."""
+def startup_block(started: Started) -> Iterator[str]:
+    """Yield the lines of the start on a terminal: what may surprise, in columns."""
+    settings = started.settings
     yield f"ilab-chat-server {version(settings.build)}"
     for name, value in (
-        ("address", f"{address}, {access(settings)}"),
-        *(("model", model) for model in models),
-        ("memory", memory if settings.durability == "full" else f"{memory}, durability: {settings.durability}"),
-        ("search", "by words and by meaning" if embedder else f"by words: {no_embedder(settings)}"),
-        ("facts", consolidation(settings) if settings.consolidates else "by rule: " + consolidation(settings)[5:]),
-        ("metrics", f"http://{metrics}/metrics" if metrics else ""),
-        ("traces", traces_text(settings, is_on=True) if traces else ""),
+        ("address", f"{started.address}, {access(settings)}"),
+        *(("model", model) for model in started.models),
+        ("memory", started.memory + ("" if settings.durability == "full" else f", durability: {settings.durability}")),
+        ("search", "by words and by meaning" if started.embedder else f"by words: {no_embedder(settings)}"),
+        ("facts", consolidation(settings) if settings.consolidates else f"by rule: {no_consolidation(settings)}"),
+        ("metrics", metrics_url(started)),
+        ("traces", traces_text(settings, is_on=True) if started.traces else ""),
     ):
         if value:
             yield f"  {name:<{COLUMN}}{value}"
@@ -139,13 +137,18 @@ def no_embedder(settings: Settings) -> str:
 def consolidation(settings: Settings) -> str:
     """Return whether turns are consolidated, and when or why not."""
     if not settings.consolidates:
-        if settings.consolidation == "off":
-            return "off: ILAB_CHAT_CONSOLIDATION=off"
-        return "off: the embedded model answers; ILAB_CHAT_CONSOLIDATION=on lets it consolidate too"
+        return f"off: {no_consolidation(settings)}"
     return (
         f"on: {settings.consolidation_model or 'the default model'}, after {settings.consolidation_turns} turns "
         f"or {settings.consolidation_idle_minutes:g} min"
     )
+
+
+def no_consolidation(settings: Settings) -> str:
+    """Return why turns are not consolidated."""
+    if settings.consolidation == "off":
+        return "ILAB_CHAT_CONSOLIDATION=off"
+    return "the embedded model answers; ILAB_CHAT_CONSOLIDATION=on lets it consolidate too"
 
 
 def tls(settings: Settings) -> str:

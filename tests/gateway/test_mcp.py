@@ -14,7 +14,6 @@ import httpx2
 import pytest
 from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import TextContent
 
 from http_gateway import Client, gateway
 from ilab_chat import AsyncChatClient
@@ -26,6 +25,7 @@ from ilab_chat_service.settings import Settings
 from ilab_memory import Observation, SaveResult
 from ilab_memory.transports import mcp_server as library
 from ilab_memory.transports.methods import METHODS
+from mcp_calls import call, fault
 
 ALICE = {"user_id": "alice"}
 TOKEN = "token-of-alice-0123456789"
@@ -38,22 +38,6 @@ async def connected(web: Client, mode: str = "auto", **headers: str) -> AsyncIte
         McpClient(streamable_http_client(f"http://{web.address}/mcp", http_client=http), mode=mode) as client,
     ):
         yield client
-
-
-async def call(client: McpClient, name: str, /, **arguments: Any) -> Any:
-    """Return the structured content of a tool call."""
-    answer = await client.call_tool(name, arguments)
-    assert not answer.is_error, answer.content
-    return answer.structured_content
-
-
-async def fault(client: McpClient, name: str, /, **arguments: Any) -> str:
-    """Return the text of a tool call that fails."""
-    answer = await client.call_tool(name, arguments)
-    [content] = answer.content
-    assert answer.is_error
-    assert isinstance(content, TextContent)
-    return content.text
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

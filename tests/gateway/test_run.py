@@ -47,26 +47,18 @@ def post(url: str) -> dict[str, str]:
         return answer
 
 
-def test_a_server_on_a_unix_domain_socket_has_its_gateway(upstream: Upstream, tmp_path: Path) -> None:
-    settings = {
-        "ILAB_CHAT_ADDRESS": f"unix:{tmp_path}/s",
+def settings_of(upstream: Upstream, tmp_path: Path, address: str) -> dict[str, str]:
+    return {
+        "ILAB_CHAT_ADDRESS": address,
         "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
         "OPENAI_BASE_URL": upstream.base_url,
         "OPENAI_MODEL": "test-model",
     }
-    with process(sys.executable, "tools/run.py", **settings, **FREE) as both:
-        url = both.read_until(r"open (http://\S+)/playground$")[1]
-        assert post(url)["reply"] == "Hello there."
-        assert both.stop(signal.SIGINT) == 0
 
 
-def test_port_0_is_a_free_port_for_both(upstream: Upstream, tmp_path: Path) -> None:
-    settings = {
-        "ILAB_CHAT_ADDRESS": "127.0.0.1:0",
-        "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
-        "OPENAI_BASE_URL": upstream.base_url,
-        "OPENAI_MODEL": "test-model",
-    }
+@pytest.mark.parametrize("address", ["unix:{folder}/s", "127.0.0.1:0"])
+def test_server_on_a_socket_or_any_free_port_has_its_gateway(upstream: Upstream, tmp_path: Path, address: str) -> None:
+    settings = settings_of(upstream, tmp_path, address.format(folder=tmp_path))
     with process(sys.executable, "tools/run.py", **settings, **FREE) as both:
         url = both.read_until(r"open (http://\S+)/playground$")[1]
         assert post(url)["reply"] == "Hello there."
@@ -75,12 +67,7 @@ def test_port_0_is_a_free_port_for_both(upstream: Upstream, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_ends_server_and_gateway(upstream: Upstream, tmp_path: Path, number: signal.Signals) -> None:
-    settings = {
-        "ILAB_CHAT_ADDRESS": free_address(),
-        "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
-        "OPENAI_BASE_URL": upstream.base_url,
-        "OPENAI_MODEL": "test-model",
-    }
+    settings = settings_of(upstream, tmp_path, free_address())
     with process(sys.executable, "tools/run.py", **settings, **FREE) as both:
         url = both.read_until(r"open (http://\S+)/playground$")[1]
         assert post(url)["reply"] == "Hello there."

@@ -9,15 +9,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
-from mcp_types import TextContent
 
 from ilab_memory import ILabMemory, Observation, SaveResult, Session, SessionStartResponse
 from ilab_memory.transports.mcp_server import create_server
 from ilab_memory.transports.methods import METHODS
+from mcp_calls import call, fault
 
 pytestmark = pytest.mark.process
 
@@ -29,22 +28,6 @@ async def served(file: Path) -> AsyncIterator[Client]:
     command = StdioServerParameters(command=sys.executable, args=arguments, env=dict(os.environ))
     async with Client(stdio_client(command)) as client:
         yield client
-
-
-async def call(client: Client, name: str, /, **arguments: Any) -> Any:
-    """Return the structured content of a tool call."""
-    answer = await client.call_tool(name, arguments)
-    assert not answer.is_error, answer.content
-    return answer.structured_content
-
-
-async def fault(client: Client, name: str, /, **arguments: Any) -> str:
-    """Return the text of a tool call that fails."""
-    answer = await client.call_tool(name, arguments)
-    [content] = answer.content
-    assert answer.is_error
-    assert isinstance(content, TextContent)
-    return content.text
 
 
 async def test_tools_are_the_documented_methods_and_answer_as_the_library_does(tmp_path: Path) -> None:
