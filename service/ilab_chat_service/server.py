@@ -46,7 +46,7 @@ from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.sampling import Sampler, open_metrics, sampling
 from ilab_chat_service.settings.addresses import socket_path, split_address
 from ilab_chat_service.signals import signals
-from ilab_chat_service.startup_summary import Started, next_command, startup_block, startup_summary
+from ilab_chat_service.startup_summary import StartedServer, next_command, startup_block, startup_summary
 from ilab_chat_service.store_damage import Damage
 from ilab_chat_service.telemetry.logs import PLAIN, is_for_people
 from ilab_chat_service.tracing import open_traces
@@ -226,7 +226,7 @@ async def serving(
         checks.serving(is_serving=True)
         if worker <= 1:
             announce(
-                Started(
+                StartedServer(
                     settings=settings,
                     address=address,
                     memory=library.place,
@@ -270,7 +270,7 @@ def add_services(
     add_reflection(server, (*OUR_SERVICES, health.NAME))
 
 
-def announce(started: Started) -> None:
+def announce(started: StartedServer) -> None:
     """Log the configuration, and a warning about a setting that has no effect."""
     settings = started.settings
     for line in (startup_block if is_for_people(settings.log_format) else startup_summary)(started):

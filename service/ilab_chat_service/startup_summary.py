@@ -31,7 +31,7 @@ COLUMN = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class StartedServer:
     """A server that has started."""
 
     settings: Settings
@@ -49,7 +49,7 @@ class Started:
     """Id of the embedder that is loaded in the background. None: memory is searched by words."""
 
 
-def startup_summary(started: Started) -> Iterator[str]:
+def startup_summary(started: StartedServer) -> Iterator[str]:
     """Yield one line for each part of the configuration."""
     settings = started.settings
     yield f"version: {version(settings.build)}"
@@ -72,7 +72,7 @@ def startup_summary(started: Started) -> Iterator[str]:
     yield f"rate limits: {', '.join(f'{each.scope} {each}' for each in rate_limits(settings)) or 'none'}"
 
 
-def metrics_url(started: Started) -> str:
+def metrics_url(started: StartedServer) -> str:
     """Return where metrics are. Empty: they are off."""
     return f"http://{started.metrics}/metrics" if started.metrics else ""
 
@@ -84,7 +84,7 @@ def traces_text(settings: Settings, *, is_on: bool) -> str:
     return f"OTLP at {urlsplit(settings.traces_url or DEFAULT_ENDPOINT).netloc.rpartition('@')[2]}"
 
 
-def startup_block(started: Started) -> Iterator[str]:
+def startup_block(started: StartedServer) -> Iterator[str]:
     """Yield the lines of the start on a terminal: what may surprise, in columns."""
     settings = started.settings
     yield f"ilab-chat-server {version(settings.build)}"

@@ -24,7 +24,7 @@ from ilab_chat_service.model.keys import FixedKey
 from ilab_chat_service.model.profiles import Profile
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError, read
-from ilab_chat_service.startup_summary import Started, startup_summary
+from ilab_chat_service.startup_summary import StartedServer, startup_summary
 from ilab_memory import EmbedderUnavailable, semantic
 from memory.concepts import DIMENSIONS, vector
 from processes import running_server
@@ -266,7 +266,9 @@ async def test_local_needs_the_extra_and_auto_does_without(settings: Settings, m
 
 def test_one_start_line_says_how_memory_is_searched() -> None:
     def line(embedder: str | None = None, **environ: str) -> str:
-        lines = startup_summary(Started(settings=read(environ), address="a", memory="m", models=[], embedder=embedder))
+        lines = startup_summary(
+            StartedServer(settings=read(environ), address="a", memory="m", models=[], embedder=embedder)
+        )
         (found,) = [each for each in lines if each.startswith("embedder: ")]
         return found
 

@@ -9,14 +9,14 @@ import pytest
 
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.settings import Settings, read
-from ilab_chat_service.startup_summary import Started, startup_summary
+from ilab_chat_service.startup_summary import StartedServer, startup_summary
 from processes import running_server
 from upstream import Upstream
 
 
 def said(**environ: str) -> dict[str, str]:
     lines = startup_summary(
-        Started(settings=read(environ), address="127.0.0.1:1", memory="memory.db", models=["m at h"])
+        StartedServer(settings=read(environ), address="127.0.0.1:1", memory="memory.db", models=["m at h"])
     )
     return dict(line.split(": ", 1) for line in lines)
 

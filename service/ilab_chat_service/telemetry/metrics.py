@@ -230,8 +230,7 @@ class Metrics:
         )
         self.embedding_pending = self._gauge(
             "embedding_pending_observations",
-            "Observations that are not embedded yet, or by another embedder than the one in use: about, "
-            "and 0 without an embedder.",
+            "Approximate number of observations without a vector of the embedder in use; 0 without an embedder.",
             mode="livemostrecent",
         ).only
         self.embedded = self._counter("embedded_observations_total", "Observations that this server has embedded.").only
