@@ -25,6 +25,7 @@ from collections import Counter, defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ PREVIEW_EVERY = 5
 SUMMARY_CHARACTERS = 600
 OPERATIONS = 32
 SETTLE_SECONDS = 120.0
+#: Break after which the last turns are consolidated, and one that no life has.
+IDLE_MINUTES, NEVER_IDLE_MINUTES = 10, 1e6
 #: Users with observations that are not embedded.
 UNEMBEDDED = """
     SELECT count(*) FROM users u LEFT JOIN embedded e ON e.user = u.key WHERE coalesce(e.cursor, 0) < u.last_number
@@ -192,9 +195,9 @@ async def settled(path: Path) -> None:
 
 @asynccontextmanager
 async def server(
-    clock: Clock, model: Model, path: Path, *, consolidation: bool, embedder: str
+    clock: Clock, model: Model, path: Path, *, consolidation: bool, embedder: str, idle_minutes: float = IDLE_MINUTES
 ) -> AsyncIterator[tuple[chat_pb2_grpc.ChatServiceAsyncStub, Callable[[], Awaitable[None]]]]:
-    """Serve an empty memory at *path*; yield the stub and what waits until all that was saved is embedded."""
+    """Serve the memory at *path*; yield the stub and what waits until all that was saved is embedded."""
     async with AsyncExitStack() as stack:
         api = stack.enter_context(fake.running(model))
         settings = Settings(
@@ -202,6 +205,7 @@ async def server(
             memory_db_path=str(path),
             consolidation="on" if consolidation else "off",
             consolidation_daily_tokens=0,
+            consolidation_idle_minutes=idle_minutes,
             durability="normal",
             openai_base_url=api.base_url,
             openai_model="test-model",
@@ -246,20 +250,22 @@ async def ask_after_living(
     life: Life, figures: Figures, clock: Clock, model: Model, path: Path, *, consolidation: bool, embedder: str
 ) -> None:
     """Live *life* on a memory at *path*, ask its questions, and add what comes out to *figures*."""
-    async with server(clock, model, path, consolidation=consolidation, embedder=embedder) as (stub, embedded):
 
-        async def preview(message: str) -> chat_pb2.PreviewPromptResponse:
-            answer = await stub.PreviewPrompt(
-                chat_pb2.PreviewPromptRequest(
-                    user_id=life.name,
-                    message=message,
-                    time_zone=life.time_zone,
-                    memory_mode=chat_pb2.MEMORY_MODE_READ_ONLY,
-                )
+    async def preview(message: str) -> chat_pb2.PreviewPromptResponse:
+        answer = await stub.PreviewPrompt(
+            chat_pb2.PreviewPromptRequest(
+                user_id=life.name,
+                message=message,
+                time_zone=life.time_zone,
+                memory_mode=chat_pb2.MEMORY_MODE_READ_ONLY,
             )
-            figures.add_tokens(answer)
-            return answer
+        )
+        figures.add_tokens(answer)
+        return answer
 
+    serve = partial(server, clock, model, path, consolidation=consolidation, embedder=embedder)
+    # The clock jumps over the user's breaks, in which it would depend on the machine what is consolidated.
+    async with serve(idle_minutes=NEVER_IDLE_MINUTES) as (stub, _):
         for number, exchange in enumerate(life.exchanges):
             clock.moment = exchange.at
             if number % PREVIEW_EVERY == 0:
@@ -267,6 +273,7 @@ async def ask_after_living(
             model.running = exchange
             await stub.Chat(chat_pb2.ChatRequest(user_id=life.name, message=exchange.message, time_zone=life.time_zone))
         model.running = None
+    async with serve() as (stub, embedded):
         clock.moment = life.asked_at
         if consolidation:
             await settled(path)

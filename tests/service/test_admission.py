@@ -474,13 +474,15 @@ async def test_export_aborted_in_its_first_write_has_a_status(
 
 @pytest.mark.parametrize("limit", ["default", "maximum"])
 async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    usual = memory_limits.LONG_CALL_TIME
     short: dict[str, Any] = {limit: 0.2}
-    monkeypatch.setattr(memory_limits, "LONG_CALL_TIME", replace(memory_limits.LONG_CALL_TIME, **short))
+    monkeypatch.setattr(memory_limits, "LONG_CALL_TIME", replace(usual, **short))
     monkeypatch.setattr(memory_limits, "EXPORTS", 1)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await fill(memory, "alice")
         [export] = await unread(memory, "alice")
+        monkeypatch.setattr(memory_limits, "LONG_CALL_TIME", usual)
         # This one gets the only slot when the other export has ended.
         assert await read_all(memory.ExportUser(memory_pb2.ExportUserRequest(user_id="bob"))) == 0
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -53,6 +54,9 @@ async def called(settings: Settings, *requests: chat_pb2.ChatRequest, trace: str
         for each in requests:
             with suppress(grpc.aio.AioRpcError):
                 await chat_pb2_grpc.ChatServiceStub(channel).Chat(each, metadata=pairs)
+    # A server does not wait longer than CLOSE_SECONDS for its last export, which goes on.
+    for closing in (each for each in threading.enumerate() if each.name == "traces"):
+        await asyncio.to_thread(closing.join, 30)
 
 
 def children(spans: list[Span], parent: Span) -> dict[str, Span]:
