@@ -38,7 +38,8 @@ run: $(RUN)/.installed ## Serve gRPC on 127.0.0.1:50051 and HTTP on 127.0.0.1:80
 	$(RUN)/bin/python tools/run.py
 
 test: $(DEV)/.installed $(NODE)/node_modules/.installed $(CHROMIUM)/node_modules/.installed ## Run every test; sets everything up on first use
-	$(PYTEST)
+	@$(PYTEST) || { [ $$? = 1 ] && echo "=== once more, one at a time: the tests that failed ===" && \
+		$(DEV)/bin/python -m pytest --last-failed --last-failed-no-failures=none; }
 
 test-unit: $(DEV)/.installed ## Run the tests that start no program and are not slow; under one minute
 	$(PYTEST) -m 'not process and not slow'
