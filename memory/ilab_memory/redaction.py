@@ -91,7 +91,8 @@ _TAG = re.compile(
     rf"""(?P<open>  {_OPEN} (?: (?: [^<>=]+ | =\s*(?:"[^"]*"|'[^']*') | = )*+ > )? )
        | (?P<close> </private\s*> )
        | (?P<like_open>
-            (?! [{_QUOTES}] ) {_LT} [{_UNSEEN}]*+ {_NAME} [{_UNSEEN}]*+ (?= [\s/] | {_GT} | \Z ) (?: [\s{_UNSEEN}/]*+ {_GT} )?
+            (?! [{_QUOTES}] )
+            {_LT} [{_UNSEEN}]*+ {_NAME} [{_UNSEEN}]*+ (?= [\s/] | {_GT} | \Z ) (?: [\s{_UNSEEN}/]*+ {_GT} )?
           | {_LT} [\s{_UNSEEN}]*+ {_NAME} [\s{_UNSEEN}/]*+ {_GT} )
        | (?P<like_close> {_LT} [\s{_UNSEEN}]*+ {_SLASH} [\s{_UNSEEN}]*+ {_NAME} [\s{_UNSEEN}]*+ {_GT} )""",
     re.IGNORECASE | re.VERBOSE,

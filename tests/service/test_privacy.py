@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_chat_service.privacy import REDACTED, quotes_of, redact_leaks
+from ilab_chat_service.privacy.east_asian_names import EastAsianNames
 from ilab_chat_service.privacy.patterns import Patterns
 from ilab_chat_service.privacy.redaction import redact
 from ilab_chat_service.privacy.text import MIN_MATCH, SLICE_CHARACTERS, Skeleton
@@ -84,6 +85,58 @@ def test_leaked_private_text_is_redacted(private: str, reply: str, stored: str |
         assert not any(part in stored_reply(private, reply) for part in (private, "\u79d8\u5bc6", "AbCdEf"))
     else:
         assert stored_reply(private, reply) == stored
+
+
+@pytest.mark.parametrize(
+    ("private", "reply", "stored"),
+    [
+        *(
+            (private, reply, stored)
+            for private in ("\u674e\u5c0f\u660e", "\u6211\u53eb\u674e\u5c0f\u660e\uff0c")
+            for reply, stored in (
+                ("\u4f60\u597d\uff0c\u5c0f\u660e\uff01", "\u4f60\u597d\uff0c[REDACTED]\uff01"),
+                ("\u674e\u5148\u751f\u60a8\u597d", "[REDACTED]\u60a8\u597d"),
+                ("\u8001\u674e\uff0c\u738b\u5148\u751f", "[REDACTED]\uff0c\u738b\u5148\u751f"),
+            )
+        ),
+        ("\u6b27\u9633\u5a1c\u5a1c", "\u6b27\u9633\u5973\u58eb", "[REDACTED]"),
+        (
+            "\u7530\u4e2d\u592a\u90ce\u3067\u3059",
+            "\u7530\u4e2d\u3055\u3093\u3068\u592a\u90ce",
+            "[REDACTED]\u3068[REDACTED]",
+        ),
+        (
+            "\uae40\ucca0\uc218\uc785\ub2c8\ub2e4",
+            "\ucca0\uc218\uac00 \uae40 \uc120\uc0dd",
+            "[REDACTED]\uac00 [REDACTED]",
+        ),
+    ],
+)
+def test_given_name_and_titled_surname_of_an_east_asian_name_are_redacted(
+    private: str, reply: str, stored: str
+) -> None:
+    assert stored_reply(private, reply, public="") == stored
+
+
+def test_parts_of_an_east_asian_name_that_are_also_public_are_kept() -> None:
+    reply = "\u5c0f\u660e\u548c\u674e\u5148\u751f"
+    assert stored_reply("\u674e\u5c0f\u660e", reply, public=reply) == reply
+
+
+@pytest.mark.parametrize(
+    ("private", "reply"),
+    [
+        ("Pavlova", "P\u0430vlova"),
+        ("Pavlova", "\u0420\u0410VL\u041eV\u0410"),
+        ("P\u0430vl\u043ev\u0430", "Pavlova"),
+        ("Helena Marks", "\u041delena \u039carks"),
+        ("Pavlova", "\uff30\uff41\uff56\uff4c\uff4f\uff56\uff41"),
+        ("\u041f\u0430\u0432\u043b\u043e\u0432\u0430", "\u041f\u0410\u0412\u041b\u041e\u0412\u0410"),
+        ("my code is AB-1234", "\u0410\u04121234"),
+    ],
+)
+def test_letters_of_another_script_that_look_the_same_are_the_same(private: str, reply: str) -> None:
+    assert stored_reply(private, f"Hello {reply}!", public="") == f"Hello {REDACTED}!"
 
 
 def test_attributes_of_a_tag_are_private() -> None:
@@ -279,3 +332,18 @@ def test_private_text_of_other_texts_is_redacted_unless_the_message_says_it_in_p
 def test_only_private_text_of_other_texts_is_quoted() -> None:
     assert quotes_of("hi", ["<private>code KUMQUAT-88</private>"])("gpt-kumquat-88", "gpt")
     assert not quotes_of("hi", ["About gpt-4o-mini-2024-07-18."])("gpt-4o-mini-2024-07-18", "gpt-4o-mini")
+
+
+def test_public_parts_of_many_east_asian_names_are_looked_up_once() -> None:
+    class Public(str):
+        __slots__ = ()
+
+        def __contains__(self, _: object) -> bool:
+            raise AssertionError("searched once for each name")
+
+    names = EastAsianNames.of(["\u674e" + chr(0x5000 + number) + "\u660e" for number in range(2000)])
+    reply = "\u5000\u660e, \u5001\u660e, \u674e\u5148\u751f, \u674e\u6559\u6388"
+    assert [reply[slice(*each)] for each in names.given_leaks(reply, Public("\u5000\u660e"))] == ["\u5001\u660e"]
+    assert [reply[slice(*each)] for each in names.titled_leaks(reply, Public("\u674e\u5148\u751f"))] == [
+        "\u674e\u6559\u6388"
+    ]

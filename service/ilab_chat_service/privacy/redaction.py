@@ -1,13 +1,15 @@
 """Redact what a reply repeats of the private text of a message.
 
-Only letters and digits are compared: case, accents, width, spaces and punctuation make no difference. These are leaks:
+Only letters and digits are compared: case, accents, width, spaces and punctuation make no difference, and letters of
+another script that look the same are the same. These are leaks:
 
 - the whole private text, anywhere;
 - a code in it (letters and digits), anywhere: `ab12 cd34` or `AB-12CD34` for `AB12-CD34`;
 - a number in it, or six consecutive digits of one, anywhere; the last four digits of a long number, and a number of
   four or five digits, unless another digit precedes or follows: `1234` in `12 34` and `PIN1234`, but not in `51234`;
 - an identifying word in it, also inflected, truncated, or with separators inside;
-- a name in it, even of common words: two or more words in title case, there or in the reply: `Will May`, `WillMay`.
+- a name in it, even of common words: two or more words in title case, there or in the reply: `Will May`, `WillMay`;
+- of a Chinese, Japanese or Korean name also the given name, of two letters, and the surname with a title.
 
 A reply that paraphrases private text, spells it out or reorders it is not redacted.
 """
@@ -18,6 +20,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.privacy.codes import MIN_EMBEDDED_CODE, codes_of
+from ilab_chat_service.privacy.east_asian_names import EastAsianNames
 from ilab_chat_service.privacy.numbers import Numbers, number_leaks
 from ilab_chat_service.privacy.patterns import verbatim_leaks
 from ilab_chat_service.privacy.phrases import Phrases
@@ -49,12 +52,15 @@ def redact_leaks(reply: str, message: str, unstored: Iterable[str] = ()) -> str:
     verbatim.update(code for code in codes if len(code) >= MIN_EMBEDDED_CODE)
     phrases = Phrases.of(private, public, identifying)
     phrases.anywhere.update(code for code in codes if len(code) < MIN_EMBEDDED_CODE)
+    names = EastAsianNames.of(private)
     searched = Skeleton.of(reply)
     leaks = heapq.merge(
         verbatim_leaks(searched, verbatim),
         number_leaks(searched, Numbers.of(private) - Numbers.of([public])),
         phrases.leaks(reply),
         word_leaks(reply, Vocabulary.of(identifying)),
+        names.given_leaks(reply, public),
+        names.titled_leaks(reply, public),
     )
     return redact(reply, leaks)
 

@@ -39,6 +39,15 @@ UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\ua
 #: Characters of a text that are compared at once, in about a millisecond.
 SLICE_CHARACTERS = 16_384
 
+#: Letters that look like a Latin one, in lower or upper case, after case folding.
+LOOKALIKES = str.maketrans(
+    # Cyrillic, Greek, Armenian, and Latin letters that do not decompose.
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0455\u0456\u0458\u04bb\u04cf\u0501\u051b\u051d\u0475"
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u03f2"
+    "\u0570\u0578\u057d\u0585\u0131\u0251\u0261\u026a",
+    "abekmhopctyxsijhldqwvabezhikmvoptyxchnuoiagi",
+)
+
 WORD = re.compile(rf"[{UNSPACED}]+|[^\W_{UNSPACED}]+")
 NOT_ALPHANUMERIC = re.compile("[^a-z0-9]+")
 
@@ -86,7 +95,7 @@ def skeleton(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Return *text* without differences of case, accent and width."""
+    """Return *text* without differences of case, accent and width, and between letters that look the same."""
     if text.isascii():
         return text.lower()
     return "".join(map(folded_character, text))
@@ -99,4 +108,4 @@ def folded_character(character: str) -> str:
     if character.isdecimal():
         return str(unicodedata.decimal(character))
     decomposed = unicodedata.normalize("NFKD", character).casefold()
-    return "".join(each for each in decomposed if not unicodedata.combining(each))
+    return "".join(each for each in decomposed if not unicodedata.combining(each)).translate(LOOKALIKES)
