@@ -51,6 +51,9 @@ async def test_newcomer_chats_sees_the_memory_corrects_it_and_forgets(page: Page
     assert "I love climbing." in upstream.requests[-1].system
     memory = page.locator("#memories li", has_text="I love climbing.")
     await expect(memory).to_contain_text("fact")
+    await page.get_by_text("1 earlier turn of this conversation").click()
+    await page.locator("#memories details details").get_by_text("Full text").click()
+    await expect(page.locator("#memories details details")).to_contain_text("I love hiking.")
 
     await page.get_by_label("Message", exact=True).fill("And now?")
     await page.get_by_role("button", name="Preview the prompt").click()

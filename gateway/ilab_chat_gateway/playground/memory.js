@@ -50,25 +50,37 @@ function factItem(context, fact) {
       el("button", { type: "button", class: "danger", onclick: () => change("DELETE", null, "Deleted.") }, "Delete")));
 }
 
-/** Show the memories of an answer or a preview. The full text is fetched on the first click. */
-export function showMemories({ api, user, attempt }, memories) {
-  fill(byId("memories"), memories.map((memory) => {
-    const full = el("p", { class: "text" });
-    const load = () => attempt(async () => {
-      if (full.textContent) return;
-      const { observation } = await api.json("GET", ofUser(user(), `/observations/${memory.observation_id}`));
-      full.textContent = observation.content;
-    });
-    return el("li", {},
-      el("span", { class: "badge" }, short(memory.source, "MEMORY_SOURCE_")),
-      el("span", { class: "badge" }, memory.type),
-      memory.score ? el("span", { class: "badge" }, `score ${memory.score.toFixed(2)}`) : null,
-      memory.earlier ? el("span", { class: "badge" }, "earlier") : null,
-      el("p", { class: "text" }, memory.snippet || memory.title || "A turn of this conversation."),
-      el("small", {}, when(memory.update_time)),
-      memory.observation_id === "0" ? null
-        : el("details", { ontoggle: load }, el("summary", {}, "Full text"), full));
-  }), "No memory entered the prompt. Send a message, or preview the prompt.");
+/** Show the memories of an answer or a preview, the turns of the conversation folded into one item. */
+export function showMemories(context, memories) {
+  const isTurn = (memory) => memory.source === "MEMORY_SOURCE_TURN";
+  const turns = memories.filter(isTurn);
+  const items = memories.filter((memory) => !isTurn(memory)).map((memory) => memoryItem(context, memory));
+  if (turns.length) items.push(el("li", {},
+    el("span", { class: "badge" }, "turn"),
+    el("details", {},
+      el("summary", {}, `${turns.length} earlier ${turns.length > 1 ? "turns" : "turn"} of this conversation`),
+      el("ul", { class: "list" }, ...turns.map((memory) => memoryItem(context, memory))))));
+  fill(byId("memories"), items, "No memory entered the prompt. Send a message, or preview the prompt.");
+}
+
+/** Return an item for a memory. Its full text is fetched on the first click. */
+function memoryItem({ api, user, attempt }, memory) {
+  const full = el("p", { class: "text" });
+  const load = () => attempt(async () => {
+    if (full.textContent) return;
+    const { observation } = await api.json("GET", ofUser(user(), `/observations/${memory.observation_id}`));
+    full.textContent = observation.content;
+  });
+  // Neither a turn nor a repeated answer comes with the text.
+  return el("li", {},
+    el("span", { class: "badge" }, short(memory.source, "MEMORY_SOURCE_")),
+    el("span", { class: "badge" }, memory.type),
+    memory.score ? el("span", { class: "badge" }, `score ${memory.score.toFixed(2)}`) : null,
+    memory.earlier ? el("span", { class: "badge" }, "earlier") : null,
+    el("p", { class: "text" }, memory.snippet || memory.title),
+    el("small", {}, when(memory.update_time)),
+    memory.observation_id === "0" ? null
+      : el("details", { ontoggle: load }, el("summary", {}, "Full text"), full));
 }
 
 const SECTIONS = ["instructions", "facts", "summaries", "conversation", "search", "context", "message", "total", "budget"];
