@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 #: The minor version of openai that this module was checked with, and the hooks of its client that are replaced here.
 CHECKED = "3.57"
 USED = ("_init_transport", "_init_proxy_transport")
+
+#: Variables that name trusted authorities instead of those of the system: a file, and a folder.
+AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 #: Extension of an httpx response that contains aiohttp's response.
 AIOHTTP = "aiohttp"
@@ -65,7 +69,8 @@ def http_client(*, limits: httpx2.Limits, trust_env: bool) -> httpx2.AsyncClient
     """
     known = openai.__version__.startswith(f"{CHECKED}.")
     if known and all(hasattr(openai.DefaultAioHttpClient, name) for name in USED):
-        return ModelHttpClient(limits=limits, trust_env=trust_env)
+        trusted = trusted_authorities(*(os.environ.get(name) if trust_env else None for name in AUTHORITIES))
+        return ModelHttpClient(limits=limits, trust_env=trust_env, verify=trusted)
     log.warning(
         "using the openai package's own HTTP client: openai %s is not supported. Calls cost more CPU, and error bodies"
         " are not limited: install openai %s.x",
@@ -73,6 +78,15 @@ def http_client(*, limits: httpx2.Limits, trust_env: bool) -> httpx2.AsyncClient
         CHECKED,
     )
     return openai.DefaultAsyncHttpxClient(limits=limits, trust_env=trust_env, **private_options())
+
+
+@lru_cache(maxsize=1)
+def trusted_authorities(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Return a context that trusts the authorities in *file* or *folder*. None: those of the system.
+
+    Kept, because to read them takes longer than the rest of a start, and the client reads them again for each proxy.
+    """
+    return httpx2.create_ssl_context(trust_env=bool(file or folder))
 
 
 def private_options() -> dict[str, Any]:
@@ -89,9 +103,9 @@ def private_options() -> dict[str, Any]:
 class ModelHttpClient(openai.DefaultAioHttpClient):
     """Stores no state between calls, and sends prompts only to configured hosts."""
 
-    def __init__(self, *, limits: httpx2.Limits, trust_env: bool) -> None:
-        """Create a client. The arguments are those of `http_client`."""
-        super().__init__(limits=limits, trust_env=trust_env, **private_options())
+    def __init__(self, *, limits: httpx2.Limits, trust_env: bool, verify: ssl.SSLContext) -> None:
+        """Create a client. The arguments are those of `http_client`, and the context for servers' certificates."""
+        super().__init__(limits=limits, trust_env=trust_env, verify=verify, **private_options())
         self._own_headers = self.headers.multi_items()
 
     def build_request(

@@ -4,15 +4,18 @@ import asyncio
 import gzip
 import json
 import math
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
+from certificates import Authority
 from ilab_chat_service.failures import (
     ContextTooLong,
     Failure,
@@ -639,6 +642,25 @@ async def test_invalid_proxy_or_certificates_in_the_environment_are_named(
         async with serving(settings):
             pass
     assert "hunter2" not in str(told.value)
+
+
+async def test_authorities_are_read_once(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes(Authority().certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    read = []
+
+    def counted(*arguments: Any, **options: Any) -> None:
+        read.append(options)
+        load(*arguments, **options)
+
+    load = ssl.SSLContext.load_verify_locations
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    for _ in range(2):
+        await client_of(settings).close()
+    assert len(read) == 1
 
 
 async def test_state_of_recently_used_models_is_stored(model: ModelClient) -> None:
