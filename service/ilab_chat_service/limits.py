@@ -57,6 +57,8 @@ IMPORT_PAGE_ITEMS, IMPORT_PAGE_BYTES = 100, 1024 * 1024
 READ_THREADS = WRITE_THREADS = 8
 #: Threads of each kind that one user's calls may have at a time; the user's other calls wait on the event loop.
 THREADS_PER_USER = 2
+#: Bytes of text above which a call of the memory is long: such calls leave half of the threads to others.
+LONG_TEXT_BYTES = 4096
 #: Calls of MemoryService that read, exports, and calls that write, that run at once: fewer than the threads, so that
 #: the chat always has some.
 MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES = 4, 3, 4

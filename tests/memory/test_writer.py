@@ -10,18 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ilab_memory import StorageError
+from ilab_memory import ILabMemory, StorageError
 from ilab_memory.core.models import SaveResult, Session
 from ilab_memory.core.store import Redacted
-from ilab_memory.stores.sqlite import SQLiteStore, erasure, saving, write_queue
+from ilab_memory.recall import analysis, message
+from ilab_memory.stores.sqlite import SQLiteStore, blind_index, erasure, saving, write_queue
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
 from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
-from ilab_memory.stores.sqlite.write_queue import Task
+from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, Task, WriteQueue
 from ilab_memory.stores.sqlite.writer import Writer
 from memory.support import EPOCH, Clock, text
 
@@ -85,6 +87,74 @@ def test_queued_operations_share_one_transaction(writer: Writer) -> None:
     done = run_in_one_batch(writer, [tell(number) for number in range(20)])
     assert len(set(done)) == 1
     assert told(writer) == list(range(20))
+
+
+def waiting(*characters: int, alone: int | None = None) -> WriteQueue:
+    """Return a queue in which tasks with texts of these lengths wait."""
+    queue = WriteQueue()
+    for place, length in enumerate(characters):
+        queue.put(Task(str(place), tell(place), characters=length, alone=place == alone))
+    return queue
+
+
+def taken(queue: WriteQueue) -> list[str]:
+    batch = queue.take(0, 0.0)
+    assert batch is not None
+    return [task.doing for task in batch.tasks]
+
+
+def test_short_text_waits_for_one_long_text_at_most() -> None:
+    queue = waiting(10**6, 10**6, 10, 10**6, 10)
+    assert taken(queue) == ["0"]
+    assert taken(queue) == ["2", "4"]
+    assert taken(queue) == ["1"]
+    assert taken(queue) == ["3"]
+
+
+def test_the_text_of_a_transaction_is_bounded() -> None:
+    queue = waiting(*[BATCH_CHARACTERS // 8] * 12, 0)
+    assert taken(queue) == [*map(str, range(8)), "12"]
+    assert taken(queue) == ["8", "9", "10", "11"]
+
+
+def test_an_operation_outside_of_transactions_runs_after_those_before_it() -> None:
+    queue = waiting(BATCH_CHARACTERS, BATCH_CHARACTERS, 0, 10, alone=2)
+    assert taken(queue) == ["0"]
+    assert taken(queue) == ["1", "2"]
+    assert taken(queue) == ["3"]
+
+
+def test_one_thread_at_a_time_analyzes_a_long_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of saves and of what is asked of the memory before a message is answered."""
+    analyzing: list[int] = []
+    most: list[int] = []
+    fields, read = analysis.fields, message.read
+
+    def counted(analyze: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*arguments: Any) -> Any:
+            analyzing.append(1)
+            most.append(len(analyzing))
+            # Others get the GIL here.
+            time.sleep(0.001)
+            try:
+                return analyze(*arguments)
+            finally:
+                analyzing.pop()
+
+        return count
+
+    monkeypatch.setattr(blind_index, "fields", counted(fields))
+    monkeypatch.setattr(message, "read", counted(read))
+    words = "tea coffee milk " * 1000
+    with ILabMemory.from_path(tmp_path / "memory.db") as memory, ThreadPoolExecutor(8) as pool:
+
+        def call(number: int) -> None:
+            memory.mem_save(f"user {number % 8}", f"{words} {number}", type="discovery", title="t")
+            memory.mem_recall(f"user {number % 8}", words)
+
+        list(pool.map(call, range(32)))
+    assert len(most) == 64
+    assert max(most) == 1
 
 
 @pytest.mark.parametrize("error", [LookupError("mine"), ZeroDivisionError("mine")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
@@ -87,6 +88,47 @@ async def test_waiting_calls_fail_when_the_bulkhead_is_refused() -> None:
     running = asyncio.create_task(lane.run("alice", lambda: calls.call("running")))
     await calls.wait_for(1)
     waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("waiting")))
+    await asyncio.sleep(0)
+    lane.refuse()
+    with pytest.raises(MemoryUnavailable):
+        await waiting
+    calls.end.set()
+    assert await running == "running"
+    await lane.close()
+
+
+async def test_calls_with_long_texts_leave_half_of_the_threads_and_take_turns_with_those_of_their_user() -> None:
+    lane, calls = Bulkhead("test", threads=4, per_user=2), Calls()
+    names = ["alice", "alice", "bob", "carol", "dave"]
+    long = [asyncio.create_task(lane.run(name, partial(calls.call, name), is_long=True)) for name in names]
+    await calls.wait_for(2)
+    short = [asyncio.create_task(lane.run(name, partial(calls.call, name))) for name in ("alice", "erin")]
+    await calls.wait_for(2)
+    assert calls.begun == ["alice", "bob", "alice", "erin"]
+    calls.end.set()
+    assert await asyncio.gather(*long, *short) == [*names, "alice", "erin"]
+    await lane.close()
+
+
+async def test_place_of_a_cancelled_call_with_a_long_text_goes_to_the_next() -> None:
+    lane, calls = Bulkhead("test", threads=2, per_user=2), Calls()
+    short = [asyncio.create_task(lane.run("alice", lambda: calls.call("short"))) for _ in range(2)]
+    await calls.wait_for(2)
+    leaving, waiting = (asyncio.create_task(lane.run("bob", partial(calls.call, name), is_long=True)) for name in "ab")
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    calls.end.set()
+    assert await asyncio.wait_for(waiting, 30) == "b"
+    assert await asyncio.gather(*short) == ["short"] * 2
+    await lane.close()
+
+
+async def test_waiting_calls_with_long_texts_fail_when_the_bulkhead_is_refused() -> None:
+    lane, calls = Bulkhead("test", threads=2, per_user=1), Calls()
+    running = asyncio.create_task(lane.run("alice", lambda: calls.call("running"), is_long=True))
+    await calls.wait_for(1)
+    waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("waiting"), is_long=True))
     await asyncio.sleep(0)
     lane.refuse()
     with pytest.raises(MemoryUnavailable):

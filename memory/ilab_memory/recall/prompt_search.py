@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Posting, Preview, Store, TermStatistics
 from ilab_memory.core.vector_store import VectorStore
+from ilab_memory.long_texts import one_at_a_time
 from ilab_memory.recall import meaning, message, passage, spelling
 from ilab_memory.recall.coverage import (
     COVERED_OF_MANY,
@@ -119,7 +120,8 @@ class _Found:
 
 def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     """Return the rows that are relevant to the message of *request*, best first."""
-    asked = message.read(request.message, request.previous, now.astimezone(request.zone))
+    with one_at_a_time(len(request.message)):
+        asked = message.read(request.message, request.previous, now.astimezone(request.zone))
     found = _dated(asked, _candidates(store, request, asked, now))
     known = _known(store, request, now)
     if not found.candidates and (meant := spelling.corrected(asked, request.message, found.unknown, known)):

@@ -95,7 +95,9 @@ class MemoryAdapter:
         """
         zone = await time_zone(request.time_zone)
         visit = self._library.write if request.memory_mode is MemoryMode.READ_WRITE else self._library.read
-        return await visit(request.user_id, lambda memory: self._context(memory, request, zone))
+        return await visit(
+            request.user_id, lambda memory: self._context(memory, request, zone), size=len(request.message.encode())
+        )
 
     async def persist(self, turn: Turn) -> Persisted:
         """See `ports.Memory.persist`."""
@@ -105,6 +107,7 @@ class MemoryAdapter:
                 lambda memory: save(memory, turn, queue_work=self._queue_work),
                 has_deadline=False,
                 saves=True,
+                size=len(turn.message.encode()) + len(turn.reply.encode()),
             )
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be stored", cause=error.cause) from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable
 from ilab_chat_service.fair_slots import FairSlots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -27,25 +28,41 @@ class Bulkhead:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self.slots = FairSlots(threads, per_user)
         """The threads, and the calls that wait for one."""
+        # Of the threads, those that calls with long texts may have. One of a user: it is no faster on two.
+        self._long = FairSlots(max(1, threads // 2), 1)
 
-    async def run(self, user_id: str, call: Callable[[], T]) -> T:
+    async def run(self, user_id: str, call: Callable[[], T], *, is_long: bool = False) -> T:
         """Run *call* on a thread and return its result.
+
+        *is_long*: it works on a long text. Such calls leave half of the threads to the others.
 
         Raises:
             MemoryUnavailable: the bulkhead was closed before a thread was free.
         """
-        await self.slots.acquire(user_id)
+        if not is_long:
+            return await self._run(user_id, call, [self.slots])
+        await self._long.acquire(user_id)
+        return await self._run(user_id, call, [self.slots, self._long])
+
+    async def _run(self, user_id: str, call: Callable[[], T], held: Sequence[FairSlots]) -> T:
+        """Run *call*, then free a slot of each of *held*, the threads first. The slots of the others are taken."""
+        try:
+            await self.slots.acquire(user_id)
+        except BaseException:
+            release(user_id, held[1:])
+            raise
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
         # Not run_in_executor: its future ends when the caller is cancelled, while the thread is still busy.
-        self._executor.submit(self._work, loop, user_id, call, result)
+        self._executor.submit(self._work, loop, partial(release, user_id, held), call, result)
         return await result
 
     def refuse(self) -> None:
         """Fail the calls that wait for a thread."""
-        self.slots.fail_waiting(
-            lambda: MemoryUnavailable("memory is not available", retry_after_seconds=RETRY_AFTER_SECONDS)
-        )
+        for slots in (self._long, self.slots):
+            slots.fail_waiting(
+                lambda: MemoryUnavailable("memory is not available", retry_after_seconds=RETRY_AFTER_SECONDS)
+            )
 
     async def close(self) -> None:
         """Wait for the threads to end."""
@@ -53,22 +70,36 @@ class Bulkhead:
         await asyncio.to_thread(self._executor.shutdown)
 
     def _work(
-        self, loop: asyncio.AbstractEventLoop, user_id: str, call: Callable[[], T], result: asyncio.Future[T]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        free: Callable[[], None],
+        call: Callable[[], T],
+        result: asyncio.Future[T],
     ) -> None:
-        """Run *call* on a thread of the pool."""
+        """Run *call* on a thread of the pool, then *free* on the event loop."""
         try:
             value = call()
         except BaseException as error:  # noqa: BLE001 - the caller waits for the outcome, whatever it is
-            loop.call_soon_threadsafe(self._failed, user_id, result, error)
+            loop.call_soon_threadsafe(failed, free, result, error)
         else:
-            loop.call_soon_threadsafe(self._succeeded, user_id, result, value)
+            loop.call_soon_threadsafe(succeeded, free, result, value)
 
-    def _succeeded(self, user_id: str, result: asyncio.Future[T], value: T) -> None:
-        self.slots.release(user_id)
-        if not result.done():
-            result.set_result(value)
 
-    def _failed(self, user_id: str, result: asyncio.Future[T], error: BaseException) -> None:
-        self.slots.release(user_id)
-        if not result.done():
-            result.set_exception(error)
+def succeeded(free: Callable[[], None], result: asyncio.Future[T], value: T) -> None:
+    """Free the slots, and tell the caller if it is still there."""
+    free()
+    if not result.done():
+        result.set_result(value)
+
+
+def failed(free: Callable[[], None], result: asyncio.Future[T], error: BaseException) -> None:
+    """Free the slots, and tell the caller if it is still there."""
+    free()
+    if not result.done():
+        result.set_exception(error)
+
+
+def release(user_id: str, held: Iterable[FairSlots]) -> None:
+    """Give back a slot of the user to each of *held*."""
+    for slots in held:
+        slots.release(user_id)

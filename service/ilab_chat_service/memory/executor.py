@@ -18,6 +18,7 @@ from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, N
 from ilab_chat_service.limits import (
     ERASURE_THREADS,
     IMPORT_THREADS,
+    LONG_TEXT_BYTES,
     READ_THREADS,
     THREADS_PER_USER,
     WORK_THREADS,
@@ -174,10 +175,10 @@ class MemoryExecutor:
         self.embedded = 0
         """Observations that were embedded since the start."""
 
-    async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
+    async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "", size: int = 0) -> T:
         """Return what *call* returns, given the library, on a thread for reads: it must not write.
 
-        It uses the library's *method*, if that is named.
+        It uses the library's *method*, if that is named, and works on a text of about *size* bytes.
 
         Raises:
             MemoryUnavailable: the library's storage failed, or did not answer before the running call's deadline.
@@ -187,7 +188,9 @@ class MemoryExecutor:
         self._check_has(method)
         seconds = seconds_to_deadline()
         with self._storage_errors():
-            return await self._reads.run(user_id, lambda: limited(call, self._memory, seconds))
+            return await self._reads.run(
+                user_id, lambda: limited(call, self._memory, seconds), is_long=size > LONG_TEXT_BYTES
+            )
 
     async def write(
         self,
@@ -197,10 +200,11 @@ class MemoryExecutor:
         method: str = "",
         has_deadline: bool = True,
         saves: bool = False,
+        size: int = 0,
     ) -> T:
         """Return what *call* returns, given the library, on a thread for calls that may write.
 
-        *saves*: it saves observations.
+        *saves*: it saves observations. *size*: bytes of text that it works on, about.
 
         With *has_deadline* false, what it reads may take longer than the running call: its result is worth having.
 
@@ -210,7 +214,9 @@ class MemoryExecutor:
         self._check_has(method)
         seconds = seconds_to_deadline() if has_deadline else None
         with self._storage_errors():
-            result = await self._writes.run(user_id, lambda: limited(call, self._memory, seconds))
+            result = await self._writes.run(
+                user_id, lambda: limited(call, self._memory, seconds), is_long=size > LONG_TEXT_BYTES
+            )
         if saves:
             self.on_saved(user_id)
         return result

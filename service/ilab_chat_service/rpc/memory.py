@@ -132,7 +132,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             return memory_pb2.EndSessionResponse(session=models.session(session))
 
         call = WriteCall(request, memory_pb2.EndSessionResponse, lambda _: 0)
-        return await self._write_once(request, context, call, partial(self._library.write, request.user_id, end))
+        return await self._write_once(
+            request, context, call, partial(self._library.write, request.user_id, end, size=request.ByteSize())
+        )
 
     async def SummarizeSession(
         self, request: memory_pb2.SummarizeSessionRequest, context: Context
@@ -397,7 +399,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
     async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
         async with Limit(limits.CALL_TIME, context.time_remaining()):
-            work = partial(self._library.read, request.user_id, call, method=method)
+            work = partial(self._library.read, request.user_id, call, method=method, size=request.ByteSize())
             return await self._admitted(request, work, self._reads)
 
     async def _save_once(
@@ -416,7 +418,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """
 
         async def work() -> SaveResponse:
-            saved = await self._library.write(request.user_id, save, method=method, saves=True)
+            saved = await self._library.write(request.user_id, save, method=method, saves=True, size=request.ByteSize())
             if saved.outcome == "updated" or method == "mem_update":
                 # After any update: a repetition after a failure here finds that nothing is left to change.
                 await self._responses.drop(request.user_id, CHAT, saved.id)

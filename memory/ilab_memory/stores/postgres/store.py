@@ -24,6 +24,7 @@ from ilab_memory.core.store import (
     Store,
 )
 from ilab_memory.limits import LARGEST_ID
+from ilab_memory.long_texts import one_at_a_time
 from ilab_memory.stores.postgres import (
     blind_index,
     copying,
@@ -148,7 +149,8 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
     ) -> Session | None:
         """See Store."""
-        indexed = None if observation is None else IndexEntry(observation.title, observation.content)
+        with one_at_a_time(0 if observation is None else len(observation.content)):
+            indexed = None if observation is None else IndexEntry(observation.title, observation.content)
         ended = self._connections.write(
             "end the session",
             lambda transaction: writing.end_session(
@@ -168,7 +170,8 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        indexed = [IndexEntry(each.title, each.content) for each in (redacted, *redacted.facts)]
+        with one_at_a_time(len(redacted.content)):
+            indexed = [IndexEntry(each.title, each.content) for each in (redacted, *redacted.facts)]
         session_id = saving.new_session_id()
         return self._connections.write(
             "save the observation",
@@ -190,7 +193,8 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         old = editing.stored(rows[0]).parts
         new = old.changed(change)
         if new != old and (index_key := self._user(user_id, doing)) is not None:
-            analyzed(new.title, new.content).vector(index_key)
+            with one_at_a_time(len(new.content)):
+                analyzed(new.title, new.content).vector(index_key)
         return self._connections.write(
             doing,
             lambda transaction: editing.change(
@@ -208,7 +212,8 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store. Retried after a lost connection only if the commit was not sent yet."""
-        indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+        with one_at_a_time(sum(len(row.content) for row in rows)):
+            indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
         if (index_key := self._user(user_id, "import")) is not None:
             # The hashes too, before the user's row is locked.
             for _, entry in indexed:

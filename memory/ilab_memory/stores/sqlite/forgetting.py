@@ -14,6 +14,7 @@ from ilab_memory.stores.sqlite import erasure, erasure_statements, expiry, remov
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
 from ilab_memory.stores.sqlite.writer import Writer
 
 #: A rewrite begins at the earliest this many times as long after the last one as that took: at most a fifth of the time
@@ -82,7 +83,7 @@ class Forgetting:
             # In this thread, to keep work off the writer.
             analyzed = removing.analysis(old)
             delete = partial(removing.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
-            deleted = self._writer.run(_DELETING, delete)
+            deleted = self._writer.run(_DELETING, delete, characters=removing.characters(old))
         # Also if it is gone: an earlier call may have failed to finish.
         self._finish()
         return deleted
@@ -97,9 +98,10 @@ class Forgetting:
                 page = expiry.page(connection, waiting)
             rows, waiting = waiting[: len(page)], waiting[len(page) :]
             # In this thread, to keep work off the writer.
-            analyzed = removing.analysis(old for old in page if old is not None)
+            present = [old for old in page if old is not None]
+            analyzed = removing.analysis(present)
             erase = partial(expiry.erase, wanted=wanted, rows=rows, analyzed=analyzed)
-            erased += self._writer.run(_EXPIRING, erase)
+            erased += self._writer.run(_EXPIRING, erase, characters=removing.characters(present))
         if erased:
             self._finish()
         return erased
@@ -198,7 +200,9 @@ class Forgetting:
                 self._check_open()
             while rows := self._next_rows(user):
                 self._check_open()
-                self._writer.run(_FORGETTING, partial(erasure.erase_rows, user=user, rows=rows))
+                erase = partial(erasure.erase_rows, user=user, rows=rows)
+                # Alone: a page of rows takes about as long as a transaction may.
+                self._writer.run(_FORGETTING, erase, characters=BATCH_CHARACTERS)
             self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
         if self._is_memory:
             self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure_statements.END_ERASED))

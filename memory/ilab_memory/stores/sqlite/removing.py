@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ilab_memory.core.store import Change
 from ilab_memory.core.work import SUMMARY_KEY
+from ilab_memory.long_texts import one_at_a_time
 from ilab_memory.stores.common.changes import Stored
 from ilab_memory.stores.sqlite import erasure, fact_statements, saving, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
@@ -76,8 +77,14 @@ def analysis(observations: Iterable[Observation]) -> Analyze:
     """Return an analysis that has analyzed and hashed *observations* already."""
     analyzed = cache(IndexEntry)
     for each in observations:
-        analyzed(each.parts.title, each.parts.content).tokens(each.user, each.index_key)
+        with one_at_a_time(len(each.parts.content)):
+            analyzed(each.parts.title, each.parts.content).tokens(each.user, each.index_key)
     return analyzed
+
+
+def characters(observations: Iterable[Observation]) -> int:
+    """Return the length of the contents of *observations*."""
+    return sum(len(each.parts.content) for each in observations)
 
 
 def delete(transaction: Transaction, user_id: str, observation_id: int, *, analyzed: Analyze) -> list[int]:

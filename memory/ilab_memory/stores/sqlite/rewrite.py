@@ -20,6 +20,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import erasure, erasure_statements
 from ilab_memory.stores.sqlite.connections import REWRITE_SUFFIX, SYNCHRONOUS, Database, Identity, raise_closed
 from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
 from ilab_memory.stores.sqlite.writer import Writer
 
 if sys.platform != "win32":
@@ -91,11 +92,13 @@ class Rewriter:
         erasures = erasure.in_index(source)
         if not erasures:
             return
-        segments = self._writer.run(_FORGETTING, erasure.merge_index)
+        # Each step takes about as long as a transaction may.
+        merge = partial(self._writer.run, _FORGETTING, characters=BATCH_CHARACTERS)
+        segments = merge(erasure.merge_index)
         while segments:
             if self._closed.is_set():
                 raise_closed()
-            segments = self._writer.run(_FORGETTING, partial(erasure.merge_index, segments=segments))
+            segments = merge(partial(erasure.merge_index, segments=segments))
         self._writer.run(_FORGETTING, partial(erasure.merged, erasures=erasures))
 
     def _make_and_write_back(self, source: sqlite3.Connection, copy: Path, identity: Identity) -> None:

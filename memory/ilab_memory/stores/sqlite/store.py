@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from ilab_memory.core.store import (
     Store,
 )
 from ilab_memory.limits import LARGEST_ID
+from ilab_memory.long_texts import SHORT_CHARACTERS, one_at_a_time
 from ilab_memory.stores.sqlite import check, editing, expiry, exporting, reading, removing, saving
 from ilab_memory.stores.sqlite import facts as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
@@ -133,7 +134,9 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
     ) -> Session | None:
         """See Store."""
-        indexed = None if observation is None else IndexEntry(observation.title, observation.content)
+        characters = 0 if observation is None else len(observation.content)
+        with one_at_a_time(characters):
+            indexed = None if observation is None else IndexEntry(observation.title, observation.content)
         ended = self._writer.run(
             "end the session",
             lambda transaction: saving.end_session(
@@ -145,6 +148,7 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
                 observation=observation,
                 indexed=indexed,
             ),
+            characters=characters,
         )
         if ended is None:
             return None
@@ -162,9 +166,14 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         """See Store."""
-        facts = [IndexEntry(fact.title, fact.content) for fact in redacted.facts]
-        save = Save(redacted, IndexEntry(redacted.title, redacted.content), facts, now, session_timeout)
-        return self._writer.run("save the observation", save, bulk=insert_all)
+        characters = sum(len(each.content) for each in (redacted, *redacted.facts))
+        with one_at_a_time(characters):
+            facts = [IndexEntry(fact.title, fact.content) for fact in redacted.facts]
+            indexed = IndexEntry(redacted.title, redacted.content)
+        if len(redacted.content) > SHORT_CHARACTERS:
+            self._hash(redacted.user_id, [indexed])
+        save = Save(redacted, indexed, facts, now, session_timeout)
+        return self._writer.run("save the observation", save, bulk=insert_all, characters=characters)
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         """See Store."""
@@ -181,6 +190,7 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
             lambda transaction: editing.change(
                 transaction, user_id, observation_id, change, analyzed=analyzed, now=now
             ),
+            characters=removing.characters(affected) + len(change.content or ""),
         )
 
     def delete(self, user_id: str, observation_id: int) -> list[int]:
@@ -193,16 +203,15 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store."""
+        characters = sum(len(row.content) for row in rows)
         with self._importing:
-            indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
-            with self._readers.connection("import") as connection:
-                user = reading.user_key(connection, user_id)
-            if user is not None:
-                # The hashes too, to keep work off the writer.
-                for _, entry in indexed:
-                    entry.tokens(*user)
+            with one_at_a_time(characters):
+                indexed = [(row, IndexEntry(row.title, row.content)) for row in rows]
+            self._hash(user_id, [entry for _, entry in indexed])
             return self._writer.run(
-                "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
+                "import",
+                lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed),
+                characters=characters,
             )
 
     def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
@@ -406,6 +415,14 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         with self._readers.connection("export") as connection:
             extent = exporting.extent(connection, user_id)
         return iter(()) if extent is None else iter(exporting.Export(self._readers, self._writer, user_id, extent))
+
+    def _hash(self, user_id: str, entries: Iterable[IndexEntry]) -> None:
+        """Hash the words of *entries* of the user, who may be new, in this thread, to keep work off the writer."""
+        with self._readers.connection("read the user") as connection:
+            user = reading.user_key(connection, user_id)
+        if user is not None:
+            for entry in entries:
+                entry.tokens(*user)
 
     def _pages(self) -> int:
         """Return the bytes of the pages of a database in memory."""

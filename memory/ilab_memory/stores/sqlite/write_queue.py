@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ilab_memory.stores.sqlite.connections import raise_closed
@@ -16,6 +17,11 @@ T = TypeVar("T")
 
 #: Operations of one transaction at most: a bound on how long its first caller waits for its last.
 MAX_BATCH = 512
+#: Characters of text of one transaction at most, unless one text alone is longer: as much as one text has indexed,
+#: which takes about 50 ms.
+BATCH_CHARACTERS = 65_536
+#: Characters above which a text is long: short ones pass it, unless it is its turn, which is each second transaction.
+LONG_CHARACTERS = 16_384
 #: How long a touch waits for an operation to be committed with.
 TOUCH_SECONDS = 1.0
 
@@ -23,7 +29,19 @@ TOUCH_SECONDS = 1.0
 class Task(Generic[T]):
     """An operation and, once it is done, its result or error."""
 
-    __slots__ = ("_done", "_ended", "alone", "behind", "bulk", "doing", "error", "operation", "result", "synced")
+    __slots__ = (
+        "_done",
+        "_ended",
+        "alone",
+        "behind",
+        "bulk",
+        "characters",
+        "doing",
+        "error",
+        "operation",
+        "result",
+        "synced",
+    )
 
     def __init__(
         self,
@@ -33,12 +51,15 @@ class Task(Generic[T]):
         synced: bool = True,
         alone: bool = False,
         bulk: BulkOperation[T] | None = None,
+        characters: int = 0,
     ) -> None:
         self.doing = doing
         self.operation = operation
         self.synced = synced
         self.alone = alone
         self.bulk = bulk
+        self.characters = characters
+        """Length of the text that the operation stores or takes from the index."""
         self.error: BaseException | None = None
         self.result: T | None = None
         self.behind: Task[Any] | None = None
@@ -104,6 +125,8 @@ class WriteQueue:
         # The inner mappings are replaced, never changed: `touched` reads them without the lock.
         self._touches: dict[str, Mapping[str, str]] = {}
         self._closed = False
+        self._had_long = False
+        """Whether the last batch had a long text."""
         self._sleep: _Sleep | None = None
         # Locked, unless the writer is to wake.
         self._alarm = threading.Lock()
@@ -161,7 +184,7 @@ class WriteQueue:
         if self._tasks:
             self._slept(_Sleep(expected, or_touch=False), patience)
         with self._lock:
-            tasks = [self._tasks.popleft() for _ in range(min(len(self._tasks), MAX_BATCH))]
+            tasks = self._batch()
             touches = dict(self._touches)
             if self._closed:
                 # Whether they can be committed or not: nobody comes for them again.
@@ -182,6 +205,31 @@ class WriteQueue:
         with self._lock:
             self._closed = True
             self._wake()
+
+    def _batch(self) -> list[Task[Any]]:
+        """Take the tasks of the next transaction. Those that do not fit, or must wait their turn, stay in their order.
+
+        A short text waits for one long text at most, which is being stored when it comes.
+        """
+        passable = takewhile(lambda task: not task.alone, self._tasks)
+        only_short = self._had_long and any(task.characters <= LONG_CHARACTERS for task in passable)
+        tasks: list[Task[Any]] = []
+        left: deque[Task[Any]] = deque()
+        characters = 0
+        while self._tasks and len(tasks) < MAX_BATCH:
+            # It runs after all that came before it.
+            if left and self._tasks[0].alone:
+                break
+            task = self._tasks.popleft()
+            is_passed = only_short and task.characters > LONG_CHARACTERS
+            if is_passed or (tasks and characters + task.characters > BATCH_CHARACTERS):
+                left.append(task)
+            else:
+                tasks.append(task)
+                characters += task.characters
+        self._had_long = any(task.characters > LONG_CHARACTERS for task in tasks)
+        self._tasks.extendleft(reversed(left))
+        return tasks
 
     def _slept(self, sleep: _Sleep, seconds: float) -> bool:
         """Wait for *sleep*, at most *seconds* (-1: without end); return whether it may have come."""

@@ -61,9 +61,11 @@ class Writer:
         *,
         synced: bool = True,
         bulk: BulkOperation[T] | None = None,
+        characters: int = 0,
     ) -> T:
         """Run *operation* in a transaction, return its result when that is committed.
 
+        *characters*: length of the text that it stores or takes from the index, which bounds what shares a transaction.
         With *synced* false, a commit of this alone is not synced: it is on the disk after the next one that is. Several
         operations of a batch that name the same *bulk* operation are passed to it together, unless it has failed.
 
@@ -71,7 +73,7 @@ class Writer:
             StorageError: nothing of *operation* is stored.
             RuntimeError: closed.
         """
-        return self._finished(Task(doing, operation, synced=synced, bulk=bulk))
+        return self._finished(Task(doing, operation, synced=synced, bulk=bulk, characters=characters))
 
     def run_alone(self, doing: str, operation: Callable[[Transaction], T]) -> T:
         """Run *operation* outside of any transaction, after what was waiting before it."""
