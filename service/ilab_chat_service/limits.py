@@ -67,7 +67,7 @@ MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES = 4, 3, 4
 MEMORY_ERASURES = 8
 ERASURE_THREADS = MEMORY_ERASURES + 2
 #: Imports that run at once. Each waits for what its caller sends, on a thread of its own.
-MEMORY_IMPORTS = IMPORT_THREADS = 3
+MEMORY_IMPORTS = IMPORT_THREADS = 4
 #: Threads for consolidation: one for the call that it makes at a time, and one that looks for work.
 WORK_THREADS = 2
 

@@ -363,3 +363,57 @@ async def test_one_import_of_a_user_runs_at_a_time(settings: Settings, monkeypat
         ready.set()
         added = await first
         assert (added.sessions, added.observations) == (1, 1)
+
+
+async def opened(memory: Any, user: str) -> Any:
+    """Begin an import that sends nothing more; return it."""
+
+    async def silent() -> AsyncIterator[memory_pb2.ImportUserRequest]:
+        yield memory_pb2.ImportUserRequest(user_id=user)
+        await asyncio.Event().wait()
+
+    return asyncio.ensure_future(memory.ImportUser(silent()))
+
+
+@pytest.fixture
+async def library_calls(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
+    """Is released whenever the library begins to wait for a page of a caller."""
+    waiting, loop = asyncio.Semaphore(0), asyncio.get_running_loop()
+    next_page = memory_import.Import._next_page
+
+    def told(importing: memory_import.Import) -> Any:
+        loop.call_soon_threadsafe(waiting.release)
+        return next_page(importing)
+
+    monkeypatch.setattr(memory_import.Import, "_next_page", told)
+    return waiting
+
+
+async def test_idle_imports_give_way_to_one_that_waits(settings: Settings, library_calls: asyncio.Semaphore) -> None:
+    async with served(settings) as (memory, _):
+        idle = [await opened(memory, f"idle {number}") for number in range(memory_limits.IMPORTS_PER_CALLER)]
+        for _ in idle:
+            await library_calls.acquire()
+        assert await imported(memory, [SESSION, OBSERVATION]) == (1, 1)
+        ended = [each for each in idle if each.done()]
+        assert len(ended) == 1, "no more than are needed"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ended[0]
+        assert reason(caught.value) == "SERVER_BUSY"
+        for each in idle:
+            each.cancel()
+
+
+async def test_imports_of_one_caller_leave_a_slot_to_others() -> None:
+    """Also imports that are never idle."""
+    admission = memory_limits.long_calls(
+        memory_limits.IMPORTS, memory_limits.IMPORTS_PER_USER, per_share=memory_limits.IMPORTS_PER_CALLER
+    )
+    async with AsyncExitStack() as slots:
+        for number in range(memory_limits.IMPORTS_PER_CALLER):
+            await slots.enter_async_context(admission.slot(f"user {number}", share="one"))
+        waiting = asyncio.ensure_future(admission.acquire("user 9", 0, "one"))
+        await asyncio.sleep(0)
+        async with admission.slot("user 10", share="other"):
+            assert not waiting.done()
+        waiting.cancel()

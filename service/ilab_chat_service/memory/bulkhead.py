@@ -28,8 +28,8 @@ class Bulkhead:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self.slots = FairSlots(threads, per_user)
         """The threads, and the calls that wait for one."""
-        # Of the threads, those that calls with long texts may have. One of a user: it is no faster on two.
-        self._long = FairSlots(max(1, threads // 2), 1)
+        # Of the threads, those that calls with long texts may have.
+        self._long = FairSlots(max(1, threads // 2), per_user)
 
     async def run(self, user_id: str, call: Callable[[], T], *, is_long: bool = False) -> T:
         """Run *call* on a thread and return its result.

@@ -71,16 +71,18 @@ class Admission:
         """Number of calls that wait for a slot."""
         return self._slots.waiting
 
-    def slot(self, user_id: str, size: int = 0) -> Slot:
+    def slot(self, user_id: str, size: int = 0, *, share: str = "") -> Slot:
         """Return a context manager that waits for a slot and owns it inside the block.
+
+        *share*: whose slots `running_per_user` limits. Empty: the user's.
 
         Raises:
             ServerBusy: on entering: the user's limit on calls or bytes is reached, the queue is full, or no slot became
                 free in time.
         """
-        return Slot(self, user_id, size)
+        return Slot(self, user_id, size, share or user_id)
 
-    async def run(self, user_id: str, work: Callable[[], Awaitable[T]], *, size: int = 0) -> T:
+    async def run(self, user_id: str, work: Callable[[], Awaitable[T]], *, size: int = 0, share: str = "") -> T:
         """Run *work* in a slot and return its result. The slot stays taken until *work* ends.
 
         For work on a thread, which cannot be stopped. Cancelling the caller before *work* starts withdraws it;
@@ -90,7 +92,7 @@ class Admission:
             ServerBusy: see `slot`.
         """
         async with AsyncExitStack() as slot:
-            await slot.enter_async_context(self.slot(user_id, size))
+            await slot.enter_async_context(self.slot(user_id, size, share=share))
             running = asyncio.create_task(run_in(slot.pop_all(), work))
         # Retrieve the exception, or asyncio logs it as never retrieved when the caller is gone.
         running.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -98,7 +100,7 @@ class Admission:
         await asyncio.wait([running])
         return running.result()
 
-    async def acquire(self, user_id: str, size: int) -> None:
+    async def acquire(self, user_id: str, size: int, share: str) -> None:
         """Wait for a slot for a call of the user. See `slot`."""
         if self._users[user_id] >= self._per_user:
             raise busy("user", f"this user already has the maximum of {self._per_user} running or queued calls")
@@ -111,19 +113,19 @@ class Admission:
         self._count(user_id, size, 1)
         try:
             with phase("queue"):
-                await self._acquire_slot(user_id)
+                await self._acquire_slot(share)
         except BaseException:
             self._count(user_id, size, -1)
             raise
 
-    def release(self, user_id: str, size: int) -> None:
+    def release(self, user_id: str, size: int, share: str) -> None:
         """Give back a slot of the user."""
-        self._slots.release(user_id)
+        self._slots.release(share)
         self._count(user_id, size, -1)
 
-    def release_after(self, call: asyncio.Task[Any], user_id: str, size: int) -> None:
+    def release_after(self, call: asyncio.Task[Any], user_id: str, size: int, share: str) -> None:
         """Give back a slot now, but count the call for its user until *call* is done."""
-        self._slots.release(user_id)
+        self._slots.release(share)
         call.add_done_callback(lambda _: self._count(user_id, size, -1))
 
     def _count(self, user_id: str, size: int, calls: int) -> None:
@@ -134,14 +136,14 @@ class Admission:
         if not self._users[user_id]:
             del self._users[user_id], self._sizes[user_id]
 
-    async def _acquire_slot(self, user_id: str) -> None:
-        if self._slots.try_acquire(user_id):
+    async def _acquire_slot(self, share: str) -> None:
+        if self._slots.try_acquire(share):
             return
         if self._slots.waiting >= self._queued:
             raise busy("queue", "the server is busy")
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await self._slots.acquire(user_id)
+                await self._slots.acquire(share)
         except TimeoutError:
             raise busy("wait", f"the server is busy: no slot became free within {self._wait_seconds:g} s") from None
 
@@ -149,27 +151,28 @@ class Admission:
 class Slot:
     """A slot of one call. See `Admission.slot`."""
 
-    __slots__ = ("_admission", "_outlived_by", "_size", "_user_id")
+    __slots__ = ("_admission", "_outlived_by", "_share", "_size", "_user_id")
 
-    def __init__(self, admission: Admission, user_id: str, size: int) -> None:
+    def __init__(self, admission: Admission, user_id: str, size: int, share: str) -> None:
         self._admission = admission
         self._outlived_by: asyncio.Task[Any] | None = None
         self._user_id = user_id
         self._size = size
+        self._share = share
 
     def outlived_by(self, call: asyncio.Task[Any]) -> None:
         """Count the call for its user until *call* is done, even though its slot is free at the end of the block."""
         self._outlived_by = call
 
     async def __aenter__(self) -> Self:
-        await self._admission.acquire(self._user_id, self._size)
+        await self._admission.acquire(self._user_id, self._size, self._share)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._outlived_by is None:
-            self._admission.release(self._user_id, self._size)
+            self._admission.release(self._user_id, self._size, self._share)
         else:
-            self._admission.release_after(self._outlived_by, self._user_id, self._size)
+            self._admission.release_after(self._outlived_by, self._user_id, self._size, self._share)
 
 
 async def run_in(slot: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:

@@ -18,8 +18,9 @@ from ilab_chat_service.rpc import memory_limits as limits
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
-from ilab_chat_service.rpc.memory_import import Import
+from ilab_chat_service.rpc.memory_import import Import, OpenImports
 from ilab_chat_service.rpc.memory_limits import calls, long_calls
+from ilab_chat_service.rpc.open_calls import host_of
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
 from ilab_chat_service.rpc.repeatable import M, WriteCall, once
 from ilab_chat_service.rpc.validation import (
@@ -85,13 +86,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         # Apart from the others: these last for as long as the caller takes to read or to write, or a file to be
         # rewritten.
         self._exports = long_calls(limits.EXPORTS, limits.EXPORTS_PER_USER)
-        self._imports = long_calls(limits.IMPORTS, limits.IMPORTS_PER_USER)
+        imports = long_calls(limits.IMPORTS, limits.IMPORTS_PER_USER, per_share=limits.IMPORTS_PER_CALLER)
+        self._imports = OpenImports(imports)
         self._erasures = long_calls(limits.ERASURES, limits.ERASURES_PER_USER)
         self.admissions: Mapping[str, Admission] = {
             "memory_read": self._reads,
             "memory_write": self._writes,
             "export": self._exports,
-            "import": self._imports,
+            "import": imports,
             "erasure": self._erasures,
         }
         """The limits, by the kind of calls."""
@@ -368,11 +370,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
             importing = await Import.begun(request_iterator)
             accept(importing.first)
-            user_id = importing.user_id
-            added = await importing.run(
-                lambda: self._imports.run(
-                    user_id, lambda: self._library.add(user_id, importing.items), size=importing.first.ByteSize()
-                )
+            caller = CALL.get().caller or host_of(context.peer())
+            added = await self._imports.run(
+                caller, importing, lambda: self._library.add(importing.user_id, importing.items)
             )
         return memory_pb2.ImportUserResponse(sessions=added.sessions, observations=added.observations)
 

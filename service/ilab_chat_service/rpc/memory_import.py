@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
+import time
+from operator import itemgetter
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ilab_chat_service import statements
 from ilab_chat_service.limits import IMPORT_PAGE_BYTES, IMPORT_PAGE_ITEMS
 from ilab_chat_service.memory.adapter import new_facts
 from ilab_chat_service.memory.turn_codec import TYPE, spoken
+from ilab_chat_service.rpc.admission import busy
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
 from ilab_chat_service.rpc.validation import InvalidFields, is_reserved, library_violation
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from ilab_chat.v1.memory_pb2 import ImportUserRequest
+    from ilab_chat_service.rpc.admission import Admission
     from ilab_memory import ILabMemory
 
     Page: TypeAlias = list[ImportUserRequest]
@@ -34,6 +39,8 @@ M = TypeVar("M")
 
 #: Longest that the next message of a caller may take, in seconds.
 MESSAGE_SECONDS = 30.0
+#: Seconds that an import waits for the next page of its caller before it yields its slot to one that waits for a slot.
+IDLE_SECONDS = 1.0
 #: Most sessions of an import. Their ids stay in memory to its end.
 MOST_SESSIONS = 100_000
 
@@ -64,6 +71,9 @@ class Import:
         self._pages: SimpleQueue[Page | BaseException | None] = SimpleQueue()
         self._wanted = asyncio.Semaphore(1)
         self._admitted = asyncio.Event()
+        self._given_way: asyncio.Future[None] = self._loop.create_future()
+        self.waits_since: float | None = None
+        """Since when the library waits for the caller, by the monotonic clock. None: it does not."""
         #: The item that the library has asked for last, as the caller counts them, and which of the two it is.
         self._index = -1
         self._kind = ""
@@ -86,11 +96,15 @@ class Import:
         Raises:
             InvalidFields: a message has no item, or an item is invalid; names its position.
             DeadlineExceeded: the next message did not come in time.
+            ServerBusy: it was idle, and another took its slot.
         """
         adding = asyncio.ensure_future(self._added(add))
         reading = asyncio.ensure_future(self._read())
         try:
-            await asyncio.wait([adding, reading], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [adding, reading, self._given_way]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if self._given_way.done() and not adding.done():
+                raise busy("idle", "the import waited for its caller, and another one waited for its slot; repeat it")
             if not adding.done():
                 # Raises what went wrong with the stream.
                 reading.result()
@@ -102,6 +116,11 @@ class Import:
                 task.cancel()
             await asyncio.wait([adding, reading])
 
+    def give_way(self) -> None:
+        """End the import, for another that waits for its slot."""
+        if not self._given_way.done():
+            self._given_way.set_result(None)
+
     def items(self, memory: ILabMemory) -> Iterator[Session | Observation]:
         """Yield the items as the library takes them, on its thread.
 
@@ -112,7 +131,7 @@ class Import:
         self._loop.call_soon_threadsafe(self._admitted.set)
         sessions: set[str] = set()
         stated: dict[str, Observation] = {}
-        while (page := self._pages.get()) is not None:
+        while (page := self._next_page()) is not None:
             if isinstance(page, BaseException):
                 raise page
             self._loop.call_soon_threadsafe(self._wanted.release)
@@ -126,6 +145,12 @@ class Import:
                     yield with_statements(item, stated)
         # Last, since of two facts with the same key the one that comes first is kept: an export has facts of its own.
         yield from stated.values()
+
+    def _next_page(self) -> Page | BaseException | None:
+        self.waits_since = time.monotonic()
+        page = self._pages.get()
+        self.waits_since = None
+        return page
 
     def _item(self, request: ImportUserRequest, sessions: set[str]) -> Session | Observation:
         """Return the item of a message. *sessions*: the ids of those that came before it."""
@@ -185,6 +210,62 @@ class Import:
 
     def _invalid(self, field: str, description: str) -> InvalidFields:
         return InvalidFields([(f"items[{self._index}].{field}", description)])
+
+
+class OpenImports:
+    """The imports of all callers. One that waits for its caller yields its slot to one that waits for a slot."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        #: With the caller of each.
+        self._running: dict[Import, str] = {}
+
+    async def run(self, caller: str, importing: Import, add: Callable[[], Awaitable[T]]) -> T:
+        """Return what *add* returns, in a slot of *caller*, see `Import.run`.
+
+        Raises:
+            ServerBusy: there is no slot, or the import was idle and another took its slot.
+        """
+        making_room = asyncio.create_task(self._make_room(caller))
+
+        async def added() -> T:
+            making_room.cancel()
+            self._running[importing] = caller
+            try:
+                return await add()
+            finally:
+                self._running.pop(importing, None)
+
+        try:
+            return await importing.run(
+                lambda: self._admission.run(
+                    importing.user_id, added, size=importing.first.ByteSize(), share=f"caller {caller}"
+                )
+            )
+        finally:
+            making_room.cancel()
+
+    async def _make_room(self, caller: str) -> None:
+        """Until cancelled, end the import that has been idle longest, once one is idle long enough.
+
+        Of *caller*, if another slot is free, which it may not have.
+        """
+        # Not at once: there may be a slot for it.
+        seconds = IDLE_SECONDS / 4
+        while True:
+            await asyncio.sleep(seconds)
+            is_full = self._admission.running == self._admission.limit
+            idle = [
+                (each.waits_since, each)
+                for each, of in self._running.items()
+                if each.waits_since is not None and (is_full or of == caller)
+            ]
+            since, longest = min(idle, key=itemgetter(0), default=(math.inf, None))
+            seconds = min(IDLE_SECONDS, since + IDLE_SECONDS - time.monotonic())
+            if longest is not None and seconds <= 0:
+                longest.give_way()
+                self._running.pop(longest, None)
+                seconds = IDLE_SECONDS
 
 
 async def following(requests: AsyncIterator[ImportUserRequest]) -> ImportUserRequest | None:

@@ -14,6 +14,8 @@ QUEUED, QUEUE_SECONDS = 128, 5.0
 #: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who
 #: comes waits until one call ends, not all.
 PER_USER, EXPORTS_PER_USER, IMPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 1, 4
+#: Most imports of one caller that run at once: one alone never takes all slots. Those of others pass its others.
+IMPORTS_PER_CALLER = IMPORTS - 1
 #: Most calls of one user that run at once, of reads and of writes each: calls of others pass those that wait.
 RUNNING_PER_USER = 2
 #: Most bytes of the requests that run or wait, in all and of one user: each stays in memory until its call ends.
@@ -42,13 +44,14 @@ def calls(running: int) -> Admission:
     )
 
 
-def long_calls(running: int, per_user: int) -> Admission:
-    """Return the limits of a kind of long calls, of which *running* run at once."""
+def long_calls(running: int, per_user: int, *, per_share: int | None = None) -> Admission:
+    """Return the limits of a kind of long calls, of which *running* run at once, *per_share* of one share."""
     return Admission(
         running=running,
         queued=QUEUED,
         per_user=per_user,
         wait_seconds=QUEUE_SECONDS,
+        running_per_user=per_share,
         size=REQUESTS_BYTES,
         size_per_user=REQUESTS_BYTES_PER_USER,
     )

@@ -35,7 +35,7 @@ CHAT = "ilab_chat.v1.ChatService/"
 #: Statuses that calls end with without an ErrorInfo.
 STATUSES = ("CANCELLED", "UNKNOWN")
 #: Limits of admission: see `rpc.admission`.
-ADMISSION_LIMITS = ("user", "user_bytes", "bytes", "queue", "wait")
+ADMISSION_LIMITS = ("user", "user_bytes", "bytes", "queue", "wait", "idle")
 #: How requests to models usually begin.
 OUTCOMES = ("OK", "CANCELLED", "MODEL_UNAVAILABLE", "HTTP_429", "HTTP_500", "HTTP_502", "HTTP_503", "HTTP_504")
 #: Events of consolidation without a reason.
