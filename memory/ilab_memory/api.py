@@ -70,7 +70,7 @@ class ILabMemory(Embedding):
     def from_url(cls, url: str, config: Config | None = None) -> Self:
         """Open the PostgreSQL database *url* (`postgresql://...`) and create missing tables.
 
-        Needs the extra `ilab_memory[postgres]`. Ignores `Config.db_path`.
+        Needs the extra `postgres`. Ignores `Config.db_path`.
 
         Raises:
             ValueError: *url* is not a PostgreSQL URL.
@@ -82,7 +82,8 @@ class ILabMemory(Embedding):
             from ilab_memory.stores.postgres import PostgresStore  # noqa: PLC0415 - an optional extra
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "PostgreSQL needs the extra: pip install 'ilab_memory[postgres]'", name=error.name
+                "PostgreSQL needs the extra postgres: in the repository, pip install './memory[postgres]'",
+                name=error.name,
             ) from error
         config = config or Config()
         store = PostgresStore(url, durability=config.durability, wait_seconds=config.busy_timeout_seconds)

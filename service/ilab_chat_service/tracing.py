@@ -31,7 +31,7 @@ DISABLED = "OTEL_SDK_DISABLED"
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL = "http/protobuf"
 
-MISSING = "traces need the extra: pip install 'ilab-chat-service[otel]'"
+MISSING = "traces need the extra otel: in the repository, pip install . ./memory './service[otel]'"
 
 
 @asynccontextmanager

@@ -277,6 +277,31 @@ def test_constraints_name_a_version_of_each_requirement_and_no_host() -> None:
     assert makefile.count(f"pip install --quiet {ours.replace('semantic', 'semantic,http,mcp')}") == 1
 
 
+def test_no_hint_installs_from_an_index_what_is_only_in_this_repository() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    texts = {
+        name: ROOT / name for name in listed.split("\0") if Path(name).suffix in {".md", ".py", ".toml", ".txt", ""}
+    }
+    found = {
+        f"{name}: {line.strip()}"
+        for name, path in texts.items()
+        if path.is_file() and name not in {"Makefile", "tests/contract/test_install.py", "constraints.txt"}
+        for line in path.read_text(errors="replace").splitlines()
+        if re.search(r"pip install [^\n]*(?<![\w./-])ilab[-_](chat|memory)|extra `?ilab[-_](chat|memory)[\w-]*\[", line)
+        or (re.search(r"pypi\.org/project/ilab", line) and name.endswith(".md"))
+    }
+    assert not found
+
+
+def test_make_run_installs_every_extra_that_a_setting_needs() -> None:
+    extras = set(tomllib.loads((ROOT / "service/pyproject.toml").read_text())["project"]["optional-dependencies"])
+    [line] = re.findall(r"'Installing the server' .*", (ROOT / "Makefile").read_text())
+    installed = {
+        name for some in re.findall(r"-e '\./(?:service|memory)\[([\w,]+)\]'", line) for name in some.split(",")
+    }
+    assert extras <= installed
+
+
 def test_commands_of_pre_commit_exist() -> None:
     hooks = re.findall(r"entry: (\S+)(?: (tools/\S+))?", (ROOT / ".pre-commit-config.yaml").read_text())
     assert len(hooks) == 4
@@ -388,11 +413,11 @@ def test_a_message_needs_no_extra(environment: str, served: Served, request: pyt
 def test_what_needs_the_extra_says_so(newest: Environment, served: Served) -> None:
     health = newest.run("ilab-chat", "health", "--address", served.address, check=False)
     assert (health.returncode, health.stdout) == (1, "")
-    assert health.stderr.endswith(": pip install 'ilab-chat[cli]'\n")
+    assert health.stderr.endswith(": in the repository, pip install '.[cli]'\n")
     newest.run("ilab-chat", "chat", "--address", served.address, "--user", "install-cli", "hi")
     search = ("memory", "search", "--address", served.address, "--user", "install-cli", "hi")
     assert newest.run("ilab-chat", *search).returncode == 0
     table = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", *search, check=False)
-    assert table.stdout == "ilab-chat: a table needs the extra packages: pip install 'ilab-chat[cli]'\n1\n"
+    assert table.stdout == "ilab-chat: a table needs the extra cli: in the repository, pip install '.[cli]'\n1\n"
     talk = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", "chat", "--user", "alice", check=False)
-    assert talk.stdout == "ilab-chat: a conversation needs the extra packages: pip install 'ilab-chat[cli]'\n1\n"
+    assert talk.stdout == "ilab-chat: a conversation needs the extra cli: in the repository, pip install '.[cli]'\n1\n"

@@ -267,5 +267,5 @@ def test_command_names_the_missing_extra(command: str, extra: str, package: str,
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (
-        2, f"ilab-memory: {command} needs the extra: pip install 'ilab-memory[{extra}]'\n",
+        2, f"ilab-memory: {command} needs the extra {extra}: in the repository, pip install './memory[{extra}]'\n",
     )  # fmt: skip

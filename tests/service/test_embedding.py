@@ -259,7 +259,7 @@ async def test_local_needs_the_extra_and_auto_does_without(settings: Settings, m
     monkeypatch.setattr(semantic, "PACKAGE", "a-package-that-is-not-installed")
     async with open_embedder(replace(settings, embedder="auto")) as found:
         assert found is None
-    with pytest.raises(SettingsError, match=r"local needs the extra"):
+    with pytest.raises(SettingsError, match=r"local needs the extra semantic"):
         async with open_embedder(replace(settings, embedder="local")):
             pass
 

@@ -84,7 +84,7 @@ def test_without_the_driver_the_extra_is_named(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr == (
         "ilab-chat-server: ILAB_MEMORY_URL: psycopg is not installed:"
-        " PostgreSQL needs the extra ilab-chat-service[postgres]\n"
+        " PostgreSQL needs the extra postgres: in the repository, pip install . ./memory './service[postgres]'\n"
     )
 
 

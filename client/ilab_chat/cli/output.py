@@ -37,7 +37,7 @@ class CommandError(Exception):
 
 def missing_extra(command: str) -> CommandError:
     """Return the failure of a command whose optional packages are not installed."""
-    return CommandError(f"{command} needs the extra packages: pip install 'ilab-chat[cli]'", 1)
+    return CommandError(f"{command} needs the extra cli: in the repository, pip install '.[cli]'", 1)
 
 
 def write(text: str) -> None:

@@ -80,7 +80,9 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         from ilab_memory.transports import http_server  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("serve needs the extra: pip install 'ilab-memory[http]'") from None
+        raise ModuleNotFoundError(
+            "serve needs the extra http: in the repository, pip install './memory[http]'"
+        ) from None
     with ILabMemory.from_path(options.db_path) as mem, _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -94,7 +96,7 @@ def _mcp(options: argparse.Namespace) -> int:
     try:
         from ilab_memory.transports import mcp_server  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("mcp needs the extra: pip install 'ilab-memory[mcp]'") from None
+        raise ModuleNotFoundError("mcp needs the extra mcp: in the repository, pip install './memory[mcp]'") from None
     with ILabMemory.from_path(options.db_path) as mem:
         mcp_server.serve_stdio(mem)
     return 0

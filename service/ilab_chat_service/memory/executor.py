@@ -133,7 +133,8 @@ def open_database(settings: MemorySettings, config: Config) -> tuple[ILabMemory,
         return ILabMemory.from_url(settings.memory_url, config), place
     except ModuleNotFoundError as error:
         raise StoreNotOpened(
-            f"ILAB_MEMORY_URL: {error.name} is not installed: PostgreSQL needs the extra ilab-chat-service[postgres]"
+            f"ILAB_MEMORY_URL: {error.name} is not installed: PostgreSQL needs the extra postgres:"
+            " in the repository, pip install . ./memory './service[postgres]'"
         ) from error
     except RuntimeError as error:
         # The driver says one line for each host.

@@ -1,4 +1,4 @@
-"""The store on PostgreSQL, for several processes and machines. Needs the extra `ilab_memory[postgres]`."""
+"""The store on PostgreSQL, for several processes and machines. Needs the extra `postgres`."""
 
 from ilab_memory.stores.postgres.store import PostgresStore
 
