@@ -90,10 +90,12 @@ class ChatError(Exception):
         return f"{type(self).__name__}({', '.join([self.code.name, *(f'{k}={v!r}' for k, v in named.items() if v)])})"
 
     def __str__(self) -> str:
-        head = f"{self.code.name} {self.reason}".rstrip()
+        head = self.code.name if self.reason in {"", self.code.name} else f"{self.code.name} {self.reason}"
         fields = [f"{violation.field}: {violation.description}" for violation in self.field_violations]
         # The service's message repeats them for callers that read no details.
-        return "; ".join([f"{head}: {self.message}", *(field for field in fields if field not in self.message)])
+        # gRPC's own message may be the code in other letters.
+        said = "" if self.message.replace(" ", "_").upper() == self.code.name else f": {self.message}"
+        return "; ".join([f"{head}{said}", *(field for field in fields if field not in self.message)])
 
 
 class InvalidArgument(ChatError):

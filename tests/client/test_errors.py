@@ -105,7 +105,8 @@ async def test_each_failure_of_the_service_has_its_class(
         assert type(error) is kind
         assert (error.code, error.reason, error.message) == (code, reason, "what happened")
         assert (error.request_id, error.field_violations, error.retry_after) == ("r-1", (), None)
-        assert str(error) == f"{code.name} {reason}: what happened"
+        head = code.name if code.name == reason else f"{code.name} {reason}"
+        assert str(error) == f"{head}: what happened"
         assert isinstance(error.__cause__, grpc.RpcError)
 
 
