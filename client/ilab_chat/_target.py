@@ -2,9 +2,15 @@
 
 import ipaddress
 import json
+import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
+DEFAULT_PORT: Final = 50051
+#: Where the gateway serves HTTP unless told otherwise.
+HTTP_PORT: Final = 8080
+LAST_PORT: Final = 65_535
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 
 SERVICE: Final = "ilab_chat.v1.ChatService"
@@ -50,6 +56,24 @@ BALANCING: Final = {
 }
 
 
+#: Where gRPC finds servers by other means than a name and a port. https://github.com/grpc/grpc/blob/master/doc/naming.md
+SCHEMES: Final = re.compile(r"(unix|unix-abstract|vsock|ipv4|ipv6|[a-z][a-z0-9+.-]*(?=:/)):")
+SECURE_SCHEMES: Final = ("https", "grpcs")
+PLAIN_SCHEMES: Final = ("http", "grpc")
+
+
+class AddressError(ValueError):
+    """An address that cannot be used. Its text says what to type."""
+
+    def __init__(self, fault: str, meant: str, *, needs_tls: bool = False) -> None:
+        super().__init__(f"{fault}: type {meant}{', with credentials=tls_credentials()' if needs_tls else ''}")
+        self.fault = fault
+        self.meant = meant
+        """The address that is meant."""
+        self.needs_tls = needs_tls
+        """Whether the address is meant to be called over TLS."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A target, understood."""
@@ -66,7 +90,8 @@ class Target:
         """Understand *text*: `host:port`, comma-separated IP addresses, or any target of gRPC's own.
 
         Raises:
-            ValueError: *text* is a URL, has no port, or is a list of anything but IP addresses of one family.
+            AddressError: *text* is a URL, has no host or no port, or anything behind the port.
+            ValueError: it is a list of anything but IP addresses of one family.
         """
         _check_spelling(text)
         scheme, colon, rest = text.partition(":")
@@ -139,14 +164,76 @@ def _family(addresses: list[str]) -> str:
 
 
 def _check_spelling(text: str) -> None:
-    scheme, separator, rest = text.partition("://")
-    if separator and scheme.lower() in {"http", "https", "grpc", "grpcs"}:
-        host = rest.partition("/")[0]
-        host = host if ":" in host else f"{host}:{'443' if scheme.lower() in {'https', 'grpcs'} else '50051'}"
-        secure = ", with --tls or credentials=tls_credentials()" if scheme.lower() in {"https", "grpcs"} else ""
-        raise ValueError(f"an address has no {scheme}://: type {host}{secure}")
-    if ":" not in text and "," not in text and "/" not in text:
-        raise ValueError(f"the address has no port: type {text or '127.0.0.1'}:50051")
+    """Refuse an address that gRPC would call wrong in its own words, or would take for another one."""
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme.lower() in (*SECURE_SCHEMES, *PLAIN_SCHEMES):
+        raise _url_error(text, scheme.lower())
+    spelled = text.strip()
+    if not spelled:
+        raise AddressError("the address is empty", DEFAULT_TARGET)
+    if "," in text:
+        return
+    if SCHEMES.match(text):
+        if text.startswith("dns:") and text.endswith("/"):
+            raise AddressError("an address ends with its port", text.rstrip("/"))
+        return
+    bare = re.split(r"[/?#]", spelled)[0]
+    if spelled != text or re.search(r"\s", spelled):
+        raise AddressError("an address contains no spaces", _with_port(re.sub(r"\s+", ":", spelled)))
+    if bare != spelled:
+        raise AddressError("an address ends with its port", _with_port(bare))
+    if fault := _fault(text):
+        raise AddressError(fault, _with_port(text))
+
+
+def _url_error(url: str, scheme: str) -> AddressError:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "127.0.0.1", parts.port
+    except ValueError:
+        return AddressError(f"an address has no {scheme}://", DEFAULT_TARGET)
+    name = f"[{host}]" if ":" in host else host
+    if scheme == "http" and port == HTTP_PORT:
+        return AddressError(f"{HTTP_PORT} is the port for HTTP, and this is a gRPC client", f"{name}:{DEFAULT_PORT}")
+    needs_tls = scheme in SECURE_SCHEMES
+    meant = f"{name}:{port or (443 if needs_tls else DEFAULT_PORT)}"
+    return AddressError(f"an address has no {scheme}://", meant, needs_tls=needs_tls)
+
+
+def _fault(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if _is_ipv6(text) or (not host.startswith("[") and _is_ipv6(host)):
+        return "an IPv6 address is in brackets"
+    if not colon or text.endswith("]"):
+        return "the address has no port"
+    if not host:
+        return "the address has no host"
+    if not port:
+        return "the address has no port"
+    return "" if _is_port(port) else f"the port must be a number from 1 to {LAST_PORT}"
+
+
+def _with_port(text: str) -> str:
+    """Return the address that *text* may mean."""
+    host, _, port = text.rpartition(":")
+    if _is_ipv6(text):
+        return f"[{text}]:{DEFAULT_PORT}"
+    if text.endswith("]") or ":" not in text:
+        host, port = text, ""
+    if _is_ipv6(host):
+        host = f"[{host}]"
+    return f"{host or '127.0.0.1'}:{port if _is_port(port) else DEFAULT_PORT}"
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) <= LAST_PORT
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6  # noqa: PLR2004 - the name of the family
+    except ValueError:
+        return False
 
 
 def _host(address: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from ilab_chat._target import DEFAULT_TARGET, Target
+from ilab_chat._target import DEFAULT_TARGET, AddressError, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -108,8 +108,15 @@ class Settings:
     def _check_target(self) -> None:
         try:
             target = Target.parse(self.target)
+        except AddressError as error:
+            flag = " and ILAB_CHAT_GATEWAY_TLS=true" if error.needs_tls else ""
+            raise SettingsError(f"ILAB_CHAT_TARGET: {error.fault}: set {error.meant}{flag}") from None
         except ValueError as error:
             raise SettingsError(f"ILAB_CHAT_TARGET: {error}") from None
+        if self.target == self.address:
+            raise SettingsError(
+                f"ILAB_CHAT_TARGET: is the gateway's own address; set the gRPC port, as in {DEFAULT_TARGET}"
+            )
         if not (target.is_local or self.is_encrypted or self.plaintext):
             raise SettingsError(
                 "ILAB_CHAT_TARGET: is on another machine; set ILAB_CHAT_GATEWAY_TLS, or ILAB_CHAT_GATEWAY_PLAINTEXT "

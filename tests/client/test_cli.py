@@ -1,6 +1,7 @@
 """The command, as a process, against a real server."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -38,9 +39,13 @@ from ilab_chat import (
     RememberedFact,
     StreamChatResponse,
     TurnRetention,
+    Usage,
 )
+from ilab_chat.cli import environment, output
 from ilab_chat.testing import ScriptedServer
 from ilab_chat.v1.memory_pb2 import ForgetUserResponse, ListFactsResponse
+from ilab_chat_gateway.settings import Settings as GatewaySettings
+from ilab_chat_service.settings import variables
 
 Code = grpc.StatusCode
 PROMPT = "alice>"
@@ -204,8 +209,9 @@ async def test_a_reply_that_was_cut_is_noted(service: ScriptedChatService, targe
     service.script = events(delta("Hel"), completed("Hel", finish_reason=FinishReason.FINISH_REASON_LENGTH))
     finished = await chat(target, "hi")
     assert (finished.code, finished.out) == (0, "Hel\n")
-    assert (
-        finished.err == "ilab-chat: the reply was truncated: it reached the token limit, the context window or 1 MiB\n"
+    assert finished.err == (
+        "ilab-chat: the reply was truncated, by the server's default length or the model's context window:"
+        " --max-output-tokens N allows N tokens (on the server: defaults.max_output_tokens)\n"
     )
 
 
@@ -241,8 +247,8 @@ async def test_a_bad_request_names_its_fields(service: ScriptedChatService, targ
 @pytest.mark.parametrize(
     ("code", "reason", "hint"),
     [
-        (Code.RESOURCE_EXHAUSTED, "SERVER_BUSY", " (try again in 1.5 s)"),
-        (Code.UNAVAILABLE, "MODEL_UNAVAILABLE", " (try again in 1.5 s)"),
+        (Code.RESOURCE_EXHAUSTED, "SERVER_BUSY", " (try again in 2 s)"),
+        (Code.UNAVAILABLE, "MODEL_UNAVAILABLE", " (try again in 2 s)"),
         (Code.FAILED_PRECONDITION, "REQUEST_ID_REUSED", " (a new message needs a new --request-id)"),
         (Code.INVALID_ARGUMENT, "CONTEXT_TOO_LONG", " (shorten the message)"),
         (Code.ABORTED, "MODEL_INTERRUPTED", " (ask again)"),
@@ -258,7 +264,53 @@ async def test_a_failure_is_one_line_that_says_what_to_do(
     retry.retry_delay.FromMilliseconds(1500)
     info = error_details_pb2.ErrorInfo(reason=reason, domain="ilab-chat")
     service.script = abort(code, "what\nhappened", info, retry)
-    assert await chat(target, "hi") == Finished(1, "", f"ilab-chat: {code.name} {reason}: what happened{hint}\n")
+    # Where the reason says what the code says, it is there once.
+    head = code.name if code.name == reason else f"{code.name} {reason}"
+    assert await chat(target, "hi") == Finished(1, "", f"ilab-chat: {head}: what happened{hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "1 s"),
+        (0.04, "1 s"),
+        (3.66636, "4 s"),
+        (120, "120 s"),
+        (121, "3 min"),
+        (7200, "120 min"),
+        (86_399.9, "24 h"),
+    ],
+)
+def test_times_to_wait_are_rounded_up(seconds: float, shown: str) -> None:
+    assert output.waiting(seconds) == shown
+
+
+async def test_exit_codes_are_the_same_for_every_command(target: str, tmp_path: Path) -> None:
+    """Also compares --help and the page with the codes."""
+    gone = "127.0.0.1:1"
+    commands = (
+        *(("chat", "hi"), ("preview", "hi")),
+        *(("memory", name) for name in ("stats", "facts", "list", "sessions", "export")),
+        ("memory", "search", "tea"),
+        ("memory", "forget", "--yes"),
+        ("memory", "import", os.devnull),
+    )
+    for command in commands:
+        called = (*command, "--user", "a", "--timeout", "5", "--address")
+        assert (await run(*called, gone)).code == output.EXIT_FAILED, command
+        missing = await run(*called, target, "--token-file", str(tmp_path / "none"))
+        assert (missing.code, missing.err) == (
+            output.EXIT_USAGE, f"ilab-chat: cannot read {tmp_path / 'none'}: No such file or directory\n",
+        )  # fmt: skip
+    for option in ("--context", "--json-schema", "--tls-ca"):
+        assert (await chat(target, option, str(tmp_path / "none"), "hi")).code == output.EXIT_USAGE
+    importing = await run("memory", "import", str(tmp_path / "none"), "--user", "a", "--address", target)
+    assert importing.code == output.EXIT_USAGE
+    helped = " ".join((await run("--help")).out.split())
+    page = (Path(__file__).parents[2] / "docs/clients.md").read_text()
+    for code, meaning in output.EXIT_CODES.items():
+        assert f"{code} {meaning}" in helped
+        assert f"| {code} | {meaning} |" in page
 
 
 async def test_what_arrived_before_a_failure_stays(service: ScriptedChatService, target: str) -> None:
@@ -421,24 +473,102 @@ async def test_commands_of_a_conversation_never_reach_the_model(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("health", "--address", "http://chat"), "an address has no http://: type chat:50051"),
-        (("health", "--address", "https://chat/x"), "an address has no https://: type chat:443, with --tls or "),
-        (("health", "--address", "chat"), "the address has no port: type chat:50051"),
-        (("health", "--adress", "chat:1"), "(did you mean --address?)"),
-        (("chat", "--user", "a", "--temprature", "1", "hi"), "(did you mean --temperature?)"),
-        (("chat", "--user", "a", "--zzzzz", "hi"), "unrecognized arguments: --zzzzz\n"),
+        (("health", "--address", "http://chat"), "an address has no http://: type --address chat:50051\n"),
+        (("health", "--address", "https://chat/x"), "an address has no https://: type --address chat:443 --tls\n"),
+        (("health", "--address", "chat"), "the address has no port: type --address chat:50051\n"),
+        (
+            ("memory", "stats", "--user", "a", "--address", "chat:1/"),
+            "an address ends with its port: type --address chat:1\n",
+        ),
+        (("health", "--adress", "chat:1"), "there is no option --adress: did you mean --address?"),
+        (("chat", "--usr", "a", "hi"), "there is no option --usr: did you mean --user?"),
+        (("chat", "-user", "a", "hi"), "there is no option -user: did you mean --user?"),
+        (
+            ("chat", "--user", "a", "--temprature=1", "hi"),
+            "there is no option --temprature: did you mean --temperature?",
+        ),
+        (("chat", "--user", "a", "--zzzzz", "hi"), "there is no option --zzzzz (`ilab-chat chat --help` lists"),
+        (("memoryy", "stats"), "there is no command memoryy: did you mean memory? (`ilab-chat --help` lists"),
+        (("memory", "searchh", "--user", "a"), "there is no command searchh: did you mean search?"),
+        (("chat", "hi"), "the following arguments are required: --user (`ilab-chat chat --help` lists the options)\n"),
     ],
 )
-async def test_wrong_usage_says_what_to_type(arguments: tuple[str, ...], line: str) -> None:
+async def test_wrong_usage_says_what_to_type_in_one_line(arguments: tuple[str, ...], line: str) -> None:
     finished = await run(*arguments)
-    assert (finished.code, finished.out) == (2, "")
+    assert (finished.code, finished.out, finished.err.count("\n")) == (2, "", 1)
+    assert finished.err.startswith("ilab-chat: ")
     assert line in finished.err
+
+
+@pytest.mark.parametrize(
+    "words", [("--temp", "0.5", "hi"), ("hi", "--", "--usr"), ("-- hi --usr there",), ("--seed", "-3", "hi")]
+)
+async def test_abbreviations_and_messages_with_dashes_are_not_misspelt(target: str, words: tuple[str, ...]) -> None:
+    assert (await chat(target, *words)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "reply", "said"),
+    [
+        ((), "Hel", " after 3 tokens, by the server's default length"),
+        (("--max-output-tokens", "3"), "Hel", " at --max-output-tokens 3: a larger number allows more"),
+        (
+            ("--max-output-tokens", "9"),
+            "Hel",
+            " after 3 tokens, fewer than --max-output-tokens 9, by the model's context",
+        ),
+        ((), "x" * 2**20, " at 1 MiB, the maximum"),
+    ],
+)
+async def test_a_truncated_reply_says_by_what(
+    service: ScriptedChatService, target: str, limit: tuple[str, ...], reply: str, said: str
+) -> None:
+    service.script = events(
+        delta(reply), completed(reply, finish_reason=FinishReason.FINISH_REASON_LENGTH, usage=Usage(output_tokens=3))
+    )
+    assert (await chat(target, *limit, "hi")).err.startswith(f"ilab-chat: the reply was truncated{said}")
+
+
+async def test_misspelt_variables_are_warned_of_with_the_nearest_name(target: str) -> None:
+    finished = await run(
+        *("chat", "--address", target, "--user", "a", "hi"),
+        env={"ILAB_CHAT_ADRESS": "secret:1", "ILAB_MEMORY_TOKEN_FLIE": "x", "ILAB_CHAT_WORKERS": "2"},
+    )
+    assert (finished.code, finished.out) == (0, f"{REPLY}\n")
+    assert finished.err == (
+        "ilab-chat: warning: ILAB_CHAT_ADRESS is set, but there is no such setting: did you mean ILAB_CHAT_ADDRESS?\n"
+        "ilab-chat: warning: ILAB_MEMORY_TOKEN_FLIE is set, but there is no such setting:"
+        " did you mean ILAB_CHAT_TOKEN_FILE?\n"
+    )
+
+
+def test_settings_of_the_server_and_the_gateway_are_not_misspelt_ones_of_the_command() -> None:
+    theirs = {*variables(), *(field.metadata["env"] for field in dataclasses.fields(GatewaySettings))}
+    assert list(environment.misspelt(dict.fromkeys([*theirs, "ILAB_CHAT_URL", "ILAB_MEMORY_TOKEN"], ""))) == []
+    assert {*environment.OTHERS} <= theirs | {"ILAB_MEMORY_TOKEN"}
 
 
 async def test_tls_against_plaintext_says_what_to_type(target: str) -> None:
     finished = await chat(target, "--tls", "hi")
     assert finished.code == 1
     assert f"the server at {target} does not speak TLS: leave out the --tls options" in finished.err
+    assert finished.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("chat", "hi"), ("memory", "stats"), ("memory", "list")])
+async def test_http_port_in_place_of_the_grpc_port_says_what_to_type(command: tuple[str, ...]) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        finished = await run(*command, "--user", "a", "--address", f"127.0.0.1:{port}")
+    assert finished.code == 1
+    assert finished.err.endswith(
+        f"(an HTTP server answers at 127.0.0.1:{port}; give the gRPC port, as in --address 127.0.0.1:50051)\n"
+    )
 
 
 async def test_ctrl_c_stops_an_answer_and_not_the_conversation(

@@ -77,6 +77,41 @@ def test_several_addresses_that_grpc_cannot_take_are_refused(target: str) -> Non
             kind(target)
 
 
+@pytest.mark.parametrize(
+    ("target", "fault", "meant"),
+    [
+        ("chat", "the address has no port", "chat:50051"),
+        ("chat:", "the address has no port", "chat:50051"),
+        ("[::1]", "the address has no port", "[::1]:50051"),
+        ("", "the address is empty", "127.0.0.1:50051"),
+        (":50051", "the address has no host", "127.0.0.1:50051"),
+        ("chat:50051/", "an address ends with its port", "chat:50051"),
+        ("chat:1/v1?x=1", "an address ends with its port", "chat:1"),
+        ("chat/", "an address ends with its port", "chat:50051"),
+        ("dns:///chat:1/", "an address ends with its port", "dns:///chat:1"),
+        ("chat:http", "the port must be a number from 1 to 65535", "chat:50051"),
+        ("chat:99999", "the port must be a number from 1 to 65535", "chat:50051"),
+        ("chat:0", "the port must be a number from 1 to 65535", "chat:50051"),
+        ("chat 50052", "an address contains no spaces", "chat:50052"),
+        (" chat:1\n", "an address contains no spaces", "chat:1"),
+        ("::1", "an IPv6 address is in brackets", "[::1]:50051"),
+        ("::1:50051", "an IPv6 address is in brackets", "[::1]:50051"),
+        ("http://chat", "an address has no http://", "chat:50051"),
+        ("HTTP://chat:1/", "an address has no http://", "chat:1"),
+        ("http://[::1]:1", "an address has no http://", "[::1]:1"),
+        ("http://chat:port", "an address has no http://", "127.0.0.1:50051"),
+        ("http://chat:8080/chat", "8080 is the port for HTTP, and this is a gRPC client", "chat:50051"),
+        ("https://me@chat/x", "an address has no https://", "chat:443, with credentials=tls_credentials()"),
+        ("grpcs://chat:1", "an address has no grpcs://", "chat:1, with credentials=tls_credentials()"),
+    ],
+)
+def test_an_address_that_cannot_be_meant_says_what_to_type(target: str, fault: str, meant: str) -> None:
+    for kind in (ChatClient, AsyncChatClient):
+        with pytest.raises(ValueError, match=r".+") as caught:
+            kind(target)
+        assert str(caught.value) == f"{fault}: type {meant}"
+
+
 def test_a_list_of_addresses_has_no_name_that_a_certificate_could_be_for() -> None:
     for kind in (ChatClient, AsyncChatClient):
         with pytest.raises(ValueError, match="dns:///name:port"):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from ilab_chat._version import __version__
-from ilab_chat.cli import chat, health, memory, output, preview
+from ilab_chat.cli import chat, environment, health, memory, output, preview
 from ilab_chat.cli.parser import Parser
 from ilab_chat.errors import ChatError
 
@@ -23,9 +23,14 @@ examples:
   ilab-chat preview --user alice "What is my name?"     the prompt that the model would get
   ilab-chat memory search --user alice hiking           what is remembered of it
   ilab-chat health                                      SERVING, exit code 0, when the server answers
-
-exit codes: 0 success, 1 the call failed (one line on standard error says why), 2 wrong usage, 130 interrupted
 """
+#: With the exit codes, which are the same for every command.
+EPILOG = EXAMPLES + "".join(
+    [
+        "\nexit codes; a line on standard error says why:\n",
+        *(f"  {code:<3}  {meaning}\n" for code, meaning in output.EXIT_CODES.items()),
+    ]
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,24 +38,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?"
-    arguments = build_parser().parse_args(argv)
+    with output.without_grpc_logs():
+        return _run(sys.argv[1:] if argv is None else argv)
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = build_parser()
+    parser.check(argv)
+    arguments = parser.parse_args(argv)
+    for name, meant in environment.misspelt(os.environ):
+        output.complain(f"warning: {name} is set, but there is no such setting: did you mean {meant}?")
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except ChatError as error:
         output.report(error, arguments.address)
-        return 1
+        return output.EXIT_FAILED
     except output.CommandError as error:
         output.complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         # A second one ends the process at once, whatever still closes.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        return 130
+        return output.EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader left, as in `... | head -1`. Python flushes at exit and would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return output.EXIT_FAILED
     return code
 
 
@@ -59,18 +73,19 @@ def _version() -> str:
     return f"ilab-chat {__version__} (Python {platform.python_version()}, {runs_on})"
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of every command. Each sets `run`, which takes the arguments and returns the exit code."""
-    parser: argparse.ArgumentParser = Parser(
+    top = Parser(
         prog="ilab-chat",
         description="Chat with an ilab-chat server, which remembers each user. `make run` starts one.",
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser: argparse.ArgumentParser = top
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     chat.add_parser(commands)
     preview.add_parser(commands)
     memory.add_parser(commands)
     health.add_parser(commands)
-    return parser
+    return top

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ilab_chat.cli import notes, options, output, repl, request
+from ilab_chat.cli import memory_common, notes, options, output, repl, request
 from ilab_chat.cli.connection import connect
 from ilab_chat.cli.conversation import Conversation
 from ilab_chat.sync import ChatClient, ChatStream
@@ -26,12 +26,8 @@ TURN_RETENTIONS = {
     "latest-only": TurnRetention.TURN_RETENTION_LATEST_ONLY,
 }
 
-CUT_SHORT = {
-    FinishReason.FINISH_REASON_LENGTH: (
-        "the reply was truncated: it reached the token limit, the context window or 1 MiB"
-    ),
-    FinishReason.FINISH_REASON_CONTENT_FILTER: "the reply was truncated by a content filter",
-}
+#: Of UTF-8; the service truncates a reply there, at a whole character.
+LONGEST_REPLY = 1024 * 1024
 
 
 def add_parser(commands: "Commands") -> None:
@@ -63,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             asked.answer(client, message, arguments.request_id)
             return 0
         if arguments.request_id:
-            raise output.CommandError("--request-id belongs to one message: give that too", 2)
+            raise output.CommandError("--request-id belongs to one message: give that too", output.EXIT_USAGE)
 
         def answer(line: str, conversation_id: str) -> ChatResponse:
             return asked.within(conversation_id).answer(client, line)
@@ -107,6 +103,7 @@ class Asked:
         Raises:
             ChatError: the call did not succeed; what had arrived is printed.
         """
+        generation = self.fields["generation"]
         with client.stream_chat(
             self.user_id,
             message,
@@ -118,7 +115,10 @@ class Asked:
             if self.as_json:
                 print_json(stream)
             else:
-                print_text(stream)
+                print_text(
+                    stream,
+                    generation.max_output_tokens if generation and generation.HasField("max_output_tokens") else None,
+                )
         return stream.response
 
 
@@ -129,7 +129,35 @@ def print_json(stream: ChatStream) -> None:
     output.write_json(stream.response)
 
 
-def print_text(stream: ChatStream) -> None:
+def cut_short(response: ChatResponse, limit: int | None) -> str:
+    """Return by what a reply was truncated, and what makes it longer; empty: it is whole.
+
+    Args:
+        response: the answer.
+        limit: the tokens that the caller allowed. None: the server's default.
+    """
+    if response.finish_reason == FinishReason.FINISH_REASON_CONTENT_FILTER:
+        return "the reply was truncated by a content filter"
+    if response.finish_reason != FinishReason.FINISH_REASON_LENGTH:
+        return ""
+    if len(response.reply.encode()) > LONGEST_REPLY - 4:
+        return "the reply was truncated at 1 MiB, the maximum"
+    tokens = response.usage.output_tokens
+    after = f" after {memory_common.counted(tokens, 'token')}" if tokens else ""
+    if limit is None:
+        return (
+            f"the reply was truncated{after}, by the server's default length or the model's context window:"
+            " --max-output-tokens N allows N tokens (on the server: defaults.max_output_tokens)"
+        )
+    if not tokens or tokens >= limit:
+        return f"the reply was truncated at --max-output-tokens {limit}: a larger number allows more"
+    return (
+        f"the reply was truncated{after}, fewer than --max-output-tokens {limit}, by the model's context window or the"
+        " server's upper limit, caps.max_output_tokens"
+    )
+
+
+def print_text(stream: ChatStream, limit: int | None) -> None:
     """Print each piece when it arrives, and end the line whatever happens."""
     last = "\n"
     try:
@@ -139,6 +167,6 @@ def print_text(stream: ChatStream) -> None:
     finally:
         if not last.endswith("\n"):
             output.write("\n")
-    if note := CUT_SHORT.get(stream.response.finish_reason):
+    if note := cut_short(stream.response, limit):
         output.complain(note)
     notes.write_notes(stream.response)

@@ -6,13 +6,9 @@ import os
 import grpc
 
 from ilab_chat._security import tls_credentials
-from ilab_chat._target import check_target
-from ilab_chat.cli import files, output
+from ilab_chat._target import AddressError, check_target
+from ilab_chat.cli import environment, files, output
 from ilab_chat.sync import ChatClient
-
-#: Options can be seen in the list of processes; a token comes from here or from a file.
-TOKEN_VARIABLE = "ILAB_CHAT_TOKEN"  # noqa: S105 - the name of a variable
-TOKEN_FILE_VARIABLE = "ILAB_CHAT_TOKEN_FILE"  # noqa: S105 - the same
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +21,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--token-file",
         metavar="FILE",
-        default=os.environ.get(TOKEN_FILE_VARIABLE) or None,
-        help=f"file with a bearer token (default: ${TOKEN_FILE_VARIABLE}, or the token in ${TOKEN_VARIABLE})",
+        default=os.environ.get(environment.TOKEN_FILE) or None,
+        help=f"file with a bearer token (default: ${environment.TOKEN_FILE}, or the token in ${environment.TOKEN})",
     )
     group.add_argument(
         "--plaintext-token", action="store_true", help="send the token to another machine even without TLS"
@@ -48,7 +44,7 @@ def connect(arguments: argparse.Namespace) -> ChatClient:
             plaintext_token=arguments.plaintext_token,
         )
     except ValueError as error:
-        raise output.CommandError(str(error), 2) from None
+        raise wrong_usage(error) from None
 
 
 def channel(arguments: argparse.Namespace) -> grpc.Channel:
@@ -61,10 +57,18 @@ def channel(arguments: argparse.Namespace) -> grpc.Channel:
     try:
         target = check_target(arguments.address, None, secured)
     except ValueError as error:
-        raise output.CommandError(str(error), 2) from None
+        raise wrong_usage(error) from None
     if secured is None:
         return grpc.insecure_channel(target.name, target.plain_options())
     return grpc.secure_channel(target.name, secured, target.plain_options())
+
+
+def wrong_usage(error: ValueError) -> output.CommandError:
+    """Return the failure of a run whose options cannot be used, with what to type."""
+    if isinstance(error, AddressError):
+        flags = " --tls" if error.needs_tls else ""
+        return output.CommandError(f"{error.fault}: type --address {error.meant}{flags}", output.EXIT_USAGE)
+    return output.CommandError(str(error), output.EXIT_USAGE)
 
 
 def credentials(arguments: argparse.Namespace) -> grpc.ChannelCredentials | None:
@@ -75,9 +79,9 @@ def credentials(arguments: argparse.Namespace) -> grpc.ChannelCredentials | None
     try:
         return tls_credentials(**names)
     except OSError as error:
-        raise files.unreadable(error, 1) from None
+        raise files.unreadable(error) from None
     except ValueError as error:
-        raise output.CommandError(str(error), 2) from None
+        raise output.CommandError(str(error), output.EXIT_USAGE) from None
 
 
 def token(arguments: argparse.Namespace) -> str | None:
@@ -87,5 +91,5 @@ def token(arguments: argparse.Namespace) -> str | None:
         CommandError: the file cannot be read.
     """
     if arguments.token_file is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
-    return files.read_text(arguments.token_file, 1).strip()
+        return os.environ.get(environment.TOKEN) or None
+    return files.read_text(arguments.token_file).strip()

@@ -9,23 +9,23 @@ from pathlib import Path
 from ilab_chat.cli import output
 
 
-def read_text(name: str, code: int) -> str:
+def read_text(name: str) -> str:
     """Return the text of the file *name*.
 
     Raises:
-        CommandError: it cannot be read, or is not UTF-8. The command then exits with *code*.
+        CommandError: it cannot be read, or is not UTF-8.
     """
     try:
         return Path(name).read_text(encoding="utf-8")
     except OSError as error:
-        raise unreadable(error, code) from None
+        raise unreadable(error) from None
     except UnicodeDecodeError:
-        raise output.CommandError(f"{name} is not UTF-8 text", code) from None
+        raise output.CommandError(f"{name} is not UTF-8 text", output.EXIT_USAGE) from None
 
 
-def unreadable(error: OSError, code: int) -> output.CommandError:
+def unreadable(error: OSError) -> output.CommandError:
     """Return the failure of a run whose file cannot be read."""
-    return output.CommandError(f"cannot read {error.filename}: {error.strerror}", code)
+    return output.CommandError(f"cannot read {error.filename}: {error.strerror}", output.EXIT_USAGE)
 
 
 def replace(name: str, lines: Iterable[str]) -> None:
@@ -74,4 +74,4 @@ def _write_through(name: str, lines: Iterable[str]) -> None:
 
 
 def _unwritable(name: str, error: OSError) -> output.CommandError:
-    return output.CommandError(f"cannot write {name}: {error.strerror}", 1)
+    return output.CommandError(f"cannot write {name}: {error.strerror}", output.EXIT_FAILED)

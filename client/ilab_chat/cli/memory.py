@@ -234,7 +234,7 @@ def timeline(arguments: argparse.Namespace) -> int:
     with connect(arguments) as client:
         seen = client.memory.timeline(arguments.user, arguments.observation_id)
     if not seen:
-        raise output.CommandError(f"the user has no observation {arguments.observation_id}", 1)
+        raise output.CommandError(f"the user has no observation {arguments.observation_id}", output.EXIT_FAILED)
     if not for_people(arguments):
         output.write_json(GetTimelineResponse(observations=seen))
         return 0

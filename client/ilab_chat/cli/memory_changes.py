@@ -143,7 +143,9 @@ def edit(arguments: argparse.Namespace) -> int:
     """
     given = (arguments.title, arguments.content, arguments.type, arguments.pin, arguments.expires)
     if all(value is None for value in given):
-        raise output.CommandError("edit needs --title, --content, --type, --pin, --no-pin or --expires", 2)
+        raise output.CommandError(
+            "edit needs --title, --content, --type, --pin, --no-pin or --expires", output.EXIT_USAGE
+        )
     with connect(arguments) as client, missing(arguments.observation_id):
         result = client.memory.update(
             arguments.user,
@@ -252,7 +254,7 @@ def items_in(lines: Iterable[str]) -> Iterator[Session | Observation]:
         try:
             read = json_format.Parse(line, ExportUserResponse(), ignore_unknown_fields=True)
         except json_format.ParseError:
-            raise output.CommandError(f"line {number} is not an item of an export", 1) from None
+            raise output.CommandError(f"line {number} is not an item of an export", output.EXIT_USAGE) from None
         if read.HasField("session"):
             yield read.session
         elif read.HasField("observation"):
@@ -274,4 +276,4 @@ def opened(name: str) -> Iterator[TextIO]:
                 yield file
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise output.CommandError(f"cannot read {name}: {why}", 1) from None
+        raise output.CommandError(f"cannot read {name}: {why}", output.EXIT_USAGE) from None

@@ -115,7 +115,7 @@ def confirm(question: str, expected: str, what: str) -> None:
     except UnicodeDecodeError:
         typed = ""
     if typed != expected:
-        raise output.CommandError(f"nothing was erased: that is not the {what}", 1)
+        raise output.CommandError(f"nothing was erased: that is not the {what}", output.EXIT_FAILED)
 
 
 def check_terminal() -> None:
@@ -125,7 +125,9 @@ def check_terminal() -> None:
         CommandError: standard input is not a terminal.
     """
     if sys.stdin is None or not sys.stdin.isatty():
-        raise output.CommandError("nothing was erased: standard input is not a terminal; confirm with --yes", 2)
+        raise output.CommandError(
+            "nothing was erased: standard input is not a terminal; confirm with --yes", output.EXIT_USAGE
+        )
 
 
 @contextmanager
@@ -134,4 +136,4 @@ def missing(observation_id: int) -> Iterator[None]:
     try:
         yield
     except NotFound:
-        raise output.CommandError(f"the user has no observation {observation_id}", 1) from None
+        raise output.CommandError(f"the user has no observation {observation_id}", output.EXIT_FAILED) from None

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from ilab_chat._memory_calls import NEVER, Never
 from ilab_chat._target import DEFAULT_TARGET
-from ilab_chat.cli import connection
+from ilab_chat.cli import connection, environment
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
-ADDRESS_VARIABLE = "ILAB_CHAT_ADDRESS"
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
@@ -21,11 +20,11 @@ def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> N
     """Add where to call, how to be known there, and how long to wait."""
     parser.add_argument(
         "--address",
-        default=os.environ.get(ADDRESS_VARIABLE) or DEFAULT_TARGET,
+        default=os.environ.get(environment.ADDRESS) or DEFAULT_TARGET,
         metavar="HOST:PORT",
         help=f"server address; for several servers dns:///NAME:PORT, or comma-separated IP addresses; "
         f"unix:/PATH for a socket "
-        f"(default: ${ADDRESS_VARIABLE}, or {DEFAULT_TARGET})",
+        f"(default: ${environment.ADDRESS}, or {DEFAULT_TARGET})",
     )
     parser.add_argument(
         "--timeout",

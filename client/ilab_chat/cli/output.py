@@ -1,18 +1,23 @@
 """Output of the commands: text that is safe for a terminal, and one line for each failure."""
 
+import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Self, TypeVar
+from contextlib import contextmanager
+from typing import Final, Self, TextIO, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from ilab_chat._target import DEFAULT_PORT, Target
 from ilab_chat.errors import (
     ChatError,
     ContextTooLong,
     DeadlineExceeded,
+    Internal,
     Interrupted,
     RequestIdReused,
     ResourceExhausted,
@@ -23,8 +28,26 @@ from ilab_chat.errors import (
 
 T = TypeVar("T")
 
+#: The exit codes of every command; `EXIT_CODES` says what each means.
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+#: As shells have it for a process that an interrupt ended.
+EXIT_INTERRUPTED: Final = 130
+EXIT_CODES: Final = {
+    0: "success; for `health`: the server is serving",
+    EXIT_FAILED: "the call failed, what was asked for does not exist, or the output could not be written",
+    EXIT_USAGE: "wrong usage: an option, a file that is read, a setting or a missing package; nothing was changed",
+    EXIT_INTERRUPTED: "interrupted with Ctrl-C",
+}
+
 CONTROLS: Final = {code: "" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 """Characters that move the cursor, recolour or retitle a terminal: a model's words must not."""
+
+
+STANDARD_ERROR: Final = 2
+
+#: Words of gRPC about a server that speaks HTTP and no gRPC.
+HTTP_ANSWER: Final = re.compile(r"http1\.x server|Received http2 header with status: 4\d\d")
 
 
 class CommandError(Exception):
@@ -37,7 +60,7 @@ class CommandError(Exception):
 
 def missing_extra(command: str) -> CommandError:
     """Return the failure of a command whose optional packages are not installed."""
-    return CommandError(f"{command} needs the extra cli: in the repository, pip install '.[cli]'", 1)
+    return CommandError(f"{command} needs the extra cli: in the repository, pip install '.[cli]'", EXIT_USAGE)
 
 
 def write(text: str) -> None:
@@ -89,6 +112,38 @@ def ask(question: str) -> None:
     sys.stderr.flush()
 
 
+@contextmanager
+def without_grpc_logs() -> Iterator[None]:
+    """Keep the log lines of gRPC's C core out of standard error while the block runs, unless GRPC_VERBOSITY is set.
+
+    They repeat, in the words of C, what the one line about a failure says. gRPC reads the variable when it is imported,
+    which is before the command runs, so this leads the file descriptor away that it writes to.
+    """
+    stream = sys.stderr
+    if "GRPC_VERBOSITY" in os.environ or not _is_standard_error(stream):
+        yield
+        return
+    stream.flush()
+    kept, nowhere = os.dup(stream.fileno()), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    sys.stderr = open(kept, "w", buffering=1, encoding=stream.encoding, errors="replace")  # noqa: PTH123, SIM115 - a descriptor
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, stream.fileno())
+        sys.stderr.close()
+        sys.stderr = stream
+
+
+def _is_standard_error(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.fileno() == STANDARD_ERROR
+    except (OSError, ValueError):
+        return False
+
+
 def complain(line: str) -> None:
     """Write one line to standard error."""
     print(f"ilab-chat: {' '.join(line.translate(CONTROLS).split())}", file=sys.stderr)  # noqa: T201
@@ -109,8 +164,8 @@ def hint_for(error: ChatError, address: str) -> str:
         case Unavailable(reason=""):
             hint = _connection_hint(error.message, address)
         case ResourceExhausted() | Unavailable():
-            hint = "try again later" if error.retry_after is None else f"try again in {error.retry_after:g} s"
-        case DeadlineExceeded():
+            hint = "try again later" if error.retry_after is None else f"try again in {waiting(error.retry_after)}"
+        case DeadlineExceeded() if "idle timeout" not in error.message:
             hint = "a larger --timeout waits longer"
         case Interrupted():
             hint = "ask again"
@@ -118,13 +173,34 @@ def hint_for(error: ChatError, address: str) -> str:
             hint = "a new message needs a new --request-id"
         case ContextTooLong():
             hint = "shorten the message"
+        case Unimplemented(reason="") | Internal(reason="") if HTTP_ANSWER.search(error.message):
+            hint = _http_hint(address)
         case Unimplemented(reason=""):
             hint = f"is {address} an ilab-chat server?"
     return hint
 
 
+def waiting(seconds: float) -> str:
+    """Return a time to wait for people: whole seconds, from two minutes on minutes, from two hours on hours.
+
+    Rounded up, because an attempt that is too early fails again.
+    """
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds > 2 * size:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{max(math.ceil(seconds), 1)} s"
+
+
+def _http_hint(address: str) -> str:
+    own = Target.parse(address)
+    at = f"{address.rpartition(':')[0]}:{DEFAULT_PORT}" if not own.is_several else "HOST:PORT"
+    return f"an HTTP server answers at {address}; give the gRPC port, as in --address {at}"
+
+
 def _connection_hint(message: str, address: str) -> str:
     """Return what to do about a connection that was not made, from the words of gRPC."""
+    if HTTP_ANSWER.search(message):
+        return _http_hint(address)
     if "WRONG_VERSION_NUMBER" in message:
         return f"the server at {address} does not speak TLS: leave out the --tls options"
     if "CERTIFICATE_VERIFY_FAILED" in message:

@@ -41,7 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the prompt."""
     message = request.read_message(arguments.message)
     if message is None:
-        raise output.CommandError("there is no message: give one as an argument or on standard input", 2)
+        raise output.CommandError(
+            "there is no message: give one as an argument or on standard input", output.EXIT_USAGE
+        )
     fields = request.fields_of(arguments)
     with connect(arguments) as client:
         preview = client.preview_prompt(arguments.user, message, **fields)

@@ -5,9 +5,6 @@ from collections.abc import Callable
 from ilab_chat.cli import output
 from ilab_chat.errors import ChatError
 
-#: The exit code of a process that an interrupt ended, as shells have it.
-INTERRUPTED = 130
-
 
 def run(take: Callable[[str], None], address: str, user_id: str) -> int:
     """Read lines and hand each to *take*, until Ctrl-D or until it raises EOFError.
@@ -39,7 +36,7 @@ def run(take: Callable[[str], None], address: str, user_id: str) -> int:
         try:
             line = read_line(lambda: session.prompt(f"{user_id}> "), lambda: session.default_buffer.text)
             if line is None:
-                return INTERRUPTED
+                return output.EXIT_INTERRUPTED
             if line.strip():
                 take(line)
         except EOFError:

@@ -110,13 +110,15 @@ def read_message(words: Sequence[str]) -> str | None:
     if not words and sys.stdin is not None and sys.stdin.isatty():
         return None
     if sys.stdin is None:
-        raise output.CommandError("there is no message and no standard input", 2)
+        raise output.CommandError("there is no message and no standard input", output.EXIT_USAGE)
     try:
         message = sys.stdin.buffer.read().decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise output.CommandError("standard input is not UTF-8 text", 2) from None
+        raise output.CommandError("standard input is not UTF-8 text", output.EXIT_USAGE) from None
     if not message:
-        raise output.CommandError("there is no message: give one as an argument or on standard input", 2)
+        raise output.CommandError(
+            "there is no message: give one as an argument or on standard input", output.EXIT_USAGE
+        )
     return message
 
 
@@ -130,16 +132,16 @@ def fields_of(arguments: argparse.Namespace) -> Fields:
         return Fields(
             conversation_id=arguments.conversation,
             instructions=arguments.instructions,
-            context=[
-                ContextDocument(title=Path(name).name, text=files.read_text(name, 2)) for name in arguments.context
-            ],
+            context=[ContextDocument(title=Path(name).name, text=files.read_text(name)) for name in arguments.context],
             time_zone=arguments.time_zone,
             memory_types=arguments.memory_type,
             generation=generation(arguments),
             memory_mode=MEMORY_MODES.get(arguments.memory_mode, MemoryMode.MEMORY_MODE_UNSPECIFIED),
         )
     except UnicodeEncodeError:
-        raise output.CommandError("an option, a file name or the schema is not valid Unicode", 2) from None
+        raise output.CommandError(
+            "an option, a file name or the schema is not valid Unicode", output.EXIT_USAGE
+        ) from None
 
 
 def generation(arguments: argparse.Namespace) -> GenerationOptions | None:
@@ -163,11 +165,11 @@ def schema(name: str) -> JsonSchemaFormat:
         CommandError: the file cannot be read, or is not a JSON object.
     """
     try:
-        value = json.loads(files.read_text(name, 2))
+        value = json.loads(files.read_text(name))
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise output.CommandError(f"{name} is not a JSON object", 2)
+        raise output.CommandError(f"{name} is not a JSON object", output.EXIT_USAGE)
     struct = struct_pb2.Struct()
     struct.update(value)
     return JsonSchemaFormat(name=re.sub(r"[^A-Za-z0-9_-]", "_", Path(name).stem)[:64], schema=struct)
