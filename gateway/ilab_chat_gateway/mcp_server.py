@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -38,12 +39,28 @@ INSTRUCTIONS = "Long-term memory of users. Start a session first, recall before 
 RENAMED = {"page_size": "limit"}
 
 
+def own_version() -> str:
+    """Return the installed version of the gateway, "unknown" in a checkout that is not installed."""
+    try:
+        return version("ilab-chat-gateway")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+#: Read once: it looks at files.
+VERSION: Final = own_version()
+
+
 class McpEndpoint:
     """The ASGI app of /mcp. `manager.run()` must be entered while it serves."""
 
     def __init__(self, max_body_bytes: int) -> None:
         server: Server[Any] = Server(
-            "ilab-chat", instructions=INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool
+            "ilab-chat",
+            version=VERSION,
+            instructions=INSTRUCTIONS,
+            on_list_tools=list_tools,
+            on_call_tool=call_tool,
         )
         # Without sessions, any replica can answer a request. The gateway's own layers check hosts.
         self.manager = StreamableHTTPSessionManager(

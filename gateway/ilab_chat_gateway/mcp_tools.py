@@ -121,10 +121,13 @@ async def stats(ask: Ask, given: models.Stats) -> dict[str, int]:
 
 
 async def recall(ask: Ask, given: models.Recall) -> list[models.Memory]:
-    """Preview the memories of a prompt."""
+    """Preview the memories of a prompt. A turn has the text of its messages in the prompt."""
     response = await ask("PreviewPrompt", chat_pb2.PreviewPromptRequest(**given.model_dump()))
+    # Between the system message and the user's: two messages for each turn, in the order of the memories.
+    spoken = [message.content for message in response.messages[1:-1]]
+    turns = iter(zip(spoken[::2], spoken[1::2], strict=False))
     return [
-        models.Memory.of(each, chat_pb2.MemorySource.Name(each.source).removeprefix("MEMORY_SOURCE_").lower())
+        models.Memory.of(each, next(turns, None) if each.source == chat_pb2.MEMORY_SOURCE_TURN else None)
         for each in response.memories
     ]
 

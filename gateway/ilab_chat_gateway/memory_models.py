@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ilab_chat.v1 import memory_pb2
+from ilab_chat.v1 import chat_pb2, memory_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from ilab_chat.v1 import chat_pb2
 
 UserId = Annotated[str, Field(max_length=256, description="The user whose memory this is.")]
 ConversationId = Annotated[
@@ -277,28 +276,46 @@ class SessionStartResponse(BaseModel):
         )
 
 
+#: Characters of a title that is the beginning of a text.
+TITLE_CHARACTERS = 80
+
+
+def beginning(text: str) -> str:
+    """Return the beginning of *text* as one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_CHARACTERS else f"{line[: TITLE_CHARACTERS - 1].rstrip()}…"
+
+
 class Memory(BaseModel):
     """A memory that would enter the prompt."""
 
     id: int
     source: str
     type: str
-    title: str
-    passage: str
-    score: float
+    title: str = Field(description="The title, or the beginning of the passage.")
+    passage: str = Field(description="The text. Of a turn, what the user said and what the assistant answered.")
+    score: float = Field(
+        description="How well it answers the message, 0 to 1. 1 for what enters the prompt whatever the message says."
+    )
     updated_at: str
     is_earlier: bool = False
 
     @classmethod
-    def of(cls, message: chat_pb2.HydratedMemory, source: str) -> Memory:
-        """Return the model of *message*."""
+    def of(cls, message: chat_pb2.HydratedMemory, turn: tuple[str, str] | None) -> Memory:
+        """Return the model of *message*.
+
+        Args:
+            message: the memory.
+            turn: the user's message and the reply. None: it is not a turn.
+        """
+        passage = f"user: {turn[0]}\nassistant: {turn[1]}" if turn else message.snippet
         return cls(
             id=message.observation_id,
-            source=source,
+            source=chat_pb2.MemorySource.Name(message.source).removeprefix("MEMORY_SOURCE_").lower(),
             type=message.type,
-            title=message.title,
-            passage=message.snippet,
-            score=message.score,
+            title=message.title or beginning(turn[0] if turn else passage),
+            passage=passage,
+            score=message.score if message.source == chat_pb2.MEMORY_SOURCE_SEARCH else 1.0,
             updated_at=time(message.update_time),
             is_earlier=message.earlier,
         )

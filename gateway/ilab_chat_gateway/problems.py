@@ -168,12 +168,21 @@ def of_exception(error: Exception) -> dict[str, Any]:
             return problem(500, "INTERNAL", f"internal error {correlation_id}")
 
 
+def is_json(request: Request) -> bool:
+    """Whether the body is declared as JSON, by application/json or a type that ends with +json."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind.startswith("application/") and kind.removeprefix("application/").rpartition("+")[2] == "json"
+
+
 def add_handlers(app: FastAPI) -> None:
     """Answer every exception with problem details."""
 
-    async def handle(_: Request, error: Exception) -> Response:
+    async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, ClientGone | ClientDisconnect):
             return Response(status_code=CLIENT_GONE)
+        if isinstance(error, RequestValidationError) and not is_json(request):
+            # FastAPI does not parse such a body, and says that it is no object.
+            error = Problem("UNSUPPORTED_MEDIA_TYPE", "the Content-Type must be application/json")
         headers = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
         return response(of_exception(error), headers)
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,27 @@ async def test_documented_methods_answer_over_the_grpc_port(web: Client, mode: s
         assert (ended["status"], ended["summary"], ended["is_auto_generated"]) == ("completed", "Talked.", False)
         assert (await call(client, "mem_stats", **ALICE))["sessions"] == 1
         assert (await call(client, "mem_get_observation", user_id="bob", observation_id=saved["id"]))["result"] is None
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_server_says_its_version(web: Client, mode: str) -> None:
+    async with connected(web, mode) as client:
+        assert client.server_info is not None
+        assert (client.server_info.name, client.server_info.version) == ("ilab-chat", version("ilab-chat-gateway"))
+
+
+async def test_recalled_memories_have_a_title_a_passage_and_a_score(web: Client) -> None:
+    for message in ("I love hiking in the hills.", "And what " + "else " * 40):
+        assert (await web.post("/chat", {**ALICE, "message": message})).status == 200
+    async with connected(web) as client:
+        await call(client, "mem_save", **ALICE, content="Lives in Rome.", type="profile", title="Home")
+        memories = (await call(client, "mem_recall", **ALICE, message="Where do I hike?"))["result"]
+    assert all(each["title"] and each["passage"] and 0 < each["score"] <= 1 for each in memories)
+    first, second = [each for each in memories if each["source"] == "turn"]
+    assert (first["title"], first["passage"]) == (
+        "I love hiking in the hills.", "user: I love hiking in the hills.\nassistant: Hello there."
+    )  # fmt: skip
+    assert (second["title"][:14], len(second["title"]) <= 80) == ("And what else ", True)
 
 
 async def test_memory_is_recalled_listed_corrected_and_forgotten(web: Client) -> None:

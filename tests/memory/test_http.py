@@ -143,7 +143,7 @@ async def test_pages_of_other_sites_cannot_call(memory: Client) -> None:
     body = b'{"user_id": "alice"}'
     assert (await memory.send("POST", "/mem_session_start", body, {"host": "evil.example"})).status == 400
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
-        assert (await memory.send("POST", "/mem_session_start", body, {"content-type": kind})).status == 422
+        assert (await memory.send("POST", "/mem_session_start", body, {"content-type": kind})).status == 415
     assert (await memory.post("/mem_stats", {"user_id": "alice"})).json["sessions"] == 0
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,29 @@ async def test_calls_leave_the_event_loop_to_others(tmp_path: Path) -> None:
         await call(client, "mem_save", user_id="alice", content="I hike.", type="preference", title="Hobby")
         assert len((await call(client, "mem_search", user_id="alice", query="hike"))["result"]) == 1
     await asyncio.to_thread(mem.close)
+
+
+def test_every_request_is_answered_when_the_input_ends(tmp_path: Path) -> None:
+    def request(number: int, method: str, params: object) -> str:
+        return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+
+    client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    note = {"user_id": "a", "type": "decision", "title": "x"}
+    lines = [
+        request(1, "initialize", client),
+        '{"jsonrpc":"2.0","method":"notifications/initialized"}',
+        *(
+            request(number, "tools/call", {"name": "mem_save", "arguments": {**note, "content": f"Number {number}."}})
+            for number in range(2, 12)
+        ),
+        request(12, "tools/call", {"name": "mem_stats", "arguments": {"user_id": "a"}}),
+    ]
+    command = [sys.executable, "-m", "ilab_memory", "mcp", "--db-path", str(tmp_path / "m.db")]
+    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, timeout=120, check=True)
+    answers = {answer["id"]: answer["result"] for answer in map(json.loads, done.stdout.splitlines())}
+    assert sorted(answers) == list(range(1, 13))
+    assert answers[1]["serverInfo"] == {"name": "ilab-memory", "version": version("ilab-memory")}
+    assert done.stderr == ""
 
 
 def test_surrogates_and_lines_that_are_not_messages_do_not_end_the_server(tmp_path: Path) -> None:

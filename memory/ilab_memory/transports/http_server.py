@@ -62,7 +62,7 @@ def create_app(mem: ILabMemory, *, token: str = "") -> FastAPI:
             operation_id=method.name,
             description=method.description,
             response_model=method.returns,
-            responses={code: {"model": Problem} for code in ("409", "422", "4XX", "5XX")},
+            responses={code: {"model": Problem} for code in ("409", "415", "422", "4XX", "5XX")},
             dependencies=[Security(HTTPBearer(auto_error=False))] if token else [],
         )
     app.add_api_route("/livez", _livez, methods=["GET"], include_in_schema=False)
@@ -110,13 +110,14 @@ async def _livez() -> Response:
     return Response("ok\n", media_type="text/plain")
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     match error:
         case InvalidRequest():
             return problem(422, str(error), error.violations)
         case RequestValidationError():
             violations = violations_of(error.errors(), skipped=1)
-            return problem(422, str(InvalidRequest(violations)), violations)
+            invalid = problem(422, str(InvalidRequest(violations)), violations)
+            return invalid if _is_json(request) else problem(415, "the Content-Type must be application/json")
         case LookupError():
             return problem(409, str(error.args[0] if error.args else error))
         case StorageError():
@@ -125,6 +126,12 @@ async def _refuse(_: Request, error: Exception) -> Response:
             return problem(error.status_code, HTTPStatus(error.status_code).phrase.lower())
         case _:
             return problem(500, "internal error; the server's log has the cause")
+
+
+def _is_json(request: Request) -> bool:
+    """Whether the body is declared as JSON. FastAPI does not parse others, and says that they are no objects."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind.startswith("application/") and kind.removeprefix("application/").rpartition("+")[2] == "json"
 
 
 def problem(status: int, detail: str, violations: tuple[Violation, ...] = ()) -> Response:

@@ -1,17 +1,24 @@
 """`ilab-memory mcp`: the documented methods as tools of the Model Context Protocol, over standard input and output."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
     ListToolsResult,
     PaginatedRequestParams,
     TextContent,
@@ -23,7 +30,22 @@ from ilab_memory.api import ILabMemory
 from ilab_memory.core.errors import StorageError
 from ilab_memory.transports.methods import METHODS, Method, call, parse
 
+#: Time for the last answers when the input has ended.
+LAST_ANSWERS_SECONDS: Final = 60.0
+
 INSTRUCTIONS = "Long-term memory of users. Start a session first, search before you answer, and save what should last."
+
+
+def own_version() -> str:
+    """Return the installed version of the library, "unknown" in a checkout that is not installed."""
+    try:
+        return version("ilab-memory")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+#: Read once: it looks at files.
+VERSION: Final = own_version()
 
 
 def create_server(mem: ILabMemory) -> Server[Any]:
@@ -39,18 +61,73 @@ def create_server(mem: ILabMemory) -> Server[Any]:
         # The library blocks. A call that has begun is completed even if the client leaves.
         return await anyio.to_thread.run_sync(_answering(mem, method, params.arguments or {}))
 
-    return Server("ilab-memory", instructions=INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool)
+    return Server(
+        "ilab-memory",
+        version=VERSION,
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
 
 
 def serve_stdio(mem: ILabMemory) -> None:
-    """Serve *mem* on standard input and output until the input ends."""
+    """Serve *mem* on standard input and output until the input ends and every request is answered."""
 
     async def serve() -> None:
         server = create_server(mem)
-        async with stdio_server() as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
+        async with stdio_server() as (incoming, outgoing), answering_all(incoming, outgoing) as (requests, answers):
+            await server.run(requests, answers, server.create_initialization_options())
 
     anyio.run(serve)
+
+
+@asynccontextmanager
+async def answering_all(incoming: Any, outgoing: Any) -> AsyncIterator[tuple[Any, Any]]:
+    """Yield streams for a server that end when *incoming* has ended and every request in it is answered.
+
+    The SDK's server cancels what runs when its input ends: `printf ... | ilab-memory mcp` would print no last answer.
+    """
+    to_server, requests = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    answers, from_server = anyio.create_memory_object_stream[SessionMessage](0)
+    unanswered: set[str | int] = set()
+    progress = anyio.Condition()
+
+    async def read() -> None:
+        async with to_server, incoming:
+            async for received in incoming:
+                async with progress:
+                    note_request(unanswered, received)
+                    progress.notify_all()
+                await to_server.send(received)
+            with anyio.move_on_after(LAST_ANSWERS_SECONDS):
+                async with progress:
+                    while unanswered:
+                        await progress.wait()
+
+    async def write() -> None:
+        async with from_server, outgoing:
+            async for sent in from_server:
+                await outgoing.send(sent)
+                if isinstance(sent.message, JSONRPCResponse | JSONRPCError) and sent.message.id is not None:
+                    async with progress:
+                        unanswered.discard(sent.message.id)
+                        progress.notify_all()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(write)
+        yield requests, answers
+
+
+def note_request(unanswered: set[str | int], received: SessionMessage | Exception) -> None:
+    """Add a request to those that are unanswered, or take one away that the client has cancelled."""
+    if isinstance(received, Exception):
+        return
+    match received.message:
+        case JSONRPCRequest(id=request_id):
+            unanswered.add(request_id)
+        case JSONRPCNotification(method="notifications/cancelled", params={"requestId": request_id}):
+            unanswered.discard(request_id)
 
 
 def tool(method: Method) -> Tool:
