@@ -432,7 +432,7 @@ async def test_a_terminal_shows_what_memory_did_and_a_pipe_does_not(
 
 
 async def test_commands_of_a_conversation_never_reach_the_model(tmp_path: Path) -> None:
-    with ScriptedServer() as server:
+    with ScriptedServer(default_reply="ok") as server:
         server.reply("Hello.", memories=MEMORIES)
         server.respond("ListFacts", ListFactsResponse(facts=[Fact(type="profile", content="my name is Alice")]))
         server.respond("ForgetUser", ForgetUserResponse(observations=3))

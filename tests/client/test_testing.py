@@ -1,5 +1,6 @@
 """The scripted server that users of the client test with."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -20,9 +21,16 @@ from ilab_chat import (
     Observation,
     ResourceExhausted,
     Unavailable,
+    Unimplemented,
 )
 from ilab_chat.testing import REASONS, ScriptedServer
-from ilab_chat.v1.memory_pb2 import GetStatsResponse, ListFactsResponse
+from ilab_chat.v1.memory_pb2 import (
+    ExportUserResponse,
+    GetStatsResponse,
+    ImportUserResponse,
+    ListFactsResponse,
+    SearchObservationsResponse,
+)
 from ilab_chat_service.rpc.errors import INTERNAL, TABLE
 
 pytest_plugins = ["ilab_chat.testing.fixtures"]
@@ -38,7 +46,50 @@ def test_replies_are_sent_in_order_and_then_a_default(chat_server: ScriptedServe
     with chat_client.stream_chat("alice", "hi") as stream:
         assert stream.begin().request_id == stream.request_id
         assert "".join(stream.text) == stream.response.reply == "Bye."
-    assert chat_client.chat("alice", "hi").reply == "ok"
+    chat_server.default_reply = "ok"
+    assert [chat_client.chat("alice", "hi").reply for _ in range(2)] == ["ok", "ok"]
+    assert chat_server.unscripted == []
+
+
+def test_calls_without_an_answer_fail_and_say_what_to_call() -> None:
+    with ScriptedServer() as server, ChatClient(server.address) as client:
+        with pytest.raises(Unimplemented, match=r"no answer to Chat: call reply\(\), fail\(\) or hang\(\)"):
+            client.chat("alice", "hi")
+        with client.stream_chat("alice", "hi") as stream, pytest.raises(Unimplemented, match="no answer to StreamChat"):
+            list(stream)
+        for call, method in (
+            (lambda: client.memory.forget("alice"), "ForgetUser"),
+            (lambda: list(client.memory.export("alice")), "ExportUser"),
+            (lambda: client.memory.import_items("alice", []), "ImportUser"),
+        ):
+            with pytest.raises(
+                Unimplemented, match=f'no answer to {method}: call respond\\("{method}", {method}Response'
+            ):
+                call()
+        assert [each.method for each in server.unscripted] == [each.method for each in server.calls]
+
+
+def test_fixture_fails_a_test_whose_program_has_hidden_such_a_call(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["ilab_chat.testing.fixtures"]')
+    (tmp_path / "test_hidden.py").write_text(
+        "from contextlib import suppress\n"
+        "def test(chat_client):\n"
+        "    with suppress(Exception):\n"
+        "        chat_client.chat('alice', 'hi')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "calls without a scripted answer: Chat" in run.stdout
+
+
+def test_page_lists_every_option() -> None:
+    section = PAGE.read_text().split("### Tests of your program")[1].split("\n### ")[0]
+    for method in (ScriptedServer.fail, ScriptedServer.hang, ScriptedServer.__init__):
+        for name in list(inspect.signature(method).parameters)[1:]:
+            assert re.search(rf"\| `{name}[`=]", section), name
+    for name in ("reply", "fail", "hang", "respond", "calls", "unscripted", "address"):
+        assert f"`{name}" in section
 
 
 async def test_streams_send_words_to_asyncio_too(chat_server: ScriptedServer) -> None:
@@ -95,9 +146,12 @@ def test_a_server_with_a_silent_call_stops() -> None:
 def test_memory_methods_answer_what_was_set(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
     chat_server.respond("ListFacts", ListFactsResponse(facts=[Fact(title="name")]))
     assert [fact.title for fact in chat_client.memory.list_facts("alice")] == ["name"]
+    chat_server.respond("SearchObservations", SearchObservationsResponse())
     assert chat_client.memory.search("alice", "hiking") == ()
-    assert list(chat_client.memory.export("alice")) == []
-    assert chat_client.memory.import_items("alice", [Observation(title="a")]).observations == 0
+    chat_server.respond("ExportUser", ExportUserResponse(observation=Observation(title="a")))
+    assert [item.title for item in chat_client.memory.export("alice") if isinstance(item, Observation)] == ["a"]
+    chat_server.respond("ImportUser", ImportUserResponse(observations=1))
+    assert chat_client.memory.import_items("alice", [Observation(title="a")]).observations == 1
     chat_server.fail("NOT_FOUND", method="GetObservation")
     for _ in range(2):
         with pytest.raises(NotFound):
@@ -110,6 +164,8 @@ def test_memory_methods_answer_what_was_set(chat_server: ScriptedServer, chat_cl
 
 def test_calls_are_recorded(chat_server: ScriptedServer) -> None:
     chat_server.fail("SERVER_DRAINING")
+    chat_server.reply("ok")
+    chat_server.respond("ImportUser", ImportUserResponse())
     with ChatClient(chat_server.address, metadata=(("x-team", "a"),)) as client:
         client.chat("alice", "hi", conversation_id="trip")
         client.memory.import_items("alice", [Observation(title="a")])

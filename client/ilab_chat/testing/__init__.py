@@ -6,7 +6,7 @@
     with ScriptedServer() as server, ChatClient(server.address) as client:
         server.reply("Hello Alice.")
         server.fail("SERVER_BUSY", retry_after=2)
-        assert client.chat("alice", "hi").reply == "Hello Alice."
+        assert client.chat("alice", "hi").reply == "Hello Alice."  # the next call fails; one more has no answer
 
 `ilab_chat.testing.fixtures` has fixtures for pytest. Needs nothing but the client.
 """

@@ -38,11 +38,16 @@ class ScriptedServer:
     """A gRPC server in this process, on a free port of 127.0.0.1, whose answers a test writes.
 
     `reply`, `fail` and `hang` put one answer each into a queue, and every call of `Chat` or `StreamChat` takes one.
-    With an empty queue the reply is "ok". Every other method returns an empty message unless `respond` sets another.
-    Threads may share it.
+    `respond` sets the answer of any other method. A call that has no answer fails as UNIMPLEMENTED, with a message that
+    says which, and is in `unscripted`; the fixture `chat_server` then fails the test. Threads may share it.
+
+    Args:
+        default_reply: The reply to chat calls when the queue is empty. None: they fail.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, default_reply: str | None = None) -> None:
+        self.default_reply = default_reply
+        self._unscripted: list[RecordedCall] = []
         self._lock = threading.Lock()
         self._answers: deque[Reply | Failure | Silence] = deque()
         self._responses: dict[str, Message | Failure] = {}
@@ -67,6 +72,12 @@ class ScriptedServer:
         """Every call so far, in order of arrival. Repeats by the client count."""
         with self._lock:
             return list(self._calls)
+
+    @property
+    def unscripted(self) -> list[RecordedCall]:
+        """The calls that failed because the test has set no answer to them."""
+        with self._lock:
+            return list(self._unscripted)
 
     def reply(self, text: str = "", **fields: Any) -> None:
         """Answer a chat call with *text*.
@@ -179,7 +190,12 @@ class ScriptedServer:
     def _take(self, call: RecordedCall) -> Reply | Failure | Silence:
         with self._lock:
             self._calls.append(call)
-            return self._answers.popleft() if self._answers else Reply(ChatResponse(reply="ok"))
+            if self._answers:
+                return self._answers.popleft()
+            if self.default_reply is not None:
+                return Reply(ChatResponse(reply=self.default_reply))
+            self._unscripted.append(call)
+        return unscripted(call.method, "reply(), fail() or hang(), or set default_reply")
 
     def _handler(self, method: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
         behaviors: dict[str, Callable[[Any, grpc.ServicerContext], Any]] = {
@@ -190,12 +206,16 @@ class ScriptedServer:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             if method.client_streaming:
                 request = list(request)
+            call = _recorded(method.name, request, context)
             with self._lock:
-                self._calls.append(_recorded(method.name, request, context))
+                self._calls.append(call)
                 response = self._responses.get(method.name)
+                if response is None:
+                    self._unscripted.append(call)
+            if response is None:
+                response = unscripted(method.name, f'respond("{method.name}", {method.output_type.name}(...))')
             if isinstance(response, Failure):
                 response.abort(context)
-            response = response or message_factory.GetMessageClass(method.output_type)()
             return iter([response]) if method.server_streaming else response
 
         make = {
@@ -222,6 +242,12 @@ class ScriptedServer:
     ) -> Iterator[StreamChatResponse]:
         answer = self._take(_recorded("StreamChat", request, context))
         yield from answer.events(request.request_id, context)
+
+
+def unscripted(method: str, meant: str) -> Failure:
+    """Return the failure of a call that the test has set no answer to. *meant*: what sets one."""
+    message = f"the test has set no answer to {method}: call {meant} first"
+    return Failure(grpc.StatusCode.UNIMPLEMENTED, "", message, None, "", None)
 
 
 def _recorded(method: str, request: Any, context: grpc.ServicerContext) -> RecordedCall:

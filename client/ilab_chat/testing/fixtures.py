@@ -15,9 +15,14 @@ from ilab_chat.testing import ScriptedServer
 
 @pytest.fixture
 def chat_server() -> Iterator[ScriptedServer]:
-    """Serve in this process, on a free port. Each test has a server of its own."""
+    """Serve in this process, on a free port. Each test has a server of its own.
+
+    A test whose program made a call without a scripted answer fails, even if the program has caught the error.
+    """
     with ScriptedServer() as server:
         yield server
+    if server.unscripted:
+        pytest.fail(f"calls without a scripted answer: {', '.join(call.method for call in server.unscripted)}")
 
 
 @pytest.fixture
