@@ -44,6 +44,29 @@ READ: Final = {
     "response_format",
 }
 
+#: JSON types of parameters. protobuf's own reader also accepts numbers in strings.
+KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
+    "user": ((str,), "must be text"),
+    "model": ((str,), "must be text"),
+    "reasoning_effort": ((str,), "must be text"),
+    "stop": ((str, list), "must be text or a list of texts"),
+    "stream": ((bool,), "must be true or false"),
+    "temperature": ((int, float), "must be a number"),
+    "top_p": ((int, float), "must be a number"),
+    "max_completion_tokens": ((int,), "must be an integer"),
+    "max_tokens": ((int,), "must be an integer"),
+    "seed": ((int,), "must be an integer"),
+}
+
+#: Size of the contract's largest number.
+NUMBER_BITS: Final = 64
+
+#: Parameters by the names of the contract's fields, for errors.
+PARAMETERS: Final = {"user_id": "user", "message": "messages", "instructions": "messages"} | {
+    "generation.max_output_tokens": "max_completion_tokens",
+    "generation.stop_sequences": "stop",
+}
+
 #: Values of other parameters that ask for nothing. Clients send them as defaults.
 NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "frequency_penalty": (0,),
@@ -96,8 +119,12 @@ def read(body: bytes, *, user: str, conversation: str) -> Completion:
         raise invalid_field("messages", "must be a list of messages")
     instructions, message, ignored = split(messages)
     options = parameters.get("stream_options") or {}
-    if not isinstance(options, dict) or options.keys() - {"include_usage", "include_obfuscation"}:
-        raise invalid_field("stream_options", "supports include_usage only")
+    if (
+        not isinstance(options, dict)
+        or options.keys() - {"include_usage", "include_obfuscation"}
+        or not all(isinstance(value, bool) for value in options.values())
+    ):
+        raise invalid_field("stream_options", "supports include_usage only, true or false")
     fields = {
         "user_id": user_of(parameters, user),
         "message": message,
@@ -107,7 +134,7 @@ def read(body: bytes, *, user: str, conversation: str) -> Completion:
     }
     try:
         request = json_format.ParseDict(fields, StreamChatRequest())
-    except (json_format.ParseError, ValueError, TypeError, AttributeError) as error:
+    except (json_format.ParseError, ValueError, TypeError, AttributeError, OverflowError) as error:
         fault = str(error)
     else:
         return Completion(request, bool(parameters.get("stream")), bool(options.get("include_usage")), ignored)
@@ -121,7 +148,7 @@ def parsed(body: bytes) -> dict[str, Any]:
         Problem: it is not a JSON object.
     """
     try:
-        parameters = json.loads(body)
+        parameters = json.loads(body.decode(), object_pairs_hook=members)
     except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
@@ -129,8 +156,22 @@ def parsed(body: bytes) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
+def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object.
+
+    Raises:
+        ValueError: a name is repeated, or has half of a surrogate pair, which no answer can quote.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is repeated")
+    for name in found:
+        name.encode()
+    return found
+
+
 def refuse_others(parameters: Mapping[str, Any]) -> None:
-    """Refuse parameters that change the answer in a way that the contract does not have.
+    """Refuse parameters of another type, or that change the answer in a way that the contract does not have.
 
     Raises:
         Problem: there is one.
@@ -138,6 +179,12 @@ def refuse_others(parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
         if name not in READ and value not in NEUTRAL.get(name, ()):
             raise invalid_field(name[:64], "is not supported by this server")
+        kinds, description = KINDS.get(name, ((type(value),), ""))
+        # A bool is an int in Python only.
+        if type(value) not in kinds:
+            raise invalid_field(name, description)
+        if isinstance(value, int) and value.bit_length() > NUMBER_BITS:
+            raise invalid_field(name, "is out of range")
     if "max_tokens" in parameters and "max_completion_tokens" in parameters:
         raise invalid_field("max_tokens", "must not be set together with max_completion_tokens")
 
@@ -148,8 +195,8 @@ def user_of(parameters: Mapping[str, Any], header: str) -> str:
     Raises:
         Problem: both are missing, or they differ.
     """
-    user = parameters.get("user", "")
-    if not isinstance(user, str) or not (user or header):
+    user: str = parameters.get("user", "")
+    if not (user or header):
         raise invalid_field("user", "is required: set `user`, or the header X-User-Id, to the id of your user")
     if user and header and user != header:
         raise invalid_field("user", "differs from the header X-User-Id")
@@ -166,10 +213,13 @@ def split(messages: list[dict[str, Any]]) -> tuple[str, str, int]:
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         role = message.get("role")
-        if role not in {"system", "developer", "user", "assistant"}:
+        if not isinstance(role, str) or role not in {"system", "developer", "user", "assistant"}:
             raise invalid_field(f"{where}.role", "must be system, developer, user or assistant")
         if message.get("tool_calls") or message.get("function_call") or message.get("audio"):
             raise invalid_field(where, "tool calls and audio are not supported by this server")
+        if role in {"system", "developer"} or index == len(messages) - 1:
+            # The others are not used.
+            refuse_more(where, message)
         if role in {"system", "developer"}:
             instructions.append(text_of(where, message.get("content")))
     last = messages[-1]
@@ -177,6 +227,17 @@ def split(messages: list[dict[str, Any]]) -> tuple[str, str, int]:
         raise invalid_field("messages", "must end with a message of role user")
     ignored = len(messages) - len(instructions) - 1
     return "\n\n".join(instructions), text_of(f"messages[{len(messages) - 1}]", last.get("content")), ignored
+
+
+def refuse_more(where: str, message: Mapping[str, Any]) -> None:
+    """Refuse members of a message that would not reach the model, such as `name`.
+
+    Raises:
+        Problem: there is one.
+    """
+    for name, value in message.items():
+        if name not in {"role", "content"} and value is not None:
+            raise invalid_field(f"{where}.{name[:64]}", "is not supported by this server")
 
 
 def text_of(where: str, content: object) -> str:

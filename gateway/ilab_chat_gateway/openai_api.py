@@ -8,14 +8,14 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from grpc import StatusCode
-from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ilab_chat.errors import ChatError
 from ilab_chat.v1.chat_pb2 import ChatRequest
 from ilab_chat_gateway import completions, problems
 from ilab_chat_gateway.endpoints import JSON, backend_of
-from ilab_chat_gateway.problems import Problem, invalid_field
+from ilab_chat_gateway.problems import ClientGone, invalid_field
 from ilab_chat_gateway.requests import check_content_type, metadata, request_id, unless_gone
 from ilab_chat_gateway.routes import ROUTES
 from ilab_chat_gateway.streams import EVENT_STREAM, Stream
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 USER_HEADER: Final = "x-user-id"
 CONVERSATION_HEADER: Final = "x-conversation-id"
+IGNORED_HEADER: Final = "x-ignored-messages"
+RETRY_HEADER: Final = "x-should-retry"
 
 CHAT: Final = next(route for route in ROUTES if route.rpc == "Chat")
 
@@ -49,10 +51,12 @@ async def chat_completions(request: Request) -> Response:
         )
         completion.request.request_id = request_id(request)
         response = await (stream if completion.stream else whole)(request, completion)
-    except (ChatError, Problem, HTTPException) as error:
+    except (ClientGone, ClientDisconnect):
+        raise
+    except Exception as error:  # noqa: BLE001 - a defect too is answered in OpenAI's shape, and logged under its id
         return failure(problems.of_exception(error))
     if completion.ignored_messages:
-        response.headers["x-ignored-messages"] = str(completion.ignored_messages)
+        response.headers[IGNORED_HEADER] = str(completion.ignored_messages)
     return response
 
 
@@ -111,7 +115,7 @@ def data(message: dict[str, Any]) -> str:
 def failure(details: dict[str, Any]) -> Response:
     """Return a problem as OpenAI's API would answer it."""
     retried = "true" if details.get("code") in RETRIED and details["reason"] != "MODEL_QUOTA_EXHAUSTED" else "false"
-    response = problems.response(details, {"x-should-retry": retried})
+    response = problems.response(details, {RETRY_HEADER: retried})
     return Response(
         json.dumps(envelope(details), ensure_ascii=False),
         response.status_code,
@@ -122,13 +126,15 @@ def failure(details: dict[str, Any]) -> Response:
 
 def envelope(details: dict[str, Any]) -> dict[str, Any]:
     """Return a problem in OpenAI's error object."""
-    fields = details.get("field_violations", [])
+    field = next((each["field"] for each in details.get("field_violations", [])), None)
+    if field is not None:
+        field = completions.PARAMETERS.get(field, field.removeprefix("generation."))
     kind = "invalid_request_error" if details["status"] < 500 else "server_error"  # noqa: PLR2004 - HTTP
     return {
         "error": {
             "message": details["detail"],
             "type": kind,
-            "param": fields[0]["field"] if fields else None,
+            "param": field,
             "code": details["reason"],
         }
     }

@@ -105,10 +105,25 @@ async def test_response_format_and_limits_reach_the_model(client: openai.AsyncOp
             "messages[0].content",
         ),
         ({"response_format": {"type": "grammar"}}, "response_format"),
-        ({"temperature": "hot"}, "generation.temperature"),
-        ({"temperature": 9}, "generation.temperature"),
-        ({"reasoning_effort": "heroic"}, "generation.reasoning_effort"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": 9}, "temperature"),
+        ({"reasoning_effort": "heroic"}, "reasoning_effort"),
         ({"extra_body": {"wishes": 1}}, "wishes"),
+        ({"temperature": "0.5"}, "temperature"),
+        ({"temperature": 10**400}, "temperature"),
+        ({"top_p": True}, "top_p"),
+        ({"seed": 1.5}, "seed"),
+        ({"max_tokens": "7"}, "max_tokens"),
+        ({"max_tokens": 10**400}, "max_tokens"),
+        ({"max_tokens": -1}, "max_completion_tokens"),
+        ({"stop": {"a": 1}}, "stop"),
+        ({"extra_body": {"model": []}}, "model"),
+        ({"extra_body": {"user": 1}}, "user"),
+        ({"extra_body": {"stream": "false"}}, "stream"),
+        ({"extra_body": {"stream_options": {"include_usage": "no"}}}, "stream_options"),
+        ({"messages": [{"role": [], "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": "x", "name": "bob"}]}, "messages[0].name"),
+        ({"messages": [{"role": "system", "content": "x", "name": "bob"}, *HI]}, "messages[0].name"),
     ],
 )
 async def test_parameter_that_cannot_be_honoured_is_refused(
@@ -165,7 +180,18 @@ async def test_other_model_is_asked_for_by_name(client: openai.AsyncOpenAI, upst
     assert upstream.requests[0].body["model"] == "other-model"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"[" * 100_000,
+        b'{"user": "a", "user": "b"}',
+        b'{"\\ud800": 1}',
+        '{"user": "a"}'.encode("utf-16"),
+    ],
+)
 async def test_body_that_is_not_an_object_is_refused(web: Client, body: bytes) -> None:
     answer = await web.post("/v1/openai/chat/completions", body)
     assert answer.status == 400
