@@ -19,12 +19,12 @@ from ilab_chat_gateway.mcp_server import McpEndpoint
 from ilab_chat_gateway.middleware import (
     RESPONSE_HEADERS,
     AllowedHosts,
+    Defects,
     KeepEncodedUser,
     LimitedBodies,
     ResponseHeaders,
 )
 from ilab_chat_gateway.playground_page import add_playground
-from ilab_chat_gateway.requests import PASSED_ON
 from ilab_chat_gateway.routes import ROUTES
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from ilab_chat_gateway.routes import Route
     from ilab_chat_gateway.settings import Settings
 
-#: Headers that pages of the named origins may send and read.
-CORS_REQUEST_HEADERS = (*PASSED_ON, "content-type", "idempotency-key", "last-event-id")
-CORS_RESPONSE_HEADERS = ("retry-after",)
+#: Headers of responses that pages of the named origins may read.
+CORS_RESPONSE_HEADERS = ("retry-after", openai_api.IGNORED_HEADER, openai_api.RETRY_HEADER)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -70,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.playground:
         add_playground(app)
     # The last one added is the first to see a request.
+    app.add_middleware(Defects)
     app.add_middleware(KeepEncodedUser)
     app.add_middleware(LimitedBodies, most=settings.max_body_bytes)
     if settings.origins:
@@ -77,7 +77,8 @@ def create_app(settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=CORS_REQUEST_HEADERS,
+            # Clients of OpenAI's API and of MCP send headers of their own.
+            allow_headers=["*"],
             expose_headers=CORS_RESPONSE_HEADERS,
         )
     app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)

@@ -1,4 +1,4 @@
-"""The layers between the connection and the router: hosts, sizes, user ids in paths, and headers of responses."""
+"""The layers between the connection and the router: hosts, sizes, user ids in paths, defects, headers of responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-USERS = b"/v1/users/"
+USERS = "/v1/users/"
 IMPORT = re.compile(rb"/v1/users/[^/]+/import")
 
 #: Probes name the address of a container. Their answers say nothing that a page may not know.
@@ -45,9 +45,9 @@ class KeepEncodedUser:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        raw: bytes = scope.get("raw_path") or b""
-        if raw.startswith(USERS) and raw.isascii():
-            scope = {**scope, "path": raw.decode("ascii")}
+        # By the decoded path: `/v1/%75sers/a%2541` must not be decoded twice. It has no route.
+        if scope["type"] == "http" and scope["path"].startswith(USERS):
+            scope = {**scope, "path": scope["raw_path"].decode("ascii")}
         await self._app(scope, receive, send)
 
 
@@ -67,7 +67,9 @@ class AllowedHosts:
         await self._app(scope, receive, send)
 
     def _is_allowed(self, scope: Scope) -> bool:
-        return host_of(Headers(scope=scope).get("host", "")) in self._hosts
+        # With several, a proxy in front could have read another one than this.
+        named = Headers(scope=scope).getlist("host")
+        return len(named) == 1 and host_of(named[0]) in self._hosts
 
 
 def host_of(header: str) -> str:
@@ -164,6 +166,33 @@ class Incomplete:
     def refuse(self) -> None:
         """End the wait for the next part, which then fails."""
         self._refused.set()
+
+
+class Defects:
+    """Answers exceptions that nothing expects with a problem, and logs each once.
+
+    Starlette's own layer for them is outside of all others: its response lacks their headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        is_started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            if is_started or scope["type"] != "http":
+                # uvicorn logs it, and cuts the connection.
+                raise
+            await problems.response(problems.of_exception(error))(scope, receive, send)
 
 
 class ResponseHeaders:

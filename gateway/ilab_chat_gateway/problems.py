@@ -175,7 +175,7 @@ def is_json(request: Request) -> bool:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Answer every exception with problem details."""
+    """Answer the exceptions of routes with problem details. `middleware.Defects` answers all others."""
 
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, ClientGone | ClientDisconnect):
@@ -186,5 +186,5 @@ def add_handlers(app: FastAPI) -> None:
         headers = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
         return response(of_exception(error), headers)
 
-    for kind in (ChatError, Problem, ClientGone, ClientDisconnect, RequestValidationError, HTTPException, Exception):
+    for kind in (ChatError, Problem, ClientGone, ClientDisconnect, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)

@@ -19,6 +19,9 @@ T = TypeVar("T")
 #: Headers that reach the server as they are.
 PASSED_ON = ("authorization", "traceparent", "tracestate")
 
+#: Bytes of those headers. The server takes 16 KiB of metadata, which includes gRPC's own fields.
+MAX_PASSED_ON_BYTES = 14 * 1024
+
 MAX_REQUEST_ID = 64
 
 
@@ -26,12 +29,15 @@ def metadata(request: Request) -> tuple[tuple[str, str], ...]:
     """Return the gRPC metadata of the call.
 
     Raises:
-        Problem: a header has characters that metadata cannot contain.
+        Problem: a header has characters that metadata cannot contain, or they are too long.
     """
     pairs = [(name, value) for name in PASSED_ON for value in request.headers.getlist(name)]
     for name, value in pairs:
         if not (value.isascii() and value.isprintable()):
             raise invalid_field(name, "the header must consist of visible ASCII characters and spaces")
+    if sum(len(name) + len(value) for name, value in pairs) > MAX_PASSED_ON_BYTES:
+        longest = max(pairs, key=lambda pair: len(pair[1]))[0]
+        raise invalid_field(longest, f"{' and '.join(PASSED_ON)} must have at most {MAX_PASSED_ON_BYTES:,} bytes")
     return tuple(pairs)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
 
-from http_gateway import Client, gateway
+from http_gateway import Client, gateway, running
 from ilab_chat_gateway import middleware
 from ilab_chat_gateway.app import create_app
 from ilab_chat_gateway.endpoints import body_lines
@@ -36,6 +37,20 @@ async def test_other_host_is_refused(web: Client, host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]:8080"])
 async def test_loopback_host_is_allowed(web: Client, host: str) -> None:
     assert (await web.send("GET", "/openapi.json", headers={"host": host})).status == 200
+
+
+@pytest.mark.parametrize("second", ["evil.example", "localhost"])
+async def test_request_with_two_hosts_is_refused(web: Client, second: str) -> None:
+    head = f"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\nhost: {second}\r\n\r\n"
+    assert await first_line(web, head) == b"HTTP/1.1 400 Bad Request\r\n"
+
+
+async def first_line(web: Client, head: str) -> bytes:
+    reader, writer = await asyncio.open_connection(*web.address.split(":"))
+    writer.write(head.encode())
+    line = await reader.readline()
+    writer.close()
+    return line
 
 
 async def test_probe_may_name_any_host(web: Client) -> None:
@@ -71,6 +86,16 @@ async def test_named_origin_may_call(address: str) -> None:
         assert (await web.send("GET", "/livez", headers={"origin": "https://b.example"})).headers.get(
             "access-control-allow-origin"
         ) is None
+
+
+async def test_pages_of_a_named_origin_may_send_the_headers_of_every_client(address: str) -> None:
+    async with gateway(address, cors_origins="https://a.example") as web:
+        sent = "authorization, x-user-id, x-conversation-id, x-stainless-os, mcp-protocol-version"
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": sent}
+        preflight = await web.send("OPTIONS", "/v1/chat", headers={"origin": "https://a.example", **asked})
+        assert (preflight.status, preflight.headers["access-control-allow-headers"]) == (200, sent)
+        answer = await web.send("GET", "/livez", headers={"origin": "https://a.example"})
+        assert answer.headers["access-control-expose-headers"] == "retry-after, x-ignored-messages, x-should-retry"
 
 
 async def test_declared_length_over_the_limit_is_refused(address: str) -> None:
@@ -142,6 +167,23 @@ async def test_every_response_has_the_security_headers(web: Client) -> None:
         assert "server" not in answer.headers or answer.headers["server"] != "ilab"
 
 
+async def test_defect_is_logged_once_and_answered_like_every_failure(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_: Request) -> Response:
+        raise LookupError("the cause")
+
+    app = create_app(Settings(target=address, cors_origins="https://a.example"))
+    app.add_route("/broken", broken)
+    async with running(app) as web:
+        answer = await web.send("GET", "/broken", headers={"origin": "https://a.example"})
+    assert (answer.status, answer.json["reason"]) == (500, "INTERNAL")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    [record] = [each for each in caplog.records if each.exc_info]
+    assert record.getMessage() == answer.json["detail"]
+
+
 async def test_credentials_are_passed_on(settings: ServerSettings, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("alices-token-0123456789 user:alice\n")
@@ -170,6 +212,14 @@ async def test_trace_is_passed_on(web: Client, caplog: pytest.LogCaptureFixture)
 async def test_header_that_metadata_cannot_contain_is_refused(web: Client) -> None:
     answer = await web.send("POST", "/v1/chat", HI, {"authorization": "Bearer caf\xe9"})
     assert (answer.status, answer.json["reason"]) == (400, "INVALID_FIELD")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat", "/chat", "/v1/chat:stream"])
+async def test_headers_that_the_server_would_not_take_are_refused_by_name(web: Client, path: str) -> None:
+    longest = "Bearer " + 14_000 * "x"
+    assert (await web.send("POST", path, HI, {"authorization": longest})).status == 200
+    answer = await web.send("POST", path, HI, {"authorization": longest + 1000 * "x"})
+    assert (answer.status, answer.json["field_violations"][0]["field"]) == (400, "authorization")
 
 
 async def test_different_ids_of_one_request_are_refused(web: Client) -> None:

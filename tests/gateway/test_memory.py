@@ -121,6 +121,12 @@ async def test_user_id_may_have_any_character(web: Client, address: str, user: s
         assert (await client.memory.get(user, int(number))).content == "I love hiking."
 
 
+@pytest.mark.parametrize("path", ["/v1/%75sers/a%2541/facts", "/%76%31/users/alice/facts", "/v1/users%2Falice/facts"])
+async def test_path_is_not_decoded_twice(web: Client, path: str) -> None:
+    answer = await web.get(path)
+    assert (answer.status, answer.json["reason"]) == (404, "ROUTE_NOT_FOUND")
+
+
 async def test_repeated_write_with_the_same_key_stores_once(web: Client) -> None:
     first = await web.post(f"{ALICE}/observations", FACT | {"content": "a"}, idempotency_key="k")
     again = await web.post(f"{ALICE}/observations", FACT | {"content": "a"}, idempotency_key="k")
