@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ilab_chat_gateway.app import create_app
+from ilab_chat_gateway.connection import Connection
 from ilab_chat_gateway.settings import Settings
 
 
@@ -85,7 +86,9 @@ async def gateway(target: str, **settings: Any) -> AsyncIterator[Client]:
 async def running(app: FastAPI) -> AsyncIterator[Client]:
     """Run *app* on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app, http=Connection, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
+        )
         server = uvicorn.Server(config)
         started = asyncio.Event()
         startup = server.startup

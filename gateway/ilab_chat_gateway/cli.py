@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from ilab_chat_gateway.app import create_app
+from ilab_chat_gateway.connection import Connection
 from ilab_chat_gateway.settings import Settings, SettingsError, read, split_address
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = uvicorn.Config(
         app,
         loop="asyncio",
+        http=Connection,
         log_level="warning",
         # Its lines would contain user ids.
         access_log=False,

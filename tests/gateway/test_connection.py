@@ -1,0 +1,120 @@
+"""Clients that send a head without end, send nothing, or do not read: none of them holds anything for long."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from http_gateway import Client, running
+from ilab_chat_gateway import connection
+
+#: Generous: the tests wait for events, and each event comes much sooner.
+SECONDS = 60
+
+
+class Echo:
+    """An app that answers with the size of the body, and at /endless with a response that does not end."""
+
+    def __init__(self) -> None:
+        self.app = FastAPI()
+        self.app.add_route("/", self.size, ["GET", "POST"])
+        self.app.add_route("/endless", self.endless, ["GET"])
+        self.left = asyncio.Event()
+
+    async def size(self, request: Request) -> Response:
+        return Response(f"{len(await request.body())};")
+
+    async def endless(self, _: Request) -> Response:
+        return StreamingResponse(self.pieces())
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(65_536)
+                await asyncio.sleep(0)
+        finally:
+            self.left.set()
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+async def web(echo: Echo) -> AsyncIterator[Client]:
+    async with running(echo.app) as client:
+        yield client
+
+
+async def opened(web: Client) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(*web.address.split(":"))
+
+
+@pytest.mark.parametrize("line", [30_000 * "x", "x-1: " + 2_000 * "y" + "\r\n"], ids=["one field", "many fields"])
+async def test_head_over_the_limit_is_refused_while_it_arrives(web: Client, line: str) -> None:
+    reader, writer = await opened(web)
+    writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-0: ")
+    for _ in range(1 + connection.HEAD_BYTES // len(line)):
+        writer.write(line.encode())
+        await writer.drain()
+    assert await asyncio.wait_for(reader.readline(), SECONDS) == b"HTTP/1.1 400 Bad Request\r\n"
+    assert (await asyncio.wait_for(reader.read(), SECONDS)).endswith(b"The head of the request exceeds 65536 bytes.")
+    writer.close()
+
+
+async def test_head_after_a_large_body_is_not_mistaken_for_a_large_head(web: Client) -> None:
+    reader, writer = await opened(web)
+    head = "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n"
+    writer.write(
+        3 * (head.encode() + bytes(200_000)) + b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )
+    answers = await asyncio.wait_for(reader.read(), SECONDS)
+    assert answers.count(b"\r\n\r\n200000;") == 3
+    assert answers.endswith(b"\r\n\r\n0;")
+    writer.close()
+
+
+@pytest.mark.parametrize("part", [b"", b"GET / HTTP/1.1\r\nhost: loc"])
+async def test_head_that_does_not_end_closes_the_connection(
+    web: Client, monkeypatch: pytest.MonkeyPatch, part: bytes
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.1)
+    reader, writer = await opened(web)
+    writer.write(part)
+    assert await asyncio.wait_for(reader.read(), SECONDS) == b""
+    writer.close()
+
+
+async def test_second_head_that_does_not_end_closes_the_connection(
+    web: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = await opened(web)
+    writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"0;"), SECONDS)).startswith(b"HTTP/1.1 200 OK\r\n")
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.1)
+    writer.write(b"GET / HTTP/1.1\r\nhost: loc")
+    assert await asyncio.wait_for(reader.read(), SECONDS) == b""
+    writer.close()
+
+
+async def test_response_that_is_not_read_is_ended(web: Client, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "TAKE_SECONDS", 0.1)
+    reader, writer = await opened(web)
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    await asyncio.wait_for(echo.left.wait(), SECONDS)
+    writer.close()
+
+
+async def test_response_that_is_read_is_not_ended(web: Client, echo: Echo) -> None:
+    reader, writer = await opened(web)
+    writer.write(b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    for _ in range(400):
+        await asyncio.wait_for(reader.readexactly(65_536), SECONDS)
+    assert not echo.left.is_set()
+    writer.close()
+    await asyncio.wait_for(echo.left.wait(), SECONDS)
