@@ -1,5 +1,6 @@
 """The file: where it is made, who may read it, what it may be, and two processes on it."""
 
+import hashlib
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
+from ilab_memory.stores.postgres import schema as postgres_schema
 from ilab_memory.stores.sqlite import migrations, schema
 
 
@@ -68,6 +70,20 @@ def test_the_schema_version_is_in_the_file(tmp_path: Path) -> None:
     assert pragma(tmp_path / "memory.db", "application_id") == schema.APPLICATION_ID
 
 
+def test_tables_have_not_changed() -> None:
+    """If this fails, raise `schema.VERSION` and the number of the migration, so that older files are refused."""
+    statements = "\n".join((*schema.TABLES, *schema.TRIGGERS, *schema.INDEXES))
+    assert (schema.VERSION, digest(statements)) == (2, "dae157d9bff88f10")
+    statements = "\n".join(postgres_schema.statements(1))
+    assert (postgres_schema.VERSION, digest(statements)) == (2, "2b696f5d369a9974")
+
+
+def digest(statements: str) -> str:
+    """Return a hash of what is in *statements* besides comments and white space."""
+    code = "".join(line.partition("--")[0] for line in statements.splitlines())
+    return hashlib.sha256("".join(code.split()).encode()).hexdigest()[:16]
+
+
 def test_a_newer_schema_is_rejected_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     ILabMemory.from_path(path).close()
@@ -80,14 +96,14 @@ def test_a_newer_schema_is_rejected_and_unchanged(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("version", [1, 5])
-def test_an_unreleased_file_is_rejected_with_instructions_and_unchanged(tmp_path: Path, version: int) -> None:
+@pytest.mark.parametrize("application", [schema.APPLICATION_ID, schema.UNRELEASED_APPLICATION_ID])
+def test_an_unreleased_file_is_rejected_with_instructions_and_unchanged(tmp_path: Path, application: int) -> None:
     path = tmp_path / "memory.db"
     ILabMemory.from_path(path).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute(f"PRAGMA application_id = {schema.UNRELEASED_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute(f"PRAGMA application_id = {application}")
+        connection.execute("PRAGMA user_version = 1")
     before = path.read_bytes()
     with pytest.raises(StorageError, match=r"unreleased version of ilab-memory; export .* import"):
         ILabMemory.from_path(path)

@@ -289,17 +289,18 @@ def test_a_newer_schema_is_rejected(url: str) -> None:
         PostgresStore(url)
 
 
-def test_an_unreleased_schema_is_rejected_with_instructions(url: str) -> None:
+@pytest.mark.parametrize("table", [schema.UNRELEASED_TABLE, "schema_migrations"])
+def test_an_unreleased_schema_is_rejected_with_instructions(url: str, table: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("CREATE SCHEMA ilab_memory")
-        connection.execute("CREATE TABLE ilab_memory.schema_version AS SELECT 2 AS version")
+        connection.execute(f"CREATE TABLE ilab_memory.{table} AS SELECT 1 AS version")
     with pytest.raises(StorageError, match=r"unreleased version of ilab-memory; export .* drop the schema"):
         PostgresStore(url)
 
 
 def test_a_failed_migration_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(connection: psycopg.Connection, partitions: int) -> None:
-        migrations._m001_first_schema(connection, partitions)
+        migrations._m002_first_schema(connection, partitions)
         connection.execute("SELECT 1 / 0")
 
     with monkeypatch.context() as patched:

@@ -45,8 +45,13 @@ def first_version() -> Iterator[str]:
     yield "CREATE INDEX idempotency_by_age ON ilab_chat.idempotency_records (created_at)"
 
 
+def second_version() -> Iterator[str]:
+    """Yield the statement that deletes the answers of version 1: this code cannot read their memories."""
+    yield "DELETE FROM ilab_chat.idempotency_records"
+
+
 #: The statements that lead to each version from the one before. Applied ones never change.
-MIGRATIONS = (first_version,)
+MIGRATIONS = (first_version, second_version)
 
 
 def migrate(connection: Connection) -> None:

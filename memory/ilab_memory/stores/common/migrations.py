@@ -12,16 +12,20 @@ def unreleased(way_out: str) -> StorageError:
     """Return the error for a database that was made before the first release. *way_out*: where to import the users."""
     return StorageError(
         "could not open the database: it was made by an unreleased version of ilab-memory; export each user with that"
-        f" version, {way_out}"
+        f" version, {way_out} (docs/upgrade.md)"
     )
 
 
-def check_known(version: int, newest: int) -> int:
-    """Return *version* of a schema, unless it is newer than *newest*.
+def check_known(version: int, newest: int, oldest: int, way_out: str) -> int:
+    """Return *version* of a schema, 0 for an empty database.
+
+    *oldest* is the first version that can be brought to *newest*; *way_out* as in `unreleased`.
 
     Raises:
-        StorageError: it is.
+        StorageError: it is newer than *newest* or older than *oldest*.
     """
+    if 0 < version < oldest:
+        raise unreleased(way_out)
     if version > newest:
         raise StorageError(
             f"could not open the database: its schema version {version} is newer than {newest},"
@@ -34,5 +38,6 @@ def upgrade(
     version: int, newest: int, migrations: Mapping[int, Callable[[*Arguments], None]], *arguments: *Arguments
 ) -> None:
     """Run the migrations that lead from *version* to *newest*, in order. The caller commits them with the version."""
-    for target in range(version + 1, newest + 1):
-        migrations[target](*arguments)
+    for target in sorted(migrations):
+        if version < target <= newest:
+            migrations[target](*arguments)

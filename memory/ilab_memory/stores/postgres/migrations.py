@@ -12,6 +12,7 @@ from ilab_memory.stores.postgres import schema
 #: Names the lock under which the schema is changed; any number of ours, which never changes. ASCII "ILAB".
 LOCK = 0x494C4142
 _OLDEST_SERVER = 15
+_WAY_OUT = "drop the schema `ilab_memory`, and import them"
 
 
 def open_database(conninfo: str, *, partitions: int) -> None:
@@ -53,12 +54,12 @@ def version(connection: Connection) -> int:
     # Not to_regclass: it may answer from a cache that knows nothing of what was committed during the wait for the lock.
     tables = "SELECT count(*) FROM pg_tables WHERE schemaname = %s AND tablename = %s"
     if connection.execute(tables, (schema.SCHEMA, schema.UNRELEASED_TABLE)).fetchone() != (0,):
-        raise unreleased("drop the schema `ilab_memory`, and import them")
+        raise unreleased(_WAY_OUT)
     if connection.execute(tables, (schema.SCHEMA, "schema_migrations")).fetchone() == (0,):
         return 0
     found = connection.execute(f"SELECT version FROM {schema.SCHEMA}.schema_migrations").fetchone()  # noqa: S608 - constant
     (number,) = found or (0,)
-    return check_known(int(number), schema.VERSION)
+    return check_known(int(number), schema.VERSION, min(MIGRATIONS), _WAY_OUT)
 
 
 def _check_server(connection: Connection) -> None:
@@ -68,12 +69,13 @@ def _check_server(connection: Connection) -> None:
         raise StorageError("could not open the database: its encoding must be UTF8")
 
 
-def _m001_first_schema(connection: Connection, partitions: int) -> None:
+def _m002_first_schema(connection: Connection, partitions: int) -> None:
     connection.execute(schema.SCHEMA_MIGRATIONS)
     connection.execute(f"INSERT INTO {schema.SCHEMA}.schema_migrations VALUES (0)")  # noqa: S608 - a constant
     for statement in schema.statements(partitions):
         connection.execute(statement)
 
 
-#: From the version before to this one. A released migration is never changed.
-MIGRATIONS: Mapping[int, Callable[[Connection, int], None]] = {1: _m001_first_schema}
+#: From the version before to this one. A released migration is never changed. Until the first release, a change of the
+#: tables raises the only version here: databases of the version before are refused.
+MIGRATIONS: Mapping[int, Callable[[Connection, int], None]] = {2: _m002_first_schema}

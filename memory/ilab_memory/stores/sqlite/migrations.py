@@ -7,6 +7,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.common.migrations import check_known, unreleased, upgrade
 from ilab_memory.stores.sqlite import schema
 
+_WAY_OUT = "and import them into a new file"
 # Each batch of the writer asks. As a PRAGMA statement, either would be compiled again each time.
 _VERSION = "SELECT user_version, application_id FROM pragma_user_version, pragma_application_id"
 
@@ -42,10 +43,10 @@ def check_version(connection: sqlite3.Connection) -> int:
         return schema.VERSION
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application == schema.UNRELEASED_APPLICATION_ID:
-        raise unreleased("and import them into a new file")
+        raise unreleased(_WAY_OUT)
     if application != schema.APPLICATION_ID and (version or application or tables):
         raise StorageError("could not open the database: it belongs to another program")
-    return check_known(int(version), schema.VERSION)
+    return check_known(int(version), schema.VERSION, min(MIGRATIONS), _WAY_OUT)
 
 
 def _apply(connection: sqlite3.Connection, version: int) -> None:
@@ -55,10 +56,11 @@ def _apply(connection: sqlite3.Connection, version: int) -> None:
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
-def _m001_first_schema(connection: sqlite3.Connection) -> None:
+def _m002_first_schema(connection: sqlite3.Connection) -> None:
     for statement in (*schema.TABLES, *schema.TRIGGERS, *schema.INDEXES):
         connection.execute(statement)
 
 
-#: From the version before to this one. A released migration is never changed.
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _m001_first_schema}
+#: From the version before to this one. A released migration is never changed. Until the first release, a change of the
+#: tables raises the only version here: databases of the version before are refused.
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {2: _m002_first_schema}

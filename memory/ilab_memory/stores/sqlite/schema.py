@@ -7,7 +7,7 @@ from ilab_memory.stores.sqlite.vector_statements import REMOVE_VECTOR
 #: Version of the schema that this code reads and writes, stored in the file's `user_version`. A change of what
 #: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
 #: are removed from the index by the terms that they were added with.
-VERSION = 1
+VERSION = 2
 #: Stored in the file's `application_id`, to recognize files of other programs. ASCII "ILME".
 APPLICATION_ID = 0x494C4D45
 #: The `application_id` of files written before the first release. They are refused.
