@@ -11,11 +11,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.build import version
 from ilab_chat_service.settings import Settings, SettingsError, read, unknown
 from ilab_chat_service.settings.addresses import AddressUnavailable
 from ilab_chat_service.supervisor import supervise
 from ilab_chat_service.telemetry.logs import set_up_logging
+from ilab_chat_service.versions import version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

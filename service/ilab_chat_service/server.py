@@ -14,10 +14,10 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service import statements
 from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.background import in_background
-from ilab_chat_service.consolidator import open_consolidator
-from ilab_chat_service.embedder import embedding, open_embedder
+from ilab_chat_service.consolidation_setup import open_consolidator
+from ilab_chat_service.embedding_setup import embedding, open_embedder
+from ilab_chat_service.idempotency.answers import TurnAnswers
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
-from ilab_chat_service.idempotency.turns import TurnAnswers
 from ilab_chat_service.long_texts import LongTexts
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.availability import watch_memory

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ilab_chat_service.build import version
 from ilab_chat_service.rate_limits import rate_limits
+from ilab_chat_service.versions import version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,8 +10,8 @@ import uuid
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.build import INSTALLED
 from ilab_chat_service.settings import SettingsError
+from ilab_chat_service.versions import INSTALLED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

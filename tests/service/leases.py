@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 
+from ilab_chat_service.idempotency.answers import TurnCall
 from ilab_chat_service.idempotency.postgres import open_postgres_store
 from ilab_chat_service.idempotency.single_flight import SingleFlight
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
-from ilab_chat_service.idempotency.turns import TurnCall
 from ilab_chat_service.ports import Clock
 from ilab_chat_service.values import Answered, FinishReason, MemorySource, Recalled, TurnRequest, Usage
 

@@ -17,7 +17,7 @@ import pytest
 
 import metrics
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.embedder import open_embedder
+from ilab_chat_service.embedding_setup import open_embedder
 from ilab_chat_service.model import embeddings
 from ilab_chat_service.model.embeddings import ProfileEmbedder
 from ilab_chat_service.model.keys import FixedKey

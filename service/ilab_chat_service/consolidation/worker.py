@@ -19,9 +19,9 @@ from datetime import time as time_of_day
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.consolidation.asking import Asked, ask
+from ilab_chat_service.consolidation.memory_access import Library, Taken, store, take
+from ilab_chat_service.consolidation.model_call import Asked, ask
 from ilab_chat_service.consolidation.operations import InvalidAnswer, Operations, operations
-from ilab_chat_service.consolidation.work import Library, Taken, store, take
 from ilab_chat_service.failures import (
     Failure,
     MemoryUnavailable,

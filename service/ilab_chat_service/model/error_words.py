@@ -1,4 +1,4 @@
-"""The codes and words that identify errors of APIs. Tables only; `refusal.py` uses them.
+"""The codes and words that identify errors of APIs. Tables only; `error_classification.py` uses them.
 
 Sources: https://platform.openai.com/docs/guides/error-codes, https://ai.google.dev/gemini-api/docs/troubleshooting,
 https://docs.anthropic.com/en/api/errors, https://openrouter.ai/docs/api-reference/errors,

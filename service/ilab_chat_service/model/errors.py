@@ -28,9 +28,9 @@ from ilab_chat_service.failures import (
 )
 from ilab_chat_service.model.chunks import ErrorData, TooManyParts
 from ilab_chat_service.model.content_encoding import UndecodableBody
+from ilab_chat_service.model.error_classification import LOGGED, Refusal, refusal_of
 from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
 from ilab_chat_service.model.http_transport import HeadersTooLarge, TooManyInterimResponses
-from ilab_chat_service.model.refusal import LOGGED, Refusal, refusal_of
 from ilab_chat_service.model.request import is_set
 from ilab_chat_service.model.server_sent_events import EventTooLong, TooManyComments
 

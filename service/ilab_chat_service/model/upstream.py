@@ -14,9 +14,9 @@ from ilab_chat_service.model.breaker import Breaker
 from ilab_chat_service.model.completion_stream import CompletionStream
 from ilab_chat_service.model.errors import Refused, failure_of, failures_before_it_began
 from ilab_chat_service.model.http_transport import body_of
-from ilab_chat_service.model.learning import shapes_after
 from ilab_chat_service.model.pacing import Pace
 from ilab_chat_service.model.request import Shape, request_body
+from ilab_chat_service.model.request_adaptation import shapes_after
 from ilab_chat_service.telemetry.call_record import model_request
 
 if TYPE_CHECKING:

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.background import current_task
-from ilab_chat_service.idempotency.turns import METHOD as CHAT
+from ilab_chat_service.idempotency.answers import METHOD as CHAT
 from ilab_chat_service.memory.erasing import erase_observation
 from ilab_chat_service.memory.executor import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
+from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.memory_import import Import, OpenImports
 from ilab_chat_service.rpc.memory_limits import calls, long_calls
 from ilab_chat_service.rpc.open_calls import host_of
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
-from ilab_chat_service.rpc.repeatable import M, WriteCall, once
 from ilab_chat_service.rpc.validation import (
     InvalidFields,
     caller_key,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.ports import ResponseStore
     from ilab_chat_service.rpc.admission import Admission, Slot
-    from ilab_chat_service.rpc.repeatable import Write
+    from ilab_chat_service.rpc.idempotent_writes import Write
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Fact, Observation, SaveResult
 

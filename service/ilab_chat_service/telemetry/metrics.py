@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from ilab_chat_service.build import INSTALLED
 from ilab_chat_service.telemetry.worker_files import flush
+from ilab_chat_service.versions import INSTALLED
 
 if TYPE_CHECKING:
     from collections.abc import Collection

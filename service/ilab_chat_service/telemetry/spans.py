@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ilab_chat_service.build import INSTALLED
+from ilab_chat_service.versions import INSTALLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

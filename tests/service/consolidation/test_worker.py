@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service import consolidator
+from ilab_chat_service import consolidation_setup
 from ilab_chat_service.consolidation.worker import Limits
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError
@@ -146,7 +146,7 @@ def staged(stored: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
         limits: Limits = FAST,
         **changes: Any,
     ) -> AsyncIterator[Stage]:
-        monkeypatch.setattr(consolidator, "limits_of", lambda _settings: limits)
+        monkeypatch.setattr(consolidation_setup, "limits_of", lambda _settings: limits)
         upstream.otherwise = script = Script(answer)
         settings = replace(stored, consolidation="on", **changes)
         async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:

@@ -12,8 +12,8 @@ from ilab_chat_service.model.request import is_ours
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ilab_chat_service.model.error_classification import Refusal
     from ilab_chat_service.model.profiles import Profile, TokenLimit
-    from ilab_chat_service.model.refusal import Refusal
     from ilab_chat_service.model.request import Shape
     from ilab_chat_service.values import Generation
 

@@ -18,8 +18,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from faults.network import Fault, forwarding
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service import joining
-from ilab_chat_service.joining import JOIN_CHARACTERS, RunningAnswer
+from ilab_chat_service import running_answer
+from ilab_chat_service.running_answer import JOIN_CHARACTERS, RunningAnswer
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.turn_events import Completed, Delta, Event, ReasoningDelta, Started
@@ -437,7 +437,7 @@ STARTED = Started(
 
 async def test_any_order_of_steps_gives_each_caller_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without sockets, so that each step of each caller can come at any time, and small enough to fall behind."""
-    monkeypatch.setattr(joining, "JOIN_CHARACTERS", 300)
+    monkeypatch.setattr(running_answer, "JOIN_CHARACTERS", 300)
     for seed in range(300):
         rng = random.Random(seed)
         said: list[Event] = [

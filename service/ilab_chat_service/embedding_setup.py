@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.background import in_background
 from ilab_chat_service.failures import ModelNotFound
-from ilab_chat_service.memory.embedding import Embedding
+from ilab_chat_service.memory.background_embedding import Embedding
 from ilab_chat_service.model.embeddings import ProfileEmbedder
 from ilab_chat_service.model.profiles_file import read_profiles
 from ilab_chat_service.settings import SettingsError
@@ -17,7 +17,7 @@ from ilab_memory import semantic
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ilab_chat_service.memory.embedding import LoadedEmbedder
+    from ilab_chat_service.memory.background_embedding import LoadedEmbedder
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.settings import Settings
 

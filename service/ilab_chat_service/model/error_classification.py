@@ -27,7 +27,7 @@ from ilab_chat_service.model.error_words import (
     WINDOW_VALUE,
     Kind,
 )
-from ilab_chat_service.model.waits import wait_of
+from ilab_chat_service.model.retry_delay import wait_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
