@@ -181,7 +181,7 @@ def add_handlers(app: FastAPI) -> None:
         if isinstance(error, ClientGone | ClientDisconnect):
             return Response(status_code=CLIENT_GONE)
         if isinstance(error, RequestValidationError) and not is_json(request):
-            # FastAPI does not parse such a body, and says that it is no object.
+            # FastAPI does not parse such a body, and reports that it is not an object.
             error = Problem("UNSUPPORTED_MEDIA_TYPE", "the Content-Type must be application/json")
         headers = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
         return response(of_exception(error), headers)

@@ -389,7 +389,7 @@ async def library_calls(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
     return waiting
 
 
-async def test_idle_imports_give_way_to_one_that_waits(settings: Settings, library_calls: asyncio.Semaphore) -> None:
+async def test_an_idle_import_ends_when_another_waits(settings: Settings, library_calls: asyncio.Semaphore) -> None:
     async with served(settings) as (memory, _):
         idle = [await opened(memory, f"idle {number}") for number in range(memory_limits.IMPORTS_PER_CALLER)]
         for _ in idle:
