@@ -175,16 +175,16 @@ def is_json(request: Request) -> bool:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Answer the exceptions of routes with problem details. `middleware.Defects` answers all others."""
+    """Answer every exception with problem details."""
 
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, ClientGone | ClientDisconnect):
             return Response(status_code=CLIENT_GONE)
         if isinstance(error, RequestValidationError) and not is_json(request):
-            # FastAPI does not parse such a body, and reports that it is not an object.
+            # FastAPI does not parse such a body, and says that it should be an object.
             error = Problem("UNSUPPORTED_MEDIA_TYPE", "the Content-Type must be application/json")
         headers = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
         return response(of_exception(error), headers)
 
-    for kind in (ChatError, Problem, ClientGone, ClientDisconnect, RequestValidationError, HTTPException):
+    for kind in (ChatError, Problem, ClientGone, ClientDisconnect, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

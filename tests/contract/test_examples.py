@@ -1,5 +1,6 @@
 """The programs of examples/ run against a real server. The Go program is not compiled: its names are checked."""
 
+import http.client
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 
 from contract.pages import run
 from contract.process import ROOT, Served
+from ilab_chat.testing import ScriptedServer
 from ilab_chat.v1 import chat_pb2
 from processes import environment
 
@@ -72,6 +74,49 @@ def test_fastapi_example_answers_bad_input_with_its_reason(served: Served, path:
         post(f"{url}/{path}", user_id="example-web", message=" ")
     assert refused.value.code == 400
     assert json.load(refused.value)["reason"] == "INVALID_FIELD"
+
+
+@contextmanager
+def node_service(node: str, address: str) -> Iterator[str]:
+    """The service of the page, saved by a stranger next to the folder `protos`."""
+    variables = {"ILAB_CHAT_ADDRESS": address, "NODE_PATH": str(ROOT / "tests/contract/node/node_modules"), "PORT": "0"}
+    command = [node, str(EXAMPLES / "service.js")]
+    with subprocess.Popen(
+        command, env={**os.environ, **variables}, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+def test_node_service_streams_and_answers_errors_with_their_details(node: str, served: Served) -> None:
+    with node_service(node, served.address) as url:
+        assert post(f"{url}/chat", user_id="example-service", message="Hi!") == b"Hello there."
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(f"{url}/chat", user_id="example-service", message="")
+    assert refused.value.code == 400
+    body = json.load(refused.value)
+    assert (body["reason"], [each["field"] for each in body["fields"]]) == ("INVALID_FIELD", ["message"])
+    assert len(body["correlationId"]) == 32
+
+
+def test_node_service_passes_on_the_time_to_wait(node: str) -> None:
+    with ScriptedServer() as server, node_service(node, server.address) as url:
+        server.fail("SERVER_BUSY", retry_after=1.5, message="wait")
+        server.fail(after="Hello ")
+        with pytest.raises(urllib.error.HTTPError) as busy:
+            post(f"{url}/chat", user_id="a", message="Hi!")
+        assert (busy.value.code, busy.value.headers["retry-after"]) == (429, "2")
+        assert json.load(busy.value)["reason"] == "SERVER_BUSY"
+        with pytest.raises(http.client.IncompleteRead):
+            post(f"{url}/chat", user_id="a", message="Hi!")
+
+
+def test_page_has_the_node_service_whole() -> None:
+    text = (ROOT / "docs/clients.md").read_text()
+    assert f"```javascript\n{(EXAMPLES / 'service.js').read_text()}```\n" in text
 
 
 def test_go_example_names_only_what_the_contract_has__it_is_not_compiled() -> None:

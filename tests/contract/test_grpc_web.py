@@ -41,7 +41,7 @@ def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The contract, for clients that generate no code."""
     path = tmp_path_factory.mktemp("descriptors") / "contract.binpb"
     files = ["ilab_chat/v1/chat.proto", "google/rpc/error_details.proto"]
-    includes = [f"-I{ROOT / 'protos'}", f"-I{ROOT / 'third_party/googleapis'}"]
+    includes = [f"-I{ROOT / 'protos'}"]
     command: list[str | Path] = [BIN / "protoc", *includes, "--include_imports", f"--descriptor_set_out={path}"]
     subprocess.run([*command, *files], check=True, timeout=60)
     return path

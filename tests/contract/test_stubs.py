@@ -17,7 +17,7 @@ from ilab_chat.v1 import chat_pb2, memory_pb2
 CONTRACT = sorted(f"ilab_chat/v1/{path.name}" for path in (ROOT / "protos/ilab_chat/v1").glob("*.proto"))
 OF_GOOGLE = ["google/rpc/error_details.proto", "google/rpc/status.proto"]
 PROTOC = str(Path(sys.executable).with_name("protoc"))
-INCLUDES = [f"-I{ROOT}/protos", f"-I{ROOT}/third_party/googleapis"]
+INCLUDES = [f"-I{ROOT}/protos"]
 
 LANGUAGES = ("cpp", "csharp", "java", "kotlin", "objc", "php", "ruby")
 SERVICE_PLUGINS = ("grpc_cpp_plugin", "grpc_php_plugin", "grpc_java_plugin", "grpc_ruby_plugin")

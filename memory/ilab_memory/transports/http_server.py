@@ -129,7 +129,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def _is_json(request: Request) -> bool:
-    """Whether the body is declared as JSON. FastAPI does not parse others, and reports that they are not objects."""
+    """Whether the body is declared as JSON. FastAPI does not parse others, and asks for an object."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind.startswith("application/") and kind.removeprefix("application/").rpartition("+")[2] == "json"
 
