@@ -188,7 +188,7 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_CONTENT_FILTER: _FinishReason.ValueType  # 3
     """A content filter withheld the rest."""
     FINISH_REASON_OTHER: _FinishReason.ValueType  # 4
-    """A reason that has no value here."""
+    """Any other reason."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """Why the model stopped."""
@@ -202,7 +202,7 @@ FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 FINISH_REASON_CONTENT_FILTER: FinishReason.ValueType  # 3
 """A content filter withheld the rest."""
 FINISH_REASON_OTHER: FinishReason.ValueType  # 4
-"""A reason that has no value here."""
+"""Any other reason."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -267,8 +267,8 @@ class ChatRequest(_message.Message):
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
-        have the types "profile", "preference", "decision" and "pattern", turns have the type "discovery" and session
-        summaries the type "summary". Without "discovery", the model does not see the conversation so far.
+        have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
+        summaries have the type "summary". Without "discovery", the model does not see the conversation so far.
         """
 
     def __init__(
@@ -356,8 +356,8 @@ class StreamChatRequest(_message.Message):
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
-        have the types "profile", "preference", "decision" and "pattern", turns have the type "discovery" and session
-        summaries the type "summary". Without "discovery", the model does not see the conversation so far.
+        have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
+        summaries have the type "summary". Without "discovery", the model does not see the conversation so far.
         """
 
     def __init__(
@@ -441,8 +441,8 @@ class PreviewPromptRequest(_message.Message):
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
-        have the types "profile", "preference", "decision" and "pattern", turns have the type "discovery" and session
-        summaries the type "summary". Without "discovery", the model does not see the conversation so far.
+        have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
+        summaries have the type "summary". Without "discovery", the model does not see the conversation so far.
         """
 
     def __init__(
@@ -477,7 +477,7 @@ class ContextDocument(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     title: _builtins.str
-    """The title: one line of at most 512 characters, no U+0000. Empty: none."""
+    """The title: one line of at most 512 characters, no U+0000. Empty: the document has no title."""
     text: _builtins.str
     """The text: 1 character or more, not blank, no U+0000. Required. Line breaks are kept. Text inside
     `<private>...</private>` is redacted where the stored reply repeats it.
@@ -512,7 +512,7 @@ class GenerationOptions(_message.Message):
     RESPONSE_FORMAT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model: at most 128 visible ASCII characters. Empty: the server's default model. If the server has a
-    list of models, any other name is refused: INVALID_ARGUMENT, reason MODEL_NOT_FOUND.
+    list of models, a name that is not in it is refused: INVALID_ARGUMENT, reason MODEL_NOT_FOUND.
     """
     temperature: _builtins.float
     """Sampling temperature, 0 to 2."""
@@ -721,26 +721,26 @@ class ChatResponse(_message.Message):
     new_session: _builtins.bool
     """Whether this call opened the session."""
     replayed: _builtins.bool
-    """Whether this is the answer of an earlier call with the same request_id. Private text that the reply repeated is
-    redacted in a stored answer, and not in a running one that this call joined.
+    """Whether this is the answer of an earlier call with the same request_id. If the reply repeated private text, that
+    text is redacted in a stored answer, but not in a running answer that this call joined.
     """
     conversation_id: _builtins.str
     """The request's conversation_id. Empty: the user's default conversation."""
     model_response_id: _builtins.str
-    """The id that the model's API gave its response, to look the call up there: visible ASCII characters, at most 256.
-    Empty: it sent none.
+    """The id that the model's API gave its response, for looking up the call there: at most 256 visible ASCII characters.
+    Empty: the API sent no id.
     """
     included_documents: _builtins.int
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
     forgotten_observation_id: _builtins.int
     """The turn that was erased because the user asked to forget it, 1 or more. Such a call stores no turn of its own.
-    0: none.
+    0: no turn was erased.
     """
     correlation_id: _builtins.str
-    """The id of this call in the server's log. A replayed answer has that of the call that asked for it."""
+    """The id of this call in the server's log. A replayed answer has the id of the repeat, not of the first call."""
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """Token counts from the model's API. Unset: it sent none."""
+        """Token counts from the model's API. Unset: the API sent no counts."""
 
     @_builtins.property
     def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___HydratedMemory]:
@@ -861,7 +861,7 @@ class ChatStarted(_message.Message):
     conversation_id: _builtins.str
     """The request's conversation_id. Empty: the user's default conversation."""
     model_response_id: _builtins.str
-    """The id that the model's API gave its response. Empty: it has sent none so far."""
+    """The id that the model's API gave its response. Empty: the API has not sent an id yet."""
     included_documents: _builtins.int
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
     correlation_id: _builtins.str
@@ -966,10 +966,10 @@ class PreviewPromptResponse(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     INCLUDED_DOCUMENTS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The name that the model's API would be asked for. Chat may ask a fallback model instead while this one is down."""
+    """The model that Chat would request, by its name in the model's API. While it is down, Chat may ask a fallback model."""
     session_id: _builtins.str
-    """The active session that Chat would continue. Empty: Chat would open a session, or memory_mode is OFF. When Chat
-    opens a session because the last one has expired, it first summarizes that one; the preview lacks that summary.
+    """The active session that Chat would continue. Empty: Chat would open a session, or memory_mode is OFF. If the last
+    session has expired, Chat first writes a summary of it, which this preview does not contain.
     """
     conversation_id: _builtins.str
     """The request's conversation_id. Empty: the user's default conversation."""
@@ -977,8 +977,8 @@ class PreviewPromptResponse(_message.Message):
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptMessage]:
-        """The messages, in order: the system message, the conversation so far, and the user's message. Documents stand before
-        the user's text in the last one. If the model's API finds the prompt too long, Chat asks again with less memory and
+        """The messages, in order: the system message, the conversation so far, and the user's message, in which documents
+        come before the user's text. If the model's API finds the prompt too long, Chat asks again with less memory and
         fewer documents than shown here.
         """
 
@@ -1069,7 +1069,7 @@ class PromptTokens(_message.Message):
     total: _builtins.int
     """All sections together."""
     budget: _builtins.int
-    """The limit for the total. It may be exceeded by instructions and message only."""
+    """The limit for the total. Only the instructions and the message may exceed it."""
     def __init__(
         self,
         *,
@@ -1110,20 +1110,18 @@ class HydratedMemory(_message.Message):
     type: _builtins.str
     """The observation's type, for example "discovery" or "preference"; "summary" for the summary of a session."""
     title: _builtins.str
-    """The observation's title. Empty: the memory is a summary or a statement, which has none, or the answer is a replay,
-    which has no copy of it.
-    """
+    """The observation's title. Empty for summaries and statements, which have no title, and in a replay."""
     snippet: _builtins.str
-    """The text that entered the prompt: a fact's text, the passage of a search hit that matches, or a summary. Empty for
-    turns, which entered the prompt as messages, and in a replay: MemoryService.GetObservation returns the text as it is
-    now.
+    """The text that entered the prompt: a fact's text, the matching passage of a search hit, or a summary. Empty for
+    turns, which entered the prompt as messages, and in a replay: MemoryService.GetObservation returns the current
+    text.
     """
     score: _builtins.float
     """How well a search hit answers the message, 0 to 1. 0 for all other sources."""
     source: Global___MemorySource.ValueType
     """Why it entered the prompt."""
     earlier: _builtins.bool
-    """Whether a later statement of the user replaced what it says. The prompt marks it as earlier."""
+    """Whether a later statement of the user has replaced this one. The prompt marks it as earlier."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed."""
@@ -1171,7 +1169,7 @@ class RememberedFact(_message.Message):
     topic_key: _builtins.str
     """The subject of the fact, for example "fact/home". It replaced an earlier fact with the same key."""
     pinned: _builtins.bool
-    """Whether it comes first in every prompt, as an instruction for all answers does."""
+    """Whether the fact comes first in every prompt. Instructions for all answers do."""
     def __init__(
         self,
         *,

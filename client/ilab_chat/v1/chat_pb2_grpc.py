@@ -79,10 +79,10 @@ class ChatServiceServicer(object):
         """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
         and the reply in it equals the joined text deltas.
 
-        With the request_id of a request that this server process is answering, a repeat joins the running answer: it gets
-        `started`, the deltas so far and those to come, and a `completed` with `replayed` set. The model is asked once. The
-        answer goes on until its last caller leaves. Of an answer that is longer than 65,536 characters when the repeat
-        comes, it gets the text at the end. A repeat on another server waits for the stored answer.
+        A repeat with the request_id of a call that this server process is answering joins the running answer: it gets
+        `started`, the deltas so far, all later deltas, and a `completed` with `replayed` set. The model is asked once, and
+        it is stopped when the last caller leaves. If the answer already has more than 65,536 characters, the repeat gets
+        the whole reply as one delta before `completed`. A repeat on another server waits for the stored answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,10 +46,10 @@ class ChatServiceStub:
     """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
     and the reply in it equals the joined text deltas.
 
-    With the request_id of a request that this server process is answering, a repeat joins the running answer: it gets
-    `started`, the deltas so far and those to come, and a `completed` with `replayed` set. The model is asked once. The
-    answer goes on until its last caller leaves. Of an answer that is longer than 65,536 characters when the repeat
-    comes, it gets the text at the end. A repeat on another server waits for the stored answer.
+    A repeat with the request_id of a call that this server process is answering joins the running answer: it gets
+    `started`, the deltas so far, all later deltas, and a `completed` with `replayed` set. The model is asked once, and
+    it is stopped when the last caller leaves. If the answer already has more than 65,536 characters, the repeat gets
+    the whole reply as one delta before `completed`. A repeat on another server waits for the stored answer.
     """
     PreviewPrompt: _grpc.UnaryUnaryMultiCallable[_chat_pb2.PreviewPromptRequest, _chat_pb2.PreviewPromptResponse]
     """Returns the prompt that Chat would send to the model for the same request. Asks no model and writes nothing: it
@@ -74,10 +74,10 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
     and the reply in it equals the joined text deltas.
 
-    With the request_id of a request that this server process is answering, a repeat joins the running answer: it gets
-    `started`, the deltas so far and those to come, and a `completed` with `replayed` set. The model is asked once. The
-    answer goes on until its last caller leaves. Of an answer that is longer than 65,536 characters when the repeat
-    comes, it gets the text at the end. A repeat on another server waits for the stored answer.
+    A repeat with the request_id of a call that this server process is answering joins the running answer: it gets
+    `started`, the deltas so far, all later deltas, and a `completed` with `replayed` set. The model is asked once, and
+    it is stopped when the last caller leaves. If the answer already has more than 65,536 characters, the repeat gets
+    the whole reply as one delta before `completed`. A repeat on another server waits for the stored answer.
     """
     PreviewPrompt: _aio.UnaryUnaryMultiCallable[_chat_pb2.PreviewPromptRequest, _chat_pb2.PreviewPromptResponse]  # type: ignore[assignment]
     """Returns the prompt that Chat would send to the model for the same request. Asks no model and writes nothing: it
@@ -111,10 +111,10 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
         and the reply in it equals the joined text deltas.
 
-        With the request_id of a request that this server process is answering, a repeat joins the running answer: it gets
-        `started`, the deltas so far and those to come, and a `completed` with `replayed` set. The model is asked once. The
-        answer goes on until its last caller leaves. Of an answer that is longer than 65,536 characters when the repeat
-        comes, it gets the text at the end. A repeat on another server waits for the stored answer.
+        A repeat with the request_id of a call that this server process is answering joins the running answer: it gets
+        `started`, the deltas so far, all later deltas, and a `completed` with `replayed` set. The model is asked once, and
+        it is stopped when the last caller leaves. If the answer already has more than 65,536 characters, the repeat gets
+        the whole reply as one delta before `completed`. A repeat on another server waits for the stored answer.
         """
 
     @_abc_1.abstractmethod

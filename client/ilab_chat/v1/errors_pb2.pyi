@@ -55,8 +55,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MODEL_RATE_LIMITED: _ErrorReason.ValueType  # 11
     """RESOURCE_EXHAUSTED. The model's API limits the rate of requests. Retry after the delay in google.rpc.RetryInfo."""
     ERROR_REASON_MODEL_QUOTA_EXHAUSTED: _ErrorReason.ValueType  # 12
-    """RESOURCE_EXHAUSTED. The quota or credit of the server's API key is used up. Retrying does not help until an
-    operator raises it.
+    """RESOURCE_EXHAUSTED. The quota or credit of the server's API key is used up. A retry fails until an operator raises
+    it.
     """
     ERROR_REASON_MODEL_UNAVAILABLE: _ErrorReason.ValueType  # 13
     """UNAVAILABLE. The model could not be reached, or failed before it began to work. Retry after the delay in
@@ -85,9 +85,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     model had begun to work. A retry can succeed, but the work done so far is billed.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
-    """INTERNAL. An error in the server. The status message has a correlation id that also appears in the server's log."""
+    """INTERNAL. A defect of the server. The status message contains a correlation id that is also in the server's log."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 23
-    """RESOURCE_EXHAUSTED. The user, or the authenticated caller, has used up its turns or tokens of a minute or a day. A
+    """RESOURCE_EXHAUSTED. The user or the authenticated caller has used up its turns or tokens per minute or per day. A
     google.rpc.QuotaFailure names each limit that is reached. Retry after the delay in google.rpc.RetryInfo, which may
     be hours.
     """
@@ -137,8 +137,8 @@ ERROR_REASON_CONTENT_FILTERED: ErrorReason.ValueType  # 10
 ERROR_REASON_MODEL_RATE_LIMITED: ErrorReason.ValueType  # 11
 """RESOURCE_EXHAUSTED. The model's API limits the rate of requests. Retry after the delay in google.rpc.RetryInfo."""
 ERROR_REASON_MODEL_QUOTA_EXHAUSTED: ErrorReason.ValueType  # 12
-"""RESOURCE_EXHAUSTED. The quota or credit of the server's API key is used up. Retrying does not help until an
-operator raises it.
+"""RESOURCE_EXHAUSTED. The quota or credit of the server's API key is used up. A retry fails until an operator raises
+it.
 """
 ERROR_REASON_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 13
 """UNAVAILABLE. The model could not be reached, or failed before it began to work. Retry after the delay in
@@ -167,9 +167,9 @@ ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 21
 model had begun to work. A retry can succeed, but the work done so far is billed.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
-"""INTERNAL. An error in the server. The status message has a correlation id that also appears in the server's log."""
+"""INTERNAL. A defect of the server. The status message contains a correlation id that is also in the server's log."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 23
-"""RESOURCE_EXHAUSTED. The user, or the authenticated caller, has used up its turns or tokens of a minute or a day. A
+"""RESOURCE_EXHAUSTED. The user or the authenticated caller has used up its turns or tokens per minute or per day. A
 google.rpc.QuotaFailure names each limit that is reached. Retry after the delay in google.rpc.RetryInfo, which may
 be hours.
 """

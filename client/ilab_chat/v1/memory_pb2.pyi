@@ -301,7 +301,7 @@ class ListSessionsResponse(_message.Message):
     """Token for the next page. Empty: this is the last page."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
-        """The sessions, newest start first."""
+        """The sessions, most recently started first."""
 
     def __init__(
         self,
@@ -350,10 +350,12 @@ class SaveObservationRequest(_message.Message):
     conversation_id: _builtins.str
     """The conversation. Empty: the default conversation."""
     pinned: _builtins.bool
-    """Whether the fact comes first in every prompt and is the last to be left out, like an instruction for all answers."""
+    """Whether the fact comes first in every prompt and is left out last. Use it for instructions that apply to all
+    answers.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """From when on the observation no longer counts: it leaves prompts, facts and searches, and is erased later. Unset:
+        """When the observation expires: from then on, prompts, facts and searches leave it out. It is erased later. Unset:
         never.
         """
 
@@ -435,13 +437,13 @@ class UpdateObservationRequest(_message.Message):
     """Whether the fact comes first in every prompt. To unpin it, name `pinned` in update_mask."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of content, title, type, pinned and expire_time to change. Unset or empty: those that are set in this request.
-        At least one must change.
+        """The fields to change, among content, title, type, pinned and expire_time. Unset or empty: those that are set in
+        this request. At least one is required.
         """
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """From when on the observation no longer counts. To keep it for good, name `expire_time` in update_mask and leave this
+        """When the observation expires. To make it never expire, name `expire_time` in update_mask and leave this field
         unset.
         """
 
@@ -591,7 +593,9 @@ class ListObservationsResponse(_message.Message):
     """Token for the next page. Empty: this is the last page."""
     @_builtins.property
     def observations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Observation]:
-        """The observations, most recently changed first. One that changes between two pages moves to the front of the list."""
+        """The observations, most recently changed first. An observation that changes between two pages moves to the front of
+        the list.
+        """
 
     def __init__(
         self,
@@ -655,7 +659,7 @@ class ListFactsResponse(_message.Message):
     """Token for the next page. Empty: this is the last page."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
-        """The facts: pinned ones first, then by their last change, newest first."""
+        """The facts: pinned ones first, then the others, most recently changed first."""
 
     def __init__(
         self,
@@ -1113,12 +1117,12 @@ class Observation(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """From when on the observation no longer counts. Unset: never."""
+        """When the observation expires. Unset: never."""
 
     @_builtins.property
     def source_observation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The observations that a fact was derived from, usually one turn; in an import at most 10,000. Empty: a caller saved
-        it.
+        """The observations that a fact was derived from, usually one turn. An imported observation has at most 10,000. Empty:
+        the observation was not derived from others.
         """
 
     def __init__(
@@ -1172,14 +1176,14 @@ class Fact(_message.Message):
     title: _builtins.str
     """A one-line name."""
     content: _builtins.str
-    """The statement, truncated at 2,048 characters: GetObservation returns the whole."""
+    """The statement, truncated at 2,048 characters. GetObservation returns all of it."""
     topic_key: _builtins.str
     """The subject of the fact, for example "fact/home". A newer fact with the same key replaces it. Unset: it has no key."""
     pinned: _builtins.bool
     """Whether it comes first in every prompt."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """From when on it no longer holds. Unset: never."""
+        """When the fact expires. Unset: never."""
 
     @_builtins.property
     def source_observation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -1327,7 +1331,7 @@ class Session(_message.Message):
     state: Global___SessionState.ValueType
     """Whether the session is active or completed."""
     auto_generated: _builtins.bool
-    """Whether the server completed the session after a period without activity, and wrote the summary itself."""
+    """Whether the server completed the session after a period without activity and wrote the summary itself."""
     conversation_id: _builtins.str
     """The conversation. Empty: the default conversation."""
     @_builtins.property
@@ -1380,7 +1384,7 @@ class SessionSummary(_message.Message):
     summary: _builtins.str
     """Summary of the session, truncated at 32,768 characters."""
     auto_generated: _builtins.bool
-    """Whether the server completed the session after a period without activity, and wrote the summary itself."""
+    """Whether the server completed the session after a period without activity and wrote the summary itself."""
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When the session was completed."""

@@ -177,7 +177,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists the sessions of a user, the one that started last first.
+        """Lists the sessions of a user, most recently started first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,10 +200,10 @@ class MemoryServiceServicer(object):
 
     def DeleteObservation(self, request, context):
         """Erases an observation, the facts that were derived from it alone, and the responses stored for retries that contain
-        any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser. A
-        PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and recycles them. A chat call
-        that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the user has no
-        observation with this id.
+        any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser.
+        A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums the rows and recycles the
+        log. A chat call that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the
+        user has no observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,17 +217,17 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListObservations(self, request, context):
-        """Lists the observations of a user, the one that changed last first.
+        """Lists the observations of a user, most recently changed first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFacts(self, request, context):
-        """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are observations
-        of the types profile, preference, decision and pattern that have not expired. Callers save them, and the server
-        saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then those
-        that changed last.
+        """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are
+        observations of the types profile, preference, decision and pattern that have not expired. Callers save them, and
+        the server saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come
+        first, then the others, most recently changed first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,9 +256,9 @@ class MemoryServiceServicer(object):
 
     def ForgetUser(self, request, context):
         """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
-        left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums
-        and recycles them. A chat call of the user that is still running may store its turn afterwards: let such calls
-        finish first. Can be repeated safely: a user without data has zero observations to erase.
+        left in the SQLite files. A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums
+        the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: let
+        such calls finish first. Can be repeated safely: a user without data has zero observations to erase.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,7 +61,7 @@ class MemoryServiceStub:
     SummarizeSession: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SummarizeSessionRequest, _memory_pb2.SummarizeSessionResponse]
     """Stores a summary of the session so far, as an observation of type "summary". The session stays active."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListSessionsRequest, _memory_pb2.ListSessionsResponse]
-    """Lists the sessions of a user, the one that started last first."""
+    """Lists the sessions of a user, most recently started first."""
     SaveObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]
     """Stores an observation in the active session of a conversation. Opens a session if none is active."""
     UpdateObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.UpdateObservationRequest, _memory_pb2.UpdateObservationResponse]
@@ -70,20 +70,20 @@ class MemoryServiceStub:
     """
     DeleteObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]
     """Erases an observation, the facts that were derived from it alone, and the responses stored for retries that contain
-    any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser. A
-    PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and recycles them. A chat call
-    that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the user has no
-    observation with this id.
+    any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser.
+    A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums the rows and recycles the
+    log. A chat call that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the
+    user has no observation with this id.
     """
     SearchObservations: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SearchObservationsRequest, _memory_pb2.SearchObservationsResponse]
     """Returns the observations that match a query, best match first."""
     ListObservations: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListObservationsRequest, _memory_pb2.ListObservationsResponse]
-    """Lists the observations of a user, the one that changed last first."""
+    """Lists the observations of a user, most recently changed first."""
     ListFacts: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]
-    """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are observations
-    of the types profile, preference, decision and pattern that have not expired. Callers save them, and the server
-    saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then those
-    that changed last.
+    """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are
+    observations of the types profile, preference, decision and pattern that have not expired. Callers save them, and
+    the server saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come
+    first, then the others, most recently changed first.
     """
     GetObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
@@ -93,9 +93,9 @@ class MemoryServiceStub:
     """Returns the number of observations and sessions of a user."""
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]
     """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
-    left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums
-    and recycles them. A chat call of the user that is still running may store its turn afterwards: let such calls
-    finish first. Can be repeated safely: a user without data has zero observations to erase.
+    left in the SQLite files. A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums
+    the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: let
+    such calls finish first. Can be repeated safely: a user without data has zero observations to erase.
     """
     ExportUser: _grpc.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
@@ -140,7 +140,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     SummarizeSession: _aio.UnaryUnaryMultiCallable[_memory_pb2.SummarizeSessionRequest, _memory_pb2.SummarizeSessionResponse]  # type: ignore[assignment]
     """Stores a summary of the session so far, as an observation of type "summary". The session stays active."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListSessionsRequest, _memory_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists the sessions of a user, the one that started last first."""
+    """Lists the sessions of a user, most recently started first."""
     SaveObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]  # type: ignore[assignment]
     """Stores an observation in the active session of a conversation. Opens a session if none is active."""
     UpdateObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.UpdateObservationRequest, _memory_pb2.UpdateObservationResponse]  # type: ignore[assignment]
@@ -149,20 +149,20 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """
     DeleteObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]  # type: ignore[assignment]
     """Erases an observation, the facts that were derived from it alone, and the responses stored for retries that contain
-    any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser. A
-    PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and recycles them. A chat call
-    that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the user has no
-    observation with this id.
+    any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser.
+    A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums the rows and recycles the
+    log. A chat call that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the
+    user has no observation with this id.
     """
     SearchObservations: _aio.UnaryUnaryMultiCallable[_memory_pb2.SearchObservationsRequest, _memory_pb2.SearchObservationsResponse]  # type: ignore[assignment]
     """Returns the observations that match a query, best match first."""
     ListObservations: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListObservationsRequest, _memory_pb2.ListObservationsResponse]  # type: ignore[assignment]
-    """Lists the observations of a user, the one that changed last first."""
+    """Lists the observations of a user, most recently changed first."""
     ListFacts: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]  # type: ignore[assignment]
-    """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are observations
-    of the types profile, preference, decision and pattern that have not expired. Callers save them, and the server
-    saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then those
-    that changed last.
+    """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are
+    observations of the types profile, preference, decision and pattern that have not expired. Callers save them, and
+    the server saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come
+    first, then the others, most recently changed first.
     """
     GetObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]  # type: ignore[assignment]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
@@ -172,9 +172,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Returns the number of observations and sessions of a user."""
     ForgetUser: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]  # type: ignore[assignment]
     """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
-    left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums
-    and recycles them. A chat call of the user that is still running may store its turn afterwards: let such calls
-    finish first. Can be repeated safely: a user without data has zero observations to erase.
+    left in the SQLite files. A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums
+    the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: let
+    such calls finish first. Can be repeated safely: a user without data has zero observations to erase.
     """
     ExportUser: _aio.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
@@ -240,7 +240,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ListSessionsResponse, _abc.Awaitable[_memory_pb2.ListSessionsResponse]]:
-        """Lists the sessions of a user, the one that started last first."""
+        """Lists the sessions of a user, most recently started first."""
 
     @_abc_1.abstractmethod
     def SaveObservation(
@@ -267,10 +267,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.DeleteObservationResponse, _abc.Awaitable[_memory_pb2.DeleteObservationResponse]]:
         """Erases an observation, the facts that were derived from it alone, and the responses stored for retries that contain
-        any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser. A
-        PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums and recycles them. A chat call
-        that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the user has no
-        observation with this id.
+        any of them. When this returns, no byte of them is left in the SQLite files, so it can take as long as ForgetUser.
+        A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums the rows and recycles the
+        log. A chat call that has read the observation and is still running may repeat it in its reply. NOT_FOUND if the
+        user has no observation with this id.
         """
 
     @_abc_1.abstractmethod
@@ -287,7 +287,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.ListObservationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ListObservationsResponse, _abc.Awaitable[_memory_pb2.ListObservationsResponse]]:
-        """Lists the observations of a user, the one that changed last first."""
+        """Lists the observations of a user, most recently changed first."""
 
     @_abc_1.abstractmethod
     def ListFacts(
@@ -295,10 +295,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.ListFactsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ListFactsResponse, _abc.Awaitable[_memory_pb2.ListFactsResponse]]:
-        """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are observations
-        of the types profile, preference, decision and pattern that have not expired. Callers save them, and the server
-        saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then those
-        that changed last.
+        """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are
+        observations of the types profile, preference, decision and pattern that have not expired. Callers save them, and
+        the server saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come
+        first, then the others, most recently changed first.
         """
 
     @_abc_1.abstractmethod
@@ -332,9 +332,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ForgetUserResponse, _abc.Awaitable[_memory_pb2.ForgetUserResponse]]:
         """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
-        left in the SQLite files; a PostgreSQL server keeps copies in dead rows and its write-ahead log until it vacuums
-        and recycles them. A chat call of the user that is still running may store its turn afterwards: let such calls
-        finish first. Can be repeated safely: a user without data has zero observations to erase.
+        left in the SQLite files. A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums
+        the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: let
+        such calls finish first. Can be repeated safely: a user without data has zero observations to erase.
         """
 
     @_abc_1.abstractmethod
