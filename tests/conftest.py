@@ -27,7 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 HERE = Path(__file__).parent
 
 #: Folders whose tests all start programs, and modules for starting them.
-WITH_PROGRAMS = {"bench", "contract", "faults", "fuzz"}
+WITH_PROGRAMS = {"bench", "contract", "e2e", "faults", "fuzz"}
 STARTING = {"client.terminal", "memory.killed", "mounts", "postgres", "processes", "service.leases", "subprocess"}
 
 

@@ -1,19 +1,10 @@
-// Two calls from Go; the second one remembers the first.
-//
-// Generate the stubs into ./ilabchat, then run:
-//
-//	go install google.golang.org/protobuf/cmd/protoc-gen-go@latest
-//	go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@latest
-//	go mod init example
-//	M=Milab_chat/v1/chat.proto=example/ilabchat
-//	protoc -I ../../protos --go_out=. --go_opt=$M,module=example --go-grpc_out=. --go-grpc_opt=$M,module=example \
-//	    ilab_chat/v1/chat.proto
-//	go mod tidy && go run .
+// A client in Go: go run . chat | stream | invalid | deadline | cancel
 package main
 
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,13 +12,14 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	pb "example/ilabchat"
 )
 
-// A call that fails before its answer begins is repeated. Its RequestId makes that safe.
+// A call that fails with UNAVAILABLE before its answer begins is repeated. Its RequestId makes that safe.
 const serviceConfig = `{
   "methodConfig": [{
     "name": [{"service": "ilab_chat.v1.ChatService"}],
@@ -38,60 +30,105 @@ const serviceConfig = `{
   }]
 }`
 
-func ask(client pb.ChatServiceClient, message string) (*pb.ChatResponse, error) {
+const user = "example-go"
+
+func chat(client pb.ChatServiceClient, message string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel() // leaving early stops the model
-	request := &pb.StreamChatRequest{UserId: "example-go", Message: message, RequestId: rand.Text()}
-	stream, err := client.StreamChat(ctx, request)
+	defer cancel()
+	response, err := client.Chat(ctx, &pb.ChatRequest{UserId: user, Message: message, RequestId: newRequestID()})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var response *pb.ChatResponse
+	fmt.Println("reply", response.GetReply())
+	return nil
+}
+
+func stream(client pb.ChatServiceClient, message string, timeout time.Duration, leaveEarly bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	request := &pb.StreamChatRequest{UserId: user, Message: message, RequestId: newRequestID()}
+	events, err := client.StreamChat(ctx, request)
+	if err != nil {
+		return err
+	}
 	for {
-		event, err := stream.Recv()
+		event, err := events.Recv()
 		if errors.Is(err, io.EOF) {
-			fmt.Println()
-			return response, nil
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
+		// Skip all other events: new kinds may be added.
 		if delta := event.GetTextDelta(); delta != nil {
-			fmt.Print(delta.GetText())
+			fmt.Println("delta", delta.GetText())
+			if leaveEarly {
+				cancel() // stops the model, too
+			}
 		}
 		if completed := event.GetCompleted(); completed != nil {
-			response = completed
+			fmt.Println("completed", completed.GetReply())
 		}
 	}
 }
 
-func run() error {
+// printError shows the code for a general policy, the reason for a specific one, and the fields to correct.
+func printError(err error) {
+	failure := status.Convert(err)
+	fmt.Println("error", failure.Code())
+	for _, detail := range failure.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			fmt.Println("reason", detail.GetReason())
+		case *errdetails.BadRequest:
+			for _, violation := range detail.GetFieldViolations() {
+				fmt.Println("field", violation.GetField(), violation.GetDescription())
+			}
+		}
+	}
+}
+
+// newRequestID returns a random string. Repeat a call with the same one, and its turn is stored once.
+func newRequestID() string {
+	bytes := make([]byte, 16)
+	if _, err := rand.Read(bytes); err != nil {
+		log.Fatal(err)
+	}
+	return hex.EncodeToString(bytes)
+}
+
+func run(client pb.ChatServiceClient, command string) error {
+	switch command {
+	case "chat":
+		return chat(client, "My name is Alice and I love hiking.")
+	case "stream":
+		return stream(client, "What do I love?", time.Minute, false)
+	case "invalid":
+		return chat(client, "")
+	case "deadline":
+		return stream(client, "Tell me a long story.", time.Second/2, false)
+	case "cancel":
+		return stream(client, "Tell me a long story.", time.Minute, true)
+	}
+	return fmt.Errorf("unknown command %q", command)
+}
+
+func main() {
 	target := os.Getenv("ILAB_CHAT_ADDRESS")
 	if target == "" {
 		target = "127.0.0.1:50051"
 	}
-	connection, err := grpc.NewClient(target,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(serviceConfig))
+	// From version 1.63 of grpc-go: grpc.NewClient, and credentials/insecure instead of WithInsecure.
+	connection, err := grpc.Dial(target, grpc.WithInsecure(), grpc.WithDefaultServiceConfig(serviceConfig))
 	if err != nil {
-		return err
+		log.Fatal(err)
 	}
 	defer connection.Close()
-	client := pb.NewChatServiceClient(connection)
-	if _, err := ask(client, "My name is Alice and I love hiking."); err != nil {
-		return err
+	command := "chat"
+	if len(os.Args) > 1 {
+		command = os.Args[1]
 	}
-	response, err := ask(client, "What do I love?")
-	if err != nil {
-		return err
-	}
-	for _, memory := range response.GetMemories() {
-		fmt.Println("remembered:", memory.GetTitle(), memory.GetSnippet())
-	}
-	return nil
-}
-
-func main() {
-	if err := run(); err != nil {
-		log.Fatal(err)
+	if err := run(pb.NewChatServiceClient(connection), command); err != nil {
+		printError(err)
 	}
 }

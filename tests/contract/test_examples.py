@@ -1,4 +1,4 @@
-"""The programs of examples/ run against a real server. The Go program is not compiled: its names are checked."""
+"""The programs of examples/ run against a real server. Those with generated stubs: tests/e2e/polyglot."""
 
 import http.client
 import json
@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 
 from contract.pages import run
 from contract.process import ROOT, Served
 from ilab_chat.testing import ScriptedServer
-from ilab_chat.v1 import chat_pb2
 from processes import environment
 
 EXAMPLES = ROOT / "examples"
 LOVED = "I love hiking"
-GO = (EXAMPLES / "go/main.go").read_text()
+#: Suffixes of programs, other than the scripts that build them.
+PROGRAMS = {".cc", ".go", ".java", ".js", ".py", ".rb", ".sh"}
 
 
 def example(served: Served, *command: str | Path) -> str:
@@ -119,44 +118,10 @@ def test_page_has_the_node_service_whole() -> None:
     assert f"```javascript\n{(EXAMPLES / 'service.js').read_text()}```\n" in text
 
 
-def test_go_example_names_only_what_the_contract_has__it_is_not_compiled() -> None:
-    service = chat_pb2.DESCRIPTOR.services_by_name["ChatService"]
-    assert set(re.findall(r"client\.(\w+)\(", GO)) == {"StreamChat"} <= methods(service)
-    [literal] = re.findall(r"&pb\.StreamChatRequest\{(.*?)\}", GO)
-    assert set(re.findall(r"(\w+):", literal)) <= go_names(chat_pb2.StreamChatRequest.DESCRIPTOR)
-    readable = [
-        message.DESCRIPTOR
-        for message in (
-            chat_pb2.StreamChatResponse,
-            chat_pb2.TextDelta,
-            chat_pb2.ChatResponse,
-            chat_pb2.HydratedMemory,
-        )
-    ]
-    getters = set(re.findall(r"\.Get(\w+)\(\)", GO))
-    assert getters
-    assert getters <= set().union(*map(go_names, readable))
-    assert set(re.findall(r"\bpb\.(\w+)", GO)) == {
-        "ChatServiceClient",
-        "NewChatServiceClient",
-        "ChatResponse",
-        "StreamChatRequest",
-    }
-
-
 def test_each_example_is_listed_and_each_listed_one_is_there() -> None:
-    listed = set(re.findall(r"\]\(([\w./]+)\)", (EXAMPLES / "README.md").read_text()))
-    files = (path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*") if path.suffix in {".py", ".js", ".sh", ".go"})
-    assert listed == {str(path) for path in files}
-
-
-def methods(service: ServiceDescriptor) -> set[str]:
-    return {method.name for method in service.methods}
-
-
-def go_names(message: Descriptor) -> set[str]:
-    """The names that protoc-gen-go gives the fields of *message*."""
-    return {"".join(word.capitalize() for word in field.name.split("_")) for field in message.fields}
+    listed = set(re.findall(r"\]\(([\w/]+\.\w+)\)", (EXAMPLES / "README.md").read_text()))
+    files = (path for path in EXAMPLES.rglob("*") if path.suffix in PROGRAMS and path.name != "build.sh")
+    assert listed == {str(path.relative_to(EXAMPLES)) for path in files}
 
 
 @contextmanager
