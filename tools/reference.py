@@ -3,8 +3,9 @@
     python tools/reference.py [--check]
 
 Writes docs/api.md from the comments of protos/, and the marked blocks of docs/configuration.md, docs/errors.md and
-docs/metrics.md and docs/gateway.md from the settings, the table of errors, the metrics and the gateway. With --check it
-writes nothing and exits with 1 if a page differs from the code.
+docs/metrics.md and docs/gateway.md from the settings, the table of errors, the metrics and the gateway, and those of
+docs/clients/ from the programs in examples/. With --check it writes nothing and exits with 1 if a page differs from the
+code.
 """
 
 from __future__ import annotations
@@ -42,12 +43,15 @@ MESSAGES, ENUMS, SERVICES = 4, 5, 6
 MEMBERS = 2  # fields of a message, values of an enum, methods of a service
 ONEOFS = 8
 
+#: Languages of fenced code by the suffix of a program. Tests run the blocks that say "js" instead of "javascript".
+FENCES = {".cc": "cpp", ".go": "go", ".java": "java", ".js": "javascript", ".py": "py", ".rb": "ruby", ".sh": "sh"}
+
 API_HEAD = """\
 # API reference
 
 Generated from the comments in `protos/ilab_chat/v1/` by `tools/reference.py`; edit those instead. All services are in
-the package `ilab_chat.v1`. [Errors](errors.md) lists what a call can fail with, and [clients](clients.md) shows calls
-in several languages. An `optional` field distinguishes "not set" from its default value.
+the package `ilab_chat.v1`. [Errors](errors.md) lists what a call can fail with, and [clients](clients/index.md) shows
+calls in several languages. An `optional` field distinguishes "not set" from its default value.
 """
 
 FieldType = descriptor_pb2.FieldDescriptorProto.Type
@@ -82,7 +86,16 @@ def pages() -> dict[str, str]:
         "metrics.md": with_block(read(DOCS / "metrics.md"), "metrics", metrics()),
         "errors.md": with_block(read(DOCS / "errors.md"), "errors", errors()),
         "gateway.md": gateway(read(DOCS / "gateway.md")),
+        **{f"clients/{path.name}": with_programs(read(path)) for path in sorted((DOCS / "clients").glob("*.md"))},
     }
+
+
+def with_programs(page: str) -> str:
+    """Return a page of docs/clients/ with the files of examples/ that its markers name."""
+    for name in re.findall(r"^<!-- (\w+/[\w.]+) -->$", page, re.MULTILINE):
+        program = ROOT / "examples" / name
+        page = with_block(page, name, f"```{FENCES[program.suffix]}\n{program.read_text(encoding='utf-8')}```\n")
+    return page
 
 
 def gateway(page: str) -> str:

@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 cd "$1"
 
-"${PROTOC:-protoc}" -I "$here/../../protos" -I "$here/../../third_party/googleapis" --cpp_out=. \
+"${PROTOC:-protoc}" -I "$here/../../protos" --cpp_out=. \
     --plugin=protoc-gen-grpc="$(command -v grpc_cpp_plugin)" --grpc_out=. \
     ilab_chat/v1/chat.proto google/rpc/status.proto google/rpc/error_details.proto
 g++ -std=c++17 -I . $(pkg-config --cflags grpc++ protobuf) -o chat "$here/chat.cc" \

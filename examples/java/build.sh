@@ -15,7 +15,7 @@ for name in grpc-api grpc-context grpc-core grpc-netty grpc-protobuf grpc-protob
     jars="$jars /usr/share/java/$name.jar"
 done
 # google/rpc: Debian's package of it lacks ErrorInfo.
-"${PROTOC:-protoc}" -I "$here/../../protos" -I "$here/../../third_party/googleapis" --java_out=. \
+"${PROTOC:-protoc}" -I "$here/../../protos" --java_out=. \
     --plugin=protoc-gen-grpc="$(command -v grpc_java_plugin)" --grpc_out=. \
     ilab_chat/v1/chat.proto google/rpc/status.proto google/rpc/error_details.proto
 # -J: the compiler runs once, so it need not be optimized; this halves the time.

@@ -307,7 +307,7 @@ async def test_exit_codes_are_the_same_for_every_command(target: str, tmp_path: 
     importing = await run("memory", "import", str(tmp_path / "none"), "--user", "a", "--address", target)
     assert importing.code == output.EXIT_USAGE
     helped = " ".join((await run("--help")).out.split())
-    page = (Path(__file__).parents[2] / "docs/clients.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/clients/python.md").read_text()
     for code, meaning in output.EXIT_CODES.items():
         assert f"{code} {meaning}" in helped
         assert f"| {code} | {meaning} |" in page

@@ -35,7 +35,7 @@ from ilab_chat_service.rpc.errors import INTERNAL, TABLE
 
 pytest_plugins = ["ilab_chat.testing.fixtures"]
 
-PAGE = Path(__file__).parents[2] / "docs/clients.md"
+PAGE = Path(__file__).parents[2] / "docs/clients/python.md"
 
 
 def test_replies_are_sent_in_order_and_then_a_default(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
@@ -184,7 +184,7 @@ def test_reasons_are_those_of_the_service() -> None:
 
 
 def test_the_documented_example_passes(tmp_path: Path) -> None:
-    section = PAGE.read_text().split("### Tests of your program")[1]
+    section = PAGE.read_text().split("## Tests of your program")[1]
     conftest, tests = re.findall(r"```py\n(.*?)```", section, re.DOTALL)[:2]
     (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_assistant.py").write_text(tests)

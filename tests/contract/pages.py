@@ -11,7 +11,14 @@ from contract.process import BIN, ROOT, Served
 ADDRESS = "127.0.0.1:50051"
 
 #: Pages whose examples run as they are against a server without TLS.
-RUNNABLE = ("README.md", "docs/quickstart.md", "docs/concepts.md", "docs/clients.md")
+RUNNABLE = (
+    "README.md",
+    "docs/quickstart.md",
+    "docs/concepts.md",
+    "docs/clients/index.md",
+    "docs/clients/python.md",
+    "docs/clients/node.md",
+)
 
 
 def page(name: str) -> str:

@@ -114,7 +114,7 @@ def test_node_service_passes_on_the_time_to_wait(node: str) -> None:
 
 
 def test_page_has_the_node_service_whole() -> None:
-    text = (ROOT / "docs/clients.md").read_text()
+    text = (ROOT / "docs/clients/node.md").read_text()
     assert f"```javascript\n{(EXAMPLES / 'service.js').read_text()}```\n" in text
 
 

@@ -165,5 +165,5 @@ def digest_of(language: Language) -> str:
 
 
 def inputs(language: Language) -> Iterator[Path]:
-    for folder in (language.sources, ROOT / "protos/ilab_chat/v1", ROOT / "third_party/googleapis"):
+    for folder in (language.sources, ROOT / "protos"):
         yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
