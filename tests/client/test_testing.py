@@ -84,7 +84,7 @@ def test_fixture_fails_a_test_whose_program_has_hidden_such_a_call(tmp_path: Pat
 
 
 def test_page_lists_every_option() -> None:
-    section = PAGE.read_text().split("### Tests of your program")[1].split("\n### ")[0]
+    section = PAGE.read_text().split("## Tests of your program")[1].split("\n## ")[0]
     for method in (ScriptedServer.fail, ScriptedServer.hang, ScriptedServer.__init__):
         for name in list(inspect.signature(method).parameters)[1:]:
             assert re.search(rf"\| `{name}[`=]", section), name
