@@ -1,7 +1,7 @@
 """Connections: uvicorn's HTTP/1.1, with limits that it does not have.
 
-Without them, the head of a request may have any size and take any time, and a client that does not read its response
-holds it, and the call behind it, for as long as it is connected.
+Without them, the head of a request may have any size and take any time, a client may send requests and read no
+responses, and one that does not read its response holds it, and the call behind it, for as long as it is connected.
 """
 
 from __future__ import annotations
@@ -13,64 +13,84 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
 
-#: Size of a request line and its header fields. Parts that arrive together with a body are not counted.
+#: Bytes of a head, of the trailers or of the line of a chunk. One read may exceed it: reads have 256 KiB at most.
 HEAD_BYTES = 64 * 1024
+
+#: Header fields of a request, its trailers included.
+HEAD_FIELDS = 128
 
 #: Time for a head to arrive.
 HEAD_SECONDS = 30.0
+
+#: Requests that wait for the response to the one before on their connection.
+PIPELINED = 4
 
 #: Time for a client to take what fills the connection's write buffer.
 TAKE_SECONDS = 60.0
 
 
+class BeyondLimit(Exception):
+    """The request exceeds a limit. The parser passes it on as an invalid request, which ends the connection."""
+
+
 class Connection(HttpToolsProtocol):
     """One connection of a client."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._is_in_head = True
-        self._head_ended = False
-        self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._take_timer: asyncio.TimerHandle | None = None
+    #: Bytes since the last part of a body, or since the last end of a head or a request.
+    _unfinished_bytes = 0
+    _has_finished = False
+    _head_timer: asyncio.TimerHandle | None = None
+    _take_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Wait for the first request."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_late_head)
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the timers."""
-        self._cancel_head_timer()
+        self._stop_waiting()
         self._cancel_take_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Handle a part of a request."""
-        self._head_ended = False
+        """Parse a part of a request. End the connection if it exceeds a limit."""
+        self._has_finished = False
         super().data_received(data)
-        if not self._is_in_head or self._head_ended:
-            self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+        self._unfinished_bytes = 0 if self._has_finished else self._unfinished_bytes + len(data)
+        if self._unfinished_bytes > HEAD_BYTES and not self.transport.is_closing():
             if self._is_answering():
                 self.transport.close()
             else:
                 self.send_400_response(f"The head of the request exceeds {HEAD_BYTES} bytes.")
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_late_head)
+
+    def on_message_begin(self) -> None:
+        """Handle the beginning of a request."""
+        if len(self.pipeline) >= PIPELINED:
+            raise BeyondLimit
+        super().on_message_begin()
+        self._await_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Handle a header field."""
+        if len(self.headers) >= HEAD_FIELDS:
+            raise BeyondLimit
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Handle the end of a head."""
-        self._is_in_head = False
-        self._head_ended = True
-        self._cancel_head_timer()
+        self._has_finished = True
+        self._stop_waiting()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Handle a part of a body."""
+        self._has_finished = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Handle the end of a request. The next one may follow."""
-        self._is_in_head = True
+        self._has_finished = True
         super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -83,9 +103,15 @@ class Connection(HttpToolsProtocol):
         self._cancel_take_timer()
         super().resume_writing()
 
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_late_head)
+
     def _end_late_head(self) -> None:
         self._head_timer = None
-        if not self._is_answering():
+        if self._is_answering():
+            self._await_head()
+        else:
             self.transport.close()
 
     def _is_answering(self) -> bool:
@@ -93,7 +119,7 @@ class Connection(HttpToolsProtocol):
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _cancel_head_timer(self) -> None:
+    def _stop_waiting(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
