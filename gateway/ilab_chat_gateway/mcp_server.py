@@ -30,7 +30,7 @@ from ilab_chat_gateway.requests import metadata
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 PATH = "/mcp"
 INSTRUCTIONS = "Long-term memory of users. Start a session first, recall before you answer, and save what should last."
@@ -70,8 +70,23 @@ class McpEndpoint:
         logging.getLogger("mcp").setLevel(logging.CRITICAL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        await self.manager.handle_request(scope, receive, send)
+        """Handle one request.
+
+        Refuse an array before it is parsed: the protocol has no batches, and the SDK checks each element for seconds.
+        """
+        parts = [await receive()]
+        while not (start := parts[-1].get("body", b"").lstrip()) and parts[-1].get("more_body"):
+            parts.append(await receive())
+        if start.startswith(b"["):
+            details = problems.problem(400, "INVALID_REQUEST", "the body must be one JSON-RPC message, not a batch")
+            await problems.response(details)(scope, receive, send)
+            return
+        waiting = iter(parts)
+
+        async def replayed() -> Message:
+            return next(waiting, None) or await receive()
+
+        await self.manager.handle_request(scope, replayed, send)
 
 
 async def list_tools(_: ServerRequestContext[Any], __: PaginatedRequestParams | None) -> ListToolsResult:

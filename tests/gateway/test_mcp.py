@@ -217,3 +217,11 @@ def test_docs_list_the_tools() -> None:
 async def test_methods_of_sessions_are_refused_at_once(web: Client, method: str) -> None:
     answer = await web.send(method, "/mcp")
     assert (answer.status, answer.json["reason"], answer.headers["allow"]) == (405, "METHOD_NOT_ALLOWED", "POST")
+
+
+async def test_batch_is_refused_before_it_is_parsed(web: Client) -> None:
+    for batch in (b"[]", b" \n[{}]", b"[" * 100_000, b" " * 200_000 + b"["):
+        answer = await web.post("/mcp", batch, accept="application/json, text/event-stream")
+        assert answer.status == 400
+        assert answer.json["reason"] == "INVALID_REQUEST"
+        assert "not a batch" in answer.json["detail"]
