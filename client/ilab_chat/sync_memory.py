@@ -330,9 +330,16 @@ class MemoryClient:
             seen += page.observations
         return tuple(seen)
 
-    def stats(self, user_id: str, **options: "Unpack[CallOptions]") -> GetStatsResponse:
-        """Return how many observations and sessions the user's memory holds."""
-        request = _memory_calls.build(memory_pb2.GetStatsRequest, user_id=user_id)
+    def stats(self, user_id: str, *, by_type: bool = False, **options: "Unpack[CallOptions]") -> GetStatsResponse:
+        """Return how many observations and sessions the user's memory holds.
+
+        Args:
+            user_id: The user.
+            by_type: Also count facts and bytes, and each type with its first and last time. Reads the whole memory of
+                the user.
+            **options: See the class.
+        """
+        request = _memory_calls.build(memory_pb2.GetStatsRequest, user_id=user_id, by_type=by_type)
         return self._ask(self._connection.memory.GetStats, request, **options)
 
     def forget(self, user_id: str, **options: "Unpack[CallOptions]") -> int:

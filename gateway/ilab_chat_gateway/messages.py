@@ -30,6 +30,9 @@ UNKNOWN_FIELD = re.compile(r'has no field named "(\w{1,64})"')
 M = TypeVar("M", bound="Message")
 
 
+BOOLEANS = {"true": True, "false": False}
+
+
 async def from_json(kind: type[M], body: bytes) -> M:
     """Return the message in *body*.
 
@@ -83,7 +86,7 @@ def from_query(kind: type[M], parameters: Iterable[tuple[str, str]]) -> M:
         elif name in values:
             violations.append(FieldViolation(name, "must not be repeated"))
         else:
-            values[name] = value
+            values[name] = BOOLEANS.get(value, value) if field.type == FieldDescriptor.TYPE_BOOL else value
     if violations:
         raise Problem("INVALID_FIELD", "a parameter is invalid", violations)
     try:

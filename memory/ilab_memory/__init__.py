@@ -17,6 +17,7 @@ from ilab_memory.core.models import (
     SessionStartResponse,
     SessionSummaryCompact,
     Statement,
+    TypeStats,
 )
 from ilab_memory.core.store import Store
 from ilab_memory.core.work import NewSummary, Work, WorkStats, WorkTurns
@@ -43,6 +44,7 @@ __all__ = [
     "StorageDamaged",
     "StorageError",
     "Store",
+    "TypeStats",
     "Work",
     "WorkStats",
     "WorkTurns",

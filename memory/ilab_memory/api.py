@@ -20,6 +20,7 @@ from ilab_memory.core.models import (
     Session,
     SessionStartResponse,
     Statement,
+    TypeStats,
     Unset,
 )
 from ilab_memory.core.store import FactCursor, ObservationCursor, RecentSessions, SessionCursor
@@ -489,6 +490,14 @@ class ILabMemory(Embedding):
         """Return how many `observations` and `sessions` the user has."""
         checks.check_user_id(user_id)
         return self._store.stats(user_id)
+
+    def mem_type_stats(self, user_id: str) -> list[TypeStats]:
+        """Return how much the user has of each type of observations, most frequent first, expired ones included.
+
+        Takes time in proportion to what the user has: it reads the size of every text.
+        """
+        checks.check_user_id(user_id)
+        return self._store.type_stats(user_id)
 
     def _upsert_observation(
         self,

@@ -137,7 +137,21 @@ async def test_a_timeline_of_nothing_fails(memory: ScriptedMemoryService, memory
 async def test_stats(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
     memory.says("GetStats", STATS)
     assert await screen(memory_target, "stats", cwd=tmp_path) == "observations  3\nsessions      1\n"
-    assert await cli(memory_target, "stats") == Finished(0, '{"observations": "3", "sessions": "1"}\n', "")
+    times = {"first_time": Timestamp(seconds=1_700_000_000), "last_time": Timestamp(seconds=1_700_086_400)}
+    each = pb.TypeStats(type="discovery", observations=2, text_bytes=999, **times)
+    other = pb.TypeStats(type="profile", observations=1, text_bytes=1001, **times)
+    memory.says("GetStats", pb.GetStatsResponse(
+        observations=3, sessions=1, facts=1, text_bytes=2_000, types=[each, other], **times
+    ))  # fmt: skip
+    seen = " ".join((await screen(memory_target, "stats", cwd=tmp_path, env={"NO_COLOR": "1"})).split())
+    first, last = "2023-11-14 22:13", "2023-11-15 22:13"
+    assert seen == (
+        f"observations 3 sessions 1 facts 1 text 2.0 kB first {first} last {last}"
+        f" type observations text first last discovery 2 999 B {first} {last} profile 1 1.0 kB {first} {last}"
+    )
+    found = json.loads((await cli(memory_target, "stats")).out)
+    assert (found["facts"], [each["text_bytes"] for each in found["types"]]) == ("1", ["999", "1001"])
+    assert all(request.by_type for rpc, request in memory.calls if rpc == "GetStats")
 
 
 async def test_a_list_is_a_table_or_json(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:

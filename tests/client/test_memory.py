@@ -130,6 +130,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, Message, Message, A
         (observation(6), observation(7)),
     ),
     ("stats", ("a",), {}, "GetStats", pb.GetStatsRequest(user_id="a"), STATS, STATS),
+    ("stats", ("a",), {"by_type": True}, "GetStats", pb.GetStatsRequest(user_id="a", by_type=True), STATS, STATS),
     ("forget", ("a",), {}, "ForgetUser", pb.ForgetUserRequest(user_id="a"), pb.ForgetUserResponse(observations=3), 3),
 ]
 

@@ -71,6 +71,10 @@ def test_a_life_of_a_memory(served: Served) -> None:
         assert [each.summary for each in memory.start_session("life").recent_sessions] == ["Boats it is."]
 
         held = memory.stats("life")
+        by_type = memory.stats("life", by_type=True)
+        assert (by_type.observations, by_type.sessions) == (held.observations, held.sessions)
+        assert sum(each.observations for each in by_type.types) == held.observations
+        assert by_type.first_time.ToDatetime() <= by_type.last_time.ToDatetime()
         items = list(memory.export("life"))
         for place, item in enumerate(items):
             if isinstance(item, Observation):

@@ -55,7 +55,10 @@ async def test_facts_search_timeline_stats_and_sessions(web: Client) -> None:
     assert [each["id"] for each in found.json["observations"]] == [number]
     line = await web.get(f"{ALICE}/timeline?observation_id={number}")
     assert [each["id"] for each in line.json["observations"]] == [number]
-    assert (await web.get(f"{ALICE}/stats")).json == {"observations": "1", "sessions": "1"}
+    assert (await web.get(f"{ALICE}/stats")).json == {"observations": "1", "sessions": "1", "types": []}
+    by_type = (await web.get(f"{ALICE}/stats?by_type=true")).json
+    assert (by_type["facts"], [each["type"] for each in by_type["types"]]) == ("1", ["preference"])
+    assert (await web.get(f"{ALICE}/stats?by_type=maybe")).status == 400
     [session] = (await web.get(f"{ALICE}/sessions")).json["sessions"]
     assert session["state"] == "SESSION_STATE_ACTIVE"
     assert (await web.get(f"{ALICE}/sessions?conversation_id=other")).json["sessions"] == []

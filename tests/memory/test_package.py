@@ -37,6 +37,7 @@ DOCUMENTED = {
     "mem_sessions": "(user_id, *, conversation_id=None, limit=50, before=None)",
     "mem_import": "(user_id, items)",
     "mem_stats": "(user_id)",
+    "mem_type_stats": "(user_id)",
     "mem_session_peek": "(user_id, *, conversation_id='')",
     "mem_forget": "(user_id)",
     "mem_finish_forgetting": "()",

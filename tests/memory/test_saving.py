@@ -277,3 +277,28 @@ def test_statistics_are_of_one_user(mem: ILabMemory) -> None:
     save(mem, user_id="bob")
     assert mem.mem_stats("alice") == {"observations": 2, "sessions": 1}
     assert mem.mem_stats("nobody") == {"observations": 0, "sessions": 0}
+
+
+def test_statistics_by_type_count_bytes_and_say_the_first_and_the_last(mem: ILabMemory, clock: Clock) -> None:
+    save(mem, "äö", title="t")
+    clock.forward(hours=1)
+    save(mem, "abc", title="t")
+    save(mem, "Rome", type="profile", title="Home")
+    save(mem, user_id="bob")
+    assert [each.model_dump() for each in mem.mem_type_stats("alice")] == [
+        {
+            "type": "discovery",
+            "observations": 2,
+            "text_bytes": 9,
+            "first_time": text(EPOCH),
+            "last_time": text(clock.now),
+        },
+        {
+            "type": "profile",
+            "observations": 1,
+            "text_bytes": 8,
+            "first_time": text(clock.now),
+            "last_time": text(clock.now),
+        },
+    ]
+    assert mem.mem_type_stats("nobody") == []

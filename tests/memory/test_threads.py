@@ -75,6 +75,7 @@ CALLS: dict[str, Callable[[ILabMemory], object]] = {
     "timeline": lambda mem: mem.mem_timeline("alice", 1),
     "recent": lambda mem: mem.mem_recent("alice", "s"),
     "stats": lambda mem: mem.mem_stats("alice"),
+    "type stats": lambda mem: mem.mem_type_stats("alice"),
     "forget": lambda mem: mem.mem_forget("alice"),
     "export": lambda mem: mem.mem_export("alice"),
 }

@@ -102,7 +102,9 @@ def add_parser(commands: "Commands") -> None:
     looking = add_command(own, "timeline", timeline, "show the observations around one", "timeline --user alice ID")
     add_observation(looking, "the observation in the middle")
 
-    add_command(own, "stats", stats, "count observations and sessions", "stats --user alice")
+    add_command(
+        own, "stats", stats, "say how much is remembered: by type, the first and the last", "stats --user alice"
+    )
 
     memory_changes.add_parsers(own)
 
@@ -249,14 +251,40 @@ def timeline(arguments: argparse.Namespace) -> int:
 
 
 def stats(arguments: argparse.Namespace) -> int:
-    """Print how many observations and sessions there are."""
+    """Print how much there is: in all and by type, the first and the last."""
     with connect(arguments) as client:
-        held = client.memory.stats(arguments.user)
-    if for_people(arguments):
-        output.write(f"observations  {held.observations}\nsessions      {held.sessions}\n")
-    else:
+        held = client.memory.stats(arguments.user, by_type=True)
+    if not for_people(arguments):
         output.write_json(held)
+        return 0
+    output.write(f"observations  {held.observations:,}\nsessions      {held.sessions:,}\n")
+    if held.types:
+        output.write(f"facts         {held.facts:,}\ntext          {size(held.text_bytes)}\n")
+        output.write(f"first         {date(held.first_time)}\nlast          {date(held.last_time)}\n\n")
+        print_table(
+            ("type", "observations", "text", "first", "last"),
+            [
+                (
+                    each.type,
+                    str(each.observations),
+                    size(each.text_bytes),
+                    date(each.first_time),
+                    date(each.last_time),
+                )
+                for each in held.types
+            ],
+        )
     return 0
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    number, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if number < 1000:  # noqa: PLR2004 - the factor between the units
+            break
+        number, unit = number / 1000, larger
+    return f"{count} B" if unit == "B" else f"{number:.1f} {unit}"
 
 
 def mark(each: Observation, asked: int) -> str:

@@ -862,16 +862,20 @@ class GetStatsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    BY_TYPE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Required."""
+    by_type: _builtins.bool
+    """Also fill the fields from `facts` on, which takes time in proportion to what the user has."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        by_type: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_type", b"by_type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -885,23 +889,100 @@ class GetStatsResponse(_message.Message):
 
     OBSERVATIONS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    TEXT_BYTES_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
     observations: _builtins.int
     """Number of observations."""
     sessions: _builtins.int
     """Number of sessions."""
+    facts: _builtins.int
+    """Number of facts: observations of the types "profile", "preference", "decision" and "pattern", expired ones included.
+    Unset without by_type.
+    """
+    text_bytes: _builtins.int
+    """Size of all titles and contents, in bytes of UTF-8. Unset without by_type."""
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first observation was created. Unset: the user has none."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """When an observation was last changed. Unset: the user has none."""
+
+    @_builtins.property
+    def types(self) -> _containers.RepeatedCompositeFieldContainer[Global___TypeStats]:
+        """How much there is of each type, most frequent first."""
+
     def __init__(
         self,
         *,
         observations: _builtins.int = ...,
         sessions: _builtins.int = ...,
+        facts: _builtins.int | None = ...,
+        text_bytes: _builtins.int | None = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+        types: _abc.Iterable[Global___TypeStats] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_facts", b"_facts", "_text_bytes", b"_text_bytes", "facts", b"facts", "first_time", b"first_time", "last_time", b"last_time", "text_bytes", b"text_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["observations", b"observations", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_facts", b"_facts", "_text_bytes", b"_text_bytes", "facts", b"facts", "first_time", b"first_time", "last_time", b"last_time", "observations", b"observations", "sessions", b"sessions", "text_bytes", b"text_bytes", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__facts: _TypeAlias = _typing.Literal["facts"]  # noqa: Y015
+    _WhichOneofArgType__facts: _TypeAlias = _typing.Literal["_facts", b"_facts"]  # noqa: Y015
+    _WhichOneofReturnType__text_bytes: _TypeAlias = _typing.Literal["text_bytes"]  # noqa: Y015
+    _WhichOneofArgType__text_bytes: _TypeAlias = _typing.Literal["_text_bytes", b"_text_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__facts) -> _WhichOneofReturnType__facts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text_bytes) -> _WhichOneofReturnType__text_bytes | None: ...
+
+Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class TypeStats(_message.Message):
+    """How much a user has of one type of observations, expired ones included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    OBSERVATIONS_FIELD_NUMBER: _builtins.int
+    TEXT_BYTES_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """The type, for example "discovery" for turns."""
+    observations: _builtins.int
+    """Number of observations."""
+    text_bytes: _builtins.int
+    """Size of their titles and contents, in bytes of UTF-8."""
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first one was created."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """When one was last changed."""
+
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        observations: _builtins.int = ...,
+        text_bytes: _builtins.int = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time", "observations", b"observations", "text_bytes", b"text_bytes", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+Global___TypeStats: _TypeAlias = TypeStats  # noqa: Y015
 
 @_typing.final
 class ForgetUserRequest(_message.Message):

@@ -157,6 +157,19 @@ class ImportResult(_Frozen):
     observations: int
 
 
+class TypeStats(_Frozen):
+    """How much a user has of one type of observations."""
+
+    type: str
+    observations: int
+    text_bytes: int
+    """Titles and contents, in UTF-8."""
+    first_time: str
+    """When the first one was created."""
+    last_time: str
+    """When one was last changed."""
+
+
 class SessionSummaryCompact(_Frozen):
     """A completed session in a list."""
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement, TypeStats
 from ilab_memory.core.values import (
     EXACT_POSITIONS,
     AddedRows,
@@ -322,6 +322,13 @@ class Store(ABC):
     @abstractmethod
     def stats(self, user_id: str) -> Mapping[str, int]:
         """Return how many `observations` and `sessions` the user has; zero for an unknown user."""
+
+    @abstractmethod
+    def type_stats(self, user_id: str) -> list[TypeStats]:
+        """Return how much the user has of each type, most observations first, expired ones included.
+
+        Reads all of the user's observations.
+        """
 
     @abstractmethod
     def forget(self, user_id: str) -> int:

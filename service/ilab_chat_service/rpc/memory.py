@@ -333,8 +333,15 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     async def GetStats(self, request: memory_pb2.GetStatsRequest, context: Context) -> memory_pb2.GetStatsResponse:
         """Count what the user has."""
         accept(request)
-        counts = await self._read(request, context, lambda memory: memory.mem_stats(request.user_id))
-        return memory_pb2.GetStatsResponse(observations=counts["observations"], sessions=counts["sessions"])
+        counts, types = await self._read(
+            request,
+            context,
+            lambda memory: (
+                memory.mem_stats(request.user_id),
+                memory.mem_type_stats(request.user_id) if request.by_type else None,
+            ),
+        )
+        return models.stats(counts, types)
 
     async def ForgetUser(
         self, request: memory_pb2.ForgetUserRequest, context: Context

@@ -9,12 +9,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ilab_chat.v1 import memory_pb2
 from ilab_chat_service.limits import CONVERSATION_ID_CHARACTERS, RECENT_SUMMARY_CHARACTERS
 from ilab_chat_service.rpc.validation import InvalidFields, visible_ascii
+from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.models import Observation, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from ilab_memory.core.models import Fact, ObservationCompact, SaveResult, SessionSummaryCompact
+    from ilab_memory.core.models import Fact, ObservationCompact, SaveResult, SessionSummaryCompact, TypeStats
 
 OUTCOMES: Mapping[str, memory_pb2.SaveOutcome.ValueType] = {
     "created": memory_pb2.SAVE_OUTCOME_CREATED,
@@ -175,6 +176,32 @@ def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummary:
 def cursor(row: Observation) -> tuple[str, int]:
     """Return the position of an observation in a list, as the library takes it."""
     return row.updated_at, row.id or 0
+
+
+def stats(counts: Mapping[str, int], types: Sequence[TypeStats] | None) -> memory_pb2.GetStatsResponse:
+    """Return what a user has. Without *types*, only the counts."""
+    if types is None:
+        return memory_pb2.GetStatsResponse(observations=counts["observations"], sessions=counts["sessions"])
+    response = memory_pb2.GetStatsResponse(
+        observations=counts["observations"],
+        sessions=counts["sessions"],
+        facts=sum(each.observations for each in types if each.type in FACT_TYPES),
+        text_bytes=sum(each.text_bytes for each in types),
+        types=[
+            memory_pb2.TypeStats(
+                type=each.type,
+                observations=each.observations,
+                text_bytes=each.text_bytes,
+                first_time=timestamp(each.first_time),
+                last_time=timestamp(each.last_time),
+            )
+            for each in types
+        ],
+    )
+    if types:
+        response.first_time.CopyFrom(timestamp(min(each.first_time for each in types)))
+        response.last_time.CopyFrom(timestamp(max(each.last_time for each in types)))
+    return response
 
 
 def timestamp(text: str) -> Timestamp:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ilab_memory.core.models import Fact, Observation, Session, Statement
+from ilab_memory.core.models import Fact, Observation, Session, Statement, TypeStats
 from ilab_memory.core.store import Document, Matches, Posting, Preview, RecentSessions, TermStatistics
 
 # In a row that is a number, a document and a preview.
@@ -72,6 +72,18 @@ def active_and_completed(sessions: list[Session], newest: list[Preview]) -> Rece
 def document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
     """Return both of a row that is a number, a document and a preview."""
     return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
+
+
+def type_statistics(row: Sequence[Any]) -> TypeStats:
+    """Return how much a user has of one type."""
+    kind, observations, text_bytes, first_time, last_time = row
+    return TypeStats(
+        type=kind,
+        observations=observations,
+        text_bytes=int(text_bytes),
+        first_time=first_time,
+        last_time=last_time,
+    )
 
 
 def no_matches() -> Matches:

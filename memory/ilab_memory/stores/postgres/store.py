@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
-from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement, TypeStats
 from ilab_memory.core.rows import UserRows
 from ilab_memory.core.store import (
     AddedRows,
@@ -25,6 +25,7 @@ from ilab_memory.core.store import (
 )
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.long_texts import one_at_a_time
+from ilab_memory.stores.common.rows import type_statistics
 from ilab_memory.stores.postgres import (
     blind_index,
     copying,
@@ -396,6 +397,11 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         """See Store."""
         rows = self._connections.rows("read the statistics", statements.STATS, user_id=user_id)
         return dict(zip(("observations", "sessions"), rows[0] if rows else (0, 0), strict=True))
+
+    def type_stats(self, user_id: str) -> list[TypeStats]:
+        """See Store."""
+        rows = self._connections.rows("read the statistics", statements.TYPE_STATS, user_id=user_id)
+        return [type_statistics(reading.texts(row)) for row in rows]
 
     def forget(self, user_id: str) -> int:
         """See Store, and the class for what the server keeps. One transaction: the user's own writers wait for it."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from ilab_memory.core.models import Observation, Session
+from ilab_memory.core.models import Observation, Session, TypeStats
 from ilab_memory.core.store import (
     Document,
     Matches,
@@ -26,6 +26,7 @@ from ilab_memory.stores.common.rows import (
     observation,
     session,
     term_frequencies,
+    type_statistics,
 )
 from ilab_memory.stores.sqlite import search_statements, statements
 from ilab_memory.stores.sqlite.blind_index import tokens
@@ -172,6 +173,11 @@ def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
     """See `Store.stats`."""
     row = connection.execute(statements.STATS, (user_id,)).fetchone() or (0, 0)
     return dict(zip(("observations", "sessions"), row, strict=True))
+
+
+def type_stats(connection: Connection, user_id: str) -> list[TypeStats]:
+    """See `Store.type_stats`."""
+    return list(map(type_statistics, connection.execute(statements.TYPE_STATS, (user_id,))))
 
 
 def matches(

@@ -308,6 +308,11 @@ LIST_SESSIONS_OF_CONVERSATION = _PAGE_OF_SESSIONS.format(of_conversation=" AND s
 STATS = """
     SELECT u.observations, (SELECT count(*) FROM sessions s WHERE s.user = u.key) FROM users u WHERE u.user_id = ?
 """
+TYPE_STATS = """
+    SELECT o.type, count(*), sum(length(CAST(o.title AS BLOB)) + length(CAST(o.content AS BLOB))), min(o.created_at),
+        max(o.updated_at)
+    FROM observations o JOIN users u ON u.key = o.user WHERE u.user_id = ? GROUP BY o.type ORDER BY 2 DESC, 1
+"""
 
 # Lists.
 # Only a content without a preview that is long enough is read.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement, TypeStats
 from ilab_memory.core.store import (
     AddedRows,
     Change,
@@ -368,6 +368,11 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         """See Store."""
         with self._readers.connection("read the statistics") as connection:
             return reading.stats(connection, user_id)
+
+    def type_stats(self, user_id: str) -> list[TypeStats]:
+        """See Store."""
+        with self._readers.connection("read the statistics") as connection:
+            return reading.type_stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
         """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for most of it.
