@@ -1,6 +1,6 @@
 """Rows made into values. Moments come as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ilab_memory.core.models import Fact, Observation, Session, Statement, TypeStats
@@ -74,16 +74,13 @@ def document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
     return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
 
 
-def type_statistics(row: Sequence[Any]) -> TypeStats:
-    """Return how much a user has of one type."""
-    kind, observations, text_bytes, first_time, last_time = row
-    return TypeStats(
-        type=kind,
-        observations=observations,
-        text_bytes=int(text_bytes),
-        first_time=first_time,
-        last_time=last_time,
-    )
+def type_statistics(rows: Iterable[Sequence[Any]]) -> list[TypeStats]:
+    """Return how much a user has of each type, most frequent first."""
+    found = [
+        TypeStats(type=kind, observations=observations, text_bytes=int(size), first_time=first, last_time=last)
+        for kind, observations, size, first, last in rows
+    ]
+    return sorted(found, key=lambda each: (-each.observations, each.type))
 
 
 def no_matches() -> Matches:

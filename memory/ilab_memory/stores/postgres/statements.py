@@ -286,7 +286,7 @@ LIST_SESSIONS_OF_CONVERSATION = _PAGE_OF_SESSIONS.format(of_conversation=_OF_CON
 STATS = f"SELECT observations, last_session FROM {_USERS} WHERE user_id = %(user_id)s"
 TYPE_STATS = f"""
     SELECT o.type, count(*), sum(octet_length(o.title) + octet_length(o.content)), min(o.created_at), max(o.updated_at)
-    FROM {_OBSERVATIONS_TABLE} o WHERE o.user_id = %(user_id)s GROUP BY o.type ORDER BY 2 DESC, 1
+    FROM {_OBSERVATIONS_TABLE} o WHERE o.user_id = %(user_id)s GROUP BY o.type
 """
 
 # Lists.

@@ -401,7 +401,7 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
     def type_stats(self, user_id: str) -> list[TypeStats]:
         """See Store."""
         rows = self._connections.rows("read the statistics", statements.TYPE_STATS, user_id=user_id)
-        return [type_statistics(reading.texts(row)) for row in rows]
+        return type_statistics(map(reading.texts, rows))
 
     def forget(self, user_id: str) -> int:
         """See Store, and the class for what the server keeps. One transaction: the user's own writers wait for it."""

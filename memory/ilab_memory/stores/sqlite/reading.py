@@ -177,7 +177,7 @@ def stats(connection: Connection, user_id: str) -> Mapping[str, int]:
 
 def type_stats(connection: Connection, user_id: str) -> list[TypeStats]:
     """See `Store.type_stats`."""
-    return list(map(type_statistics, connection.execute(statements.TYPE_STATS, (user_id,))))
+    return type_statistics(connection.execute(statements.TYPE_STATS, (user_id,)))
 
 
 def matches(

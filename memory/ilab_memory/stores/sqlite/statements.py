@@ -311,7 +311,7 @@ STATS = """
 TYPE_STATS = """
     SELECT o.type, count(*), sum(length(CAST(o.title AS BLOB)) + length(CAST(o.content AS BLOB))), min(o.created_at),
         max(o.updated_at)
-    FROM observations o JOIN users u ON u.key = o.user WHERE u.user_id = ? GROUP BY o.type ORDER BY 2 DESC, 1
+    FROM observations o JOIN users u ON u.key = o.user WHERE u.user_id = ? GROUP BY o.type
 """
 
 # Lists.
