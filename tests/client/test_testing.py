@@ -183,6 +183,18 @@ def test_reasons_are_those_of_the_service() -> None:
     assert all(code in codes[reason] for reason, code in REASONS.items())
 
 
+def test_the_documented_web_endpoint_passes_its_tests(tmp_path: Path) -> None:
+    conftest, _ = re.findall(r"```py\n(.*?)```", PAGE.read_text().split("## Tests of your program")[1], re.DOTALL)[:2]
+    section = PAGE.read_text().split("## A web endpoint that streams, and its tests")[1]
+    app, tests = re.findall(r"```py\n(.*?)```", section, re.DOTALL)[:2]
+    for name, text in {"conftest.py": conftest, "app.py": app, "test_app.py": tests}.items():
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+    assert "3 passed" in run.stdout
+
+
 def test_the_documented_example_passes(tmp_path: Path) -> None:
     section = PAGE.read_text().split("## Tests of your program")[1]
     conftest, tests = re.findall(r"```py\n(.*?)```", section, re.DOTALL)[:2]
