@@ -58,9 +58,7 @@ const HTTP_STATUS = {
   [grpc.status.DEADLINE_EXCEEDED]: 504,
 };
 
-function answer({ user_id, message }, response) {
-  // Authenticate your users before you pass their id on.
-  const request = { user_id, message, request_id: randomUUID() };
+function answer(request, response) {
   const call = client.StreamChat(request, { deadline: Date.now() + 120_000 });
   response.on("close", () => call.cancel()); // the caller has left: this stops the model
   call.on("data", (event) => {
@@ -83,12 +81,14 @@ const server = http.createServer(async (request, response) => {
   if (request.method !== "POST" || request.url !== "/chat") return response.writeHead(404).end();
   let body = "";
   for await (const piece of request.setEncoding("utf8")) body += piece;
+  let asked;
   try {
-    body = JSON.parse(body);
+    const { user_id, message } = JSON.parse(body);
+    asked = { user_id, message, request_id: randomUUID() };
   } catch {
     return response.writeHead(400).end();
   }
-  answer(body, response);
+  answer(asked, response); // authenticate your users before you pass their id on
 });
 server.listen(process.env.PORT || 3000, "127.0.0.1", () => {
   console.log(`serving on http://127.0.0.1:${server.address().port}`);

@@ -93,6 +93,9 @@ def node_service(node: str, address: str) -> Iterator[str]:
 def test_node_service_streams_and_answers_errors_with_their_details(node: str, served: Served) -> None:
     with node_service(node, served.address) as url:
         assert post(f"{url}/chat", user_id="example-service", message="Hi!") == b"Hello there."
+        for body in (b"", b"null", b"{"):
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                urllib.request.urlopen(f"{url}/chat", body, timeout=60)
         with pytest.raises(urllib.error.HTTPError) as refused:
             post(f"{url}/chat", user_id="example-service", message="")
     assert refused.value.code == 400
