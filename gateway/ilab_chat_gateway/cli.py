@@ -6,17 +6,19 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import re
 import signal
 import socket
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 
 from ilab_chat_gateway.app import create_app
 from ilab_chat_gateway.connection import Connection
-from ilab_chat_gateway.settings import Settings, SettingsError, read, split_address
+from ilab_chat_gateway.settings import Settings, SettingsError, misspelt, read, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after a signal, 1 if the address cannot be bound, 2 for an invalid setting.
     """
     given = vars(parser().parse_args(arguments))
+    for name, meant in misspelt(os.environ):
+        hint = f": did you mean {meant}?" if meant else ""
+        print_error(f"warning: {name} is set, but the gateway has no such setting{hint}", EXIT_USAGE)
     try:
         settings = read(os.environ, {name: value for name, value in given.items() if value is not None})
         app = create_app(settings)
@@ -84,6 +89,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class Parser(argparse.ArgumentParser):
+    """Suggests the option that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with code 2."""
+        known = [name for action in self._actions for name in action.option_strings]
+        wrong = re.search(r"unrecognized arguments: .*?(--[\w-]+)", message)
+        close = get_close_matches(wrong[1], known, 1) if wrong else []
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}{f': did you mean {close[0]}?' if close else ''}\n")
+
+
 def listen(address: str) -> socket.socket:
     """Return a socket that listens on *address*.
 
@@ -109,7 +125,7 @@ def print_error(text: str, code: int) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, made from the settings."""
-    grammar = argparse.ArgumentParser(
+    grammar = Parser(
         prog="ilab-chat-gateway",
         description="Serve ilab-chat over HTTP: JSON, server-sent events and an OpenAI-compatible API. It is a client "
         "of the gRPC port, and stores nothing.",

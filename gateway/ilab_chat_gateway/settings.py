@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
 from ilab_chat._target import DEFAULT_TARGET, AddressError, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T", str, int, float, bool)
+
+#: Of every variable that only the gateway reads.
+PREFIX = "ILAB_CHAT_GATEWAY_"
+#: Set by Kubernetes for a Service of such a name:
+#: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+OF_KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 
 LAST_PORT = 65_535
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -157,6 +165,19 @@ def read(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None)
         if text:
             values[field.name] = parse(field.metadata["env"], text, types[field.name])
     return Settings(**values)
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each variable that looks like one of the gateway's and is not, with the nearest name, or "".
+
+    Args:
+        environ: environment variables. Their values are not looked at.
+    """
+    known = [field.metadata["env"] for field in dataclasses.fields(Settings)]
+    for name in sorted(environ):
+        if name not in known and name.startswith(PREFIX) and not OF_KUBERNETES.fullmatch(name):
+            close = get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
+            yield name, next((each for each in known if close and each.endswith(close[0])), "")
 
 
 def parse(env: str, text: str, kind: type) -> str | int | float | bool:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from http_gateway import Client, gateway, running
 from ilab_chat_gateway import middleware
 from ilab_chat_gateway.app import create_app
+from ilab_chat_gateway.cli import main
 from ilab_chat_gateway.endpoints import body_lines
 from ilab_chat_gateway.problems import OWN_REASONS
 from ilab_chat_gateway.routes import ROUTES
@@ -283,6 +284,28 @@ def test_openapi_is_current() -> None:
 def test_setting_that_cannot_be_used_is_named(environment: dict[str, str], named: str) -> None:
     with pytest.raises(SettingsError, match=f"^{named}"):
         read(environment)
+
+
+def test_misspelt_variables_and_options_say_what_is_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ILAB_CHAT_GATEWAY_PLAYGRUOND", "1")
+    monkeypatch.setenv("ILAB_CHAT_GATEWAY_ZZZ", "1")
+    for name in ("ILAB_CHAT_WORKERS", "ILAB_CHAT_GATEWAY_SERVICE_HOST", "ILAB_CHAT_GATEWAY_PORT_8080_TCP_ADDR"):
+        monkeypatch.setenv(name, "1")
+    assert main(["--address", "nowhere"]) == 2
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        (
+            "ilab-chat-gateway: warning: ILAB_CHAT_GATEWAY_PLAYGRUOND is set, but the gateway has no such setting:"
+            " did you mean ILAB_CHAT_GATEWAY_PLAYGROUND?"
+        ),
+        "ilab-chat-gateway: warning: ILAB_CHAT_GATEWAY_ZZZ is set, but the gateway has no such setting",
+    ]
+    with pytest.raises(SystemExit, match="2"):
+        main(["--targett", "chat:1"])
+    assert capsys.readouterr().err == (
+        "ilab-chat-gateway: unrecognized arguments: --targett chat:1: did you mean --target?\n"
+    )
 
 
 def test_remote_address_and_target_can_be_asked_for_by_name() -> None:
