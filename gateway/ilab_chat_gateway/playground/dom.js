@@ -13,9 +13,15 @@ export function el(name, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** Return a paragraph of a user's or a model's text, in the direction of its script. */
+export const textOf = (content) => el("p", { class: "text", dir: "auto" }, content);
+
+export const badge = (content) => el("span", { class: "badge", dir: "auto" }, content);
+
 /** Replace the children of an element; *empty* says what to do when there are none. */
 export function fill(element, children, empty) {
-  element.replaceChildren(...(children.length ? children : [el(element.tagName === "UL" ? "li" : "p", { class: "note" }, empty)]));
+  const note = typeof empty === "string" ? el(element.tagName === "UL" ? "li" : "p", { class: "note" }, empty) : empty;
+  element.replaceChildren(...(children.length ? children : [note]));
 }
 
 /** Return a time of the contract as local text. */
