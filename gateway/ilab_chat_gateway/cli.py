@@ -6,12 +6,15 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import platform
 import re
 import signal
 import socket
 import sys
 from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
@@ -55,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after a signal, 1 if the address cannot be bound, 2 for an invalid setting.
     """
     given = vars(parser().parse_args(arguments))
+    if given.pop("version"):
+        print(f"ilab-chat-gateway {version()}")  # noqa: T201 - the command's output
+        return 0
     for name, meant in misspelt(os.environ):
         hint = f": did you mean {meant}?" if meant else ""
         print_error(f"warning: {name} is set, but the gateway has no such setting{hint}", EXIT_USAGE)
@@ -132,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
         usage="%(prog)s [OPTION ...]",
         epilog="Every option can also be set by the environment variable in brackets; the option takes precedence.",
     )
+    grammar.add_argument("--version", action="store_true", help="print the version and exit")
     for field in dataclasses.fields(Settings):
         kind = str(field.type)
         flag: dict[str, object] = {"nargs": "?", "const": "true"} if kind == "bool" else {}
@@ -142,6 +149,20 @@ def parser() -> argparse.ArgumentParser:
             **flag,  # type: ignore[arg-type]
         )
     return grammar
+
+
+def version() -> str:
+    """Return the versions of the gateway, of its build and of what it runs on."""
+    installed = {}
+    for name in ("ilab-chat-gateway", "grpcio", "starlette", "uvicorn"):
+        try:
+            installed[name] = version_of(name)
+        except PackageNotFoundError:  # run from a checkout
+            installed[name] = "unknown"
+    own = installed.pop("ilab-chat-gateway")
+    build = os.environ.get("ILAB_CHAT_BUILD")
+    parts = ([f"build {build}"] if build else []) + [f"Python {platform.python_version()}"]
+    return f"{own} ({', '.join([*parts, *(f'{name} {each}' for name, each in installed.items())])})"
 
 
 def default_of(default: object) -> str:

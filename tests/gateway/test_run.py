@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -126,3 +127,9 @@ def test_address_in_use_is_one_line_and_exit_code_1() -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"ilab-chat-gateway: cannot listen on {address}: Address already in use; ")
     assert "ILAB_CHAT_GATEWAY_ADDRESS" in ended.stderr
+
+
+def test_version_names_the_build_and_what_the_gateway_runs_on() -> None:
+    variables = {**os.environ, "ILAB_CHAT_BUILD": "1a2b3c4"}
+    said = subprocess.run([*GATEWAY, "--version"], env=variables, capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"ilab-chat-gateway \S+ \(build 1a2b3c4, Python 3\S+, grpcio 1\S+, starlette .+\)\n", said)
