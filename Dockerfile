@@ -3,22 +3,27 @@
 # ilab-memory. Build it with `make image`.
 #   BASE   image with Python 3.11 or newer and a C library of Debian, for both stages. Pin it by digest for a release
 #   BUILD  identifier of the build, for instance a commit: shown by --version and in the log
-#   EXTRAS extras of the service: postgres, otel for traces, and local for the embedded model
+# Packages of others are wheels with the hashes of deploy/requirements.txt, which `make image-requirements` writes.
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
-ARG EXTRAS=otel,postgres
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY pyproject.toml README.md LICENSE CHANGELOG.md constraints.txt /src/
+COPY deploy/requirements.txt deploy/requirements-build.txt /src/deploy/
+RUN python -m venv /opt/build \
+    && /opt/build/bin/pip install --require-hashes --only-binary :all: --requirement /src/deploy/requirements-build.txt \
+    && python -m venv /opt/ilab-chat \
+    && /opt/ilab-chat/bin/pip install --require-hashes --only-binary :all: --requirement /src/deploy/requirements.txt
+COPY pyproject.toml README.md LICENSE CHANGELOG.md /src/
 COPY client /src/client
 COPY protos /src/protos
 COPY third_party /src/third_party
 COPY memory /src/memory
 COPY service /src/service
 COPY gateway /src/gateway
-RUN python -m venv /opt/ilab-chat \
-    && /opt/ilab-chat/bin/pip install --constraint /src/constraints.txt \
-        "/src/memory" "/src[cli]" "/src/service[${EXTRAS}]" "/src/gateway" \
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /wheels \
+        /src/memory /src /src/service /src/gateway \
+    && /opt/ilab-chat/bin/pip install --no-deps --no-index /wheels/*.whl \
+    && /opt/ilab-chat/bin/pip check \
     && /opt/ilab-chat/bin/pip uninstall --yes pip \
     && /opt/ilab-chat/bin/python -m compileall -q /opt/ilab-chat/lib
 

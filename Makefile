@@ -29,10 +29,10 @@ IMAGE ?= ilab-chat:dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check check-deploy pictures generate-deploy dist sbom image docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-gateway bench-replicas soak constraints clean
+.PHONY: help run test test-unit check check-deploy pictures generate-deploy dist sbom image image-requirements docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-gateway bench-replicas soak constraints clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 run: $(RUN)/.installed ## Serve gRPC on 127.0.0.1:50051 and HTTP on 127.0.0.1:8080; sets everything up on first use
 	$(RUN)/bin/python tools/run.py
@@ -92,6 +92,9 @@ pictures: $(DEV)/.installed $(CHROMIUM)/node_modules/.installed ## Make the pict
 	$(DEV)/bin/python tools/terminal_picture.py
 	PYTHONPATH=tests $(DEV)/bin/python tools/screenshots.py
 
+image-requirements: $(DEV)/.installed ## Write deploy/requirements*.txt: the wheels of the image with their hashes, from constraints.txt
+	$(DEV)/bin/python tools/image_requirements.py
+
 generate-deploy: $(DEV)/.deploy ## Write the chart's copy of the alert rules, the kustomize base and the dashboard
 	cp deploy/observability/alerts.yml deploy/helm/files/alerts.yml
 	$(DEV)/bin/python tools/kustomize_base.py
@@ -109,14 +112,14 @@ dist: $(DIST)/.installed ## Build the wheels and sdists of all distributions in 
 sbom: dist ## Write dist/ilab-chat.cdx.json, a CycloneDX list of what the image contains
 	rm -rf $(SBOM)
 	$(PYTHON) -m venv $(SBOM)
-	$(SBOM)/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --find-links dist \
-		ilab-memory ilab-chat[cli] ilab-chat-service[postgres] ilab-chat-gateway
+	$(SBOM)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r deploy/requirements.txt
+	$(SBOM)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-index dist/*.whl
 	$(SBOM)/bin/pip uninstall --quiet --yes pip setuptools
 	$(DIST)/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file dist/ilab-chat.cdx.json $(SBOM)/bin/python
 
-image: ## Build the image IMAGE (ilab-chat:dev) with docker or buildah; BASE=... chooses the base image
-	@builder=$$(command -v docker || command -v buildah) || { echo "neither docker nor buildah is installed"; exit 1; }; \
-	$$builder build --file Dockerfile --tag $(IMAGE) \
+image: ## Build the image IMAGE (ilab-chat:dev) with docker or buildah (BUILDER=...); BASE=... chooses the base image
+	@builder=$$(command -v $(or $(BUILDER),docker) || command -v buildah) || { echo "neither docker nor buildah is installed"; exit 1; }; \
+	BUILDAH_FORMAT=docker $$builder build --file Dockerfile --tag $(IMAGE) \
 		--build-arg BUILD="$$(git rev-parse --short HEAD 2>/dev/null)" $(if $(BASE),--build-arg BASE=$(BASE)) .
 
 generate: $(PROTOC)/.installed $(DEV)/.installed ## Write the stubs, the sync client, the reference pages and the OpenAPI document
