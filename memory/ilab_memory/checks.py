@@ -28,20 +28,17 @@ def check_topic_key(topic_key: str | None) -> None:
         check_text("topic_key", topic_key, MAX_TOPIC_KEY)
 
 
-def check_content(name: str, content: str, *, more: int = 0) -> None:
-    """Raise ValueError unless *content*, the argument *name*, is valid. *more*: bytes allowed over the limit."""
+def check_content(name: str, content: str) -> None:
+    """Raise ValueError unless *content*, the argument *name*, is valid."""
     _check_characters(name, content)
-    if len(content.encode()) > MAX_CONTENT_BYTES + more:
+    if len(content.encode()) > MAX_CONTENT_BYTES:
         raise ValueError(f"{name} must be at most {MAX_CONTENT_BYTES} bytes of UTF-8")
 
 
-def check_text(name: str, text: str, longest: int, *, more: int = 0) -> None:
-    """Raise ValueError unless *text*, the argument *name*, is not blank and has at most *longest* characters.
-
-    *more*: characters that are allowed over the limit.
-    """
+def check_text(name: str, text: str, longest: int) -> None:
+    """Raise ValueError unless *text*, the argument *name*, is not blank and has at most *longest* characters."""
     _check_characters(name, text)
-    if len(text) > longest + more:
+    if len(text) > longest:
         raise ValueError(f"{name} must be at most {longest} characters")
 
 
