@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 audit = logging.getLogger(AUDIT)
 
-#: Methods that erase, hand out or bring in data of a user as a whole or by choice: each call has an audit line.
+#: Methods that erase, export or import data of a user: each call has an audit line.
 AUDITED = {
     f"ilab_chat.v1.MemoryService/{method}" for method in ("ForgetUser", "DeleteObservation", "ExportUser", "ImportUser")
 }
@@ -65,9 +65,9 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         """Log, count and trace calls.
 
         Args:
-            key: of the hashes that replace user ids and request ids, which callers choose. Empty: a random key.
-            metrics: None: nothing is counted.
-            traces: None: nothing is traced.
+            key: key of the hashes that replace user ids and request ids in the log. Empty: a random key.
+            metrics: counts calls. None: do not count.
+            traces: records spans of calls. None: do not trace.
         """
         self._metrics = metrics
         self._traces = traces
@@ -114,11 +114,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
 
     def _fields(self, call: Call, seconds: float) -> Iterator[tuple[str, object]]:
         """Yield the fields of the log line. docs/operations.md documents them."""
-        code = call.status_code or grpc.StatusCode.UNKNOWN.name
-        yield "rpc.method", call.method
-        yield "rpc.response.status_code", code
-        if code != grpc.StatusCode.OK.name:
-            yield "error.type", call.reason or code
+        yield from outcome_fields(call)
         if call.status_message:
             yield "status_message", call.status_message
         if call.exception_chain:
@@ -143,11 +139,7 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
 
     def _audit_fields(self, call: Call) -> Iterator[tuple[str, object]]:
         """Yield the fields of an audit line."""
-        code = call.status_code or grpc.StatusCode.UNKNOWN.name
-        yield "rpc.method", call.method
-        yield "rpc.response.status_code", code
-        if code != grpc.StatusCode.OK.name:
-            yield "error.type", call.reason or code
+        yield from outcome_fields(call)
         if call.caller:
             yield "caller", call.caller
         if call.user_id:
@@ -157,10 +149,19 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             yield "trace_id", call.trace_id
 
     def keyed_hash(self, text: str) -> str:
-        """Return what replaces *text*, which a caller chose, in the log."""
+        """Return a keyed hash of *text*, which a caller chose, for the log."""
         keyed = self._hash.copy()
         keyed.update(text.encode())
         return keyed.hexdigest()[:HASH_DIGITS]
+
+
+def outcome_fields(call: Call) -> Iterator[tuple[str, object]]:
+    """Yield the method and its status."""
+    code = call.status_code or grpc.StatusCode.UNKNOWN.name
+    yield "rpc.method", call.method
+    yield "rpc.response.status_code", code
+    if code != grpc.StatusCode.OK.name:
+        yield "error.type", call.reason or code
 
 
 def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
@@ -195,14 +196,14 @@ def new_record(name: str, context: Context) -> Call:
             retry_attempt = small_number(value)
     call = Call(method=name, correlation_id=secrets.token_hex(16), retry_attempt=retry_attempt)
     if len(traces) == 1 and isinstance(traces[0], str) and (found := TRACEPARENT.fullmatch(traces[0])):
-        # As version 00: a later one may have more fields, which we do not know.
+        # Always as version 00: later versions may have more fields, which we do not know.
         call.trace_id, call.traceparent = found[2], f"00-{found[1]}"
         call.tracestate = ",".join(state for state in states if isinstance(state, str))
     return call
 
 
 def small_number(text: str | bytes) -> int:
-    """Return *text* as a number of at most three digits. 0: it is anything else."""
+    """Return *text* as a number of at most three digits, or 0 if it is not one."""
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text if isinstance(text, str) else "") else 0
 
 
