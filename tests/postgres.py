@@ -196,7 +196,7 @@ def run(name: str, *arguments: str) -> None:
 
 @contextmanager
 def user_locked(url: str, user: str = "alice") -> Iterator[psycopg.Connection]:
-    """Lock the row of the user: whoever writes anything of the user waits."""
+    """Lock the row of the user: every write of the user waits."""
     with psycopg.connect(url) as connection:
         connection.execute("SELECT 1 FROM ilab_memory.users WHERE user_id = %s FOR UPDATE", (user,))
         yield connection

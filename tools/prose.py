@@ -47,6 +47,12 @@ HABITS = {
     r"\bsay how callers are known\b": "`set the authentication mode`",
     r"\bwhatever becomes of\b": "`even if ... fails`",
     r"\bthe others along\b": "say what happens to whom",
+    r"\bwhoever\b": "name the actor: `a caller that ...`, or `no matter who`",
+    r"\bput together of\b": "`built from`",
+    r"\bthose who\b": "name them: `callers that ...`",
+    r"(?:^|[:(.] )(?-i:[Mm]ost) (?!of\b)[a-z]+ (?:of|that|in) ": "`maximum number of`",
+    r"\breturns? what (?:makes|tells|replaces|completes|starts|removes|adds|takes)\b": "name what is returned",
+    r"\bas the loop (?:sees|takes)\b": "the type that is returned",
     r"\bsomewhat\b|\bthereby\b|\btherein\b|\bthereof\b": "a plain word",
 }
 

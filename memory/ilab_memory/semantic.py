@@ -29,7 +29,7 @@ FILES = {
 }
 ID = "use-multilingual-3"
 DIMENSIONS = 512
-#: Most bytes of a text that are embedded, and most tokens: the time grows with them.
+#: Maximum number of bytes and of tokens of a text that are embedded: the time grows with them.
 TEXT_BYTES, TOKENS = 320, 64
 
 

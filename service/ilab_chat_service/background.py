@@ -20,7 +20,7 @@ def current_task() -> asyncio.Task[Any]:
 
 
 async def computed(compute: Callable[[], T], *, is_long: bool) -> T:
-    """Return what *compute* returns. Call it on a thread if it *is_long*."""
+    """Run *compute*, on a thread if it *is_long*, and return its result."""
     return await asyncio.to_thread(compute) if is_long else compute()
 
 

@@ -1,4 +1,4 @@
-"""Consolidation with its model and limits, ready to run."""
+"""Assemble consolidation from its model, memory and limits."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ async def open_consolidator(
     asked: Callable[[Call], None] | None,
     traces: Traces | None = None,
 ) -> AsyncIterator[tuple[Consolidator, ModelClient]]:
-    """Consolidate turns while the block runs; yield what does it, and the model that it asks.
+    """Consolidate turns while the block runs. Yield the consolidator and its model.
 
     Args:
-        settings: of the server.
+        settings: the server's settings.
         library: the memory.
         chat: the model of the chat.
-        clock: for days and rests.
+        clock: for daily budgets and pauses.
         hashed: replaces user ids in the log.
-        asked: is told what each consolidation asked of the model.
-        traces: record a span of each consolidation.
+        asked: called with the record of each consolidation.
+        traces: records a span for each consolidation.
 
     Raises:
         SettingsError: the model is not offered.
@@ -71,8 +71,8 @@ async def open_consolidator(
 async def open_consolidation_model(settings: Settings, chat: ModelClient) -> AsyncIterator[ModelClient]:
     """Open the models for consolidation while the block runs.
 
-    Except for the embedded model, they have connections and breakers of their own: they take none from the *chat*, and
-    their failures say nothing about the chat's calls.
+    Except for the embedded model, they have connections and breakers of their own, so that consolidation does not
+    affect the calls of the *chat*.
 
     Raises:
         SettingsError: the model is not offered.

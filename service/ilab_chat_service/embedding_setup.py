@@ -1,4 +1,4 @@
-"""The embedder that the settings choose, and what embeds what is saved."""
+"""Open the embedder of the settings, and embed saved observations in the background."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_embedder(settings: Settings) -> AsyncIterator[LoadedEmbedder | None]:
-    """Yield the embedder, which is not loaded yet. None: memory is searched by words alone.
+    """Yield the embedder, which is not loaded yet. None: memory is searched by words only.
 
     Raises:
-        SettingsError: the local embedder is asked for and not installed, or the profile does not exist.
+        SettingsError: the local embedder is not installed, or the profile does not exist.
     """
     if settings.embedder_profile:
         try:
@@ -50,7 +50,7 @@ async def open_embedder(settings: Settings) -> AsyncIterator[LoadedEmbedder | No
 
 @asynccontextmanager
 async def embedding(library: MemoryExecutor, embedder: LoadedEmbedder | None) -> AsyncIterator[None]:
-    """Embed what is saved while the block runs, and first what was saved before."""
+    """While the block runs, embed earlier observations, then those that are saved."""
     if embedder is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The conversation in the prompt: which turns, in which form. Pure functions."""
+"""Choose and shorten the turns of the conversation for the prompt. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ T = TypeVar("T")
 CUT = " [...]"
 #: Stands for the middle of a text that was cut.
 MIDDLE_CUT = " [...] "
-#: A message that was sent again after it had been repeated is an edit of it if its beginning and its end are those of
-#: the repeated one, up to this share of the longer of both.
+#: After a message was sent twice, a third one counts as an edit of it if their common beginning and end have at least
+#: this share of the longer message.
 EDIT_SHARE = 0.6
 #: Multiplier of a Fibonacci hash of 32 bits: 2**32 divided by the golden ratio.
 SCRAMBLER = 2_654_435_769
-#: Periods in which statements leave the prompt, in seconds: three days, a day, an hour, ten minutes.
+#: Periods whose statements leave the prompt together, in seconds: three days, a day, an hour, ten minutes.
 PERIODS = (259_200, 86_400, 3_600, 600)
 
 
 def spoken_once(turns: Iterable[PastTurn], message: str) -> list[PastTurn]:
-    """Return *turns*, oldest first, without those whose message was sent again right after them; *message* is next.
+    """Return *turns*, oldest first, without those whose message was sent again next. *message* follows the last turn.
 
-    Of a message that was sent again, for another reply, only the last turn counts. If it was then edited, only the edit
-    does.
+    If a message was sent again for another reply, only its last turn counts. If it was then edited, only the edit
+    counts.
     """
     once: list[PastTurn] = []
     repeated = False
@@ -47,12 +47,12 @@ def spoken_once(turns: Iterable[PastTurn], message: str) -> list[PastTurn]:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Return whether two messages differ in case and white space at most."""
+    """Return whether two messages are equal, apart from case and white space."""
     return one == other or one.casefold().split() == other.casefold().split()
 
 
 def is_edit(one: str, other: str) -> bool:
-    """Return whether *other* differs from *one* in one place that is not large."""
+    """Return whether *other* differs from *one* in a single, short place."""
     longer, shorter = max(len(one), len(other)), min(len(one), len(other))
     head = next((index for index in range(shorter) if one[index] != other[index]), shorter)
     tail = next((index for index in range(shorter - head) if one[-1 - index] != other[-1 - index]), shorter - head)
@@ -62,7 +62,7 @@ def is_edit(one: str, other: str) -> bool:
 def shortened(turn: PastTurn, most_bytes: int) -> PastTurn:
     """Return *turn* with the ends of message and reply cut, so that each has at most half of *most_bytes* of UTF-8.
 
-    What the one does not need, the other gets.
+    If one of them needs less, the other gets more.
     """
     message, reply = (
         len(turn.message.encode("utf-8", "surrogatepass")),
@@ -79,7 +79,7 @@ def shortened(turn: PastTurn, most_bytes: int) -> PastTurn:
 
 
 def cut(text: str, most_bytes: int) -> str:
-    """Return *text*, its end cut off if it has more bytes of UTF-8."""
+    """Return *text*, cut at its end to *most_bytes* of UTF-8."""
     encoded = text.encode("utf-8", "surrogatepass")
     if len(encoded) <= most_bytes:
         return text
@@ -87,7 +87,7 @@ def cut(text: str, most_bytes: int) -> str:
 
 
 def without_middle(text: str, most_bytes: int) -> str:
-    """Return *text*, cut in its middle if it has more bytes of UTF-8: what came out in the end is at its end."""
+    """Return *text*, cut in its middle to *most_bytes* of UTF-8: the end of a summary has the outcome."""
     encoded = text.encode("utf-8", "surrogatepass")
     if len(encoded) <= most_bytes:
         return text
@@ -96,10 +96,10 @@ def without_middle(text: str, most_bytes: int) -> str:
 
 
 def in_blocks(items: Sequence[T], sizes: Sequence[int], most: int, *, kept: int) -> list[T]:
-    """Return the newest of *items*, which are oldest first, whose *sizes* fit into *most*; the last one in any case.
+    """Return the newest of *items*, which are oldest first, whose *sizes* fit into *most*, but always the last one.
 
-    Items are added one by one, as they came. When they exceed *most*, the oldest leave until the rest fits into *kept*.
-    So the beginning stays the same for a while, and with it that of the prompt.
+    Items are added in their order. When they exceed *most*, the oldest are dropped until the rest fits into *kept*. So
+    the first item, and with it the beginning of the prompt, stays the same for several turns.
     """
     first = total = 0
     for last, size in enumerate(sizes):
@@ -112,10 +112,10 @@ def in_blocks(items: Sequence[T], sizes: Sequence[int], most: int, *, kept: int)
 
 
 def since_anchor(items: Sequence[T], among: int, *, id_of: Callable[[T], int]) -> Sequence[T]:
-    """Return *items*, oldest first, from one of the first *among* on, which stays the same while new ones come.
+    """Return *items*, oldest first, without those before the anchor, which stays the same while new items are added.
 
-    `in_blocks` needs it: which items it drops depends on where it begins. It is the one whose scrambled id is greatest.
-    Ids themselves would not do: those of one user have gaps of any size.
+    `in_blocks` needs a stable first item, because the items that it drops depend on it. The anchor is the one of the
+    first *among* items with the greatest scrambled id: the greatest plain id would always be that of the last one.
     """
     first = max(range(min(among, len(items))), key=lambda place: id_of(items[place]) * SCRAMBLER % 2**32, default=0)
     return items[first:]
@@ -124,8 +124,8 @@ def since_anchor(items: Sequence[T], among: int, *, id_of: Callable[[T], int]) -
 def in_periods(items: Sequence[T], sizes: Sequence[int], most: int, *, time_of: Callable[[T], datetime]) -> list[T]:
     """Return the newest of *items*, which are oldest first, whose *sizes* fit into *most*.
 
-    If not all fit, those of three days leave together, or of a shorter period if a quarter of what fits would leave
-    with them.
+    If not all fit, all items of a period of three days are dropped together, or of a shorter period if that would drop
+    a quarter of the items that fit.
     """
     fits = sum(1 for _ in takewhile(lambda total: total <= most, accumulate(reversed(sizes))))
     newest = list(items[len(items) - fits :])

@@ -1,4 +1,4 @@
-"""Prompts and leak redaction of calls: on threads, where the texts are long."""
+"""Compose prompts and redact leaks: on threads of their own if the texts are long."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ T = TypeVar("T")
 
 
 class LongTexts:
-    """Makes prompts and redacts replies, on its own threads if they are long. One user's calls take turns."""
+    """Composes prompts and redacts replies, on threads of its own if they are long, one call per user at a time."""
 
     def __init__(self) -> None:
         self._threads = Bulkhead("long-texts", threads=LONG_TEXT_THREADS, per_user=1)
 
     async def quotes(self, request: TurnRequest) -> IsQuoted:
-        """Return what tells whether a name quotes text of *request*."""
+        """Return a function that checks whether a name quotes text of *request*."""
         is_long = request.text_bytes > LARGE_BYTES
         prepare = partial(quotes_of, request.message, request.unstored)
         is_quoted = await self._computed(request, prepare, is_long=is_long)
@@ -40,7 +40,7 @@ class LongTexts:
         return await self._computed(request, redact, is_long=request.text_bytes + len(reply) > LARGE_BYTES)
 
     async def composed(self, request: TurnRequest, context: Context, compose: Callable[[], Prompt]) -> Prompt:
-        """Return what *compose* makes of *request* and *context*."""
+        """Return what *compose* returns, called on a thread if *request* and *context* are long."""
         said = sum(len(turn.message) + len(turn.reply) for turn in context.turns)
         return await self._computed(request, compose, is_long=request.text_bytes + said > LARGE_BYTES)
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
         Usage,
     )
 
-#: Returns the time now, in UTC and timezone-aware.
+#: Returns the current time, timezone-aware and in UTC.
 Clock: TypeAlias = Callable[[], datetime]
 
-#: Returns whether a call may join a running answer, which `Lease.share` was given.
+#: Returns whether a call may join the running answer that was passed to `Lease.share`.
 Joins: TypeAlias = Callable[[Any], bool]
 
-#: Returns whether a name quotes text of a request. Text of the second name, which is known, does not count.
+#: Returns whether a name quotes text of a request. Text that is also in the second name, a known one, does not count.
 IsQuoted: TypeAlias = Callable[[str, str], Awaitable[bool]]
 
 R = TypeVar("R")
@@ -42,7 +42,7 @@ class Memory(Protocol):
     """The user's memory."""
 
     async def hydrate(self, request: TurnRequest) -> Context:
-        """Return what may help to answer *request*. READ_WRITE opens or continues a session; READ_ONLY writes nothing.
+        """Return the memory for *request*. READ_WRITE opens or continues a session; READ_ONLY writes nothing.
 
         Raises:
             MemoryUnavailable: nothing was read.
@@ -51,18 +51,18 @@ class Memory(Protocol):
     async def persist(self, turn: Turn) -> Persisted:
         """Store *turn*, with the facts that its message states. When this returns, they survive power loss.
 
-        Storing a turn with the same user and request_id again overwrites it; an interrupted one overwrites none. Text
-        that the message marks as private is not stored. The reply is already redacted.
+        A turn overwrites an earlier one with the same user and request_id, unless it is interrupted. Private text of
+        the message is not stored. The reply is already redacted.
 
         Raises:
-            TurnNotStored: not even in part.
+            TurnNotStored: no part of the turn is stored.
         """
 
     async def forget(self, user_id: str, observation_id: int) -> None:
-        """Erase a turn, what was derived from it alone, and the stored answers that contain any of it. Again: nothing.
+        """Erase a turn, the facts derived from it alone, and the stored answers that contain any. Idempotent.
 
         Raises:
-            TurnNotStored: not all of it is erased.
+            TurnNotStored: a part of it is left.
         """
 
 
@@ -71,7 +71,7 @@ class RepeatableCall(Protocol[R]):
 
     @property
     def key(self) -> RequestKey:
-        """Identifies the call and its repetitions."""
+        """Identifies the call and its repeats."""
 
     @property
     def fingerprint(self) -> str:
@@ -79,52 +79,54 @@ class RepeatableCall(Protocol[R]):
 
     @property
     def is_new(self) -> bool:
-        """Whether the request_id was made for this call, so that no response can be stored."""
+        """Whether the server made the request_id for this call, so that the store cannot have a response."""
 
     @property
     def is_large(self) -> bool:
-        """Whether `fingerprint` may take long: it is then first read on a thread."""
+        """Whether computing `fingerprint` may take long, so that it must run on a thread."""
 
     def to_store(self, response: R) -> StoredResponse:
-        """Return what is stored of *response*, without private text. Runs on a thread if `is_large_response`."""
+        """Encode *response*, without private text. Runs on a thread if `is_large_response`."""
 
     def is_large_response(self, response: R) -> bool:
         """Whether `to_store` may take long."""
 
     def from_store(self, text: str) -> R:
-        """Return the response whose `StoredResponse.text` is *text*."""
+        """Decode the `StoredResponse.text` of a response."""
 
 
 class Lease(Protocol, Generic[R]):
-    """The right to answer a call. While one call holds it, its repetitions wait."""
+    """The right to answer a call. While a call holds the lease, its repeats wait."""
 
     @property
     def earlier(self) -> R | None:
-        """The stored response. None: the call was not answered yet and has to be done."""
+        """The stored response. None: the call has no stored response and must run."""
 
     @property
     def running(self) -> Any:
-        """The running answer that was shared under this key and that this call joins. It then holds no lease."""
+        """The running answer that this call joins. None: the call does not join one, and holds the lease."""
 
     def share(self, running: object) -> None:
-        """Let repetitions in this process join *running* instead of waiting, until the lease is released."""
+        """Let repeats in this process join *running* instead of waiting, until the lease is released."""
 
     async def put(self, response: R) -> None:
         """Store the response. It survives a crash of the process.
 
         Raises:
-            MemoryUnavailable: it is not stored.
+            MemoryUnavailable: the response is not stored.
         """
 
     def release(self) -> None:
-        """Let the next repetition proceed. A second call does nothing."""
+        """Let the next repeat proceed. A second call does nothing."""
 
 
 class ResponseStore(Protocol):
-    """Responses by user, method and request_id, kept for 24 hours."""
+    """Stores responses by user, method and request_id for 24 hours."""
 
     async def begin(self, call: RepeatableCall[R], *, joins: Joins | None = None) -> Lease[R]:
-        """Return the lease of *call* once no other call with its key holds it, or at once a running answer to join.
+        """Wait until no other call holds the lease of *call*, and return it.
+
+        If *joins* accepts the running answer, do not wait: return the answer to join in `Lease.running`.
 
         Raises:
             RequestIdReused: a call with the same key and another fingerprint is stored, or running in this process.
@@ -132,29 +134,29 @@ class ResponseStore(Protocol):
         """
 
     async def forget(self, user_id: str) -> int:
-        """Erase every response to the user, and store none of the running calls; return how many were erased.
+        """Erase every response to the user and return their number. Responses of running calls are not stored.
 
         Raises:
-            MemoryUnavailable: not all of it is erased.
+            MemoryUnavailable: some are not erased.
         """
 
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
-        """Erase the responses that contain this observation of the user; return how many were erased.
+        """Erase the responses that contain this observation of the user, and return their number.
 
         Responses of running calls that contain it are not stored.
 
         Raises:
-            MemoryUnavailable: not all of it is erased.
+            MemoryUnavailable: some are not erased.
         """
 
     async def drop(self, user_id: str, method: str, observation_id: int) -> None:
         """Delete the *method*'s responses that contain this observation of the user, whose text has changed.
 
         Responses of running calls that contain it are not stored. Deleted bytes may stay in the files for some time,
-        as those of the old text do.
+        like those of the old text.
 
         Raises:
-            MemoryUnavailable: not all of them are deleted.
+            MemoryUnavailable: some are not deleted.
         """
 
 
@@ -166,18 +168,18 @@ class IdempotencyStore(Protocol):
 
 
 class Answer(Protocol):
-    """The model's answer: iterate it once for its pieces, none of them empty; then the rest is known.
+    """The model's answer. Iterate it once for its pieces, which are never empty; then its properties are complete.
 
-    Text is part of the reply. Iterating raises ModelInterrupted when the model breaks off.
+    Pieces of text are the reply. Iterating raises ModelInterrupted if the model breaks off.
     """
 
     @property
     def model(self) -> str:
-        """The model's name, in its API's words."""
+        """The model's name, as its API reports it."""
 
     @property
     def requested_model(self) -> str:
-        """The name that its API was asked for."""
+        """The name in the request to the API."""
 
     @property
     def response_id(self) -> str:
@@ -185,11 +187,11 @@ class Answer(Protocol):
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """Why it stopped. None: not yet, or its API did not say."""
+        """Why the model stopped. None: it has not stopped, or its API gave no reason."""
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens that its API counted. None: not yet, or it did not say."""
+        """Token counts of its API. None: the API has not sent them."""
 
     def __aiter__(self) -> AsyncIterator[str | Reasoning]: ...
 
@@ -199,24 +201,24 @@ class ChosenModel(Protocol):
 
     @property
     def cause(self) -> Cause:
-        """Log fields for an operator, in case the call ends while the model works."""
+        """Log fields for a call that fails while the model works."""
 
     @property
     def name(self) -> str:
-        """The name that its API is asked for."""
+        """The model's name in requests to its API."""
 
     @property
     def prompt_tokens(self) -> int:
-        """Estimated tokens that memory and conversation may fill the prompt up to."""
+        """Prompt budget, in estimated tokens."""
 
     def answer(self, messages: Sequence[ChatMessage], until: float) -> AbstractAsyncContextManager[Answer]:
-        """Ask the model. Entered when it has begun, by reasoning or by writing, or has ended; leaving ends its work.
+        """Ask the model. Entering waits until the model has begun to reason or write, or has ended. Leaving stops it.
 
-        It is not asked again after *until*, a moment of the event loop's clock. *messages* are not kept once it has
+        The model is not asked again after *until*, a time of the event loop's clock. *messages* are freed once it has
         begun.
 
         Raises:
-            Failure: on entering: any that is about the model, except ModelInterrupted.
+            Failure: on entering: any failure of the model except ModelInterrupted.
         """
 
 
@@ -224,10 +226,10 @@ class Model(Protocol):
     """The models that callers may ask."""
 
     def choose(self, generation: Generation, user_id: str = "") -> ChosenModel:
-        """Return the model that *generation* names, or the default one, to be asked with these options.
+        """Return the model that *generation* names, or the default model, with these options.
 
         *user_id*: the user of the call. Failures of one user alone must not look like an outage to others.
 
         Raises:
-            ModelNotFound: it is not offered.
+            ModelNotFound: the server does not offer the model.
         """

@@ -1,7 +1,7 @@
-"""One running answer for several callers: the first, and those that join it with the same request_id.
+"""One running answer for several callers: the first, and others that join it with the same request_id.
 
-The answer runs in a task of its own. Each caller gets every event, in order, at its own pace. The fastest one sets the
-pace of the model; the answer is stopped when the last one leaves.
+The answer runs in a task of its own. Each caller gets every event, in order, at its own pace. The fastest caller sets
+the pace of the model. When the last caller leaves, the answer is stopped.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from ilab_chat_service.turn_events import Event
     from ilab_chat_service.values import TurnRequest
 
-#: Characters of text that an answer remembers for callers who join, and that it buffers for a caller who is slower than
-#: another. Beyond it, such a caller gets the rest of the reply at the end, without the rest of the reasoning.
+#: Characters of text that are buffered per answer for callers that join, and per caller that reads slowly. Beyond this
+#: limit, such a caller gets the rest of the reply at the end, without the rest of the reasoning.
 JOIN_CHARACTERS = 65_536
 
-#: Characters that a piece, or a change between text and reasoning, counts in addition: the size of its objects.
+#: Characters that each piece, or each change between text and reasoning, counts in addition, for its Python objects.
 PIECE_CHARACTERS = 64
 
-#: Events that wait for the fastest caller before the model is held up.
+#: Number of events that may wait for the fastest caller before backpressure stops reading from the model.
 EVENTS_AHEAD = 4
 
 
@@ -36,12 +36,12 @@ class RunningAnswer:
     """The events of a turn, for all its callers.
 
     Args:
-        request: what is answered. Only the same request may join, private text included.
+        request: the request. Only an equal request may join, private text included.
     """
 
     def __init__(self, request: TurnRequest) -> None:
         self.request = request
-        #: Whether the task has begun to run. One that was cancelled before that leaves the events untouched.
+        #: Whether the task has begun to run. A task that is cancelled earlier does not close its generator of events.
         self.has_begun = False
         self._task: asyncio.Task[None] | None = None
         self._past: Past | None = Past()
@@ -53,21 +53,21 @@ class RunningAnswer:
 
     @property
     def is_open(self) -> bool:
-        """Whether a caller may join: the answer goes on, and somebody listens."""
+        """Whether a caller may join: the answer is still running and has a caller."""
         return not self._ended
 
     def start(self, events: AsyncGenerator[Event, None]) -> asyncio.Task[None]:
-        """Run *events* in a task, which never fails, and return it. Begin to listen before it runs."""
+        """Run *events* in a task, which never fails, and return the task. Call `listen` before it runs."""
         self._task = asyncio.create_task(self._run(events))
         return self._task
 
     async def listen(self) -> AsyncGenerator[Event, None]:
-        """Yield the events so far, then those to come. Wrap it in `aclosing`.
+        """Yield the events so far, then all later ones. Wrap it in `aclosing`.
 
-        When the last caller leaves, the answer is stopped, and this waits for its end.
+        When the last caller leaves, stop the answer and wait for its end.
 
         Raises:
-            Failure: that of the answer.
+            Failure: the failure of the answer.
         """
         caller = Caller(self._so_far(), is_behind=self._past is None)
         self._callers.add(caller)
@@ -78,7 +78,7 @@ class RunningAnswer:
                     try:
                         raise event
                     finally:
-                        del event  # else it and this frame would refer to each other
+                        del event  # break the reference cycle between the error and this frame
                 self._room_made()
                 yield event
                 if isinstance(event, Completed):
@@ -141,7 +141,7 @@ class RunningAnswer:
 
 
 class Past:
-    """The deltas so far, those of one kind in a row joined into one."""
+    """The deltas so far. Consecutive deltas of one kind are joined."""
 
     def __init__(self) -> None:
         self._runs: list[tuple[type[Delta | ReasoningDelta], StringIO]] = []
@@ -163,7 +163,7 @@ class Past:
 
 
 class Caller:
-    """One caller's queue of events. `is_behind`: it missed deltas, and gets the rest of the reply at the end."""
+    """One caller's queue of events. `is_behind`: it missed deltas and gets the rest of the reply at the end."""
 
     def __init__(self, events: Iterator[Event], *, is_behind: bool) -> None:
         self._events: deque[Event | BaseException] = deque(events)
@@ -174,7 +174,7 @@ class Caller:
 
     @property
     def is_full(self) -> bool:
-        """Whether the caller has to take an event before there is room for another."""
+        """Whether the caller must take an event before the queue has room for another."""
         return len(self._events) >= EVENTS_AHEAD and not self._is_behind
 
     def put(self, event: Event) -> None:
@@ -222,7 +222,7 @@ class Caller:
 
 
 async def joined(running: RunningAnswer) -> AsyncGenerator[Event, None]:
-    """Yield the events of *running* as a caller gets them who joins: the answer is that of an earlier call."""
+    """Yield the events of *running* for a caller that joins it: `completed` is marked as replayed."""
     async with aclosing(running.listen()) as events:
         async for event in events:
             yield replace(event, replayed=True) if isinstance(event, Completed) else event

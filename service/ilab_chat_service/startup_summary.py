@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.settings import Settings
 
-#: Where OpenTelemetry sends spans unless it is told otherwise.
+#: The address to which OpenTelemetry sends spans by default.
 DEFAULT_ENDPOINT = "http://localhost:4318"
 
 DURABILITY = {
@@ -78,14 +78,14 @@ def metrics_url(started: StartedServer) -> str:
 
 
 def traces_text(settings: Settings, *, is_on: bool) -> str:
-    """Return where spans go. Of a URL only the host: path and user may be secret."""
+    """Return where spans are sent. Show only the host of a URL: its path and user may be secret."""
     if not is_on:
         return "off: OTEL_EXPORTER_OTLP_ENDPOINT is not set" if not settings.traces else "off"
     return f"OTLP at {urlsplit(settings.traces_url or DEFAULT_ENDPOINT).netloc.rpartition('@')[2]}"
 
 
 def startup_block(started: StartedServer) -> Iterator[str]:
-    """Yield the lines of the start on a terminal: what may surprise, in columns."""
+    """Yield the start lines for a terminal: the settings that matter first, in columns."""
     settings = started.settings
     yield f"ilab-chat-server {version(settings.build)}"
     for name, value in (
@@ -108,14 +108,14 @@ def access(settings: Settings) -> str:
 
 
 def next_command(settings: Settings, address: str) -> str:
-    """Return the command that a newcomer types next, as it works from here. Empty: it needs files of theirs."""
+    """Return a command to try next. Empty: the command would need files of the user."""
     if settings.tls_cert_file or settings.auth not in {"", "none"}:
         return ""
     return f'{client_command()} chat --address {address} --user alice "Hi, my name is Alice."'
 
 
 def client_command() -> str:
-    """Return what starts the client: its name or, if that is not found, where it is installed."""
+    """Return the command that starts the client: its name or, if the shell does not find that, its path."""
     installed = Path(sys.executable).with_name("ilab-chat")
     if shutil.which("ilab-chat") or not installed.exists():
         return "ilab-chat"

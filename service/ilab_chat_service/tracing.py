@@ -71,7 +71,7 @@ def is_on(settings: Settings) -> bool:
 
 
 def start(settings: Settings) -> tuple[TracerProvider, Traces]:
-    """Return what records spans, and what exports them.
+    """Return the recorder of spans and its exporter.
 
     Raises:
         ModuleNotFoundError: the extra is not installed.

@@ -1,6 +1,6 @@
-"""One turn, read top to bottom: idempotency, hydrate, call, persist. Standard library only.
+"""One turn, from top to bottom: idempotency, hydrate, call the model, persist. Standard library only.
 
-Chat and StreamChat are this one loop: Chat is the stream, joined.
+Chat and StreamChat share this code: Chat collects the stream into one response.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """The prompt for a request, and what the model would be."""
+    """The prompt for a request, and the model that would get it."""
 
     prompt: Prompt
     session_id: str
@@ -46,7 +46,7 @@ class Preview:
 
 
 class TurnRunner:
-    """Answers messages: owns when memory is read, when the model is asked, and when the turn is written."""
+    """Answers messages: decides when memory is read, when the model is asked, and when the turn is stored."""
 
     def __init__(
         self,
@@ -63,19 +63,19 @@ class TurnRunner:
         limits: RateLimits,
         escape_message: bool = False,
     ) -> None:
-        """Make what answers messages.
+        """Connect the parts of a turn.
 
         Args:
             memory: read before the model is asked, and written after it has answered.
             model: asked once per message.
-            idempotency: answers for repetitions.
-            clock: for the time of an answer.
+            idempotency: stores answers for repeated calls.
+            clock: dates answers and prompts.
             instruction: first line of the system prompt.
-            quotes: prepares the check of names in the API's words for text of a request.
-            redact: returns a reply without the private text of its request, for everything that is stored.
-            compose: calls what makes the prompt for a request and its context, on a thread if they are long.
-            memory_tokens: most tokens of memory in a prompt.
-            limits: count the turns and tokens of users and callers.
+            quotes: prepares a check whether a name from the model's API quotes text of a request.
+            redact: removes the private text of a request from its reply, before the reply is stored.
+            compose: runs the given function, which composes a prompt, on a thread if its texts are long.
+            memory_tokens: maximum number of tokens of memory in a prompt.
+            limits: rate limits of users and callers.
             escape_message: escape control tokens in the current message too.
         """
         self._memory = memory
@@ -93,21 +93,20 @@ class TurnRunner:
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def run(self, request: TurnRequest, *, until: float, joins: bool = False) -> AsyncGenerator[Event, None]:
-        """Yield Started, then every Delta, Generated if it is to be stored, then one Completed. Wrap it in `aclosing`.
+        """Yield Started, every Delta, Generated if the turn is to be stored, and one Completed. Wrap it in `aclosing`.
 
-        The model is not asked again after *until*, a moment of the event loop's clock; to end the call is up to the
-        caller.
+        The model is not asked again after *until*, a time of the event loop's clock. The caller must end the call.
 
-        A repetition of an answered call gets the stored answer. One that overlaps it waits for it or, if it *joins* and
-        this process is answering the call, gets the events so far and those to come.
+        A repeat of an answered call gets the stored answer. A repeat that overlaps the call waits for the answer or, if
+        it *joins* and this process is answering the call, gets the events so far and all later ones.
 
         When the last caller leaves (this generator is closed or its task cancelled), the model's work ends at once. The
         text so far is stored as an interrupted turn; a finished reply is stored as usual.
 
         Raises:
-            Failure: one of `failures.py`. Before Started nothing but the session has been written, and the call may be
-                repeated; after it the model has been billed. Text that a model wrote before it broke off is not stored:
-                its caller was told that the call failed.
+            Failure: one of `failures.py`. Before Started, only the session has been written, and the call may be
+                repeated. After Started, the model has been billed. Text of a model that broke off is not stored: the
+                caller was told that the call failed.
         """
         while True:
             with phase("idempotency"):
@@ -119,14 +118,14 @@ class TurnRunner:
                         has_started = True
                         yield event
             except Failure:
-                # Nothing was sent to a caller who joined, so this call may ask the model, as one that had waited.
+                # This call joined an answer that failed before it sent anything, so it may ask the model itself.
                 if has_started or not (lease and lease.running):
                     raise
             else:
                 return
 
     def _events(self, request: TurnRequest, lease: Lease[Answered] | None, until: float) -> AsyncGenerator[Event, None]:
-        """Return the events of a stored answer, of a running one, or of a new one. Releases *lease*."""
+        """Return the events of a stored answer, a running one or a new one. *lease* is released by their end."""
         if not lease:
             return self._answer(request, None, until)
         if lease.running:
@@ -149,18 +148,18 @@ class TurnRunner:
     async def _answer(
         self, request: TurnRequest, lease: Lease[Answered] | None, until: float
     ) -> AsyncGenerator[Event, None]:
-        """Ask the model and, with a lease, store the turn; release the lease."""
+        """Ask the model. With a lease, store the turn and release the lease."""
         writing = False
         try:
-            # After the look for a stored answer, which a repeat gets whatever has become of its model since.
+            # After the search for a stored answer: a repeat gets that answer even if its model was removed since.
             chosen = self._model.choose(request.generation, request.user_id)
             reply = StringIO()
             asked_tokens = reasoning_tokens = 0
             try:
                 async with AsyncExitStack() as asking:
-                    # A replay costs nothing, so not before the look for one.
+                    # A replay is not charged, so charge after the search for a stored answer.
                     charge = asking.enter_context(self._limits.turn(request.user_id))
-                    # The context is an argument only, so that it is freed while the model answers.
+                    # No variable refers to the context, so that it is freed while the model answers.
                     started, answer, is_quoted, asked_tokens = await self._ask(
                         asking, request, chosen, await self._hydrate(request), until
                     )
@@ -186,8 +185,8 @@ class TurnRunner:
                     self._write(self._store_interrupted(request, reply.getvalue()), lease)
                 raise
             if lease:
-                # Durable before "done": the caller may forget its own copy now. Shielded: the model has finished, so
-                # the turn is stored even if the caller leaves while it is being written.
+                # Stored before Completed, because the caller may then drop its own copy. Shielded, so that the turn is
+                # stored even if the caller leaves while it is being written.
                 writing = True
                 storing = self._write(self._store(request, answered, lease), lease)
                 yield Generated()
@@ -198,7 +197,7 @@ class TurnRunner:
                 lease.release()
 
     async def preview(self, request: TurnRequest) -> Preview:
-        """Return the prompt that `run` would send first. Asks no model and writes nothing.
+        """Return the first prompt that `run` would send. Ask no model and write nothing.
 
         Raises:
             Failure: one of `failures.py`.
@@ -216,12 +215,12 @@ class TurnRunner:
         )
 
     async def finish_writes(self) -> None:
-        """Wait until no turn is being written any more, stored or not. Call it before memory is closed."""
+        """Wait until all running writes have succeeded or failed. Call it before memory is closed."""
         while tasks := self._answers | self._writes:
             await asyncio.wait(tasks)
 
     async def _begin(self, request: TurnRequest, *, joins: bool) -> Lease[Answered] | None:
-        """Return the lease to *request*. None: nothing of the call may be written, a record of it included."""
+        """Return the lease of *request*. None: the call must write nothing, not even a stored answer."""
         if request.memory_mode is not MemoryMode.READ_WRITE:
             return None
         lease = await self._idempotency.begin(
@@ -229,7 +228,7 @@ class TurnRunner:
         )
         if lease.earlier and lease.earlier.forgotten_id:
             try:
-                # The first call may have ended before it could.
+                # The first call may have ended before it erased the turn.
                 await self._memory.forget(request.user_id, lease.earlier.forgotten_id)
             except BaseException:
                 lease.release()
@@ -243,7 +242,7 @@ class TurnRunner:
             return await self._memory.hydrate(request)
 
     def _composer(self, request: TurnRequest, context: Context, zone: tzinfo) -> Callable[[int], Awaitable[Prompt]]:
-        """Return what makes the prompt, given the budget in tokens."""
+        """Return a function that composes the prompt within a number of tokens."""
         make = partial(
             prompt.compose,
             context,
@@ -259,12 +258,11 @@ class TurnRunner:
     async def _ask(
         self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
     ) -> tuple[Started, Answer, IsQuoted, int]:
-        """Ask the model; closing *asking* stops it.
+        """Ask the model; closing *asking* stops it. Return the event, the answer, the check, and the prompt's tokens.
 
-        If the prompt is too long for it, ask again with half of the memory and documents, then with none. The number is
-        that of the prompt's tokens, estimated.
+        If the prompt is too long for the model, ask again with half of the memory and documents, then without them.
         """
-        # Prepared while the model works.
+        # Runs while the model works.
         preparing = asyncio.ensure_future(self._quotes(request))
         asking.callback(preparing.cancel)
         compose = self._composer(request, forgetting(request, context), await time_zone(request.time_zone))
@@ -312,7 +310,7 @@ class TurnRunner:
         )
 
     def _write(self, storing: Coroutine[None, None, T], lease: Lease[Answered]) -> asyncio.Task[T]:
-        """Begin to store in a task that outlives the caller and releases *lease* at its end."""
+        """Run *storing* in a task that outlives the caller and releases *lease* at its end."""
         task = asyncio.create_task(storing)
         self._writes.add(task)
         task.add_done_callback(lambda _: lease.release())
@@ -320,7 +318,7 @@ class TurnRunner:
         return task
 
     async def _store(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
-        """Store the turn, then the answer for repetitions of the call."""
+        """Store the turn, then the answer for repeats of the call."""
         if request.reading.forget_last:
             return await self._forget(request, answered, lease)
         with phase("persist"):
@@ -330,14 +328,14 @@ class TurnRunner:
         try:
             await lease.put(replace(answered, reply=reply))
         except MemoryUnavailable:
-            # The turn is stored, and its key keeps a repetition from storing another.
+            # The turn is stored, and its topic key keeps a repeat from storing another.
             log.warning("a response was not stored for repeats of its call")
         return answered
 
     async def _forget(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
-        """Erase the turn before this one, as its user asked.
+        """Erase the turn before this one, as the user asked.
 
-        The answer is stored first: it names the turn, so that a repetition of the call erases the same one.
+        The answer is stored first. It names the turn, so that a repeat of the call erases the same turn.
         """
         with phase("persist"):
             reply = await self._redact(request, answered.reply)
@@ -358,19 +356,19 @@ class TurnRunner:
 
     def _written(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
-        # Asking for the exception also tells asyncio that it was seen: the caller who would have got it may be gone.
+        # Reading the exception also keeps asyncio from reporting it: the caller that should get it may be gone.
         if not task.cancelled() and (failure := task.exception()):
             log.error("a turn was not stored: %s", type(failure).__name__)
 
 
 async def model_name(answer: Answer, is_quoted: IsQuoted) -> str:
-    """Return the model's name in its API's words or, if that quotes the message, the name that was asked for."""
+    """Return the model's name as its API reports it or, if that quotes the message, the requested name."""
     said, requested = answer.model, answer.requested_model
     return said if said == requested or not await is_quoted(said, requested) else requested
 
 
 async def response_id(answer: Answer, is_quoted: IsQuoted) -> str:
-    """Return the id of the API's response, or nothing if that quotes the message."""
+    """Return the id of the API's response, or an empty text if the id quotes the message."""
     said = answer.response_id
     return "" if said and await is_quoted(said, "") else said
 
@@ -394,7 +392,7 @@ async def replayed(answered: Answered, lease: Lease[Answered]) -> AsyncGenerator
 
 
 def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> Turn:
-    """Return what is to be stored of a request and its redacted reply."""
+    """Return the turn to store for a request and its redacted reply."""
     return Turn(
         user_id=request.user_id,
         request_id=request.request_id,
@@ -408,7 +406,7 @@ def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> T
 
 
 def forgetting(request: TurnRequest, context: Context) -> Context:
-    """Return the context of *request*: without the last turn, if that is to be forgotten."""
+    """Return *context* for *request*: without the last turn if the user asks to forget it."""
     return context.without_last_turn() if request.reading.forget_last else context
 
 

@@ -38,12 +38,12 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The model is done, and its turn is being stored, whatever the caller does."""
+    """The model is done, and its turn is being stored even if the caller leaves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The whole answer. The turn is stored. `replayed`: an earlier call asked for it."""
+    """The whole answer. The turn is stored. `replayed`: it is the answer of an earlier call."""
 
     answered: Answered
     replayed: bool = False

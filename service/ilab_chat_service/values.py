@@ -25,7 +25,7 @@ class MemoryMode(enum.Enum):
 
 
 class TurnRetention(enum.Enum):
-    """The earlier turns of a user that are kept when a turn is stored."""
+    """Which turns of a conversation stay stored."""
 
     EVERY_TURN = enum.auto()
     LATEST_ONLY = enum.auto()
@@ -134,7 +134,7 @@ class TurnRequest:
 
     @property
     def unstored(self) -> tuple[str, ...]:
-        """The texts of the call that are not stored. The reply may repeat their private text all the same."""
+        """The texts of the call that are not stored. The reply may still repeat their private text."""
         response_format = self.generation.response_format
         return (
             self.instructions,
@@ -148,9 +148,9 @@ class TurnRequest:
 class Recalled:
     """A memory in short: a candidate for one line of the prompt.
 
-    `observation_id` is 0 for the summary of a session. `title` is empty for what has none: statements, summaries and
-    turns. `snippet` is the text that enters the prompt. `score` is that of a search hit. `is_earlier`: the user said
-    something newer about it. `source_ids`: the turns that it was derived from.
+    `observation_id` is 0 for the summary of a session. `title` is empty for statements, summaries and turns. `snippet`
+    is the text that enters the prompt. `score` is set for search hits only. `is_earlier`: a later statement of the user
+    replaced it. `source_ids`: the turns that it was derived from.
     """
 
     observation_id: int
@@ -178,8 +178,7 @@ class PastTurn:
 class Context:
     """The memories and turns that may help to answer a message.
 
-    `facts` are the most important first, `summaries` the newest, `found` the best; `statements` and `turns` are oldest
-    first.
+    Order: `facts` by importance, `summaries` newest first, `found` best first, `statements` and `turns` oldest first.
     """
 
     session_id: str = ""
@@ -191,7 +190,7 @@ class Context:
     found: tuple[Recalled, ...] = ()
 
     def without_last_turn(self) -> Context:
-        """Return what is left without the last turn of the conversation and what was derived from it alone."""
+        """Return the context without the last turn of the conversation and without facts derived from it alone."""
         forgotten = self.last_turn_id
         return replace(
             self,
@@ -207,9 +206,9 @@ class Context:
         return self.turns[-1].recalled.observation_id if self.turns else 0
 
 
-#: How the topic_keys of stored turns begin: one observation per turn, and the one rolling observation of a user. They
-#: differ so that no request_id can produce the rolling key. Callers of MemoryService cannot save under either: what is
-#: stored under them is read back as conversation, replies included.
+#: Prefixes of the topic_keys of stored turns: of one observation per turn, and of the rolling observation. They differ
+#: so that no request_id can produce the rolling key. Callers of MemoryService cannot use them, because observations
+#: with these keys are read back as conversation, replies included.
 TURN_KEY = "chat:turn/"
 LATEST_KEY = "chat/"
 RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
@@ -252,19 +251,19 @@ class Persisted:
     remembered: tuple[Remembered, ...] = ()
 
 
-#: Largest number of tokens that the contract's int32 holds.
+#: Maximum number of tokens in the contract's int32.
 TOKENS_MOST = 2**31 - 1
 
 
 def token_count(value: object) -> int:
-    """Return *value* as a number of tokens; 0 if it is not one, or does not fit the contract."""
-    # JSON's true is an int in Python, and not a number to protobuf.
+    """Return *value* if it is a valid number of tokens, else 0."""
+    # `type`, because JSON's true is an int in Python.
     return value if type(value) is int and 0 <= value <= TOKENS_MOST else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens, as the model's API counted them: input includes the cached ones, output those of reasoning."""
+    """Token counts of the model's API. Input includes cached tokens, output includes reasoning tokens."""
 
     input_tokens: int
     output_tokens: int
@@ -274,10 +273,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """A finished answer, as returned to the caller and to repetitions of the call.
+    """A finished answer, as returned to the caller and to repeats of the call.
 
-    `observation_id` is 0 when nothing was to be stored; `finish_reason` and `usage` are None if the model's API did not
-    say. `forgotten_id`: the turn that the user asked to forget, 0 for none.
+    `observation_id` is 0 if nothing was stored. `finish_reason` and `usage` are None if the model's API did not send
+    them. `forgotten_id`: the turn that was erased because the user asked for it, or 0.
     """
 
     session_id: str
@@ -321,7 +320,7 @@ class PromptTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestKey:
-    """Identifies a call and its repetitions. Calls of different methods never share a key."""
+    """Identifies a call and its repeats. Calls of different methods never share a key."""
 
     user_id: str
     method: str

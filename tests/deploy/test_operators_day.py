@@ -185,7 +185,7 @@ def test_operators_day(tmp_path: Path) -> None:
 
                 load.failures.clear()
                 assert server.stop() == 0
-            # Whoever was not answered was told that another server may answer.
+            # A caller without an answer was told that another server may answer.
             assert {error.code.name for error in load.failures} <= {"UNAVAILABLE"}
         fires(url, "IlabChatDown")
 

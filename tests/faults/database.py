@@ -133,7 +133,7 @@ def children(pid: int) -> list[int]:
 
 @asynccontextmanager
 async def locked(url: str, statement: str) -> AsyncIterator[None]:
-    """Take a lock; not on the event loop, which forwards what those who have the lock still need."""
+    """Take a lock; not on the event loop, which forwards what the holders of the lock still need."""
     with await asyncio.to_thread(lambda: psycopg.connect(url, options="-c lock_timeout=30s")) as connection:
         await asyncio.to_thread(lambda: connection.execute(statement.encode()))
         yield

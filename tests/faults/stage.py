@@ -119,7 +119,7 @@ def stage(kept: Kept, seed: int, *, servers: int = 1) -> Iterator[Stage]:
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """Yield a loopback port that nobody else gets while those who listen on it come and go."""
+    """Yield a loopback port that nobody else gets while programs start and stop listening on it."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))

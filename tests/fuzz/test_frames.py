@@ -186,7 +186,7 @@ def test_what_follows_the_message_is_refused_or_left(target: Target, more: bytes
     assert asked(target, http2.OPENING, http2.request(USUAL, message(SAID) + more)) is not None
 
 
-def test_those_who_begin_and_do_not_go_on_keep_nobody_waiting(target: Target) -> None:
+def test_unfinished_requests_do_not_delay_other_calls(target: Target) -> None:
     sent = http2.OPENING + REQUEST
     with ExitStack() as slow:
         for end in range(0, len(sent), 3):

@@ -129,7 +129,7 @@ async def test_last_event_id_joins_a_running_answer(web: Client, upstream: Upstr
     joined = [await asyncio.to_thread(Events, web.address, last_event_id="key-3") for _ in range(3)]
     for stream in joined:
         await stream.until(b'two "')
-    # The first connection ends, and the answer goes on for those who have taken it up.
+    # The first connection ends, and the answer goes on for the callers that joined it.
     broken.close()
     joined.pop().close()
     upstream.release()

@@ -116,7 +116,7 @@ async def test_errors(page: Page, upstream: Upstream, attempt: str) -> None:
 
 
 async def test_events_of_a_stream(page: Page, attempt: str) -> None:
-    """Model name, problem and every text of an event, whoever wrote them."""
+    """Model name, problem and every text of an event, from any author."""
     done = {
         "model": attempt, "memories": [memory(attempt)], "replayed": True, "request_id": attempt,
         "remembered": [{"content": attempt}], "usage": {"input_tokens": attempt, "output_tokens": attempt},

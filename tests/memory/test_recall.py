@@ -152,7 +152,7 @@ def test_case_17_how_many_gets_the_whole_list(mem: ILabMemory) -> None:
 
 @pytest.mark.parametrize("message", ["Who is May?", "who is may?"])
 def test_case_18_a_name_that_is_also_a_function_word_is_found(mem: ILabMemory, message: str) -> None:
-    say(mem, "May is my best friend.", "It may rain tomorrow.", "Whoever may come is welcome.")
+    say(mem, "May is my best friend.", "It may rain tomorrow.", "Anyone who may come is welcome.")
     assert recalled(mem, message) == ["May is my best friend."]
 
 

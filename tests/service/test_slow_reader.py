@@ -1,4 +1,4 @@
-"""A caller who does not read: the model's answer to it waits, and nothing piles up in the server."""
+"""A caller that does not read: the model's answer to it waits, and nothing piles up in the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PIECE = json.dumps({"choices": [{"index": 0, "delta": {"content": TEXT}}], "padd
 PIECES = 3000
 #: The caller's gRPC takes little on its own, and does not find out that it could take more.
 SMALL_WINDOW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
-#: Most that may be on its way between the model and a caller who does not read, in bytes: mostly buffers of sockets.
+#: Maximum bytes on the way between the model and a caller that does not read: mostly buffers of sockets.
 ON_THE_WAY = 24 * 1024 * 1024
 #: A model that has said nothing for so long, in seconds, has been paused.
 PAUSE_SECONDS = 1.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: How many rows a list prints unless told otherwise.
 DEFAULT_ROWS = 50
-#: Most rows that the service returns at once.
+#: Maximum number of rows that the service returns at once.
 PAGE_ROWS = 200
 
 

@@ -11,7 +11,7 @@ NARROWEST: Final = 8
 """Columns of a terminal that the last cell gets at least; where there are fewer, lines are cut at the edge."""
 
 WIDEST: Final = 20
-"""Most columns of any other cell."""
+"""Maximum number of columns of any other cell."""
 
 # They reorder the text around them, beyond their own cell.
 BIDI_CONTROLS: Final = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "")

@@ -16,7 +16,7 @@ PASSAGE_CHARACTERS, SHORT_PASSAGE_CHARACTERS = 300, 150
 HEAD_CHARACTERS = 512
 #: ... up to this many.
 DEEP_CHARACTERS = 65_536
-#: Most of a passage that the user's words take if only the reply matches.
+#: Maximum share of a passage for the user's words if only the reply matches.
 CONTEXT_CHARACTERS = 100
 
 # Between two sentences.

@@ -12,7 +12,7 @@ from ilab_memory.timestamps import to_text
 
 #: Most results, and rows that are read for them. A long period is read in parts, the newest rows of each.
 MOST_RESULTS, MOST_ROWS, MOST_PARTS = 20, 60, 7
-#: Most bytes of the contents that are read of each part; one row in any case.
+#: Maximum number of bytes of content that are read of each part. One row is always read.
 PART_BYTES = 65_536
 #: Characters of a row that its features are found in.
 READ_CHARACTERS = 512

@@ -80,7 +80,7 @@ def corrected(asked: Asked, text: str, unknown: Collection[str], known: Known) -
 def _respelled(
     asked: Asked, typed: Mapping[str, str], ways: Mapping[str, Sequence[str]], said: frozenset[str]
 ) -> Mapping[str, tuple[str, ...]]:
-    """Return what takes the place of misspelled terms: the first way to write it that the user said, or nothing."""
+    """Return the replacements of misspelled terms: of each the first spelling that the user said, if there is one."""
     function = function_terms(asked.spoken)
     found: dict[str, tuple[str, ...]] = {}
     for term, word in typed.items():
@@ -92,7 +92,7 @@ def _respelled(
 
 
 def _rewritten(ids: Mapping[str, Sequence[Sequence[str]]], said: frozenset[str]) -> Mapping[str, tuple[str, ...]]:
-    """Return what takes the place of the terms of ids: those of the form that the user wrote."""
+    """Return the replacements of the terms of ids: the terms of the form that the user wrote."""
     found: dict[str, tuple[str, ...]] = {}
     for token, forms in ids.items():
         own = terms(token)

@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 #: How the topic keys of facts begin that consolidation may change: those that users stated, and its own.
 FACT_KEY = "fact/"
-#: Most facts in a prompt.
+#: Maximum number of facts in a prompt.
 FACTS = 100
-#: Most turns of one call, as a multiple of the number that is enough for a call, and their bytes.
+#: Maximum number of turns of one call, as a multiple of the number that is enough for a call, and of their bytes.
 TURNS_FACTOR = 2
 TURNS_BYTES = 32 * 1024
 

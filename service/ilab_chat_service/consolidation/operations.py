@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 #: Longest answer that is read, in characters.
 ANSWER_CHARACTERS = 64 * 1024
-#: Most operations of a kind. An answer with more of them is not a result of so few turns.
+#: Maximum number of operations of a kind. An answer with more of them cannot be the result of these few turns.
 OPERATIONS = 32
 #: Longest topic, fact and summary that are stored, in characters.
 TOPIC_CHARACTERS = 100

@@ -1,4 +1,4 @@
-"""Answers of the chat in the idempotency store."""
+"""Answers of chat calls in the idempotency store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.ports import Joins, Lease, ResponseStore
     from ilab_chat_service.values import Answered, TurnRequest
 
-#: Chat and StreamChat are one method here: each repeats the other.
+#: Chat and StreamChat are one method here: a call of one can repeat a call of the other.
 METHOD = "Chat"
 
 

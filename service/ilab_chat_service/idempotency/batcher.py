@@ -1,4 +1,4 @@
-"""Batching: requests of concurrent calls, done in one visit."""
+"""Batching: requests of concurrent calls run as one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Batcher(Generic[Wanted, Got]):
     """Runs one batch at a time. Requests that arrive while it runs form the next batch."""
 
     def __init__(self, do: Callable[[list[Wanted]], Awaitable[Sequence[Got]]]) -> None:
-        """*do* does it for some, and returns what each gets, in their order; what it raises, all of them get."""
+        """*do* processes a batch and returns one result per request, in order. If it raises, all of them raise."""
         self._do = do
         self._wanted: list[Wanted] = []
         self._doing = asyncio.Lock()
 
     async def get(self, wanted: Wanted) -> Got:
-        """Have it done for *wanted*, and return what it gets."""
+        """Add *wanted* to the next batch and return its result."""
         place = len(self._wanted)
         self._wanted.append(wanted)
         if place == 0:

@@ -1,4 +1,4 @@
-"""How a finished answer looks in the idempotency store, and back. Pure functions."""
+"""Encode finished answers for the idempotency store, and decode them. Pure functions."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-#: Fields that say which request it is, not what is asked for, and what follows from the message.
+#: Fields that are not part of a fingerprint: they identify the request or follow from its message.
 IDENTITY = ("user_id", "request_id", "request_id_is_new", "reading")
 
 
 def fingerprint(public: TurnRequest) -> str:
-    """Return the hash, in hexadecimal, that tells one request of a request_id from another.
+    """Return a hash, in hexadecimal, that detects another request with the same request_id.
 
-    *public* has no private text: even a hash of it would let a reader of the file try what it was.
+    *public* must not contain private text: a reader of the file could guess the text and compare hashes.
     """
     body = {name: value for name, value in set_fields(public) if name not in IDENTITY}
     body["generation"] = dict(set_fields(public.generation))
@@ -68,7 +68,7 @@ def public(request: TurnRequest) -> TurnRequest:
 def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
     """Yield the fields that differ from their default.
 
-    Defaults are left out so that a field added by a later version does not change the fingerprints stored before.
+    Defaults are omitted so that a field that a later version adds does not change stored fingerprints.
     """
     for field in fields(value):
         if (each := getattr(value, field.name)) != field.default:
@@ -78,8 +78,8 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
 def record(answered: Answered) -> str:
     """Return *answered*, whose reply is redacted, as JSON without defaults.
 
-    Of the memories it keeps what identifies them, not their text: that would be several times as large as the turn, and
-    a copy of what the memory may have changed since.
+    It contains the ids of memories but not their text: the text would be several times as large as the turn, and could
+    be changed or erased in the memory later.
     """
     body = {
         field.name: value for field in fields(answered) if (value := getattr(answered, field.name)) != field.default
@@ -89,7 +89,7 @@ def record(answered: Answered) -> str:
 
 
 def compact(memory: Recalled) -> tuple[int | str | float, ...]:
-    """Return a memory as it is stored: id, type, source, microseconds since 1970, and what is not the default."""
+    """Return a memory as stored: id, type, source, microseconds since 1970, and score and is_earlier if set."""
     moment = (memory.updated_at - EPOCH) // MICROSECOND
     stored = (memory.observation_id, memory.type, memory.source.value, moment)
     if memory.is_earlier:
@@ -98,7 +98,7 @@ def compact(memory: Recalled) -> tuple[int | str | float, ...]:
 
 
 def answered(text: str) -> Answered:
-    """Return what `record` stored."""
+    """Decode the JSON of `record`."""
     stored: dict[str, Any] = json.loads(text)
     reason, usage = stored.get("finish_reason"), stored.get("usage")
     return Answered(
@@ -107,7 +107,7 @@ def answered(text: str) -> Answered:
             "memories": tuple(map(recalled, stored["memories"])),
             "remembered": tuple(Remembered(**each) for each in stored.get("remembered", ())),
             "finish_reason": reason and FinishReason(reason),
-            # Checked here too: an earlier version may have stored any value.
+            # An earlier version may have stored any value.
             "usage": usage and Usage(**{name: token_count(tokens) for name, tokens in usage.items()}),
             "create_time": datetime.fromisoformat(stored["create_time"]),
         }

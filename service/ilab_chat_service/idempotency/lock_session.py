@@ -25,7 +25,7 @@ UNDONE = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 
 @asynccontextmanager
 async def open_lock_session(conninfo: str) -> AsyncIterator[LockSession]:
-    """Yield a connection that is made on its first use; leaving closes it, after everything that was asked of it."""
+    """Yield a connection that connects on first use. Leaving the block closes it after all queued calls."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="idempotency")
     connection = LockSession(conninfo, thread)
     try:
@@ -36,7 +36,7 @@ async def open_lock_session(conninfo: str) -> AsyncIterator[LockSession]:
 
 
 class LockSession:
-    """A connection in autocommit mode, which only the one thread of *thread* uses, in the order it is asked in."""
+    """A connection in autocommit mode. Only the one thread of *thread* uses it, for one call after another."""
 
     def __init__(self, conninfo: str, thread: ThreadPoolExecutor) -> None:
         self._conninfo = conninfo
@@ -45,13 +45,13 @@ class LockSession:
         self._failed_at = 0.0
 
     async def run(self, call: Callable[[Connection], T]) -> T:
-        """Return what *call* returns.
+        """Return the result of *call*.
 
-        It is run again, on another connection, if it finds its own lost, and if the database undid it for the sake of
-        another.
+        If the connection is lost, run it again on a new one. Also run it again after a serialization failure or a
+        deadlock.
 
         Raises:
-            MemoryUnavailable: the database cannot be reached or has refused.
+            MemoryUnavailable: the database cannot be reached or reported an error.
         """
         asked_at = time.monotonic()
 
@@ -76,7 +76,7 @@ class LockSession:
             ) from None
 
     def later(self, call: Callable[[Connection | None], object]) -> None:
-        """Run *call* in its turn, with the connection if there is one then; nobody hears whether it worked."""
+        """Queue *call*, which gets the connection if there is one. Ignore errors of the database."""
 
         def visit() -> None:
             with suppress(psycopg.Error):
@@ -95,7 +95,7 @@ class LockSession:
         try:
             return call(connection)
         except psycopg.Error as error:
-            # A primary that has become a standby ends no connection that is idle.
+            # A primary that became a standby does not close idle connections.
             if connection.closed or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
                 self.close()
             raise

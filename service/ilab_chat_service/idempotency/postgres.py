@@ -1,8 +1,8 @@
 """Records of the idempotency store in PostgreSQL, for any number of processes. Needs the extra `postgres`.
 
-A record is committed without waiting for a disk or a standby: a crash of the database, or a failover, may lose the last
-moments of them (three times `wal_writer_delay`). A repetition may then ask the model again, and still overwrites the
-same turn, whose key has the request_id in it.
+A record is committed without waiting for a disk or a standby: a crash of the database or a failover may lose the
+records of the last moments (three times `wal_writer_delay`). A repeat then asks the model again and overwrites the same
+turn, because the turn's key contains the request_id.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Of every session of ours.
+#: Parameters of the lock session.
 SESSION = {
     # A read after taking a lock must see the commit of the previous holder.
     "default_transaction_isolation": "read committed",
     "synchronous_commit": "off",  # see above
     "lock_timeout": "5s",
     "TimeZone": "UTC",
-    # Or an idle server would lose what it has leased.
+    # Otherwise an idle server would lose its locks.
     "idle_session_timeout": "0",
-    # A host that vanishes frees what it has leased after 5 + 3 x 2 seconds.
+    # The locks of a host that vanishes are released after 5 + 3 x 2 seconds.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
@@ -66,8 +66,7 @@ PUT = """
     SET created_at = excluded.created_at, fingerprint = excluded.fingerprint, answer = excluded.answer,
         observation_ids = excluded.observation_ids
 """
-# The one statement that names no user. In an order that is the same for all, so that two sweeps cannot wait for each
-# other in a circle.
+# The only statement that names no user. The order is the same in all processes, so that two sweeps cannot deadlock.
 EXPIRED = """
     SELECT user_id, method, request_id, created_at FROM ilab_chat.idempotency_records WHERE created_at <= %s
     ORDER BY created_at, user_id, method, request_id LIMIT %s
@@ -107,7 +106,7 @@ def prepare(conninfo: str) -> None:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             migrate(connection)
     except psycopg.Error as error:
-        # No row of anybody is in it: this text is about the server, and an operator needs it.
+        # The text contains no user data, and the operator needs it.
         reason = "; ".join(str(error).splitlines())
         raise StoreNotOpened(f"ILAB_MEMORY_URL: could not open the idempotency store: {reason}") from error
 
@@ -123,16 +122,16 @@ async def sweep_for_ever(records: PostgresRecords, clock: Clock) -> None:
 
 
 class PostgresRecords:
-    """Records over one connection, whose session has the locks: the server frees them when the connection ends.
+    """Records over one connection. Its session owns the locks: the database releases them when the connection ends.
 
-    If it is lost while calls run, their requests are free for other processes, and what they were to write is written
-    on the next connection.
+    If the connection is lost while calls run, other processes may answer the same requests. The records of the calls
+    are written over the next connection.
     """
 
     def __init__(self, connection: LockSession) -> None:
         self._connection = connection
         self._locked_on: dict[int, Connection] = {}
-        """By the number of a lock, where it was asked for. Of the connection's thread alone."""
+        """The connection on which each lock was requested. Only the connection's thread uses it."""
 
     async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
         """See `single_flight.Records.enter`. One round trip."""
@@ -140,7 +139,7 @@ class PostgresRecords:
         asked = key.user_id, key.method, key.request_id, since
 
         def enter(connection: Connection) -> tuple[bool, Record | None]:
-            # Before it is asked for: if what follows fails, it may have been taken.
+            # Recorded first: if the request fails, the lock may have been taken.
             self._locked_on[number] = connection
             with connection.pipeline():
                 locking = connection.execute(TRY_LOCK, [number])
@@ -172,11 +171,11 @@ class PostgresRecords:
         await self._connection.run(lambda connection: connection.execute(PUT, row))
 
     async def forget(self, user_id: str) -> int:
-        """See `single_flight.Records.forget`. The server keeps it until it vacuums, as it keeps the memory."""
+        """See `single_flight.Records.forget`. The rows stay in the files until a vacuum, like those of the memory."""
         return await self._connection.run(lambda connection: connection.execute(FORGET, [user_id]).rowcount)
 
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
-        """See `single_flight.Records.forget_observation`. The server keeps it until it vacuums."""
+        """See `single_flight.Records.forget_observation`. The rows stay in the files until a vacuum."""
         values = [user_id, observation_id]
         return await self._connection.run(lambda connection: connection.execute(FORGET_OBSERVATION, values).rowcount)
 
@@ -189,7 +188,7 @@ class PostgresRecords:
         """Delete expired responses in small batches, so that calls between them do not wait.
 
         Raises:
-            MemoryUnavailable: not all of it is erased.
+            MemoryUnavailable: some expired responses are left.
         """
 
         def sweep(connection: Connection) -> int:

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-#: Names the lock under which the schema is changed; any number that nobody else in the database uses. ASCII "ILCH".
+#: Number of the advisory lock under which the schema is changed. Arbitrary, but unique in the database: ASCII "ILCH".
 LOCK = 0x494C4348
 
-#: The number of partitions that the memory has of its tables.
+#: Number of partitions, the same as that of the memory's tables.
 PARTITIONS = 16
 
 
 def first_version() -> Iterator[str]:
     """Yield the statements of version 1.
 
-    user_id begins the key, so that the table can be distributed by it, as those of the memory.
+    user_id is the first column of the key, so that the table can be sharded by it like those of the memory.
     """
     yield """
         CREATE TABLE ilab_chat.idempotency_records (
@@ -36,7 +36,7 @@ def first_version() -> Iterator[str]:
         ) PARTITION BY HASH (user_id)
     """
     for remainder in range(PARTITIONS):
-        # A row is erased after a day: it is to be gone soon, not when a fifth of the table is.
+        # Rows are erased after a day. Vacuum soon, not only when a fifth of the table is dead.
         yield f"""
             CREATE TABLE ilab_chat.idempotency_records_{remainder} PARTITION OF ilab_chat.idempotency_records
             FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {remainder})
@@ -50,15 +50,15 @@ def second_version() -> Iterator[str]:
     yield "DELETE FROM ilab_chat.idempotency_records"
 
 
-#: The statements that lead to each version from the one before. Applied ones never change.
+#: Statements that migrate to each version from the previous one. They never change once released.
 MIGRATIONS = (first_version, second_version)
 
 
 def migrate(connection: Connection) -> None:
-    """Create or update the schema `ilab_chat` in one transaction. Processes that do so at once wait for each other.
+    """Create or update the schema `ilab_chat` in one transaction. Concurrent processes wait for each other.
 
     Raises:
-        StoreNotOpened: it is of a newer version of this service.
+        StoreNotOpened: the schema is of a newer version of this service.
     """
     if version(connection) == len(MIGRATIONS):
         return
@@ -80,9 +80,9 @@ def version(connection: Connection) -> int:
     """Return the version of the schema in the database, 0 if the schema is missing.
 
     Raises:
-        StoreNotOpened: it is newer than this code.
+        StoreNotOpened: the version is newer than this code.
     """
-    # Not to_regclass: it may answer from a cache that knows nothing of what was committed during the wait for the lock.
+    # Not to_regclass: its cache may miss tables that were committed during the wait for the lock.
     tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'ilab_chat' AND tablename = 'schema_version'"
     if connection.execute(tables).fetchone() == (0,):
         return 0

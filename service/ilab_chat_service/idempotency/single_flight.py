@@ -1,7 +1,7 @@
-"""The idempotency store: which call may proceed, and what was answered before. The same for every method and database.
+"""The idempotency store: one call per key proceeds, repeats get its response. For every method and database.
 
-Within this process, calls with the same key wait for each other in a flight. Other processes are kept out by a lock of
-the database, which is polled while another process holds it and freed when that process ends.
+Within this process, calls with the same key wait for each other in a flight. A lock of the database keeps other
+processes out. It is polled while another process holds it, and released when that process ends.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ R = TypeVar("R")
 #: How long a response is stored (contract).
 RETENTION = timedelta(hours=24)
 
-#: Pauses between two looks at a request that another process is answering, in seconds: the first, the longest, and
-#: the factor between one and the next.
+#: Pauses between polls of a request that another process is answering, in seconds: the first, the longest, and the
+#: factor from one to the next.
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 PAUSE_FACTOR = 1.5
 
-#: Bits of the number that stands for a key among locks: what fits into the offset of a lock of a file.
+#: Bits of the number of a key's lock. It must fit into a file offset.
 LOCK_BITS = 62
 
 
@@ -49,29 +49,29 @@ class Record:
 
 
 class Records(Protocol):
-    """Where responses are stored, with a lock for each key that keeps other processes out.
+    """Stores responses, with one lock per key that keeps other processes out.
 
-    Within this process, no two calls with the same key are between `enter` and `leave`.
+    Within this process, only one call per key is between `enter` and `leave` at a time.
     """
 
     async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
-        """Take the lock of *key* unless another process has it; return whether it was taken, and the record.
+        """Take the lock of *key* unless another process has it. Return whether it was taken, and the record.
 
-        The record is read after the lock was asked for. It is None if none is newer than *since*, and for a new key,
-        which is not looked up.
+        The record is read after the lock was requested. It is None if the store has no record newer than *since*, and
+        for a new key, which is not looked up.
 
         Raises:
             MemoryUnavailable: the store cannot be read.
         """
 
     def leave(self, key: RequestKey) -> None:
-        """Free the lock of *key* if this process has it. Does not wait."""
+        """Release the lock of *key* if this process has it. Do not wait."""
 
     async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
-        """Store the record, which replaces any other with the same key.
+        """Store the record. Replace an earlier one with the same key.
 
         Raises:
-            MemoryUnavailable: it is not stored.
+            MemoryUnavailable: the record is not stored.
         """
 
     async def forget(self, user_id: str) -> int:
@@ -139,7 +139,7 @@ class SingleFlight:
         await self._records.drop(user_id, method, observation_id)
 
     def leave(self, key: RequestKey, *, entered: bool) -> None:
-        """Let the next call of *key* in, if this one was in, and remove the flight after the last call."""
+        """End this call: if it had *entered*, admit the next call with *key*. Remove the flight after the last call."""
         flight = self._flights[key]
         if entered:
             self._records.leave(key)
@@ -149,7 +149,7 @@ class SingleFlight:
             del self._flights[key]
 
     async def _enter(self, call: RepeatableCall[R]) -> R | None:
-        """Return the stored response, or None as soon as no response is stored and no other process is answering."""
+        """Return the stored response. While another process is answering, wait. None: this call must answer."""
         for pause in pauses():
             taken, record = await self._records.enter(call.key, self._clock() - RETENTION, is_new=call.is_new)
             if record and record.fingerprint != call.fingerprint:
@@ -162,7 +162,7 @@ class SingleFlight:
         return None
 
     def _running(self, user_id: str, method: str = "") -> list[RequestLease[Any]]:
-        """Return the leases of the user's running calls, only those of *method* if it is named."""
+        """Return the leases of the user's running calls, or only those of *method*."""
         return [
             flight.lease
             for key, flight in self._flights.items()
@@ -171,27 +171,27 @@ class SingleFlight:
 
 
 async def store_none_with(observation_id: int, leases: list[RequestLease[Any]]) -> None:
-    """Let none of *leases* store a response that contains this observation."""
+    """Keep *leases* from storing a response that contains this observation."""
     for lease in leases:
         lease.forgotten_observations.add(observation_id)
     await nothing_put(leases)
 
 
 async def nothing_put(leases: list[RequestLease[Any]]) -> None:
-    """Wait until none of *leases* is storing its response: what they store is then erased with the rest."""
+    """Wait while any of *leases* is storing its response, so that the erasure that follows includes the response."""
     for lease in leases:
         await lease.nothing_put.wait()
 
 
 def reused() -> RequestIdReused:
-    """Return the failure of a request whose request_id belongs to another request."""
+    """Return the failure for a reused request_id."""
     return RequestIdReused("this request_id belongs to another request")
 
 
 class Flight:
-    """Lets calls with one key through one at a time, and others join what the call whose turn it is has shared.
+    """Runs the calls with one key one at a time. Other calls can join the answer that the running call has shared.
 
-    `lease` is that of the call whose turn it is.
+    `lease` is the lease of the running call.
     """
 
     def __init__(self, fingerprint: str) -> None:
@@ -202,7 +202,7 @@ class Flight:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def enter(self, lease: RequestLease[Any], joins: Joins | None) -> Any:
-        """Wait for the turn of *lease* and return None, or return a running answer that *joins* accepts."""
+        """Wait until no other call runs and return None, or return a running answer that *joins* accepts."""
         while self.lease:
             if self._running is not None and joins and joins(self._running):
                 return self._running
@@ -217,17 +217,17 @@ class Flight:
         return None
 
     def share(self, running: object) -> None:
-        """Let calls that wait, and later ones, join *running*."""
+        """Let waiting and later calls join *running*."""
         self._running = running
         self._wake()
 
     def leave(self) -> None:
-        """Let the next call in."""
+        """Admit the next call."""
         self.lease = self._running = None
         self._wake()
 
     def _wake(self) -> None:
-        """Let all who wait look again, in their order. They are few: one user's calls with one request_id."""
+        """Let all waiting calls check again, in their order. They are few: one user's calls with one request_id."""
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -237,8 +237,9 @@ class Flight:
 class RequestLease(Generic[R]):
     """The Lease port.
 
-    `forgotten`: the user was erased after this call began, so its response is not stored. `forgotten_observations`:
-    these observations were, so a response that contains one of them is not stored.
+    `forgotten`: the user was erased after this call began, so its response must not be stored.
+    `forgotten_observations`: observations that were erased after this call began. A response that contains one of them
+    must not be stored.
     """
 
     def __init__(self, store: SingleFlight, call: RepeatableCall[R]) -> None:
@@ -264,7 +265,7 @@ class RequestLease(Generic[R]):
         self.nothing_put.clear()
         try:
             make = partial(self._call.to_store, response)
-            # Large ones on a thread of their own: neither the event loop nor the thread of the records waits for them.
+            # Large responses are encoded on another thread: neither the event loop nor the records' thread waits.
             stored = await computed(make, is_long=self._call.is_large_response(response))
             if self.forgotten_observations.isdisjoint(stored.observation_ids):
                 await self._store.put(self._call, stored)
@@ -279,7 +280,7 @@ class RequestLease(Generic[R]):
 
 
 def pauses() -> Iterator[float]:
-    """Yield the seconds to wait between two looks, without end; random, so that those who wait spread out."""
+    """Yield the seconds between polls, without end. Random, so that waiting processes do not poll at the same time."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         yield random.uniform(pause / 2, pause)  # noqa: S311 - no secret
@@ -287,6 +288,6 @@ def pauses() -> Iterator[float]:
 
 
 def lock_key(key: RequestKey) -> int:
-    """Return the number that stands for *key* among locks. Two keys that share one would wait for each other."""
+    """Return the number of the lock of *key*. Two keys with the same number would only wait for each other."""
     name = f"{len(key.user_id)}:{key.user_id}{len(key.method)}:{key.method}{key.request_id}".encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) >> (64 - LOCK_BITS)

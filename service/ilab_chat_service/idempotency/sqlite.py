@@ -1,7 +1,7 @@
-"""Records of the idempotency store in SQLite: a table of its own in the memory's file, and a file of locks next to it.
+"""Records of the idempotency store in SQLite: a table in the memory's file, and a file for locks next to it.
 
-A record is committed without a sync of its own: it survives a crash of the process. After a loss of power, a repetition
-is done again. A chat then overwrites the same turn, because the turn's key contains the request_id.
+A record is committed without a sync of its own: it survives a crash of the process. After a power loss, a repeat may
+run again. A chat call then overwrites the same turn, because the turn's key contains the request_id.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.ports import Clock
     from ilab_chat_service.values import RequestKey
 
-    #: User, method, request id, and since when.
+    #: User, method, request id, and the time from which on a record counts.
     Asked: TypeAlias = tuple[str, str, str, str]
     Answer: TypeAlias = tuple[RequestKey, Record, datetime]
 
@@ -48,12 +48,12 @@ SWEPT_FOR_EACH = 10
 BUSY_SECONDS = 5.0
 
 PRAGMAS = (
-    "journal_mode = WAL",  # as the memory has it: readers do not wait for the writer
-    "synchronous = NORMAL",  # no sync of its own, see above
-    "secure_delete = ON",  # what is forgotten is overwritten
+    "journal_mode = WAL",  # as in the memory: readers do not wait for the writer
+    "synchronous = NORMAL",  # no sync per record, see above
+    "secure_delete = ON",  # erased rows are overwritten
 )
 
-#: One row a version: the statements that lead to it. Applied ones never change.
+#: The statements that migrate to each version. They never change once released.
 MIGRATIONS = (
     """
     CREATE TABLE idempotency_records (
@@ -70,8 +70,8 @@ MIGRATIONS = (
     """,
 )
 VERSION = "SELECT version FROM idempotency_schema"
-# One statement for all: the driver releases the GIL at each step, and reacquiring it from a busy event loop costs more
-# than the step.
+# One statement per batch: the driver releases the GIL at each step, and reacquiring it from a busy event loop costs
+# more than the step.
 FIND = """
     SELECT asked.key, record.fingerprint, record.answer FROM json_each(?) asked CROSS JOIN idempotency_records record
     ON record.user_id = asked.value ->> 0 AND record.method = asked.value ->> 1
@@ -96,12 +96,12 @@ DROP = f"{FORGET_OBSERVATION} AND method = ?"
 
 @asynccontextmanager
 async def open_sqlite_store(path: str, clock: Clock, damage: Damage | None = None) -> AsyncIterator[SingleFlight]:
-    """Open the idempotency store in the SQLite file *path*, which the memory has made; leaving closes it.
+    """Open the idempotency store in the SQLite file *path*, which the memory has created. Leaving closes it.
 
-    *damage* is told of calls that find the file damaged.
+    Calls that find the file damaged report it to *damage*.
 
     Raises:
-        StoreNotOpened: it cannot be opened, or is of a newer version of this service.
+        StoreNotOpened: the file cannot be opened, or is of a newer version of this service.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="idempotency")
     loop = asyncio.get_running_loop()
@@ -136,28 +136,29 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def open_locks(path: str) -> IO[bytes]:
-    """Open the lock file next to *path*. It stays empty: the locks are on byte offsets in it."""
+    """Open the lock file next to *path*. It stays empty: locks cover byte offsets beyond its end."""
     with not_opened():
-        if path == IN_MEMORY:  # which no other process can share
+        if path == IN_MEMORY:  # no other process can share it
             return tempfile.TemporaryFile()
         return open(f"{as_the_memory(path)}-locks", "ab", opener=private)
 
 
 def as_the_memory(path: str) -> str:
-    """Return the path that the memory makes of *path*."""
+    """Expand *path* like the memory does."""
     return path if path == IN_MEMORY else str(Path(path).expanduser())
 
 
 def private(path: str, flags: int) -> int:
-    """Open a file that only its owner may use."""
+    """Create the file with mode 0600."""
     return os.open(path, flags, mode=0o600)
 
 
 class SQLiteRecords:
     """Records over an open connection, which only the one thread of *thread* uses.
 
-    A request's lock covers one byte of *locks* (POSIX, see fcntl(2)): the kernel frees it when the process ends. It
-    would free all of them if the process closed the file anywhere else, so nothing else opens it.
+    A request's lock covers one byte of *locks* (POSIX, see fcntl(2)). The kernel releases it when the process ends. It
+    releases all locks of the process when the process closes any descriptor of the file, so nothing else opens the
+    file.
     """
 
     def __init__(
@@ -210,7 +211,7 @@ class SQLiteRecords:
         return [None] * len(answers)
 
     async def forget(self, user_id: str) -> int:
-        """See `single_flight.Records.forget`. The memory, in the same file, rewrites the pages when it forgets."""
+        """See `single_flight.Records.forget`. The memory is in the same file and rewrites the pages when it forgets."""
         return await self._run(partial(self._forget, FORGET), [user_id])
 
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
@@ -222,12 +223,12 @@ class SQLiteRecords:
         await self._run(self._drop, (user_id, observation_id, method))
 
     def _drop(self, values: Sequence[str | int]) -> None:
-        # First without the lock for writes, which the memory may hold.
+        # Check first without the lock for writes, which the memory may hold.
         if self._connection.execute(HAS_ANSWERS, values[:1]).fetchone()[0]:
             self._connection.execute(DROP, values)
 
     def _forget(self, statement: str, values: list[str | int]) -> int:
-        """Erase records by *statement* with *values*, of which the first is the user."""
+        """Erase records by *statement*. The first of *values* is the user."""
         if not self._connection.execute(HAS_ANSWERS, values[:1]).fetchone()[0]:
             return 0
         with transaction(self._connection):
@@ -256,7 +257,7 @@ class SQLiteRecords:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what is done inside, all of it or nothing."""
+    """Run the block in a transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -269,7 +270,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def not_opened() -> Iterator[None]:
-    """Translate what opening a file raises."""
+    """Translate errors of opening a file."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -278,7 +279,7 @@ def not_opened() -> Iterator[None]:
 
 @contextmanager
 def storage_errors(damage: Damage) -> Iterator[None]:
-    """Translate what SQLite raises; tell *damage*."""
+    """Translate errors of SQLite, and report them to *damage*."""
     try:
         yield
     except sqlite3.Error as error:

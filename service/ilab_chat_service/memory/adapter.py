@@ -1,4 +1,4 @@
-"""The Memory port: what the library knows that may help to answer a message, and the turn that is stored."""
+"""The Memory port: read the memory for a message from the library, and store the turn in it."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ if TYPE_CHECKING:
     )
     from ilab_memory.recall.meaning import Meaning
 
-#: Turns of the session that are read for the conversation: more than fits into a usual prompt.
+#: Number of turns of the session that are read for the conversation: more than fit into a usual prompt.
 HISTORY_TURNS = 40
-#: Most bytes of them: more than any prompt's budget, and one turn at least.
+#: Maximum number of bytes of these turns: more than any prompt's budget, and at least one turn.
 HISTORY_BYTES = CONTENT_BYTES
-#: How many of the oldest of them may be the first turn of the conversation, see `history.since_anchor`.
+#: Number of the oldest of them among which the conversation begins, see `history.since_anchor`.
 ANCHOR_TURNS = 16
-#: Facts and statements that are read for a prompt.
+#: Number of facts and of statements that are read for a prompt.
 FACTS = 100
 STATEMENTS = 100
-#: How the topic_keys of facts begin that users stated. Callers may use them: the newest value wins.
+#: Prefix of the topic_keys of facts that users stated. Callers may use it too: the newest value of a key wins.
 FACT_KEY = "fact/"
-#: Rows among which the turn of a repeated call is looked for: their request ids may begin with the same characters.
+#: Number of rows among which the turn of a repeated call is searched: other request ids may begin with this one.
 REPETITIONS = 10
 #: Type of the summaries of sessions, which are not observations.
 SUMMARY_TYPE = "summary"
@@ -74,8 +74,8 @@ class MemoryAdapter:
 
     Args:
         library: the open library.
-        responses: stored answers, which are erased with the observations that they contain.
-        search_limit: most observations that searching for the message returns.
+        responses: stored answers. They are erased with the observations that they contain.
+        search_limit: maximum number of observations that the search for the message returns.
         queue_work: queue turns for consolidation.
     """
 
@@ -88,10 +88,10 @@ class MemoryAdapter:
         self._queue_work = queue_work
 
     async def hydrate(self, request: TurnRequest) -> Context:
-        """See `ports.Memory.hydrate`. All reads of a call are one visit to a thread.
+        """See `ports.Memory.hydrate`. All reads of a call run in one visit to a thread.
 
-        To one for writes, if it opens or touches a session: while writes wait, no model is asked for a reply that could
-        not be stored.
+        If it opens or touches a session, that is a thread for writes. So while writes are blocked, no model is asked
+        for a reply that cannot be stored.
         """
         zone = await time_zone(request.time_zone)
         visit = self._library.write if request.memory_mode is MemoryMode.READ_WRITE else self._library.read
@@ -143,7 +143,7 @@ class MemoryAdapter:
         )
 
     def _searched(self, request: TurnRequest) -> str:
-        """Return the text to search for; empty if nothing is."""
+        """Return the text to search for. Empty: do not search."""
         message = strip_private(request.message).replace(REDACTED, " ")
         return message if message.strip() and self._search_limit else ""
 
@@ -193,7 +193,7 @@ def allows(request: TurnRequest, *types: str) -> bool:
 
 
 def facts(memory: ILabMemory, request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:
-    """Return what holds about the user, the most important first."""
+    """Return the facts about the user, most important first."""
     types = [each for each in FACT_TYPES if allows(request, each)]
     if not types:
         return ()
@@ -205,7 +205,7 @@ def facts(memory: ILabMemory, request: TurnRequest, session: SessionStartRespons
 
 
 def statements(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
-    """Return what the user said about themselves, oldest first, without what no longer holds."""
+    """Return the user's statements about themselves, oldest first, without replaced ones."""
     if not (allows(request, TYPE) and hasattr(memory, "mem_about")):
         return ()
     rows = memory.mem_about(request.user_id, limit=STATEMENTS)
@@ -213,14 +213,14 @@ def statements(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]
 
 
 def summaries(request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:
-    """Return the summaries of the last sessions, newest first, without those that only count observations."""
+    """Return the summaries of the last sessions, newest first, without automatic ones, which have no content."""
     if not allows(request, SUMMARY_TYPE):
         return ()
     return tuple(recalled_summary(each) for each in session.sessions_context if not each.is_auto_generated)
 
 
 def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persisted:
-    """Save *turn* as an observation, with what its message states. *queue_work*: it is to be consolidated."""
+    """Save *turn* as an observation, and the facts in its message. *queue_work*: queue it for consolidation."""
     stored = stored_turn(turn)
     if turn.interrupted and (answered := same_turn(memory, turn, stored.topic_key)):
         return Persisted(observation_id=answered)
@@ -228,7 +228,7 @@ def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persist
     stated = new_facts(turn.reading) if hasattr(memory, "mem_facts") else []
     results: Sequence[SaveResult] = ()
     if turn.retention is TurnRetention.LATEST_ONLY:
-        # The observation of the turn is overwritten by the next one, and its facts must stay.
+        # The next turn overwrites the observation of this one, and the facts must stay.
         results = [memory.mem_save(turn.user_id, **fact.model_dump(), **conversation) for fact in stated]
     # The published library has no such argument.
     queued: dict[str, Any] = {"queue_work": True} if queue_work else {}
@@ -248,9 +248,9 @@ def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persist
 
 
 def same_turn(memory: ILabMemory, turn: Turn, topic_key: str) -> int:
-    """Return the id of the turn that is stored under *topic_key*, 0 if none is: a repetition of the call was faster.
+    """Return the id of the turn that a faster repeat of the call has stored under *topic_key*, or 0.
 
-    Under the rolling key of a conversation, it may be any turn.
+    Always 0 for the rolling key of a conversation, under which any turn may be stored.
     """
     session = peek(memory, turn.user_id, turn.conversation_id)
     if not (session and session.session_id and topic_key.startswith(TURN_KEY)):
@@ -262,9 +262,9 @@ def same_turn(memory: ILabMemory, turn: Turn, topic_key: str) -> int:
 def recent(
     memory: ILabMemory, call: TurnRequest | Turn, session_id: str, key_prefixes: Sequence[str], limit: int
 ) -> list[Observation]:
-    """Return the newest rows of the call's session with such keys, newest first; none without `mem_recent`.
+    """Return the newest rows of the call's session with keys that begin with *key_prefixes*, newest first.
 
-    The published library does not have it: its users keep their memories and searches, and get no conversation.
+    Empty with the published library, which has no `mem_recent`: then the prompt contains no conversation.
     """
     if not hasattr(memory, "mem_recent"):
         return []
@@ -286,7 +286,7 @@ def past_turns(rows: Iterable[Observation]) -> Iterator[PastTurn]:
 
 
 def new_facts(reading: Reading) -> list[NewFact]:
-    """Return the facts that a message states, to be saved with its turn."""
+    """Return the facts that a message states, for saving them with its turn."""
     return [
         NewFact(
             type=fact.type,
@@ -295,13 +295,13 @@ def new_facts(reading: Reading) -> list[NewFact]:
             topic_key=FACT_KEY + fact.topic_key,
             pinned=fact.standing,
         )
-        # The last statement of a message about something is the one that holds.
+        # The last statement of a message about a topic counts.
         for fact in {each.topic_key: each for each in reading.facts}.values()
     ]
 
 
 def stating(memory: ILabMemory, reading: Reading, stated: Sequence[NewFact]) -> dict[str, Any]:
-    """Return the arguments of a save for what a message states. The published library has none."""
+    """Return the arguments of a save for the statements of a message. The published library does not have them."""
     if not hasattr(memory, "mem_facts") or not (stated or reading.pool):
         return {}
     return {"facts": stated, "about": "\n".join(reading.pool) or None}
@@ -322,7 +322,7 @@ def remembered(stated: Iterable[NewFact], results: Iterable[SaveResult]) -> Iter
 
 
 def recalled(item: ObservationCompact, source: MemorySource, snippet: str) -> Recalled:
-    """Return *item* as the loop sees it."""
+    """Convert an observation of a list."""
     return Recalled(
         observation_id=item.id,
         type=item.type,
@@ -334,7 +334,7 @@ def recalled(item: ObservationCompact, source: MemorySource, snippet: str) -> Re
 
 
 def recalled_fact(row: Fact) -> Recalled:
-    """Return a fact as the loop sees it."""
+    """Convert a fact."""
     return Recalled(
         observation_id=row.id,
         type=row.type,
@@ -348,7 +348,7 @@ def recalled_fact(row: Fact) -> Recalled:
 
 
 def recalled_statement(row: Statement) -> Recalled:
-    """Return what the user said in a turn about themselves."""
+    """Convert a statement of the user about themselves."""
     return Recalled(
         observation_id=row.observation_id,
         type=TYPE,
@@ -360,7 +360,7 @@ def recalled_statement(row: Statement) -> Recalled:
 
 
 def recalled_hit(hit: RecallHit) -> Recalled:
-    """Return a search hit. The title of a turn is only the beginning of its message."""
+    """Convert a search hit. Omit the title of a turn, which is only the beginning of its message."""
     return Recalled(
         observation_id=hit.id,
         type=hit.type,
@@ -374,7 +374,7 @@ def recalled_hit(hit: RecallHit) -> Recalled:
 
 
 def recalled_turn(row: Observation) -> Recalled:
-    """Return a turn of the session in short."""
+    """Convert a turn of the session."""
     return Recalled(
         observation_id=observation_id(row),
         type=row.type,
@@ -385,7 +385,7 @@ def recalled_turn(row: Observation) -> Recalled:
 
 
 def recalled_summary(summary: SessionSummaryCompact) -> Recalled:
-    """Return the summary of an earlier session in short."""
+    """Convert the summary of an earlier session."""
     return Recalled(
         observation_id=0,
         type=SUMMARY_TYPE,
@@ -397,5 +397,5 @@ def recalled_summary(summary: SessionSummaryCompact) -> Recalled:
 
 
 def observation_id(row: Observation) -> int:
-    """Return the id of a stored row; only an observation that was never stored has none."""
+    """Return the id of a stored row. Only an observation that was never stored has no id."""
     return row.id or 0

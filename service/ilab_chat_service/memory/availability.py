@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Longest time between two probes of a memory that works, beyond RETRY_SECONDS. A failed call ends it.
+#: Time between two probes of a working memory, in addition to RETRY_SECONDS. A failed call ends it early.
 INTERVAL_SECONDS = 5.0
-#: Least time between two probes, and the time between those of a memory that does not work.
+#: Minimum time between two probes, and the interval while the memory does not work.
 RETRY_SECONDS = 1.0
 #: Size of the write after a failure: that of a long turn. A disk may have space for less.
 ROOM_BYTES = 256 * 1024
-#: Beginnings of the codes of failures that pass by themselves: another process has the file locked.
+#: Prefixes of the codes of temporary failures: another process has locked the file.
 PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
 class Probed(Protocol):
-    """The part of the memory that is needed here."""
+    """The part of the memory that this module needs."""
 
     async def probe(self, room: int) -> None:
-        """Write *room* bytes that leave nothing. Raises MemoryUnavailable."""
+        """Make a test write of *room* bytes. Raises MemoryUnavailable."""
 
 
 async def watch_memory(memory: Probed, failures: asyncio.Event, tell: Callable[[bool], None]) -> NoReturn:
@@ -45,7 +45,7 @@ async def watch_memory(memory: Probed, failures: asyncio.Event, tell: Callable[[
         failures.clear()
         cause = await cause_of_failure(memory, room)
         if cause is None:
-            # As before: nothing is known.
+            # The state is unknown, so report no change.
             pass
         elif cause:
             if cause != failed:
@@ -63,7 +63,7 @@ async def watch_memory(memory: Probed, failures: asyncio.Event, tell: Callable[[
 
 
 async def cause_of_failure(memory: Probed, room: int) -> str | None:
-    """Return why *memory* cannot be written, nothing if it can, None if another process has it locked."""
+    """Return why *memory* cannot be written. Empty: it can. None: another process has locked it."""
     try:
         await memory.probe(room)
     except MemoryUnavailable as error:

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 async def erase_observation(
     library: MemoryExecutor, responses: ResponseStore, user_id: str, observation_id: int
 ) -> bool:
-    """Erase an observation, what was derived from it alone, and the stored responses that contain any of it.
+    """Erase an observation, facts derived from it alone, and the stored responses that contain any of them.
 
-    Return whether the user had it.
+    Return whether the user had the observation.
 
     Raises:
-        MemoryUnavailable: not all of it is erased. Calling again completes it.
+        MemoryUnavailable: a part is left. Calling again completes the erasure.
         NotSupported: the library cannot.
     """
-    # Before the library: it then rewrites the pages of both.
+    # Before the library, which then rewrites the pages of both.
     before = await responses.forget_observation(user_id, observation_id)
     deleted = await library.delete(user_id, observation_id)
     after = [await responses.forget_observation(user_id, each) for each in deleted or (observation_id,)]
     if any(after) or (before and not deleted):
-        # Stored by another process while this ran, or left by a call that did not finish.
+        # Another process stored responses while this ran, or an earlier call did not finish.
         await library.finish_forgetting()
     return bool(deleted)

@@ -1,7 +1,7 @@
-"""ilab_memory off the event loop: its calls block, so each runs on a thread of its own pool.
+"""Run the blocking calls of ilab_memory on threads, off the event loop.
 
-The chat needs the documented methods only. A call that needs another one (`mem_forget`, `mem_list` and so on) fails
-with NotSupported where the library does not have it, so that another library can take the place of ours.
+The chat needs the documented methods only. A call that needs another method (`mem_forget`, `mem_list` and so on) fails
+with NotSupported if the library does not have it, so that another library can replace ours.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Sessions and observations of an export that are read in one visit to a thread, and the characters of text after which
-#: a visit ends before that: one page waits in memory for the caller to read it.
+#: Maximum number of items of an export that are read in one visit to a thread, and the characters of text after which a
+#: visit ends early: one page waits in memory for the caller to read it.
 EXPORT_PAGE = 100
 EXPORT_CHARACTERS = 1024 * 1024
 
@@ -57,12 +57,12 @@ async def open_memory(
     clock: Clock | None = None,
     embedder: Embedder | None = None,
 ) -> AsyncIterator[MemoryExecutor]:
-    """Open the memory that *settings* names; leaving closes it. *damage* is told of calls that find it damaged.
+    """Open the memory that *settings* names. Leaving closes it. Calls that find it damaged report that to *damage*.
 
-    *clock* dates what is stored. None: the system's clock. *embedder* finds memories by their meaning.
+    *clock* dates stored rows. None: the system's clock. *embedder* finds memories by meaning.
 
     Raises:
-        StoreNotOpened: it cannot be opened, or is damaged.
+        StoreNotOpened: the memory cannot be opened, or is damaged.
         SettingsError: the URL is not that of a PostgreSQL database.
     """
     reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
@@ -102,7 +102,7 @@ async def open_memory(
         await library.close()
         await reads.close()
         await writes.close()
-        # It joins the threads, so not on the event loop.
+        # Joining the threads blocks.
         await asyncio.to_thread(erasures.shutdown)
         await asyncio.to_thread(imports.shutdown)
         await asyncio.to_thread(work.shutdown)
@@ -125,7 +125,7 @@ def is_small_file(settings: MemorySettings) -> bool:
 
 
 def open_database(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
-    """Return the memory in a PostgreSQL database, and where that is, without user and password."""
+    """Return the memory in a PostgreSQL database, and its location without user and password."""
     try:
         from ilab_chat_service.settings.database_url import shown  # noqa: PLC0415 - optional: extra `postgres`
 
@@ -137,14 +137,14 @@ def open_database(settings: MemorySettings, config: Config) -> tuple[ILabMemory,
             " in the repository, pip install . ./memory './service[postgres]'"
         ) from error
     except RuntimeError as error:
-        # The driver says one line for each host.
+        # The driver reports one line per host.
         raise StoreNotOpened(f"ILAB_MEMORY_URL: {place}: {'; '.join(str(error).splitlines())}") from error
 
 
 class MemoryExecutor:
-    """An open ILabMemory, whose calls run on threads: reads, writes, erasures and imports on threads of their own.
+    """An open ILabMemory whose calls run on threads. Reads, writes, erasures and imports have separate threads.
 
-    `place` says where it keeps what it knows, and no secret.
+    `place`: its file or database, without secrets.
     """
 
     def __init__(
@@ -223,16 +223,16 @@ class MemoryExecutor:
         return result
 
     async def close(self) -> None:
-        """Fail the calls that wait, and close the memory: its running calls end soon, or fail. Again: nothing.
+        """Fail waiting calls and close the memory: its running calls end soon or fail. Idempotent.
 
-        Erasures that wait or rewrite are interrupted, and finished after the next start.
+        Erasures that wait or rewrite the file are interrupted, and finish after the next start.
         """
         self._reads.refuse()
         self._writes.refuse()
         await asyncio.to_thread(self._memory.close)
 
     async def forget(self, user_id: str) -> int:
-        """Erase everything of the user; return how many observations that were.
+        """Erase everything of the user and return the number of erased observations.
 
         Raises:
             NotSupported: the library cannot.
@@ -241,7 +241,7 @@ class MemoryExecutor:
         return await self._erase(lambda memory: memory.mem_forget(user_id))
 
     async def delete(self, user_id: str, observation_id: int) -> list[int]:
-        """Erase an observation of the user and what was derived from it alone; return the ids of what was erased.
+        """Erase an observation of the user and facts derived from it alone. Return the erased ids.
 
         Raises:
             NotSupported: the library cannot.
@@ -250,9 +250,9 @@ class MemoryExecutor:
         return await self._erase(lambda memory: memory.mem_forget_observation(user_id, observation_id))
 
     async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
-        """Import what *items* returns for the user; return how much was added.
+        """Import the items that *items* returns for the user, and return the numbers of added ones.
 
-        It is iterated on a thread for imports, which it may block.
+        They are iterated on a thread for imports, which they may block.
 
         Raises:
             NotSupported: the library cannot.
@@ -274,10 +274,10 @@ class MemoryExecutor:
         return {"read": self._reads.slots, "write": self._writes.slots}
 
     async def size(self) -> int:
-        """Return the bytes that the memory takes, 0 if the library does not tell.
+        """Return the size of the memory in bytes, 0 if the library does not report it.
 
         Raises:
-            MemoryUnavailable: they could not be read.
+            MemoryUnavailable: the size could not be read.
         """
         if not hasattr(self._memory, "mem_size"):
             return 0
@@ -289,7 +289,7 @@ class MemoryExecutor:
         return hasattr(self._memory, "mem_work_claim")
 
     async def work(self, call: Callable[[ILabMemory], T]) -> T:
-        """Return what *call*, a step of consolidation, returns, on a thread for these steps.
+        """Run *call*, a step of consolidation, on a thread for these steps and return its result.
 
         Raises:
             MemoryUnavailable: the library's storage failed.
@@ -298,7 +298,7 @@ class MemoryExecutor:
             return await asyncio.get_running_loop().run_in_executor(self._work, call, self._memory)
 
     async def embed(self, call: Callable[[ILabMemory], T]) -> T:
-        """Return what *call*, a step of embedding, returns, on the thread for these steps.
+        """Run *call*, a step of embedding, on the thread for these steps and return its result.
 
         Raises:
             MemoryUnavailable: the library's storage failed.
@@ -308,48 +308,48 @@ class MemoryExecutor:
             return await asyncio.get_running_loop().run_in_executor(self._embedding, call, self._memory)
 
     async def unembedded(self) -> int:
-        """Return about how many observations are to be embedded; 0 without an embedder."""
+        """Return the approximate number of observations that are not embedded yet; 0 without an embedder."""
         if not hasattr(self._memory, "mem_unembedded"):
             return 0
         return await self.work(lambda memory: memory.mem_unembedded())
 
     async def pending_erasures(self) -> int:
-        """Return how many erasures are not finished, 0 if the library does not tell."""
+        """Return the number of pending erasures, 0 if the library does not report it."""
         if not hasattr(self._memory, "mem_pending_erasures"):
             return 0
         return await self._erase(lambda memory: memory.mem_pending_erasures())
 
     async def expire(self, retention: Mapping[str, timedelta], limit: int) -> int:
-        """Erase at most *limit* observations that have expired or are older than *retention*; return how many.
+        """Erase up to *limit* observations that have expired or are older than *retention*, and return their number.
 
         Raises:
-            MemoryUnavailable: not all of it is erased.
+            MemoryUnavailable: some are not erased.
             NotSupported: the library cannot.
         """
         self._check_has("mem_expire")
         return await self._erase(lambda memory: memory.mem_expire(retention=retention or None, limit=limit))
 
     async def finish_forgetting(self) -> int:
-        """Finish erasures that calls of `forget` could not; return how many are pending.
+        """Finish erasures that calls of `forget` could not finish. Return the number of pending ones.
 
         Raises:
-            MemoryUnavailable: they could not be finished; its cause says why.
+            MemoryUnavailable: some could not be finished; the cause has the reason.
         """
         return await self._erase(lambda memory: memory.mem_finish_forgetting())
 
     async def probe(self, room: int) -> None:
-        """Commit a write of *room* bytes that leaves nothing, if the library can.
+        """Commit a test write of *room* bytes that leaves no data, if the library can.
 
         Raises:
-            MemoryUnavailable: it could not be written.
+            MemoryUnavailable: the write failed.
         """
         if hasattr(self._memory, "mem_probe"):
-            # Not on a thread of the calls: they may all wait.
+            # Not on a thread for calls: all of them may be blocked.
             with self._storage_errors():
                 await asyncio.to_thread(self._memory.mem_probe, room=room)
 
     async def check(self) -> list[str]:
-        """Return what is damaged in the memory's file, nothing if the library does not tell.
+        """Return descriptions of damage in the memory's file, none if the library cannot check it.
 
         Raises:
             MemoryUnavailable: the file could not be read.
@@ -359,7 +359,7 @@ class MemoryExecutor:
         return await self._erase(lambda memory: memory.mem_check())
 
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
-        """Yield everything of the user, the sessions, then the observations, a page at a time.
+        """Yield the sessions and then the observations of the user, reading one page at a time.
 
         Raises:
             NotSupported: the library cannot.
@@ -379,7 +379,7 @@ class MemoryExecutor:
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
-        """Turn what the library raises when its storage fails, or is closed, into MemoryUnavailable."""
+        """Convert errors of a failed or closed storage to MemoryUnavailable."""
         try:
             yield
         except EmbedderUnavailable:
@@ -397,13 +397,13 @@ def nothing(_: str) -> None:
 
 
 def limited(call: Callable[[ILabMemory], T], memory: ILabMemory, seconds: float | None) -> T:
-    """Return what *call* returns; its reads may take *seconds*."""
+    """Run *call* with a time limit for its reads."""
     with time_limit(seconds):
         return call(memory)
 
 
 def export_page(items: Iterator[Session | Observation]) -> list[Session | Observation]:
-    """Return the next of *items*: EXPORT_PAGE of them, or fewer that have EXPORT_CHARACTERS of text."""
+    """Return the next EXPORT_PAGE *items*, or fewer once they have EXPORT_CHARACTERS of text."""
     page: list[Session | Observation] = []
     characters = 0
     for item in islice(items, EXPORT_PAGE):
@@ -415,7 +415,7 @@ def export_page(items: Iterator[Session | Observation]) -> list[Session | Observ
 
 
 def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse | None:
-    """Return session and memories of a conversation, and open or touch no session. None: the library cannot.
+    """Return the session and memories of a conversation without opening or touching a session. None: not supported.
 
     Raises:
         NotSupported: the library has no conversations, and this is not the default one.
@@ -426,14 +426,14 @@ def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStart
 
 
 def conversation_arguments(memory: ILabMemory, conversation_id: str) -> dict[str, Any]:
-    """Return the arguments that name a conversation to the library; none for the default one.
+    """Return the library's arguments for a conversation, none for the default one.
 
     Raises:
         NotSupported: the library has no conversations, and this is not the default one.
     """
     if not conversation_id:
         return {}
-    # Both came together.
+    # The library got conversations and this method in the same version.
     if not hasattr(memory, "mem_sessions"):
         raise NotSupported("this memory has no conversations: leave conversation_id empty")
     return {"conversation_id": conversation_id}

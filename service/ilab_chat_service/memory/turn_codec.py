@@ -1,4 +1,4 @@
-"""How a turn looks as an observation, and back. Pure functions.
+"""Encode turns as observations, and decode them. Pure functions.
 
 The shape is the published recipe's: type `discovery`, title `Turn: ` and 60 characters of the message, content
 `User: <message>` and on the next line `Assistant: <reply>`. Private text of both is redacted before
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from ilab_memory.core.models import Observation
 
 TYPE = "discovery"
-#: How the title of a turn begins.
+#: Prefix of the title of a turn.
 TITLE = "Turn: "
 #: Characters of the message in the title, as the published recipe has it.
 TITLE_MESSAGE_CHARACTERS = 60
 
-#: How the reply ends when the caller left before the model was done.
+#: Suffix of the reply if the caller left before the model was done.
 INTERRUPTED = " [interrupted]"
 
 USER = "User: "
 ASSISTANT = "\nAssistant: "
 
-#: How the key of the rolling observation of a conversation begins, except for the default one.
+#: Prefix of the key of the rolling observation of a conversation, except for the default one.
 CONVERSATION_KEY = f"{LATEST_KEY}turn:"
 
 #: Hexadecimal digits of a conversation's hash in the keys of its turns.
 CONVERSATION_DIGITS = 16
 
-#: How a truncated content ends.
+#: Suffix of truncated content.
 TRUNCATED = " [truncated]"
 
 #: Stands for U+0000, which ilab_memory refuses and a model may write.
@@ -60,7 +60,7 @@ class StoredTurn:
 
 
 def stored_turn(turn: Turn) -> StoredTurn:
-    """Return what is saved of *turn*: without the private text of the message, and without tags in the reply."""
+    """Return the stored form of *turn*, without the private text of the message and without tags in the reply."""
     message = strip_private(turn.message)
     reply = strip_private(turn.reply) + (INTERRUPTED if turn.interrupted else "")
     return StoredTurn(
@@ -71,7 +71,7 @@ def stored_turn(turn: Turn) -> StoredTurn:
 
 
 def fitting(content: str) -> str:
-    """Return *content*, its end cut off if the library would refuse it as too long."""
+    """Return *content*, truncated to the limit of the library."""
     encoded = content.encode()
     if len(encoded) <= CONTENT_BYTES:
         return content
@@ -81,7 +81,7 @@ def fitting(content: str) -> str:
 def spoken(content: str) -> tuple[str, str] | None:
     """Return message and reply of a stored turn's content. None: it has another shape.
 
-    Without the mark of an interrupted turn: a model that reads it among its own words goes on to write it.
+    Omit the mark of an interrupted turn: a model that sees it in its own replies imitates it.
     """
     user, separator, reply = content.partition(ASSISTANT)
     if not (separator and user.startswith(USER)):
@@ -90,7 +90,7 @@ def spoken(content: str) -> tuple[str, str] | None:
 
 
 def topic_key(turn: Turn) -> str:
-    """Return the key that a repetition of *turn* overwrites.
+    """Return the topic key of *turn*. A repeat has the same key.
 
     The library compares keys across the conversations of a user, so the key names the conversation, except the default
     one. A hash keeps it short enough. The quoting escapes tags in a request id, which the library would redact.
@@ -118,6 +118,6 @@ def latest_key(user_id: str, conversation_id: str = "") -> str:
 
 
 def is_turn(row: Observation) -> bool:
-    """Return whether this service stored *row* as a turn, and not a caller as an observation."""
+    """Return whether this service stored *row* as a turn. False for an observation of a caller."""
     key = row.topic_key or ""
     return row.type == TYPE and (key.startswith((TURN_KEY, CONVERSATION_KEY)) or key == latest_key(row.user_id))

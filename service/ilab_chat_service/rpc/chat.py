@@ -1,4 +1,4 @@
-"""ChatService: proto in, the turn's events, proto out. All it decides is when a proxy may no longer repeat the call."""
+"""ChatService: convert requests, run the turn, convert its events. Send metadata when the call must not be repeated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     PreviewContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.PreviewPromptRequest, chat_pb2.PreviewPromptResponse]
     StreamContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.StreamChatRequest, chat_pb2.StreamChatResponse]
 
-#: A request of more bytes may take milliseconds to read: its schema, its private text, and what its message states.
+#: Validating a larger request may take milliseconds: its schema, its private text, and the facts in its message.
 LONG_REQUEST_BYTES = 1024
 
 FINISH_REASONS: Mapping[FinishReason | None, chat_pb2.FinishReason.ValueType] = {
@@ -62,7 +62,7 @@ PROMPT_ROLES: Mapping[str, chat_pb2.PromptRole.ValueType] = {
 
 
 class ChatService(chat_pb2_grpc.ChatServiceServicer):
-    """Chat and StreamChat run a turn in the same way; PreviewPrompt runs none."""
+    """Chat and StreamChat run a turn in the same way. PreviewPrompt only composes its prompt."""
 
     def __init__(
         self, turns: TurnRunner, deadlines: Deadlines, admission: Admission, *, heartbeat_seconds: float
@@ -71,11 +71,11 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         self._deadlines = deadlines
         self._admission = admission
         self._heartbeat_seconds = heartbeat_seconds
-        # One long request at a time: reading it is Python code, so several would take each other's time, and others'.
+        # One long request at a time: validating it needs the GIL, so several would slow down each other and all calls.
         self._reading = FairSlots(1, 1)
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
-        """Answer when the turn is stored: the stream, joined."""
+        """Answer when the turn is stored."""
         turn = await self._accepted(request)
         async with (
             Limit(self._deadlines, context.time_remaining()) as limit,
@@ -85,7 +85,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
             async for event in events:
                 match event:
                     case Started():
-                        # From here on a proxy must not repeat the call: it does not once it has seen metadata.
+                        # From here on, a proxy must not repeat the call. It does not once it has received metadata.
                         began(event)
                         await send_initial_metadata(context)
                     case Generated():
@@ -97,10 +97,10 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
     async def StreamChat(self, request: chat_pb2.StreamChatRequest, context: StreamContext) -> None:  # type: ignore[override]
         """Send each event as it happens.
 
-        It writes instead of yielding: then a call that is cancelled is cancelled here, not in gRPC's own loop.
+        Write instead of yielding, so that a cancelled call is cancelled here and not in gRPC's own loop.
         """
         turn = await self._accepted(request)
-        # As large as the message, and not needed to the end of the stream.
+        # Free the request: it is large and no longer needed.
         del request
         async with (
             Limit(self._deadlines, context.time_remaining()) as limit,
@@ -119,10 +119,10 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                             await writer.write(stream_response(event, turn))
 
     async def _accepted(self, request: ChatCall) -> TurnRequest:
-        """Return what is asked for, its request id noted in the running call.
+        """Validate *request*, and record its request id in the call record.
 
         Raises:
-            InvalidFields: it breaks a limit.
+            InvalidFields: a field breaks a limit.
             UserMismatch: the caller may not act for this user.
         """
         if LONG_REQUEST_BYTES < request.ByteSize() <= CHAT_BYTES:
@@ -151,7 +151,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
 
 
 def began(event: Started) -> None:
-    """Note in the running call that the model has begun, and the memories that it was told."""
+    """Record in the call record that the model has begun, and the memories in its prompt."""
     call = CALL.get()
     call.model_began = True
     call.memory_hits = Counter(memory.source.name.lower() for memory in event.memories)
@@ -173,7 +173,7 @@ def stream_response(
 
 
 def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:
-    """Return the whole answer as a message, and note it in the running call."""
+    """Return the whole answer as a message, and record it in the call record."""
     answered = completed.answered
     call = CALL.get()
     call.replayed, call.response_model = completed.replayed, answered.model
@@ -259,7 +259,7 @@ def remembered_fact(remembered: Remembered) -> chat_pb2.RememberedFact:
 
 
 def usage(counted: Usage | None) -> chat_pb2.Usage | None:
-    """Return the counts as a message. None: unset."""
+    """Return the counts as a message, None for None."""
     if counted is None:
         return None
     return chat_pb2.Usage(

@@ -1,4 +1,4 @@
-"""Writes that may be repeated: the same request_id gets the stored response, and nothing is written again."""
+"""Idempotent writes: a repeat with the same request_id gets the stored response and writes nothing."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Write(Protocol):
 
     @property
     def user_id(self) -> str:
-        """Whose memory is written."""
+        """The user whose memory is written."""
 
     @property
     def request_id(self) -> str:
-        """Identifies the call. Empty: repetitions are not recognized."""
+        """Identifies the call. Empty: repeats are not recognized."""
 
     def ByteSize(self) -> int:
         """Return the size of the message on the wire."""
@@ -93,13 +93,13 @@ class WriteCall(Generic[M]):
 
 
 async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[], Awaitable[M]]) -> M:
-    """Return the stored response of *call*, or else what *write* returns, which is then stored.
+    """Return the stored response of *call*, or run *write* and store its response.
 
-    Without a request_id nothing is stored.
+    Without a request_id, store nothing.
 
     Raises:
         RequestIdReused: the request_id belongs to another request.
-        MemoryUnavailable: whether there is a stored response is unknown. Nothing was written.
+        MemoryUnavailable: the stored responses cannot be read. Nothing was written.
     """
     if not call.key.request_id:
         return await write()
@@ -112,7 +112,7 @@ async def once(responses: ResponseStore, call: WriteCall[M], write: Callable[[],
         try:
             await lease.put(response)
         except MemoryUnavailable:
-            # The write itself is done; only a repeat of the call would do it again.
+            # The write succeeded, but a repeat of the call would write again.
             log.warning("a response was not stored for repeats of its call")
         return response
     finally:

@@ -41,12 +41,12 @@ M = TypeVar("M")
 MESSAGE_SECONDS = 30.0
 #: Seconds that an import waits for the next page of its caller before it yields its slot to one that waits for a slot.
 IDLE_SECONDS = 1.0
-#: Most sessions of an import. Their ids stay in memory to its end.
+#: Maximum number of sessions of an import. Their ids stay in memory to its end.
 MOST_SESSIONS = 100_000
 
 #: Ids of these facts within the import: greater than any that a server gives.
 FIRST_STATED_ID = 2**62
-#: Most facts of an import that turns state. They stay in memory to its end.
+#: Maximum number of facts of an import that turns state. They stay in memory to its end.
 MOST_FACTS = 1000
 
 #: How the topic_key of an imported turn begins. Under its own key it would be read back as the assistant's words.

@@ -14,11 +14,11 @@ QUEUED, QUEUE_SECONDS = 128, 5.0
 #: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who
 #: comes waits until one call ends, not all.
 PER_USER, EXPORTS_PER_USER, IMPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 1, 4
-#: Most imports of one caller that run at once: one alone never takes all slots. Those of others pass its others.
+#: Maximum number of imports of one caller that run at once: one alone never takes all slots. Those of others pass its others.
 IMPORTS_PER_CALLER = IMPORTS - 1
-#: Most calls of one user that run at once, of reads and of writes each: calls of others pass those that wait.
+#: Maximum number of reads, and of writes, of one user that run at once: calls of other users overtake waiting ones.
 RUNNING_PER_USER = 2
-#: Most bytes of the requests that run or wait, in all and of one user: each stays in memory until its call ends.
+#: Maximum bytes of the requests that run or wait, in all and per user: each stays in memory until its call ends.
 REQUESTS_BYTES, REQUESTS_BYTES_PER_USER = 32 * 1024 * 1024, 4 * 1024 * 1024
 #: An erasure is answered after this many seconds at the earliest, so that callers in a loop do not load the server.
 ERASURE_SECONDS = 0.05

@@ -1,4 +1,4 @@
-"""Check requests against the limits of the contract, and turn valid chat requests into those of the turn."""
+"""Check requests against the limits of the contract, and convert valid chat requests to a TurnRequest."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: Fields of an observation that can be updated.
 UPDATABLE = ("content", "title", "type", "pinned", "expire_time")
 
-#: Arguments of the library, and the fields that they come from, where the names differ.
+#: Arguments of the library that have other names than the fields they come from.
 FIELDS: Mapping[str, str] = {
     "before": "page_token",
     "limit": "page_size",
@@ -132,11 +132,11 @@ class RequestTooLarge(Exception):
 
 
 def turn_request(request: ChatCall) -> TurnRequest:
-    """Return *request* as the loop takes it, with a request id if it has none. Takes up to 50 ms for a long request.
+    """Validate *request*. If it has no request id, make one. Takes up to 50 ms for a long request.
 
     Raises:
-        InvalidFields: with every violation, not only the first.
-        RequestTooLarge: it is larger than valid fields can be.
+        InvalidFields: fields break limits; it lists all of them.
+        RequestTooLarge: the request is larger than all valid fields together.
     """
     if request.ByteSize() > CHAT_BYTES:
         raise RequestTooLarge(f"the request must have at most {CHAT_BYTES:,} bytes, has {request.ByteSize():,}")
@@ -173,7 +173,7 @@ def turn_request(request: ChatCall) -> TurnRequest:
 
 
 def memory_mode(request: ChatCall, reading: Reading) -> MemoryMode:
-    """Return the memory mode of *request*: a user who wants a message not to be remembered makes it READ_ONLY."""
+    """Return the memory mode of *request*: READ_ONLY if its message asks not to be remembered."""
     mode = MEMORY_MODES[request.memory_mode]
     return MemoryMode.READ_ONLY if reading.opt_out and mode is MemoryMode.READ_WRITE else mode
 
@@ -248,14 +248,14 @@ def response_format_violations(requested: chat_pb2.ResponseFormat) -> Iterator[V
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The JSON schema of a request, converted once: a walk through it takes microseconds per value."""
+    """The JSON schema of a request, converted once: conversion takes microseconds per value."""
 
     json: str = ""
     violations: Sequence[Violation] = ()
 
     @classmethod
     def of(cls, options: chat_pb2.GenerationOptions) -> Schema:
-        """Return the schema of *options*, or what is wrong with it. Empty: they have none."""
+        """Return the schema of *options* or its violations, an empty one if they have no schema."""
         if options.response_format.WhichOneof("format") != "json_schema":
             return cls()
         path = "generation.response_format.json_schema.schema"
@@ -274,7 +274,7 @@ class Schema:
 
 
 def response_format(requested: chat_pb2.ResponseFormat, schema_json: str) -> ResponseFormat | None:
-    """Return a valid format of the reply, whose schema is *schema_json*, as the loop takes it. None: it is not set."""
+    """Return the format of the reply, with the schema *schema_json*, None if it is not set. It must be valid."""
     match requested.WhichOneof("format"):
         case "text":
             return TextFormat()
@@ -292,20 +292,20 @@ def response_format(requested: chat_pb2.ResponseFormat, schema_json: str) -> Res
 
 
 def json_of(struct: Struct) -> str:
-    """Return *struct* as JSON, its numbers without a fraction as integers: `minLength` of 1.0 is refused by some APIs.
+    """Return *struct* as JSON, whole numbers as integers: some APIs refuse a `minLength` of 1.0.
 
     Raises:
         TooManyValues: it has more than SCHEMA_VALUES.
         ValueError: JSON cannot express one of its values.
     """
-    # Without whitespace: the model's API is billed by it.
+    # Without white space, which the model's API would bill.
     return json.dumps(plain(struct, count(1)), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
 
 
 def plain(value: Any, numbers: Iterator[int]) -> Any:
-    """Return a value of google.protobuf.Struct as JSON has it; *numbers* counts the values.
+    """Convert a value of google.protobuf.Struct for `json`; *numbers* counts the values.
 
-    Its depth is bounded by that of protobuf's parser.
+    Protobuf's parser limits the depth.
     """
     if isinstance(value, Struct):
         return {name: plain(field, numbers) for name, field in value.fields.items()}
@@ -354,10 +354,10 @@ def visible_ascii(field: str, value: str, most: int) -> Iterator[Violation]:
 
 
 def check_headers(headers: Iterable[tuple[str, str | bytes]]) -> None:
-    """Check the header fields of a call. gRPC checks those of clients that have acknowledged its limits.
+    """Check the size of the headers. gRPC enforces it only for clients that have acknowledged its limits.
 
     Raises:
-        RequestTooLarge: they are more than HEADER_BYTES.
+        RequestTooLarge: they have more than HEADER_BYTES.
     """
     size = sum(len(name) + len(value) + HEADER_FIELD_BYTES for name, value in headers)
     if size > HEADER_BYTES:
@@ -374,10 +374,10 @@ def search_page_size(request: memory_pb2.SearchObservationsRequest) -> int:
 
 
 def page_size(requested: int, *, default: int = PAGE_SIZE, most: int = PAGE_SIZE_MOST) -> int:
-    """Return the maximum number of items of a page: *default* where 0 is requested.
+    """Return the maximum number of items of a page: *default* if 0 is requested.
 
     Raises:
-        InvalidFields: it is negative, or above *most*.
+        InvalidFields: *requested* is negative or above *most*.
     """
     if not 0 <= requested <= most:
         raise InvalidFields([("page_size", f"must be between 0 and {most}")])
@@ -385,14 +385,14 @@ def page_size(requested: int, *, default: int = PAGE_SIZE, most: int = PAGE_SIZE
 
 
 def check_identifiers(request: Any) -> None:
-    """Check the identifiers and the lists of types of a request of MemoryService, as far as its type has them.
+    """Check the identifiers and lists of types that a request of MemoryService has.
 
     Raises:
         InvalidFields: one of them breaks a limit.
     """
     fields = request.DESCRIPTOR.fields_by_name
     violations = list(text("user_id", request.user_id, USER_ID_CHARACTERS))
-    # Before anything that takes time for each item: a request has room for hundreds of thousands.
+    # Before checks that take time per item: a request may contain hundreds of thousands of items.
     violations += [
         (name, f"must have at most {MEMORY_TYPES} types")
         for name in ("types", "types_exclude")
@@ -406,7 +406,7 @@ def check_identifiers(request: Any) -> None:
 
 
 def fact_types(request: memory_pb2.ListFactsRequest) -> list[str]:
-    """Return the types that a list of facts is filtered by, in an order that does not depend on the request's.
+    """Return the types by which a list of facts is filtered, sorted.
 
     Raises:
         InvalidFields: one of them is not a type of facts.
@@ -422,7 +422,7 @@ def fact_types(request: memory_pb2.ListFactsRequest) -> list[str]:
 
 
 def fact_arguments(request: memory_pb2.SaveObservationRequest) -> dict[str, Any]:
-    """Return the library's arguments of a fact, as far as they are set: the published library has none.
+    """Return the library's arguments for a fact. Omit unset ones, which the published library does not know.
 
     Raises:
         InvalidFields: the time is out of range.
@@ -446,11 +446,11 @@ def expire_time(
     try:
         return request.expire_time.ToDatetime(UTC)
     except (ValueError, OverflowError):
-        raise InvalidFields([("expire_time", "must be a time of the years 1 to 9999")]) from None
+        raise InvalidFields([("expire_time", "must be between the years 1 and 9999")]) from None
 
 
 def list_types(request: memory_pb2.ListObservationsRequest) -> list[str]:
-    """Return the types that a list is filtered by, in an order that does not depend on the request's.
+    """Return the types by which a list is filtered, sorted.
 
     Raises:
         InvalidFields: one of them is blank or too long.
@@ -465,7 +465,7 @@ def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, Any]:
     """Return the new values of an observation's fields, by name.
 
     Raises:
-        InvalidFields: the mask has too many paths, or one that cannot be updated, or there is nothing to update.
+        InvalidFields: the mask has too many paths or a path that cannot be updated, or no field is given.
     """
     if len(request.update_mask.paths) > MASK_PATHS:
         raise InvalidFields([("update_mask.paths", f"must have at most {MASK_PATHS} paths")])
@@ -481,7 +481,7 @@ def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, Any]:
     if violations:
         raise InvalidFields(violations[:MASK_VIOLATIONS])
     if not paths:
-        raise InvalidFields([("update_mask", f"must name at least one of {allowed}, or one of them must be set")])
+        raise InvalidFields([("update_mask", f"must name at least one of {allowed}, unless one of them is set")])
     return {path: expire_time(request) if path == "expire_time" else getattr(request, path) for path in paths}
 
 
@@ -491,10 +491,10 @@ def is_set(request: memory_pb2.UpdateObservationRequest, name: str) -> bool:
 
 
 def caller_key(request: memory_pb2.SaveObservationRequest) -> str | None:
-    """Return the topic_key of a caller's observation. None: it has none.
+    """Return the topic_key of a caller's observation, None if it has none.
 
     Raises:
-        InvalidFields: it is reserved for stored turns.
+        InvalidFields: the key is reserved for turns and summaries.
     """
     if not request.HasField("topic_key"):
         return None
@@ -513,7 +513,7 @@ def is_reserved(topic_key: str) -> bool:
 
 @contextmanager
 def library_limits() -> Iterator[None]:
-    """Turn the library's own ValueError into InvalidFields. So the library alone has the limits of memory."""
+    """Convert the library's ValueError to InvalidFields, so that only the library defines the limits of memory."""
     try:
         yield
     except ValueError as error:
@@ -521,9 +521,9 @@ def library_limits() -> Iterator[None]:
 
 
 def library_violation(error: ValueError) -> Violation:
-    """Return the field that the library's *error* is about, and what is wrong with it.
+    """Return the field that caused the library's *error*, and a description.
 
-    The library's own errors begin with the argument's name and quote nothing. Those of pydantic quote the value.
+    The library's own errors begin with the argument's name and quote nothing. Pydantic's errors quote the value.
     """
     if isinstance(error, ValidationError):
         [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)

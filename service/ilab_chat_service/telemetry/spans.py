@@ -164,7 +164,7 @@ class CallTrace:
             SpanKind.CLIENT,
             {
                 "gen_ai.operation.name": "chat",
-                # The API is that of OpenAI, whoever offers it: `server.address` tells.
+                # The API is OpenAI's, whichever vendor offers it: see `server.address`.
                 "gen_ai.provider.name": "openai",
                 "gen_ai.request.stream": True,
                 **model_attributes(cause),

@@ -31,7 +31,7 @@ _ERASE_ALL = (
     statements.ERASE_OBSERVATIONS, fact_statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
     work_statements.ERASE, vector_statements.ERASE_VECTORS, vector_statements.ERASE_STATE,
 )  # fmt: skip
-# The one statement that names no user: whoever copies asks once, at the end.
+# The one statement that names no user: a copy asks once, at its end.
 COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but a constant is interpolated
 
 
@@ -41,7 +41,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
     Raises:
         NotReplicated: the commit is not known to be on the synchronous standby, neither is an earlier one of the user.
     """
-    # New ids of the user begin above those that come along.
+    # New ids of the user begin above the copied ones.
     user = saving.new_user(rows.user_id, above=rows.largest_id)
     with replicated(connection), connection.transaction():
         if not _enter(connection, user, replace=replace):

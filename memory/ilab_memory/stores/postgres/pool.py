@@ -1,6 +1,7 @@
 """A bounded pool of connections.
 
-Not psycopg_pool (3.3): it connects in the background and tells those who wait nothing of a failure. So while the server
+Not psycopg_pool (3.3): it connects in the background and does not tell waiting callers of a failure. So while the
+server
 is away, each caller waits as long as for one that is lent, and after its return until the next attempt. Here the
 caller connects: it learns at once that the server is away, and the first one after its return is served.
 """
@@ -21,7 +22,7 @@ CLOSE_SECONDS = 2.0
 
 
 class NotConnected(psycopg.OperationalError):
-    """There is no connection to be had: the server is away, or all were lent for as long as a caller waits."""
+    """No connection is available: the server is away, or all stayed lent for as long as a caller waits."""
 
 
 class Pool:

@@ -18,7 +18,7 @@ from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
 # Ids of a user go on from a random number, so that ids of a user who was forgotten do not come again and nothing has to
-# be counted for all users; all stay below 2**53, for those who read numbers as floating point.
+# be counted for all users; all stay below 2**53, for readers that use floating point.
 _FIRST_IDS = 2**52
 
 
@@ -165,7 +165,7 @@ def enter(
 
 
 def _closing(transaction: Transaction, user_id: str, session: SessionNow) -> Query:
-    """Return what completes an expired session, with the summary of its consolidation or an automatic one."""
+    """Return the write that completes an expired session, with the summary of its consolidation or an automatic one."""
     asked = {"user_id": user_id, "session_id": session.id}
     (found,) = transaction.ask((work_statements.SUMMARY_OF, asked))
     summary = found[0][0] if found else _auto_close_summary(transaction, user_id, session.number)
@@ -183,7 +183,7 @@ def _summary(observations: int, titles: list[Row]) -> str:
 
 
 def complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is_auto_generated: bool) -> Query:
-    """Return what completes a session."""
+    """Return the write that completes a session."""
     return statements.COMPLETE_SESSION, {
         "user_id": user_id,
         "session": number,
@@ -194,7 +194,7 @@ def complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is_
 
 
 def count_in(user_id: str, user: User, *, last_number: int = 0, last_session: int = 0, **added: int) -> Query:
-    """Return what adds *added*, `observations` and LENGTHS, to the user's row; the last numbers never fall."""
+    """Return the write that adds *added*, `observations` and LENGTHS, to the user's row; last numbers never fall."""
     return statements.COUNT_IN, {
         **dict.fromkeys((*LENGTHS, "observations"), 0),
         **added,

@@ -155,7 +155,7 @@ TABLES = (
 FACTS = f"({', '.join(map(repr, FACT_TYPES))})"
 
 INDEXES = (
-    # At most one active session per user and conversation, whoever opens it.
+    # At most one active session per user and conversation, even if two processes open it at once.
     "CREATE UNIQUE INDEX sessions_active ON {schema}.sessions (user_id, conversation_id) WHERE ended_at IS NULL",
     "CREATE INDEX sessions_completed ON {schema}.sessions (user_id, ended_at, number) WHERE ended_at IS NOT NULL",
     "CREATE INDEX sessions_started ON {schema}.sessions (user_id, started_at, number)",

@@ -1,4 +1,4 @@
-"""Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter.
+"""Every statement of the store. Built from constants only: each value from a caller is a parameter.
 
 Every one names the user, of every table it touches: so it touches one partition.
 """
@@ -11,7 +11,7 @@ from ilab_memory.stores.postgres.schema import SCHEMA
 _USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
 _SOURCES = f"{SCHEMA}.sources"
 
-# Users. Whoever writes anything of a user takes the lock of the user's row first: so writers of one user come one after
+# Users. Every write of a user takes the lock of the user's row first: so writers of one user come one after
 # the other, and never wait for each other in a circle.
 LOCK_USER = f"""
     SELECT index_key, first_id, last_number, last_session, observations

@@ -95,6 +95,6 @@ def _add(transaction: Transaction, batch: Batch, model: str, vectors: Mapping[in
 
 
 def removal(user_id: str, ids: Sequence[int]) -> list[Query]:
-    """Return what removes the vectors of observations, before these are changed or deleted."""
+    """Return the write that removes the vectors of observations, before these are changed or deleted."""
     asked = {"user_id": user_id, "ids": list(ids)}
     return [(vector_statements.REMOVE_VECTORS, asked), (vector_statements.REMOVE_EMPTY_BLOCKS, asked)]

@@ -1,4 +1,4 @@
-"""Every statement about the work of consolidation. Put together of constants alone.
+"""Every statement about the work of consolidation. Built from constants only.
 
 Looking for due work, and the figures of all users, are the only statements of the store that name no user.
 """

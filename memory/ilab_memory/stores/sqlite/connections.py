@@ -200,7 +200,7 @@ class Database:
         return False
 
     def identity(self) -> Identity:
-        """Return what tells this file from another of the same name.
+        """Return the identity of this file: another file of the same name has a different one.
 
         Raises:
             OSError: there is no such file.

@@ -1,4 +1,4 @@
-"""Every statement that erases users. Put together of constants alone: whatever a caller gives is a parameter."""
+"""Every statement that erases users. Built from constants only: each value from a caller is a parameter."""
 
 HAS_ERASURES = "SELECT count(*) FROM sqlite_schema WHERE name = 'erasures'"
 ERASURES = "SELECT salt, user_hash FROM erasures"

@@ -1,4 +1,4 @@
-"""Every statement of an export. Put together of constants alone."""
+"""Every statement of an export. Built from constants only."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.stores.sqlite.statements import OBSERVATION_COLUMNS, SESSION_COLUMNS

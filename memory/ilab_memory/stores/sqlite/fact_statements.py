@@ -1,4 +1,4 @@
-"""Every statement about facts, their sources and expiry. Put together of constants alone."""
+"""Every statement about facts, their sources and expiry. Built from constants only."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.stores.sqlite.schema import FACTS

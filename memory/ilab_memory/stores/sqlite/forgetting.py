@@ -155,7 +155,7 @@ class Forgetting:
             while (seconds := earliest - time.monotonic()) > 0:
                 self._check_open()
                 self._changed.wait(seconds)
-            # Whoever came until now is served by this run.
+            # This run serves all callers so far.
             self._begun += 1
             self._changed.release()
             try:
@@ -164,7 +164,7 @@ class Forgetting:
                 self._changed.acquire()
         except BaseException as error:
             self._failure = error
-            # Also if it did not come to begin: those who wait must not try one after the other.
+            # Even if it could not begin: waiting callers must not try one after the other.
             self._begun = self._ended = max(self._begun, self._ended + 1)
             raise
         self._ended = self._succeeded = self._begun

@@ -125,7 +125,7 @@ def unindex(transaction: Transaction, user: int, index_key: bytes, number: int, 
 
 
 def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redacted) -> SaveResult:
-    """Return what a save has come to."""
+    """Return the result of a save."""
     # Faster than model_construct, which goes through the fields in Python.
     return SaveResult(id=observation_id, outcome=outcome, session_id=user.session_id, topic_key=redacted.topic_key)
 

@@ -1,4 +1,4 @@
-"""Every statement of the store. Put together of constants alone: whatever a caller gives is a parameter."""
+"""Every statement of the store. Built from constants only: each value from a caller is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.limits import MOST_REBUILT, MOST_RECENT, PREVIEW_CHARACTERS

@@ -1,4 +1,4 @@
-"""Every statement about vectors. Put together of constants alone."""
+"""Every statement about vectors. Built from constants only."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.core.vector_store import BLOCK

@@ -1,4 +1,4 @@
-"""Every statement about the work of consolidation. Put together of constants alone."""
+"""Every statement about the work of consolidation. Built from constants only."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.core.work import SUMMARY_KEY

@@ -1,4 +1,4 @@
-"""Map every exception of a handler to a status with details. Nothing else of it reaches the caller."""
+"""Map every exception of a handler to a status with details. The caller sees nothing else of the exception."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def mapped(method: Method, requests: Requests, context: Context) -> Any:
         task = asyncio.current_task()
         if task and task.cancelling():
             raise
-        # The call was not cancelled, only something it awaited. If this passed, the call would end without a status and
+        # Only something that the call awaited was cancelled. Raising the error would end the call without a status, and
         # its caller would wait forever.
         await abort(context, error)
     except Exception as error:  # noqa: BLE001 - the boundary: every exception is mapped

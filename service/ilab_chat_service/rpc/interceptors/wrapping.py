@@ -1,4 +1,4 @@
-"""Wrap the handler of a method. Shared by our interceptors."""
+"""Wrap the handler of a method and parse its requests. Shared by our interceptors."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def wrapped(handler: Handler, around: Around) -> Handler:
 
     For methods whose handlers are coroutines: ours write responses instead of yielding them.
 
-    The new handler declares a stream of bytes, and the innermost call parses them. So a missing request, a second one
-    where one is allowed, and an unparsable one end like any other invalid input. gRPC itself never answers a call
-    without a request, and answers an unparsable one with UNKNOWN and the parser's text.
+    The new handler declares a stream of bytes, and the innermost call parses them. So a missing request, a second
+    request of a unary method, and a request that cannot be parsed fail like other invalid input. gRPC itself never
+    answers a call without a request, and answers an unparsable one with UNKNOWN and the parser's text.
     """
     # A wrapped handler has no deserializer.
     is_wrapped = handler.request_deserializer is None
@@ -55,12 +55,12 @@ def wrapped(handler: Handler, around: Around) -> Handler:
 
 
 def reading(handler: Handler) -> Method:
-    """Return the method of *handler*, which takes messages, as a method that takes a stream of request bytes."""
+    """Return the method of *handler* as a method that takes a stream of request bytes."""
     return reading_many(handler) if handler.request_streaming else reading_one(handler)
 
 
 def reading_one(handler: Handler) -> Method:
-    """Return the method of *handler*, which takes one message, as a method that takes a stream of request bytes."""
+    """Return the method of *handler*, which takes one message, as a method that takes a stream of bytes."""
     method: Any = handler.unary_stream or handler.unary_unary
     parse: Any = handler.request_deserializer
 
@@ -78,7 +78,7 @@ def reading_one(handler: Handler) -> Method:
 
 
 def reading_many(handler: Handler) -> Method:
-    """Return the method of *handler*, which takes messages, as a method that takes a stream of request bytes."""
+    """Return the method of *handler*, which takes a stream of messages, as a method that takes a stream of bytes."""
     method: Any = handler.stream_unary or handler.stream_stream
     parse: Any = handler.request_deserializer
 
