@@ -3,18 +3,18 @@
 Failure
 ├── ContextTooLong          message and instructions do not fit into the context window
 ├── ContentFiltered         a content filter blocked the prompt
-├── FieldRefused            a field of the request is not acceptable
+├── FieldRefused            a field of the request is refused
 │   ├── ModelNotFound             the requested model does not exist or is not offered
 │   └── ModelOptionUnsupported    the model does not support an option of the request
 ├── ModelRateLimited        the model's API limits the rate of requests
-├── ModelQuotaExhausted     the quota or credit of our key is used up
+├── ModelQuotaExhausted     the quota or credit of the server's API key is used up
 ├── ModelUnavailable        the model could not be reached, or failed before it began
 ├── ModelInterrupted        the model failed after it began
-├── ModelRejected           the model's API rejected our request or our key
+├── ModelRejected           the model's API rejected the server's request or API key
 ├── MemoryUnavailable       memory could not be read or written; nothing was stored
 ├── TurnNotStored           the model has answered, but no part of the turn could be stored
 ├── RequestIdReused         the request_id belongs to another request
-├── RateLimited             the user, or the caller, has used up its turns or tokens
+├── RateLimited             the user or the caller has used up its turns or tokens
 └── NotSupported            the memory library lacks the requested feature
 """
 
@@ -70,7 +70,7 @@ class ModelRateLimited(Failure):
 
 
 class ModelQuotaExhausted(Failure):
-    """The quota or credit of our key is used up. Waiting does not help."""
+    """The quota or credit of the server's API key is used up. Waiting does not help."""
 
 
 class ModelUnavailable(Failure):
@@ -82,7 +82,7 @@ class ModelInterrupted(Failure):
 
 
 class ModelRejected(Failure):
-    """The model's API rejected our request or our key."""
+    """The model's API rejected the server's request or API key."""
 
 
 class MemoryUnavailable(Failure):
@@ -90,7 +90,7 @@ class MemoryUnavailable(Failure):
 
 
 class TurnNotStored(Failure):
-    """The model has answered, but no part of the turn could be stored."""
+    """The model has answered, but the turn could not be stored."""
 
 
 class RequestIdReused(Failure):
@@ -98,10 +98,10 @@ class RequestIdReused(Failure):
 
 
 class RateLimited(Failure):
-    """The user, or the caller, has used up its turns or tokens of a minute or a day."""
+    """The user or the caller has used up its turns or tokens per minute or per day."""
 
     def __init__(self, text: str, *, retry_after_seconds: float, limits: Sequence[tuple[str, str]]) -> None:
-        """Fail with the limits that are reached, each as its subject, `user` or `caller`, and its description."""
+        """*limits*: the limits that are reached, each as its subject (`user` or `caller`) and its description."""
         super().__init__(text, retry_after_seconds=retry_after_seconds)
         self.limits = limits
 

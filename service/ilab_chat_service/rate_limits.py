@@ -26,11 +26,11 @@ PERIODS = {"minute": 60, "day": 86400}
 SCOPES = ("user", "caller")
 UNITS = ("turns", "tokens")
 
-#: Maximum number of users or callers that a window counts. Beyond it the one that called least recently is forgotten,
-#: and may use its limits again.
+#: Maximum number of users or callers that a window counts. Beyond it, the least recent one is forgotten
+#: and starts again with full limits.
 MAX_SUBJECTS = 50_000
 
-#: Characters per token, for answers of which the API reports no usage.
+#: Characters per token, for answers without usage from the API.
 CHARACTERS_PER_TOKEN = 4
 
 
@@ -75,10 +75,10 @@ class Window:
         self._used: OrderedDict[str, dict[str, int]] = OrderedDict()
 
     def used(self, subject: str, now: float) -> dict[str, int]:
-        """Return the turns and tokens of *subject*, to be added to."""
+        """Return the mutable counts of *subject*."""
         if (number := int(now // self._seconds)) != self._number:
             self._number = number
-            # A new one: charges of running calls still have the old.
+            # A new object: charges of running calls still refer to the old one.
             self._used = OrderedDict()
         used = self._used.setdefault(subject, dict.fromkeys(UNITS, 0))
         self._used.move_to_end(subject)
@@ -92,7 +92,7 @@ class Window:
 
 
 class Charge:
-    """The cost of one turn. It is free until `began` is called: the model has not worked."""
+    """The cost of one turn, 0 until `began` is called."""
 
     __slots__ = ("_answer", "_prompt_tokens", "_reply")
 
@@ -102,12 +102,12 @@ class Charge:
         self._prompt_tokens = 0
 
     def began(self, answer: Answer, reply: StringIO, prompt_tokens: int) -> None:
-        """Charge for an answer that has begun: the model writes *reply* to a prompt of *prompt_tokens*, estimated."""
+        """Charge for an answer that has begun. *reply* collects its text, *prompt_tokens* is an estimate."""
         self._answer, self._reply, self._prompt_tokens = answer, reply, prompt_tokens
 
     @property
     def tokens(self) -> int | None:
-        """Tokens that the API counted, or an estimate, for instance of an answer that was cut off. None: it is free."""
+        """Tokens that the API counted, or an estimate, for example if the answer was interrupted. None: no charge."""
         if self._answer is None or self._reply is None:
             return None
         if usage := self._answer.usage:
@@ -130,7 +130,7 @@ class RateLimits:
 
     @contextmanager
     def turn(self, user_id: str) -> Iterator[Charge]:
-        """Count a turn of the user, and of the running call's caller, and at the end of the block its tokens.
+        """Count a turn of the user and of the running call's caller. At the end of the block, count its tokens.
 
         Tokens are known only then: calls that run at the same time can exceed a limit together.
 
@@ -170,7 +170,7 @@ class RateLimits:
                 reached.append((window.remaining(now), limit))
         if not reached:
             return
-        # Until all of them are free again.
+        # Until all reached limits are free again.
         wait, longest = max(reached, key=lambda each: each[0])
         if call := CALL.get(None):
             call.rate_limited_by = longest.name

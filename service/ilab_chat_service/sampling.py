@@ -1,4 +1,4 @@
-"""Samples the values that no call tells: slots, threads, breakers, sizes, backlogs."""
+"""Sample metrics that no call reports: slots, threads, breakers, sizes, backlogs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 #: Time between two samples of values in memory, which take some tens of microseconds.
 SECONDS = 1.0
-#: Time between two samples of values that the memory or the system has to be asked for.
+#: Time between two samples of values that need a query of the memory or the system.
 SLOW_SECONDS = 15.0
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -87,7 +87,7 @@ class Sampler:
         metrics.flush()
 
     async def sample_slowly(self) -> None:
-        """Sample values that take time. Those that the memory cannot tell now stay as they are."""
+        """Sample values that take time. Keep the previous value if the memory is not available."""
         metrics = self.metrics
         if self.certificate_expiry:
             metrics.certificate_expiry["server"].set(self.certificate_expiry().timestamp())
@@ -106,7 +106,7 @@ class Sampler:
 
 
 def sample_process(metrics: Metrics) -> None:
-    """Sample what the system tells of this process. Blocks."""
+    """Sample the system's values for this process. Blocks."""
     metrics.max_fds.set(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     # Linux only.
     with suppress(OSError):
@@ -130,20 +130,20 @@ async def sampling(sampler: Sampler) -> AsyncIterator[None]:
         for seconds, each in ((SECONDS, sample), (SLOW_SECONDS, sampler.sample_slowly)):
             await attempt(each)
             await stack.enter_async_context(in_background(repeat(seconds, each)))
-        # The last calls too.
+        # Include the last calls.
         stack.callback(sampler.sample)
         yield
 
 
 async def repeat(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do *work* every *seconds*."""
+    """Run *work* every *seconds*."""
     while True:
         await asyncio.sleep(seconds)
         await attempt(work)
 
 
 async def attempt(work: Callable[[], Awaitable[None]]) -> None:
-    """Do *work*. A failure is logged: metrics must not end a server."""
+    """Run *work*. Log a failure: metrics must not end a server."""
     try:
         await work()
     except Exception:
@@ -159,7 +159,7 @@ async def open_metrics(
     *,
     worker: int,
 ) -> AsyncIterator[tuple[Metrics | None, str]]:
-    """Yield the metrics of this process, and the address at which they are served; None: they are off.
+    """Yield the metrics of this process and the address that serves them, None if they are off.
 
     A worker keeps them in the files of its number, and its supervisor serves them.
 

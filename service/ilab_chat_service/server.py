@@ -70,7 +70,7 @@ plain = logging.getLogger(PLAIN)
 CHAT = "ilab_chat.v1.ChatService"
 OUR_SERVICES = (CHAT, "ilab_chat.v1.MemoryService")
 
-#: Our methods, as the call record names them.
+#: Our methods, by their names in the call record.
 METHODS = [
     f"{service.full_name}/{method.name}"
     for file in (chat_pb2.DESCRIPTOR, memory_pb2.DESCRIPTOR)
@@ -152,7 +152,7 @@ async def serving(
         SettingsError: a setting is invalid, or a file or URL that it names.
     """
     async with AsyncExitStack() as stack:
-        # Else the first message of each language would block the event loop for it.
+        # Otherwise the first message in each language would block the event loop.
         loading = asyncio.create_task(asyncio.to_thread(statements.load))
         stack.push_async_callback(asyncio.wait, [loading])
         checks = health.HealthService(HEALTH_NAMES)
@@ -221,7 +221,7 @@ async def serving(
         stack.push_async_callback(asyncio.to_thread, hang_up, socket_path(address) or split_address(address)[1])
         stack.push_async_callback(drain, settings, skip_propagation or asyncio.Event(), checks, calls)
         if consolidator:
-            # As soon as the drain begins.
+            # When the drain begins.
             stack.callback(consolidator.stop)
         checks.serving(is_serving=True)
         if worker <= 1:
@@ -243,7 +243,7 @@ async def serving(
 async def watching(
     settings: Settings, library: MemoryExecutor, damage: Damage, checks: health.HealthService
 ) -> AsyncIterator[None]:
-    """While the block runs, let *checks* say whether our services have a memory, if it is in a file.
+    """While the block runs, set the health of our services in *checks* from the state of a memory in a file.
 
     Log when connections are refused.
     """
@@ -271,7 +271,7 @@ def add_services(
 
 
 def announce(started: StartedServer) -> None:
-    """Log the configuration, and a warning about a setting that has no effect."""
+    """Log the configuration, and a warning for each setting without effect."""
     settings = started.settings
     for line in (startup_block if is_for_people(settings.log_format) else startup_summary)(started):
         plain.info(line)
@@ -335,7 +335,7 @@ def admission(settings: Settings) -> Admission:
 async def drain(
     settings: Settings, skip_propagation: asyncio.Event, checks: health.HealthService, calls: DrainInterceptor
 ) -> None:
-    """End all calls. No call fails that could succeed, and none of a client that checks health."""
+    """End all calls. Calls that can finish in time do not fail, and neither do those of clients that check health."""
     plain.info(
         "draining: %s, at most %g s; Ctrl-C again stops now", counted_calls(calls.running), settings.drain_seconds
     )
@@ -349,12 +349,12 @@ async def drain(
 
 
 def counted_calls(number: int) -> str:
-    """Return how many calls run."""
+    """Return the number of running calls."""
     return f"{number or 'no'} {'call' if number == 1 else 'calls'} running"
 
 
 async def finish_writes(turns: TurnRunner, library: MemoryExecutor) -> None:
-    """Wait for turns that are being stored. Fail those that hang on a lock, a disk or a standby."""
+    """Wait until running turns are stored. Fail turns that hang on a lock, a disk or a standby."""
     try:
         async with asyncio.timeout(STORE_SECONDS):
             await turns.finish_writes()

@@ -25,7 +25,7 @@ class Damage:
     def __init__(self) -> None:
         self.found = False
         self.failures = asyncio.Event()
-        """Set when a call of the store has failed, until somebody clears it."""
+        """Set after a failed call of the store, and cleared by the watch."""
         self._tell: Callable[[], None] | None = None
 
     def on_found(self, tell: Callable[[], None]) -> None:

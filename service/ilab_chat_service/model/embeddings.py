@@ -1,7 +1,8 @@
 """Embeddings by an OpenAI-compatible API: the API of a model profile, asked at `/embeddings`.
 
 Calls block, on threads of the memory library. A call that takes longer than SECONDS fails, and after FAILURES_TO_OPEN
-failures in a row all calls fail at once for a while: a chat is delayed by at most SECONDS, and goes by words then.
+failures in a row all calls fail at once for a while. So a chat call is delayed by at most SECONDS, and then searches by
+words.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ SECONDS, FIRST_SECONDS = 0.4, 30.0
 FAILURES_TO_OPEN, OPEN_SECONDS = 3, 30.0
 #: Longest response. A vector of 4,096 numbers takes about 90 KB.
 RESPONSE_BYTES = 1024 * 1024
-#: Statuses that are about the text, not about the API.
+#: Statuses that the text causes, not the state of the API.
 REJECTED = frozenset({400, 413, 422})
-#: Path of chat completions, which the profile's URL ends in.
+#: Path of chat completions, with which the profile's URL ends.
 CHAT_PATH = "/chat/completions"
 HTTP_OK = 200
 
@@ -112,7 +113,7 @@ class ProfileEmbedder:
                 "POST", self._url, content=body, headers=self._headers(seconds), timeout=seconds
             ) as response:
                 content = bytearray()
-                # As it was sent: a decoder could make gigabytes of a piece. An encoded body does not parse as JSON.
+                # Not decompressed: a small piece could expand to gigabytes. A compressed body fails to parse as JSON.
                 for piece in response.iter_raw():
                     content += piece
                     if len(content) > RESPONSE_BYTES or time.monotonic() > until:
@@ -138,7 +139,7 @@ class ProfileEmbedder:
 
 
 class Circuit:
-    """Lets no call pass for OPEN_SECONDS after FAILURES_TO_OPEN failures in a row; then one decides."""
+    """Rejects calls for OPEN_SECONDS after FAILURES_TO_OPEN failures in a row. Then one call decides."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -146,17 +147,17 @@ class Circuit:
         self._closed_until = 0.0
 
     def check(self) -> None:
-        """Raise EmbedderUnavailable while calls must not pass."""
+        """Raise EmbedderUnavailable while calls are rejected."""
         with self._lock:
             now = time.monotonic()
             if now < self._closed_until:
                 raise EmbedderUnavailable("the API failed just now")
             if self._failures >= FAILURES_TO_OPEN:
-                # One call tries. The others go on when it has succeeded.
+                # One call probes. Other calls pass once it has succeeded.
                 self._closed_until = now + OPEN_SECONDS
 
     def failed(self, reason: str) -> None:
-        """Note a failure."""
+        """Record a failure."""
         with self._lock:
             self._failures += 1
             if self._failures == FAILURES_TO_OPEN:
@@ -165,7 +166,7 @@ class Circuit:
                 self._closed_until = time.monotonic() + OPEN_SECONDS
 
     def succeeded(self) -> None:
-        """Note a success."""
+        """Record a success."""
         with self._lock:
             if self._failures >= FAILURES_TO_OPEN:
                 log.info("embedder: available again")

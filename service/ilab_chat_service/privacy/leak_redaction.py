@@ -37,7 +37,7 @@ REDACTED = "[REDACTED]"
 
 
 def redact_leaks(reply: str, message: str, unstored: Iterable[str] = ()) -> str:
-    """Return *reply* with everything redacted that it repeats of the private text of *message* and *unstored* texts.
+    """Redact the private text of *message* and *unstored* texts wherever *reply* repeats it.
 
     Public text of *message* is not redacted. Public text of *unstored* texts is, where it is private elsewhere: nothing
     else of them is stored.
@@ -66,7 +66,7 @@ def redact_leaks(reply: str, message: str, unstored: Iterable[str] = ()) -> str:
 
 
 def redact(text: str, spans: Iterable[Span]) -> str:
-    """Return *text* with *spans* replaced. They are sorted and may overlap; adjacent ones become one."""
+    """Replace *spans* of *text*, which are sorted and may overlap. Adjacent ones get one replacement."""
     pieces = []
     position = 0
     last_end = -1

@@ -1,4 +1,4 @@
-"""The one table of failures: what happened -> gRPC code, reason and what a caller can do about it."""
+"""The table of failures: maps each exception to a gRPC code, a reason and details."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class NotFound(Exception):
 
 
 class DeadlineExceeded(Exception):
-    """The call's deadline has passed, or the model's share of it."""
+    """The call's deadline has passed, or the part of it that the model may use."""
 
 
 class ServerDraining(Exception):
@@ -65,12 +65,12 @@ class InterruptedByDrain(Exception):
 
 
 class ServerBusy(Failure):
-    """The server, or the user, has reached a limit of concurrent calls."""
+    """The server or the user has reached a limit of concurrent calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How a failure looks on the wire. `pushback`: gRPC's own retries wait as long as the failure says."""
+    """How a failure is sent. `pushback`: tell gRPC's own retries to wait for the failure's delay."""
 
     code: grpc.StatusCode
     reason: str
@@ -109,7 +109,7 @@ TABLE: Mapping[type[BaseException], Row] = {
     InterruptedByDrain: Row(grpc.StatusCode.ABORTED, "SERVER_DRAINING"),
 }
 
-#: For everything that has no row: a mistake of ours.
+#: For every exception without a row: a defect of the server.
 INTERNAL = Row(grpc.StatusCode.INTERNAL, "INTERNAL")
 
 #: Every reason, once.
@@ -117,11 +117,11 @@ REASONS = sorted({row.reason for row in (*TABLE.values(), INTERNAL)})
 
 
 def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
-    """Return what a caller may know of *error*: nothing of its text unless it is one of ours.
+    """Return the status for *error*. It contains the text of the error only if the error has a row.
 
     Args:
         error: the exception.
-        correlation_id: also in the log, with the details; part of the message of an error without a row.
+        correlation_id: id of the call in the log. It is part of the message of an error without a row.
     """
     row = TABLE.get(type(error), INTERNAL)
     text = f"internal error {correlation_id}" if row is INTERNAL else str(error)
@@ -142,7 +142,7 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
 
 
 def bad_request(violations: Iterable[Violation]) -> error_details_pb2.BadRequest:
-    """Return the fields that were refused, each with the reason."""
+    """Return the refused fields, each with the reason."""
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
@@ -152,7 +152,7 @@ def bad_request(violations: Iterable[Violation]) -> error_details_pb2.BadRequest
 
 
 def quota_failure(limits: Iterable[tuple[str, str]]) -> error_details_pb2.QuotaFailure:
-    """Return the limits that are reached. The subject is `user` or `caller`, never an id."""
+    """Return the reached limits. The subject is `user` or `caller`, never an id."""
     return error_details_pb2.QuotaFailure(
         violations=[
             error_details_pb2.QuotaFailure.Violation(subject=subject, description=description)
@@ -162,7 +162,7 @@ def quota_failure(limits: Iterable[tuple[str, str]]) -> error_details_pb2.QuotaF
 
 
 def retry_info(seconds: float) -> error_details_pb2.RetryInfo:
-    """Return how long to wait before the call is worth repeating."""
+    """Return the delay after which the caller may retry."""
     delay = duration_pb2.Duration()
     delay.FromNanoseconds(int(seconds * 1e9))
     return error_details_pb2.RetryInfo(retry_delay=delay)

@@ -1,4 +1,4 @@
-"""The line of a call on a terminal: what a developer watches for, aligned, and coloured by outcome."""
+"""The log line of a call on a terminal: its main fields, aligned and coloured by outcome."""
 
 from __future__ import annotations
 

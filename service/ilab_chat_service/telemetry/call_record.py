@@ -42,7 +42,7 @@ class Trace(Protocol):
         """Begin the span of a request to a model, and set its traceparent."""
 
     def phase_ended(self, name: str) -> None:
-        """Take notice of the end of a phase: some end after their call."""
+        """Record the end of a phase, which may follow the end of its call."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,15 +50,15 @@ class Call:
     """A running call of one of our methods. Empty or None means unknown, or not known yet."""
 
     method: str
-    """Service and method, such as `ilab_chat.v1.ChatService/Chat`. Of work in the background: its name."""
+    """Service and method, such as `ilab_chat.v1.ChatService/Chat`, or the name of background work."""
     correlation_id: str = ""
     """Sent in the trailers and logged."""
     trace_id: str = ""
-    """Of `trace`, else from the caller's W3C trace context, if that is valid."""
+    """The id of `trace` or, without one, of the caller's W3C trace context if that is valid."""
     traceparent: str = ""
     """The caller's W3C trace context, if that is valid."""
     tracestate: str = ""
-    """The caller's, only with a `traceparent`."""
+    """The caller's `tracestate`. Set only with a `traceparent`."""
     trace: Trace | None = None
     """None: no traces are recorded."""
     retry_attempt: int = 0
@@ -72,9 +72,9 @@ class Call:
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
     phases_began: dict[str, float] = field(default_factory=dict)
-    """When each phase began, by `time.perf_counter`, also of one that is running."""
+    """When each phase began, by `time.perf_counter`, including running ones."""
     phases_failed: dict[str, str] = field(default_factory=dict)
-    """The failure by phase that ended with one: CANCELLED or the failure's name."""
+    """CANCELLED or the name of the failure, for each phase that failed."""
     refused_by: str = ""
     """The limit that refused the call as SERVER_BUSY. One of few names."""
     rate_limited_by: str = ""
@@ -167,7 +167,7 @@ def model_request(label: str, cause: Mapping[str, str | int]) -> Iterator[ModelR
 def outcome_of(error: BaseException) -> str:
     """Return a failure's name, written like the reasons of errors: ModelUnavailable is MODEL_UNAVAILABLE.
 
-    An answer with an error is named by its HTTP status, as its attribute `outcome` says.
+    For an HTTP error of an API, return its attribute `outcome`, which has the status.
     """
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return "CANCELLED"

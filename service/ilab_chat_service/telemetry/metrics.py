@@ -32,7 +32,7 @@ SOURCES = ("fact", "turn", "search", "summary")
 #: Prefixes of the reasons with which only chat calls fail.
 OF_CHAT = ("MODEL_", "CONTEXT_", "CONTENT_", "RATE_")
 CHAT = "ilab_chat.v1.ChatService/"
-#: Statuses that calls end with without an ErrorInfo.
+#: Statuses of calls that end without an ErrorInfo.
 STATUSES = ("CANCELLED", "UNKNOWN")
 #: Limits of admission: see `rpc.admission`.
 ADMISSION_LIMITS = ("user", "user_bytes", "bytes", "queue", "wait", "idle")
@@ -242,7 +242,7 @@ class Metrics:
         self.max_fds = self._gauge(
             "process_max_fds", "Limit of open file descriptors per process.", mode="livemin"
         ).only
-        # With a label, so that there is no value without a certificate: 0 would look like an expired one.
+        # With a label, so that no value is exposed without a certificate: 0 would look like an expired one.
         self.certificate_expiry = self._gauge(
             "tls_certificate_not_after_timestamp_seconds",
             "Unix time at which the certificate in use expires. Only with TLS.",
@@ -259,7 +259,7 @@ class Metrics:
         self._begin(methods, reasons, limits)
 
     def _begin(self, methods: Collection[str], reasons: Collection[str], limits: Collection[str]) -> None:
-        """Begin the counters whose labels are known."""
+        """Expose the counters whose labels are known, with the value 0."""
         chats = [method for method in methods if method.startswith(CHAT)]
         self.rpc_errors.begin(methods, [*(each for each in reasons if not each.startswith(OF_CHAT)), *STATUSES])
         self.rpc_errors.begin(chats, [each for each in reasons if each.startswith(OF_CHAT)])
@@ -268,12 +268,12 @@ class Metrics:
         self.replays.begin(methods)
 
     def offered(self, model: str, purpose: str) -> None:
-        """Begin the counters of a model that is offered. A second call does nothing."""
+        """Expose the counters of an offered model, with the value 0. A second call does nothing."""
         self.model_requests.begin([model], [purpose], OUTCOMES)
         self.model_tokens.begin([model], [purpose], ["input", "output"])
 
     def consolidates(self) -> None:
-        """Begin the counters of consolidation. A second call does nothing."""
+        """Expose the counters of consolidation, with the value 0. A second call does nothing."""
         self.consolidation_events.begin(EVENTS)
 
     def started(self) -> None:
@@ -281,7 +281,7 @@ class Metrics:
         self.build_info[INSTALLED["ilab-chat-service"], platform.python_version(), INSTALLED["grpcio"]].set(1)
 
     def flush(self) -> None:
-        """Pass on what a worker has counted to the process that exposes it."""
+        """Send the counts of a worker to the process that exposes them."""
         flush()
 
     def call_began(self, method: str) -> None:
@@ -315,13 +315,13 @@ class Metrics:
         self.model_used(call, "chat")
 
     def model_used(self, call: Call, purpose: str) -> None:
-        """Record what *call* asked of models, and the tokens that it cost."""
+        """Record the model requests of *call* and their tokens."""
         requests = call.model_requests
         if not requests:
             return
         for request in requests:
             self.model_requests[request.label, purpose, request.outcome].inc()
-        # The one that answered, or the last that failed.
+        # The model that answered, or the last one that failed.
         model = requests[-1].label
         if (seconds := call.phases.get("model")) is not None:
             self.model_duration[model, purpose].observe(seconds)
