@@ -82,7 +82,7 @@ async def exposed(workers: Workers) -> AsyncIterator[None]:
             files = stack.enter_context(worker_files())
         except OSError as error:
             raise SettingsError(
-                "ILAB_CHAT_METRICS_ADDRESS: no place for the metrics of several workers: neither /dev/shm nor TMPDIR "
+                "ILAB_CHAT_METRICS_ADDRESS: cannot store the metrics of several workers: neither /dev/shm nor TMPDIR "
                 f"can be written: {error.strerror}"
             ) from None
         supervised = Supervised(files, is_stopping=workers.stop.is_set)

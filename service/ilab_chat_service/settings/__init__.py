@@ -63,7 +63,7 @@ class Settings(
         self.check_memory()
         self.check_consolidation()
         if self.workers > 1 and (self.embedded or self.memory_db_path == IN_MEMORY):
-            raise SettingsError("ILAB_CHAT_WORKERS: must be 1 with the embedded model or a memory that is in no file")
+            raise SettingsError("ILAB_CHAT_WORKERS: must be 1 with the embedded model or an in-memory database")
         self.check_model()
         self.check_server()
         self.check_security(self.host)

@@ -16,19 +16,19 @@ class ConsolidationSettings:
     consolidation: str = setting(
         "ILAB_CHAT_CONSOLIDATION",
         "auto",
-        "Turn conversations into facts and summaries in the background: on, off, or auto: on unless the embedded model "
-        "answers.",
+        "Turn conversations into facts and summaries in the background: on, off, or auto (on unless the embedded model "
+        "answers).",
     )
     consolidation_model: str = setting(
         "ILAB_CHAT_CONSOLIDATION_MODEL", "", "Model that consolidates. Empty: the default model."
     )
     consolidation_turns: int = setting(
-        "ILAB_CHAT_CONSOLIDATION_TURNS", 8, "Number of new turns of a user that are consolidated at once.", least=1
+        "ILAB_CHAT_CONSOLIDATION_TURNS", 8, "Number of new turns of a user that start a consolidation.", least=1
     )
     consolidation_idle_minutes: float = setting(
         "ILAB_CHAT_CONSOLIDATION_IDLE_MINUTES",
         10.0,
-        "Minutes after a user's last turn after which fewer new turns are consolidated too.",
+        "Minutes without a turn of the user after which fewer new turns are consolidated too.",
         least=0,
     )
     consolidation_daily_tokens: int = setting(
@@ -46,7 +46,7 @@ class ConsolidationSettings:
     consolidation_lease_seconds: float = setting(
         "ILAB_CHAT_CONSOLIDATION_LEASE_SECONDS",
         30.0,
-        "Seconds after which another server takes over the consolidation of one that died.",
+        "Seconds after which another server takes over the consolidation of a server that died.",
         least=1,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ilab_chat_service.settings.fields import SettingsError, setting
 
-#: The path of a SQLite database that is in no file.
+#: The path of an in-memory SQLite database.
 IN_MEMORY = ":memory:"
 
 #: Values of the embedder, besides the name of a model behind EMBEDDER_PROFILE.
@@ -61,22 +61,22 @@ class MemorySettings:
     embedder: str = setting(
         "ILAB_MEMORY_EMBEDDER",
         "auto",
-        "Find memories by meaning, not by words alone. local: with a model in this process (extra `semantic`); "
-        "profile:NAME: with /embeddings of the API of a model, docs/models.md; none; auto: local if it is installed.",
+        "Embedder that finds memories by meaning. local: a model in this process (extra `semantic`). profile:NAME: "
+        "/embeddings of a model's API (docs/models.md). none: search by words only. auto: local if it is installed.",
     )
     retention: str = setting(
         "ILAB_MEMORY_RETENTION_DAYS",
         "",
-        "Days that observations are kept after their last change: for all types (365), or by type "
-        "(discovery=90,summary=365). Older ones are erased. Empty: until they are deleted.",
+        "Days after its last change when an observation is erased, for all types (365) or by type "
+        "(discovery=90,summary=365). Empty: never.",
     )
 
     @property
     def retention_days(self) -> dict[str, float]:
-        """Days that observations are kept, by type; "" is all other types.
+        """Days until observations are erased, by type; "" is all other types.
 
         Raises:
-            SettingsError: it is not such a list.
+            SettingsError: the setting cannot be parsed.
         """
         days: dict[str, float] = {}
         for each in filter(None, (part.strip() for part in self.retention.split(","))):
@@ -91,11 +91,11 @@ class MemorySettings:
 
     @property
     def embedder_profile(self) -> str:
-        """Name of the model whose API embeds. Empty: none does."""
+        """Name of the model whose API computes embeddings. Empty: the embedder is another one."""
         return self.embedder.removeprefix(EMBEDDER_PROFILE) if self.embedder.startswith(EMBEDDER_PROFILE) else ""
 
     def check_memory(self) -> None:
-        """Raise SettingsError if there can be no such memory."""
+        """Raise SettingsError if a setting of the memory is invalid."""
         _ = self.retention_days
         if self.embedder not in EMBEDDERS and not self.embedder_profile:
             raise SettingsError("ILAB_MEMORY_EMBEDDER: must be auto, local, none or profile:NAME")

@@ -14,7 +14,7 @@ EMBEDDED_PROMPT_TOKENS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Which model answers, and what it is sent."""
+    """Which model answers, and what is sent to it."""
 
     openai_api_key: str = setting(
         "OPENAI_API_KEY",

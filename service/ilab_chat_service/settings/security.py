@@ -133,7 +133,7 @@ class SecuritySettings:
         """Check the key source and the algorithms: with a shared secret, every verifier could sign tokens."""
         algorithms = words(self.jwt_algorithms)
         if not algorithms or not set(algorithms) <= JWT_ALGORITHMS:
-            raise SettingsError(f"ILAB_CHAT_JWT_ALGORITHMS: must be some of {', '.join(sorted(JWT_ALGORITHMS))}")
+            raise SettingsError(f"ILAB_CHAT_JWT_ALGORITHMS: must be a list of {', '.join(sorted(JWT_ALGORITHMS))}")
         if "://" not in self.jwt_jwks:
             return
         if not is_http_url(self.jwt_jwks):

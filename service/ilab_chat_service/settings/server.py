@@ -35,7 +35,7 @@ class ServerSettings:
     max_deadline_seconds: float = setting(
         "ILAB_CHAT_MAX_DEADLINE_SECONDS",
         600.0,
-        "Maximum duration of a chat call, whatever its deadline, in seconds.",
+        "Maximum duration of a chat call in seconds, regardless of its deadline.",
         least=0.1,
     )
     persist_reserve_seconds: float = setting(
@@ -65,7 +65,10 @@ class ServerSettings:
         least=0,
     )
     drain_seconds: float = setting(
-        "ILAB_CHAT_DRAIN_SECONDS", 30.0, "Seconds that running calls then have to finish.", least=0
+        "ILAB_CHAT_DRAIN_SECONDS",
+        30.0,
+        "Seconds after the propagation time in which running calls can finish.",
+        least=0,
     )
 
     @property

@@ -29,7 +29,7 @@ class TelemetrySettings:
         "ILAB_CHAT_METRICS_ADDRESS",
         "",
         "Address of an HTTP port for Prometheus (/metrics) and probes (/livez, /readyz), HOST:PORT. Port 0: any free "
-        "port. Empty: none.",
+        "port. Empty: off.",
     )
     traces_exporter: str = setting(
         "OTEL_TRACES_EXPORTER",
@@ -44,7 +44,7 @@ class TelemetrySettings:
     otlp_traces_endpoint: str = setting(
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "",
-        "The same for traces alone, with its path, such as http://localhost:4318/v1/traces.",
+        "URL for traces only, with its path, such as http://localhost:4318/v1/traces.",
     )
     build: str = setting(
         "ILAB_CHAT_BUILD", "", "Identifier of the build, for instance a commit, shown by --version and in the log."
