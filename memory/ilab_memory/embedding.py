@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ilab_memory import checks
@@ -14,12 +15,14 @@ from ilab_memory.core.embedder import Embedder
 from ilab_memory.core.store import Store
 from ilab_memory.core.vector_store import Batch, VectorStore
 from ilab_memory.recall import meaning
-from ilab_memory.recall.message import content_terms, speaks_of_user
+from ilab_memory.recall.message import content_terms, read, speaks_of_user
 from ilab_memory.redaction import REDACTED, strip_private
 from ilab_memory.work_queue import WorkQueue
 
 if TYPE_CHECKING:
-    from ilab_memory.recall.meaning import Meaning
+    from ilab_memory.recall.anchors import Anchors, Reading
+    from ilab_memory.recall.meaning import Meaning, Read
+    from ilab_memory.recall.vectors import Cosines
 
 #: Observations that are embedded before they are stored together: a crash loses the vectors of these.
 BATCH = 16
@@ -76,6 +79,7 @@ class Embedding(WorkQueue):
             checks.check_user_id(user_id)
         if self._vectors is None:
             return 0
+        self._vectors.anchors()
         done = 0
         for user in [user_id] if user_id is not None else self._waiting(rebuild=rebuild):
             done += self._embed_user(user, None if limit is None else limit - done, rebuild=rebuild)
@@ -134,7 +138,7 @@ class Vectors:
     """The embedder, with the threads that use it and the vectors of the last texts."""
 
     def __init__(self, embedder: Embedder) -> None:
-        from ilab_memory.recall import vectors  # noqa: PLC0415 - needs numpy, an optional extra
+        from ilab_memory.recall import anchors, vectors  # noqa: PLC0415 - need numpy, an optional extra
 
         self.embedder = embedder
         self._packed = vectors.packed
@@ -142,16 +146,30 @@ class Vectors:
         self._recent = Recent()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ilab-memory-embedder")
         self._closed = threading.Event()
+        self._make_anchors = anchors.Anchors.of
+        self._anchors: Anchors | None = None
+        self._anchors_lock = threading.Lock()
+
+    def anchors(self) -> "Anchors":
+        """Return how to read the vectors. The first call embeds some sentences.
+
+        Raises:
+            EmbedderUnavailable: the embedder cannot embed now.
+        """
+        with self._anchors_lock:
+            if self._anchors is None:
+                self._anchors = self._make_anchors(self._embed)
+            return self._anchors
 
     def meaning(self, message: str) -> "Meaning":
         """Begin to embed *message*, without its private text."""
         text = meaning.asked_text(strip_private(message).replace(REDACTED, " "))
-        if not content_terms(text):
-            vector: Future[Collection[float]] = Future()
-            vector.set_exception(ValueError("there is nothing to embed"))
+        if not content_terms(text) and not read(text).speaks_of_user:
+            embedded: Future[tuple[Collection[float], Reading]] = Future()
+            embedded.set_exception(ValueError("there is nothing to embed"))
         else:
-            vector = self._threads.submit(self._embed, text)
-        return meaning.Meaning(self.embedder.id, vector, self._cached.cosines)
+            embedded = self._threads.submit(self._read, text)
+        return meaning.Meaning(self.embedder.id, embedded, self._cosines)
 
     def of(self, batch: Batch) -> Mapping[int, bytes]:
         """Return the vectors of a batch, by sequence number, as they are stored.
@@ -166,8 +184,8 @@ class Vectors:
                 raise RuntimeError("the memory is closed")
             text = meaning.text_of(row.title, row.content)
             try:
-                if text:
-                    found[row.number] = self._packed(self._embed(text), is_of_user=speaks_of_user(text))
+                if text and not meaning.is_small_talk(self.anchors().read(vector := self._embed(text))):
+                    found[row.number] = self._packed(vector, is_of_user=speaks_of_user(text))
             except ValueError:
                 # It is found by its words.
                 continue
@@ -181,6 +199,16 @@ class Vectors:
         """Refuse what has not begun."""
         self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, text: str) -> "tuple[Collection[float], Reading]":
+        # First the anchors: without them, another embedder's scale would bring back what is not relevant.
+        anchors = self.anchors()
+        vector = self._embed(text)
+        return vector, anchors.read(vector)
+
+    def _cosines(self, vector: Collection[float], user_id: str, read: "Read") -> "Cosines | None":
+        found = self._cached.cosines(vector, user_id, read)
+        return None if found is None else replace(found, cosine=self.anchors().scaled(found.cosine))
 
     def _embed(self, text: str) -> Collection[float]:
         return self._recent.get(text, self.embedder.embed)

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ilab_memory.recall import anchors
+
 #: Words of one concept have the same number.
 CONCEPTS = {
     word: number
@@ -27,8 +29,12 @@ OTHER = 20
 DIMENSIONS = 64
 
 
+#: Sentences that each embedder is asked for once.
+ANCHORS = {*anchors.OF_USER, *anchors.OF_USER.values(), *anchors.OF_WORLD, *anchors.SMALL_TALK}
+
+
 class Concepts:
-    """Counts what it embeds in `texts`."""
+    """Keeps what it embeds in `texts`, without the anchors."""
 
     dimensions = DIMENSIONS
 
@@ -37,7 +43,8 @@ class Concepts:
         self.texts: list[str] = []
 
     def embed(self, text: str) -> Collection[float]:
-        self.texts.append(text)
+        if text not in ANCHORS:
+            self.texts.append(text)
         return vector(text, self.id)
 
 

@@ -1,11 +1,15 @@
 """The local encoder: what it finds, what it refuses, and how it shares the processor."""
 
+# ruff: noqa: RUF001 - signs of other scripts look like Latin ones
+
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from ilab_memory import Config, EmbedderUnavailable, ILabMemory, semantic
+from ilab_memory import Config, Embedder, EmbedderUnavailable, ILabMemory, semantic
+from ilab_memory.recall.anchors import UNRELATED, Anchors
 from ilab_memory.semantic import LocalEmbedder, beginning
 
 pytestmark = pytest.mark.slow
@@ -29,8 +33,37 @@ def embedder() -> LocalEmbedder:
     return made
 
 
-def test_statements_are_found_by_questions_without_a_common_word(embedder: LocalEmbedder) -> None:
-    with ILabMemory.from_path(":memory:", Config(embedder=embedder)) as mem:
+class Compressed:
+    """The same embedder on the scale of another: unrelated texts have a cosine of 0.63, the same text of 0.9."""
+
+    id = "compressed"
+    dimensions = semantic.DIMENSIONS + 1
+
+    def __init__(self, embedder: LocalEmbedder) -> None:
+        self._embedder = embedder
+
+    def embed(self, text: str) -> Collection[float]:
+        values = np.asarray(self._embedder.embed(text))
+        found: list[float] = [*(values / np.linalg.norm(values) * 0.4**0.5), 0.6**0.5]
+        return found
+
+
+@pytest.fixture(params=["local", "compressed"])
+def any_scale(embedder: LocalEmbedder, request: pytest.FixtureRequest) -> Embedder:
+    return embedder if request.param == "local" else Compressed(embedder)
+
+
+#: Messages that find nothing, in the languages of the encoder.
+NOTHING = (
+    "Hi!", "thanks", "What is the capital of Peru?", "Erzähl mir einen Witz.", "Mach's gut, bis morgen",
+    "Ti ringrazio tantissimo", "Klinkt perfect, doen we zo", "Как поживаешь?", "Serdecznie dziękuję",
+    "听起来不错，就这么办", "今日の調子はどうですか？", "내일 봐요, 잘 자요", "Yarın görüşürüz, iyi geceler",
+    "太阳系有几颗行星？", "雪についての短い詩を書いて。", "Quanti pianeti ci sono?", "¿Por qué el cielo es azul?",
+)  # fmt: skip
+
+
+def test_statements_are_found_by_questions_without_a_common_word(any_scale: Embedder) -> None:
+    with ILabMemory.from_path(":memory:", Config(embedder=any_scale)) as mem:
         for statement in PAIRS.values():
             mem.mem_save("alice", f"User: {statement}\nAssistant: Okay.", type="discovery", title="t")
         for number in range(40):
@@ -40,8 +73,54 @@ def test_statements_are_found_by_questions_without_a_common_word(embedder: Local
         mem.mem_embed()
         for question, statement in PAIRS.items():
             assert statement in [hit.passage for hit in mem.mem_recall("alice", question)]
-        for message in ("Hi!", "thanks", "What is the capital of Peru?", "Erzähl mir einen Witz."):
-            assert mem.mem_recall("alice", message) == []
+        assert [message for message in NOTHING if mem.mem_recall("alice", message)] == []
+
+
+def test_a_question_whose_words_have_no_content_is_answered_by_meaning(any_scale: Embedder) -> None:
+    with ILabMemory.from_path(":memory:", Config(embedder=any_scale)) as mem:
+        for text in ("I was born in 1985.", "Nací en 1985.", "The tram was late.", "Good morning! How are you?"):
+            mem.mem_save("alice", f"User: {text}\nAssistant: Okay.", type="discovery", title="t")
+        mem.mem_embed()
+        for question in ("How old am I?", "¿Cuántos años tengo?"):
+            found = [hit.passage for hit in mem.mem_recall("alice", question)]
+            assert {"I was born in 1985.", "Nací en 1985."} <= {*found}
+            assert "Good morning! How are you?" not in found
+        assert mem.mem_recall("alice", "How are you?") == []
+
+
+def test_the_kind_of_a_message_is_told_by_its_vector(embedder: LocalEmbedder) -> None:
+    for each in (embedder, Compressed(embedder)):
+        anchors = Anchors.of(each.embed)
+
+        def of_user(text: str, anchors: Anchors = anchors, each: Embedder = each) -> float:
+            return anchors.read(each.embed(text)).of_user or 0.0
+
+        assert min(map(of_user, ("Who is my dentist?", "¿Qué coche conduzco?", "Wie alt ist meine Tochter?"))) > 0.1
+        assert max(map(of_user, ("Why do birds sing?", "¿Quién pintó Las Meninas?", "Wie alt ist die Erde?"))) < -0.1
+        assert anchors.read(each.embed("Vielen Dank und bis bald!")).small_talk > 0.5
+        assert anchors.read(each.embed("My sister is a dentist.")).small_talk < 0.4
+
+
+def test_an_embedder_that_does_not_know_the_anchors_is_used_without_them() -> None:
+    noise = np.random.default_rng(1)
+
+    def embed(_: str) -> Collection[float]:
+        values: list[float] = [1.5, *noise.normal(size=63) / 8]
+        return values
+
+    anchors = Anchors.of(embed)
+    assert anchors.axis is None
+    assert anchors.read(embed("")).of_user is None
+    # Only the same text is near another.
+    assert anchors.scaled(np.array([anchors.unrelated, 1.0], np.float32)) == pytest.approx([UNRELATED, 1.0], abs=0.01)
+    assert Anchors.of(lambda _: [1.0, 0.0]) == Anchors()
+
+
+def test_an_embedder_that_rejects_an_anchor_is_used_without_them() -> None:
+    def embed(_: str) -> Collection[float]:
+        raise ValueError("rejected")
+
+    assert Anchors.of(embed) == Anchors()
 
 
 def test_vectors_have_the_promised_length(embedder: LocalEmbedder) -> None:

@@ -94,7 +94,7 @@ LANGUAGES: dict[str, Language] = {
             mal doch bitte viel viele alle worüber wovon worum womit hatten hattest
         """,
         light="""
-            hallo servus moin guten gute tschüss danke dankeschön ja nein okay super toll schön
+            hallo na servus moin guten gute tschüss danke dankeschön ja nein okay super toll schön
             gut genau klar weiter geht's gehts geht dir alles machen macht gemacht sagen sag gesagt erzähl erinnerst
             erinnern weißt wissen gibt heute gestern nochmal nächste nächsten besten beste etwas ding wirklich heißt heißen heiße lautet kommt kommen wegen gerade tag tage tagen
             woche wochen jahr jahre monat zeit neulich zuletzt dank tausend vielen herzlichen schönen schönes wochenende bis

@@ -20,6 +20,7 @@ from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import HEAD_CHARACTERS, Finder, parts, sentences
 
 if TYPE_CHECKING:
+    from ilab_memory.recall.anchors import Reading
     from ilab_memory.recall.vectors import Cosines
 
 #: Returns the vectors of a user in blocks, without the data of those whose stamps are given.
@@ -29,12 +30,26 @@ Read = Callable[[Collection[int]], Sequence[Block]]
 CHARACTERS = HEAD_CHARACTERS
 #: Longest wait for the vector of a message. After it, the search goes by words.
 QUERY_SECONDS = 0.5
-#: Least cosine of a row that is found by its meaning alone, for a message that speaks of the user, ...
+#: Least cosine of a row that is found by its meaning alone, for a message that is about the user, ...
 PERSONAL_FLOOR = 0.18
 #: ... for one in a script without spaces, whose languages leave the pronoun out, ...
 UNSPACED_FLOOR = 0.28
 #: ... and for any other.
 FLOOR = 0.4
+#: ... or for one that its vector says is about the world.
+WORLD_FLOOR = 0.5
+#: `Reading.of_user` from which on a message is about the user without a word for them, ...
+OF_USER_BY_MEANING = 0.1
+#: ... without any word that has content, like "How old am I?", ...
+SURELY_OF_USER = 0.4
+#: ... up to which it is not about the user in spite of such a word, nor in a script without spaces, ...
+NOT_OF_USER = -0.5
+#: ... and about the world.
+OF_WORLD = -0.8
+#: `Reading.small_talk` from which on a row says nothing, ...
+SMALL_TALK_ROW = 0.5
+#: ... and a message; more if that is not known, if it is about the user, or if it names a time in the past.
+SMALL_TALK, SMALL_TALK_ALONE, MORE_OF_USER, MORE_OF_PAST = 0.4, 0.45, 0.2, 0.1
 #: Added to the cosine of a row in which the user speaks of themself.
 OF_USER = 0.05
 #: Gain of a row by its cosine, in standard deviations, ...
@@ -52,17 +67,19 @@ class Meaning:
     """A message that is being embedded."""
 
     model: str
-    vector: "Future[Collection[float]]"
+    embedded: "Future[tuple[Collection[float], Reading]]"
+    """The vector, and the kind of the message."""
     cosines: "Callable[[Collection[float], str, Read], Cosines | None]"
 
-    def near(self, user_id: str, read: Read) -> "Cosines | None":
+    def near(self, user_id: str, read: Read) -> "tuple[Cosines, Reading] | None":
         """Return how near the rows of the user are, whose vectors *read* returns. None: nothing is known of them."""
         try:
-            vector = self.vector.result(QUERY_SECONDS)
+            vector, reading = self.embedded.result(QUERY_SECONDS)
         except (EmbedderUnavailable, ValueError, FutureTimeout):
-            self.vector.cancel()
+            self.embedded.cancel()
             return None
-        return self.cosines(vector, user_id, read)
+        cosines = self.cosines(vector, user_id, read)
+        return None if cosines is None else (cosines, reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +92,27 @@ class Nearness:
     """Gain in relevance by sequence number."""
 
 
-def nearest(cosines: "Cosines", asked: Asked, limit: int) -> Sequence[int]:
+def nearest(cosines: "Cosines", reading: "Reading", asked: Asked, limit: int) -> Sequence[int]:
     """Return the rows that are near enough to a message to be among *limit* results, the nearest first."""
-    return cosines.nearest(READ_PER_RESULT * limit, _floor(asked), more=OF_USER)
+    of_user = reading.of_user
+    least = SMALL_TALK_ALONE if of_user is None else SMALL_TALK + MORE_OF_USER * max(0.0, of_user)
+    if asked.dated is not None and asked.dated.is_past:
+        least += MORE_OF_PAST
+    is_sure = bool(asked.terms) or (of_user is not None and of_user >= SURELY_OF_USER)
+    if reading.small_talk >= least or not is_sure:
+        return ()
+    return cosines.nearest(READ_PER_RESULT * limit, _floor(asked, of_user), more=OF_USER)
 
 
-def _floor(asked: Asked) -> float:
-    if asked.speaks_of_user:
+def _floor(asked: Asked, of_user: float | None) -> float:
+    is_unspaced = any(_UNSPACED.match(term) for term in asked.terms)
+    if of_user is None:
+        return PERSONAL_FLOOR if asked.speaks_of_user else UNSPACED_FLOOR if is_unspaced else FLOOR
+    if of_user <= NOT_OF_USER:
+        return WORLD_FLOOR if of_user <= OF_WORLD else FLOOR
+    if asked.speaks_of_user or (of_user >= OF_USER_BY_MEANING and not asked.names):
         return PERSONAL_FLOOR
-    return UNSPACED_FLOOR if any(_UNSPACED.match(term) for term in asked.terms) else FLOOR
+    return UNSPACED_FLOOR if is_unspaced else FLOOR
 
 
 def nearness(cosines: "Cosines", nearest: Sequence[int], covered: Mapping[int, Covered]) -> Nearness:
@@ -92,6 +121,11 @@ def nearness(cosines: "Cosines", nearest: Sequence[int], covered: Mapping[int, C
     weight = GAIN + GAIN_UNCOVERED * (1 - best)
     near = cosines.of({*nearest, *covered})
     return Nearness(nearest, {number: weight * max(0.0, row.z) for number, row in near.items()})
+
+
+def is_small_talk(reading: "Reading") -> bool:
+    """Return whether a row says nothing, so that it has no vector."""
+    return reading.small_talk >= SMALL_TALK_ROW
 
 
 def text_of(title: str, content: str) -> str:

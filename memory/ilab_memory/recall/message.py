@@ -179,8 +179,11 @@ def read(message: str, previous: str | None = None, now: datetime | None = None)
         pronouns = frozenset(terms(" ".join(word for name in spoken for word in _WORDS_OF[name].pronouns)))
         weights = {term: FOLLOW_UP * weight for term, weight in weights.items() if term not in pronouns}
     if not joined and not any(weight >= CONTENT for weight in weights.values()):
-        is_asked = dated is not None and (dated.asks_talk or dated.is_past)
-        return Asked(dated=dated) if is_asked and (is_question(whole, spoken) or is_request(whole, spoken)) else Asked()
+        if not is_question(whole, spoken) and not is_request(whole, spoken):
+            return Asked()
+        if dated is not None and (dated.asks_talk or dated.is_past):
+            return Asked(dated=dated)
+        return Asked(spoken=spoken, speaks_of_user=_speaks_of_user(whole, whole.lower(), words, spoken))
     text = whole
     lowered = text.lower()
     return Asked(

@@ -123,10 +123,13 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     with one_at_a_time(len(request.message)):
         asked = message.read(request.message, request.previous, now.astimezone(request.zone))
     found = _dated(asked, _candidates(store, request, asked, now))
-    known = _known(store, request, now)
-    if not found.candidates and (meant := spelling.corrected(asked, request.message, found.unknown, known)):
-        asked = meant
-        found = _dated(asked, _candidates(store, request, asked, now))
+    if not any(row.covered.said_terms | row.covered.reply_terms for row in found.candidates):
+        # Rows that are near in meaning are seldom those with the word that was misspelled, or with the id.
+        ways = spelling.MOST_WAYS_OF_WORLD if found.candidates else spelling.MOST_WAYS
+        known = _known(store, request, now)
+        if meant := spelling.corrected(asked, request.message, found.unknown, known, most_ways=ways):
+            asked = meant
+            found = _dated(asked, _candidates(store, request, asked, now))
     if not found.candidates or found.shares is None:
         if asked.dated is not None and asked.asks_period:
             return said_within(store, request.user_id, request.types, asked.dated.period, now)
@@ -168,7 +171,7 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     """Return the rows that cover enough of the message by their words, the best first."""
     terms = [*asked.terms, *(term for term in asked.previous if term not in asked.terms)][:MAX_TERMS]
     if not terms:
-        return _Found()
+        return _by_meaning_alone(store, request, asked, now)
     statistics, postings, rows = store.matches(
         request.user_id,
         terms,
@@ -180,8 +183,7 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     )
     asks_many = asked.wants_all or asked.dated is not None
     # Before more is read: until here, the message was being embedded.
-    cosines = _cosines(store, request)
-    nearest = () if cosines is None else meaning.nearest(cosines, asked, request.limit)
+    cosines, nearest = _nearest(store, request, asked)
     unknown = frozenset(terms).difference(statistics.frequencies)
     if not statistics.frequencies and not nearest:
         return _Found(unknown=unknown)
@@ -239,12 +241,33 @@ def _places(
     return found, said, frequencies
 
 
-def _cosines(store: Store, request: Request) -> "Cosines | None":
-    """Return how near the user's rows are to the message in meaning. None: only words are known."""
-    asked = request.meaning
-    if asked is None or not isinstance(store, VectorStore):
-        return None
-    return asked.near(request.user_id, lambda known: store.vectors(request.user_id, asked.model, known))
+def _by_meaning_alone(store: Store, request: Request, asked: Asked, now: datetime) -> _Found:
+    """Return the rows that are near a question about the user in which no word has content, the best first."""
+    if not asked.speaks_of_user:
+        return _Found()
+    cosines, nearest = _nearest(store, request, asked)
+    if cosines is None or not nearest:
+        return _Found()
+    near = meaning.nearness(cosines, nearest, {})
+    documents = store.documents(request.user_id, {*nearest}, now=now)
+    relevant = list(_relevant(request, asked, {}, documents, bits={}, near=near))
+    relevant.sort(key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
+    return _Found(relevant, {})
+
+
+def _nearest(store: Store, request: Request, asked: Asked) -> tuple["Cosines | None", Sequence[int]]:
+    """Return how near the user's rows are to the message in meaning, and which are near enough, the nearest first.
+
+    None: only words are known.
+    """
+    meant = request.meaning
+    if meant is None or not isinstance(store, VectorStore):
+        return None, ()
+    found = meant.near(request.user_id, lambda known: store.vectors(request.user_id, meant.model, known))
+    if found is None:
+        return None, ()
+    cosines, reading = found
+    return cosines, meaning.nearest(cosines, reading, asked, request.limit)
 
 
 def _relevant(

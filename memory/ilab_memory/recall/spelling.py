@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from itertools import islice
 
-from ilab_memory.recall.analysis import folded, terms
+from ilab_memory.recall.analysis import UNSPACED, folded, terms
 from ilab_memory.recall.message import Asked, function_terms, is_question, is_request
 from ilab_memory.recall.query import QUERY_CHARACTERS
 
@@ -31,7 +31,8 @@ _VOWELS = {"latin": "eaiou", "cyrillic": "еаиоуыя"}
 _WORD = re.compile(r"[^\W\d_]+")
 # Letters and digits in one token, with or without hyphens, dots or slashes. Whether it has a digit is checked
 # afterwards: a lookahead for one takes time in proportion to the square of a long word, and does not release the GIL.
-_TOKEN = re.compile(r"[^\W_]+(?:[-./][^\W_]+)*")
+# In a text without spaces, an id ends where the script does.
+_TOKEN = re.compile(rf"[^\W_{UNSPACED}]+(?:[-./][^\W_{UNSPACED}]+)*")
 _SEPARATOR = re.compile(r"[-./]")
 _DIGIT = re.compile(r"\d")
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
@@ -40,10 +41,12 @@ _PARTS = re.compile(r"\d+|[^\W\d_]+")
 Known = Callable[[Sequence[str]], Iterable[str]]
 
 
-def corrected(asked: Asked, text: str, unknown: Collection[str], known: Known) -> Asked | None:
+def corrected(
+    asked: Asked, text: str, unknown: Collection[str], known: Known, *, most_ways: int = MOST_WAYS
+) -> Asked | None:
     """Return *asked*, which *text* asks, with words that the user said; None if there is nothing to correct.
 
-    *unknown*: those of its terms that the user never said.
+    *unknown*: those of its terms that the user never said. *most_ways*: to write its words that are looked up.
     """
     text = text[:QUERY_CHARACTERS]
     words = [match[0] for match in _WORD.finditer(folded(text))]
@@ -54,7 +57,7 @@ def corrected(asked: Asked, text: str, unknown: Collection[str], known: Known) -
     typed = {term: word for word in short if (term := _term(word)) in unknown and term in asked.terms}
     longest = sorted(typed.values(), key=len, reverse=True)[:MOST_CORRECTED]
     is_of_world = not asked.speaks_of_user and (is_question(text, asked.spoken) or is_request(text, asked.spoken))
-    most = (MOST_WAYS_OF_WORLD if is_of_world else MOST_WAYS) // max(1, len(longest))
+    most = min(most_ways, MOST_WAYS_OF_WORLD if is_of_world else MOST_WAYS) // max(1, len(longest))
     ways = {_term(word): _ways(word)[:most] for word in longest}
     wanted = dict.fromkeys(
         [

@@ -95,7 +95,7 @@ def packed(vector: Collection[float], *, is_of_user: bool) -> bytes:
     Raises:
         ValueError: it has no direction.
     """
-    values = _unit(vector)
+    values = unit(vector)
     scaled = np.rint(values * (_MOST / np.abs(values).max())).astype(np.int8)
     row = np.zeros(1, dtype=_rows_of(values.size))
     row["values"], row["kind"] = scaled, 1 + is_of_user
@@ -118,7 +118,7 @@ class Cached:
 
     def cosines(self, vector: Collection[float], user_id: str, read: Read) -> Cosines | None:
         """Return how near the rows of the user, whose vectors *read* returns, are to *vector*; None without any row."""
-        asked = _unit(vector)
+        asked = unit(vector)
         form = _rows_of(asked.size)
         with self._lock:
             before = self._users.get(user_id)
@@ -278,7 +278,12 @@ def _rows_of(dimensions: int) -> "np.dtype[np.void]":
     return np.dtype([("factor", "<f4"), ("kind", "u1"), ("values", "i1", (dimensions,))])
 
 
-def _unit(vector: Collection[float]) -> "NDArray[np.float32]":
+def unit(vector: Collection[float]) -> "NDArray[np.float32]":
+    """Return *vector* with length 1.
+
+    Raises:
+        ValueError: it has no direction.
+    """
     values = np.asarray(vector, dtype=np.float32)
     length = np.linalg.norm(values)
     if values.ndim != 1 or not np.isfinite(length) or length == 0:
