@@ -16,6 +16,7 @@ import pytest
 
 from ilab_memory import Config, EmbedderUnavailable, ILabMemory, Store
 from ilab_memory.copying import copy
+from ilab_memory.core.models import Observation
 from ilab_memory.core.vector_store import Block, VectorStore
 from ilab_memory.recall import meaning, vectors
 from ilab_memory.stores.sqlite import SQLiteStore
@@ -478,6 +479,66 @@ def test_what_a_killed_process_did_not_embed_is_embedded_after_the_next_start(tm
         mem.mem_embed()
         assert stored(mem) == 41
         assert recalled(mem) == [STATEMENT]
+
+
+ROUND = """
+import sys, threading
+from ilab_memory import Config, ILabMemory
+from memory.concepts import Concepts
+
+mem = ILabMemory.from_path(sys.argv[1], Config(embedder=Concepts()))
+
+def embed():
+    while True:
+        mem.mem_embed(3)
+
+threading.Thread(target=embed, daemon=True).start()
+first = int(sys.argv[2])
+for number in range(first, first + 10_000):
+    text = f"I painted fence number {number} green today."
+    saved = mem.mem_save(f"user{number % 3}", text, type="discovery", title="t")
+    if number % 7 == 0:
+        mem.mem_update(f"user{number % 3}", saved.id, content=text)
+    if number % 11 == 0:
+        mem.mem_delete(f"user{number % 3}", saved.id)
+    print(number, flush=True)
+"""
+
+
+def embedded_texts(mem: ILabMemory, user_id: str) -> list[str]:
+    rows = [row for row in mem.mem_export(user_id) if isinstance(row, Observation)]
+    return [meaning.text_of(row.title, row.content) for row in rows]
+
+
+@pytest.mark.process
+def test_kill_rounds_lose_no_vector_and_forgetting_leaves_no_byte_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    first = 0
+    for saves in (5, 23, 40, 61):
+        with subprocess.Popen(
+            [sys.executable, "-c", ROUND, str(path), str(first)],
+            stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as child:  # fmt: skip
+            assert child.stdout is not None
+            for _ in range(saves):
+                assert child.stdout.readline()
+            child.send_signal(signal.SIGKILL)
+            first += saves + len(child.stdout.read().splitlines())
+        # A save that was not acknowledged may be stored.
+        first += 1
+    with ILabMemory.from_path(path, Config(embedder=Concepts())) as mem:
+        mem.mem_embed()
+        assert mem.mem_unembedded() == 0
+        assert check(path).damage == []
+        for user_id in ("user0", "user1", "user2"):
+            assert stored(mem, user_id) == mem.mem_stats(user_id)["observations"] > 20
+        rows, left = embedded_texts(mem, "user1"), embedded_texts(mem, "user2")
+        found = bytes_of(tmp_path)
+        assert all(trace in found for trace in traces(*rows, *left))
+        mem.mem_forget("user1")
+        found = bytes_of(tmp_path)
+        assert not [trace for trace in traces(*rows) if trace in found]
+        assert all(trace in found for trace in traces(*left))
 
 
 @pytest.mark.process
