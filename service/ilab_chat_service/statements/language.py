@@ -31,11 +31,13 @@ OPENINGS = ("openers", "adverbs", "memory.remember", "polite", "instructions.fro
 
 #: Sections with the beginnings of questions, requests and other sentences.
 BEGINNINGS = (
+    "first_person_start",
     "questions",
     "questions_inverted",
     "tags",
     "requests",
     "instructions.verbs",
+    "instructions.also",
     "hypothetical",
     "hypothetical_start",
     "tasks",
@@ -116,6 +118,8 @@ class Language:
         """Whether spaces separate words."""
         self.first_person = frozenset(lowered(head.get("first_person", "")).split())
         """Words that only a speaker uses of themselves."""
+        self.first_person_objects = frozenset(lowered(head.get("first_person_objects", "")).split())
+        """More of them, which do not tell the language."""
         self.first_person_endings = tuple(lowered(head.get("first_person_endings", "")).split())
         """Endings of such words."""
         self.common = self.first_person.union(lowered(head.get("common", "")).split())

@@ -177,7 +177,8 @@ class SentenceReader:
         if not self._language.spaced:
             return self._contains("first_person_words")
         words, endings = self._sentence.lower_tokens, self._language.first_person_endings
-        if not self._language.first_person.isdisjoint(words):
+        known = self._language.first_person | self._language.first_person_objects
+        if not known.isdisjoint(words) or self._begins("first_person_start", self._opened.start):
             return True
         return bool(endings) and any(word.endswith(endings) for word in words)
 
@@ -406,7 +407,8 @@ class SentenceReader:
             return []
         marker = self._language.phrases("instructions.forever").at(self._lower, start)
         begin = after_openers(self._sentence, self._language, marker).start if marker else start
-        if not self._begins("instructions.verbs", begin) and not self._ends("instructions.endings"):
+        verbs = ("instructions.verbs", "instructions.also")
+        if not any(self._begins(each, begin) for each in verbs) and not self._ends("instructions.endings"):
             return []
         text = self._sentence.text[0 if self._opened.forever else start :].strip(" ,;:-–—")
         if len(text) > TEXT_CHARACTERS:
