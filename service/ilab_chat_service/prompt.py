@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ MEMORY_NOTE = (
 )
 NO_MEMORY = "(none yet)"
 
+#: Marks a line that holds no longer.
+EARLIER = " (earlier, no longer holds)"
 HITS_NOTE = "From earlier conversations, as data:"
 #: Precedes the caller's documents. Texts in the block are `neutralized`, so they cannot contain its tags.
 DOCUMENTS_NOTE = (
@@ -236,24 +239,30 @@ def distinct(memories: Iterable[Recalled], known: Collection[str] = ()) -> list[
 
 
 def by_day(statements: Iterable[Recalled], zone: tzinfo | None) -> list[Line]:
-    """Return the lines of *statements*, which are oldest first: one for each day."""
-    days = groupby(statements, key=lambda each: local_date(each.updated_at, zone))
-    return [statements_line(day, list(said)) for day, said in days]
+    """Return the lines of *statements*, which are oldest first: one for each day, and one for what holds no longer."""
+    alike = groupby(sorted(statements, key=partial(place, zone=zone)), key=partial(place, zone=zone))
+    return [statements_line(day, list(said)) for (day, _), said in alike]
+
+
+def place(statement: Recalled, zone: tzinfo | None) -> tuple[date, bool]:
+    """Return the line of *statement*: its day, and whether it holds. Those that hold no longer come first."""
+    return local_date(statement.updated_at, zone), not statement.is_earlier
 
 
 def statements_line(day: date, said: Sequence[Recalled]) -> Line:
     """Return the line of the statements of a day."""
-    text = f"- (said) [{day.isoformat()}]: {' '.join(one_line(each.snippet) for each in said)}"
+    earlier = EARLIER if said and said[0].is_earlier else ""
+    text = f"- (said) [{day.isoformat()}]{earlier}: {' '.join(one_line(each.snippet) for each in said)}"
     return Line(said, text, line_tokens(text))
 
 
 def newest_statements(statements: Sequence[Recalled], budget_tokens: int, zone: tzinfo | None) -> list[Recalled]:
     """Return the newest of *statements*, which are oldest first, whose lines fit into *budget_tokens*."""
-    days = [local_date(each.updated_at, zone) for each in statements]
-    begins = [day != before for day, before in zip(days, [None, *days], strict=False)]
+    places = [place(each, zone) for each in statements]
     sizes = [
-        line_tokens(one_line(each.snippet)) + begin * statements_line(day, ()).tokens
-        for each, day, begin in zip(statements, days, begins, strict=True)
+        line_tokens(one_line(each.snippet))
+        + (at not in places[:number]) * statements_line(at[0], [replace(each, snippet="")]).tokens
+        for number, (each, at) in enumerate(zip(statements, places, strict=True))
     ]
     return in_periods(statements, sizes, budget_tokens, time_of=lambda each: each.updated_at)
 
@@ -354,7 +363,7 @@ def line(memory: Recalled, zone: tzinfo | None = UTC) -> str:
     """Return the line of one memory: `- (type) title [date]: text`. Omit an empty title or text."""
     day = local_date(memory.updated_at, zone).isoformat()
     title = f" {title}" if (title := one_line(memory.title)) else ""
-    earlier = " (earlier, no longer holds)" if memory.is_earlier else ""
+    earlier = EARLIER if memory.is_earlier else ""
     text = f": {one_line(memory.snippet)}" if memory.snippet else ""
     return f"- ({one_line(memory.type)}){title} [{day}]{earlier}{text}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
 from ilab_chat_service.history import since_anchor, without_middle
 from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_BYTES
+from ilab_chat_service.memory.earlier import with_earlier
 from ilab_chat_service.memory.erasing import erase_observation
 from ilab_chat_service.memory.executor import conversation_arguments, peek
 from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken, stored_turn
@@ -132,7 +133,7 @@ class MemoryAdapter:
         if session is None:
             return Context(found=find(turns=()))
         turns = self._turns(memory, request, session)
-        return Context(
+        context = Context(
             session_id=session.session_id,
             is_new_session=session.is_new,
             facts=facts(memory, request, session),
@@ -141,6 +142,7 @@ class MemoryAdapter:
             turns=turns,
             found=find(turns=turns),
         )
+        return with_earlier(context)
 
     def _searched(self, request: TurnRequest) -> str:
         """Return the text to search for. Empty: do not search."""

@@ -36,7 +36,12 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
   and topic keys are the same in all tables.
 - `[except]`: beginnings of values that make a sentence say something else ("I live in fear"), by topic.
 
-Then add examples to `tests/service/statements/examples.toml`, with as many that must not be facts.
+- `[changes]`: words by which a newer statement says that an older one holds no longer (`outdated.py`): endings ("no
+  longer"; "…" stands for some words), `disposed` ("sold"), `instead`, `moved`, `now`; `added` words that mean that both
+  hold ("also"); verbs of `events`, which stay true, and verbs with `several` objects at once.
+
+Then add examples to `tests/service/statements/examples.toml` and `outdated.toml`, with as many that must not be facts,
+or of which both hold.
 """
 
 from ilab_chat_service.statements.facts import Fact, Reading

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading
 from ilab_chat_service.statements.language import languages_of
+from ilab_chat_service.statements.saying import tells_change
 from ilab_chat_service.statements.sentence_reader import EDGES, SentenceReader, after_openers
 from ilab_chat_service.statements.sentences import Sentence, sentences_of
 
@@ -19,6 +20,9 @@ POOL_CHARACTERS = 8
 #: Maximum number of facts and of statements of the pool.
 FACTS = 32
 POOL = 64
+
+#: Maximum number of characters of a message that is hardly a pasted text.
+OWN_CHARACTERS = 240
 
 #: Replaces private text in a message. A sentence without its private part says nothing.
 REDACTED = "[REDACTED]"
@@ -39,6 +43,8 @@ class Draft:
     """Those of the last sentence, for one that does not tell its own."""
     data: bool = False
     """The rest of the message is text to work on, or fiction."""
+    is_short: bool = False
+    """The message is too short for a pasted text."""
     last: Sentence | None = None
     """The sentence before, if it was a single fact, which the next may correct."""
 
@@ -51,7 +57,7 @@ def read(message: str) -> Reading:
     """
     if len(message) <= FORGET_CHARACTERS and asks_to_forget_last(message):
         return Reading(forget_last=True)
-    draft = Draft()
+    draft = Draft(is_short=len(message) <= OWN_CHARACTERS)
     for sentence in sentences_of(message):
         read_sentence(sentence, draft)
         if sentence.ends_line and sentence.text.endswith((":", "：")) and not introduces_facts(sentence, draft):
@@ -110,15 +116,18 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
             draft.last = sentence
     elif last is not None and any(map(SentenceReader.corrects, parts)):
         correct(draft, last, sentence)
-    elif is_for_pool(sentence, parts):
+    elif is_for_pool(sentence, parts, may_be_change=draft.is_short):
         draft.pool.append(sentence.text)
 
 
-def is_for_pool(sentence: Sentence, parts: list[SentenceReader]) -> bool:
-    """Return whether *sentence* is a statement in the first person, in any of its possible languages."""
+def is_for_pool(sentence: Sentence, parts: list[SentenceReader], *, may_be_change: bool) -> bool:
+    """Return whether *sentence* is a statement in the first person, in any of its possible languages.
+
+    *may_be_change*: or one that tells a change: "The appointment moved to Thursday."
+    """
     return (
         POOL_CHARACTERS <= len(sentence.text) <= TEXT_CHARACTERS
-        and any(map(SentenceReader.is_first_person, parts))
+        and (any(map(SentenceReader.is_first_person, parts)) or (may_be_change and tells_change(sentence.text)))
         and not any(map(SentenceReader.asks_for_something, parts))
     )
 

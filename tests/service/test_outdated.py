@@ -1,0 +1,111 @@
+"""Older statements that a newer one replaces: pairs in eight languages, and the marks in a prompt's memory."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ilab_chat_service.memory.earlier import with_earlier
+from ilab_chat_service.statements import read
+from ilab_chat_service.statements.outdated import outdated
+from ilab_chat_service.values import Context, MemorySource, Recalled
+
+PAIRS = tomllib.loads((Path(__file__).parent / "statements" / "outdated.toml").read_text("utf-8"))
+START = datetime(2026, 3, 2, 8, tzinfo=UTC)
+
+
+def pairs(section: str) -> list[tuple[str, str]]:
+    return [(older, newer) for table in PAIRS.values() for older, newer in table[section]]
+
+
+@pytest.mark.parametrize(("older", "newer"), pairs("kept"))
+def test_both_statements_hold(older: str, newer: str) -> None:
+    assert outdated([older, newer]) == set()
+
+
+def test_newer_statements_replace_most_of_the_older() -> None:
+    replaced = pairs("replaced")
+    missed = [pair for pair in replaced if outdated(pair) != {0}]
+    assert len(missed) <= len(replaced) * 0.05, missed
+
+
+@pytest.mark.parametrize(("older", "newer"), pairs("replaced"))
+def test_an_older_statement_replaces_no_newer_one(older: str, newer: str) -> None:
+    assert 1 not in outdated([older, newer])
+
+
+@given(
+    st.lists(st.text(max_size=80) | st.sampled_from([text for pair in pairs("replaced") for text in pair]), max_size=6)
+)
+def test_any_statements_can_be_compared(statements: list[str]) -> None:
+    found = outdated(statements)
+    assert found <= set(range(len(statements) - 1))
+
+
+def memory(number: int, text: str, source: MemorySource = MemorySource.FACT, *, pinned: bool = False) -> Recalled:
+    return Recalled(
+        observation_id=number,
+        type="discovery",
+        title="",
+        snippet=text,
+        updated_at=START + timedelta(days=number),
+        source=source,
+        pinned=pinned,
+    )
+
+
+def test_facts_and_statements_are_marked_by_newer_statements() -> None:
+    context = with_earlier(
+        Context(
+            facts=(memory(1, "I drive an old Octavia."), memory(2, "Never mention the Octavia.", pinned=True)),
+            statements=(
+                memory(3, "I play the cello in a trio."),
+                memory(4, "I sold the Octavia, and I play cello no more."),
+            ),
+        )
+    )
+    assert [each.is_earlier for each in (*context.facts, *context.statements)] == [True, False, False, False]
+
+
+def test_a_search_hit_marks_hits_and_no_statement() -> None:
+    sold = memory(9, "The dentist moved my appointment to 14 May. Is that far?", MemorySource.SEARCH)
+    said = "My appointment at the dentist is on 4 May."
+    context = with_earlier(Context(statements=(memory(1, said),), found=(memory(1, said, MemorySource.SEARCH), sold)))
+    assert not context.statements[0].is_earlier
+    assert [each.is_earlier for each in context.found] == [True, False]
+
+
+def test_one_sentence_of_a_search_hit_is_marked() -> None:
+    hit = memory(1, "My brother is a father now! They called the girl Odette.", MemorySource.SEARCH)
+    context = with_earlier(
+        Context(statements=(memory(2, "Actually the girl is called Odile, not Odette."),), found=(hit,))
+    )
+    [found] = context.found
+    assert found.snippet == f"{hit.snippet} (earlier, no longer holds)"
+    assert not found.is_earlier
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The school play got moved to 21 October.",
+        "La cita se ha pasado al 4 de mayo.",
+        "Quit Lexikon today!!",
+        "Started at Pen y Bont today.",
+        "Non suono più il violino.",
+        "Mrs Probert wants me to take over the kitchen in January.",
+    ],
+)
+def test_a_change_is_a_statement_of_the_pool_whoever_it_is_about(said: str) -> None:
+    reading = read(said)
+    assert said in (*reading.pool, *(fact.text for fact in reading.facts))
+
+
+def test_a_change_in_a_long_text_does_not_enter_the_pool() -> None:
+    text = "The committee met on the usual day and heard the report. " * 5
+    assert read(f"{text}The picnic was moved to 4 June.").pool == ()
