@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.statements.language import COMMON, LANGUAGES, languages_of
@@ -110,9 +110,17 @@ class Changes:
 
     def __init__(self, language: Language) -> None:
         self._language = language
-        self._table: dict[str, object] = language.table.get("changes", {})
         self.spaced = language.spaced
-        self.before = bool(self._table.get("before"))
+
+    @cached_property
+    def _table(self) -> Mapping[str, object]:
+        found: Mapping[str, object] = self._language.table.get("changes", {})
+        return found
+
+    @property
+    def before(self) -> bool:
+        """Whether "instead of" and "from" follow their words."""
+        return bool(self._table.get("before"))
 
     def phrases(self, section: str) -> list[str]:
         """Return the phrases of a list."""
@@ -198,7 +206,7 @@ def saying(text: str) -> Saying | None:
 
 def tells_change(text: str) -> bool:
     """Return whether *text* tells that something has ended or changed."""
-    if frozenset(tokens(folded(text))).isdisjoint(TRIGGERS):
+    if frozenset(tokens(folded(text))).isdisjoint(hints().triggers):
         return False
     said = saying(text)
     return said is not None and bool(said.words) and any(each.kind in TELLING for each in said.markers)
@@ -408,10 +416,10 @@ def beginnings(words: Iterable[str]) -> frozenset[str]:
 
 def may_change(words: frozenset[str]) -> bool:
     """Return whether a statement with these tokens may have a word of change, or say "my" of a value."""
-    if not words.isdisjoint(TRIGGERS):
+    if not words.isdisjoint(hints().triggers):
         return True
-    return not words.isdisjoint(POSSESSIVE) and (
-        not words.isdisjoint(VALUES) or any(word[:1].isdigit() for word in words)
+    return not words.isdisjoint(hints().possessive) and (
+        not words.isdisjoint(hints().values) or any(word[:1].isdigit() for word in words)
     )
 
 
@@ -421,12 +429,36 @@ def trigger_of(phrase: str, *, spaced: bool) -> str:
     return min(reversed(tokens(last)), key=lambda word: (word in COMMON, -len(word))) if spaced else last[:2]
 
 
-#: Tokens of which a statement with a phrase of change has one, words of "my", and days.
-TRIGGERS = frozenset(
-    trigger_of(phrase, spaced=changes.spaced)
-    for changes in CHANGES.values()
-    for section in ("ended", "disposed", "instead", "moved", "now")
-    for phrase in changes.phrases(section)
-)
-POSSESSIVE = frozenset(word for changes in CHANGES.values() for word in changes.possessive)
-VALUES = frozenset(word for changes in CHANGES.values() for word in changes.kinds)
+class Hints(NamedTuple):
+    """Tokens that tell in all languages."""
+
+    triggers: frozenset[str]
+    """A statement with a phrase of change has one of these."""
+    possessive: frozenset[str]
+    """Words of "my"."""
+    values: frozenset[str]
+    """Words of days, months and times of day."""
+
+
+@cache
+def hints() -> Hints:
+    """Return the hints. The first call parses all tables."""
+    of_all = CHANGES.values()
+    return Hints(
+        triggers=frozenset(
+            trigger_of(phrase, spaced=changes.spaced)
+            for changes in of_all
+            for section in ("ended", "disposed", "instead", "moved", "now")
+            for phrase in changes.phrases(section)
+        ),
+        possessive=frozenset(word for changes in of_all for word in changes.possessive),
+        values=frozenset(word for changes in of_all for word in changes.kinds),
+    )
+
+
+def load() -> None:
+    """Make what the first statement would make."""
+    hints()
+    for changes in CHANGES.values():
+        for made in ("starts", "triggers", "light", "light_pattern", "kinds", "clock", "events", "several"):
+            getattr(changes, made)
