@@ -11,12 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.statements import read
+from ilab_chat_service.statements import load, read
 from ilab_chat_service.statements.outdated import outdated
 from ilab_chat_service.values import Context, MemorySource, Recalled
 
 PAIRS = tomllib.loads((Path(__file__).parent / "statements" / "outdated.toml").read_text("utf-8"))
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tables() -> None:
+    """Load the tables, which would take the time of the first test."""
+    load()
 
 
 def pairs(section: str) -> list[tuple[str, str]]:

@@ -22,6 +22,12 @@ from ilab_chat_service.statements.sentences import Sentence
 FOLDER = Path(__file__).parent / "statements"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _tables() -> None:
+    """Load the tables, which would take the time of the first test."""
+    load()
+
+
 def examples(name: str) -> list[tuple[str, str, list[str]]]:
     table = tomllib.loads((FOLDER / name).read_text())
     return [(language, message, keys) for language, cases in table.items() for message, keys in cases.items()]
