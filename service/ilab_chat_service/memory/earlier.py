@@ -24,34 +24,35 @@ def with_earlier(context: Context) -> Context:
     Search hits mark no fact or statement: the beginning of the prompt must not change with what is found for a message.
     """
     known = [(each, each.snippet) for each in (*context.facts, *context.statements) if not each.pinned]
-    said = {hit: statements_of(hit) for hit in context.found if not hit.is_earlier}
+    said = {id(hit): statements_of(hit) for hit in context.found if not hit.is_earlier}
     replaced = replaced_of(known)
-    heard = [(hit, sentence) for hit, sentences in said.items() for sentence in sentences]
+    heard = [(hit, sentence) for hit in context.found for sentence in said.get(id(hit), ())]
     replaced_hits = replaced_of([*known, *heard]) if heard else set()
     if not (replaced or replaced_hits):
         return context
     return replace(
         context,
-        facts=tuple(marked(each, each.snippet, replaced) for each in context.facts),
-        statements=tuple(marked(each, each.snippet, replaced) for each in context.statements),
-        found=tuple(marked_hit(each, said.get(each, ()), replaced_hits) for each in context.found),
+        facts=tuple(marked(each, replaced) for each in context.facts),
+        statements=tuple(marked(each, replaced) for each in context.statements),
+        found=tuple(marked_hit(each, said.get(id(each), ()), replaced_hits) for each in context.found),
     )
 
 
-def replaced_of(said: Iterable[tuple[Recalled, str]]) -> set[tuple[Recalled, str]]:
-    """Return those of the memories, each with what it says, that a newer one replaces."""
+def replaced_of(said: Iterable[tuple[Recalled, str]]) -> set[tuple[int, str]]:
+    """Return the identities of those of the memories, each with what it says, that a newer one replaces."""
     ordered = sorted(said, key=lambda each: (each[0].updated_at, each[0].observation_id))
-    return {ordered[number] for number in outdated([text for _, text in ordered])}
+    found = (ordered[number] for number in outdated([text for _, text in ordered]))
+    return {(id(memory), text) for memory, text in found}
 
 
-def marked(memory: Recalled, text: str, replaced: set[tuple[Recalled, str]]) -> Recalled:
+def marked(memory: Recalled, replaced: set[tuple[int, str]]) -> Recalled:
     """Return *memory*, marked if what it says is replaced."""
-    return replace(memory, is_earlier=True) if (memory, text) in replaced else memory
+    return replace(memory, is_earlier=True) if (id(memory), memory.snippet) in replaced else memory
 
 
-def marked_hit(hit: Recalled, sentences: Sequence[str], replaced: set[tuple[Recalled, str]]) -> Recalled:
+def marked_hit(hit: Recalled, sentences: Sequence[str], replaced: set[tuple[int, str]]) -> Recalled:
     """Return *hit*, marked if all that it says is replaced, or with a mark behind the sentences that are."""
-    earlier = [each for each in sentences if (hit, each) in replaced]
+    earlier = [each for each in sentences if (id(hit), each) in replaced]
     if earlier and len(earlier) == len(sentences):
         return replace(hit, is_earlier=True)
     snippet = hit.snippet

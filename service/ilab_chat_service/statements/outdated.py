@@ -16,7 +16,7 @@ subject is another matter.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.statements.saying import beginnings, may_change, saying
 from ilab_chat_service.statements.text import folded, tokens
@@ -34,23 +34,62 @@ SHORT = 3
 PLACE = 3
 
 
+class Hint(NamedTuple):
+    """A first look at a statement."""
+
+    may_change: bool
+    """Whether it may say that another statement holds no longer."""
+    about: frozenset[str]
+    """Beginnings of its words."""
+
+
+#: What is known of statements and of pairs of them, by their hashes: a prompt has mostly the statements of the one
+#: before. Hashes, so that no text of a user stays in memory.
+HINTS: dict[int, Hint] = {}
+REPLACED: dict[tuple[int, int], bool] = {}
+#: Maximum number of entries of each.
+KNOWN = 20_000
+
+
 def outdated(statements: Sequence[str]) -> set[int]:
     """Return the positions of those of *statements*, which are oldest first, that a later one ends or replaces."""
-    words = [frozenset(tokens(folded(each))) for each in statements]
-    changing = [number for number, each in enumerate(words) if may_change(each)]
-    if not changing:
-        return set()
+    hints = [hint(each) for each in statements]
     found: set[int] = set()
-    about = [beginnings(each) for each in words[: changing[-1] + 1]]
-    for number in changing:
-        newer = saying(statements[number])
-        if newer is None or not (newer.markers or (newer.is_possessed and newer.values)):
-            continue
-        for earlier in range(number):
-            if earlier not in found and not about[number].isdisjoint(about[earlier]):
-                older = saying(statements[earlier])
-                if older is not None and replaces(newer, older):
-                    found.add(earlier)
+    for number, newer in enumerate(hints):
+        if newer.may_change:
+            found.update(
+                earlier
+                for earlier in range(number)
+                if not newer.about.isdisjoint(hints[earlier].about)
+                and is_replaced(statements[earlier], statements[number])
+            )
+    return found
+
+
+def hint(statement: str) -> Hint:
+    """Return a first look at *statement*."""
+    key = hash(statement)
+    found = HINTS.get(key)
+    if found is None:
+        words = frozenset(tokens(folded(statement)))
+        found = Hint(may_change(words), beginnings(words))
+        if len(HINTS) >= KNOWN:
+            HINTS.clear()
+        HINTS[key] = found
+    return found
+
+
+def is_replaced(older: str, newer: str) -> bool:
+    """Return whether *older* holds no longer when *newer* is said."""
+    key = hash(older), hash(newer)
+    found = REPLACED.get(key)
+    if found is None:
+        read = saying(newer)
+        before = saying(older) if read and (read.markers or (read.is_possessed and read.values)) else None
+        found = read is not None and before is not None and replaces(read, before)
+        if len(REPLACED) >= KNOWN:
+            REPLACED.clear()
+        REPLACED[key] = found
     return found
 
 
@@ -73,6 +112,9 @@ def is_event(older: Saying, keys: Iterable[str]) -> bool:
 
 def ends(newer: Saying, older: Saying, marker: Marker) -> bool:
     """Return whether *newer* says by *marker* that what *older* says has ended."""
+    if older.marked("ended", "disposed"):
+        # It has ended already.
+        return False
     objects = newer.in_clause(marker.clause)
     keys = [word.key for word in objects]
     if not keys or keys[0] not in older.keys or is_event(older, keys[:1]):

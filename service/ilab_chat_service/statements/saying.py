@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: Maximum number of characters of a statement that are read.
 READ_CHARACTERS = 300
-#: Statements whose analysis is kept: those of some prompts.
-CACHED = 2048
 
 #: The sections of `[changes]` that are lists of phrases.
 PHRASES = ("ended", "disposed", "instead", "moved", "switched", "now", "added")
@@ -193,7 +191,6 @@ class Changes:
 CHANGES = {language.code: Changes(language) for language in LANGUAGES}
 
 
-@lru_cache(maxsize=CACHED)
 def saying(text: str) -> Saying | None:
     """Return what *text*, one statement, is about; None if its language is unknown."""
     text = " ".join(text[:READ_CHARACTERS].split())
