@@ -107,7 +107,7 @@ def test_one_sentence_of_a_search_hit_is_marked() -> None:
         "Mrs Probert wants me to take over the kitchen in January.",
     ],
 )
-def test_a_change_is_a_statement_of_the_pool_whoever_it_is_about(said: str) -> None:
+def test_a_change_is_a_statement_of_the_pool_no_matter_whom_it_is_about(said: str) -> None:
     reading = read(said)
     assert said in (*reading.pool, *(fact.text for fact in reading.facts))
 

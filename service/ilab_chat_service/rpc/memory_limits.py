@@ -14,7 +14,7 @@ QUEUED, QUEUE_SECONDS = 128, 5.0
 #: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who
 #: comes waits until one call ends, not all.
 PER_USER, EXPORTS_PER_USER, IMPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 1, 4
-#: Maximum number of imports of one caller that run at once: one alone never takes all slots. Those of others pass its others.
+#: Maximum number of imports of one caller that run at once: one alone never takes all slots.
 IMPORTS_PER_CALLER = IMPORTS - 1
 #: Maximum number of reads, and of writes, of one user that run at once: calls of other users overtake waiting ones.
 RUNNING_PER_USER = 2

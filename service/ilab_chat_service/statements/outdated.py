@@ -43,7 +43,7 @@ class Hint(NamedTuple):
     """Beginnings of its words."""
 
 
-#: What is known of statements and of pairs of them, by their hashes: a prompt has mostly the statements of the one
+#: Results of comparing statements and pairs of them, by their hashes: a prompt has mostly the statements of the one
 #: before. Hashes, so that no text of a user stays in memory.
 HINTS: dict[int, Hint] = {}
 REPLACED: dict[tuple[int, int], bool] = {}

@@ -22,7 +22,7 @@ READ_CHARACTERS = 300
 
 #: The sections of `[changes]` that are lists of phrases.
 PHRASES = ("ended", "disposed", "instead", "moved", "switched", "now", "added")
-#: Those by which a statement tells a change, whoever it is about.
+#: Those by which a statement tells a change, no matter whom it is about.
 TELLING = frozenset({"ended", "disposed", "instead", "moved"})
 #: Stands for some words of the same clause in a phrase.
 GAP, GAP_CHARACTERS = "…", 50
