@@ -360,7 +360,7 @@ async def test_a_file_that_is_not_an_export_is_one_line(
     if content is not None:
         file.write_bytes(content)
     finished = await cli(memory_target, "import", str(file))
-    assert finished == Finished(1, "", f"ilab-chat: {complaint.format(file)}\n")
+    assert finished == Finished(2, "", f"ilab-chat: {complaint.format(file)}\n")
 
 
 async def test_an_export_is_json_lines(memory: ScriptedMemoryService, memory_target: str) -> None:

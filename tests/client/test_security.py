@@ -151,5 +151,5 @@ async def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     half = await run(*chat, "--tls-cert", "c.pem")
     assert (half.code, len(half.err.splitlines())) == (2, 1)
     missing = await run(*chat, "--token-file", str(tmp_path / "missing"))
-    assert missing.code == 1
+    assert missing.code == 2
     assert "missing" in missing.err

@@ -412,12 +412,12 @@ def test_a_message_needs_no_extra(environment: str, served: Served, request: pyt
 
 def test_what_needs_the_extra_says_so(newest: Environment, served: Served) -> None:
     health = newest.run("ilab-chat", "health", "--address", served.address, check=False)
-    assert (health.returncode, health.stdout) == (1, "")
+    assert (health.returncode, health.stdout) == (2, "")
     assert health.stderr.endswith(": in the repository, pip install '.[cli]'\n")
     newest.run("ilab-chat", "chat", "--address", served.address, "--user", "install-cli", "hi")
     search = ("memory", "search", "--address", served.address, "--user", "install-cli", "hi")
     assert newest.run("ilab-chat", *search).returncode == 0
     table = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", *search, check=False)
-    assert table.stdout == "ilab-chat: a table needs the extra cli: in the repository, pip install '.[cli]'\n1\n"
+    assert table.stdout == "ilab-chat: a table needs the extra cli: in the repository, pip install '.[cli]'\n2\n"
     talk = newest.run("python", "-c", IN_TERMINAL, "bin/ilab-chat", "chat", "--user", "alice", check=False)
-    assert talk.stdout == "ilab-chat: a conversation needs the extra cli: in the repository, pip install '.[cli]'\n1\n"
+    assert talk.stdout == "ilab-chat: a conversation needs the extra cli: in the repository, pip install '.[cli]'\n2\n"
