@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -81,13 +82,14 @@ def node_service(node: str, address: str) -> Iterator[str]:
     variables = {"ILAB_CHAT_ADDRESS": address, "NODE_PATH": str(ROOT / "tests/contract/node/node_modules"), "PORT": "0"}
     command = [node, str(EXAMPLES / "service.js")]
     with subprocess.Popen(
-        command, env={**os.environ, **variables}, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        command, env={**os.environ, **variables}, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout
         try:
             yield process.stdout.readline().split()[-1]
         finally:
-            process.kill()
+            # The program `node` of the wheel starts the real one.
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_node_service_streams_and_answers_errors_with_their_details(node: str, served: Served) -> None:
