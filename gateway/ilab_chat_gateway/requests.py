@@ -48,7 +48,7 @@ def request_id(request: Request, in_body: str = "") -> str:
         Problem: they differ, or the id has more than 64 characters or others than visible ASCII.
     """
     given = [("request_id", in_body)] + [
-        (name, request.headers.get(name, "")) for name in ("idempotency-key", "last-event-id")
+        (name, value) for name in ("idempotency-key", "last-event-id") for value in request.headers.getlist(name)
     ]
     named = {value: name for name, value in given if value}
     if len(named) > 1:

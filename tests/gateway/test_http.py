@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -213,6 +214,18 @@ async def test_trace_is_passed_on(web: Client, caplog: pytest.LogCaptureFixture)
 async def test_header_that_metadata_cannot_contain_is_refused(web: Client) -> None:
     answer = await web.send("POST", "/v1/chat", HI, {"authorization": "Bearer caf\xe9"})
     assert (answer.status, answer.json["reason"]) == (400, "INVALID_FIELD")
+
+
+async def test_two_different_idempotency_keys_are_refused(web: Client, upstream: Upstream) -> None:
+    body = json.dumps(HI)
+    head = (
+        f"POST /chat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    )
+    same = head + 2 * "idempotency-key: a\r\n" + "\r\n" + body
+    assert await first_line(web, same) == b"HTTP/1.1 200 OK\r\n"
+    different = head + "idempotency-key: b\r\nidempotency-key: c\r\n\r\n" + body
+    assert await first_line(web, different) == b"HTTP/1.1 400 Bad Request\r\n"
+    assert len(upstream.requests) == 1
 
 
 @pytest.mark.parametrize("path", ["/v1/chat", "/chat", "/v1/chat:stream"])
