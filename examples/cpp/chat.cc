@@ -101,6 +101,6 @@ int main(int argc, char** argv) {
   if (command == "stream") status = Stream(client, "What do I love?");
   if (command == "invalid") status = Chat(client, "");
   if (command == "deadline") status = Stream(client, "Tell me a long story.", 500ms);
-  if (command == "cancel") status = Stream(client, "Tell me a long story.", 60s, true);
+  if (command == "cancel") status = Stream(client, "Tell me a story.", 60s, true);
   if (!status.ok()) PrintError(status);
 }

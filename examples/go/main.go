@@ -108,7 +108,7 @@ func run(client pb.ChatServiceClient, command string) error {
 	case "deadline":
 		return stream(client, "Tell me a long story.", time.Second/2, false)
 	case "cancel":
-		return stream(client, "Tell me a long story.", time.Minute, true)
+		return stream(client, "Tell me a story.", time.Minute, true)
 	}
 	return fmt.Errorf("unknown command %q", command)
 }

@@ -86,7 +86,7 @@ async def main(command: str) -> None:
             "stream": lambda: stream(client, "What do I love?"),
             "invalid": lambda: chat(client, ""),
             "deadline": lambda: stream(client, "Tell me a long story.", seconds=0.5),
-            "cancel": lambda: stream(client, "Tell me a long story.", leave_early=True),
+            "cancel": lambda: stream(client, "Tell me a story.", leave_early=True),
         }
         try:
             await commands[command]()

@@ -96,7 +96,7 @@ public final class Chat {
         case "stream" -> client.stream("What do I love?", 60_000, false);
         case "invalid" -> client.chat("");
         case "deadline" -> client.stream("Tell me a long story.", 500, false);
-        case "cancel" -> client.stream("Tell me a long story.", 60_000, true);
+        case "cancel" -> client.stream("Tell me a story.", 60_000, true);
         default -> throw new IllegalArgumentException("unknown command " + command);
       }
     } catch (StatusRuntimeException error) {

@@ -77,7 +77,7 @@ const commands = {
   stream: () => stream("What do I love?"),
   invalid: () => chat(""),
   deadline: () => stream("Tell me a long story.", { timeout: 500 }),
-  cancel: () => stream("Tell me a long story.", { leaveEarly: true }),
+  cancel: () => stream("Tell me a story.", { leaveEarly: true }),
 };
 
 commands[process.argv[2] || "chat"]()

@@ -62,7 +62,7 @@ begin
   when "stream" then stream(client, "What do I love?")
   when "invalid" then chat(client, "")
   when "deadline" then stream(client, "Tell me a long story.", timeout: 0.5)
-  when "cancel" then stream(client, "Tell me a long story.", leave_early: true)
+  when "cancel" then stream(client, "Tell me a story.", leave_early: true)
   else abort "unknown command #{command}"
   end
 rescue GRPC::BadStatus => e
