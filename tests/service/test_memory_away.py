@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,7 +22,9 @@ from ilab_chat_service.memory import availability
 from ilab_chat_service.server import CHAT, HEALTH_NAMES, serving
 from ilab_chat_service.settings import Settings
 from mounts import fill, mounted
+from processes import run_server, running_server
 from rpcs import reason
+from upstream import Upstream
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -95,3 +99,18 @@ async def test_health_follows_a_disk_that_fills_up_while_nobody_calls(settings: 
         assert (await watch.read()).status == NOT_SERVING
         filler.unlink()
         assert (await watch.read()).status == SERVING
+
+
+def test_start_on_a_file_system_that_turned_read_only_names_it(tmp_path: Path, upstream: Upstream) -> None:
+    with mounted("tmpfs", tmp_path) as folder:
+        settings = {"ILAB_MEMORY_DB_PATH": str(folder / "memory.db"), "OPENAI_BASE_URL": upstream.base_url}
+        with running_server(**settings):
+            pass
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        refused = run_server(**settings)
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        r"ilab-chat-server: ILAB_MEMORY_DB_PATH: .*could not open the idempotency store: SQLITE_\w+: the file system is"
+        r" read-only\n",
+        refused.stderr,
+    )

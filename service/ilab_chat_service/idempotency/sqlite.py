@@ -25,7 +25,7 @@ from ilab_chat_service.idempotency.single_flight import RETENTION, Record, Singl
 from ilab_chat_service.settings.memory import IN_MEMORY
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import Damage
-from ilab_memory.stores.sqlite import request_rewrite
+from ilab_memory.stores.sqlite import request_rewrite, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -118,7 +118,7 @@ async def open_sqlite_store(path: str, clock: Clock, damage: Damage | None = Non
 
 def connect(path: str) -> sqlite3.Connection:
     """Open *path* and bring its table up to date."""
-    with not_opened():
+    with not_opened(path):
         connection = sqlite3.connect(as_the_memory(path), timeout=BUSY_SECONDS, isolation_level=None)
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
@@ -137,7 +137,7 @@ def connect(path: str) -> sqlite3.Connection:
 
 def open_locks(path: str) -> IO[bytes]:
     """Open the lock file next to *path*. It stays empty: locks cover byte offsets beyond its end."""
-    with not_opened():
+    with not_opened(path):
         if path == IN_MEMORY:  # no other process can share it
             return tempfile.TemporaryFile()
         return open(f"{as_the_memory(path)}-locks", "ab", opener=private)
@@ -269,12 +269,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def not_opened() -> Iterator[None]:
-    """Translate errors of opening a file."""
+def not_opened(path: str) -> Iterator[None]:
+    """Translate errors of opening a file. The message says if the disk is full, or the file system read-only."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: could not open the idempotency store: {error}") from error
+        cause = translated(error, "open the idempotency store", Path(as_the_memory(path)))
+        raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: {cause}") from error
 
 
 @contextmanager

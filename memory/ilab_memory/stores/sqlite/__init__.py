@@ -1,6 +1,7 @@
 """The store on SQLite with FTS5."""
 
+from ilab_memory.stores.sqlite.connections import translated
 from ilab_memory.stores.sqlite.erasure import request_rewrite
 from ilab_memory.stores.sqlite.store import SQLiteStore
 
-__all__ = ["SQLiteStore", "request_rewrite"]
+__all__ = ["SQLiteStore", "request_rewrite", "translated"]
