@@ -33,11 +33,12 @@ from ilab_memory.recall.coverage import (
 from ilab_memory.recall.floors import least_coverage
 from ilab_memory.recall.meaning import Meaning, Nearness
 from ilab_memory.recall.message import Asked
-from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder, Parts
+from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder
 from ilab_memory.recall.period import said_within
 from ilab_memory.recall.query import MAX_TERMS
 from ilab_memory.recall.scoring import recency
 from ilab_memory.recall.search import FEW_ROWS
+from ilab_memory.recall.selection import WHOLE_LIST, Candidate, Scored, selected
 from ilab_memory.timestamps import to_text
 
 if TYPE_CHECKING:
@@ -47,10 +48,6 @@ if TYPE_CHECKING:
 READ_PER_RESULT = 3
 #: Results of which more than the beginning is read.
 MAX_DEEP = 5
-#: Results for a message that asks for a complete list: at most, and their least share of the best score.
-WHOLE_LIST, LIKE_THE_BEST = 20, 0.6
-#: Share of the content words in which two questions are the same.
-SIMILAR = 0.5
 #: Factor of a row in which the message's terms are in questions or requests only, by the number of content words that
 #: the message does not have. Without any it is the same question, asked before.
 QUESTION = (0.3, 0.5, 0.65)
@@ -82,35 +79,11 @@ class Request(NamedTuple):
 _NOTHING = Covered()
 
 
-class _Candidate(NamedTuple):
-    number: int
-    document: Document
-    covered: Covered
-    relevance: float
-    nearness: int | None = None
-    """Its place among the rows that are near enough in meaning, 0 for the nearest."""
-
-
-@dataclass(slots=True)
-class _Scored:
-    candidate: _Candidate
-    preview: Preview
-    content: Parts
-    said: str
-    """Normalized, to recognize repetitions."""
-    score: float
-    order: float
-    """The score and what decides between rows that are equally relevant."""
-    news: frozenset[str] | None
-    """Content beyond the message's, if the message's terms are in questions or requests only."""
-    is_earlier: bool = False
-
-
 @dataclass(slots=True)
 class _Found:
     """The candidates of a message, best first, and what their texts are matched with."""
 
-    candidates: Sequence[_Candidate] = ()
+    candidates: Sequence[Candidate] = ()
     shares: Mapping[str, float] | None = None
     previews: Mapping[int, Preview] | None = None
     """None: not read yet."""
@@ -140,7 +113,7 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     before = passage.normalized(request.previous) if asked.previous and request.previous else None
     scored = list(_scored(asked, found.candidates, previews, finder=finder, known=before, now=now))
     _mark_earlier(store, request.user_id, scored)
-    best = _selected(scored, request, asked)
+    best = selected(scored, limit=request.limit, wants_all=asked.wants_all)
     longest = passage.PASSAGE_CHARACTERS if len(best) <= request.limit else passage.SHORT_PASSAGE_CHARACTERS
     return [_hit(row, finder, longest) for row in _deeper(store, request.user_id, best, finder)]
 
@@ -278,7 +251,7 @@ def _relevant(
     *,
     bits: Mapping[str, int],
     near: Nearness,
-) -> Iterator[_Candidate]:
+) -> Iterator[Candidate]:
     names = sum(bits.get(term, 0) for term in asked.names)
     places = {number: place for place, number in enumerate(near.nearest)}
     for number in {**covered, **places}:
@@ -291,7 +264,7 @@ def _relevant(
         is_covered = not is_claim and row.total >= least_coverage(asked, has_name=bool(row.said_terms & names))
         if is_covered or number in places:
             relevance = row.total + _length_gain(document) + near.gains.get(number, 0.0)
-            yield _Candidate(number, document, row, relevance, places.get(number))
+            yield Candidate(number, document, row, relevance, places.get(number))
 
 
 def _length_gain(document: Document) -> float:
@@ -300,13 +273,13 @@ def _length_gain(document: Document) -> float:
 
 def _scored(
     asked: Asked,
-    candidates: Iterable[_Candidate],
+    candidates: Iterable[Candidate],
     previews: Mapping[int, Preview],
     *,
     finder: Finder,
     known: str | None,
     now: datetime,
-) -> Iterator[_Scored]:
+) -> Iterator[Scored]:
     """Yield *candidates* with what their texts tell, without those that say nothing, or what is *known*."""
     for candidate in candidates:
         preview = previews.get(candidate.number)
@@ -327,7 +300,7 @@ def _scored(
         factor = 1.0 if news is None else QUESTION[min(len(news), len(QUESTION) - 1)]
         score = min(1.0, candidate.relevance * factor)
         order = score + RECENCY_GAIN * recency(candidate.document.updated_at, now)
-        yield _Scored(candidate, preview, content, said, score, order, news)
+        yield Scored(candidate, preview, content, said, score, order, news)
 
 
 def _has_names(preview: Preview, names: Iterable[str]) -> bool:
@@ -335,7 +308,7 @@ def _has_names(preview: Preview, names: Iterable[str]) -> bool:
     return all(name in preview.content or name in preview.title for name in names)
 
 
-def _mark_earlier(store: Store, user_id: str, rows: Sequence[_Scored]) -> None:
+def _mark_earlier(store: Store, user_id: str, rows: Sequence[Scored]) -> None:
     earlier = store.earlier_sources(user_id, [row.preview.id for row in rows]) if rows else ()
     for row in rows:
         if row.preview.id in earlier:
@@ -344,42 +317,7 @@ def _mark_earlier(store: Store, user_id: str, rows: Sequence[_Scored]) -> None:
             row.order *= EARLIER
 
 
-def _selected(rows: Iterable[_Scored], request: Request, asked: Asked) -> list[_Scored]:
-    """Return the best of *rows*: of what was said several times the newest, of similar questions one."""
-    best: dict[object, _Scored] = {}
-    newest_first = sorted(rows, key=lambda row: (row.preview.updated_at, row.preview.id), reverse=True)
-    for row in newest_first:
-        best.setdefault(row.said, row)
-    ordered = sorted(best.values(), key=lambda row: (row.order, row.preview.updated_at, row.preview.id), reverse=True)
-    chosen: list[_Scored] = []
-    questions: list[frozenset[str]] = []
-    for row in _with_nearest(ordered):
-        if row.news is not None:
-            if any(len(row.news & other) >= SIMILAR * len(row.news | other) for other in questions):
-                continue
-            questions.append(row.news)
-        is_one_of_all = asked.wants_all and chosen and row.score >= LIKE_THE_BEST * chosen[0].score
-        if len(chosen) < request.limit or (is_one_of_all and len(chosen) < WHOLE_LIST):
-            chosen.append(row)
-    return chosen
-
-
-def _with_nearest(rows: Sequence[_Scored]) -> Iterator[_Scored]:
-    """Yield *rows* in their order, but in each `meaning.EVERY`th place the one that is nearest in meaning."""
-    left = dict.fromkeys(range(len(rows)))
-    nearest = sorted(
-        (place for place, row in enumerate(rows) if row.candidate.nearness is not None),
-        key=lambda place: rows[place].candidate.nearness or 0,
-    )
-    for count in range(1, len(rows) + 1):
-        place = next(iter(left))
-        if count % meaning.EVERY == 0:
-            place = next((each for each in nearest if each in left), place)
-        del left[place]
-        yield rows[place]
-
-
-def _deeper(store: Store, user_id: str, rows: Sequence[_Scored], finder: Finder) -> Sequence[_Scored]:
+def _deeper(store: Store, user_id: str, rows: Sequence[Scored], finder: Finder) -> Sequence[Scored]:
     """Read more of the rows whose terms are not all in what was read of them."""
     deep = [row for row in rows if len(row.preview.content) == HEAD_CHARACTERS and not _has_all(row, finder)]
     if deep:
@@ -392,7 +330,7 @@ def _deeper(store: Store, user_id: str, rows: Sequence[_Scored], finder: Finder)
     return rows
 
 
-def _has_all(row: _Scored, finder: Finder) -> bool:
+def _has_all(row: Scored, finder: Finder) -> bool:
     """Return whether what was read of *row* contains all its terms: of the reply only if the user said none of them."""
     covered = row.candidate.covered
     text, terms = (
@@ -401,7 +339,7 @@ def _has_all(row: _Scored, finder: Finder) -> bool:
     return len(finder.found(text)) >= terms.bit_count()
 
 
-def _hit(row: _Scored, finder: Finder, longest: int) -> RecallHit:
+def _hit(row: Scored, finder: Finder, longest: int) -> RecallHit:
     covered = row.candidate.covered
     return RecallHit(
         id=row.preview.id,
