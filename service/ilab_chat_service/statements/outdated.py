@@ -43,7 +43,7 @@ class Hint(NamedTuple):
     """Beginnings of its words."""
 
 
-#: Results of comparing statements and pairs of them, by their hashes: a prompt has mostly the statements of the one
+#: Findings about statements and pairs of them, by hash: a prompt has mostly the statements of the one
 #: before. Hashes, so that no text of a user stays in memory.
 HINTS: dict[int, Hint] = {}
 REPLACED: dict[tuple[int, int], bool] = {}
