@@ -7,8 +7,13 @@ It makes up two kinds of conversations from bench/recall_material.py, several of
     people      two people talk for about 500 messages; each message is saved on its own, as "Name: text"
     assistant   a user talks with an assistant whose replies run to 350 words; each turn is saved as the service does
 
-With --meaning, it only measures bench/recall_unshared.py: 60 statements in five languages, each among 600 other rows of
-its user, and questions that share no word with them, with and without the local embedder.
+With --meaning, it only measures what the local embedder adds to words:
+
+    bench/recall_unshared.py   170 statements in six languages, each among 600 other rows of its user, and questions
+                               that share no word with them; messages that concern nothing of the user
+    bench/recall_inflected.py  96 statements in twelve languages, questions that share a word in another form;
+                               small talk
+    floors                     both, if the least cosines of `recall.meaning` are raised or lowered
 
 Some answers can only be found through the message before them, some only in the reply. The table compares recall with
 and without each choice of the library. The material is made up: it shows which choices help, not how high recall is on
@@ -23,10 +28,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
+import recall_inflected as inflected
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import analysis, coverage, prompt_search, query, ranking
+from ilab_memory.recall import analysis, coverage, meaning, prompt_search, query, ranking
 from ilab_memory.semantic import LocalEmbedder
 
 TOP = 10
@@ -237,24 +243,63 @@ def hidden(statements: list[str], embedder: Embedder | None) -> tuple[ILabMemory
     return mem, [ids[statement] for statement in statements]
 
 
-def unshared_table() -> Iterator[str]:
-    """Yield the lines of the table of recall_unshared."""
+Pairs = dict[str, list[tuple[str, str]]]
+#: Change of all floors on the cosine.
+FLOOR_CHANGES = (-0.1, -0.05, 0.0, 0.05, 0.1)
+FLOORS = ("PERSONAL_FLOOR", "UNSPACED_FLOOR", "FLOOR", "WORLD_FLOOR")
+
+
+@dataclass
+class Memories:
+    """Memories of one user for each language, with what is asked of them."""
+
+    pairs: Pairs
+    junk: dict[str, list[str]]
+    memories: dict[str, tuple[ILabMemory, list[int]]]
+
+    @classmethod
+    def of(cls, pairs: Pairs, junk: dict[str, list[str]], embedder: Embedder | None) -> "Memories":
+        """Save the statements of *pairs*."""
+        memories = {name: hidden([said for said, _ in each], embedder) for name, each in pairs.items()}
+        return cls(pairs, junk, memories)
+
+    def found(self, language: str) -> list[bool]:
+        """Return for each question whether its statement is found."""
+        mem, ids = self.memories[language]
+        return [
+            wanted in {hit.id for hit in mem.mem_recall("user", question, limit=TOP)[:TOP]}
+            for wanted, (_, question) in zip(ids, self.pairs[language], strict=True)
+        ]
+
+    def line(self, label: str) -> str:
+        """Return the line of a table: the share of found statements by language, of all, and of junk."""
+        found = [self.found(language) for language in self.pairs]
+        junk = [
+            bool(self.memories[language][0].mem_recall("user", message))
+            for language in self.pairs
+            for message in self.junk[language]
+        ]
+        columns = [*found, [each for of_language in found for each in of_language], junk]
+        return f"{label:40}" + "".join(f"{sum(each) / len(each):8.0%}" for each in columns)
+
+
+def meaning_tables() -> Iterator[str]:
+    """Yield the lines of the tables of recall by meaning."""
     local = LocalEmbedder()
     local.load()
-    yield f"{'recall@10 without a shared word':40}" + "".join(f"{name:>8}" for name in (*unshared.PAIRS, "all", "junk"))
-    for label, embedder in (("words only", None), ("with the local embedder", local)):
-        found: dict[str, list[bool]] = {}
-        junk: list[bool] = []
-        for language, pairs in unshared.PAIRS.items():
-            mem, ids = hidden([statement for statement, _ in pairs], embedder)
-            with mem:
-                found[language] = [
-                    wanted in {hit.id for hit in mem.mem_recall("user", question, limit=TOP)[:TOP]}
-                    for wanted, (_, question) in zip(ids, pairs, strict=True)
-                ]
-                junk += [bool(mem.mem_recall("user", message)) for message in unshared.STRANGERS]
-        columns = [*found.values(), [each for of_language in found.values() for each in of_language], junk]
-        yield f"{label:40}" + "".join(f"{sum(each) / len(each):8.0%}" for each in columns)
+    strangers = {language: list(unshared.STRANGERS) for language in (*unshared.PAIRS, *unshared.MORE)}
+    for title, pairs, junk in (
+        ("recall@10 without a shared word", unshared.PAIRS, strangers),
+        ("the same, written later", unshared.MORE, strangers),
+        ("a shared word in another form", inflected.PAIRS, inflected.SMALL_TALK),
+    ):
+        yield f"{title:40}" + "".join(f"{name:>8}" for name in (*pairs, "all", "junk"))
+        yield Memories.of(pairs, junk, None).line("words only")
+        memories = Memories.of(pairs, junk, local)
+        yield memories.line("with the local embedder")
+        for change in FLOOR_CHANGES:
+            with changed(meaning, **{name: getattr(meaning, name) + change for name in FLOORS}):
+                yield memories.line(f"floors {change:+.2f}")
 
 
 def main() -> None:
@@ -262,10 +307,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=6, help="conversations of each kind (default: 6)")
     parser.add_argument("--misses", action="store_true", help="name the questions that are not answered")
-    parser.add_argument("--meaning", action="store_true", help="only measure statements without a shared word")
+    parser.add_argument("--meaning", action="store_true", help="only measure what the local embedder adds")
     options = parser.parse_args()
     if options.meaning:
-        for line in unshared_table():
+        for line in meaning_tables():
             print(line, flush=True)
         return
     kinds = {kind.__name__: [kind(seed) for seed in range(options.seeds)] for kind in (people, assistant)}

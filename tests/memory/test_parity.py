@@ -93,6 +93,7 @@ def conversed(both: Both, dice: random.Random, prefix: str = "") -> Iterator[tup
     """Save conversations of every kind, and yield users and what to ask about them."""
     bench("recall_material")
     bench("recall_unshared")
+    bench("recall_inflected")
     recall = bench("recall")
     for kind in (recall.people, recall.assistant):
         for seed in range(2):
