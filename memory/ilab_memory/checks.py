@@ -28,17 +28,20 @@ def check_topic_key(topic_key: str | None) -> None:
         check_text("topic_key", topic_key, MAX_TOPIC_KEY)
 
 
-def check_content(name: str, content: str) -> None:
-    """Raise ValueError unless *content*, the argument *name*, is valid."""
+def check_content(name: str, content: str, *, more: int = 0) -> None:
+    """Raise ValueError unless *content*, the argument *name*, is valid. *more*: bytes allowed over the limit."""
     _check_characters(name, content)
-    if len(content.encode()) > MAX_CONTENT_BYTES:
+    if len(content.encode()) > MAX_CONTENT_BYTES + more:
         raise ValueError(f"{name} must be at most {MAX_CONTENT_BYTES} bytes of UTF-8")
 
 
-def check_text(name: str, text: str, longest: int) -> None:
-    """Raise ValueError unless *text*, the argument *name*, is not blank and has at most *longest* characters."""
+def check_text(name: str, text: str, longest: int, *, more: int = 0) -> None:
+    """Raise ValueError unless *text*, the argument *name*, is not blank and has at most *longest* characters.
+
+    *more*: characters that are allowed over the limit.
+    """
     _check_characters(name, text)
-    if len(text) > longest:
+    if len(text) > longest + more:
         raise ValueError(f"{name} must be at most {longest} characters")
 
 

@@ -1,9 +1,9 @@
 """Validation and redaction of what a store receives."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ilab_memory.checks import (
     check_content,
@@ -35,6 +35,12 @@ from ilab_memory.limits import (
 from ilab_memory.redaction import MOST_ADDED, REDACTED, normalized_hash, strip_private
 from ilab_memory.sessions import summary_title
 from ilab_memory.timestamps import to_text
+
+
+class _Check(Protocol):
+    """Checks a text that may be *more* than its limit."""
+
+    def __call__(self, name: str, text: str, /, *, more: int) -> None: ...
 
 
 class Batch(NamedTuple):
@@ -214,7 +220,7 @@ def _sources(observation: Observation) -> Iterator[Source]:
                 yield observation.id, source, is_earlier
 
 
-def _exported(name: str, text: str, check: Callable[..., None]) -> str:
+def _exported(name: str, text: str, check: _Check) -> str:
     """Return *text*, the argument *name* of an export, redacted again; ValueError unless *check* accepts it.
 
     Redaction may have made a stored text longer than its limit, see `MOST_ADDED`.
