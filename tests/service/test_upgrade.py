@@ -104,6 +104,7 @@ def stored(client: ChatClient, user_id: str) -> list[str]:
         return [item.content for item in export if isinstance(item, Observation)]
 
 
+@pytest.mark.timeout(400)
 def test_turns_of_the_version_before_are_moved_and_moved_back(
     before: str, now: str, tmp_path: Path, upstream: Upstream
 ) -> None:
@@ -138,6 +139,7 @@ def test_turns_of_the_version_before_are_moved_and_moved_back(
 
 @pytest.mark.parametrize("to", ["sqlite", "postgres"])
 @pytest.mark.parametrize("source", ["sqlite", "postgres"])
+@pytest.mark.timeout(400)
 def test_users_move_between_stores_and_versions(
     before: str, now: str, tmp_path: Path, postgres: Cluster, source: str, to: str
 ) -> None:
@@ -164,6 +166,7 @@ def test_answers_that_the_version_before_stored_are_deleted(postgres: Cluster) -
         assert database.execute(count).fetchone() == (0,)
 
 
+@pytest.mark.timeout(400)
 async def test_builds_of_one_schema_replace_each_other_and_no_call_fails(upstream: Upstream, postgres: Cluster) -> None:
     url = await asyncio.to_thread(postgres.create_database)
     async with AsyncExitStack() as running:
