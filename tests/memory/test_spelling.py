@@ -1,7 +1,5 @@
 """Misspelled words and ids that are written differently find what was meant, on every store."""
 
-# ruff: noqa: RUF001 - signs of other scripts look like Latin ones
-
 import pytest
 
 from ilab_memory import ILabMemory

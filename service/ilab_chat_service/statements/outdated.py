@@ -43,7 +43,7 @@ class Hint(NamedTuple):
     """Beginnings of its words."""
 
 
-#: Findings about statements and pairs of them, by hash: most statements of a prompt are those of the one before. Of a
+#: Findings about statements and pairs of them, by hash: a prompt has mostly the statements of the one before. Of a
 #: text, only the first letters of its words stay in memory.
 HINTS: dict[int, Hint] = {}
 REPLACED: dict[tuple[int, int], bool] = {}
