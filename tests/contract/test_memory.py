@@ -143,7 +143,9 @@ def test_the_commands(served: Served, tmp_path: Path) -> None:
     assert {int(each["id"]) for each in found["observations"]} == set(ids[1:])
     seen = answer(served, "timeline", "cli", str(ids[1]))
     assert [int(each["id"]) for each in seen["observations"]] == ids
-    assert answer(served, "stats", "cli") == {"observations": "3", "sessions": "1"}
+    stats = answer(served, "stats", "cli")
+    assert (stats["observations"], stats["sessions"]) == ("3", "1")
+    assert {each["type"]: each["observations"] for each in stats["types"]} == {"preference": "2", "profile": "1"}
 
     file = tmp_path / "cli.jsonl"
     assert cli(served, "export", "cli", "--output", str(file)).returncode == 0
