@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import backup, check, schema, statistics
-from ilab_memory.transports.command import add_mcp, add_serve
+from ilab_memory.transports.command import TOKEN_VARIABLE, add_mcp, add_serve
+from ilab_memory.usage import Parser, misspelt
 
 if TYPE_CHECKING:
     from ilab_memory.copying import Copied
@@ -73,7 +74,7 @@ file may be in use.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 success, 1 damaged or different, 2 failed."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="ilab-memory",
         description="Back up, restore, check, measure or serve a SQLite file of the memory, or copy it to PostgreSQL.",
         # The default would wrap the version too.
@@ -89,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_serve(commands, _default_file())
     add_mcp(commands, _default_file())
     options = parser.parse_args(arguments)
+    for name, meant in misspelt(os.environ, (FILE_VARIABLE, URL_VARIABLE, TOKEN_VARIABLE)):
+        _complain(f"warning: {name} is set, but the command has no such variable: did you mean {meant}?")
     try:
         code: int = options.run(options)
     except (StorageError, ValueError, ModuleNotFoundError) as error:
@@ -133,7 +136,7 @@ def _add_restore(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="Restore although the file exists. It is kept, with its write-ahead log, as FILE.replaced-TIME.",
+        help="Replace FILE if it exists. The old one is kept, with its write-ahead log, as FILE.replaced-TIME.",
     )
     parser.add_argument("backup", metavar="BACKUP", help="file that `ilab-memory backup` wrote")
     parser.set_defaults(run=_restore)

@@ -1,0 +1,46 @@
+"""Hints for what was typed wrong: options and subcommands of the command, and names of its variables."""
+
+import argparse
+import re
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import NoReturn
+
+_PREFIX = "ILAB_MEMORY_"
+#: Least similarity of a variable with one of ours: a server has others that begin like ours.
+_SIMILAR = 0.8
+_OPTION = re.compile(r"unrecognized arguments: .*?(--[\w-]+)")
+_SUBCOMMAND = re.compile(r"invalid choice: '([^']*)'")
+
+
+class Parser(argparse.ArgumentParser):
+    """Names the option or the subcommand that may be meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with code 2."""
+        wrong = _OPTION.search(message)
+        known = [*self._options()]
+        if wrong is None:
+            wrong, known = _SUBCOMMAND.search(message), [*self._subcommands()]
+        close = get_close_matches(wrong[1], known, 1) if wrong else []
+        self.exit(2, f"{self.prog}: {message}{f': did you mean {close[0]}?' if close else ''}\n")
+
+    def _subcommands(self) -> Mapping[str, "Parser"]:
+        # argparse has no public name for what `add_subparsers` returns.
+        found = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
+        return {name: parser for action in found for name, parser in action.choices.items()}
+
+    def _options(self) -> Iterator[str]:
+        """Yield the options of this parser and of its subcommands, one of which has left the rest to this parser."""
+        for parser in (self, *self._subcommands().values()):
+            for action in parser._actions:  # noqa: SLF001 - those of its own class
+                yield from action.option_strings
+
+
+def misspelt(names: Collection[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each of *names*, of environment variables, that looks like one of *known*, with that one."""
+    ends = [each.removeprefix(_PREFIX) for each in known]
+    for name in sorted(names):
+        if name.startswith(_PREFIX) and name not in known:
+            for end in get_close_matches(name.removeprefix(_PREFIX), ends, 1, _SIMILAR):
+                yield name, _PREFIX + end
