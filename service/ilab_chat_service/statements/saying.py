@@ -89,6 +89,7 @@ class Saying:
     is_possessed: bool
     """Whether it begins with "my"."""
     keys: frozenset[str]
+    """Of its words, and the numbers in the name of what it is about."""
     before: bool
     """Whether "instead of" and "from" follow their words, as in Japanese."""
 
@@ -244,6 +245,7 @@ class Reader:
         self._value_clauses: dict[str, set[int]] = defaultdict(set)
         self._taken: list[tuple[int, int]] = []
         self._light_words: list[Word] = []
+        self._subject_numbers: set[str] = set()
 
     def saying(self) -> Saying:
         """Return what it says."""
@@ -262,7 +264,7 @@ class Reader:
             event_clauses=frozenset(self._clauses_of(changes.events, found)),
             has_several=bool(list(self._clauses_of(changes.several, found))),
             is_possessed=self._is_possessed(found),
-            keys=frozenset(word.key for word in words),
+            keys=frozenset(word.key for word in words) | self._subject_numbers,
             before=changes.before,
         )
 
@@ -339,7 +341,9 @@ class Reader:
                 each for each in (before, near, second if near in {"de", "of"} else "") if kinds.get(each) == "month"
             }
             yield Word(token, start, self._clause(start), is_name=False)
-            if months:
+            if self._is_in_subject(found, number):
+                self._subject_numbers.add(token)
+            elif months:
                 self._add("date", f"{token} {min(months)}", start)
             elif CLOCK.fullmatch(token) or near in clock or before in clock or self._low[end : end + 1] in clock:
                 self._add("time", self._low[start : end + 3].strip(), start)
@@ -354,6 +358,12 @@ class Reader:
                 is_label = before.isalpha() and before not in light and start - found[number - 1][2] == 1
                 if is_label and (not near or near in light):
                     self._add(f"label {before}", token, start)
+
+    def _is_in_subject(self, found: Sequence[tuple[str, int, int]], number: int) -> bool:
+        """Return whether a number belongs to the name of what "my ..." is about: "my flight 212 leaves at nine"."""
+        if number < 2 or not self._changes.spaced or not self._is_possessed(found):  # noqa: PLR2004 - "my", a noun
+            return False
+        return all(word.isalpha() and word not in self._changes.function for word, _, _ in found[1:number])
 
     def _spaced(self, found: Sequence[tuple[str, int, int]]) -> Iterator[Word]:
         changes = self._changes
