@@ -114,7 +114,7 @@ async def test_invalid_line_of_an_import_is_named(web: Client) -> None:
 async def test_forgotten_user_is_gone(web: Client) -> None:
     await saved(web)
     assert (await web.send("DELETE", ALICE)).json == {"observations": "1"}
-    assert (await web.get(f"{ALICE}/stats")).json == {"observations": "0", "sessions": "0"}
+    assert (await web.get(f"{ALICE}/stats")).json == {"observations": "0", "sessions": "0", "types": []}
 
 
 @pytest.mark.parametrize("user", ["a/b", "a b?c#d%2F", "Zoë 猫", "..", "a/facts", "alice/observations/1"])
