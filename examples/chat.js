@@ -13,6 +13,7 @@ const definition = loader.loadSync("ilab_chat/v1/chat.proto", {
   longs: String, // an int64 does not fit a JavaScript number
   enums: String,
   oneofs: true, // event.event names the field that is set
+  defaults: true, // an empty list is [], not undefined
 });
 const { ChatService } = grpc.loadPackageDefinition(definition).ilab_chat.v1;
 

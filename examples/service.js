@@ -9,7 +9,7 @@ const loader = require("@grpc/proto-loader");
 
 const definition = loader.loadSync(
   ["ilab_chat/v1/chat.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"],
-  { includeDirs: ["protos"], keepCase: true, longs: String, enums: String, oneofs: true },
+  { includeDirs: ["protos"], keepCase: true, longs: String, enums: String, oneofs: true, defaults: true },
 );
 const { ChatService } = grpc.loadPackageDefinition(definition).ilab_chat.v1;
 
@@ -41,7 +41,7 @@ function detailsOf(error) {
       found.correlationId = detail.metadata.correlation_id ?? "";
     } else if (type === "google.rpc.BadRequest") {
       found.fields = detail.field_violations; // of { field, description }
-    } else if (type === "google.rpc.RetryInfo") {
+    } else if (type === "google.rpc.RetryInfo" && detail.retry_delay) {
       found.retryAfter = Number(detail.retry_delay.seconds) + detail.retry_delay.nanos / 1e9;
     }
   }

@@ -180,8 +180,15 @@ def several(types: Sequence[str]) -> tuple[str, ...]:
     return tuple(types)
 
 
-def check_unicode(field: str, text: str, request_id: str) -> None:
-    """Refuse what protobuf cannot encode, in the words of the service and without quoting it."""
+def check_unicode(field: str, text: object, request_id: str) -> None:
+    """Refuse what protobuf cannot encode, in the words of the service and without quoting it.
+
+    Raises:
+        InvalidArgument: *text* has a lone surrogate.
+        TypeError: *text* is not a string, such as None of a header that a web framework did not find.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{field} must be a str, not {type(text).__name__}")
     try:
         text.encode()
     except UnicodeEncodeError as error:

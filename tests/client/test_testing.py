@@ -83,6 +83,36 @@ def test_fixture_fails_a_test_whose_program_has_hidden_such_a_call(tmp_path: Pat
     assert "calls without a scripted answer: Chat" in run.stdout
 
 
+def test_what_the_service_never_sends_is_refused(chat_server: ScriptedServer) -> None:
+    with pytest.raises(ValueError, match="need a reason"):
+        chat_server.fail(retry_after=2)
+    with pytest.raises(ValueError, match="need a reason"):
+        chat_server.fail(field="message")
+    with pytest.raises(TypeError, match=r"code must be a grpc\.StatusCode"):
+        chat_server.fail("MEMORY_UNAVAILABLE", code="ABORTED")  # type: ignore[arg-type]
+
+
+def test_busy_always_says_how_long_to_wait(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
+    chat_server.fail("SERVER_BUSY")
+    with pytest.raises(ResourceExhausted) as busy:
+        chat_client.chat("alice", "hi")
+    assert busy.value.retry_after == 1
+
+
+def test_refused_field_begins_the_text_as_the_service_has_it(
+    chat_server: ScriptedServer, chat_client: ChatClient
+) -> None:
+    chat_server.fail("INVALID_FIELD", field="message", message="must not be empty")
+    with pytest.raises(InvalidArgument, match=r"message: must not be empty$") as refused:
+        chat_client.chat("alice", "hi")
+    assert refused.value.field_violations[0].description == "must not be empty"
+
+
+def test_text_of_another_type_is_named(chat_client: ChatClient) -> None:
+    with pytest.raises(TypeError, match="conversation_id must be a str, not NoneType"):
+        chat_client.chat("alice", "hi", conversation_id=None)  # type: ignore[arg-type]
+
+
 def test_page_lists_every_option() -> None:
     section = PAGE.read_text().split("## Tests of your program")[1].split("\n## ")[0]
     for method in (ScriptedServer.fail, ScriptedServer.hang, ScriptedServer.__init__):

@@ -45,6 +45,9 @@ REASONS: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
 )
 """The code of each reason, as the service sends it before an answer has begun."""
 
+ALWAYS_WITH_WAIT: Final = frozenset({"SERVER_BUSY", "RATE_LIMITED"})
+"""Reasons whose errors always say how long to wait: docs/errors.md."""
+
 CORRELATION_ID: Final = "0" * 32
 
 
@@ -89,6 +92,7 @@ class Failure:
     def abort(self, context: grpc.ServicerContext) -> NoReturn:
         """End the call with the status."""
         trailers: list[tuple[str, str | bytes]] = []
+        message = f"{self.field}: {self.message}" if self.field else self.message
         if self.reason:
             details: list[Message] = [
                 error_details_pb2.ErrorInfo(
@@ -102,10 +106,10 @@ class Failure:
                 delay = Duration()
                 delay.FromMilliseconds(round(self.retry_after * 1000))
                 details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-            status = status_pb2.Status(code=self.code.value[0], message=self.message, details=map(_packed, details))
+            status = status_pb2.Status(code=self.code.value[0], message=message, details=map(_packed, details))
             trailers = [(STATUS_DETAILS_KEY, status.SerializeToString()), ("x-correlation-id", CORRELATION_ID)]
         context.set_trailing_metadata(tuple(trailers))
-        context.abort(self.code, self.message)
+        context.abort(self.code, message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from ilab_chat.testing._answers import REASONS, Failure, Reply, Silence
+from ilab_chat.testing._answers import ALWAYS_WITH_WAIT, REASONS, Failure, Reply, Silence
 from ilab_chat.v1 import chat_pb2, memory_pb2
 from ilab_chat.v1.chat_pb2 import ChatResponse, StreamChatResponse
 
@@ -104,19 +104,28 @@ class ScriptedServer:
         Args:
             reason: The service's reason, for example "SERVER_BUSY"; `REASONS` lists them. Empty: a status that does
                 not come from the service, such as that of a lost connection.
-            code: The status code. None: that of the reason; ABORTED after a reply has begun, as the service does; or
-                UNAVAILABLE without a reason.
-            message: The error message.
-            retry_after: Seconds that the caller should wait.
-            field: The field that is refused, for example `generation.model`.
-            after: A stream sends this part of a reply first. None: the call fails before it begins.
+            code: The status code. None: that of the reason, and ABORTED instead of UNAVAILABLE after a reply has begun,
+                as the service does. Without a reason UNAVAILABLE, also with *after*.
+            message: The error message, and the description of *field*.
+            retry_after: Seconds that the caller should wait. None: 1 for SERVER_BUSY and RATE_LIMITED, which
+                always have it, and unset for others.
+            field: The field that is refused, for example `generation.model`. It is not checked.
+            after: A stream sends this part of a reply first. None: the call fails before it begins. A unary call sends
+                nothing first, but has the code of a reply that has begun.
             method: Let every call of this method fail instead, for example `SaveObservation`.
 
         Raises:
-            ValueError: the reason or the method is unknown.
+            TypeError: *code* is not a `grpc.StatusCode`.
+            ValueError: the reason or the method is unknown, or *retry_after* or *field* has no reason to go with.
         """
         if reason and reason not in REASONS:
             raise ValueError(f"unknown reason {reason}; the reasons are {', '.join(REASONS)}")
+        if not reason and (field or retry_after is not None):
+            raise ValueError("field and retry_after need a reason: a status of gRPC itself has no details")
+        if not isinstance(code, grpc.StatusCode | None):
+            raise TypeError(f"code must be a grpc.StatusCode, not {code!r}")
+        if retry_after is None and reason in ALWAYS_WITH_WAIT:
+            retry_after = 1.0
         if code is None:
             code = REASONS[reason] if reason else grpc.StatusCode.UNAVAILABLE
             if after is not None and reason and code is grpc.StatusCode.UNAVAILABLE:
