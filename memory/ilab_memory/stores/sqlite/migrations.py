@@ -42,6 +42,8 @@ def check_version(connection: sqlite3.Connection) -> int:
     if version == schema.VERSION and application == schema.APPLICATION_ID:
         return schema.VERSION
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    # Again: another process that starts at the same time may have created the tables since.
+    version, application = connection.execute(_VERSION).fetchone()
     if application == schema.UNRELEASED_APPLICATION_ID:
         raise unreleased(_WAY_OUT)
     if application != schema.APPLICATION_ID and (version or application or tables):
