@@ -109,7 +109,7 @@ dist: $(DIST)/.installed ## Build the wheels and sdists of all distributions in 
 	for sdist in dist/*.tar.gz; do $(DIST)/bin/pyroma --min=10 $$sdist || exit 1; done
 	$(DIST)/bin/python tools/distributions.py dist
 
-sbom: dist ## Write dist/ilab-chat.cdx.json, a CycloneDX list of what the image contains
+sbom: dist ## Write dist/ilab-chat.cdx.json, a CycloneDX list of the packages in the image
 	rm -rf $(SBOM)
 	$(PYTHON) -m venv $(SBOM)
 	$(SBOM)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r deploy/requirements.txt

@@ -1,4 +1,4 @@
-"""Write deploy/requirements.txt and deploy/requirements-build.txt: what pip installs into the image, with hashes.
+"""Write deploy/requirements.txt and deploy/requirements-build.txt: the packages of the image, with hashes.
 
     python tools/image_requirements.py
 
@@ -33,8 +33,8 @@ HEAD = "# Written by `make image-requirements` from constraints.txt.{}\n"
 
 def main() -> int:
     """Write both files."""
-    write(RUNTIME, runtime(), " What the image contains besides our packages.")
-    write(BUILD, build(), " What builds our packages; not in the image.")
+    write(RUNTIME, runtime(), " Packages in the image, other than our own.")
+    write(BUILD, build(), " Packages that build our own; they are not in the image.")
     return 0
 
 

@@ -92,7 +92,7 @@ def pages() -> dict[str, str]:
 
 def with_programs(page: str) -> str:
     """Return a page of docs/clients/ with the files of examples/ that its markers name."""
-    for name in re.findall(r"^<!-- (\w+/[\w.]+) -->$", page, re.MULTILINE):
+    for name in re.findall(r"^<!-- ((?:\w+/)?[\w.]+\.\w+) -->$", page, re.MULTILINE):
         program = ROOT / "examples" / name
         page = with_block(page, name, f"```{FENCES[program.suffix]}\n{program.read_text(encoding='utf-8')}```\n")
     return page

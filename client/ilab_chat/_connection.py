@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeAlias, TypeV
 import grpc
 
 from ilab_chat import _calls
+from ilab_chat._grpc_internals import keep_status_of_server
 from ilab_chat._idle import Watch
 from ilab_chat._memory_calls import Item, import_request
 from ilab_chat._target import Target
@@ -283,9 +284,7 @@ async def async_upload(
             await asyncio.get_running_loop().create_future()
 
     call: Any = method(requests(), timeout=timeout, metadata=metadata)
-    if hasattr(call, "_cython_call"):
-        # Set before the call has begun: its tasks run at the next wait.
-        call._cython_call = _OwnStatus(call._cython_call)  # noqa: SLF001 - see there
+    keep_status_of_server(call)
     try:
         response: ImportUserResponse = await call
     except asyncio.CancelledError:
@@ -293,24 +292,6 @@ async def async_upload(
             raise failures[0] from None
         raise
     return response
-
-
-class _OwnStatus:
-    """The core's part of a call of grpc.aio, without `set_internal_error`.
-
-    grpc.aio calls it when a write fails, which happens whenever the server ends the call before it has read everything.
-    The call's status is INTERNAL then, and the server's, with its reason, is lost. Without it the call waits for that.
-    https://github.com/grpc/grpc/blob/master/src/python/grpcio/grpc/aio/_call.py (`_StreamRequestMixin._write`)
-    """
-
-    def __init__(self, core: Any) -> None:
-        self._core = core
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._core, name)
-
-    def set_internal_error(self, error: str) -> None:
-        """Do nothing. The core ends each call with a status, also when the connection is lost."""
 
 
 def _check_open(*, closed: bool) -> None:

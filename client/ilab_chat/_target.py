@@ -109,9 +109,8 @@ class Target:
         """Return the options of a channel to it.
 
         Chat calls, previews and memory writes that fail as UNAVAILABLE before their answer begins are repeated, up to
-        *max_retries* times. Several
-        servers take turns, as long as the health service reports them SERVING. Proxies of the environment are not used
-        for addresses on this machine.
+        *max_retries* times. Several servers take turns, as long as the health service reports them SERVING. Proxies of
+        the environment are not used for addresses on this machine.
         """
         policy = {"maxAttempts": max_retries + 1, **RETRY_POLICY}
         retried = {"methodConfig": [{"name": RETRIED, "retryPolicy": policy}], "retryThrottling": THROTTLING}

@@ -6,15 +6,12 @@ import argparse
 import asyncio
 import dataclasses
 import os
-import platform
 import re
 import signal
 import socket
 import sys
 from contextlib import contextmanager
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
@@ -22,6 +19,7 @@ import uvicorn
 from ilab_chat_gateway.app import create_app
 from ilab_chat_gateway.connection import Connection
 from ilab_chat_gateway.settings import Settings, SettingsError, misspelt, read, split_address
+from ilab_chat_gateway.versions import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = vars(parser().parse_args(arguments))
     if given.pop("version"):
-        print(f"ilab-chat-gateway {version()}")  # noqa: T201 - the command's output
+        print(f"ilab-chat-gateway {described()}")  # noqa: T201 - the command's output
         return 0
     for name, meant in misspelt(os.environ):
         hint = f": did you mean {meant}?" if meant else ""
@@ -149,20 +147,6 @@ def parser() -> argparse.ArgumentParser:
             **flag,  # type: ignore[arg-type]
         )
     return grammar
-
-
-def version() -> str:
-    """Return the versions of the gateway, of its build and of what it runs on."""
-    installed = {}
-    for name in ("ilab-chat-gateway", "grpcio", "starlette", "uvicorn"):
-        try:
-            installed[name] = version_of(name)
-        except PackageNotFoundError:  # run from a checkout
-            installed[name] = "unknown"
-    own = installed.pop("ilab-chat-gateway")
-    build = os.environ.get("ILAB_CHAT_BUILD")
-    parts = ([f"build {build}"] if build else []) + [f"Python {platform.python_version()}"]
-    return f"{own} ({', '.join([*parts, *(f'{name} {each}' for name, each in installed.items())])})"
 
 
 def default_of(default: object) -> str:

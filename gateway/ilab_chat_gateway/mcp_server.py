@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -26,6 +25,7 @@ from ilab_chat_gateway.endpoints import backend_of
 from ilab_chat_gateway.mcp_tools import BY_RPC, TOOLS, MemoryTool
 from ilab_chat_gateway.problems import Problem
 from ilab_chat_gateway.requests import metadata
+from ilab_chat_gateway.versions import installed
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -33,22 +33,12 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 PATH = "/mcp"
+#: Looked up at import: it reads files, which would block the event loop.
+VERSION = installed()
 INSTRUCTIONS = "Long-term memory of users. Start a session first, recall before you answer, and save what should last."
 
 #: Names of the contract's fields that the tools call otherwise.
 RENAMED = {"page_size": "limit"}
-
-
-def own_version() -> str:
-    """Return the installed version of the gateway, "unknown" in a checkout that is not installed."""
-    try:
-        return version("ilab-chat-gateway")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-#: Read once: it looks at files.
-VERSION: Final = own_version()
 
 
 class McpEndpoint:

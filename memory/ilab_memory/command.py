@@ -9,8 +9,6 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import backup, check, schema, statistics
 from ilab_memory.transports.command import TOKEN_VARIABLE, add_mcp, add_serve
 from ilab_memory.usage import Parser, misspelt
+from ilab_memory.versions import installed
 
 if TYPE_CHECKING:
     from ilab_memory.copying import Copied
@@ -303,12 +302,8 @@ def _described(copied: "Copied") -> str:
 
 def _version() -> str:
     """Return the versions of this package and of what it runs on."""
-    try:
-        own = version_of("ilab-memory")
-    except PackageNotFoundError:  # run from a checkout
-        own = "unknown"
     return (
-        f"ilab-memory {own} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version},"
+        f"ilab-memory {installed()} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version},"
         f" schema {schema.VERSION})"
     )
 

@@ -1,14 +1,16 @@
-"""Clients that send a head without end, send nothing, or do not read: none of them holds anything for long."""
+"""Clients that never end a head, send nothing, send far in advance or do not read: none holds anything for long."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from http_gateway import Client, running
+from http_gateway import Client, gateway, running
 from ilab_chat_gateway import connection
 
 #: Generous: the tests wait for events, and each event comes much sooner.
@@ -78,7 +80,7 @@ async def test_head_after_a_large_body_is_not_mistaken_for_a_large_head(web: Cli
     writer.close()
 
 
-@pytest.mark.parametrize("part", [b"", b"GET / HTTP/1.1\r\nhost: loc"])
+@pytest.mark.parametrize("part", [b"", b"GET / HTTP/1.1\r\nhost: loc", b"POST / HTTP/1.1\r\nhost: localhost\r\n"])
 async def test_head_that_does_not_end_closes_the_connection(
     web: Client, monkeypatch: pytest.MonkeyPatch, part: bytes
 ) -> None:
@@ -118,3 +120,80 @@ async def test_response_that_is_read_is_not_ended(web: Client, echo: Echo) -> No
     assert not echo.left.is_set()
     writer.close()
     await asyncio.wait_for(echo.left.wait(), SECONDS)
+
+
+#: Nothing listens there: these requests do not get as far.
+TARGET = "127.0.0.1:1"
+START = b"POST /chat HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = START + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+PART = 64 * 1024
+#: More than the buffers of both sockets take.
+MOST_PARTS = 1024
+LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def connected(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=SECONDS)
+
+
+def parts_taken(address: str, begin: bytes, part: bytes) -> int:
+    """Return how often *part* is taken after *begin*, before the gateway ends the connection."""
+    taken = 0
+    with connected(address) as client, suppress(ConnectionError):
+        client.sendall(begin)
+        while taken < MOST_PARTS:
+            client.sendall(part)
+            taken += 1
+    return taken
+
+
+def answered(address: str, sent: bytes) -> bytes:
+    """Return everything that the gateway answers to *sent* until it ends the connection."""
+    received = b""
+    with connected(address) as client:
+        client.sendall(sent)
+        with suppress(ConnectionError):
+            while part := client.recv(PART):
+                received += part
+    return received
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (START, b"x: y\r\n" * (PART // 6)),
+        (START, (b"x: " + b"y" * 1000 + b"\r\n") * 64),
+        (START + b"x: ", b"y" * PART),
+        (START, b"y" * PART),
+        (b"GET /", b"y" * PART),
+        (CHUNKED + b"2\r\n{}\r\n0\r\n", b"x: y\r\n" * (PART // 6)),
+        (CHUNKED + b"2\r\n{}\r\n0\r\nx: ", b"y" * PART),
+        (CHUNKED + b"2;", b"y" * PART),
+    ],
+    ids=["fields", "long fields", "a value", "a name", "a path", "trailers", "a trailer", "a chunk extension"],
+)
+async def test_a_head_without_end_ends_the_connection(begin: bytes, part: bytes) -> None:
+    async with gateway(TARGET) as client:
+        assert await asyncio.to_thread(parts_taken, client.address, begin, part) < MOST_PARTS
+        assert (await client.get("/livez")).status == 200
+
+
+async def test_many_fields_in_one_packet_are_refused() -> None:
+    async with gateway(TARGET) as client:
+        head = START + b"a:\r\n" * (connection.HEAD_FIELDS + 1) + b"\r\n"
+        assert (await asyncio.to_thread(answered, client.address, head)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_requests_far_in_advance_of_their_responses_end_the_connection() -> None:
+    async with gateway(TARGET) as client:
+        received = await asyncio.to_thread(answered, client.address, LIVE * 10_000)
+    assert received.count(b"HTTP/1.1 ") <= 2 * connection.PIPELINED
+    assert b"HTTP/1.1 400 " in received
+
+
+async def test_some_requests_in_advance_are_answered_in_order() -> None:
+    last = LIVE.replace(b"Host", b"Connection: close\r\nHost")
+    async with gateway(TARGET) as client:
+        received = await asyncio.to_thread(answered, client.address, LIVE * connection.PIPELINED + last)
+    assert received.count(b"HTTP/1.1 200 ") == connection.PIPELINED + 1

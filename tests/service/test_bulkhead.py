@@ -83,11 +83,12 @@ async def test_error_of_a_call_is_raised_and_frees_its_thread() -> None:
     await lane.close()
 
 
-async def test_waiting_calls_fail_when_the_bulkhead_is_refused() -> None:
-    lane, calls = Bulkhead("test", threads=1, per_user=1), Calls()
-    running = asyncio.create_task(lane.run("alice", lambda: calls.call("running")))
+@pytest.mark.parametrize(("threads", "is_long"), [(1, False), (2, True)])
+async def test_waiting_calls_fail_when_the_bulkhead_is_refused(*, threads: int, is_long: bool) -> None:
+    lane, calls = Bulkhead("test", threads=threads, per_user=1), Calls()
+    running = asyncio.create_task(lane.run("alice", lambda: calls.call("running"), is_long=is_long))
     await calls.wait_for(1)
-    waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("waiting")))
+    waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("waiting"), is_long=is_long))
     await asyncio.sleep(0)
     lane.refuse()
     with pytest.raises(MemoryUnavailable):
@@ -121,18 +122,4 @@ async def test_place_of_a_cancelled_call_with_a_long_text_goes_to_the_next() -> 
     calls.end.set()
     assert await asyncio.wait_for(waiting, 30) == "b"
     assert await asyncio.gather(*short) == ["short"] * 2
-    await lane.close()
-
-
-async def test_waiting_calls_with_long_texts_fail_when_the_bulkhead_is_refused() -> None:
-    lane, calls = Bulkhead("test", threads=2, per_user=1), Calls()
-    running = asyncio.create_task(lane.run("alice", lambda: calls.call("running"), is_long=True))
-    await calls.wait_for(1)
-    waiting = asyncio.create_task(lane.run("bob", lambda: calls.call("waiting"), is_long=True))
-    await asyncio.sleep(0)
-    lane.refuse()
-    with pytest.raises(MemoryUnavailable):
-        await waiting
-    calls.end.set()
-    assert await running == "running"
     await lane.close()

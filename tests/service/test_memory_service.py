@@ -118,6 +118,16 @@ async def test_library_without_conversations_supports_only_the_default_one(
     assert_failed(caught.value, grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED")
 
 
+async def test_library_without_statistics_by_type_supports_the_counts(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(ILabMemory, "mem_type_stats")
+    assert (await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"))).observations == 0
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice", by_type=True))
+    assert_failed(caught.value, grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED")
+
+
 async def test_ending_no_session_is_not_found(memory: Any) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await memory.EndSession(memory_pb2.EndSessionRequest(user_id="alice", summary="s"))

@@ -111,13 +111,13 @@ async def _livez() -> Response:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
+    if isinstance(error, RequestValidationError) and _is_json(request):
+        error = InvalidRequest(violations_of(error.errors(), skipped=1))
     match error:
         case InvalidRequest():
             return problem(422, str(error), error.violations)
         case RequestValidationError():
-            violations = violations_of(error.errors(), skipped=1)
-            invalid = problem(422, str(InvalidRequest(violations)), violations)
-            return invalid if _is_json(request) else problem(415, "the Content-Type must be application/json")
+            return problem(415, "the Content-Type must be application/json")
         case LookupError():
             return problem(409, str(error.args[0] if error.args else error))
         case StorageError():

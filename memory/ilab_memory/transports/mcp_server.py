@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import anyio
@@ -29,23 +28,15 @@ from mcp_types import (
 from ilab_memory.api import ILabMemory
 from ilab_memory.core.errors import StorageError
 from ilab_memory.transports.methods import METHODS, Method, call, parse
+from ilab_memory.versions import installed
+
+#: Looked up at import: it reads files, which would block the event loop.
+VERSION: Final = installed()
 
 #: Time for the last answers when the input has ended.
 LAST_ANSWERS_SECONDS: Final = 60.0
 
 INSTRUCTIONS = "Long-term memory of users. Start a session first, search before you answer, and save what should last."
-
-
-def own_version() -> str:
-    """Return the installed version of the library, "unknown" in a checkout that is not installed."""
-    try:
-        return version("ilab-memory")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-#: Read once: it looks at files.
-VERSION: Final = own_version()
 
 
 def create_server(mem: ILabMemory) -> Server[Any]:

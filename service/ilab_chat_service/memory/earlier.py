@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.memory.turn_codec import ASSISTANT
 from ilab_chat_service.prompt import EARLIER
 from ilab_chat_service.statements.outdated import outdated
 from ilab_chat_service.statements.sentences import sentences_of
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.values import Context, Recalled
 
-#: Precedes the assistant's words in a search hit.
-ASSISTANT = " Assistant: "
+#: Between the message and the reply of a turn in a search hit, which has them in one line.
+SEPARATOR = f" {ASSISTANT.lstrip()}"
 
 
 def with_earlier(context: Context) -> Context:
@@ -63,4 +64,4 @@ def marked_hit(hit: Recalled, sentences: Sequence[str], replaced: set[tuple[int,
 
 def statements_of(hit: Recalled) -> list[str]:
     """Return the sentences of a search hit that the user said, without questions."""
-    return [each.text for each in sentences_of(hit.snippet.partition(ASSISTANT)[0]) if not each.asks]
+    return [each.text for each in sentences_of(hit.snippet.partition(SEPARATOR)[0]) if not each.asks]

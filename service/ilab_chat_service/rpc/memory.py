@@ -340,6 +340,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 memory.mem_stats(request.user_id),
                 memory.mem_type_stats(request.user_id) if request.by_type else None,
             ),
+            method="mem_type_stats" if request.by_type else "",
         )
         return models.stats(counts, types)
 

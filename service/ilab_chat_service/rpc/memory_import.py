@@ -71,7 +71,7 @@ class Import:
         self._pages: SimpleQueue[Page | BaseException | None] = SimpleQueue()
         self._wanted = asyncio.Semaphore(1)
         self._admitted = asyncio.Event()
-        self._given_way: asyncio.Future[None] = self._loop.create_future()
+        self._ended_idle: asyncio.Future[None] = self._loop.create_future()
         self.waits_since: float | None = None
         """Since when the library waits for the caller, by the monotonic clock. None: it does not."""
         #: The item that the library has asked for last, as the caller counts them, and which of the two it is.
@@ -101,9 +101,9 @@ class Import:
         adding = asyncio.ensure_future(self._added(add))
         reading = asyncio.ensure_future(self._read())
         try:
-            ends: list[asyncio.Future[Any]] = [adding, reading, self._given_way]
+            ends: list[asyncio.Future[Any]] = [adding, reading, self._ended_idle]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if self._given_way.done() and not adding.done():
+            if self._ended_idle.done() and not adding.done():
                 raise busy("idle", "the import waited for its caller, and another one waited for its slot; repeat it")
             if not adding.done():
                 # Raises what went wrong with the stream.
@@ -116,10 +116,10 @@ class Import:
                 task.cancel()
             await asyncio.wait([adding, reading])
 
-    def give_way(self) -> None:
-        """End the import, for another that waits for its slot."""
-        if not self._given_way.done():
-            self._given_way.set_result(None)
+    def end_idle(self) -> None:
+        """End the import, which is idle, for another that waits for its slot."""
+        if not self._ended_idle.done():
+            self._ended_idle.set_result(None)
 
     def items(self, memory: ILabMemory) -> Iterator[Session | Observation]:
         """Yield the items as the library takes them, on its thread.
@@ -263,7 +263,7 @@ class OpenImports:
             since, longest = min(idle, key=itemgetter(0), default=(math.inf, None))
             seconds = min(IDLE_SECONDS, since + IDLE_SECONDS - time.monotonic())
             if longest is not None and seconds <= 0:
-                longest.give_way()
+                longest.end_idle()
                 self._running.pop(longest, None)
                 seconds = IDLE_SECONDS
 

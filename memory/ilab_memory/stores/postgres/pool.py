@@ -1,8 +1,7 @@
 """A bounded pool of connections.
 
 Not psycopg_pool (3.3): it connects in the background and does not tell waiting callers of a failure. So while the
-server
-is away, each caller waits as long as for one that is lent, and after its return until the next attempt. Here the
+server is away, each caller waits as long as for one that is lent, and after its return until the next attempt. Here the
 caller connects: it learns at once that the server is away, and the first one after its return is served.
 """
 
