@@ -44,7 +44,7 @@ Then add examples to `tests/service/statements/examples.toml` and `outdated.toml
 or of which both hold.
 """
 
-from ilab_chat_service.statements import language, saying
+from ilab_chat_service.statements import changes, language
 from ilab_chat_service.statements.facts import Fact, Reading
 from ilab_chat_service.statements.reading import read
 
@@ -52,7 +52,7 @@ from ilab_chat_service.statements.reading import read
 def load() -> None:
     """Load all tables that are not loaded yet. Takes half a second of CPU."""
     language.load()
-    saying.load()
+    changes.load()
 
 
 __all__ = ["Fact", "Reading", "load", "read"]

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.statements.saying import beginnings, may_change, saying
+from ilab_chat_service.statements.changes import may_change
+from ilab_chat_service.statements.saying import beginnings, saying
 from ilab_chat_service.statements.text import folded, tokens
 
 if TYPE_CHECKING:

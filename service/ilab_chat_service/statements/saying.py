@@ -6,31 +6,26 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from ilab_chat_service.statements.changes import CHANGES, PART, hints
 from ilab_chat_service.statements.language import COMMON, LANGUAGES, languages_of
 from ilab_chat_service.statements.text import folded, lowered, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from ilab_chat_service.statements.changes import Changes
     from ilab_chat_service.statements.language import Language
 
+#: Kinds of phrases by which a statement tells a change, no matter whom it is about.
+TELLING = frozenset({"ended", "disposed", "instead", "moved"})
 #: Maximum number of characters of a statement that are read.
 READ_CHARACTERS = 300
 
-#: The sections of `[changes]` that are lists of phrases.
-PHRASES = ("ended", "disposed", "instead", "moved", "switched", "now", "added")
-#: Those by which a statement tells a change, no matter whom it is about.
-TELLING = frozenset({"ended", "disposed", "instead", "moved"})
-#: Stands for some words of the same clause in a phrase.
-GAP, GAP_CHARACTERS = "…", 50
-
 #: A number, or a word of letters.
 TOKEN = re.compile(r"\d+(?:[.,:h]\d+)*|[^\W\d_]+")
-#: A word, or a part of one with an apostrophe.
-PART = re.compile(r"[^\W_]+")
 #: A time of day in digits.
 CLOCK = re.compile(r"\d{1,2}[:h.]\d{2}")
 #: Between clauses. The point of a number or an abbreviation has a letter or digit behind it.
@@ -38,7 +33,7 @@ CLAUSE = re.compile(r"[,;:!?…]\s|[.]\s(?=\S{2})|\s[-–—]\s|[，、；：。
 #: Runs of characters of scripts without spaces: a word in katakana, Han characters, or Hangul.
 RUN = re.compile("[\u30a1-\u30ff]{2,}|[\u4e00-\u9fff]+|[\uac00-\ud7a3]+")
 
-#: Beginning of a longer word by which its forms are compared, unless its language has a stemmer here.
+#: Beginning of a longer word by which its forms are compared.
 KEY_CHARACTERS = 6
 #: Shortest word that loses its ending.
 LONG_WORD = 4
@@ -48,6 +43,8 @@ LONG_ENDINGS = ("ing", "ed", "er")
 BEGINNING = 4
 #: Shortest word of change that tells a language by itself.
 TELLING_CHARACTERS = 4
+#: Maximum number of characters between two parts of a phrase of change.
+GAP_CHARACTERS = 50
 
 
 class Word(NamedTuple):
@@ -102,94 +99,6 @@ class Saying:
         while clause > 0 and not any(word.clause == clause for word in self.words):
             clause -= 1
         return [word for word in self.words if word.clause == clause]
-
-
-class Changes:
-    """The section `[changes]` of a table."""
-
-    def __init__(self, language: Language) -> None:
-        self._language = language
-        self.spaced = language.spaced
-
-    @cached_property
-    def _table(self) -> Mapping[str, object]:
-        found: Mapping[str, object] = self._language.table.get("changes", {})
-        return found
-
-    @property
-    def before(self) -> bool:
-        """Whether "instead of" and "from" follow their words."""
-        return bool(self._table.get("before"))
-
-    def phrases(self, section: str) -> list[str]:
-        """Return the phrases of a list."""
-        listed = self._table.get(section, [])
-        return [lowered(str(each)) for each in listed] if isinstance(listed, list) else []
-
-    def listed(self, section: str) -> frozenset[str]:
-        """Return the words of a text."""
-        return frozenset(folded(str(self._table.get(section, ""))).split())
-
-    @cached_property
-    def starts(self) -> dict[str, list[tuple[str, list[str]]]]:
-        """The phrases as kind and parts between gaps, by their first word, or character without spaces."""
-        found: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
-        for section in PHRASES:
-            for phrase in sorted(self.phrases(section), key=len, reverse=True):
-                first = next(at for at in range(len(phrase)) if phrase[at].isalnum())
-                word = PART.match(phrase, first) if self.spaced else None
-                found[word[0] if word else phrase[first]].append((section, phrase.split(f" {GAP} ")))
-        return dict(found)
-
-    @cached_property
-    def triggers(self) -> frozenset[str]:
-        """Words by which a phrase of change begins."""
-        return frozenset(map(folded, self.starts))
-
-    @cached_property
-    def function(self) -> frozenset[str]:
-        """Words with a function alone."""
-        return self.listed("function")
-
-    @cached_property
-    def light(self) -> frozenset[str]:
-        """Words with little or no content."""
-        return self.function | self.listed("light")
-
-    @cached_property
-    def light_pattern(self) -> re.Pattern[str]:
-        """A pattern for words without content in a script without spaces."""
-        words = sorted(self.light | self.listed("times") | self.listed("weekdays"), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, words)) or "(?!)")
-
-    @cached_property
-    def possessive(self) -> tuple[str, ...]:
-        """Words of "my"."""
-        return tuple(self.listed("possessive"))
-
-    @cached_property
-    def kinds(self) -> dict[str, str]:
-        """The kind of a word that is a value."""
-        of_kind = {"weekdays": "weekday", "months": "month", "times": "part"}
-        return {word: kind for section, kind in of_kind.items() for word in self.listed(section)}
-
-    @cached_property
-    def clock(self) -> frozenset[str]:
-        """Words next to a time of day."""
-        return self.listed("clock")
-
-    @cached_property
-    def events(self) -> frozenset[str]:
-        """Words of events of the past."""
-        return self.listed("events")
-
-    @cached_property
-    def several(self) -> frozenset[str]:
-        """Verbs that can have several objects."""
-        return self.listed("several")
-
-
-CHANGES = {language.code: Changes(language) for language in LANGUAGES}
 
 
 def saying(text: str) -> Saying | None:
@@ -419,53 +328,3 @@ def key_of(word: str) -> str:
 def beginnings(words: Iterable[str]) -> frozenset[str]:
     """Return the beginnings of words that may have content: statements about the same share one."""
     return frozenset(word[:BEGINNING] for word in words if word not in COMMON and (len(word) > 2 or not word.isascii()))  # noqa: PLR2004
-
-
-def may_change(words: frozenset[str]) -> bool:
-    """Return whether a statement with these tokens may have a word of change, or say "my" of a value."""
-    if not words.isdisjoint(hints().triggers):
-        return True
-    return not words.isdisjoint(hints().possessive) and (
-        not words.isdisjoint(hints().values) or any(word[:1].isdigit() for word in words)
-    )
-
-
-def trigger_of(phrase: str, *, spaced: bool) -> str:
-    """Return a token of a text that contains *phrase*."""
-    last = folded(phrase.rpartition(GAP)[2].strip(" ,"))
-    return min(reversed(tokens(last)), key=lambda word: (word in COMMON, -len(word))) if spaced else last[:2]
-
-
-class Hints(NamedTuple):
-    """Tokens that tell in all languages."""
-
-    triggers: frozenset[str]
-    """A statement with a phrase of change has one of these."""
-    possessive: frozenset[str]
-    """Words of "my"."""
-    values: frozenset[str]
-    """Words of days, months and times of day."""
-
-
-@cache
-def hints() -> Hints:
-    """Return the hints. The first call parses all tables."""
-    of_all = CHANGES.values()
-    return Hints(
-        triggers=frozenset(
-            trigger_of(phrase, spaced=changes.spaced)
-            for changes in of_all
-            for section in ("ended", "disposed", "instead", "moved", "now")
-            for phrase in changes.phrases(section)
-        ),
-        possessive=frozenset(word for changes in of_all for word in changes.possessive),
-        values=frozenset(word for changes in of_all for word in changes.kinds),
-    )
-
-
-def load() -> None:
-    """Make what the first statement would make."""
-    hints()
-    for changes in CHANGES.values():
-        for made in ("starts", "triggers", "light", "light_pattern", "kinds", "clock", "events", "several"):
-            getattr(changes, made)

@@ -1,0 +1,162 @@
+"""The words of change in each language, such as "no longer" and "instead of": the section `[changes]` of its table."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from ilab_chat_service.statements.language import COMMON, LANGUAGES
+from ilab_chat_service.statements.text import folded, lowered, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ilab_chat_service.statements.language import Language
+
+#: The sections of `[changes]` that are lists of phrases.
+PHRASES = ("ended", "disposed", "instead", "moved", "switched", "now", "added")
+#: Stands for some words of the same clause in a phrase.
+GAP = "…"
+
+#: A word, or a part of one with an apostrophe.
+PART = re.compile(r"[^\W_]+")
+
+
+class Changes:
+    """The section `[changes]` of a table."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+        self.spaced = language.spaced
+
+    @cached_property
+    def _table(self) -> Mapping[str, object]:
+        found: Mapping[str, object] = self._language.table.get("changes", {})
+        return found
+
+    @property
+    def before(self) -> bool:
+        """Whether "instead of" and "from" follow their words."""
+        return bool(self._table.get("before"))
+
+    def phrases(self, section: str) -> list[str]:
+        """Return the phrases of a list."""
+        listed = self._table.get(section, [])
+        return [lowered(str(each)) for each in listed] if isinstance(listed, list) else []
+
+    def listed(self, section: str) -> frozenset[str]:
+        """Return the words of a text."""
+        return frozenset(folded(str(self._table.get(section, ""))).split())
+
+    @cached_property
+    def starts(self) -> dict[str, list[tuple[str, list[str]]]]:
+        """The phrases as kind and parts between gaps, by their first word, or character without spaces."""
+        found: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
+        for section in PHRASES:
+            for phrase in sorted(self.phrases(section), key=len, reverse=True):
+                first = next(at for at in range(len(phrase)) if phrase[at].isalnum())
+                word = PART.match(phrase, first) if self.spaced else None
+                found[word[0] if word else phrase[first]].append((section, phrase.split(f" {GAP} ")))
+        return dict(found)
+
+    @cached_property
+    def triggers(self) -> frozenset[str]:
+        """Words by which a phrase of change begins."""
+        return frozenset(map(folded, self.starts))
+
+    @cached_property
+    def function(self) -> frozenset[str]:
+        """Words with a function alone."""
+        return self.listed("function")
+
+    @cached_property
+    def light(self) -> frozenset[str]:
+        """Words with little or no content."""
+        return self.function | self.listed("light")
+
+    @cached_property
+    def light_pattern(self) -> re.Pattern[str]:
+        """A pattern for words without content in a script without spaces."""
+        words = sorted(self.light | self.listed("times") | self.listed("weekdays"), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, words)) or "(?!)")
+
+    @cached_property
+    def possessive(self) -> tuple[str, ...]:
+        """Words of "my"."""
+        return tuple(self.listed("possessive"))
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kind of a word that is a value."""
+        of_kind = {"weekdays": "weekday", "months": "month", "times": "part"}
+        return {word: kind for section, kind in of_kind.items() for word in self.listed(section)}
+
+    @cached_property
+    def clock(self) -> frozenset[str]:
+        """Words next to a time of day."""
+        return self.listed("clock")
+
+    @cached_property
+    def events(self) -> frozenset[str]:
+        """Words of events of the past."""
+        return self.listed("events")
+
+    @cached_property
+    def several(self) -> frozenset[str]:
+        """Verbs that can have several objects."""
+        return self.listed("several")
+
+
+CHANGES = {language.code: Changes(language) for language in LANGUAGES}
+
+
+class Hints(NamedTuple):
+    """Tokens by which a statement may tell a change, of all languages."""
+
+    triggers: frozenset[str]
+    """A statement with a phrase of change has one of these."""
+    possessive: frozenset[str]
+    """Words of "my"."""
+    values: frozenset[str]
+    """Words of days, months and times of day."""
+
+
+@cache
+def hints() -> Hints:
+    """Return the hints. The first call parses all tables."""
+    of_all = CHANGES.values()
+    return Hints(
+        triggers=frozenset(
+            trigger_of(phrase, spaced=changes.spaced)
+            for changes in of_all
+            for section in ("ended", "disposed", "instead", "moved", "now")
+            for phrase in changes.phrases(section)
+        ),
+        possessive=frozenset(word for changes in of_all for word in changes.possessive),
+        values=frozenset(word for changes in of_all for word in changes.kinds),
+    )
+
+
+def load() -> None:
+    """Build the tables and patterns that the first statement needs."""
+    hints()
+    for changes in CHANGES.values():
+        for made in ("starts", "triggers", "light", "light_pattern", "kinds", "clock", "events", "several"):
+            getattr(changes, made)
+
+
+def may_change(words: frozenset[str]) -> bool:
+    """Return whether a statement with these tokens may have a word of change, or say "my" of a value."""
+    if not words.isdisjoint(hints().triggers):
+        return True
+    return not words.isdisjoint(hints().possessive) and (
+        not words.isdisjoint(hints().values) or any(word[:1].isdigit() for word in words)
+    )
+
+
+def trigger_of(phrase: str, *, spaced: bool) -> str:
+    """Return a token of a text that contains *phrase*."""
+    last = folded(phrase.rpartition(GAP)[2].strip(" ,"))
+    return min(reversed(tokens(last)), key=lambda word: (word in COMMON, -len(word))) if spaced else last[:2]
