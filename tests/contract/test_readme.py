@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from contract.process import BIN, ROOT, Served
 from ilab_chat import ChatClient
 
 PAGES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+CHANGELOG = "CHANGELOG.md"
 COMMANDS = [
     pytest.param(line.removeprefix("$ ").replace(".venv/run/bin/", ""), id=f"{name}-{line[:60]}")
     for name in RUNNABLE
@@ -75,17 +77,22 @@ def test_each_make_target_that_is_named_exists(name: str) -> None:
     assert set(named) <= targets
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, CHANGELOG])
 def test_each_linked_file_exists(name: str) -> None:
     links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", page(name))
     assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, CHANGELOG])
 def test_each_linked_section_exists(name: str) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page(name))
     targets = ((Path(name).parent / link if link else Path(name), section) for link, section in links)
     assert [(target, section) for target, section in targets if section not in sections(ROOT / target)] == []
+
+
+def test_no_two_entries_of_the_changelog_begin_alike() -> None:
+    begins = Counter(line[:40] for line in page(CHANGELOG).splitlines() if line.startswith("- "))
+    assert {begin: count for begin, count in begins.items() if count > 1} == {}
 
 
 def sections(path: Path) -> set[str]:
