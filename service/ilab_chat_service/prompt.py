@@ -240,12 +240,12 @@ def distinct(memories: Iterable[Recalled], known: Collection[str] = ()) -> list[
 
 def by_day(statements: Iterable[Recalled], zone: tzinfo | None) -> list[Line]:
     """Return the lines of *statements*, which are oldest first: one for each day, and one for what holds no longer."""
-    alike = groupby(sorted(statements, key=partial(place, zone=zone)), key=partial(place, zone=zone))
-    return [statements_line(day, list(said)) for (day, _), said in alike]
+    key = partial(line_key, zone=zone)
+    return [statements_line(day, list(said)) for (day, _), said in groupby(sorted(statements, key=key), key=key)]
 
 
-def place(statement: Recalled, zone: tzinfo | None) -> tuple[date, bool]:
-    """Return the line of *statement*: its day, and whether it holds. Those that hold no longer come first."""
+def line_key(statement: Recalled, zone: tzinfo | None) -> tuple[date, bool]:
+    """Return the day of *statement* and whether it holds: equal for statements of one line, which sort by it."""
     return local_date(statement.updated_at, zone), not statement.is_earlier
 
 
@@ -258,12 +258,14 @@ def statements_line(day: date, said: Sequence[Recalled]) -> Line:
 
 def newest_statements(statements: Sequence[Recalled], budget_tokens: int, zone: tzinfo | None) -> list[Recalled]:
     """Return the newest of *statements*, which are oldest first, whose lines fit into *budget_tokens*."""
-    places = [place(each, zone) for each in statements]
-    sizes = [
-        line_tokens(one_line(each.snippet))
-        + (at not in places[:number]) * statements_line(at[0], [replace(each, snippet="")]).tokens
-        for number, (each, at) in enumerate(zip(statements, places, strict=True))
-    ]
+    begun: set[tuple[date, bool]] = set()
+    sizes = []
+    for each in statements:
+        size = line_tokens(one_line(each.snippet))
+        if (key := line_key(each, zone)) not in begun:
+            begun.add(key)
+            size += statements_line(key[0], [replace(each, snippet="")]).tokens
+        sizes.append(size)
     return in_periods(statements, sizes, budget_tokens, time_of=lambda each: each.updated_at)
 
 
