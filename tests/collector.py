@@ -100,14 +100,15 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
+        # First, so that nobody who waits for the export looks before it is stored.
+        if self.server.status == 200:
+            self.server.add(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
         answer = ExportTraceServiceResponse().SerializeToString()
         self.send_response(self.server.status)
         self.send_header("content-type", "application/x-protobuf")
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
-        if self.server.status == 200:
-            self.server.add(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Stay quiet."""
