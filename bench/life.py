@@ -190,7 +190,7 @@ def read(name_or_path: str) -> Life:
         start=start,
         exchanges=tuple(scheduled(dice, told, spoken_in, start, days=table["days"], turns=table["turns"])),
         questions=tuple(question(each) for each in table["questions"]),
-        junk=tuple(message for each in fillers.values() for message in each.junk),
+        junk=(*table.get("junk", ()), *(message for each in fillers.values() for message in each.junk)),
     )
     if faults := list(contradictions(life)):
         raise LifeError("\n".join(f"{path.name}: {fault}" for fault in faults))

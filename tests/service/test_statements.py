@@ -16,7 +16,7 @@ from hostile import SHAPES, filled
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.statements import Fact, Reading, load, read
-from ilab_chat_service.statements.language import LANGUAGES, LAZY, Language, languages_of
+from ilab_chat_service.statements.language import LANGUAGES, LAZY, Language, alternatives, languages_of
 from ilab_chat_service.statements.sentences import Sentence
 
 FOLDER = Path(__file__).parent / "statements"
@@ -93,9 +93,14 @@ def test_every_template_has_a_word_that_tells_its_language(language: Language) -
     assert missed == []
 
 
+def expanded(phrases: list[str]) -> list[str]:
+    """Return what the phrases of a table stand for."""
+    return [phrase for each in phrases for phrase in alternatives(each)]
+
+
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
 def test_every_phrase_about_the_memory_is_understood_alone(language: Language) -> None:
-    memory = language.table["memory"]
+    memory = {section: expanded(phrases) for section, phrases in language.table["memory"].items()}
     colon, stop = ("：", "。") if language.code in {"zh", "ja"} else (": ", ".")
     assert [each for each in memory["forget_last"] if not read(each + stop).forget_last] == []
     also_forgetting = set(memory["forget_last"])
@@ -216,7 +221,10 @@ def test_questions_requests_and_data_say_nothing(message: str) -> None:
         "Off the record, I live in Bonn.",
         "Please summarize my letter. Don't store this.",
         "I live in Bonn. Please don't remember this.",
+        "dont remember this: i owe anna 4,600 pounds",
+        "Don't save any of this anywhere. My salary is 58,000.",
         "Merk dir das nicht: Ich verdiene 58.000 Euro.",
+        "Speicher das bitte nirgends. Ich verdiene 58.000 Euro.",
         "No guardes esto: mi sueldo es de 58.000.",
         "Ne retiens pas ça : je gagne 58 000 euros.",
         "Não guarde isso: meu salário é 58.000.",
@@ -233,7 +241,13 @@ def test_opt_out_leaves_nothing_else(message: str) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["I don't remember this song.", "Why don't you remember this?", "Do you store this?", "Is this off the record?"],
+    [
+        "I don't remember this song.",
+        "Don't save this money for later.",
+        "Why don't you remember this?",
+        "Do you store this?",
+        "Is this off the record?",
+    ],
 )
 def test_talk_about_remembering_does_not_opt_out(message: str) -> None:
     assert not read(message).opt_out

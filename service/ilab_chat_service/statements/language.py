@@ -38,6 +38,8 @@ BEGINNINGS = (
     "requests",
     "instructions.verbs",
     "instructions.also",
+    "instructions.whenever",
+    "instructions.whenever_you",
     "hypothetical",
     "hypothetical_start",
     "tasks",
@@ -58,6 +60,7 @@ ANYWHERE = (
     "memory.forget_last",
     "instructions.forever",
     "instructions.once",
+    "instructions.whenever",
 )
 
 #: Between clauses: "a, b", "a - b", "a (b". A set comes first, which is quick to search.
@@ -65,6 +68,10 @@ BOUNDARY = "[ ,;:，、；：—(（](?:(?<=[,;:]) |(?<= )[-–—]+ |(?<=[，�
 
 #: Maximum number of rules that are tried on a sentence. Ordinary sentences have fewer than ten.
 RULES = 48
+
+
+#: Words that are others with an apostrophe: "I'll".
+OTHER_WORDS = frozenset("id ill well hell shell were wed shed".split())
 
 
 class Rule(NamedTuple):
@@ -185,7 +192,7 @@ class Language:
         entry: Any = self.table
         for part in section.split("."):
             entry = entry.get(part, {})
-        return [phrase for each in entry for phrase in alternatives(each)]
+        return [spelled for each in entry for phrase in alternatives(each) for spelled in spellings(phrase)]
 
     @cached_property
     def rules(self) -> list[Rule]:
@@ -246,6 +253,12 @@ def alternatives(phrase: str) -> list[str]:
     """Return the phrases that *phrase* stands for: "(since|from) (today|monday)" for four."""
     parts = [part.split("|") for part in re.split(r"[()]", phrase)]
     return ["".join(chosen) for chosen in product(*parts)]
+
+
+def spellings(phrase: str) -> tuple[str, ...]:
+    """Return *phrase*, and as it is typed in a hurry: "dont" for "don't"."""
+    words = [bare if (bare := word.replace("'", "")) not in OTHER_WORDS else word for word in phrase.split(" ")]
+    return tuple(dict.fromkeys((phrase, " ".join(words))))
 
 
 def index(required: Sequence[Hint], common: frozenset[str]) -> dict[str, tuple[Hint, ...]]:

@@ -7,8 +7,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact
-from ilab_chat_service.statements.keys import CHANGED, LISTED, bounded, hashed, type_of, value_of, values_of
+from ilab_chat_service.statements.keys import (
+    CHANGED,
+    KEY_WORDS,
+    LISTED,
+    bounded,
+    hashed,
+    type_of,
+    value_of,
+    values_of,
+)
 from ilab_chat_service.statements.language import BOUNDARY, OPENINGS
+from ilab_chat_service.statements.text import WORD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -27,6 +37,11 @@ EDGES = " ,;:-–—.!。，、；：…¡"
 BETWEEN = re.compile("[ ,;:–—.!…¡、，：。（(*~-]*+")
 
 LETTER = re.compile(r"[^\W\d_]")
+#: Separates an instruction from its reason.
+MARK = re.compile("[,;–—(.、，；。]| - ")
+
+#: Sections whose phrases begin what is to be done now.
+TELLING = frozenset({"questions", "requests", "instructions.verbs", "tasks", "fiction"})
 
 
 class Clause(NamedTuple):
@@ -111,7 +126,9 @@ class SentenceReader:
     def is_fiction_or_task(self) -> bool:
         """Return whether it begins a text to work on ("Translate: ...") or a role ("You are a pirate")."""
         begins = self._opened.begins
-        return "tasks" in begins or "fiction" in begins or self._contains("tasks_anywhere")
+        if "tasks" in begins or "fiction" in begins:
+            return True
+        return self._contains("tasks_anywhere") and not self._is_conditional()
 
     def opts_out(self) -> bool:
         """Return whether it asks not to store the message."""
@@ -262,7 +279,12 @@ class SentenceReader:
             if self._contains("reported", clause.cut):
                 return
             if self._contains("hypothetical", end_of_clause(self._lower, clause.start)):
-                return
+                # An instruction may have an exception: "Keep answers short unless I ask for more."
+                begun = (
+                    [] if self._contains("hypothetical", clause.start) else [each for each in begun if each.standing]
+                )
+                if not begun:
+                    return
             if self._sentence.is_quoted(clause.start):
                 continue
             matched: set[str] = set()
@@ -278,11 +300,13 @@ class SentenceReader:
         """Return the instruction that an opener belongs to: "No emojis"."""
         if self._opened.start == 0:
             return None
+        # "Please no emojis"
+        start = skip(self._lower, self._language.phrases("polite").at(self._lower, 0))
         for rule in self._rules:
-            if rule.standing and self._sentence.folded.startswith(rule.template.beginnings):
-                match = rule.template.pattern.match(self._sentence.folded, 0, limit)
+            if rule.standing and self._sentence.folded.startswith(rule.template.beginnings, start):
+                match = rule.template.pattern.match(self._sentence.folded, start, limit)
                 if match is not None and self._is_valid(rule, match):
-                    return Found(Clause(0, 0), rule, match)
+                    return Found(Clause(start, start), rule, match)
         return None
 
     def _is_valid(self, rule: Rule, match: re.Match[str]) -> bool:
@@ -302,9 +326,35 @@ class SentenceReader:
         return name.partition(" ")[0].rstrip(".") not in self._language.exceptions.get("Name", ())
 
     def _goes_on(self, end: int) -> bool:
-        """Return whether an instruction is for one answer only: "Answer in Spanish: what is ..."."""
-        rest = self._language.phrases("polite").anywhere.sub("", self._lower[end:])
-        return LETTER.search(rest) is not None or ":" in rest
+        """Return whether an instruction is for one answer only: "Answer in Spanish: what is ...".
+
+        A reason or an exception may follow: "No bullet points please, I can't read them", "unless I ask for more".
+        """
+        position = self._after_polite(end)
+        rest = self._lower[position:]
+        if ":" in rest or self._sentence.asks:
+            return True
+        if LETTER.search(rest) is None:
+            return False
+        reason = self._language.phrases("connectors").at(self._lower, position)
+        if not reason and not self._begins("hypothetical", position) and not MARK.search(self._lower[end:position]):
+            return True
+        start = skip(self._lower, reason or position)
+        word = WORD.match(self._lower, start)
+        if word and word[0] in self._language.first_person:
+            return False
+        return not TELLING.isdisjoint(after_openers(self._sentence, self._language, start).begins)
+
+    def _after_polite(self, end: int) -> int:
+        """Return where the words go on behind "please", "from now on" and marks."""
+        sections = ("polite", "instructions.from_now_on", "instructions.forever")
+        position = skip(self._lower, end)
+        while not self._begins("hypothetical", position):
+            found = max(self._language.phrases(each).at(self._lower, position) for each in sections)
+            if not found:
+                break
+            position = skip(self._lower, found)
+        return position
 
     def _is_value(self, rule: Rule, value: str) -> bool:
         if not any(map(str.isalnum, value)):
@@ -394,26 +444,63 @@ class SentenceReader:
         yield Fact("profile", bounded(f"remember/{value}"), text, standing=False)
 
     def _may_be_instruction(self) -> bool:
-        return self._opened.forever or self._contains("instructions.forever")
+        return self._opened.forever or self._contains("instructions.forever") or self._is_conditional()
+
+    def _is_conditional(self) -> bool:
+        """Return whether it says what to do each time the user asks for something ("When I ask about code, ...")."""
+        section = "instructions.whenever"
+        if self._language.phrases("instructions.endings"):
+            # The verb is the last word, and the condition comes after what the user asks for.
+            return self._contains(section)
+        return any(self._begins(each, self._opened.start) for each in (section, f"{section}_you"))
 
     def _instructions(self) -> list[Fact]:
         """Return the standing instruction that it is, if it is one."""
         start = self._opened.start
         if not self._may_be_instruction():
             return []
-        if self._contains("instructions.once") or self._is_hypothetical():
+        if self._contains("instructions.once") or (self._sentence.asks and not self._opened.polite):
             return []
-        if self._sentence.asks and not self._opened.polite:
+        if conditional := self._conditional_instruction():
+            return [conditional]
+        if self._is_hypothetical():
             return []
         marker = self._language.phrases("instructions.forever").at(self._lower, start)
         begin = after_openers(self._sentence, self._language, marker).start if marker else start
         verbs = ("instructions.verbs", "instructions.also")
-        if not any(self._begins(each, begin) for each in verbs) and not self._ends("instructions.endings"):
-            return []
         text = self._sentence.text[0 if self._opened.forever else start :].strip(" ,;:-–—")
-        if len(text) > TEXT_CHARACTERS:
+        tells = any(self._begins(each, begin) for each in verbs) or self._ends("instructions.endings")
+        if not tells or len(text) > TEXT_CHARACTERS:
             return []
         return [Fact("preference", self._instruction_key(begin), text, standing=True)]
+
+    def _conditional_instruction(self) -> Fact | None:
+        """Return the instruction with its condition: "When I ask for code, use Python"."""
+        start = self._opened.start
+        answer = self._answer_start(start) if self._is_conditional() else 0
+        text = self._sentence.text[start:].strip(EDGES)
+        if not answer or len(text) > TEXT_CHARACTERS:
+            return None
+        condition = WORD.findall(CLAUSE.split(self._sentence.folded[start:answer])[0])
+        return Fact("preference", bounded(f"style/{'-'.join(condition[-KEY_WORDS:])}"), text, standing=True)
+
+    def _answer_start(self, start: int) -> int:
+        """Return where a conditional instruction that begins at *start* says how to answer; 0: nowhere."""
+        if end := self._language.phrases("instructions.whenever_you").at(self._lower, start):
+            # "When you write to my boss: formal"
+            found = CLAUSE.search(self._lower, end)
+            return found.end() if found else 0
+        conditions, verbs = map(self._language.phrases, ("instructions.whenever", "instructions.verbs"))
+        if self._language.phrases("instructions.endings"):
+            condition = conditions.anywhere.search(self._lower, start)
+            return condition.start() if condition and self._ends("instructions.endings") else 0
+        for verb in verbs.anywhere.finditer(self._lower, conditions.at(self._lower, start)):
+            # Not the verb of the condition ("nach Code frage, ..."), or of a statement ("mache ich Tee").
+            rest = self._lower[verb.end() :].lstrip()
+            following = WORD.match(rest)
+            if rest and rest[0] not in ",，" and not (following and following[0] in self._language.first_person):
+                return verb.start()
+        return 0
 
     def _instruction_key(self, start: int) -> str:
         for key, words in self._language.style:
