@@ -415,3 +415,33 @@ def test_loading_leaves_nothing_of_a_table_to_the_first_message() -> None:
     for _, message, _ in examples("examples.toml"):
         read(message)
     assert {language.code: {*vars(language)} for language in LANGUAGES} == before
+
+
+LETTER = "Hello, we have used your devices since May. " + "I have to say that the start was excellent. " * 12
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (f"I can't make sense of this.\n\n{LETTER}\n\nThe part for me is at the end, I must answer by 27 May.", 2),
+        (f"customer mail, what do I do?\n\n{LETTER}\n\nit's bad solder, we replace all of them for free", 1),
+        (f"Translate this for me.\n\n{LETTER}\n\nI live in Berlin.", 0),
+    ],
+)
+def test_own_words_around_a_pasted_letter_are_read_and_the_letter_is_not(message: str, said: int) -> None:
+    found = read(message)
+    assert len(found.pool) + len(found.facts) == said
+    assert not any("devices" in each or "excellent" in each for each in found.pool)
+
+
+def test_a_long_paragraph_of_the_user_between_short_ones_is_read() -> None:
+    story = "I'm Anna and I live in Berlin. " + "The weather here is better than I thought it would be. " * 9
+    assert [each.topic_key for each in read(f"Good to meet you!\n\n{story}\n\nCan you help me?").facts] == [
+        "name",
+        "home",
+    ]
+
+
+@pytest.mark.parametrize("message", ["I know that.", "well im in!", "im saying nothing.", "Ja, das habe ich."])
+def test_a_sentence_without_content_is_not_stored(message: str) -> None:
+    assert read(message) == Reading()

@@ -27,6 +27,7 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
 - `common`: 50 to 200 frequent words and imperatives, which tell the language of a sentence; `first_person`: words that
   only a speaker uses of themselves; `letters`: letters that only this language has. With `spaced = false` (scripts
   without spaces), `letters` and `first_person_words` instead. These come before `openers`.
+- `salutations` begin letters: one that is pasted between the user's own words is not read.
 - `openers` are cut off ("by the way"), `adverbs` are skipped ("last month"); an opener that can also be part of a
   statement needs a comma ("no," in Spanish). "(since|from) (today|May)" stands for four phrases.
 - `questions`, `requests`, `fiction` and `tasks` are beginnings of sentences; `hypothetical` and `reported` are words

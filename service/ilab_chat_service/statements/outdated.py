@@ -122,10 +122,19 @@ def ends(newer: Saying, older: Saying, marker: Marker) -> bool:
         return False
     if marker.kind == "ended" and not older.keys.issuperset(keys):
         return False
+    subjects = [word.key for word in objects if word.start < marker.start]
+    if marker.kind == "disposed" and subjects and not is_about(older, subjects):
+        return False
     names = {word.key for word in objects if word.is_name}
     if marker.kind == "disposed" and (newer.marked("added") or (names and not names & older.keys)):
         return False
     return not has_name_before(older, keys)
+
+
+def is_about(older: Saying, subjects: Sequence[str]) -> bool:
+    """Return whether *older* has all *subjects* ("Ann and Ben split up"), the first of them in its first clause."""
+    first_clause = {word.key for word in older.words if word.clause == 0}
+    return subjects[0] in first_clause and older.keys.issuperset(subjects)
 
 
 def has_name_before(older: Saying, keys: Sequence[str]) -> bool:

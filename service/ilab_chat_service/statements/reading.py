@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.statements.changes import CHANGES
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading
-from ilab_chat_service.statements.language import languages_of
+from ilab_chat_service.statements.language import LANGUAGES, languages_of
 from ilab_chat_service.statements.saying import tells_change
 from ilab_chat_service.statements.sentence_reader import EDGES, SentenceReader, after_openers
-from ilab_chat_service.statements.sentences import Sentence, sentences_of
+from ilab_chat_service.statements.sentences import FENCE, Sentence, sentences_of
+from ilab_chat_service.statements.text import UNSPACED, lowered
 
 if TYPE_CHECKING:
     from ilab_chat_service.statements.language import Language
@@ -23,6 +27,14 @@ POOL = 64
 
 #: Maximum number of characters of a message that is hardly a pasted text.
 OWN_CHARACTERS = 240
+
+#: Minimum number of characters of a paragraph that is hardly the user's own in a message with short ones around it.
+PASTED_CHARACTERS = 400
+
+#: Maximum number of characters of a salutation.
+SALUTATION_CHARACTERS = 40
+
+PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
 
 #: Replaces private text in a message. A sentence without its private part says nothing.
 REDACTED = "[REDACTED]"
@@ -45,6 +57,8 @@ class Draft:
     """The rest of the message is text to work on, or fiction."""
     is_short: bool = False
     """The message is too short for a pasted text."""
+    is_remark: bool = False
+    """It is what the user says about a pasted text."""
     last: Sentence | None = None
     """The sentence before, if it was a single fact, which the next may correct."""
 
@@ -58,17 +72,49 @@ def read(message: str) -> Reading:
     if len(message) <= FORGET_CHARACTERS and asks_to_forget_last(message):
         return Reading(forget_last=True)
     draft = Draft(is_short=len(message) <= OWN_CHARACTERS)
-    for sentence in sentences_of(message):
-        read_sentence(sentence, draft)
-        if sentence.ends_line and sentence.text.endswith((":", "：")) and not introduces_facts(sentence, draft):
-            draft.data = True
-        if draft.data and sentence.ends_line:
-            break
+    parts = own_parts(message)
+    is_task = read_part(parts[0], draft)
+    for remark in () if is_task else parts[1:]:
+        draft.data, draft.is_short, draft.is_remark = False, True, True
+        read_part(remark, draft)
     if draft.opt_out:
         return Reading(opt_out=True)
     if draft.forget_topics:
         return Reading(pool=tuple(draft.pool[:POOL]), forget_topics=tuple(dict.fromkeys(draft.forget_topics)))
     return Reading(tuple(draft.facts[:FACTS]), tuple(dict.fromkeys(draft.pool))[:POOL])
+
+
+def read_part(text: str, draft: Draft) -> bool:
+    """Read the sentences of *text*; return whether its first line is a task ("Translate this")."""
+    is_first_line, is_task = True, False
+    for sentence in sentences_of(text):
+        read_sentence(sentence, draft)
+        is_task = is_task or (is_first_line and draft.data)
+        if sentence.ends_line and sentence.text.endswith((":", "：")) and not introduces_facts(sentence, draft):
+            draft.data = True
+        if draft.data and sentence.ends_line:
+            break
+        is_first_line = is_first_line and not sentence.ends_line
+    return is_task
+
+
+def own_parts(message: str) -> list[str]:
+    """Return *message*, or what comes before the end of a pasted text in it, and what the user says about the text.
+
+    Such a message has a short paragraph, one or more that are pasted, and a short one about them: "I can't make head
+    nor tail of this", a letter, "The part for me is at the end: ...". A letter with a salutation is left out.
+    """
+    if len(message) < PASTED_CHARACTERS or FENCE in message:
+        return [message]
+    starts = [0, *(each.end() for each in PARAGRAPH.finditer(message.rstrip())), len(message)]
+    if len(starts) < 3:  # noqa: PLR2004 - one paragraph
+        return [message]
+    first, *pasted, last = (message[start:stop] for start, stop in pairwise(starts))
+    if not pasted or max(len(first), len(last)) > OWN_CHARACTERS or max(map(len, pasted)) < PASTED_CHARACTERS:
+        return [message]
+    begin = lowered(pasted[0][:SALUTATION_CHARACTERS])
+    is_letter = any(language.phrases("salutations").at(begin, 0) for language in LANGUAGES)
+    return [first if is_letter else message[: starts[-2]], last]
 
 
 def asks_to_forget_last(message: str) -> bool:
@@ -116,20 +162,34 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
             draft.last = sentence
     elif last is not None and any(map(SentenceReader.corrects, parts)):
         correct(draft, last, sentence)
-    elif is_for_pool(sentence, parts, may_be_change=draft.is_short):
+    elif is_for_pool(sentence, parts, draft):
         draft.pool.append(sentence.text)
 
 
-def is_for_pool(sentence: Sentence, parts: list[SentenceReader], *, may_be_change: bool) -> bool:
+def is_for_pool(sentence: Sentence, parts: list[SentenceReader], draft: Draft) -> bool:
     """Return whether *sentence* is a statement in the first person, in any of its possible languages.
 
-    *may_be_change*: or one that tells a change: "The appointment moved to Thursday."
+    Or one that tells a change in a short message ("The appointment moved to Thursday"), or any about a pasted text.
     """
     return (
         POOL_CHARACTERS <= len(sentence.text) <= TEXT_CHARACTERS
-        and (any(map(SentenceReader.is_first_person, parts)) or (may_be_change and tells_change(sentence.text)))
+        and has_content(sentence)
+        and (
+            draft.is_remark
+            or any(map(SentenceReader.is_first_person, parts))
+            or (draft.is_short and tells_change(sentence.text))
+        )
         and not any(map(SentenceReader.asks_for_something, parts))
     )
+
+
+def has_content(sentence: Sentence) -> bool:
+    """Return whether *sentence* has a word that says something: "I know that." has none."""
+    if UNSPACED.search(sentence.text):
+        return True
+    languages = languages_of(sentence.lower_tokens, sentence.text)
+    weightless = frozenset[str]().union(*(CHANGES[each.code].light for each in languages))
+    return any(len(word) > 1 and "'" not in word and word not in weightless for word in sentence.words)
 
 
 def correct(draft: Draft, last: Sentence, sentence: Sentence) -> None:

@@ -280,11 +280,7 @@ class SentenceReader:
                 return
             if self._contains("hypothetical", end_of_clause(self._lower, clause.start)):
                 # An instruction may have an exception: "Keep answers short unless I ask for more."
-                begun = (
-                    [] if self._contains("hypothetical", clause.start) else [each for each in begun if each.standing]
-                )
-                if not begun:
-                    return
+                begun = [each for each in begun if each.standing and not self._contains("hypothetical", clause.start)]
             if self._sentence.is_quoted(clause.start):
                 continue
             matched: set[str] = set()
@@ -487,7 +483,7 @@ class SentenceReader:
     def _answer_start(self, start: int) -> int:
         """Return where a conditional instruction that begins at *start* says how to answer; 0: nowhere."""
         if end := self._language.phrases("instructions.whenever_you").at(self._lower, start):
-            # "When you write to my boss: formal"
+            # Such as "When you write to my boss: formal".
             found = CLAUSE.search(self._lower, end)
             return found.end() if found else 0
         conditions, verbs = map(self._language.phrases, ("instructions.whenever", "instructions.verbs"))
