@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The server on SQLite or PostgreSQL, the HTTP gateway (--entrypoint ilab-chat-gateway), and the commands ilab-chat and
+# The server on SQLite or PostgreSQL, the HTTP gateway (another entry point), and the commands ilab-chat and
 # ilab-memory. Build it with `make image`.
 #   BASE   image with Python 3.11 or newer and a C library of Debian, for both stages. Pin it by digest for a release
 #   BUILD  identifier of the build, for instance a commit: shown by --version and in the log
@@ -54,4 +54,6 @@ STOPSIGNAL SIGTERM
 # With TLS, set ILAB_CHAT_HEALTH to options of `ilab-chat health`, for instance "--tls-ca /tls/ca.crt --address name:50051".
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["sh", "-c", "exec ilab-chat health --timeout 4 ${ILAB_CHAT_HEALTH}"]
-ENTRYPOINT ["ilab-chat-server"]
+# The kernel drops a signal for process 1 that has no handler, but keeps a blocked one. Both commands unblock these two when
+# they have handlers, so that SIGTERM is not lost while the interpreter starts.
+ENTRYPOINT ["env", "--block-signal=TERM,INT", "ilab-chat-server"]

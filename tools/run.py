@@ -49,7 +49,7 @@ def main() -> int:
             "ILAB_CHAT_TARGET": os.environ.get("ILAB_CHAT_TARGET") or target,
             "ILAB_CHAT_GATEWAY_PLAYGROUND": os.environ.get("ILAB_CHAT_GATEWAY_PLAYGROUND") or "true",
         }
-        processes.append(start("ilab_chat_gateway.cli", os.environ | variables))
+        processes.append(start("ilab_chat_gateway.start", os.environ | variables))
     while all(process.poll() is None for process in processes):
         time.sleep(TICK_SECONDS)
     if not stopped:

@@ -2,6 +2,6 @@
 
 import sys
 
-from ilab_chat_gateway.cli import main
+from ilab_chat_gateway.start import main
 
 sys.exit(main())

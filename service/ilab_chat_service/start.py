@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType
 
+#: Signals that end the process.
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
 
 def main() -> int:
     """Prepare the process, run the command, and return the exit code."""
@@ -24,10 +27,12 @@ def main() -> int:
 def end_on_signals() -> None:
     """End on SIGTERM and SIGINT with 128 + the signal number, until the event loop handles them.
 
-    The kernel does not deliver a signal without a handler to process 1 of a container.
+    The kernel drops a signal without a handler for process 1 of a container, but keeps a blocked one. So the image
+    blocks both before Python starts.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def end(number: int, _: FrameType | None) -> None:

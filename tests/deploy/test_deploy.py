@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -153,6 +154,7 @@ def test_server_accepts_the_settings_of_the_chart(values: dict[str, Any], tmp_pa
 @pytest.mark.parametrize("values", [VALUES["gateway"], VALUES["gateway of everything"]])
 def test_gateway_accepts_the_settings_of_the_chart(values: dict[str, Any]) -> None:
     objects = rendered(values)
+    assert pod_of(objects, "ilab-chat-gateway")["containers"][0]["command"] == gateway_command()
     settings = read_gateway(environment_of(objects, "ilab-chat-gateway"))
     assert settings.target == "dns:///ilab-chat:50051"
     assert settings.is_encrypted == ("tls" in values)
@@ -275,11 +277,19 @@ def compose() -> dict[str, Any]:
     return found
 
 
+def gateway_command() -> list[str]:
+    """Return the image's entry point with the gateway instead of the server."""
+    [entry] = re.findall(r"^ENTRYPOINT (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    *blocking, server = json.loads(entry)
+    assert server == "ilab-chat-server"
+    return [*blocking, "ilab-chat-gateway"]
+
+
 def test_compose_starts_a_gateway_with_settings_that_it_accepts() -> None:
     gateway = compose()["services"]["gateway"]
     settings = read_gateway(gateway["environment"])
     assert settings.target == "dns:///server:50051"
-    assert gateway["entrypoint"] == ["ilab-chat-gateway"]
+    assert gateway["entrypoint"] == gateway_command()
     assert gateway["ports"] == ["127.0.0.1:8080:8080"]
 
 

@@ -2,28 +2,94 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from metrics import wait_for
 from processes import environment, running_server
 from upstream import Upstream
 
 START = [sys.executable, "-m", "ilab_chat_service.start"]
+GATEWAY = [sys.executable, "-m", "ilab_chat_gateway"]
+COMMANDS = pytest.mark.parametrize("command", [START, GATEWAY], ids=["server", "gateway"])
+#: Exit codes after SIGTERM: before the event loop handles it, and after a drain, if this test was too slow.
+ENDED = (128 + signal.SIGTERM, 0)
 SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 
 
-def catches_sigterm(pid: int) -> bool:
+def has_sigterm(pid: int, field: str) -> bool:
+    """Whether SIGTERM is in a set of signals of /proc/PID/status, for instance SigCgt: those with a handler."""
     with suppress(FileNotFoundError):
         status = dict(
             line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
         )
-        return bool(int(status["SigCgt"], 16) & SIGTERM_BIT)
+        return bool(int(status[field], 16) & SIGTERM_BIT)
     return False
+
+
+def settings_of_both(tmp_path: Path) -> dict[str, str]:
+    """Return variables with which the server and the gateway start."""
+    settings = {
+        "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
+        "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
+        "ILAB_CHAT_ADDRESS": "127.0.0.1:0",
+        "ILAB_CHAT_GATEWAY_ADDRESS": "127.0.0.1:0",
+    }
+    return environment(settings) | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+
+
+def catches_sigterm(pid: int) -> bool:
+    return has_sigterm(pid, "SigCgt")
+
+
+@COMMANDS
+def test_sigterm_that_arrives_before_python_starts_ends_a_command_that_was_started_with_it_blocked(
+    command: list[str], tmp_path: Path
+) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        process = subprocess.Popen(command, env=settings_of_both(tmp_path))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with process:
+        try:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) in ENDED
+        finally:
+            process.kill()
+
+
+@COMMANDS
+def test_process_1_of_a_container_gets_a_sigterm_while_its_interpreter_starts(
+    command: list[str], tmp_path: Path
+) -> None:
+    isolate = ["unshare", "--pid", "--fork", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*isolate, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare, and root")
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    [entry] = re.findall(r"^ENTRYPOINT (.*)$", dockerfile, re.MULTILINE)
+    *blocking, name = json.loads(entry)
+    assert name == "ilab-chat-server"
+    with subprocess.Popen([*isolate, *blocking, *command], env=settings_of_both(tmp_path)) as process:
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            wait_for(lambda: bool(children.read_text().split()))
+            [first] = map(int, children.read_text().split())
+            wait_for(lambda: has_sigterm(first, "SigBlk") or catches_sigterm(first))
+            os.kill(first, signal.SIGTERM)
+            assert process.wait(60) in ENDED
+        finally:
+            process.kill()
 
 
 def test_sigterm_ends_a_server_that_has_not_imported_its_parts_yet(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""The first lines of the `ilab-chat-gateway` command: what must hold before anything else is imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+#: Signals that end the process.
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def main() -> int:
+    """Prepare the process, run the command, and return the exit code."""
+    end_on_signals()
+    open_standard_descriptors()
+    raise_descriptor_limit()
+    from ilab_chat_gateway.cli import main as run  # noqa: PLC0415 - it imports for some tenths of a second
+
+    return run()
+
+
+def end_on_signals() -> None:
+    """End on SIGTERM and SIGINT with 128 + the signal number, until the event loop handles them.
+
+    The kernel drops a signal without a handler for process 1 of a container, but keeps a blocked one. So the image
+    blocks both before Python starts.
+    """
+    for number in ENDING:
+        signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def end(number: int, _: FrameType | None) -> None:
+    """Exit the process at once."""
+    os._exit(128 + number)
+
+
+def open_standard_descriptors() -> None:
+    """Open those of the descriptors 0, 1 and 2 that are closed.
+
+    Otherwise the next one, for instance a connection, gets such a descriptor, and a library's message would be written
+    into it.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # It gets the lowest number that is free: this one.
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115 - the same
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115 - the same
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the limit of open files to the most that this process may have. Each connection is one."""
+    import resource  # noqa: PLC0415 - after the signal handlers
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
