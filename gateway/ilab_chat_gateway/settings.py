@@ -19,6 +19,11 @@ T = TypeVar("T", str, int, float, bool)
 
 #: Of every variable that only the gateway reads.
 PREFIX = "ILAB_CHAT_GATEWAY_"
+#: Of all our variables.
+FRONT = "ILAB_"
+#: How similar whole names are of which one is a misspelt form of the other, 0 to 1. Names of the server's settings are
+#: less similar to those of the gateway.
+SIMILAR = 0.9
 #: Set by Kubernetes for a Service of such a name:
 #: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 OF_KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
@@ -175,9 +180,13 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """
     known = [field.metadata["env"] for field in dataclasses.fields(Settings)]
     for name in sorted(environ):
-        if name not in known and name.startswith(PREFIX) and not OF_KUBERNETES.fullmatch(name):
+        if name in known or OF_KUBERNETES.fullmatch(name):
+            continue
+        if name.startswith(PREFIX):
             close = get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
             yield name, next((each for each in known if close and each.endswith(close[0])), "")
+        elif name.startswith(FRONT) and (whole := get_close_matches(name, known, 1, SIMILAR)):
+            yield name, whole[0]
 
 
 def parse(env: str, text: str, kind: type) -> str | int | float | bool:

@@ -304,15 +304,20 @@ def test_misspelt_variables_and_options_say_what_is_meant(
 ) -> None:
     monkeypatch.setenv("ILAB_CHAT_GATEWAY_PLAYGRUOND", "1")
     monkeypatch.setenv("ILAB_CHAT_GATEWAY_ZZZ", "1")
+    monkeypatch.setenv("ILAB_CHAT_TRAGET", "1")
     for name in ("ILAB_CHAT_WORKERS", "ILAB_CHAT_GATEWAY_SERVICE_HOST", "ILAB_CHAT_GATEWAY_PORT_8080_TCP_ADDR"):
         monkeypatch.setenv(name, "1")
     assert main(["--address", "nowhere"]) == 2
-    assert capsys.readouterr().err.splitlines()[:2] == [
+    assert capsys.readouterr().err.splitlines()[:3] == [
         (
             "ilab-chat-gateway: warning: ILAB_CHAT_GATEWAY_PLAYGRUOND is set, but the gateway has no such setting:"
             " did you mean ILAB_CHAT_GATEWAY_PLAYGROUND?"
         ),
         "ilab-chat-gateway: warning: ILAB_CHAT_GATEWAY_ZZZ is set, but the gateway has no such setting",
+        (
+            "ilab-chat-gateway: warning: ILAB_CHAT_TRAGET is set, but the gateway has no such setting:"
+            " did you mean ILAB_CHAT_TARGET?"
+        ),
     ]
     with pytest.raises(SystemExit, match="2"):
         main(["--targett", "chat:1"])

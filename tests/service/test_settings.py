@@ -181,6 +181,11 @@ def test_unknown_variables_are_named_with_the_setting_that_is_meant() -> None:
         "ILAB_CHAT_WORKER": "secret",
         "ILAB_MEMORY_PATH": "secret",
         "ILAB_CHAT_XYZZY": "secret",
+        "ILAB_CHTA_AUTH": "secret",
+        "ILAB_METRICS_ADDRESS": "secret",
+        "ILAB_CHAT_OPENAI_MODEL": "secret",
+        # Of another program.
+        "ILAB_POSTGRES_PASSWORD": "secret",
         "ILAB_CHAT_WORKERS": "2",
         # Of the client and the gateway, and of Kubernetes for a Service ilab-chat.
         "ILAB_CHAT_TOKEN": "secret",
@@ -191,9 +196,12 @@ def test_unknown_variables_are_named_with_the_setting_that_is_meant() -> None:
         "ILAB_CHAT_PORT_50051_TCP_ADDR": "10.0.0.1",
     }
     assert list(unknown(environ)) == [
+        ("ILAB_CHAT_OPENAI_MODEL", "OPENAI_MODEL"),
         ("ILAB_CHAT_WORKER", "ILAB_CHAT_WORKERS"),
         ("ILAB_CHAT_XYZZY", ""),
+        ("ILAB_CHTA_AUTH", "ILAB_CHAT_AUTH"),
         ("ILAB_MEMORY_PATH", "ILAB_MEMORY_DB_PATH"),
+        ("ILAB_METRICS_ADDRESS", "ILAB_CHAT_METRICS_ADDRESS"),
     ]
 
 

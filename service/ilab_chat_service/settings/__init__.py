@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "SettingsError", "environment", "read", "unknown", "variables"]
 
 OUR_PREFIXES = ("ILAB_CHAT_", "ILAB_MEMORY_")
+#: Of variables with a misspelt or missing part in front. Those that are like no setting may be of another program.
+FRONT = "ILAB_"
+
+#: How similar whole names are of which one is a misspelt form of the other, 0 to 1.
+SIMILAR = 0.85
 
 #: Variables of the client and of the gateway, and those that Kubernetes sets for a Service with such a name:
 #: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
@@ -130,8 +135,10 @@ def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """
     known = list(variables())
     for name in sorted(environ):
-        if name.startswith(OUR_PREFIXES) and name not in known and not OTHERS.fullmatch(name):
-            yield name, nearest(name, known)
+        if name.startswith(FRONT) and name not in known and not OTHERS.fullmatch(name):
+            meant = nearest(name, known)
+            if meant or name.startswith(OUR_PREFIXES):
+                yield name, meant
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -140,7 +147,10 @@ def nearest(name: str, known: Sequence[str]) -> str:
     Prefixes are not compared: they make all names similar.
     """
     own = tuple(prefix for prefix in OUR_PREFIXES if name.startswith(prefix))
-    for prefixes in (own, OUR_PREFIXES):
+    if not own and (whole := get_close_matches(name, known, 1, SIMILAR)):
+        return whole[0]
+    # The last: settings without our prefix, such as OPENAI_MODEL.
+    for prefixes in (own, OUR_PREFIXES, ("",)):
         ends = {bare(each): each for each in known if each.startswith(prefixes)}
         if found := get_close_matches(bare(name), ends, 1):
             return ends[found[0]]
@@ -149,7 +159,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def bare(name: str) -> str:
     """Return the name of a variable without the prefix."""
-    return name.removeprefix(OUR_PREFIXES[0]).removeprefix(OUR_PREFIXES[1])
+    return next((name.removeprefix(each) for each in (*OUR_PREFIXES, FRONT) if name.startswith(each)), name)
 
 
 def environment(settings: Settings) -> dict[str, str]:
