@@ -19,9 +19,12 @@ def main() -> int:
     end_on_signals()
     open_standard_descriptors()
     raise_descriptor_limit()
-    from ilab_chat_gateway.cli import main as run  # noqa: PLC0415 - it imports for some tenths of a second
+    from ilab_chat_gateway import cli  # noqa: PLC0415 - it imports for some tenths of a second
 
-    return run()
+    try:
+        return cli.main()
+    finally:
+        discard_unwritten()
 
 
 def end_on_signals() -> None:
@@ -55,6 +58,18 @@ def open_standard_descriptors() -> None:
     sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 - open as long as the process
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115 - the same
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115 - the same
+
+
+def discard_unwritten() -> None:
+    """Discard output that cannot be written, for instance because the log's disk is full.
+
+    Otherwise Python ends with the code 120, whatever the command returned.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def raise_descriptor_limit() -> None:

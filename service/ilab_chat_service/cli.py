@@ -137,6 +137,18 @@ def serve_with_workers(settings: Settings) -> int:
         return print_error(str(error), EXIT_FAILED)
 
 
+def discard_unwritten() -> None:
+    """Discard output that cannot be written, for instance because the log's disk is full.
+
+    Otherwise Python ends with the code 120, whatever the command returned.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def print_missing(error: ImportError, code: int = EXIT_FAILED) -> int:
     """Print which package is not installed, and return the exit code."""
     if not isinstance(error, ModuleNotFoundError):

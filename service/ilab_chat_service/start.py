@@ -19,9 +19,12 @@ def main() -> int:
     end_on_signals()
     open_standard_descriptors()
     raise_descriptor_limit()
-    from ilab_chat_service.cli import main as run  # noqa: PLC0415 - it imports for some tenths of a second
+    from ilab_chat_service import cli  # noqa: PLC0415 - it imports for some tenths of a second
 
-    return run()
+    try:
+        return cli.main()
+    finally:
+        cli.discard_unwritten()
 
 
 def end_on_signals() -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from ilab_chat_service.cli import EXIT_FAILED, serve
+from ilab_chat_service.cli import EXIT_FAILED, discard_unwritten, serve
 from ilab_chat_service.settings import read
 
 
@@ -16,7 +16,10 @@ def main() -> int:
     # Ctrl-C reaches every process of the terminal. Until the event loop handles it, it must end this one silently.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=end_with_supervisor, daemon=True).start()
-    return serve(read(os.environ), worker=int(sys.argv[1]))
+    try:
+        return serve(read(os.environ), worker=int(sys.argv[1]))
+    finally:
+        discard_unwritten()
 
 
 def end_with_supervisor() -> None:

@@ -10,12 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
-from metrics import wait_for
+from faults.stage import reserved_port
+from metrics import fetch, wait_for
 from processes import environment, running_server
 from upstream import Upstream
 
@@ -46,6 +48,12 @@ def settings_of_both(tmp_path: Path) -> dict[str, str]:
         "ILAB_CHAT_GATEWAY_ADDRESS": "127.0.0.1:0",
     }
     return environment(settings) | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+
+
+def is_ready(metrics_port: int) -> bool:
+    with suppress(OSError):
+        return fetch(f"http://127.0.0.1:{metrics_port}/readyz")[0] == HTTPStatus.OK
+    return False
 
 
 def catches_sigterm(pid: int) -> bool:
@@ -85,6 +93,8 @@ def test_process_1_of_a_container_gets_a_sigterm_while_its_interpreter_starts(
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             wait_for(lambda: bool(children.read_text().split()))
             [first] = map(int, children.read_text().split())
+            # unshare blocks signals too, until it runs the command.
+            wait_for(lambda: b"unshare" not in Path(f"/proc/{first}/cmdline").read_bytes().split(b"\0"))
             wait_for(lambda: has_sigterm(first, "SigBlk") or catches_sigterm(first))
             os.kill(first, signal.SIGTERM)
             assert process.wait(60) in ENDED
@@ -133,6 +143,25 @@ def test_server_with_closed_standard_descriptors_starts_and_writes_into_no_file(
             assert process.wait(60) == 0
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_drain_ends_with_0_where_the_log_cannot_be_written(tmp_path: Path, upstream: Upstream, workers: str) -> None:
+    with ExitStack() as stack:
+        port = stack.enter_context(reserved_port())
+        settings = {
+            "ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"),
+            "OPENAI_BASE_URL": upstream.base_url,
+            "ILAB_CHAT_ADDRESS": "127.0.0.1:0",
+            "ILAB_CHAT_WORKERS": workers,
+            "ILAB_CHAT_METRICS_ADDRESS": f"127.0.0.1:{port}",
+        }
+        full = stack.enter_context(Path("/dev/full").open("w"))
+        process = stack.enter_context(subprocess.Popen(START, env=environment(settings), stderr=full))
+        stack.callback(process.kill)
+        wait_for(lambda: is_ready(port), 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
 
 
 def test_soft_limit_of_descriptors_is_raised_to_the_hard_one(tmp_path: Path, upstream: Upstream) -> None:
