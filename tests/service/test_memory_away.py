@@ -114,3 +114,15 @@ def test_start_on_a_file_system_that_turned_read_only_names_it(tmp_path: Path, u
         r" read-only\n",
         refused.stderr,
     )
+
+
+def test_start_on_a_full_file_system_names_it(tmp_path: Path, upstream: Upstream) -> None:
+    with mounted("tmpfs", tmp_path) as folder:
+        settings = {"ILAB_MEMORY_DB_PATH": str(folder / "memory.db"), "OPENAI_BASE_URL": upstream.base_url}
+        with running_server(**settings) as server:
+            assert server.stop() == 0
+        fill(folder)
+        # SQLite has no code for a -shm that finds no space.
+        refused = run_server(**settings)
+    assert refused.returncode == 1
+    assert re.fullmatch(r"ilab-chat-server: ILAB_MEMORY_DB_PATH: .*: the disk is full\n", refused.stderr)

@@ -187,7 +187,7 @@ def test_lost_memory_is_replaced_only_with_memory_create(tmp_path: Path, upstrea
     ended = run_server("--address", "127.0.0.1:0", **settings)
     assert ended.returncode == 1
     assert re.fullmatch(
-        r"ilab-chat-server: ILAB_MEMORY_DB_PATH: .*missing or empty.*-locks.*`create`.*\n", ended.stderr
+        r"ilab-chat-server: ILAB_MEMORY_DB_PATH: .*missing or empty.*-locks.*ILAB_MEMORY_CREATE=true.*\n", ended.stderr
     )
     assert not path.exists()
     with running_server(**settings, ILAB_MEMORY_CREATE="true") as server:

@@ -115,7 +115,9 @@ def open_file(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str
     try:
         return ILabMemory.from_path(path, config), path
     except RuntimeError as error:
-        raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: {path}: {error}") from error
+        # The library's name of the setting.
+        text = str(error).replace("`create`", "ILAB_MEMORY_CREATE=true")
+        raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: {path}: {text}") from error
 
 
 def is_small_file(settings: MemorySettings) -> bool:

@@ -36,6 +36,11 @@ DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 #: Beginnings of the names of those that a read-only file system may cause.
 _MAY_BE_READ_ONLY = ("SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 
+#: Beginnings of the names of those that a full disk may cause besides SQLITE_FULL: -shm cannot be created or extended.
+_MAY_BE_FULL = ("SQLITE_IOERR_SHM", "SQLITE_CANTOPEN")
+#: By which -shm grows, in bytes.
+_SHM_BYTES = 32 * 1024
+
 #: Size to which the write-ahead log shrinks, in bytes.
 LOG_BYTES = 16 * 1024 * 1024
 
@@ -76,12 +81,20 @@ def translated(error: BaseException, doing: str, path: Path | None = None) -> Ba
 
 def _reason(name: str, path: Path | None) -> str:
     """Return what SQLite's error *name* means to an operator, where that is known."""
-    if name.startswith("SQLITE_FULL"):
+    if name.startswith("SQLITE_FULL") or (path and name.startswith(_MAY_BE_FULL) and _is_on_a_full_disk(path)):
         return ": the disk is full"
     # A write to a file that was opened before its file system turned read-only is an I/O error to SQLite.
     if path and name.startswith(_MAY_BE_READ_ONLY) and _is_on_a_read_only_file_system(path):
         return ": the file system is read-only"
     return ": the file is read-only" if name.startswith("SQLITE_READONLY") else ""
+
+
+def _is_on_a_full_disk(path: Path) -> bool:
+    try:
+        found = os.statvfs(path.resolve().parent)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _SHM_BYTES
 
 
 def _is_on_a_read_only_file_system(path: Path) -> bool:
