@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
@@ -86,9 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # gRPC's own lines would come between those of the server in one terminal.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     url = f"http://{shown(listener)}"
-    print(f"ilab-chat-gateway: serving {settings.target} on {url}", file=sys.stderr, flush=True)  # noqa: T201
+    say(f"serving {settings.target} on {url}")
     if settings.playground:
-        print(f"ilab-chat-gateway: open {url}/playground", file=sys.stderr, flush=True)  # noqa: T201
+        say(f"open {url}/playground")
     Server(config).run(sockets=[listener])
     return 0
 
@@ -123,8 +123,14 @@ def shown(listener: socket.socket) -> str:
 
 def print_error(text: str, code: int) -> int:
     """Print one line to standard error, and return the exit code."""
-    print(f"ilab-chat-gateway: {text}", file=sys.stderr)  # noqa: T201 - the command's output
+    say(text)
     return code
+
+
+def say(text: str) -> None:
+    """Print one line to standard error, if it can be written: on a full disk the gateway serves without."""
+    with suppress(OSError):
+        print(f"ilab-chat-gateway: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command's output
 
 
 def parser() -> argparse.ArgumentParser:

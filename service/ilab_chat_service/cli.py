@@ -9,6 +9,7 @@ import difflib
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.settings import Settings, SettingsError, read, unknown
@@ -157,8 +158,9 @@ def print_missing(error: ImportError, code: int = EXIT_FAILED) -> int:
 
 
 def print_error(text: str, code: int) -> int:
-    """Print one line to standard error, and return the exit code."""
-    print(f"ilab-chat-server: {text}", file=sys.stderr)  # noqa: T201 - the command's output
+    """Print one line to standard error, if it can be written, and return the exit code."""
+    with suppress(OSError):
+        print(f"ilab-chat-server: {text}", file=sys.stderr)  # noqa: T201 - the command's output
     return code
 
 

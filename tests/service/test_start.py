@@ -50,9 +50,9 @@ def settings_of_both(tmp_path: Path) -> dict[str, str]:
     return environment(settings) | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
 
-def is_ready(metrics_port: int) -> bool:
+def answers(url: str) -> bool:
     with suppress(OSError):
-        return fetch(f"http://127.0.0.1:{metrics_port}/readyz")[0] == HTTPStatus.OK
+        return fetch(url)[0] == HTTPStatus.OK
     return False
 
 
@@ -159,9 +159,30 @@ def test_drain_ends_with_0_where_the_log_cannot_be_written(tmp_path: Path, upstr
         full = stack.enter_context(Path("/dev/full").open("w"))
         process = stack.enter_context(subprocess.Popen(START, env=environment(settings), stderr=full))
         stack.callback(process.kill)
-        wait_for(lambda: is_ready(port), 60)
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 60)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def test_gateway_serves_and_ends_with_0_where_standard_error_cannot_be_written(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        port = stack.enter_context(reserved_port())
+        settings = settings_of_both(tmp_path) | {"ILAB_CHAT_GATEWAY_ADDRESS": f"127.0.0.1:{port}"}
+        full = stack.enter_context(Path("/dev/full").open("w"))
+        process = stack.enter_context(subprocess.Popen(GATEWAY, env=settings, stderr=full))
+        stack.callback(process.kill)
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/livez"), 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+@COMMANDS
+def test_invalid_setting_is_exit_code_2_where_standard_error_cannot_be_written(
+    command: list[str], tmp_path: Path
+) -> None:
+    settings = settings_of_both(tmp_path) | {"ILAB_CHAT_ADDRESS": "x", "ILAB_CHAT_GATEWAY_ADDRESS": "x"}
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, env=settings, stderr=full, check=False, timeout=60).returncode == 2
 
 
 def test_soft_limit_of_descriptors_is_raised_to_the_hard_one(tmp_path: Path, upstream: Upstream) -> None:
