@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -24,11 +26,26 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A job in the background starts like this, and what it starts inherits it: Ctrl-C could not be tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Else every process that the tests start compiles the service again, and pytest every module of tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 HERE = Path(__file__).parent
 
 #: Folders whose tests all start programs, and modules for starting them.
 WITH_PROGRAMS = {"bench", "contract", "e2e", "faults", "fuzz"}
 STARTING = {"client.terminal", "memory.killed", "mounts", "postgres", "processes", "service.leases", "subprocess"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave what is collected out of garbage collections: it stays, and each would look at all of it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
