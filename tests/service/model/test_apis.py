@@ -1,10 +1,12 @@
 """Reported behaviours of real APIs, one row each, unary and streamed, over real HTTP and real gRPC.
 
-The rows are in `apis/`, by kind. Each asks for a model of its own, so that what is learned of one stays with it.
+The rows are in `apis/`, by kind, and so are the tests. Each row asks for a model of its own, so that what is learned of
+one stays with it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -14,6 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
+from batch import batch
 from ilab_chat.v1 import chat_pb2
 from service.model.apis import errors, learning, replies
 from service.model.apis.case import (
@@ -62,7 +65,6 @@ KINDS = {
     "HTTP": replies.http,
     "learning": learning.learning,
 }
-CASES = [pytest.param(kind, case, id=f"{kind} - {case.name}") for kind, cases in KINDS.items() for case in cases()]
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +82,23 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 def test_names_of_rows_are_unique() -> None:
-    assert len({parameters.id for parameters in CASES}) == len(CASES)
+    for cases in KINDS.values():
+        names = [case.name for case in cases()]
+        assert len(set(names)) == len(names)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("kind", "case"), CASES)
-async def test_behaviour(
+@pytest.mark.parametrize("kind", KINDS)
+async def test_behaviour(shared: Stage, tmp_path_factory: pytest.TempPathFactory, kind: str, method: Method) -> None:
+    with batch() as each:
+        for case in KINDS[kind]():
+            with each(case.name):
+                async with asyncio.timeout(60):
+                    await check_case(shared, tmp_path_factory, kind, case, method)
+
+
+async def check_case(
     shared: Stage, tmp_path_factory: pytest.TempPathFactory, kind: str, case: Case, method: Method
 ) -> None:
     async with AsyncExitStack() as leaving:

@@ -15,6 +15,7 @@ import httpx2
 import openai
 import pytest
 
+from batch import cases
 from certificates import Authority
 from ilab_chat_service.failures import (
     ContextTooLong,
@@ -195,11 +196,11 @@ async def test_failures_after_the_first_token(model: ModelClient, upstream: Upst
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@cases(
     "model_name",
     [7, True, 1.5, ["x"], {"a": 1}, None, "\ud800", "m" * 1_500_000, "You said: hi", "a\nb", "na\u00efve", ""],
 )
-@pytest.mark.parametrize("count", [2**31, -1, "many", 1.5, None, [1], True])
+@cases("count", [2**31, -1, "many", 1.5, None, [1], True])
 async def test_metadata_of_the_api_may_have_any_type(
     model: ModelClient, upstream: Upstream, model_name: object, count: object
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batch import cases
 from ilab_chat_service.model.keys import FixedKey
 from ilab_chat_service.model.profiles import Profile
 from ilab_chat_service.model.profiles_file import read_profiles
@@ -43,7 +44,7 @@ def fault_of(folder: Path, text: str | bytes, **environ: str) -> str:
     return fault
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "line", "fault"),
     [
         # The file.
@@ -344,7 +345,7 @@ def test_models_are_listed_with_the_default_first_and_no_secret(tmp_path: Path) 
     assert [str(profile) for profile in profiles] == ["n (big) at h:8", "m at h"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "line"),
     [(["a"], 1), (["b"], 2), (["b", "c"], 3), (["b", "x"], 2), (["b", "d", "e"], 7), (["x"], 1), (["b", "f"], 9)],
 )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch import cases
 from ilab_chat_service.model.server_sent_events import (
     EVENT_BYTES,
     EVENT_LINES,
@@ -21,7 +22,7 @@ def decoded(*pieces: bytes) -> list[bytes]:
     return [data for piece in pieces for data in decoder.feed(piece)]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("stream", "events"),
     [
         (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),

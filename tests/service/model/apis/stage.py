@@ -108,6 +108,8 @@ class Stage:
     settings: Settings
     script: Script
     stub: Stub
+    memory: ILabMemory
+    """Another connection to the server's memory."""
 
     async def ask(self, method: Method, user: str, message: str, **fields: Any) -> Told:
         """Make one call."""
@@ -125,15 +127,14 @@ class Stage:
         return told
 
     async def stored(self, user: str) -> list[tuple[str, str]]:
-        """Return title and content of a user's turns, oldest first, read by another connection."""
+        """Return title and content of a user's turns, oldest first, read by `memory`."""
         return await asyncio.to_thread(self._read, user)
 
     def _read(self, user: str) -> list[tuple[str, str]]:
-        with ILabMemory.from_path(self.settings.memory_db_path) as memory:
-            newest = max((item.id for item in memory.mem_session_start(user).memories), default=0)
-            rows = memory.mem_timeline(user, newest) if newest else []
-            # Without the facts of the turns.
-            return [(row.title, row.content) for row in rows if not row.source_ids]
+        newest = max((item.id for item in self.memory.mem_session_start(user).memories), default=0)
+        rows = self.memory.mem_timeline(user, newest) if newest else []
+        # Without the facts of the turns.
+        return [(row.title, row.content) for row in rows if not row.source_ids]
 
     async def file_contains(self, word: str) -> bool:
         """Return whether a word is anywhere in the memory's files, ignoring case."""
@@ -158,7 +159,14 @@ async def stage_in(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
             "model_timeout_seconds": 10.0,
             "propagation_seconds": 0,
             "drain_seconds": 5,
+            "consolidation": "off",
+            "embedder": "none",
         }
         given = Settings(**(defaults | settings))
         async with serving(given) as address, grpc.aio.insecure_channel(address) as channel:
-            yield Stage(settings=given, script=script, stub=chat_pb2_grpc.ChatServiceStub(channel))
+            stub = chat_pb2_grpc.ChatServiceStub(channel)
+            memory = await asyncio.to_thread(ILabMemory.from_path, given.memory_db_path)
+            try:
+                yield Stage(settings=given, script=script, stub=stub, memory=memory)
+            finally:
+                await asyncio.to_thread(memory.close)
