@@ -14,6 +14,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from batch import cases
 from client.scripted import (
     REPLY,
     Context,
@@ -270,7 +271,7 @@ async def test_a_failure_is_one_line_that_says_what_to_do(
     assert await chat(target, "hi") == Finished(1, "", f"ilab-chat: {head}: what happened{hint}\n")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("seconds", "shown"),
     [
         (0, "1 s"),
@@ -327,7 +328,7 @@ async def test_the_timeout_ends_the_call(service: ScriptedChatService, target: s
     assert (finished.code, bool(re.fullmatch(message, finished.err))) == (1, True), finished
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "stdin", "complaint"),
     [
         (("chat", "hi"), b"", "the following arguments are required: --user"),
@@ -471,7 +472,7 @@ async def test_commands_of_a_conversation_never_reach_the_model(tmp_path: Path) 
     assert len(chats[1].conversation_id) == 32
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "line"),
     [
         (("health", "--address", "http://chat"), "an address has no http://: type --address chat:50051\n"),
@@ -660,7 +661,7 @@ async def test_health_of_something_else(target: str) -> None:
 MEMORY = [("memory",), *(("memory", name) for name in ("search", "timeline", "stats", "export", "forget"))]
 
 
-@pytest.mark.parametrize("command", [(), ("chat",), ("health",), *MEMORY])
+@cases("command", [(), ("chat",), ("health",), *MEMORY])
 async def test_every_command_has_help(command: tuple[str, ...]) -> None:
     finished = await run(*command, "--help")
     assert finished.code == 0

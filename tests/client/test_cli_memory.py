@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from batch import cases
 from client.scripted import Context, serving
 from client.scripted_memory import AT, SESSION, ScriptedMemoryService, compact, exported, observation
 from client.terminal import COMMAND, CTRL_C, CTRL_D, ENTER, Finished, run, terminal
@@ -512,7 +513,7 @@ async def test_a_failure_is_one_line(memory: ScriptedMemoryService, memory_targe
     assert finished.err.endswith(f" (is the server running at {target}? `make run` starts one)\n")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "complaint"),
     [
         (("search", "hi"), "the following arguments are required: --user"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from batch import cases
 from certificates import Authority
 from client.scripted import ScriptedChatService
 from client.terminal import Finished, run
@@ -96,9 +97,7 @@ async def test_a_token_may_be_another_for_each_call(
 
 
 @each_client
-@pytest.mark.parametrize(
-    "target", ["example.com:50051", "dns:///example.com:50051", "192.0.2.1:50051", "127.evil.com:1"]
-)
+@cases("target", ["example.com:50051", "dns:///example.com:50051", "192.0.2.1:50051", "127.evil.com:1"])
 async def test_a_token_does_not_leave_the_machine_in_plaintext(
     kind: type[ChatClient | AsyncChatClient], target: str
 ) -> None:

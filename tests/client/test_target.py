@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from batch import cases
 from client.terminal import run
 from ilab_chat import AsyncChatClient, ChatClient, tls_credentials
 from ilab_chat._target import Target
@@ -21,7 +22,7 @@ def config_of(target: str) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize(
+@cases(
     ("target", "asks"),
     [
         ("127.0.0.1:50051", False),
@@ -44,7 +45,7 @@ def test_no_proxy_is_asked_for_what_is_on_this_machine(target: str, *, asks: boo
     assert Target.parse(target).is_local is not asks
 
 
-@pytest.mark.parametrize(
+@cases(
     ("target", "name"),
     [
         ("dns:///chat:50051", "dns:///chat:50051"),
@@ -77,7 +78,7 @@ def test_several_addresses_that_grpc_cannot_take_are_refused(target: str) -> Non
             kind(target)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("target", "fault", "meant"),
     [
         ("chat", "the address has no port", "chat:50051"),

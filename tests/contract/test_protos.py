@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from batch import cases
 from contract.process import BIN, ROOT
 from ilab_chat.v1 import chat_pb2, errors_pb2, memory_pb2
 
@@ -109,7 +110,7 @@ PACKAGES = {
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@cases("name", SHAPES)
 def test_fields_have_the_names_and_numbers_of_the_design(name: str) -> None:
     fields = chat_pb2.DESCRIPTOR.message_types_by_name[name].fields
     assert {field.name: field.number for field in fields} == SHAPES[name]
@@ -125,7 +126,7 @@ def test_the_three_requests_have_the_same_fields_of_the_same_types() -> None:
     assert fields("ChatRequest") == fields("StreamChatRequest") == fields("PreviewPromptRequest")
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
+@cases("message", MESSAGES)
 def test_names_follow_the_conventions(message: Descriptor) -> None:
     """https://google.aip.dev/140, 142 and 216: no `is_`, times end with `_time`, states are enums."""
     for field in message.fields:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batch import cases
 from contract.pages import RUNNABLE, blocks, page, python, run
 from contract.process import BIN, ROOT, Served
 from ilab_chat import ChatClient
@@ -70,20 +71,20 @@ def test_memory_commands_run(served: Served, tmp_path: Path) -> None:
     assert "I collect peanuts." in (tmp_path / "alice.jsonl").read_text()
 
 
-@pytest.mark.parametrize("name", PAGES)
+@cases("name", PAGES)
 def test_each_make_target_that_is_named_exists(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", page("Makefile"), re.MULTILINE))
     named = re.findall(r"(?:^|`)(?:[A-Z_]+=\S+ +)*make ([a-z-]+)", page(name), re.MULTILINE)
     assert set(named) <= targets
 
 
-@pytest.mark.parametrize("name", [*PAGES, CHANGELOG])
+@cases("name", [*PAGES, CHANGELOG])
 def test_each_linked_file_exists(name: str) -> None:
     links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", page(name))
     assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
 
 
-@pytest.mark.parametrize("name", [*PAGES, CHANGELOG])
+@cases("name", [*PAGES, CHANGELOG])
 def test_each_linked_section_exists(name: str) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page(name))
     targets = ((Path(name).parent / link if link else Path(name), section) for link, section in links)
@@ -101,7 +102,7 @@ def sections(path: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@cases("name", PAGES)
 def test_each_setting_that_is_named_exists(name: str) -> None:
     of_gateway = page("docs/gateway.md").partition("## Settings")[2]
     known = re.findall(r"`(ILAB_\w+)`", page("docs/configuration.md") + of_gateway)

@@ -7,8 +7,7 @@ import re
 from typing import Any
 from xml.etree import ElementTree as ET
 
-import pytest
-
+from batch import cases
 from contract.process import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -38,7 +37,7 @@ def test_colours_become_classes_and_text_is_escaped() -> None:
     assert texts(tool.picture([line, "next"])) == ["OK  <Chat> & dim", "next"]
 
 
-@pytest.mark.parametrize("length", [0, 1, 111, 112, 113, 300])
+@cases("length", [0, 1, 111, 112, 113, 300])
 def test_long_lines_break_as_on_the_terminal(length: int) -> None:
     broken = tool.lines("x" * length + "\r\nend\r\n")
     assert broken[-1] == "end"

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from batch import cases
 from http_gateway import Client, gateway, running
 from ilab_chat_gateway import connection
 
@@ -159,7 +160,7 @@ def answered(address: str, sent: bytes) -> bytes:
     return received
 
 
-@pytest.mark.parametrize(
+@cases(
     ("begin", "part"),
     [
         (START, b"x: y\r\n" * (PART // 6)),
@@ -171,7 +172,6 @@ def answered(address: str, sent: bytes) -> bytes:
         (CHUNKED + b"2\r\n{}\r\n0\r\nx: ", b"y" * PART),
         (CHUNKED + b"2;", b"y" * PART),
     ],
-    ids=["fields", "long fields", "a value", "a name", "a path", "trailers", "a trailer", "a chunk extension"],
 )
 async def test_a_head_without_end_ends_the_connection(begin: bytes, part: bytes) -> None:
     async with gateway(TARGET) as client:

@@ -13,6 +13,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from batch import cases
 from http_gateway import Client, gateway, running
 from ilab_chat_gateway import middleware
 from ilab_chat_gateway.app import create_app
@@ -274,7 +275,7 @@ def test_openapi_is_current() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-@pytest.mark.parametrize(
+@cases(
     ("environment", "named"),
     [
         ({"ILAB_CHAT_GATEWAY_ADDRESS": "0.0.0.0:8080"}, "ILAB_CHAT_GATEWAY_ADDRESS"),

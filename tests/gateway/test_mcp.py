@@ -16,6 +16,7 @@ import pytest
 from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 
+from batch import cases
 from http_gateway import Client, gateway
 from ilab_chat import AsyncChatClient
 from ilab_chat_gateway import memory_models
@@ -184,7 +185,7 @@ def plain(schema: Mapping[str, Any]) -> dict[str, Any]:
     return properties
 
 
-@pytest.mark.parametrize("name", METHODS)
+@cases("name", METHODS)
 def test_tools_are_those_of_the_library(name: str) -> None:
     ours, theirs = described(TOOLS[name]), library.tool(METHODS[name])
     assert ours.description == theirs.description

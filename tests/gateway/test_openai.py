@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from batch import cases
 from http_gateway import Client
 from ilab_chat import AsyncChatClient
 from upstream import Reply, Upstream
@@ -89,7 +90,7 @@ async def test_response_format_and_limits_reach_the_model(client: openai.AsyncOp
     assert (body["stop"], body["seed"]) == (["END"], 3)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("parameters", "param"),
     [
         ({"user": None}, "user"),

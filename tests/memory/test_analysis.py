@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch import cases
 from ilab_memory.recall import analysis, normalization
 from ilab_memory.recall.analysis import INDEXED_CHARACTERS, MOST_OCCURRENCES, REPLY_WORDS, fields, terms
 from ilab_memory.recall.query import MAX_TERMS, QUERY_CHARACTERS, query_terms
@@ -32,7 +33,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("forms", [forms for group in FORMS.values() for forms in group.split("; ")])
+@cases("forms", [forms for group in FORMS.values() for forms in group.split("; ")])
 def test_forms_of_a_word_have_one_stem(forms: str) -> None:
     assert len({stem for form in forms.split() for stem in terms(form)}) == 1
 
@@ -53,7 +54,7 @@ def test_a_word_of_another_script_is_its_own_stem() -> None:
     assert terms("naïveté") == terms("naivete")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "expected"),
     [
         ("Caroline's dog, I'll say, isn't O'Brien\u2019s", ["carolin", "dog", "i", "say", "isn", "o", "brien"]),

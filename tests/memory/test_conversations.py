@@ -2,6 +2,7 @@
 
 import pytest
 
+from batch import cases
 from ilab_memory import ILabMemory
 from memory.support import Clock
 
@@ -96,7 +97,7 @@ def test_forgetting_a_user_erases_every_conversation(mem: ILabMemory) -> None:
     assert mem.mem_sessions(USER) == []
 
 
-@pytest.mark.parametrize("bad", [" ", "x" * 257, "a\0b", "\ud800", None, 7])
+@cases("bad", [" ", "x" * 257, "a\0b", "\ud800", None, 7])
 def test_an_invalid_conversation_id_is_refused_by_every_method(mem: ILabMemory, bad: str) -> None:
     for call in (
         lambda: mem.mem_session_start(USER, conversation_id=bad),

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from batch import cases
 from ilab_memory import ILabMemory
 from ilab_memory.recall.message import read
 from memory.support import Clock
@@ -112,7 +113,7 @@ UNDATED = [
 ]
 
 
-@pytest.mark.parametrize("message", ASKED)
+@cases("message", ASKED)
 def test_a_question_about_a_time_names_its_days(message: str) -> None:
     asked = read(message, now=NOW)
     assert asked.asks_period
@@ -121,7 +122,7 @@ def test_a_question_about_a_time_names_its_days(message: str) -> None:
     assert tuple(days) == ASKED[message]
 
 
-@pytest.mark.parametrize("message", UNDATED)
+@cases("message", UNDATED)
 def test_other_messages_ask_for_no_time(message: str) -> None:
     asked = read(message, now=NOW)
     assert not asked.asks_period or (asked.dated is not None and asked.dated.period.end.year < 2000)

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from batch import cases
 from ilab_memory import Config, ILabMemory, NewFact, Observation, StorageError, Store
 from ilab_memory.core.models import Session
 from ilab_memory.limits import MOST_REBUILT
@@ -102,7 +103,7 @@ def test_rows_that_are_saved_or_changed_between_pages_shift_nothing(mem: ILabMem
     assert read == [f"old {number}" for number in range(19, -1, -1)]
 
 
-@pytest.mark.parametrize(
+@cases(
     "bad",
     ["x", ("x", 1), ("2026-01-01", 1), ("2026-01-01T00:00:00+00:00", 0), ("2026-01-01T00:00:00+00:00", "1"), (1, 1)],
 )
@@ -185,7 +186,7 @@ def test_update_of_what_the_user_does_not_have_changes_nothing(mem: ILabMemory) 
     assert mem.mem_stats("bob") == {"observations": 0, "sessions": 0}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "told"),
     [
         ({}, "title, content, type, pinned or expire_time must be given"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batch import cases
 from ilab_memory import Config, Fact, ILabMemory, NewFact, Observation, SaveResult, Session
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.stores.sqlite import SQLiteStore
@@ -575,7 +576,7 @@ def save_with(mem: ILabMemory, facts: object) -> object:
     return mem.mem_save(USER, "c", type="discovery", title="t", topic_key="t1", facts=facts)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("case", INVALID)
+@cases("case", INVALID)
 def test_an_invalid_argument_is_named(case: str) -> None:
     call, message = INVALID[case]
     with ILabMemory.from_path(":memory:") as mem:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from batch import cases
 from http_gateway import Answer, Client, running
 from ilab_memory import ILabMemory, SaveResult, SessionStartResponse
 from ilab_memory.transports.http_server import MAX_BODY_BYTES, create_app
@@ -76,7 +77,7 @@ async def test_what_another_user_has_is_null_or_empty(memory: Client) -> None:
     assert (await memory.post("/mem_search", {"user_id": "bob", "query": "hiking"})).json == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changed", "field"),
     [
         ({"title": " "}, "title"),

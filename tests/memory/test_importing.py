@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from batch import cases
 from ilab_memory import ILabMemory, Observation, Session, StorageError
 from ilab_memory.facts import ImportedSources
 from ilab_memory.intake import batches
@@ -252,7 +253,7 @@ def test_an_active_session_is_imported_as_completed_if_there_is_another(mem: ILa
     assert status == [("b", *completed), ("b", *active), ("a", *completed), ("", *completed)]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("items", "told"),
     [
         ([item()], "session of an observation before"),

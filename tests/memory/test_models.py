@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 import ilab_memory
+from batch import cases
 from ilab_memory import Config, ILabMemory, Observation, Session, Store
 from ilab_memory.core import models
 from memory.support import EPOCH, Clock, text
@@ -75,7 +76,7 @@ METHODS: dict[str, Callable[[ILabMemory, str], object]] = {
 }
 
 
-@pytest.mark.parametrize("model", FIELDS)
+@cases("model", FIELDS)
 def test_a_model_has_the_documented_fields_and_defaults(model: type[BaseModel]) -> None:
     names, defaults = FIELDS[model]
     assert list(model.model_fields) == names
@@ -92,8 +93,8 @@ def test_models_documented_as_frozen_are_frozen(mem: ILabMemory) -> None:
             setattr(value, next(iter(type(value).model_fields)), "changed")
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("user_id", ["", " \t", "u" * 257, "a\0b", "\ud800"])
+@cases("name", METHODS)
+@cases("user_id", ["", " \t", "u" * 257, "a\0b", "\ud800"])
 def test_every_method_rejects_an_invalid_user_id(mem: ILabMemory, name: str, user_id: str) -> None:
     with pytest.raises(ValueError, match=r"^user_id must"):
         METHODS[name](mem, user_id)

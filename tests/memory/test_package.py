@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import ilab_memory
+from batch import cases
 from ilab_memory import UNSET, Config, ILabMemory, Store
 
 README = (Path(__file__).parents[2] / "memory/README.md").read_text()
@@ -73,7 +74,7 @@ def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pyte
         exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
+@cases("name", DOCUMENTED)
 def test_signatures_are_the_documented_ones(name: str) -> None:
     assert signature(name) == DOCUMENTED[name]
     assert f"{name}{DOCUMENTED[name]}" in re.sub(r"\n +(?=\w)", " ", README)

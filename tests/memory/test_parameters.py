@@ -5,8 +5,7 @@ import sqlite3
 from contextlib import closing
 from itertools import count, takewhile
 
-import pytest
-
+from batch import cases
 from ilab_memory.stores.sqlite import (
     export_statements,
     fact_statements,
@@ -36,7 +35,7 @@ def test_parameters_of_numbered_placeholders_are_given_by_name() -> None:
         assert connection.execute("SELECT * FROM t").fetchall() == [(2, 1), (4, 3)]
 
 
-@pytest.mark.parametrize("name", NUMBERED)
+@cases("name", NUMBERED)
 def test_each_place_has_a_name(name: str) -> None:
     code = re.sub("--.*", "", NUMBERED[name])
     numbers = {int(number) for number in re.findall(r"\?(\d+)", code)}

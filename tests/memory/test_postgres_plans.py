@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from batch import cases
 from ilab_memory import ILabMemory
 from ilab_memory.stores.postgres import (
     PostgresStore,
@@ -118,8 +119,8 @@ def test_every_statement_is_covered() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", ["custom", "generic"])
-@pytest.mark.parametrize("name", sorted(NAMED))
+@cases("mode", ["custom", "generic"])
+@cases("name", sorted(NAMED))
 def test_every_statement_touches_one_partition_of_each_table(
     connection: psycopg.Connection, name: str, mode: str
 ) -> None:
@@ -134,7 +135,7 @@ def test_every_statement_touches_one_partition_of_each_table(
         assert partitions
 
 
-@pytest.mark.parametrize("name", sorted(NAMED))
+@cases("name", sorted(NAMED))
 def test_no_statement_reads_rows_of_other_users(connection: psycopg.Connection, name: str) -> None:
     """Each reading begins at an index: with the user, or with words that only the user has."""
     with connection.transaction(force_rollback=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batch import cases
 from ilab_memory import ILabMemory
 from ilab_memory.stores.sqlite import (
     erasure_statements,
@@ -62,7 +63,7 @@ def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", bound)]
 
 
-@pytest.mark.parametrize("name", sorted(NAMED.keys() - NO_LOOKUP))
+@cases("name", sorted(NAMED.keys() - NO_LOOKUP))
 def test_every_statement_uses_an_index(connection: sqlite3.Connection, name: str) -> None:
     steps = plan(connection, NAMED[name])
     assert steps

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from batch import cases
 from ilab_memory import Config, ILabMemory, RecallHit
 from ilab_memory.stores.sqlite import SQLiteStore
 from memory.recall_pairs import FOUND, LIVES, NOTHING
@@ -204,21 +205,19 @@ def test_a_title_counts_like_the_words_of_the_user(mem: ILabMemory) -> None:
     assert recalled(mem, "When do I want dinner?") == ["Nine in the evening at the latest."]
 
 
-@pytest.mark.parametrize("options", [{"limit": 0}, {"limit": True}, {"types": "profile"}, {"previous": " "}])
+@cases("options", [{"limit": 0}, {"limit": True}, {"types": "profile"}, {"previous": " "}])
 def test_invalid_arguments_are_value_errors(mem: ILabMemory, options: dict[str, int | str]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         mem.mem_recall("alice", "tea", **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("message", ["", " \n", "a\0b", "\ud800"])
+@cases("message", ["", " \n", "a\0b", "\ud800"])
 def test_an_invalid_message_is_a_value_error(mem: ILabMemory, message: str) -> None:
     with pytest.raises(ValueError, match="message"):
         mem.mem_recall("alice", message)
 
 
-@pytest.mark.parametrize(
-    "message", ['" OR 1=1 --', "NEAR(a b)", "*", "(((", "🎉", "?" * 9000, "ß" * 5000, "-" * 99, "\U0001d7d8" * 50]
-)
+@cases("message", ['" OR 1=1 --', "NEAR(a b)", "*", "(((", "🎉", "?" * 9000, "ß" * 5000, "-" * 99, "\U0001d7d8" * 50])
 def test_no_message_raises(mem: ILabMemory, message: str) -> None:
     say(mem, "plain text", message)
     assert isinstance(mem.mem_recall("alice", message, previous=message), list)

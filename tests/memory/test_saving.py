@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from batch import cases
 from ilab_memory import Config, ILabMemory, Observation, SaveResult, Store
 from memory.support import EPOCH, Clock, text
 
@@ -119,7 +120,7 @@ def test_title_content_and_key_are_redacted(mem: ILabMemory) -> None:
     assert (row.content, row.title, row.topic_key) == ("c[REDACTED]", "t[REDACTED]", "k[REDACTED]")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "name"),
     [
         ({"type": "summary"}, "type"),
@@ -255,7 +256,7 @@ def test_recent_observations_end_before_the_one_that_exceeds_the_bytes(mem: ILab
     assert recent(0) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("wrong", "name"),
     [
         ({"session_id": ""}, "session_id"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batch import cases
 from ilab_memory import ILabMemory, Store
 from ilab_memory.core.store import Matches
 from ilab_memory.recall import search
@@ -116,13 +117,13 @@ def test_a_query_without_a_hit_in_the_index_is_found_as_a_substring(mem: ILabMem
     assert found(mem, "ample.org") == [row]
 
 
-@pytest.mark.parametrize("query", ["", " \n\t", "a\0b", "\ud800", "a\udc00"])
+@cases("query", ["", " \n\t", "a\0b", "\ud800", "a\udc00"])
 def test_an_invalid_query_is_a_value_error(mem: ILabMemory, query: str) -> None:
     with pytest.raises(ValueError, match="query"):
         mem.mem_search("alice", query)
 
 
-@pytest.mark.parametrize("query", HOSTILE)
+@cases("query", HOSTILE)
 def test_no_query_is_syntax(mem: ILabMemory, query: str) -> None:
     save(mem, "green tea", "a b c")
     mem.mem_search("alice", query)
@@ -370,8 +371,8 @@ def test_a_filter_that_cannot_be_stored_text_is_rejected_with_its_name(mem: ILab
             call()
 
 
-@pytest.mark.parametrize("types", [5, "profile", ["profile", 5], [None], 0])
-@pytest.mark.parametrize("argument", ["types", "types_exclude"])
+@cases("types", [5, "profile", ["profile", 5], [None], 0])
+@cases("argument", ["types", "types_exclude"])
 def test_types_that_are_not_a_list_of_strings_are_a_value_error(mem: ILabMemory, argument: str, types: Any) -> None:
     with pytest.raises(ValueError, match=f"^{argument} must be a list of strings$"):
         mem.mem_search("alice", "tea", **{argument: types})

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from batch import cases
 from ilab_memory import Config, ILabMemory, Observation, Store
 from memory.support import Clock
 
@@ -81,7 +82,7 @@ CALLS: dict[str, Callable[[ILabMemory], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+@cases("name", CALLS)
 def test_every_call_after_close_is_a_runtime_error(mem: ILabMemory, name: str) -> None:
     mem.close()
     mem.close()

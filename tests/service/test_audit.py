@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 
+from batch import cases
 from ilab_chat_service.auth.jwt import name_of
 from ilab_chat_service.rpc.interceptors.log import AUDITED
 from processes import running_server
@@ -64,7 +64,7 @@ def test_audit_lines_are_logged_at_every_log_level() -> None:
     assert json.loads(line)["caller"] == "c"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("claims", "name"),
     [
         ({"azp": "orders", "sub": "alice"}, "jwt:orders"),

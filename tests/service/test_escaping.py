@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from batch import cases
 from ilab_chat_service.escaping import neutralized, one_line
 from service.templates import TOKENS, control_tokens
 
 
-@pytest.mark.parametrize("token", TOKENS)
+@cases("token", TOKENS)
 def test_each_control_token_gets_one_space_and_loses_nothing(token: str) -> None:
     for text in (token, f"a{token}b", f"{token}{token}", f"[{token}]", f"<{token}>"):
         escaped = neutralized(text)
@@ -21,7 +22,7 @@ def test_escaping_hostile_text_takes_time_in_proportion_to_its_length(piece: str
     neutralized("[" + piece * (1024 * 1024 // len(piece)))
 
 
-@pytest.mark.parametrize("text", ["a  b", " a ", "a |> b", "<|im_end|>", "[INST] a", "</s>", "[gMASK]", "a b"])
+@cases("text", ["a  b", " a ", "a |> b", "<|im_end|>", "[INST] a", "</s>", "[gMASK]", "a b"])
 def test_the_short_way_for_plain_text_ends_where_the_long_way_does(text: str) -> None:
     # U+0000 sends any text the long way, and is itself taken out.
     assert one_line(text) == one_line(f"\0{text}")

@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from batch import cases
 from fuzz import http2
 from ilab_chat import AsyncChatClient
 from ilab_chat_service.rpc import health
@@ -240,7 +241,7 @@ async def test_health_call_without_a_request_does_not_delay_the_stop(settings: S
     await channel.close()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("peer", "host"),
     [
         ("ipv4:192.0.2.1:50000", "192.0.2.1"),

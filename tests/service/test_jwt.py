@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from batch import cases
 from ilab_chat_service.auth.jwks import UrlKeys, parse
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError
@@ -101,7 +102,7 @@ async def channel(settings: Settings, file: Path) -> AsyncIterator[grpc.aio.Chan
         yield channel
 
 
-@pytest.mark.parametrize(
+@cases(
     ("make", "user", "expected"),
     [
         (token, "alice", OK),

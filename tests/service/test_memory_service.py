@@ -11,6 +11,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from pydantic import BaseModel
 
+from batch import cases
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_memory import ILabMemory
 from ilab_memory.core import models
@@ -58,7 +59,7 @@ RENAMED = {
 INTERNAL = {"conversation_id", "about", "earlier_source_ids", "facts"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("model", "message"),
     [
         (models.Observation, memory_pb2.Observation),

@@ -11,6 +11,7 @@ import grpc
 import psycopg
 import pytest
 
+from batch import cases
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.database_url import conninfo, shown
@@ -40,7 +41,7 @@ def test_only_hosts_and_database_are_shown(url: str, place: str) -> None:
     assert shown(url) == place
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         "mysql://alice:hunter2@db/memory",

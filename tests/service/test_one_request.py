@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
+from batch import cases
 from ilab_chat.v1 import chat_pb2
 from ilab_chat_service.rpc.interceptors import wrapping
 from rpcs import METHODS, reason
@@ -31,10 +32,8 @@ async def rejection(channel: grpc.aio.Channel, path: str, requests: Any) -> tupl
     return caught.value.code().name, reason(caught.value), caught.value.details() or ""
 
 
-@pytest.mark.parametrize(
-    "method", [method for method in METHODS if not method.client_streaming], ids=lambda method: method.name
-)
-@pytest.mark.parametrize("requests", [(), (REQUEST, REQUEST)], ids=["none", "two"])
+@cases("method", [method for method in METHODS if not method.client_streaming])
+@cases("requests", [(), (REQUEST, REQUEST)])
 async def test_missing_or_second_request_is_rejected_at_once(
     address: str, upstream: Upstream, method: MethodDescriptor, requests: Iterable[bytes]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch import cases
 from ilab_chat_service.memory.earlier import with_earlier
 from ilab_chat_service.statements import load, read
 from ilab_chat_service.statements.outdated import outdated
@@ -29,7 +30,7 @@ def pairs(section: str) -> list[tuple[str, str]]:
     return [(older, newer) for table in PAIRS.values() for older, newer in table[section]]
 
 
-@pytest.mark.parametrize(("older", "newer"), pairs("kept"))
+@cases(("older", "newer"), pairs("kept"))
 def test_both_statements_hold(older: str, newer: str) -> None:
     assert outdated([older, newer]) == set()
 
@@ -40,7 +41,7 @@ def test_newer_statements_replace_most_of_the_older() -> None:
     assert len(missed) <= len(replaced) * 0.05, missed
 
 
-@pytest.mark.parametrize(("older", "newer"), pairs("replaced"))
+@cases(("older", "newer"), pairs("replaced"))
 def test_an_older_statement_replaces_no_newer_one(older: str, newer: str) -> None:
     assert 1 not in outdated([older, newer])
 
@@ -96,7 +97,7 @@ def test_one_sentence_of_a_search_hit_is_marked() -> None:
     assert not found.is_earlier
 
 
-@pytest.mark.parametrize(
+@cases(
     "said",
     [
         "The school play got moved to 21 October.",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch import cases
 from ilab_chat_service.privacy import REDACTED, quotes_of, redact_leaks
 from ilab_chat_service.privacy.east_asian_names import EastAsianNames
 from ilab_chat_service.privacy.leak_redaction import redact
@@ -22,7 +23,7 @@ def stored_reply(private: str, reply: str, public: str = "Note this") -> str:
 CARD = "My card is 4111 1111 1111 1111, pin 9876"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("private", "reply", "stored"),
     [
         ("sk-ab12-cd34", "Your key is sk-ab12-cd34.", "Your key is [REDACTED]."),
@@ -87,7 +88,7 @@ def test_leaked_private_text_is_redacted(private: str, reply: str, stored: str |
         assert stored_reply(private, reply) == stored
 
 
-@pytest.mark.parametrize(
+@cases(
     ("private", "reply", "stored"),
     [
         *(
@@ -123,7 +124,7 @@ def test_parts_of_an_east_asian_name_that_are_also_public_are_kept() -> None:
     assert stored_reply("\u674e\u5c0f\u660e", reply, public=reply) == reply
 
 
-@pytest.mark.parametrize(
+@cases(
     ("private", "reply"),
     [
         ("Pavlova", "P\u0430vlova"),
@@ -291,7 +292,7 @@ def test_word_matches_truncated_and_inflected(words: frozenset[str], word: str) 
     assert vocabulary.matches_truncated(word) is (cut and len(word) >= MIN_TRUNCATED_STEM)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "message"),
     [
         ("hunter2", "hunter2"),

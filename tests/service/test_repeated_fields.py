@@ -12,6 +12,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.struct_pb2 import Struct
 
+from batch import cases
 from rpcs import METHODS
 from service.talking import Served
 
@@ -39,9 +40,7 @@ def test_the_lists_of_the_contract_are_found() -> None:
     assert found >= {"types", "types_exclude", "update_mask.paths", "context", "memory_types"}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "field"), LISTS, ids=[f"{method.name} {'.'.join(path)}" for method, path, _ in LISTS]
-)
+@cases(("method", "path", "field"), LISTS)
 async def test_long_list_is_refused_by_its_length(
     served: Served, method: MethodDescriptor, path: tuple[str, ...], field: FieldDescriptor
 ) -> None:

@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 from google.protobuf.struct_pb2 import Struct, Value
 
+from batch import cases
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.limits import CHAT_BYTES, SCHEMA_BYTES, SCHEMA_VALUES
 from ilab_chat_service.rpc.validation import InvalidFields, TooManyValues, plain, turn_request
@@ -106,7 +107,7 @@ NAME = "generation.response_format.json_schema.name"
 PATH = "generation.response_format.json_schema.schema"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("options", "field"),
     [
         (chat_pb2.GenerationOptions(response_format=chat_pb2.ResponseFormat()), "generation.response_format"),

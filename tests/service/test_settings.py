@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batch import cases
 from ilab_chat_service.cli import main
 from ilab_chat_service.settings import Settings, SettingsError, environment, read, unknown
 from ilab_chat_service.supervisor import variables
@@ -48,7 +49,7 @@ def test_the_environment_sets_and_the_command_line_wins() -> None:
     assert settings.openai_model == ""
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value"),
     [
         ("ILAB_CHAT_SEARCH_LIMIT", "many"),
@@ -120,7 +121,7 @@ SPIFFE = {**MTLS, "ILAB_CHAT_AUTH": "spiffe", "ILAB_CHAT_SPIFFE_IDS": "spiffe://
 PUBLIC = {"ILAB_CHAT_ADDRESS": "0.0.0.0:50051"}
 
 
-@pytest.mark.parametrize(
+@cases(
     "environ",
     [TLS, MTLS, TOKENS, JWT, SPIFFE, {**PUBLIC, **TLS, **TOKENS}, {**PUBLIC, **TLS, "ILAB_CHAT_AUTH": "none"}],
 )
@@ -128,7 +129,7 @@ def test_tls_and_auth_that_fit_together(environ: dict[str, str]) -> None:
     assert read(environ).tls_cert_file == environ.get("ILAB_CHAT_TLS_CERT_FILE", "")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("environ", "name"),
     [
         ({"ILAB_CHAT_TLS_CERT_FILE": "c"}, "ILAB_CHAT_TLS_KEY_FILE"),
@@ -231,7 +232,7 @@ def test_every_setting_has_its_own_variable_and_a_reason() -> None:
 BAD = {"int": "many", "float": "nan", "bool": "perhaps", "str": "caf\udce9"}
 
 
-@pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+@cases("field", dataclasses.fields(Settings))
 def test_a_bad_value_of_any_setting_is_one_line_with_its_name_and_exit_code_2(
     field: dataclasses.Field[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch import cases
 from hostile import SHAPES, filled
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
@@ -37,7 +38,7 @@ def keys(message: str) -> list[str]:
     return [fact.topic_key for fact in read(message).facts]
 
 
-@pytest.mark.parametrize(("language", "message", "expected"), examples("examples.toml"))
+@cases(("language", "message", "expected"), examples("examples.toml"))
 def test_examples(language: str, message: str, expected: list[str]) -> None:
     assert keys(message) == expected
 
@@ -61,7 +62,7 @@ def test_second_set_has_few_wrong_and_few_missing_facts() -> None:
 FREE = {"remember", "decision", "style"}
 
 
-@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
+@cases("language", LANGUAGES)
 def test_every_template_compiles_and_every_key_has_its_blanks(language: Language) -> None:
     for rule in language.rules:
         groups = rule.template.pattern.groupindex
@@ -82,7 +83,7 @@ def examples_of(language: Language, template: str) -> str:
     return text[0].upper() + text[1:]
 
 
-@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
+@cases("language", LANGUAGES)
 def test_every_template_has_a_word_that_tells_its_language(language: Language) -> None:
     missed = []
     for rule in language.rules:
@@ -98,7 +99,7 @@ def expanded(phrases: list[str]) -> list[str]:
     return [phrase for each in phrases for phrase in alternatives(each)]
 
 
-@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
+@cases("language", LANGUAGES)
 def test_every_phrase_about_the_memory_is_understood_alone(language: Language) -> None:
     memory = {section: expanded(phrases) for section, phrases in language.table["memory"].items()}
     colon, stop = ("：", "。") if language.code in {"zh", "ja"} else (": ", ".")
@@ -115,7 +116,7 @@ def test_topics_are_the_same_in_all_languages() -> None:
         assert found <= topics["en"], code
 
 
-@pytest.mark.parametrize(
+@cases(
     ("message", "fact"),
     [
         ("Remember that my  shoe\tsize is 43!", Fact("profile", "size/shoe", "my shoe size is 43!", standing=False)),
@@ -163,7 +164,7 @@ def test_key_is_the_same_in_all_languages(messages: list[str], key: str) -> None
     assert {each for message in messages for each in keys(message)} == {key}
 
 
-@pytest.mark.parametrize(
+@cases(
     "message",
     [
         "My dentist appointment is tomorrow.",
@@ -187,7 +188,7 @@ def test_other_statements_go_to_the_pool(message: str) -> None:
     assert read(message) == Reading(pool=(message,))
 
 
-@pytest.mark.parametrize(
+@cases(
     "message",
     [
         "When does my flight leave?",
@@ -213,7 +214,7 @@ def test_questions_requests_and_data_say_nothing(message: str) -> None:
     assert read(message) == Reading()
 
 
-@pytest.mark.parametrize(
+@cases(
     "message",
     [
         "Don't remember this: my salary is 58,000.",
@@ -253,7 +254,7 @@ def test_talk_about_remembering_does_not_opt_out(message: str) -> None:
     assert not read(message).opt_out
 
 
-@pytest.mark.parametrize(
+@cases(
     "message",
     [
         "Forget that.",

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from batch import cases
 from ilab_chat_service.auth import tokens
 from ilab_chat_service.auth.callers import ANY_USER, Caller, InvalidCredentials
 
@@ -18,7 +19,7 @@ def test_line_is_a_token_and_optionally_its_user() -> None:
     assert callers == [ANY_USER, Caller("alice smith"), Caller("bob")]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("file", "complaint"),
     [
         (b"", "no token"),
@@ -53,7 +54,7 @@ def test_error_gives_the_number_of_an_invalid_line_and_does_not_quote_it(file: b
 WHOLE = f"# two\n{TOKEN}a user:alice\n{TOKEN}b user:bob\n"
 
 
-@pytest.mark.parametrize("end", range(len(WHOLE)))
+@cases("end", range(len(WHOLE)))
 def test_truncated_file_grants_no_more_than_the_whole_file(end: int) -> None:
     whole = dict(tokens.parse(WHOLE.encode()))
     with suppress(ValueError):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch import cases
 from ilab_chat_service.memory.turn_codec import is_turn, spoken, stored_turn
 from ilab_chat_service.values import Turn, TurnRetention
 from ilab_memory.core.models import Observation
@@ -69,7 +70,7 @@ def test_the_mark_of_an_interrupted_turn_is_stored_and_not_spoken() -> None:
     assert spoken(content) == ("hello", "half an ans")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("more", "key"),
     [
         ({}, "chat:turn/r-1"),
@@ -88,7 +89,7 @@ def test_a_repeated_turn_has_the_same_key(more: dict[str, Any], key: str) -> Non
     assert stored_turn(turn("hi", **more)).topic_key == key
 
 
-@pytest.mark.parametrize(
+@cases(
     ("key", "kind", "turned"),
     [
         ("chat:turn/r-1", "discovery", True),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from batch import cases
 from ilab_chat.v1 import chat_pb2
 from ilab_chat_service.rpc.validation import InvalidFields, library_limits, turn_request
 from ilab_chat_service.values import Document, Generation, MemoryMode, TurnRetention
@@ -59,7 +60,7 @@ def test_everything_given_is_kept() -> None:
     assert (turn.time_zone, turn.memory_types) == ("Europe/Berlin", ("profile", "custom type"))
 
 
-@pytest.mark.parametrize(
+@cases(
     "fields",
     [
         {"user_id": "u" * 256},
@@ -82,7 +83,7 @@ def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
     turn_request(request(**fields))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fields", "field"),
     [
         ({"user_id": ""}, "user_id"),
@@ -132,7 +133,7 @@ def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
         ({"generation": {"stop_sequences": ["s" * 257]}}, "generation.stop_sequences[0]"),
     ],
 )
-@pytest.mark.parametrize("kind", REQUESTS)
+@cases("kind", REQUESTS)
 def test_a_field_beyond_its_limit_is_named_and_its_value_is_not(kind: Any, fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidFields) as caught:
         turn_request(request(kind, **fields))

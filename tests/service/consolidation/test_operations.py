@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from batch import cases
 from ilab_chat_service.consolidation.operations import (
     ANSWER_CHARACTERS,
     OPERATIONS,
@@ -79,7 +80,7 @@ def test_evidence_is_compared_without_case_punctuation_and_spaces(evidence: str)
     assert len(after(set=[fact(evidence=evidence)]).set) == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     "evidence",
     [
         "I live in Paris",
@@ -99,7 +100,7 @@ def test_an_operation_without_evidence_in_the_users_words_is_dropped(evidence: s
     assert found.dropped == {"no evidence": 2}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "reason"),
     [
         ({"topic_key": "//-_"}, "empty"),
@@ -163,7 +164,7 @@ def test_summaries_belong_to_the_sessions_of_the_turns() -> None:
     assert found.dropped == {"summary": 3}
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "",
@@ -196,7 +197,7 @@ def test_an_answer_in_a_code_fence_is_read() -> None:
     assert len(operations(f"```json\n{answer(set=[fact()])}\n```\n", MATERIAL).set) == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("key", "topic"),
     [
         ("home", "home"),
