@@ -415,7 +415,7 @@ async def test_the_timeout_lasts_to_the_last_item(
 ) -> None:
     memory.scripts["ExportUser"] = memory.endless
     with pytest.raises(DeadlineExceeded):
-        await read(memory_caller, memory_target, "alice", timeout=0.3)
+        await read(memory_caller, memory_target, "alice", timeout=2)
     await memory.left.wait()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from faults.stage import reserved_port
 from processes import ServerProcess, environment, running_server
 from upstream import Upstream
 
@@ -22,9 +23,10 @@ GATEWAY = [sys.executable, "-m", "ilab_chat_gateway"]
 FREE = {"ILAB_CHAT_GATEWAY_ADDRESS": "127.0.0.1:0"}
 
 
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
+@pytest.fixture
+def free_address() -> Iterator[str]:
+    with reserved_port() as port:
+        yield f"127.0.0.1:{port}"
 
 
 @contextmanager
@@ -67,8 +69,10 @@ def test_server_on_a_socket_or_any_free_port_has_its_gateway(upstream: Upstream,
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_ends_server_and_gateway(upstream: Upstream, tmp_path: Path, number: signal.Signals) -> None:
-    settings = settings_of(upstream, tmp_path, free_address())
+def test_one_signal_ends_server_and_gateway(
+    upstream: Upstream, tmp_path: Path, free_address: str, number: signal.Signals
+) -> None:
+    settings = settings_of(upstream, tmp_path, free_address)
     with process(sys.executable, "tools/run.py", **settings, **FREE) as both:
         url = both.read_until(r"open (http://\S+)/playground$")[1]
         assert post(url)["reply"] == "Hello there."
@@ -78,8 +82,8 @@ def test_one_signal_ends_server_and_gateway(upstream: Upstream, tmp_path: Path, 
         socket.create_connection(("127.0.0.1", int(settings["ILAB_CHAT_ADDRESS"].rpartition(":")[2])))
 
 
-def test_gateway_ends_when_the_server_cannot_start(tmp_path: Path) -> None:
-    settings = {"ILAB_CHAT_ADDRESS": free_address(), "ILAB_MEMORY_DB_PATH": str(tmp_path)}
+def test_gateway_ends_when_the_server_cannot_start(tmp_path: Path, free_address: str) -> None:
+    settings = {"ILAB_CHAT_ADDRESS": free_address, "ILAB_MEMORY_DB_PATH": str(tmp_path)}
     with process(sys.executable, "tools/run.py", **settings, **FREE) as both:
         assert both.wait() == 2 or both.wait() == 1
 

@@ -8,8 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -47,13 +46,21 @@ def request(message: str = "Hi", **fields: Any) -> chat_pb2.ChatRequest:
     return chat_pb2.ChatRequest(**{"user_id": USER, "message": message} | fields)
 
 
-async def called(settings: Settings, *requests: chat_pb2.ChatRequest, trace: str = "", **metadata: str) -> None:
-    """Send chats to a server, whatever comes of them, and stop it, so that everything is exported."""
+async def called(
+    settings: Settings,
+    *requests: chat_pb2.ChatRequest,
+    codes: Sequence[grpc.StatusCode] = (),
+    trace: str = "",
+    **metadata: str,
+) -> None:
+    """Send chats to a server, which end with *codes* (default: OK), and stop it, so that everything is exported."""
+    ended = []
     pairs = tuple((({"traceparent": trace} if trace else {}) | metadata).items())
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         for each in requests:
-            with suppress(grpc.aio.AioRpcError):
-                await chat_pb2_grpc.ChatServiceStub(channel).Chat(each, metadata=pairs)
+            call = chat_pb2_grpc.ChatServiceStub(channel).Chat(each, metadata=pairs)
+            ended.append(await call.code())
+    assert ended == (list(codes) or [grpc.StatusCode.OK] * len(requests))
     # A server does not wait longer than CLOSE_SECONDS for its last export, which goes on.
     for closing in (each for each in threading.enumerate() if each.name == "traces"):
         await asyncio.to_thread(closing.join, 30)
@@ -126,7 +133,7 @@ async def test_failed_call_is_an_error_with_its_reason(
     traced: Settings, collector: Collector, upstream: Upstream
 ) -> None:
     upstream.replies(Reply(status=503))
-    await called(traced, request())
+    await called(traced, request(), codes=[grpc.StatusCode.UNAVAILABLE])
     [call], [model] = collector.named(CHAT), collector.named("chat test-model")
     assert call.failed
     assert call.attributes["rpc.response.status_code"] == "UNAVAILABLE"
@@ -136,7 +143,7 @@ async def test_failed_call_is_an_error_with_its_reason(
 
 
 async def test_error_of_the_caller_is_not_an_error_of_the_server(traced: Settings, collector: Collector) -> None:
-    await called(traced, request(user_id=""))
+    await called(traced, request(user_id=""), codes=[grpc.StatusCode.INVALID_ARGUMENT])
     [call] = collector.spans
     assert not call.failed
     assert call.attributes["rpc.response.status_code"] == "INVALID_ARGUMENT"
@@ -148,7 +155,7 @@ async def test_answer_that_breaks_off_is_an_error_of_its_attempt(
     traced: Settings, collector: Collector, upstream: Upstream
 ) -> None:
     upstream.replies(Reply(cut_before=1))
-    await called(traced, request())
+    await called(traced, request(), codes=[grpc.StatusCode.ABORTED])
     for span in (*collector.named("chat test-model"), *collector.named("POST")):
         assert (span.failed, span.attributes["error.type"]) == (True, "MODEL_INTERRUPTED")
     [call] = collector.named(CHAT)
@@ -179,7 +186,8 @@ async def test_cancelled_stream_is_reported_as_cancelled_with_what_was_stored(
 
 async def test_passed_deadline_is_an_error(traced: Settings, collector: Collector, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0))
-    await called(replace(traced, default_deadline_seconds=0.3), request())
+    limited = replace(traced, default_deadline_seconds=0.3)
+    await called(limited, request(), codes=[grpc.StatusCode.DEADLINE_EXCEEDED])
     [call] = collector.named(CHAT)
     assert (call.failed, call.attributes["error.type"]) == (True, "DEADLINE_EXCEEDED")
 
@@ -228,7 +236,10 @@ async def test_consolidation_has_a_trace_of_its_own(
 async def test_spans_have_no_content_and_no_user(traced: Settings, collector: Collector, upstream: Upstream) -> None:
     upstream.replies(Reply(pieces=(SECRET,)), Reply(status=400, body=SECRET.encode()), Reply(pieces=(SECRET,)))
     one = request(SECRET, request_id="request-of-the-traces", conversation_id="thread-of-the-traces")
-    await called(traced, one, request(SECRET), request(SECRET, instructions=SECRET), request(SECRET * 9999))
+    ok = grpc.StatusCode.OK
+    codes = [ok, grpc.StatusCode.INTERNAL, ok, grpc.StatusCode.INVALID_ARGUMENT]
+    requests = one, request(SECRET), request(SECRET, instructions=SECRET), request(SECRET * 9999)
+    await called(traced, *requests, codes=codes)
     assert len(collector.named(CHAT)) == 4
     for said in (USER, SECRET, "4711", "request-of-the-traces", "thread-of-the-traces"):
         assert said.encode() not in collector.bytes
