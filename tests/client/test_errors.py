@@ -1,5 +1,6 @@
 """The exceptions that a caller can catch: every status of a real server, through both clients."""
 
+import asyncio
 import copy
 import pickle
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 import ilab_chat
+from batch import cases
 from client.scripted import Caller, Context, ScriptedChatService, abort, abort_raw, delta, serving, started
 from ilab_chat import (
     Cancelled,
@@ -89,11 +91,15 @@ def info(reason: str, domain: str = "ilab-chat") -> error_details_pb2.ErrorInfo:
 
 async def failures(caller: Caller, target: str) -> tuple[ChatError, ChatError]:
     """Return what chat and what reading a stream raise."""
-    with pytest.raises(ChatError) as unary:
-        await caller.chat(target, "alice", "hi", request_id="r-1")
-    with pytest.raises(ChatError) as stream:
-        await caller.read(target, "alice", "hi", request_id="r-1")
-    return unary.value, stream.value
+    # At the same time, because repeated calls wait.
+    unary, stream = await asyncio.gather(
+        caller.chat(target, "alice", "hi", request_id="r-1"),
+        caller.read(target, "alice", "hi", request_id="r-1"),
+        return_exceptions=True,
+    )
+    assert isinstance(unary, ChatError), unary
+    assert isinstance(stream, ChatError), stream
+    return unary, stream
 
 
 @pytest.mark.parametrize(("code", "reason", "kind"), ROWS)
@@ -262,7 +268,7 @@ def tree(kind: type[ChatError]) -> set[type[ChatError]]:
     return {kind}.union(*(tree(child) for child in kind.__subclasses__()))
 
 
-@pytest.mark.parametrize("kind", sorted(tree(ChatError), key=str))
+@cases("kind", sorted(tree(ChatError), key=str))
 def test_every_error_is_public_drawn_and_survives_pickle(kind: type[ChatError]) -> None:
     assert kind.__name__ in ilab_chat.__all__
     assert errors.__doc__ is not None
