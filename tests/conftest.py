@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster
 
 import postgres as servers
 import upstream as fake
@@ -60,7 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def folder_of(item: pytest.Item) -> str:
-    return item.path.relative_to(HERE).parts[0]
+    return top_folder(item.path)
+
+
+@cache
+def top_folder(path: Path) -> str:
+    return path.relative_to(HERE).parts[0]
 
 
 def duration_rank(item: pytest.Item) -> int:
@@ -112,10 +117,17 @@ async def grpc_aio_stays_open() -> AsyncIterator[None]:
     await channel.close()
 
 
+@pytest.fixture(scope="session")
+def blocking() -> BlockBuster:
+    """Finds blocking calls of the service and the library. Making it takes longer than to activate it."""
+    return BlockBuster(["ilab_chat_service", "ilab_memory"])
+
+
 @pytest.fixture(autouse=True)
-def no_blocking_calls_on_the_event_loop() -> Iterator[None]:
-    with blockbuster_ctx(["ilab_chat_service", "ilab_memory"]):
-        yield
+def no_blocking_calls_on_the_event_loop(blocking: BlockBuster) -> Iterator[None]:
+    blocking.activate()
+    yield
+    blocking.deactivate()
 
 
 @pytest.fixture(scope="session")
