@@ -159,15 +159,19 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def running_server(command: Sequence[str | Path] | None = None, **settings: str) -> Iterator[ServerProcess]:
-    """Run `ilab-chat-server` with these environment variables, on a free port by default. Kill it at the end.
+def running_server(
+    command: Sequence[str | Path] | None = None, arguments: Sequence[str] = (), **settings: str
+) -> Iterator[ServerProcess]:
+    """Run `ilab-chat-server` with these arguments and environment variables; by default, on a free port.
+
+    Kill it at the end.
 
     *command*: a program that runs it, instead of forking where that makes no difference.
     """
     reading, writing = os.pipe()
     with Path(os.devnull).open("wb") as nothing:
         settings = {"ILAB_CHAT_ADDRESS": "127.0.0.1:0", **settings}
-        process = start([], settings, nothing.fileno(), writing, command=command)
+        process = start(arguments, settings, nothing.fileno(), writing, command=command)
     os.close(writing)
     server = ServerProcess(process, os.fdopen(reading))
     try:

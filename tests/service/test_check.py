@@ -16,7 +16,7 @@ from certificates import Authority
 from ilab_chat_service import check
 from ilab_chat_service.settings import Settings
 from postgres import Cluster
-from processes import SERVER, environment, run_server
+from processes import run_server, running_server
 from upstream import Reply, Request, Upstream, running
 
 SECRET = "sk-S3CRET"
@@ -209,18 +209,8 @@ def test_memory_in_postgresql(postgres: Cluster, upstream: Upstream) -> None:
 def test_serve_is_the_default_subcommand(
     database: dict[str, str], upstream: Upstream, arguments: tuple[str, ...]
 ) -> None:
-    settings = {**database, "OPENAI_BASE_URL": upstream.base_url, "ILAB_CHAT_ADDRESS": "127.0.0.1:0"}
-    with subprocess.Popen(
-        [SERVER, *arguments], env=environment(settings), stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stderr
-            assert any("serving on" in line for line in process.stderr)
-            process.terminate()
-            process.stderr.read()
-            assert process.wait(30) == 0
-        finally:
-            process.kill()
+    with running_server(arguments=arguments, **database, OPENAI_BASE_URL=upstream.base_url) as server:
+        assert server.stop() == 0
 
 
 def test_help_lists_the_subcommands() -> None:

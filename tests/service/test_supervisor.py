@@ -109,15 +109,14 @@ def test_pitfall_13_workers_are_new_programs_started_by_a_process_without_grpc(
             assert b"ilab_chat_service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
-@pytest.mark.parametrize(("first", "second"), [(1, 1), (1, 2), (2, 1), (2, 2)])
-def test_pitfall_12_second_server_on_the_port_fails(
-    tmp_path: Path, upstream: Upstream, first: int, second: int
-) -> None:
+@pytest.mark.parametrize("first", [1, 2])
+def test_pitfall_12_second_server_on_the_port_fails(tmp_path: Path, upstream: Upstream, first: int) -> None:
     with running_server(**variables(tmp_path, upstream, first)) as server:
-        ended = run_server("--address", server.address, **variables(tmp_path, upstream, second))
-        assert ended.returncode == 1
-        [line] = ended.stderr.splitlines()
-        assert line.startswith(f"ilab-chat-server: cannot listen on {server.address}: ")
+        for second in (1, 2):
+            ended = run_server("--address", server.address, **variables(tmp_path, upstream, second))
+            assert ended.returncode == 1
+            [line] = ended.stderr.splitlines()
+            assert line.startswith(f"ilab-chat-server: cannot listen on {server.address}: ")
         assert server.stop() == 0
 
 
