@@ -11,7 +11,7 @@ from faults.consolidation import killed, told
 from faults.kept import InDatabase, InFile
 from postgres import Cluster
 
-KILLS = 12
+KILLS = 4
 
 
 @pytest.fixture
