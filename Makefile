@@ -71,7 +71,8 @@ soak: $(DEV)/.installed ## Kill, drain, starve, confuse and fuzz a server, at le
 	PYTHONPATH=tests $(DEV)/bin/python -m faults.endurance 10000 3600
 	PYTHONPATH=tests $(DEV)/bin/python -m faults.power 4000 500
 	PYTHONPATH=tests $(DEV)/bin/python -m faults.consolidation 100
-	ILAB_SOAK=1 $(DEV)/bin/python -m pytest tests/faults/test_model_checked.py
+	ILAB_SOAK=1 $(DEV)/bin/python -m pytest --timeout=3600 tests/faults/test_model_checked.py \
+		tests/memory/test_any_sequence.py tests/memory/test_parity.py tests/service/test_hostile_text.py
 	$(DEV)/bin/python -m pytest --timeout=1200 --hypothesis-profile=soak tests/fuzz
 
 check: $(DEV)/.installed check-generated ## Lint, format, types, import rules, English, contract, generated code

@@ -1,6 +1,7 @@
 """Any sequence of calls equals a model of plain lists, which shares no code with the library."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -22,6 +23,9 @@ TYPES = st.sampled_from(["profile", "preference", "discovery"])
 KEYS = st.sampled_from([None, None, "k1", "k2"])
 USERS = st.sampled_from(["a", "b", "c"])
 FRESH = count()
+
+#: Random walks on each store, and the steps of each.
+WALKS, STEPS = (300, 60) if os.environ.get("ILAB_SOAK") else (12, 40)
 
 
 def redacted(given: str) -> str:
@@ -260,4 +264,5 @@ def test_any_sequence_of_calls_equals_the_model(store: Store) -> None:
         pass
 
     OnThisStore.store = store
-    run_state_machine_as_test(OnThisStore, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+    walks = settings(max_examples=WALKS, stateful_step_count=STEPS, deadline=None)
+    run_state_machine_as_test(OnThisStore, settings=walks)

@@ -6,6 +6,7 @@ does not finish before pytest's timeout. `bench/hostile_text.py` measures the CP
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from collections.abc import AsyncIterator
@@ -208,7 +209,10 @@ async def test_hostile_text_of_every_limit_costs_bounded_work(
 # An example takes seconds, so that shrinking one would take minutes.
 @pytest.mark.slow
 @hypothesis_settings(
-    max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate]
+    max_examples=50 if os.environ.get("ILAB_SOAK") else 2,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.reuse, Phase.generate],
 )
 @given(shape=st.lists(st.sampled_from(sorted(SHAPES.values())), min_size=2, max_size=4).map("".join))
 async def test_any_mixture_of_hostile_texts_costs_bounded_work(
