@@ -116,8 +116,8 @@ def both(source: Path, target: str) -> Iterator[ILabMemory]:
     return iter((ILabMemory.from_path(source, config), ILabMemory.from_url(target, config)))
 
 
-def test_an_interrupted_copy_of_ten_thousand_rows_resumes_and_ends_equal(target: str, tmp_path: Path) -> None:
-    source = fill(tmp_path / "memory.db", 10_000)
+def test_an_interrupted_copy_of_thousands_of_rows_resumes_and_ends_equal(target: str, tmp_path: Path) -> None:
+    source = fill(tmp_path / "memory.db", 3_000)
     before = hashlib.sha256(source.read_bytes()).digest()
     with subprocess.Popen([*COMMAND, "--from", source, "--to", target], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
@@ -133,7 +133,7 @@ def test_an_interrupted_copy_of_ten_thousand_rows_resumes_and_ends_equal(target:
     assert hashlib.sha256(source.read_bytes()).digest() == before
     assert copied["users"] == USERS
     assert copied["written"] == USERS - len(held)
-    assert copied["observations"] > 9_000
+    assert copied["observations"] > 2_700
     assert copied["sessions"] > USERS
     assert copied["different"] == copied["only_in_target"] == 0
     assert copied["source_sha256"] == copied["target_sha256"]
