@@ -138,6 +138,13 @@ def postgres() -> Iterator[servers.Cluster]:
 
 
 @pytest.fixture
+def memory_database(postgres: servers.Cluster) -> Iterator[str]:
+    """The URL of a memory without users, in PostgreSQL."""
+    with postgres.memory() as url:
+        yield url
+
+
+@pytest.fixture
 def upstream() -> Iterator[fake.Upstream]:
     with fake.running() as server:
         yield server

@@ -12,15 +12,31 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import distribution
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
+import pytest
+
+from ilab_chat_service.idempotency import schema as of_answers
+from ilab_memory.stores.postgres import schema
+from ilab_memory.stores.postgres.migrations import open_database
+
+#: Partitions of the tables in `Cluster.memory`. They are files, which take time to make and to erase.
+PARTITIONS = 2
+
+#: Its tables with rows, and the versions of its schemas.
+TABLES = (
+    *(f"ilab_memory.{name}" for name, *_ in schema.TABLES),
+    "ilab_chat.idempotency_records",
+)
+VERSIONS = "SELECT m.version, a.version FROM ilab_memory.schema_migrations m, ilab_chat.schema_version a"
+NEWEST = schema.VERSION, len(of_answers.MIGRATIONS)
 
 #: The user that runs PostgreSQL if root runs the tests: PostgreSQL refuses to run as root.
 _USER = "nobody"
@@ -56,6 +72,7 @@ class Cluster:
         self.log: list[str] = []
         self._settings = (*_SETTINGS, *settings, f"unix_socket_directories={folder}")
         self._databases = count(1)
+        self._emptied: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread
 
@@ -78,6 +95,40 @@ class Cluster:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self.url(name)
+
+    @contextmanager
+    def memory(self) -> Iterator[str]:
+        """Yield the URL of a database with the tables of the library and of the service, empty and in few partitions.
+
+        If one was used before, it is that: to make the tables takes longer than most tests, and to erase the files of
+        hundreds of databases takes a minute.
+        """
+        url = self._emptied.pop() if self._emptied else self._copied()
+        yield url
+        with suppress(psycopg.Error), psycopg.connect(url) as connection:
+            # A server that was killed may still have connections, which may still commit.
+            others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            if connection.execute(others).fetchone() is None and connection.execute(VERSIONS).fetchone() == NEWEST:
+                for table in TABLES:
+                    connection.execute(f"DELETE FROM {table}".encode())
+                connection.commit()
+                self._emptied.append(url)
+
+    def _copied(self) -> str:
+        name = f"test{next(self._databases)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {self._with_tables}".encode())
+        return self.url(name)
+
+    @cached_property
+    def _with_tables(self) -> str:
+        """The name of a database with the tables and without users."""
+        url = self.create_database()
+        open_database(url, partitions=PARTITIONS)
+        with psycopg.connect(url, autocommit=True) as connection, pytest.MonkeyPatch.context() as patched:
+            patched.setattr(of_answers, "PARTITIONS", PARTITIONS)
+            of_answers.migrate(connection)
+            return connection.info.dbname
 
     def start(self) -> None:
         """Start the server; it serves when this returns."""

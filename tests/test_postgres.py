@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 import postgres as servers
+from ilab_memory import ILabMemory
 
 
 def test_each_database_is_a_new_one(postgres: servers.Cluster) -> None:
@@ -26,3 +27,14 @@ def test_a_cluster_can_be_killed_and_comes_back_with_what_was_acknowledged() -> 
             assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
         folder = cluster.folder
     assert not folder.exists()
+
+
+def test_a_memory_is_empty_and_used_again_unless_somebody_is_connected(postgres: servers.Cluster) -> None:
+    with postgres.memory() as first, ILabMemory.from_url(first) as mem:
+        mem.mem_save("alice", "green tea", type="discovery", title="t")
+    with postgres.memory() as second:
+        with ILabMemory.from_url(second) as mem:
+            assert (second, mem.mem_stats("alice")["observations"]) == (first, 0)
+        connection = psycopg.connect(second)
+    with connection, postgres.memory() as third:
+        assert third != second

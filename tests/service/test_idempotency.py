@@ -46,8 +46,7 @@ def memory(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """An empty memory, as the variable that names it."""
     if request.param == "sqlite":
         return {"ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db")}
-    cluster: Cluster = request.getfixturevalue("postgres")
-    return {"ILAB_MEMORY_URL": cluster.create_database()}
+    return {"ILAB_MEMORY_URL": request.getfixturevalue("memory_database")}
 
 
 @pytest.fixture

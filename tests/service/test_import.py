@@ -17,7 +17,6 @@ from ilab_chat_service import limits
 from ilab_chat_service.rpc import memory_import, memory_limits
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from postgres import Cluster
 from rpcs import reason
 from service.test_memory_service import assert_failed, export, save
 from upstream import Reply, Upstream
@@ -47,8 +46,7 @@ OBSERVATION = memory_pb2.Observation(
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
-    cluster: Cluster = request.getfixturevalue("postgres")
-    return replace(settings, memory_url=cluster.create_database())
+    return replace(settings, memory_url=request.getfixturevalue("memory_database"))
 
 
 @asynccontextmanager

@@ -17,7 +17,6 @@ from ilab_chat_service.rpc.paging import cursor_in, token
 from ilab_chat_service.rpc.validation import InvalidFields
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from postgres import Cluster
 from rpcs import reason
 from service.test_memory_service import assert_failed, save
 from service.test_repeated_writes import stored
@@ -30,8 +29,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
-    cluster: Cluster = request.getfixturevalue("postgres")
-    return replace(settings, memory_url=cluster.create_database())
+    return replace(settings, memory_url=request.getfixturevalue("memory_database"))
 
 
 @asynccontextmanager

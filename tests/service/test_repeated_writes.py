@@ -16,7 +16,6 @@ import pytest
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from postgres import Cluster
 from rpcs import reason
 
 
@@ -24,8 +23,7 @@ from rpcs import reason
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
-    cluster: Cluster = request.getfixturevalue("postgres")
-    return replace(settings, memory_url=cluster.create_database())
+    return replace(settings, memory_url=request.getfixturevalue("memory_database"))
 
 
 @asynccontextmanager

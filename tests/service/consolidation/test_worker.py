@@ -19,7 +19,6 @@ from ilab_chat_service.consolidation.worker import Limits
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError
 from ilab_memory import ILabMemory, Observation, WorkStats
-from postgres import Cluster
 from upstream import Reply, Request, Upstream
 
 #: As in production, but a thousand times as fast.
@@ -134,8 +133,7 @@ Staging = Callable[..., Any]
 def stored(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
-    cluster: Cluster = request.getfixturevalue("postgres")
-    return replace(settings, memory_db_path="./memory.db", memory_url=cluster.create_database())
+    return replace(settings, memory_db_path="./memory.db", memory_url=request.getfixturevalue("memory_database"))
 
 
 @pytest.fixture
