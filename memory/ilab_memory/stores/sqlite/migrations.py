@@ -58,11 +58,11 @@ def _apply(connection: sqlite3.Connection, version: int) -> None:
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
-def _m002_first_schema(connection: sqlite3.Connection) -> None:
+def _m003_first_schema(connection: sqlite3.Connection) -> None:
     for statement in (*schema.TABLES, *schema.TRIGGERS, *schema.INDEXES):
         connection.execute(statement)
 
 
 #: From the version before to this one. A released migration is never changed. Until the first release, a change of the
 #: tables raises the only version here: databases of the version before are refused.
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {2: _m002_first_schema}
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {3: _m003_first_schema}

@@ -7,7 +7,7 @@ from ilab_memory.stores.sqlite.vector_statements import REMOVE_VECTOR
 #: Version of the schema that this code reads and writes, stored in the file's `user_version`. A change of what
 #: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
 #: are removed from the index by the terms that they were added with.
-VERSION = 2
+VERSION = 3
 #: Stored in the file's `application_id`, to recognize files of other programs. ASCII "ILME".
 APPLICATION_ID = 0x494C4D45
 #: The `application_id` of files written before the first release. They are refused.
@@ -139,8 +139,7 @@ TABLES = (
         user INTEGER,                           -- key of the tombstone; NULL once its rows are erased
         salt BLOB NOT NULL,
         user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt
-        in_index INTEGER NOT NULL DEFAULT 0,    -- the full-text index may contain hashes of a deleted observation
-        is_rewritten INTEGER NOT NULL DEFAULT 0 -- only the write-ahead log may still contain erased bytes
+        in_index INTEGER NOT NULL DEFAULT 0     -- the full-text index may contain hashes of a deleted observation
     )
     """,
     # One row: the last rewrite, by the clock of the system.
