@@ -21,6 +21,7 @@ from ilab_chat_gateway.requests import (
 )
 from ilab_chat_gateway.routes import Shape
 from ilab_chat_gateway.streams import EVENT_STREAM, Stream, chat_events, lines
+from ilab_chat_gateway.values import MOST_VALUES, has_too_many_values
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -129,6 +130,8 @@ async def uploaded(request: Request, most: int) -> AsyncIterator[Item]:
     number = 0
     async for line in body_lines(request, most):
         number += 1
+        if has_too_many_values(line):
+            raise Problem("TOO_MANY_VALUES", f"line {number}: it has more than {MOST_VALUES:,} JSON values")
         try:
             item = item_of(await from_json(ExportUserResponse, line))
         except Problem as problem:

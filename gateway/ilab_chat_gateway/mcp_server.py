@@ -63,11 +63,12 @@ class McpEndpoint:
         """Handle one request.
 
         Refuse an array before it is parsed: the protocol has no batches, and the SDK checks each element for seconds.
+        Read the whole body here, because the SDK would answer what `receive` raises by a status of its own.
         """
         parts = [await receive()]
-        while not (start := parts[-1].get("body", b"").lstrip()) and parts[-1].get("more_body"):
+        while parts[-1].get("more_body"):
             parts.append(await receive())
-        if start.startswith(b"["):
+        if next(filter(None, (part.get("body", b"").lstrip() for part in parts)), b"").startswith(b"["):
             details = problems.problem(400, "INVALID_REQUEST", "the body must be one JSON-RPC message, not a batch")
             await problems.response(details)(scope, receive, send)
             return

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from ilab_chat_gateway import problems
+from ilab_chat_gateway.values import MOST_VALUES, has_too_many_values, marks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,9 +82,9 @@ def host_of(header: str) -> str:
 class LimitedBodies:
     """Refuses bodies that are too large, by their declared length or as soon as the limit is exceeded.
 
-    Imports are streamed: their lines are limited instead. There is room for INCOMPLETE_BYTES of bodies that have not
-    arrived completely. Beyond that, the one that has waited longest for its next part is refused: clients that send
-    nothing more must not keep out others.
+    Refuses complete ones of too many JSON values. Imports are streamed: their lines are limited instead. There is room
+    for INCOMPLETE_BYTES of bodies that have not arrived completely. Beyond that, the one that has waited longest
+    for its next part is refused: clients that send nothing more must not keep out others.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
@@ -114,6 +115,8 @@ class LimitedBodies:
             self._incomplete.pop(body, None)
             if not is_import and body.size > self._most:
                 raise HTTPException(413, headers={"connection": "close"})
+            if body.has_too_many_values():
+                raise problems.TooManyValues
             if not body.is_complete:
                 self._incomplete[body] = None
                 self._make_room()
@@ -140,6 +143,8 @@ class Incomplete:
         self.size = 0
         self.is_complete = False
         self._is_import = is_import
+        self._parts: list[bytes] = []
+        self._marks = 0
         self._refused = asyncio.Event()
 
     async def received(self, receive: Receive) -> Message:
@@ -161,7 +166,17 @@ class Incomplete:
         ended = self._is_import and b"\n" in part
         self.size = len(part) - part.rindex(b"\n") - 1 if ended else self.size + len(part)
         self.is_complete = not message.get("more_body")
+        if not self._is_import:
+            self._parts.append(part)
+            self._marks += marks(part)
         return message
+
+    def has_too_many_values(self) -> bool:
+        """Tell whether the body is complete and has too many JSON values."""
+        if not self.is_complete:
+            return False
+        parts, self._parts = self._parts, []
+        return self._marks > MOST_VALUES and has_too_many_values(b"".join(parts))
 
     def refuse(self) -> None:
         """End the wait for the next part, which then fails."""

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ilab_chat.errors import ChatError, FieldViolation
+from ilab_chat_gateway.values import MOST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,10 +58,12 @@ OWN_REASONS: Final[dict[str, tuple[int, str]]] = {
     "METHOD_NOT_ALLOWED": (405, "The path does not support the method."),
     "BODY_INCOMPLETE": (408, "The body did not arrive in time, or not before too many others: try again."),
     "BODY_TOO_LARGE": (413, "The body exceeds ILAB_CHAT_GATEWAY_MAX_BODY_BYTES."),
+    "TOO_MANY_VALUES": (413, f"The body, or a line of an import, has more than {MOST_VALUES:,} JSON values."),
     "UNSUPPORTED_MEDIA_TYPE": (415, "The body is not declared as application/json (imports: application/x-ndjson)."),
     "INTERNAL": (500, "A defect of the gateway. Its log has the cause, under the id in `detail`."),
     "SERVER_UNREACHABLE": (503, "The gRPC server does not answer."),
 }
+TOO_MANY_VALUES: Final = f"the body has more than {MOST_VALUES:,} JSON values: send fewer, or several requests"
 BY_HTTP_STATUS: Final = {
     404: "ROUTE_NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
@@ -77,6 +80,13 @@ class Problem(Exception):
         self.reason = reason
         self.detail = detail
         self.violations = tuple(violations)
+
+
+class TooManyValues(HTTPException):
+    """A body that is refused before it is parsed."""
+
+    def __init__(self) -> None:
+        super().__init__(OWN_REASONS["TOO_MANY_VALUES"][0])
 
 
 class ClientGone(Exception):
@@ -159,6 +169,8 @@ def of_exception(error: Exception) -> dict[str, Any]:
                 FieldViolation(".".join(map(str, each["loc"][1:])) or "body", each["msg"]) for each in error.errors()
             ]
             return problem(422, "INVALID_FIELD", "the request is invalid", violations=violations)
+        case TooManyValues():
+            return problem(error.status_code, "TOO_MANY_VALUES", TOO_MANY_VALUES)
         case HTTPException():
             reason = BY_HTTP_STATUS.get(error.status_code, "INVALID_REQUEST")
             return problem(error.status_code, reason, title(error.status_code).lower())

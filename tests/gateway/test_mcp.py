@@ -221,7 +221,7 @@ async def test_methods_of_sessions_are_refused_at_once(web: Client, method: str)
 
 
 async def test_batch_is_refused_before_it_is_parsed(web: Client) -> None:
-    for batch in (b"[]", b" \n[{}]", b"[" * 100_000, b" " * 200_000 + b"["):
+    for batch in (b"[]", b" \n[{}]", b"[" * 10_000, b" " * 200_000 + b"["):
         answer = await web.post("/mcp", batch, accept="application/json, text/event-stream")
         assert answer.status == 400
         assert answer.json["reason"] == "INVALID_REQUEST"
