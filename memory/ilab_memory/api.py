@@ -45,7 +45,8 @@ class ILabMemory(Embedding):
     """The memory of many users, isolated from each other.
 
     Any thread may use an instance at any time. Every method raises ValueError for an invalid argument (it names the
-    argument and never quotes it), StorageError when the storage fails, and RuntimeError after `close`.
+    argument and never quotes it), StorageError when the storage fails, and RuntimeError after `close` and in a forked
+    child.
     """
 
     @classmethod

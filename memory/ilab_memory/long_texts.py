@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ilab_memory.forks import kept_over_forks
+
 #: Characters up to which a text is short: several are analyzed at the same time. 4,096 take 1 to 2 ms.
 SHORT_CHARACTERS = 4096
 
-_analyzing = threading.Lock()
+_analyzing = kept_over_forks(threading.Lock())
 
 
 @contextmanager

@@ -16,6 +16,8 @@ import psycopg
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
+from ilab_memory.forks import Process
+
 #: How long `close` waits for calls that are under way, and then for those whose connections it has cut.
 CLOSE_SECONDS = 2.0
 
@@ -32,6 +34,7 @@ class Pool:
     """
 
     def __init__(self, conninfo: str, *, size: int, wait_seconds: float) -> None:
+        self._process = Process()
         self._conninfo = conninfo
         self._wait_seconds = wait_seconds
         self._places = threading.Semaphore(size)
@@ -49,9 +52,10 @@ class Pool:
         *wait_seconds*: how long to wait for it at most, if that is less than the pool's own limit.
 
         Raises:
-            RuntimeError: closed.
+            RuntimeError: closed, or this is a forked child.
             NotConnected: the server cannot be reached, or no connection was free in time.
         """
+        self._process.check()
         patience = self._wait_seconds if wait_seconds is None else max(min(wait_seconds, self._wait_seconds), 0)
         until = time.monotonic() + patience
         if not self._places.acquire(timeout=patience):
@@ -77,6 +81,9 @@ class Pool:
 
         A call whose connection is cut raises as if the server had closed it.
         """
+        if not self._process.is_this:
+            # The connections are the parent's.
+            return
         with self._changed:
             if self._closed:
                 return

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageDamaged, StorageError
+from ilab_memory.forks import Process
 from ilab_memory.stores.sqlite.migrations import check_version
 from ilab_memory.stores.sqlite.page_file import PageFile, PageFiles
 from ilab_memory.stores.sqlite.parameters import Connection
@@ -257,6 +258,7 @@ class Readers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._process = Process()
         self._lock = threading.Lock()
         self._idle: list[tuple[sqlite3.Connection, Identity]] = []
         self._closed = False
@@ -266,8 +268,9 @@ class Readers:
         """Lend a connection; translate errors as of *doing*.
 
         Raises:
-            RuntimeError: closed.
+            RuntimeError: closed, or this is a forked child.
         """
+        self._process.check()
         with storage_errors(doing, self._database.path):
             connection, identity = self._take()
             try:
@@ -311,6 +314,7 @@ class SharedReader:
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.Lock) -> None:
         self._connection = connection
+        self._process = Process()
         self._lock = lock
         self._closed = False
 
@@ -319,8 +323,9 @@ class SharedReader:
         """Lend the connection; translate errors as of *doing*.
 
         Raises:
-            RuntimeError: closed.
+            RuntimeError: closed, or this is a forked child.
         """
+        self._process.check()
         with storage_errors(doing), self._lock:
             if self._closed:
                 raise_closed()

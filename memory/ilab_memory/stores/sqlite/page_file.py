@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from ilab_memory.forks import kept_over_forks
 from ilab_memory.stores.sqlite.pages import (
     HEADER_BYTES,
     MOST_PAGES,
@@ -32,7 +33,7 @@ _FLOCK: Final = "hhqqi4x"
 #: The open files of this process by device and inode, each with the number of its users. Closing one frees all locks
 #: that the process has on it, those of SQLite too, so each is opened once and stays open while a connection uses it.
 _open: Final[dict[tuple[int, int], tuple[int, int]]] = {}
-_lock: Final = threading.Lock()
+_lock: Final = kept_over_forks(threading.Lock())
 
 
 class PageFile:

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from ilab_memory.forks import kept_over_forks
+
 #: Space for the index: of a log of 1 GiB, 64 times what a log has between two checkpoints.
 INDEX_BYTES: Final = 2 * 1024 * 1024
 #: Free space below which calls fail on a file system that writes to new blocks.
@@ -40,7 +42,7 @@ _READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 #: The open files of this process by device and inode, each with the number of its users. Closing a file frees all locks
 #: that the process has on it, those of SQLite too, so each is opened once and stays open while the file exists.
 _open: Final[dict[tuple[int, int], tuple[int, int]]] = {}
-_lock: Final = threading.Lock()
+_lock: Final = kept_over_forks(threading.Lock())
 
 
 class SharedIndex:

@@ -24,6 +24,7 @@ from ilab_memory.core.store import (
     Source,
     Store,
 )
+from ilab_memory.forks import Process
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.long_texts import SHORT_CHARACTERS, one_at_a_time
 from ilab_memory.stores.sqlite import check, editing, expiry, exporting, reading, removing, saving
@@ -65,6 +66,7 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         Raises:
             StorageError: it cannot be opened or created, is not a database, or is of another program or version.
         """
+        self._process = Process()
         database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds, create=create)
         self._database = database
         self._users = KeyCache()
@@ -434,5 +436,8 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
 
     def close(self) -> None:
         """See Store."""
+        if not self._process.is_this:
+            # The threads and connections are the parent's.
+            return
         self._closed.set()
         on_close(self._forgetting.close, self._writer.close, self._readers.close, self._database.close)

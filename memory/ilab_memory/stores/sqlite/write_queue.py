@@ -10,6 +10,7 @@ from contextlib import suppress
 from itertools import takewhile
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+from ilab_memory.forks import Process
 from ilab_memory.stores.sqlite.connections import raise_closed
 from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
 
@@ -120,6 +121,7 @@ class WriteQueue:
     """Takes tasks and touches from any thread, and hands them to the writer's thread."""
 
     def __init__(self) -> None:
+        self._process = Process()
         self._lock = threading.Lock()
         self._tasks: deque[Task[Any]] = deque()
         # The inner mappings are replaced, never changed: `touched` reads them without the lock.
@@ -141,8 +143,9 @@ class WriteQueue:
         """Append *task*.
 
         Raises:
-            RuntimeError: closed.
+            RuntimeError: closed, or this is a forked child.
         """
+        self._process.check()
         with self._lock:
             if self._closed:
                 raise_closed()
@@ -153,8 +156,9 @@ class WriteQueue:
         """Add activity in a session, which is taken with the next task, or after TOUCH_SECONDS.
 
         Raises:
-            RuntimeError: closed.
+            RuntimeError: closed, or this is a forked child.
         """
+        self._process.check()
         with self._lock:
             if self._closed:
                 raise_closed()
