@@ -251,8 +251,9 @@ class Response(aiohttp.ClientResponse):
                 raise TooManyInterimResponses
             return await read()
 
-        # aiohttp reads heads in a loop without any other hook. The next response on the connection replaces the second.
+        # aiohttp reads heads in a loop without any other hook. The next response on the connection replaces the others.
         protocol.read, protocol.data_received = read_bounded, received_bounded
+        protocol.resume_reading = partial(resume_if_paused, protocol)
         try:
             started = await super().start(connection)
         finally:
@@ -261,6 +262,15 @@ class Response(aiohttp.ClientResponse):
         if sum(len(name) + len(value) for name, value in self.raw_headers) > HEADER_BYTES:
             raise HeadersTooLarge
         return started
+
+
+def resume_if_paused(protocol: Any, **options: bool) -> None:
+    """Resume reading only if it is paused. aiohttp resumes, and parses nothing, at each HTTP chunk that is read.
+
+    *options* are those of aiohttp's own method.
+    """
+    if protocol._reading_paused:  # noqa: SLF001 - no public name
+        type(protocol).resume_reading(protocol, **options)
 
 
 def with_sessions_without_cookies(transport: Any) -> httpx2.AsyncBaseTransport:
