@@ -24,7 +24,10 @@ from ilab_chat_service.model.content_encoding import Decoder, beginning
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from typing import TypeAlias
+
+    Receive: TypeAlias = Callable[[], Awaitable[bytes]]
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +38,9 @@ USED = ("_init_transport", "_init_proxy_transport")
 #: Variables that name trusted authorities instead of those of the system: a file, and a folder.
 AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
-#: Extension of an httpx response that contains aiohttp's response.
+#: Extensions of an httpx response that contain aiohttp's response, and the transport that sent the request.
 AIOHTTP = "aiohttp"
+SENDER = "sender"
 
 #: Maximum size of the head of a response, and of one field. Gateways add long ones: policies, cookies, traces.
 HEADER_BYTES = 64 * 1024
@@ -155,6 +159,27 @@ class Transport(httpx2.AsyncBaseTransport):
         if response.status_code >= HTTP_BAD_REQUEST:
             return await whole_error(response, read)
         response.extensions[AIOHTTP] = read
+        response.extensions[SENDER] = self
+        return response
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], content: bytes, limits: aiohttp.ClientTimeout
+    ) -> Response:
+        """Send a request as the package's transport does, after a first one by `handle_async_request`."""
+        sent: Any = self._transport
+        proxy: httpx2.Proxy | None = sent.proxy
+        response: Response = await sent.client.request(
+            "POST",
+            url,
+            headers=headers,
+            data=content,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=limits,
+            proxy=str(proxy.url) if proxy else None,
+            proxy_auth=aiohttp.BasicAuth(*proxy.auth) if proxy and proxy.auth else None,
+            proxy_headers=proxy.headers if proxy else None,
+        )
         return response
 
     async def aclose(self) -> None:
@@ -182,7 +207,7 @@ async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -
             read.close()
     headers = [(name, value) for name, value in response.headers.multi_items() if name not in BODY_HEADERS]
     content = bytes(received[:ERROR_BYTES])
-    if encoding := encoding_of(response):
+    if encoding := encoding_in(response.headers):
         content = beginning(content, encoding, ERROR_BYTES)
     return httpx2.Response(response.status_code, headers=headers, content=content)
 
@@ -191,9 +216,9 @@ async def whole_error(response: httpx2.Response, read: aiohttp.ClientResponse) -
 BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
-def encoding_of(response: httpx2.Response) -> str:
-    """Return the encoding of a response's body. Empty: it is not encoded."""
-    encoding = response.headers.get("content-encoding", "").strip().lower()
+def encoding_in(headers: Mapping[str, str]) -> str:
+    """Return the encoding of a body with *headers*, whose names have any case. Empty: it is not encoded."""
+    encoding = headers.get("content-encoding", "").strip().lower()
     return "" if encoding == "identity" else encoding
 
 
@@ -299,7 +324,7 @@ def session(ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> aiohttp.Clien
 class Body:
     """The body of a response. `receive` waits for bytes and returns all that have arrived. Empty: the end."""
 
-    receive: Callable[[], Awaitable[bytes]]
+    receive: Receive
     aclose: Callable[[], Awaitable[None]]
     parsing: Parsing
 
@@ -310,14 +335,21 @@ def body_of(response: httpx2.Response) -> Body:
     It reads from aiohttp directly: httpx would add five generators, and keeps the request in memory.
     """
     read: Response | None = response.extensions.get(AIOHTTP)
-    if read is None:
-        receive: Callable[[], Awaitable[bytes]] = partial(next_of, response.aiter_raw())
-        aclose: Callable[[], Awaitable[None]] = response.aclose
-    else:
-        receive, aclose = read.content.readany, partial(read.__aexit__, None, None, None)
-    if encoding := encoding_of(response):
-        receive = Decoder(receive, encoding).receive
-    return Body(receive, aclose, read.parsing if read else Parsing())
+    if read is not None:
+        return body_read_by(read)
+    receive = decoded(partial(next_of, response.aiter_raw()), response.headers)
+    return Body(receive, response.aclose, Parsing())
+
+
+def body_read_by(read: Response) -> Body:
+    """Return the unread body of aiohttp's response *read*."""
+    return Body(decoded(read.content.readany, read.headers), partial(read.__aexit__, None, None, None), read.parsing)
+
+
+def decoded(receive: Receive, headers: Mapping[str, str]) -> Receive:
+    """Return *receive*, or a function that also decodes what it returns if the body is encoded."""
+    encoding = encoding_in(headers)
+    return Decoder(receive, encoding).receive if encoding else receive
 
 
 async def next_of(pieces: AsyncIterator[bytes]) -> bytes:

@@ -15,6 +15,7 @@ from ilab_chat_service.model.completion_stream import CompletionStream
 from ilab_chat_service.model.errors import Refused, failure_of, failures_before_it_began
 from ilab_chat_service.model.http_transport import body_of
 from ilab_chat_service.model.pacing import Pace
+from ilab_chat_service.model.repeated_request import repeated_request
 from ilab_chat_service.model.request import Shape, request_body
 from ilab_chat_service.model.request_adaptation import shapes_after
 from ilab_chat_service.telemetry.call_record import model_request
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from openai import RequestOptions
 
     from ilab_chat_service.failures import Failure
+    from ilab_chat_service.model.http_transport import Body
     from ilab_chat_service.model.pacing import LoopShare
     from ilab_chat_service.model.profiles import Profile
+    from ilab_chat_service.model.repeated_request import RepeatedRequest
     from ilab_chat_service.values import ChatMessage, Generation
 
 log = logging.getLogger(__name__)
@@ -75,6 +78,8 @@ class Upstream:
         self.cause = {"gen_ai.request.model": profile.model, "server.address": profile.host}
         self._key = ""
         self._options: RequestOptions = {}
+        #: A request with the current key, as the package has built it. None: it has built none yet.
+        self._again: RepeatedRequest | None = None
 
     async def ask(self, messages: Sequence[ChatMessage], generation: Generation) -> CompletionStream:
         """Ask the model and wait until it has begun. If the API rejects one of our own fields, ask again without it.
@@ -106,21 +111,9 @@ class Upstream:
     async def _begin(self, body: bytes) -> CompletionStream:
         """Send a request and wait until the model has begun."""
         with model_request(self._label, self.cause) as request, failures_before_it_began(self.cause):
-            # The public API for raw responses, with the package's authentication, URLs and errors. It returns a
-            # response, as `cast_to` says, although its type hints for streams do not.
-            response: object = await self._client.post(
-                self.profile.url,
-                cast_to=httpx2.Response,
-                # Serialized here, because the package spends milliseconds on inspecting the messages.
-                content=body,
-                options=with_trace(await self._current_options(), request.traceparent),
-                # Even without streaming, so that the package does not read the response.
-                stream=True,
-                stream_cls=openai.AsyncStream[object],
-            )
-            assert isinstance(response, httpx2.Response)  # noqa: S101 - see above
+            response = await self._post(body, request.traceparent)
             pace = Pace(self._loop_share, asyncio.get_running_loop().time())
-            answer = CompletionStream(body_of(response), self.profile.model, self.cause, pace, self._key)
+            answer = CompletionStream(response, self.profile.model, self.cause, pace, self._key)
             try:
                 await answer.begin()
             except BaseException:
@@ -128,11 +121,35 @@ class Upstream:
                 raise
             return answer
 
+    async def _post(self, body: bytes, traceparent: str) -> Body:
+        """Send a request: the first one with a key by the package, later ones like the first."""
+        options = await self._current_options()
+        if self._again:
+            return await self._again.send(body, traceparent)
+        # The public API for raw responses, with the package's authentication, URLs and errors. It returns a response,
+        # as `cast_to` says, although its type hints for streams do not.
+        response: object = await self._client.post(
+            self.profile.url,
+            cast_to=httpx2.Response,
+            # Serialized here, because the package spends milliseconds on inspecting the messages.
+            content=body,
+            options=with_trace(options, traceparent),
+            # Even without streaming, so that the package does not read the response.
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
+        assert isinstance(response, httpx2.Response)  # noqa: S101 - see above
+        # The key may have changed while the API answered.
+        if options is self._options:
+            self._again = repeated_request(response)
+        return body_of(response)
+
     async def _current_options(self) -> RequestOptions:
         """Return the options of a request: the headers with the current key."""
         key = await self.profile.key.current()
         if key != self._key or not self._options:
             self._key = key
+            self._again = None
             # Otherwise the package generates an idempotency key for each request, which it does not send.
             self._options = {"idempotency_key": "unused", "headers": headers(self.profile, key)}
         return self._options

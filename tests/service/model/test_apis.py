@@ -108,8 +108,12 @@ async def check_case(
             stage = await leaving.enter_async_context(stage_in(folder, **case.settings))
         own = hashlib.sha256(f"{kind} {case.name} {method}".encode()).hexdigest()[:16]
         model = "test-model" if case.servers_model else f"model-{own}"
-        stage.script.behaviours[model] = case.upstream
         generation = dict(case.generation) if case.servers_model else {"model": model, **case.generation}
+        if method == "StreamChat" and not case.servers_model:
+            # Later requests are built in another way than the first one of a model.
+            await stage.ask("Chat", f"{own}-0", HELLO, generation=options(model=model))
+            stage.script.asked[model].clear()
+        stage.script.behaviours[model] = case.upstream
         told = await stage.ask(method, own, HELLO, generation=options(**generation))
         if isinstance(case.expect, Fails):
             check_failure(told, case.expect)
