@@ -25,7 +25,7 @@ NUMBERED = {
 }
 
 
-def test_parameters_of_numbered_placeholders_are_given_by_name() -> None:
+def test_parameters_of_numbered_placeholders_may_be_a_sequence() -> None:
     assert by_number(("a", "b")) == by_number({"1": "a", "2": "b"}) == {"1": "a", "2": "b"}
     with closing(sqlite3.connect(":memory:", factory=Connection)) as connection:
         assert connection.execute("SELECT ?2, ?1, ?2", ("a", "b")).fetchone() == ("b", "a", "b")
