@@ -30,6 +30,7 @@ from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import HINT, Damage
 from ilab_memory import Config, EmbedderUnavailable, ILabMemory
 from ilab_memory.time_limit import time_limit
+from ilab_memory.visit import visit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -399,8 +400,8 @@ def nothing(_: str) -> None:
 
 
 def limited(call: Callable[[ILabMemory], T], memory: ILabMemory, seconds: float | None) -> T:
-    """Run *call* with a time limit for its reads."""
-    with time_limit(seconds):
+    """Run *call* with a time limit for its reads, which share a connection."""
+    with time_limit(seconds), visit():
         return call(memory)
 
 

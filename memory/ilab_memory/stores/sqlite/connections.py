@@ -16,6 +16,7 @@ from ilab_memory.stores.sqlite.migrations import check_version
 from ilab_memory.stores.sqlite.page_file import PageFile, PageFiles
 from ilab_memory.stores.sqlite.parameters import Connection
 from ilab_memory.stores.sqlite.shared_index import SharedIndex
+from ilab_memory.visit import Visit, current_visit
 
 MEMORY = ":memory:"
 #: Tells a file from another of the same name: its device and inode.
@@ -130,13 +131,10 @@ class Database:
                 if not create:
                     self._refuse_what_is_left_of_a_lost_file()
                 self._create_file()
+        #: The file. Not for a database in memory.
+        self.path = Path(self._path)
         self._index = None if self.is_memory else SharedIndex(self.path)
         self._page_files = None if self.is_memory else PageFiles(self.path)
-
-    @property
-    def path(self) -> Path:
-        """The file. Not for a database in memory."""
-        return Path(self._path)
 
     def size(self) -> int:
         """Return the bytes of the file and its write-ahead log, 0 for a database in memory.
@@ -265,18 +263,29 @@ class Readers:
 
     @contextmanager
     def connection(self, doing: str) -> Iterator[sqlite3.Connection]:
-        """Lend a connection; translate errors as of *doing*.
+        """Lend a connection; translate errors as of *doing*. All calls of one visit get the same.
 
         Raises:
             RuntimeError: closed, or this is a forked child.
         """
         self._process.check()
         with storage_errors(doing, self._database.path):
+            if here := current_visit():
+                yield self._of_visit(here)
+                return
             connection, identity = self._take()
             try:
                 yield connection
             finally:
                 self._give_back(connection, identity)
+
+    def _of_visit(self, here: Visit) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = here.lent.get(self)
+        if connection is None:
+            connection, identity = self._take()
+            here.lent[self] = connection
+            here.at_end.callback(self._give_back, connection, identity)
+        return connection
 
     def close(self) -> None:
         """Close what is idle now, and what is lent when it comes back."""
