@@ -555,7 +555,7 @@ async def test_unreachable_server_is_a_failure(settings: Settings, upstream: Ups
 
 async def test_silence_times_out(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0), Reply(hold_before=1))
-    async with open_model(replace(settings, model_timeout_seconds=0.2)) as model:
+    async with open_model(replace(settings, model_timeout_seconds=1.0)) as model:
         with pytest.raises(ModelUnavailable):
             await text_of(model)
         with pytest.raises(ModelInterrupted):
