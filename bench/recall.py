@@ -11,7 +11,7 @@ With --meaning, it only measures what the local embedder adds to words:
 
     bench/recall_unshared.py   170 statements in six languages, each among 600 other rows of its user, and questions
                                that share no word with them; messages that concern nothing of the user
-    bench/recall_inflected.py  96 statements in twelve languages, questions that share a word in another form;
+    bench/recall_inflected.py  184 statements in thirteen languages, questions that share a word in another form;
                                small talk
     floors                     both, if the least cosines of `recall.meaning` are raised or lowered
 
@@ -292,6 +292,11 @@ def meaning_tables() -> Iterator[str]:
         ("recall@10 without a shared word", unshared.PAIRS, strangers),
         ("the same, written later", unshared.MORE, strangers),
         ("a shared word in another form", inflected.PAIRS, inflected.SMALL_TALK),
+        (
+            "the same, not looked at",
+            inflected.MORE,
+            inflected.SMALL_TALK | dict.fromkeys(("en", "sv"), strangers["en"]),
+        ),
     ):
         yield f"{title:40}" + "".join(f"{name:>8}" for name in (*pairs, "all", "junk"))
         yield Memories.of(pairs, junk, None).line("words only")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_memory.recall import analysis, normalization
-from ilab_memory.recall.analysis import INDEXED_CHARACTERS, MOST_OCCURRENCES, REPLY_WORDS, fields, terms
+from ilab_memory.recall import analysis, normalization, text_language
+from ilab_memory.recall.analysis import INDEXED_CHARACTERS, MOST_OCCURRENCES, REPLY_WORDS, fields, forms, terms
 from ilab_memory.recall.query import MAX_TERMS, QUERY_CHARACTERS, query_terms
 from ilab_memory.recall.stemming import STEMMERS, stem
 
@@ -33,9 +33,68 @@ FORMS = {
 }
 
 
-@cases("forms", [forms for group in FORMS.values() for forms in group.split("; ")])
-def test_forms_of_a_word_have_one_stem(forms: str) -> None:
-    assert len({stem for form in forms.split() for stem in terms(form)}) == 1
+#: The same of texts in Latin letters, by the name of the language.
+LATIN_FORMS = {
+    "de": "Birnbaum Birnbäume; Wohnung Wohnungen; Schlüssel Schlüsseln; Kind Kinder Kindern; Schuh Schuhe",
+    "es": "camisa camisas; profesor profesores; sobrina sobrinas; reunión reuniones",
+    "fr": "cousine cousines; cheval chevaux; chaussure chaussures; examen examens",
+    "it": "camicia camicie; cugino cugini; esame esami; gatto gatti",
+    "nl": "broer broers; konijn konijnen; kat katten; sleutel sleutels",
+    "pl": "koszula koszule; klucz klucze",
+    "pt": "camisa camisas; romance romances; pintor pintores; vizinho vizinhos",
+    "sv": "granne grannar; katt katter",
+    "tr": "köpek köpekler",
+}
+SENTENCES = {
+    "de": "Das habe ich mit meinem {} gemacht.",
+    "es": "Eso lo hice con mi {}.",
+    "fr": "Je l'ai fait avec mon {}.",
+    "it": "Questo l'ho fatto con il mio {}.",
+    "nl": "Dat heb ik met mijn {} gedaan.",
+    "pl": "Moje {} jest dla mnie.",
+    "pt": "Fiz isso com o meu {}.",
+    "sv": "Det gjorde jag med min {}.",
+    "tr": "Benim {} daha iyi, ama bu değil.",
+}
+
+
+@cases(
+    ("language", "said", "asked"),
+    [
+        (language, said, asked)
+        for language, groups in LATIN_FORMS.items()
+        for group in groups.split("; ")
+        for said in group.split()
+        for asked in group.split()
+    ],
+)
+def test_forms_of_a_word_meet_whatever_the_language_of_the_query(language: str, said: str, asked: str) -> None:
+    """A query may be this word alone, so that nothing tells its language."""
+    indexed = fields("", SENTENCES[language].format(said)).said
+    (term,) = terms(asked)
+    assert not {term, *forms(asked, [term], most=100).get(term, ())}.isdisjoint(indexed)
+
+
+@given(st.text(alphabet="abeinostäñçğł", min_size=1, max_size=12), st.sampled_from(sorted(SENTENCES)))
+def test_a_word_finds_itself_whatever_the_language_of_its_text(word: str, language: str) -> None:
+    for sentence in (SENTENCES[language].format(word), word):
+        for term in terms(word):
+            assert not {term, *forms(word, [term], most=100).get(term, ())}.isdisjoint(fields("", sentence).said)
+
+
+def test_english_texts_have_english_stems_only() -> None:
+    assert (
+        fields("", "The university plans to plane the planes.").said == "the universiti plan to plane the plane".split()
+    )
+
+
+def test_few_foreign_words_in_an_english_text_are_english() -> None:
+    assert "~" not in "".join(fields("", "We ate a crème brûlée at the Café de la Paix in Paris.").said)
+
+
+@cases("words", [words for group in FORMS.values() for words in group.split("; ")])
+def test_forms_of_a_word_have_one_stem(words: str) -> None:
+    assert len({stem for form in words.split() for stem in terms(form)}) == 1
 
 
 def test_words_of_different_meaning_have_different_stems() -> None:
@@ -142,8 +201,10 @@ def test_index_terms_have_not_changed() -> None:
     """If this fails, existing indexes are stale: raise `schema.VERSION`, rebuild the index, then update the digest."""
     turn = f"User: {WORDS}\nAssistant: {WORDS * 3}"
     samples = ["Caroline's 10,000 cafés were bought on the 7th", "我喜欢 東京タワー ฉันชอบ", "an e-mail", turn]
+    samples += [sentence.format(word) for name, sentence in SENTENCES.items() for word in LATIN_FORMS[name].split()]
+    samples += [f"{word} {word}" for words in text_language.FREQUENT.values() for word in words.split()]
     indexed = repr([fields(title, content) for title in ("A title", "Turn: abandoned") for content in samples])
-    assert hashlib.sha256(indexed.encode()).hexdigest()[:16] == "88e9925c93756194"
+    assert hashlib.sha256(indexed.encode()).hexdigest()[:16] == "0e1c468bf01b5cf1"
 
 
 def test_many_empty_lines_take_linear_time() -> None:

@@ -111,6 +111,11 @@ def conversed(both: Both, dice: random.Random, prefix: str = "") -> Iterator[tup
             yield from ((user_id, question.text) for question in conversation.questions)
             texts = [text for session in conversation.sessions for text in session]
             yield from ((user_id, piece) for piece in pieces(dice, texts, QUERIES // 5))
+    inflected = bench("recall_inflected")
+    for language, pairs in inflected.PAIRS.items():
+        for said, _ in pairs:
+            both.save(f"{prefix}{language}", said)
+        yield from ((f"{prefix}{language}", question) for _, question in pairs)
     sentences = [sentence for text in UNSPACED for sentence in text.split()]
     for _ in range(60):
         both.save(f"{prefix}unspaced", f"{dice.choice(sentences)}, {dice.choice(sentences)} tea")

@@ -300,7 +300,7 @@ def test_an_unreleased_schema_is_rejected_with_instructions(url: str, table: str
 
 def test_a_failed_migration_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(connection: psycopg.Connection, partitions: int) -> None:
-        migrations._m002_first_schema(connection, partitions)
+        migrations._m003_first_schema(connection, partitions)
         connection.execute("SELECT 1 / 0")
 
     with monkeypatch.context() as patched:

@@ -6,10 +6,14 @@ substring of two or more characters is found. A hyphenated word gives a term for
 
 import re
 from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
+from ilab_memory.recall import text_language
 from ilab_memory.recall.normalization import normalize
-from ilab_memory.recall.stemming import stem
+from ilab_memory.recall.stemming import foreign_stem, stem
+from ilab_memory.recall.stemming import forms as word_forms
 
 #: Words of an assistant's reply in the field `reply`; the rest is its `tail`. Measured, see bench/recall.py.
 REPLY_WORDS = 80
@@ -23,7 +27,11 @@ INDEXED_CHARACTERS = 65_536
 #: Occurrences of a term in a field that are indexed, from the beginning. BM25 saturates long before, and a search reads
 #: the place of each occurrence: a text of one word has 13,000.
 MOST_OCCURRENCES = 16
+#: Terms of a message that are looked up in all languages.
+MOST_FORMED = 8
 
+ENGLISH = "en"
+_FIRST_LETTER, _FIRST_UNSPACED = "a", "\u0900"
 # Scripts of India, Thai, Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul: their words are not separated by spaces, end
 # in particles, or contain marks that `\w` does not match.
 UNSPACED = (
@@ -63,22 +71,23 @@ class Fields(NamedTuple):
 
 
 def terms(text: str, *, most: int = INDEXED_CHARACTERS) -> list[str]:
-    """Return the terms of the first *most* characters of *text*, in order, with repetitions."""
-    plain = folded(text[:most])[:most]
-    if plain.isascii() and "-" not in plain:
-        return [_stem(word) if word else _number(number) for number, word in _ASCII_WORD.findall(plain)]
-    found: list[str] = []
-    # Not `findall`, which would hold the GIL for the whole text.
-    for match in _WORD.finditer(plain):
-        number, compound, run, word = match.groups()
-        if word:
-            found.append(_stem(word))
-        elif number:
-            found.append(_number(number))
-        elif run:
-            found += _pairs(run)
-        else:
-            found += _joined(compound)
+    """Return the terms of the first *most* characters of *text* as of an English text, in order, with repetitions."""
+    return _stems(_words(text, most), ENGLISH)
+
+
+def forms(
+    text: str, wanted: Collection[str], *, most: int, spoken: tuple[str, ...] = (), formed: int = MOST_FORMED
+) -> dict[str, tuple[str, ...]]:
+    """Return the terms that words of *text* have in texts in other languages than English, by their English terms.
+
+    Of those *wanted*. Of the first *formed* of them in all languages, of the others in the languages *spoken*.
+    """
+    everywhere = {*islice(wanted, formed)}
+    found: dict[str, tuple[str, ...]] = {}
+    for word in dict.fromkeys(_words(text, most)):
+        (term,) = _stems((word,), ENGLISH)
+        if term in wanted and (others := word_forms(word) if term in everywhere else word_forms(word, spoken)):
+            found[term] = tuple(dict.fromkeys((*found.get(term, ()), *others)))
     return found
 
 
@@ -90,10 +99,45 @@ def fields(title: str, content: str, *, most: int = INDEXED_CHARACTERS) -> Field
     indexed = content[:most]
     turn = TURN.fullmatch(indexed)
     said_text = turn["said"] if turn else indexed
-    said = terms(said_text, most=most)
-    reply = terms(turn["reply"], most=most) if turn else []
+    said = _words(said_text, most)
+    reply = _words(turn["reply"], most) if turn else []
     own_title = _own_title(title.removeprefix("Turn: "), said_text, said)
-    return Fields(_bounded(own_title), _bounded(said), reply[:REPLY_WORDS], _bounded(reply[REPLY_WORDS:]))
+    words = islice(chain(said, own_title, reply), text_language.MOST_WORDS)
+    language = text_language.language_of(words, said_text)
+    replied = _stems(reply, language)
+    return Fields(
+        _bounded(_stems(own_title, language)),
+        _bounded(_stems(said, language)),
+        replied[:REPLY_WORDS],
+        _bounded(replied[REPLY_WORDS:]),
+    )
+
+
+def _words(text: str, most: int) -> list[str]:
+    """Return the words, numbers and pairs of characters in the first *most* characters of *text*."""
+    plain = folded(text[:most])[:most]
+    if plain.isascii() and "-" not in plain:
+        return [word[:LONGEST_WORD] or _number(number) for number, word in _ASCII_WORD.findall(plain)]
+    found: list[str] = []
+    # Not `findall`, which would hold the GIL for the whole text.
+    for match in _WORD.finditer(plain):
+        number, compound, run, word = match.groups()
+        if word:
+            found.append(word[:LONGEST_WORD])
+        elif number:
+            found.append(_number(number))
+        elif run:
+            found += _pairs(run)
+        else:
+            found += _joined(compound)
+    return found
+
+
+def _stems(words: Sequence[str], language: str) -> list[str]:
+    # Numbers and pairs of characters have no stem: they would only fill the cache.
+    if language == ENGLISH:
+        return [stem(word) if _FIRST_LETTER <= word < _FIRST_UNSPACED else word for word in words]
+    return [foreign_stem(word, language) if _FIRST_LETTER <= word < _FIRST_UNSPACED else word for word in words]
 
 
 def _bounded(found: list[str]) -> list[str]:
@@ -122,25 +166,21 @@ def _pairs(run: str) -> list[str]:
     return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
 
 
-def _stem(word: str) -> str:
-    return stem(word if len(word) <= LONGEST_WORD else word[:LONGEST_WORD])
-
-
 def _number(number: str) -> str:
     return number.replace(",", "").rstrip("stndrh")[:LONGEST_WORD]
 
 
 def _joined(compound: str) -> list[str]:
-    """Return the terms of each part of a hyphenated word, and of the parts joined."""
+    """Return each part of a hyphenated word, and the parts joined."""
     words = compound.replace("\u2010", "-").split("-")
-    return [_stem(word) for word in (*words, "".join(words))]
+    return [word[:LONGEST_WORD] for word in (*words, "".join(words))]
 
 
 def _own_title(title: str, said_text: str, said: list[str]) -> list[str]:
-    """Return the terms of *title*; none if it is an excerpt of *said_text*."""
+    """Return the words of *title*; none if it is an excerpt of *said_text*, whose words are *said*."""
     if " " in title and said_text.lstrip().startswith(title):
         return []
-    found = terms(title)
+    found = _words(title, INDEXED_CHARACTERS)
     # The last word of an excerpt may be truncated.
     length = len(found)
     is_excerpt = found == said[:length] or (length > 1 and found[:-1] == said[: length - 1])

@@ -1,17 +1,18 @@
 """A message to what to look up for its prompt: terms with weights, and what kind of question it is. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 from ilab_memory.recall import dates, languages
-from ilab_memory.recall.analysis import UNSPACED, folded, terms
+from ilab_memory.recall.analysis import MOST_FORMED, UNSPACED, folded, forms, terms
 from ilab_memory.recall.dates import Dated
 from ilab_memory.recall.languages import LANGUAGES
 from ilab_memory.recall.query import MAX_TERMS, QUERY_CHARACTERS
+from ilab_memory.recall.stemming import forms as word_forms
 
 #: Weight of a term with little content, such as "remember".
 LIGHT = 0.3
@@ -27,6 +28,8 @@ HALF_CONTENT, HIRAGANA = 0.4, 0.15
 CONTENT = 0.4
 #: A language is used if the message has this share of the words that the most likely language has in it.
 LIKELY = 0.7
+#: Function words of one language, and of no other, by which it is clear.
+CLEAR = 2
 #: A question with more terms than this has a subject of its own.
 FOLLOW_UP_TERMS = 3
 #: English function words that are also names; in lower case they count if they end a message without other terms.
@@ -59,6 +62,8 @@ class Asked:
     """Names that are function words otherwise, as they must be written in a row."""
     compounds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The terms of hyphenated words, joined, and those of their parts."""
+    forms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other forms of the terms, see `analysis.forms`."""
     spoken: tuple[str, ...] = ("en",)
     """Its likely languages."""
     speaks_of_user: bool = False
@@ -153,6 +158,14 @@ def _weightless(names: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]
     return function, light - function
 
 
+@lru_cache(maxsize=64)
+def _light_forms(names: tuple[str, ...]) -> frozenset[str]:
+    """Return the terms of light words in texts in these languages."""
+    return frozenset(
+        form for name in names for word in _WORDS_OF[name].light for form in word_forms(folded(word), (name,))
+    )
+
+
 def read(message: str, previous: str | None = None, now: datetime | None = None) -> Asked:
     """Read *message*, and *previous*, the message before, if this one is a follow-up question.
 
@@ -186,9 +199,12 @@ def read(message: str, previous: str | None = None, now: datetime | None = None)
         return Asked(spoken=spoken, speaks_of_user=_speaks_of_user(whole, whole.lower(), words, spoken))
     text = whole
     lowered = text.lower()
+    weights = dict(list(weights.items())[:MAX_TERMS])
+    joined = dict(list(joined.items())[:MAX_PREVIOUS])
     return Asked(
-        terms=dict(list(weights.items())[:MAX_TERMS]),
-        previous=dict(list(joined.items())[:MAX_PREVIOUS]),
+        terms=weights,
+        previous=joined,
+        forms=_forms(text, words, weights, names, spoken) | _forms(previous or "", words, joined, (), spoken),
         names=frozenset(names) | cased.keys(),
         cased=cased,
         compounds=_compounds(text),
@@ -271,7 +287,26 @@ def _weights(text: str, spoken: tuple[str, ...]) -> dict[str, float]:
         if term not in function and term not in joined:
             # A single letter is the part of an abbreviation or of a hyphenated word.
             weights[term] = LIGHT if term in light or (len(term) == 1 and term.isalpha()) else 1.0
+    if light_forms := _light_forms(spoken):
+        # Other forms of light words are light as well.
+        others = forms(text, weights, most=QUERY_CHARACTERS, spoken=spoken, formed=0)
+        weights |= {term: LIGHT for term, each in others.items() if not light_forms.isdisjoint(each)}
     return {term: weight for term, weight in weights.items() if weight}
+
+
+def _forms(
+    text: str, words: Sequence[str], weights: Mapping[str, float], names: Collection[str], spoken: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Return other forms of the terms in *text*: in the languages *spoken*, and of some terms in all languages.
+
+    That is of the *names*, and if few *words* tell the language, of the terms with the most content.
+    """
+    if not weights:
+        return {}
+    is_clear = len(spoken) == 1 and sum(word in _WORDS_OF[spoken[0]].function for word in words) >= CLEAR
+    ordered = sorted(weights, key=lambda term: (term in names, weights[term]), reverse=True)
+    formed = sum(term in names for term in ordered) if is_clear else len(ordered)
+    return forms(text, ordered, most=QUERY_CHARACTERS, spoken=spoken, formed=min(formed, MOST_FORMED))
 
 
 def _pairs(run: str) -> Iterable[tuple[str, float]]:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from ilab_memory.recall.analysis import UNSPACED, folded, terms
 from ilab_memory.recall.message import content_terms, is_question, is_request
+from ilab_memory.recall.stemming import FOREIGN
+from ilab_memory.recall.stemming import forms as word_forms
 
 #: Longest passage, in characters, and of each row of a complete list.
 PASSAGE_CHARACTERS, SHORT_PASSAGE_CHARACTERS = 300, 150
@@ -55,10 +57,14 @@ def normalized(said: str) -> str:
 class Finder:
     """Finds the terms of a message in texts, without analyzing every word of them."""
 
-    def __init__(self, shares: Mapping[str, float]) -> None:
+    def __init__(self, shares: Mapping[str, float], forms: Mapping[str, Iterable[str]] | None = None) -> None:
+        """Find the terms of *shares*, also in other *forms*, see `analysis.forms`."""
         self._shares = shares
         self._pairs = [term for term in shares if _RUN.match(term)]
-        words = sorted({_prefix(term) for term in shares if not _RUN.match(term)}, key=len, reverse=True)
+        self._forms = {term: frozenset(others) for term, others in (forms or {}).items() if term in shares}
+        stems = [term for term in shares if not _RUN.match(term)]
+        stems += [form for others in self._forms.values() for form in others]
+        words = sorted({_prefix(term.removeprefix(FOREIGN)) for term in stems}, key=len, reverse=True)
         self._words = re.compile(f"(?<![^\\W_])(?:{'|'.join(map(re.escape, words)) or '(?!)'})[^\\W_]*")
         self._known: dict[str, frozenset[str]] = {}
 
@@ -86,7 +92,10 @@ class Finder:
 
     def _terms(self, word: str) -> frozenset[str]:
         if word not in self._known:
-            self._known[word] = frozenset(term for term in terms(word) if term in self._shares)
+            others = word_forms(word)
+            found = {term for term in (*terms(word), *others) if term in self._shares}
+            found.update(term for term, each in self._forms.items() if not each.isdisjoint(others))
+            self._known[word] = frozenset(found)
         return self._known[word]
 
 

@@ -31,6 +31,7 @@ from ilab_memory.recall.coverage import (
     weights,
 )
 from ilab_memory.recall.floors import least_coverage
+from ilab_memory.recall.looking_up import LookUp
 from ilab_memory.recall.meaning import Meaning, Nearness
 from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder
@@ -109,7 +110,7 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
         return []
     numbers = [candidate.number for candidate in found.candidates]
     previews = found.previews or store.previews(request.user_id, numbers, characters=HEAD_CHARACTERS)
-    finder = Finder(found.shares)
+    finder = Finder(found.shares, asked.forms)
     before = passage.normalized(request.previous) if asked.previous and request.previous else None
     scored = list(_scored(asked, found.candidates, previews, finder=finder, known=before, now=now))
     _mark_earlier(store, request.user_id, scored)
@@ -145,8 +146,8 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     terms = [*asked.terms, *(term for term in asked.previous if term not in asked.terms)][:MAX_TERMS]
     if not terms:
         return _by_meaning_alone(store, request, asked, now)
-    statistics, postings, rows = store.matches(
-        request.user_id,
+    index = LookUp(store, request.user_id, asked.forms)
+    statistics, postings, rows = index.matches(
         terms,
         most_places=MOST_EXACT,
         most_rows=FEW_ROWS,
@@ -160,7 +161,7 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     unknown = frozenset(terms).difference(statistics.frequencies)
     if not statistics.frequencies and not nearest:
         return _Found(unknown=unknown)
-    postings, said, frequencies = _places(store, request.user_id, statistics, postings, replies=asked.asks_assistant)
+    postings, said, frequencies = _places(index, statistics, postings, replies=asked.asks_assistant)
     shares = weights(asked, statistics, said, frequencies)
     postings = {term: places for term, places in postings.items() if term in shares}
     if rows is None:
@@ -182,8 +183,7 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
 
 
 def _places(
-    store: Store,
-    user_id: str,
+    index: LookUp,
     statistics: TermStatistics,
     postings: Mapping[str, Sequence[Posting]] | None,
     *,
@@ -196,15 +196,15 @@ def _places(
     # In the order of `split`, because the last digits of a sum depend on its order.
     exact, frequent = split(statistics)
     if postings is None:
-        postings = store.postings(user_id, exact) if exact else {}
+        postings = index.postings(exact) if exact else {}
     found = {term: postings[term] for term in exact}
     said = said_rows(found)
     frequencies = {term: Frequency(statistics.frequencies[term], len(rows)) for term, rows in said.items()}
     if frequent:
         rows = statistics.observations
         most = max(1, MOST_NEWEST // (len(frequent) * (2 if replies else 1)))
-        newest = store.newest_with(user_id, frequent, in_reply=False, most=most)
-        replied = store.newest_with(user_id, frequent, in_reply=True, most=most) if replies else {}
+        newest = index.newest_with(frequent, in_reply=False, most=most)
+        replied = index.newest_with(frequent, in_reply=True, most=most) if replies else {}
         for term in frequent:
             in_reply = replied.get(term, ())
             said[term] = {*newest[term]}

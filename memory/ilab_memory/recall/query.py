@@ -1,6 +1,6 @@
 """A question in natural language to the terms to look up. Pure."""
 
-from ilab_memory.recall.analysis import terms
+from ilab_memory.recall.analysis import forms, terms
 
 #: Distinct terms of a query that are looked up, the first ones. A question has ten, a pasted page thousands.
 MAX_TERMS = 32
@@ -30,6 +30,11 @@ def query_terms(query: str) -> list[str]:
     found = list(dict.fromkeys(terms(query, most=QUERY_CHARACTERS)))
     chosen = [term for term in found if term not in STOP_TERMS] or found
     return chosen[:MAX_TERMS]
+
+
+def query_forms(query: str, chosen: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return the other forms of the terms that were *chosen* of *query*, see `analysis.forms`."""
+    return forms(query, chosen, most=QUERY_CHARACTERS)
 
 
 def is_short(query: str) -> bool:

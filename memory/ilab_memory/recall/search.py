@@ -11,7 +11,8 @@ from ilab_memory.core.models import ObservationCompact
 from ilab_memory.core.store import Document, Preview, Store
 from ilab_memory.recall import ranking
 from ilab_memory.recall.compact import PREVIEW_CHARACTERS, compact
-from ilab_memory.recall.query import is_short, query_terms
+from ilab_memory.recall.looking_up import LookUp
+from ilab_memory.recall.query import is_short, query_forms, query_terms
 from ilab_memory.recall.scoring import RANK_WEIGHT, search_score
 
 #: Longest query, in characters, for a substring search. Its cost grows with the query and with the text that the user
@@ -103,8 +104,8 @@ def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
     terms = query_terms(question.query)
     if not terms:
         return _Found()
-    statistics, postings, rows = store.matches(
-        question.user_id,
+    index = LookUp(store, question.user_id, query_forms(question.query, terms))
+    statistics, postings, rows = index.matches(
         terms,
         most_places=ranking.MAX_PLACES,
         most_rows=FEW_ROWS,
@@ -116,7 +117,7 @@ def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
         return _Found()
     # The next reads may see a later state: rows deleted since are skipped.
     if postings is None:
-        postings = store.postings(question.user_id, affordable)
+        postings = index.postings(affordable)
     # In this order, because the last digits of a sum depend on its order.
     postings = {term: postings[term] for term in affordable}
     if rows is not None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from itertools import islice
 
-from ilab_memory.recall.analysis import UNSPACED, folded, terms
+from ilab_memory.recall.analysis import ENGLISH, UNSPACED, folded, terms
 from ilab_memory.recall.message import Asked, function_terms, is_question, is_request
 from ilab_memory.recall.query import QUERY_CHARACTERS
+from ilab_memory.recall.stemming import forms as word_forms
 
 #: Words of a message whose spelling is corrected, the longest ones; a message with more than MOST_WORDS is a text.
 MOST_CORRECTED, MOST_WORDS = 2, 15
@@ -58,17 +59,15 @@ def corrected(
     longest = sorted(typed.values(), key=len, reverse=True)[:MOST_CORRECTED]
     is_of_world = not asked.speaks_of_user and (is_question(text, asked.spoken) or is_request(text, asked.spoken))
     most = min(most_ways, MOST_WAYS_OF_WORLD if is_of_world else MOST_WAYS) // max(1, len(longest))
-    ways = {_term(word): _ways(word)[:most] for word in longest}
-    wanted = dict.fromkeys(
-        [
-            *(term for each in ways.values() for term in each),
-            *(term for forms in ids.values() for form in forms for term in form),
-            *(term for token in ids for term in terms(token)),
-        ]
-    )
+    ways = {_term(word): _ways(word, asked.spoken)[:most] for word in longest}
+    of_ids = [*(term for forms in ids.values() for form in forms for term in form)]
+    of_ids += [term for token in ids for term in terms(token)]
+    others = {term: word_forms(term) for term in of_ids}
+    wanted = dict.fromkeys([*(term for each in ways.values() for term in each), *of_ids])
     if not wanted:
         return None
-    said = frozenset(known([*wanted]))
+    said = frozenset(known([*wanted, *(form for forms in others.values() for form in forms)]))
+    said |= {term for term, forms in others.items() if not said.isdisjoint(forms)}
     changes = {**_respelled(asked, typed, ways, said), **_rewritten(ids, said)}
     if not changes:
         return None
@@ -77,7 +76,8 @@ def corrected(
         for new in changes.get(term, (term,)):
             weights[new] = max(weights.get(new, 0.0), weight if new == term else CORRECTED * weight)
     names = {new for name in asked.names for new in changes.get(name, (name,))}
-    return replace(asked, terms=weights, names=frozenset(names)) if weights else None
+    forms = {**asked.forms, **{term: others[term] for term in weights if others.get(term)}}
+    return replace(asked, terms=weights, names=frozenset(names), forms=forms) if weights else None
 
 
 def _respelled(
@@ -128,11 +128,15 @@ def _id_forms(token: str) -> list[list[str]]:
     return [[term for word in form for term in terms(word)] for form in (["".join(parts)], parts, *halves, *split)]
 
 
-def _ways(word: str) -> list[str]:
-    """Return the terms of words that *word* may stand for, the likely ones first."""
+def _ways(word: str, spoken: tuple[str, ...]) -> list[str]:
+    """Return the terms of words that *word* may stand for in texts in the languages *spoken*, likely ones first."""
     if not SHORTEST <= len(word) <= LONGEST:
         return []
-    ways = dict.fromkeys(term for way in _variants(word) if (term := _term(way)) and len(way) >= SHORTEST)
+    variants = [way for way in _variants(word) if len(way) >= SHORTEST]
+    own = [term for way in variants if (term := _term(way))]
+    foreign = [term for way in variants for term in word_forms(way, spoken)]
+    # First the same word in a text in another language.
+    ways = dict.fromkeys([*word_forms(word), *([*own, *foreign] if ENGLISH in spoken else [*foreign, *own])])
     ways.pop(_term(word), None)
     return list(ways)
 

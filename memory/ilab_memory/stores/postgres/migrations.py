@@ -69,7 +69,7 @@ def _check_server(connection: Connection) -> None:
         raise StorageError("could not open the database: its encoding must be UTF8")
 
 
-def _m002_first_schema(connection: Connection, partitions: int) -> None:
+def _m003_first_schema(connection: Connection, partitions: int) -> None:
     connection.execute(schema.SCHEMA_MIGRATIONS)
     connection.execute(f"INSERT INTO {schema.SCHEMA}.schema_migrations VALUES (0)")  # noqa: S608 - a constant
     for statement in schema.statements(partitions):
@@ -78,4 +78,4 @@ def _m002_first_schema(connection: Connection, partitions: int) -> None:
 
 #: From the version before to this one. A released migration is never changed. Until the first release, a change of the
 #: tables raises the only version here: databases of the version before are refused.
-MIGRATIONS: Mapping[int, Callable[[Connection, int], None]] = {2: _m002_first_schema}
+MIGRATIONS: Mapping[int, Callable[[Connection, int], None]] = {3: _m003_first_schema}

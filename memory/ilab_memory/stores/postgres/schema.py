@@ -14,7 +14,7 @@ from ilab_memory.core.config import FACT_TYPES
 #: Version of the schema that this code reads and writes. A change of what `ilab_memory.recall.analysis.fields` returns
 #: needs a new version too, with a migration that rebuilds the index. A bound on the length of what is indexed does not:
 #: rows that an earlier version wrote are found by all of their words.
-VERSION = 2
+VERSION = 3
 #: Where the tables are.
 SCHEMA = "ilab_memory"
 
