@@ -88,6 +88,14 @@ def test_english_texts_have_english_stems_only() -> None:
     )
 
 
+def test_the_reply_has_a_language_of_its_own() -> None:
+    split = fields(
+        "", "User: What are the twins called in German?\nAssistant: Das sind die Zwillinge, und sie sind von hier."
+    )
+    assert split.said == "what are the twin call in german".split()
+    assert split.reply[3] == "~zwilling"
+
+
 def test_few_foreign_words_in_an_english_text_are_english() -> None:
     assert "~" not in "".join(fields("", "We ate a crème brûlée at the Café de la Paix in Paris.").said)
 

@@ -7,7 +7,7 @@ substring of two or more characters is found. A hyphenated word gives a term for
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import NamedTuple
 
 from ilab_memory.recall import text_language
@@ -102,9 +102,10 @@ def fields(title: str, content: str, *, most: int = INDEXED_CHARACTERS) -> Field
     said = _words(said_text, most)
     reply = _words(turn["reply"], most) if turn else []
     own_title = _own_title(title.removeprefix("Turn: "), said_text, said)
-    words = islice(chain(said, own_title, reply), text_language.MOST_WORDS)
-    language = text_language.language_of(words, said_text)
-    replied = _stems(reply, language)
+    # The reply to a request for a translation is in another language.
+    of_reply = text_language.language_of(reply, turn["reply"]) if turn else ""
+    language = text_language.language_of([*said, *own_title], said_text) or of_reply or ENGLISH
+    replied = _stems(reply, of_reply or language)
     return Fields(
         _bounded(_stems(own_title, language)),
         _bounded(_stems(said, language)),

@@ -7,7 +7,7 @@ The index depends on it: a change of these words needs a new `schema.VERSION` of
 
 # ruff: noqa: RUF001 - the dotless i of Turkish looks like another
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 #: Words of a text that are looked at, from its beginning.
 MOST_WORDS, MOST_CHARACTERS = 40, 250
@@ -96,10 +96,10 @@ _LANGUAGES_OF = _languages_of_words()
 _LETTERS = {language: frozenset(letters) for language, letters in LETTERS.items()}
 
 
-def language_of(words: Iterable[str], text: str) -> str:
-    """Return the likely language of *text*, by its *words* and its letters; English if nothing is known of them."""
+def language_of(words: Sequence[str], text: str) -> str:
+    """Return the likely language of *text*, by its *words* and its letters; empty if nothing is known of them."""
     counts = dict.fromkeys(FREQUENT, 0)
-    for word in words:
+    for word in words[:MOST_WORDS]:
         for language in _LANGUAGES_OF.get(word, ()):
             counts[language] += 1
     beginning = text[:MOST_CHARACTERS]
@@ -107,4 +107,5 @@ def language_of(words: Iterable[str], text: str) -> str:
         found = {*beginning.casefold()}
         for language, letters in _LETTERS.items():
             counts[language] += LETTER * len(found & letters)
-    return max(counts, key=counts.__getitem__)
+    likely = max(counts, key=counts.__getitem__)
+    return likely if counts[likely] else ""
