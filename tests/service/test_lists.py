@@ -25,7 +25,7 @@ from upstream import Reply, Upstream
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.process)])
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     if request.param == "sqlite":
         return settings
