@@ -293,7 +293,7 @@ def meaning_tables() -> Iterator[str]:
         ("the same, written later", unshared.MORE, strangers),
         ("a shared word in another form", inflected.PAIRS, inflected.SMALL_TALK),
         (
-            "the same, not looked at",
+            "the same, written later",
             inflected.MORE,
             inflected.SMALL_TALK | dict.fromkeys(("en", "sv"), strangers["en"]),
         ),
