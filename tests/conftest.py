@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import grpc.aio
+import hypothesis
 import pytest
 from blockbuster import BlockBuster
 
@@ -29,6 +30,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Else every process that the tests start compiles the service again, and pytest every module of tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# An example takes longer on a busy machine, which is no fault.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 HERE = Path(__file__).parent
 

@@ -192,7 +192,7 @@ async def test_unknown_field_is_named(web: Client) -> None:
         b"",
         b"null",
         b"\xff",
-        b"[" * 100_000,
+        b"[" * 10_000,
     ],
 )
 async def test_body_that_does_not_parse_is_400_and_never_quoted(web: Client, body: bytes) -> None:
