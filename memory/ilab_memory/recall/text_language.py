@@ -69,19 +69,19 @@ FREQUENT = {
         ne neden nerede o olan olarak oldu once sen sonra su ve veya var ya yok
     """,
 }
-#: Letters that tell a language from most others.
+#: Letters that tell a language from others.
 LETTERS = {
     "de": "äöüß",
     "es": "ñ¿¡",
-    "fr": "èêëîœ",
-    "it": "ìò",
+    "fr": "çèêëîœ",
+    "it": "ìòè",
     "pl": "ąćęłńśźż",
-    "pt": "ãõ",
+    "pt": "ãçêõ",
     "sv": "åäö",
     "tr": "ığşçöü",
 }
-#: How much such a letter in a text weighs, in words.
-LETTER = 2
+#: How much such a letter in a text weighs, in words: of one language, and of several.
+ONLY_LETTER, SHARED_LETTER = 2, 1
 
 
 def _languages_of_words() -> dict[str, tuple[str, ...]]:
@@ -93,7 +93,9 @@ def _languages_of_words() -> dict[str, tuple[str, ...]]:
 
 
 _LANGUAGES_OF = _languages_of_words()
-_LETTERS = {language: frozenset(letters) for language, letters in LETTERS.items()}
+_LETTERS = {
+    letter: [language for language, has in LETTERS.items() if letter in has] for letter in "".join(LETTERS.values())
+}
 
 
 def language_of(words: Sequence[str], text: str) -> str:
@@ -104,8 +106,8 @@ def language_of(words: Sequence[str], text: str) -> str:
             counts[language] += 1
     beginning = text[:MOST_CHARACTERS]
     if not beginning.isascii():
-        found = {*beginning.casefold()}
-        for language, letters in _LETTERS.items():
-            counts[language] += LETTER * len(found & letters)
+        for letter in _LETTERS.keys() & {*beginning.casefold()}:
+            for language in _LETTERS[letter]:
+                counts[language] += ONLY_LETTER if len(_LETTERS[letter]) == 1 else SHARED_LETTER
     likely = max(counts, key=counts.__getitem__)
     return likely if counts[likely] else ""
