@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.statements.changes import CHANGES
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading
 from ilab_chat_service.statements.language import LANGUAGES, languages_of
+from ilab_chat_service.statements.openings import EDGES, after_openers
 from ilab_chat_service.statements.saying import tells_change
-from ilab_chat_service.statements.sentence_reader import EDGES, SentenceReader, after_openers
+from ilab_chat_service.statements.sentence_reader import SentenceReader
 from ilab_chat_service.statements.sentences import FENCE, Sentence, sentences_of
 from ilab_chat_service.statements.text import UNSPACED, lowered
 
