@@ -91,7 +91,7 @@ class Life:
     exchanges: tuple[Exchange, ...]
     questions: tuple[Question, ...]
     junk: tuple[str, ...]
-    """Greetings and questions about the world. Memory contains nothing that answers them."""
+    """Greetings and questions about the world, of the life and its filler. Nothing in memory answers them."""
 
     @property
     def asked_at(self) -> datetime:
