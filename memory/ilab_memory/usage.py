@@ -22,8 +22,14 @@ class Parser(argparse.ArgumentParser):
         known = [*self._options()]
         if wrong is None:
             wrong, known = _SUBCOMMAND.search(message), [*self._subcommands()]
-        close = get_close_matches(wrong[1], known, 1) if wrong else []
-        self.exit(2, f"{self.prog}: {message}{f': did you mean {close[0]}?' if close else ''}\n")
+        self.exit(2, f"{self.prog}: {message}{self._hint(wrong[1], known) if wrong else ''}\n")
+
+    def _hint(self, wrong: str, known: Collection[str]) -> str:
+        if wrong in known:
+            having = [name for name, parser in self._subcommands().items() if wrong in parser._options()]  # noqa: SLF001 - the same
+            return f": it is an option of {' and '.join(having)}"
+        close = get_close_matches(wrong, known, 1)
+        return f": did you mean {close[0]}?" if close else ""
 
     def _subcommands(self) -> Mapping[str, "Parser"]:
         # argparse has no public name for what `add_subparsers` returns.

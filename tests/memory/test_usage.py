@@ -11,6 +11,7 @@ from ilab_memory.command import main
         (("stat", "x.db"), "did you mean stats?"),
         (("stats", "--jsn", "x.db"), "did you mean --json?"),
         (("backup", "--form", "x.db", "y.db"), "did you mean --from?"),
+        (("check", "--from", "x.db"), "it is an option of backup and copy"),
         (("--versoin", "stats", "x.db"), "did you mean --version?"),
     ],
 )
