@@ -3,9 +3,10 @@
 import errno
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
@@ -13,12 +14,16 @@ from urllib.parse import quote
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.forks import Process
 from ilab_memory.stores.sqlite.migrations import check_version
-from ilab_memory.stores.sqlite.page_file import PageFile, PageFiles
 from ilab_memory.stores.sqlite.parameters import Connection
 from ilab_memory.stores.sqlite.shared_index import SharedIndex
 from ilab_memory.visit import Visit, current_visit
 
+if sys.platform != "win32":
+    import fcntl
+
 MEMORY = ":memory:"
+#: Added to the name of the file for the copy that a rewrite makes. The process that rewrites locks it.
+REWRITE_SUFFIX = "-rewrite"
 #: Tells a file from another of the same name: its device and inode.
 Identity: TypeAlias = tuple[int, int]
 
@@ -134,7 +139,6 @@ class Database:
         #: The file. Not for a database in memory.
         self.path = Path(self._path)
         self._index = None if self.is_memory else SharedIndex(self.path)
-        self._page_files = None if self.is_memory else PageFiles(self.path)
 
     def size(self) -> int:
         """Return the bytes of the file and its write-ahead log, 0 for a database in memory.
@@ -180,10 +184,6 @@ class Database:
         self.remember_the_log_of(file)
         return connection
 
-    def page_file(self) -> AbstractContextManager[PageFile]:
-        """Lend the file itself, to be read and written past SQLite. Not for a database in memory."""
-        return PageFiles(self.path).opened() if self._page_files is None else self._page_files.opened()
-
     def check_reserve(self) -> None:
         """Raise OSError if the disk is so full that using the file may end the process."""
         if self._index:
@@ -193,8 +193,23 @@ class Database:
         """Let go of the files, after the last connection is closed."""
         if self._index:
             self._index.release()
-        if self._page_files:
-            self._page_files.release()
+
+    def is_being_rewritten(self) -> bool:
+        """Tell whether some process is rewriting the file now: it holds the write lock longer than a save does."""
+        if self.is_memory or sys.platform == "win32":
+            return False
+        real = self.path.resolve()
+        try:
+            descriptor = os.open(real.with_name(real.name + REWRITE_SUFFIX), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def identity(self) -> Identity:
         """Return the identity of this file: another file of the same name has a different one.

@@ -18,13 +18,11 @@ from ilab_memory.stores.sqlite.transaction import Transaction
 
 #: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it
 #: takes from the index takes as long as putting it there did, and other saves wait.
-PAGE, PAGE_BYTES = 25, 64 * 1024
+PAGE, PAGE_BYTES = 200, 256 * 1024
 #: Blocks of vectors that are erased in one operation of the writer.
 VECTOR_BLOCKS = 16
-#: Sessions that are erased in one operation of the writer.
-SESSIONS = 500
-#: Pages of the full-text index that are merged in one operation of the writer: about 10 ms.
-MERGED_PAGES = 64
+#: Pages of the full-text index that are merged in one operation of the writer: about 50 ms.
+MERGED_PAGES = 256
 # How long one attempt to empty the WAL keeps the writer, in milliseconds.
 _PATIENCE_MS = 50
 _SALT_BYTES = _HASH_BYTES = 16
@@ -59,8 +57,8 @@ def mark_deleted(transaction: Transaction, user_id: str) -> int:
 def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
     """Record that the file must be rewritten before `mem_forget` may return for this user.
 
-    For an application that deletes rows of the user from tables of its own in the same file, with `secure_delete` on:
-    call it in the transaction that deletes them, and `mem_forget` after it. Does nothing in a file of another program.
+    For an application that has deleted rows of the user from tables of its own in the same file: call it in the
+    transaction that deletes them, and `mem_forget` after it. Does nothing in a database that is not a memory.
     """
     if connection.execute(erasure_statements.HAS_ERASURES).fetchone()[0]:
         add(connection, user_id, None)
@@ -107,13 +105,9 @@ def erase_rows(transaction: Transaction, user: Tombstone, rows: Iterable[ErasedR
             transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *tokens))
 
 
-def erase_sessions(transaction: Transaction, user: Tombstone) -> bool:
-    """Erase some of the sessions of a user without observations; return whether any were left."""
-    return transaction.execute(erasure_statements.ERASE_SESSIONS, (user.key, SESSIONS)).rowcount > 0
-
-
 def erase_user(transaction: Transaction, user: Tombstone) -> None:
-    """Erase what is left of a user without observations and sessions."""
+    """Erase what is left of a user without observations."""
+    transaction.execute(erasure_statements.ERASE_SESSIONS, (user.key,))
     transaction.execute(erasure_statements.ERASE_USER, (user.key,))
     transaction.execute(erasure_statements.ROWS_ERASED, (user.key,))
 
@@ -149,9 +143,14 @@ def _segments(transaction: Transaction) -> frozenset[int]:
     return frozenset(segment for (segment,) in transaction.execute(erasure_statements.INDEX_SEGMENTS))
 
 
-def erased(connection: sqlite3.Connection) -> list[int]:
-    """Return the erasures whose rows are deleted: they end once no page has bytes of them."""
-    return [erasure for (erasure,) in connection.execute(erasure_statements.ERASED)]
+def needs_rewrite(connection: sqlite3.Connection) -> bool:
+    """Return whether the file may contain erased bytes."""
+    return bool(connection.execute(erasure_statements.NEEDS_REWRITE).fetchone()[0])
+
+
+def rewritten(connection: sqlite3.Connection) -> list[int]:
+    """Return the erasures that end once the WAL is empty."""
+    return [erasure for (erasure,) in connection.execute(erasure_statements.REWRITTEN_ERASURES)]
 
 
 def end(transaction: Transaction, erasures: Iterable[int]) -> None:

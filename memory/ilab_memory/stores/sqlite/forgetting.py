@@ -12,7 +12,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.sqlite import erasure, erasure_statements, expiry, removing
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
-from ilab_memory.stores.sqlite.rewrite import Rewriter, in_the_way
+from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
 from ilab_memory.stores.sqlite.writer import Writer
@@ -187,7 +187,7 @@ class Forgetting:
         if self._is_memory:
             return 0.0
         with self._readers.connection(_FORGETTING) as connection:
-            if not erasure.count(connection):
+            if not erasure.needs_rewrite(connection):
                 return 0.0
             ended_at, seconds = connection.execute(erasure_statements.LAST_REWRITE).fetchone() or (0.0, 0.0)
         # The system's clock may have been set: wait no longer than a whole rest.
@@ -203,34 +203,38 @@ class Forgetting:
                 erase = partial(erasure.erase_rows, user=user, rows=rows)
                 # Alone: a page of rows takes about as long as a transaction may.
                 self._writer.run(_FORGETTING, erase, characters=BATCH_CHARACTERS)
-            while self._writer.run(_FORGETTING, partial(erasure.erase_sessions, user=user)):
-                self._check_open()
             self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
         if self._is_memory:
             self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure_statements.END_ERASED))
             return
-        with storage_errors(_FORGETTING):
-            self._rewriter.merge_index()
+        if self._is_log_kept():
+            # A reader kept the log of the last rewrite. Each rewrite adds the whole file to the log until it has gone.
+            self._empty_wal()
+        seconds = self._rewrite()
         with self._readers.connection(_FORGETTING) as connection:
-            erasures = erasure.erased(connection)
-        # Otherwise another process has done it.
-        if erasures:
-            # After a crash, SQLite would move what is in the log into the file again.
-            self._empty_wal()
-            seconds = self._rewrite()
-            self._empty_wal()
-            self._writer.run(_FORGETTING, partial(_end, erasures=erasures, seconds=seconds))
+            erasures = erasure.rewritten(connection)
+        self._empty_wal()
+        self._writer.run(_FORGETTING, partial(_end, erasures=erasures, seconds=seconds))
+
+    def _is_log_kept(self) -> bool:
+        """Whether the log of a rewrite may not have been emptied."""
+        with self._readers.connection(_FORGETTING) as connection:
+            return bool(erasure.rewritten(connection))
 
     def _rewrite(self) -> float:
-        """Rewrite the file; return how long it took, in seconds."""
+        """Rewrite the file if that is needed; return how long it took, in seconds."""
+        with self._readers.connection(_FORGETTING) as connection:
+            needed = erasure.needs_rewrite(connection)
         began = time.monotonic()
         try:
             with storage_errors(_FORGETTING):
+                # Also if it is not needed: it removes the copy that a killed process has left.
                 self._rewriter.rewrite()
         finally:
-            seconds = time.monotonic() - began
-            # A failed one counts too.
-            self._earliest = time.monotonic() + REST * seconds
+            seconds = time.monotonic() - began if needed else 0.0
+            if needed:
+                # A failed one counts too.
+                self._earliest = time.monotonic() + REST * seconds
         return seconds
 
     def _tombstones(self) -> list[erasure.Tombstone]:
@@ -251,10 +255,13 @@ class Forgetting:
             self._closed.wait(min(_ATTEMPT_REST_SECONDS, self._busy_timeout_seconds / _LEAST_ATTEMPTS))
             self._check_open()
             if time.monotonic() >= deadline:
-                raise in_the_way()
+                raise StorageError(
+                    "could not finish forgetting: a reader holds the erased pages in the write-ahead log; call again"
+                )
 
 
 def _end(transaction: Transaction, erasures: list[int], seconds: float) -> None:
     erasure.end(transaction, erasures)
-    transaction.execute(erasure_statements.CLEAR_LAST_REWRITE)
-    transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), seconds))
+    if seconds:
+        transaction.execute(erasure_statements.CLEAR_LAST_REWRITE)
+        transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), seconds))

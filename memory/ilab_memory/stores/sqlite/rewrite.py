@@ -1,191 +1,259 @@
-"""Removing the bytes of erased rows from unused parts of the file's pages, while others save and read.
+"""Rewriting the file without the bytes of erased rows, in memory that does not depend on its size.
 
-VACUUM would build all pages again, but nobody can save while it writes them. Instead, what `pages` finds is overwritten
-in the file itself, past SQLite. That is safe while nobody writes to the file, and nobody does while there is a reader
-for whom all of the write-ahead log is in the file already: saves go to the log, and cannot be moved from there. So:
-
-1. While nobody saves, for a moment: all of the log is moved into the file, and a reader begins (`_step`).
-2. All pages are overwritten. Saves go on. They may put pages into the log that were read before.
-3. While nobody saves: the reader ends, and what is in the log is moved into the file. If these are few pages, they are
-   overwritten at once. Otherwise another reader begins, and they are overwritten while saves go on, as in 2.
-
-Each step commits a change, so that no connection of any process keeps a page from before.
+VACUUM would do, but its temporary file is in memory or in a directory that only settings of the whole process choose.
+So VACUUM INTO builds the new pages in a file next to it, and SQLite's backup writes them back, as VACUUM does. The
+first takes about half of the time and only reads: saves go on. If something was saved by the end of it, the copy is
+old and is made once more while saves wait. Readers never wait.
 """
 
+import os
+import shutil
 import sqlite3
+import sys
 import threading
-import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
-from ilab_memory.core.errors import StorageDamaged, StorageError
-from ilab_memory.stores.sqlite import erasure, erasure_statements, schema
-from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, raise_closed
-from ilab_memory.stores.sqlite.page_file import PageFile
-from ilab_memory.stores.sqlite.pages import MOST_PAGES, DamagedPageError
+from ilab_memory.core.errors import StorageError
+from ilab_memory.stores.sqlite import erasure, erasure_statements
+from ilab_memory.stores.sqlite.connections import REWRITE_SUFFIX, SYNCHRONOUS, Database, Identity, raise_closed
 from ilab_memory.stores.sqlite.transaction import Transaction
-from ilab_memory.stores.sqlite.wal import pages_in_log
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
 from ilab_memory.stores.sqlite.writer import Writer
 
-#: Pages that are overwritten while nobody can save: a few milliseconds.
-MOST_PAGES_AT_ONCE = 500
-#: Rounds of others' saves after which their pages are overwritten at once, whatever the number.
-MOST_ROUNDS = 20
-#: How often all pages are overwritten because a reader came in the way of a later step.
-_ATTEMPTS = 3
-# How long one step waits, while nobody can save, for readers who began before; and the time between two looks.
-_PATIENCE_SECONDS = 0.1
-_LOOK_SECONDS = 0.002
-# Time between two attempts of the first step.
-_REST_SECONDS = 0.2
+if sys.platform != "win32":
+    import fcntl
+
+#: Free space beyond the copy and the write-ahead log, which each take about as much as the database.
+SPARE_BYTES = 1024 * 1024
+# Bytes that are written back between two looks at whether the store is closed. Each look waits for the GIL, up to 5 ms
+# with busy threads, while saves wait for the rewrite.
+_STEP_BYTES = 4 * 1024 * 1024
+# Page cache for that, which one step must not fill, see `check`.
+_CACHE_BYTES = 6 * 1024 * 1024
+# Instructions of SQLite between two looks at the same.
+_INSTRUCTIONS = 1_000_000
+# Seconds between two attempts to lock the copy, which another process has locked.
+_LOCK_SECONDS = 0.05
+# Times that the copy is made while saves of this process wait. Another process can only save in between by chance.
+_LOCKED_ATTEMPTS = 3
 _FORGETTING = "forget the user"
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free space of the disk that *folder* is on, in bytes."""
+    return shutil.disk_usage(folder).free
+
+
+class _Changed(Exception):
+    """Something was saved since the copy was made."""
 
 
 class Rewriter:
     """Rewrites one file. Only one thread at a time may call it."""
 
     def __init__(
-        self, database: Database, writer: Writer, closed: threading.Event, *, busy_timeout_seconds: float
+        self, database: Database, writer: Writer, closed: threading.Event, free: Callable[[Path], int] = free_bytes
     ) -> None:
         self._database = database
         self._writer = writer
         self._closed = closed
-        self._busy_timeout_seconds = busy_timeout_seconds
+        self._free = free
         self.rewrites = 0
         """How many have been done."""
 
-    def merge_index(self) -> None:
-        """Remove the hashes of deleted observations from the full-text index, if there are any.
+    def rewrite(self) -> None:
+        """Rewrite the file if an erasure needs it.
 
         Raises:
-            StorageError, RuntimeError: as `Writer.run`.
+            StorageError: the disk has not enough free space, or another process saves without pause.
+            sqlite3.Error, OSError: the file is as it was.
+            RuntimeError: closed.
         """
-        with closing(self._database.connect()) as source:
-            erasures = erasure.in_index(source)
+        with self._locked_copy() as copy, closing(self._connect()) as source:
+            # Another process may have done it while this one waited.
+            if not erasure.needs_rewrite(source):
+                return
+            self._check_space(source)
+            self._merge_index(source)
+            identity = self._database.identity()
+            # Until the new pages are in the database, saves must not move them there: they would wait for it.
+            pages = self._writer.run_alone(_FORGETTING, partial(_set_autocheckpoint, pages=0))
+            try:
+                self._make_and_write_back(source, copy, identity)
+            finally:
+                self._writer.run_alone(_FORGETTING, partial(_set_autocheckpoint, pages=pages))
+        self.rewrites += 1
+
+    def _merge_index(self, source: sqlite3.Connection) -> None:
+        """Remove the hashes of deleted observations from the full-text index, if there are any."""
+        erasures = erasure.in_index(source)
         if not erasures:
             return
         # Each step takes about as long as a transaction may.
         merge = partial(self._writer.run, _FORGETTING, characters=BATCH_CHARACTERS)
         segments = merge(erasure.merge_index)
         while segments:
-            self._check_open()
+            if self._closed.is_set():
+                raise_closed()
             segments = merge(partial(erasure.merge_index, segments=segments))
         self._writer.run(_FORGETTING, partial(erasure.merged, erasures=erasures))
 
-    def rewrite(self) -> None:
-        """Overwrite what belongs to nothing in all pages. The write-ahead log still has pages as they were.
+    def _make_and_write_back(self, source: sqlite3.Connection, copy: Path, identity: Identity) -> None:
+        version = _data_version(source)
+        self._make(source, copy)
+        write_back = partial(self._write_back, source=source, copy=copy, identity=identity)
+        if not self._writer.run_alone(_FORGETTING, partial(write_back, version=version)):
+            make_locked = partial(self._make_locked, write_back=write_back, source=source, copy=copy)
+            self._writer.run_alone(_FORGETTING, make_locked)
+        # Not in the writer's thread, and by no save: it takes as long as writing back.
+        source.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-        Raises:
-            StorageError: readers were in the way for too long, the file is damaged, or another has taken its place.
-            sqlite3.Error, OSError: it is not done.
-            RuntimeError: closed.
-        """
-        with self._database.page_file() as file, closing(self._connect()) as reader, closing(self._connect()) as lock:
-            self._check_is(file)
-            with closing(self._connect()) as mover:
-                step = partial(self._step, file=file, reader=reader, lock=lock, mover=mover)
-                try:
-                    is_done = any(self._overwrite_all(file, step) for _ in range(_ATTEMPTS))
-                except DamagedPageError as error:
-                    raise StorageDamaged(
-                        f"could not {_FORGETTING}: pages are damaged: `ilab-memory check` says what is damaged"
-                    ) from error
-            if not is_done:
-                raise in_the_way()
-            self._check_is(file)
-        self.rewrites += 1
-
-    def _overwrite_all(self, file: PageFile, step: Callable[..., set[int] | None]) -> bool:
-        """Overwrite all pages; return False if a reader was in the way of a later step than the first."""
-        self._begin(step)
-        pages: set[int] | None = None
-        for round_ in range(MOST_ROUNDS + 1):
-            file.overwrite(pages, self._check_open)
-            file.sync()
-            most = MOST_PAGES_AT_ONCE if round_ < MOST_ROUNDS else MOST_PAGES
-            pages = self._writer.run_alone(_FORGETTING, partial(step, most=most))
-            if not pages:
-                break
-        file.sync()
-        return pages is not None
-
-    def _begin(self, step: Callable[..., set[int] | None]) -> None:
-        """Do the first step; wait, as long as for a lock, until no reader is in its way."""
-        deadline = time.monotonic() + self._busy_timeout_seconds
-        # A negative number: another reader begins in any case.
-        while self._writer.run_alone(_FORGETTING, partial(step, most=-1)) is None:
-            if time.monotonic() >= deadline:
-                raise in_the_way()
-            self._closed.wait(min(_REST_SECONDS, self._busy_timeout_seconds / 10))
-            self._check_open()
-
-    def _step(
-        self,
-        _: Transaction,
-        *,
-        file: PageFile,
-        reader: sqlite3.Connection,
-        lock: sqlite3.Connection,
-        mover: sqlite3.Connection,
-        most: int,
-    ) -> set[int] | None:
-        """End *reader*, move the log into the file, and overwrite what was in it. Runs in the writer's thread.
-
-        Returns the pages that were in it if they are more than *most*: then *reader* has begun again instead. Returns
-        None if other readers were in the way.
-        """
-        lock.execute("BEGIN IMMEDIATE")
+    def _make(self, source: sqlite3.Connection, copy: Path) -> None:
+        os.truncate(copy, 0)
+        # The copy is not needed after a crash.
+        source.execute("PRAGMA synchronous = OFF")
         try:
-            pages = pages_in_log(self._database.path)
-            if reader.in_transaction:
-                reader.execute("ROLLBACK")
-            if not self._moved(mover):
-                return None
-            if len(pages) > most:
-                reader.execute("BEGIN")
-                reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            else:
-                file.overwrite(pages, self._check_open)
-                pages = set()
-            # It changes nothing. Each connection drops the pages that it has read when another has written any.
-            lock.execute(f"PRAGMA user_version = {schema.VERSION}")
-            lock.execute("COMMIT")
+            source.execute(erasure_statements.REWRITE_INTO, (str(copy),))
+        except sqlite3.OperationalError:
+            if self._closed.is_set():
+                raise_closed()
+            raise
         finally:
-            if lock.in_transaction:
-                lock.execute("ROLLBACK")
-        return pages
+            source.execute(SYNCHRONOUS["normal"])
+        with closing(sqlite3.connect(copy, isolation_level=None)) as made:
+            for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = MEMORY"):
+                made.execute(f"PRAGMA {pragma}")
+            made.execute(erasure_statements.REWRITTEN)
 
-    def _moved(self, mover: sqlite3.Connection) -> bool:
-        """Move all of the log into the file; return False if readers need what the file was for too long."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            busy, size, moved = mover.execute(erasure_statements.MOVE_WAL).fetchone()
-            if not busy and size == moved:
-                return True
-            if time.monotonic() >= deadline or self._closed.is_set():
+    def _make_locked(
+        self, transaction: Transaction, write_back: Callable[..., bool], source: sqlite3.Connection, copy: Path
+    ) -> None:
+        """Make the copy while nobody can save, and write it back. Runs in the writer's thread."""
+        for _ in range(_LOCKED_ATTEMPTS):
+            # Other processes wait for this, the callers in this one for the writer's thread.
+            transaction.execute("BEGIN IMMEDIATE")
+            try:
+                version = _data_version(source)
+                self._make(source, copy)
+            finally:
+                transaction.execute("ROLLBACK")
+            if write_back(transaction, version=version):
+                return
+        raise StorageError(f"could not {_FORGETTING}: another process saves without pause; call again")
+
+    def _write_back(
+        self, _: Transaction, source: sqlite3.Connection, copy: Path, identity: Identity, version: int
+    ) -> bool:
+        """Write the copy's pages over the database, in one transaction. Runs in the writer's thread.
+
+        Returns False, and changes nothing, if the database is not what it was at *version* of *source*.
+        """
+        if self._database.identity() != identity:
+            raise StorageError(f"could not {_FORGETTING}: another file has taken the place of the database; call again")
+
+        checked = False
+
+        def check(status: int, _remaining: int, _pages: int) -> None:
+            nonlocal checked
+            if status == sqlite3.SQLITE_DONE:
+                return
+            if self._closed.is_set():
+                raise_closed()
+            if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                raise StorageError(f"could not {_FORGETTING}: SQLITE_BUSY")
+            # Nobody else can write from the first step on. Later, the version also changes when SQLite starts the WAL
+            # from its beginning, to write out pages of this very transaction.
+            if not checked and _data_version(source) != version:
+                raise _Changed
+            checked = True
+
+        with closing(sqlite3.connect(copy)) as made, closing(self._connect()) as target:
+            target.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
+            (pages,) = made.execute("PRAGMA page_count").fetchone()
+            (size,) = made.execute("PRAGMA page_size").fetchone()
+            try:
+                # The last step commits, so there must be one before it.
+                made.backup(target, pages=max(1, min(_STEP_BYTES // size, pages // 2)), progress=check)
+            except _Changed:
                 return False
-            time.sleep(_LOOK_SECONDS)
+        return True
 
     def _connect(self) -> sqlite3.Connection:
         connection = self._database.connect()
-        # The erasure is recorded until all of it is synced.
+        # The commit is synced by the checkpoint that follows; the erasure is recorded until then.
         connection.execute(SYNCHRONOUS["normal"])
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.set_progress_handler(self._closed.is_set, _INSTRUCTIONS)
         return connection
 
-    def _check_is(self, file: PageFile) -> None:
-        if self._database.identity() != file.identity:
-            raise StorageError(f"could not {_FORGETTING}: another file has taken the place of the database; call again")
+    def _check_space(self, source: sqlite3.Connection) -> None:
+        pages, unused, size = (
+            source.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        needed = 2 * (pages - unused) * size + SPARE_BYTES
+        free = self._free(self._database.path.parent)
+        if free < needed:
+            raise StorageError(
+                f"could not {_FORGETTING}: rewriting the database file needs {_megabytes(needed)} of free disk space,"
+                f" {_megabytes(free)} are free; call again when there is enough"
+            )
 
-    def _check_open(self) -> None:
-        if self._closed.is_set():
-            raise_closed()
+    @contextmanager
+    def _locked_copy(self) -> Iterator[Path]:
+        """Create the file for the copy, which other processes wait for; remove it in the end.
+
+        What a killed process has left of one is truncated before it is used.
+        """
+        real = self._database.path.resolve()
+        path = real.with_name(real.name + REWRITE_SUFFIX)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                self._lock(descriptor)
+                # The process that had it locked has removed it, unless it was killed.
+                if _is_at(descriptor, path):
+                    try:
+                        yield path
+                        return
+                    finally:
+                        # Before it is unlocked: from then on it may be another process's.
+                        path.unlink()
+            finally:
+                os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        if sys.platform == "win32":
+            return
+        while True:
+            if self._closed.is_set():
+                raise_closed()
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            self._closed.wait(_LOCK_SECONDS)
 
 
-def in_the_way() -> StorageError:
-    """Return the error for an erasure that readers keep from its end."""
-    return StorageError(
-        "could not finish forgetting: a reader holds the erased pages in the write-ahead log; call again"
-    )
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """Return a number that changes whenever another connection, of any process, commits."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _set_autocheckpoint(transaction: Transaction, pages: int) -> int:
+    """Set at how many pages in the WAL a commit moves them into the database, 0 for never; return what it was."""
+    before = int(transaction.execute("PRAGMA wal_autocheckpoint").fetchone()[0])
+    transaction.execute(f"PRAGMA wal_autocheckpoint = {int(pages)}")
+    return before
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

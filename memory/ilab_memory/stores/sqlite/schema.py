@@ -139,7 +139,8 @@ TABLES = (
         user INTEGER,                           -- key of the tombstone; NULL once its rows are erased
         salt BLOB NOT NULL,
         user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt
-        in_index INTEGER NOT NULL DEFAULT 0     -- the full-text index may contain hashes of a deleted observation
+        in_index INTEGER NOT NULL DEFAULT 0,    -- the full-text index may contain hashes of a deleted observation
+        is_rewritten INTEGER NOT NULL DEFAULT 0 -- only the write-ahead log may still contain erased bytes
     )
     """,
     # One row: the last rewrite, by the clock of the system.

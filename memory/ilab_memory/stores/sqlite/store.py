@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -34,7 +34,7 @@ from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.forgetting import Forgetting
 from ilab_memory.stores.sqlite.key_cache import KeyCache
-from ilab_memory.stores.sqlite.rewrite import Rewriter
+from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
 from ilab_memory.stores.sqlite.vectors import SQLiteVectors
 from ilab_memory.stores.sqlite.work import SQLiteWork
 from ilab_memory.stores.sqlite.writer import Writer
@@ -58,10 +58,12 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         durability: Literal["full", "normal"] = "full",
         busy_timeout_seconds: float = 5.0,
         create: bool = False,
+        free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
         """Open or create *db_path*; `:memory:` lives as long as the store.
 
         *create* makes an empty file even if files of a lost one are there.
+        *free_bytes* returns the free space of the disk that a folder is on: it is asked before the file is rewritten.
 
         Raises:
             StorageError: it cannot be opened or created, is not a database, or is of another program or version.
@@ -84,7 +86,7 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
             database,
             self._writer,
             self._readers,
-            lambda closed: Rewriter(database, self._writer, closed, busy_timeout_seconds=busy_timeout_seconds),
+            lambda closed: Rewriter(database, self._writer, closed, free_bytes),
             busy_timeout_seconds=busy_timeout_seconds,
         )
 
@@ -375,7 +377,9 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
             return reading.type_stats(connection, user_id)
 
     def forget(self, user_id: str) -> int:
-        """See Store. Takes time in proportion to the size of the file, all of whose pages are read. Saves go on.
+        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for most of it.
+
+        Minutes for tens of GB: the wait of a save of this process has no limit.
 
         Calls that wait at the same time share a rewrite. The next one begins after a rest, see `forgetting.REST`.
         """
@@ -397,7 +401,7 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         return self._database.size() or self._pages()
 
     def probe(self, *, room: int) -> None:
-        """See Store."""
+        """See Store. A file that another process rewrites is waited for, as a save does."""
         self._writer.run("write", lambda transaction: saving.probe(transaction, room), synced=False)
 
     def check(self) -> list[str]:

@@ -25,6 +25,10 @@ from ilab_memory.stores.sqlite.write_queue import Task, Touches, WriteQueue
 T = TypeVar("T")
 _Batch = Sequence[Task[Any]]
 _NOT_SYNCED = SYNCHRONOUS["normal"]
+#: How long a save waits for another process that rewrites the file: this, plus what a slow disk needs for its size.
+REWRITE_SECONDS = 30.0
+REWRITE_BYTES_PER_SECOND = 8 * 1024 * 1024
+_RETRY_SECONDS = 0.02
 
 
 class Writer:
@@ -179,7 +183,7 @@ class Writer:
                 task.error = translated(error, task.doing, self._path)
 
     def _begin(self, touches: Touches) -> Transaction:
-        self.connection.execute("BEGIN IMMEDIATE")
+        self._lock_the_file()
         # Of another process, since the file was opened.
         check_version(self.connection)
         if touches:
@@ -193,6 +197,27 @@ class Writer:
             )
             self.connection.execute(statements.TOUCH_ACTIVE, (rows,))
         return Transaction(self.connection)
+
+    def _lock_the_file(self) -> None:
+        """Begin a transaction that writes. Wait for a process that rewrites the file, in proportion to its size.
+
+        SQLite's own timeout is for locks of the length of a save; writing a file back takes seconds for each 400 MB.
+        """
+        until = time.monotonic() + REWRITE_SECONDS
+        while True:
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or self._queue.is_closed:
+                    raise
+                if not self._database.is_being_rewritten():
+                    raise
+                if time.monotonic() > until + self._database.path.stat().st_size / REWRITE_BYTES_PER_SECOND:
+                    raise
+                # SQLite has waited already, unless its timeout is very short.
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return
 
     def _roll_back(self) -> None:
         # SQLite may have undone the whole transaction already, for instance because the disk is full. An error of the
