@@ -77,13 +77,25 @@ def test_sigterm_that_arrives_before_python_starts_ends_a_command_that_was_start
             process.kill()
 
 
+def isolating() -> list[str]:
+    """Return the words of a command line that make the rest process 1 of a namespace; none if nobody may."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    for words in (unshare, [*unshare, "--user", "--map-root-user"]):
+        if (
+            shutil.which("unshare")
+            and not subprocess.run([*words, "true"], capture_output=True, check=False).returncode
+        ):
+            return words
+    return []
+
+
 @COMMANDS
 def test_process_1_of_a_container_gets_a_sigterm_while_its_interpreter_starts(
     command: list[str], tmp_path: Path
 ) -> None:
-    isolate = ["unshare", "--pid", "--fork", "--kill-child"]
-    if not shutil.which("unshare") or subprocess.run([*isolate, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs unshare, and root")
+    isolate = isolating()
+    if not isolate:
+        pytest.skip("needs unshare, and root or user namespaces")
     dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text()
     [entry] = re.findall(r"^ENTRYPOINT (.*)$", dockerfile, re.MULTILINE)
     *blocking, name = json.loads(entry)

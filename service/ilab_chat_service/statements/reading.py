@@ -188,9 +188,10 @@ def has_content(sentence: Sentence) -> bool:
     """Return whether *sentence* has a word that says something: "I know that." has none."""
     if UNSPACED.search(sentence.text):
         return True
-    languages = languages_of(sentence.lower_tokens, sentence.text)
-    weightless = frozenset[str]().union(*(CHANGES[each.code].light for each in languages))
-    return any(len(word) > 1 and "'" not in word and word not in weightless for word in sentence.words)
+    weightless = [CHANGES[each.code].light for each in languages_of(sentence.lower_tokens, sentence.text)]
+    return any(
+        len(word) > 1 and "'" not in word and not any(word in light for light in weightless) for word in sentence.words
+    )
 
 
 def correct(draft: Draft, last: Sentence, sentence: Sentence) -> None:
