@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -91,19 +92,24 @@ class ILabMemory(Embedding):
         store = PostgresStore(url, durability=config.durability, wait_seconds=config.busy_timeout_seconds)
         return cls(store, config)
 
-    def mem_session_start(self, user_id: str, *, conversation_id: str = "") -> SessionStartResponse:
+    def mem_session_start(
+        self, user_id: str, *, conversation_id: str = "", with_memories: bool = True
+    ) -> SessionStartResponse:
         """Return the session to work in, the last completed ones, and the best memories by ContextScore.
 
         Reuses the active session and updates its last activity, or opens a session. Completes a session first that was
         inactive for `Config.session_timeout_hours`.
 
         Each *conversation_id* of a user (empty: the default conversation) has its own active session. The completed
-        sessions and the memories are those of all conversations.
+        sessions and the memories are those of all conversations. *with_memories* false: read and return no memories.
         """
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         now = self._now()
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
+        find = partial(
+            session_start.recent_sessions, self._store, user_id, conversation_id, now, with_memories=with_memories
+        )
+        recent = find()
         if (
             recent.active is not None
             and not self._is_expired(recent.active, now)
@@ -114,10 +120,11 @@ class ILabMemory(Embedding):
         session_id, is_new = self._store.open_session(
             user_id, conversation_id=conversation_id, now=now, session_timeout=self._session_timeout
         )
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
-        return _start_response(session_id, recent, is_new=is_new, now=now)
+        return _start_response(session_id, find(), is_new=is_new, now=now)
 
-    def mem_session_peek(self, user_id: str, *, conversation_id: str = "") -> SessionStartResponse:
+    def mem_session_peek(
+        self, user_id: str, *, conversation_id: str = "", with_memories: bool = True
+    ) -> SessionStartResponse:
         """Return the same as `mem_session_start`, but write nothing.
 
         If a start would open a session, `session_id` is empty and `is_new` False. A session that expired but is not
@@ -126,7 +133,7 @@ class ILabMemory(Embedding):
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         now = self._now()
-        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now)
+        recent = session_start.recent_sessions(self._store, user_id, conversation_id, now, with_memories=with_memories)
         session_id = "" if recent.active is None or self._is_expired(recent.active, now) else recent.active.id
         return _start_response(session_id, recent, is_new=False, now=now)
 

@@ -51,6 +51,18 @@ def test_sessions_of_conversations_expire_on_their_own(mem: ILabMemory, clock: C
     assert [shown.session_id for shown in response.sessions_context] == [stale]
 
 
+def test_sessions_come_without_memories_where_none_are_wanted(mem: ILabMemory) -> None:
+    save(mem, "one")
+    mem.mem_session_end(USER, summary="done")
+    session = save(mem, "two")
+    for begin in (mem.mem_session_start, mem.mem_session_peek):
+        with_memories, without = begin(USER), begin(USER, with_memories=False)
+        assert len(with_memories.memories) == 2
+        assert without.memories == []
+        assert (without.session_id, without.is_new) == (session, False)
+        assert without.sessions_context == with_memories.sessions_context
+
+
 def test_touching_one_conversation_does_not_hide_the_touch_of_another(mem: ILabMemory, clock: Clock) -> None:
     sessions = {name: save(mem, name, name) for name in ("a", "b")}
     clock.forward(hours=20)

@@ -15,7 +15,7 @@ README = (Path(__file__).parents[2] / "memory/README.md").read_text()
 
 #: The documented signatures (part 1 of the contract).
 DOCUMENTED = {
-    "mem_session_start": "(user_id, *, conversation_id='')",
+    "mem_session_start": "(user_id, *, conversation_id='', with_memories=True)",
     "mem_session_end": "(user_id, *, summary, conversation_id='', searchable=False)",
     "mem_session_summary": "(user_id, summary, *, conversation_id='')",
     "mem_save": "(user_id, content, *, type, title, topic_key=None, conversation_id='', pinned=False,"
@@ -39,7 +39,7 @@ DOCUMENTED = {
     "mem_import": "(user_id, items)",
     "mem_stats": "(user_id)",
     "mem_type_stats": "(user_id)",
-    "mem_session_peek": "(user_id, *, conversation_id='')",
+    "mem_session_peek": "(user_id, *, conversation_id='', with_memories=True)",
     "mem_forget": "(user_id)",
     "mem_finish_forgetting": "()",
     "mem_pending_erasures": "()",

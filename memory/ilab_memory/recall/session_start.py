@@ -16,13 +16,15 @@ MEMORIES_SHOWN = 10
 CANDIDATES_PER_SESSION = 10
 
 
-def recent_sessions(store: Store, user_id: str, conversation_id: str, now: datetime) -> RecentSessions:
-    """Return the conversation's active and the user's last completed sessions, with the candidates for `memories`."""
+def recent_sessions(
+    store: Store, user_id: str, conversation_id: str, now: datetime, *, with_memories: bool
+) -> RecentSessions:
+    """Return the conversation's active and the user's last completed sessions, and the candidates for `memories`."""
     return store.recent_sessions(
         user_id,
         conversation_id=conversation_id,
         completed=SESSIONS_SHOWN,
-        each=CANDIDATES_PER_SESSION,
+        each=CANDIDATES_PER_SESSION if with_memories else 0,
         preview_characters=PREVIEW_CHARACTERS,
         now=now,
     )

@@ -11,7 +11,7 @@ from ilab_chat_service.history import since_anchor, without_middle
 from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_BYTES
 from ilab_chat_service.memory.earlier import with_earlier
 from ilab_chat_service.memory.erasing import erase_observation
-from ilab_chat_service.memory.executor import conversation_arguments, peek
+from ilab_chat_service.memory.executor import conversation_arguments, peek, start
 from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
 from ilab_chat_service.time_zones import time_zone
@@ -126,7 +126,7 @@ class MemoryAdapter:
         meaning = memory.mem_meaning(message) if message and hasattr(memory, "mem_meaning") else None
         find = partial(self._found, memory, request, message, meaning=meaning, zone=zone)
         session = (
-            memory.mem_session_start(request.user_id, **conversation_arguments(memory, request.conversation_id))
+            start(memory, request.user_id, request.conversation_id)
             if request.memory_mode is MemoryMode.READ_WRITE
             else peek(memory, request.user_id, request.conversation_id)
         )

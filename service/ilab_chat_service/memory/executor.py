@@ -417,15 +417,26 @@ def export_page(items: Iterator[Session | Observation]) -> list[Session | Observ
     return page
 
 
+def start(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse:
+    """Open or touch the session of a conversation and return it; its memories only if there are no facts instead.
+
+    Raises:
+        NotSupported: the library has no conversations, and this is not the default one.
+    """
+    # The published library has neither facts nor this argument.
+    sessions: dict[str, Any] = {"with_memories": False} if hasattr(memory, "mem_facts") else {}
+    return memory.mem_session_start(user_id, **sessions, **conversation_arguments(memory, conversation_id))
+
+
 def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse | None:
-    """Return the session and memories of a conversation without opening or touching a session. None: not supported.
+    """Return the session of a conversation without opening or touching a session. None: not supported.
 
     Raises:
         NotSupported: the library has no conversations, and this is not the default one.
     """
     if not hasattr(memory, "mem_session_peek"):
         return None
-    return memory.mem_session_peek(user_id, **conversation_arguments(memory, conversation_id))
+    return memory.mem_session_peek(user_id, with_memories=False, **conversation_arguments(memory, conversation_id))
 
 
 def conversation_arguments(memory: ILabMemory, conversation_id: str) -> dict[str, Any]:
