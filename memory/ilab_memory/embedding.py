@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from ilab_memory import checks
 from ilab_memory.core.config import Config
 from ilab_memory.core.embedder import Embedder
+from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Store
 from ilab_memory.core.vector_store import Batch, VectorStore
 from ilab_memory.recall import meaning
 from ilab_memory.recall.message import content_terms, read, speaks_of_user
+from ilab_memory.recall.related import related
 from ilab_memory.redaction import REDACTED, strip_private
 from ilab_memory.work_queue import WorkQueue
 
@@ -58,6 +60,35 @@ class Embedding(WorkQueue):
         """
         checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
         return None if self._vectors is None else self._vectors.meaning(message)
+
+    def mem_related(
+        self,
+        user_id: str,
+        message: str,
+        *,
+        limit: int = 20,
+        types: Collection[str] = (),
+        meaning: "Meaning | None" = None,
+    ) -> list[RecallHit]:
+        """Return what the user said that is nearest to *message* in meaning, if the message may be about the user.
+
+        It may not be relevant: use `mem_recall` first, and this to fill a prompt. Without an embedder, nothing.
+
+        Args:
+            user_id: The user.
+            message: The user's new message.
+            limit: Maximum number of results, the nearest first.
+            types: Only these types. Empty: all.
+            meaning: What `mem_meaning` returned for the message. None: it is embedded now.
+        """
+        checks.check_user_id(user_id)
+        checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
+        checks.check_limit(limit)
+        checks.check_types("types", types)
+        meant = meaning or self.mem_meaning(message)
+        if meant is None:
+            return []
+        return related(self._store, user_id, message, meant, limit=limit, types=types, now=self._now())
 
     def mem_embed(self, limit: int | None = None, *, user_id: str | None = None, rebuild: bool = True) -> int:
         """Embed observations that have no vector yet, in the order of their changes; return how many were done.

@@ -177,7 +177,8 @@ def select(
     - Search hits get HITS_SHARE, or half of it if the last turn is long: the best first, without hits that repeat other
       parts of the prompt.
     - The conversation gets the rest, but not the tokens that hits leave unused: its beginning must not change with each
-      message. The last turn is not cut while *most_tokens* allow it: the user may refer to any part of it.
+      message. Those are for what else the user said that is near to the message in meaning. The last turn is not cut
+      while *most_tokens* allow it: the user may refer to any part of it.
     """
     of = line_of(zone)
     facts_tokens, hits_tokens = int(memory_tokens * FACTS_SHARE), int(memory_tokens * HITS_SHARE)
@@ -202,9 +203,12 @@ def select(
     said = [*oldest_first(facts), *by_day(unspoken, zone)]
     known = {each.snippet for line in said for each in line.memories}
     hits = [each for each in distinct(context.found) if each.observation_id not in whole and not says(known, each)]
-    left = memory_tokens - stable_tokens - conversation_tokens
-    most_hits = min(max(left, hits_tokens // 2), hits_tokens, most_tokens - stable_tokens - conversation_tokens)
-    found = fitting_lines(map(of, hits), most_hits)
+    left = max(memory_tokens - stable_tokens - conversation_tokens, hits_tokens // 2)
+    left = min(left, most_tokens - stable_tokens - conversation_tokens)
+    found = fitting_lines(map(of, hits), min(left, hits_tokens))
+    told = {*heard, *(each.observation_id for line in (*said, *found) for each in line.memories)}
+    others = [each for each in distinct(context.related) if each.observation_id not in told]
+    found += fitting_lines(map(of, others), left - cost(found))
     return Selection(
         facts=said,
         summaries=oldest_first(summaries),

@@ -178,7 +178,8 @@ class PastTurn:
 class Context:
     """The memories and turns that may help to answer a message.
 
-    Order: `facts` by importance, `summaries` newest first, `found` best first, `statements` and `turns` oldest first.
+    Order: `facts` by importance, `summaries` newest first, `found` and `related` best first, `statements` and `turns`
+    oldest first. `related`: what the user said that may matter, for space that is left in the prompt.
     """
 
     session_id: str = ""
@@ -188,6 +189,7 @@ class Context:
     summaries: tuple[Recalled, ...] = ()
     turns: tuple[PastTurn, ...] = ()
     found: tuple[Recalled, ...] = ()
+    related: tuple[Recalled, ...] = ()
 
     def without_last_turn(self) -> Context:
         """Return the context without the last turn of the conversation and without facts derived from it alone."""
@@ -198,6 +200,7 @@ class Context:
             statements=tuple(each for each in self.statements if each.observation_id != forgotten),
             turns=self.turns[:-1],
             found=tuple(each for each in self.found if each.observation_id != forgotten),
+            related=tuple(each for each in self.related if each.observation_id != forgotten),
         )
 
     @property

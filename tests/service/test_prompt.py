@@ -409,3 +409,31 @@ def test_the_sections_add_up_to_the_prompt() -> None:
     sections = (counted.facts, counted.summaries, counted.search, counted.conversation, counted.context)
     assert min(sections) > 0
     assert counted.total == sum(sections) + counted.instructions + counted.message
+
+
+def related(number: int) -> Recalled:
+    return statement(number, f"related {number}")
+
+
+def test_what_is_related_to_the_message_fills_the_space_that_is_left() -> None:
+    context = Context(found=(hit(1),), related=tuple(related(number) for number in (9, 2, 8, 3)))
+    whole = composed(context)
+    for memory in range(0, whole.tokens.total, 5):
+        prompt = composed(context, memory=memory)
+        shown = [each.observation_id for each in prompt.memories]
+        # The hit has a share of its own.
+        assert [each for each in shown if each != 1] in ([], [9], [2, 9], [2, 8, 9], [2, 3, 8, 9])
+        assert prompt.tokens.search <= memory
+        text = prompt.messages[-1].content
+        assert [number for number in (1, 2, 3, 8, 9) if f"related {number}" in text or f"hit {number}" in text] == shown
+    assert [each.observation_id for each in whole.memories] == [1, 2, 3, 8, 9]
+
+
+def test_nothing_related_is_repeated_and_the_beginning_of_the_prompt_stays() -> None:
+    context = Context(
+        facts=(recalled(1),), statements=(statement(2, "I have a cat."),), turns=(past_turn(3),), found=(hit(4),)
+    )
+    with_related = replace(context, related=tuple(related(number) for number in (1, 2, 3, 4, 5, 5)))
+    prompt = composed(with_related)
+    assert [each.observation_id for each in prompt.memories if each.snippet.startswith("related")] == [5]
+    assert prompt.messages[:-1] == composed(context).messages[:-1]

@@ -5,7 +5,7 @@ the embedder or the vectors, a search goes by words.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -70,16 +70,25 @@ class Meaning:
     embedded: "Future[tuple[Collection[float], Reading]]"
     """The vector, and the kind of the message."""
     cosines: "Callable[[Collection[float], str, Read], Cosines | None]"
+    _known: "dict[str, tuple[Cosines, Reading]]" = field(default_factory=dict, repr=False, compare=False)
 
     def near(self, user_id: str, read: Read) -> "tuple[Cosines, Reading] | None":
-        """Return how near the rows of the user are, whose vectors *read* returns. None: nothing is known of them."""
+        """Return how near the rows of the user are, whose vectors *read* returns. None: nothing is known of them.
+
+        They are read once: all searches for a message see the same rows.
+        """
+        if user_id in self._known:
+            return self._known[user_id]
         try:
             vector, reading = self.embedded.result(QUERY_SECONDS)
         except (EmbedderUnavailable, ValueError, FutureTimeout):
             self.embedded.cancel()
             return None
         cosines = self.cosines(vector, user_id, read)
-        return None if cosines is None else (cosines, reading)
+        if cosines is None:
+            return None
+        self._known[user_id] = cosines, reading
+        return cosines, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +104,9 @@ class Nearness:
 def nearest(cosines: "Cosines", reading: "Reading", asked: Asked, limit: int) -> Sequence[int]:
     """Return the rows that are near enough to a message to be among *limit* results, the nearest first."""
     of_user = reading.of_user
-    least = SMALL_TALK_ALONE if of_user is None else SMALL_TALK + MORE_OF_USER * max(0.0, of_user)
-    if asked.dated is not None and asked.dated.is_past:
-        least += MORE_OF_PAST
+    more = MORE_OF_PAST if asked.dated is not None and asked.dated.is_past else 0.0
     is_sure = bool(asked.terms) or (of_user is not None and of_user >= SURELY_OF_USER)
-    if reading.small_talk >= least or not is_sure:
+    if is_small_talk_message(reading, more) or not is_sure:
         return ()
     return cosines.nearest(READ_PER_RESULT * limit, _floor(asked, of_user), more=OF_USER)
 
@@ -123,6 +130,13 @@ def nearness(cosines: "Cosines", nearest: Sequence[int], covered: Mapping[int, C
     return Nearness(nearest, {number: weight * max(0.0, row.z) for number, row in near.items()})
 
 
+def is_small_talk_message(reading: "Reading", more: float = 0.0) -> bool:
+    """Return whether a message is about nothing. *more*: added to the least `small_talk` of one."""
+    of_user = reading.of_user
+    least = SMALL_TALK_ALONE if of_user is None else SMALL_TALK + MORE_OF_USER * max(0.0, of_user)
+    return reading.small_talk >= least + more
+
+
 def is_small_talk(reading: "Reading") -> bool:
     """Return whether a row says nothing, so that it has no vector."""
     return reading.small_talk >= SMALL_TALK_ROW
@@ -135,21 +149,19 @@ def text_of(title: str, content: str) -> str:
     """
     spoken = parts(content)
     said = " ".join(spoken.said.split())
-    if not states(said):
+    if next(statements(said), None) is None:
         return ""
     is_turn = bool(spoken.reply) or spoken.said != content
     return said if is_turn or title in said else f"{title}: {said}"
 
 
-def states(said: str) -> bool:
-    """Return whether *said* has content in a sentence that is neither a question nor a request."""
+def statements(said: str) -> Iterator[str]:
+    """Yield the sentences of *said* that have content and are neither questions nor requests."""
     spoken = message.languages_in(said)
-    return any(
-        not message.is_question(each.text, spoken)
-        and not message.is_request(each.text, spoken)
-        and message.content_terms(each.text)
-        for each in sentences(said, _NOTHING)
-    )
+    for each in sentences(said, _NOTHING):
+        asks = message.is_question(each.text, spoken) or message.is_request(each.text, spoken)
+        if not asks and message.content_terms(each.text):
+            yield each.text.strip()
 
 
 def asked_text(said: str) -> str:

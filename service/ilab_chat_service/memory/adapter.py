@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ ANCHOR_TURNS = 16
 #: Number of facts and of statements that are read for a prompt.
 FACTS = 100
 STATEMENTS = 100
+#: Number of further statements, the nearest to the message, that are read for the space that is left.
+RELATED = 12
 #: Prefix of the topic_keys of facts that users stated. Callers may use it too: the newest value of a key wins.
 FACT_KEY = "fact/"
 #: Number of rows among which the turn of a repeated call is searched: other request ids may begin with this one.
@@ -141,6 +144,7 @@ class MemoryAdapter:
             summaries=summaries(request, session),
             turns=turns,
             found=find(turns=turns),
+            related=related(memory, request, message, meaning),
         )
         return with_earlier(context)
 
@@ -212,6 +216,14 @@ def statements(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]
         return ()
     rows = memory.mem_about(request.user_id, limit=STATEMENTS)
     return tuple(recalled_statement(row) for row in reversed(rows) if not row.is_earlier)
+
+
+def related(memory: ILabMemory, request: TurnRequest, message: str, meaning: Meaning | None) -> tuple[Recalled, ...]:
+    """Return what the user said that is nearest to *message* in meaning, the nearest first."""
+    if not (message and meaning and hasattr(memory, "mem_related")):
+        return ()
+    rows = memory.mem_related(request.user_id, message, limit=RELATED, types=request.memory_types, meaning=meaning)
+    return tuple(replace(recalled_hit(row), source=MemorySource.FACT, score=0.0) for row in rows)
 
 
 def summaries(request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:

@@ -25,9 +25,10 @@ def with_earlier(context: Context) -> Context:
     Search hits mark no fact or statement: the beginning of the prompt must not change with what is found for a message.
     """
     known = [(each, each.snippet) for each in (*context.facts, *context.statements) if not each.pinned]
-    said = {id(hit): statements_of(hit) for hit in context.found if not hit.is_earlier}
+    hits = (*context.found, *context.related)
+    said = {id(hit): statements_of(hit) for hit in hits if not hit.is_earlier}
     replaced = replaced_of(known)
-    heard = [(hit, sentence) for hit in context.found for sentence in said.get(id(hit), ())]
+    heard = [(hit, sentence) for hit in hits for sentence in said.get(id(hit), ())]
     replaced_hits = replaced_of([*known, *heard]) if heard else set()
     if not (replaced or replaced_hits):
         return context
@@ -36,6 +37,7 @@ def with_earlier(context: Context) -> Context:
         facts=tuple(marked(each, replaced) for each in context.facts),
         statements=tuple(marked(each, replaced) for each in context.statements),
         found=tuple(marked_hit(each, said.get(id(each), ()), replaced_hits) for each in context.found),
+        related=tuple(marked_hit(each, said.get(id(each), ()), replaced_hits) for each in context.related),
     )
 
 
