@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
-from ilab_memory.stores.sqlite import SQLiteStore, forgetting, request_rewrite, writer
+from ilab_memory.stores.sqlite import SQLiteStore, erasure, forgetting, request_rewrite, rewrite, writer
 from ilab_memory.stores.sqlite.connections import LOG_BYTES, Database
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 
@@ -410,6 +412,49 @@ def test_rewrites_pause_in_proportion_to_the_last_one_of_any_process(path: Path)
         ):
             record_rewrite(path, ended_at=ended_at, seconds=100.0)
             assert forgetting_of(mem)._remaining_rest() == pytest.approx(rest, abs=60)
+
+
+def test_rewrite_costs_more_the_longer_saves_waited_for_it() -> None:
+    assert forgetting.cost(10.0, 0.0) == 10.0
+    assert forgetting.cost(0.3, 0.1) == 0.3, "as long as a save of a long text may take"
+    assert forgetting.cost(10.0, 8.1) == pytest.approx(40.0)
+
+
+# With a save while the copy is made, it is made again while saves wait.
+@pytest.mark.parametrize(("saves", "held"), [(0, 20.0), (1, 70.0)])
+def test_next_rewrite_pauses_twenty_times_as_long_as_saves_waited(
+    path: Path, monkeypatch: pytest.MonkeyPatch, saves: int, held: float
+) -> None:
+    make, write_back = Rewriter._make, Rewriter._write_back
+    clock = time.monotonic
+    late = 0.0
+    monkeypatch.setattr(rewrite, "monotonic", lambda: clock() + late)
+
+    def make_and_save(rewriter: Rewriter, source: sqlite3.Connection, copy: Path) -> None:
+        nonlocal late
+        make(rewriter, source, copy)
+        if threading.current_thread().name == "ilab-memory-writer":
+            late += 30.0
+        elif saves:
+            save(mem, "bob", "saved late")
+
+    def write_back_slowly(rewriter: Rewriter, *arguments: Any, **options: Any) -> bool:
+        nonlocal late
+        late += 20.0
+        return write_back(rewriter, *arguments, **options)
+
+    monkeypatch.setattr(Rewriter, "_make", make_and_save)
+    monkeypatch.setattr(Rewriter, "_write_back", write_back_slowly)
+    with opened(path) as mem:
+        save(mem, "alice", "marker")
+        assert mem.mem_forget("alice") == 1
+        assert forgetting_of(mem)._rewriter.held_seconds == pytest.approx(held, abs=5)
+        save(mem, "alice", "marker")
+        erasing = forgetting_of(mem)._writer.run("mark", partial(erasure.mark_deleted, user_id="alice"))
+        assert erasing == 1
+        assert forgetting_of(mem)._remaining_rest() == pytest.approx(20 * held, abs=200)
+    with opened(path) as mem:
+        assert forgetting_of(mem)._remaining_rest() == pytest.approx(20 * held, abs=200), "the file remembers it"
 
 
 def test_without_a_rewrite_there_is_no_pause(path: Path) -> None:

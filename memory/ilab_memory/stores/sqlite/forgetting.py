@@ -17,9 +17,13 @@ from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
 from ilab_memory.stores.sqlite.writer import Writer
 
-#: A rewrite begins at the earliest this many times as long after the last one as that took: at most a fifth of the time
-#: is spent on rewriting, however often users are forgotten. Of all processes that use the file.
+#: A rewrite begins at the earliest this many times its `cost` after the last one: at most a fifth of the time is spent
+#: on rewriting, however often users are forgotten. Of all processes that use the file.
 REST = 4.0
+#: How much more a second counts in which saves wait: they wait for at most a 21st of the time.
+HELD_WEIGHT = 5.0
+#: The first that do not count: a transaction with long texts may take as long.
+HELD_SECONDS = 0.1
 # Between two attempts to empty the WAL, each of which keeps the writer for up to 50 ms: saves wait a fifth of the time.
 _ATTEMPT_REST_SECONDS = 0.2
 # Where a lock is waited for less long than some rests.
@@ -189,9 +193,9 @@ class Forgetting:
         with self._readers.connection(_FORGETTING) as connection:
             if not erasure.needs_rewrite(connection):
                 return 0.0
-            ended_at, seconds = connection.execute(erasure_statements.LAST_REWRITE).fetchone() or (0.0, 0.0)
+            ended_at, counted = connection.execute(erasure_statements.LAST_REWRITE).fetchone() or (0.0, 0.0)
         # The system's clock may have been set: wait no longer than a whole rest.
-        rest = min(REST * seconds, ended_at + REST * seconds - time.time())
+        rest = min(REST * counted, ended_at + REST * counted - time.time())
         return max(0.0, rest, self._earliest - time.monotonic())
 
     def _run(self) -> None:
@@ -210,11 +214,11 @@ class Forgetting:
         if self._is_log_kept():
             # A reader kept the log of the last rewrite. Each rewrite adds the whole file to the log until it has gone.
             self._empty_wal()
-        seconds = self._rewrite()
+        counted = self._rewrite()
         with self._readers.connection(_FORGETTING) as connection:
             erasures = erasure.rewritten(connection)
         self._empty_wal()
-        self._writer.run(_FORGETTING, partial(_end, erasures=erasures, seconds=seconds))
+        self._writer.run(_FORGETTING, partial(_end, erasures=erasures, counted=counted))
 
     def _is_log_kept(self) -> bool:
         """Whether the log of a rewrite may not have been emptied."""
@@ -222,20 +226,20 @@ class Forgetting:
             return bool(erasure.rewritten(connection))
 
     def _rewrite(self) -> float:
-        """Rewrite the file if that is needed; return how long it took, in seconds."""
+        """Rewrite the file if that is needed; return its cost, 0 if it is not."""
         with self._readers.connection(_FORGETTING) as connection:
             needed = erasure.needs_rewrite(connection)
-        began = time.monotonic()
+        began, held = time.monotonic(), self._rewriter.held_seconds
         try:
             with storage_errors(_FORGETTING):
                 # Also if it is not needed: it removes the copy that a killed process has left.
                 self._rewriter.rewrite()
         finally:
-            seconds = time.monotonic() - began if needed else 0.0
+            counted = cost(time.monotonic() - began, self._rewriter.held_seconds - held) if needed else 0.0
             if needed:
                 # A failed one counts too.
-                self._earliest = time.monotonic() + REST * seconds
-        return seconds
+                self._earliest = time.monotonic() + REST * counted
+        return counted
 
     def _tombstones(self) -> list[erasure.Tombstone]:
         with self._readers.connection(_FORGETTING) as connection:
@@ -260,8 +264,13 @@ class Forgetting:
                 )
 
 
-def _end(transaction: Transaction, erasures: list[int], seconds: float) -> None:
+def cost(seconds: float, held_seconds: float) -> float:
+    """Return what a rewrite of *seconds* counts as, in seconds. Saves waited for it for *held_seconds*."""
+    return max(seconds, HELD_WEIGHT * (held_seconds - HELD_SECONDS))
+
+
+def _end(transaction: Transaction, erasures: list[int], counted: float) -> None:
     erasure.end(transaction, erasures)
-    if seconds:
+    if counted:
         transaction.execute(erasure_statements.CLEAR_LAST_REWRITE)
-        transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), seconds))
+        transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), counted))

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import TypeVar
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import erasure, erasure_statements
@@ -26,6 +28,7 @@ from ilab_memory.stores.sqlite.writer import Writer
 if sys.platform != "win32":
     import fcntl
 
+T = TypeVar("T")
 #: Free space beyond the copy and the write-ahead log, which each take about as much as the database.
 SPARE_BYTES = 1024 * 1024
 # Bytes that are written back between two looks at whether the store is closed. Each look waits for the GIL, up to 5 ms
@@ -63,6 +66,8 @@ class Rewriter:
         self._free = free
         self.rewrites = 0
         """How many have been done."""
+        self.held_seconds = 0.0
+        """For how long saves have waited for rewrites, failed ones too."""
 
     def rewrite(self) -> None:
         """Rewrite the file if an erasure needs it.
@@ -105,11 +110,22 @@ class Rewriter:
         version = _data_version(source)
         self._make(source, copy)
         write_back = partial(self._write_back, source=source, copy=copy, identity=identity)
-        if not self._writer.run_alone(_FORGETTING, partial(write_back, version=version)):
-            make_locked = partial(self._make_locked, write_back=write_back, source=source, copy=copy)
-            self._writer.run_alone(_FORGETTING, make_locked)
+        if not self._hold_saves(partial(write_back, version=version)):
+            self._hold_saves(partial(self._make_locked, write_back=write_back, source=source, copy=copy))
         # Not in the writer's thread, and by no save: it takes as long as writing back.
         source.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _hold_saves(self, operation: Callable[[Transaction], T]) -> T:
+        """Run *operation* in the writer's thread, and count the time that it takes."""
+
+        def timed(transaction: Transaction) -> T:
+            began = monotonic()
+            try:
+                return operation(transaction)
+            finally:
+                self.held_seconds += monotonic() - began
+
+        return self._writer.run_alone(_FORGETTING, timed)
 
     def _make(self, source: sqlite3.Connection, copy: Path) -> None:
         os.truncate(copy, 0)
