@@ -24,7 +24,6 @@ from ilab_chat_service.limits import (
     DOCUMENTS,
     EXACT_INTEGERS,
     HEADER_BYTES,
-    HEADER_FIELD_BYTES,
     INSTRUCTIONS_CHARACTERS,
     MASK_PATHS,
     MASK_VIOLATIONS,
@@ -64,7 +63,7 @@ from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from ilab_chat_service.statements import Reading
@@ -353,13 +352,12 @@ def visible_ascii(field: str, value: str, most: int) -> Iterator[Violation]:
         yield field, "must have visible ASCII characters only"
 
 
-def check_headers(headers: Iterable[tuple[str, str | bytes]]) -> None:
-    """Check the size of the headers. gRPC enforces it only for clients that have acknowledged its limits.
+def check_headers(size: int) -> None:
+    """Check the size of the headers.
 
     Raises:
         RequestTooLarge: they have more than HEADER_BYTES.
     """
-    size = sum(len(name) + len(value) + HEADER_FIELD_BYTES for name, value in headers)
     if size > HEADER_BYTES:
         raise RequestTooLarge(f"the header fields must have at most {HEADER_BYTES:,} bytes, have {size:,}")
 

@@ -63,6 +63,8 @@ class Call:
     """None: no traces are recorded."""
     retry_attempt: int = 0
     """Number of earlier attempts by the caller's gRPC."""
+    header_bytes: int = 0
+    """Size of the call's headers."""
     caller: str = ""
     """Name of the caller's identity, which is never a person's. Empty: not authenticated."""
     user_id: str = ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ilab_chat_service.auth.callers import Authenticator
-    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Handler, Method, Requests
+    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Handler, Headers, Method, Requests
 
 log = logging.getLogger(__name__)
 
@@ -44,21 +46,24 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(EXEMPT):
             return handler
-        return wrapped(handler, self._authenticated) if is_ours(handler_call_details) else self._guarded(handler)
+        headers = authorization_headers(handler_call_details)
+        if is_ours(handler_call_details):
+            return wrapped(handler, partial(self._authenticated, headers))
+        return self._guarded(headers, handler)
 
-    async def _authenticated(self, method: Method, requests: Requests, context: Context) -> Any:
-        caller = await self._callers.caller(credentials(context))
+    async def _authenticated(self, headers: Headers, method: Method, requests: Requests, context: Context) -> Any:
+        caller = await self._callers.caller(credentials(headers, context))
         set_caller(caller)
         CALL.get().caller = caller.name
         return await method(requests, context)
 
-    def _guarded(self, handler: Handler) -> Handler:
+    def _guarded(self, headers: Headers, handler: Handler) -> Handler:
         """Return the handler of a reflection method behind authentication."""
         method: Any = handler.stream_stream
 
         async def call(requests: Any, context: Context) -> AsyncIterator[Any]:
             try:
-                await self._callers.caller(credentials(context))
+                await self._callers.caller(credentials(headers, context))
             except (MissingCredentials, InvalidCredentials) as error:
                 await reject(context, error)
             async for response in method(requests, context):
@@ -74,30 +79,35 @@ async def reject(context: Context, error: MissingCredentials | InvalidCredential
     await end(context, error, correlation_id)
 
 
-def credentials(context: Context) -> Credentials:
-    """Return the credentials in the call's headers and its connection.
+def authorization_headers(details: grpc.HandlerCallDetails) -> Headers:
+    """Return the first two authorization headers of a call: one alone is valid."""
+    return tuple(islice((header for header in details.invocation_metadata or () if header[0] == "authorization"), 2))
+
+
+def credentials(headers: Headers, context: Context) -> Credentials:
+    """Return the credentials in the authorization headers of a call and in its connection.
 
     Raises:
         InvalidCredentials: the authorization header is not a bearer token.
     """
     certificates = context.auth_context().get("x509_pem_cert", ())
-    return Credentials(bearer=bearer(context), certificate=next(iter(certificates), None))
+    return Credentials(bearer=bearer(headers), certificate=next(iter(certificates), None))
 
 
-def bearer(context: Context) -> str | None:
-    """Return the token of the header `authorization: Bearer TOKEN`. None: there is no such header.
+def bearer(headers: Headers) -> str | None:
+    """Return the token of `authorization: Bearer TOKEN` in the authorization headers of a call. None: it has none.
 
     Raises:
         InvalidCredentials: the header is repeated, too long, or not a bearer token.
     """
-    values = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
-    if not values:
+    if not headers:
         return None
-    if len(values) > 1:
+    if len(headers) > 1:
         raise InvalidCredentials("the call has more than one authorization header")
-    if len(values[0]) > MAX_HEADER_CHARACTERS:
+    _, value = headers[0]
+    if len(value) > MAX_HEADER_CHARACTERS:
         raise InvalidCredentials("the authorization header is too long")
-    scheme, _, token = str(values[0]).partition(" ")
+    scheme, _, token = str(value).partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidCredentials("the authorization header must be: Bearer TOKEN")
     return token.strip()

@@ -12,6 +12,7 @@ from ilab_chat_service.failures import Failure
 from ilab_chat_service.rpc.errors import INTERNAL, TABLE, Row, status_of
 from ilab_chat_service.rpc.interceptors.log import CORRELATION_TRAILER
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+from ilab_chat_service.rpc.validation import check_headers
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.telemetry.logs import exception_chain
 
@@ -42,6 +43,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 async def mapped(method: Method, requests: Requests, context: Context) -> Any:
     """Call *method*, and abort the call if it raises."""
     try:
+        check_headers(CALL.get().header_bytes)
         return await method(requests, context)
     except grpc.aio.AbortError:
         raise

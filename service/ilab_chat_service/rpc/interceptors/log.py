@@ -20,14 +20,14 @@ import grpc.aio
 
 from ilab_chat_service.call_deadline import set_call_deadline
 from ilab_chat_service.rpc.errors import INTERNAL
-from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+from ilab_chat_service.rpc.interceptors.wrapping import bounded, is_ours, wrapped
 from ilab_chat_service.telemetry.call_record import CALL, Call
 from ilab_chat_service.telemetry.logs import AUDIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
+    from ilab_chat_service.rpc.interceptors.wrapping import CallDetails, Context, Continue, Method, Requests
     from ilab_chat_service.telemetry.metrics import Metrics
     from ilab_chat_service.telemetry.spans import Traces
 
@@ -77,14 +77,16 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler if the method is one of ours."""
+        details = bounded(handler_call_details)
         handler = await continuation(handler_call_details)
         if not handler or not is_ours(handler_call_details):
             return handler
-        return wrapped(handler, partial(self._logged, handler_call_details.method.removeprefix("/")))
+        return wrapped(handler, partial(self._logged, details))
 
-    async def _logged(self, name: str, method: Method, requests: Requests, context: Context) -> Any:
+    async def _logged(self, details: CallDetails, method: Method, requests: Requests, context: Context) -> Any:
         began = time.perf_counter()
-        call = new_record(name, context)
+        call = new_record(details)
+        name = call.method
         CALL.set(call)
         if self._traces:
             self._traces.call_began(call, began)
@@ -182,19 +184,24 @@ def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
             yield "gen_ai.usage.estimated", True
 
 
-def new_record(name: str, context: Context) -> Call:
-    """Return the record of a new call of method *name*."""
+def new_record(details: CallDetails) -> Call:
+    """Return the record of a new call."""
     traces = []
     states = []
     retry_attempt = 0
-    for key, value in context.invocation_metadata() or ():
+    for key, value in details.headers:
         if key == "traceparent":
             traces.append(value)
         elif key == "tracestate":
             states.append(value)
         elif key == "grpc-previous-rpc-attempts":
             retry_attempt = small_number(value)
-    call = Call(method=name, correlation_id=secrets.token_hex(16), retry_attempt=retry_attempt)
+    call = Call(
+        method=details.method.removeprefix("/"),
+        correlation_id=secrets.token_hex(16),
+        retry_attempt=retry_attempt,
+        header_bytes=details.header_bytes,
+    )
     if len(traces) == 1 and isinstance(traces[0], str) and (found := TRACEPARENT.fullmatch(traces[0])):
         # Always as version 00: later versions may have more fields, which we do not know.
         call.trace_id, call.traceparent = found[2], f"00-{found[1]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,13 +12,14 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from ilab_chat_service.limits import HEADER_BYTES, HEADER_FIELD_BYTES
 from ilab_chat_service.rpc.errors import DeadlineExceeded, UnparsableRequest, WrongRequestCount
-from ilab_chat_service.rpc.validation import check_headers
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 
+    Headers: TypeAlias = tuple[tuple[str, str | bytes], ...]
     Requests: TypeAlias = AsyncIterator[bytes]
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
@@ -29,6 +31,32 @@ OUR_METHODS = "/ilab_chat.v1."
 
 #: Time for a call's request to arrive completely.
 REQUEST_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallDetails:
+    """The method of a call, its headers, and their size. Headers that are too large are left out."""
+
+    method: str
+    headers: Headers
+    header_bytes: int
+
+
+def bounded(details: grpc.HandlerCallDetails) -> CallDetails:
+    """Return *details* with headers of at most HEADER_BYTES, or none.
+
+    gRPC enforces that limit only for clients that have acknowledged it. The others can send 16 MiB of headers in 16 KB,
+    by references. So they are converted to Python once, by gRPC before the first interceptor, and are freed before the
+    call begins. Each use of `context.invocation_metadata()` would convert them again.
+    """
+    headers = details.invocation_metadata or ()
+    size = header_bytes(headers)
+    return CallDetails(details.method, tuple(headers) if size <= HEADER_BYTES else (), size)
+
+
+def header_bytes(headers: Iterable[tuple[str, str | bytes]]) -> int:
+    """Return the size of *headers* (RFC 9113, 6.5.2)."""
+    return sum(len(name) + len(value) + HEADER_FIELD_BYTES for name, value in headers)
 
 
 def is_ours(details: grpc.HandlerCallDetails) -> bool:
@@ -65,7 +93,6 @@ def reading_one(handler: Handler) -> Method:
     parse: Any = handler.request_deserializer
 
     async def call(requests: Requests, context: Context) -> Any:
-        check_headers(context.invocation_metadata() or ())
         parsed = parsed_by(parse, await the_one(requests))
         # Every request of ours has a user_id.
         CALL.get().user_id = parsed.user_id
@@ -93,7 +120,6 @@ def reading_many(handler: Handler) -> Method:
             yield parsed
 
     async def call(requests: Requests, context: Context) -> Any:
-        check_headers(context.invocation_metadata() or ())
         async with aclosing(messages(requests)) as parsed:
             return await method(parsed, context)
 
