@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
+#: Encodes the body of a fingerprint. Kept, because making an encoder takes longer than using it.
+BODY = json.JSONEncoder(default=repr)
+
 #: Fields that are not part of a fingerprint: they identify the request or follow from its message.
 IDENTITY = ("user_id", "request_id", "request_id_is_new", "reading")
 
@@ -43,11 +47,13 @@ def fingerprint(public: TurnRequest) -> str:
     """
     body = {name: value for name, value in set_fields(public) if name not in IDENTITY}
     body["generation"] = dict(set_fields(public.generation))
-    return hashlib.sha256(json.dumps(body, default=repr).encode()).hexdigest()
+    return hashlib.sha256(BODY.encode(body).encode()).hexdigest()
 
 
 def public(request: TurnRequest) -> TurnRequest:
     """Return *request* with its private texts redacted. Takes long if the texts are large."""
+    if all(strip_private(text) == text for text in (request.message, *request.unstored)):
+        return request
     response_format = request.generation.response_format
     if isinstance(response_format, JsonSchemaFormat):
         response_format = replace(response_format, schema=strip_private(response_format.schema))
@@ -70,9 +76,15 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
 
     Defaults are omitted so that a field that a later version adds does not change stored fingerprints.
     """
-    for field in fields(value):
-        if (each := getattr(value, field.name)) != field.default:
-            yield field.name, each
+    for name, default in defaults(type(value)):
+        if (each := getattr(value, name)) != default:
+            yield name, each
+
+
+@cache
+def defaults(kind: type[TurnRequest | Generation]) -> tuple[tuple[str, object], ...]:
+    """Return the names of the fields of *kind* and their defaults."""
+    return tuple((field.name, field.default) for field in fields(kind))
 
 
 def record(answered: Answered) -> str:
