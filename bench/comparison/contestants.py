@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from comparison.processes import Child, free_port, running
+from comparison.processes import BENCH, Child, free_port, running
 from ilab_chat.v1 import chat_pb2
 from ilab_memory import ILabMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from comparison.upstream import Scenario
 
-Name: TypeAlias = Literal["floor", "recipe", "ours", "direct"]
+Name: TypeAlias = Literal["floor", "recipe", "ours", "direct", "mem0"]
+
+#: The interpreter of mem0's environment, which `make bench` creates.
+MEM0_PYTHON = BENCH.parent / ".venv" / "mem0" / "bin" / "python"
 
 MESSAGE = "Where did we plan to travel in summer, and which tickets should we book for the museum?"
 SERVICE = "/ilab_chat.v1.ChatService/"
@@ -31,15 +35,18 @@ class Contestant:
     name: Name
     child: Child
     db_path: Path
+    database: str = ""
+    """URL of a PostgreSQL database. Empty: the memory is the file `db_path`."""
 
     @property
     def speaks_grpc(self) -> bool:
         """Return whether it speaks gRPC. Otherwise it speaks HTTP/1.1."""
-        return self.name != "recipe"
+        return self.name not in {"recipe", "mem0"}
 
     def chat_path(self, scenario: Scenario) -> str:
         """Return the path of the unary method."""
-        return {"floor": f"/floor/Chat-{scenario.tokens}", "recipe": "/chat"}.get(self.name, f"{SERVICE}Chat")
+        floor = f"/floor/Chat-{scenario.tokens}"
+        return {"floor": floor, "recipe": "/chat", "mem0": "/chat"}.get(self.name, f"{SERVICE}Chat")
 
     def stream_path(self, scenario: Scenario) -> str:
         """Return the path of the streaming method."""
@@ -61,7 +68,8 @@ class Contestant:
 
     def stored(self, users: Iterable[str]) -> int:
         """Return the number of stored turns of *users*."""
-        with ILabMemory.from_path(self.db_path) as memory:
+        opened = ILabMemory.from_url(self.database) if self.database else ILabMemory.from_path(self.db_path)
+        with opened as memory:
             return sum(memory.mem_stats(user)["observations"] for user in users)
 
 
@@ -72,12 +80,11 @@ def started(
     """Run a contestant while the block runs, with a new memory and with *settings* added to its defaults."""
     port = free_port()
     db_path = folder / f"{name}-{port}.db"
+    uvicorn = ["--port", str(port), "--log-level", "warning", "--no-access-log"]
     arguments = {
         "floor": ["-m", "comparison.floor", str(port)],
-        "recipe": [
-            *("-m", "uvicorn", "comparison.recipe:app", "--port", str(port)),
-            *("--log-level", "warning", "--no-access-log"),
-        ],
+        "recipe": ["-m", "uvicorn", "comparison.recipe:app", *uvicorn],
+        "mem0": ["-m", "uvicorn", "peers.mem0:app", *uvicorn],
         "ours": ["-c", "import sys; from ilab_chat_service.cli import main; sys.exit(main())"],
     }[name]
     environ = {
@@ -88,7 +95,10 @@ def started(
         "ILAB_CHAT_CONSOLIDATION": "off",
         # The recipe has none. `Bench.turns_with_embedder` measures ours with one.
         "ILAB_MEMORY_EMBEDDER": "none",
+        "MEM0_TELEMETRY": "False",
+        "MEM0_DIR": str(folder / "mem0"),
         **(settings or {}),
     }
-    with running(arguments, environ, folder, name=name, port=port) as child:
-        yield Contestant(name, child, db_path)
+    python = MEM0_PYTHON if name == "mem0" else Path(sys.executable)
+    with running(arguments, environ, folder, name=name, port=port, python=python) as child:
+        yield Contestant(name, child, db_path, environ.get("ILAB_MEMORY_URL", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import resource
 import statistics
 import time
@@ -17,8 +18,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from comparison import callers, h2load
-from comparison.contestants import started
+from comparison.contestants import MEM0_PYTHON, started
 from comparison.processes import free_port, running
+from comparison.rounds import Load, loop_seconds, round_of, switches
 from comparison.upstream import Scenario
 from slow_syncs import slow_syncs
 
@@ -58,9 +60,18 @@ class Upstream:
 
     def answers(self, scenario: Scenario) -> int:
         """Set the *scenario*; return the maximum number of concurrent answers since the previous one."""
-        url = f"http://127.0.0.1:{self.port}/scenario"
-        with urllib.request.urlopen(urllib.request.Request(url, data=scenario.asked(), method="POST")) as response:
-            return int(response.read())
+        return int(self._asked("scenario", scenario.asked()))
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of requests for answers and for embeddings since the last scenario."""
+        counts: dict[str, int] = json.loads(self._asked("counts", b"{}"))
+        return counts
+
+    def _asked(self, path: str, body: bytes) -> bytes:
+        url = f"http://127.0.0.1:{self.port}/{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, data=body, method="POST")) as response:
+            received: bytes = response.read()
+            return received
 
 
 @dataclass
@@ -87,15 +98,19 @@ class Bench:
         scenario = Scenario()
         self.upstream.answers(scenario)
         for contestant in self.contestants:
-            used = contestant.child.cpu_seconds()
+            pid = contestant.child.process.pid
+            used, on_loop, switched = contestant.child.cpu_seconds(), loop_seconds(pid), switches(pid)
             load = await h2load.turns(
                 contestant, scenario, self.folder, callers=at, each=each, run=f"turns-{next(self._names)}"
             )
-            used = contestant.child.cpu_seconds() - used
+            used, on_loop = contestant.child.cpu_seconds() - used, loop_seconds(pid) - on_loop
+            switched = switches(pid) - switched
             if contestant.name != "floor" and contestant.stored(load.users) != load.calls:
                 raise callers.WrongAnswer(f"{contestant.name}: not every turn is stored")
             self.add(f"turns/s at {at} callers", contestant.name, load.calls / load.seconds)
             self.add(f"CPU ms per turn at {at} callers", contestant.name, used / load.calls * 1000)
+            self.add(f"of these on the event loop, at {at} callers", contestant.name, on_loop / load.calls * 1000)
+            self.add(f"context switches per turn at {at} callers", contestant.name, switched / load.calls)
 
     async def turns_on_a_slow_disk(self, at: int, *, each: int) -> None:
         """Measure turns in new processes whose syncs take SLOW_SYNC_MS longer. See `turns`."""
@@ -112,12 +127,16 @@ class Bench:
                     raise callers.WrongAnswer(f"{name}: not every turn is stored")
             self.add(f"turns/s at {at} callers, syncs {SLOW_SYNC_MS} ms longer", name, load.calls / load.seconds)
 
-    async def workers(self, counts: Sequence[int], *, at: int, each: int) -> None:
-        """Measure our turns with each number of workers, and the CPU time that the model and h2load need per turn."""
+    async def workers(self, counts: Sequence[int], *, at: int, each: int, database: str = "") -> None:
+        """Measure our turns with each number of workers, and the CPU time that the model and h2load need per turn.
+
+        *database*: URL of a PostgreSQL database. Empty: SQLite.
+        """
         scenario = Scenario()
         self.upstream.answers(scenario)
+        memory = {"ILAB_MEMORY_DB_PATH": "", "ILAB_MEMORY_URL": database} if database else {}
         for count in counts:
-            settings = {"ILAB_CHAT_WORKERS": str(count)}
+            settings = {"ILAB_CHAT_WORKERS": str(count), **memory}
             with started("ours", self.upstream.port, self.folder, settings) as contestant:
                 contestant.child.wait_until_said("serving on")
                 turns = partial(h2load.turns, contestant, scenario, self.folder, callers=at)
@@ -127,7 +146,7 @@ class Bench:
                 used, others = contestant.child.cpu_seconds() - used, self._load_cpu_seconds() - others
                 if contestant.stored(load.users) != load.calls:
                     raise callers.WrongAnswer(f"{count} workers: not every turn is stored")
-            name = f"{count} worker{'s' if count > 1 else ''}"
+            name = f"{count} worker{'s' if count > 1 else ''}{' on PostgreSQL' if database else ''}"
             self.add(f"turns/s, {name}", "ours", load.calls / load.seconds)
             self.add(f"CPU ms per turn, {name}", "ours", used / load.calls * 1000)
             self.add(f"CPU ms per turn of load and model, {name}", "ours", others / load.calls * 1000)
@@ -148,6 +167,26 @@ class Bench:
                 raise callers.WrongAnswer("with an embedder: not every turn is stored")
         self.add("turns/s, with the local embedder", "ours", load.calls / load.seconds)
         self.add("CPU ms per turn, with the local embedder", "ours", used / load.calls * 1000)
+
+    async def peers(self, *, at: int, each: int) -> None:
+        """Measure stored turns of ours, the recipe and mem0 in new processes, and what each asks of the model's API.
+
+        mem0 is not measured if its environment does not exist.
+        """
+        load = Load(Scenario(), callers=at, each=each)
+        names: list[Name] = ["recipe", "ours"]
+        if MEM0_PYTHON.exists():
+            names.append("mem0")
+        for name in names:
+            with started(name, self.upstream.port, self.folder) as contestant:
+                self.upstream.answers(load.scenario)
+                cost = await round_of(contestant, load, f"peers-{next(self._names)}")
+                asked = self.upstream.counts()
+            # `round_of` connects by one more turn of each caller.
+            turns = at * (each + 1)
+            self.add(f"CPU ms per turn at {at} callers, new memory", name, cost.cpu_ms)
+            self.add("model calls per turn", name, asked.get("answers", 0) / turns)
+            self.add("embedding calls per turn", name, asked.get("embeddings", 0) / turns)
 
     def _load_cpu_seconds(self) -> float:
         """Return the CPU time of the model and of the h2load processes that have exited."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 BENCH = Path(__file__).parent.parent
+#: The packages of this working tree, whatever is installed.
+PYTHONPATH = ":".join(map(str, (BENCH, *(BENCH.parent / each for each in ("client", "service", "memory")))))
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -90,9 +92,17 @@ def peak_kib(pid: int) -> int:
 
 @contextmanager
 def running(
-    arguments: Sequence[str], environ: Mapping[str, str], folder: Path, *, name: str, port: int
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    folder: Path,
+    *,
+    name: str,
+    port: int,
+    python: Path | None = None,
 ) -> Iterator[Child]:
     """Run `python *arguments*` while the block runs, with its output in a file in *folder*.
+
+    *python*: the interpreter. None: this one.
 
     Raises:
         DidNotStart: it exited or did not listen; the text contains the end of its output.
@@ -102,8 +112,8 @@ def running(
     begun = time.perf_counter()
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**kept, "PYTHONPATH": str(BENCH), **environ},
+            [python or sys.executable, *arguments],
+            env={**kept, "PYTHONPATH": PYTHONPATH, **environ},
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,

@@ -3,7 +3,7 @@
     python -m comparison.upstream PORT
 
 POST /scenario (a JSON object with the fields of Scenario) sets how it answers from then on, and returns the maximum
-number of concurrent answers since the previous scenario.
+number of concurrent answers since the previous scenario. POST /counts returns the numbers of requests since then.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -20,6 +21,8 @@ MODEL = "bench-model"
 TOKEN = " word"
 #: The first token is a number that makes every reply unique, because the memory stores equal texts once.
 NUMBER_DIGITS = 10
+#: Of OpenAI's text-embedding-3-small, mem0's default.
+DIMENSIONS = 1536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,27 @@ def whole(tokens: int) -> bytes:
     return http_response(json.dumps(body).encode())
 
 
+def fact(number: int, tokens: int) -> bytes:
+    """Return an answer to a request for JSON: one fact, in the format that mem0 asks for."""
+    body = json.loads(whole(tokens).partition(b"\r\n\r\n")[2])
+    text = f"The user plans to travel in summer and to book tickets for the museum, note {number}"
+    body["choices"][0]["message"]["content"] = json.dumps({"memory": [{"id": "0", "text": text}]})
+    return http_response(json.dumps(body).encode())
+
+
+@lru_cache
+def embeddings(count: int) -> bytes:
+    """Return the embeddings of *count* texts. They are equal, so that every text is similar to every other."""
+    vector = [DIMENSIONS**-0.5] * DIMENSIONS
+    body = {
+        "object": "list",
+        "model": MODEL,
+        "data": [{"object": "embedding", "index": index, "embedding": vector} for index in range(count)],
+        "usage": {"prompt_tokens": 10, "total_tokens": 10},
+    }
+    return http_response(json.dumps(body).encode())
+
+
 def http_response(body: bytes) -> bytes:
     """Return a response with a JSON body."""
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
@@ -116,11 +140,13 @@ class Model:
         self.open = 0
         self.max_open = 0
         self.waiting: list[Connection] = []
+        self.counts: Counter[str] = Counter()
 
     def set(self, body: bytes) -> bytes:
         """Set the scenario in *body*, and return the maximum number of concurrent answers."""
         self.scenario = Scenario(**json.loads(body))
         max_open, self.max_open = self.max_open, self.open
+        self.counts.clear()
         return http_response(json.dumps(max_open).encode())
 
     def asked(self, connection: Connection) -> None:
@@ -145,6 +171,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._answering = False
         self._streams = False
+        self._wants_json = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport."""
@@ -169,6 +196,15 @@ class Connection(asyncio.Protocol):
         if head.startswith(b"POST /scenario"):
             self.transport.write(self._model.set(body))
             return
+        if head.startswith(b"POST /counts"):
+            self.transport.write(http_response(json.dumps(self._model.counts).encode()))
+            return
+        if head.startswith(b"POST /v1/embeddings"):
+            self._model.counts["embeddings"] += 1
+            self.transport.write(embeddings(len(json.loads(body)["input"])))
+            return
+        self._model.counts["answers"] += 1
+        self._wants_json = b'"json_object"' in body
         self._streams = b'"stream":true' in body.replace(b" ", b"")
         self._answering = True
         self._model.asked(self)
@@ -179,7 +215,8 @@ class Connection(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(self._model.scenario.first_token_ms / 1000, answer)
 
     def _whole(self) -> None:
-        self.transport.write(numbered(whole(self._model.scenario.tokens), next(self._model.numbers)))
+        tokens, number = self._model.scenario.tokens, next(self._model.numbers)
+        self.transport.write(fact(number, tokens) if self._wants_json else numbered(whole(tokens), number))
         self._finished()
 
     def _stream(self) -> None:
