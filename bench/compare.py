@@ -1,16 +1,19 @@
 """Compare the service with a bare gRPC server, the published recipe, and direct calls of the model's API.
 
-    python bench/compare.py             everything, under ten minutes on an idle machine
-    python bench/compare.py --quick     the ratios, under one minute
+    PYTHONPATH=tests python bench/compare.py    everything, under ten minutes on an idle machine
+    python bench/compare.py --quick             ratios of CPU, compared with bench/baseline.json; about a minute
+    python bench/compare.py --write-baseline    the same, and write them to bench/baseline.json
 
 Every figure is the median of several runs, except for memory and latency against load, which are measured once. Every
-run measures all contestants. Needs Linux and h2load (Debian: nghttp2-client). docs/performance.md explains the results.
+run measures all contestants. Needs Linux and, for everything, h2load (Debian: nghttp2-client). docs/performance.md
+explains the results.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import sys
 import tempfile
@@ -18,9 +21,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from comparison import h2load, report
+from comparison import baseline, h2load, ratios, report
 from comparison.measure import CALLERS, Bench, open_bench
 from comparison.upstream import Scenario
+from postgres import running_cluster
 
 RUNS = 5
 #: Number of runs for figures that take longer and vary less.
@@ -30,13 +34,18 @@ TURNS = {1: 30, 8: 8, 64: 6, 256: 1}
 LATENCY_CALLERS = (1, 8, 64, 128, 256)
 STREAMS_OPEN = (1, 100, 1000)
 
+#: Number of rounds of the ratios that are compared with the last release, and how often they are measured to fail.
+ROUNDS = 15
+ATTEMPTS = 2
+BASELINE_ROUNDS = 30
+
 AT_ONCE = Scenario(tokens=400)
 SHORT = Scenario(tokens=40)
 PACED = Scenario(tokens=400, gap_ms=5)
 
 
-async def everything(bench: Bench) -> None:
-    """Measure everything."""
+async def everything(bench: Bench, database: str) -> None:
+    """Measure everything. *database*: URL of an empty PostgreSQL database."""
     for run in range(RUNS):
         say(f"run {run + 1} of {RUNS}")
         await bench.turns(64, each=TURNS[64])
@@ -46,11 +55,13 @@ async def everything(bench: Bench) -> None:
         await bench.latency(CALLERS, each=4, streams=False)
         await bench.latency(CALLERS, each=4, streams=True)
         bench.start()
+        await bench.peers(at=16, each=4)
         if run < FEWER_RUNS:
             for callers in (1, 8, 256):
                 await bench.turns(callers, each=TURNS[callers])
             await bench.turns_on_a_slow_disk(64, each=TURNS[64])
             await bench.workers((1, 2), at=64, each=8)
+            await bench.workers((1, 2), at=64, each=8, database=database)
             await bench.turns_with_embedder(64, each=8)
     say("latency against load")
     for callers in LATENCY_CALLERS:
@@ -59,14 +70,32 @@ async def everything(bench: Bench) -> None:
     await bench.memory(STREAMS_OPEN)
 
 
-async def the_ratios(bench: Bench) -> None:
-    """Measure the figures of the targets once."""
-    await bench.turns(64, each=4)
-    await bench.streams(AT_ONCE, at=16, each=1)
-    await bench.streams(PACED, at=16, each=1)
-    await bench.latency(CALLERS, each=3, streams=False)
-    await bench.latency(CALLERS, each=3, streams=True)
-    bench.start()
+async def quick(bench: Bench) -> int:
+    """Compare the ratios with the baseline. Return 1 if more CPU is used than then.
+
+    A loss must show in the median of all rounds, and again after as many rounds more.
+    """
+    then = json.loads(baseline.BASELINE.read_text())
+    if then["python"] != baseline.python():
+        say(f"not compared: the baseline is of Python {then['python']}, this is {baseline.python()}")
+        return 0
+    costs: baseline.Costs = {}
+    for attempt in range(ATTEMPTS):
+        baseline.add(costs, await ratios.measure(bench, ROUNDS))
+        rows = baseline.compared(then["ratios"], baseline.ratios(costs, ratios.COMPARED))
+        if not any(row.is_lost for row in rows):
+            break
+        if attempt + 1 < ATTEMPTS:
+            say("more CPU than at the last release; measuring again")
+    print(baseline.table(rows))
+    return int(any(row.is_lost for row in rows))
+
+
+async def write_baseline(bench: Bench) -> int:
+    """Write the ratios of BASELINE_ROUNDS rounds."""
+    costs = await ratios.measure(bench, BASELINE_ROUNDS)
+    baseline.BASELINE.write_text(baseline.written(baseline.ratios(costs, ratios.COMPARED)))
+    return 0
 
 
 def say(text: str) -> None:
@@ -75,20 +104,25 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    """Measure and print. Return 1 if h2load is missing."""
+    """Measure and print. Return 1 if h2load is missing, or if more CPU is used than in the baseline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="measure only the figures of the targets, once")
+    parser.add_argument("--quick", action="store_true", help="compare ratios of CPU with those of the last release")
+    parser.add_argument("--write-baseline", action="store_true", help="write the ratios to bench/baseline.json")
     parser.add_argument("--json", type=Path, help="write every figure of every run to this file")
     parser.add_argument("--plot", type=Path, help="write the charts to this SVG file")
     options = parser.parse_args()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if options.quick or options.write_baseline:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            bench = open_bench(stack, Path(folder))
+            return asyncio.run(write_baseline(bench) if options.write_baseline else quick(bench))
     if h2load.missing():
         print("h2load is not installed (Debian: apt-get install nghttp2-client)", file=sys.stderr)
         return 1
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     before = report.machine()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bench = open_bench(stack, Path(folder))
-        asyncio.run(the_ratios(bench) if options.quick else everything(bench))
+        asyncio.run(everything(bench, stack.enter_context(running_cluster(settings=())).url()))
     table = report.medians(bench.runs)
     report.print_table(table)
     report.print_targets(table)

@@ -4,14 +4,18 @@ h2load, which the bench needs for whole answers, comes in no wheel: here a calle
 """
 
 import asyncio
+import json
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from comparison import callers, h2load
+from comparison.baseline import BASELINE, ratios
 from comparison.contestants import Contestant
 from comparison.measure import Bench, open_bench
+from comparison.ratios import COMPARED, LOADS, measure
+from comparison.rounds import Load
 from comparison.upstream import Scenario
 
 
@@ -44,6 +48,16 @@ async def calls(bench: Bench) -> None:
     assert {of for _, of in bench.runs} == {"floor", "recipe", "ours"}
 
 
+async def rounds(bench: Bench) -> None:
+    await bench.peers(at=2, each=1)
+    for name in ("recipe", "ours"):
+        assert bench.runs["model calls per turn", name] == [1]
+        assert bench.runs["embedding calls per turn", name] == [0]
+    load = Load(Scenario(tokens=5), 2, 1, streams=True), 1
+    costs = await measure(bench, 1, dict.fromkeys(LOADS, load))
+    assert set(ratios(costs, COMPARED)) == set(json.loads(BASELINE.read_text())["ratios"])
+
+
 h2load.one_user = one_user
 with ExitStack() as stack:
-    asyncio.run(calls(open_bench(stack, Path(sys.argv[1]))))
+    asyncio.run({"calls": calls, "rounds": rounds}[sys.argv[1]](open_bench(stack, Path(sys.argv[2]))))

@@ -10,7 +10,18 @@ BENCH = HERE.parent.parent / "bench"
 
 
 def test_every_server_of_the_bench_answers_as_the_bench_expects(tmp_path: Path) -> None:
-    # In a process of its own: the names of the bench's programs are those of folders of these tests.
-    subprocess.run(
-        [sys.executable, HERE / "answers.py", tmp_path], env={**os.environ, "PYTHONPATH": str(BENCH)}, check=True
-    )
+    run("answers.py", "calls", tmp_path)
+
+
+def test_quick_bench_measures_the_ratios_of_the_baseline(tmp_path: Path) -> None:
+    run("answers.py", "rounds", tmp_path)
+
+
+def test_loss_of_more_than_15_percent_fails_the_quick_bench() -> None:
+    run("ratios.py")
+
+
+def run(program: str, *arguments: str | Path) -> None:
+    """Run a program of this folder alone: the names of the bench's modules are those of folders of these tests."""
+    environ = {**os.environ, "PYTHONPATH": str(BENCH)}
+    subprocess.run([sys.executable, HERE / program, *arguments], env=environ, check=True)
