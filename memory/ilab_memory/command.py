@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import gc
 import json
 import os
 import platform
@@ -73,6 +74,8 @@ file may be in use.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 success, 1 damaged or different, 2 failed."""
+    # Modules stay until the process ends: no collection need look through them, not even the one at the end.
+    gc.freeze()
     parser: argparse.ArgumentParser = Parser(
         prog="ilab-memory",
         description="Back up, restore, check, measure or serve a SQLite file of the memory, or copy it to PostgreSQL.",

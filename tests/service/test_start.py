@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from faults.stage import reserved_port
+from ilab_chat_service.cli import without_collections
 from metrics import fetch, wait_for
 from processes import environment, running_server
 from upstream import Upstream
@@ -134,6 +136,15 @@ def test_sigterm_ends_a_server_that_has_not_imported_its_parts_yet(tmp_path: Pat
         finally:
             process.kill()
     assert not (tmp_path / "memory.db").exists()
+
+
+def test_no_garbage_collection_looks_through_imported_modules() -> None:
+    frozen = gc.get_freeze_count()
+    with suppress(ImportError), without_collections():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > frozen
 
 
 def test_server_with_closed_standard_descriptors_starts_and_writes_into_no_file(

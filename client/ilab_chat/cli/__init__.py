@@ -1,6 +1,7 @@
 """The command `ilab-chat`: talk to the service from a terminal."""
 
 import argparse
+import gc
 import io
 import os
 import platform
@@ -35,6 +36,8 @@ EPILOG = EXAMPLES + "".join(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the process. *argv* None: the process's own arguments."""
+    # Modules stay until the process ends: no collection need look through them, not even the one at the end.
+    gc.freeze()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?"
