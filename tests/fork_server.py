@@ -16,15 +16,18 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-#: What `ilab-chat-server` imports, to serve and to check.
+#: What `ilab-chat-server` imports, to serve and to check, and what openai's HTTP client does when it is made.
 IMPORTED = (
+    "httpcore2",
     "ilab_chat_service.auth.certificates",
     "ilab_chat_service.check",
     "ilab_chat_service.cli",
     "ilab_chat_service.idempotency.postgres",
+    "ilab_chat_service.rpc.grpc_internals",
     "ilab_chat_service.server",
     "ilab_chat_service.start",
     "ilab_memory.stores.postgres",
+    "truststore",
 )
 
 #: Maximum size of a request: arguments and environment.
@@ -49,6 +52,8 @@ def main() -> int:
     os.environ["GRPC_VERBOSITY"] = "NONE"
     for name in IMPORTED:
         importlib.import_module(name)
+    # A server does this in the background, for half a second.
+    sys.modules["ilab_chat_service.statements"].load()
     # A collection would write to all objects, and so copy the memory that servers share.
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
