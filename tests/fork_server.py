@@ -1,4 +1,4 @@
-"""Starts servers by forking a process that has imported the service: a start is mostly imports.
+"""Starts programs by forking a process that has imported their modules: a start is mostly imports.
 
 `processes.py` runs this file as a program. It has no threads and starts nothing of gRPC, so forking is safe.
 """
@@ -16,19 +16,35 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-#: What `ilab-chat-server` imports, to serve and to check, and what openai's HTTP client does when it is made.
-IMPORTED = (
-    "httpcore2",
-    "ilab_chat_service.auth.certificates",
-    "ilab_chat_service.check",
-    "ilab_chat_service.cli",
-    "ilab_chat_service.idempotency.postgres",
-    "ilab_chat_service.rpc.grpc_internals",
-    "ilab_chat_service.server",
-    "ilab_chat_service.start",
-    "ilab_memory.stores.postgres",
-    "truststore",
-)
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that is forked: the function `main` of `module`."""
+
+    module: str
+    imported: tuple[str, ...]
+    """What it imports while it runs."""
+
+
+PROGRAMS = {
+    "ilab-chat": Program("ilab_chat.cli", ("grpc.aio", "grpc_health.v1.health_pb2", "ilab_chat.cli", "wcwidth")),
+    # To serve and to check, and what openai's HTTP client imports when it is made.
+    "ilab-chat-server": Program(
+        "ilab_chat_service.start",
+        (
+            "httpcore2",
+            "ilab_chat_service.auth.certificates",
+            "ilab_chat_service.check",
+            "ilab_chat_service.cli",
+            "ilab_chat_service.idempotency.postgres",
+            "ilab_chat_service.rpc.grpc_internals",
+            "ilab_chat_service.server",
+            "ilab_chat_service.start",
+            "ilab_memory.stores.postgres",
+            "truststore",
+        ),
+    ),
+}
 
 #: Maximum size of a request: arguments and environment.
 REQUEST_BYTES = 1024 * 1024
@@ -36,29 +52,33 @@ REQUEST_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to start a server. Its pid and then its exit code are written to `answers`."""
+    """A request to start the program. Its pid and then its exit code are written to `answers`."""
 
     arguments: list[str]
     environment: dict[str, str]
     answers: socket.socket
-    stdout: int
-    stderr: int
+    standard: tuple[int, ...]
+    """Descriptors of its standard input, output and error."""
 
 
 def main() -> int:
-    """Serve requests from the socket with the number of the first argument until it is closed."""
+    """Serve requests for a program until the socket is closed. Arguments: the program's name, the socket's number."""
+    name, control = sys.argv[1:]
+    program = PROGRAMS[name]
     # The folder of this file, which the program does not have.
     sys.path.pop(0)
-    os.environ["GRPC_VERBOSITY"] = "NONE"
-    for name in IMPORTED:
-        importlib.import_module(name)
-    # A server does this in the background, for half a second.
-    sys.modules["ilab_chat_service.statements"].load()
+    if name == "ilab-chat-server":
+        os.environ["GRPC_VERBOSITY"] = "NONE"  # as the server does before it imports gRPC
+    for module in program.imported:
+        importlib.import_module(module)
+    if statements := sys.modules.get("ilab_chat_service.statements"):
+        # A server does this in the background.
+        statements.load()
     # A collection would write to all objects, and so copy the memory that servers share.
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    request = fork_for_requests(socket.socket(fileno=int(sys.argv[1])))
-    return run(request) if request else 0
+    request = fork_for_requests(socket.socket(fileno=int(control)))
+    return run(name, program, request) if request else 0
 
 
 def fork_for_requests(control: socket.socket) -> Request | None:
@@ -81,19 +101,19 @@ def fork_for_requests(control: socket.socket) -> Request | None:
                     os.close(descriptor)
                     answers.close()
                 return request
-            os.close(request.stdout)
-            os.close(request.stderr)
+            for descriptor in request.standard:
+                os.close(descriptor)
             request.answers.send(str(pid).encode())
             running[os.pidfd_open(pid)] = pid, request.answers
 
 
 def received(control: socket.socket) -> Request | None:
     """Return the next request. None: the socket is closed."""
-    message, descriptors, _, _ = socket.recv_fds(control, REQUEST_BYTES, 3)
+    message, descriptors, _, _ = socket.recv_fds(control, REQUEST_BYTES, 4)
     if not message:
         return None
-    answers, stdout, stderr = descriptors
-    return Request(**json.loads(message), answers=socket.socket(fileno=answers), stdout=stdout, stderr=stderr)
+    answers, *standard = descriptors
+    return Request(**json.loads(message), answers=socket.socket(fileno=answers), standard=tuple(standard))
 
 
 def report(pid: int, answers: socket.socket) -> None:
@@ -103,17 +123,17 @@ def report(pid: int, answers: socket.socket) -> None:
         answers.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def run(request: Request) -> int:
-    """Be `ilab-chat-server` in this process, and return its exit code."""
-    program: Any = sys.modules["ilab_chat_service.start"]
+def run(name: str, program: Program, request: Request) -> int:
+    """Be the program in this process, and return its exit code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, descriptor in ((1, request.stdout), (2, request.stderr)):
+    for number, descriptor in enumerate(request.standard):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(request.environment)
-    sys.argv = ["ilab-chat-server", *request.arguments]
-    code: int = program.main()
+    sys.argv = [name, *request.arguments]
+    module: Any = sys.modules[program.module]
+    code: int = module.main()
     return code
 
 

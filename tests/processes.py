@@ -1,4 +1,4 @@
-"""Run the server as a process, like an operator."""
+"""Run the server as a process, like an operator. Programs that are mostly imports are forked by `fork_server.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import IO, TypeAlias
 
 SERVER = Path(sys.executable).with_name("ilab-chat-server")
 
-#: Held while the fork server is started, which is started once.
+#: Held while a fork server is started, one for each program.
 FORKING = threading.Lock()
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
 
@@ -32,16 +32,26 @@ WORKER = r"worker (\d) \(process (\d+)\) is serving"
 
 
 class ForkedProcess:
-    """A process of the fork server, with the interface of `subprocess.Popen`."""
+    """A process of a fork server, with the interface of `subprocess.Popen`.
 
-    def __init__(self, arguments: Sequence[str], variables: Mapping[str, str], stdout: int, stderr: int) -> None:
+    Args:
+        program: its name, a key of `fork_server.PROGRAMS`.
+        arguments: those after its name.
+        variables: its environment.
+        standard: descriptors of its standard input, output and error.
+    """
+
+    def __init__(
+        self, program: str, arguments: Sequence[str], variables: Mapping[str, str], standard: tuple[int, int, int]
+    ) -> None:
+        self._program = program
         self.returncode: int | None = None
         self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         request = json.dumps({"arguments": arguments, "environment": dict(variables)}).encode()
         with theirs:
             with FORKING:
-                control = fork_server()
-            socket.send_fds(control, [request], [theirs.fileno(), stdout, stderr])
+                control = fork_server(program)
+            socket.send_fds(control, [request], [theirs.fileno(), *standard])
         self.pid = int(self._answers.recv(64))
         self._ended = threading.Event()
         threading.Thread(target=self._wait, daemon=True).start()
@@ -53,7 +63,7 @@ class ForkedProcess:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the process to end, and return its exit code."""
         if not self._ended.wait(timeout):
-            raise subprocess.TimeoutExpired(str(SERVER), timeout or 0)
+            raise subprocess.TimeoutExpired(self._program, timeout or 0)
         assert self.returncode is not None
         return self.returncode
 
@@ -75,12 +85,15 @@ Process: TypeAlias = "subprocess.Popen[bytes] | subprocess.Popen[str] | ForkedPr
 
 
 @cache
-def fork_server() -> socket.socket:
-    """Return the control socket of the fork server, which is started by the first call and ends with the tests."""
+def fork_server(program: str) -> socket.socket:
+    """Return the control socket of a program's fork server.
+
+    The first call starts it, and it ends with the tests.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
     with theirs:
-        command = [sys.executable, str(FORK_SERVER), str(theirs.fileno())]
+        command = [sys.executable, str(FORK_SERVER), program, str(theirs.fileno())]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
 
     def end() -> None:
@@ -208,4 +221,5 @@ def start(
     # The process that starts workers imports little: they are what takes time, and programs in any case.
     if command or READ_AT_IMPORT & settings.keys() or settings.get("ILAB_CHAT_WORKERS", "1") != "1":
         return subprocess.Popen([*(command or (SERVER,)), *arguments], env=variables, stdout=stdout, stderr=stderr)
-    return ForkedProcess(arguments, variables, stdout, stderr)
+    with Path(os.devnull).open("rb") as nothing:
+        return ForkedProcess(SERVER.name, arguments, variables, (nothing.fileno(), stdout, stderr))

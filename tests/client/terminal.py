@@ -7,12 +7,18 @@ import pty
 import struct
 import sys
 import termios
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from processes import ForkedProcess
 
 COMMAND = str(Path(sys.executable).with_name("ilab-chat"))
+
+#: Variables that Python reads when it starts.
+READ_AT_START = {"PYTHONIOENCODING"}
 
 CTRL_C = "\x03"
 CTRL_D = "\x04"
@@ -34,10 +40,10 @@ class Finished:
     err: str
 
 
-async def run(
-    *arguments: str, stdin: bytes | int = asyncio.subprocess.DEVNULL, env: Mapping[str, str] | None = None
-) -> Finished:
+async def run(*arguments: str, stdin: bytes | int = b"", env: Mapping[str, str] | None = None) -> Finished:
     """Run the command to its end with *stdin* as its whole input, or as its file."""
+    if isinstance(stdin, bytes) and not READ_AT_START & (env or {}).keys():
+        return await asyncio.to_thread(run_forked, arguments, stdin, env or {})
     process = await asyncio.create_subprocess_exec(
         COMMAND,
         *arguments,
@@ -49,6 +55,22 @@ async def run(
     out, err = await process.communicate(stdin if isinstance(stdin, bytes) else None)
     assert process.returncode is not None
     return Finished(process.returncode, out.decode(), err.decode())
+
+
+def run_forked(arguments: Sequence[str], stdin: bytes, env: Mapping[str, str]) -> Finished:
+    """Run the command in a fork of a process that has imported it: most of its CPU is imports."""
+    reading, writing = os.pipe()
+    with TemporaryFile() as out, TemporaryFile() as err:
+        with os.fdopen(writing, "wb", buffering=0) as keyboard:
+            with os.fdopen(reading, "rb"):
+                standard = reading, out.fileno(), err.fileno()
+                process = ForkedProcess("ilab-chat", arguments, {**os.environ, **env}, standard)
+            with suppress(BrokenPipeError):  # it ended without reading
+                keyboard.write(stdin)
+        code = process.wait(60)
+        out.seek(0)
+        err.seek(0)
+        return Finished(code, out.read().decode(), err.read().decode())
 
 
 class Terminal:

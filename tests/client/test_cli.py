@@ -53,7 +53,7 @@ Code = grpc.StatusCode
 PROMPT = "alice>"
 
 
-async def chat(target: str, *arguments: str, stdin: bytes | int = asyncio.subprocess.DEVNULL) -> Finished:
+async def chat(target: str, *arguments: str, stdin: bytes | int = b"") -> Finished:
     return await run("chat", "--address", target, "--user", "alice", *arguments, stdin=stdin)
 
 
