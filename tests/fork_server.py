@@ -23,7 +23,7 @@ class Program:
 
     module: str
     imported: tuple[str, ...]
-    """What it imports while it runs."""
+    """Modules to import before the program is forked."""
 
 
 PROGRAMS = {

@@ -163,7 +163,7 @@ class AsyncMemoryClient:
             topic_key: The observation that is stored under this key is updated in place. None: a new observation,
                 unless the session already holds the same one.
             pinned: For a fact: it comes first in every prompt.
-            expire_time: From when on it no longer counts, with its time zone. None: never.
+            expire_time: Time at which it expires, with a time zone. None: never.
             conversation_id: The conversation whose session it is stored in.
             request_id: Identifies the call, so that a retry stores nothing again. None: a new one is made.
             **options: *timeout* and *metadata*.

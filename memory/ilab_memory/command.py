@@ -51,8 +51,8 @@ Put the password in ~/.pgpass or PGPASSWORD: command-line options are visible in
 _BACKUP = """\
 Copy a SQLite file of the memory as of one moment. The file is only read, and a server may keep writing to it.
 
-The backup is one file with mode 0600. It is checked like `ilab-memory check` does; if it is damaged, so is the file,
-and no backup is written. It contains the users' data: erasing a user later does not erase them from it.
+The backup is one file with mode 0600, checked as by `ilab-memory check`. No backup of a damaged file is
+written. Erasing a user later does not erase that user's data from the backup.
 
 Exit code: 0 written, 1 damaged, 2 the backup could not be written.
 """
@@ -62,9 +62,9 @@ example:
 """
 _RESTORE = """\
 Check a backup and restore it as the memory's SQLite file. Stop the server first: a file that is in use is not
-replaced. Users who were forgotten after the backup are back: forget them again.
+replaced. Users who were forgotten after the backup was made are restored too: forget them again.
 
-Exit code: 0 restored, 1 the backup is damaged, 2 it could not be restored. Unless it is 0, nothing was changed.
+Exit code: 0 restored, 1 the backup is damaged, 2 it could not be restored. Nothing was changed unless it is 0.
 """
 _STATS = """\
 Print counts and sizes of a SQLite file of the memory, without any text or id of a user. Nothing is written, and the

@@ -22,7 +22,7 @@ examples:
   git diff | ilab-chat chat --user alice                the message is read from standard input
   ilab-chat chat --user alice --json hi | jq .usage     the whole answer as one JSON object
   ilab-chat preview --user alice "What is my name?"     the prompt that the model would get
-  ilab-chat memory search --user alice hiking           what is remembered of it
+  ilab-chat memory search --user alice hiking           what is remembered about it
   ilab-chat health                                      SERVING, exit code 0, when the server answers
 """
 #: With the exit codes, which are the same for every command.

@@ -45,7 +45,11 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("--json", action="store_true", help="print each answer as one JSON object, when it is complete")
     parser.add_argument("--request-id", metavar="ID", help="id of the call: a repeat returns the stored answer")
     memory = request.add_memory(parser)
-    memory.add_argument("--turn-retention", choices=TURN_RETENTIONS, help="(default: every-turn)")
+    memory.add_argument(
+        "--turn-retention",
+        choices=TURN_RETENTIONS,
+        help="store this turn next to the others, or in place of the last `latest-only` one (default: every-turn)",
+    )
     request.add_prompt(parser)
     request.add_generation(parser)
 

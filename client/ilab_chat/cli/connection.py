@@ -14,9 +14,13 @@ from ilab_chat.sync import ChatClient
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what a server may ask for."""
     group = parser.add_argument_group("security")
-    group.add_argument("--tls", action="store_true", help="speak TLS and trust the authorities that gRPC comes with")
-    group.add_argument("--tls-ca", metavar="FILE", help="speak TLS and trust the authorities in this PEM file")
-    group.add_argument("--tls-cert", metavar="FILE", help="speak TLS with this client certificate (PEM)")
+    group.add_argument(
+        "--tls", action="store_true", help="use TLS and trust gRPC's own list of certificate authorities"
+    )
+    group.add_argument(
+        "--tls-ca", metavar="FILE", help="use TLS and trust the certificate authorities in this PEM file"
+    )
+    group.add_argument("--tls-cert", metavar="FILE", help="use TLS with this client certificate (PEM)")
     group.add_argument("--tls-key", metavar="FILE", help="private key of the client certificate (PEM)")
     group.add_argument(
         "--token-file",

@@ -26,7 +26,7 @@ def add_parser(commands: "Commands") -> None:
         "--service",
         default="",
         metavar="NAME",
-        help="for instance ilab_chat.v1.ChatService: ready to chat (default: the server as a whole)",
+        help="service to check, such as ilab_chat.v1.ChatService (default: the whole server)",
     )
     options.add_connection(parser, DEFAULT_TIMEOUT)
 

@@ -50,7 +50,7 @@ examples:
   ilab-chat memory import --user alice alice.jsonl
   ilab-chat memory forget --user alice
 
-On a terminal an answer is a table; in a pipe, or with --json, one JSON object with the contract's names.
+The output is a table on a terminal. In a pipe, or with --json, it is one JSON object with the field names of the API.
 """
 
 
@@ -70,7 +70,7 @@ def add_parser(commands: "Commands") -> None:
     )
     searching.add_argument("query", nargs="+", metavar="QUERY", help="search text in plain language, without operators")
     searching.add_argument(
-        "--limit", type=options.natural, metavar="N", help="maximum number of results, up to 100; 0: 10 (default: 10)"
+        "--limit", type=options.natural, metavar="N", help="maximum number of results, up to 100 (default: 10)"
     )
     add_types(searching)
     searching.add_argument(
@@ -78,7 +78,11 @@ def add_parser(commands: "Commands") -> None:
     )
 
     facts = add_command(
-        own, "facts", list_facts, "list what holds about the user: facts that enter every prompt", "facts --user alice"
+        own,
+        "facts",
+        list_facts,
+        "list the current facts about the user, which enter every prompt",
+        "facts --user alice",
     )
     add_types(facts)
     add_limit(facts)
@@ -96,14 +100,16 @@ def add_parser(commands: "Commands") -> None:
     sessions = add_command(own, "sessions", list_sessions, "list sessions, newest first", "sessions --user alice")
     add_list_options(sessions)
 
-    showing = add_command(own, "show", show, "show an observation, whole", "show --user alice ID")
+    showing = add_command(own, "show", show, "show the full text of an observation", "show --user alice ID")
     add_observation(showing, "the observation")
 
-    looking = add_command(own, "timeline", timeline, "show the observations around one", "timeline --user alice ID")
+    looking = add_command(
+        own, "timeline", timeline, "show the observations before and after one", "timeline --user alice ID"
+    )
     add_observation(looking, "the observation in the middle")
 
     add_command(
-        own, "stats", stats, "say how much is remembered: by type, the first and the last", "stats --user alice"
+        own, "stats", stats, "count the observations by type, with their first and last times", "stats --user alice"
     )
 
     memory_changes.add_parsers(own)

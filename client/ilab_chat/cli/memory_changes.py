@@ -58,10 +58,10 @@ def add_parsers(commands: "Commands") -> None:
         metavar="TYPE",
         help="profile, preference, decision or pattern for a fact; or discovery (required)",
     )
-    saving.add_argument("--title", required=True, metavar="TEXT", help="a line that names it (required)")
+    saving.add_argument("--title", required=True, metavar="TEXT", help="one-line title (required)")
     saving.add_argument("--key", metavar="KEY", help="topic key: replaces the observation with this key")
     saving.add_argument("--pin", action="store_true", help="put the fact first in every prompt")
-    saving.add_argument("--expires", type=options.moment, metavar="TIME", help="from when on it no longer counts")
+    saving.add_argument("--expires", type=options.moment, metavar="TIME", help="time at which it expires")
     saving.add_argument("--conversation", default="", metavar="ID", help="the conversation (default: the default one)")
 
     editing = add_command(commands, "edit", edit, "change an observation", 'edit --user alice ID --title "Travel"')
@@ -70,13 +70,15 @@ def add_parsers(commands: "Commands") -> None:
     editing.add_argument("--content", metavar="TEXT", help="new content")
     editing.add_argument("--type", metavar="TYPE", help="new type")
     editing.add_argument(
-        "--pin", action=argparse.BooleanOptionalAction, help="put the fact first in every prompt, or no longer"
+        "--pin",
+        action=argparse.BooleanOptionalAction,
+        help="put the fact first in every prompt; --no-pin stops that",
     )
     editing.add_argument(
-        "--expires", type=options.moment_or_never, metavar="TIME", help="from when on it no longer counts, or never"
+        "--expires", type=options.moment_or_never, metavar="TIME", help="new time at which it expires, or `never`"
     )
 
-    deleting = add_command(commands, "delete", delete, "erase an observation, for good", "delete --user alice ID")
+    deleting = add_command(commands, "delete", delete, "erase an observation permanently", "delete --user alice ID")
     add_observation(deleting, "the observation")
     add_yes(deleting)
 
@@ -98,13 +100,13 @@ def add_parsers(commands: "Commands") -> None:
         commands,
         "import",
         import_file,
-        "add the items of an export; items that are already there are skipped",
+        "add the items of an export and skip those that exist",
         "import --user alice alice.jsonl",
         timeout=0,
     )
-    importing.add_argument("file", metavar="FILE", help="file that export has written; - is standard input")
+    importing.add_argument("file", metavar="FILE", help="file that `export` wrote; - for standard input")
 
-    forgetting = add_command(commands, "forget", forget, "erase everything of a user, for good", "forget --user alice")
+    forgetting = add_command(commands, "forget", forget, "erase all data of a user permanently", "forget --user alice")
     add_yes(forgetting)
 
 

@@ -44,7 +44,7 @@ def add_command(
     parser.add_argument("--user", required=True, metavar="ID", help="user id (required)")
     options.add_connection(parser, timeout)
     if name != "export":
-        parser.add_argument("--json", action="store_true", help="print one JSON object, as in a pipe")
+        parser.add_argument("--json", action="store_true", help="print one JSON object (default in a pipe)")
     return parser
 
 

@@ -50,7 +50,7 @@ def add_message(parser: argparse.ArgumentParser, user_help: str) -> None:
         "message",
         nargs="*",
         metavar="MESSAGE",
-        help="the message; read from standard input if it is -, or if it is missing and that is not a terminal",
+        help="the message; `-` reads standard input, as does no message if standard input is not a terminal",
     )
     parser.add_argument("--user", required=True, metavar="ID", help=user_help)
 
@@ -61,7 +61,9 @@ def add_memory(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument(
         "--conversation", default="", metavar="ID", help="conversation (default: the user's default one)"
     )
-    group.add_argument("--memory-mode", choices=MEMORY_MODES, help="(default: read-write)")
+    group.add_argument(
+        "--memory-mode", choices=MEMORY_MODES, help="whether the call reads and writes memory (default: read-write)"
+    )
     group.add_argument(
         "--memory-type",
         action="append",

@@ -28,7 +28,7 @@ class ConsolidationSettings:
     consolidation_idle_minutes: float = setting(
         "ILAB_CHAT_CONSOLIDATION_IDLE_MINUTES",
         10.0,
-        "Minutes without a turn of the user after which fewer new turns are consolidated too.",
+        "Minutes without a turn of the user after which the new turns are consolidated, however few.",
         least=0,
     )
     consolidation_daily_tokens: int = setting(

@@ -67,7 +67,7 @@ class MemorySettings:
     retention: str = setting(
         "ILAB_MEMORY_RETENTION_DAYS",
         "",
-        "Days after its last change when an observation is erased, for all types (365) or by type "
+        "Days from its last change until an observation is erased: one number for all types (365), or by type "
         "(discovery=90,summary=365). Empty: never.",
     )
 
