@@ -21,8 +21,7 @@ from typing import Final
 import psycopg
 
 from ilab_memory import Config, ILabMemory
-from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.rows import UserRows
+from ilab_memory.core.models import Observation, Session, UserRows
 from ilab_memory.redaction import normalized_hash
 from ilab_memory.stores.postgres import PostgresStore
 from ilab_memory.timestamps import to_text

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ilab_chat_service.idempotency.batcher import Batcher
+from ilab_chat_service.idempotency.sqlite import Batcher
 
 
 async def test_requests_that_arrive_during_a_batch_form_the_next_one() -> None:

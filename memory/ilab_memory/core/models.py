@@ -1,5 +1,7 @@
 """The models that ILabMemory returns. Timestamps are ISO 8601, UTC, of fixed width, so text order is time order."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final, Literal
@@ -189,3 +191,18 @@ class SessionStartResponse(_Frozen):
     """The last completed sessions, newest first, at most 5."""
     memories: list[ObservationCompact]
     """The best observations by ContextScore, best first, at most 10."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserRows:
+    """All rows of a user as of one snapshot, for a copy from one store to another."""
+
+    user_id: str
+    last_number: int
+    """The user's largest sequence number so far, see `Store`."""
+    largest_id: int
+    """The largest id of the user's observations; 0 without observations."""
+    sessions: Sequence[Session]
+    """The sessions, in the order of their start."""
+    observations: Iterator[tuple[int, Observation]]
+    """The observations with their sequence numbers, by (created_at, id). Read lazily, only once."""

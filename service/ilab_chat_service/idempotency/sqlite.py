@@ -15,12 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
-from ilab_chat_service.idempotency.batcher import Batcher
 from ilab_chat_service.idempotency.single_flight import RETENTION, Record, SingleFlight, lock_key
 from ilab_chat_service.settings.memory import IN_MEMORY
 from ilab_chat_service.storage_cause import storage_cause
@@ -28,7 +27,7 @@ from ilab_chat_service.store_damage import Damage
 from ilab_memory.stores.sqlite import request_rewrite, translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from datetime import datetime
 
     from ilab_chat_service.ports import Clock
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 A = TypeVar("A")
+Wanted = TypeVar("Wanted")
+Got = TypeVar("Got")
 
 #: New answers between two sweeps of expired ones, and the number of expired answers that a sweep deletes per new one.
 ANSWERS_A_SWEEP = 10
@@ -289,3 +290,27 @@ def storage_errors(damage: Damage) -> Iterator[None]:
         raise MemoryUnavailable(
             "the idempotency store is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=cause
         ) from error
+
+
+class Batcher(Generic[Wanted, Got]):
+    """Runs requests of concurrent calls as one batch at a time. Those that arrive while it runs form the next batch."""
+
+    def __init__(self, do: Callable[[list[Wanted]], Awaitable[Sequence[Got]]]) -> None:
+        """*do* processes a batch and returns one result per request, in order. If it raises, all of them raise."""
+        self._do = do
+        self._wanted: list[Wanted] = []
+        self._doing = asyncio.Lock()
+
+    async def get(self, wanted: Wanted) -> Got:
+        """Add *wanted* to the next batch and return its result."""
+        place = len(self._wanted)
+        self._wanted.append(wanted)
+        if place == 0:
+            self._next = asyncio.create_task(self._do_all())
+        # Cancelling one caller must not cancel the batch.
+        return (await asyncio.shield(self._next))[place]
+
+    async def _do_all(self) -> Sequence[Got]:
+        async with self._doing:
+            wanted, self._wanted = self._wanted, []
+            return await self._do(wanted)

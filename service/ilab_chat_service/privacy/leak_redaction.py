@@ -17,6 +17,7 @@ A reply that paraphrases private text, spells it out or reorders it is not redac
 from __future__ import annotations
 
 import heapq
+import re
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.privacy.codes import MIN_EMBEDDED_CODE, codes_of
@@ -24,9 +25,9 @@ from ilab_chat_service.privacy.east_asian_names import EastAsianNames
 from ilab_chat_service.privacy.numbers import Numbers, number_leaks
 from ilab_chat_service.privacy.patterns import verbatim_leaks
 from ilab_chat_service.privacy.phrases import Phrases
-from ilab_chat_service.privacy.private_text import private_texts, public_text
 from ilab_chat_service.privacy.text import FUNCTION_WORDS, Skeleton, skeleton, words_of
 from ilab_chat_service.privacy.words import Vocabulary, word_leaks
+from ilab_memory.redaction import private_spans, strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from ilab_chat_service.privacy.text import Span
 
 REDACTED = "[REDACTED]"
+
+#: Tags inside a private block, and their lookalikes.
+TAG = re.compile(
+    "</?private(?:\\s[^<>]*)?/?>|(?:[<\uff1c\ufe64]|&(?:amp;)*+lt;?)/?private/?(?:[>\uff1e\ufe65]|&(?:amp;)*+gt;?)",
+    re.IGNORECASE,
+)
+ATTRIBUTES = re.compile(r"<private\s([^<>]*)>", re.IGNORECASE)
 
 
 def redact_leaks(reply: str, message: str, unstored: Iterable[str] = ()) -> str:
@@ -45,7 +53,7 @@ def redact_leaks(reply: str, message: str, unstored: Iterable[str] = ()) -> str:
     private = private_texts(message).union(*map(private_texts, unstored))
     if not private:
         return reply
-    public = public_text(message)
+    public = strip_private(message)
     identifying = {word for text in private for word in words_of(text)} - {*words_of(public)} - FUNCTION_WORDS
     codes = {code for text in private for code in codes_of(text)} - {*codes_of(public)}
     verbatim = {letters for text in private if (letters := skeleton(text))}
@@ -75,3 +83,8 @@ def redact(text: str, spans: Iterable[Span]) -> str:
             pieces += [text[position:start], REDACTED]
         position = last_end = max(end, last_end)
     return "".join([*pieces, text[position:]])
+
+
+def private_texts(message: str) -> set[str]:
+    """Return the private texts of *message*, without nested tags. Attributes of tags are private too."""
+    return {*(TAG.sub(" ", span) for span in private_spans(message)), *ATTRIBUTES.findall(message)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.privacy.private_text import private_texts
+from ilab_chat_service.privacy.leak_redaction import private_texts
 from ilab_chat_service.privacy.text import FUNCTION_WORDS, MIN_MATCH, NOT_ALPHANUMERIC
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from typing import Any
 
 import psycopg
 
-from ilab_memory.core.models import Observation
-from ilab_memory.core.rows import UserRows
+from ilab_memory.core.models import Observation, UserRows
 from ilab_memory.core.store import Source
 from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import fact_statements, saving, statements, vector_statements, work_statements

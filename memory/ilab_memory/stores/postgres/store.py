@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
-from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement, TypeStats
-from ilab_memory.core.rows import UserRows
+from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement, TypeStats, UserRows
 from ilab_memory.core.store import (
     AddedRows,
     Change,

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
-from ilab_memory.core.rows import UserRows
+from ilab_memory.core.models import UserRows
 from ilab_memory.stores.common.rows import observation, session
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import storage_errors
