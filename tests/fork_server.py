@@ -44,6 +44,9 @@ PROGRAMS = {
             "truststore",
         ),
     ),
+    "ilab-memory": Program(
+        "ilab_memory.command", ("ilab_memory.command", "ilab_memory.copying", "ilab_memory.stores.postgres")
+    ),
 }
 
 #: Maximum size of a request: arguments and environment.

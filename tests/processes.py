@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -206,6 +206,32 @@ def run_server(*arguments: str, **settings: str) -> subprocess.CompletedProcess[
         stdout.seek(0)
         stderr.seek(0)
         return subprocess.CompletedProcess([SERVER, *arguments], code, stdout.read(), stderr.read())
+
+
+def run_forked(
+    program: str, *arguments: str | Path, stdin: bytes = b"", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in a fork of a process that has imported it until it exits.
+
+    Args:
+        program: its name, a key of `fork_server.PROGRAMS`.
+        arguments: those after its name.
+        stdin: all of its standard input.
+        variables: environment variables that it has in addition to ours.
+    """
+    command = [*map(str, arguments)]
+    reading, writing = os.pipe()
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        with os.fdopen(writing, "wb", buffering=0) as keyboard:
+            with os.fdopen(reading, "rb"):
+                standard = reading, stdout.fileno(), stderr.fileno()
+                process = ForkedProcess(program, command, {**os.environ, **variables}, standard)
+            with suppress(BrokenPipeError):  # it ended without reading
+                keyboard.write(stdin)
+        code = process.wait(100)
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess([program, *command], code, stdout.read(), stderr.read())
 
 
 def start(

@@ -7,13 +7,12 @@ import pty
 import struct
 import sys
 import termios
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 
-from processes import ForkedProcess
+from processes import run_forked
 
 COMMAND = str(Path(sys.executable).with_name("ilab-chat"))
 
@@ -43,7 +42,8 @@ class Finished:
 async def run(*arguments: str, stdin: bytes | int = b"", env: Mapping[str, str] | None = None) -> Finished:
     """Run the command to its end with *stdin* as its whole input, or as its file."""
     if isinstance(stdin, bytes) and not READ_AT_START & (env or {}).keys():
-        return await asyncio.to_thread(run_forked, arguments, stdin, env or {})
+        ended = await asyncio.to_thread(run_forked, "ilab-chat", *arguments, stdin=stdin, **(env or {}))
+        return Finished(ended.returncode, ended.stdout, ended.stderr)
     process = await asyncio.create_subprocess_exec(
         COMMAND,
         *arguments,
@@ -55,22 +55,6 @@ async def run(*arguments: str, stdin: bytes | int = b"", env: Mapping[str, str] 
     out, err = await process.communicate(stdin if isinstance(stdin, bytes) else None)
     assert process.returncode is not None
     return Finished(process.returncode, out.decode(), err.decode())
-
-
-def run_forked(arguments: Sequence[str], stdin: bytes, env: Mapping[str, str]) -> Finished:
-    """Run the command in a fork of a process that has imported it: most of its CPU is imports."""
-    reading, writing = os.pipe()
-    with TemporaryFile() as out, TemporaryFile() as err:
-        with os.fdopen(writing, "wb", buffering=0) as keyboard:
-            with os.fdopen(reading, "rb"):
-                standard = reading, out.fileno(), err.fileno()
-                process = ForkedProcess("ilab-chat", arguments, {**os.environ, **env}, standard)
-            with suppress(BrokenPipeError):  # it ended without reading
-                keyboard.write(stdin)
-        code = process.wait(60)
-        out.seek(0)
-        err.seek(0)
-        return Finished(code, out.read().decode(), err.read().decode())
 
 
 class Terminal:

@@ -4,12 +4,12 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import grpc
 import pytest
 
-from client.terminal import Finished, run_forked
 from contract.process import Served
 from ilab_chat import (
     NEVER,
@@ -25,17 +25,18 @@ from ilab_chat import (
 )
 from ilab_chat.v1.memory_pb2 import ListFactsRequest
 from ilab_chat.v1.memory_pb2_grpc import MemoryServiceStub
+from processes import run_forked
 
 
-def cli(served: Served, name: str, user: str, *arguments: str, stdin: str = "") -> Finished:
+def cli(served: Served, name: str, user: str, *arguments: str, stdin: str = "") -> CompletedProcess[str]:
     command = ("memory", name, "--address", served.address, "--user", user, *arguments)
-    return run_forked(command, stdin.encode(), {})
+    return run_forked("ilab-chat", *command, stdin=stdin.encode())
 
 
 def answer(served: Served, name: str, user: str, *arguments: str) -> Any:
     ended = cli(served, name, user, *arguments)
-    assert (ended.code, ended.err) == (0, "")
-    return json.loads(ended.out)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return json.loads(ended.stdout)
 
 
 def test_a_life_of_a_memory(served: Served) -> None:
@@ -139,18 +140,18 @@ def test_the_commands(served: Served, tmp_path: Path) -> None:
     assert {each["type"]: each["observations"] for each in stats["types"]} == {"preference": "2", "profile": "1"}
 
     file = tmp_path / "cli.jsonl"
-    assert cli(served, "export", "cli", "--output", str(file)).code == 0
+    assert cli(served, "export", "cli", "--output", str(file)).returncode == 0
     lines = file.read_text()
-    assert lines == cli(served, "export", "cli").out
+    assert lines == cli(served, "export", "cli").stdout
     assert [next(iter(json.loads(line))) for line in lines.splitlines()] == ["session", *["observation"] * 3]
 
     refused = cli(served, "forget", "cli", stdin="cli\n")
-    assert (refused.code, refused.out) == (2, "")
+    assert (refused.returncode, refused.stdout) == (2, "")
     assert answer(served, "stats", "cli")["observations"] == "3"
     assert answer(served, "forget", "cli", "--yes") == {"observations": "3"}
     stats = answer(served, "stats", "cli")
     assert (stats["observations"], stats["sessions"], stats["types"]) == ("0", "0", [])
-    assert cli(served, "export", "cli").out == ""
+    assert cli(served, "export", "cli").stdout == ""
 
 
 async def test_lists_edits_and_imports(served: Served) -> None:
@@ -228,7 +229,7 @@ def test_an_export_is_imported_by_the_commands(served: Served, tmp_path: Path) -
     with ChatClient(served.address) as client:
         saved = client.memory.save("cli-move", "hikes", type="profile", title="Hobby")
     file = str(tmp_path / "export.jsonl")
-    assert cli(served, "export", "cli-move", "--output", file).code == 0
+    assert cli(served, "export", "cli-move", "--output", file).returncode == 0
     assert answer(served, "import", "cli-moved", file) == {"sessions": "1", "observations": "1"}
     assert answer(served, "import", "cli-moved", file) == {"sessions": "0", "observations": "0"}
     listed = answer(served, "list", "cli-moved")["observations"]
@@ -242,11 +243,11 @@ def test_an_export_is_imported_by_the_commands(served: Served, tmp_path: Path) -
 
 def test_a_failing_command_is_one_line(served: Served) -> None:
     ended = cli(served, "search", " ", "hiking")
-    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
-    assert ended.err.startswith("ilab-chat: INVALID_ARGUMENT INVALID_FIELD: ")
-    assert "user_id" in ended.err
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert ended.stderr.startswith("ilab-chat: INVALID_ARGUMENT INVALID_FIELD: ")
+    assert "user_id" in ended.stderr
     missing = cli(served, "timeline", "cli-nobody", "7")
-    assert (missing.code, missing.err) == (1, "ilab-chat: the user has no observation 7\n")
+    assert (missing.returncode, missing.stderr) == (1, "ilab-chat: the user has no observation 7\n")
 
 
 async def test_a_long_export_has_each_item_once(served: Served) -> None:

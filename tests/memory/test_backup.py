@@ -18,6 +18,7 @@ import pytest
 
 from ilab_memory import ILabMemory, command
 from ilab_memory.stores.sqlite import check
+from processes import run_forked
 
 SECRET = "s3cret"
 USERS = [f"user {number}" for number in range(4)]
@@ -36,14 +37,11 @@ def path(tmp_path: Path) -> Path:
 
 def run(*arguments: str | Path, code: int = 0, umask: int = -1) -> subprocess.CompletedProcess[str]:
     """Run the command and return what it printed."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "ilab_memory", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        umask=umask,
-    )
+    if umask == -1:
+        ended = run_forked("ilab-memory", *arguments)
+    else:
+        command = [sys.executable, "-m", "ilab_memory", *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, umask=umask)
     assert "Traceback" not in ended.stderr
     assert SECRET not in ended.stdout + ended.stderr
     assert ended.returncode == code, ended.stdout + ended.stderr

@@ -26,6 +26,7 @@ from ilab_memory.core.models import Observation
 from ilab_memory.stores.postgres import PostgresStore
 from memory.support import Clock
 from postgres import Cluster, commits_wait, running_cluster, waiting
+from processes import run_forked
 
 COMMAND: list[str | Path] = [sys.executable, "-m", "ilab_memory", "copy"]
 USERS = 40
@@ -95,9 +96,7 @@ def source(filled: Path, tmp_path: Path) -> Path:
 
 def copy(source: Path, target: str, *options: str, code: int = 0) -> dict[str, Any]:
     """Run the command and return its output."""
-    ended = subprocess.run(
-        [*COMMAND, "--from", source, "--to", target, *options], capture_output=True, text=True, timeout=100, check=False
-    )
+    ended = run_forked("ilab-memory", "copy", "--from", source, "--to", target, *options)
     assert ended.returncode == code, ended.stderr
     found: dict[str, Any] = json.loads(ended.stdout)
     return found
@@ -220,13 +219,7 @@ def test_a_failed_copy_prints_one_line_and_exits_with_2(
     with (tmp_path / "damaged.db").open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(b"\xff" * 4096)
-    ended = subprocess.run(
-        [*COMMAND, "--from", tmp_path / source, "--to", target.format(url=url)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run_forked("ilab-memory", "copy", "--from", tmp_path / source, "--to", target.format(url=url))
     assert (ended.returncode, ended.stdout) == (2, "")
     last = ended.stderr.splitlines()[-1]
     assert last.startswith("ilab-memory: ")

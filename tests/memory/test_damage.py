@@ -2,8 +2,6 @@
 
 import random
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, StorageDamaged
 from memory.concepts import Concepts
+from processes import run_forked
 
 SECRET = "s3cret"
 
@@ -40,13 +39,7 @@ def damage(path: Path, *names: str) -> None:
 
 def check(path: Path) -> tuple[int, str, str]:
     """Run the command; return its exit code and output."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "ilab_memory", "check", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run_forked("ilab-memory", "check", path)
     assert "Traceback" not in ended.stderr
     assert SECRET not in ended.stdout + ended.stderr
     return ended.returncode, ended.stdout, ended.stderr
