@@ -113,7 +113,9 @@ def test_each_setting_that_is_named_exists(name: str) -> None:
 
 
 def test_files_of_the_architecture_exist() -> None:
-    names = re.findall(r"`([a-z_/]+\.py)`", page("docs/architecture.md"))
-    assert names
-    for name in names:
-        assert (ROOT / "service/ilab_chat_service" / name).is_file(), name
+    of_service, _, of_library = page("docs/architecture.md").partition("in the library, in `memory/ilab_memory/`")
+    for folder, text in (("service/ilab_chat_service", of_service), ("memory/ilab_memory", of_library)):
+        names = re.findall(r"`([a-z_/]+\.py)`", text.partition("## One process")[0])
+        assert names
+        for name in names:
+            assert (ROOT / folder / name).is_file(), name
