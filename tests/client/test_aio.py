@@ -37,7 +37,7 @@ async def test_cancelling_the_task_cancels_the_stream(service: ScriptedChatServi
         await service.left.wait()
 
 
-async def test_closing_cancels_what_runs_and_not_its_task(service: ScriptedChatService, target: str) -> None:
+async def test_close_cancels_running_calls_and_not_their_tasks(service: ScriptedChatService, target: str) -> None:
     service.script = silent
     client = AsyncChatClient(target)
     calling = asyncio.create_task(client.chat("alice", "hi", request_id="r-1"))

@@ -89,7 +89,7 @@ async def test_one_string_is_not_a_list_of_memory_types(caller: Caller, target: 
         await caller.chat(target, "alice", "hi", memory_types="profile")
 
 
-async def test_nothing_but_the_message_is_said_by_default(
+async def test_request_has_no_optional_field_by_default(
     caller: Caller, service: ScriptedChatService, target: str
 ) -> None:
     await caller.chat(target, "alice", "hi")

@@ -315,7 +315,7 @@ async def test_exit_codes_are_the_same_for_every_command(target: str, tmp_path: 
         assert f"| {code} | {meaning} |" in page
 
 
-async def test_what_arrived_before_a_failure_stays(service: ScriptedChatService, target: str) -> None:
+async def test_text_before_a_failure_is_printed(service: ScriptedChatService, target: str) -> None:
     service.script = abort_raw(Code.ABORTED, "gone", after=(delta("Hel"),))
     assert await chat(target, "hi") == Finished(1, "Hel\n", "ilab-chat: ABORTED: gone (ask again)\n")
 

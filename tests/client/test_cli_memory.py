@@ -190,9 +190,7 @@ async def test_sessions_are_a_table_or_json(memory: ScriptedMemoryService, memor
     assert await screen(memory_target, "sessions", cwd=tmp_path) == "Nothing found.\n"
 
 
-async def test_an_edit_says_what_became_of_it(
-    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
-) -> None:
+async def test_edit_prints_its_outcome(memory: ScriptedMemoryService, memory_target: str, tmp_path: Path) -> None:
     result = pb.SaveResult(id=7, outcome=pb.SAVE_OUTCOME_UPDATED)
     memory.says("UpdateObservation", pb.UpdateObservationResponse(result=result))
     assert await screen(memory_target, "edit", "7", "--title", "New", cwd=tmp_path) == "Updated observation 7.\n"
@@ -323,7 +321,7 @@ async def test_a_deletion_in_a_script_needs_yes(memory: ScriptedMemoryService, m
     assert missing == Finished(1, "", "ilab-chat: the user has no observation 7\n")
 
 
-async def test_what_export_writes_import_reads(
+async def test_import_reads_the_output_of_export(
     memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
 ) -> None:
     hashed = observation(1, "Gr\u00fc\u00dfe", content_hash=b"\x00\xff", create_time=AT)

@@ -158,7 +158,7 @@ async def test_details_are_readable(caller: Caller, service: ScriptedChatService
         assert "grpc-status-details-bin" in dict(error.trailing_metadata)
 
 
-def test_a_violation_that_the_message_has_is_not_said_twice() -> None:
+def test_violation_in_the_message_is_not_repeated() -> None:
     violations = [FieldViolation("user_id", "must not be blank"), FieldViolation("seed", "is odd")]
     error = InvalidArgument("user_id: must not be blank", reason="INVALID_FIELD", field_violations=violations)
     assert str(error) == "INVALID_ARGUMENT INVALID_FIELD: user_id: must not be blank; seed: is odd"

@@ -258,7 +258,7 @@ async def test_an_import_sends_the_user_and_each_item(
     assert memory.calls == [("ImportUser", sent)]
 
 
-async def test_what_the_items_of_an_import_raise_is_raised(
+async def test_error_of_the_items_iterator_of_an_import_is_raised(
     memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
 ) -> None:
     memory.says("ImportUser", ADDED)

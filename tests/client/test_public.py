@@ -88,7 +88,7 @@ def test_every_rpc_of_the_memory_has_a_method(kind: type) -> None:
     assert set(METHODS.values()) == public
 
 
-def test_all_is_what_is_exported() -> None:
+def test_dunder_all_lists_the_public_names() -> None:
     exported = {
         name
         for name, value in vars(ilab_chat).items()

@@ -10,7 +10,7 @@ from client.scripted import REPLY, ScriptedChatService, abort_raw, delta, silent
 from ilab_chat import Cancelled, ChatClient, ChatStream, Interrupted
 
 
-async def test_closing_cancels_what_runs(service: ScriptedChatService, target: str) -> None:
+async def test_close_cancels_running_calls(service: ScriptedChatService, target: str) -> None:
     service.script = silent
     client = ChatClient(target)
     calling = asyncio.ensure_future(asyncio.to_thread(client.chat, "alice", "hi", request_id="r-1"))

@@ -36,7 +36,7 @@ def test_wide_characters_count_as_two_and_are_not_split() -> None:
     ]
 
 
-def test_what_steers_a_terminal_is_not_there() -> None:
+def test_control_characters_are_left_out_of_cells() -> None:
     cell = "a\x1b[2J\nb\tc\x9b1m\u202ed\u2066e\u2028f\x00\x7f"
     assert table.lines(("id", "title"), [("1", cell)], 80)[1] == " 1  a[2J b c1mde f"
 

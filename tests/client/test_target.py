@@ -106,7 +106,7 @@ def test_several_addresses_that_grpc_cannot_take_are_refused(target: str) -> Non
         ("grpcs://chat:1", "an address has no grpcs://", "chat:1, with credentials=tls_credentials()"),
     ],
 )
-def test_an_address_that_cannot_be_meant_says_what_to_type(target: str, fault: str, meant: str) -> None:
+def test_invalid_address_is_refused_with_a_suggestion(target: str, fault: str, meant: str) -> None:
     for kind in (ChatClient, AsyncChatClient):
         with pytest.raises(ValueError, match=r".+") as caught:
             kind(target)

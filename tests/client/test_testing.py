@@ -51,7 +51,7 @@ def test_replies_are_sent_in_order_and_then_a_default(chat_server: ScriptedServe
     assert chat_server.unscripted == []
 
 
-def test_calls_without_an_answer_fail_and_say_what_to_call() -> None:
+def test_unscripted_call_fails_and_names_the_methods_that_script_it() -> None:
     with ScriptedServer() as server, ChatClient(server.address) as client:
         with pytest.raises(Unimplemented, match=r"no answer to Chat: call reply\(\), fail\(\) or hang\(\)"):
             client.chat("alice", "hi")
@@ -83,7 +83,7 @@ def test_fixture_fails_a_test_whose_program_has_hidden_such_a_call(tmp_path: Pat
     assert "calls without a scripted answer: Chat" in run.stdout
 
 
-def test_what_the_service_never_sends_is_refused(chat_server: ScriptedServer) -> None:
+def test_scripted_failure_that_the_service_never_sends_is_refused(chat_server: ScriptedServer) -> None:
     with pytest.raises(ValueError, match="need a reason"):
         chat_server.fail(retry_after=2)
     with pytest.raises(ValueError, match="need a reason"):

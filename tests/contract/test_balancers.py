@@ -133,7 +133,7 @@ def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield Proxied(running.enter_context(balancer), first, upstream)
 
 
-def test_what_is_said_passes_as_it_is(proxied: Proxied) -> None:
+def test_balancer_passes_errors_streams_and_metadata_unchanged(proxied: Proxied) -> None:
     with ChatClient(proxied.address) as client:
         with pytest.raises(InvalidArgument) as refused:
             client.chat("", "hi")

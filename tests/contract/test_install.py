@@ -410,7 +410,7 @@ def test_a_message_needs_no_extra(environment: str, served: Served, request: pyt
     assert json.loads(made.run("ilab-chat", *chat, "--json", "hi").stdout)["reply"] == "Hello there."
 
 
-def test_what_needs_the_extra_says_so(newest: Environment, served: Served) -> None:
+def test_missing_extra_is_named_with_its_installation(newest: Environment, served: Served) -> None:
     health = newest.run("ilab-chat", "health", "--address", served.address, check=False)
     assert (health.returncode, health.stdout) == (2, "")
     assert health.stderr.endswith(": in the repository, pip install '.[cli]'\n")

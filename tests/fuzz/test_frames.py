@@ -181,7 +181,7 @@ def test_message_with_a_bad_compression_flag_is_refused(target: Target, flag: in
 
 @settings(deadline=None)
 @given(more=lies | marked)
-def test_what_follows_the_message_is_refused_or_left(target: Target, more: bytes) -> None:
+def test_bytes_after_the_message_are_refused_or_ignored(target: Target, more: bytes) -> None:
     # gRPC leaves a second message that is cut short.
     assert asked(target, http2.OPENING, http2.request(USUAL, message(SAID) + more)) is not None
 

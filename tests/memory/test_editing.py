@@ -177,7 +177,7 @@ def test_update_replaces_what_is_given_and_is_found_by_the_new_words(mem: ILabMe
     assert mem.mem_search(USER, "coffee") == []
 
 
-def test_update_of_what_the_user_does_not_have_changes_nothing(mem: ILabMemory) -> None:
+def test_update_of_a_missing_observation_changes_nothing(mem: ILabMemory) -> None:
     saved = save(mem, "tea")
     assert mem.mem_update("bob", saved, content="x") is None
     assert mem.mem_update(USER, saved + 1, content="x") is None

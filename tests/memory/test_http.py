@@ -70,7 +70,7 @@ async def test_each_documented_method_answers_as_the_library_does(memory: Client
     )
 
 
-async def test_what_another_user_has_is_null_or_empty(memory: Client) -> None:
+async def test_data_of_another_user_is_null_or_empty(memory: Client) -> None:
     saved = (await save(memory)).json
     assert (await memory.post("/mem_get_observation", {"user_id": "bob", "observation_id": saved["id"]})).json is None
     assert (await memory.post("/mem_timeline", {"user_id": "bob", "observation_id": saved["id"]})).json == []

@@ -233,7 +233,7 @@ def test_moments_of_other_zones_are_stored_as_ours(mem: ILabMemory) -> None:
     assert row.created_at == text(EPOCH)
 
 
-def test_what_the_user_has_under_a_key_stays(mem: ILabMemory) -> None:
+def test_import_keeps_the_stored_observation_of_a_topic_key(mem: ILabMemory) -> None:
     mem.mem_save("bob", "mine", type="profile", title="t", topic_key="k")
     assert mem.mem_import("bob", [session(), item(topic_key="k", content="theirs")]).observations == 0
     assert [row.content for row in mem.mem_list("bob")] == ["mine"]

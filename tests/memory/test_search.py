@@ -68,7 +68,7 @@ def test_a_row_that_contains_the_word_ranks_before_its_neighbours(mem: ILabMemor
     assert set(found(mem, "violin")) == {first, second, third}
 
 
-def test_what_the_user_says_weighs_more_than_the_assistants_reply(mem: ILabMemory, clock: Clock) -> None:
+def test_words_of_the_user_weigh_more_than_the_reply(mem: ILabMemory, clock: Clock) -> None:
     save(mem, "User: hello there\nAssistant: Have you thought of pottery classes?")
     mem.mem_session_end("alice", summary="x")
     (said,) = save(mem, "User: I signed up for pottery classes\nAssistant: Nice.")

@@ -92,7 +92,7 @@ def test_words_go_first_and_each_fourth_place_is_for_the_nearest(mem: ILabMemory
 
 
 @pytest.mark.parametrize("message", ["Hello!", "thanks", "What is the capital of Peru?", "How far away is the moon?"])
-def test_what_concerns_nothing_of_the_user_brings_nothing(mem: ILabMemory, message: str) -> None:
+def test_message_unrelated_to_the_user_recalls_nothing(mem: ILabMemory, message: str) -> None:
     say(mem, STATEMENT, "We have a beagle.", *others(20))
     mem.mem_embed()
     assert recalled(mem, message) == []
@@ -465,7 +465,7 @@ mem.mem_embed()
 
 
 @pytest.mark.process
-def test_what_a_killed_process_did_not_embed_is_embedded_after_the_next_start(tmp_path: Path) -> None:
+def test_next_start_embeds_the_rows_that_a_killed_process_left(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, str(path)],

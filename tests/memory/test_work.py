@@ -180,7 +180,7 @@ def test_turns_from_before_the_first_queued_one_are_left_alone(mem: ILabMemory) 
     assert texts(read(mem, claimed(mem))) == ["one", "two"]
 
 
-def test_what_exceeds_the_limit_is_left_for_the_next_claim(mem: ILabMemory) -> None:
+def test_turns_beyond_the_limit_are_left_for_the_next_claim(mem: ILabMemory) -> None:
     for number in range(5):
         say(mem, "ann", f"number {number}")
     work = claimed(mem)

@@ -30,7 +30,7 @@ async def test_requests_that_arrive_during_a_batch_form_the_next_one() -> None:
     assert done == [[1], [2, 3, 4]]
 
 
-async def test_what_is_raised_all_get_and_the_next_go_on() -> None:
+async def test_error_of_a_batch_reaches_each_caller_and_no_later_batch() -> None:
     async def inverses(numbers: list[int]) -> list[float]:
         return [1 / number for number in numbers]
 

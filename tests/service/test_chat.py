@@ -224,7 +224,7 @@ async def test_the_model_is_asked_as_the_caller_says(stub: Stub, upstream: Upstr
 DOCUMENT = chat_pb2.ContextDocument(title="Huts", text="The hut opens in May.\nBring cash.")
 
 
-async def test_what_the_caller_adds_to_a_call_reaches_the_model_and_is_not_stored(
+async def test_instructions_and_documents_reach_the_model_and_are_not_stored(
     stub: Stub, upstream: Upstream, settings: Settings
 ) -> None:
     added: dict[str, Any] = {"instructions": "Answer in Dutch.", "context": [DOCUMENT], "time_zone": "Asia/Tokyo"}
@@ -672,7 +672,7 @@ def begin(channel: grpc.aio.Channel) -> Any:
     return method(chat())
 
 
-async def test_a_caller_who_leaves_ends_the_models_work_and_keeps_what_was_written(
+async def test_cancelled_stream_stops_the_model_and_stores_the_partial_reply(
     settings: Settings, upstream: Upstream
 ) -> None:
     upstream.replies(Reply(hold_before=1))
@@ -689,7 +689,7 @@ async def first_two(call: Any) -> AsyncIterator[chat_pb2.StreamChatResponse]:
     yield await call.read()
 
 
-async def test_a_caller_who_leaves_before_the_first_word_leaves_nothing(settings: Settings, upstream: Upstream) -> None:
+async def test_call_cancelled_before_the_first_word_stores_nothing(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0))
     async with client_of(settings) as stub:
         call = stub.StreamChat(stream())

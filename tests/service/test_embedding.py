@@ -104,7 +104,7 @@ async def test_saved_and_imported_observations_are_embedded_too(settings: Settin
             assert len(await caller.found()) == 1
 
 
-async def test_what_was_saved_without_an_embedder_is_embedded_after_the_next_start(settings: Settings) -> None:
+async def test_next_start_embeds_rows_saved_without_an_embedder(settings: Settings) -> None:
     with running(answer) as upstream:
         async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
             caller = Caller(channel, settings.memory_db_path)
@@ -216,7 +216,7 @@ async def test_a_profile_is_asked_with_its_key_headers_and_fields(
         (Reply(body=b" " * (embeddings.RESPONSE_BYTES + 1)), EmbedderUnavailable),
     ],
 )
-async def test_what_an_api_may_answer_instead(
+async def test_invalid_embedding_response_has_its_error(
     embedder: ProfileEmbedder, upstream: Upstream, reply: Reply, failure: type[BaseException]
 ) -> None:
     await asyncio.to_thread(embedder.load)

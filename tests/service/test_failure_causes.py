@@ -61,7 +61,7 @@ def error(**fields: Any) -> bytes:
     ],
     ids=lambda value: str(value.status) if isinstance(value, Reply) else "",
 )
-async def test_what_the_api_says(
+async def test_cause_in_the_error_of_the_api_is_logged(
     settings: Settings,
     upstream: Upstream,
     caplog: pytest.LogCaptureFixture,

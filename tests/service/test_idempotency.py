@@ -150,7 +150,7 @@ async def test_a_repetition_that_overlaps_waits_and_shares_the_answer(settings: 
     assert len(upstream.requests) == 1
 
 
-async def test_the_one_who_waits_goes_on_when_the_first_leaves(settings: Settings, upstream: Upstream) -> None:
+async def test_waiting_call_takes_over_when_the_first_is_cancelled(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1), Reply(pieces=["the whole answer"]))
     async with channel_of(settings) as channel:
         stub = chat_pb2_grpc.ChatServiceStub(channel)
@@ -489,7 +489,7 @@ async def waiting_for_another_process(
         assert log._flights == {}
 
 
-async def test_what_another_process_answers_is_waited_for(place: str) -> None:
+async def test_call_waits_for_the_answer_of_another_process(place: str) -> None:
     async with waiting_for_another_process(place) as (task, other):
         assert other.stdin
         other.stdin.write("put\n")
@@ -504,14 +504,14 @@ async def test_no_answer_is_looked_for_under_a_request_id_that_is_new(place: str
 
 
 @pytest.mark.parametrize("mine", [REQUEST, NEW], ids=["known", "new"])
-async def test_what_another_process_gives_up_is_free(place: str, mine: TurnRequest) -> None:
+async def test_lease_that_another_process_releases_is_free(place: str, mine: TurnRequest) -> None:
     async with waiting_for_another_process(place, mine) as (task, other):
         assert other.stdin
         other.stdin.write("release\n")
         assert (await task).earlier is None
 
 
-async def test_what_a_killed_process_had_leased_is_free(place: str) -> None:
+async def test_lease_of_a_killed_process_is_free(place: str) -> None:
     async with waiting_for_another_process(place) as (task, other):
         other.kill()
         assert (await task).earlier is None

@@ -31,7 +31,7 @@ from service.leases import ANSWERED, NOW, REQUEST
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.sampled_from(FinishReason), st.booleans())
-def test_what_is_recorded_comes_back(text: str, reason: FinishReason | None, counted: bool) -> None:  # noqa: FBT001
+def test_idempotency_record_round_trips(text: str, reason: FinishReason | None, counted: bool) -> None:  # noqa: FBT001
     usage = ANSWERED.usage if counted else None
     clean = text.replace("<", "")
     answered = Answered(
@@ -112,7 +112,7 @@ def test_the_fingerprint_has_no_private_text() -> None:
     assert of("one") == of("other")
 
 
-def test_what_the_reply_repeats_of_any_private_text_is_redacted() -> None:
+def test_private_text_that_the_reply_repeats_is_redacted() -> None:
     names = [f"CODE-{digit * 4}" for digit in "123456"]
     request = with_private_texts(*map(PRIVATE.format, names))
     redacted = without_private(f"They are {', '.join(names)}.", request)

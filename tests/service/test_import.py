@@ -204,7 +204,7 @@ async def test_imported_turns_are_found_and_are_not_conversation(settings: Setti
         assert said == ["Hello there."]
 
 
-async def test_what_the_users_of_imported_turns_state_becomes_facts_with_their_dates(settings: Settings) -> None:
+async def test_statements_in_imported_turns_become_facts_with_their_dates(settings: Settings) -> None:
     """Of a system that stores turns only: facts, the newest value of each, and other statements."""
     said = [
         (1, "I live in Hamburg."),
@@ -245,7 +245,7 @@ async def test_what_the_users_of_imported_turns_state_becomes_facts_with_their_d
         assert [fact.content for fact in left] == ["I'm allergic to peanuts."]
 
 
-async def test_a_caller_who_leaves_or_stalls_frees_the_thread(
+async def test_cancelled_or_stalled_import_frees_its_thread(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_import, "MESSAGE_SECONDS", 0.2)

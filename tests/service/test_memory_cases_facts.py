@@ -214,9 +214,7 @@ async def test_the_assistants_words_are_not_facts_about_the_user(
         ("これは覚えないで：給料は500万円です。", "500万", "私の給料はいくらですか？"),
     ],
 )
-async def test_what_is_not_to_be_remembered_is_not_stored(
-    alice: Caller, message: str, secret: str, question: str
-) -> None:
+async def test_opted_out_message_is_not_stored(alice: Caller, message: str, secret: str, question: str) -> None:
     answer = await alice.say(message)
     assert secret in alice.last_prompt.text, "the model sees the message"
     assert (answer.observation_id, list(answer.remembered)) == (0, [])
@@ -272,7 +270,7 @@ async def test_forget_that_erases_the_last_turn_and_its_facts_once(alice: Caller
         ("私の靴のサイズは27センチだと覚えておいて。", "27", "何を注文すればいい？"),
     ],
 )
-async def test_what_is_to_be_remembered_becomes_a_fact_that_the_answer_names(
+async def test_request_to_remember_becomes_a_fact_that_the_answer_names(
     alice: Caller, message: str, value: str, question: str
 ) -> None:
     first = await alice.say(message, request_id="r-1", conversation_id="first")

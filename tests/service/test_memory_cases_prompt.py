@@ -61,7 +61,7 @@ async def test_hits_keep_their_share_and_what_answers_nothing_goes_first(
     assert prompt.said[-3] == "Explain chapter 4."
 
 
-async def test_a_hit_that_says_what_a_fact_says_is_left_out(alice: Caller) -> None:
+async def test_search_hit_that_repeats_a_fact_is_left_out(alice: Caller) -> None:
     await alice.said_earlier("Remember that I'm allergic to peanuts, please.")
     [line] = (await alice.prompt("What am I allergic to?")).memory_of("allergic to peanuts")
     assert line in alice.last_prompt.facts
@@ -74,7 +74,7 @@ async def test_a_hit_that_says_what_a_fact_says_is_left_out(alice: Caller) -> No
         ("I drive an old Volvo.", "Which tyres do I need?"),
     ],
 )
-async def test_what_was_cut_out_of_the_conversation_is_in_the_memory(alice: Caller, said: str, question: str) -> None:
+async def test_turns_cut_from_the_conversation_are_found_by_search(alice: Caller, said: str, question: str) -> None:
     pasted = "The minutes of the meeting were read and approved by everybody who was there. " * 20
     await alice.say(f"{pasted}{said}")
     await alice.chat(2)

@@ -135,7 +135,7 @@ async def test_ending_no_session_is_not_found(memory: Any) -> None:
     assert_failed(caught.value, grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
-async def test_what_is_saved_is_found_read_and_counted_for_its_user_only(memory: Any) -> None:
+async def test_saved_observation_is_found_read_and_counted_for_its_user_only(memory: Any) -> None:
     saved = await save(memory)
     assert (await save(memory)).outcome == memory_pb2.SAVE_OUTCOME_DEDUPED
     search = memory_pb2.SearchObservationsRequest(user_id="alice", query="Which tea?")
@@ -166,7 +166,7 @@ async def test_a_key_is_updated_in_place(memory: Any) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "chat", "chat:turn", "Chat/alice/turn", " chat/alice/turn", "turn", "x/chat/y"])
-async def test_what_a_caller_saves_in_the_shape_of_a_turn_is_not_conversation(
+async def test_saved_text_in_the_shape_of_a_turn_is_not_conversation(
     memory: Any, channel: grpc.aio.Channel, upstream: Upstream, key: str | None
 ) -> None:
     chat: Any = chat_pb2_grpc.ChatServiceStub(channel)

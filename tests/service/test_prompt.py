@@ -134,7 +134,7 @@ def test_the_last_turns_are_real_messages_between_system_and_message() -> None:
     ]
 
 
-def test_what_the_conversation_shows_is_not_repeated() -> None:
+def test_memories_shown_in_the_conversation_are_not_repeated() -> None:
     context = Context(
         facts=(recalled(9, snippet="I like tea", source_ids=(5,)),),
         statements=(statement(2), statement(4), statement(5, "I like tea")),

@@ -87,7 +87,7 @@ def test_a_bad_retention_is_refused(settings: Settings, retention: str) -> None:
         replace(settings, retention=retention).check_memory()
 
 
-async def test_what_was_said_at_a_time_is_in_the_prompt_by_the_time_zone_of_the_call(alice: Caller) -> None:
+async def test_turns_of_a_named_day_are_found_in_the_time_zone_of_the_call(alice: Caller) -> None:
     await alice.say("Which screws fit an oak door?", conversation_id="c-1")
     for zone in ("", "Pacific/Kiritimati"):
         await alice.say("What did we talk about in the last two days?", conversation_id="c-2", time_zone=zone)

@@ -123,7 +123,7 @@ PATH = "generation.response_format.json_schema.schema"
         (chat_pb2.GenerationOptions(reasoning_effort=99), "generation.reasoning_effort"),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_not_acceptable_is_named(options: chat_pb2.GenerationOptions, field: str) -> None:
+def test_invalid_generation_option_is_named(options: chat_pb2.GenerationOptions, field: str) -> None:
     with pytest.raises(InvalidFields) as caught:
         turn_request(chat_pb2.ChatRequest(user_id="alice", message="Hi", generation=options))
     assert [name for name, _ in caught.value.violations] == [field]

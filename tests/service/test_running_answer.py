@@ -230,7 +230,9 @@ async def test_stream_that_stalls_is_taken_up_on_another_connection(
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_callers_who_come_and_go_miss_nothing(channel: grpc.aio.Channel, upstream: Upstream, seed: int) -> None:
+async def test_callers_that_join_and_leave_a_stream_miss_no_event(
+    channel: grpc.aio.Channel, upstream: Upstream, seed: int
+) -> None:
     rng = random.Random(seed)
     said = [f"{number} " for number in range(30)]
     pieces = Pieces(*said)
@@ -369,7 +371,7 @@ async def test_joiner_of_a_long_answer_gets_the_rest_at_the_end(channel: grpc.ai
     assert len(upstream.requests) == 1
 
 
-async def test_caller_who_does_not_read_holds_up_no_other(address: str, upstream: Upstream) -> None:
+async def test_slow_reader_delays_no_other_caller(address: str, upstream: Upstream) -> None:
     # More than the flow control of the one who does not read lets through.
     said = [f"{number:05} " * 2000 for number in range(60)]
     pieces = Pieces(*said)

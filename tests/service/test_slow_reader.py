@@ -54,7 +54,7 @@ def memory_peak(server: ServerProcess) -> int:
     return int(line.split()[1]) * 1024
 
 
-def test_a_caller_who_does_not_read_holds_up_the_model_and_no_memory(tmp_path: Path, upstream: Upstream) -> None:
+def test_slow_reader_applies_backpressure_to_the_model_and_uses_no_memory(tmp_path: Path, upstream: Upstream) -> None:
     pieces = Pieces()
     with (
         running_server(

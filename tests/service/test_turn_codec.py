@@ -29,7 +29,7 @@ def test_a_title_is_cut_to_sixty_characters_after_redaction() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
-def test_what_was_said_comes_back_as_it_was(message: str, reply: str) -> None:
+def test_stored_turn_round_trips(message: str, reply: str) -> None:
     stored = stored_turn(turn(f"_{message}", f"_{reply}"))
     if not {"<", "\0"} & set(message + reply):
         assert spoken(stored.content) == (f"_{message}", f"_{reply}")
