@@ -7,11 +7,18 @@ from itertools import count
 
 import pytest
 
+from ilab_chat_service.file_reload import FileReload
 from ilab_chat_service.settings import Settings
 from service.talking import Caller, Served, serving_upstream
 from upstream import Reply, running
 
 users = count()
+
+
+@pytest.fixture
+def files_checked_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no call wait for the interval of hot reload, which test_file_reload.py tests."""
+    monkeypatch.setattr(FileReload, "_is_due", lambda _: True)
 
 
 @pytest.fixture(scope="module")

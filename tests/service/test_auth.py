@@ -122,6 +122,7 @@ async def test_reflection_needs_credentials(channel: grpc.aio.Channel, version: 
     assert [response async for response in reflect(iter(asked), metadata=bearer(SERVICE))]
 
 
+@pytest.mark.usefixtures("files_checked_at_each_call")
 async def test_tokens_file_is_reloaded_while_calls_run(channel: grpc.aio.Channel, tokens: Path) -> None:
     new = "another-token-0123456789"
     # Like Kubernetes: write a new file and rename it atomically.
@@ -132,6 +133,7 @@ async def test_tokens_file_is_reloaded_while_calls_run(channel: grpc.aio.Channel
     assert await call(channel, STATS, "alice", bearer(ALICES)) == INVALID
 
 
+@pytest.mark.usefixtures("files_checked_at_each_call")
 @pytest.mark.parametrize(
     "content",
     ["", TOKENS.removesuffix("  user:alice\n"), TOKENS.removesuffix("\n"), TOKENS.replace(ALICES, f" {ALICES}")],

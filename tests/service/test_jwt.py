@@ -180,6 +180,7 @@ async def test_error_explains_the_rejection_without_quoting_claims(channel: grpc
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("files_checked_at_each_call")
 async def test_key_file_is_reloaded(channel: grpc.aio.Channel, file: Path) -> None:
     assert await call(channel, STATS, "alice", bearer(token(STRANGER, "new"))) == INVALID
     (file.parent / "next").write_text(json.dumps({"keys": [jwk(STRANGER, "new")]}))
