@@ -56,15 +56,16 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream) -> Iterator[ServerProcess]:
-    level = getattr(request, "param", "INFO")
+    # The openai package logs requests and responses if the variable is set. It is read at its import, so such a server
+    # cannot be forked.
+    log = {"ILAB_CHAT_LOG_LEVEL": request.param, "OPENAI_LOG": "debug"} if hasattr(request, "param") else {}
     with running_server(
         ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db"),
         OPENAI_BASE_URL=upstream.base_url,
         OPENAI_API_KEY=KEY,
         ILAB_CHAT_MODEL_RETRIES="0",
-        ILAB_CHAT_LOG_LEVEL=level,
         ILAB_CHAT_LOG_KEY=LOG_KEY,
-        OPENAI_LOG="debug",
+        **log,
     ) as process:
         yield process
 
