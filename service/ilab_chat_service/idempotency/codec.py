@@ -76,13 +76,14 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
 
     Defaults are omitted so that a field that a later version adds does not change stored fingerprints.
     """
-    for name, default in defaults(type(value)):
+    kind: type[object] = type(value)
+    for name, default in defaults(kind):
         if (each := getattr(value, name)) != default:
             yield name, each
 
 
 @cache
-def defaults(kind: type[TurnRequest | Generation]) -> tuple[tuple[str, object], ...]:
+def defaults(kind: type[Any]) -> tuple[tuple[str, object], ...]:
     """Return the names of the fields of *kind* and their defaults."""
     return tuple((field.name, field.default) for field in fields(kind))
 
