@@ -206,7 +206,7 @@ class TurnRunner:
         if request.memory_mode is MemoryMode.READ_WRITE:
             request = replace(request, memory_mode=MemoryMode.READ_ONLY)
         context = await self._hydrate(request)
-        compose = self._composer(request, forgetting(request, context), await time_zone(request.time_zone))
+        compose = self._composer(request, forgetting(context), await time_zone(request.time_zone))
         return Preview(
             prompt=await compose(chosen.prompt_tokens),
             session_id=context.session_id,
@@ -265,7 +265,7 @@ class TurnRunner:
         # Runs while the model works.
         preparing = asyncio.ensure_future(self._quotes(request))
         asking.callback(preparing.cancel)
-        compose = self._composer(request, forgetting(request, context), await time_zone(request.time_zone))
+        compose = self._composer(request, forgetting(context), await time_zone(request.time_zone))
         composed = await compose(chosen.prompt_tokens)
         asking.enter_context(phase("model"))
         asking.enter_context(failing_with(chosen.cause))
@@ -289,7 +289,7 @@ class TurnRunner:
             model_response_id=await response_id(answer, is_quoted),
             memories=composed.memories,
             included_documents=composed.included_documents,
-            forgotten_id=context.last_turn_id if forgets(request) else 0,
+            forgotten_id=context.forgotten_id if request.memory_mode is MemoryMode.READ_WRITE else 0,
         )
         return started, answer, is_quoted, composed.tokens.total
 
@@ -319,7 +319,7 @@ class TurnRunner:
 
     async def _store(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
         """Store the turn, then the answer for repeats of the call."""
-        if request.reading.forget_last:
+        if request.reading.forget_last or answered.forgotten_id:
             return await self._forget(request, answered, lease)
         with phase("persist"):
             reply = await self._redact(request, answered.reply)
@@ -333,7 +333,7 @@ class TurnRunner:
         return answered
 
     async def _forget(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
-        """Erase the turn before this one, as the user asked.
+        """Erase a turn, as the user asked; store no other.
 
         The answer is stored first. It names the turn, so that a repeat of the call erases the same turn.
         """
@@ -405,11 +405,6 @@ def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> T
     )
 
 
-def forgetting(request: TurnRequest, context: Context) -> Context:
-    """Return *context* for *request*: without the last turn if the user asks to forget it."""
-    return context.without_last_turn() if request.reading.forget_last else context
-
-
-def forgets(request: TurnRequest) -> bool:
-    """Return whether the last turn is to be erased."""
-    return request.reading.forget_last and request.memory_mode is MemoryMode.READ_WRITE
+def forgetting(context: Context) -> Context:
+    """Return *context* without the turn that the user asks to forget."""
+    return context.without_forgotten() if context.forgotten_id else context

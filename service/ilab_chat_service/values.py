@@ -191,22 +191,20 @@ class Context:
     found: tuple[Recalled, ...] = ()
     related: tuple[Recalled, ...] = ()
 
-    def without_last_turn(self) -> Context:
-        """Return the context without the last turn of the conversation and without facts derived from it alone."""
-        forgotten = self.last_turn_id
+    forgotten_id: int = 0
+    """The turn that the message asks to forget. 0: none."""
+
+    def without_forgotten(self) -> Context:
+        """Return the context without the forgotten turn and without facts derived from it alone."""
+        forgotten = self.forgotten_id
         return replace(
             self,
             facts=tuple(each for each in self.facts if each.source_ids != (forgotten,)),
             statements=tuple(each for each in self.statements if each.observation_id != forgotten),
-            turns=self.turns[:-1],
+            turns=tuple(each for each in self.turns if each.recalled.observation_id != forgotten),
             found=tuple(each for each in self.found if each.observation_id != forgotten),
             related=tuple(each for each in self.related if each.observation_id != forgotten),
         )
-
-    @property
-    def last_turn_id(self) -> int:
-        """The observation of the last turn of the conversation. 0: the conversation has no turn."""
-        return self.turns[-1].recalled.observation_id if self.turns else 0
 
 
 #: Prefixes of the topic_keys of stored turns: of one observation per turn, and of the rolling observation. They differ

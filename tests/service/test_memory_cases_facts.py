@@ -254,6 +254,52 @@ async def test_forget_that_erases_the_last_turn_and_its_facts_once(alice: Caller
 
 
 @pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ("My brother Lyle is bankrupt. What happens to his house?", "You know what, forget that about Lyle."),
+        (
+            "my ex wants his record player back",
+            "Please forget everything I told you about my ex and his record player.",
+        ),
+        ("Mein Bruder ist im Gefängnis.", "Vergiss bitte das mit meinem Bruder."),
+        ("mi hermano ha perdido 8.000 en criptos", "mira, olvida lo de mi hermano. ¿Cómo se limpia una plancha?"),
+        ("Ma sœur est enceinte.", "Oublie ce que je t'ai dit sur ma sœur."),
+        ("O meu irmão bebe demais.", "Esquece o que eu falei sobre o meu irmão."),
+        ("Mio fratello beve troppo.", "Dimentica quello che ti ho detto su mio fratello."),
+        ("我哥哥破产了。", "忘掉关于我哥哥的事。"),
+        ("兄が会社を辞めた。", "兄の話は忘れてください。"),
+    ],
+)
+async def test_forget_what_was_said_about_a_subject(alice: Caller, told: str, asked: str) -> None:
+    secret = await alice.say(told)
+    await alice.say("My name is Alice.")
+    answer = await alice.say(asked, request_id="r-2")
+    assert answer.forgotten_observation_id == secret.observation_id
+    assert answer.observation_id == 0
+    again = await alice.say(asked, request_id="r-2")
+    assert (again.replayed, again.forgotten_observation_id) == (True, secret.observation_id)
+    assert told not in str(await alice.observations())
+    assert "My name is Alice." in str(await alice.observations())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Forget what I said about the garden.",
+        "Forget about Lyle, which train shall I take?",
+        "Did I forget what I told you about Lyle?",
+        "Forget everything about Lyle, we'll paint the hall dark green.",
+    ],
+)
+async def test_nothing_is_forgotten_in_doubt(alice: Caller, message: str) -> None:
+    await alice.say("My brother Lyle is bankrupt.")
+    answer = await alice.say(message)
+    assert answer.forgotten_observation_id == 0
+    assert answer.observation_id > 0
+    assert "bankrupt" in str(await alice.observations())
+
+
+@pytest.mark.parametrize(
     ("message", "value", "question"),
     [
         ("Remember that my shoe size is 43.", "43", "Which size should I order?"),

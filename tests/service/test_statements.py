@@ -106,6 +106,11 @@ def test_every_phrase_about_the_memory_is_understood_alone(language: Language) -
     assert [each for each in memory["forget_last"] if not read(each + stop).forget_last] == []
     also_forgetting = set(memory["forget_last"])
     assert [each for each in memory["opt_out"] if each not in also_forgetting and not read(each + stop).opt_out] == []
+    assert [each for each in memory.get("forget_about", ()) if not read(f"{each} Zx 43{stop}").forget_about] == []
+    before = " " if language.code == "tr" else ""
+    assert [
+        each for each in memory.get("forget_about_end", ()) if not read(f"Zx 43{before}{each}{stop}").forget_about
+    ] == []
     for phrase in memory["remember"]:
         assert read(f"{phrase.rstrip(' ,:-：、，')}{colon}Zx 43{stop}").facts, phrase
 

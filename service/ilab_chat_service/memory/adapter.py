@@ -13,6 +13,7 @@ from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_BYTES
 from ilab_chat_service.memory.earlier import with_earlier
 from ilab_chat_service.memory.erasing import erase_observation
 from ilab_chat_service.memory.executor import conversation_arguments, peek, start
+from ilab_chat_service.memory.forgetting import forgotten_turn
 from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
 from ilab_chat_service.time_zones import time_zone
@@ -145,6 +146,7 @@ class MemoryAdapter:
             turns=turns,
             found=find(turns=turns),
             related=related(memory, request, message, meaning),
+            forgotten_id=forgotten_turn(request.reading, turns),
         )
         return with_earlier(context)
 

@@ -10,7 +10,7 @@
   `family/partner`), so that a newer fact replaces an older one. A topic that has several values at once has the value
   in its key. One sentence can be several facts with the same text.
 - **pool**: other statements in the first person, which are neither questions nor requests.
-- **opt_out**, **forget_last**, **forget_topics**: what the user says about the memory itself.
+- **opt_out**, **forget_last**, **forget_about**, **forget_topics**: what the user says about the memory itself.
 
 A fact that is wrong is in every prompt, so in doubt there is no fact: questions, requests, conditions, fiction, quotes,
 code, text to translate or correct, and what others say give none. The pool takes more.

@@ -33,5 +33,7 @@ class Reading:
     """The user does not want this message to be stored."""
     forget_last: bool = False
     """The message asks to forget the one before, and says little else."""
+    forget_about: str = ""
+    """The subject, if the message only asks to forget what the user said about it; else empty."""
     forget_topics: tuple[str, ...] = ()
     """Topic keys that the user wants to be forgotten."""

@@ -58,6 +58,8 @@ ANYWHERE = (
     "first_person_words",
     "memory.opt_out",
     "memory.forget_last",
+    "memory.forget_about",
+    "memory.forget_about_end",
     "instructions.forever",
     "instructions.once",
     "instructions.whenever",

@@ -51,6 +51,7 @@ class Draft:
     facts: list[Fact] = field(default_factory=list)
     pool: list[str] = field(default_factory=list)
     forget_topics: list[str] = field(default_factory=list)
+    forget_about: str = ""
     opt_out: bool = False
     languages: tuple[Language, ...] = ()
     """Those of the last sentence, for one that does not tell its own."""
@@ -80,6 +81,8 @@ def read(message: str) -> Reading:
         read_part(remark, draft)
     if draft.opt_out:
         return Reading(opt_out=True)
+    if draft.forget_about and not (draft.facts or draft.pool):
+        return Reading(forget_about=draft.forget_about)
     if draft.forget_topics:
         return Reading(pool=tuple(draft.pool[:POOL]), forget_topics=tuple(dict.fromkeys(draft.forget_topics)))
     return Reading(tuple(draft.facts[:FACTS]), tuple(dict.fromkeys(draft.pool))[:POOL])
@@ -155,6 +158,10 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
         draft.opt_out = True
     elif draft.data or REDACTED in sentence.text:
         pass
+    elif named := next(filter(None, map(SentenceReader.forgets_about, parts)), None):
+        draft.forget_about, rest = named
+        if rest:
+            read_sentence(Sentence(rest), draft)
     elif forgotten := next(filter(None, map(SentenceReader.forgotten, parts)), None):
         draft.forget_topics += forgotten
     elif facts := next(filter(None, map(list, map(SentenceReader.facts, parts))), None):

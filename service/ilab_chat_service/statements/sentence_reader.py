@@ -90,6 +90,28 @@ class SentenceReader:
                     return True
         return False
 
+    def forgets_about(self) -> tuple[str, str] | None:
+        """Return the subject in a request to forget what was said about it, and what follows.
+
+        "Forget what I said about Lyle, he is fine." None: it does not ask that.
+        """
+        if self._sentence.asks and not self._opened.polite:
+            return None
+        if "memory.forget_about_end" in self._hints:
+            text = self._lower.rstrip(EDGES)
+            text = self._language.phrases("polite").at_end.sub("", text).rstrip(EDGES)
+            if found := self._language.phrases("memory.forget_about_end").at_end.search(text):
+                return text[: found.start()].strip(), ""
+        if "memory.forget_about" in self._hints:
+            for clause in (Clause(0, self._opened.start), *self._clauses()):
+                end = self._language.phrases("memory.forget_about").at(self._lower, clause.start)
+                if end and not self._sentence.is_quoted(clause.start):
+                    mark = MARK.search(self._lower, end)
+                    subject = self._lower[end : mark.start() if mark else None].rstrip(EDGES)
+                    rest = self._sentence.text[mark.end() :] if mark else ""
+                    return self._language.phrases("polite").anywhere.sub("", subject).strip(), rest.strip()
+        return None
+
     def forgotten(self) -> list[str] | None:
         """Return the topics that it asks to forget; None if it does not."""
         if self._sentence.asks and not self._opened.polite:
