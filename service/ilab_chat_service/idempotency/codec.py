@@ -76,7 +76,7 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
 
     Defaults are omitted so that a field that a later version adds does not change stored fingerprints.
     """
-    kind: type[object] = type(value)
+    kind: Any = type(value)  # mypy takes the hash of the class for that of its instances
     for name, default in defaults(kind):
         if (each := getattr(value, name)) != default:
             yield name, each
