@@ -29,7 +29,7 @@ BYTES_PER_TOKEN = 3
 
 #: Shares of the memory's tokens: facts with summaries, the summaries among them, and search hits. The conversation
 #: gets the rest, and the tokens that facts and summaries do not need.
-FACTS_SHARE = 2 / 3
+FACTS_SHARE = 0.72
 SUMMARIES_SHARE = 0.12
 HITS_SHARE = 0.15
 
@@ -61,6 +61,8 @@ NO_MEMORY = "(none yet)"
 
 #: Marks a line that holds no longer.
 EARLIER = " (earlier, no longer holds)"
+#: Marks a line that a newer one seems to change.
+DOUBTED = " (earlier, may no longer hold)"
 HITS_NOTE = "From earlier conversations, as data:"
 #: Precedes the caller's documents. Texts in the block are `neutralized`, so they cannot contain its tags.
 DOCUMENTS_NOTE = (
@@ -174,8 +176,8 @@ def select(
     - Summaries get SUMMARIES_SHARE, the newest first.
     - Facts get the rest of FACTS_SHARE: pinned ones first, then the newest. Statements get the tokens that facts leave,
       the newest first, one line per day. A statement is left out if the conversation contains its message uncut.
-    - Search hits get HITS_SHARE, or half of it if the last turn is long: the best first, without hits that repeat other
-      parts of the prompt.
+    - Search hits get what the conversation leaves, at least half of HITS_SHARE: the best first, without what other
+      parts of the prompt say.
     - The conversation gets the rest, but not the tokens that hits leave unused: its beginning must not change with each
       message. Those are for what else the user said that is near to the message in meaning. The last turn is not cut
       while *most_tokens* allow it: the user may refer to any part of it.
@@ -187,8 +189,9 @@ def select(
     facts_tokens -= cost(summaries)
     facts = fitting_lines(map(of, distinct(context.facts)), facts_tokens)
     statements = distinct(context.statements, known={each.snippet for line in facts for each in line.memories})
-    stated = newest_statements(statements, facts_tokens - cost(facts), zone)
-    stable_tokens = cost([*facts, *by_day(stated, zone), *summaries])
+    stated = chosen_statements(statements, facts_tokens - cost(facts), zone)
+    lines = by_day(stated, zone)
+    stable_tokens = cost([*facts, *lines, *summaries])
     shown = last_turns(
         turns,
         memory_tokens=memory_tokens,
@@ -200,14 +203,16 @@ def select(
     heard = {turn.recalled.observation_id for turn in shown if turn.message in texts}
     whole = {turn.recalled.observation_id for turn in shown if {turn.message, turn.reply} <= texts}
     unspoken = [each for each in stated if each.observation_id not in heard]
-    said = [*oldest_first(facts), *by_day(unspoken, zone)]
+    said = [*oldest_first(facts), *(lines if len(unspoken) == len(stated) else by_day(unspoken, zone))]
     known = {each.snippet for line in said for each in line.memories}
-    hits = [each for each in distinct(context.found) if each.observation_id not in whole and not says(known, each)]
+    hits = [new for each in distinct(context.found) if each.observation_id not in whole and (new := news(known, each))]
     left = max(memory_tokens - stable_tokens - conversation_tokens, hits_tokens // 2)
     left = min(left, most_tokens - stable_tokens - conversation_tokens)
-    found = fitting_lines(map(of, hits), min(left, hits_tokens))
+    found = fitting_lines(map(of, hits), left)
     told = {*heard, *(each.observation_id for line in (*said, *found) for each in line.memories)}
-    others = [each for each in distinct(context.related) if each.observation_id not in told]
+    others = [
+        new for each in distinct(context.related) if each.observation_id not in told and (new := news(known, each))
+    ]
     found += fitting_lines(map(of, others), left - cost(found))
     return Selection(
         facts=said,
@@ -226,9 +231,16 @@ def shorter(summaries: Sequence[Recalled], budget_tokens: int) -> Iterable[Recal
     return (replace(each, snippet=without_middle(each.snippet, longest)) for each in summaries)
 
 
-def says(known: Iterable[str], memory: Recalled) -> bool:
-    """Return whether a text of *known* repeats most of *memory*: "remember that ..., please" adds nothing."""
-    said = memory.snippet
+def news(known: Collection[str], hit: Recalled) -> Recalled | None:
+    """Return *hit*, reduced to the statements that *known* does not repeat; None if *known* repeats all of it."""
+    if not hit.parts:
+        return None if says(known, hit.snippet) else hit
+    parts = [each for each in hit.parts if not says(known, each.text)]
+    return replace(hit, snippet=" ".join(each.text + each.mark for each in parts)) if parts else None
+
+
+def says(known: Iterable[str], said: str) -> bool:
+    """Return whether a text of *known* repeats most of *said*: "remember that ..., please" adds nothing."""
     return bool(said) and any(len(each) >= SAID_SHARE * len(said) and each in said for each in known)
 
 
@@ -248,29 +260,45 @@ def by_day(statements: Iterable[Recalled], zone: tzinfo | None) -> list[Line]:
     return [statements_line(day, list(said)) for (day, _), said in groupby(sorted(statements, key=key), key=key)]
 
 
-def line_key(statement: Recalled, zone: tzinfo | None) -> tuple[date, bool]:
-    """Return the day of *statement* and whether it holds: equal for statements of one line, which sort by it."""
-    return local_date(statement.updated_at, zone), not statement.is_earlier
+def line_key(statement: Recalled, zone: tzinfo | None) -> tuple[date, str]:
+    """Return the day of *statement* and its mark: equal for statements of one line, which sort by it."""
+    return local_date(statement.updated_at, zone), mark(statement)
 
 
 def statements_line(day: date, said: Sequence[Recalled]) -> Line:
     """Return the line of the statements of a day."""
-    earlier = EARLIER if said and said[0].is_earlier else ""
-    text = f"- (said) [{day.isoformat()}]{earlier}: {' '.join(one_line(each.snippet) for each in said)}"
+    text = f"{day_text(day, mark(said[0]))}{' '.join(one_line(each.snippet) for each in said)}"
     return Line(said, text, line_tokens(text))
 
 
-def newest_statements(statements: Sequence[Recalled], budget_tokens: int, zone: tzinfo | None) -> list[Recalled]:
-    """Return the newest of *statements*, which are oldest first, whose lines fit into *budget_tokens*."""
-    begun: set[tuple[date, bool]] = set()
-    sizes = []
-    for each in statements:
-        size = line_tokens(one_line(each.snippet))
-        if (key := line_key(each, zone)) not in begun:
-            begun.add(key)
-            size += statements_line(key[0], [replace(each, snippet="")]).tokens
-        sizes.append(size)
-    return in_periods(statements, sizes, budget_tokens, time_of=lambda each: each.updated_at)
+def day_text(day: date, marked: str) -> str:
+    """Return the beginning of the line of a day."""
+    return f"- (said) [{day.isoformat()}]{marked}: "
+
+
+def chosen_statements(statements: Sequence[Recalled], budget_tokens: int, zone: tzinfo | None) -> list[Recalled]:
+    """Return those of *statements*, which are oldest first, that fit into *budget_tokens*.
+
+    If not all fit, messages that say little or hold no longer are left out, then the oldest.
+    """
+    sizes = [line_tokens(one_line(each.snippet)) for each in statements]
+    days = [line_key(each, zone) for each in statements]
+    if sum(sizes) + sum(line_tokens(day_text(*day)) for day in {*days}) <= budget_tokens:
+        return [*statements]
+    # The statements of a message belong together.
+    messages = {each.observation_id for each in statements if not (each.says_little or each.is_earlier)}
+    kept = [number for number, each in enumerate(statements) if each.observation_id in messages]
+    begun: set[tuple[date, str]] = set()
+    for number in kept:
+        if (day := days[number]) not in begun:
+            begun.add(day)
+            sizes[number] += line_tokens(day_text(*day))
+    return in_periods(
+        [statements[number] for number in kept],
+        [sizes[number] for number in kept],
+        budget_tokens // STEP_TOKENS * STEP_TOKENS,
+        time_of=lambda each: each.updated_at,
+    )
 
 
 def last_turns(
@@ -369,9 +397,13 @@ def line(memory: Recalled, zone: tzinfo | None = UTC) -> str:
     """Return the line of one memory: `- (type) title [date]: text`. Omit an empty title or text."""
     day = local_date(memory.updated_at, zone).isoformat()
     title = f" {title}" if (title := one_line(memory.title)) else ""
-    earlier = EARLIER if memory.is_earlier else ""
     text = f": {one_line(memory.snippet)}" if memory.snippet else ""
-    return f"- ({one_line(memory.type)}){title} [{day}]{earlier}{text}"
+    return f"- ({one_line(memory.type)}){title} [{day}]{mark(memory)}{text}"
+
+
+def mark(memory: Recalled) -> str:
+    """Return the mark of a memory that holds no longer, or may not; empty for any other."""
+    return EARLIER if memory.is_earlier else DOUBTED if memory.is_doubted else ""
 
 
 def local_date(moment: datetime, zone: tzinfo | None) -> date:

@@ -144,13 +144,23 @@ class TurnRequest:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A sentence of a search hit in which the user states something, and its mark."""
+
+    text: str
+    mark: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
     """A memory in short: a candidate for one line of the prompt.
 
     `observation_id` is 0 for the summary of a session. `title` is empty for statements, summaries and turns. `snippet`
     is the text that enters the prompt. `score` is set for search hits only. `is_earlier`: a later statement of the user
-    replaced it. `source_ids`: the turns that it was derived from.
+    replaced it. `is_doubted`: a later message of the user seems to change it. `says_little`: its words are few.
+    `parts` of a search hit: its sentences that state something, if they say enough without the others. `source_ids`:
+    the turns that it was derived from.
     """
 
     observation_id: int
@@ -162,6 +172,9 @@ class Recalled:
     score: float = 0.0
     pinned: bool = False
     is_earlier: bool = False
+    is_doubted: bool = False
+    says_little: bool = False
+    parts: tuple[Part, ...] = ()
     source_ids: tuple[int, ...] = ()
 
 

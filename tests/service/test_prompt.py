@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.prompt import (
     DOCUMENTS_NOTE,
+    DOUBTED,
     FACTS_SHARE,
     HITS_NOTE,
+    HITS_SHARE,
     MEMORY_NOTE,
     Prompt,
     compose,
@@ -23,7 +25,7 @@ from ilab_chat_service.prompt import (
     tokens,
     turn_tokens,
 )
-from ilab_chat_service.values import ChatMessage, Context, Document, MemorySource, PastTurn, Recalled
+from ilab_chat_service.values import ChatMessage, Context, Document, MemorySource, Part, PastTurn, Recalled
 from service.templates import HOSTILE, control_tokens
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -172,6 +174,38 @@ def test_statements_fill_what_facts_leave_of_their_share_and_leave_in_blocks() -
         assert prompt.tokens.facts <= 1000 * FACTS_SHARE
         assert prompt.tokens.facts > 1000 * FACTS_SHARE * 0.6
     assert len(firsts) <= 6
+
+
+def test_messages_that_say_little_leave_before_older_ones() -> None:
+    said = [statement(number, f"statement {number:03}") for number in range(1, 30)]
+    little = [replace(each, says_little=True) if each.observation_id % 2 else each for each in said]
+    most = composed(Context(statements=tuple(said)), memory=4000)
+    few = composed(Context(statements=tuple(little)), memory=400)
+    assert len(most.memories) == 29
+    assert {memory.observation_id % 2 for memory in few.memories} == {0}
+
+
+def test_a_statement_stays_with_another_of_its_message_that_says_more() -> None:
+    said = [statement(number, f"statement {number:03}") for number in range(1, 30)]
+    said += [replace(statement(29, "Late."), says_little=True), replace(statement(30, "Hm."), says_little=True)]
+    shown = {memory.snippet for memory in composed(Context(statements=tuple(said)), memory=400).memories}
+    assert "Late." in shown
+    assert "Hm." not in shown
+
+
+def test_a_hit_shows_its_statements_that_no_other_line_has() -> None:
+    parts = (Part("The cat is ill."), Part("He gets 2 units.", DOUBTED))
+    found = hit(5, snippet="The cat is ill. He gets 2 units. How do I measure that?", parts=parts)
+    context = Context(statements=(statement(5, "The cat is ill."),), found=(found,))
+    assert f": He gets 2 units.{DOUBTED}" in composed(context).messages[-1].content.splitlines()[-4]
+    assert "measure" not in composed(context).messages[-1].content
+    known = Context(statements=(statement(5, "The cat is ill."), statement(5, "He gets 2 units.")), found=(found,))
+    assert HITS_NOTE not in composed(known).messages[-1].content
+
+
+def test_hits_get_what_the_conversation_leaves() -> None:
+    found = tuple(hit(number, snippet=f"{number} " + "word " * 50) for number in range(1, 7))
+    assert composed(Context(found=found), memory=1500).tokens.search > 1500 * HITS_SHARE
 
 
 def test_many_statements_of_one_day_leave_a_few_at_a_time() -> None:

@@ -16,6 +16,7 @@ from ilab_chat_service.memory.executor import conversation_arguments, peek, star
 from ilab_chat_service.memory.forgetting import forgotten_turn
 from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken, stored_turn
 from ilab_chat_service.privacy import REDACTED
+from ilab_chat_service.statements.worth import says_much
 from ilab_chat_service.time_zones import time_zone
 from ilab_chat_service.values import (
     RESERVED_KEYS,
@@ -372,6 +373,7 @@ def recalled_statement(row: Statement) -> Recalled:
         snippet=row.text,
         updated_at=datetime.fromisoformat(row.updated_at),
         source=MemorySource.FACT,
+        says_little=not says_much(row.text),
     )
 
 

@@ -1,67 +1,105 @@
-"""Marks of memories that hold no longer because the user said something newer about them."""
+"""Marks of memories that hold no longer, or may not, because the user said something newer about the same."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ilab_chat_service.memory.turn_codec import ASSISTANT
-from ilab_chat_service.prompt import EARLIER
-from ilab_chat_service.statements.outdated import outdated
+from ilab_chat_service.prompt import DOUBTED, EARLIER
+from ilab_chat_service.statements.doubt import Said, doubts
+from ilab_chat_service.statements.outdated import replacements
 from ilab_chat_service.statements.sentences import sentences_of
+from ilab_chat_service.statements.worth import says_much
+from ilab_chat_service.values import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ilab_chat_service.values import Context, Recalled
 
+#: A memory and what it says: its text, or a sentence of it.
+Spoken: TypeAlias = "tuple[Recalled, str]"
+
 #: Between the message and the reply of a turn in a search hit, which has them in one line.
 SEPARATOR = f" {ASSISTANT.lstrip()}"
 
 
+class Marks(NamedTuple):
+    """Identities of the memories that get a mark, each with what it says."""
+
+    replaced: set[tuple[int, str]]
+    """It holds no longer."""
+    doubted: set[tuple[int, str]]
+    """It may hold no longer."""
+
+
 def with_earlier(context: Context) -> Context:
-    """Return *context* with a mark on the facts, statements and search hits that a newer one of them replaces.
+    """Return *context* with a mark on the facts, statements and search hits that a newer one replaces or doubts.
 
     Search hits mark no fact or statement: the beginning of the prompt must not change with what is found for a message.
     """
     known = [(each, each.snippet) for each in (*context.facts, *context.statements) if not each.pinned]
     hits = (*context.found, *context.related)
     said = {id(hit): statements_of(hit) for hit in hits if not hit.is_earlier}
-    replaced = replaced_of(known)
     heard = [(hit, sentence) for hit in hits for sentence in said.get(id(hit), ())]
-    replaced_hits = replaced_of([*known, *heard]) if heard else set()
-    if not (replaced or replaced_hits):
-        return context
+    marks, marks_of_hits = marks_of(known, heard)
     return replace(
         context,
-        facts=tuple(marked(each, replaced) for each in context.facts),
-        statements=tuple(marked(each, replaced) for each in context.statements),
-        found=tuple(marked_hit(each, said.get(id(each), ()), replaced_hits) for each in context.found),
-        related=tuple(marked_hit(each, said.get(id(each), ()), replaced_hits) for each in context.related),
+        facts=tuple(marked(each, marks) for each in context.facts),
+        statements=tuple(marked(each, marks) for each in context.statements),
+        found=tuple(marked_hit(each, said.get(id(each), ()), marks_of_hits) for each in context.found),
+        related=tuple(marked_hit(each, said.get(id(each), ()), marks_of_hits) for each in context.related),
     )
 
 
-def replaced_of(said: Iterable[tuple[Recalled, str]]) -> set[tuple[int, str]]:
-    """Return the identities of those of the memories, each with what it says, that a newer one replaces."""
-    ordered = sorted(said, key=lambda each: (each[0].updated_at, each[0].observation_id))
-    found = (ordered[number] for number in outdated([text for _, text in ordered]))
-    return {(id(memory), text) for memory, text in found}
+def marks_of(known: Sequence[Spoken], heard: Sequence[Spoken]) -> tuple[Marks, Marks]:
+    """Return which of the memories in *known* others of them replace or doubt, and which of *heard*, any."""
+    hits = {id(memory) for memory, _ in heard}
+    ordered = sorted((*known, *heard), key=lambda each: (each[0].updated_at, each[0].observation_id))
+    places = {number for number, (memory, _) in enumerate(ordered) if id(memory) not in hits}
+    messages: dict[tuple[bool, int], list[str]] = defaultdict(list)
+    for memory, text in ordered:
+        messages[id(memory) in hits, memory.observation_id].append(text)
+    whole = {key: " ".join(dict.fromkeys(texts)) for key, texts in messages.items()}
+    spoken = [Said(text, whole[id(memory) in hits, memory.observation_id]) for memory, text in ordered]
+    replaced = list(replacements([text for _, text in ordered]))
+    doubted = list(doubts(spoken, places))
+
+    def chosen(pairs: Iterable[tuple[int, int]], *, of_hits: bool) -> set[tuple[int, str]]:
+        olds = (old for old, new in pairs if (old not in places if of_hits else old in places and new in places))
+        return {(id(ordered[old][0]), ordered[old][1]) for old in olds}
+
+    return Marks(chosen(replaced, of_hits=False), chosen(doubted, of_hits=False)), Marks(
+        chosen(replaced, of_hits=True), chosen(doubted, of_hits=True)
+    )
 
 
-def marked(memory: Recalled, replaced: set[tuple[int, str]]) -> Recalled:
-    """Return *memory*, marked if what it says is replaced."""
-    return replace(memory, is_earlier=True) if (id(memory), memory.snippet) in replaced else memory
+def marked(memory: Recalled, marks: Marks) -> Recalled:
+    """Return *memory*, marked if what it says is replaced or in doubt."""
+    key = id(memory), memory.snippet
+    if key in marks.replaced:
+        return replace(memory, is_earlier=True)
+    return replace(memory, is_doubted=True) if key in marks.doubted else memory
 
 
-def marked_hit(hit: Recalled, sentences: Sequence[str], replaced: set[tuple[int, str]]) -> Recalled:
-    """Return *hit*, marked if all that it says is replaced, or with a mark behind the sentences that are."""
-    earlier = [each for each in sentences if (id(hit), each) in replaced]
+def marked_hit(hit: Recalled, sentences: Sequence[str], marks: Marks) -> Recalled:
+    """Return *hit*, marked if all that it says is replaced or in doubt, or with marks behind some sentences."""
+    earlier = [each for each in sentences if (id(hit), each) in marks.replaced]
+    maybe = [each for each in sentences if (id(hit), each) in marks.doubted and each not in earlier]
+    says_enough = SEPARATOR not in hit.snippet and any(map(says_much, sentences))
     if earlier and len(earlier) == len(sentences):
-        return replace(hit, is_earlier=True)
+        return replace(hit, is_earlier=True, parts=tuple(map(Part, sentences)) if says_enough else ())
+    if maybe and len(maybe) == len(sentences):
+        return replace(hit, is_doubted=True, parts=tuple(map(Part, sentences)) if says_enough else ())
+    marks_of_texts = dict.fromkeys(maybe, DOUBTED) | dict.fromkeys(earlier, EARLIER)
+    parts = tuple(Part(each, marks_of_texts.get(each, "")) for each in sentences) if says_enough else ()
     snippet = hit.snippet
-    for each in earlier:
-        snippet = snippet.replace(each, each + EARLIER, 1)
-    return replace(hit, snippet=snippet) if earlier else hit
+    for texts, mark in ((earlier, EARLIER), (maybe, DOUBTED)):
+        for each in texts:
+            snippet = snippet.replace(each, each + mark, 1)
+    return replace(hit, snippet=snippet, parts=parts)
 
 
 def statements_of(hit: Recalled) -> list[str]:

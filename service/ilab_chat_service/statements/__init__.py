@@ -40,9 +40,10 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
 - `[changes]`: words by which a newer statement says that an older one holds no longer (`outdated.py`): endings ("no
   longer"; "…" stands for some words), `disposed` ("sold"), `instead`, `moved`, `now`; `added` words that mean that both
   hold ("also"); verbs of `events`, which stay true, and verbs with `several` objects at once.
+  `hints` put an older statement in doubt (`doubt.py`); `vague` words do not tell what a statement is about.
 
-Then add examples to `tests/service/statements/examples.toml` and `outdated.toml`, with as many that must not be facts,
-or of which both hold.
+Then add examples to `tests/service/statements/examples.toml`, `outdated.toml` and `doubted.toml`, with as many that
+must not be facts, or of which both hold.
 """
 
 from ilab_chat_service.statements import changes, language

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.statements.language import Language
 
 #: The sections of `[changes]` that are lists of phrases.
-PHRASES = ("ended", "disposed", "instead", "moved", "switched", "now", "added")
+PHRASES = ("ended", "disposed", "instead", "moved", "switched", "now", "added", "hints")
 #: Stands for some words of the same clause in a phrase.
 GAP = "…"
 
@@ -64,7 +64,9 @@ class Changes:
     @cached_property
     def triggers(self) -> frozenset[str]:
         """Words by which a phrase of change begins."""
-        return frozenset(map(folded, self.starts))
+        return frozenset(
+            folded(word) for word, phrases in self.starts.items() if any(kind != "hints" for kind, _ in phrases)
+        )
 
     @cached_property
     def function(self) -> frozenset[str]:
@@ -75,6 +77,11 @@ class Changes:
     def light(self) -> frozenset[str]:
         """Words with little or no content."""
         return self.function | self.listed("light")
+
+    @cached_property
+    def vague(self) -> frozenset[str]:
+        """Words that tell less than others which matter a statement is about."""
+        return self.listed("vague")
 
     @cached_property
     def light_pattern(self) -> re.Pattern[str]:
@@ -121,21 +128,31 @@ class Hints(NamedTuple):
     """Words of "my"."""
     values: frozenset[str]
     """Words of days, months and times of day."""
+    doubting: frozenset[str]
+    """A message that puts a statement in doubt has a number or one of these."""
 
 
 @cache
 def hints() -> Hints:
     """Return the hints. The first call parses all tables."""
     of_all = CHANGES.values()
+    triggers = triggers_of("ended", "disposed", "instead", "moved", "now")
+    values = frozenset(word for changes in of_all for word in changes.kinds)
     return Hints(
-        triggers=frozenset(
-            trigger_of(phrase, spaced=changes.spaced)
-            for changes in of_all
-            for section in ("ended", "disposed", "instead", "moved", "now")
-            for phrase in changes.phrases(section)
-        ),
+        triggers=triggers,
         possessive=frozenset(word for changes in of_all for word in changes.possessive),
-        values=frozenset(word for changes in of_all for word in changes.kinds),
+        values=values,
+        doubting=triggers | values | triggers_of("hints"),
+    )
+
+
+def triggers_of(*sections: str) -> frozenset[str]:
+    """Return tokens of which a text with a phrase of *sections* has one."""
+    return frozenset(
+        trigger_of(phrase, spaced=changes.spaced)
+        for changes in CHANGES.values()
+        for section in sections
+        for phrase in changes.phrases(section)
     )
 
 

@@ -16,6 +16,7 @@ subject is another matter.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.statements.changes import may_change
@@ -23,7 +24,7 @@ from ilab_chat_service.statements.saying import beginnings, saying
 from ilab_chat_service.statements.text import folded, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ilab_chat_service.statements.saying import Marker, Saying, Word
 
@@ -54,17 +55,19 @@ KNOWN = 20_000
 
 def outdated(statements: Sequence[str]) -> set[int]:
     """Return the positions of those of *statements*, which are oldest first, that a later one ends or replaces."""
-    hints = [hint(each) for each in statements]
-    found: set[int] = set()
-    for number, newer in enumerate(hints):
+    return {older for older, _ in replacements(statements)}
+
+
+def replacements(statements: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the positions of one of *statements*, which are oldest first, and of a later one that replaces it."""
+    earlier: dict[str, list[int]] = defaultdict(list)
+    for number, newer in enumerate(map(hint, statements)):
         if newer.may_change:
-            found.update(
-                earlier
-                for earlier in range(number)
-                if not newer.about.isdisjoint(hints[earlier].about)
-                and is_replaced(statements[earlier], statements[number])
-            )
-    return found
+            for older in {older for word in newer.about for older in earlier.get(word, ())}:
+                if is_replaced(statements[older], statements[number]):
+                    yield older, number
+        for word in newer.about:
+            earlier[word].append(number)
 
 
 def hint(statement: str) -> Hint:

@@ -192,7 +192,7 @@ class Reader:
                 if kind not in seen and (spans := self._spans(parts, start)):
                     seen.add(kind)
                     yield Marker(kind, spans[0][0], spans[-1][1], self._clause(start))
-                    if kind not in {"switched", "added"}:
+                    if kind not in {"switched", "added", "hints"}:
                         self._taken += spans
 
     def _spans(self, parts: Sequence[str], start: int) -> list[tuple[int, int]]:
