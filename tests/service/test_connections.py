@@ -229,6 +229,25 @@ async def running(options: Mapping[str, int]) -> AsyncIterator[str]:
     await server.stop(None)
 
 
+async def test_calls_wait_for_a_busy_event_loop_by_a_key_that_works(settings: Settings) -> None:
+    """Under the same key, a time of 0 ends calls that were not accepted at once as CANCELLED."""
+    key = "grpc.server_max_unrequested_time_in_server"
+    options = dict(connection_options(settings))
+    assert options[key] >= settings.max_deadline_seconds
+    async with running(options) as address:
+        assert await codes_of_burst(address) == {grpc.StatusCode.UNIMPLEMENTED}
+    async with running(options | {key: 0}) as address:
+        assert grpc.StatusCode.CANCELLED in await codes_of_burst(address)
+
+
+async def codes_of_burst(address: str) -> set[grpc.StatusCode]:
+    """Return the codes of calls of which the server's event loop, this one, can accept only some at once."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        method: Any = channel.unary_unary("/no/method")
+        calls = [method(b"") for _ in range(100)]
+        return {await call.code() for call in calls}
+
+
 def pinging(address: str, times: int) -> set[int]:
     """Send *times* pings, each after the previous answer; return the frame types received."""
     kinds: set[int] = set()

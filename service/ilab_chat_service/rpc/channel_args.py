@@ -5,6 +5,7 @@ Keys and defaults: https://github.com/grpc/grpc/blob/master/include/grpc/impl/ch
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, TypeAlias
 
 from ilab_chat_service.limits import HEADER_BYTES, REQUEST_BYTES
@@ -57,6 +58,9 @@ def connection_options(settings: Settings) -> Options:
         "grpc.absolute_max_metadata_size": HEADER_BYTES,
         # Every stream costs memory before its credentials are checked.
         "grpc.max_concurrent_streams": 2 * (settings.max_calls + settings.max_queued_calls) + EXTRA_STREAMS,
+        # gRPC ends calls that the event loop has not accepted in time as CANCELLED, as if their callers had cancelled.
+        # Its default is 30 s, which a busy process exceeds. Callers have deadlines of their own.
+        "grpc.server_max_unrequested_time_in_server": ceil(settings.max_deadline_seconds),
         "grpc.http2.settings_timeout": milliseconds(SETTINGS_TIMEOUT_SECONDS),
         "grpc.compression_enabled_algorithms_bitset": IDENTITY_ONLY,
         "grpc.keepalive_time_ms": milliseconds(KEEPALIVE_SECONDS),
