@@ -36,7 +36,7 @@ STREAMS_OPEN = (1, 100, 1000)
 
 #: Number of rounds of the ratios that are compared with the last release, and how often they are measured to fail.
 ROUNDS = 15
-ATTEMPTS = 2
+ATTEMPTS = 3
 BASELINE_ROUNDS = 30
 
 AT_ONCE = Scenario(tokens=400)
@@ -73,7 +73,7 @@ async def everything(bench: Bench, database: str) -> None:
 async def quick(bench: Bench) -> int:
     """Compare the ratios with the baseline. Return 1 if more CPU is used than then.
 
-    A loss must show in the median of all rounds, and again after as many rounds more.
+    A loss must show in the median of ROUNDS rounds, and still after as many more, and as many again.
     """
     then = json.loads(baseline.BASELINE.read_text())
     if then["python"] != baseline.python():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comparison.contestants import started
@@ -22,12 +23,13 @@ UNARY = "CPU of a unary turn"
 STREAM = "CPU of a stream of 40 tokens"
 START = "CPU of a start"
 
-#: The load of a round, and its multiple for the floor, whose turns would be too few to be measured otherwise. Rounds
-#: are short, so that the programs of a round find the machine in the same state.
+#: The load of a round. The floor gets FOR_FLOOR times as many turns: they would be too few to be measured otherwise.
+#: Rounds are short, so that the programs of a round find the machine in the same state.
 LOADS = {
-    UNARY: (Load(Scenario(), callers=4, each=6), 6),
-    STREAM: (Load(Scenario(), callers=1, each=12, streams=True), 3),
+    UNARY: Load(Scenario(), callers=4, each=6),
+    STREAM: Load(Scenario(), callers=1, each=12, streams=True),
 }
+FOR_FLOOR = 4
 
 #: The ratios of the baseline, by work and the program that ours is divided by.
 COMPARED = ((UNARY, "floor"), (UNARY, "recipe"), (STREAM, "floor"), (STREAM, "recipe"), (START, "recipe"))
@@ -36,18 +38,18 @@ COMPARED = ((UNARY, "floor"), (UNARY, "recipe"), (STREAM, "floor"), (STREAM, "re
 ROUNDS_A_START = 3
 
 
-async def measure(bench: Bench, rounds: int, loads: Mapping[str, tuple[Load, int]] = LOADS) -> Costs:
+async def measure(bench: Bench, rounds: int, loads: Mapping[str, Load] = LOADS) -> Costs:
     """Return the CPU of each kind of work by program, for each of *rounds*, after one that warms the servers up."""
     costs: Costs = defaultdict(lambda: defaultdict(list))
+    contestants = list(bench.contestants)
     for number in range(rounds + 1):
         # Every other round in the opposite order.
-        contestants = bench.contestants if number % 2 else list(reversed(bench.contestants))
-        for work, (load, of_floor) in loads.items():
+        contestants.reverse()
+        for work, load in loads.items():
             bench.upstream.answers(load.scenario)
             for contestant in contestants:
-                each = load.each * (of_floor if contestant.name == "floor" else 1)
-                sent = Load(load.scenario, load.callers, each, streams=load.streams)
-                cost = await round_of(contestant, sent, f"{work}-{number}".replace(" ", "-"))
+                each = load.each * (FOR_FLOOR if contestant.name == "floor" else 1)
+                cost = await round_of(contestant, replace(load, each=each), f"{work}-{number}".replace(" ", "-"))
                 if number:
                     costs[work][contestant.name].append(cost.cpu_ms)
         if number % ROUNDS_A_START == 1:

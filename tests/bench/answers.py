@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from comparison import callers, h2load
@@ -15,7 +16,6 @@ from comparison.baseline import BASELINE, ratios
 from comparison.contestants import Contestant
 from comparison.measure import Bench, open_bench
 from comparison.ratios import COMPARED, LOADS, measure
-from comparison.rounds import Load
 from comparison.upstream import Scenario
 
 
@@ -53,8 +53,8 @@ async def rounds(bench: Bench) -> None:
     for name in ("recipe", "ours"):
         assert bench.runs["model calls per turn", name] == [1]
         assert bench.runs["embedding calls per turn", name] == [0]
-    load = Load(Scenario(tokens=5), 2, 1, streams=True), 1
-    costs = await measure(bench, 1, dict.fromkeys(LOADS, load))
+    loads = {work: replace(load, scenario=Scenario(tokens=5), callers=2, each=1) for work, load in LOADS.items()}
+    costs = await measure(bench, 1, loads)
     assert set(ratios(costs, COMPARED)) == set(json.loads(BASELINE.read_text())["ratios"])
 
 

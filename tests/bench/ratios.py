@@ -1,9 +1,10 @@
-"""The rules by which bench/compare.py fails, on made-up numbers.
+"""The rules by which bench/compare.py fails and reports misses, on made-up numbers.
 
 In a program of its own: the names of the bench's modules are those of folders of these tests.
 """
 
 from comparison.baseline import Costs, add, compared, ratios, table
+from comparison.report import LOOP, TURN, reason_of, values_of
 
 #: The machine was three times slower in the third round, and a moment of the fourth disturbed one program.
 COSTS: Costs = {
@@ -34,3 +35,10 @@ except KeyError:
     pass
 else:
     raise AssertionError("a ratio that is not measured passes unnoticed")
+
+misses = {TURN: {"ours": 6.0, "recipe": 3.0}, LOOP: {"ours": 2.4, "recipe": 2.0}}
+target, value = values_of(misses)[0]
+assert value == 2.0, value
+assert not target.met(value)
+assert reason_of(target, misses).startswith("the event loop takes 0.80 of the recipe's CPU, and threads 1.20"), target
+assert reason_of(target, {TURN: misses[TURN]}) == ""
