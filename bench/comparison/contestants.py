@@ -93,6 +93,8 @@ def started(
         "ILAB_MEMORY_DB_PATH": str(db_path),
         "ILAB_CHAT_ADDRESS": f"127.0.0.1:{port}",
         "ILAB_CHAT_CONSOLIDATION": "off",
+        # No client has to learn that a server stops.
+        "ILAB_CHAT_PROPAGATION_SECONDS": "0",
         # The recipe has none. `Bench.turns_with_embedder` measures ours with one.
         "ILAB_MEMORY_EMBEDDER": "none",
         "MEM0_TELEMETRY": "False",
