@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,19 +14,19 @@ from ilab_chat_service.values import (
     Answered,
     Document,
     FinishReason,
+    Generation,
     JsonSchemaFormat,
     MemorySource,
     Recalled,
     Remembered,
+    TurnRequest,
     Usage,
     token_count,
 )
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ilab_chat_service.values import Generation, TurnRequest
+    from collections.abc import Iterator, Mapping
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,6 +34,11 @@ MICROSECOND = timedelta(microseconds=1)
 
 #: Encodes the body of a fingerprint. Kept, because making an encoder takes longer than using it.
 BODY = json.JSONEncoder(default=repr)
+
+#: The names of the fields of a request and of its generation, and their defaults.
+DEFAULTS: Mapping[type, tuple[tuple[str, object], ...]] = {
+    kind: tuple((field.name, field.default) for field in fields(kind)) for kind in (TurnRequest, Generation)
+}
 
 #: Fields that are not part of a fingerprint: they identify the request or follow from its message.
 IDENTITY = ("user_id", "request_id", "request_id_is_new", "reading")
@@ -76,16 +80,9 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
 
     Defaults are omitted so that a field that a later version adds does not change stored fingerprints.
     """
-    kind: Any = type(value)  # mypy takes the hash of the class for that of its instances
-    for name, default in defaults(kind):
+    for name, default in DEFAULTS[type(value)]:
         if (each := getattr(value, name)) != default:
             yield name, each
-
-
-@cache
-def defaults(kind: type[Any]) -> tuple[tuple[str, object], ...]:
-    """Return the names of the fields of *kind* and their defaults."""
-    return tuple((field.name, field.default) for field in fields(kind))
 
 
 def record(answered: Answered) -> str:
