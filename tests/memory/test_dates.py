@@ -178,6 +178,52 @@ def test_a_word_and_a_time_find_what_was_said_about_it_then(mem: ILabMemory, clo
     assert len(passages(mem, "What did I tell you about the boat?")) == 3
 
 
+def test_a_day_by_its_name_is_over_if_the_message_speaks_of_the_past(mem: ILabMemory, clock: Clock) -> None:
+    for day in (3, 4, 5):
+        clock.now = datetime(2026, 7, day, 9, tzinfo=UTC)
+        mem.mem_save(
+            "alice", f"User: Row {day} of the regatta.\nAssistant: Okay.", type="discovery", title=f"Turn: {day}"
+        )
+    mem.mem_save("alice", "User: My exam is on 4 July.\nAssistant: Okay.", type="discovery", title="Turn: My exam")
+    clock.now = NOW
+    assert [hit.passage for hit in mem.mem_recall("alice", "What happened on 4 July?")] == ["Row 4 of the regatta."]
+    assert [hit.passage for hit in mem.mem_recall("alice", "What is on 4 July?")] == ["My exam is on 4 July."]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "What did I do in May?", "Was war am 3. Mai?", "¿Qué pasó en mayo?", "Qu'avons-nous acheté en mai ?",
+        "O que comprei em maio?", "Cosa ho comprato a maggio?", "Wat heb ik in mei gekocht?", "Co kupiłem w maju?",
+        "Что случилось в мае?", "Mayıs ayında ne oldu?", "五月我买了什么？我忘了", "五月に何を買いましたか？",
+        "5월에 뭐 샀어?",
+    ],
+)  # fmt: skip
+def test_a_month_is_over_in_every_language(message: str) -> None:
+    dated = read(message, None, NOW).dated
+    assert dated is not None
+    assert dated.is_past
+
+
+@pytest.mark.parametrize(
+    "message", ["What is on in May?", "Was ist im Mai?", "¿Qué hay en mayo?", "Quelle fête y a-t-il en mai ?"]
+)
+def test_a_month_may_be_the_next_one(message: str) -> None:
+    dated = read(message, None, NOW).dated
+    assert dated is not None
+    assert not dated.is_past
+
+
+def test_a_time_answers_a_question_about_the_user_of_which_no_word_is_found(mem: ILabMemory, clock: Clock) -> None:
+    clock.now = NOW - timedelta(days=10)
+    mem.mem_save("alice", "User: We signed the lease.\nAssistant: Okay.", type="discovery", title="Turn: We signed")
+    clock.now = NOW
+    assert [hit.passage for hit in mem.mem_recall("alice", "What news did I have last week?")] == [
+        "We signed the lease."
+    ]
+    assert mem.mem_recall("alice", "Which storms were there last week?") == []
+
+
 def test_yesterday_is_that_of_the_time_zone(mem: ILabMemory, clock: Clock) -> None:
     midnight = clock().replace(hour=0, minute=0, second=0, microsecond=0)
     clock.forward(seconds=(midnight + timedelta(days=1, hours=-1) - clock()).total_seconds())

@@ -43,6 +43,10 @@ class DateWords(NamedTuple):
     """Words by which a message asks for what was said."""
     former: str = "(?!)"
     """Words in the other expressions that say that they are in the past."""
+    when: str = "(?!)"
+    """Words by which a message asks for a time."""
+    past: str = "(?!)"
+    """Words by which a message speaks of what is over."""
 
 
 DATE_WORDS: dict[str, DateWords] = {
@@ -62,6 +66,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:last|at the|on the|over the|previous|this past) weekend",
         talk="talk(?:ed|ing)?|speak|spoke(?:n)?|discuss(?:ed|ing)?|cha?t(?:ted|ting)?|say|said|tell|told|mention(?:ed)?|ask(?:ed)?|convers(?:e|ed|ations?)|covered?|wr[io]te|texted|come up|came up|chats?|discussions?|summar(?:y|i[sz]e|i[sz]ed)|recap|sum up|topics?|go over|went over|catch me up",
         former="last|previous|past",
+        when="when|(?:what|which) (?:day|date|month|year)|how long ago",
+        past="did|was|were|had|happened|went|got|made|took|bought|saw|met|came|gave|found|ate",
     ),
     "de": DateWords(
         days=("heute(?: (?:früh|morgen|vormittag|mittag|nachmittag|abend))?", "gestern(?: (?:früh|morgen|abend|nacht))?|letzte nacht", "vorgestern"),
@@ -79,6 +85,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:am |letztes |vergangenes |voriges )(?:letzten |vergangenen )?wochenende",
         talk="gesprochen|sprachen|geredet|redeten|besprochen|unterhalten|gesagt|sagte|erzählt|erwähnt|gefragt|diskutiert|geschrieben|gechattet|thema|themen|gespräche?s?|unterhaltung(?:en)?|chats?|zusammenfass(?:en|ung)|zusammengefasst|fass(?:e|t)?|zusammen",
         former="letzte|vorig|vergangen",
+        when="wann|welche[mnrs]? (?:tag|datum|monat|jahr)",
+        past=r"war(?:en|st|t)?|hatten?|hattest|wurden?|(?:habe|hast|hat|haben|bin|bist|ist|sind) .*ge\w+(?:t|en)|(?:habe|hast|hat|haben) .*\w+(?:iert|sucht|kauft|zählt|kommen|funden)|passierte?|ging(?:en)?|gab",
     ),
     "es": DateWords(
         days=("hoy|esta (?:mañana|tarde)", "ayer|anoche", "anteayer|antes de ayer|antier"),
@@ -96,6 +104,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:el |este )?(?:fin de semana|finde)(?: pasado)?",
         talk="habla(?:mos|ste|do|ba)|hablé|charla(?:mos|do)|conversa(?:mos|do)|discuti(?:mos|do)|dij(?:e|iste|imos)|dicho|cont(?:é|aste|amos)|menciona(?:ste|mos|do)|mencioné|pregunt(?:é|aste|amos|ado)|comenta(?:mos|do|ste)|comenté|escrib(?:í|imos)|charlas?|conversaci(?:ón|ones)|res[uú]m(?:e|en|eme|ir|irme)|resumas|temas?",
         former="pasad|anterior|últim",
+        when="cuándo|qué (?:día|fecha|mes|año)",
+        past=r"fu[ie]|fuimos|fueron|era[ns]?|hab[íi]a|hemos|ha[ns]? \w+(?:ado|ido)|he \w+(?:ado|ido|cho|to)|hice|hizo|\w{3,}(?:é|ó|aste|iste|aron|ieron)",
     ),
     "fr": DateWords(
         days=("aujourd['’]hui|ce (?:matin|midi|soir)|cet après-midi", "hier(?: (?:matin|soir))?|la nuit dernière", "avant-hier"),
@@ -113,6 +123,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:le |ce )?week-?end(?: dernier| passé)?",
         talk="parl(?:é|ions|ait)|discuté|dit|racont(?:é|ais)|mentionné|demandé|évoqué|causé|bavardé|écrit|abordé|discussions?|conversations?|échang(?:é|es?)|résum(?:e|er|é|es)|sujets?",
         former="derni|passé|précédent",
+        when="quand|quel(?:le)? (?:jour|date|mois|année)",
+        past=r"(?:ai|as|a|avons|avez|ont|suis|es|est|sommes|sont)(?:-(?:je|tu|il|elle|on|nous|vous|ils))? .*(?:\w(?:é|ée|és|ées|it|is|u|us|ue)|\w{3}i)|étai(?:s|t|ent)|avai(?:s|t|ent)",
     ),
     "pt": DateWords(
         days=("hoje|esta (?:manhã|tarde)", "ontem(?: à noite)?", "anteontem|antes de ontem"),
@@ -130,6 +142,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:n?o |neste )?(?:último )?(?:fim de semana|fds)(?: passado)?",
         talk="fal(?:amos|ei|ou|aste|ado)|convers(?:amos|ei|ado|as)|discuti(?:mos|do)|diss(?:e|emos|este)|dito|cont(?:ei|ou|amos)|mencion(?:ei|ou|amos|ado)|pergunt(?:ei|ou|amos|ado)|coment(?:ei|ou|amos)|escrev(?:i|emos)|conversa|resum(?:e|ir|a|o)|temas?|assuntos?",
         former="passad|anterior|últim",
+        when="quando|que (?:dia|data|mês|ano)",
+        past=r"fui|fo[im]|fomos|foram|era[m]?|estive|tive|fiz|fez|\w{2,}(?:ei|ou|aste|este|iste|ámos|aram|eram|iram)",
     ),
     "it": DateWords(
         days=("oggi|stamattina|stamani|stasera", "ieri(?: (?:sera|mattina))?|stanotte|la scorsa notte", "l['’]altro ieri|altroieri|ieri l['’]altro|avantieri"),
@@ -147,6 +161,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:lo scorso |nel |questo |il )?(?:fine settimana|weekend)(?: scorso)?",
         talk="parla(?:to|vamo|mmo)|discusso|detto|dicevo|raccontato|menzionato|chiesto|accennato|chiacchierato|scritto|conversato|trattato|conversazion[ei]|chiacchierat[ae]|riassum(?:i|ere|imi)|riassunto|argoment[oi]",
         former="scors|passat|precedent|ultim",
+        when="quando|che (?:giorno|data|mese|anno)",
+        past=r"(?:ho|hai|ha|abbiamo|hanno|sono|è|siamo) .*\w(?:ato|uto|ito|ati|ata|ate|sto|tto|so)|er[oa](?:no)?",
     ),
     "nl": DateWords(
         days=("vandaag|vanmorgen|vanochtend|vanmiddag|vanavond", "gisteren(?:avond|ochtend|middag)?|gister|vannacht|afgelopen nacht", "eergisteren"),
@@ -164,6 +180,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:afgelopen |vorig |in het |dit )weekend",
         talk="gesproken|spraken|gepraat|praatten|besproken|gezegd|zei|verteld|vertelde|genoemd|gevraagd|vroeg|gehad|gechat|geschreven|gesprek(?:ken)?|vat|samen(?:vatten|vatting|gevat)?|onderwerp(?:en)?",
         former="vorig|afgelopen|voorbij|laatste",
+        when="wanneer|welke (?:dag|datum|maand)",
+        past=r"was|waren|had(?:den)?|werd(?:en)?|(?:heb|hebben|heeft|ben|is|zijn) .*ge\w+|ging(?:en)?|gebeurde",
     ),
     "pl": DateWords(
         days=("dzisiaj|dziś|dzis|dziś rano", "wczoraj(?: (?:wieczorem|rano))?|ostatniej nocy", "przedwczoraj"),
@@ -181,6 +199,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:w )?(?:ostatni |zeszły |miniony |ten )?weekend",
         talk="rozmawia(?:liśmy|łem|łam|ły)|mówi(?:liśmy|łem|łam|łeś|łaś|ły|ł)|gada(?:liśmy|łem|łam)|omawia(?:liśmy)|omówi(?:liśmy)|powiedzia(?:łem|łam|łeś|łaś|łeś|ł)|wspomina(?:łem|łam|liśmy)|wspomnia(?:łem|łam)|pyta(?:łem|łam|liśmy)|pisa(?:łem|łam|liśmy)|rozmow[ayęie]|podsumuj|podsumowanie|streść|temat(?:y|em|ach)?",
         former="zeszł|ubiegł|poprzedn|ostatn|minion",
+        when="kiedy|którego dnia|w którym (?:roku|miesiącu)",
+        past=r"był[aoy]?m?|\w{2,}(?:łem|łam|łeś|łaś|liśmy|łyśmy)|stało|zdarzyło",
     ),
     "ru": DateWords(
         days=("сегодня(?: утром| дн[её]м| вечером)?", "вчера(?: вечером| утром| дн[её]м)?|прошлой ночью", "позавчера"),
@@ -198,6 +218,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:на |в )?(?:прошлых |этих |прошлые |эти )?выходны[ех]",
         talk="говорил[аи]?|говорили|разговаривал[аи]?|обсуждал[аи]?|обсудили|беседовали|болтали|сказал[аи]?|рассказал[аи]?|рассказывал[аи]?|упоминал[аи]?|спрашивал[аи]?|спросил[аи]?|писал[аи]?|общались|разговор[аеы]?|беседы|бесед[ау]|итоги?|подведи|перескажи|тем[аыу]",
         former="прошл|предыдущ|последн|минувш",
+        when="когда|какого числа|в каком (?:году|месяце)",
+        past=r"был[аои]?|случил\w+|произошл\w+|\w{2,}(?:ала?|ила?|ела?|али|или|ели)(?:с[ья])?",
     ),
     "tr": DateWords(
         days=("bugün|bu sabah|bu akşam", "dün(?:kü)?(?: (?:akşam|sabah|gece))?|dün gece", "evvelsi gün|önceki gün|evvelki gün"),
@@ -215,6 +237,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:geçen |bu )?hafta sonu(?:nda)?",
         talk="konuş(?:tuk|tum|tun|muştuk|muş|ulan)|söyle(?:dim|din|dik|miştim)|anlat(?:tım|tın|tık|mıştım)|bahset(?:tim|tik|tin|miştim)|sor(?:dum|duk|dun|muştum)|tartış(?:tık)|konuşma(?:mız|mızı|yı|lar)?|sohbet(?:imizi|i)?|özetle(?:r)?|konu(?:lar|ları)?|yaz(?:dım|dık)|de(?:dim|din|dik|miştim)",
         former="geçen|önceki|geçtiğimiz|son",
+        when="ne zaman|hangi (?:gün|tarih|ay)",
+        past=r"\w{2,}(?:[dt][ıiuü](?:m|n|k|niz|nız)|[dt][ıiuü]ydi?)|oldu",
     ),
     "zh": DateWords(
         days=("今天|今日|今早|今晚", "昨天|昨日|昨晚", "前天"),
@@ -232,6 +256,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:上个?|上個?)?(?:周末|週末)",
         talk="聊|谈|談|说|說|讲|講|提到|提过|讨论|討論|告诉|告訴|问|問|对话|對話|总结|總結|概括|话题|話題",
         former="上|去年|过去|過去",
+        when="什么时候|什麼時候|何时|何時|哪天|哪一天|几号|几月|哪年",
+        past="了|过|過",
     ),
     "ja": DateWords(
         days=("今日|本日|今朝|今晩", "昨日|きのう|昨晩|昨夜|ゆうべ", "一昨日|おととい"),
@@ -249,6 +275,8 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:先週の?|この前の|この)?週末",
         talk="話し(?:た|て|ました|合)?|話題|話(?:を)?し|言(?:った|いました|って)|相談(?:し)?|聞(?:いた|きました)|教えた|伝え(?:た|ました)|書(?:いた|きました)|会話|要約(?:し(?:て)?)?|まとめ(?:て)?",
         former="先|去年|昨年|この前|過去|ここ",
+        when="いつ|何日|何月|何年|何曜日",
+        past="ました|でした|(?:っ|い|し|ん)[ただ]",
     ),
     "ko": DateWords(
         days=("오늘(?: ?아침| ?저녁)?", "어제(?: ?밤| ?저녁)?|어젯밤|간밤|하루 ?전", "그저께|그제|엊그제|이틀 ?전"),
@@ -266,5 +294,7 @@ DATE_WORDS: dict[str, DateWords] = {
         weekend="(?:지난 ?|저번 ?|이번 ?)?주말",
         talk="얘기(?:했|한|하)?|이야기(?:했|한|하)?|말(?:했|한|씀)|대화(?:했|한)?|나눴|나눈|물어|물었|언급(?:했|한)?|의논(?:했)?|대화|요약(?:해)?|주제",
         former="지난|저번|작년",
+        when="언제|며칠|몇 ?월|무슨 ?요일",
+        past="[았었했갔왔봤샀]",
     ),
 }  # fmt: skip

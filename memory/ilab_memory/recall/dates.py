@@ -45,6 +45,8 @@ class Dated:
     """The message asks for what was said then."""
     rest: str
     """The message without the words for the time and for saying."""
+    named: str = ""
+    """The words for a day or a month by its name. A row may contain them that was saved at another time."""
 
 
 class _Rule(NamedTuple):
@@ -56,6 +58,9 @@ class _Compiled(NamedTuple):
     rules: Sequence[_Rule]
     talk: re.Pattern[str]
     former: re.Pattern[str]
+    when: re.Pattern[str]
+    past: re.Pattern[str]
+    times: re.Pattern[str]
     numbers: Sequence[re.Pattern[str]]
     weekdays: Sequence[re.Pattern[str]]
     months: Sequence[re.Pattern[str]]
@@ -83,6 +88,16 @@ def find(message: str, spoken: Iterable[str], now: datetime) -> Dated | None:
     return None
 
 
+def asks_when(lowered: str, spoken: Iterable[str]) -> bool:
+    """Return whether a message, in lower case, asks for a time in one of the languages *spoken*."""
+    return any(_compiled(name).when.search(lowered) for name in _languages(lowered, spoken))
+
+
+def says_time(lowered: str, spoken: Iterable[str]) -> bool:
+    """Return whether a text, in lower case, says a time in one of the languages *spoken*."""
+    return any(_compiled(name).times.search(lowered) for name in _languages(lowered, spoken))
+
+
 def _dated(  # noqa: PLR0917 - what `find` knows
     message: str,
     lowered: str,
@@ -94,7 +109,9 @@ def _dated(  # noqa: PLR0917 - what `find` knows
     start, end, is_past = days
     if start > now.date():
         return None
-    is_past = is_past or (words is not None and words.former.search(match[0]) is not None)
+    # "What happened on 4 July?" asks for the last one, "What is on 4 July?" for any.
+    is_surely_past = is_past or (words is not None and words.former.search(match[0]) is not None)
+    is_past = is_surely_past or (words is not None and words.past.search(lowered) is not None)
     spans = [match.span()]
     asks_talk = False
     if words is not None:
@@ -108,7 +125,7 @@ def _dated(  # noqa: PLR0917 - what `find` knows
         period = Period(*(datetime.combine(day, time(), now.tzinfo).astimezone(UTC) for day in (start, end)))
     except OverflowError:
         return None
-    return Dated(period, is_past, asks_talk, "".join(rest))
+    return Dated(period, is_past, asks_talk, "".join(rest), "" if is_surely_past else match[0])
 
 
 def _languages(message: str, spoken: Iterable[str]) -> Iterable[str]:
@@ -232,10 +249,19 @@ def _compiled(language: str) -> _Compiled:
         [_Rule(kind, re.compile(f"{before}(?:{_expanded(text, words)}){after}")) for kind, text in expressions],
         re.compile(f"{before}(?:{_spaced(words.talk)}){after}"),
         re.compile(words.former),
+        re.compile(f"{before}(?:{_spaced(words.when)}){after}"),
+        re.compile(f"{before}(?:{_spaced(words.past)}){after}"),
+        re.compile(f"{before}(?:{_times(words)}){after}|\\d"),
         _each(words.numbers),
         _each(words.weekdays),
         _each(words.months),
     )
+
+
+def _times(words: DateWords) -> str:
+    """Return an alternation of all that names a time."""
+    named = _expanded(f"{words.ago}|{words.last}|{words.this}", words)
+    return "|".join([*map(_spaced, (*words.days, *words.units)), named, _any(words.weekdays), _any(words.months)])
 
 
 def _with_year(text: str, language: str) -> str:

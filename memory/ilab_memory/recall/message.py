@@ -73,11 +73,14 @@ class Asked:
     """It asks for a complete list or a number."""
     dated: Dated | None = None
     """The time in the past that it names."""
+    asks_when: bool = False
+    """It asks for a time."""
 
     @property
     def asks_period(self) -> bool:
-        """It asks what was said at that time."""
-        return self.dated is not None and (not self.terms or (self.dated.asks_talk and self.speaks_of_user))
+        """If no words are found, rows of that time may answer it."""
+        dated = self.dated
+        return dated is not None and (not self.terms or (self.speaks_of_user and (dated.asks_talk or dated.is_past)))
 
 
 class _Words(NamedTuple):
@@ -185,6 +188,13 @@ def read(message: str, previous: str | None = None, now: datetime | None = None)
     if not weights and not cased and words and words[-1] in NAMES_TOO:
         cased = {term: words[-1].capitalize() for term in terms(words[-1])}
     weights |= dict.fromkeys((*names, *cased), 1.0)
+    if (
+        dated is not None
+        and dated.named
+        and text is not whole
+        and any(weight >= CONTENT for weight in weights.values())
+    ):
+        weights |= {term: LIGHT for term in _weights(dated.named, spoken) if term not in weights}
     joined = {}
     if previous is not None and dated is None and _is_follow_up(text, words, spoken, weights, names):
         joined = {term: PREVIOUS for term in _content(previous) if term not in weights}
@@ -215,6 +225,7 @@ def read(message: str, previous: str | None = None, now: datetime | None = None)
         wants_all=any(PATTERNS[name].lists.search(lowered) for name in spoken)
         or languages.UNSPACED_LISTS.search(text) is not None,
         dated=dated,
+        asks_when=dates.asks_when(lowered, spoken),
     )
 
 
@@ -222,11 +233,17 @@ def languages_of(words: Iterable[str]) -> tuple[str, ...]:
     """Return the likely languages of *words*, in lower case; English if nothing is known of them."""
     counts: dict[str, int] = {}
     for word in words:
-        for part in (word, *_PARTS.split(word)) if not word.isalpha() else (word,):
+        for part in (word,) if word.isalpha() else (word, *_parts(word)):
             for name in _LANGUAGES_OF.get(part, ()):
                 counts[name] = counts.get(name, 0) + 1
     most = max(counts.values(), default=0)
     return tuple(sorted(name for name, count in counts.items() if count >= LIKELY * most)) or ("en",)
+
+
+def _parts(word: str) -> Iterable[str]:
+    """Return the parts of a word with apostrophes, without English endings: "s" is French in "s'appelle"."""
+    first, *others = _PARTS.split(word)
+    return first, *(part for part in others if len(part) > 1 or not part.isascii())
 
 
 def languages_in(text: str) -> tuple[str, ...]:
