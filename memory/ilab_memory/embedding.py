@@ -199,8 +199,8 @@ class Vectors:
             embedded: Future[tuple[Collection[float], Reading]] = Future()
             embedded.set_exception(ValueError("there is nothing to embed"))
         else:
-            embedded = self._threads.submit(self._read, text)
-        return meaning.Meaning(self.embedder.id, embedded, self._cosines)
+            embedded = self._begin(text)
+        return meaning.Meaning(self.embedder.id, embedded, self._cosines, text, self._begin)
 
     def of(self, batch: Batch) -> Mapping[int, bytes]:
         """Return the vectors of a batch, by sequence number, as they are stored.
@@ -230,6 +230,9 @@ class Vectors:
         """Refuse what has not begun."""
         self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, text: str) -> "Future[tuple[Collection[float], Reading]]":
+        return self._threads.submit(self._read, text)
 
     def _read(self, text: str) -> "tuple[Collection[float], Reading]":
         # First the anchors: without them, another embedder's scale would bring back what is not relevant.

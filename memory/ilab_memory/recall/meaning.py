@@ -5,7 +5,7 @@ the embedder or the vectors, a search goes by words.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.coverage import Covered
 from ilab_memory.recall.message import Asked
 from ilab_memory.recall.passage import HEAD_CHARACTERS, Finder, parts, sentences
+from ilab_memory.recall.speakers import without_label
 
 if TYPE_CHECKING:
     from ilab_memory.recall.anchors import Reading
@@ -70,24 +71,30 @@ class Meaning:
     embedded: "Future[tuple[Collection[float], Reading]]"
     """The vector, and the kind of the message."""
     cosines: "Callable[[Collection[float], str, Read], Cosines | None]"
-    _known: "dict[str, tuple[Cosines, Reading]]" = field(default_factory=dict, repr=False, compare=False)
+    text: str
+    """The part of the message that is embedded."""
+    embed: "Callable[[str], Future[tuple[Collection[float], Reading]]]"
+    _known: "dict[tuple[str, str], tuple[Cosines, Reading]]" = field(default_factory=dict, repr=False, compare=False)
 
-    def near(self, user_id: str, read: Read) -> "tuple[Cosines, Reading] | None":
+    def near(self, user_id: str, read: Read, text: str = "") -> "tuple[Cosines, Reading] | None":
         """Return how near the rows of the user are, whose vectors *read* returns. None: nothing is known of them.
 
-        They are read once: all searches for a message see the same rows.
+        They are read once: all searches for a message see the same rows. *text*: if it is not empty, it is compared
+        with them instead of the message.
         """
-        if user_id in self._known:
-            return self._known[user_id]
+        text = text or self.text
+        if (user_id, text) in self._known:
+            return self._known[user_id, text]
+        embedded = self.embedded if text == self.text else self.embed(text)
         try:
-            vector, reading = self.embedded.result(QUERY_SECONDS)
+            vector, reading = embedded.result(QUERY_SECONDS)
         except (EmbedderUnavailable, ValueError, FutureTimeout):
-            self.embedded.cancel()
+            embedded.cancel()
             return None
         cosines = self.cosines(vector, user_id, read)
         if cosines is None:
             return None
-        self._known[user_id] = cosines, reading
+        self._known[user_id, text] = cosines, reading
         return cosines, reading
 
 
@@ -149,19 +156,23 @@ def text_of(title: str, content: str) -> str:
     """
     spoken = parts(content)
     said = " ".join(spoken.said.split())
-    if next(statements(said), None) is None:
+    if not states(said):
         return ""
-    is_turn = bool(spoken.reply) or spoken.said != content
-    return said if is_turn or title in said else f"{title}: {said}"
+    if spoken.reply or spoken.said != content:
+        return said
+    own = without_label(said)
+    return own if title in said else f"{title}: {own}"
 
 
-def statements(said: str) -> Iterator[str]:
-    """Yield the sentences of *said* that have content and are neither questions nor requests."""
+def states(said: str) -> bool:
+    """Return whether *said* has content in a sentence that is neither a question nor a request."""
     spoken = message.languages_in(said)
-    for each in sentences(said, _NOTHING):
-        asks = message.is_question(each.text, spoken) or message.is_request(each.text, spoken)
-        if not asks and message.content_terms(each.text):
-            yield each.text.strip()
+    return any(
+        not message.is_question(each.text, spoken)
+        and not message.is_request(each.text, spoken)
+        and message.content_terms(each.text)
+        for each in sentences(said, _NOTHING)
+    )
 
 
 def asked_text(said: str) -> str:

@@ -14,7 +14,7 @@ from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Posting, Preview, Store, TermStatistics
 from ilab_memory.core.vector_store import VectorStore
 from ilab_memory.long_texts import one_at_a_time
-from ilab_memory.recall import meaning, message, passage, spelling
+from ilab_memory.recall import features, meaning, message, passage, speakers, spelling
 from ilab_memory.recall.coverage import (
     COVERED_OF_MANY,
     COVERED_PER_RESULT,
@@ -54,12 +54,10 @@ MAX_DEEP = 5
 QUESTION = (0.3, 0.5, 0.65)
 #: ... and of an earlier statement that a later one replaced.
 EARLIER = 0.7
-#: Most that a row gains by its length and by being new. Recency decides between rows that are equally relevant.
-LENGTH_GAIN, RECENCY_GAIN = 0.06, 0.02
+#: Most that a row gains by being new: it decides between rows that are equally relevant.
+RECENCY_GAIN = 0.02
 #: Gain of a row that is of the time in the message. If the message asks for what was said then, others are left out.
 DATE_GAIN = 0.4
-#: Terms of a row that gain the most.
-LONG_ENOUGH = 40
 
 
 class Request(NamedTuple):
@@ -90,6 +88,8 @@ class _Found:
     """None: not read yet."""
     unknown: frozenset[str] = frozenset()
     """The terms of the message that are in no row."""
+    named: frozenset[str] = frozenset()
+    """The terms of the speakers that the message names."""
 
 
 def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
@@ -112,7 +112,7 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     previews = found.previews or store.previews(request.user_id, numbers, characters=HEAD_CHARACTERS)
     finder = Finder(found.shares, asked.forms)
     before = passage.normalized(request.previous) if asked.previous and request.previous else None
-    scored = list(_scored(asked, found.candidates, previews, finder=finder, known=before, now=now))
+    scored = list(_scored(asked, found, previews, finder=finder, known=before, now=now))
     _mark_earlier(store, request.user_id, scored)
     best = selected(scored, limit=request.limit, wants_all=asked.wants_all)
     longest = passage.PASSAGE_CHARACTERS if len(best) <= request.limit else passage.SHORT_PASSAGE_CHARACTERS
@@ -157,7 +157,8 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     )
     asks_many = asked.wants_all or asked.dated is not None
     # Before more is read: until here, the message was being embedded.
-    cosines, nearest = _nearest(store, request, asked)
+    named = speakers.speakers(asked, statistics)
+    cosines, nearest = _nearest(store, request, asked, named)
     unknown = frozenset(terms).difference(statistics.frequencies)
     if not statistics.frequencies and not nearest:
         return _Found(unknown=unknown)
@@ -179,7 +180,7 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     previews = None if rows is None else {number: preview for number, (_, preview) in rows.items()}
     read = READ_PER_RESULT * max(request.limit, WHOLE_LIST if asks_many else 0)
     kept = [*relevant[:read], *(row for row in relevant[read:] if row.nearness is not None)]
-    return _Found(kept, shares, previews, unknown)
+    return _Found(kept, shares, previews, unknown, named)
 
 
 def _places(
@@ -228,15 +229,21 @@ def _by_meaning_alone(store: Store, request: Request, asked: Asked, now: datetim
     return _Found(relevant, {})
 
 
-def _nearest(store: Store, request: Request, asked: Asked) -> tuple["Cosines | None", Sequence[int]]:
+def _nearest(
+    store: Store, request: Request, asked: Asked, named: frozenset[str] = frozenset()
+) -> tuple["Cosines | None", Sequence[int]]:
     """Return how near the user's rows are to the message in meaning, and which are near enough, the nearest first.
 
-    None: only words are known.
+    *named*: speakers that the message names, see `speakers`. None: only words are known.
     """
     meant = request.meaning
     if meant is None or not isinstance(store, VectorStore):
         return None, ()
-    found = meant.near(request.user_id, lambda known: store.vectors(request.user_id, meant.model, known))
+    text = None
+    if named:
+        text = speakers.as_speaker(meant.text, named, asked.spoken)
+        asked = replace(asked, speaks_of_user=True, names=asked.names - named)
+    found = meant.near(request.user_id, lambda known: store.vectors(request.user_id, meant.model, known), text)
     if found is None:
         return None, ()
     cosines, reading = found
@@ -263,25 +270,21 @@ def _relevant(
         is_claim = not row.said_terms and asked.speaks_of_user and not asked.asks_assistant
         is_covered = not is_claim and row.total >= least_coverage(asked, has_name=bool(row.said_terms & names))
         if is_covered or number in places:
-            relevance = row.total + _length_gain(document) + near.gains.get(number, 0.0)
+            relevance = row.total + features.length_gain(document) + near.gains.get(number, 0.0)
             yield Candidate(number, document, row, relevance, places.get(number))
-
-
-def _length_gain(document: Document) -> float:
-    return LENGTH_GAIN * min(document.said_terms, LONG_ENOUGH) / LONG_ENOUGH
 
 
 def _scored(
     asked: Asked,
-    candidates: Iterable[Candidate],
+    found: _Found,
     previews: Mapping[int, Preview],
     *,
     finder: Finder,
     known: str | None,
     now: datetime,
 ) -> Iterator[Scored]:
-    """Yield *candidates* with what their texts tell, without those that say nothing, or what is *known*."""
-    for candidate in candidates:
+    """Yield the candidates with what their texts tell, without those that say nothing, or what is *known*."""
+    for candidate in found.candidates:
         preview = previews.get(candidate.number)
         # A row that was saved again since it was ranked has a new sequence number. A row with another id belongs to a
         # user who was forgotten and has come back.
@@ -298,9 +301,12 @@ def _scored(
             if asked.speaks_of_user and not (news and message.speaks_of_user(content.said)):
                 continue
         factor = 1.0 if news is None else QUESTION[min(len(news), len(QUESTION) - 1)]
-        score = min(1.0, candidate.relevance * factor)
-        order = score + RECENCY_GAIN * recency(candidate.document.updated_at, now)
-        yield Scored(candidate, preview, content, said, score, order, news)
+        relevance = candidate.relevance * factor + features.text_gain(content.said, asked, found.named)
+        # The reserved places are for what the speaker said.
+        is_other = found.named and not speakers.is_by(content.said, found.named)
+        order = relevance + RECENCY_GAIN * recency(candidate.document.updated_at, now)
+        placed = candidate._replace(nearness=None) if is_other else candidate
+        yield Scored(placed, preview, content, said, min(1.0, relevance), order, news)
 
 
 def _has_names(preview: Preview, names: Iterable[str]) -> bool:
