@@ -101,20 +101,21 @@ def assistant(seed: int) -> Conversation:
     dice.shuffle(advice)
     for asked, told, _, question in facts:
         for _ in range(dice.randint(2, 5)):
-            turns += [_turn(dice, filled(dice.choice(material.REQUESTS), slots_for(dice, ("I", "you"))))]
+            turns += [turn(dice, filled(dice.choice(material.REQUESTS), slots_for(dice, ("I", "you"))))]
         slots = slots_for(dice, ("I", "you"))
         request = filled(dice.choice(material.REQUESTS), slots)
         fact = f"({filled(asked, slots)}) {filled(told, slots)}" if asked else filled(told, slots)
         questions.append(Question(_first_person(filled(question, slots)), {len(turns)}))
-        turns.append(_turn(dice, dice.choice([f"{request} By the way, {fact}", f"{fact} {request}"])))
+        turns.append(turn(dice, dice.choice([f"{request} By the way, {fact}", f"{fact} {request}"])))
         if dice.random() < len(material.ADVICE) / len(facts) and advice:
             asked_for, advised, asked_later = advice.pop()
             questions.append(Question(filled(asked_later, slots), {len(turns)}))
-            turns.append(_turn(dice, filled(asked_for, slots), advised))
+            turns.append(turn(dice, filled(asked_for, slots), advised))
     return Conversation(_split(turns, 12), questions)
 
 
-def _turn(dice: random.Random, message: str, advised: str = "") -> str:
+def turn(dice: random.Random, message: str, advised: str = "") -> str:
+    """Return a turn with a long reply, in which *advised* stands somewhere."""
     reply: list[str] = []
     while len(" ".join(reply).split()) < LONG_REPLY:
         reply.append(filled(dice.choice(material.REPLIES), slots_for(dice, ("you", "I"))))

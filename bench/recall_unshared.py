@@ -3,6 +3,8 @@
 MORE were written before they were measured: 78 % were found. Later changes were made with both in view.
 """
 
+# ruff: noqa: RUF001 - full-width marks
+
 #: Statement and question.
 PAIRS: dict[str, list[tuple[str, str]]] = {
     "en": [
@@ -209,4 +211,66 @@ STRANGERS = (
     "¿Quién pintó Las Meninas?", "¿Por qué el cielo es azul?", "Quelle est la capitale de la Mongolie ?",
     "Comment fonctionne un moteur diesel ?", "Quem descobriu a penicilina?", "Porque é que a lua brilha?",
     "Translate 'umbrella' into Italian.", "Write a haiku about snow.", "Convert 5 miles to kilometres.",
+)  # fmt: skip
+#: Written after all weights and floors of 2026-11-28 were chosen. Keep them out of sight when you change one.
+LATER: dict[str, list[tuple[str, str]]] = {
+    "en": [
+        ("I haven't touched meat since university.", "Could I order the roast beef?"),
+        ("Our landline was cut off in May.", "How can people reach me by telephone?"),
+        ("Bright screens give me a splitting headache.", "What triggers my migraines?"),
+        ("My niece starts nursery on Monday.", "Which family event is coming up?"),
+        ("I coach the under-twelves at hockey.", "What do I do as a volunteer?"),
+        ("We keep the spare key under the flowerpot.", "How could my guest get into the house?"),
+        ("I sold the Vespa to a colleague.", "Do I still own a scooter?"),
+        ("Heights make my legs shake.", "Would a mountain cable car be a good idea for me?"),
+    ],
+    "de": [
+        ("Seit dem Unfall sitze ich im Rollstuhl.", "Welches Hotel ist für mich geeignet?"),
+        ("Unser Ältester macht gerade das Abitur.", "Welche Schule besucht mein Sohn?"),
+        ("Ich bin auf einem Bauernhof aufgewachsen.", "Wo habe ich meine Kindheit verbracht?"),
+        ("Von Zwiebeln bekomme ich Bauchweh.", "Was darf nicht in meine Suppe?"),
+        ("Dienstags und donnerstags bin ich im Homeoffice.", "An welchen Tagen arbeite ich von daheim?"),
+        ("Mein Opa hat mir seine Taschenuhr vererbt.", "Was habe ich vom Großvater bekommen?"),
+        ("Wir haben uns im Juli scheiden lassen.", "Bin ich noch verheiratet?"),
+        ("Ich nähe meine Kleider selbst.", "Welches Handwerk beherrsche ich?"),
+    ],
+    "es": [
+        ("Mi suegra vive con nosotros.", "¿Cuántos familiares hay en mi hogar?"),
+        ("Perdí el carné de conducir.", "¿Puedo llevar un coche de alquiler?"),
+        ("Cada domingo canto en el coro.", "¿Qué afición musical tengo?"),
+        ("Me sienta fatal el picante.", "¿Qué especias no me convienen?"),
+        ("Nuestro perro tiene catorce años.", "¿Es vieja mi mascota?"),
+        ("Ando ahorrando para dar la entrada de un piso.", "¿Qué quiero comprar?"),
+        ("Soy de letras, las matemáticas se me atragantan.", "¿Qué asignatura me cuesta más?"),
+        ("Trabajo de camarero los fines de semana.", "¿Cómo gano dinero el sábado?"),
+    ],
+    "fr": [
+        ("Ma belle-mère emménage chez nous.", "Qui va vivre dans ma maison ?"),
+        ("Je souffre du mal de mer.", "Une croisière me conviendrait-elle ?"),
+        ("On a adopté deux chatons.", "Combien d'animaux ai-je ?"),
+        ("Mon fils redouble sa terminale.", "Comment se passent les études de mon enfant ?"),
+        ("Je bosse de nuit à la boulangerie.", "Quand est-ce que je dors ?"),
+        ("L'ascenseur de l'immeuble est en panne.", "Pourquoi dois-je monter les escaliers ?"),
+        ("J'ai arrêté la cigarette en mars.", "Suis-je fumeur ?"),
+        ("Je restaure une vieille deux-chevaux.", "Quel est mon passe-temps ?"),
+    ],
+    "ja": [
+        ("猫を二匹飼っています。", "うちにペットはいますか？"),
+        ("小麦アレルギーがあります。", "私はパンを食べても大丈夫ですか？"),
+        ("来月、京都に引っ越します。", "私の新しい住所はどこになりますか？"),
+        ("看護師として働いています。", "私の職業は何ですか？"),
+        ("毎朝五キロ走っています。", "私はどんな運動をしていますか？"),
+        ("娘は小学三年生です。", "私の子どもは何歳くらいですか？"),
+        ("お酒は一滴も飲めません。", "私はワインを注文してもいいですか？"),
+        ("週末は釣りに出かけます。", "私の趣味は何ですか？"),
+    ],
+}
+#: Messages that concern nothing of LATER.
+STRANGERS_LATER = (
+    "Hey!", "good evening", "cheers, that helps", "Guten Abend", "¡Buenas tardes!", "Bonne nuit", "ありがとう", "sure",
+    "What is the boiling point of ethanol?", "Who was the first woman in space?", "How do magnets work?",
+    "Explain inflation to a child.", "Warum sind Flamingos rosa?", "Wer erfand den Buchdruck?",
+    "¿Cuál es el río más largo de Europa?", "¿Cómo se forma un arcoíris?", "Quand a commencé la Révolution française ?",
+    "Pourquoi les feuilles tombent-elles en automne ?", "日本で一番高い山は何ですか？", "光の速さを教えてください。",
+    "Translate 'bridge' into Polish.", "Write a limerick about a robot.", "Sort these numbers: 5, 3, 9.",
 )  # fmt: skip
