@@ -1,5 +1,7 @@
 """Part 1 and 2 of the contract: searching."""
 
+# ruff: noqa: RUF001 - letters of other alphabets look like Latin ones
+
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -35,6 +37,31 @@ def found(mem: ILabMemory, query: str, user_id: str = "alice", **changes: Any) -
 def test_a_natural_question_finds_rows_that_share_some_words(mem: ILabMemory) -> None:
     tea, _ = save(mem, "Ann: I drink green tea every morning", "Ben: the weather is dreadful today")
     assert found(mem, "What kind of tea does Ann like to have?")[0] == tea
+
+
+@pytest.mark.parametrize(
+    ("query", "answer", "other"),
+    [
+        ("Wo ist mein Schlüssel?", "Der Schlüssel liegt in Köln", "Wo mein Bruder ist"),
+        ("¿Dónde está mi llave?", "La llave de Ana", "Donde está mi hermano"),
+        ("Où est ma clé ?", "La clé de Zoé", "Où est ma tante"),
+        ("Где мой ключ?", "Ключ у Анны", "Где мой брат"),
+    ],
+)
+def test_stop_words_of_other_languages_do_not_outweigh_the_subject(
+    mem: ILabMemory, query: str, answer: str, other: str
+) -> None:
+    row, *_ = save(mem, answer, *("tea" for _ in range(20)), other)
+    assert found(mem, query)[0] == row
+
+
+@pytest.mark.parametrize("query", ["Wo ist er?", "The door is over the wall", "¿Qué es esto?"])
+def test_a_query_of_stop_words_is_looked_up_and_english_words_are_not_those_of_others(
+    mem: ILabMemory, query: str
+) -> None:
+    row, _ = save(mem, query, "green tea")
+    assert found(mem, query)[0] == row
+    assert bool(found(mem, "Is the door there?")) == ("door" in query)
 
 
 def test_word_forms_and_accents_do_not_matter(mem: ILabMemory) -> None:

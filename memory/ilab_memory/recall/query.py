@@ -22,13 +22,13 @@ _STOP = """
 STOP_TERMS = frozenset(terms(_STOP))
 
 
-def query_terms(query: str) -> list[str]:
+def query_terms(query: str, stop_terms: frozenset[str] = frozenset()) -> list[str]:
     """Return the distinct terms of *query* to look up, at most MAX_TERMS.
 
-    English stop words are left out, unless the query has no other term.
+    English stop words and *stop_terms* are left out, unless the query has no other term.
     """
     found = list(dict.fromkeys(terms(query, most=QUERY_CHARACTERS)))
-    chosen = [term for term in found if term not in STOP_TERMS] or found
+    chosen = [term for term in found if term not in STOP_TERMS and term not in stop_terms] or found
     return chosen[:MAX_TERMS]
 
 

@@ -12,7 +12,8 @@ from ilab_memory.core.store import Document, Preview, Store
 from ilab_memory.recall import ranking
 from ilab_memory.recall.compact import PREVIEW_CHARACTERS, compact
 from ilab_memory.recall.looking_up import LookUp
-from ilab_memory.recall.query import is_short, query_forms, query_terms
+from ilab_memory.recall.message import function_terms, languages_in
+from ilab_memory.recall.query import QUERY_CHARACTERS, is_short, query_forms, query_terms
 from ilab_memory.recall.scoring import RANK_WEIGHT, search_score
 
 #: Longest query, in characters, for a substring search. Its cost grows with the query and with the text that the user
@@ -101,7 +102,7 @@ def search(store: Store, question: Question, now: datetime) -> list[ObservationC
 
 
 def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
-    terms = query_terms(question.query)
+    terms = query_terms(question.query, _stop_terms(question.query[:QUERY_CHARACTERS]))
     if not terms:
         return _Found()
     index = LookUp(store, question.user_id, query_forms(question.query, terms))
@@ -127,6 +128,12 @@ def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
     numbers = ranking.shortlist(postings, statistics, question.at_most)
     known = store.documents(question.user_id, numbers, now=now)
     return _Found(ranking.bm25(postings, known, statistics), known)
+
+
+def _stop_terms(text: str) -> frozenset[str]:
+    """Return the terms without content in the languages of *text*; empty if it may be English, see `STOP_TERMS`."""
+    spoken = languages_in(text)
+    return frozenset() if "en" in spoken else function_terms(spoken)
 
 
 def _by_substring(store: Store, question: Question, now: datetime) -> _Found:
