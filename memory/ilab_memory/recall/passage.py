@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -104,8 +103,7 @@ def _prefix(term: str) -> str:
     return term[:-1] if len(term) > 3 and term.isalpha() else term  # noqa: PLR2004 - short stems are whole words
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A sentence of a text with the terms that it contains."""
 
     start: int

@@ -296,9 +296,11 @@ def _scored(
             continue
         news = None
         if not asked.asks_assistant and passage.is_asked(content.said, finder, asked.spoken):
-            news = passage.news(content.said, asked.terms)
             # A question that was asked before, or one about the world, says nothing about the user.
-            if asked.speaks_of_user and not (news and message.speaks_of_user(content.said)):
+            if asked.speaks_of_user and not message.speaks_of_user(content.said):
+                continue
+            news = passage.news(content.said, asked.terms)
+            if asked.speaks_of_user and not news:
                 continue
         factor = 1.0 if news is None else QUESTION[min(len(news), len(QUESTION) - 1)]
         relevance = candidate.relevance * factor + features.text_gain(content.said, asked, found.named)
