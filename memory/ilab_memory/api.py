@@ -409,7 +409,7 @@ class ILabMemory(Embedding):
         user_id: str,
         message: str,
         *,
-        limit: int = 5,
+        limit: int = 10,
         previous: str | None = None,
         types: Collection[str] = (),
         time_zone: tzinfo | None = None,

@@ -147,7 +147,7 @@ def test_case_17_how_many_gets_the_whole_list(mem: ILabMemory) -> None:
     assert len(recalled(mem, "How many books did I read?")) == 7
     say(mem, *(f"I read the book number {number} of the series." for number in range(30)))
     assert len(recalled(mem, "List all books that I read")) == 20
-    assert len(recalled(mem, "Did I read a book?")) == 5
+    assert len(recalled(mem, "Did I read a book?")) == 10
     assert len(recalled(mem, "Did I read a book?", limit=2)) == 2
 
 
@@ -295,5 +295,5 @@ def test_frequent_words_find_the_same_rows_as_rare_ones(mem: ILabMemory, monkeyp
 
 def test_rows_read_and_results_are_limited(mem: ILabMemory) -> None:
     say(mem, *(f"tea number {number} tastes like tea" for number in range(100)))
-    assert len(recalled(mem, "What is my tea?")) == 5
+    assert len(recalled(mem, "What is my tea?")) == 10
     assert len(recalled(mem, "What is my tea?", limit=50)) == 50
