@@ -22,6 +22,8 @@ def test_case_19_a_misspelled_word_or_another_form_of_an_id_finds_the_row(mem: I
     [
         ("My ticket is K7Q-2291.", "What was K7Q2291 about?"),
         ("My ticket is K7Q2291.", "What was K7Q-2291 about?"),
+        ("The wifi is FRITZ7590.", "fritz 7590"),
+        ("The parcel is 00340434161094042557.", "Which parcel is 0034 0434 1610 9404 2557?"),
         ("My restaurant is called Mira.", "my restarant"),
         ("I am vegetarian since May.", "Am I vegitarian?"),
         ("My appointment is on Friday.", "When is my appointmnet?"),

@@ -34,6 +34,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 # afterwards: a lookahead for one takes time in proportion to the square of a long word, and does not release the GIL.
 # In a text without spaces, an id ends where the script does.
 _TOKEN = re.compile(rf"[^\W_{UNSPACED}]+(?:[-./][^\W_{UNSPACED}]+)*")
+_SPACED = re.compile(rf"(?<![^\s])(?:\d{{2,}}(?: \d{{2,}})+|[^\W_{UNSPACED}]{{1,16}} \d{{2,16}}(?! \d{{2}}))(?![^\W_])")
 _SEPARATOR = re.compile(r"[-./]")
 _DIGIT = re.compile(r"\d")
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
@@ -113,6 +114,10 @@ def _ids(text: str) -> Iterator[str]:
         if len(token) <= LONGEST_ID and (digit := _DIGIT.search(token)):
             starts = [0, *(separator.end() for separator in _SEPARATOR.finditer(token, 0, digit.start()))]
             yield token[starts[-2:][0] :]
+    # A word or a number before a number, as "AB12 345" of "AB12345", and groups of digits.
+    for match in _SPACED.finditer(text[:QUERY_CHARACTERS]):
+        if len(match[0]) <= LONGEST_ID:
+            yield match[0].replace(" ", "-")
 
 
 def _id_forms(token: str) -> list[list[str]]:
