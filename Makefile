@@ -57,6 +57,7 @@ bench-baseline: $(DEV)/.installed ## At a release: store the ratios that bench-q
 
 bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves and reads up to 10,000 rows
 	$(DEV)/bin/python bench/recall.py
+	$(DEV)/bin/python bench/recall_by_kind.py --ablation
 	$(DEV)/bin/python bench/memory.py
 	PYTHONPATH=tests $(DEV)/bin/python bench/memory_postgres.py --rows 10000
 

@@ -41,7 +41,7 @@ SEEDS, SESSION, OTHER_ROWS = 3, 24, 600
 #: Share of the other rows that are of `bench/lives`, which are on many subjects, and their longest.
 LIVED, LONGEST = 0.6, 200
 #: Change of all floors on the cosine, and factor of all floors on the coverage.
-COSINES, COVERAGES = (-0.1, -0.05, 0.0, 0.05, 0.1), (0.5, 0.75, 1.0, 1.25, 1.5)
+COSINES, COVERAGES = (-0.1, -0.05, 0.05, 0.1), (0.5, 0.75, 1.25, 1.5)
 COSINE_FLOORS = ("PERSONAL_FLOOR", "UNSPACED_FLOOR", "FLOOR", "WORLD_FLOOR")
 COVERAGE_FLOORS = ("NAME_FLOOR", "PERSONAL_FLOOR", "FOLLOW_UP_FLOOR", "FLOOR")
 
@@ -272,15 +272,18 @@ ABLATION: dict[str, Changes] = {
 
 
 def _changes(*, by_meaning: bool) -> Iterator[tuple[str, Changes]]:
+    """Yield the changes of the search that make a difference: by words, or by meaning too."""
+    for name, changes in ABLATION.items():
+        if by_meaning or all(module is not meaning for module, _ in changes):
+            yield name, changes
     if by_meaning:
         for change in COSINES:
             values: dict[str, object] = {name: getattr(meaning, name) + change for name in COSINE_FLOORS}
             yield f"floors of the cosine {change:+.2f}", [(meaning, values)]
+        return
     for factor in COVERAGES:
-        yield (
-            f"floors of the coverage x {factor:.2f}",
-            [(floors, {n: getattr(floors, n) * factor for n in COVERAGE_FLOORS})],
-        )
+        values = {name: getattr(floors, name) * factor for name in COVERAGE_FLOORS}
+        yield f"floors of the coverage x {factor:.2f}", [(floors, values)]
 
 
 def main() -> None:
@@ -304,7 +307,7 @@ def main() -> None:
             memories = {name: [Saved(case, embedder) for case in make()] for name, make in made.items()}
             missed = print if options.misses and not later else None
             print(line(label, memories, missed), flush=True)
-            for name, changes in (*ABLATION.items(), *_changes(by_meaning=bool(embedder))) if options.ablation else ():
+            for name, changes in _changes(by_meaning=bool(embedder)) if options.ablation else ():
                 with ExitStack() as stack:
                     for module, values in changes:
                         stack.enter_context(changed(module, **values))
