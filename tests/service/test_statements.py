@@ -194,6 +194,39 @@ def test_other_statements_go_to_the_pool(message: str) -> None:
 
 
 @cases(
+    ("message", "told"),
+    [
+        ("Isla comes up in hives if she has sesame. Is there hummus without it?", "sesame."),
+        ("The boiler man comes on Thursday.", "Thursday."),
+        ("Swimming's at half past four. What can they eat in the car?", "half past four."),
+        ("Baptiste est pompier, il rentre affamé. Un plat rapide ?", "affamé."),
+        ("Frieda hat eine neue Lehrerin. Was schenken wir ihr?", "Lehrerin."),
+        ("Lola tiene fiebre desde el lunes. ¿Qué le doy?", "lunes."),
+    ],
+)
+def test_what_a_short_message_tells_before_a_question_goes_to_the_pool(message: str, told: str) -> None:
+    [statement] = read(message).pool
+    assert statement.endswith(told)
+
+
+@cases(
+    "message",
+    [
+        "Photosynthesis is amazing.",
+        "That's a good one, ha.",
+        "Write a poem about foxes. Make it rhyme.",
+        "Is it going to rain? The sky is grey.",
+    ],
+)
+def test_what_explains_no_question_and_has_no_day_or_number_is_not_told(message: str) -> None:
+    assert read(message) == Reading()
+
+
+def test_a_long_message_tells_nothing_without_a_word_for_the_user() -> None:
+    assert read("The committee met on Monday. " * 12 + "What does that mean?") == Reading()
+
+
+@cases(
     "message",
     [
         "When does my flight leave?",

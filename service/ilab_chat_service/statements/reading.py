@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.statements.changes import CHANGES
+from ilab_chat_service.statements.changes import CHANGES, hints
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading
 from ilab_chat_service.statements.language import LANGUAGES, languages_of
 from ilab_chat_service.statements.openings import EDGES, after_openers
-from ilab_chat_service.statements.saying import tells_change
+from ilab_chat_service.statements.saying import saying, tells_change
 from ilab_chat_service.statements.sentence_reader import SentenceReader
 from ilab_chat_service.statements.sentences import FENCE, Sentence, sentences_of
 from ilab_chat_service.statements.text import UNSPACED, lowered
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Minimum number of characters of a statement of the pool.
 POOL_CHARACTERS = 8
+
+#: Minimum number of words with content, numbers and days of a statement that does not mention the user.
+TOLD_WORDS = 3
 
 #: Maximum number of facts and of statements of the pool.
 FACTS = 32
@@ -61,6 +64,8 @@ class Draft:
     """The message is too short for a pasted text."""
     is_remark: bool = False
     """It is what the user says about a pasted text."""
+    asks: bool = False
+    """A later sentence of the message is a question or a request, which this one may explain."""
     last: Sentence | None = None
     """The sentence before, if it was a single fact, which the next may correct."""
 
@@ -91,7 +96,9 @@ def read(message: str) -> Reading:
 def read_part(text: str, draft: Draft) -> bool:
     """Read the sentences of *text*; return whether its first line is a task ("Translate this")."""
     is_first_line, is_task = True, False
-    for sentence in sentences_of(text):
+    sentences = sentences_of(text)
+    for number, sentence in enumerate(sentences):
+        draft.asks = draft.is_short and number < len(sentences) - 1 and asks(sentences[-1])
         read_sentence(sentence, draft)
         is_task = is_task or (is_first_line and draft.data)
         if sentence.ends_line and sentence.text.endswith((":", "：")) and not introduces_facts(sentence, draft):
@@ -185,10 +192,33 @@ def is_for_pool(sentence: Sentence, parts: list[SentenceReader], draft: Draft) -
         and (
             draft.is_remark
             or any(map(SentenceReader.is_first_person, parts))
-            or (draft.is_short and tells_change(sentence.text))
+            or (draft.is_short and (tells_change(sentence.text) or is_told(sentence, draft)))
         )
         and not any(map(SentenceReader.asks_for_something, parts))
     )
+
+
+def is_told(sentence: Sentence, draft: Draft) -> bool:
+    """Return whether *sentence*, of a short message, tells about the user's life without a word for the user.
+
+    It explains the question that follows ("Isla gets a rash from sesame. Is there hummus without?"), or has a day or a
+    number ("The plumber comes on Thursday").
+    """
+    if not (draft.asks or has_value(sentence)):
+        return False
+    said = saying(sentence.text)
+    return said is not None and len(said.words) + len(said.numbers) + len(said.values) >= TOLD_WORDS
+
+
+def has_value(sentence: Sentence) -> bool:
+    """Return whether *sentence* has a number, or a word of a day, a month or a time of day."""
+    return any(word[0].isdigit() for word in sentence.words if word) or not sentence.words.isdisjoint(hints().values)
+
+
+def asks(sentence: Sentence) -> bool:
+    """Return whether *sentence* is a question or a request."""
+    languages = languages_of(sentence.lower_tokens, sentence.text)
+    return sentence.asks or any(SentenceReader(sentence, each).asks_for_something() for each in languages)
 
 
 def has_content(sentence: Sentence) -> bool:
