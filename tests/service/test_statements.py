@@ -229,6 +229,35 @@ def test_a_long_message_tells_nothing_without_a_word_for_the_user() -> None:
 @cases(
     "message",
     [
+        "Oh and please no bullet points, they do my head in.",
+        "From now on any recipe you give me should be for two people.",
+        "Ab jetzt alle Preise netto angeben, wenn ich dich danach frage.",
+        "A partir de ahora las recetas que me des son para dos.",
+        "À partir de maintenant, tes recettes sont pour deux.",
+    ],
+)
+def test_instructions_behind_other_words_stand(message: str) -> None:
+    [fact] = read(message).facts
+    assert fact.standing
+
+
+@cases("message", ["From now on I'll send you my drafts on Mondays.", "From now on my sister lives with us."])
+def test_what_the_user_does_from_now_on_is_not_an_instruction(message: str) -> None:
+    assert not any(fact.standing for fact in read(message).facts)
+
+
+@cases("message", ["I'm pescatarian now I suppose.", "Ich bin jetzt Vegetarierin, glaube ich."])
+def test_an_afterthought_leaves_a_statement_true(message: str) -> None:
+    assert [fact.topic_key for fact in read(message).facts] == ["diet"]
+
+
+def test_a_supposition_is_not_a_fact() -> None:
+    assert not read("I suppose I'm vegetarian if you ask my mum.").facts
+
+
+@cases(
+    "message",
+    [
         "When does my flight leave?",
         "What is the capital of Peru?",
         "Plan my week.",

@@ -37,6 +37,7 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
   and topic keys are the same in all tables.
 - `[except]`: beginnings of values that make a sentence say something else ("I live in fear"), by topic.
 
+- `instructions.addressed`: words by which an instruction speaks to the assistant; `afterthoughts` such as "I suppose".
 - `[changes]`: words by which a newer statement says that an older one holds no longer (`outdated.py`): endings ("no
   longer"; "…" stands for some words), `disposed` ("sold"), `instead`, `moved`, `now`; `added` words that mean that both
   hold ("also"); verbs of `events`, which stay true, and verbs with `several` objects at once.

@@ -246,7 +246,7 @@ class SentenceReader:
                 continue
             if self._contains("reported", clause.cut):
                 return
-            if self._contains("hypothetical", end_of_clause(self._lower, clause.start)):
+            if self._contains("hypothetical", self._before_afterthought(clause.start)):
                 # An instruction may have an exception: "Keep answers short unless I ask for more."
                 begun = [each for each in begun if each.standing and not self._contains("hypothetical", clause.start)]
             if self._sentence.is_quoted(clause.start):
@@ -260,18 +260,36 @@ class SentenceReader:
                     matched.add(rule.key)
                     yield Found(clause, rule, match)
 
+    def _before_afterthought(self, start: int) -> int:
+        """Return where the clause that begins at *start* ends, without words such as "I suppose" at its end."""
+        end = end_of_clause(self._lower, start)
+        said = self._lower[:end].rstrip(EDGES)
+        afterthoughts = self._language.phrases("afterthoughts")
+        found = afterthoughts.at_end.search(said) if afterthoughts else None
+        return found.start() if found else end
+
     def _whole_instruction(self, limit: int) -> Found | None:
         """Return the instruction that an opener belongs to: "No emojis"."""
         if self._opened.start == 0:
             return None
-        # "Please no emojis"
-        start = skip(self._lower, self._language.phrases("polite").at(self._lower, 0))
-        for rule in self._rules:
-            if rule.standing and self._sentence.folded.startswith(rule.template.beginnings, start):
-                match = rule.template.pattern.match(self._sentence.folded, start, limit)
-                if match is not None and self._is_valid(rule, match):
-                    return Found(Clause(start, start), rule, match)
+        standing = [each for each in self._rules if each.standing]
+        for start in self._starts() if standing else ():
+            for rule in standing:
+                if self._sentence.folded.startswith(rule.template.beginnings, start):
+                    match = rule.template.pattern.match(self._sentence.folded, start, limit)
+                    if match is not None and self._is_valid(rule, match):
+                        return Found(Clause(start, start), rule, match)
         return None
+
+    def _starts(self) -> Iterator[int]:
+        """Yield where an instruction may begin: behind each opener, because "no" is one ("Oh, please no emojis")."""
+        start = skip(self._lower, 0)
+        while start < self._opened.start:
+            yield start
+            phrases = (self._language.phrases(each).at(self._lower, start) for each in ("openers", "polite"))
+            if not (end := max(phrases)):
+                return
+            start = skip(self._lower, end)
 
     def _is_valid(self, rule: Rule, match: re.Match[str]) -> bool:
         """Return whether what a template matched says what the template means."""
@@ -353,7 +371,7 @@ class SentenceReader:
         number = starts.index(clause)
         begin = clause.start
         if number == 0 and begin and not self._is_request():
-            begin = self._opened.kept
+            begin = min(begin, self._opened.kept)
         following = starts[number + 1].cut if number + 1 < len(starts) else limit
         text = self._without_please(self._sentence.text[begin:following].strip(" ,;:-–—¡、，：（("))
         if len(text) > TEXT_CHARACTERS:
@@ -427,16 +445,25 @@ class SentenceReader:
             return []
         if conditional := self._conditional_instruction():
             return [conditional]
-        if self._is_hypothetical():
+        if self._is_hypothetical() and not self._opened.forever:
             return []
         marker = self._language.phrases("instructions.forever").at(self._lower, start)
         begin = after_openers(self._sentence, self._language, marker).start if marker else start
         verbs = ("instructions.verbs", "instructions.also")
         text = self._sentence.text[0 if self._opened.forever else start :].strip(" ,;:-–—")
         tells = any(self._begins(each, begin) for each in verbs) or self._ends("instructions.endings")
+        tells = tells or (self._opened.forever and self._addresses_assistant(begin))
         if not tells or len(text) > TEXT_CHARACTERS:
             return []
         return [Fact("preference", self._instruction_key(begin), text, standing=True)]
+
+    def _addresses_assistant(self, start: int) -> bool:
+        """Return whether it speaks to the assistant, and not first of the user: "Any recipe you give me is for two"."""
+        first = WORD.match(self._lower, start)
+        if first is not None and first[0] in self._language.first_person:
+            return False
+        addressed = self._language.phrases("instructions.addressed")
+        return bool(addressed) and addressed.anywhere.search(self._lower, start) is not None
 
     def _conditional_instruction(self) -> Fact | None:
         """Return the instruction with its condition: "When I ask for code, use Python"."""
