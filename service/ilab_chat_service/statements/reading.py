@@ -64,8 +64,8 @@ class Draft:
     """The message is too short for a pasted text."""
     is_remark: bool = False
     """It is what the user says about a pasted text."""
-    asks: bool = False
-    """A later sentence of the message is a question or a request, which this one may explain."""
+    end: Sentence | None = None
+    """The last sentence of a short message, if it is not this one, which may explain it."""
     last: Sentence | None = None
     """The sentence before, if it was a single fact, which the next may correct."""
 
@@ -98,7 +98,7 @@ def read_part(text: str, draft: Draft) -> bool:
     is_first_line, is_task = True, False
     sentences = sentences_of(text)
     for number, sentence in enumerate(sentences):
-        draft.asks = draft.is_short and number < len(sentences) - 1 and asks(sentences[-1])
+        draft.end = sentences[-1] if draft.is_short and number < len(sentences) - 1 else None
         read_sentence(sentence, draft)
         is_task = is_task or (is_first_line and draft.data)
         if sentence.ends_line and sentence.text.endswith((":", "：")) and not introduces_facts(sentence, draft):
@@ -204,7 +204,7 @@ def is_told(sentence: Sentence, draft: Draft) -> bool:
     It explains the question that follows ("Isla gets a rash from sesame. Is there hummus without?"), or has a day or a
     number ("The plumber comes on Thursday").
     """
-    if not (draft.asks or has_value(sentence)):
+    if not (has_value(sentence) or (draft.end is not None and asks(draft.end))):
         return False
     said = saying(sentence.text)
     return said is not None and len(said.words) + len(said.numbers) + len(said.values) >= TOLD_WORDS
