@@ -239,7 +239,7 @@ def _nearest(
     meant = request.meaning
     if meant is None or not isinstance(store, VectorStore):
         return None, ()
-    text = None
+    text = ""
     if named:
         text = speakers.as_speaker(meant.text, named, asked.spoken)
         asked = replace(asked, speaks_of_user=True, names=asked.names - named)
