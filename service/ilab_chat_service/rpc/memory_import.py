@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ilab_chat_service import statements
 from ilab_chat_service.limits import IMPORT_PAGE_BYTES, IMPORT_PAGE_ITEMS
-from ilab_chat_service.memory.adapter import new_facts
+from ilab_chat_service.memory.persist import new_facts
 from ilab_chat_service.memory.turn_codec import TYPE, spoken
 from ilab_chat_service.rpc.admission import busy
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount

@@ -1,0 +1,182 @@
+"""Hydrate: read what the memory knows for a message, on one thread."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.history import since_anchor
+from ilab_chat_service.limits import CONTENT_BYTES
+from ilab_chat_service.memory.earlier import with_earlier
+from ilab_chat_service.memory.executor import conversation_arguments, peek, start
+from ilab_chat_service.memory.forgetting import forgotten_turn
+from ilab_chat_service.memory.recalled import (
+    SUMMARY_TYPE,
+    observation_id,
+    past_turns,
+    recalled,
+    recalled_fact,
+    recalled_hit,
+    recalled_statement,
+    recalled_summary,
+)
+from ilab_chat_service.memory.turn_codec import TYPE
+from ilab_chat_service.privacy import REDACTED
+from ilab_chat_service.values import RESERVED_KEYS, Context, MemoryMode, MemorySource, PastTurn, Recalled
+from ilab_memory.core.config import FACT_TYPES
+from ilab_memory.redaction import strip_private
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
+    from ilab_chat_service.values import Turn, TurnRequest
+    from ilab_memory import ILabMemory
+    from ilab_memory.core.models import Observation, SessionStartResponse
+    from ilab_memory.recall.meaning import Meaning
+
+#: Number of turns of the session that are read for the conversation: more than fit into a usual prompt.
+HISTORY_TURNS = 40
+#: Maximum number of bytes of these turns: more than any prompt's budget, and at least one turn.
+HISTORY_BYTES = CONTENT_BYTES
+#: Number of the oldest of them among which the conversation begins, see `history.since_anchor`.
+ANCHOR_TURNS = 16
+#: Number of facts and of statements that are read for a prompt.
+FACTS = 100
+STATEMENTS = 100
+#: Number of further statements, the nearest to the message, that are read for the space that is left.
+RELATED = 12
+
+
+def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_limit: int) -> Context:
+    """Return the context of *request*, whose dates are in *zone*. Opens or touches a session if the call may write.
+
+    *search_limit*: maximum number of observations that the search for the message returns; 0: do not search.
+    """
+    message = strip_private(request.message).replace(REDACTED, " ").strip() if search_limit else ""
+    # Embedded while everything else is read.
+    meaning = memory.mem_meaning(message) if message and hasattr(memory, "mem_meaning") else None
+    writes = request.memory_mode is MemoryMode.READ_WRITE
+    session = (start if writes else peek)(memory, request.user_id, request.conversation_id)
+    past = turns(memory, request, session) if session else ()
+    hits = found(
+        memory,
+        request,
+        message,
+        meaning=meaning,
+        zone=zone,
+        previous=past[-1].message if past else None,
+        limit=search_limit,
+    )
+    if session is None:
+        return Context(found=hits)
+    context = Context(
+        session_id=session.session_id,
+        is_new_session=session.is_new,
+        facts=facts(memory, request, session),
+        statements=statements(memory, request),
+        summaries=summaries(request, session),
+        turns=past,
+        found=hits,
+        related=related(memory, request, message, meaning),
+        forgotten_id=forgotten_turn(request.reading, past),
+    )
+    return with_earlier(context)
+
+
+def allows(request: TurnRequest, *types: str) -> bool:
+    """Return whether observations of one of *types* may enter the prompt."""
+    return not request.memory_types or any(each in request.memory_types for each in types)
+
+
+def turns(memory: ILabMemory, request: TurnRequest, session: SessionStartResponse) -> tuple[PastTurn, ...]:
+    """Return the last turns of *session*, oldest first."""
+    if session.is_new or not session.session_id or not allows(request, TYPE):
+        return ()
+    rows = recent(memory, request, session.session_id, RESERVED_KEYS, HISTORY_TURNS)
+    if len(rows) == HISTORY_TURNS:
+        rows = list(since_anchor(rows[::-1], ANCHOR_TURNS, id_of=observation_id))[::-1]
+    return tuple(past_turns(reversed(rows)))
+
+
+def facts(memory: ILabMemory, request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:
+    """Return the facts about the user, most important first."""
+    types = [each for each in FACT_TYPES if allows(request, each)]
+    if not types:
+        return ()
+    if not hasattr(memory, "mem_facts"):
+        # The published library: the best of the last sessions.
+        return tuple(recalled(item, MemorySource.FACT, item.snippet) for item in session.memories if item.type in types)
+    rows = memory.mem_facts(request.user_id, types=types if request.memory_types else (), limit=FACTS)
+    return tuple(map(recalled_fact, rows))
+
+
+def statements(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
+    """Return the user's statements about themselves, oldest first, without replaced ones."""
+    if not (allows(request, TYPE) and hasattr(memory, "mem_about")):
+        return ()
+    rows = memory.mem_about(request.user_id, limit=STATEMENTS)
+    return tuple(recalled_statement(row) for row in reversed(rows) if not row.is_earlier)
+
+
+def summaries(request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:
+    """Return the summaries of the last sessions, newest first, without automatic ones, which have no content."""
+    if not allows(request, SUMMARY_TYPE):
+        return ()
+    return tuple(recalled_summary(each) for each in session.sessions_context if not each.is_auto_generated)
+
+
+def found(
+    memory: ILabMemory,
+    request: TurnRequest,
+    message: str,
+    *,
+    meaning: Meaning | None,
+    zone: tzinfo,
+    previous: str | None,
+    limit: int,
+) -> tuple[Recalled, ...]:
+    """Return the *limit* observations that are relevant to *message*, best first. *previous*: the message before."""
+    if not message:
+        return ()
+    if not hasattr(memory, "mem_recall"):
+        # The published library.
+        rows = memory.mem_search(request.user_id, message, limit=limit, types=list(request.memory_types) or None)
+        return tuple(recalled(each, MemorySource.SEARCH, each.snippet) for each in rows)
+    hits = memory.mem_recall(
+        request.user_id,
+        message,
+        limit=limit,
+        previous=previous,
+        types=request.memory_types,
+        time_zone=zone,
+        meaning=meaning,
+    )
+    return tuple(map(recalled_hit, hits))
+
+
+def related(memory: ILabMemory, request: TurnRequest, message: str, meaning: Meaning | None) -> tuple[Recalled, ...]:
+    """Return what the user said that is nearest to *message* in meaning, the nearest first."""
+    if not (message and meaning and hasattr(memory, "mem_related")):
+        return ()
+    rows = memory.mem_related(request.user_id, message, limit=RELATED, types=request.memory_types, meaning=meaning)
+    return tuple(replace(recalled_hit(row), source=MemorySource.FACT, score=0.0) for row in rows)
+
+
+def recent(
+    memory: ILabMemory, call: TurnRequest | Turn, session_id: str, key_prefixes: Sequence[str], limit: int
+) -> list[Observation]:
+    """Return the newest rows of the call's session with keys that begin with *key_prefixes*, newest first.
+
+    Empty with the published library, which has no `mem_recent`: then the prompt contains no conversation.
+    """
+    if not hasattr(memory, "mem_recent"):
+        return []
+    return memory.mem_recent(
+        call.user_id,
+        session_id,
+        limit,
+        key_prefixes=list(key_prefixes),
+        max_bytes=HISTORY_BYTES,
+        **conversation_arguments(memory, call.conversation_id),
+    )

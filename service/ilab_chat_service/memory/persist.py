@@ -1,0 +1,100 @@
+"""Persist: store a turn with what its message states, on one thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ilab_chat_service.memory.executor import conversation_arguments, peek
+from ilab_chat_service.memory.hydrate import recent
+from ilab_chat_service.memory.recalled import observation_id
+from ilab_chat_service.memory.turn_codec import TYPE, stored_turn
+from ilab_chat_service.values import TURN_KEY, Persisted, Remembered, Turn, TurnRetention
+from ilab_memory.core.models import NewFact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ilab_chat_service.statements import Reading
+    from ilab_memory import ILabMemory
+    from ilab_memory.core.models import SaveResult
+
+#: Prefix of the topic_keys of facts that users stated. Callers may use it too: the newest value of a key wins.
+FACT_KEY = "fact/"
+#: Number of rows among which the turn of a repeated call is searched: other request ids may begin with this one.
+REPETITIONS = 10
+
+
+def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persisted:
+    """Save *turn* as an observation, and the facts in its message. *queue_work*: queue it for consolidation."""
+    stored = stored_turn(turn)
+    if turn.interrupted and (answered := same_turn(memory, turn, stored.topic_key)):
+        return Persisted(observation_id=answered)
+    conversation = conversation_arguments(memory, turn.conversation_id)
+    stated = new_facts(turn.reading) if hasattr(memory, "mem_facts") else []
+    results: Sequence[SaveResult] = ()
+    if turn.retention is TurnRetention.LATEST_ONLY:
+        # The next turn overwrites the observation of this one, and the facts must stay.
+        results = [memory.mem_save(turn.user_id, **fact.model_dump(), **conversation) for fact in stated]
+    # The published library has no such argument.
+    queued: dict[str, Any] = {"queue_work": True} if queue_work else {}
+    saved = memory.mem_save(
+        turn.user_id,
+        stored.content,
+        type=TYPE,
+        title=stored.title,
+        topic_key=stored.topic_key,
+        **queued,
+        **conversation,
+        **stating(memory, turn.reading, [] if results else stated),
+    )
+    if stated and not results:
+        results = saved.facts
+    return Persisted(observation_id=saved.id, remembered=tuple(remembered(stated, results)))
+
+
+def same_turn(memory: ILabMemory, turn: Turn, topic_key: str) -> int:
+    """Return the id of the turn that a faster repeat of the call has stored under *topic_key*, or 0.
+
+    Always 0 for the rolling key of a conversation, under which any turn may be stored.
+    """
+    session = peek(memory, turn.user_id, turn.conversation_id)
+    if not (session and session.session_id and topic_key.startswith(TURN_KEY)):
+        return 0
+    rows = recent(memory, turn, session.session_id, [topic_key], REPETITIONS)
+    return next((observation_id(row) for row in rows if row.topic_key == topic_key), 0)
+
+
+def new_facts(reading: Reading) -> list[NewFact]:
+    """Return the facts that a message states, for saving them with its turn."""
+    return [
+        NewFact(
+            type=fact.type,
+            title=fact.topic_key.replace("/", ": ", 1),
+            content=fact.text,
+            topic_key=FACT_KEY + fact.topic_key,
+            pinned=fact.standing,
+        )
+        # The last statement of a message about a topic counts.
+        for fact in {each.topic_key: each for each in reading.facts}.values()
+    ]
+
+
+def stating(memory: ILabMemory, reading: Reading, stated: Sequence[NewFact]) -> dict[str, Any]:
+    """Return the arguments of a save for the statements of a message. The published library does not have them."""
+    if not hasattr(memory, "mem_facts") or not (stated or reading.pool):
+        return {}
+    return {"facts": stated, "about": "\n".join(reading.pool) or None}
+
+
+def remembered(stated: Iterable[NewFact], results: Iterable[SaveResult]) -> Iterator[Remembered]:
+    """Yield those of the facts *stated* that were added or changed."""
+    for fact, result in zip(stated, results, strict=True):
+        if result.outcome != "deduped":
+            yield Remembered(
+                observation_id=result.id,
+                type=fact.type,
+                title=fact.title,
+                content=fact.content,
+                topic_key=fact.topic_key,
+                pinned=fact.pinned,
+            )
