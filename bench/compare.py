@@ -55,7 +55,7 @@ async def everything(bench: Bench, database: str) -> None:
         await bench.latency(CALLERS, each=4, streams=False)
         await bench.latency(CALLERS, each=4, streams=True)
         bench.start()
-        await bench.peers(at=16, each=4)
+        await bench.peers(each=60)
         if run < FEWER_RUNS:
             for callers in (1, 8, 256):
                 await bench.turns(callers, each=TURNS[callers])

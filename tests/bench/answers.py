@@ -49,7 +49,7 @@ async def calls(bench: Bench) -> None:
 
 
 async def rounds(bench: Bench) -> None:
-    await bench.peers(at=2, each=1)
+    await bench.peers(each=2)
     for name in ("recipe", "ours"):
         assert bench.runs["model calls per turn", name] == [1]
         assert bench.runs["embedding calls per turn", name] == [0]
