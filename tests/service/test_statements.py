@@ -241,6 +241,21 @@ def test_instructions_behind_other_words_stand(message: str) -> None:
     assert fact.standing
 
 
+def test_a_short_wish_with_please_and_always_stands() -> None:
+    for message in (
+        "spelling: Australian please, always.",
+        "metric units, always please",
+        "Kurze Antworten bitte, immer.",
+        "respuestas cortas siempre, por favor",
+        "Fais-moi des réponses de cinq lignes maximum, je lis dans le tram",
+        "give me answers of three sentences max",
+    ):
+        (fact,) = read(message).facts
+        assert fact.standing, message
+    for message in ("She always says please.", "I always say please, always.", "Fix this please, it always breaks"):
+        assert read(message).facts == (), message
+
+
 @cases("message", ["From now on I'll send you my drafts on Mondays.", "From now on my sister lives with us."])
 def test_what_the_user_does_from_now_on_is_not_an_instruction(message: str) -> None:
     assert not any(fact.standing for fact in read(message).facts)

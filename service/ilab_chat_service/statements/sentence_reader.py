@@ -452,10 +452,25 @@ class SentenceReader:
         verbs = ("instructions.verbs", "instructions.also")
         text = self._sentence.text[0 if self._opened.forever else start :].strip(" ,;:-–—")
         tells = any(self._begins(each, begin) for each in verbs) or self._ends("instructions.endings")
-        tells = tells or (self._opened.forever and self._addresses_assistant(begin))
+        tells = tells or (self._opened.forever and self._addresses_assistant(begin)) or self._ends_with_please_always()
         if not tells or len(text) > TEXT_CHARACTERS:
             return []
         return [Fact("preference", self._instruction_key(begin), text, standing=True)]
+
+    def _ends_with_please_always(self) -> bool:
+        """Return whether it ends with words for "please" and "always": "Spelling: Australian please, always"."""
+        text, found = self._sentence.stripped, set()
+        while ended := next(
+            (
+                (section, last.start())
+                for section in ("polite", "instructions.forever")
+                if (last := self._language.phrases(section).at_end.search(text))
+            ),
+            None,
+        ):
+            found.add(ended[0])
+            text = text[: ended[1]].rstrip(EDGES)
+        return len(found) > 1 and LETTER.search(text) is not None and not self.is_first_person()
 
     def _addresses_assistant(self, start: int) -> bool:
         """Return whether it speaks to the assistant, and not first of the user: "Any recipe you give me is for two"."""
