@@ -9,14 +9,14 @@ from typing import Self
 
 from ilab_memory import checks, intake
 from ilab_memory import facts as facts_intake
-from ilab_memory.core.config import SUMMARY_TYPE, Config
+from ilab_memory.core.config import FACT_TYPES, SUMMARY_TYPE, Config
 from ilab_memory.core.models import (
     UNSET,
     Fact,
     NewFact,
     Observation,
     ObservationCompact,
-    RecallHit,
+    Recall,
     SaveResult,
     Session,
     SessionStartResponse,
@@ -24,7 +24,7 @@ from ilab_memory.core.models import (
     TypeStats,
     Unset,
 )
-from ilab_memory.core.store import FactCursor, ObservationCursor, RecentSessions, SessionCursor
+from ilab_memory.core.store import FactCursor, ObservationCursor, SessionCursor
 from ilab_memory.embedding import Embedding
 from ilab_memory.limits import (
     ABOUT_CHARACTERS,
@@ -116,11 +116,11 @@ class ILabMemory(Embedding):
             and not is_ahead(recent.active.last_activity_at, now=now)
         ):
             self._store.touch_session(user_id, recent.active.id, now=now)
-            return _start_response(recent.active.id, recent, is_new=False, now=now)
+            return session_start.response(recent.active.id, recent, is_new=False, now=now)
         session_id, is_new = self._store.open_session(
             user_id, conversation_id=conversation_id, now=now, session_timeout=self._session_timeout
         )
-        return _start_response(session_id, find(), is_new=is_new, now=now)
+        return session_start.response(session_id, find(), is_new=is_new, now=now)
 
     def mem_session_peek(
         self, user_id: str, *, conversation_id: str = "", with_memories: bool = True
@@ -135,7 +135,7 @@ class ILabMemory(Embedding):
         now = self._now()
         recent = session_start.recent_sessions(self._store, user_id, conversation_id, now, with_memories=with_memories)
         session_id = "" if recent.active is None or self._is_expired(recent.active, now) else recent.active.id
-        return _start_response(session_id, recent, is_new=False, now=now)
+        return session_start.response(session_id, recent, is_new=False, now=now)
 
     def mem_session_end(
         self, user_id: str, *, summary: str, conversation_id: str = "", searchable: bool = False
@@ -414,8 +414,11 @@ class ILabMemory(Embedding):
         types: Collection[str] = (),
         time_zone: tzinfo | None = None,
         meaning: Meaning | None = None,
-    ) -> list[RecallHit]:
-        """Return the observations that are relevant to *message*, for a prompt, best first, or an empty list.
+        hits_only: bool = False,
+    ) -> Recall:
+        """Return the memory for a prompt: `hits`, the observations that are relevant to *message*, best first, or none.
+
+        Also `facts`, which hold whatever the message is, and `summaries` of the last sessions.
 
         Args:
             user_id: The user.
@@ -426,6 +429,7 @@ class ILabMemory(Embedding):
             types: Only these types. Empty: all.
             time_zone: The user's, for dates in the message such as "yesterday". None: UTC.
             meaning: What `mem_meaning` returned for the message. None: it is embedded now, if there is an embedder.
+            hits_only: Read no facts and summaries.
         """
         checks.check_user_id(user_id)
         checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
@@ -443,7 +447,14 @@ class ILabMemory(Embedding):
             zone=time_zone or UTC,
             meaning=meaning or self.mem_meaning(message),
         )
-        return recall(self._store, request, self._now())
+        hits = recall(self._store, request, self._now())
+        if hits_only:
+            return Recall(hits)
+        fact_types = [each for each in FACT_TYPES if each in types]
+        facts = self.mem_facts(user_id, types=fact_types) if fact_types or not types else ()
+        recent = session_start.recent_sessions(self._store, user_id, "", self._now(), with_memories=False)
+        written = [each for each in session_start.sessions_context(recent.completed) if not each.is_auto_generated]
+        return Recall(hits, facts=facts, summaries=written if not types or SUMMARY_TYPE in types else ())
 
     def mem_get_observation(self, user_id: str, observation_id: int) -> Observation | None:
         """Return the user's observation of this id, or None if the user has none."""
@@ -547,12 +558,3 @@ class ILabMemory(Embedding):
 
     def _is_expired(self, session: Session, now: datetime) -> bool:
         return is_expired(session.last_activity_at, now=now, timeout=self._session_timeout)
-
-
-def _start_response(session_id: str, recent: RecentSessions, *, is_new: bool, now: datetime) -> SessionStartResponse:
-    return SessionStartResponse.model_construct(
-        session_id=session_id,
-        is_new=is_new,
-        sessions_context=session_start.sessions_context(recent.completed),
-        memories=session_start.memories(recent.newest, now),
-    )

@@ -21,7 +21,8 @@ DOCUMENTED = {
     "mem_save": "(user_id, content, *, type, title, topic_key=None, conversation_id='', pinned=False,"
     " expire_time=None, about=None, facts=(), queue_work=False)",
     "mem_search": "(user_id, query, *, limit=10, types=None, types_exclude=None)",
-    "mem_recall": "(user_id, message, *, limit=10, previous=None, types=(), time_zone=None, meaning=None)",
+    "mem_recall": "(user_id, message, *, limit=10, previous=None, types=(), time_zone=None, meaning=None,"
+    " hits_only=False)",
     "mem_related": "(user_id, message, *, limit=20, types=(), meaning=None)",
     "mem_embed": "(limit=None, *, user_id=None, rebuild=True)",
     "mem_unembedded": "(*, rebuild=True)",

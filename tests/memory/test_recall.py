@@ -297,3 +297,23 @@ def test_rows_read_and_results_are_limited(mem: ILabMemory) -> None:
     say(mem, *(f"tea number {number} tastes like tea" for number in range(100)))
     assert len(recalled(mem, "What is my tea?")) == 10
     assert len(recalled(mem, "What is my tea?", limit=50)) == 50
+
+
+def test_the_hits_come_with_facts_and_summaries(mem: ILabMemory) -> None:
+    mem.mem_save(
+        "alice", "User: We plan a week in Slovenia.\nAssistant: Nice.", type="discovery", title="Turn: We plan"
+    )
+    fact = mem.mem_save("alice", "Allergic to peanuts.", type="profile", title="Diet", topic_key="diet")
+    mem.mem_save("bob", "Allergic to cats.", type="profile", title="Pets", topic_key="pets")
+    mem.mem_session_end("alice", summary="Chose Bled.")
+    found = mem.mem_recall("alice", "What did we plan for Slovenia?")
+    assert found.hits == [*found]
+    assert "Slovenia" in found.hits[0].passage
+    assert [each.id for each in found.facts] == [fact.id]
+    assert [each.summary for each in found.summaries] == ["Chose Bled."]
+    assert mem.mem_recall("alice", "hello").facts == found.facts
+    bare = mem.mem_recall("alice", "What did we plan for Slovenia?", hits_only=True)
+    assert (bare, bare.facts, bare.summaries) == (found, (), ())
+    typed = mem.mem_recall("alice", "What did we plan for Slovenia?", types=["discovery"])
+    assert (typed, typed.facts, typed.summaries) == (found, (), ())
+    assert mem.mem_recall("alice", "Slovenia?", types=["profile"]).facts == found.facts

@@ -1,6 +1,6 @@
 """The models that ILabMemory returns. Timestamps are ISO 8601, UTC, of fixed width, so text order is time order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -180,6 +180,28 @@ class SessionSummaryCompact(_Frozen):
     """When the session ended."""
     summary: str
     is_auto_generated: bool = False
+
+
+class Recall(list[RecallHit]):
+    """The memory for a prompt: a list of the observations that are relevant to a message, best first, and more."""
+
+    def __init__(
+        self,
+        hits: Iterable[RecallHit] = (),
+        *,
+        facts: Sequence["Fact"] = (),
+        summaries: Sequence[SessionSummaryCompact] = (),
+    ) -> None:
+        super().__init__(hits)
+        self.facts = facts
+        """The facts about the user, whatever the message is: see `mem_facts`."""
+        self.summaries = summaries
+        """The last sessions with a summary that a caller wrote, newest first."""
+
+    @property
+    def hits(self) -> list[RecallHit]:
+        """The list itself."""
+        return self
 
 
 class SessionStartResponse(_Frozen):

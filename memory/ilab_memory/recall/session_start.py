@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from ilab_memory.core.models import ObservationCompact, Session, SessionSummaryCompact
+from ilab_memory.core.models import ObservationCompact, Session, SessionStartResponse, SessionSummaryCompact
 from ilab_memory.core.store import Preview, RecentSessions, Store
 from ilab_memory.recall.compact import PREVIEW_CHARACTERS, compact
 from ilab_memory.recall.scoring import context_score
@@ -56,3 +56,13 @@ def sessions_context(completed: Iterable[Session]) -> list[SessionSummaryCompact
         )
         for session in completed
     ]
+
+
+def response(session_id: str, recent: RecentSessions, *, is_new: bool, now: datetime) -> SessionStartResponse:
+    """Return the response of a session start, with what *recent* has."""
+    return SessionStartResponse.model_construct(
+        session_id=session_id,
+        is_new=is_new,
+        sessions_context=sessions_context(recent.completed),
+        memories=memories(recent.newest, now),
+    )

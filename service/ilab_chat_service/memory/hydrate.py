@@ -151,6 +151,7 @@ def found(
         types=request.memory_types,
         time_zone=zone,
         meaning=meaning,
+        hits_only=True,
     )
     return tuple(map(recalled_hit, hits))
 
