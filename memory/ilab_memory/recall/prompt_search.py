@@ -284,6 +284,8 @@ def _scored(
     now: datetime,
 ) -> Iterator[Scored]:
     """Yield the candidates with what their texts tell, without those that say nothing, or what is *known*."""
+    # A text that was said many times is read once.
+    read: dict[str, tuple[bool, frozenset[str] | None]] = {}
     for candidate in found.candidates:
         preview = previews.get(candidate.number)
         # A row that was saved again since it was ranked has a new sequence number. A row with another id belongs to a
@@ -294,14 +296,11 @@ def _scored(
         said = passage.normalized(content.said)
         if said == known:
             continue
-        news = None
-        if not asked.asks_assistant and passage.is_asked(content.said, finder, asked.spoken):
-            # A question that was asked before, or one about the world, says nothing about the user.
-            if asked.speaks_of_user and not message.speaks_of_user(content.said):
-                continue
-            news = passage.news(content.said, asked.terms)
-            if asked.speaks_of_user and not news:
-                continue
+        if content.said not in read:
+            read[content.said] = _news(asked, content.said, finder)
+        says_something, news = read[content.said]
+        if not says_something:
+            continue
         factor = 1.0 if news is None else QUESTION[min(len(news), len(QUESTION) - 1)]
         relevance = candidate.relevance * factor + features.text_gain(content.said, asked, found.named)
         # The reserved places are for what the speaker said.
@@ -309,6 +308,17 @@ def _scored(
         order = relevance + RECENCY_GAIN * recency(candidate.document.updated_at, now)
         placed = candidate._replace(nearness=None) if is_other else candidate
         yield Scored(placed, preview, content, said, min(1.0, relevance), order, news)
+
+
+def _news(asked: Asked, said: str, finder: Finder) -> tuple[bool, frozenset[str] | None]:
+    """Return whether *said* says something for the message, and its news if it only asks: see `Scored.news`."""
+    if asked.asks_assistant or not passage.is_asked(said, finder, asked.spoken):
+        return True, None
+    # A question that was asked before, or one about the world, says nothing about the user.
+    if asked.speaks_of_user and not message.speaks_of_user(said):
+        return False, None
+    news = passage.news(said, asked.terms)
+    return bool(news) or not asked.speaks_of_user, news
 
 
 def _has_names(preview: Preview, names: Iterable[str]) -> bool:
