@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.history import since_anchor
@@ -58,18 +59,10 @@ def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_l
     meaning = memory.mem_meaning(message) if message and hasattr(memory, "mem_meaning") else None
     writes = request.memory_mode is MemoryMode.READ_WRITE
     session = (start if writes else peek)(memory, request.user_id, request.conversation_id)
-    past = turns(memory, request, session) if session else ()
-    hits = found(
-        memory,
-        request,
-        message,
-        meaning=meaning,
-        zone=zone,
-        previous=past[-1].message if past else None,
-        limit=search_limit,
-    )
+    find = partial(found, memory, request, message, meaning=meaning, zone=zone, limit=search_limit)
     if session is None:
-        return Context(found=hits)
+        return Context(found=find(previous=None))
+    past = turns(memory, request, session)
     context = Context(
         session_id=session.session_id,
         is_new_session=session.is_new,
@@ -77,7 +70,7 @@ def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_l
         statements=statements(memory, request),
         summaries=summaries(request, session),
         turns=past,
-        found=hits,
+        found=find(previous=past[-1].message if past else None),
         related=related(memory, request, message, meaning),
         forgotten_id=forgotten_turn(request.reading, past),
     )
