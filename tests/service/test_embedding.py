@@ -163,7 +163,8 @@ async def test_an_endpoint_that_does_not_answer_delays_no_chat(settings: Setting
         async with caller_of(settings, upstream) as caller:
             async with asyncio.timeout(30):
                 for number in range(20):
-                    await caller.say(f"The wharf number {number} is closed.", conversation_id=str(number))
+                    # Not a statement, which every prompt would have.
+                    await caller.say(f"The wharf {'of the canal ' * number}is closed.", conversation_id=str(number))
                 assert await caller.found("Which wharf is closed?")
 
 

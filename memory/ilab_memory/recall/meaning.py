@@ -74,17 +74,22 @@ class Meaning:
     text: str
     """The part of the message that is embedded."""
     embed: "Callable[[str], Future[tuple[Collection[float], Reading]]]"
-    _known: "dict[tuple[str, str], tuple[Cosines, Reading]]" = field(default_factory=dict, repr=False, compare=False)
+    _known: "dict[tuple[str, str], tuple[Cosines, Reading] | None]" = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def near(self, user_id: str, read: Read, text: str = "") -> "tuple[Cosines, Reading] | None":
         """Return how near the rows of the user are, whose vectors *read* returns. None: nothing is known of them.
 
-        They are read once: all searches for a message see the same rows. *text*: if it is not empty, it is compared
-        with them instead of the message.
+        They are read, and waited for, once: all searches for a message see the same rows. *text*: if it is not empty,
+        it is compared with them instead of the message.
         """
-        text = text or self.text
-        if (user_id, text) in self._known:
-            return self._known[user_id, text]
+        key = user_id, text or self.text
+        if key not in self._known:
+            self._known[key] = self._near(*key, read)
+        return self._known[key]
+
+    def _near(self, user_id: str, text: str, read: Read) -> "tuple[Cosines, Reading] | None":
         embedded = self.embedded if text == self.text else self.embed(text)
         try:
             vector, reading = embedded.result(QUERY_SECONDS)
@@ -92,10 +97,7 @@ class Meaning:
             embedded.cancel()
             return None
         cosines = self.cosines(vector, user_id, read)
-        if cosines is None:
-            return None
-        self._known[user_id, text] = cosines, reading
-        return cosines, reading
+        return None if cosines is None else (cosines, reading)
 
 
 @dataclass(frozen=True, slots=True)
