@@ -70,7 +70,7 @@ class Embedding(WorkQueue):
         types: Collection[str] = (),
         meaning: "Meaning | None" = None,
     ) -> list[RecallHit]:
-        """Return what the user said that is nearest to *message* in meaning, if the message may be about the user.
+        """Return what the user said that is nearest to *message* in meaning, if that asks something about the user.
 
         It may not be relevant: use `mem_recall` first, and this to fill a prompt. Without an embedder, nothing.
 

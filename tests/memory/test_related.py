@@ -40,8 +40,10 @@ def test_statements_too_far_for_a_search_are_related(mem: ILabMemory) -> None:
     assert "We have a beagle." in related(mem, message, limit=31)
 
 
-@pytest.mark.parametrize("message", ["Hello!", "What is the capital of Peru?", "How far away is the moon?"])
-def test_nothing_is_related_to_greetings_and_the_world(mem: ILabMemory, message: str) -> None:
+@pytest.mark.parametrize(
+    "message", ["Hello!", "What is the capital of Peru?", "How far away is the moon?", "My meals have no nuts."]
+)
+def test_nothing_is_related_to_greetings_the_world_and_what_asks_nothing(mem: ILabMemory, message: str) -> None:
     say(mem, "I'm allergic to nuts.", "We have a beagle.")
     assert related(mem, message) == []
 

@@ -177,6 +177,13 @@ def states(said: str) -> bool:
     )
 
 
+def asks(said: str) -> bool:
+    """Return whether *said* has a question or a request."""
+    spoken = message.languages_in(said)
+    texts = [each.text for each in sentences(said, _NOTHING)]
+    return any(message.is_question(text, spoken) or message.is_request(text, spoken) for text in texts)
+
+
 def asked_text(said: str) -> str:
     """Return the text of a message that is embedded."""
     return " ".join(said[:CHARACTERS].split())

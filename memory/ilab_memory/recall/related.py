@@ -33,7 +33,10 @@ CHARACTERS = 200
 def related(
     store: Store, user_id: str, said: str, meant: Meaning, *, limit: int, types: Collection[str], now: datetime
 ) -> list[RecallHit]:
-    """Return what the user said that is nearest in meaning to the message *said*, if that may be about the user."""
+    """Return what the user said that is nearest in meaning to the message *said*, if it asks and may be about the user.
+
+    A message that only tells something needs no answer from the memory, and the prompt changes less from the last one.
+    """
     if not isinstance(store, VectorStore):
         return []
     found = meant.near(user_id, lambda known: store.vectors(user_id, meant.model, known))
@@ -69,7 +72,7 @@ def related(
 
 
 def _may_be_of_user(said: str, reading: "Reading") -> bool:
-    if meaning.is_small_talk_message(reading):
+    if not meaning.asks(said) or meaning.is_small_talk_message(reading):
         return False
     return message.speaks_of_user(said) or (reading.of_user is not None and reading.of_user > MAY_BE_OF_USER)
 
