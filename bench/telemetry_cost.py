@@ -87,6 +87,8 @@ def main() -> None:
             settings = {
                 "ILAB_MEMORY_DB_PATH": str(folder / f"{name}.db"),
                 "ILAB_MEMORY_DURABILITY": "normal",
+                # It would embed messages in the background, in any round.
+                "ILAB_MEMORY_EMBEDDER": "none",
                 "ILAB_CHAT_LOG_FORMAT": "json",
                 "OPENAI_BASE_URL": upstream.base_url,
             }
