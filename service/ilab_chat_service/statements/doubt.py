@@ -33,8 +33,6 @@ STRONG, WEAK = ("ended", "disposed", "instead", "moved", "hints"), ("now",)
 STEM = 5
 #: A word that more messages have does not tell what they are about.
 MOST_MESSAGES = 5
-#: Words of a clause that is about nothing but what it names.
-SHORT = 2
 #: Words that two messages have in common, if only a value tells a change.
 LEAST_COMMON = 2
 
@@ -114,7 +112,9 @@ def doubts(statements: Sequence[Said], known: Collection[int] | None = None) -> 
             shared = {stem for stem in new.words & old.subjects if counts[new.beginnings[stem]] <= MOST_MESSAGES}
             if shared and (changed := changed_values(new, old, shared)):
                 doubtful = (each for each in numbers[before] if is_about(statements[each], shared, *changed))
-                yield from ((each, numbers[place][0]) for each in doubtful)
+                # A search hit may say the same as a known statement.
+                newer = next((each for each in numbers[place] if known is None or each in known), numbers[place][0])
+                yield from ((each, newer) for each in doubtful)
         for word in rare:
             earlier[word].append(place)
 
@@ -137,7 +137,7 @@ def changed_values(new: Digest, old: Digest, shared: set[int]) -> tuple[list[str
     kinds = [kind for kind, values in new.values.items() if old.values.get(kind, values) != values]
     if not new.changed.isdisjoint(shared):
         # People are named in many a message: "Tenby's off" is about Tenby, "Ann has a new dog" is not about Ann.
-        is_subject = len(new.changed) <= SHORT or not shared <= (new.names | old.names)
+        is_subject = new.changed <= shared or not shared <= (new.names | old.names)
         return (kinds,) if kinds or is_subject else None
     return (kinds,) if kinds and len(shared) >= LEAST_COMMON and not new.adds else None
 
@@ -165,7 +165,13 @@ def digest_of(said: Saying, light: frozenset[str]) -> Digest:
     """Return how *said* is compared."""
     stems = [(word, hash(word.key[:STEM])) for word in said.words if word.key[:STEM] not in light]
     adds = bool(said.marked("added"))
-    near = {word for marker in said.marked(*STRONG, *(() if adds else WEAK)) for word in said.in_clause(marker.clause)}
+    markers = said.marked(*STRONG, *(() if adds else WEAK))
+    near = {
+        word
+        for marker in markers
+        for word in said.in_clause(marker.clause)
+        if not marker.start <= word.start < marker.end
+    }
     return Digest(
         subjects=frozenset(stem for word, stem in stems if word.clause not in said.event_clauses),
         words=frozenset(stem for _, stem in stems),

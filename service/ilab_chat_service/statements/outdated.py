@@ -125,13 +125,22 @@ def ends(newer: Saying, older: Saying, marker: Marker) -> bool:
         return False
     if marker.kind == "ended" and not older.keys.issuperset(keys):
         return False
-    subjects = [word.key for word in objects if word.start < marker.start]
-    if marker.kind == "disposed" and subjects and not is_about(older, subjects):
-        return False
-    names = {word.key for word in objects if word.is_name}
-    if marker.kind == "disposed" and (newer.marked("added") or (names and not names & older.keys)):
+    if marker.kind == "disposed" and not disposes(newer, older, marker, objects):
         return False
     return not has_name_before(older, keys)
+
+
+def disposes(newer: Saying, older: Saying, marker: Marker, objects: Sequence[Word]) -> bool:
+    """Return whether *newer* says by *marker* that *objects*, which *older* names, were given up."""
+    subjects = [word.key for word in objects if word.start < marker.start]
+    if subjects and not is_about(older, subjects):
+        return False
+    ended = {word.key for word in objects if word.start >= marker.end}
+    if ended and not ended & older.keys:
+        # "Ana stopped smoking" ends nothing else about Ana.
+        return False
+    names = {word.key for word in objects if word.is_name}
+    return not newer.marked("added") and (not names or bool(names & older.keys))
 
 
 def is_about(older: Saying, subjects: Sequence[str]) -> bool:
