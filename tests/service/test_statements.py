@@ -528,3 +528,35 @@ def test_a_long_paragraph_of_the_user_between_short_ones_is_read() -> None:
 @pytest.mark.parametrize("message", ["I know that.", "well im in!", "im saying nothing.", "Ja, das habe ich."])
 def test_a_sentence_without_content_is_not_stored(message: str) -> None:
     assert read(message) == Reading()
+
+
+@cases(
+    "message",
+    [
+        "I'm HIV positive.",
+        "I'm O negative.",
+        "I'm NHS staff.",
+        "I'm B1 in Polish.",
+        "I'm DJing on Friday.",
+        "Sono Rh negativo.",
+    ],
+)
+def test_an_abbreviation_or_a_word_that_goes_on_is_not_a_name(message: str) -> None:
+    assert [fact.topic_key for fact in read(message).facts] == []
+
+
+@cases("message", ["I'm Rosa.", "I'm Anna van der Berg.", "Hi, I'm JP.", "MY NAME IS ROSA"])
+def test_names_are_names(message: str) -> None:
+    assert [fact.topic_key for fact in read(message).facts] == ["name"]
+
+
+@cases(
+    "message",
+    [
+        "Vergiss, was ich dir über Lena erzählt habe.",
+        "Vergeet wat ik je over Lena heb verteld.",
+        "Scordati quello che ti ho raccontato di Lena.",
+    ],
+)
+def test_the_verb_behind_a_forgotten_subject_is_not_part_of_it(message: str) -> None:
+    assert read(message).forget_about == "lena"

@@ -33,6 +33,11 @@ CLAUSES = 16
 CLAUSE = re.compile(BOUNDARY)
 
 LETTER = re.compile(r"[^\W\d_]")
+#: Not in a name: an abbreviation ("I'm NHS staff"), a letter, a digit, or a word that goes on ("I'm O negative").
+NO_NAME = re.compile(
+    r"\b[A-Z]{3,}\b|^[A-Z]\b(?!\.)|\d|\b[A-Z]{2}[a-z]"
+    r"| (?!(?:v[ao]n|de[rnl]?|d[aiou]s?|la|le|bin|al|el|e|y|te[rn]|zu)\b)[a-z]"
+)
 #: Separates an instruction from its reason.
 MARK = re.compile("[,;–—(.、，；。]| - ")
 
@@ -109,7 +114,10 @@ class SentenceReader:
                     mark = MARK.search(self._lower, end)
                     subject = self._lower[end : mark.start() if mark else None].rstrip(EDGES)
                     rest = self._sentence.text[mark.end() :] if mark else ""
-                    return self._language.phrases("polite").anywhere.sub("", subject).strip(), rest.strip()
+                    subject = self._language.phrases("polite").anywhere.sub("", subject).strip()
+                    # The verb comes last: "was ich über Lena gesagt habe".
+                    subject = self._language.phrases("memory.forget_about_rest").at_end.sub("", subject).strip()
+                    return subject, rest.strip()
         return None
 
     def forgotten(self) -> list[str] | None:
@@ -303,7 +311,8 @@ class SentenceReader:
 
     def _is_name(self, name: str, start: int) -> bool:
         # Scripts without case have letters that are neither upper nor lower.
-        if self._sentence.text[start].islower():
+        said = self._sentence.text[start : start + len(name)].rstrip(".")
+        if said[0].islower() or (NO_NAME.search(said) and not self._sentence.text.isupper()):
             return False
         return name.partition(" ")[0].rstrip(".") not in self._language.exceptions.get("Name", ())
 
