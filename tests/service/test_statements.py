@@ -560,3 +560,19 @@ def test_names_are_names(message: str) -> None:
 )
 def test_the_verb_behind_a_forgotten_subject_is_not_part_of_it(message: str) -> None:
     assert read(message).forget_about == "lena"
+
+
+@cases(
+    "message",
+    [
+        "Answer me in English again, please.",
+        "You can go back to English now.",
+        "Antworte bitte wieder auf Deutsch.",
+        "Responde otra vez en español.",
+        "Réponds à nouveau en français.",
+        "Rispondi di nuovo in italiano.",
+        "Responde de novo em português.",
+    ],
+)
+def test_an_instruction_for_a_language_is_taken_back(message: str) -> None:
+    assert [(fact.topic_key, fact.standing) for fact in read(message).facts] == [("language", True)]
