@@ -103,7 +103,7 @@ def accepts(task: asyncio.Task[Any]) -> bool:
 
 
 async def test_failure_to_send_metadata_to_a_caller_who_left_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    # What other tests have left is reported when it is collected.
+    # Errors of tasks that other tests have left are reported when they are collected.
     gc.collect()
     caplog.clear()
     begun, fail = asyncio.Event(), asyncio.Event()
