@@ -576,3 +576,23 @@ def test_the_verb_behind_a_forgotten_subject_is_not_part_of_it(message: str) -> 
 )
 def test_an_instruction_for_a_language_is_taken_back(message: str) -> None:
     assert [(fact.topic_key, fact.standing) for fact in read(message).facts] == [("language", True)]
+
+
+@cases(
+    "message",
+    [
+        "Oh, please forget that, I shouldn't have said it.",
+        "Hmm, forget that please, it's private.",
+        "Vergiss das bitte, das war privat.",
+        "Olvida eso, no debí decirlo.",
+        "Oublie ça, c'est privé.",
+        "Per favore dimenticalo, non dovevo dirlo.",
+    ],
+)
+def test_a_request_to_forget_may_have_a_reason(message: str) -> None:
+    assert read(message).forget_last
+
+
+@cases("message", ["Forget that, let's plan Rome instead.", "Forget that. I'm in Rome now."])
+def test_a_request_to_forget_that_says_more_erases_nothing(message: str) -> None:
+    assert not read(message).forget_last

@@ -129,7 +129,7 @@ def own_parts(message: str) -> list[str]:
 
 
 def asks_to_forget_last(message: str) -> bool:
-    """Return whether *message* is only a request to forget what was said before."""
+    """Return whether *message* is only a request to forget what was said before, perhaps with a reason."""
     sentence = Sentence(" ".join(message.split()))
     for language in languages_of(sentence.lower_tokens, sentence.text):
         if "memory.forget_last" not in language.hints(sentence.words)[1]:
@@ -137,8 +137,9 @@ def asks_to_forget_last(message: str) -> bool:
         # "今" leads to many a sentence, and is the first word of some of these phrases.
         for start in {0, after_openers(sentence, language).start}:
             if end := language.phrases("memory.forget_last").at(sentence.lower, start):
-                rest = language.phrases("polite").anywhere.sub("", sentence.lower[end:])
-                if not any(map(str.isalpha, rest)) and not sentence.asks:
+                rest = language.phrases("polite").anywhere.sub("", sentence.lower[end:]).lstrip(EDGES)
+                has_reason = language.phrases("memory.forget_reasons").at(rest, 0) > 0
+                if (has_reason or not any(map(str.isalpha, rest))) and not sentence.asks:
                     return True
     return False
 
