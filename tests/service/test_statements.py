@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 import time
 import tomllib
 import unicodedata
@@ -596,3 +598,15 @@ def test_a_request_to_forget_may_have_a_reason(message: str) -> None:
 @cases("message", ["Forget that, let's plan Rome instead.", "Forget that. I'm in Rome now."])
 def test_a_request_to_forget_that_says_more_erases_nothing(message: str) -> None:
     assert not read(message).forget_last
+
+
+@cases("asked", ["忘了关于，", "forget that about a, ", "vergiss das mit a, "])
+def test_a_request_to_forget_that_is_repeated_hundreds_of_times_is_read_once(asked: str) -> None:
+    message = asked * (4_000 // len(asked))
+    read(message)  # loads the tables
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 120)
+    try:
+        assert read(message).facts == ()
+    finally:
+        sys.setrecursionlimit(limit)

@@ -167,8 +167,10 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
     elif draft.data or REDACTED in sentence.text:
         pass
     elif named := next(filter(None, map(SentenceReader.forgets_about, parts)), None):
+        is_first = not draft.forget_about
         draft.forget_about, rest = named
-        if rest:
+        # Once: a message may repeat the request hundreds of times.
+        if rest and is_first:
             read_sentence(Sentence(rest), draft)
     elif forgotten := next(filter(None, map(SentenceReader.forgotten, parts)), None):
         draft.forget_topics += forgotten

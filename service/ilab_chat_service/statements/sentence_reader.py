@@ -105,8 +105,9 @@ class SentenceReader:
         if "memory.forget_about_end" in self._hints:
             text = self._lower.rstrip(EDGES)
             text = self._language.phrases("polite").at_end.sub("", text).rstrip(EDGES)
-            if found := self._language.phrases("memory.forget_about_end").at_end.search(text):
-                return text[: found.start()].strip(), ""
+            found = self._language.phrases("memory.forget_about_end").at_end.search(text)
+            if found and (subject := text[: found.start()].strip()):
+                return subject, ""
         if "memory.forget_about" in self._hints:
             for clause in (Clause(0, self._opened.start), *self._clauses()):
                 end = self._language.phrases("memory.forget_about").at(self._lower, clause.start)
@@ -117,7 +118,7 @@ class SentenceReader:
                     subject = self._language.phrases("polite").anywhere.sub("", subject).strip()
                     # The verb comes last: "was ich über Lena gesagt habe".
                     subject = self._language.phrases("memory.forget_about_rest").at_end.sub("", subject).strip()
-                    return subject, rest.strip()
+                    return (subject, rest.strip()) if subject else None
         return None
 
     def forgotten(self) -> list[str] | None:
