@@ -206,7 +206,7 @@ class TurnRunner:
         if request.memory_mode is MemoryMode.READ_WRITE:
             request = replace(request, memory_mode=MemoryMode.READ_ONLY)
         context = await self._hydrate(request)
-        compose = self._composer(request, forgetting(context), await time_zone(request.time_zone))
+        compose = self._composer(request, context.without_forgotten(), await time_zone(request.time_zone))
         return Preview(
             prompt=await compose(chosen.prompt_tokens),
             session_id=context.session_id,
@@ -265,7 +265,7 @@ class TurnRunner:
         # Runs while the model works.
         preparing = asyncio.ensure_future(self._quotes(request))
         asking.callback(preparing.cancel)
-        compose = self._composer(request, forgetting(context), await time_zone(request.time_zone))
+        compose = self._composer(request, context.without_forgotten(), await time_zone(request.time_zone))
         composed = await compose(chosen.prompt_tokens)
         asking.enter_context(phase("model"))
         asking.enter_context(failing_with(chosen.cause))
@@ -403,8 +403,3 @@ def turn_of(request: TurnRequest, reply: str, *, interrupted: bool = False) -> T
         conversation_id=request.conversation_id,
         reading=request.reading,
     )
-
-
-def forgetting(context: Context) -> Context:
-    """Return *context* without the turn that the user asks to forget."""
-    return context.without_forgotten() if context.forgotten_id else context

@@ -208,8 +208,10 @@ class Context:
     """The turn that the message asks to forget. 0: none."""
 
     def without_forgotten(self) -> Context:
-        """Return the context without the forgotten turn and without facts derived from it alone."""
+        """Return the context without the turn to forget, if there is one, and without facts derived from it alone."""
         forgotten = self.forgotten_id
+        if not forgotten:
+            return self
         return replace(
             self,
             facts=tuple(each for each in self.facts if each.source_ids != (forgotten,)),
