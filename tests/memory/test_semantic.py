@@ -88,6 +88,16 @@ def test_a_question_whose_words_have_no_content_is_answered_by_meaning(any_scale
         assert mem.mem_recall("alice", "How are you?") == []
 
 
+def test_a_question_about_somebody_whom_the_user_never_named_finds_no_other_s_life(any_scale: Embedder) -> None:
+    with ILabMemory.from_path(":memory:", Config(embedder=any_scale)) as mem:
+        for text in ("There was a concert in the park, we only heard the bass.", "Mon frère cherche un chien."):
+            mem.mem_save("alice", f"User: {text}\nAssistant: Okay.", type="discovery", title="t")
+        mem.mem_embed()
+        for question in ("Which concerts has Jonas been to?", "Quel animal Jolene veut-elle adopter ?"):
+            assert mem.mem_recall("alice", question) == []
+        assert mem.mem_recall("alice", "Which concerts have I been to?")
+
+
 def test_the_kind_of_a_message_is_told_by_its_vector(embedder: LocalEmbedder) -> None:
     for each in (embedder, Compressed(embedder)):
         anchors = Anchors.of(each.embed)

@@ -45,6 +45,12 @@ def test_other_words_and_ids_find_nothing(mem: ILabMemory, message: str) -> None
     assert recalled(mem, message) == []
 
 
+def test_a_short_name_is_not_taken_for_a_word_with_other_letters(mem: ILabMemory) -> None:
+    say(mem, "Even the neighbours heard it.", "Joan paints boats.")
+    assert recalled(mem, "What did Evan buy?") == []
+    assert recalled(mem, "What does Jaon paint?") == ["Joan paints boats."]
+
+
 def test_an_id_in_a_text_without_spaces_is_found_in_another_form(mem: ILabMemory) -> None:
     say(mem, "新しい液タブの請求書番号は INV-3081-Q です。", "五月に引っ越します。")
     assert len(recalled(mem, "INV3081Qって何だっけ")) == 1

@@ -29,8 +29,6 @@ class Unembedded(NamedTuple):
     title: str
     content: str
     """The beginning of the content."""
-    about: str | None
-    """The beginning of what the content says about the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ PERSONAL_FLOOR = 0.18
 UNSPACED_FLOOR = 0.28
 #: ... and for any other.
 FLOOR = 0.4
-#: ... or for one that its vector says is about the world.
+#: ... or for one that its vector says is about the world, or that names somebody whom no row names.
 WORLD_FLOOR = 0.5
 #: `Reading.of_user` from which on a message is about the user without a word for them, ...
 OF_USER_BY_MEANING = 0.1
@@ -110,17 +110,24 @@ class Nearness:
     """Gain in relevance by sequence number."""
 
 
-def nearest(cosines: "Cosines", reading: "Reading", asked: Asked, limit: int) -> Sequence[int]:
-    """Return the rows that are near enough to a message to be among *limit* results, the nearest first."""
+def nearest(
+    cosines: "Cosines", reading: "Reading", asked: Asked, limit: int, *, names_stranger: bool = False
+) -> Sequence[int]:
+    """Return the rows that are near enough to a message to be among *limit* results, the nearest first.
+
+    *names_stranger*: it names somebody whom no row names.
+    """
     of_user = reading.of_user
     more = MORE_OF_PAST if asked.dated is not None and asked.dated.is_past else 0.0
     is_sure = bool(asked.terms) or (of_user is not None and of_user >= SURELY_OF_USER)
     if is_small_talk_message(reading, more) or not is_sure:
         return ()
-    return cosines.nearest(READ_PER_RESULT * limit, _floor(asked, of_user), more=OF_USER)
+    return cosines.nearest(READ_PER_RESULT * limit, _floor(asked, of_user, names_stranger=names_stranger), more=OF_USER)
 
 
-def _floor(asked: Asked, of_user: float | None) -> float:
+def _floor(asked: Asked, of_user: float | None, *, names_stranger: bool) -> float:
+    if names_stranger and not asked.speaks_of_user:
+        return WORLD_FLOOR
     is_unspaced = any(_UNSPACED.match(term) for term in asked.terms)
     if of_user is None:
         return PERSONAL_FLOOR if asked.speaks_of_user else UNSPACED_FLOOR if is_unspaced else FLOOR

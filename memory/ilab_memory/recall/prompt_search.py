@@ -158,8 +158,8 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     asks_many = asked.wants_all or asked.dated is not None
     # Before more is read: until here, the message was being embedded.
     named = speakers.speakers(asked, statistics)
-    cosines, nearest = _nearest(store, request, asked, named)
     unknown = frozenset(terms).difference(statistics.frequencies)
+    cosines, nearest = _nearest(store, request, asked, named, unknown)
     if not statistics.frequencies and not nearest:
         return _Found(unknown=unknown)
     postings, said, frequencies = _places(index, statistics, postings, replies=asked.asks_assistant)
@@ -230,11 +230,16 @@ def _by_meaning_alone(store: Store, request: Request, asked: Asked, now: datetim
 
 
 def _nearest(
-    store: Store, request: Request, asked: Asked, named: frozenset[str] = frozenset()
+    store: Store,
+    request: Request,
+    asked: Asked,
+    named: frozenset[str] = frozenset(),
+    unknown: frozenset[str] = frozenset(),
 ) -> tuple["Cosines | None", Sequence[int]]:
     """Return how near the user's rows are to the message in meaning, and which are near enough, the nearest first.
 
-    *named*: speakers that the message names, see `speakers`. None: only words are known.
+    *named*: speakers that the message names, see `speakers`. *unknown*: its terms that are in no row. None: only words
+    are known.
     """
     meant = request.meaning
     if meant is None or not isinstance(store, VectorStore):
@@ -247,7 +252,9 @@ def _nearest(
     if found is None:
         return None, ()
     cosines, reading = found
-    return cosines, meaning.nearest(cosines, reading, asked, request.limit)
+    # In German, nouns are capitalized too.
+    names_stranger = "de" not in asked.spoken and not asked.names.isdisjoint(unknown)
+    return cosines, meaning.nearest(cosines, reading, asked, request.limit, names_stranger=names_stranger)
 
 
 def _relevant(

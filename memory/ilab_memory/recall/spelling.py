@@ -25,6 +25,9 @@ MOST_IDS, LONGEST_ID = 8, 64
 MOST_PARTS, LONGEST_SPLIT = 8, 8
 #: Lengths of words that are corrected. Shorter ones have too many neighbours.
 SHORTEST, LONGEST = 4, 20
+#: Names up to this length are only corrected where two letters are exchanged or one is doubled: they are near to words,
+#: like "Evan" to "even".
+SHORT_NAME = 5
 #: Part of its weight that a corrected word has.
 CORRECTED = 0.9
 
@@ -60,7 +63,7 @@ def corrected(
     longest = sorted(typed.values(), key=len, reverse=True)[:MOST_CORRECTED]
     is_of_world = not asked.speaks_of_user and (is_question(text, asked.spoken) or is_request(text, asked.spoken))
     most = min(most_ways, MOST_WAYS_OF_WORLD if is_of_world else MOST_WAYS) // max(1, len(longest))
-    ways = {_term(word): _ways(word, asked.spoken)[:most] for word in longest}
+    ways = {_term(word): _ways(word, asked.spoken, is_name=_term(word) in asked.names)[:most] for word in longest}
     of_ids = [*(term for forms in ids.values() for form in forms for term in form)]
     of_ids += [term for token in ids for term in terms(token)]
     others = {term: word_forms(term) for term in of_ids}
@@ -133,11 +136,12 @@ def _id_forms(token: str) -> list[list[str]]:
     return [[term for word in form for term in terms(word)] for form in (["".join(parts)], parts, *halves, *split)]
 
 
-def _ways(word: str, spoken: tuple[str, ...]) -> list[str]:
+def _ways(word: str, spoken: tuple[str, ...], *, is_name: bool) -> list[str]:
     """Return the terms of words that *word* may stand for in texts in the languages *spoken*, likely ones first."""
     if not SHORTEST <= len(word) <= LONGEST:
         return []
-    variants = [way for way in _variants(word) if len(way) >= SHORTEST]
+    is_short_name = is_name and len(word) <= SHORT_NAME
+    variants = [way for way in _variants(word, is_short_name=is_short_name) if len(way) >= SHORTEST]
     own = [term for way in variants if (term := _term(way))]
     foreign = [term for way in variants for term in word_forms(way, spoken)]
     # First the same word in a text in another language.
@@ -146,13 +150,15 @@ def _ways(word: str, spoken: tuple[str, ...]) -> list[str]:
     return list(ways)
 
 
-def _variants(word: str) -> Iterator[str]:
+def _variants(word: str, *, is_short_name: bool) -> Iterator[str]:
     """Yield *word* with letters transposed, doubled, left out, exchanged and added."""
     yield from _transposed(word)
     places = range(1, len(word))
     vowels = _VOWELS["latin" if word[0] < "\u0370" else "cyrillic"]
     yield from (word[:place] + word[place + 1 :] for place in places if word[place] == word[place - 1])
     yield from (word[:place] + word[place] + word[place:] for place in places if word[place - 1] in vowels)
+    if is_short_name:
+        return
     yield from (
         word[:place] + vowel + word[place + 1 :] for place in places if word[place] in vowels for vowel in vowels
     )

@@ -25,10 +25,10 @@ COUNT_WAITING = f"""
 _CURSOR = "CASE WHEN e.model = %(model)s THEN e.cursor ELSE 0 END"
 # A row for each observation, all of one moment, or one row without an observation.
 NEXT = f"""
-    SELECT u.index_key, e.model, {_CURSOR}, u.last_number, o.number, o.title, o.content, o.about
+    SELECT u.index_key, e.model, {_CURSOR}, u.last_number, o.number, o.title, o.content
     FROM {_USERS} u LEFT JOIN {_EMBEDDED} e ON e.user_id = %(user_id)s
     LEFT JOIN LATERAL (
-        SELECT number, title, left(content, %(characters)s) AS content, left(about, %(characters)s) AS about
+        SELECT number, title, left(content, %(characters)s) AS content
         FROM {_OBSERVATIONS} WHERE user_id = %(user_id)s AND number > {_CURSOR} ORDER BY number LIMIT %(limit)s
     ) o ON true
     WHERE u.user_id = %(user_id)s AND (e.user_id IS NULL OR e.model <> %(model)s OR e.cursor < u.last_number)

@@ -14,9 +14,8 @@ COUNT_WAITING = f"SELECT coalesce(sum(u.last_number - iif(e.model = ?1, e.cursor
 # One row, of one moment: the user's last number is that of the rows.
 NEXT = """
     SELECT u.index_key, e.model, iif(e.model = ?2, e.cursor, 0), u.last_number, (
-        SELECT json_group_array(json_array(number, title, content, about)) FROM (
-            SELECT o.number, o.title, substr(coalesce(o.preview, o.content), 1, ?4) AS content,
-                substr(o.about, 1, ?4) AS about
+        SELECT json_group_array(json_array(number, title, content)) FROM (
+            SELECT o.number, o.title, substr(coalesce(o.preview, o.content), 1, ?4) AS content
             FROM observations o WHERE o.user = u.key AND o.number > iif(e.model = ?2, e.cursor, 0)
             ORDER BY o.number LIMIT ?3
         )
