@@ -18,6 +18,7 @@ code, text to translate or correct, and what others say give none. The pool take
 How it works: a message is split into sentences (`sentences.py`). The language with most common words in a sentence
 reads it (`language.py`). An index from words to templates leaves the few whose rarest word is in the sentence. A
 template that matches a clause (`template.py`) gives a fact, unless its surroundings forbid it (`sentence_reader.py`).
+Instructions that no template knows are in `instructions.py`, requests about the memory in `memory_requests.py`.
 
 Cost: a table is parsed by `load`, or else when its language is first read. The work is bounded: of a message longer
 than 4,000 characters, the first and last 2,000 are read, at most 64 sentences, and at most 16 clauses of a sentence.

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.statements.changes import CHANGES, hints
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading
 from ilab_chat_service.statements.language import LANGUAGES, languages_of
+from ilab_chat_service.statements.memory_requests import asks_to_forget_last, forgets_about, opts_out, topics_to_forget
 from ilab_chat_service.statements.openings import EDGES, after_openers
+from ilab_chat_service.statements.parsed_sentence import ParsedSentence
 from ilab_chat_service.statements.saying import saying, tells_change
-from ilab_chat_service.statements.sentence_reader import SentenceReader
+from ilab_chat_service.statements.sentence_reader import facts_of
 from ilab_chat_service.statements.sentences import FENCE, Sentence, sentences_of
 from ilab_chat_service.statements.text import UNSPACED, lowered
 
@@ -42,9 +44,6 @@ PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
 
 #: Replaces private text in a message. A sentence without its private part says nothing.
 REDACTED = "[REDACTED]"
-
-#: Maximum number of characters of a message that asks to forget the one before.
-FORGET_CHARACTERS = 80
 
 
 @dataclass(slots=True)
@@ -76,7 +75,7 @@ def read(message: str) -> Reading:
     The message is what one user wrote, with private text replaced by `[REDACTED]`. The work is bounded: of a message
     longer than 4,000 characters, the first and last 2,000 are read, and at most 64 sentences.
     """
-    if len(message) <= FORGET_CHARACTERS and asks_to_forget_last(message):
+    if asks_to_forget_last(message):
         return Reading(forget_last=True)
     draft = Draft(is_short=len(message) <= OWN_CHARACTERS)
     parts = own_parts(message)
@@ -128,22 +127,6 @@ def own_parts(message: str) -> list[str]:
     return [first if is_letter else message[: starts[-2]], last]
 
 
-def asks_to_forget_last(message: str) -> bool:
-    """Return whether *message* is only a request to forget what was said before, perhaps with a reason."""
-    sentence = Sentence(" ".join(message.split()))
-    for language in languages_of(sentence.lower_tokens, sentence.text):
-        if "memory.forget_last" not in language.hints(sentence.words)[1]:
-            continue
-        # "今" leads to many a sentence, and is the first word of some of these phrases.
-        for start in {0, after_openers(sentence, language).start}:
-            if end := language.phrases("memory.forget_last").at(sentence.lower, start):
-                rest = language.phrases("polite").anywhere.sub("", sentence.lower[end:]).lstrip(EDGES)
-                has_reason = language.phrases("memory.forget_reasons").at(rest, 0) > 0
-                if (has_reason or not any(map(str.isalpha, rest))) and not sentence.asks:
-                    return True
-    return False
-
-
 def introduces_facts(sentence: Sentence, draft: Draft) -> bool:
     """Return whether *sentence*, which ends with a colon, announces statements of the user."""
     for language in draft.languages:
@@ -158,33 +141,33 @@ def introduces_facts(sentence: Sentence, draft: Draft) -> bool:
 def read_sentence(sentence: Sentence, draft: Draft) -> None:
     """Add what *sentence* says to *draft*."""
     draft.languages = languages_of(sentence.lower_tokens, sentence.text) or draft.languages
-    parts = [SentenceReader(sentence, language) for language in draft.languages]
+    parts = [ParsedSentence(sentence, language) for language in draft.languages]
     last, draft.last = draft.last, None
-    draft.data = draft.data or any(map(SentenceReader.is_fiction_or_task, parts))
-    if any(map(SentenceReader.opts_out, parts)):
+    draft.data = draft.data or any(map(ParsedSentence.is_fiction_or_task, parts))
+    if any(map(opts_out, parts)):
         # Also behind a task: "Translate this. Don't store it."
         draft.opt_out = True
     elif draft.data or REDACTED in sentence.text:
         pass
-    elif named := next(filter(None, map(SentenceReader.forgets_about, parts)), None):
+    elif named := next(filter(None, map(forgets_about, parts)), None):
         is_first = not draft.forget_about
         draft.forget_about, rest = named
         # Once: a message may repeat the request hundreds of times.
         if rest and is_first:
             read_sentence(Sentence(rest), draft)
-    elif forgotten := next(filter(None, map(SentenceReader.forgotten, parts)), None):
+    elif forgotten := next(filter(None, map(topics_to_forget, parts)), None):
         draft.forget_topics += forgotten
-    elif facts := next(filter(None, map(list, map(SentenceReader.facts, parts))), None):
+    elif facts := next(filter(None, map(list, map(facts_of, parts))), None):
         draft.facts += [fact for fact in facts if fact not in draft.facts]
         if len({fact.topic_key for fact in facts}) == 1 and not sentence.asks:
             draft.last = sentence
-    elif last is not None and any(map(SentenceReader.corrects, parts)):
+    elif last is not None and any(map(ParsedSentence.corrects, parts)):
         correct(draft, last, sentence)
     elif is_for_pool(sentence, parts, draft):
         draft.pool.append(sentence.text)
 
 
-def is_for_pool(sentence: Sentence, parts: list[SentenceReader], draft: Draft) -> bool:
+def is_for_pool(sentence: Sentence, parts: list[ParsedSentence], draft: Draft) -> bool:
     """Return whether *sentence* is a statement in the first person, in any of its possible languages.
 
     Or one that tells a change in a short message ("The appointment moved to Thursday"), or any about a pasted text.
@@ -194,10 +177,10 @@ def is_for_pool(sentence: Sentence, parts: list[SentenceReader], draft: Draft) -
         and has_content(sentence)
         and (
             draft.is_remark
-            or any(map(SentenceReader.is_first_person, parts))
+            or any(map(ParsedSentence.is_first_person, parts))
             or (draft.is_short and (tells_change(sentence.text) or is_told(sentence, draft)))
         )
-        and not any(map(SentenceReader.asks_for_something, parts))
+        and not any(map(ParsedSentence.asks_for_something, parts))
     )
 
 
@@ -221,7 +204,7 @@ def has_value(sentence: Sentence) -> bool:
 def asks(sentence: Sentence) -> bool:
     """Return whether *sentence* is a question or a request."""
     languages = languages_of(sentence.lower_tokens, sentence.text)
-    return sentence.asks or any(SentenceReader(sentence, each).asks_for_something() for each in languages)
+    return sentence.asks or any(ParsedSentence(sentence, each).asks_for_something() for each in languages)
 
 
 def has_content(sentence: Sentence) -> bool:
