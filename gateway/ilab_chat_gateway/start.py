@@ -6,10 +6,6 @@ import gc
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 #: Signals that end the process.
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -39,13 +35,8 @@ def end_on_signals() -> None:
     blocks both before Python starts.
     """
     for number in ENDING:
-        signal.signal(number, end)
+        signal.signal(number, lambda received, _: os._exit(128 + received))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-
-
-def end(number: int, _: FrameType | None) -> None:
-    """Exit the process at once."""
-    os._exit(128 + number)
 
 
 def open_standard_descriptors() -> None:
@@ -54,15 +45,13 @@ def open_standard_descriptors() -> None:
     Otherwise the next one, for instance a connection, gets such a descriptor, and a library's message would be written
     into it.
     """
-    for descriptor in (0, 1, 2):
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             # It gets the lowest number that is free: this one.
             os.open(os.devnull, os.O_RDWR)
-    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 - open as long as the process
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115 - the same
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115 - the same
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8"))
 
 
 def discard_unwritten() -> None:
