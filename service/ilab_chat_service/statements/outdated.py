@@ -34,6 +34,8 @@ REPLACED_WORDS = 2
 SHORT = 3
 #: Longest run of words in whose place another one is.
 PLACE = 3
+#: Words with content of a statement that says enough.
+LEAST_WORDS = 3
 
 
 class Hint(NamedTuple):
@@ -245,4 +247,6 @@ def is_in_place_of(newer: Saying, older: Saying) -> bool:
     return is_same_kind and max(len(rest), len(rest_before)) <= PLACE and start > 1
 
 
-__all__ = ["outdated"]
+def says_much(statement: str) -> bool:
+    """Return whether *statement* has a few words with content: "Pray for us." has one."""
+    return len(hint(statement).about) >= LEAST_WORDS
