@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
-from ilab_chat_service.memory.erasing import erase_observation
 from ilab_chat_service.memory.hydrate import hydrated
 from ilab_chat_service.memory.persist import save
 from ilab_chat_service.time_zones import time_zone
@@ -68,3 +67,24 @@ class MemoryAdapter:
             await erase_observation(self._library, self._responses, user_id, observation_id)
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be erased", cause=error.cause) from error
+
+
+async def erase_observation(
+    library: MemoryExecutor, responses: ResponseStore, user_id: str, observation_id: int
+) -> bool:
+    """Erase an observation, facts derived from it alone, and the stored responses that contain any of them.
+
+    Return whether the user had the observation.
+
+    Raises:
+        MemoryUnavailable: a part is left. Calling again completes the erasure.
+        NotSupported: the library cannot.
+    """
+    # Before the library, which then rewrites the pages of both.
+    before = await responses.forget_observation(user_id, observation_id)
+    deleted = await library.delete(user_id, observation_id)
+    after = [await responses.forget_observation(user_id, each) for each in deleted or (observation_id,)]
+    if any(after) or (before and not deleted):
+        # Another process stored responses while this ran, or an earlier call did not finish.
+        await library.finish_forgetting()
+    return bool(deleted)

@@ -11,7 +11,7 @@ from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.background import current_task
 from ilab_chat_service.idempotency.answers import METHOD as CHAT
-from ilab_chat_service.memory.erasing import erase_observation
+from ilab_chat_service.memory.adapter import erase_observation
 from ilab_chat_service.memory.executor import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
