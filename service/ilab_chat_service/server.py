@@ -20,11 +20,10 @@ from ilab_chat_service.idempotency.answers import TurnAnswers
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.long_texts import LongTexts
 from ilab_chat_service.memory.adapter import MemoryAdapter
-from ilab_chat_service.memory.availability import watch_memory
+from ilab_chat_service.memory.availability import check_integrity, watch_memory
 from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.expiry import expire_observations
-from ilab_chat_service.memory.integrity import check_integrity
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.rate_limits import RateLimits, rate_limits
 from ilab_chat_service.rpc import health

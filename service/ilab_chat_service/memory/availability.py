@@ -1,4 +1,4 @@
-"""Watch over a memory in a file: health follows whether it can be written."""
+"""Watch over a memory in a file: health follows whether it can be written, and whether it is damaged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ilab_chat_service.failures import MemoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ilab_chat_service.store_damage import Damage
 
 log = logging.getLogger(__name__)
 
@@ -71,3 +73,21 @@ async def cause_of_failure(memory: Probed, room: int) -> str | None:
         # The cause is the library's own error, which quotes no user.
         return None if code.startswith(PASSING) else str(error.__cause__ or error)
     return ""
+
+
+class Checked(Protocol):
+    """The part of the memory that is needed here."""
+
+    async def check(self) -> list[str]:
+        """Return what is damaged. Raises MemoryUnavailable."""
+
+
+async def check_integrity(memory: Checked, damage: Damage) -> None:
+    """Check *memory* and record damage in *damage*. A check that fails is logged."""
+    try:
+        found = await memory.check()
+    except MemoryUnavailable as error:
+        log.warning("integrity check of the memory failed: %s", error.__cause__ or error)
+    else:
+        if found:
+            damage.note(found[0])

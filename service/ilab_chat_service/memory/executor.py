@@ -25,7 +25,6 @@ from ilab_chat_service.limits import (
     WRITE_THREADS,
 )
 from ilab_chat_service.memory.bulkhead import Bulkhead
-from ilab_chat_service.memory.integrity import CHECKED_AT_START_BYTES
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import HINT, Damage
 from ilab_memory import Config, EmbedderUnavailable, ILabMemory
@@ -49,6 +48,10 @@ T = TypeVar("T")
 #: visit ends early: one page waits in memory for the caller to read it.
 EXPORT_PAGE = 100
 EXPORT_CHARACTERS = 1024 * 1024
+
+#: Files up to this size are checked before the server serves, which takes some tenths of a second. Larger files are
+#: checked while it serves.
+CHECKED_AT_START_BYTES = 64 * 1024 * 1024
 
 
 @asynccontextmanager
