@@ -16,7 +16,7 @@ from ilab_chat_service.auth.authenticator import open_authenticator
 from ilab_chat_service.background import in_background
 from ilab_chat_service.consolidation_setup import open_consolidator
 from ilab_chat_service.embedding_setup import embedding, open_embedder
-from ilab_chat_service.idempotency.answers import TurnAnswers
+from ilab_chat_service.idempotency.codec import TurnAnswers
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.long_texts import LongTexts
 from ilab_chat_service.memory.adapter import MemoryAdapter

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilab_chat_service.idempotency import codec
-from ilab_chat_service.idempotency.answers import TurnCall
+from ilab_chat_service.idempotency.codec import TurnCall
 from ilab_chat_service.long_texts import without_private
 from ilab_chat_service.values import (
     Answered,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.background import current_task
-from ilab_chat_service.idempotency.answers import METHOD as CHAT
+from ilab_chat_service.idempotency.codec import METHOD as CHAT
 from ilab_chat_service.memory.adapter import erase_observation
 from ilab_chat_service.memory.executor import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
