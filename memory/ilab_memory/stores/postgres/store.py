@@ -104,7 +104,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         preview_characters: int,
         now: datetime,
     ) -> RecentSessions:
-        """See Store."""
         rows = self._connections.rows(
             "read the sessions",
             statements.RECENT_SESSIONS,
@@ -118,7 +117,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         return reading.recent_sessions(user_id, rows)
 
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
-        """See Store."""
         touch = statements.TOUCH_ACTIVE, {"user_id": user_id, "session_id": session_id, "now": now}
         self._connections.write(
             "open a session",
@@ -148,7 +146,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
     def end_session(
         self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
     ) -> Session | None:
-        """See Store."""
         with one_at_a_time(0 if observation is None else len(observation.content)):
             indexed = None if observation is None else IndexEntry(observation.title, observation.content)
         ended = self._connections.write(
@@ -169,7 +166,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         return reading.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False, conversation_id))
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
-        """See Store."""
         with one_at_a_time(len(redacted.content)):
             indexed = [IndexEntry(each.title, each.content) for each in (redacted, *redacted.facts)]
         session_id = saving.new_session_id()
@@ -181,7 +177,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         )
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
-        """See Store."""
         if observation_id > LARGEST_ID:
             return None
         doing = "change the observation"
@@ -235,15 +230,12 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
     def facts(
         self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
     ) -> list[Fact]:
-        """See Store."""
         return fact_reads.facts(self._connections, user_id, types=types, now=now, limit=limit, before=before)
 
     def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
-        """See Store."""
         return fact_reads.about(self._connections, user_id, now=now, limit=limit, characters=characters)
 
     def earlier_sources(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
-        """See Store."""
         return fact_reads.earlier_sources(self._connections, user_id, observation_ids)
 
     def list_observations(
@@ -256,7 +248,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
-        """See Store."""
         moment, observation_id = before or (_AFTER_ALL, 0)
         rows = self._connections.rows(
             "list the observations",
@@ -274,7 +265,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
     def list_sessions(
         self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
-        """See Store."""
         moment, session_id = before or (_AFTER_ALL, "")
         rows = self._connections.rows(
             "list the sessions",
@@ -289,14 +279,12 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         return [reading.session(user_id, row) for row in rows]
 
     def get(self, user_id: str, observation_id: int) -> Observation | None:
-        """See Store."""
         rows = self._of_observation("read the observation", statements.GET, user_id, observation_id)
         return rows[0] if rows else None
 
     def timeline(
         self, user_id: str, observation_id: int, *, neighbors: int = Store.DEFAULT_TIMELINE_NEIGHBORS
     ) -> list[Observation]:
-        """See Store."""
         return self._of_observation(
             "read the timeline", statements.TIMELINE, user_id, observation_id, neighbors=neighbors
         )
@@ -312,7 +300,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         most_bytes: int,
         now: datetime,
     ) -> list[Observation]:
-        """See Store."""
         rows = self._connections.rows(
             "read the session",
             statements.RECENT,
@@ -352,7 +339,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         return reading.matches(found, terms, most_rows=most_rows)
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
-        """See Store."""
         asked = list(terms)
         rows = self._connections.rows("search", statements.POSTINGS, user_id=user_id, terms=asked)
         return reading.postings(rows, asked)
@@ -360,7 +346,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
     def newest_with(
         self, user_id: str, terms: Collection[str], *, in_reply: bool, most: int
     ) -> Mapping[str, Sequence[int]]:
-        """See Store."""
         asked = list(terms)
         label = blind_index.REPLIED if in_reply else blind_index.SAID
         rows = self._connections.rows(
@@ -369,12 +354,10 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         return dict.fromkeys(asked, ()) | {asked[place - 1]: numbers for place, numbers in rows}
 
     def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
-        """See Store."""
         rows = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers), now=now)
         return {row[0]: reading.document(row[1:]) for row in rows}
 
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
-        """See Store."""
         rows = self._connections.rows(
             "search",
             statements.CONTAINING,
@@ -386,19 +369,16 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         return [number for (number,) in rows]
 
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
-        """See Store."""
         rows = self._connections.rows(
             "search", statements.PREVIEWS, user_id=user_id, numbers=list(numbers), characters=characters
         )
         return {row[0]: reading.preview(row[1:]) for row in rows}
 
     def stats(self, user_id: str) -> Mapping[str, int]:
-        """See Store."""
         rows = self._connections.rows("read the statistics", statements.STATS, user_id=user_id)
         return dict(zip(("observations", "sessions"), rows[0] if rows else (0, 0), strict=True))
 
     def type_stats(self, user_id: str) -> list[TypeStats]:
-        """See Store."""
         rows = self._connections.rows("read the statistics", statements.TYPE_STATS, user_id=user_id)
         return type_statistics(map(reading.texts, rows))
 
@@ -411,7 +391,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         return int(self._connections.rows("read the size", work_statements.SIZE)[0][0])
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
-        """See Store."""
         extent = exporting.extent(self._connections, user_id)
         return iter(()) if extent is None else iter(exporting.Export(self._connections, user_id, extent))
 
@@ -435,7 +414,6 @@ class PostgresStore(PostgresWork, PostgresVectors, Store):
         return int(count)
 
     def close(self) -> None:
-        """See Store."""
         self._connections.close()
 
     def _user(self, user_id: str, doing: str) -> bytes | None:

@@ -18,18 +18,15 @@ class PostgresVectors(VectorStore):
     _connections: Connections
 
     def users_to_embed(self, model: str, *, after: str, limit: int, rebuild: bool) -> Sequence[str]:
-        """See VectorStore."""
         asked = {"model": model, "after": after, "limit": limit, "rebuild": rebuild}
         return [user_id for (user_id,) in self._connections.rows(_EMBEDDING, vector_statements.WAITING_USERS, **asked)]
 
     def unembedded(self, model: str, *, rebuild: bool) -> int:
-        """See VectorStore."""
         asked = {"model": model, "after": "", "rebuild": rebuild}
         ((count,),) = self._connections.rows(_EMBEDDING, vector_statements.COUNT_WAITING, **asked)
         return int(count)
 
     def to_embed(self, user_id: str, model: str, *, limit: int, characters: int) -> Batch | None:
-        """See VectorStore."""
         asked = {"user_id": user_id, "model": model, "limit": limit, "characters": characters}
         rows = self._connections.rows(_EMBEDDING, vector_statements.NEXT, **asked)
         if not rows:
@@ -52,7 +49,6 @@ class PostgresVectors(VectorStore):
         return self._connections.write(_EMBEDDING, add, repeatable=True)
 
     def vectors(self, user_id: str, model: str, known: Collection[int]) -> Sequence[Block]:
-        """See VectorStore."""
         asked = {"user_id": user_id, "model": model, "known": list(known)}
         rows = self._connections.rows(_EMBEDDING, vector_statements.BLOCKS, **asked)
         return [Block(number, size, stamp, None if data is None else bytes(data)) for number, size, stamp, data in rows]

@@ -22,7 +22,6 @@ class PostgresWork(WorkStore):
     _connections: Connections
 
     def claim_work(self, lease: str, lease_until: datetime, due: Due) -> Work | None:
-        """See WorkStore."""
         found = self._returned(
             work_statements.CLAIM,
             now=due.now,
@@ -40,14 +39,12 @@ class PostgresWork(WorkStore):
         )
 
     def renew_work(self, work: Work, lease_until: datetime) -> bool:
-        """See WorkStore."""
         renewed = self._returned(work_statements.RENEW, user_id=work.user_id, lease=work.lease, lease_until=lease_until)
         return renewed is not None
 
     def work_turns(
         self, work: Work, *, key_prefixes: Sequence[str], limit: int, most_bytes: int, now: datetime
     ) -> WorkTurns:
-        """See WorkStore."""
         rows = self._connections.rows(
             _CONSOLIDATING,
             work_statements.TURNS,
@@ -61,14 +58,12 @@ class PostgresWork(WorkStore):
         return fitting(work, turns, limit=limit, most_bytes=most_bytes, now=to_text(now))
 
     def work_summaries(self, user_id: str, topic_keys: Sequence[str]) -> Mapping[str, str]:
-        """See WorkStore."""
         rows = self._connections.rows(
             _CONSOLIDATING, work_statements.SUMMARIES, user_id=user_id, topic_keys=list(topic_keys)
         )
         return dict(rows)
 
     def finish_work(self, work: Work, turns: WorkTurns, finished: Finished) -> bool:
-        """See WorkStore."""
         return self._connections.write(
             _CONSOLIDATING, partial(finish, work=work, turns=turns, finished=finished), repeatable=True
         )
@@ -76,7 +71,6 @@ class PostgresWork(WorkStore):
     def fail_work(
         self, work: Work, *, not_before: datetime, is_dead: bool, counts: bool, tokens_used: int, now: datetime
     ) -> bool:
-        """See WorkStore."""
         failed = self._returned(
             work_statements.FAIL,
             user_id=work.user_id,
@@ -90,7 +84,6 @@ class PostgresWork(WorkStore):
         return failed is not None
 
     def work_stats(self, now: datetime) -> WorkStats:
-        """See WorkStore."""
         rows = self._connections.rows(_CONSOLIDATING, work_statements.STATS, day=day(now))
         ((pending, dead, tokens_used, oldest),) = rows
         return WorkStats(pending=pending, dead=dead, tokens_used=tokens_used, oldest_pending=oldest)

@@ -100,7 +100,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         preview_characters: int,
         now: datetime,
     ) -> RecentSessions:
-        """See Store."""
         touches = self._writer.touched(user_id)
         with self._readers.connection("read the sessions") as connection:
             recent = reading.recent_sessions(
@@ -117,13 +116,11 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         return recent
 
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
-        """See Store."""
         self._writer.touch("open a session", user_id, session_id, to_text(now))
 
     def open_session(
         self, user_id: str, *, conversation_id: str, now: datetime, session_timeout: timedelta
     ) -> tuple[str, bool]:
-        """See Store."""
         user = self._writer.run(
             "open a session",
             lambda transaction: saving.open_session(
@@ -135,7 +132,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
     def end_session(
         self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
     ) -> Session | None:
-        """See Store."""
         characters = 0 if observation is None else len(observation.content)
         with one_at_a_time(characters):
             indexed = None if observation is None else IndexEntry(observation.title, observation.content)
@@ -167,7 +163,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         )
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
-        """See Store."""
         characters = sum(len(each.content) for each in (redacted, *redacted.facts))
         with one_at_a_time(characters):
             facts = [IndexEntry(fact.title, fact.content) for fact in redacted.facts]
@@ -178,7 +173,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         return self._writer.run("save the observation", save, bulk=insert_all, characters=characters)
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
-        """See Store."""
         if observation_id > LARGEST_ID:
             return None
         with self._readers.connection("change the observation") as connection:
@@ -204,7 +198,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         return self._forgetting.expire(expiry.expiry(now, older_than), limit)
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
-        """See Store."""
         characters = sum(len(row.content) for row in rows)
         with self._importing:
             with one_at_a_time(characters):
@@ -217,24 +210,20 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
             )
 
     def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
-        """See Store."""
         with self._importing:
             self._writer.run("import", lambda transaction: fact_store.add_sources(transaction, user_id, sources))
 
     def facts(
         self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
     ) -> list[Fact]:
-        """See Store."""
         with self._readers.connection("list the facts") as connection:
             return fact_store.facts(connection, user_id, types=types, now=now, limit=limit, before=before)
 
     def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
-        """See Store."""
         with self._readers.connection("list the statements") as connection:
             return fact_store.about(connection, user_id, now=now, limit=limit, characters=characters)
 
     def earlier_sources(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
-        """See Store."""
         with self._readers.connection("look for earlier statements") as connection:
             return fact_store.earlier_sources(connection, user_id, observation_ids)
 
@@ -248,7 +237,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         most_bytes: int,
         before: ObservationCursor | None,
     ) -> list[Observation]:
-        """See Store."""
         with self._readers.connection("list the observations") as connection:
             return reading.list_observations(
                 connection,
@@ -263,7 +251,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
     def list_sessions(
         self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
     ) -> list[Session]:
-        """See Store."""
         touches = self._writer.touched(user_id)
         with self._readers.connection("list the sessions") as connection:
             page = reading.list_sessions(
@@ -279,14 +266,12 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         return page
 
     def get(self, user_id: str, observation_id: int) -> Observation | None:
-        """See Store."""
         with self._readers.connection("read the observation") as connection:
             return reading.get(connection, user_id, observation_id)
 
     def timeline(
         self, user_id: str, observation_id: int, *, neighbors: int = Store.DEFAULT_TIMELINE_NEIGHBORS
     ) -> list[Observation]:
-        """See Store."""
         with self._readers.connection("read the timeline") as connection:
             return reading.timeline(connection, user_id, observation_id, neighbors)
 
@@ -301,7 +286,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         most_bytes: int,
         now: datetime,
     ) -> list[Observation]:
-        """See Store."""
         with self._readers.connection("read the session") as connection:
             return reading.recent(
                 connection,
@@ -325,7 +309,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         now: datetime,
         most_frequency: int = LARGEST_ID,
     ) -> Matches:
-        """See Store."""
         with self._readers.connection("search") as connection:
             return reading.matches(
                 connection,
@@ -340,39 +323,32 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
             )
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
-        """See Store."""
         with self._readers.connection("search") as connection:
             return reading.postings(connection, self._users, user_id, list(terms))
 
     def newest_with(
         self, user_id: str, terms: Collection[str], *, in_reply: bool, most: int
     ) -> Mapping[str, Sequence[int]]:
-        """See Store."""
         with self._readers.connection("search") as connection:
             return reading.newest_with(connection, self._users, user_id, list(terms), in_reply=in_reply, most=most)
 
     def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
-        """See Store."""
         with self._readers.connection("search") as connection:
             return reading.documents(connection, user_id, numbers, now)
 
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
-        """See Store."""
         with self._readers.connection("search") as connection:
             return reading.containing(connection, user_id, text, at_most, most_characters)
 
     def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
-        """See Store."""
         with self._readers.connection("search") as connection:
             return reading.previews(connection, user_id, numbers, characters)
 
     def stats(self, user_id: str) -> Mapping[str, int]:
-        """See Store."""
         with self._readers.connection("read the statistics") as connection:
             return reading.stats(connection, user_id)
 
     def type_stats(self, user_id: str) -> list[TypeStats]:
-        """See Store."""
         with self._readers.connection("read the statistics") as connection:
             return reading.type_stats(connection, user_id)
 
@@ -389,15 +365,12 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
             self._users.drop(user_id)
 
     def finish_forgetting(self) -> int:
-        """See Store."""
         return self._forgetting.finish()
 
     def pending_erasures(self) -> int:
-        """See Store."""
         return self._forgetting.pending()
 
     def size(self) -> int:
-        """See Store."""
         return self._database.size() or self._pages()
 
     def probe(self, *, room: int) -> None:
@@ -405,7 +378,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         self._writer.run("write", lambda transaction: saving.probe(transaction, room), synced=False)
 
     def check(self) -> list[str]:
-        """See Store."""
         with self._readers.connection("check the file") as connection:
             connection.set_progress_handler(self._closed.is_set, _INSTRUCTIONS)
             try:
@@ -418,7 +390,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
                 connection.set_progress_handler(None, 0)
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
-        """See Store."""
         with self._readers.connection("export") as connection:
             extent = exporting.extent(connection, user_id)
         return iter(()) if extent is None else iter(exporting.Export(self._readers, self._writer, user_id, extent))
@@ -439,7 +410,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         return int(pages) * int(size)
 
     def close(self) -> None:
-        """See Store."""
         if not self._process.is_this:
             # The threads and connections are the parent's.
             return

@@ -22,17 +22,14 @@ class SQLiteVectors(VectorStore):
     _readers: Readers | SharedReader
 
     def users_to_embed(self, model: str, *, after: str, limit: int, rebuild: bool) -> Sequence[str]:
-        """See VectorStore."""
         found = self._read(vector_statements.WAITING_USERS, (model, after, limit, rebuild))
         return [user_id for (user_id,) in found]
 
     def unembedded(self, model: str, *, rebuild: bool) -> int:
-        """See VectorStore."""
         ((count,),) = self._read(vector_statements.COUNT_WAITING, (model, "", 0, rebuild))
         return int(count)
 
     def to_embed(self, user_id: str, model: str, *, limit: int, characters: int) -> Batch | None:
-        """See VectorStore."""
         found = self._read(vector_statements.NEXT, (user_id, model, limit, characters))
         if not found:
             return None
@@ -49,13 +46,11 @@ class SQLiteVectors(VectorStore):
         )
 
     def add_vectors(self, batch: Batch, model: str, vectors: Mapping[int, bytes]) -> bool:
-        """See VectorStore."""
         add = partial(_add, batch=batch, model=model, vectors=vectors)
         # Not synced on its own: vectors that are lost with the power are made again.
         return self._writer.run(_EMBEDDING, add, synced=False)
 
     def vectors(self, user_id: str, model: str, known: Collection[int]) -> Sequence[Block]:
-        """See VectorStore."""
         ((text,),) = self._read(vector_statements.STAMPS, (user_id, model))
         blocks = [Block(number, size, stamp, None) for number, size, stamp in json.loads(text)]
         new = [block.number for block in blocks if block.stamp not in known]

@@ -41,34 +41,28 @@ class SQLiteWork(WorkStore):
         )
 
     def renew_work(self, work: Work, lease_until: datetime) -> bool:
-        """See WorkStore."""
         return self._returned(work_statements.RENEW, (work.user_id, work.lease, to_text(lease_until))) is not None
 
     def work_turns(
         self, work: Work, *, key_prefixes: Sequence[str], limit: int, most_bytes: int, now: datetime
     ) -> WorkTurns:
-        """See WorkStore."""
         asked = (work.user_id, work.cursor, json.dumps(list(key_prefixes)), limit + 1, SUMMARY_KEY)
         rows = [(row[0], observation(work.user_id, row[1:])) for row in self._rows(work_statements.TURNS, asked)]
         return fitting(work, rows, limit=limit, most_bytes=most_bytes, now=to_text(now))
 
     def work_summaries(self, user_id: str, topic_keys: Sequence[str]) -> Mapping[str, str]:
-        """See WorkStore."""
         return dict(self._rows(work_statements.SUMMARIES, (user_id, json.dumps(list(topic_keys)))))
 
     def finish_work(self, work: Work, turns: WorkTurns, finished: Finished) -> bool:
-        """See WorkStore."""
         return self._writer.run(_CONSOLIDATING, partial(finish, work=work, turns=turns, finished=finished))
 
     def fail_work(
         self, work: Work, *, not_before: datetime, is_dead: bool, counts: bool, tokens_used: int, now: datetime
     ) -> bool:
-        """See WorkStore."""
         failed = (to_text(not_before), is_dead, int(not counts), day(now), tokens_used)
         return self._returned(work_statements.FAIL, (work.user_id, work.lease, *failed)) is not None
 
     def work_stats(self, now: datetime) -> WorkStats:
-        """See WorkStore."""
         ((pending, dead, tokens_used, oldest),) = self._rows(work_statements.STATS, (day(now),))
         return WorkStats(pending=pending, dead=dead, tokens_used=tokens_used, oldest_pending=oldest)
 
