@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ilab_chat_service import prompt
 from ilab_chat_service.failures import ContextTooLong, Failure, MemoryUnavailable, TurnNotStored
+from ilab_chat_service.prompt_lines import tokens
 from ilab_chat_service.running_answer import RunningAnswer, joined
 from ilab_chat_service.telemetry.call_record import failing_with, interrupted, phase
 from ilab_chat_service.time_zones import time_zone
@@ -167,7 +168,7 @@ class TurnRunner:
                     yield started
                     async for piece in answer:
                         if isinstance(piece, Reasoning):
-                            reasoning_tokens += prompt.tokens(piece.text)
+                            reasoning_tokens += tokens(piece.text)
                             yield ReasoningDelta(piece.text)
                         else:
                             reply.write(piece)
@@ -177,7 +178,7 @@ class TurnRunner:
                 if asked_tokens:
                     interrupted(
                         input_tokens=asked_tokens,
-                        output_tokens=prompt.tokens(reply.getvalue()) + reasoning_tokens,
+                        output_tokens=tokens(reply.getvalue()) + reasoning_tokens,
                         stored=bool(lease and reply.tell() and not request.reading.forget_last),
                     )
                 if lease and reply.tell():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batch import cases
 from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.prompt import DOUBTED, line
+from ilab_chat_service.prompt_lines import DOUBTED, line
 from ilab_chat_service.statements import load
 from ilab_chat_service.statements.doubt import MOST_MESSAGES, Said, doubted
 from ilab_chat_service.values import Context, MemorySource, Recalled

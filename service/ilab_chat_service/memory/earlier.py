@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ilab_chat_service.memory.turn_codec import ASSISTANT
-from ilab_chat_service.prompt import DOUBTED, EARLIER
+from ilab_chat_service.prompt_lines import DOUBTED, EARLIER
 from ilab_chat_service.statements.doubt import Said, doubts
 from ilab_chat_service.statements.outdated import replacements, says_much
 from ilab_chat_service.statements.sentences import sentences_of
