@@ -199,6 +199,7 @@ async def serving(
         )
         chats, memories = admission(settings), MemoryService(library, responses)
         chat = ChatService(turns, deadlines(settings), chats, heartbeat_seconds=settings.heartbeat_seconds)
+        await stack.enter_async_context(in_background(chat.streams.watch()))
         damage.on_found(lambda: checks.failed(OUR_SERVICES))
         add_services(server, chat, memories, checks)
         stack.push_async_callback(finish_writes, turns, library)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,11 +12,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
+from ilab_chat_service.background import current_task
 from ilab_chat_service.fair_slots import FairSlots
 from ilab_chat_service.limits import CHAT_BYTES
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.heartbeats import EventWriter
-from ilab_chat_service.rpc.initial_metadata import send_initial_metadata, sent_whole
+from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
+from ilab_chat_service.rpc.unread import OpenStreams
 from ilab_chat_service.rpc.validation import turn_request
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.rpc.deadlines import Deadlines
     from ilab_chat_service.rpc.validation import ChatCall
     from ilab_chat_service.turn import Preview, TurnRunner
+    from ilab_chat_service.turn_events import Event
     from ilab_chat_service.values import Recalled, Remembered, TurnRequest, Usage
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
@@ -71,6 +74,8 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         self._deadlines = deadlines
         self._admission = admission
         self._heartbeat_seconds = heartbeat_seconds
+        self.streams = OpenStreams(admission)
+        """The open streams. Watch them while the server runs."""
         # One long request at a time: validating it needs the GIL, so several would slow down each other and all calls.
         self._reading = FairSlots(1, 1)
 
@@ -103,20 +108,30 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         # Free the request: it is large and no longer needed.
         del request
         async with (
+            # First, so that the slot is free while this waits for the caller.
+            EventWriter(context.write, self._heartbeat_seconds) as writer,
             Limit(self._deadlines, context.time_remaining()) as limit,
-            self._admission.slot(turn.user_id),
+            self._admission.slot(turn.user_id) as slot,
             aclosing(self._turns.run(turn, until=limit.model_until, joins=True)) as events,
         ):
-            with closing(EventWriter(context.write, self._heartbeat_seconds)) as writer:
+            with self.streams.entered(writer, limit):
                 async for event in events:
-                    match event:
-                        case Started():
-                            began(event)
-                            await sent_whole(writer.write(stream_response(event, turn)))
-                        case Generated():
-                            limit.model_is_done()
-                        case Delta() | ReasoningDelta() | Completed():
-                            await writer.write(stream_response(event, turn))
+                    try:
+                        await self._write(event, turn, writer, limit)
+                    except BaseException:
+                        # gRPC keeps the message, and the call, until its caller reads, cancels or disconnects.
+                        slot.outlived_by(current_task())
+                        raise
+
+    async def _write(self, event: Event, turn: TurnRequest, writer: EventWriter, limit: Limit) -> None:
+        match event:
+            case Started():
+                began(event)
+                await writer.write_first(stream_response(event, turn))
+            case Generated():
+                limit.model_is_done()
+            case Delta() | ReasoningDelta() | Completed():
+                await writer.write(stream_response(event, turn))
 
     async def _accepted(self, request: ChatCall) -> TurnRequest:
         """Validate *request*, and record its request id in the call record.

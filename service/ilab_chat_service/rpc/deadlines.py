@@ -39,10 +39,10 @@ class Limit:
     sees the same as when its caller cancels, so what the model has written is stored.
 
     Raises:
-        DeadlineExceeded: the time was up.
+        DeadlineExceeded: the time was up, or the call was ended.
     """
 
-    __slots__ = ("_call_until", "_timer", "model_until")
+    __slots__ = ("_call_until", "_text", "_timer", "model_until")
 
     def __init__(self, deadlines: Deadlines, remaining: float | None) -> None:
         """Start the time now. *remaining*: seconds until the caller's deadline, or None without one."""
@@ -50,11 +50,18 @@ class Limit:
         now = asyncio.get_running_loop().time()
         self.model_until = now + deadlines.model_seconds(seconds)
         self._call_until = now + seconds
+        self._text = "deadline exceeded"
         self._timer = asyncio.timeout_at(self.model_until)
 
     def model_is_done(self) -> None:
         """Allow the rest of the call to use the reserve."""
         self._timer.reschedule(self._call_until)
+
+    def end(self, text: str) -> None:
+        """End the call now, unless its time is up; *text* says why. Call it while the block runs."""
+        if not self._timer.expired():
+            self._text = text
+            self._timer.reschedule(0)
 
     async def __aenter__(self) -> Self:
         await self._timer.__aenter__()
@@ -66,4 +73,4 @@ class Limit:
         try:
             await self._timer.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise DeadlineExceeded("deadline exceeded") from None
+            raise DeadlineExceeded(self._text) from None

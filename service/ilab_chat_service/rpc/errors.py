@@ -53,7 +53,7 @@ class NotFound(Exception):
 
 
 class DeadlineExceeded(Exception):
-    """The call's deadline has passed, or the part of it that the model may use."""
+    """The call's deadline has passed, or the part of it that the model may use, or the caller did not read for long."""
 
 
 class ServerDraining(Exception):

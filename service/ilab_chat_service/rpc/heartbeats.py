@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import grpc.aio
 
@@ -19,7 +19,8 @@ HEARTBEAT = chat_pb2.StreamChatResponse(heartbeat=chat_pb2.Heartbeat())
 class EventWriter:
     """Writes events and, after the first event, a heartbeat whenever the stream is silent, until it is closed.
 
-    No heartbeat precedes the first event, which tells proxies that they must not retry the call.
+    No heartbeat precedes the first event, which tells proxies that they must not retry the call. As a context manager,
+    it waits at the end for the first event, which is sent together with the initial metadata: see `sent_whole`.
 
     Args:
         write: sends one message, and returns when flow control has room for the next.
@@ -33,21 +34,36 @@ class EventWriter:
         self._heartbeat_seconds = heartbeat_seconds
         self._loop = asyncio.get_running_loop()
         self._wrote_at = 0.0
+        self.unread_since: float | None = None
+        """Since when a write waits for the caller to read, by the event loop's clock. None: no write does."""
+        self._first: asyncio.Future[None] | None = None
         # gRPC allows one write at a time per call.
-        self._writing = False
         self._heartbeat: asyncio.Task[None] | None = None
         # One timer for all events, because setting one per event is expensive.
         self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            if self._first and not self._first.done():
+                await asyncio.wait([self._first])
+        finally:
+            self.close()
+
+    async def write_first(self, event: chat_pb2.StreamChatResponse) -> None:
+        """Send the first event, like `write`. If this is cancelled, it is sent all the same."""
+        self._first = asyncio.ensure_future(self.write(event))
+        # Retrieve the exception, or asyncio logs it as never retrieved: sending fails if the caller is gone.
+        self._first.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._first)
 
     async def write(self, event: chat_pb2.StreamChatResponse) -> None:
         """Send *event*. Wait while the caller does not read."""
         while self._heartbeat:
             await asyncio.wait([self._heartbeat])
-        self._writing = True
-        try:
-            await self._write(event)
-        finally:
-            self._writing = False
+        await self._send(event)
         self._wrote_at = self._loop.time()
         if self._timer is None and self._heartbeat_seconds:
             self._wait_for_silence()
@@ -65,7 +81,7 @@ class EventWriter:
     def _beat(self) -> None:
         """Send a heartbeat, unless an event was written since the timer was set."""
         now = self._loop.time()
-        if self._writing:
+        if self.unread_since is not None:
             # A write that waits for flow control would delay the heartbeat too.
             self._wrote_at = now
         if now >= self._wrote_at + self._heartbeat_seconds:
@@ -77,8 +93,15 @@ class EventWriter:
         try:
             # Raised when the caller is gone. gRPC then cancels the call, and the handler closes this writer.
             with suppress(grpc.aio.BaseError):
-                await self._write(HEARTBEAT)
+                await self._send(HEARTBEAT)
                 self._wrote_at = self._loop.time()
                 self._wait_for_silence()
         finally:
             self._heartbeat = None
+
+    async def _send(self, message: chat_pb2.StreamChatResponse) -> None:
+        self.unread_since = self._loop.time()
+        try:
+            await self._write(message)
+        finally:
+            self.unread_since = None
