@@ -492,6 +492,51 @@ async def test_forget_erases_nothing_without_the_user_id(
     assert [rpc for rpc, _ in memory.calls] == ["GetStats"]
 
 
+#: Sends SIGINT to the process before the first call that waits for a line from standard input.
+INTERRUPTING = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <sys/select.h>
+#include <unistd.h>
+
+static int is_sent;
+
+static void interrupt(void) {
+    if (!is_sent && isatty(0)) {
+        is_sent = 1;
+        raise(SIGINT);
+    }
+}
+
+ssize_t read(int file, void *buffer, size_t size) {
+    if (file == 0) interrupt();
+    return ((ssize_t (*)(int, void *, size_t))dlsym(RTLD_NEXT, "read"))(file, buffer, size);
+}
+
+int select(int count, fd_set *reading, fd_set *writing, fd_set *other, struct timeval *longest) {
+    if (reading && FD_ISSET(0, reading)) interrupt();
+    typedef int (*Select)(int, fd_set *, fd_set *, fd_set *, struct timeval *);
+    return ((Select)dlsym(RTLD_NEXT, "select"))(count, reading, writing, other, longest);
+}
+"""
+
+
+async def test_ctrl_c_just_before_forget_waits_for_the_user_id_ends_it(
+    memory: ScriptedMemoryService, memory_target: str, tmp_path: Path
+) -> None:
+    source, library = tmp_path / "interrupting.c", tmp_path / "interrupting.so"
+    source.write_text(INTERRUPTING)
+    compiling = await asyncio.create_subprocess_exec("cc", "-shared", "-fPIC", "-o", library, source, "-ldl")
+    assert await compiling.wait() == 0
+    memory.says("GetStats", STATS)
+    options = ("memory", "forget", "--address", memory_target, "--user", "alice")
+    async with terminal(*options, cwd=tmp_path, env={"LD_PRELOAD": str(library)}) as person:
+        assert await person.exit_code() == 130
+    assert "Traceback" not in person.seen
+    assert [rpc for rpc, _ in memory.calls] == ["GetStats"]
+
+
 async def test_forget_in_a_script_needs_yes(memory: ScriptedMemoryService, memory_target: str) -> None:
     memory.says("ForgetUser", ERASED)
     refused = await cli(memory_target, "forget", stdin=b"alice\n")

@@ -1,7 +1,10 @@
 """Options, tables and wording that the commands of `ilab-chat memory` share."""
 
 import argparse
+import select
 import shutil
+import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,15 +110,37 @@ def confirm(question: str, expected: str, what: str) -> None:
 
     Raises:
         CommandError: standard input is not a terminal, or something else was typed.
+        KeyboardInterrupt: Ctrl-C was typed.
     """
     check_terminal()
     output.ask(question)
+    wait_for_line()
     try:
         typed = sys.stdin.readline().rstrip("\r\n")
     except UnicodeDecodeError:
         typed = ""
     if typed != expected:
         raise output.CommandError(f"nothing was erased: that is not the {what}", output.EXIT_FAILED)
+
+
+def wait_for_line() -> None:
+    """Wait until a line was typed.
+
+    Reading alone would miss a Ctrl-C that comes just before it: Python only notes a signal until the read returns.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was typed.
+    """
+    signals, writing = socket.socketpair()
+    with signals, writing:
+        writing.setblocking(False)
+        before = signal.set_wakeup_fd(writing.fileno())
+        try:
+            ready, _, _ = select.select([sys.stdin, signals], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
+    if signals in ready:
+        raise KeyboardInterrupt
 
 
 def check_terminal() -> None:
