@@ -86,6 +86,15 @@ def examples_of(language: Language, template: str) -> str:
 
 
 @cases("language", LANGUAGES)
+def test_a_message_of_any_template_is_read(language: Language) -> None:
+    for rule in language.rules:
+        for template in alternatives(re.sub(r"\[[^\]]*\]", "", rule.template.source)):
+            sentence = examples_of(language, " ".join(template.split()))
+            assert isinstance(read(sentence), Reading)
+            assert isinstance(read(f"{sentence} {sentence}"), Reading)
+
+
+@cases("language", LANGUAGES)
 def test_every_template_has_a_word_that_tells_its_language(language: Language) -> None:
     missed = []
     for rule in language.rules:
@@ -373,6 +382,10 @@ def test_other_forgetting_is_not_forget_last(message: str) -> None:
         ("Please forget my birthday.", ("birthday",)),
         ("Vergiss meine Adresse.", ("home",)),
         ("Olvida mi dirección.", ("home",)),
+        ("Forget where I live, please.", ("home",)),
+        ("Vergiss, wo ich arbeite.", ("work",)),
+        ("Olvida dónde vivo.", ("home",)),
+        ("Oublie où je travaille.", ("work",)),
         ("Forget my troubles.", ()),
     ],
 )

@@ -34,6 +34,7 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
 - `questions`, `requests`, `fiction` and `tasks` are beginnings of sentences; `hypothetical` and `reported` are words
   before a statement that forbid a fact; after `fiction` and `tasks` the rest of the message is ignored.
 - `[facts]` and `[standing]`: templates by topic key. The second are instructions for how to answer.
+- `[forget]`: templates by topic key, or by `topic` if the topic is the blank `{topic}`.
 - `[lists]`: words of the blanks. A list with names (`partner = ["wife", "husband"]`) puts the name into the key. Names
   and topic keys are the same in all tables.
 - `[except]`: beginnings of values that make a sentence say something else ("I live in fear"), by topic.

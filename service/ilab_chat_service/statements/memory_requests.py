@@ -87,5 +87,6 @@ def topics_to_forget(parsed: ParsedSentence) -> list[str] | None:
             continue
         found = rule.template.pattern.match(parsed.sentence.folded, start)
         if found is not None and not parsed.sentence.is_quoted(start):
-            return [parsed.language.canonical["topic"][found["topic"]]]
+            named = found.groupdict().get("topic")
+            return [parsed.language.canonical["topic"][named] if named else rule.key]
     return None
