@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +16,8 @@ from hypothesis import strategies as st
 from batch import cases
 from ilab_chat_service.memory.earlier import with_earlier
 from ilab_chat_service.statements import load, read
-from ilab_chat_service.statements.outdated import outdated
+from ilab_chat_service.statements import outdated as reader
+from ilab_chat_service.statements.outdated import COMPARED, outdated
 from ilab_chat_service.values import Context, MemorySource, Recalled
 
 PAIRS = tomllib.loads((Path(__file__).parent / "statements" / "outdated.toml").read_text("utf-8"))
@@ -116,3 +120,24 @@ def test_a_change_is_a_statement_of_the_pool_no_matter_whom_it_is_about(said: st
 def test_a_change_in_a_long_text_does_not_enter_the_pool() -> None:
     text = "The committee met on the usual day and heard the report. " * 5
     assert read(f"{text}The picnic was moved to 4 June.").pool == ()
+
+
+def test_work_is_linear_in_the_number_of_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+
+    def counting(name: str) -> Callable[..., Any]:
+        work = getattr(reader, name)
+
+        def counted(*arguments: Any) -> Any:
+            calls[name] += 1
+            return work(*arguments)
+
+        return counted
+
+    for name in ("saying", "replaces"):
+        monkeypatch.setattr(reader, name, counting(name))
+    monkeypatch.setattr(reader, "REPLACED", {})
+    statements = [f"My flight to Bergen moved to gate {number} now." for number in range(300)]
+    assert outdated(statements) == {*range(299)}
+    assert calls["saying"] <= len(statements)
+    assert calls["replaces"] <= COMPARED * len(statements)

@@ -16,15 +16,17 @@ subject is another matter.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
+from functools import cache, partial
+from heapq import nlargest
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.statements.changes import may_change
-from ilab_chat_service.statements.saying import beginnings, saying
+from ilab_chat_service.statements.saying import READ_CHARACTERS, beginnings, saying
 from ilab_chat_service.statements.text import folded, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ilab_chat_service.statements.saying import Marker, Saying, Word
 
@@ -36,6 +38,10 @@ SHORT = 3
 PLACE = 3
 #: Words with content of a statement that says enough.
 LEAST_WORDS = 3
+
+#: Maximum number of earlier statements that are found by one word, the newest, and that a statement is compared with:
+#: those that share most words with it. Without them, the work is quadratic in the number of statements.
+FOUND, COMPARED = 64, 32
 
 
 class Hint(NamedTuple):
@@ -62,14 +68,21 @@ def outdated(statements: Sequence[str]) -> set[int]:
 
 def replacements(statements: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the positions of one of *statements*, which are oldest first, and of a later one that replaces it."""
-    earlier: dict[str, list[int]] = defaultdict(list)
+    earlier: dict[str, deque[int]] = defaultdict(partial(deque, maxlen=FOUND))
+    read = cache(saying)
     for number, newer in enumerate(map(hint, statements)):
         if newer.may_change:
-            for older in {older for word in newer.about for older in earlier.get(word, ())}:
-                if is_replaced(statements[older], statements[number]):
+            for older in compared(newer, earlier):
+                if is_replaced(statements[older], statements[number], read):
                     yield older, number
         for word in newer.about:
             earlier[word].append(number)
+
+
+def compared(newer: Hint, earlier: Mapping[str, Iterable[int]]) -> list[int]:
+    """Return the positions of the statements that share most words with *newer*, by their positions by word."""
+    shared = Counter(older for word in newer.about for older in earlier.get(word, ()))
+    return nlargest(COMPARED, shared, key=lambda older: (shared[older], older))
 
 
 def hint(statement: str) -> Hint:
@@ -77,7 +90,7 @@ def hint(statement: str) -> Hint:
     key = hash(statement)
     found = HINTS.get(key)
     if found is None:
-        words = frozenset(tokens(folded(statement)))
+        words = frozenset(tokens(folded(statement[:READ_CHARACTERS])))
         found = Hint(may_change(words), beginnings(words))
         if len(HINTS) >= KNOWN:
             HINTS.clear()
@@ -85,14 +98,14 @@ def hint(statement: str) -> Hint:
     return found
 
 
-def is_replaced(older: str, newer: str) -> bool:
-    """Return whether *older* holds no longer when *newer* is said."""
+def is_replaced(older: str, newer: str, read: Callable[[str], Saying | None]) -> bool:
+    """Return whether *older* holds no longer when *newer* is said. *read*: reads a statement."""
     key = hash(older), hash(newer)
     found = REPLACED.get(key)
     if found is None:
-        read = saying(newer)
-        before = saying(older) if read and (read.markers or (read.is_possessed and read.values)) else None
-        found = read is not None and before is not None and replaces(read, before)
+        said = read(newer)
+        before = read(older) if said and (said.markers or (said.is_possessed and said.values)) else None
+        found = said is not None and before is not None and replaces(said, before)
         if len(REPLACED) >= KNOWN:
             REPLACED.clear()
         REPLACED[key] = found
