@@ -21,10 +21,7 @@ from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.memory_import import Import, OpenImports
 from ilab_chat_service.rpc.memory_limits import calls, long_calls
-from ilab_chat_service.rpc.open_calls import host_of
-from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
-from ilab_chat_service.rpc.validation import (
-    InvalidFields,
+from ilab_chat_service.rpc.memory_validation import (
     caller_key,
     check_identifiers,
     fact_arguments,
@@ -35,6 +32,9 @@ from ilab_chat_service.rpc.validation import (
     search_page_size,
     update_of,
 )
+from ilab_chat_service.rpc.open_calls import host_of
+from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
+from ilab_chat_service.rpc.validation import InvalidFields
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session

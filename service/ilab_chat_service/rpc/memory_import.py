@@ -21,7 +21,8 @@ from ilab_chat_service.memory.turn_codec import TYPE, spoken
 from ilab_chat_service.rpc.admission import busy
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
-from ilab_chat_service.rpc.validation import InvalidFields, is_reserved, library_violation
+from ilab_chat_service.rpc.memory_validation import is_reserved, library_violation
+from ilab_chat_service.rpc.validation import InvalidFields
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.redaction import strip_private
 
