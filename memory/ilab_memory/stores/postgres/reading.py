@@ -1,15 +1,256 @@
-"""Rows made into values."""
+"""Reads of a PostgreSQL store, see `Store`, and its rows made into values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ilab_memory.core.models import Fact, Observation, Session, Statement
-from ilab_memory.core.store import Document, Matches, Posting, Preview, RecentSessions, TermStatistics
+from ilab_memory.core.models import Fact, Observation, Session, Statement, TypeStats
+from ilab_memory.core.store import (
+    Document,
+    FactCursor,
+    Matches,
+    ObservationCursor,
+    Posting,
+    Preview,
+    RecentSessions,
+    SessionCursor,
+    Store,
+    TermStatistics,
+)
+from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.common import rows
+from ilab_memory.stores.postgres import blind_index, fact_statements, statements
 from ilab_memory.stores.postgres.blind_index import places
-from ilab_memory.stores.postgres.connections import Row
+from ilab_memory.stores.postgres.connections import Connections, Row
 from ilab_memory.timestamps import to_text
+
+# Later than every moment.
+_AFTER_ALL = "infinity"
+
+
+class PostgresReads(Store):
+    """The reads of one database."""
+
+    _connections: Connections
+
+    def recent_sessions(
+        self,
+        user_id: str,
+        *,
+        conversation_id: str,
+        completed: int,
+        each: int,
+        preview_characters: int,
+        now: datetime,
+    ) -> RecentSessions:
+        found = self._connections.rows(
+            "read the sessions",
+            statements.RECENT_SESSIONS,
+            user_id=user_id,
+            conversation_id=conversation_id,
+            completed=completed,
+            each=each,
+            characters=preview_characters,
+            now=now,
+        )
+        sessions: list[Session] = []
+        newest: list[Preview] = []
+        for *columns, observations in found:
+            sessions.append(session(user_id, columns))
+            newest += map(preview, observations)
+        return rows.active_and_completed(sessions, newest)
+
+    def get(self, user_id: str, observation_id: int) -> Observation | None:
+        found = self._of_observation("read the observation", statements.GET, user_id, observation_id)
+        return found[0] if found else None
+
+    def timeline(
+        self, user_id: str, observation_id: int, *, neighbors: int = Store.DEFAULT_TIMELINE_NEIGHBORS
+    ) -> list[Observation]:
+        return self._of_observation(
+            "read the timeline", statements.TIMELINE, user_id, observation_id, neighbors=neighbors
+        )
+
+    def recent(
+        self,
+        user_id: str,
+        session_id: str,
+        *,
+        conversation_id: str,
+        limit: int,
+        key_prefixes: Sequence[str] | None,
+        most_bytes: int,
+        now: datetime,
+    ) -> list[Observation]:
+        found = self._connections.rows(
+            "read the session",
+            statements.RECENT,
+            user_id=user_id,
+            session_id=session_id,
+            conversation_id=conversation_id,
+            limit=limit,
+            prefixes=None if key_prefixes is None else list(key_prefixes),
+            most_bytes=most_bytes,
+            now=now,
+        )
+        return [observation(user_id, row) for row in found]
+
+    def list_observations(
+        self,
+        user_id: str,
+        *,
+        types: Collection[str] | None,
+        conversation_id: str | None,
+        limit: int,
+        most_bytes: int,
+        before: ObservationCursor | None,
+    ) -> list[Observation]:
+        moment, observation_id = before or (_AFTER_ALL, 0)
+        found = self._connections.rows(
+            "list the observations",
+            statements.LIST_OBSERVATIONS if conversation_id is None else statements.LIST_OF_CONVERSATION,
+            user_id=user_id,
+            types=None if types is None else list(types),
+            conversation_id=conversation_id,
+            moment=moment,
+            key=min(observation_id, LARGEST_ID),
+            limit=limit,
+            bytes=most_bytes,
+        )
+        return [observation(user_id, row) for row in found]
+
+    def list_sessions(
+        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
+    ) -> list[Session]:
+        moment, session_id = before or (_AFTER_ALL, "")
+        found = self._connections.rows(
+            "list the sessions",
+            statements.LIST_SESSIONS if conversation_id is None else statements.LIST_SESSIONS_OF_CONVERSATION,
+            user_id=user_id,
+            conversation_id=conversation_id,
+            moment=moment,
+            session_id=session_id,
+            limit=limit,
+            bytes=most_bytes,
+        )
+        return [session(user_id, row) for row in found]
+
+    def facts(
+        self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
+    ) -> list[Fact]:
+        pinned, moment, observation_id = before or (True, _AFTER_ALL, 0)
+        found = self._connections.rows(
+            "list the facts",
+            fact_statements.LIST_FACTS,
+            user_id=user_id,
+            types=None if types is None else list(types),
+            now=now,
+            pinned=pinned,
+            moment=moment,
+            key=min(observation_id, LARGEST_ID),
+            limit=limit,
+        )
+        return [rows.fact(texts(row)) for row in found]
+
+    def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
+        asked = {"user_id": user_id, "now": now, "limit": limit, "characters": characters}
+        found = self._connections.rows("list the statements", fact_statements.LIST_ABOUT, **asked)
+        return [rows.statement(texts(row)) for row in found]
+
+    def earlier_sources(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
+        asked = {"user_id": user_id, "ids": list(observation_ids)}
+        found = self._connections.rows("look for earlier statements", fact_statements.EARLIER_SOURCES, **asked)
+        return {observation_id for (observation_id,) in found}
+
+    def stats(self, user_id: str) -> Mapping[str, int]:
+        found = self._connections.rows("read the statistics", statements.STATS, user_id=user_id)
+        return dict(zip(("observations", "sessions"), found[0] if found else (0, 0), strict=True))
+
+    def type_stats(self, user_id: str) -> list[TypeStats]:
+        found = self._connections.rows("read the statistics", statements.TYPE_STATS, user_id=user_id)
+        return rows.type_statistics(map(texts, found))
+
+    def matches(
+        self,
+        user_id: str,
+        terms: Sequence[str],
+        *,
+        most_places: int,
+        most_rows: int,
+        preview_characters: int,
+        now: datetime,
+        most_frequency: int = LARGEST_ID,  # noqa: ARG002 - counting all of them costs no more here
+    ) -> Matches:
+        """See Store. In one round trip."""
+        asked = {
+            "user_id": user_id,
+            "terms": list(terms),
+            # Each row may contain each of the terms.
+            "most_for_places": most_places // len(terms),
+            "most_rows": most_rows,
+            "characters": preview_characters,
+            "now": now,
+        }
+        queries = (statements.STATISTICS, statements.POSTINGS_OF_FEW, statements.ROWS_OF_FEW)
+        statistics, placed_rows, all_rows = self._connections.read_snapshot(
+            "search", *((query, asked) for query in queries)
+        )
+        if not statistics:
+            return rows.no_matches()
+        observations, *lengths = statistics[0][:5]
+        placed = _postings(placed_rows, terms) if placed_rows else None
+        if placed is None:
+            frequencies = {terms[place - 1]: frequency for *_, place, frequency in statistics if frequency}
+        else:
+            frequencies = dict(rows.term_frequencies(placed))
+        return Matches(
+            TermStatistics(observations, lengths, frequencies),
+            placed,
+            {row[0]: rows.document_and_preview(texts(row)) for row in all_rows} if observations <= most_rows else None,
+        )
+
+    def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
+        asked = list(terms)
+        found = self._connections.rows("search", statements.POSTINGS, user_id=user_id, terms=asked)
+        return _postings(found, asked)
+
+    def newest_with(
+        self, user_id: str, terms: Collection[str], *, in_reply: bool, most: int
+    ) -> Mapping[str, Sequence[int]]:
+        asked = list(terms)
+        label = blind_index.REPLIED if in_reply else blind_index.SAID
+        found = self._connections.rows(
+            "search", statements.NEWEST_WITH, user_id=user_id, terms=asked, label=label, most=most
+        )
+        return dict.fromkeys(asked, ()) | {asked[place - 1]: numbers for place, numbers in found}
+
+    def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
+        found = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers), now=now)
+        return {row[0]: Document._make(texts(row[1:])) for row in found}
+
+    def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
+        found = self._connections.rows(
+            "search",
+            statements.CONTAINING,
+            user_id=user_id,
+            text=text,
+            at_most=at_most,
+            most_bytes=most_characters,
+        )
+        return [number for (number,) in found]
+
+    def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
+        found = self._connections.rows(
+            "search", statements.PREVIEWS, user_id=user_id, numbers=list(numbers), characters=characters
+        )
+        return {row[0]: preview(row[1:]) for row in found}
+
+    def _of_observation(
+        self, doing: str, statement: str, user_id: str, observation_id: int, **asked: Any
+    ) -> list[Observation]:
+        asked_id = min(observation_id, LARGEST_ID)
+        found = self._connections.rows(doing, statement, user_id=user_id, id=asked_id, **asked)
+        return [observation(user_id, row) for row in found]
 
 
 def texts(row: Sequence[Any]) -> list[Any]:
@@ -27,55 +268,12 @@ def observation(user_id: str, row: Sequence[Any]) -> Observation:
     return rows.observation(user_id, texts(row))
 
 
-def fact(row: Sequence[Any]) -> Fact:
-    """Return the Fact of a row of `LIST_FACTS`."""
-    return rows.fact(texts(row))
-
-
-def statement(row: Sequence[Any]) -> Statement:
-    """Return the Statement of a row of `LIST_ABOUT`."""
-    return rows.statement(texts(row))
-
-
 def preview(row: Sequence[Any]) -> Preview:
     """Return the Preview of a row of `_PREVIEW_COLUMNS`."""
     return Preview._make(texts(row))
 
 
-def recent_sessions(user_id: str, found: Iterable[Row]) -> RecentSessions:
-    """Return what `RECENT_SESSIONS` has found."""
-    sessions: list[Session] = []
-    newest: list[Preview] = []
-    for *columns, observations in found:
-        sessions.append(session(user_id, columns))
-        newest += map(preview, observations)
-    return rows.active_and_completed(sessions, newest)
-
-
-def document(row: Sequence[Any]) -> Document:
-    """Return the Document of a row of `DOCUMENTS`, without its number."""
-    return Document._make(texts(row))
-
-
-def matches(found: Sequence[Sequence[Row]], terms: Sequence[str], *, most_rows: int) -> Matches:
-    """Return what `STATISTICS`, `POSTINGS_OF_FEW` and `ROWS_OF_FEW` have found of *terms*."""
-    statistics, placed_rows, all_rows = found
-    if not statistics:
-        return rows.no_matches()
-    observations, *lengths = statistics[0][:5]
-    placed = postings(placed_rows, terms) if placed_rows else None
-    if placed is None:
-        frequencies = {terms[place - 1]: frequency for *_, place, frequency in statistics if frequency}
-    else:
-        frequencies = dict(rows.term_frequencies(placed))
-    return Matches(
-        TermStatistics(observations, lengths, frequencies),
-        placed,
-        {row[0]: rows.document_and_preview(texts(row)) for row in all_rows} if observations <= most_rows else None,
-    )
-
-
-def postings(found_rows: Iterable[Row], terms: Sequence[str]) -> Mapping[str, Sequence[Posting]]:
+def _postings(found_rows: Iterable[Row], terms: Sequence[str]) -> Mapping[str, Sequence[Posting]]:
     """Return what `POSTINGS` has found of *terms*."""
     found: dict[str, list[Posting]] = {term: [] for term in terms}
     by_token: Mapping[str, str] = {}
