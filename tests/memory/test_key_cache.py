@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import ILabMemory
-from ilab_memory.stores.sqlite import SQLiteStore, key_cache
-from ilab_memory.stores.sqlite.key_cache import KeyCache, UserKey
+from ilab_memory.stores.sqlite import SQLiteStore, blind_index
+from ilab_memory.stores.sqlite.blind_index import KeyCache, UserKey
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_forgotten_user_is_not_cached(path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_number_of_cached_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_cache, "MAX_USERS", 2)
+    monkeypatch.setattr(blind_index, "MAX_USERS", 2)
     remembered = KeyCache()
     for key, user_id in enumerate(("alice", "bob")):
         remembered.put(user_id, UserKey(key, b"secret"))

@@ -1,21 +1,13 @@
-"""Facts and their sources: writes inside an operation of the writer, and reads on a reader's connection."""
+"""Facts and their sources: writes inside an operation of the writer."""
 
-import json
-import sqlite3
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from ilab_memory.core.models import Fact, SaveResult, Statement
-from ilab_memory.core.store import FactCursor, Redacted, Source
-from ilab_memory.limits import LARGEST_ID
-from ilab_memory.stores.common import rows
+from ilab_memory.core.models import SaveResult
+from ilab_memory.core.store import Redacted, Source
 from ilab_memory.stores.sqlite import fact_statements, removing, saving, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
-from ilab_memory.timestamps import to_text
-
-_FIRST: FactCursor = (True, "~", 0)
 
 
 class Facts(NamedTuple):
@@ -49,45 +41,6 @@ def add_sources(transaction: Transaction, user_id: str, sources: Sequence[Source
         fact_statements.IMPORT_SOURCE,
         [(user_id, fact, source, is_earlier) for fact, source, is_earlier in sources],
     )
-
-
-def facts(
-    connection: sqlite3.Connection,
-    user_id: str,
-    *,
-    types: Collection[str] | None,
-    now: datetime,
-    limit: int,
-    before: FactCursor | None,
-) -> list[Fact]:
-    """See `Store.facts`."""
-    pinned, moment, observation_id = before or _FIRST
-    asked = (
-        user_id,
-        to_text(now),
-        None if types is None else json.dumps(list(types)),
-        pinned,
-        moment,
-        min(observation_id, LARGEST_ID),
-        limit,
-    )
-    (found,) = connection.execute(fact_statements.LIST_FACTS, asked).fetchone()
-    return [rows.fact(row) for row in json.loads(found)]
-
-
-def about(
-    connection: sqlite3.Connection, user_id: str, *, now: datetime, limit: int, characters: int
-) -> list[Statement]:
-    """See `Store.about`."""
-    asked = (user_id, to_text(now), limit, characters)
-    (found,) = connection.execute(fact_statements.LIST_ABOUT, asked).fetchone()
-    return [rows.statement(row) for row in json.loads(found)]
-
-
-def earlier_sources(connection: sqlite3.Connection, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
-    """See `Store.earlier_sources`."""
-    found = connection.execute(fact_statements.EARLIER_SOURCES, (user_id, json.dumps(list(observation_ids))))
-    return {observation_id for (observation_id,) in found}
 
 
 def _id(transaction: Transaction, user: saving.UserNow, fact: Redacted) -> int:

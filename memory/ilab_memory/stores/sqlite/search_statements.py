@@ -20,7 +20,7 @@ DOCUMENTS = f"""
     WHERE {OF_USER} AND o.number IN (SELECT value FROM json_each(?2))
         AND (o.expire_at IS NULL OR o.expire_at > ?3)
 """
-# The index key may come from a stale cache entry: see key_cache.py.
+# The index key may come from a stale cache entry: see `blind_index.KeyCache`.
 _ASKED_USER = "FROM users u WHERE u.user_id = ?1 AND u.index_key = ?2"
 _ASKED_USER_AND_TOKENS = "FROM users u CROSS JOIN json_each(?3) token WHERE u.user_id = ?1 AND u.index_key = ?2"
 # For each token an array of numbers, one of fields and one of positions: read faster than one for each place. The token

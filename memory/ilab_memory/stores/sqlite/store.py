@@ -2,38 +2,29 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from ilab_memory.core.models import Fact, Observation, SaveResult, Session, Statement, TypeStats
+from ilab_memory.core.models import Observation, SaveResult, Session
 from ilab_memory.core.store import (
     AddedRows,
     Change,
-    Document,
-    FactCursor,
     ImportedRow,
-    Matches,
-    ObservationCursor,
-    Posting,
-    Preview,
-    RecentSessions,
     Redacted,
-    SessionCursor,
     Source,
-    Store,
 )
 from ilab_memory.forks import Process
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.long_texts import SHORT_CHARACTERS, one_at_a_time
-from ilab_memory.stores.sqlite import check, editing, expiry, exporting, reading, removing, saving
+from ilab_memory.stores.sqlite import check, editing, expiry, exporting, removing, saving
 from ilab_memory.stores.sqlite import facts as fact_store
-from ilab_memory.stores.sqlite.blind_index import IndexEntry
+from ilab_memory.stores.sqlite.blind_index import IndexEntry, KeyCache
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.forgetting import Forgetting
-from ilab_memory.stores.sqlite.key_cache import KeyCache
+from ilab_memory.stores.sqlite.reading import SQLiteReads, user_key
 from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
 from ilab_memory.stores.sqlite.vectors import SQLiteVectors
 from ilab_memory.stores.sqlite.work import SQLiteWork
@@ -44,7 +35,7 @@ from ilab_memory.timestamps import to_text
 _INSTRUCTIONS = 100_000
 
 
-class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
+class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
     """Keeps everything in one SQLite database in WAL mode, with an FTS5 index.
 
     Several processes may use one file. Readers have connections of their own and never wait for the writer, except in a
@@ -89,31 +80,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
             lambda closed: Rewriter(database, self._writer, closed, free_bytes),
             busy_timeout_seconds=busy_timeout_seconds,
         )
-
-    def recent_sessions(
-        self,
-        user_id: str,
-        *,
-        conversation_id: str,
-        completed: int,
-        each: int,
-        preview_characters: int,
-        now: datetime,
-    ) -> RecentSessions:
-        touches = self._writer.touched(user_id)
-        with self._readers.connection("read the sessions") as connection:
-            recent = reading.recent_sessions(
-                connection,
-                user_id,
-                conversation_id=conversation_id,
-                completed=completed,
-                each=each,
-                characters=preview_characters,
-                now=now,
-            )
-        if recent.active:
-            reading.touch(recent.active, touches)
-        return recent
 
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
         self._writer.touch("open a session", user_id, session_id, to_text(now))
@@ -213,145 +179,6 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
         with self._importing:
             self._writer.run("import", lambda transaction: fact_store.add_sources(transaction, user_id, sources))
 
-    def facts(
-        self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
-    ) -> list[Fact]:
-        with self._readers.connection("list the facts") as connection:
-            return fact_store.facts(connection, user_id, types=types, now=now, limit=limit, before=before)
-
-    def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
-        with self._readers.connection("list the statements") as connection:
-            return fact_store.about(connection, user_id, now=now, limit=limit, characters=characters)
-
-    def earlier_sources(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
-        with self._readers.connection("look for earlier statements") as connection:
-            return fact_store.earlier_sources(connection, user_id, observation_ids)
-
-    def list_observations(
-        self,
-        user_id: str,
-        *,
-        types: Collection[str] | None,
-        conversation_id: str | None,
-        limit: int,
-        most_bytes: int,
-        before: ObservationCursor | None,
-    ) -> list[Observation]:
-        with self._readers.connection("list the observations") as connection:
-            return reading.list_observations(
-                connection,
-                user_id,
-                types=types,
-                conversation_id=conversation_id,
-                limit=limit,
-                most_bytes=most_bytes,
-                before=before,
-            )
-
-    def list_sessions(
-        self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
-    ) -> list[Session]:
-        touches = self._writer.touched(user_id)
-        with self._readers.connection("list the sessions") as connection:
-            page = reading.list_sessions(
-                connection,
-                user_id,
-                conversation_id=conversation_id,
-                limit=limit,
-                most_bytes=most_bytes,
-                before=before,
-            )
-        for session in page:
-            reading.touch(session, touches)
-        return page
-
-    def get(self, user_id: str, observation_id: int) -> Observation | None:
-        with self._readers.connection("read the observation") as connection:
-            return reading.get(connection, user_id, observation_id)
-
-    def timeline(
-        self, user_id: str, observation_id: int, *, neighbors: int = Store.DEFAULT_TIMELINE_NEIGHBORS
-    ) -> list[Observation]:
-        with self._readers.connection("read the timeline") as connection:
-            return reading.timeline(connection, user_id, observation_id, neighbors)
-
-    def recent(
-        self,
-        user_id: str,
-        session_id: str,
-        *,
-        conversation_id: str,
-        limit: int,
-        key_prefixes: Sequence[str] | None,
-        most_bytes: int,
-        now: datetime,
-    ) -> list[Observation]:
-        with self._readers.connection("read the session") as connection:
-            return reading.recent(
-                connection,
-                user_id,
-                session_id,
-                conversation_id=conversation_id,
-                limit=limit,
-                prefixes=key_prefixes,
-                most_bytes=most_bytes,
-                now=now,
-            )
-
-    def matches(
-        self,
-        user_id: str,
-        terms: Sequence[str],
-        *,
-        most_places: int,
-        most_rows: int,
-        preview_characters: int,
-        now: datetime,
-        most_frequency: int = LARGEST_ID,
-    ) -> Matches:
-        with self._readers.connection("search") as connection:
-            return reading.matches(
-                connection,
-                self._users,
-                user_id,
-                terms,
-                most_places=most_places,
-                most_rows=most_rows,
-                characters=preview_characters,
-                now=now,
-                most_frequency=most_frequency,
-            )
-
-    def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
-        with self._readers.connection("search") as connection:
-            return reading.postings(connection, self._users, user_id, list(terms))
-
-    def newest_with(
-        self, user_id: str, terms: Collection[str], *, in_reply: bool, most: int
-    ) -> Mapping[str, Sequence[int]]:
-        with self._readers.connection("search") as connection:
-            return reading.newest_with(connection, self._users, user_id, list(terms), in_reply=in_reply, most=most)
-
-    def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
-        with self._readers.connection("search") as connection:
-            return reading.documents(connection, user_id, numbers, now)
-
-    def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
-        with self._readers.connection("search") as connection:
-            return reading.containing(connection, user_id, text, at_most, most_characters)
-
-    def previews(self, user_id: str, numbers: Collection[int], *, characters: int) -> Mapping[int, Preview]:
-        with self._readers.connection("search") as connection:
-            return reading.previews(connection, user_id, numbers, characters)
-
-    def stats(self, user_id: str) -> Mapping[str, int]:
-        with self._readers.connection("read the statistics") as connection:
-            return reading.stats(connection, user_id)
-
-    def type_stats(self, user_id: str) -> list[TypeStats]:
-        with self._readers.connection("read the statistics") as connection:
-            return reading.type_stats(connection, user_id)
-
     def forget(self, user_id: str) -> int:
         """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for most of it.
 
@@ -397,7 +224,7 @@ class SQLiteStore(SQLiteWork, SQLiteVectors, Store):
     def _hash(self, user_id: str, entries: Iterable[IndexEntry]) -> None:
         """Hash the words of *entries* of the user, who may be new, in this thread, to keep work off the writer."""
         with self._readers.connection("read the user") as connection:
-            user = reading.user_key(connection, user_id)
+            user = user_key(connection, user_id)
         if user is not None:
             for entry in entries:
                 entry.tokens(*user)
