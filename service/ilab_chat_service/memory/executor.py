@@ -69,12 +69,6 @@ async def open_memory(
         StoreNotOpened: the memory cannot be opened, or is damaged.
         SettingsError: the URL is not that of a PostgreSQL database.
     """
-    reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
-    writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
-    erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
-    imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
-    work = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="memory-work")
-    embedding = ThreadPoolExecutor(1, thread_name_prefix="memory-embedding")
     config = Config(
         session_timeout_hours=settings.session_timeout_hours,
         durability="normal" if settings.durability == "normal" else "full",
@@ -86,17 +80,7 @@ async def open_memory(
         config = config.model_copy(update={"clock": clock})
     opened = open_database if settings.memory_url else open_file
     memory, place = await asyncio.to_thread(opened, settings, config)
-    library = MemoryExecutor(
-        memory,
-        place,
-        reads,
-        writes,
-        erasures=erasures,
-        imports=imports,
-        work=work,
-        embedding=embedding,
-        damage=damage or Damage(),
-    )
+    library = MemoryExecutor(memory, place, damage or Damage())
     try:
         library.is_checked = bool(settings.memory_url) or await asyncio.to_thread(is_small_file, settings)
         if library.is_checked and (found := await library.check()):
@@ -104,13 +88,7 @@ async def open_memory(
         yield library
     finally:
         await library.close()
-        await reads.close()
-        await writes.close()
-        # Joining the threads blocks.
-        await asyncio.to_thread(erasures.shutdown)
-        await asyncio.to_thread(imports.shutdown)
-        await asyncio.to_thread(work.shutdown)
-        await asyncio.to_thread(embedding.shutdown)
+        await library.join()
 
 
 def open_file(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
@@ -153,28 +131,16 @@ class MemoryExecutor:
     `place`: its file or database, without secrets.
     """
 
-    def __init__(
-        self,
-        memory: ILabMemory,
-        place: str,
-        reads: Bulkhead,
-        writes: Bulkhead,
-        *,
-        erasures: Executor,
-        imports: Executor,
-        work: Executor,
-        embedding: Executor,
-        damage: Damage,
-    ) -> None:
+    def __init__(self, memory: ILabMemory, place: str, damage: Damage) -> None:
         self.place = place
         self._memory = memory
-        self._reads = reads
-        self._writes = writes
-        self._erasures = erasures
-        self._imports = imports
-        self._work = work
-        self._embedding = embedding
         self._damage = damage
+        self._reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
+        self._writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
+        self._erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
+        self._imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
+        self._work = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="memory-work")
+        self._embedding = ThreadPoolExecutor(1, thread_name_prefix="memory-embedding")
         self.is_checked = False
         """Whether it was checked when it was opened."""
         self.on_saved: Callable[[str], None] = nothing
@@ -237,6 +203,13 @@ class MemoryExecutor:
         self._writes.refuse()
         await asyncio.to_thread(self._memory.close)
 
+    async def join(self) -> None:
+        """Wait for the threads to end."""
+        await self._reads.close()
+        await self._writes.close()
+        for threads in (self._erasures, self._imports, self._work, self._embedding):
+            await asyncio.to_thread(threads.shutdown)
+
     async def forget(self, user_id: str) -> int:
         """Erase everything of the user and return the number of erased observations.
 
@@ -265,14 +238,10 @@ class MemoryExecutor:
             ValueError: as the library raises it for an invalid item.
         """
         self._check_has("mem_import")
-        loop = asyncio.get_running_loop()
-        with self._storage_errors():
-            try:
-                return await loop.run_in_executor(
-                    self._imports, lambda: self._memory.mem_import(user_id, items(self._memory))
-                )
-            finally:
-                self.on_saved(user_id)
+        try:
+            return await self._on(self._imports, lambda memory: memory.mem_import(user_id, items(memory)))
+        finally:
+            self.on_saved(user_id)
 
     @property
     def pools(self) -> Mapping[str, FairSlots]:
@@ -285,9 +254,7 @@ class MemoryExecutor:
         Raises:
             MemoryUnavailable: the size could not be read.
         """
-        if not hasattr(self._memory, "mem_size"):
-            return 0
-        return await self._erase(lambda memory: memory.mem_size())
+        return await self._erase(lambda memory: memory.mem_size()) if hasattr(self._memory, "mem_size") else 0
 
     @property
     def can_consolidate(self) -> bool:
@@ -300,8 +267,7 @@ class MemoryExecutor:
         Raises:
             MemoryUnavailable: the library's storage failed.
         """
-        with self._storage_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._work, call, self._memory)
+        return await self._on(self._work, call)
 
     async def embed(self, call: Callable[[ILabMemory], T]) -> T:
         """Run *call*, a step of embedding, on the thread for these steps and return its result.
@@ -310,14 +276,11 @@ class MemoryExecutor:
             MemoryUnavailable: the library's storage failed.
             EmbedderUnavailable: as the library raises it.
         """
-        with self._storage_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._embedding, call, self._memory)
+        return await self._on(self._embedding, call)
 
     async def unembedded(self) -> int:
         """Return the approximate number of observations that are not embedded yet; 0 without an embedder."""
-        if not hasattr(self._memory, "mem_unembedded"):
-            return 0
-        return await self.work(lambda memory: memory.mem_unembedded())
+        return await self.work(lambda memory: memory.mem_unembedded()) if hasattr(self._memory, "mem_unembedded") else 0
 
     async def pending_erasures(self) -> int:
         """Return the number of pending erasures, 0 if the library does not report it."""
@@ -360,9 +323,7 @@ class MemoryExecutor:
         Raises:
             MemoryUnavailable: the file could not be read.
         """
-        if not hasattr(self._memory, "mem_check"):
-            return []
-        return await self._erase(lambda memory: memory.mem_check())
+        return await self._erase(lambda memory: memory.mem_check()) if hasattr(self._memory, "mem_check") else []
 
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
         """Yield the sessions and then the observations of the user, reading one page at a time.
@@ -380,8 +341,11 @@ class MemoryExecutor:
             raise NotSupported("the memory library does not support this method")
 
     async def _erase(self, call: Callable[[ILabMemory], T]) -> T:
+        return await self._on(self._erasures, call)
+
+    async def _on(self, threads: Executor, call: Callable[[ILabMemory], T]) -> T:
         with self._storage_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._erasures, call, self._memory)
+            return await asyncio.get_running_loop().run_in_executor(threads, call, self._memory)
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
