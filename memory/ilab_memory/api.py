@@ -24,7 +24,7 @@ from ilab_memory.core.models import (
     TypeStats,
     Unset,
 )
-from ilab_memory.core.store import FactCursor, ObservationCursor, SessionCursor
+from ilab_memory.core.store import FactCursor, ObservationCursor, Redacted, SessionCursor
 from ilab_memory.embedding import Embedding
 from ilab_memory.limits import (
     ABOUT_CHARACTERS,
@@ -151,15 +151,7 @@ class ILabMemory(Embedding):
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         checks.check_content("summary", summary)
-        observation = intake.observation(
-            user_id,
-            SUMMARY_TYPE,
-            summary,
-            title=None,
-            topic_key=None,
-            conversation_id=conversation_id,
-            content_name="summary",
-        )
+        observation = intake.summary(user_id, summary, conversation_id)
         session = self._store.end_session(
             user_id,
             conversation_id=conversation_id,
@@ -176,9 +168,7 @@ class ILabMemory(Embedding):
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
         checks.check_content("summary", summary)
-        return self._upsert_observation(
-            user_id, SUMMARY_TYPE, summary, title=None, content_name="summary", conversation_id=conversation_id
-        )
+        return self._save(intake.summary(user_id, summary, conversation_id))
 
     def mem_save(
         self,
@@ -227,7 +217,7 @@ class ILabMemory(Embedding):
         checks.check_conversation_id(conversation_id)
         checks.check_pinned("pinned", pinned)
         checks.check_about(about)
-        return self._upsert_observation(
+        observation = intake.observation(
             user_id,
             type,
             content,
@@ -237,9 +227,10 @@ class ILabMemory(Embedding):
             pinned=pinned,
             expire_at=facts_intake.expire_at("expire_time", expire_time),
             about=about,
-            facts=facts,
-            queue_work=queue_work,
         )
+        if facts != ():
+            observation = facts_intake.with_facts(observation, facts, types=self._config.allowed_types)
+        return self._save(replace(observation, queue_work=True) if queue_work else observation)
 
     def mem_update(
         self,
@@ -518,42 +509,8 @@ class ILabMemory(Embedding):
         checks.check_user_id(user_id)
         return self._store.type_stats(user_id)
 
-    def _upsert_observation(
-        self,
-        user_id: str,
-        kind: str,
-        content: str,
-        *,
-        title: str | None,
-        topic_key: str | None = None,
-        conversation_id: str = "",
-        content_name: str = "content",
-        pinned: bool = False,
-        expire_at: str | None = None,
-        about: str | None = None,
-        facts: Sequence[NewFact] = (),
-        queue_work: bool = False,
-    ) -> SaveResult:
-        """Redact an observation, then store it. Every save goes through here.
-
-        Without *title*, the title is derived from the redacted content.
-        """
-        observation = intake.observation(
-            user_id,
-            kind,
-            content,
-            title=title,
-            topic_key=topic_key,
-            conversation_id=conversation_id,
-            content_name=content_name,
-            pinned=pinned,
-            expire_at=expire_at,
-            about=about,
-        )
-        if facts != ():
-            observation = facts_intake.with_facts(observation, facts, types=self._config.allowed_types)
-        if queue_work:
-            observation = replace(observation, queue_work=True)
+    def _save(self, observation: Redacted) -> SaveResult:
+        """Store *observation*. Every save goes through here."""
         return self._store.save(observation, now=self._now(), session_timeout=self._session_timeout)
 
     def _is_expired(self, session: Session, now: datetime) -> bool:

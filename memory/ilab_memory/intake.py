@@ -14,6 +14,7 @@ from ilab_memory.checks import (
     check_session_id,
     check_text,
 )
+from ilab_memory.core.config import SUMMARY_TYPE
 from ilab_memory.core.models import Observation, Session, Unset
 from ilab_memory.core.store import (
     Change,
@@ -73,23 +74,19 @@ def observation(
     kind: str,
     content: str,
     *,
-    title: str | None,
+    title: str,
     topic_key: str | None,
     conversation_id: str,
-    content_name: str,
-    pinned: bool = False,
-    expire_at: str | None = None,
-    about: str | None = None,
+    pinned: bool,
+    expire_at: str | None,
+    about: str | None,
 ) -> Redacted:
-    """Return the redacted observation to store. Without *title*, the title is derived from the redacted content.
-
-    *content_name*: the argument that *content* comes from.
-    """
-    left, content_hash = redacted_content(content_name, content)
+    """Return the redacted observation to store."""
+    left, content_hash = redacted_content("content", content)
     return Redacted(
         user_id=user_id,
         type=kind,
-        title=redacted("title", summary_title(left) if title is None else title),
+        title=redacted("title", title),
         content=left,
         topic_key=None if topic_key is None else redacted("topic_key", topic_key),
         normalized_hash=content_hash,
@@ -97,6 +94,20 @@ def observation(
         pinned=pinned,
         expire_at=expire_at,
         about=None if about is None else redacted("about", about),
+    )
+
+
+def summary(user_id: str, text: str, conversation_id: str) -> Redacted:
+    """Return the redacted observation of a session's summary, with a title that is derived from it."""
+    left, content_hash = redacted_content("summary", text)
+    return Redacted(
+        user_id=user_id,
+        type=SUMMARY_TYPE,
+        title=redacted("title", summary_title(left)),
+        content=left,
+        topic_key=None,
+        normalized_hash=content_hash,
+        conversation_id=conversation_id,
     )
 
 
