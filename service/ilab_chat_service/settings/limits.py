@@ -10,6 +10,11 @@ from ilab_chat_service.settings.fields import setting
 MOST_COUNTED = 1e12
 
 
+def rate_limit(env: str, counted: str) -> int:
+    """Declare a setting that limits the *counted* turns or tokens."""
+    return setting(env, 0, f"{counted}, in each process. 0: no limit.", least=0, most=MOST_COUNTED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LimitSettings:
     """How many chat calls run and wait, and what a user or a caller may use, in each process."""
@@ -29,59 +34,19 @@ class LimitSettings:
         "Maximum wait for a slot before a call fails with SERVER_BUSY, in seconds.",
         least=0,
     )
-    user_turns_per_minute: int = setting(
-        "ILAB_CHAT_USER_TURNS_PER_MINUTE",
-        0,
-        "Chat turns of a user per minute, in each process. 0: no limit.",
-        least=0,
-        most=MOST_COUNTED,
+    user_turns_per_minute: int = rate_limit("ILAB_CHAT_USER_TURNS_PER_MINUTE", "Chat turns of a user per minute")
+    user_turns_per_day: int = rate_limit("ILAB_CHAT_USER_TURNS_PER_DAY", "Chat turns of a user per day (UTC)")
+    user_tokens_per_minute: int = rate_limit("ILAB_CHAT_USER_TOKENS_PER_MINUTE", "Model tokens of a user per minute")
+    user_tokens_per_day: int = rate_limit("ILAB_CHAT_USER_TOKENS_PER_DAY", "Model tokens of a user per day (UTC)")
+    caller_turns_per_minute: int = rate_limit(
+        "ILAB_CHAT_CALLER_TURNS_PER_MINUTE", "Chat turns of an authenticated caller per minute"
     )
-    user_turns_per_day: int = setting(
-        "ILAB_CHAT_USER_TURNS_PER_DAY",
-        0,
-        "Chat turns of a user per day (UTC), in each process. 0: no limit.",
-        least=0,
-        most=MOST_COUNTED,
+    caller_turns_per_day: int = rate_limit(
+        "ILAB_CHAT_CALLER_TURNS_PER_DAY", "Chat turns of an authenticated caller per day (UTC)"
     )
-    user_tokens_per_minute: int = setting(
-        "ILAB_CHAT_USER_TOKENS_PER_MINUTE",
-        0,
-        "Model tokens of a user per minute, in each process. 0: no limit.",
-        least=0,
-        most=MOST_COUNTED,
+    caller_tokens_per_minute: int = rate_limit(
+        "ILAB_CHAT_CALLER_TOKENS_PER_MINUTE", "Model tokens of an authenticated caller per minute"
     )
-    user_tokens_per_day: int = setting(
-        "ILAB_CHAT_USER_TOKENS_PER_DAY",
-        0,
-        "Model tokens of a user per day (UTC), in each process. 0: no limit.",
-        least=0,
-        most=MOST_COUNTED,
-    )
-    caller_turns_per_minute: int = setting(
-        "ILAB_CHAT_CALLER_TURNS_PER_MINUTE",
-        0,
-        "Chat turns of an authenticated caller per minute, in each process. 0: no limit.",
-        least=0,
-        most=MOST_COUNTED,
-    )
-    caller_turns_per_day: int = setting(
-        "ILAB_CHAT_CALLER_TURNS_PER_DAY",
-        0,
-        "Chat turns of an authenticated caller per day (UTC), in each process. 0: no limit.",
-        least=0,
-        most=MOST_COUNTED,
-    )
-    caller_tokens_per_minute: int = setting(
-        "ILAB_CHAT_CALLER_TOKENS_PER_MINUTE",
-        0,
-        "Model tokens of an authenticated caller per minute, in each process. 0: no limit.",
-        least=0,
-        most=MOST_COUNTED,
-    )
-    caller_tokens_per_day: int = setting(
-        "ILAB_CHAT_CALLER_TOKENS_PER_DAY",
-        0,
-        "Model tokens of an authenticated caller per day (UTC), in each process. 0: no limit.",
-        least=0,
-        most=MOST_COUNTED,
+    caller_tokens_per_day: int = rate_limit(
+        "ILAB_CHAT_CALLER_TOKENS_PER_DAY", "Model tokens of an authenticated caller per day (UTC)"
     )
