@@ -1,7 +1,7 @@
-"""A memory after a fork: a child may not use that of its parent.
+"""A memory after a fork: a child process must not use the memory of its parent.
 
-An instance of the parent has threads that the child does not have, and connections that both would use: its calls would
-wait without end, or be answered with what is meant for the parent.
+The parent's threads do not exist in the child, and its connections would be shared by both: calls in the child would
+wait forever, or read answers that are meant for the parent.
 """
 
 import os
@@ -34,7 +34,7 @@ class Process:
 
 
 def kept_over_forks(lock: threading.Lock) -> threading.Lock:
-    """Return *lock*, one of a module, which no thread has while a child is made: nobody there would release it."""
+    """Return *lock*. No thread has it while a child is made, because no thread of the child would release it."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
     return lock

@@ -6,13 +6,13 @@ from ilab_chat_service.limits import MEMORY_ERASURES, MEMORY_EXPORTS, MEMORY_IMP
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.deadlines import Deadlines
 
-#: Calls that read, exports and so on that run at once.
+#: Maximum numbers of calls of each kind that run at once.
 READS, EXPORTS, WRITES = MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES
 ERASURES, IMPORTS = MEMORY_ERASURES, MEMORY_IMPORTS
-#: Most that wait for one of those to end, and for how long, in seconds.
+#: Maximum number of calls of each kind that wait for a slot, and their maximum wait.
 QUEUED, QUEUE_SECONDS = 128, 5.0
-#: Most calls, exports and erasures of one user that run or wait. One user alone never fills the line: another one who
-#: comes waits until one call ends, not all.
+#: Maximum number of calls, exports, imports and erasures of one user that run or wait. One user alone cannot fill the
+#: queue, so the calls of another user wait for one of them to end, not for all.
 PER_USER, EXPORTS_PER_USER, IMPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 1, 4
 #: Maximum number of imports of one caller that run at once: one alone never takes all slots.
 IMPORTS_PER_CALLER = IMPORTS - 1

@@ -6,7 +6,7 @@ from typing import Any
 from ilab_memory.core.models import Fact, Observation, Session, Statement, TypeStats
 from ilab_memory.core.store import Document, Matches, Posting, Preview, RecentSessions, TermStatistics
 
-# In a row that is a number, a document and a preview.
+# In a row of a number, a document and a preview.
 _PREVIEW_BEGINS = 1 + len(Document._fields)
 _OBSERVATION_FIELDS = (
     "id", "session_id", "type", "title", "content", "topic_key", "normalized_hash", "revision_count", "created_at",
@@ -64,13 +64,13 @@ def statement(row: Sequence[Any]) -> Statement:
 
 
 def active_and_completed(sessions: list[Session], newest: list[Preview]) -> RecentSessions:
-    """Return *sessions*, of which the active one comes first, if there is one, with their newest observations."""
+    """Return *sessions* with their newest observations. The first session may be the active one."""
     active = sessions.pop(0) if sessions and sessions[0].status == "active" else None
     return RecentSessions(active, sessions, newest)
 
 
 def document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
-    """Return both of a row that is a number, a document and a preview."""
+    """Return the document and the preview of a row, which begins with a number."""
     return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
 
 

@@ -17,8 +17,8 @@ from ilab_memory.stores.postgres import fact_statements, statements, vector_stat
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
-# Ids of a user go on from a random number, so that ids of a user who was forgotten do not come again and nothing has to
-# be counted for all users; all stay below 2**53, for readers that use floating point.
+# A user's ids begin at a random number, so that ids of a forgotten user are not reused and no counter is shared by all
+# users. All ids stay below 2**53, for readers that use floating point.
 _FIRST_IDS = 2**52
 
 

@@ -40,11 +40,11 @@ SYNCHRONOUS_COMMIT = {"full": "on", "normal": "off"}
 
 
 class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
-    """Keeps everything in the schema `ilab_memory` of one PostgreSQL database, version 15 or newer.
+    """Stores everything in the schema `ilab_memory` of one PostgreSQL database, version 15 or newer.
 
-    Every table is partitioned by user, and every statement touches one user's partition. Erased rows are in no answer
-    any more when `forget` returns. But the server keeps it longer: in dead rows until they are vacuumed and their place
-    is used again, in the write-ahead log until that is recycled, on standbys, in archives and backups.
+    Every table is partitioned by user, and every statement touches one user's partition. When `forget` returns, no call
+    returns erased rows. But the server keeps their bytes longer: in dead rows until they are vacuumed and overwritten,
+    in the write-ahead log until it is recycled, on standbys, and in archives and backups.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
     ) -> None:
         """Open the database *url* (`postgresql://...`, or whatever libpq takes); make the tables if they are missing.
 
-        A call waits *wait_seconds* at most for a connection, as long for a lock, and a read as long for its answer. Of
-        *pool_size* connections half are for reads and half for writes. *partitions* is how many of each table are made;
-        tables that are there keep theirs.
+        A call waits at most *wait_seconds* for a connection, and again for a lock; a read waits at most as long for its
+        answer. Of *pool_size* connections, half are for reads and half for writes. *partitions* is the number of
+        partitions of new tables; existing tables keep theirs.
 
         Raises:
             ValueError: *url* is not a URL of PostgreSQL, or a number is too small.

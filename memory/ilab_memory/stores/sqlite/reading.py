@@ -196,7 +196,7 @@ class SQLiteReads(Store):
     ) -> Mapping[str, Sequence[int]]:
         columns = "{reply tail}:" if in_reply else "{title said}:"
         found = self._search(user_id, search_statements.NEWEST_WITH, terms, columns, most)
-        # An aggregate has a row for a user who is not there too.
+        # An aggregate has a row even if there is no such user.
         numbers = [()] * len(terms) if found is None or found[0] is None else json.loads(found[0])
         return dict(zip(terms, numbers, strict=True))
 

@@ -31,12 +31,12 @@ from ilab_memory.stores.sqlite.work import SQLiteWork
 from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
 
-# Instructions of SQLite between two looks at whether a check has to end because the store is closed.
+# SQLite instructions between two tests whether the store was closed, which ends a check.
 _INSTRUCTIONS = 100_000
 
 
 class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
-    """Keeps everything in one SQLite database in WAL mode, with an FTS5 index.
+    """Stores everything in one SQLite database in WAL mode, with an FTS5 index.
 
     Several processes may use one file. Readers have connections of their own and never wait for the writer, except in a
     database in memory, which has one connection.
@@ -53,11 +53,12 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
     ) -> None:
         """Open or create *db_path*; `:memory:` lives as long as the store.
 
-        *create* makes an empty file even if files of a lost one are there.
-        *free_bytes* returns the free space of the disk that a folder is on: it is asked before the file is rewritten.
+        *create* makes an empty file even if files of a lost database exist. *free_bytes* returns the free space of the
+        disk of a folder: a rewrite of the file needs space.
 
         Raises:
-            StorageError: it cannot be opened or created, is not a database, or is of another program or version.
+            StorageError: the file cannot be opened or created, is not a database, or belongs to another program or
+                another version.
         """
         self._process = Process()
         database = Database(str(db_path), busy_timeout_seconds=busy_timeout_seconds, create=create)

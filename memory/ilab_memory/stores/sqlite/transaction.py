@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ class Transaction:
     def index(self, statement: str, parameters: Parameters) -> None:
         """Run *statement* on the full-text index just before the commit.
 
-        The first of *parameters* is the row; what is done to one row is done in order.
+        The first of *parameters* is the row. The statements of one row run in the order of these calls.
         """
         self._index.append((statement, parameters))
 
@@ -42,22 +43,14 @@ class Transaction:
                 self.execute("RELEASE operation")
 
     def flush_index(self) -> None:
-        """Do what `index` has put off.
+        """Run the statements that `index` has deferred.
 
-        By rising row: FTS5 writes out all it holds whenever it is given a row below the last one.
+        In ascending order of rows: FTS5 flushes its buffer whenever a row is below the one before.
         """
-        self._index.sort(key=_row_of_index)
-        for statement, put_off in groupby(self._index, key=_statement):
-            self.executemany(statement, [parameters for _, parameters in put_off])
+        self._index.sort(key=lambda deferred: int(deferred[1][0]))
+        for statement, deferred in groupby(self._index, key=itemgetter(0)):
+            self.executemany(statement, [parameters for _, parameters in deferred])
 
 
-#: Does several operations of one kind at once; returns the result of each, in their order.
+#: Runs several operations of one kind together. Returns the result of each, in their order.
 BulkOperation: TypeAlias = Callable[[Transaction, Sequence[Any]], Sequence[T]]
-
-
-def _statement(put_off: tuple[str, Parameters]) -> str:
-    return put_off[0]
-
-
-def _row_of_index(put_off: tuple[str, Parameters]) -> int:
-    return int(put_off[1][0])
