@@ -21,7 +21,7 @@ from ilab_memory.stores.sqlite.connections import DAMAGED, storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
 from ilab_memory.stores.sqlite.shared_index import space_for_index
 
-#: Faults of one kind that are listed at most.
+#: Maximum number of faults of one kind that are listed.
 MOST_LISTED = 20
 _CHECKING = "check the file"
 

@@ -1,4 +1,4 @@
-"""Connections to one SQLite database: how they are opened, lent, checked and closed, and how their errors are told."""
+"""Connections to one SQLite database: open, lend, check and close them, and translate their errors."""
 
 import errno
 import os
@@ -24,23 +24,23 @@ if sys.platform != "win32":
 MEMORY = ":memory:"
 #: Added to the name of the file for the copy that a rewrite makes. The process that rewrites locks it.
 REWRITE_SUFFIX = "-rewrite"
-#: Tells a file from another of the same name: its device and inode.
+#: The device and inode of a file. Another file of the same name has a different identity.
 Identity: TypeAlias = tuple[int, int]
 
-#: Reader connections that are kept for the next call: more than that read at once only in bursts.
+#: Maximum number of idle reader connections. More are open only during bursts.
 _IDLE_READERS = 8
 
 #: Suffixes of files next to a database in use: SQLite's log, and the locks of ilab-chat. Without the database, or with
 #: an empty one, they mean that it was lost; SQLite would delete the log.
 _BESIDE = ("-wal", "-locks")
-#: Beginnings of SQLite's names for errors of a damaged file.
+#: Prefixes of SQLite's error names for a damaged file.
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-#: Beginnings of the names of those that a read-only file system may cause.
+#: Prefixes of the names of errors that a read-only file system may cause.
 _MAY_BE_READ_ONLY = ("SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 
-#: Beginnings of the names of those that a full disk may cause besides SQLITE_FULL: -shm cannot be created or extended.
+#: Prefixes of the names of errors, besides SQLITE_FULL, that a full disk may cause: -shm cannot be created or extended.
 _MAY_BE_FULL = ("SQLITE_IOERR_SHM", "SQLITE_CANTOPEN")
-#: By which -shm grows, in bytes.
+#: Number of bytes by which -shm grows.
 _SHM_BYTES = 32 * 1024
 
 #: Size to which the write-ahead log shrinks, in bytes.
@@ -51,8 +51,8 @@ _PRAGMAS = (
     "secure_delete = ON",  # what is deleted is overwritten
     "temp_store = MEMORY",  # no user's text in temporary files
     "foreign_keys = ON",  # off by default, for compatibility
-    # After a reader or a rewrite has let the log grow, it is cut to this when it is used from its beginning again.
-    # Otherwise it stays below, since SQLite checkpoints at 1,000 pages.
+    # A reader or a rewrite may let the log grow. SQLite truncates it to this size when it starts from its beginning.
+    # Usually the log is smaller, since SQLite checkpoints at 1,000 pages.
     f"journal_size_limit = {LOG_BYTES}",
 )
 #: Of `Config.durability`. In WAL mode FULL syncs each commit, NORMAL only checkpoints.
@@ -60,10 +60,10 @@ SYNCHRONOUS = {"full": "PRAGMA synchronous = FULL", "normal": "PRAGMA synchronou
 
 
 def translated(error: BaseException, doing: str, path: Path | None = None) -> BaseException:
-    """Return the StorageError for what the driver or the system raised while *doing*; any other *error* as it is.
+    """Return the StorageError for an error of the driver or the system while *doing*; any other *error* unchanged.
 
-    The message names the kind of failure alone: a driver's own text may quote what it was given. *path* is the file,
-    of which the file system is looked at.
+    The message names only the kind of failure: a driver's text may quote its arguments. *path*: the file, whose file
+    system may be the cause.
     """
     translation: StorageError
     if isinstance(error, sqlite3.Error):
@@ -100,7 +100,7 @@ def _is_on_a_full_disk(path: Path) -> bool:
 
 
 def _is_on_a_read_only_file_system(path: Path) -> bool:
-    # Not told by its flags if the kernel stopped writing to it after an error. Opening and closing the file itself
+    # Its flags do not say so if the kernel stopped writing to it after an error. Opening and closing the file itself
     # would free the locks that SQLite has on it.
     try:
         os.utime(path.resolve().parent)
@@ -111,7 +111,7 @@ def _is_on_a_read_only_file_system(path: Path) -> bool:
 
 @contextmanager
 def storage_errors(doing: str, path: Path | None = None) -> Iterator[None]:
-    """Raise what is `translated` instead of what the driver or the system raises."""
+    """Translate errors of the driver and the system, see `translated`."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -119,14 +119,14 @@ def storage_errors(doing: str, path: Path | None = None) -> Iterator[None]:
 
 
 class Database:
-    """One database, in a file or in memory: opens its connections and notices when the file is not what it was."""
+    """One database, in a file or in memory: opens connections, and notices when another file has replaced it."""
 
     def __init__(self, path: str, *, busy_timeout_seconds: float, create: bool = False) -> None:
         self.is_memory = path == MEMORY
         # Absolute: connections are opened later too, when the process may be in another folder.
         self._path = path if self.is_memory else str(Path(path).expanduser().absolute())
         # Never create: a file that has been removed must not come back empty.
-        # An authority, which is empty, or the path "//tmp/x" would be taken for one.
+        # With an empty authority: otherwise "//tmp/x" would be read as an authority and a path.
         self._uri = "file::memory:" if self.is_memory else f"file://{quote(self._path)}?mode=rw"
         self._busy_timeout_seconds = busy_timeout_seconds
         # The file that was opened last, and its write-ahead log.
@@ -158,8 +158,8 @@ class Database:
         """Open a connection that any thread may use, in autocommit mode.
 
         Raises:
-            StorageError: the file is of another program or a newer version, and stays as it is; or another file has
-                replaced it, while the log of the one before is still there.
+            StorageError: the file belongs to another program or version, and is not changed; or another file has
+                replaced it, while the log of the former file still exists.
         """
         file = self.identity()
         self._refuse_the_log_of_another(file)
@@ -190,7 +190,7 @@ class Database:
             self._index.check_reserve()
 
     def close(self) -> None:
-        """Let go of the files, after the last connection is closed."""
+        """Close the files. Call it after the last connection is closed."""
         if self._index:
             self._index.release()
 
@@ -221,12 +221,12 @@ class Database:
 
     def remember_the_log_of(self, file: Identity) -> None:
         """Note which write-ahead log belongs to *file*, which is open. A new file has one from its first write on."""
-        # Unless the file was replaced while it was opened: then nobody knows which of the two SQLite has opened.
+        # Unless the file was replaced while it was opened: then it is unknown which of the two SQLite has opened.
         if not self.is_memory and self.identity() == file:
             self._opened = (file, self._logs())
 
     def _refuse_the_log_of_another(self, file: Identity) -> None:
-        # SQLite does not know whose log it is: it would write into this file what belongs to the other one.
+        # SQLite does not know whose log it is: it would write pages of the other file into this one.
         if self._opened is not None and self._opened[0] != file and not self._logs().isdisjoint(self._opened[1]):
             raise StorageError(
                 "could not open the database: another file has taken its place, and the write-ahead log of the one"
@@ -261,7 +261,7 @@ class Database:
 
 
 def _identity(path: str) -> Identity:
-    # Not by pathlib, which takes three times as long: every reading asks.
+    # Not by pathlib, which takes three times as long: this runs before every read.
     status = os.stat(path)  # noqa: PTH116
     return (status.st_dev, status.st_ino)
 
@@ -303,7 +303,7 @@ class Readers:
         return connection
 
     def close(self) -> None:
-        """Close what is idle now, and what is lent when it comes back."""
+        """Close idle connections now, and lent ones when they are returned."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

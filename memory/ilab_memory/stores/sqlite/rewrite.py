@@ -31,16 +31,16 @@ if sys.platform != "win32":
 T = TypeVar("T")
 #: Free space beyond the copy and the write-ahead log, which each take about as much as the database.
 SPARE_BYTES = 1024 * 1024
-# Bytes that are written back between two looks at whether the store is closed. Each look waits for the GIL, up to 5 ms
+# Bytes that are written back between two tests whether the store is closed. Each test waits for the GIL, up to 5 ms
 # with busy threads, while saves wait for the rewrite.
 _STEP_BYTES = 4 * 1024 * 1024
 # Page cache for that, which one step must not fill, see `check`.
 _CACHE_BYTES = 6 * 1024 * 1024
-# Instructions of SQLite between two looks at the same.
+# SQLite instructions between two such tests.
 _INSTRUCTIONS = 1_000_000
 # Seconds between two attempts to lock the copy, which another process has locked.
 _LOCK_SECONDS = 0.05
-# Times that the copy is made while saves of this process wait. Another process can only save in between by chance.
+# Number of attempts while saves of this process wait. Another process can save in between only by chance.
 _LOCKED_ATTEMPTS = 3
 _FORGETTING = "forget the user"
 
@@ -74,7 +74,7 @@ class Rewriter:
 
         Raises:
             StorageError: the disk has not enough free space, or another process saves without pause.
-            sqlite3.Error, OSError: the file is as it was.
+            sqlite3.Error, OSError: the file was not changed.
             RuntimeError: closed.
         """
         with self._locked_copy() as copy, closing(self._connect()) as source:

@@ -1,4 +1,4 @@
-"""A file as the source of a copy: read only, each user as of one moment, while others may go on writing to it."""
+"""A file as the source of a copy. It is only read, one snapshot per user, while other processes may write to it."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 import sqlite3
@@ -69,7 +69,7 @@ class SnapshotReader:
             return Totals._make(self._connection.execute(_TOTALS).fetchone())
 
     def users(self) -> Iterator[str]:
-        """Yield each user. One who is new while this runs comes last."""
+        """Yield each user. A user who is new while this runs comes last."""
         last = 0
         while page := self._page(last):
             last = page[-1][0]

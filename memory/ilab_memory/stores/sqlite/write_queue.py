@@ -16,14 +16,14 @@ from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
 
 T = TypeVar("T")
 
-#: Operations of one transaction at most: a bound on how long its first caller waits for its last.
+#: Maximum number of operations in a transaction: it bounds how long the first caller waits for the last.
 MAX_BATCH = 512
-#: Characters of text of one transaction at most, unless one text alone is longer: as much as one text has indexed,
-#: which takes about 50 ms.
+#: Maximum number of characters in a transaction, unless one text alone is longer. No more of a text is indexed, which
+#: takes about 50 ms.
 BATCH_CHARACTERS = 65_536
-#: Characters above which a text is long: short ones pass it, unless it is its turn, which is each second transaction.
+#: A longer text is a long one. Short texts overtake it, except in every second transaction.
 LONG_CHARACTERS = 16_384
-#: How long a touch waits for an operation to be committed with.
+#: Seconds that a touch waits for an operation with which it is committed.
 TOUCH_SECONDS = 1.0
 
 
@@ -71,7 +71,7 @@ class Task(Generic[T]):
         self._done.acquire()
 
     def finish(self) -> None:
-        """Wake the caller. Again: nothing."""
+        """Wake the caller. A second call does nothing."""
         self._ended = True
         with suppress(RuntimeError):
             self._done.release()
@@ -130,7 +130,7 @@ class WriteQueue:
         self._had_long = False
         """Whether the last batch had a long text."""
         self._sleep: _Sleep | None = None
-        # Locked, unless the writer is to wake.
+        # Unlocked to wake the writer.
         self._alarm = threading.Lock()
         self._alarm.acquire()
 
@@ -191,7 +191,7 @@ class WriteQueue:
             tasks = self._batch()
             touches = dict(self._touches)
             if self._closed:
-                # Whether they can be committed or not: nobody comes for them again.
+                # Even if they cannot be committed: no batch takes them again.
                 self._touches = {}
                 if not tasks and not touches:
                     return None
@@ -205,15 +205,15 @@ class WriteQueue:
                     del self._touches[user_id]
 
     def close(self) -> None:
-        """Refuse what comes from now on."""
+        """Refuse later tasks and touches."""
         with self._lock:
             self._closed = True
             self._wake()
 
     def _batch(self) -> list[Task[Any]]:
-        """Take the tasks of the next transaction. Those that do not fit, or must wait their turn, stay in their order.
+        """Take the tasks of the next transaction. Tasks that do not fit, or wait their turn, stay in their order.
 
-        A short text waits for one long text at most, which is being stored when it comes.
+        A short text waits for at most one long text: one that is being stored when the short one is queued.
         """
         passable = takewhile(lambda task: not task.alone, self._tasks)
         only_short = self._had_long and any(task.characters <= LONG_CHARACTERS for task in passable)
@@ -236,7 +236,7 @@ class WriteQueue:
         return tasks
 
     def _slept(self, sleep: _Sleep, seconds: float) -> bool:
-        """Wait for *sleep*, at most *seconds* (-1: without end); return whether it may have come."""
+        """Wait for *sleep*, at most *seconds* (-1: forever); return whether it may have occurred."""
         with self._lock:
             if self._is_there(sleep):
                 return True

@@ -1,8 +1,8 @@
-"""The one thread that writes. Group commit: all that is queued is one transaction, with one sync.
+"""The one thread that writes. Group commit: queued operations share one transaction and one sync.
 
-An operation that fails fails alone: the batch is then begun again, each operation between a savepoint and
-its release. Additions to the full-text index are written once for the batch, just before the commit: FTS5
-writes out all it holds at each savepoint.
+An operation that fails does not fail the others: the batch is then repeated, with each operation in a savepoint.
+Additions to the full-text index are written once per batch, just before the commit: FTS5 flushes its buffer at each
+savepoint.
 """
 
 import json
@@ -63,11 +63,11 @@ class Writer:
         bulk: BulkOperation[T] | None = None,
         characters: int = 0,
     ) -> T:
-        """Run *operation* in a transaction, return its result when that is committed.
+        """Run *operation* in a transaction, and return its result after the commit.
 
-        *characters*: length of the text that it stores or takes from the index, which bounds what shares a transaction.
-        With *synced* false, a commit of this alone is not synced: it is on the disk after the next one that is. Several
-        operations of a batch that name the same *bulk* operation are passed to it together, unless it has failed.
+        *characters*: length of the text that it stores or removes from the index; it bounds the size of a transaction.
+        With *synced* false, a commit of this operation alone is not synced: the next synced commit makes it durable.
+        Operations of a batch that name the same *bulk* operation are passed to it together, unless it has failed.
 
         Raises:
             StorageError: nothing of *operation* is stored.
@@ -76,16 +76,16 @@ class Writer:
         return self._finished(Task(doing, operation, synced=synced, bulk=bulk, characters=characters))
 
     def run_alone(self, doing: str, operation: Callable[[Transaction], T]) -> T:
-        """Run *operation* outside of any transaction, after what was waiting before it."""
+        """Run *operation* outside of any transaction, after the operations that were queued before it."""
         return self._finished(Task(doing, operation, alone=True))
 
     def touch(self, doing: str, user_id: str, session_id: str, moment: str) -> None:
-        """Note activity in a session; it is committed with the next operation, or a little later.
+        """Record activity in a session. It is committed with the next operation, or a little later.
 
-        Nobody waits for that, unless what was to be committed last has failed: then it raises what this fails with.
+        The call does not wait for the commit, unless the last commit failed: then it waits for the next one.
 
         Raises:
-            StorageError: it is not committed, and may be later.
+            StorageError: that commit failed. A later one may succeed.
             RuntimeError: closed.
         """
         self._queue.touch(user_id, session_id, moment)
@@ -97,7 +97,7 @@ class Writer:
         return self._queue.touched(user_id)
 
     def close(self) -> None:
-        """Finish what is waiting, then close the connection."""
+        """Run the queued operations, then close the connection."""
         self._queue.close()
         self._thread.join()
 
@@ -165,7 +165,7 @@ class Writer:
         for task in batch:
             kinds.setdefault(task.bulk, []).append(task)
         for bulk, tasks in kinds.items():
-            # One alone is done faster by itself.
+            # A single operation is faster than the bulk operation.
             if bulk is None or len(tasks) == 1:
                 results: Sequence[Any] = [task.operation(transaction) for task in tasks]
             else:
@@ -257,4 +257,4 @@ class Writer:
 
 
 def _nothing(_: Transaction) -> None:
-    """Be waited for."""
+    """Do nothing. Its caller waits for the commit."""
