@@ -44,7 +44,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class House:
+class Stack:
     """A running server, and the model behind it."""
 
     address: str
@@ -57,7 +57,7 @@ class House:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     model = Model()
     with fake.running(model) as upstream:
         settings = {
@@ -68,14 +68,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             "ILAB_CHAT_MODEL_RETRIES": "0",
         }
         with running_server(**settings) as server:
-            yield House(server.address, upstream, model)
+            yield Stack(server.address, upstream, model)
             assert server.stop() == 0
 
 
 @pytest.fixture(scope="session", params=LANGUAGES, ids=lambda language: language.name)
-def program(request: pytest.FixtureRequest, house: House) -> Program:
+def program(request: pytest.FixtureRequest, stack: Stack) -> Program:
     language: Language = request.param
-    return Program(language, build(language, request.config.cache.mkdir("polyglot")), house.address)
+    return Program(language, build(language, request.config.cache.mkdir("polyglot")), stack.address)
 
 
 def code(lines: list[str]) -> str:
@@ -108,22 +108,22 @@ def test_deadline_ends_the_call(program: Program) -> None:
     assert not any(line.startswith("completed") for line in lines)
 
 
-def test_cancel_ends_the_request_to_the_model(program: Program, house: House) -> None:
-    before = len(house.messages(STORY))
+def test_cancel_ends_the_request_to_the_model(program: Program, stack: Stack) -> None:
+    before = len(stack.messages(STORY))
     delta, *rest = program("cancel")
     assert delta == "delta Hello"
     assert code(rest) == "CANCELLED"
-    [story] = house.messages(STORY)[before:]
+    [story] = stack.messages(STORY)[before:]
     assert story.gone.wait(60), "the model's API still has its caller"
 
 
-def test_refused_call_is_repeated_and_stored_once(program: Program, house: House) -> None:
+def test_refused_call_is_repeated_and_stored_once(program: Program, stack: Stack) -> None:
     message = "My name is Alice and I love hiking."
-    with ChatClient(house.address) as client:
-        stored, asked = turns(client, program.user_id, message), len(house.messages(message))
-        house.model.refusals = 1
+    with ChatClient(stack.address) as client:
+        stored, asked = turns(client, program.user_id, message), len(stack.messages(message))
+        stack.model.refusals = 1
         assert program("chat") == ["reply Hello there."]
-        assert len(house.messages(message)) == asked + 2
+        assert len(stack.messages(message)) == asked + 2
         assert turns(client, program.user_id, message) == stored + 1
 
 
@@ -133,9 +133,9 @@ def turns(client: ChatClient, user_id: str, message: str) -> int:
     return sum(each.topic_key.startswith("chat:turn/") and message in each.content for each in observations)
 
 
-def test_refusal_is_unavailable_with_a_wait(house: House) -> None:
+def test_refusal_is_unavailable_with_a_wait(stack: Stack) -> None:
     """The failure that the programs repeat."""
-    house.model.refusals = 1
-    with ChatClient(house.address, max_retries=0) as client, pytest.raises(Unavailable) as refused:
+    stack.model.refusals = 1
+    with ChatClient(stack.address, max_retries=0) as client, pytest.raises(Unavailable) as refused:
         client.chat("refused", "hi")
     assert refused.value.retry_after
