@@ -17,7 +17,7 @@ from ilab_chat_gateway import completions, problems
 from ilab_chat_gateway.endpoints import JSON, backend_of
 from ilab_chat_gateway.problems import ClientGone, invalid_field
 from ilab_chat_gateway.requests import check_content_type, metadata, request_id, unless_gone
-from ilab_chat_gateway.routes import ROUTES
+from ilab_chat_gateway.routes import CHAT
 from ilab_chat_gateway.streams import EVENT_STREAM, Stream
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ CONVERSATION_HEADER: Final = "x-conversation-id"
 IGNORED_HEADER: Final = "x-ignored-messages"
 RETRY_HEADER: Final = "x-should-retry"
 
-CHAT: Final = next(route for route in ROUTES if route.rpc == "Chat")
 
 #: Codes of failures that a repeat can help and that cost nothing: the openai package repeats any 429 and 5xx otherwise.
 RETRIED: Final = {StatusCode.UNAVAILABLE.name, StatusCode.RESOURCE_EXHAUSTED.name}

@@ -10,12 +10,10 @@ from pydantic import BaseModel, Field
 from ilab_chat.v1.chat_pb2 import ChatRequest as ChatMessage
 from ilab_chat_gateway.endpoints import backend_of
 from ilab_chat_gateway.requests import metadata, request_id, unless_gone
-from ilab_chat_gateway.routes import ROUTES
+from ilab_chat_gateway.routes import CHAT
 
 if TYPE_CHECKING:
     from ilab_chat.v1 import chat_pb2
-
-CHAT = next(route for route in ROUTES if route.rpc == "Chat")
 
 
 class ChatRequest(BaseModel):

@@ -78,8 +78,10 @@ def memory(method: str, path: str, rpc: str, shape: Shape = Shape.JSON, *, unlim
     return Route(method, path, "MemoryService", rpc, shape, unlimited)
 
 
+CHAT: Final = chat("/v1/chat", "Chat")
+
 ROUTES: Final = (
-    chat("/v1/chat", "Chat"),
+    CHAT,
     chat("/v1/chat:stream", "StreamChat", Shape.EVENTS),
     chat(f"{USER}/preview", "PreviewPrompt"),
     memory("GET", f"{USER}/observations", "ListObservations"),

@@ -12,6 +12,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.failures import RateLimited
+from ilab_chat_service.limits import CHARACTERS_PER_TOKEN
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ UNITS = ("turns", "tokens")
 #: Maximum number of users or callers that a window counts. Beyond it, the least recent one is forgotten
 #: and starts again with full limits.
 MAX_SUBJECTS = 50_000
-
-#: Characters per token, for answers without usage from the API.
-CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -229,6 +229,10 @@ TURN_KEY = "chat:turn/"
 LATEST_KEY = "chat/"
 RESERVED_KEYS = (TURN_KEY, LATEST_KEY)
 
+#: Prefix of the topic_keys of facts that users stated or consolidation found. Callers may use it too: the newest value
+#: of a key wins.
+FACT_KEY = "fact/"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:

@@ -11,7 +11,7 @@ from faults.kept import Kept
 from faults.load import Ledger, Said
 from faults.stage import Stage
 from faults.talk import reply_to, statement_in
-from ilab_chat_service.memory.persist import FACT_KEY
+from ilab_chat_service.values import FACT_KEY
 from ilab_memory.core.models import Observation
 
 INTERRUPTED = " [interrupted]"

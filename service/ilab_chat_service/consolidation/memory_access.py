@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ilab_chat_service.consolidation.prompt import Material, NewTurn
-from ilab_chat_service.values import RESERVED_KEYS
+from ilab_chat_service.values import FACT_KEY, RESERVED_KEYS
 from ilab_memory import NewFact, NewSummary
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How the topic keys of facts begin that consolidation may change: those that users stated, and its own.
-FACT_KEY = "fact/"
 #: Maximum number of facts in a prompt.
 FACTS = 100
 #: Maximum number of turns of one call, as a multiple of the number that is enough for a call, and of their bytes.

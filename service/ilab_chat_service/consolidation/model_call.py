@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.consolidation.operations import ANSWER_CHARACTERS, InvalidAnswer
 from ilab_chat_service.consolidation.prompt import messages, response_format
 from ilab_chat_service.failures import FieldRefused, ModelNotFound, ModelRejected
+from ilab_chat_service.limits import CHARACTERS_PER_TOKEN
 from ilab_chat_service.values import Generation, JsonObjectFormat
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from ilab_chat_service.ports import Model
     from ilab_chat_service.values import ChatMessage, Usage
 
-#: Characters per token, for calls of which the API reports no usage.
-CHARACTERS_PER_TOKEN = 4
 #: Longest answer, in tokens.
 OUTPUT_TOKENS = 4000
 #: Statuses with which APIs refuse a field.

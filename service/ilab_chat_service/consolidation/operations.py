@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from ilab_memory.redaction import REDACTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -30,9 +32,6 @@ SUMMARY_CHARACTERS = 2000
 #: Fewest letters and digits of evidence. Less is in almost any text. In scripts without spaces, two are a word.
 EVIDENCE_LETTERS = 4
 UNSPACED_EVIDENCE_LETTERS = 2
-
-#: How private text was replaced when the turn was stored. A fact that contains it says nothing.
-REDACTED = "[REDACTED]"
 
 #: The first code point of the scripts that write words without spaces: kana, Chinese characters, Hangul.
 UNSPACED = "\u3040"
@@ -168,6 +167,7 @@ class _Checking:
         """Return the fact of *operation*."""
         topic = topic_of(operation.topic_key)
         content = one_line(operation.content, CONTENT_CHARACTERS)
+        # A fact that contains private text says nothing.
         if not topic or not folded(content) or REDACTED in content:
             raise _Dropped("empty")
         if topic in self._topics:

@@ -66,7 +66,7 @@ class Limits:
     attempts: int = 8
     """Failed attempts after which work is given up."""
     poll: float = 1.0
-    """Time between two looks for due work."""
+    """Interval of the search for due work."""
     backoff: float = 60.0
     """Rest after a user's first failed attempt. It doubles with each one."""
     most_backoff: float = 3600.0
@@ -101,7 +101,7 @@ class Consolidator:
             clock: for days and rests.
             spoken: returns message and reply of a turn's stored content.
             hashed: replaces user ids in the log.
-            asked: is told what each consolidation asked of the model.
+            asked: called with the record of each consolidation.
             traces: record a span of each consolidation.
         """
         self.counts = Counter[str]()
@@ -135,7 +135,7 @@ class Consolidator:
             self._stopped_at = asyncio.get_running_loop().time()
 
     def remaining(self, seconds: float) -> float:
-        """Return what is left of *seconds* since `stop` was called."""
+        """Return the rest of the *seconds* that began when `stop` was called."""
         return max(0.0, self._stopped_at + seconds - asyncio.get_running_loop().time())
 
     async def run(self) -> None:
@@ -180,7 +180,7 @@ class Consolidator:
             self._pause("memory", failure)
             return None
         except Exception:
-            # The chat goes on, and so does this.
+            # An unexpected error must not end consolidation until the next start.
             log.exception("consolidation: looking for work failed")
             self._paused_until = self._clock() + timedelta(seconds=self._limits.most_pause)
             return None

@@ -22,12 +22,11 @@ from ilab_chat_service.memory.recalled import (
     recalled_summary,
 )
 from ilab_chat_service.memory.turn_codec import TYPE
-from ilab_chat_service.privacy import REDACTED
 from ilab_chat_service.values import RESERVED_KEYS, Context, MemoryMode, MemorySource, PastTurn, Recalled
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.message import content_terms
-from ilab_memory.redaction import strip_private
+from ilab_memory.redaction import REDACTED, strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

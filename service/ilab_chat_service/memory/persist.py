@@ -8,7 +8,7 @@ from ilab_chat_service.memory.executor import conversation_arguments, peek
 from ilab_chat_service.memory.hydrate import recent
 from ilab_chat_service.memory.recalled import observation_id
 from ilab_chat_service.memory.turn_codec import TYPE, stored_turn
-from ilab_chat_service.values import TURN_KEY, Persisted, Remembered, Turn, TurnRetention
+from ilab_chat_service.values import FACT_KEY, TURN_KEY, Persisted, Remembered, Turn, TurnRetention
 from ilab_memory.core.models import NewFact
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import SaveResult
 
-#: Prefix of the topic_keys of facts that users stated. Callers may use it too: the newest value of a key wins.
-FACT_KEY = "fact/"
 #: Number of rows among which the turn of a repeated call is searched: other request ids may begin with this one.
 REPETITIONS = 10
 

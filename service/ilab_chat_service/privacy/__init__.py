@@ -5,7 +5,7 @@ Start with `leak_redaction.py`. Everything here is pure, and linear in the lengt
 
 from __future__ import annotations
 
-from ilab_chat_service.privacy.leak_redaction import REDACTED, redact_leaks
+from ilab_chat_service.privacy.leak_redaction import redact_leaks
 from ilab_chat_service.privacy.model_names import quotes_of
 
-__all__ = ["REDACTED", "quotes_of", "redact_leaks"]
+__all__ = ["quotes_of", "redact_leaks"]

@@ -27,14 +27,12 @@ from ilab_chat_service.privacy.patterns import verbatim_leaks
 from ilab_chat_service.privacy.phrases import Phrases
 from ilab_chat_service.privacy.text import FUNCTION_WORDS, Skeleton, skeleton, words_of
 from ilab_chat_service.privacy.words import Vocabulary, word_leaks
-from ilab_memory.redaction import private_spans, strip_private
+from ilab_memory.redaction import REDACTED, private_spans, strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ilab_chat_service.privacy.text import Span
-
-REDACTED = "[REDACTED]"
 
 #: Tags inside a private block, and their lookalikes.
 TAG = re.compile(
