@@ -21,8 +21,8 @@ T = TypeVar("T", str, int, float, bool)
 PREFIX = "ILAB_CHAT_GATEWAY_"
 #: Of all our variables.
 FRONT = "ILAB_"
-#: How similar whole names are of which one is a misspelt form of the other, 0 to 1. Names of the server's settings are
-#: less similar to those of the gateway.
+#: Minimum similarity, 0 to 1, of two whole names of which one is a misspelt form of the other. The names of
+#: the server's settings are less similar to those of the gateway.
 SIMILAR = 0.9
 #: Set by Kubernetes for a Service of such a name:
 #: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables

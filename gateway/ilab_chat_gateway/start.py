@@ -40,7 +40,7 @@ def end_on_signals() -> None:
 
 
 def open_standard_descriptors() -> None:
-    """Open those of the descriptors 0, 1 and 2 that are closed.
+    """Open the descriptors 0, 1 and 2 if they are closed.
 
     Otherwise the next one, for instance a connection, gets such a descriptor, and a library's message would be written
     into it.

@@ -145,8 +145,8 @@ def serve_with_workers(settings: Settings) -> int:
 def without_collections() -> Iterator[None]:
     """Import without garbage collections, and leave what was imported out of all later ones.
 
-    Modules stay until the process ends. To look through them takes a fifth of the time of the imports, and would stop
-    the event loop for a tenth of a second in each full collection.
+    Modules stay until the process ends. Scanning them takes a fifth of the time of the imports, and would stop the
+    event loop for a tenth of a second in each full collection.
     """
     gc.disable()
     try:

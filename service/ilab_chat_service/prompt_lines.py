@@ -62,7 +62,7 @@ def by_day(statements: Iterable[Recalled], zone: tzinfo | None) -> list[Line]:
 
 
 def line_key(statement: Recalled, zone: tzinfo | None) -> tuple[date, str]:
-    """Return the day of *statement* and its mark: equal for statements of one line, which sort by it."""
+    """Return the sort key of *statement*: its day and its mark. Statements with equal keys share a line."""
     return local_date(statement.updated_at, zone), mark(statement)
 
 

@@ -71,7 +71,7 @@ async def exposed(workers: Workers) -> AsyncIterator[None]:
 
     Raises:
         AddressUnavailable: the address cannot be bound.
-        SettingsError: there is no place for the files in which the workers keep them.
+        SettingsError: the folder for the metrics of the workers cannot be made.
     """
     from ilab_chat_service.telemetry.pages import Pages, serving_pages  # noqa: PLC0415 - not needed if they are off
     from ilab_chat_service.telemetry.supervised import Supervised  # noqa: PLC0415 - the same

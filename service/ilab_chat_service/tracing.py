@@ -103,7 +103,7 @@ def start(settings: Settings) -> tuple[TracerProvider, Traces]:
 
 
 def check_protocol() -> None:
-    """Raise SettingsError if another protocol than that of the extra is chosen."""
+    """Raise SettingsError if the chosen protocol is not the one that the extra supports."""
     for name in PROTOCOLS:
         if chosen := os.environ.get(name, ""):
             if chosen != PROTOCOL:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 #: Observations that are embedded in one visit to a thread: less than a tenth of a second.
 BATCH = 16
-#: Time between two looks for what other processes have left.
+#: Interval of the search for observations that other processes have not embedded.
 SCAN_SECONDS = 600.0
 #: Time until the embedder is asked again after it failed.
 RETRY_SECONDS = 15.0
@@ -47,7 +47,7 @@ class Embedding:
         self._wake.set()
 
     async def run(self) -> None:
-        """Load the embedder, then embed what is left and what is saved, until cancelled."""
+        """Load the embedder, then embed earlier observations and those that are saved, until cancelled."""
         if not await self._load():
             return
         rebuild = True
@@ -111,7 +111,7 @@ class Embedding:
         return user_id
 
     async def _step(self, user_id: str | None, *, rebuild: bool) -> int:
-        """Embed a batch; return how many observations. Rest as long as it took: others need the processor."""
+        """Embed a batch and return its size. Then rest for the same time, so that others get the CPU."""
         began = time.monotonic()
         done = await self._library.embed(lambda memory: memory.mem_embed(BATCH, user_id=user_id, rebuild=rebuild))
         self._library.embedded += done

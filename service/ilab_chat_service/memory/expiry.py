@@ -1,4 +1,4 @@
-"""Background erasure of observations that have expired, or that are older than the operator keeps them."""
+"""Background erasure of observations that have expired, or are older than the operator's retention."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Time between two looks for observations to erase. They leave prompts and searches when they expire.
+#: Interval of the search for observations to erase. They leave prompts and searches when they expire.
 INTERVAL_SECONDS = 3600.0
 #: Observations that one call of the library erases.
 BATCH = 1000

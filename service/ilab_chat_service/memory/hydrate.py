@@ -184,9 +184,9 @@ def recent(
 
 
 def forgotten_turn(reading: Reading, turns: Sequence[PastTurn]) -> int:
-    """Return the observation of that of *turns*, which are oldest first, that the message asks to forget; 0: none.
+    """Return the observation id of the turn that the message asks to forget, 0 if it asks for none.
 
-    The last one, or the newest in which the user speaks of the subject that the message names.
+    It is the last of *turns*, which are oldest first, or the newest in which the user speaks of the named subject.
     """
     if reading.forget_last:
         return turns[-1].recalled.observation_id if turns else 0

@@ -85,7 +85,7 @@ def stating(memory: ILabMemory, reading: Reading, stated: Sequence[NewFact]) -> 
 
 
 def remembered(stated: Iterable[NewFact], results: Iterable[SaveResult]) -> Iterator[Remembered]:
-    """Yield those of the facts *stated* that were added or changed."""
+    """Yield the *stated* facts that were added or changed."""
     for fact, result in zip(stated, results, strict=True):
         if result.outcome != "deduped":
             yield Remembered(

@@ -69,8 +69,8 @@ class HealthService:
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the methods to *server*.
 
-        gRPC is told that requests are streams. It would otherwise start a handler only once the request is there, and
-        calls without one would be open without being counted.
+        They are registered as methods that take a stream. Otherwise gRPC would start a handler only when the request
+        has arrived, and calls without a request would be open without being counted.
         """
         serialize = health_pb2.HealthCheckResponse.SerializeToString
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {

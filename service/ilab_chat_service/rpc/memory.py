@@ -83,8 +83,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self._library = library
         self._responses = responses
         self._reads, self._writes = calls(limits.READS), calls(limits.WRITES)
-        # Apart from the others: these last for as long as the caller takes to read or to write, or a file to be
-        # rewritten.
+        # With limits of their own: they last until the caller has read or written everything, or a file is rewritten.
         self._exports = long_calls(limits.EXPORTS, limits.EXPORTS_PER_USER)
         imports = long_calls(limits.IMPORTS, limits.IMPORTS_PER_USER, per_share=limits.IMPORTS_PER_CALLER)
         self._imports = OpenImports(imports)
@@ -262,7 +261,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         return await self._read(request, context, observations, method="mem_list")
 
     async def ListFacts(self, request: memory_pb2.ListFactsRequest, context: Context) -> memory_pb2.ListFactsResponse:
-        """List what holds about the user."""
+        """List the facts about the user."""
         accept(request)
         size, types = page_size(request.page_size), fact_types(request)
         scope = ("ListFacts", request.user_id, types)

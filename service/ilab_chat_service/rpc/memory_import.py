@@ -55,7 +55,7 @@ IMPORTED_KEY = "imported/"
 
 
 class ImportEnded(Exception):
-    """The caller has left, or its stream cannot be read any more. Ends the library's call; nobody is told."""
+    """The caller has left, or its stream cannot be read any more. Ends the library's call; no caller sees it."""
 
 
 class Import:
@@ -247,9 +247,9 @@ class OpenImports:
             making_room.cancel()
 
     async def _make_room(self, caller: str) -> None:
-        """Until cancelled, end the import that has been idle longest, once one is idle long enough.
+        """Until cancelled, end the import that has been idle longest, once it is idle for IDLE_SECONDS.
 
-        Of *caller*, if another slot is free, which it may not have.
+        While slots are free, end only imports of *caller*, who may have no further one.
         """
         # Not at once: there may be a slot for it.
         seconds = IDLE_SECONDS / 4

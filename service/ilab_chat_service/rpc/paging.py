@@ -30,7 +30,7 @@ Cursor: TypeAlias = tuple[str, int | str]
 ROWS_AT_ONCE = 8
 
 CHECKSUM_BYTES = 9
-#: Longest token that is looked at, in characters.
+#: Maximum number of characters of a token. Longer ones are invalid.
 TOKEN_CHARACTERS = 1024
 
 

@@ -27,7 +27,7 @@ OUR_PREFIXES = ("ILAB_CHAT_", "ILAB_MEMORY_")
 #: Of variables with a misspelt or missing part in front. Those that are like no setting may be of another program.
 FRONT = "ILAB_"
 
-#: How similar whole names are of which one is a misspelt form of the other, 0 to 1.
+#: Minimum similarity, 0 to 1, of two whole names of which one is a misspelt form of the other.
 SIMILAR = 0.85
 
 #: Variables of the client and of the gateway, and those that Kubernetes sets for a Service with such a name:

@@ -133,7 +133,7 @@ def url_without_login(url: str) -> tuple[str, str]:
 
 
 def chat_completions_url(base_url: str, query: Mapping[str, str]) -> str:
-    """Return where chat completions are asked for: the path appended to that of *base_url*, *query* to its query."""
+    """Return the URL of chat completions: *base_url* with its path and its query extended."""
     parts = urlsplit(base_url)
     queries = [each for each in (parts.query, urlencode(query)) if each]
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions", query="&".join(queries)))
@@ -156,5 +156,5 @@ def is_loopback(host: str) -> bool:
 
 
 def is_spiffe_id(text: str) -> bool:
-    """Whether *text* is a SPIFFE id; that of a whole trust domain, without a path, is one."""
+    """Whether *text* is a SPIFFE id, of a service or, without a path, of a whole trust domain."""
     return len(text) <= MOST_SPIFFE_CHARACTERS and bool(SPIFFE_ID.fullmatch(text))

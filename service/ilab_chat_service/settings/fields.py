@@ -1,4 +1,4 @@
-"""How a setting is declared, and the error of one that cannot be used."""
+"""The declaration of a setting, and the error of an invalid one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST = 1e6
 
 
 class SettingsError(ValueError):
-    """A setting cannot be used. The text names the environment variable and never the value of a secret."""
+    """A setting is invalid. The text names the environment variable and never the value of a secret."""
 
 
 def setting(

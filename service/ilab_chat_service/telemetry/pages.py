@@ -34,7 +34,7 @@ REQUEST_SECONDS = 10.0
 CONNECTIONS = 16
 #: Time in which the event loop must react, or the process is not alive. Probes wait less: Kubernetes 1 s by default.
 ALIVE_SECONDS = 5.0
-#: Interval in which the thread that accepts connections looks whether it is to stop.
+#: Interval at which the thread that accepts connections checks whether it must stop.
 POLL_SECONDS = 0.2
 
 
@@ -110,7 +110,7 @@ class PagesServer(ThreadingWSGIServer):
         self.set_app(pages)
 
     def server_bind(self) -> None:
-        """Bind, without the look-up of the host's name that the base class does: it may take seconds."""
+        """Bind without looking up the name of the host, which may take seconds, as the base class does."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
@@ -123,7 +123,7 @@ class PagesServer(ThreadingWSGIServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer a connection, within REQUEST_SECONDS even if its bytes come one by one."""
+        """Answer a connection within REQUEST_SECONDS, even if its bytes arrive one at a time."""
         limit = threading.Timer(REQUEST_SECONDS, self.shutdown_request, [request])
         limit.daemon = True
         limit.start()

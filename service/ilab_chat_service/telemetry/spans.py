@@ -92,7 +92,7 @@ class Traces:
         context = span.get_span_context()
         call.trace_id = format_trace_id(context.trace_id)
         call.traceparent = traceparent(context)
-        # Of a call that is not sampled only the ids go on.
+        # If a call is not sampled, only its ids are passed on.
         if span.is_recording():
             call.trace = CallTrace(self._tracer, span, call, began, start)
 

@@ -41,7 +41,7 @@ SIZES = {
 }
 
 
-#: Age below which a folder may belong to a server that starts.
+#: A folder that is newer may belong to a server that is starting.
 STARTING_SECONDS = 60.0
 
 
