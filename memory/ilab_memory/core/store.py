@@ -239,9 +239,7 @@ class Store(ABC):
         """Return the user's observation of this id, or None."""
 
     @abstractmethod
-    def timeline(
-        self, user_id: str, observation_id: int, *, neighbors: int = DEFAULT_TIMELINE_NEIGHBORS
-    ) -> list[Observation]:
+    def timeline(self, user_id: str, observation_id: int) -> list[Observation]:
         """Return this observation and its neighbours by (created_at, id); empty if it is not the user's."""
 
     @abstractmethod

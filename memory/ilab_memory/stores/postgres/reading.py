@@ -64,9 +64,8 @@ class PostgresReads(Store):
         found = self._of_observation("read the observation", statements.GET, user_id, observation_id)
         return found[0] if found else None
 
-    def timeline(
-        self, user_id: str, observation_id: int, *, neighbors: int = Store.DEFAULT_TIMELINE_NEIGHBORS
-    ) -> list[Observation]:
+    def timeline(self, user_id: str, observation_id: int) -> list[Observation]:
+        neighbors = self.DEFAULT_TIMELINE_NEIGHBORS
         return self._of_observation(
             "read the timeline", statements.TIMELINE, user_id, observation_id, neighbors=neighbors
         )

@@ -69,12 +69,12 @@ class SQLiteReads(Store):
         row = self._row("read the observation", statements.GET, (user_id, observation_id))
         return None if row is None else rows.observation(user_id, row)
 
-    def timeline(
-        self, user_id: str, observation_id: int, *, neighbors: int = Store.DEFAULT_TIMELINE_NEIGHBORS
-    ) -> list[Observation]:
+    def timeline(self, user_id: str, observation_id: int) -> list[Observation]:
         if observation_id > LARGEST_ID:
             return []
-        row = self._row("read the timeline", statements.TIMELINE, (user_id, observation_id, neighbors))
+        row = self._row(
+            "read the timeline", statements.TIMELINE, (user_id, observation_id, self.DEFAULT_TIMELINE_NEIGHBORS)
+        )
         return sorted(_whole(user_id, row), key=attrgetter("created_at", "id"))
 
     def recent(
