@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import backup, check, schema, statistics
 from ilab_memory.transports.command import TOKEN_VARIABLE, add_mcp, add_serve
-from ilab_memory.usage import Parser, misspelt
+from ilab_memory.usage import Commands, Parser, misspelt
 from ilab_memory.versions import installed
 
 if TYPE_CHECKING:
@@ -76,11 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 success, 1 damaged or different, 2 failed."""
     # Modules stay until the process ends: no collection need look through them, not even the one at the end.
     gc.freeze()
-    parser: argparse.ArgumentParser = Parser(
+    parser = Parser(
         prog="ilab-memory",
         description="Back up, restore, check, measure or serve a SQLite file of the memory, or copy it to PostgreSQL.",
-        # The default would wrap the version too.
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -102,24 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "check",
-        help="Report damage in a SQLite file.",
-        description=_CHECK,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_check(commands: Commands) -> None:
+    parser = commands.add_parser("check", help="Report damage in a SQLite file.", description=_CHECK)
     parser.add_argument("file", metavar="FILE", help="SQLite file of the memory")
     parser.set_defaults(run=_check)
 
 
-def _add_backup(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_backup(commands: Commands) -> None:
     parser = commands.add_parser(
-        "backup",
-        help="Copy a SQLite file that may be in use.",
-        description=_BACKUP,
-        epilog=_BACKUP_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "backup", help="Copy a SQLite file that may be in use.", description=_BACKUP, epilog=_BACKUP_EXAMPLE
     )
     _add_file_option(parser, "--from", "SQLite file to back up")
     parser.add_argument("--replace", action="store_true", help="Overwrite BACKUP if it exists.")
@@ -127,13 +116,8 @@ def _add_backup(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.set_defaults(run=_backup)
 
 
-def _add_restore(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "restore",
-        help="Restore a SQLite file from a backup.",
-        description=_RESTORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_restore(commands: Commands) -> None:
+    parser = commands.add_parser("restore", help="Restore a SQLite file from a backup.", description=_RESTORE)
     _add_file_option(parser, "--to", "SQLite file to restore")
     parser.add_argument(
         "--replace",
@@ -144,13 +128,8 @@ def _add_restore(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(run=_restore)
 
 
-def _add_stats(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "stats",
-        help="Print counts and sizes of a SQLite file.",
-        description=_STATS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_stats(commands: Commands) -> None:
+    parser = commands.add_parser("stats", help="Print counts and sizes of a SQLite file.", description=_STATS)
     parser.add_argument("file", metavar="FILE", help="SQLite file of the memory")
     parser.add_argument("--json", action="store_true", help="Print one JSON object (default in a pipe).")
     parser.set_defaults(run=_stats)
@@ -170,13 +149,9 @@ def _default_file() -> str:
     return os.environ.get(FILE_VARIABLE) or "./memory.db"
 
 
-def _add_copy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_copy(commands: Commands) -> None:
     parser = commands.add_parser(
-        "copy",
-        help="Copy a SQLite file to PostgreSQL.",
-        description=_COPY,
-        epilog=_COPY_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "copy", help="Copy a SQLite file to PostgreSQL.", description=_COPY, epilog=_COPY_EXAMPLE
     )
     _add_file_option(parser, "--from", "SQLite file to copy")
     parser.add_argument(

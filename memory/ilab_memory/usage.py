@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 _PREFIX = "ILAB_MEMORY_"
 #: Least similarity of a variable with one of ours: a server has others that begin like ours.
@@ -12,9 +12,15 @@ _SIMILAR = 0.8
 _OPTION = re.compile(r"unrecognized arguments: .*?(--[\w-]+)")
 _SUBCOMMAND = re.compile(r"invalid choice: '([^']*)'")
 
+#: Adds subcommands to a parser. argparse has no public name for it.
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - see above
+
 
 class Parser(argparse.ArgumentParser):
-    """Names the option or the subcommand that may be meant."""
+    """Names the option or the subcommand that may be meant, and prints descriptions as they are written."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
@@ -32,8 +38,7 @@ class Parser(argparse.ArgumentParser):
         return f": did you mean {close[0]}?" if close else ""
 
     def _subcommands(self) -> Mapping[str, "Parser"]:
-        # argparse has no public name for what `add_subparsers` returns.
-        found = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
+        found = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001 - see `Commands`
         return {name: parser for action in found for name, parser in action.choices.items()}
 
     def _options(self) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ilab_memory.api import ILabMemory
 from ilab_memory.core.errors import StorageError
+from ilab_memory.usage import Commands
 
 PORT = 7437
 TOKEN_VARIABLE = "ILAB_MEMORY_TOKEN"  # noqa: S105 - the name of a variable
@@ -32,15 +33,9 @@ method. The program that starts this command may read and write the memory of ev
 """
 
 
-def add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", default_file: str) -> None:
+def add_serve(commands: Commands, default_file: str) -> None:
     """Add the subcommand `serve`."""
-    parser = commands.add_parser(
-        "serve",
-        help="Serve the memory over HTTP.",
-        description=_SERVE,
-        epilog=_SERVE_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = commands.add_parser("serve", help="Serve the memory over HTTP.", description=_SERVE, epilog=_SERVE_EXAMPLE)
     _add_db_path(parser, default_file)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=PORT, help=f"port to listen on (default: {PORT})")
@@ -50,13 +45,10 @@ def add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", d
     parser.set_defaults(run=_serve)
 
 
-def add_mcp(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", default_file: str) -> None:
+def add_mcp(commands: Commands, default_file: str) -> None:
     """Add the subcommand `mcp`."""
     parser = commands.add_parser(
-        "mcp",
-        help="Serve the memory over MCP on standard input and output.",
-        description=_MCP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "mcp", help="Serve the memory over MCP on standard input and output.", description=_MCP
     )
     _add_db_path(parser, default_file)
     parser.set_defaults(run=_mcp)
