@@ -112,7 +112,8 @@ REQUEST_BYTES = (
 HEADER_BYTES = 16 * 1024
 HEADER_FIELD_BYTES = 32
 
-#: Smallest RSA key that is accepted, of token issuers and of certificates.
+#: Smallest RSA key that is accepted, of token issuers and of certificates (CA/Browser Forum, Baseline Requirements,
+#: 6.1.5).
 MIN_RSA_BITS = 2048
 
 #: Characters per token, for answers of models whose API reports no usage.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Minimum for public certificates (CA/Browser Forum, Baseline Requirements, 6.1.5).
-
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
