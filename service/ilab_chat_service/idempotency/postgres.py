@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 
+from ilab_chat_service.background import in_background
 from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.idempotency.lock_session import LockSession, open_lock_session
 from ilab_chat_service.idempotency.schema import migrate
@@ -91,13 +92,8 @@ async def open_postgres_store(url: str, clock: Clock) -> AsyncIterator[SingleFli
     await asyncio.to_thread(prepare, conninfo)
     async with open_lock_session(conninfo) as connection:
         records = PostgresRecords(connection)
-        sweeping = asyncio.create_task(sweep_for_ever(records, clock))
-        try:
+        async with in_background(sweep_for_ever(records, clock)):
             yield SingleFlight(records, clock)
-        finally:
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
 
 
 def prepare(conninfo: str) -> None:
