@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ilab_chat_service.call_deadline import seconds_to_deadline
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported, StoreNotOpened
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.ports import Clock
     from ilab_chat_service.settings.memory import MemorySettings
     from ilab_memory import Embedder
-    from ilab_memory.core.models import ImportResult, Observation, Session, SessionStartResponse
+    from ilab_memory.core.models import ImportResult, Observation, Session
 
 T = TypeVar("T")
 
@@ -382,39 +382,3 @@ def export_page(items: Iterator[Session | Observation]) -> list[Session | Observ
         if characters >= EXPORT_CHARACTERS:
             break
     return page
-
-
-def start(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse:
-    """Open or touch the session of a conversation and return it; its memories only if there are no facts instead.
-
-    Raises:
-        NotSupported: the library has no conversations, and this is not the default one.
-    """
-    # The published library has neither facts nor this argument.
-    sessions: dict[str, Any] = {"with_memories": False} if hasattr(memory, "mem_facts") else {}
-    return memory.mem_session_start(user_id, **sessions, **conversation_arguments(memory, conversation_id))
-
-
-def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse | None:
-    """Return the session of a conversation without opening or touching a session. None: not supported.
-
-    Raises:
-        NotSupported: the library has no conversations, and this is not the default one.
-    """
-    if not hasattr(memory, "mem_session_peek"):
-        return None
-    return memory.mem_session_peek(user_id, with_memories=False, **conversation_arguments(memory, conversation_id))
-
-
-def conversation_arguments(memory: ILabMemory, conversation_id: str) -> dict[str, Any]:
-    """Return the library's arguments for a conversation, none for the default one.
-
-    Raises:
-        NotSupported: the library has no conversations, and this is not the default one.
-    """
-    if not conversation_id:
-        return {}
-    # The library got conversations and this method in the same version.
-    if not hasattr(memory, "mem_sessions"):
-        raise NotSupported("this memory has no conversations: leave conversation_id empty")
-    return {"conversation_id": conversation_id}

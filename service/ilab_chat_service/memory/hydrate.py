@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ilab_chat_service.failures import NotSupported
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.limits import CONTENT_BYTES
 from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.memory.executor import conversation_arguments, peek, start
 from ilab_chat_service.memory.recalled import (
     SUMMARY_TYPE,
     observation_id,
@@ -181,6 +181,42 @@ def recent(
         max_bytes=HISTORY_BYTES,
         **conversation_arguments(memory, call.conversation_id),
     )
+
+
+def start(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse:
+    """Open or touch the session of a conversation and return it; its memories only if there are no facts instead.
+
+    Raises:
+        NotSupported: the library has no conversations, and this is not the default one.
+    """
+    # The published library has neither facts nor this argument.
+    sessions: dict[str, Any] = {"with_memories": False} if hasattr(memory, "mem_facts") else {}
+    return memory.mem_session_start(user_id, **sessions, **conversation_arguments(memory, conversation_id))
+
+
+def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse | None:
+    """Return the session of a conversation without opening or touching a session. None: not supported.
+
+    Raises:
+        NotSupported: the library has no conversations, and this is not the default one.
+    """
+    if not hasattr(memory, "mem_session_peek"):
+        return None
+    return memory.mem_session_peek(user_id, with_memories=False, **conversation_arguments(memory, conversation_id))
+
+
+def conversation_arguments(memory: ILabMemory, conversation_id: str) -> dict[str, Any]:
+    """Return the library's arguments for a conversation, none for the default one.
+
+    Raises:
+        NotSupported: the library has no conversations, and this is not the default one.
+    """
+    if not conversation_id:
+        return {}
+    # The library got conversations and this method in the same version.
+    if not hasattr(memory, "mem_sessions"):
+        raise NotSupported("this memory has no conversations: leave conversation_id empty")
+    return {"conversation_id": conversation_id}
 
 
 def forgotten_turn(reading: Reading, turns: Sequence[PastTurn]) -> int:

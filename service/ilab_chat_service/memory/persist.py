@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ilab_chat_service.memory.executor import conversation_arguments, peek
-from ilab_chat_service.memory.hydrate import recent
+from ilab_chat_service.memory.hydrate import conversation_arguments, peek, recent
 from ilab_chat_service.memory.recalled import observation_id
 from ilab_chat_service.memory.turn_codec import TYPE, stored_turn
 from ilab_chat_service.values import FACT_KEY, TURN_KEY, Persisted, Remembered, Turn, TurnRetention

@@ -12,7 +12,7 @@ from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.background import current_task
 from ilab_chat_service.idempotency.codec import METHOD as CHAT
 from ilab_chat_service.memory.adapter import erase_observation
-from ilab_chat_service.memory.executor import conversation_arguments
+from ilab_chat_service.memory.hydrate import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
 from ilab_chat_service.rpc.deadlines import Limit
