@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ilab_memory.recall.meaning import Meaning, Read
     from ilab_memory.recall.vectors import Cosines
 
-#: Observations that are embedded before they are stored together: a crash loses the vectors of these.
+#: Number of observations whose vectors are stored together: a crash loses these vectors.
 BATCH = 16
 #: Users that are looked up at once.
 USERS = 100
@@ -34,7 +34,7 @@ USERS = 100
 ATTEMPTS = 5
 #: Threads that embed messages that are asked. An embedder in this process uses one at a time.
 THREADS = 16
-#: Vectors of texts that were embedded last, so that a message is embedded once: when it is asked, and saved.
+#: Number of cached vectors of recent texts, so that a message that is asked and saved is embedded once.
 RECENT = 256
 
 
@@ -223,11 +223,11 @@ class Vectors:
         return found
 
     def drop(self, user_id: str) -> None:
-        """Keep no vector of the user in the memory of this process."""
+        """Drop the vectors of the user from the memory of this process."""
         self._cached.drop(user_id)
 
     def close(self) -> None:
-        """Refuse what has not begun."""
+        """Refuse calls that have not begun."""
         self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
 

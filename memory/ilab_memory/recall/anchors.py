@@ -41,7 +41,7 @@ OF_USER = {
     "Should I take a plane?": "Flying makes me nervous.",
     "What is my hobby?": "I collect stamps in my free time.",
 }
-#: Questions and requests that concern nobody.
+#: Questions and requests about the world, not about the user.
 OF_WORLD = (
     "What is the capital of France?",
     "How does a car engine work?",
@@ -93,9 +93,9 @@ SMALL_TALK = (
 #: Mean cosine of a question of OF_USER with other answers and with its own, in the scale of the floors of `meaning`:
 #: that of the local encoder.
 UNRELATED, RELATED = 0.089, 0.359
-#: Least part of the sentences whose kind an embedder must tell.
+#: Minimum share of the sentences whose kind an embedder must tell.
 TOLD_APART = 0.9
-#: Cosine with a sentence of small talk from which a text is small talk.
+#: Minimum cosine with a sentence of small talk for a text to be small talk.
 LIKE_SMALL_TALK = 0.45
 #: Standard errors by which questions must be nearer to their answers than to others.
 SIGNIFICANT = 3.0
@@ -170,7 +170,7 @@ def _scale(cosines: "NDArray[np.float32]") -> tuple[float, float]:
     error = float(np.sqrt(own.var() / len(own) + others.var() / len(own)))
     if related - unrelated > max(SIGNIFICANT * error, 1e-3):
         return unrelated, (RELATED - UNRELATED) / (related - unrelated)
-    # Nothing is known but that a text has a cosine of 1 with itself.
+    # All that is known is that a text has a cosine of 1 with itself.
     return unrelated, (1 - UNRELATED) / max(1 - unrelated, 1 - MOST_ALIKE)
 
 

@@ -36,7 +36,7 @@ LEAST_COVERED, COVERED_OF_MANY = 32, 64
 #: Sum of the frequencies of the terms whose places are read, rarest first. Of the others, the newest rows are read, and
 #: no places.
 MOST_EXACT = 800
-#: Rows of the other terms that are read, of all together.
+#: Maximum number of rows that are read for all frequent terms together.
 MOST_NEWEST = 1_200
 
 _SAID = frozenset({"said", "title"})
@@ -64,7 +64,7 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Frequency:
-    """In how many rows a term is, and in how many the user said it; of a frequent one an estimate."""
+    """The number of rows with a term, and of rows in which the user said it; estimated for a frequent term."""
 
     rows: int
     said: int
@@ -84,7 +84,7 @@ def split(statistics: TermStatistics) -> tuple[list[str], list[str]]:
 
 
 def estimated(newest: Sequence[int], most: int, observations: int) -> int:
-    """Return the frequency of a term with these *newest* rows, at most *most*, as if it were as frequent before."""
+    """Estimate the frequency of a term from its *newest* rows, at most *most*, as if older rows had it as often."""
     if len(newest) < most:
         return len(newest)
     return min(observations, len(newest) * newest[0] // (newest[0] - newest[-1] + 1))
@@ -151,7 +151,7 @@ def shortlist(
 
 
 def _largest(worth: Mapping[int, float], most: int) -> list[int]:
-    """Return the *most* numbers of the largest worth, of equal ones the largest. Few numbers differ in their worth."""
+    """Return the *most* numbers with the largest worth; if equal, the largest numbers. Few numbers differ in worth."""
     by_worth: defaultdict[float, list[int]] = defaultdict(list)
     for number, value in worth.items():
         by_worth[value].append(number)
@@ -171,7 +171,7 @@ def coverage(
     *,
     replies: bool,
 ) -> Mapping[int, Covered]:
-    """Return what each of *documents* that contains a term covers; *replies*: what the assistant said is asked for."""
+    """Return the coverage of each document with a term. *replies*: the message asks for the assistant's words."""
     found: defaultdict[int, Covered] = defaultdict(Covered)
     usual = _usual_length(statistics)
     for place, (term, places) in enumerate(postings.items()):

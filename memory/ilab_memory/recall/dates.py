@@ -28,7 +28,7 @@ _HAN = re.compile("[\u4e00-\u9fff]")
 
 
 class Period(NamedTuple):
-    """A time, from the beginning of a day to that of another, in UTC."""
+    """A period, from the beginning of one day to the beginning of another, in UTC."""
 
     start: datetime
     end: datetime

@@ -26,7 +26,7 @@ _RUN = re.compile(f"[{UNSPACED}]")
 _ASSISTANT = re.compile(r"\n[^\S\n]*Assistant:")
 _USER = re.compile(r"\s*User:")
 _END = " .!?,;:\u3002\uff01\uff1f\u2026"
-#: Windows that are compared, so that a row of tiny sentences costs no more than others.
+#: Maximum number of windows that are compared, so that a row of tiny sentences costs no more than others.
 MAX_WINDOWS = 500
 
 
@@ -49,7 +49,7 @@ def parts(content: str) -> Parts:
 
 
 def normalized(said: str) -> str:
-    """Return *said* without case, spaces and the end mark, to recognize what was said again."""
+    """Return *said* without case, spaces and the end mark, to recognize repetitions."""
     return " ".join(said.casefold().split()).strip(_END)
 
 
@@ -78,7 +78,7 @@ class Finder:
         return found
 
     def first(self, text: str) -> int:
-        """Return where the first term in *text* is, about, or 0 if no term is found."""
+        """Return the approximate position of the first term in *text*, 0 if it has none."""
         # Folding changes few lengths, and a passage has room around its first term.
         plain = folded(text)
         places = [match.start() for match in self._words.finditer(plain) if self._terms(match[0])][:1]

@@ -10,13 +10,14 @@ from ilab_memory.recall import message, passage
 from ilab_memory.recall.dates import Period
 from ilab_memory.timestamps import to_text
 
-#: Most results, and rows that are read for them. A long period is read in parts, the newest rows of each.
+#: Maximum number of results, and of rows that are read for them. A long period is read in parts:
+#: the newest rows of each.
 MOST_RESULTS, MOST_ROWS, MOST_PARTS = 20, 60, 7
 #: Maximum number of bytes of content that are read of each part. One row is always read.
 PART_BYTES = 65_536
 #: Characters of a row that its features are found in.
 READ_CHARACTERS = 512
-#: Score of a row; what a statement about the user gains, and a row of LONG_ENOUGH characters.
+#: Score of a row, and the gains of a statement about the user and of a row with LONG_ENOUGH characters.
 SCORE, STATEMENT_GAIN, LENGTH_GAIN, LONG_ENOUGH = 0.5, 0.2, 0.3, 150
 
 

@@ -2,7 +2,8 @@
 
 from ilab_memory.recall.analysis import forms, terms
 
-#: Distinct terms of a query that are looked up, the first ones. A question has ten, a pasted page thousands.
+#: Maximum number of distinct terms of a query that are looked up, from its beginning. A question has ten, a pasted page
+#: thousands.
 MAX_TERMS = 32
 #: Characters of a query that are analyzed.
 QUERY_CHARACTERS = 8_192

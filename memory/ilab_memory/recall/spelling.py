@@ -19,7 +19,7 @@ MOST_CORRECTED, MOST_WORDS = 2, 15
 #: Ways to write these words that are looked up, in all; and for a question or a request that does not speak of the
 #: user, which are often about the world. A look-up takes 25 microseconds.
 MOST_WAYS, MOST_WAYS_OF_WORLD = 96, 20
-#: Ids of a message that are looked up, the first ones, and their characters.
+#: Maximum number of ids of a message that are looked up, and of characters of an id.
 MOST_IDS, LONGEST_ID = 8, 64
 #: Runs of letters or digits of an id, and digits of a run that the user may have written as two.
 MOST_PARTS, LONGEST_SPLIT = 8, 8
@@ -28,7 +28,7 @@ SHORTEST, LONGEST = 4, 20
 #: Names up to this length are only corrected where two letters are exchanged or one is doubled: they are near to words,
 #: like "Evan" to "even".
 SHORT_NAME = 5
-#: Part of its weight that a corrected word has.
+#: Share of its weight that a corrected word keeps.
 CORRECTED = 0.9
 
 _VOWELS = {"latin": "eaiou", "cyrillic": "еаиоуыя"}
@@ -42,7 +42,7 @@ _SEPARATOR = re.compile(r"[-./]")
 _DIGIT = re.compile(r"\d")
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
 
-#: Returns those of the terms that the user has in any row.
+#: Returns the terms that occur in any row of the user.
 Known = Callable[[Sequence[str]], Iterable[str]]
 
 

@@ -26,7 +26,7 @@ MOST_FOR_MEAN = 512
 BACKGROUND, DEVIATION = 20, 0.1
 #: Blocks whose components are converted at once, so that they stay in the processor's cache.
 PAGE = 8
-#: Bytes of vectors that are kept in memory: of 20,000 observations with 512 dimensions.
+#: Maximum number of bytes of cached vectors: those of 20,000 observations with 512 dimensions.
 MOST_CACHED = 10 * 1024 * 1024
 # Of a square that would be zero or less by rounding.
 _LEAST = np.float32(1e-6)
@@ -104,13 +104,13 @@ def packed(vector: Collection[float], *, is_of_user: bool) -> bytes:
 
 
 class Cached:
-    """The vectors of the users that were asked for last, so that a search reads only those that have changed.
+    """A cache of the vectors of recent users, so that a search reads only vectors that have changed.
 
     Any thread may use it.
     """
 
     def __init__(self, most: int = MOST_CACHED) -> None:
-        """Keep *most* bytes of vectors at most."""
+        """Cache at most *most* bytes of vectors."""
         self._most = most
         self._lock = threading.Lock()
         self._users: OrderedDict[str, _Rows] = OrderedDict()

@@ -72,13 +72,13 @@ def replicated(connection: Connection) -> Iterator[None]:
 
 
 class Transaction:
-    """A transaction that writes. Sends whatever it is given at once in one round trip."""
+    """A transaction that writes. Queries that are passed together are sent in one round trip."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._begin: tuple[Query, ...] = (_BEGIN,)
         self.committing = False
-        """Whether a commit has been sent: from then on a lost connection leaves open what became of it."""
+        """Whether a commit has been sent. After that, a lost connection leaves its outcome unknown."""
 
     def ask(self, *queries: Query) -> list[list[Row]]:
         """Return the rows of each of *queries*."""
@@ -109,7 +109,7 @@ class Connections:
         self._read_seconds = read_seconds
 
     def connect(self) -> None:
-        """Make the first connection of each pool. From then on, one that is refused means waiting, not failing."""
+        """Make the first connection of each pool. Later, a refused connection makes callers wait instead of fail."""
         with storage_errors("open the database"), self._reads.connection(), self._writes.connection():
             pass
 
@@ -147,7 +147,7 @@ class Connections:
             yield connection
 
     def close(self) -> None:
-        """Finish what is under way, in bounded time, and refuse every later call."""
+        """Refuse later calls, and finish running ones in bounded time."""
         try:
             self._writes.close()
         finally:

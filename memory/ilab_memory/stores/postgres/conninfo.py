@@ -9,7 +9,7 @@ _DEFAULTS: dict[str, str | int] = {
     "client_encoding": "UTF8",
     # Of several hosts, the primary: every call may write.
     "target_session_attrs": "read-write",
-    # Seconds, for each host; libpq's own is not to wait at all for an end.
+    # Seconds, for each host. By default, libpq waits without a limit.
     "connect_timeout": 3,
     # A host that vanishes is noticed after 5 + 3 x 2 seconds of silence, or 10 without an answer to what was sent.
     "keepalives_idle": 5,

@@ -38,7 +38,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
     """Write *rows* and return True; return False if the user exists and *replace* is not set.
 
     Raises:
-        NotReplicated: the commit is not known to be on the synchronous standby, neither is an earlier one of the user.
+        NotReplicated: this commit, or an earlier one of the user, may be missing on the synchronous standby.
     """
     # New ids of the user begin above the copied ones.
     user = saving.new_user(rows.user_id, above=rows.largest_id)

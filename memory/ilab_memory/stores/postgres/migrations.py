@@ -9,7 +9,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.common.migrations import check_known, unreleased, upgrade
 from ilab_memory.stores.postgres import schema
 
-#: Names the lock under which the schema is changed; any number of ours, which never changes. ASCII "ILAB".
+#: Key of the advisory lock under which the schema is changed: ASCII "ILAB". It must never change.
 LOCK = 0x494C4142
 _OLDEST_SERVER = 15
 _WAY_OUT = "drop the schema `ilab_memory`, and import them"
@@ -28,7 +28,7 @@ def open_database(conninfo: str, *, partitions: int) -> None:
             _check_server(connection)
             migrate(connection, partitions)
     except psycopg.Error as error:
-        # No row of anybody is in it yet: this text is about the server, and an operator needs it.
+        # The text is about the server and quotes no row, and an operator needs it.
         raise StorageError(f"could not open the database: {str(error).strip() or type(error).__name__}") from None
 
 
@@ -36,7 +36,7 @@ def migrate(connection: Connection, partitions: int) -> None:
     """Create or update the schema, if it is not the newest; see `open_database`."""
     if version(connection) == schema.VERSION:
         return
-    # Or, having waited for the lock, this would not see what was committed while it waited.
+    # Otherwise this would not see what was committed while it waited for the lock.
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = 0")
@@ -51,7 +51,7 @@ def version(connection: Connection) -> int:
     Raises:
         StorageError: it is newer than this code, or was made before the first release.
     """
-    # Not to_regclass: it may answer from a cache that knows nothing of what was committed during the wait for the lock.
+    # Not to_regclass: its cache may not know what was committed during the wait for the lock.
     tables = "SELECT count(*) FROM pg_tables WHERE schemaname = %s AND tablename = %s"
     if connection.execute(tables, (schema.SCHEMA, schema.UNRELEASED_TABLE)).fetchone() != (0,):
         raise unreleased(_WAY_OUT)
