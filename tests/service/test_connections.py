@@ -277,18 +277,18 @@ async def test_number_of_calls_per_connection_is_bounded(settings: Settings) -> 
         grpc.aio.insecure_channel(address) as channel,
     ):
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        watch = stub.Watch
-        watches = [watch(health_pb2.HealthCheckRequest()) for _ in range(2 * 5 + 100)]
-        for each in watches:
-            await each.read()
-        last = asyncio.ensure_future(watch(health_pb2.HealthCheckRequest()).read())
+        await stub.Check(health_pb2.HealthCheckRequest())
+        # Calls whose requests do not arrive.
+        calls: Any = [channel.stream_stream("/ilab_chat.v1.ChatService/StreamChat")() for _ in range(2 * 5 + 100)]
+        last = asyncio.ensure_future(stub.Check(health_pb2.HealthCheckRequest()))
         async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as other:
             stub = health_pb2_grpc.HealthStub(other)
-            check = await stub.Check(health_pb2.HealthCheckRequest())
-        assert check.status == health_pb2.HealthCheckResponse.SERVING
+            for _ in range(10):
+                check = await stub.Check(health_pb2.HealthCheckRequest())
+                assert check.status == health_pb2.HealthCheckResponse.SERVING
         assert not last.done()
-        watches[0].cancel()
-        assert await last
+        calls[0].cancel()
+        assert (await last).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_pitfall_20_compressed_request_is_rejected_before_decompression(address: str, upstream: Upstream) -> None:
