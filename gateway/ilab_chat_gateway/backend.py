@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Metadata = tuple[tuple[str, str], ...]
 
+#: Receive at most 64 KiB of an unread response. By default gRPC measures the connection, and receives megabytes.
+SMALL_WINDOW = ("grpc.http2.bdp_probe", 0)
+
 #: Time for the server's health service to answer.
 HEALTH_SECONDS = 2.0
 
@@ -104,7 +107,7 @@ def open_channel(settings: Settings) -> grpc.aio.Channel:
         SettingsError: a TLS file cannot be read.
     """
     target = Target.parse(settings.target)
-    options = [*target.options(), ("grpc.max_receive_message_length", -1)]
+    options = [*target.options(), ("grpc.max_receive_message_length", -1), SMALL_WINDOW]
     if not settings.is_encrypted:
         return grpc.aio.insecure_channel(target.name, options)
     return grpc.aio.secure_channel(target.name, credentials(settings), options)

@@ -6,6 +6,8 @@ responses, and one that does not read its response holds it, and the call behind
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,6 +26,10 @@ HEAD_SECONDS = 30.0
 
 #: Requests that wait for the response to the one before on their connection.
 PIPELINED = 4
+
+#: Bytes of a response that the kernel buffers before it sends them (Linux, macOS). Without this limit it buffers
+#: megabytes: answers that nobody reads would be generated in full.
+UNSENT_BYTES = 64 * 1024
 
 #: Time for a client to take what fills the connection's write buffer.
 TAKE_SECONDS = 60.0
@@ -45,6 +51,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Wait for the first request."""
         super().connection_made(transport)
+        limit_unsent(transport.get_extra_info("socket"))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -128,3 +135,10 @@ class Connection(HttpToolsProtocol):
         if self._take_timer is not None:
             self._take_timer.cancel()
             self._take_timer = None
+
+
+def limit_unsent(connection: socket.socket) -> None:
+    """Let the kernel take at most UNSENT_BYTES that it has not sent."""
+    # Some systems lack the option, and so may their Python.
+    with suppress(OSError, AttributeError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

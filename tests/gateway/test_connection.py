@@ -4,7 +4,10 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -12,10 +15,17 @@ from starlette.responses import Response, StreamingResponse
 
 from batch import cases
 from http_gateway import Client, gateway, running
+from ilab_chat.v1 import chat_pb2
 from ilab_chat_gateway import connection
+from ilab_chat_gateway.backend import open_backend
+from ilab_chat_gateway.settings import Settings
 
 #: Generous: the tests wait for events, and each event comes much sooner.
 SECONDS = 60
+
+#: A piece of an endless response, and what the gateway, both sockets and gRPC may take of one that nobody reads.
+PIECE_BYTES = 65_536
+UNREAD_BYTES = 1024 * 1024
 
 
 class Echo:
@@ -26,6 +36,8 @@ class Echo:
         self.app.add_route("/", self.size, ["GET", "POST"])
         self.app.add_route("/endless", self.endless, ["GET"])
         self.left = asyncio.Event()
+        #: Pieces of the endless response so far.
+        self.pieces_sent = 0
 
     async def size(self, request: Request) -> Response:
         return Response(f"{len(await request.body())};")
@@ -36,7 +48,8 @@ class Echo:
     async def pieces(self) -> AsyncIterator[bytes]:
         try:
             while True:
-                yield bytes(65_536)
+                yield bytes(PIECE_BYTES)
+                self.pieces_sent += 1
                 await asyncio.sleep(0)
         finally:
             self.left.set()
@@ -111,6 +124,35 @@ async def test_response_that_is_not_read_is_ended(web: Client, echo: Echo, monke
     writer.write(b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n")
     await asyncio.wait_for(echo.left.wait(), SECONDS)
     writer.close()
+    assert echo.pieces_sent * PIECE_BYTES < UNREAD_BYTES
+
+
+async def test_little_of_an_answer_that_nobody_reads_comes_from_the_server() -> None:
+    written = 0
+
+    async def answer(_: bytes, context: Any) -> None:
+        nonlocal written
+        piece = chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text="x" * PIECE_BYTES)).SerializeToString()
+        while True:
+            await context.write(piece)
+            written += 1
+
+    server = grpc.aio.server()
+    method: Any = grpc.unary_stream_rpc_method_handler(answer)
+    server.add_registered_method_handlers("ilab_chat.v1.ChatService", {"StreamChat": method})
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with open_backend(Settings(target=f"127.0.0.1:{port}")) as backend:
+        async with backend.stream_chat(chat_pb2.StreamChatRequest(), ()) as stream:
+            await anext(stream)
+            before = 0
+            while written > before:
+                before = written
+                for _ in range(100):
+                    # A turn around the same connection: there is no such method.
+                    assert not await backend.is_serving()
+        assert written * PIECE_BYTES < UNREAD_BYTES
+    await server.stop(0)
 
 
 async def test_response_that_is_read_is_not_ended(web: Client, echo: Echo) -> None:
