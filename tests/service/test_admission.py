@@ -380,16 +380,35 @@ async def test_one_user_cannot_take_all_erasure_slots(settings: Settings, monkey
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         request = memory_pb2.ForgetUserRequest(user_id="alice")
         erasures = [memory.ForgetUser(request) for _ in range(memory_limits.ERASURES_PER_USER)]
-        await slow.wait_for(memory_limits.ERASURES_PER_USER)
+        await slow.wait_for(memory_limits.RUNNING_PER_USER)
         try:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await memory.ForgetUser(request, timeout=30)
             assert reason(caught.value) == "SERVER_BUSY"
             other = memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id="bob"))
             await slow.wait_for(1)
+            assert slow.users == ["alice"] * memory_limits.RUNNING_PER_USER + ["bob"]
         finally:
             slow.end.set()
         for erasure in (*erasures, other):
+            assert (await erasure).observations == 0
+
+
+async def test_two_users_cannot_take_all_erasure_slots(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowMethod(monkeypatch, "mem_forget")
+    users = ["alice", "bob"] * memory_limits.ERASURES_PER_USER
+    assert len(users) >= memory_limits.ERASURES
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        erasures = [memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id=user)) for user in users]
+        await slow.wait_for(2 * memory_limits.RUNNING_PER_USER)
+        try:
+            erasures.append(memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id="carol"), timeout=30))
+            await slow.wait_for(1)
+            assert slow.users[-1] == "carol"
+        finally:
+            slow.end.set()
+        for erasure in erasures:
             assert (await erasure).observations == 0
 
 

@@ -87,7 +87,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self._exports = long_calls(limits.EXPORTS, limits.EXPORTS_PER_USER)
         imports = long_calls(limits.IMPORTS, limits.IMPORTS_PER_USER, per_share=limits.IMPORTS_PER_CALLER)
         self._imports = OpenImports(imports)
-        self._erasures = long_calls(limits.ERASURES, limits.ERASURES_PER_USER)
+        self._erasures = long_calls(limits.ERASURES, limits.ERASURES_PER_USER, per_share=limits.RUNNING_PER_USER)
         self.admissions: Mapping[str, Admission] = {
             "memory_read": self._reads,
             "memory_write": self._writes,

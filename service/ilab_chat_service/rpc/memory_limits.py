@@ -16,7 +16,8 @@ QUEUED, QUEUE_SECONDS = 128, 5.0
 PER_USER, EXPORTS_PER_USER, IMPORTS_PER_USER, ERASURES_PER_USER = 8, 2, 1, 4
 #: Maximum number of imports of one caller that run at once: one alone never takes all slots.
 IMPORTS_PER_CALLER = IMPORTS - 1
-#: Maximum number of reads, and of writes, of one user that run at once: calls of other users overtake waiting ones.
+#: Maximum number of reads, of writes, and of erasures of one user that run at once: calls of other users overtake
+#: waiting ones.
 RUNNING_PER_USER = 2
 #: Maximum bytes of the requests that run or wait, in all and per user: each stays in memory until its call ends.
 REQUESTS_BYTES, REQUESTS_BYTES_PER_USER = 32 * 1024 * 1024, 4 * 1024 * 1024
