@@ -22,6 +22,7 @@ USUAL = http2.fields(STREAM_CHAT)
 REQUEST = http2.request(USUAL, message(SAID))
 
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 marked = st.builds(
     lambda before, after: before + MARK.encode() + after, st.binary(max_size=100), st.binary(max_size=100)
@@ -177,6 +178,17 @@ def test_message_frames_that_lie_are_refused(target: Target, body: bytes) -> Non
 def test_message_with_a_bad_compression_flag_is_refused(target: Target, flag: int) -> None:
     """Also 1, compressed, where the request names no compression: the bytes are then not what they seem."""
     assert asked(target, http2.OPENING, http2.request(USUAL, message(SAID, compressed=flag))) not in {None, 0}
+
+
+@pytest.mark.parametrize("flag", [2, 255])
+def test_refusal_of_a_message_with_an_unknown_compression_flag_names_it(target: Target, flag: int) -> None:
+    with Connection(target.address) as connection:
+        connection.send([http2.OPENING, http2.request(USUAL, message(SAID, compressed=flag))])
+        received = b""
+        while b"grpc-message" not in received or http2.status_in(received) is None:
+            received += connection.more()
+    assert http2.status_in(received) == INVALID_ARGUMENT
+    assert b"its compression flag is neither 0 nor 1; user_id: must not be empty" in received
 
 
 @settings(deadline=None)

@@ -22,7 +22,7 @@ from ilab_chat_service.rpc.admission import busy
 from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
 from ilab_chat_service.rpc.memory_validation import is_reserved, library_violation
-from ilab_chat_service.rpc.validation import InvalidFields
+from ilab_chat_service.rpc.validation import EMPTY_MESSAGE, InvalidFields
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.redaction import strip_private
 
@@ -164,7 +164,8 @@ class Import:
             sessions.add(session.id)
             return session
         if self._kind != "observation":
-            raise self._invalid("item", "must be a session or an observation")
+            why = "" if request.ByteSize() else f": {EMPTY_MESSAGE}"
+            raise self._invalid("item", f"must be a session or an observation{why}")
         observation = self._converted(imported_observation, request.observation)
         if observation.session_id not in sessions:
             raise self._invalid("observation.session_id", "must be the id of a session that comes before it")

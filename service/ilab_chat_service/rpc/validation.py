@@ -90,11 +90,16 @@ class TooManyValues(Exception):
     """A schema has more values than SCHEMA_VALUES."""
 
 
+#: gRPC's core passes on a message whose compression flag it does not know as an empty one.
+EMPTY_MESSAGE = "the message is empty, or its compression flag is neither 0 nor 1"
+
+
 class InvalidFields(Exception):
     """A request breaks the contract's limits."""
 
-    def __init__(self, violations: list[Violation]) -> None:
-        super().__init__("; ".join(f"{field}: {description}" for field, description in violations))
+    def __init__(self, violations: list[Violation], *, cause: str = "") -> None:
+        texts = [f"{field}: {description}" for field, description in violations]
+        super().__init__("; ".join([cause, *texts] if cause else texts))
         self.violations = violations
 
 

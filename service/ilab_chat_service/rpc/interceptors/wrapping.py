@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from ilab_chat_service.limits import HEADER_BYTES, HEADER_FIELD_BYTES
 from ilab_chat_service.rpc.errors import DeadlineExceeded, UnparsableRequest, WrongRequestCount
+from ilab_chat_service.rpc.validation import EMPTY_MESSAGE, InvalidFields
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
@@ -93,13 +94,19 @@ def reading_one(handler: Handler) -> Method:
     parse: Any = handler.request_deserializer
 
     async def call(requests: Requests, context: Context) -> Any:
-        parsed = parsed_by(parse, await the_one(requests))
+        request = await the_one(requests)
+        parsed, is_empty = parsed_by(parse, request), not request
         # Every request of ours has a user_id.
         CALL.get().user_id = parsed.user_id
         answering = method(parsed, context)
         # Free the request while the method runs; the method keeps what it needs.
-        del parsed
-        return await answering
+        del parsed, request
+        try:
+            return await answering
+        except InvalidFields as error:
+            if is_empty:
+                raise InvalidFields(error.violations, cause=EMPTY_MESSAGE) from None
+            raise
 
     return call
 
