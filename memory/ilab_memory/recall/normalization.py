@@ -20,7 +20,7 @@ _MAYBE_MARKS = r"[\W\uff9e\uff9f]"
 _LONG_RUN = re.compile(rf"(?<!{_MAYBE_MARKS}){_MAYBE_MARKS}{{{MAX_MARKS + 1},}}")
 
 
-def normalize(form: Literal["NFC", "NFKD"], text: str) -> str:
+def normalize(form: Literal["NFC", "NFKC", "NFKD"], text: str) -> str:
     """Return *text* in the normalization form *form*, without the marks beyond MAX_MARKS of each run."""
     return unicodedata.normalize(form, limit_marks(text))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from ilab_memory.redaction import REDACTED
+from ilab_memory.recall.normalization import normalize
+from ilab_memory.redaction import REDACTED, strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -127,14 +127,14 @@ def operations(answer: str, material: Material) -> Operations:
 
 def topic_of(key: str) -> str:
     """Return *key* as a topic: lower case, words joined by `-`, parts by `/`; empty if nothing is left."""
-    lowered = unicodedata.normalize("NFKC", key).lower().removeprefix("fact/")
+    lowered = normalize("NFKC", key).lower().removeprefix("fact/")
     joined = SLASHES.sub("/", NOT_IN_TOPIC.sub("-", lowered)).strip("-/")
     return joined[:TOPIC_CHARACTERS].strip("-/")
 
 
 def folded(text: str) -> str:
     """Return *text* without case, punctuation and extra spaces."""
-    normal = unicodedata.normalize("NFKC", text).casefold()
+    normal = normalize("NFKC", text).casefold()
     return " ".join("".join(each if each.isalnum() else " " for each in normal).split())
 
 
@@ -166,8 +166,8 @@ class _Checking:
     def fact(self, operation: _Set) -> SetFact:
         """Return the fact of *operation*."""
         topic = topic_of(operation.topic_key)
-        content = one_line(operation.content, CONTENT_CHARACTERS)
-        # A fact that contains private text says nothing.
+        # A fact that contains private text says nothing, nor does one in private tags, which the library redacts.
+        content = strip_private(one_line(operation.content, CONTENT_CHARACTERS))
         if not topic or not folded(content) or REDACTED in content:
             raise _Dropped("empty")
         if topic in self._topics:

@@ -1,7 +1,10 @@
 """Checks of a model's answer: only operations that the user's own words prove are kept."""
 
 import json
-from typing import Any
+import unicodedata
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, Literal
 
 import pytest
 
@@ -15,6 +18,8 @@ from ilab_chat_service.consolidation.operations import (
     topic_of,
 )
 from ilab_chat_service.consolidation.prompt import Material, NewTurn, clipped, instruction, messages, response_format
+from ilab_memory.recall import normalization
+from ilab_memory.recall.normalization import MAX_MARKS
 
 TURNS = (
     NewTurn(
@@ -106,6 +111,7 @@ def test_an_operation_without_evidence_in_the_users_words_is_dropped(evidence: s
         ({"topic_key": "//-_"}, "empty"),
         ({"content": " \n "}, "empty"),
         ({"content": "The code is [REDACTED]."}, "empty"),
+        ({"content": "<private>The code is 4711.</private>"}, "empty"),
         ({"content": "Lives in Hamburg."}, "known"),
         ({"topic_key": "name", "content": "is called ann"}, "known"),
         ({"expire_date": "2025-12-31"}, "over"),
@@ -116,6 +122,29 @@ def test_a_fact_that_says_nothing_is_dropped(changes: dict[str, Any], reason: st
     found = after(set=[fact(**changes)])
     assert found.set == []
     assert found.dropped == {reason: 1}
+
+
+def test_long_runs_of_combining_marks_reach_no_normalization(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Normalizing them takes time that is quadratic in their length, on the event loop."""
+    runs: list[int] = []
+
+    class Recording:
+        combining = staticmethod(unicodedata.combining)
+
+        @staticmethod
+        def normalize(form: Literal["NFC", "NFKC", "NFKD"], text: str) -> str:
+            classes = map(unicodedata.combining, text)
+            runs.extend(sum(1 for _ in run) for is_mark, run in groupby(classes, bool) if is_mark)
+            return unicodedata.normalize(form, text)
+
+    monkeypatch.setattr(normalization, "unicodedata", Recording)
+    hostile = "e" + "\u0300\u0316" * 1000
+    said = replace(TURNS[0], message=f"I say {hostile} often")
+    material = replace(MATERIAL, turns=[said], fixed=[hostile])
+    changes = fact(topic_key=hostile, content=f"Says {hostile}.", evidence=f"say {hostile} often")
+    [found] = operations(answer(set=[changes]), material).set
+    assert found.source_ids == [1]
+    assert max(runs) == MAX_MARKS
 
 
 def test_the_first_fact_of_a_topic_counts() -> None:
