@@ -6,7 +6,7 @@ import os
 import random
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -77,6 +77,15 @@ def both(postgres: Cluster) -> Iterator[Both]:
         yield Both(sqlite, other, clock)
 
 
+class Conversed(NamedTuple):
+    """What a user said, as words or characters, and questions about it."""
+
+    user_id: str
+    questions: list[str]
+    texts: Sequence[Sequence[str]] = ()
+    blank: str = ""
+
+
 def bench(name: str) -> ModuleType:
     """Import a module of bench/, where conversations are made up."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / f"bench/{name}.py")
@@ -87,42 +96,44 @@ def bench(name: str) -> ModuleType:
     return module
 
 
-def pieces(dice: random.Random, texts: list[str], count: int) -> Iterator[str]:
-    for _ in range(count):
-        words = dice.choice(texts).split()
-        begin = dice.randrange(len(words))
-        yield " ".join(words[begin : begin + dice.randint(1, 6)])
-
-
-def conversed(both: Both, dice: random.Random, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Save conversations of every kind, and yield users and what to ask about them."""
+@pytest.fixture(scope="module")
+def conversed(both: Both) -> list[Conversed]:
+    """Save conversations of every kind."""
+    dice = random.Random(6)
     bench("recall_material")
     bench("recall_unshared")
-    bench("recall_inflected")
+    inflected = bench("recall_inflected")
     recall = bench("recall")
+    saved = []
     for kind in (recall.people, recall.assistant):
         for seed in range(2):
-            conversation, user_id = kind(seed), f"{prefix}{kind.__name__} {seed}"
+            conversation, user_id = kind(seed), f"{kind.__name__} {seed}"
             for session in conversation.sessions:
                 for number, text in enumerate(session):
                     # Some are saved again under their key, and so move to the end.
                     both.save(user_id, text, f"key {number}" if dice.random() < 0.05 else None)
                 both.end(user_id)
-            yield from ((user_id, question.text) for question in conversation.questions)
-            texts = [text for session in conversation.sessions for text in session]
-            yield from ((user_id, piece) for piece in pieces(dice, texts, QUERIES // 5))
-    inflected = bench("recall_inflected")
+            texts = [text.split() for session in conversation.sessions for text in session]
+            saved.append(Conversed(user_id, [question.text for question in conversation.questions], texts, " "))
     for language, pairs in inflected.PAIRS.items():
         for said, _ in pairs:
-            both.save(f"{prefix}{language}", said)
-        yield from ((f"{prefix}{language}", question) for _, question in pairs)
+            both.save(language, said)
+        saved.append(Conversed(language, [question for _, question in pairs]))
     sentences = [sentence for text in UNSPACED for sentence in text.split()]
     for _ in range(60):
-        both.save(f"{prefix}unspaced", f"{dice.choice(sentences)}, {dice.choice(sentences)} tea")
-    for _ in range(QUERIES // 5):
-        sentence = dice.choice(sentences)
-        begin = dice.randrange(len(sentence))
-        yield f"{prefix}unspaced", sentence[begin : begin + dice.randint(1, 5)]
+        both.save("unspaced", f"{dice.choice(sentences)}, {dice.choice(sentences)} tea")
+    saved.append(Conversed("unspaced", [], sentences))
+    return saved
+
+
+def asked(dice: random.Random, conversed: list[Conversed]) -> Iterator[tuple[str, str]]:
+    """Yield users and what to ask about their conversations: questions, and pieces of what was said."""
+    for each in conversed:
+        yield from ((each.user_id, question) for question in each.questions)
+        for _ in range(QUERIES // 5 if each.texts else 0):
+            parts = dice.choice(each.texts)
+            begin = dice.randrange(len(parts))
+            yield each.user_id, each.blank.join(parts[begin : begin + dice.randint(1, 6)])
 
 
 def answer(mem: ILabMemory, user_id: str, query: str) -> list[tuple[str, str, float]]:
@@ -134,32 +145,37 @@ def relevant(mem: ILabMemory, user_id: str, message: str) -> list[tuple[str, str
     return [(hit.title, hit.passage, hit.score) for hit in hits]
 
 
-def test_both_stores_return_the_same_first_ten(both: Both) -> None:
-    asked = list(conversed(both, random.Random(6)))
-    assert len(asked) >= QUERIES
-    assert len({query for _, query in asked}) > QUERIES // 2
+def test_both_stores_return_the_same_first_ten(both: Both, conversed: list[Conversed]) -> None:
+    queries = list(asked(random.Random(6), conversed))
+    assert len(queries) >= QUERIES
+    assert len({query for _, query in queries}) > QUERIES // 2
     found = 0
-    for user_id, query in asked:
+    for user_id, query in queries:
         of_sqlite = answer(both.sqlite, user_id, query)
         assert answer(both.postgres, user_id, query) == of_sqlite
         found += bool(of_sqlite)
-    assert found > 0.9 * len(asked)
+    assert found > 0.9 * len(queries)
+
+
+@pytest.fixture(scope="module")
+def embedded(both: Both, conversed: list[Conversed]) -> list[Conversed]:
+    assert both.sqlite.mem_embed() == both.postgres.mem_embed() > 500
+    return conversed
 
 
 @pytest.mark.parametrize("most_exact", [MOST_EXACT, 20])
 def test_both_stores_recall_the_same_by_words_and_by_meaning(
-    both: Both, monkeypatch: pytest.MonkeyPatch, most_exact: int
+    both: Both, embedded: list[Conversed], monkeypatch: pytest.MonkeyPatch, most_exact: int
 ) -> None:
     monkeypatch.setattr("ilab_memory.recall.coverage.MOST_EXACT", most_exact)
     monkeypatch.setattr("ilab_memory.recall.prompt_search.MOST_EXACT", most_exact)
-    asked = list(conversed(both, random.Random(most_exact), prefix=f"{most_exact} "))
-    assert both.sqlite.mem_embed() == both.postgres.mem_embed() > 500
+    queries = list(asked(random.Random(most_exact), embedded))
     found = 0
-    for user_id, query in asked:
+    for user_id, query in queries:
         of_sqlite = relevant(both.sqlite, user_id, query)
         assert relevant(both.postgres, user_id, query) == of_sqlite
         found += bool(of_sqlite)
-    assert found > 0.5 * len(asked)
+    assert found > 0.5 * len(queries)
 
 
 @pytest.mark.parametrize(
