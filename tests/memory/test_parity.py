@@ -78,7 +78,7 @@ def both(postgres: Cluster) -> Iterator[Both]:
 
 
 class Conversed(NamedTuple):
-    """What a user said, as words or characters, and questions about it."""
+    """The texts that a user said, as words or characters, and questions about them."""
 
     user_id: str
     questions: list[str]
