@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -237,31 +237,35 @@ def test_missing_model_is_one_line_that_names_the_setting(tmp_path: Path) -> Non
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_embedded_model_answers_and_remembers(tmp_path: Path) -> None:
-    with running_server(ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db")) as server:
-        assert any("SmolLM2-135M-Instruct, embedded" in line for line in server.log)
-        first = say(server, HELLO, max_output_tokens=24)
-        assert first.model == "SmolLM2-135M-Instruct"
-        assert first.reply
-        assert first.usage.output_tokens > 0
-        second = say(server, "What is my name and what do I love?", max_output_tokens=24)
-        assert [memory.snippet for memory in second.memories] == ["my name is Alice", "I love hiking.", ""]
-        # The second prompt contains the first turn and the facts in it.
-        assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
-        assert list(say(server, "What is my name?", "bob", max_output_tokens=4).memories) == []
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with the embedded model, which takes seconds to load."""
+    folder = tmp_path_factory.mktemp("embedded")
+    with running_server(ILAB_MEMORY_DB_PATH=str(folder / "memory.db")) as server:
+        yield server
         assert server.stop() == 0
 
 
-def test_embedded_model_supports_response_formats_and_has_one_name(tmp_path: Path) -> None:
-    ask = chat_pb2.ChatRequest(user_id="alice", message="Name a city in JSON.")
+def test_embedded_model_answers_and_remembers(embedded: ServerProcess) -> None:
+    assert any("SmolLM2-135M-Instruct, embedded" in line for line in embedded.log)
+    first = say(embedded, HELLO, max_output_tokens=4)
+    assert first.model == "SmolLM2-135M-Instruct"
+    assert first.reply
+    assert first.usage.output_tokens > 0
+    second = say(embedded, "What is my name and what do I love?", max_output_tokens=4)
+    assert [memory.snippet for memory in second.memories] == ["my name is Alice", "I love hiking.", ""]
+    # The second prompt contains the first turn and the facts in it.
+    assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
+    assert list(say(embedded, "What is my name?", "bob", max_output_tokens=4).memories) == []
+
+
+def test_embedded_model_supports_response_formats_and_has_one_name(embedded: ServerProcess) -> None:
+    ask = chat_pb2.ChatRequest(user_id="carol", message="Name a city in JSON.")
     ask.generation.response_format.json_schema.schema.update(
         {"type": "object", "properties": {"city": {"enum": ["Rome"]}}, "required": ["city"]}
     )
     ask.generation.response_format.json_schema.name = "city"
-    with (
-        running_server(ILAB_MEMORY_DB_PATH=str(tmp_path / "memory.db")) as server,
-        grpc.insecure_channel(server.address) as channel,
-    ):
+    with grpc.insecure_channel(embedded.address) as channel:
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         ask.generation.model = "SmolLM2-135M-Instruct"
         assert json.loads(stub.Chat(ask, timeout=90).reply) == {"city": "Rome"}
