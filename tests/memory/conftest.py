@@ -1,6 +1,7 @@
 """Every contract test runs against every store of STORES: another store proves itself by one line here."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import psycopg
 import pytest
@@ -12,25 +13,33 @@ from memory.support import Clock
 from postgres import Cluster
 
 
-@pytest.fixture(scope="session")
-def database(postgres: Cluster) -> str:
-    return postgres.create_database()
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database that all tests share: making the tables takes longer than a test."""
 
+    url: str
+    connection: psycopg.Connection
+    """Stays open: a new one would read the catalog of all partitions."""
 
-def empty_postgres(request: pytest.FixtureRequest) -> Store:
-    """A store in a database that all tests share: making the tables takes longer than a test."""
-    url: str = request.getfixturevalue("database")
-    store = PostgresStore(url)
-    with psycopg.connect(url) as connection:
+    def store(self) -> PostgresStore:
+        """Return a store without rows."""
+        opened = PostgresStore(self.url)
         for table in ("observations", "sources", "sessions", "users", "work", "embedded", "vectors"):
-            connection.execute(f"DELETE FROM ilab_memory.{table}")
-    return store
+            self.connection.execute(f"DELETE FROM ilab_memory.{table}".encode())
+        return opened
+
+
+@pytest.fixture(scope="session")
+def database(postgres: Cluster) -> Iterator[Database]:
+    url = postgres.create_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield Database(url, connection)
 
 
 STORES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
     "sqlite-file": lambda request: SQLiteStore(request.getfixturevalue("tmp_path") / "memory.db"),
     "sqlite-memory": lambda _request: SQLiteStore(":memory:"),
-    "postgres": empty_postgres,
+    "postgres": lambda request: request.getfixturevalue("database").store(),
 }
 
 

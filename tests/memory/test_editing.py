@@ -347,7 +347,7 @@ def test_text_is_analyzed_before_the_writer_or_the_lock_is_taken(
     def watched(*arguments: object, **options: object) -> object:
         seen.append(threading.current_thread() is threading.main_thread())
         if module == "postgres":
-            with psycopg.connect(request.getfixturevalue("database")) as other:
+            with psycopg.connect(request.getfixturevalue("database").url) as other:
                 other.execute("SELECT FROM ilab_memory.users FOR UPDATE NOWAIT")
         return analyze(*arguments, **options)
 
