@@ -15,6 +15,8 @@ from upstream import Upstream
 CALLS = 6
 """Of each kind in a burst: by either client, unary and streamed."""
 
+PAUSE_SECONDS = 0.1
+
 USER = "alice"
 
 
@@ -46,10 +48,14 @@ class Callers:
         self.turns += len(replies)
         return Counter(request.body["model"] for request in self._upstream.requests[before:])
 
-    async def burst_until(self, *replicas: str) -> None:
-        """Make calls until just these replicas are asked."""
-        while (await self.burst()).keys() != set(replicas):
-            pass
+    async def burst_until(self, *replicas: str, each: int | None = None) -> None:
+        """Make calls until just these replicas are asked, and *each* of them this often if it is given."""
+        while True:
+            asked = await self.burst()
+            if asked.keys() == set(replicas) and (each is None or set(asked.values()) == {each}):
+                return
+            # Clients connect to a new server after a second: without a pause, the calls until then fill the CPUs.
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def burst_while(self, doing: asyncio.Task[int]) -> None:
         """Make calls until that is done."""

@@ -93,7 +93,8 @@ def test_java_compiles_its_stubs(tmp_path: Path) -> None:
     javac, protoc = tool("javac"), debian_protoc(JAVA_RUNTIME)
     generate(f"--java_out={tmp_path}", protos=CONTRACT, protoc=protoc)
     # The second compiler of the virtual machine takes more CPU than it saves.
-    run(javac, "-J-XX:TieredStopAtLevel=1", "-nowarn", "-proc:none", "-cp", JAVA_RUNTIME, "-d", tmp_path / "classes", *tmp_path.rglob("*.java"))
+    options = ("-J-XX:TieredStopAtLevel=1", "-nowarn", "-proc:none", "-cp", JAVA_RUNTIME)
+    run(javac, *options, "-d", tmp_path / "classes", *tmp_path.rglob("*.java"))
 
 
 def test_cpp_compiles_its_stubs(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from processes import WORKER, ServerProcess, run_server, running_server
-from upstream import Reply, Upstream
+from upstream import Reply, Upstream, running
 
 #: Enough connections for both workers to get some: all go to one worker once in 32,768 runs.
 CONNECTIONS = 16
@@ -31,6 +31,14 @@ def variables(tmp_path: Path, upstream: Upstream, workers: int = 2) -> dict[str,
         "OPENAI_BASE_URL": upstream.base_url,
         "ILAB_CHAT_WORKERS": str(workers),
     }
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that the tests leave as it is: its start takes seconds."""
+    with running() as upstream, running_server(**variables(tmp_path_factory.mktemp("workers"), upstream)) as server:
+        yield server
+        assert server.stop() == 0
 
 
 @contextmanager
@@ -98,26 +106,26 @@ def test_two_workers_share_a_port_and_the_memory(tmp_path: Path, upstream: Upstr
         assert sum(line["message"] == "workers: 2" for line in map(json.loads, server.log)) == 1
 
 
-def test_pitfall_13_workers_are_new_programs_started_by_a_process_without_grpc(
-    tmp_path: Path, upstream: Upstream
+def test_pitfall_13_workers_are_new_programs_started_by_a_process_without_grpc(two_workers: ServerProcess) -> None:
+    pids = two_workers.workers()
+    assert len(pids) == 2
+    mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (two_workers.process.pid, *pids)]
+    assert ["cygrpc" in text for text in mapped] == [False, True, True]
+    for pid in pids:
+        assert b"ilab_chat_service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def test_pitfall_12_second_server_on_the_port_fails(
+    two_workers: ServerProcess, tmp_path: Path, upstream: Upstream
 ) -> None:
-    with running_server(**variables(tmp_path, upstream)) as server:
-        assert len(server.workers()) == 2
-        mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (server.process.pid, *server.workers())]
-        assert ["cygrpc" in text for text in mapped] == [False, True, True]
-        for pid in server.workers():
-            assert b"ilab_chat_service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-
-
-@pytest.mark.parametrize("first", [1, 2])
-def test_pitfall_12_second_server_on_the_port_fails(tmp_path: Path, upstream: Upstream, first: int) -> None:
-    with running_server(**variables(tmp_path, upstream, first)) as server:
-        for second in (1, 2):
-            ended = run_server("--address", server.address, **variables(tmp_path, upstream, second))
-            assert ended.returncode == 1
-            [line] = ended.stderr.splitlines()
-            assert line.startswith(f"ilab-chat-server: cannot listen on {server.address}: ")
-        assert server.stop() == 0
+    with running_server(**variables(tmp_path, upstream, workers=1)) as one_worker:
+        for first in (one_worker, two_workers):
+            for second in (1, 2):
+                ended = run_server("--address", first.address, **variables(tmp_path, upstream, second))
+                assert ended.returncode == 1
+                [line] = ended.stderr.splitlines()
+                assert line.startswith(f"ilab-chat-server: cannot listen on {first.address}: ")
+        assert one_worker.stop() == 0
 
 
 def test_address_of_another_machine_is_one_line_and_exit_code_1(tmp_path: Path, upstream: Upstream) -> None:

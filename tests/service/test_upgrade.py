@@ -76,9 +76,17 @@ def python(version: str, *arguments: str | Path, given: str = "") -> subprocess.
 
 def moved(source: str, source_version: str, target: str, target_version: str) -> str:
     """Move all users as the guide says, and return what the import reports."""
-    exported = python(source_version, TOOL, "export", source)
+    return import_(export(source, source_version), target, target_version)
+
+
+def export(source: str, version: str) -> str:
+    exported = python(version, TOOL, "export", source)
     assert exported.returncode == 0, exported.stderr
-    imported = python(target_version, TOOL, "import", target, given=exported.stdout)
+    return exported.stdout
+
+
+def import_(exported: str, target: str, version: str) -> str:
+    imported = python(version, TOOL, "import", target, given=exported)
     assert imported.returncode == 0, imported.stderr
     return imported.stderr
 
@@ -137,19 +145,19 @@ def test_turns_of_the_version_before_are_moved_and_moved_back(
         assert client.chat("alice", "Hi").reply == "Hello there."
 
 
-@pytest.mark.parametrize("to", ["sqlite", "postgres"])
 @pytest.mark.parametrize("source", ["sqlite", "postgres"])
 @pytest.mark.timeout(400)
 def test_users_move_between_stores_and_versions(
-    before: str, now: str, tmp_path: Path, postgres: Cluster, source: str, to: str
+    before: str, now: str, tmp_path: Path, postgres: Cluster, source: str
 ) -> None:
     old = postgres.create_database() if source == "postgres" else str(tmp_path / "old.db")
-    new = postgres.create_database() if to == "postgres" else str(tmp_path / "new.db")
     assert python(before, "-c", WRITE, old, *USERS).returncode == 0
     opened = python(now, TOOL, "import", old)
     assert opened.returncode == 2
     assert "docs/upgrade.md" in opened.stderr
-    assert "of 3 users; 0 are missing or differ" in moved(old, before, new, now)
+    exported = export(old, before)
+    for target in (postgres.create_database(), str(tmp_path / "new.db")):
+        assert "of 3 users; 0 are missing or differ" in import_(exported, target, now)
 
 
 def test_answers_that_the_version_before_stored_are_deleted(postgres: Cluster) -> None:
@@ -191,12 +199,8 @@ async def test_builds_of_one_schema_replace_each_other_and_no_call_fails(upstrea
         callers = Callers(",".join(server.address for server in servers.values()), upstream)
         running.push_async_callback(callers.close)
 
-        async def are_used() -> None:
-            """Wait until both clients use both servers."""
-            while await callers.burst() != dict.fromkeys(servers, 2 * CALLS):
-                pass
-
-        await are_used()
+        # Both clients use both servers.
+        await callers.burst_until(*servers, each=2 * CALLS)
         said = "Good morning."
         first = await callers.aio.chat(USER, said, request_id="first")
 
@@ -208,7 +212,7 @@ async def test_builds_of_one_schema_replace_each_other_and_no_call_fails(upstrea
                 assert server.process.returncode == 0
                 replacement = f"{build}-{name[-1]}"
                 servers[replacement] = await start(replacement, server.address)
-                await are_used()
+                await callers.burst_until(*servers, each=2 * CALLS)
             asked = len(upstream.requests)
             again = await callers.aio.chat(USER, said, request_id="first")
             assert (again.reply, again.observation_id) == (first.reply, first.observation_id)
