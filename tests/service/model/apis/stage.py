@@ -131,10 +131,8 @@ class Stage:
         return await asyncio.to_thread(self._read, user)
 
     def _read(self, user: str) -> list[tuple[str, str]]:
-        newest = max((item.id for item in self.memory.mem_session_start(user).memories), default=0)
-        rows = self.memory.mem_timeline(user, newest) if newest else []
         # Without the facts of the turns.
-        return [(row.title, row.content) for row in rows if not row.source_ids]
+        return [(row.title, row.content) for row in reversed(self.memory.mem_list(user)) if not row.source_ids]
 
     async def file_contains(self, word: str) -> bool:
         """Return whether a word is anywhere in the memory's files, ignoring case."""
