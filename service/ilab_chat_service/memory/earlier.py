@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from ilab_chat_service.memory.turn_codec import ASSISTANT
 from ilab_chat_service.prompt_lines import DOUBTED, EARLIER
 from ilab_chat_service.statements.doubt import Said, doubts
+from ilab_chat_service.statements.endings import endings
 from ilab_chat_service.statements.outdated import replacements, says_much
 from ilab_chat_service.statements.sentences import sentences_of
 from ilab_chat_service.values import Part
@@ -64,7 +65,7 @@ def marks_of(known: Sequence[Spoken], heard: Sequence[Spoken]) -> tuple[Marks, M
     whole = {key: " ".join(dict.fromkeys(texts)) for key, texts in messages.items()}
     spoken = [Said(text, whole[id(memory) in hits, memory.observation_id]) for memory, text in ordered]
     replaced = list(replacements([text for _, text in ordered]))
-    doubted = list(doubts(spoken, places))
+    doubted = [*doubts(spoken, places), *endings([text for _, text in ordered])]
 
     def chosen(pairs: Iterable[tuple[int, int]], *, of_hits: bool) -> set[tuple[int, str]]:
         olds = (old for old, new in pairs if (old not in places if of_hits else old in places and new in places))

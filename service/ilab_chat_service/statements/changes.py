@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from ilab_chat_service.statements.language import Language
 
 #: The sections of `[changes]` that are lists of phrases.
-PHRASES = ("ended", "disposed", "instead", "moved", "switched", "now", "added", "hints")
+PHRASES = ("ended", "disposed", "left", "instead", "moved", "switched", "now", "added", "hints")
+#: Those whose phrases tell an end without a word of change, and those about what ends: words of a statement as well.
+ENDS = ("died", "repaid", "settled")
+ENDING_PHRASES = (*ENDS, "owed", "open", "unless")
+#: Those that tell the language.
+LANGUAGE_PHRASES = frozenset({*PHRASES, *ENDS} - {"hints"})
 #: Stands for some words of the same clause in a phrase.
 GAP = "…"
 
@@ -29,6 +34,7 @@ class Changes:
 
     def __init__(self, language: Language) -> None:
         self._language = language
+        self.code = language.code
         self.spaced = language.spaced
 
     @cached_property
@@ -40,6 +46,11 @@ class Changes:
     def before(self) -> bool:
         """Whether "instead of" and "from" follow their words."""
         return bool(self._table.get("before"))
+
+    @property
+    def capital_nouns(self) -> bool:
+        """Whether all nouns have a capital letter."""
+        return bool(self._table.get("capital_nouns"))
 
     def phrases(self, section: str) -> list[str]:
         """Return the phrases of a list."""
@@ -54,7 +65,7 @@ class Changes:
     def starts(self) -> dict[str, list[tuple[str, list[str]]]]:
         """The phrases as kind and parts between gaps, by their first word, or character without spaces."""
         found: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
-        for section in PHRASES:
+        for section in (*PHRASES, *ENDING_PHRASES):
             for phrase in sorted(self.phrases(section), key=len, reverse=True):
                 first = next(at for at in range(len(phrase)) if phrase[at].isalnum())
                 word = PART.match(phrase, first) if self.spaced else None
@@ -65,8 +76,17 @@ class Changes:
     def triggers(self) -> frozenset[str]:
         """Words by which a phrase of change begins."""
         return frozenset(
-            folded(word) for word, phrases in self.starts.items() if any(kind != "hints" for kind, _ in phrases)
+            folded(word)
+            for word, phrases in self.starts.items()
+            if any(kind in LANGUAGE_PHRASES for kind, _ in phrases)
         )
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Words of all phrases, with accents, as far as they have some content."""
+        phrases = (phrase for section in (*PHRASES, *ENDING_PHRASES) for phrase in self.phrases(section))
+        found = {word for phrase in phrases for word in PART.findall(phrase)}
+        return frozenset(word for word in found if folded(word) not in self.light)
 
     @cached_property
     def function(self) -> frozenset[str]:
@@ -93,6 +113,11 @@ class Changes:
     def possessive(self) -> tuple[str, ...]:
         """Words of "my"."""
         return tuple(self.listed("possessive"))
+
+    def speaks_first(self, lower: str) -> bool:
+        """Return whether *lower*, a statement, begins with a word by which a speaker means themselves."""
+        first = lower.split(" ", 1)[0]
+        return not self._language.first_person.isdisjoint({first, first.partition("'")[0]})
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -130,19 +155,22 @@ class Hints(NamedTuple):
     """Words of days, months and times of day."""
     doubting: frozenset[str]
     """A message that puts a statement in doubt has a number or one of these."""
+    ending: frozenset[str]
+    """A statement that tells an end without a word of change has one of these."""
 
 
 @cache
 def hints() -> Hints:
     """Return the hints. The first call parses all tables."""
     of_all = CHANGES.values()
-    triggers = triggers_of("ended", "disposed", "instead", "moved", "now")
+    triggers = triggers_of("ended", "disposed", "left", "instead", "moved", "now")
     values = frozenset(word for changes in of_all for word in changes.kinds)
     return Hints(
         triggers=triggers,
         possessive=frozenset(word for changes in of_all for word in changes.possessive),
         values=values,
         doubting=triggers | values | triggers_of("hints"),
+        ending=triggers_of(*ENDS),
     )
 
 
@@ -160,7 +188,7 @@ def load() -> None:
     """Build the tables and patterns that the first statement needs."""
     hints()
     for changes in CHANGES.values():
-        for made in ("starts", "triggers", "light", "light_pattern", "kinds", "clock", "events", "several"):
+        for made in ("starts", "triggers", "words", "light", "light_pattern", "kinds", "clock", "events", "several"):
             getattr(changes, made)
 
 

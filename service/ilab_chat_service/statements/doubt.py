@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.statements.changes import CHANGES, hints
-from ilab_chat_service.statements.saying import BEGINNING, beginnings, key_of, language_of, saying
+from ilab_chat_service.statements.saying import BEGINNING, beginnings, key_of, language_of, relatives, saying
 from ilab_chat_service.statements.text import folded, tokens
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class Digest(NamedTuple):
     """Words of clauses with a word of change."""
     adds: bool = False
     """Whether it says that both hold ("also")."""
+    is_own: bool = False
+    """Whether it tells a change that it names nobody for but the user: "I moved out of Leeds"."""
+    relative: int | None = None
+    """The relative whom it begins with: "My sister lives in Leeds"."""
 
 
 class Look(NamedTuple):
@@ -110,11 +114,11 @@ def doubts(statements: Sequence[Said], known: Collection[int] | None = None) -> 
         for before in {before for word in rare for before in earlier.get(word, ())} if may_change else ():
             new, old = digest(texts[place]), digest(texts[before])
             shared = {stem for stem in new.words & old.subjects if counts[new.beginnings[stem]] <= MOST_MESSAGES}
-            if shared and (changed := changed_values(new, old, shared)):
+            if shared and not is_of_relative(new, old) and (changed := changed_values(new, old, shared)):
                 doubtful = (each for each in numbers[before] if is_about(statements[each], shared, *changed))
                 # A search hit may say the same as a known statement.
                 newer = next((each for each in numbers[place] if known is None or each in known), numbers[place][0])
-                yield from ((each, newer) for each in doubtful)
+                yield from ((each, newer) for each in doubtful if each < newer)
         for word in rare:
             earlier[word].append(place)
 
@@ -140,6 +144,11 @@ def changed_values(new: Digest, old: Digest, shared: set[int]) -> tuple[list[str
         is_subject = new.changed <= shared or not shared <= (new.names | old.names)
         return (kinds,) if kinds or is_subject else None
     return (kinds,) if kinds and len(shared) >= LEAST_COMMON and not new.adds else None
+
+
+def is_of_relative(new: Digest, old: Digest) -> bool:
+    """Return whether *old* is about a relative of the user, and *new* about the user alone."""
+    return new.is_own and old.relative is not None and old.relative not in new.words
 
 
 def is_about(statement: Said, shared: set[int], kinds: Iterable[str]) -> bool:
@@ -180,6 +189,8 @@ def digest_of(said: Saying, light: frozenset[str]) -> Digest:
         values=said.values,
         changed=frozenset(stem for word, stem in stems if word in near),
         adds=adds,
+        is_own=said.is_own or (bool(markers) and all(word.start >= markers[0].end for word in near)),
+        relative=next((stem for word, stem in stems[:1] if word.key in relatives(said.code)), None),
     )
 
 

@@ -21,8 +21,8 @@ from functools import cache, partial
 from heapq import nlargest
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.statements.changes import may_change
-from ilab_chat_service.statements.saying import READ_CHARACTERS, beginnings, saying
+from ilab_chat_service.statements.changes import hints, may_change
+from ilab_chat_service.statements.saying import READ_CHARACTERS, beginnings, relatives, saying
 from ilab_chat_service.statements.text import folded, tokens
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Hint(NamedTuple):
 
     may_change: bool
     """Whether it may say that another statement holds no longer."""
+    may_end: bool
+    """Whether it may tell an end without a word of change, see `endings`."""
     about: frozenset[str]
     """Beginnings of its words."""
 
@@ -91,7 +93,7 @@ def hint(statement: str) -> Hint:
     found = HINTS.get(key)
     if found is None:
         words = frozenset(tokens(folded(statement[:READ_CHARACTERS])))
-        found = Hint(may_change(words), beginnings(words))
+        found = Hint(may_change(words), not words.isdisjoint(hints().ending), beginnings(words))
         if len(HINTS) >= KNOWN:
             HINTS.clear()
         HINTS[key] = found
@@ -115,7 +117,7 @@ def is_replaced(older: str, newer: str, read: Callable[[str], Saying | None]) ->
 def replaces(newer: Saying, older: Saying) -> bool:
     """Return whether *older* holds no longer when *newer* is said."""
     return (
-        any(ends(newer, older, marker) for marker in newer.marked("ended", "disposed"))
+        any(ends(newer, older, marker) for marker in newer.marked("ended", "disposed", "left"))
         or any(corrects(newer, older, marker) for marker in newer.marked("instead"))
         or switches(newer, older)
         or has_other_value(newer, older)
@@ -131,7 +133,7 @@ def is_event(older: Saying, keys: Iterable[str]) -> bool:
 
 def ends(newer: Saying, older: Saying, marker: Marker) -> bool:
     """Return whether *newer* says by *marker* that what *older* says has ended."""
-    if older.marked("ended", "disposed"):
+    if older.marked("ended", "disposed", "left"):
         # It has ended already.
         return False
     objects = newer.in_clause(marker.clause)
@@ -140,9 +142,13 @@ def ends(newer: Saying, older: Saying, marker: Marker) -> bool:
         return False
     if marker.kind == "ended" and not older.keys.issuperset(keys):
         return False
-    if marker.kind == "disposed" and not disposes(newer, older, marker, objects):
+    if marker.kind == "left" and not (objects[0].is_name and objects[0].start >= marker.end):
+        # "I left Leeds", but not "I left the office at six".
         return False
-    return not has_name_before(older, keys)
+    if marker.kind != "ended" and not disposes(newer, older, marker, objects):
+        return False
+    is_own = newer.is_own or not any(word.start < marker.start for word in objects)
+    return not has_name_before(older, keys, or_relative=is_own)
 
 
 def disposes(newer: Saying, older: Saying, marker: Marker, objects: Sequence[Word]) -> bool:
@@ -164,12 +170,12 @@ def is_about(older: Saying, subjects: Sequence[str]) -> bool:
     return subjects[0] in first_clause and older.keys.issuperset(subjects)
 
 
-def has_name_before(older: Saying, keys: Sequence[str]) -> bool:
-    """Return whether *older* names something else before what *keys* are."""
+def has_name_before(older: Saying, keys: Sequence[str], *, or_relative: bool) -> bool:
+    """Return whether *older* names something else, *or_relative*, before what *keys* are."""
     for word in older.words:
         if word.key in keys:
             return False
-        if word.is_name:
+        if word.is_name or (or_relative and word.key in relatives(older.code)):
             return True
     return False
 

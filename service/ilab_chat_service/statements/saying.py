@@ -6,10 +6,10 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.statements.changes import CHANGES, PART, hints
+from ilab_chat_service.statements.changes import CHANGES, ENDING_PHRASES, PART, hints
 from ilab_chat_service.statements.language import COMMON, LANGUAGES, languages_of
 from ilab_chat_service.statements.text import folded, lowered, tokens
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ilab_chat_service.statements.language import Language
 
 #: Kinds of phrases by which a statement tells a change, no matter whom it is about.
-TELLING = frozenset({"ended", "disposed", "instead", "moved"})
+TELLING = frozenset({"ended", "disposed", "left", "instead", "moved"})
+#: Kinds of phrases whose words are words of the statement as well.
+UNTAKEN = frozenset({"switched", "added", "hints", *ENDING_PHRASES})
 #: Maximum number of characters of a statement that are read.
 READ_CHARACTERS = 300
 
@@ -89,6 +91,12 @@ class Saying:
     """Of its words, and the numbers in the name of what it is about."""
     before: bool
     """Whether "instead of" and "from" follow their words, as in Japanese."""
+    code: str
+    """The language."""
+    spaced: bool
+    """Whether spaces separate its words."""
+    is_own: bool
+    """Whether it begins with a word by which a speaker means themselves."""
 
     def marked(self, *kinds: str) -> list[Marker]:
         """Return the markers of these kinds."""
@@ -123,11 +131,23 @@ def language_of(low: str, text: str) -> Language | None:
     """Return the language of a statement: the one with most of its words."""
     words = tokens(low)
     found = languages_of(words, text)
-    if not (len(found) == 1 and has_phrase(found[0], words)):
-        # "Larguei o curso" has no word that is common, but one that only one language has.
-        telling = [word for word in words if len(word) >= TELLING_CHARACTERS]
-        found += tuple(each for each in LANGUAGES if each not in found and has_phrase(each, telling))
-    return max(found, key=lambda each: (count_of(each, words), has_phrase(each, words)), default=None)
+    if len(found) == 1 and has_phrase(found[0], words):
+        return found[0]
+    spelled = frozenset(tokens(lowered(text)))
+    # "Larguei o curso" has no word that is common, but one that only one language has.
+    telling = [word for word in words if len(word) >= TELLING_CHARACTERS]
+    longer = frozenset(word for word in spelled if len(word) + (not word.isascii()) >= TELLING_CHARACTERS)
+    found += tuple(
+        each
+        for each in LANGUAGES
+        if each not in found and (has_phrase(each, telling) or not CHANGES[each.code].words.isdisjoint(longer))
+    )
+
+    def likelihood(language: Language) -> tuple[int, int, bool]:
+        known = len(CHANGES[language.code].words & longer)
+        return count_of(language, words) + known, len(language.common & spelled), has_phrase(language, words)
+
+    return max(found, key=likelihood, default=None)
 
 
 def has_phrase(language: Language, words: Sequence[str]) -> bool:
@@ -175,6 +195,9 @@ class Reader:
             is_possessed=self._is_possessed(found),
             keys=frozenset(word.key for word in words) | self._subject_numbers,
             before=changes.before,
+            code=changes.code,
+            spaced=changes.spaced,
+            is_own=changes.speaks_first(self._lower),
         )
 
     def _clause(self, position: int) -> int:
@@ -192,7 +215,7 @@ class Reader:
                 if kind not in seen and (spans := self._spans(parts, start)):
                     seen.add(kind)
                     yield Marker(kind, spans[0][0], spans[-1][1], self._clause(start))
-                    if kind not in {"switched", "added", "hints"}:
+                    if kind not in UNTAKEN:
                         self._taken += spans
 
     def _spans(self, parts: Sequence[str], start: int) -> list[tuple[int, int]]:
@@ -323,6 +346,24 @@ def key_of(word: str) -> str:
         short = short[:-1]
     short = short.rstrip(ENDINGS)
     return (short if len(short) > 2 else word)[:KEY_CHARACTERS]  # noqa: PLR2004 - "uso"
+
+
+@cache
+def relatives(code: str) -> frozenset[str]:
+    """Return the words for relatives of a language, as they are compared."""
+    return words_of_list(code, "relation")
+
+
+@cache
+def beings(code: str) -> frozenset[str]:
+    """Return the words for relatives and pets of a language, as they are compared."""
+    return relatives(code) | words_of_list(code, "pet")
+
+
+def words_of_list(code: str, name: str) -> frozenset[str]:
+    """Return the words of the list *name* of a language, without phrases of several words."""
+    lists = next(each.lists for each in LANGUAGES if each.code == code)
+    return frozenset(key_of(folded(word)) for word in lists.get(name, ()) if " " not in word)
 
 
 def beginnings(words: Iterable[str]) -> frozenset[str]:

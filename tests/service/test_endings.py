@@ -1,0 +1,81 @@
+"""Ends that are told without a word of change: pairs in thirteen languages, and the marks in a prompt's memory."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch import cases
+from ilab_chat_service.memory.earlier import with_earlier
+from ilab_chat_service.statements import load, read
+from ilab_chat_service.statements.doubt import Said, doubted
+from ilab_chat_service.statements.endings import endings
+from ilab_chat_service.statements.outdated import outdated
+from ilab_chat_service.values import Context, MemorySource, Recalled
+
+PAIRS = tomllib.loads((Path(__file__).parent / "statements" / "endings.toml").read_text("utf-8"))
+START = datetime(2026, 3, 2, 8, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tables() -> None:
+    """Load the tables, which would take the time of the first test."""
+    load()
+
+
+def pairs(section: str) -> list[tuple[str, str]]:
+    return [(older, newer) for table in PAIRS.values() for older, newer in table[section]]
+
+
+def is_replaced(older: str, newer: str) -> bool:
+    """Return whether a fact of *newer* replaces one of *older*."""
+    keys = [{fact.topic_key for fact in read(text).facts} for text in (older, newer)]
+    return not keys[0].isdisjoint(keys[1])
+
+
+def is_marked(older: str, newer: str) -> bool:
+    """Return whether *older* has a mark in the prompt after *newer*."""
+    return bool(outdated([older, newer]) or doubted([Said(older), Said(newer)]) or list(endings([older, newer])))
+
+
+@cases(("older", "newer"), pairs("ended"))
+def test_what_has_ended_is_replaced_or_marked(older: str, newer: str) -> None:
+    assert is_replaced(older, newer) or is_marked(older, newer)
+
+
+@cases(("older", "newer"), pairs("kept"))
+def test_both_statements_hold(older: str, newer: str) -> None:
+    assert not is_replaced(older, newer)
+    assert not is_marked(older, newer)
+
+
+@given(st.lists(st.text(max_size=80) | st.sampled_from([text for pair in pairs("ended") for text in pair]), max_size=6))
+def test_any_statements_can_be_compared(statements: list[str]) -> None:
+    assert all(older < newer < len(statements) for older, newer in endings(statements))
+
+
+def test_a_statement_of_an_open_matter_has_a_mark_once_it_is_settled() -> None:
+    said = (
+        "The tap in the kitchen leaks.",
+        "The kitchen is blue.",
+        "The plumber fixed the tap.",
+        "The tap leaks again.",
+    )
+    context = with_earlier(Context(statements=tuple(memory(number, text) for number, text in enumerate(said))))
+    assert [each.is_doubted for each in context.statements] == [True, False, False, False]
+
+
+def memory(number: int, text: str) -> Recalled:
+    return Recalled(
+        observation_id=number + 1,
+        type="discovery",
+        title="",
+        snippet=text,
+        updated_at=START + timedelta(days=number),
+        source=MemorySource.FACT,
+    )
