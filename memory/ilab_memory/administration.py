@@ -55,9 +55,15 @@ class Administration:
         Derived from an observation alone are the facts that have no other source but earlier ones, see
         `Observation.source_ids`.
         """
+        return self.mem_forget_observations(user_id, [observation_id])
+
+    def mem_forget_observations(self, user_id: str, observation_ids: Iterable[int]) -> list[int]:
+        """Erase several observations like `mem_forget_observation`, with one rewrite of a SQLite file."""
         checks.check_user_id(user_id)
-        checks.check_observation_id(observation_id)
-        return self._store.delete(user_id, observation_id)
+        ids = list(dict.fromkeys(observation_ids))
+        for each in ids:
+            checks.check_observation_id(each)
+        return self._store.delete(user_id, ids)
 
     def mem_expire(self, *, retention: Mapping[str, timedelta] | timedelta | None = None, limit: int = 1000) -> int:
         """Erase observations of all users that have expired or are old, at most *limit*; return how many.

@@ -136,6 +136,17 @@ def test_deleting_a_turn_deletes_what_was_derived_from_it_alone(mem: ILabMemory)
     assert mem.mem_get_observation(USER, of_home) is None
 
 
+def test_several_observations_are_deleted_with_what_was_derived_from_each(mem: ILabMemory) -> None:
+    first = turn(mem, "t1", "I am Ann and live in Rome", home("Rome"), name("Ann"))
+    second = turn(mem, "t2", "As I said, I live in Rome", home("Rome"))
+    kept = turn(mem, "t3", "It rains")
+    of_home, of_name = (fact.id for fact in first.facts)
+    erased = mem.mem_forget_observations(USER, [first.id, second.id, first.id, 999_999, 2**70])
+    assert erased == [first.id, of_name, second.id, of_home]
+    assert [row.id for row in mem.mem_list(USER)] == [kept.id]
+    assert mem.mem_forget_observations(USER, []) == []
+
+
 def test_deleting_an_earlier_source_keeps_the_fact(mem: ILabMemory) -> None:
     rome = turn(mem, "t1", "I live in Rome", home("Rome"))
     paris = turn(mem, "t2", "I moved to Paris", home("Paris"))

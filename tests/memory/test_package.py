@@ -33,6 +33,7 @@ DOCUMENTED = {
     "mem_update": "(user_id, observation_id, *, title=None, content=None, type=None, pinned=None, expire_time=UNSET)",
     "mem_delete": "(user_id, observation_id)",
     "mem_forget_observation": "(user_id, observation_id)",
+    "mem_forget_observations": "(user_id, observation_ids)",
     "mem_facts": "(user_id, *, types=(), limit=50, before=None)",
     "mem_about": "(user_id, *, limit=100)",
     "mem_expire": "(*, retention=None, limit=1000)",

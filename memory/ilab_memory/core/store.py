@@ -196,10 +196,10 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def delete(self, user_id: str, observation_id: int) -> list[int]:
-        """Erase the user's observation and what was derived from it alone; return the ids of what was erased.
+    def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
+        """Erase observations of the user and what was derived from each alone; return the ids of what was erased.
 
-        Derived from it alone are the observations of which it is the only source that is not an earlier one, and what
+        Derived from one alone are the observations of which it is the only source that is not an earlier one, and what
         was derived from those alone. When this returns, no byte of them is left, as with `forget`, and their titles are
         removed from the automatic summaries of expired sessions.
 

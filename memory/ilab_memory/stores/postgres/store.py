@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 from ilab_memory.core.models import Observation, SaveResult, Session, UserRows
@@ -162,13 +162,14 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
             ),
         )
 
-    def delete(self, user_id: str, observation_id: int) -> list[int]:
+    def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
         """See Store, and the class for what the server keeps."""
-        if observation_id > LARGEST_ID:
-            return []
-        return self._connections.write(
-            "delete the observation", lambda transaction: editing.delete(transaction, user_id, observation_id)
-        )
+        deleted: list[int] = []
+        for each in observation_ids:
+            if each <= LARGEST_ID:
+                delete = partial(editing.delete, user_id=user_id, observation_id=each)
+                deleted += self._connections.write("delete the observation", delete)
+        return deleted
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         """See Store. Retried after a lost connection only if the commit was not sent yet."""

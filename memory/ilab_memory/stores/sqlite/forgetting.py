@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol
@@ -76,21 +76,29 @@ class Forgetting:
         self._finish()
         return observations
 
-    def delete(self, user_id: str, observation_id: int) -> list[int]:
-        """Erase the observation and what was derived from it alone. See `Store.delete`."""
-        with self._readers.connection(_DELETING) as connection:
-            old = removing.going(connection, user_id, observation_id) if observation_id <= LARGEST_ID else []
-            if not old and not erasure.is_pending(connection, user_id):
-                return []
+    def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
+        """Erase observations and what was derived from each alone. See `Store.delete`."""
         deleted: list[int] = []
-        if old:
-            # In this thread, to keep work off the writer.
-            analyzed = removing.analysis(old)
-            delete = partial(removing.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
-            deleted = self._writer.run(_DELETING, delete, characters=removing.characters(old))
-        # Also if it is gone: an earlier call may have failed to finish.
+        for each in observation_ids:
+            deleted += self._delete(user_id, each)
+        if not deleted:
+            with self._readers.connection(_DELETING) as connection:
+                if not erasure.is_pending(connection, user_id):
+                    return []
+        # Also if they are gone: an earlier call may have failed to finish.
         self._finish()
         return deleted
+
+    def _delete(self, user_id: str, observation_id: int) -> list[int]:
+        """Delete one observation; its bytes stay in the file."""
+        with self._readers.connection(_DELETING) as connection:
+            old = removing.going(connection, user_id, observation_id) if observation_id <= LARGEST_ID else []
+        if not old:
+            return []
+        # In this thread, to keep work off the writer.
+        analyzed = removing.analysis(old)
+        delete = partial(removing.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
+        return self._writer.run(_DELETING, delete, characters=removing.characters(old))
 
     def expire(self, wanted: expiry.Expiry, limit: int) -> int:
         """Erase what has expired or is old; return how many observations that were. See `Store.expire`."""

@@ -156,9 +156,9 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
             characters=removing.characters(affected) + len(change.content or ""),
         )
 
-    def delete(self, user_id: str, observation_id: int) -> list[int]:
+    def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
         """See Store. The file is rewritten, see `forget`."""
-        return self._forgetting.delete(user_id, observation_id)
+        return self._forgetting.delete(user_id, observation_ids)
 
     def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
         """See Store. The file is rewritten, see `forget`."""
