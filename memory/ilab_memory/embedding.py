@@ -238,7 +238,8 @@ class Vectors:
         # First the anchors: without them, another embedder's scale would bring back what is not relevant.
         anchors = self.anchors()
         vector = self._embed(text)
-        return vector, anchors.read(vector)
+        reading = anchors.read(vector)
+        return anchors.moved(vector, reading), reading
 
     def _cosines(self, vector: Collection[float], user_id: str, read: "Read") -> "Cosines | None":
         found = self._cached.cosines(vector, user_id, read)

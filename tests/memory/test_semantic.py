@@ -6,6 +6,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy as np
 import pytest
 
 from ilab_memory import Config, Embedder, EmbedderUnavailable, ILabMemory, semantic
@@ -109,6 +110,19 @@ def test_the_kind_of_a_message_is_told_by_its_vector(embedder: LocalEmbedder) ->
         assert max(map(of_user, ("Why do birds sing?", "¿Quién pintó Las Meninas?", "Wie alt ist die Erde?"))) < -0.1
         assert anchors.read(each.embed("Vielen Dank und bis bald!")).small_talk > 0.5
         assert anchors.read(each.embed("My sister is a dentist.")).small_talk < 0.4
+
+
+def test_a_question_about_its_user_is_moved_towards_answers(embedder: LocalEmbedder) -> None:
+    anchors = Anchors.of(embedder.embed)
+
+    def gain(question: str, answer: str) -> float:
+        vector, said = (np.asarray(embedder.embed(text)) for text in (question, answer))
+        moved = np.asarray(anchors.moved(vector, anchors.read(vector)))
+        return float(moved @ said / np.linalg.norm(moved) - vector @ said / np.linalg.norm(vector))
+
+    assert gain("What do I do for a living?", "I repair bicycles.") > 0.02
+    assert gain("¿Qué hago los domingos?", "Canto en el coro.") > 0.02
+    assert gain("Who repairs bicycles?", "I repair bicycles.") == 0
 
 
 def test_an_embedder_that_does_not_know_the_anchors_is_used_without_them() -> None:

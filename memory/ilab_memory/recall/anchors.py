@@ -8,7 +8,7 @@ An embedder whose vectors do not tell the sentences apart is used without them.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -95,6 +95,11 @@ SMALL_TALK = (
 UNRELATED, RELATED = 0.089, 0.359
 #: Minimum share of the sentences whose kind an embedder must tell.
 TOLD_APART = 0.9
+#: Part of the way from questions to their answers by which a question about its user is moved. Both have directions of
+#: their own: without it, the nearest rows are those that are worded like questions.
+TOWARDS_ANSWERS = 0.5
+#: `Reading.of_user` from which on it is moved so far.
+WHOLE_WAY = 0.3
 #: Minimum cosine with a sentence of small talk for a text to be small talk.
 LIKE_SMALL_TALK = 0.45
 #: Standard errors by which questions must be nearer to their answers than to others.
@@ -125,6 +130,8 @@ class Anchors:
     middle: float = 0.0
     """The place between both on the axis."""
     small_talk: "NDArray[np.float32] | None" = None
+    to_answers: "NDArray[np.float32] | None" = None
+    """The way from the mean of the questions of OF_USER to that of their answers."""
 
     @classmethod
     def of(cls, embed: Callable[[str], Collection[float]]) -> "Anchors":
@@ -143,16 +150,25 @@ class Anchors:
         if unrelated > MOST_ALIKE:
             return cls()
         axis, middle = _axis(questions, world)
-        scaled = cls(unrelated, factor, axis, middle, talk)
+        to_answers = answers.mean(axis=0) - questions.mean(axis=0)
+        scaled = cls(unrelated, factor, axis, middle, talk, to_answers)
         others = np.concatenate([questions, answers, world])
         told = [scaled.read(vector).small_talk < LIKE_SMALL_TALK for vector in others]
-        return scaled if np.mean(told) >= TOLD_APART else cls(unrelated, factor, axis, middle)
+        return scaled if np.mean(told) >= TOLD_APART else replace(scaled, small_talk=None)
 
     def scaled(self, cosine: "NDArray[np.float32]") -> "NDArray[np.float32]":
         """Return cosines in the scale of the floors."""
         if self.factor == 1.0 and self.unrelated == UNRELATED:
             return cosine
         return (cosine - np.float32(self.unrelated)) * np.float32(self.factor) + np.float32(UNRELATED)
+
+    def moved(self, vector: Collection[float], reading: Reading) -> Collection[float]:
+        """Return the *vector* of a question, moved towards answers as far as its *reading* says that it is of its user."""
+        if self.to_answers is None or reading.of_user is None or reading.of_user <= 0:
+            return vector
+        part = TOWARDS_ANSWERS * min(1.0, reading.of_user / WHOLE_WAY)
+        moved: NDArray[np.float32] = unit(vector) + np.float32(part) * self.to_answers
+        return moved
 
     def read(self, vector: Collection[float]) -> Reading:
         """Return the kind of the text with this *vector*."""
