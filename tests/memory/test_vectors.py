@@ -582,3 +582,18 @@ def test_a_copy_replaces_vectors_that_are_there(tmp_path: Path, postgres: Cluste
             assert recalled(target) == []
             assert target.mem_embed() == 1
             assert recalled(target, "Do I own animals?") == ["We have a beagle."]
+
+
+@pytest.mark.parametrize(
+    ("said", "is_stated"),
+    [
+        ("Please proofread my resignation, Friday's my last day at the bank.", True),
+        ("Give me a dinner idea without onions - my stomach won't take them", True),
+        ("Schreib mir eine Einladung, ich werde nämlich vierzig.", True),
+        ("Write a poem about the sea, a short one.", False),
+        ("Translate this, then tell me what it means.", False),
+        ("What can I cook, and how do I serve it?", False),
+    ],
+)
+def test_a_request_states_something_if_the_user_speaks_of_themself_in_its_last_clause(said: str, is_stated: bool) -> None:
+    assert meaning.states(said) is is_stated

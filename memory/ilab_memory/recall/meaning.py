@@ -159,7 +159,7 @@ def is_small_talk(reading: "Reading") -> bool:
 
 
 def text_of(title: str, content: str) -> str:
-    """Return what the user said in the beginning of *content*, to be embedded. Empty: it states nothing.
+    """Return what the user stated in the beginning of *content*, to be embedded. Empty: they stated nothing.
 
     The *title* of a turn is the beginning of its message. Any other title may name the topic.
     """
@@ -174,21 +174,30 @@ def text_of(title: str, content: str) -> str:
 
 
 def states(said: str) -> bool:
-    """Return whether *said* has content in a sentence that is neither a question nor a request."""
+    """Return whether a sentence of *said* states something."""
     spoken = message.languages_in(said)
-    return any(
-        not message.is_question(each.text, spoken)
-        and not message.is_request(each.text, spoken)
-        and message.content_terms(each.text)
-        for each in sentences(said, _NOTHING)
-    )
+    return any(_states(each.text, spoken) for each in sentences(said, _NOTHING))
+
+
+def _states(sentence: str, spoken: Collection[str]) -> bool:
+    """Return whether *sentence* has content and neither asks nor requests, or the user speaks of themself at its end."""
+    if not message.content_terms(sentence):
+        return False
+    if not _asks(sentence, spoken):
+        return True
+    _, *clauses = _CLAUSES.split(sentence)
+    return any(message.speaks_of_user(clause) and not _asks(clause, spoken) for clause in clauses)
+
+
+def _asks(text: str, spoken: Collection[str]) -> bool:
+    return message.is_question(text, spoken) or message.is_request(text, spoken)
 
 
 def asks(said: str) -> bool:
     """Return whether *said* has a question or a request."""
     spoken = message.languages_in(said)
     texts = [each.text for each in sentences(said, _NOTHING)]
-    return any(message.is_question(text, spoken) or message.is_request(text, spoken) for text in texts)
+    return any(_asks(text, spoken) for text in texts)
 
 
 def asked_text(said: str) -> str:
@@ -197,4 +206,6 @@ def asked_text(said: str) -> str:
 
 
 _NOTHING = Finder({})
+#: Before a clause that may state something in a sentence that asks: "A dish without onions, my stomach is upset."
+_CLAUSES = re.compile(r"[,;:\uff0c\u3001]\s|\s[-\u2013\u2014]+\s")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
