@@ -6,7 +6,6 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy as np
 import pytest
 
 from ilab_memory import Config, Embedder, EmbedderUnavailable, ILabMemory, semantic

@@ -163,7 +163,7 @@ class Anchors:
         return (cosine - np.float32(self.unrelated)) * np.float32(self.factor) + np.float32(UNRELATED)
 
     def moved(self, vector: Collection[float], reading: Reading) -> Collection[float]:
-        """Return the *vector* of a question, moved towards answers as far as its *reading* says that it is of its user."""
+        """Return the *vector* of a question, moved towards answers if its *reading* says that it is of its user."""
         if self.to_answers is None or reading.of_user is None or reading.of_user <= 0:
             return vector
         part = TOWARDS_ANSWERS * min(1.0, reading.of_user / WHOLE_WAY)

@@ -67,7 +67,11 @@ ENGLISH = Language(
     """,
     requests=r"""
         (?:please|write|explain|give|show|tell\s+me|suggest|recommend|help|list|translate|summari[sz]e|compare|draft
-        |describe|recap|sum\s+up|remind|catch\s+me\s+up|(?:can|could|would|will)\s+you|i\s+need\s+(?:ideas|tips|help|advice))\b
+        |describe|recap|sum\s+up|remind|rewrite|rephrase|reword|shorten|proofread|convert|calculate|compute|create|generate
+        |compose|define|outline|analy[sz]e|solve|simplify|brainstorm|invent|rank|walk\s+me|come\s+up\s+with|think\s+of
+        |make\s+(?:me|this|it|up|an?|the)|plan\s+(?:me|an?|my|our|the)|fix\s+(?:this|the|my|these)|sort\s+(?:this|these|the)
+        |(?:correct|review|check|edit)\s+(?:this|these|the\s+following|my)|(?:count|turn)\s+(?:this|these|the|my)|(?:pick|build|name)\s+(?:me|an?|some|two|three)
+        |catch\s+me\s+up|(?:can|could|would|will)\s+you|i\s+need\s+(?:ideas|tips|help|advice))\b
     """,
     lists=r"how\s+(?:many|often)|which|list|all|every|each",
     generic=r"""
@@ -102,7 +106,7 @@ LANGUAGES: dict[str, Language] = {
         user="ich mich mir mein meine meinen meinem meiner meines wir uns unser unsere unseren unserem unserer",
         pronouns="es das dies dieses dort dafür davon damit dabei ihn ihm sie",
         questions=r"(?:wer|was|wo|wann|warum|wieso|wie|welche[rsn]?|wohin|woher|wieviele?|kannst\s+du|habe\s+ich)\b",
-        requests=r"(?:bitte|schreib|erkläre?|erzähle?|vergleiche?|gib|zeig|nenne|hilf|übersetze|empfiehl|fass(?:e|t)?|sag|erinnere?|kannst\s+du)\b",
+        requests=r"(?:bitte|schreib|erkläre?|erzähle?|vergleiche?|gib|zeig|nenne|hilf|übersetze|empfiehl|fass(?:e|t)?|sag|erinnere?|formuliere?|korrigiere?|kürze?|erstelle?|entwirf|nenn|zähle?|verbessere|überarbeite|berechne|schlag(?:e)?|mache?\s+(?:mir|uns|einen?|aus|daraus)|kannst\s+du)\b",
         lists=r"wie\s*viele|wie\s+oft|welche|alle|jede[rsn]?|liste",
         generic=r"wie\s+(?:kann|soll|sollte|mache)\s+(?:ich|wir)\b|\b(?:gib|zeig|hilf|sag|nenn|erzähl|erklär)e?\s+(?:mir|uns)\b",
         assistant=r"\b(?:hast|hattest)\s+du\b|\bdu\b[^.?!]{0,60}\b(?:gesagt|empfohlen|vorgeschlagen|genannt|geraten)\b",
@@ -126,7 +130,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         pronouns="eso esto ello allí ahí lo la los las él ella *arlo *erlo *irlo *arla *erla *irla",
         questions=r"[¿]|(?:qué|quién|quiénes|cuál|cuáles|cuándo|dónde|adónde|cómo|cuánt[oa]s?|por\s+qué)\b",
-        requests=r"(?:por\s+favor|escribe|expl[ií]ca(?:me)?|corrige|cuéntame|dame|muestra|dime|ayúdame|traduce|recomienda|res[uú]me(?:me|nos)?|recuérdame|haz(?:me)?|puedes)\b",
+        requests=r"(?:por\s+favor|escribe|expl[ií]ca(?:me)?|corrige|cuéntame|dame|muestra|dime|ayúdame|traduce|recomienda|res[uú]me(?:me|nos)?|recuérdame|crea|calcula|convierte|reescribe|acorta|propón(?:me)?|sugiere|compara|describe|enumera|planifica|redacta|haz(?:me)?|puedes)\b",
         lists=r"cuánt[oa]s|cuáles|tod[oa]s|cada|lista",
         generic=r"cómo\s+(?:puedo|hago|podemos)\b|\b(?:dime|dame)\b",
         assistant=r"\b(?:dijiste|recomendaste|sugeriste|aconsejaste|mencionaste|propusiste)\b",
@@ -146,7 +150,7 @@ LANGUAGES: dict[str, Language] = {
         user="je j j'ai moi me m mon ma mes nous notre nos",
         pronouns="ça cela ce y en le la les lui celui celle",
         questions=r"(?:qui|quels?|quelles?|où|comment|pourquoi|combien|est-ce|qu.est-ce|quand\s+est)\b",
-        requests=r"(?:écris|explique|donne|montre|aide|traduis|recommande|résume[zr]?|rappelle|fais|dis|peux-tu|pouvez-vous|s.il)\b",
+        requests=r"(?:écris|explique|donne|montre|aide|traduis|recommande|résume[zr]?|rappelle|propose|suggère|corrige|calcule|convertis|réécris|rédige|compare|décris|prépare|crée|planifie|raconte|fais|dis|peux-tu|pouvez-vous|s.il)\b",
         lists=r"combien\s+de|quels|quelles|tous|toutes|chaque|liste",
         generic=r"comment\s+(?:puis-je|je\s+peux|faire)|\b(?:dis|donne|montre|aide|explique)-(?:moi|nous)\b",
         assistant=r"\b(?:tu\s+m.as|as-tu|m.as-tu|vous\s+m.avez|avez-vous)\b",
@@ -169,7 +173,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         pronouns="isso isto aquilo ele ela lá o disso nisso",
         questions=r"(?:quem|onde|qual|quais|quant[oa]s?|por\s+que|o\s+que|quando\s+é)\b",
-        requests=r"(?:por\s+favor|escreve|escreva|explica|explique|mostra|ajuda|traduz|recomenda|resum[ae]|lembra|faz|faça|diz|diga|podes|pode)\b",
+        requests=r"(?:por\s+favor|escreve|escreva|explica|explique|mostra|ajuda|traduz|recomenda|resum[ae]|lembra|cri[ae]|calcul[ae]|convert[ae]|reescrev[ae]|corri(?:ge|ja)|sug(?:ere|ira)|compar[ae]|descrev[ae]|planej[ae]|faz|faça|diz|diga|podes|pode)\b",
         lists=r"quant[oa]s|quais|tod[oa]s|cada|lista",
         generic=r"como\s+(?:posso|faço|podemos)\b",
         assistant=r"\b(?:disseste|recomendaste|sugeriste|você\s+(?:me\s+)?(?:disse|recomendou|sugeriu))\b",
@@ -192,7 +196,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         pronouns="esso ciò quello questo lì là lo ne *rci *rne *rlo *rla *rli *rle",
         questions=r"(?:chi|dove|quale|quali|quant[oiae]|perché|che\s+cosa|cosa|quando\s+è|com'è)\b",
-        requests=r"(?:per\s+favore|scrivi|spiega|dammi|mostra|aiutami|traduci|consiglia|riassumi(?:mi)?|ricordami|dimmi|fammi|puoi)\b",
+        requests=r"(?:per\s+favore|scrivi|spiega|dammi|mostra|aiutami|traduci|consiglia|riassumi(?:mi)?|ricordami|crea|correggi|calcola|converti|riscrivi|suggerisci|proponi|confronta|descrivi|elenca|pianifica|racconta|dimmi|fammi|puoi)\b",
         lists=r"quant[ie]|quali|tutt[ie]|ogni|elenca|lista",
         generic=r"come\s+(?:posso|faccio|possiamo)\b",
         assistant=r"\b(?:hai|avevi)\s+(?:detto|consigliato|suggerito|proposto)\b",
@@ -210,7 +214,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         user="ik mij me mijn wij ons onze",
         pronouns="het dat dit daar daarvoor daaraan daarover ervoor eraan ervan ermee hem haar",
-        requests=r"(?:schrijf|leg|geef|toon|vertel|help|vertaal|vat|zeg|noem|raad|maak|alsjeblieft|kun\s+je|kunt\s+u)\b",
+        requests=r"(?:schrijf|leg|geef|toon|vertel|help|vertaal|vat|zeg|noem|raad|maak|bereken|corrigeer|herschrijf|vergelijk|beschrijf|bedenk|stel|alsjeblieft|kun\s+je|kunt\s+u)\b",
         questions=r"(?:wie|wat|waar|wanneer|waarom|hoe|welke?|hoeveel)\b",
         lists=r"hoeveel|hoe\s+vaak|welke|alle|elke|lijst",
     ),
@@ -223,7 +227,7 @@ LANGUAGES: dict[str, Language] = {
         light="cześć hej dobry dobranoc dziękuję dzięki proszę dobrze super okej słychać dalej powiedz dzień dobry wielkie bardzo miłego dnia weekendu jutra porządku",
         user="ja mnie mi mój moja moje moich mojego mojej moim nas nam nasz nasza nasze jestem mam byłem byłam *liśmy",
         pronouns="to tam tego tym go jej nim",
-        requests=r"(?:proszę|napisz|wyjaśnij|podaj|pokaż|pomóż|przetłumacz|poleć|podsumuj|streść|powiedz|przypomnij|możesz)\b",
+        requests=r"(?:proszę|napisz|wyjaśnij|podaj|pokaż|pomóż|przetłumacz|poleć|podsumuj|streść|zaplanuj|popraw|oblicz|przelicz|przepisz|zaproponuj|porównaj|opisz|wymień|stwórz|ułóż|zrób|powiedz|przypomnij|możesz)\b",
         questions=r"(?:kto|co|kiedy|gdzie|jak|jaki|jaka|jakie|dlaczego|ile|który|która|które|czy)\b",
         lists=r"ile|które|jakie|wszystkie|lista",
     ),
@@ -236,7 +240,7 @@ LANGUAGES: dict[str, Language] = {
         light="hej hejsan tjena god tack ja nej okej bra läget mår fortsätt säg sa idag igår",
         user="jag mig min mitt mina vi oss vår vårt våra",
         pronouns="det den där dem honom henne",
-        requests=r"(?:skriv|förklara|ge|visa|hjälp|översätt|rekommendera|sammanfatta|säg|berätta|påminn|kan\s+du)\b",
+        requests=r"(?:skriv|förklara|ge|visa|hjälp|översätt|rekommendera|sammanfatta|säg|berätta|påminn|rätta|räkna\s+ut|jämför|beskriv|föreslå|skapa|kan\s+du)\b",
         questions=r"(?:vad|vem|var|när|varför|hur|vilken|vilket|vilka)\b",
         lists=r"hur\s+många|vilka|alla|varje|lista",
     ),
@@ -248,7 +252,7 @@ LANGUAGES: dict[str, Language] = {
         light="merhaba selam günaydın teşekkürler teşekkür ederim evet hayır tamam iyi nasılsın devam çok sağ ol günler geceler haftasonu hafta sonu sonları haber",
         user="ben bana beni benim bende biz bizim bize *ım *im *um *üm *imiz *ımız",
         pronouns="o bu şu onu bunu orada",
-        requests=r"(?:lütfen|yaz|açıkla|ver|göster|yardım|çevir|öner|özetle|söyle|anlat|hatırlat)\b",
+        requests=r"(?:lütfen|yaz|açıkla|ver|göster|yardım|çevir|öner|özetle|söyle|anlat|hatırlat|planla|düzelt|hesapla|dönüştür|karşılaştır|listele|hazırla|oluştur)\b",
         questions=r"(?:ne|kim|nerede|nasıl|neden|hangi|kaç)\b",
         lists=r"kaç|hangi|bütün|tüm|liste",
     ),
@@ -283,7 +287,7 @@ LANGUAGES: dict[str, Language] = {
         """,
         user="я меня мне мной мой моя моё мои моего моей моих моему мою мы нас нам наш наша наше наши нашего нашей",
         pronouns="это этого этом там туда его её их него неё он она",
-        requests=r"(?:пожалуйста|напиши|объясни|дай|покажи|помоги|переведи|посоветуй|подведи|перескажи|скажи|расскажи|напомни|можешь)(?:те)?\b",
+        requests=r"(?:пожалуйста|напиши|объясни|дай|покажи|помоги|переведи|посоветуй|подведи|перескажи|скажи|расскажи|напомни|исправь|посчитай|рассчитай|сравни|опиши|предложи|составь|придумай|перепиши|назови|можешь)(?:те)?\b",
         questions=r"(?:кто|что|где|когда|как|какой|какая|какие|почему|сколько|куда)\b",
         lists=r"сколько|какие|все|каждый|список",
     ),
@@ -386,6 +390,6 @@ UNSPACED_QUESTION = re.compile(
 )
 #: Requests in such scripts.
 UNSPACED_REQUEST = re.compile(
-    "(?:[きいしっん][てで]|[えけせてねべめれ]て|ください|下さい|くれる|ちょうだい)[。．!！ ]*$|^(?:请|帮我|给我|解释|翻译|写|总结|總結|概括)"
+    "(?:[きいしっん][てで]|[えけせてねべめれ]て|ください|下さい|くれる|ちょうだい)[。．!！ ]*$|^(?:请|帮我|给我|解释|翻译|写|列出|推荐|比较|介绍|改写|计算|描述|告诉我|总结|總結|概括)"
     "|(?:해|줘|주세요|줄래)[.!? ]*$"
 )

@@ -180,7 +180,7 @@ def states(said: str) -> bool:
 
 
 def _states(sentence: str, spoken: Collection[str]) -> bool:
-    """Return whether *sentence* has content and neither asks nor requests, or the user speaks of themself at its end."""
+    """Return whether *sentence* has content, and does not ask, or ends with a clause about the user."""
     if not message.content_terms(sentence):
         return False
     if not _asks(sentence, spoken):
