@@ -115,6 +115,3 @@ HEADER_FIELD_BYTES = 32
 #: Smallest RSA key that is accepted, of token issuers and of certificates (CA/Browser Forum, Baseline Requirements,
 #: 6.1.5).
 MIN_RSA_BITS = 2048
-
-#: Characters per token, for answers of models whose API reports no usage.
-CHARACTERS_PER_TOKEN = 4

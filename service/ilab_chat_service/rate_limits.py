@@ -12,7 +12,6 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.failures import RateLimited
-from ilab_chat_service.limits import CHARACTERS_PER_TOKEN
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
@@ -30,6 +29,9 @@ UNITS = ("turns", "tokens")
 #: Maximum number of users or callers that a window counts. Beyond it, the least recent one is forgotten
 #: and starts again with full limits.
 MAX_SUBJECTS = 50_000
+
+#: Characters per token, for answers of models whose API reports no usage.
+CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.consolidation.operations import ANSWER_CHARACTERS, InvalidAnswer
 from ilab_chat_service.consolidation.prompt import messages, response_format
 from ilab_chat_service.failures import FieldRefused, ModelNotFound, ModelRejected
-from ilab_chat_service.limits import CHARACTERS_PER_TOKEN
+from ilab_chat_service.rate_limits import CHARACTERS_PER_TOKEN
 from ilab_chat_service.values import Generation, JsonObjectFormat
 
 if TYPE_CHECKING:
