@@ -166,7 +166,7 @@ async def test_turns_behind_many_saved_observations_are_read_by_one_query(
     async with client_of(settings) as stub:
         await stub.Chat(chat(message="the first"))
         await asyncio.to_thread(save_many, settings, 300, "x" * 10_000)
-        monkeypatch.setattr("ilab_memory.stores.sqlite.reading.observation", counted)
+        monkeypatch.setattr("ilab_memory.stores.common.rows.observation", counted)
         await stub.Chat(chat(message="the last"))
     assert upstream.requests[-1].said == ["the first", "Hello there.", "the last"]
     assert characters == [len("User: the first\nAssistant: Hello there.")]
