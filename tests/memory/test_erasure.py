@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
-from ilab_memory.stores.sqlite import SQLiteStore, erasure, forgetting, request_rewrite, rewrite, writer
-from ilab_memory.stores.sqlite.connections import LOG_BYTES, Database
+from ilab_memory.stores.sqlite import SQLiteStore, erasure, forgetting, request_rewrite, rewrite, rewrite_wait
+from ilab_memory.stores.sqlite.connections import LOG_BYTES
 from ilab_memory.stores.sqlite.rewrite import Rewriter
+from ilab_memory.stores.sqlite.rewrite_wait import is_being_rewritten
 
 PLENTY = 10**12
 
@@ -502,14 +503,13 @@ def rewritten_by_another(path: Path) -> Iterator[None]:
 def refused(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
     """Is released whenever a save asks whether the lock that it found is that of a rewrite."""
     asked = threading.Semaphore(0)
-    is_being_rewritten = Database.is_being_rewritten
 
-    def ask(database: Database) -> bool:
-        answer = is_being_rewritten(database)
+    def ask(path: Path) -> bool:
+        answer = is_being_rewritten(path)
         asked.release()
         return answer
 
-    monkeypatch.setattr(Database, "is_being_rewritten", ask)
+    monkeypatch.setattr(rewrite_wait, "is_being_rewritten", ask)
     return asked
 
 
@@ -527,7 +527,7 @@ def test_save_waits_longer_than_the_busy_timeout_while_another_process_rewrites_
 
 
 def test_save_gives_up_on_a_rewrite_that_takes_too_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "REWRITE_SECONDS", 0.1)
+    monkeypatch.setattr(rewrite_wait, "REWRITE_SECONDS", 0.1)
     with opened(path) as mem, rewritten_by_another(path), pytest.raises(StorageError, match="SQLITE_BUSY"):
         save(mem, "alice", "tea")
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -24,7 +24,7 @@ from ilab_chat_service.idempotency.single_flight import RETENTION, Record, Singl
 from ilab_chat_service.settings.memory import IN_MEMORY
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import Damage
-from ilab_memory.stores.sqlite import request_rewrite, translated
+from ilab_memory.stores.sqlite import RewriteWait, request_rewrite, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -110,7 +110,9 @@ async def open_sqlite_store(path: str, clock: Clock, damage: Damage | None = Non
         connection = await loop.run_in_executor(thread, connect, path)
         try:
             with closing(await loop.run_in_executor(thread, open_locks, path)) as locks:
-                yield SingleFlight(SQLiteRecords(connection, thread, locks, damage or Damage()), clock)
+                file = None if path == IN_MEMORY else Path(as_the_memory(path))
+                with SQLiteRecords(connection, thread, locks, damage or Damage(), file) as records:
+                    yield SingleFlight(records, clock)
         finally:
             await loop.run_in_executor(thread, connection.close)
     finally:
@@ -159,19 +161,32 @@ class SQLiteRecords:
 
     A request's lock covers one byte of *locks* (POSIX, see fcntl(2)). The kernel releases it when the process ends. It
     releases all locks of the process when the process closes any descriptor of the file, so nothing else opens the
-    file.
+    file. While a process rewrites *file*, the memory's, writes wait for it until the end of the `with` block.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, locks: IO[bytes], damage: Damage
+        self,
+        connection: sqlite3.Connection,
+        thread: ThreadPoolExecutor,
+        locks: IO[bytes],
+        damage: Damage,
+        file: Path | None,
     ) -> None:
         self._connection = connection
         self._thread = thread
         self._locks = locks
         self._damage = damage
+        self._file = file
+        self._is_closed = False
         self._since_sweep = 0
         self._finds = Batcher(partial(self._run, self._find))
         self._puts = Batcher(partial(self._run, self._put))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_closed = True
 
     async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
         """See `single_flight.Records.enter`."""
@@ -253,7 +268,17 @@ class SQLiteRecords:
 
     async def _run(self, call: Callable[[A], T], argument: A) -> T:
         with storage_errors(self._damage):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call, argument)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._waiting, call, argument)
+
+    def _waiting(self, call: Callable[[A], T], argument: A) -> T:
+        """Return what *call* returns. Call it again while a process rewrites the file, which it cannot change then."""
+        waiting = RewriteWait(self._file)
+        while True:
+            try:
+                return call(argument)
+            except sqlite3.OperationalError as error:
+                if self._is_closed or not waiting.goes_on(error):
+                    raise
 
 
 @contextmanager

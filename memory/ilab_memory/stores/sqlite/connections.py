@@ -3,7 +3,6 @@
 import errno
 import os
 import sqlite3
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -18,12 +17,7 @@ from ilab_memory.stores.sqlite.parameters import Connection
 from ilab_memory.stores.sqlite.shared_index import SharedIndex
 from ilab_memory.visit import Visit, current_visit
 
-if sys.platform != "win32":
-    import fcntl
-
 MEMORY = ":memory:"
-#: Added to the name of the file for the copy that a rewrite makes. The process that rewrites locks it.
-REWRITE_SUFFIX = "-rewrite"
 #: The device and inode of a file. Another file of the same name has a different identity.
 Identity: TypeAlias = tuple[int, int]
 
@@ -193,23 +187,6 @@ class Database:
         """Close the files. Call it after the last connection is closed."""
         if self._index:
             self._index.release()
-
-    def is_being_rewritten(self) -> bool:
-        """Tell whether some process is rewriting the file now: it holds the write lock longer than a save does."""
-        if self.is_memory or sys.platform == "win32":
-            return False
-        real = self.path.resolve()
-        try:
-            descriptor = os.open(real.with_name(real.name + REWRITE_SUFFIX), os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
 
     def identity(self) -> Identity:
         """Return the identity of this file: another file of the same name has a different one.

@@ -20,7 +20,8 @@ from typing import TypeVar
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import erasure, erasure_statements
-from ilab_memory.stores.sqlite.connections import REWRITE_SUFFIX, SYNCHRONOUS, Database, Identity, raise_closed
+from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Identity, raise_closed
+from ilab_memory.stores.sqlite.rewrite_wait import REWRITE_SUFFIX
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
 from ilab_memory.stores.sqlite.writer import Writer

@@ -19,16 +19,13 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Identity, storage_errors, translated
 from ilab_memory.stores.sqlite.migrations import check_version, migrate
+from ilab_memory.stores.sqlite.rewrite_wait import RewriteWait
 from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
 from ilab_memory.stores.sqlite.write_queue import Task, Touches, WriteQueue
 
 T = TypeVar("T")
 _Batch = Sequence[Task[Any]]
 _NOT_SYNCED = SYNCHRONOUS["normal"]
-#: How long a save waits for another process that rewrites the file: this, plus what a slow disk needs for its size.
-REWRITE_SECONDS = 30.0
-REWRITE_BYTES_PER_SECOND = 8 * 1024 * 1024
-_RETRY_SECONDS = 0.02
 
 
 class Writer:
@@ -199,23 +196,14 @@ class Writer:
         return Transaction(self.connection)
 
     def _lock_the_file(self) -> None:
-        """Begin a transaction that writes. Wait for a process that rewrites the file, in proportion to its size.
-
-        SQLite's own timeout is for locks of the length of a save; writing a file back takes seconds for each 400 MB.
-        """
-        until = time.monotonic() + REWRITE_SECONDS
+        """Begin a transaction that writes. Wait for a process that rewrites the file."""
+        waiting = RewriteWait(self._path)
         while True:
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or self._queue.is_closed:
+                if self._queue.is_closed or not waiting.goes_on(error):
                     raise
-                if not self._database.is_being_rewritten():
-                    raise
-                if time.monotonic() > until + self._database.path.stat().st_size / REWRITE_BYTES_PER_SECOND:
-                    raise
-                # SQLite has waited already, unless its timeout is very short.
-                time.sleep(_RETRY_SECONDS)
             else:
                 return
 
