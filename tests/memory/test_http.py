@@ -106,6 +106,22 @@ async def test_error_names_the_field_and_quotes_nothing(memory: Client, changed:
     assert b"secret" not in answer.body
 
 
+@cases(
+    ("changed", "field"),
+    [
+        ({"types": [1] * 1000}, "types.0"),
+        ({"types_exclude": [None] * 1000}, "types_exclude.0"),
+        ({str(number): 0 for number in range(1000)}, "body"),
+    ],
+)
+async def test_a_request_with_many_faults_is_answered_with_the_first(
+    memory: Client, changed: dict[str, Any], field: str
+) -> None:
+    answer = await memory.post("/mem_search", {"user_id": "alice", "query": "x", **changed})
+    assert answer.status == 422
+    assert [each["field"] for each in answer.json["field_violations"]] == [field]
+
+
 async def test_numbers_are_numbers(memory: Client) -> None:
     for limit in (0, -1, True, "5", 1.5, 2**63):
         answer = await memory.post("/mem_search", {"user_id": "alice", "query": "x", "limit": limit})

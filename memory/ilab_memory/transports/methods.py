@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from ilab_memory.api import ILabMemory
 from ilab_memory.core.models import Observation, ObservationCompact, SaveResult, Session, SessionStartResponse
@@ -18,12 +19,22 @@ ConversationId = Annotated[
 Text = Annotated[str, Field(max_length=MAX_CONTENT_BYTES)]
 ObservationId = Annotated[int, Field(ge=1, le=LARGEST_ID, description="The id of an observation of the user.")]
 
+#: Maximum number of members of a request: each unknown one is an error.
+MOST_MEMBERS: Final = 32
+
 
 class _Request(BaseModel):
     # Strict: True is not the number 1. An error names the field and never quotes the value.
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     user_id: UserId
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_members(cls, members: object) -> object:
+        if isinstance(members, Mapping) and len(members) > MOST_MEMBERS:
+            raise PydanticCustomError("too_many_members", "must have at most {most} members", {"most": MOST_MEMBERS})
+        return members
 
 
 class SessionStart(_Request):
@@ -71,8 +82,11 @@ class Search(_Request):
 
     query: Annotated[Text, Field(description="Plain language. There are no operators.")]
     limit: Annotated[int, Field(ge=1, le=LARGEST_ID, description="Maximum number of results.")] = 10
-    types: Annotated[list[str] | None, Field(description="Only these types.")] = None
-    types_exclude: Annotated[list[str] | None, Field(description="All types but these. Not with types.")] = None
+    # Otherwise each item of another type is an error: a long list takes seconds, and a response of many megabytes.
+    types: Annotated[list[str] | None, Field(fail_fast=True, description="Only these types.")] = None
+    types_exclude: Annotated[
+        list[str] | None, Field(fail_fast=True, description="All types but these. Not with types.")
+    ] = None
 
 
 class GetObservation(_Request):
