@@ -18,6 +18,7 @@ import pytest
 import metrics
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.embedding_setup import open_embedder
+from ilab_chat_service.memory.background_embedding import BATCH
 from ilab_chat_service.model import embeddings
 from ilab_chat_service.model.embeddings import ProfileEmbedder
 from ilab_chat_service.model.keys import FixedKey
@@ -54,6 +55,11 @@ class Caller:
 
     async def say(self, message: str, user_id: str = "alice", conversation_id: str = "") -> None:
         await self.stub.Chat(chat_pb2.ChatRequest(user_id=user_id, message=message, conversation_id=conversation_id))
+
+    async def save(self, user_id: str, content: str) -> None:
+        await self.memory.SaveObservation(
+            memory_pb2.SaveObservationRequest(user_id=user_id, content=content, type="discovery", title="note")
+        )
 
     async def found(self, message: str = QUESTION) -> list[str]:
         """Return what search adds to the prompt for *message* in a new conversation."""
@@ -96,12 +102,35 @@ async def test_a_turn_is_found_by_its_meaning(settings: Settings) -> None:
 async def test_saved_and_imported_observations_are_embedded_too(settings: Settings) -> None:
     with running(answer) as upstream:
         async with caller_of(settings, upstream) as caller:
-            saved = memory_pb2.SaveObservationRequest(
-                user_id="alice", content="Nuts made me sick.", type="discovery", title="note"
-            )
-            await caller.memory.SaveObservation(saved)
+            await caller.save("alice", "Nuts made me sick.")
             await caller.embedded(1)
             assert len(await caller.found()) == 1
+
+
+async def test_many_observations_of_one_user_do_not_delay_those_of_another(settings: Settings) -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def held(request: Request) -> Reply:
+        if "of bob" in str(request.body.get("input")):
+            begun.set()
+            released.wait(30)
+        return answer(request)
+
+    with running(held) as upstream:
+        async with caller_of(settings, upstream) as caller:
+            # Wait until the rows that were there at the start are embedded.
+            await caller.save("carol", "The harbour is nice.")
+            await caller.embedded(1)
+            for number in range(5 * BATCH):
+                await caller.save("bob", f"Note {number} of bob.")
+            assert await asyncio.to_thread(begun.wait, 30)
+            await caller.save("alice", "Nuts made me sick.")
+            released.set()
+            async with asyncio.timeout(30):
+                while not any("Nuts" in text for text in embedded_texts(upstream)):  # noqa: ASYNC110 - see above
+                    await asyncio.sleep(0.01)
+        order = ["bob" in text for text in embedded_texts(upstream) if "of bob" in text or "Nuts" in text]
+        assert order.index(False) <= 2 * BATCH
 
 
 async def test_next_start_embeds_rows_saved_without_an_embedder(settings: Settings) -> None:

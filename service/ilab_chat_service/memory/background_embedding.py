@@ -96,8 +96,9 @@ class Embedding:
         while (seconds := until - time.monotonic()) > 0:
             while self._saved:
                 user_id = self._next()
-                while await self._step(user_id, rebuild=False) >= BATCH:
-                    pass
+                if await self._step(user_id, rebuild=False) >= BATCH:
+                    # After the other users: an import has thousands of observations.
+                    self.saved(user_id)
             self._wake.clear()
             try:
                 async with asyncio.timeout(seconds):
