@@ -14,6 +14,7 @@ from ilab_memory.stores.postgres import (
     export_statements,
     fact_statements,
     schema,
+    search_statements,
     statements,
     vector_statements,
 )
@@ -23,7 +24,7 @@ PARTITIONS = 16
 TABLES = [name for name, _, _ in schema.TABLES]
 ALL = {
     name: text
-    for module in (statements, fact_statements, export_statements, vector_statements)
+    for module in (statements, search_statements, fact_statements, export_statements, vector_statements)
     for name, text in vars(module).items()
     if name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
 }
@@ -115,7 +116,7 @@ def test_every_statement_is_covered() -> None:
     assert len(NAMED) >= 25
     assert ALL.keys() - NAMED.keys() == {
         "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "MOST_RECENT", "MOST_REBUILT", "FACTS", "LONG_CHARACTERS",
-        "PREVIEW_CHARACTERS", "BLOCK", *OF_ALL,
+        "PREVIEW_CHARACTERS", "BLOCK", "WALKED_ROWS", *OF_ALL,
     }  # fmt: skip
 
 
@@ -155,6 +156,14 @@ def test_recent_rows_of_a_session_are_read_in_index_order(connection: psycopg.Co
     read = [node for node in made if node.get("Relation Name", "").startswith("observations")]
     assert [node["Index Name"].endswith("_user_id_session_updated_at_id_idx") for node in read] == [True]
     assert read[0]["Scan Direction"] == "Backward"
+
+
+def test_enough_new_rows_with_a_term_are_found_without_the_index(connection: psycopg.Connection) -> None:
+    """A common term is in every row of a user: the index would find all of them."""
+    asked = {"user_id": "user1", "terms": ["tea"], "label": ":B", "most": 3}
+    explained = connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {search_statements.NEWEST_WITH}".encode(), asked)
+    scans = [line for (line,) in explained.fetchall() if "Scan" in line and " on observations" in line]
+    assert ["never executed" in line for line in scans] == [False, True, True]
 
 
 def rows(connection: psycopg.Connection, statement: str) -> list[Any]:

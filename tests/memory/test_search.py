@@ -15,6 +15,7 @@ from ilab_memory import ILabMemory, Store
 from ilab_memory.core.store import Matches
 from ilab_memory.recall import search
 from ilab_memory.recall.search import FEW_ROWS
+from ilab_memory.stores.postgres import search_statements
 from memory.support import EPOCH, Clock
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=50)
@@ -309,6 +310,16 @@ def test_the_newest_rows_with_a_term_are_found_by_who_said_it(mem: ILabMemory, s
     replied = store.newest_with("alice", ["milk", "tea", "rain"], in_reply=True, most=3)
     assert {term: list(numbers) for term, numbers in replied.items()} == {"milk": [10, 8, 6], "tea": [], "rain": [11]}
     assert list(store.newest_with("nobody", ["tea"], in_reply=False, most=3)["tea"]) == []
+
+
+def test_the_newest_rows_with_a_term_are_found_behind_those_that_are_walked(
+    mem: ILabMemory, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_statements, "NEWEST_WITH", search_statements.newest_with(2))
+    for number in range(9):
+        save(mem, f"tea {number}" if number != 7 else "rain", topic_key=f"k{number}")
+    found = store.newest_with("alice", ["tea", "rain", "milk"], in_reply=False, most=3)
+    assert {term: list(numbers) for term, numbers in found.items()} == {"tea": [9, 7, 6], "rain": [8], "milk": []}
 
 
 def test_frequencies_are_counted_as_far_as_is_asked(mem: ILabMemory, store: Store) -> None:

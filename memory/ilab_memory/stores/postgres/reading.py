@@ -19,7 +19,7 @@ from ilab_memory.core.store import (
 )
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.common import rows
-from ilab_memory.stores.postgres import blind_index, fact_statements, statements
+from ilab_memory.stores.postgres import blind_index, fact_statements, search_statements, statements
 from ilab_memory.stores.postgres.blind_index import places
 from ilab_memory.stores.postgres.connections import Connections, Row
 from ilab_memory.timestamps import to_text
@@ -178,7 +178,7 @@ class PostgresReads(Store):
         most_rows: int,
         preview_characters: int,
         now: datetime,
-        most_frequency: int = LARGEST_ID,  # noqa: ARG002 - counting all of them costs no more here
+        most_frequency: int = LARGEST_ID,
     ) -> Matches:
         """See Store. In one round trip."""
         asked = {
@@ -187,10 +187,11 @@ class PostgresReads(Store):
             # Each row may contain each of the terms.
             "most_for_places": most_places // len(terms),
             "most_rows": most_rows,
+            "most_frequency": most_frequency,
             "characters": preview_characters,
             "now": now,
         }
-        queries = (statements.STATISTICS, statements.POSTINGS_OF_FEW, statements.ROWS_OF_FEW)
+        queries = (search_statements.STATISTICS, search_statements.POSTINGS_OF_FEW, search_statements.ROWS_OF_FEW)
         statistics, placed_rows, all_rows = self._connections.read_snapshot(
             "search", *((query, asked) for query in queries)
         )
@@ -210,7 +211,7 @@ class PostgresReads(Store):
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
         asked = list(terms)
-        found = self._connections.rows("search", statements.POSTINGS, user_id=user_id, terms=asked)
+        found = self._connections.rows("search", search_statements.POSTINGS, user_id=user_id, terms=asked)
         return _postings(found, asked)
 
     def newest_with(
@@ -219,18 +220,20 @@ class PostgresReads(Store):
         asked = list(terms)
         label = blind_index.REPLIED if in_reply else blind_index.SAID
         found = self._connections.rows(
-            "search", statements.NEWEST_WITH, user_id=user_id, terms=asked, label=label, most=most
+            "search", search_statements.NEWEST_WITH, user_id=user_id, terms=asked, label=label, most=most
         )
         return dict.fromkeys(asked, ()) | {asked[place - 1]: numbers for place, numbers in found}
 
     def documents(self, user_id: str, numbers: Collection[int], *, now: datetime) -> Mapping[int, Document]:
-        found = self._connections.rows("search", statements.DOCUMENTS, user_id=user_id, numbers=list(numbers), now=now)
+        found = self._connections.rows(
+            "search", search_statements.DOCUMENTS, user_id=user_id, numbers=list(numbers), now=now
+        )
         return {row[0]: Document._make(texts(row[1:])) for row in found}
 
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
         found = self._connections.rows(
             "search",
-            statements.CONTAINING,
+            search_statements.CONTAINING,
             user_id=user_id,
             text=text,
             at_most=at_most,
