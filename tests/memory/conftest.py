@@ -9,6 +9,7 @@ import pytest
 from ilab_memory import Config, ILabMemory, Store
 from ilab_memory.stores.postgres import PostgresStore
 from ilab_memory.stores.sqlite import SQLiteStore
+from memory.concepts import Concepts
 from memory.support import Clock
 from postgres import Cluster
 
@@ -57,5 +58,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def mem(store: Store, clock: Clock) -> ILabMemory:
-    return ILabMemory(store, Config(clock=clock))
+def embedder() -> Concepts | None:
+    """None, unless a module tests the meaning of texts."""
+    return None
+
+
+@pytest.fixture
+def mem(store: Store, clock: Clock, embedder: Concepts | None) -> ILabMemory:
+    return ILabMemory(store, Config(clock=clock, embedder=embedder))

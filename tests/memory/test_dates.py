@@ -10,7 +10,7 @@ import pytest
 from batch import cases
 from ilab_memory import ILabMemory
 from ilab_memory.recall.message import read
-from memory.support import Clock
+from memory.support import Clock, recalled, say
 
 #: A Saturday.
 NOW = datetime(2026, 11, 28, 12, tzinfo=ZoneInfo("Europe/Berlin"))
@@ -140,14 +140,6 @@ def test_the_days_of_a_question_are_over_or_have_begun(day: date) -> None:
         assert dated is None or dated.period.start < min(now, dated.period.end)
 
 
-def say(mem: ILabMemory, message: str) -> None:
-    mem.mem_save("alice", f"User: {message}\nAssistant: Okay.", type="discovery", title=f"Turn: {message}")
-
-
-def passages(mem: ILabMemory, message: str, **options: object) -> list[str]:
-    return [hit.passage for hit in mem.mem_recall("alice", message, **options)]  # type: ignore[arg-type]
-
-
 def test_case_14_what_was_said_yesterday_is_returned(mem: ILabMemory, clock: Clock) -> None:
     say(mem, "My sister plays the cello.")
     clock.forward(days=3)
@@ -158,12 +150,12 @@ def test_case_14_what_was_said_yesterday_is_returned(mem: ILabMemory, clock: Clo
     mem.mem_save("alice", "Allergic to nuts.", type="profile", title="diet")
     clock.forward(days=1)
     say(mem, "I bought a canoe.")
-    assert passages(mem, "What did we talk about yesterday?") == [
+    assert recalled(mem, "What did we talk about yesterday?") == [
         "The boiler of our cabin leaks.",
         "Which screws fit an oak door??",
     ]
-    assert passages(mem, "What did we talk about yesterday?", types=["profile"]) == ["Allergic to nuts."]
-    assert passages(mem, "What did we talk about in March 2019?") == []
+    assert recalled(mem, "What did we talk about yesterday?", types=["profile"]) == ["Allergic to nuts."]
+    assert recalled(mem, "What did we talk about in March 2019?") == []
     assert mem.mem_recall("bob", "What did we talk about yesterday?") == []
 
 
@@ -173,9 +165,9 @@ def test_a_word_and_a_time_find_what_was_said_about_it_then(mem: ILabMemory, clo
     say(mem, "The boat has a leak.")
     clock.forward(days=1)
     say(mem, "I sold the boat.")
-    assert passages(mem, "What did I tell you about the boat yesterday?") == ["The boat has a leak."]
-    assert passages(mem, "Was the boat leaking yesterday?")[0] == "The boat has a leak."
-    assert len(passages(mem, "What did I tell you about the boat?")) == 3
+    assert recalled(mem, "What did I tell you about the boat yesterday?") == ["The boat has a leak."]
+    assert recalled(mem, "Was the boat leaking yesterday?")[0] == "The boat has a leak."
+    assert len(recalled(mem, "What did I tell you about the boat?")) == 3
 
 
 def test_a_day_by_its_name_is_over_if_the_message_speaks_of_the_past(mem: ILabMemory, clock: Clock) -> None:
@@ -229,17 +221,17 @@ def test_yesterday_is_that_of_the_time_zone(mem: ILabMemory, clock: Clock) -> No
     clock.forward(seconds=(midnight + timedelta(days=1, hours=-1) - clock()).total_seconds())
     say(mem, "The train was late.")
     clock.forward(hours=2)
-    assert passages(mem, "What did we talk about yesterday?") == ["The train was late."]
-    assert passages(mem, "What did we talk about yesterday?", time_zone=ZoneInfo("Asia/Tokyo")) == []
-    assert passages(mem, "What did we talk about today?", time_zone=ZoneInfo("Asia/Tokyo")) == ["The train was late."]
+    assert recalled(mem, "What did we talk about yesterday?") == ["The train was late."]
+    assert recalled(mem, "What did we talk about yesterday?", time_zone=ZoneInfo("Asia/Tokyo")) == []
+    assert recalled(mem, "What did we talk about today?", time_zone=ZoneInfo("Asia/Tokyo")) == ["The train was late."]
 
 
 def test_expired_rows_are_not_returned(mem: ILabMemory, clock: Clock) -> None:
     expires = clock() + timedelta(hours=1)
     mem.mem_save("alice", "The code is 4711.", type="discovery", title="code", expire_time=expires)
-    assert passages(mem, "What did we talk about today?") == ["The code is 4711."]
+    assert recalled(mem, "What did we talk about today?") == ["The code is 4711."]
     clock.forward(hours=2)
-    assert passages(mem, "What did we talk about in the last three days?") == []
+    assert recalled(mem, "What did we talk about in the last three days?") == []
 
 
 def test_rows_of_a_long_period_are_read_in_parts(mem: ILabMemory, clock: Clock) -> None:

@@ -8,23 +8,9 @@ from batch import cases
 from ilab_memory import Config, ILabMemory, RecallHit
 from ilab_memory.stores.sqlite import SQLiteStore
 from memory.recall_pairs import FOUND, LIVES, NOTHING
-from memory.support import Clock
+from memory.support import Clock, recalled, say
 
 GREETINGS = ["yo", "go on", "ok next", "ありがとうございます", "안녕하세요", "Hola, ¿qué tal?", "Guten Morgen!"]
-
-
-def say(mem: ILabMemory, *messages: str, reply: str = "Okay.", user_id: str = "alice") -> list[int]:
-    """Save turns as the service does, one minute apart, and return their ids."""
-    return [
-        mem.mem_save(
-            user_id, f"User: {message}\nAssistant: {reply}", type="discovery", title=f"Turn: {message[:60]}"
-        ).id
-        for message in messages
-    ]
-
-
-def recalled(mem: ILabMemory, message: str, **options: int | str | list[str]) -> list[str]:
-    return [hit.passage for hit in mem.mem_recall("alice", message, **options)]  # type: ignore[arg-type]
 
 
 def test_a_hit_has_the_fields_of_its_row_and_an_absolute_score(mem: ILabMemory) -> None:

@@ -1,28 +1,28 @@
 """Statements of the user that are near to a message in meaning, on every store."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from ilab_memory import Config, ILabMemory, Store
+from memory import support
 from memory.concepts import Concepts
 from memory.support import Clock
 
 
 @pytest.fixture
-def mem(store: Store, clock: Clock) -> ILabMemory:
-    return ILabMemory(store, Config(clock=clock, embedder=Concepts()))
+def embedder() -> Concepts:
+    return Concepts()
 
 
-def say(mem: ILabMemory, *messages: str, user_id: str = "alice", **more: object) -> None:
-    for message in messages:
-        turn = f"User: {message}\nAssistant: Okay."
-        mem.mem_save(user_id, turn, type="discovery", title=f"Turn: {message[:60]}", **more)  # type: ignore[arg-type]
+def say(mem: ILabMemory, *messages: str, **more: Any) -> None:
+    support.say(mem, *messages, **more)
     mem.mem_embed()
 
 
-def related(mem: ILabMemory, message: str = "Any meals I should avoid?", **more: object) -> list[str]:
-    return [hit.passage for hit in mem.mem_related("alice", message, **more)]  # type: ignore[arg-type]
+def related(mem: ILabMemory, message: str = "Any meals I should avoid?", **more: Any) -> list[str]:
+    return [hit.passage for hit in mem.mem_related("alice", message, **more)]
 
 
 def test_the_nearest_statements_come_first_without_their_questions(mem: ILabMemory) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ilab_memory import Config, ILabMemory
 from memory.small_talk import FOUND, LIVES, NOTHING
-from memory.test_recall import recalled, say
+from memory.support import recalled, say
 
 #: Language, what was said, the message before, and a question that refers to it.
 FOLLOW_UPS = [

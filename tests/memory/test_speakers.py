@@ -2,13 +2,12 @@
 
 import pytest
 
-from ilab_memory import Config, ILabMemory, Store
+from ilab_memory import ILabMemory
 from ilab_memory.core.store import Document
 from ilab_memory.recall.features import length_gain
 from ilab_memory.recall.message import read
 from ilab_memory.recall.speakers import as_speaker, label, without_label
 from memory.concepts import Concepts
-from memory.support import Clock
 
 QUESTION = "Which food must Leila avoid?"
 
@@ -16,11 +15,6 @@ QUESTION = "Which food must Leila avoid?"
 @pytest.fixture
 def embedder() -> Concepts:
     return Concepts()
-
-
-@pytest.fixture
-def mem(store: Store, clock: Clock, embedder: Concepts) -> ILabMemory:
-    return ILabMemory(store, Config(clock=clock, embedder=embedder))
 
 
 def say(mem: ILabMemory, *messages: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from ilab_memory import ILabMemory
-from memory.test_recall import recalled, say
+from memory.support import recalled, say
 
 CABIN = "The order is A-4471-XZ, the password of the cabin is heron."
 

@@ -22,7 +22,7 @@ from ilab_memory.recall import meaning, vectors
 from ilab_memory.stores.sqlite import SQLiteStore
 from ilab_memory.stores.sqlite.check import check
 from memory.concepts import DIMENSIONS, Concepts, vector
-from memory.support import Clock
+from memory.support import Clock, recalled, say
 from postgres import Cluster
 
 #: A question that shares no word with the statement that answers it.
@@ -32,22 +32,6 @@ QUESTION, STATEMENT = "Any meals I should avoid?", "I'm allergic to peanuts."
 @pytest.fixture
 def embedder() -> Concepts:
     return Concepts()
-
-
-@pytest.fixture
-def mem(store: Store, clock: Clock, embedder: Concepts) -> ILabMemory:
-    return ILabMemory(store, Config(clock=clock, embedder=embedder))
-
-
-def say(mem: ILabMemory, *messages: str, user_id: str = "alice") -> list[int]:
-    return [
-        mem.mem_save(user_id, f"User: {message}\nAssistant: Okay.", type="discovery", title=f"Turn: {message[:60]}").id
-        for message in messages
-    ]
-
-
-def recalled(mem: ILabMemory, message: str = QUESTION, user_id: str = "alice") -> list[str]:
-    return [hit.passage for hit in mem.mem_recall(user_id, message)]
 
 
 def stored(mem: ILabMemory, user_id: str = "alice", model: str = "concepts-1") -> int:
@@ -68,7 +52,7 @@ def others(count: int, first: int = 0) -> list[str]:
 
 def test_a_statement_is_found_by_its_meaning_once_it_is_embedded(mem: ILabMemory) -> None:
     say(mem, *others(70), STATEMENT, *others(70, first=70))
-    assert recalled(mem) == []
+    assert recalled(mem, QUESTION) == []
     assert mem.mem_unembedded() == 141
     assert mem.mem_embed() == 141
     assert mem.mem_unembedded() == 0
@@ -76,19 +60,19 @@ def test_a_statement_is_found_by_its_meaning_once_it_is_embedded(mem: ILabMemory
     (hit,) = mem.mem_recall("alice", QUESTION)
     assert hit.passage == STATEMENT
     assert 0.0 < hit.score <= 1.0
-    assert recalled(mem, user_id="bob") == []
+    assert recalled(mem, QUESTION, user_id="bob") == []
 
 
 def test_the_first_statement_of_a_user_is_found(mem: ILabMemory) -> None:
     say(mem, STATEMENT)
     mem.mem_embed(user_id="alice")
-    assert recalled(mem) == [STATEMENT]
+    assert recalled(mem, QUESTION) == [STATEMENT]
 
 
 def test_words_go_first_and_each_fourth_place_is_for_the_nearest(mem: ILabMemory) -> None:
     say(mem, STATEMENT, *(f"I should avoid meals on day {number} of the diet." for number in range(6)))
     mem.mem_embed()
-    assert STATEMENT in recalled(mem)[:4]
+    assert STATEMENT in recalled(mem, QUESTION)[:4]
 
 
 @pytest.mark.parametrize("message", ["Hello!", "thanks", "What is the capital of Peru?", "How far away is the moon?"])
@@ -114,7 +98,7 @@ def test_a_message_is_embedded_once_as_it_is_asked_and_saved(mem: ILabMemory, em
     say(mem, STATEMENT)
     mem.mem_embed(user_id="alice")
     assert embedder.texts == [STATEMENT]
-    assert recalled(mem) == [STATEMENT]
+    assert recalled(mem, QUESTION) == [STATEMENT]
 
 
 def test_a_limit_is_kept_and_the_next_call_goes_on(mem: ILabMemory, embedder: Concepts) -> None:
@@ -133,12 +117,12 @@ def test_a_changed_observation_is_embedded_again(mem: ILabMemory) -> None:
     mem.mem_embed()
     mem.mem_update("alice", row, content="I moved to Lisbon.")
     assert stored(mem) == 3
-    assert recalled(mem) == []
+    assert recalled(mem, QUESTION) == []
     assert mem.mem_embed() == 1
     assert stored(mem) == 4
     mem.mem_update("alice", row, content=STATEMENT)
     mem.mem_embed()
-    assert recalled(mem) == [STATEMENT]
+    assert recalled(mem, QUESTION) == [STATEMENT]
 
 
 def test_a_save_under_the_same_key_replaces_the_vector(mem: ILabMemory) -> None:
@@ -157,7 +141,7 @@ def test_vectors_disappear_with_their_observations(mem: ILabMemory, clock: Clock
     mem.mem_embed()
     assert stored(mem) == 131
     mem.mem_delete("alice", rows[0])
-    assert recalled(mem) == []
+    assert recalled(mem, QUESTION) == []
     assert stored(mem) == 130
     mem.mem_delete("alice", rows[64])
     mem.mem_delete("alice", rows[63])
@@ -167,11 +151,11 @@ def test_vectors_disappear_with_their_observations(mem: ILabMemory, clock: Clock
     assert mem.mem_expire(retention=timedelta(days=30)) == 128
     assert stored(mem) == 0
     mem.mem_embed()
-    assert recalled(mem) == [STATEMENT]
+    assert recalled(mem, QUESTION) == [STATEMENT]
     mem.mem_forget("alice")
     assert stored(mem) == 0
     say(mem, "We have a beagle.")
-    assert recalled(mem) == []
+    assert recalled(mem, QUESTION) == []
     mem.mem_embed()
     assert stored(mem) == 1
 
@@ -179,9 +163,9 @@ def test_vectors_disappear_with_their_observations(mem: ILabMemory, clock: Clock
 def test_an_expired_observation_is_not_found(mem: ILabMemory, clock: Clock) -> None:
     mem.mem_save("alice", STATEMENT, type="profile", title="t", expire_time=clock() + timedelta(hours=1))
     mem.mem_embed()
-    assert recalled(mem) == [STATEMENT]
+    assert recalled(mem, QUESTION) == [STATEMENT]
     clock.forward(hours=2)
-    assert recalled(mem) == []
+    assert recalled(mem, QUESTION) == []
 
 
 def test_another_embedder_replaces_all_vectors(mem: ILabMemory, store: Store, clock: Clock) -> None:
@@ -191,14 +175,14 @@ def test_another_embedder_replaces_all_vectors(mem: ILabMemory, store: Store, cl
     changed = ILabMemory(store, Config(clock=clock, embedder=Concepts("concepts-2")))
     assert changed.mem_unembedded() == 22
     assert changed.mem_unembedded(rebuild=False) == 0
-    assert recalled(changed) == []
+    assert recalled(changed, QUESTION) == []
     say(changed, "We have a beagle.")
     # A server of the other version may still run: it must not undo what this one does.
     assert changed.mem_embed(user_id="alice", rebuild=False) == changed.mem_embed(rebuild=False) == 0
     assert changed.mem_embed() == 23
-    assert recalled(changed) == recalled(changed, user_id="bob") == [STATEMENT]
+    assert recalled(changed, QUESTION) == recalled(changed, QUESTION, user_id="bob") == [STATEMENT]
     assert (stored(mem), stored(mem, model="concepts-2")) == (0, 22)
-    assert recalled(mem) == []
+    assert recalled(mem, QUESTION) == []
 
 
 class Broken(Concepts):
@@ -223,7 +207,7 @@ def test_without_the_embedder_words_are_found_and_nothing_is_lost(store: Store, 
     assert mem.mem_unembedded() == 1
     embedder.failure = None
     assert mem.mem_embed() == 1
-    assert recalled(mem) == [STATEMENT]
+    assert recalled(mem, QUESTION) == [STATEMENT]
     embedder.failure = EmbedderUnavailable("not now")
     assert recalled(mem, "Any unusual meals I should avoid?") == []
     assert recalled(mem, "What about peanuts?") == [STATEMENT]
@@ -240,7 +224,7 @@ def test_a_text_that_has_no_vector_does_not_stop_the_others(store: Store, clock:
     say(mem, *others(20), "I moved.", STATEMENT)
     assert mem.mem_embed() == 22
     assert stored(mem) == 1
-    assert recalled(mem) == [STATEMENT]
+    assert recalled(mem, QUESTION) == [STATEMENT]
 
 
 def test_a_slow_embedder_delays_no_search(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +274,7 @@ def test_nothing_is_left_of_a_user_who_is_forgotten_while_being_embedded(
         running.result()
     mem.mem_embed()
     assert stored(mem) == comes_back
-    assert recalled(mem) == []
+    assert recalled(mem, QUESTION) == []
 
 
 def test_a_save_while_a_batch_is_embedded_is_embedded_next(store: Store, clock: Clock) -> None:
@@ -399,7 +383,7 @@ def test_vectors_are_kept_in_memory_up_to_a_size_and_until_the_user_is_forgotten
 def test_the_vectors_of_a_forgotten_user_are_not_kept_in_memory(mem: ILabMemory) -> None:
     say(mem, STATEMENT)
     mem.mem_embed()
-    assert recalled(mem) == [STATEMENT]
+    assert recalled(mem, QUESTION) == [STATEMENT]
     assert mem._vectors is not None
     assert mem._vectors._cached._users
     mem.mem_forget("alice")
@@ -478,7 +462,7 @@ def test_next_start_embeds_the_rows_that_a_killed_process_left(tmp_path: Path) -
         assert 16 <= stored(mem) <= 20
         mem.mem_embed()
         assert stored(mem) == 41
-        assert recalled(mem) == [STATEMENT]
+        assert recalled(mem, QUESTION) == [STATEMENT]
 
 
 ROUND = """
@@ -579,7 +563,7 @@ def test_a_copy_replaces_vectors_that_are_there(tmp_path: Path, postgres: Cluste
             assert target.mem_embed() == 1
             mem.mem_update("alice", row, content="User: We have a beagle.\nAssistant: Okay.")
             copy(str(path), url, replace=True, progress=lambda *_: None)
-            assert recalled(target) == []
+            assert recalled(target, QUESTION) == []
             assert target.mem_embed() == 1
             assert recalled(target, "Do I own animals?") == ["We have a beagle."]
 

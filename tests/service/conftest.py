@@ -9,10 +9,17 @@ import pytest
 
 from ilab_chat_service.file_reload import FileReload
 from ilab_chat_service.settings import Settings
+from ilab_chat_service.statements import load
 from service.talking import Caller, Served, serving_upstream
 from upstream import Reply, running
 
 users = count()
+
+
+@pytest.fixture(scope="session")
+def tables() -> None:
+    """Load the tables of statements, which would take the time of the first test."""
+    load()
 
 
 @pytest.fixture

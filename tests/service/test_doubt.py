@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,30 +9,20 @@ from hypothesis import strategies as st
 from batch import cases
 from ilab_chat_service.memory.earlier import with_earlier
 from ilab_chat_service.prompt_lines import DOUBTED, line
-from ilab_chat_service.statements import load
 from ilab_chat_service.statements.doubt import MOST_MESSAGES, Said, doubted
-from ilab_chat_service.values import Context, MemorySource, Recalled
+from ilab_chat_service.values import Context, MemorySource
+from service.earlier import memory, pairs
 
-PAIRS = tomllib.loads((Path(__file__).parent / "statements" / "doubted.toml").read_text("utf-8"))
-START = datetime(2026, 3, 2, 8, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tables() -> None:
-    """Load the tables, which would take the time of the first test."""
-    load()
+DOUBTFUL, KEPT = (pairs("doubted.toml", section) for section in ("doubted", "kept"))
+pytestmark = pytest.mark.usefixtures("tables")
 
 
-def pairs(section: str) -> list[tuple[str, str]]:
-    return [(older, newer) for table in PAIRS.values() for older, newer in table[section]]
-
-
-@cases(("older", "newer"), pairs("doubted"))
+@cases(("older", "newer"), DOUBTFUL)
 def test_a_newer_message_puts_an_older_statement_in_doubt(older: str, newer: str) -> None:
     assert doubted([Said(older), Said(newer)]) == {0}
 
 
-@cases(("older", "newer"), pairs("kept"))
+@cases(("older", "newer"), KEPT)
 def test_both_statements_hold(older: str, newer: str) -> None:
     assert doubted([Said(older), Said(newer)]) == set()
 
@@ -55,22 +41,9 @@ def test_a_word_of_many_messages_does_not_tell_what_they_are_about() -> None:
     assert doubted([*often, Said("The pottery moved to Friday.")]) == set()
 
 
-@given(
-    st.lists(st.text(max_size=80) | st.sampled_from([text for pair in pairs("doubted") for text in pair]), max_size=6)
-)
+@given(st.lists(st.text(max_size=80) | st.sampled_from([text for pair in DOUBTFUL for text in pair]), max_size=6))
 def test_any_statements_can_be_compared(statements: list[str]) -> None:
     assert doubted([Said(text) for text in statements]) <= set(range(len(statements) - 1))
-
-
-def memory(number: int, text: str, source: MemorySource = MemorySource.FACT) -> Recalled:
-    return Recalled(
-        observation_id=number,
-        type="discovery",
-        title="",
-        snippet=text,
-        updated_at=START + timedelta(days=number),
-        source=source,
-    )
 
 
 def test_statements_and_hits_in_doubt_have_a_mark() -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,59 +12,35 @@ from hypothesis import strategies as st
 
 from batch import cases
 from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.statements import load, read
 from ilab_chat_service.statements import outdated as reader
+from ilab_chat_service.statements import read
 from ilab_chat_service.statements.outdated import COMPARED, outdated
-from ilab_chat_service.values import Context, MemorySource, Recalled
+from ilab_chat_service.values import Context, MemorySource
+from service.earlier import memory, pairs
 
-PAIRS = tomllib.loads((Path(__file__).parent / "statements" / "outdated.toml").read_text("utf-8"))
-START = datetime(2026, 3, 2, 8, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tables() -> None:
-    """Load the tables, which would take the time of the first test."""
-    load()
+REPLACED, KEPT = (pairs("outdated.toml", section) for section in ("replaced", "kept"))
+pytestmark = pytest.mark.usefixtures("tables")
 
 
-def pairs(section: str) -> list[tuple[str, str]]:
-    return [(older, newer) for table in PAIRS.values() for older, newer in table[section]]
-
-
-@cases(("older", "newer"), pairs("kept"))
+@cases(("older", "newer"), KEPT)
 def test_both_statements_hold(older: str, newer: str) -> None:
     assert outdated([older, newer]) == set()
 
 
 def test_newer_statements_replace_most_of_the_older() -> None:
-    replaced = pairs("replaced")
-    missed = [pair for pair in replaced if outdated(pair) != {0}]
-    assert len(missed) <= len(replaced) * 0.05, missed
+    missed = [pair for pair in REPLACED if outdated(pair) != {0}]
+    assert len(missed) <= len(REPLACED) * 0.05, missed
 
 
-@cases(("older", "newer"), pairs("replaced"))
+@cases(("older", "newer"), REPLACED)
 def test_an_older_statement_replaces_no_newer_one(older: str, newer: str) -> None:
     assert 1 not in outdated([older, newer])
 
 
-@given(
-    st.lists(st.text(max_size=80) | st.sampled_from([text for pair in pairs("replaced") for text in pair]), max_size=6)
-)
+@given(st.lists(st.text(max_size=80) | st.sampled_from([text for pair in REPLACED for text in pair]), max_size=6))
 def test_any_statements_can_be_compared(statements: list[str]) -> None:
     found = outdated(statements)
     assert found <= set(range(len(statements) - 1))
-
-
-def memory(number: int, text: str, source: MemorySource = MemorySource.FACT, *, pinned: bool = False) -> Recalled:
-    return Recalled(
-        observation_id=number,
-        type="discovery",
-        title="",
-        snippet=text,
-        updated_at=START + timedelta(days=number),
-        source=source,
-        pinned=pinned,
-    )
 
 
 def test_facts_and_statements_are_marked_by_newer_statements() -> None:

@@ -25,10 +25,7 @@ from ilab_chat_service.statements.sentences import Sentence
 FOLDER = Path(__file__).parent / "statements"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tables() -> None:
-    """Load the tables, which would take the time of the first test."""
-    load()
+pytestmark = pytest.mark.usefixtures("tables")
 
 
 def examples(name: str) -> list[tuple[str, str, list[str]]]:

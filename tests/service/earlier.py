@@ -1,0 +1,30 @@
+"""Tables and rows of memory for the tests of doubted and of replaced statements."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ilab_chat_service.values import MemorySource, Recalled
+
+START = datetime(2026, 3, 2, 8, tzinfo=UTC)
+
+
+def pairs(name: str, section: str) -> list[tuple[str, str]]:
+    """Return the older and the newer statements of a section, in all languages."""
+    tables = tomllib.loads((Path(__file__).parent / "statements" / name).read_text("utf-8"))
+    return [(older, newer) for table in tables.values() for older, newer in table[section]]
+
+
+def memory(number: int, text: str, source: MemorySource = MemorySource.FACT, *, pinned: bool = False) -> Recalled:
+    """Return a row that is *number* days newer than the first."""
+    return Recalled(
+        observation_id=number,
+        type="discovery",
+        title="",
+        snippet=text,
+        updated_at=START + timedelta(days=number),
+        source=source,
+        pinned=pinned,
+    )
