@@ -192,60 +192,66 @@ class Caller(Protocol):
 
 
 class AsyncCaller:
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
     async def chat(self, target: str, *args: Any, **options: Any) -> ChatResponse:
-        async with AsyncChatClient(target) as client:
+        async with AsyncChatClient(target, **self._options) as client:
             return await client.chat(*args, **options)
 
     async def preview(self, target: str, *args: Any, **options: Any) -> PreviewPromptResponse:
-        async with AsyncChatClient(target) as client:
+        async with AsyncChatClient(target, **self._options) as client:
             return await client.preview_prompt(*args, **options)
 
     async def read(self, target: str, *args: Any, **options: Any) -> tuple[list[StreamChatResponse], ChatResponse]:
-        async with AsyncChatClient(target) as client, client.stream_chat(*args, **options) as stream:
+        async with AsyncChatClient(target, **self._options) as client, client.stream_chat(*args, **options) as stream:
             return [event async for event in stream], stream.response
 
     async def read_text(self, target: str, take: Callable[[str], object], *args: Any, **options: Any) -> None:
-        async with AsyncChatClient(target) as client, client.stream_chat(*args, **options) as stream:
+        async with AsyncChatClient(target, **self._options) as client, client.stream_chat(*args, **options) as stream:
             async for text in stream.text:
                 take(text)
 
     async def begin(self, target: str, *args: Any, **options: Any) -> tuple[ChatStarted, list[StreamChatResponse]]:
-        async with AsyncChatClient(target) as client, client.stream_chat(*args, **options) as stream:
+        async with AsyncChatClient(target, **self._options) as client, client.stream_chat(*args, **options) as stream:
             await stream.begin()
             return await stream.begin(), [event async for event in stream]
 
     async def leave(self, target: str, told: asyncio.Event) -> None:
-        async with AsyncChatClient(target) as client:
+        async with AsyncChatClient(target, **self._options) as client:
             async with client.stream_chat("alice", "hi") as stream:
                 await anext(stream.text)
             await told.wait()
 
 
 class SyncCaller:
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
     async def chat(self, target: str, *args: Any, **options: Any) -> ChatResponse:
         def call() -> ChatResponse:
-            with ChatClient(target) as client:
+            with ChatClient(target, **self._options) as client:
                 return client.chat(*args, **options)
 
         return await asyncio.to_thread(call)
 
     async def preview(self, target: str, *args: Any, **options: Any) -> PreviewPromptResponse:
         def call() -> PreviewPromptResponse:
-            with ChatClient(target) as client:
+            with ChatClient(target, **self._options) as client:
                 return client.preview_prompt(*args, **options)
 
         return await asyncio.to_thread(call)
 
     async def read(self, target: str, *args: Any, **options: Any) -> tuple[list[StreamChatResponse], ChatResponse]:
         def call() -> tuple[list[StreamChatResponse], ChatResponse]:
-            with ChatClient(target) as client, client.stream_chat(*args, **options) as stream:
+            with ChatClient(target, **self._options) as client, client.stream_chat(*args, **options) as stream:
                 return list(stream), stream.response
 
         return await asyncio.to_thread(call)
 
     async def read_text(self, target: str, take: Callable[[str], object], *args: Any, **options: Any) -> None:
         def call() -> None:
-            with ChatClient(target) as client, client.stream_chat(*args, **options) as stream:
+            with ChatClient(target, **self._options) as client, client.stream_chat(*args, **options) as stream:
                 for text in stream.text:
                     take(text)
 
@@ -253,7 +259,7 @@ class SyncCaller:
 
     async def begin(self, target: str, *args: Any, **options: Any) -> tuple[ChatStarted, list[StreamChatResponse]]:
         def call() -> tuple[ChatStarted, list[StreamChatResponse]]:
-            with ChatClient(target) as client, client.stream_chat(*args, **options) as stream:
+            with ChatClient(target, **self._options) as client, client.stream_chat(*args, **options) as stream:
                 stream.begin()
                 return stream.begin(), list(stream)
 
@@ -264,6 +270,6 @@ class SyncCaller:
             with client.stream_chat("alice", "hi") as stream:
                 next(stream.text)
 
-        with ChatClient(target) as client:
+        with ChatClient(target, **self._options) as client:
             await asyncio.to_thread(call, client)
             await told.wait()

@@ -14,7 +14,18 @@ from google.rpc import error_details_pb2, status_pb2
 
 import ilab_chat
 from batch import cases
-from client.scripted import Caller, Context, ScriptedChatService, abort, abort_raw, delta, serving, started
+from client.scripted import (
+    AsyncCaller,
+    Caller,
+    Context,
+    ScriptedChatService,
+    SyncCaller,
+    abort,
+    abort_raw,
+    delta,
+    serving,
+    started,
+)
 from ilab_chat import (
     Cancelled,
     ChatError,
@@ -85,13 +96,19 @@ BARE = [
 ]
 
 
+@pytest.fixture(params=[AsyncCaller, SyncCaller], ids=["aio", "sync"])
+def caller(request: pytest.FixtureRequest) -> Caller:
+    """A client that does not wait to repeat a call; the classes of errors are the same."""
+    made: Caller = request.param(max_retries=0)
+    return made
+
+
 def info(reason: str, domain: str = "ilab-chat") -> error_details_pb2.ErrorInfo:
     return error_details_pb2.ErrorInfo(reason=reason, domain=domain)
 
 
 async def failures(caller: Caller, target: str) -> tuple[ChatError, ChatError]:
     """Return what chat and what reading a stream raise."""
-    # At the same time, because repeated calls wait.
     unary, stream = await asyncio.gather(
         caller.chat(target, "alice", "hi", request_id="r-1"),
         caller.read(target, "alice", "hi", request_id="r-1"),

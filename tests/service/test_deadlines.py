@@ -68,7 +68,7 @@ async def test_partial_reply_is_stored_before_the_callers_deadline(settings: Set
         request = chat_pb2.StreamChatRequest(user_id="alice", message="Hi")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             # The model gets half of it, so our limit ends the call long before gRPC's deadline.
-            async for _ in chat_pb2_grpc.ChatServiceStub(channel).StreamChat(request, timeout=8):
+            async for _ in chat_pb2_grpc.ChatServiceStub(channel).StreamChat(request, timeout=4):
                 pass
     assert reason(caught.value) == "DEADLINE_EXCEEDED"
     assert await asyncio.to_thread(stored, settings) == ["User: Hi\nAssistant: Hel [interrupted]"]
@@ -76,14 +76,14 @@ async def test_partial_reply_is_stored_before_the_callers_deadline(settings: Set
 
 async def test_preview_has_the_whole_deadline(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0))
-    limits = replace(settings, persist_reserve_seconds=59.5, max_calls=1, queue_seconds=5)
+    limits = replace(settings, persist_reserve_seconds=59.5, max_calls=1, queue_seconds=2.5)
     async with serving(limits) as address, grpc.aio.insecure_channel(address) as channel:
         stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         running = stub.Chat(chat_pb2.ChatRequest(user_id="alice", message="Hi"))
         await asyncio.to_thread(upstream.wait_for, 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             # A model would get half of it, which ends before the wait for a slot.
-            await stub.PreviewPrompt(chat_pb2.PreviewPromptRequest(user_id="alice", message="Hi"), timeout=9)
+            await stub.PreviewPrompt(chat_pb2.PreviewPromptRequest(user_id="alice", message="Hi"), timeout=4.5)
         upstream.release()
         await running
     assert reason(caught.value) == "SERVER_BUSY"
