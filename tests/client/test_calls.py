@@ -124,19 +124,29 @@ async def test_a_call_has_the_clients_timeout(caller: Caller, service: ScriptedC
 
 
 async def test_a_timeout_ends_the_call_on_both_sides(caller: Caller, service: ScriptedChatService, target: str) -> None:
-    service.script = silent
-    with pytest.raises(DeadlineExceeded) as unary:
-        await caller.chat(target, "alice", "hi", request_id="r-1", timeout=2)
-    assert unary.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert unary.value.request_id == "r-1"
-    await service.left.wait()
+    left = asyncio.Semaphore(0)
 
-    service.left.clear()
+    async def watched(request: Request, context: Context) -> AsyncIterator[StreamChatResponse]:
+        try:
+            async for event in silent(request, context):
+                yield event
+        finally:
+            left.release()
+
+    service.script = watched
     texts: list[str] = []
-    with pytest.raises(DeadlineExceeded):
-        await caller.read_text(target, texts.append, "alice", "hi", timeout=3)
+    unary, stream = await asyncio.gather(
+        caller.chat(target, "alice", "hi", request_id="r-1", timeout=2),
+        caller.read_text(target, texts.append, "alice", "hi", timeout=2),
+        return_exceptions=True,
+    )
+    assert isinstance(unary, DeadlineExceeded)
+    assert isinstance(stream, DeadlineExceeded)
+    assert unary.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert unary.request_id == "r-1"
     assert texts == ["Hel"]
-    await service.left.wait()
+    for _ in range(2):
+        await left.acquire()
 
 
 async def test_a_silent_stream_ends_at_the_idle_timeout(
