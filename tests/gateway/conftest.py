@@ -14,7 +14,7 @@ async def web(address: str) -> AsyncIterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as started:
         yield started

@@ -59,27 +59,22 @@ def settings_of(upstream: Upstream, tmp_path: Path, address: str) -> dict[str, s
     }
 
 
-@pytest.mark.parametrize("address", ["unix:{folder}/s", "127.0.0.1:0"])
-def test_server_on_a_socket_or_any_free_port_has_its_gateway(upstream: Upstream, tmp_path: Path, address: str) -> None:
-    settings = settings_of(upstream, tmp_path, address.format(folder=tmp_path))
-    with process(sys.executable, "tools/run.py", **settings, **FREE) as both:
-        url = both.read_until(r"open (http://\S+)/playground$")[1]
-        assert post(url)["reply"] == "Hello there."
-        assert both.stop(signal.SIGINT) == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_ends_server_and_gateway(
-    upstream: Upstream, tmp_path: Path, free_address: str, number: signal.Signals
+@pytest.mark.parametrize(
+    ("address", "number"),
+    [("unix:{folder}/s", signal.SIGINT), ("127.0.0.1:0", signal.SIGTERM), ("{free}", signal.SIGINT)],
+)
+def test_one_signal_ends_server_and_gateway_at_any_address(
+    upstream: Upstream, tmp_path: Path, free_address: str, address: str, number: signal.Signals
 ) -> None:
-    settings = settings_of(upstream, tmp_path, free_address)
+    settings = settings_of(upstream, tmp_path, address.format(folder=tmp_path, free=free_address))
     with process(sys.executable, "tools/run.py", **settings, **FREE) as both:
         url = both.read_until(r"open (http://\S+)/playground$")[1]
         assert post(url)["reply"] == "Hello there."
         assert both.stop(number) == 0
         assert any(line.strip().endswith("stopped") or '"stopped"' in line for line in both.log)
-    with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", int(settings["ILAB_CHAT_ADDRESS"].rpartition(":")[2])))
+    for ended in (url, free_address):
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", int(ended.rpartition(":")[2])))
 
 
 def test_gateway_ends_when_the_server_cannot_start(tmp_path: Path, free_address: str) -> None:
