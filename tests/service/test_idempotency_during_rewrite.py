@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from ilab_chat_service.idempotency.answers import TurnCall
 
 from ilab_chat_service.failures import MemoryUnavailable
 from ilab_chat_service.idempotency import sqlite as sqlite_store
+from ilab_chat_service.idempotency.codec import TurnCall
 from ilab_memory import ILabMemory
 from ilab_memory.stores.sqlite import rewrite_wait
 from ilab_memory.stores.sqlite.rewrite_wait import is_being_rewritten
