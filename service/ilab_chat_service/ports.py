@@ -58,11 +58,11 @@ class Memory(Protocol):
             TurnNotStored: no part of the turn is stored.
         """
 
-    async def forget(self, user_id: str, observation_id: int) -> None:
-        """Erase a turn, the facts derived from it alone, and the stored answers that contain any. Idempotent.
+    async def forget(self, user_id: str, observation_ids: Sequence[int]) -> None:
+        """Erase observations, the facts derived from each alone, and the stored answers that contain any. Idempotent.
 
         Raises:
-            TurnNotStored: a part of it is left.
+            TurnNotStored: a part of them is left.
         """
 
 

@@ -179,7 +179,7 @@ class TurnRunner:
                     interrupted(
                         input_tokens=asked_tokens,
                         output_tokens=tokens(reply.getvalue()) + reasoning_tokens,
-                        stored=bool(lease and reply.tell() and not request.reading.forget_last),
+                        stored=bool(lease and reply.tell() and not request.reading.forgets),
                     )
                 if lease and reply.tell():
                     writing = True
@@ -227,10 +227,10 @@ class TurnRunner:
         lease = await self._idempotency.begin(
             request, joins=lambda running: joins and running.is_open and running.request == request
         )
-        if lease.earlier and lease.earlier.forgotten_id:
+        if lease.earlier and lease.earlier.forgotten_ids:
             try:
-                # The first call may have ended before it erased the turn.
-                await self._memory.forget(request.user_id, lease.earlier.forgotten_id)
+                # The first call may have ended before it erased them.
+                await self._memory.forget(request.user_id, lease.earlier.forgotten_ids)
             except BaseException:
                 lease.release()
                 raise
@@ -290,7 +290,7 @@ class TurnRunner:
             model_response_id=await response_id(answer, is_quoted),
             memories=composed.memories,
             included_documents=composed.included_documents,
-            forgotten_id=context.forgotten_id if request.memory_mode is MemoryMode.READ_WRITE else 0,
+            forgotten_ids=context.forgotten_ids if request.memory_mode is MemoryMode.READ_WRITE else (),
         )
         return started, answer, is_quoted, composed.tokens.total
 
@@ -307,7 +307,7 @@ class TurnRunner:
             finish_reason=answer.finish_reason,
             usage=answer.usage,
             create_time=self._clock(),
-            forgotten_id=started.forgotten_id,
+            forgotten_ids=started.forgotten_ids,
         )
 
     def _write(self, storing: Coroutine[None, None, T], lease: Lease[Answered]) -> asyncio.Task[T]:
@@ -320,7 +320,7 @@ class TurnRunner:
 
     async def _store(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
         """Store the turn, then the answer for repeats of the call."""
-        if request.reading.forget_last or answered.forgotten_id:
+        if request.reading.forget_last or answered.forgotten_ids:
             return await self._forget(request, answered, lease)
         with phase("persist"):
             reply = await self._redact(request, answered.reply)
@@ -334,9 +334,9 @@ class TurnRunner:
         return answered
 
     async def _forget(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
-        """Erase a turn, as the user asked; store no other.
+        """Erase what the user asked to forget; store no turn.
 
-        The answer is stored first. It names the turn, so that a repeat of the call erases the same turn.
+        The answer is stored first. It names what is erased, so that a repeat of the call erases the same.
         """
         with phase("persist"):
             reply = await self._redact(request, answered.reply)
@@ -344,12 +344,12 @@ class TurnRunner:
                 await lease.put(replace(answered, reply=reply))
             except MemoryUnavailable as error:
                 raise TurnNotStored("the turn could not be erased", cause=error.cause) from error
-            if answered.forgotten_id:
-                await self._memory.forget(request.user_id, answered.forgotten_id)
+            if answered.forgotten_ids:
+                await self._memory.forget(request.user_id, answered.forgotten_ids)
         return answered
 
     async def _store_interrupted(self, request: TurnRequest, reply: str) -> None:
-        if request.reading.forget_last:
+        if request.reading.forgets:
             return
         with phase("persist"):
             redacted = await self._redact(request, reply)

@@ -19,7 +19,7 @@ class Started:
     model_response_id: str
     memories: tuple[Recalled, ...]
     included_documents: int
-    forgotten_id: int = 0
+    forgotten_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,21 +204,26 @@ class Context:
     found: tuple[Recalled, ...] = ()
     related: tuple[Recalled, ...] = ()
 
-    forgotten_id: int = 0
-    """The turn that the message asks to forget. 0: none."""
+    forgotten_ids: tuple[int, ...] = ()
+    """The observations that the message asks to forget, newest first."""
 
     def without_forgotten(self) -> Context:
-        """Return the context without the turn to forget, if there is one, and without facts derived from it alone."""
-        forgotten = self.forgotten_id
+        """Return the context without the observations to forget, and without facts derived from them alone."""
+        forgotten = {*self.forgotten_ids}
         if not forgotten:
             return self
         return replace(
             self,
-            facts=tuple(each for each in self.facts if each.source_ids != (forgotten,)),
-            statements=tuple(each for each in self.statements if each.observation_id != forgotten),
-            turns=tuple(each for each in self.turns if each.recalled.observation_id != forgotten),
-            found=tuple(each for each in self.found if each.observation_id != forgotten),
-            related=tuple(each for each in self.related if each.observation_id != forgotten),
+            facts=tuple(
+                each
+                for each in self.facts
+                if each.observation_id not in forgotten
+                and not (each.source_ids and forgotten.issuperset(each.source_ids))
+            ),
+            statements=tuple(each for each in self.statements if each.observation_id not in forgotten),
+            turns=tuple(each for each in self.turns if each.recalled.observation_id not in forgotten),
+            found=tuple(each for each in self.found if each.observation_id not in forgotten),
+            related=tuple(each for each in self.related if each.observation_id not in forgotten),
         )
 
 
@@ -296,7 +301,7 @@ class Answered:
     """A finished answer, as returned to the caller and to repeats of the call.
 
     `observation_id` is 0 if nothing was stored. `finish_reason` and `usage` are None if the model's API did not send
-    them. `forgotten_id`: the turn that was erased because the user asked for it, or 0.
+    them. `forgotten_ids`: what was erased because the user asked for it, newest first.
     """
 
     session_id: str
@@ -311,7 +316,7 @@ class Answered:
     model_response_id: str = ""
     included_documents: int = 0
     remembered: tuple[Remembered, ...] = ()
-    forgotten_id: int = 0
+    forgotten_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,9 +115,13 @@ def test_every_phrase_about_the_memory_is_understood_alone(language: Language) -
     also_forgetting = set(memory["forget_last"])
     assert [each for each in memory["opt_out"] if each not in also_forgetting and not read(each + stop).opt_out] == []
     assert [each for each in memory.get("forget_about", ()) if not read(f"{each} Zx 43{stop}").forget_about] == []
+    assert [each for each in memory.get("forget_all", ()) if not read(f"{each} Zx 43{stop}").forget_all] == []
     before = " " if language.code == "tr" else ""
     assert [
         each for each in memory.get("forget_about_end", ()) if not read(f"Zx 43{before}{each}{stop}").forget_about
+    ] == []
+    assert [
+        each for each in memory.get("forget_all_end", ()) if not read(f"Zx 43{before}{each}{stop}").forget_all
     ] == []
     for phrase in memory["remember"]:
         assert read(f"{phrase.rstrip(' ,:-：、，')}{colon}Zx 43{stop}").facts, phrase
@@ -571,7 +575,7 @@ def test_names_are_names(message: str) -> None:
     ],
 )
 def test_the_verb_behind_a_forgotten_subject_is_not_part_of_it(message: str) -> None:
-    assert read(message).forget_about == "lena"
+    assert read(message).forget_about == "Lena"
 
 
 @cases(

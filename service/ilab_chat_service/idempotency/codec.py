@@ -123,6 +123,7 @@ def answered(text: str) -> Answered:
         **stored
         | {
             "memories": tuple(map(recalled, stored["memories"])),
+            "forgotten_ids": tuple(stored.get("forgotten_ids", ())),
             "remembered": tuple(Remembered(**each) for each in stored.get("remembered", ())),
             "finish_reason": reason and FinishReason(reason),
             # An earlier version may have stored any value.

@@ -11,6 +11,8 @@ from ilab_chat_service.time_zones import time_zone
 from ilab_chat_service.values import Context, MemoryMode, Persisted, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.ports import ResponseStore
     from ilab_chat_service.values import TurnRequest
@@ -61,30 +63,35 @@ class MemoryAdapter:
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be stored", cause=error.cause) from error
 
-    async def forget(self, user_id: str, observation_id: int) -> None:
+    async def forget(self, user_id: str, observation_ids: Sequence[int]) -> None:
         """See `ports.Memory.forget`."""
         try:
-            await erase_observation(self._library, self._responses, user_id, observation_id)
+            await erase_observations(self._library, self._responses, user_id, observation_ids)
         except MemoryUnavailable as error:
             raise TurnNotStored("the turn could not be erased", cause=error.cause) from error
 
 
-async def erase_observation(
-    library: MemoryExecutor, responses: ResponseStore, user_id: str, observation_id: int
+async def erase_observations(
+    library: MemoryExecutor, responses: ResponseStore, user_id: str, observation_ids: Sequence[int]
 ) -> bool:
-    """Erase an observation, facts derived from it alone, and the stored responses that contain any of them.
+    """Erase observations, facts derived from each alone, and the stored responses that contain any of them.
 
-    Return whether the user had the observation.
+    Return whether the user had one of the observations.
 
     Raises:
         MemoryUnavailable: a part is left. Calling again completes the erasure.
         NotSupported: the library cannot.
     """
     # Before the library, which then rewrites the pages of both.
-    before = await responses.forget_observation(user_id, observation_id)
-    deleted = await library.delete(user_id, observation_id)
-    after = [await responses.forget_observation(user_id, each) for each in deleted or (observation_id,)]
-    if any(after) or (before and not deleted):
+    before = await erased_responses(responses, user_id, observation_ids)
+    deleted = await library.delete(user_id, observation_ids)
+    after = await erased_responses(responses, user_id, {*observation_ids, *deleted})
+    if after or (before and not deleted):
         # Another process stored responses while this ran, or an earlier call did not finish.
         await library.finish_forgetting()
     return bool(deleted)
+
+
+async def erased_responses(responses: ResponseStore, user_id: str, observation_ids: Iterable[int]) -> int:
+    """Erase the stored responses that contain any of these observations, and return their number."""
+    return sum([await responses.forget_observation(user_id, each) for each in observation_ids])

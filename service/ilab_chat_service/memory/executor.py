@@ -32,7 +32,7 @@ from ilab_memory.time_limit import time_limit
 from ilab_memory.visit import visit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
     from datetime import timedelta
 
@@ -219,14 +219,14 @@ class MemoryExecutor:
         self._check_has("mem_forget")
         return await self._erase(lambda memory: memory.mem_forget(user_id))
 
-    async def delete(self, user_id: str, observation_id: int) -> list[int]:
-        """Erase an observation of the user and facts derived from it alone. Return the erased ids.
+    async def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
+        """Erase observations of the user and facts derived from each alone. Return the erased ids.
 
         Raises:
             NotSupported: the library cannot.
         """
-        self._check_has("mem_forget_observation")
-        return await self._erase(lambda memory: memory.mem_forget_observation(user_id, observation_id))
+        self._check_has("mem_forget_observations")
+        return await self._erase(lambda memory: memory.mem_forget_observations(user_id, observation_ids))
 
     async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
         """Import the items that *items* returns for the user, and return the numbers of added ones.

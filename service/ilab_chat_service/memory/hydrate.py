@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from ilab_chat_service.failures import NotSupported
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.limits import CONTENT_BYTES
 from ilab_chat_service.memory.earlier import with_earlier
+from ilab_chat_service.memory.forgetting import forgotten
 from ilab_chat_service.memory.recalled import (
     SUMMARY_TYPE,
     observation_id,
@@ -24,15 +24,12 @@ from ilab_chat_service.memory.recalled import (
 from ilab_chat_service.memory.turn_codec import TYPE
 from ilab_chat_service.values import RESERVED_KEYS, Context, MemoryMode, MemorySource, PastTurn, Recalled
 from ilab_memory.core.config import FACT_TYPES
-from ilab_memory.recall.analysis import UNSPACED
-from ilab_memory.recall.message import content_terms
 from ilab_memory.redaction import REDACTED, strip_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import tzinfo
 
-    from ilab_chat_service.statements import Reading
     from ilab_chat_service.values import Turn, TurnRequest
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation, SessionStartResponse
@@ -49,11 +46,6 @@ FACTS = 100
 STATEMENTS = 100
 #: Number of further statements, the nearest to the message, that are read for the space that is left.
 RELATED = 12
-#: Share of the terms of a subject to forget, in a script without spaces, that a message about it has: they are pairs of
-#: characters, also across words.
-SUBJECT_SHARE = 0.5
-
-_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_limit: int) -> Context:
@@ -79,7 +71,7 @@ def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_l
         turns=past,
         found=find(previous=past[-1].message if past else None),
         related=related(memory, request, message, meaning),
-        forgotten_id=forgotten_turn(request.reading, past),
+        forgotten_ids=forgotten(memory, request.user_id, request.reading, past),
     )
     return with_earlier(context)
 
@@ -217,25 +209,3 @@ def conversation_arguments(memory: ILabMemory, conversation_id: str) -> dict[str
     if not hasattr(memory, "mem_sessions"):
         raise NotSupported("this memory has no conversations: leave conversation_id empty")
     return {"conversation_id": conversation_id}
-
-
-def forgotten_turn(reading: Reading, turns: Sequence[PastTurn]) -> int:
-    """Return the observation id of the turn that the message asks to forget, 0 if it asks for none.
-
-    It is the last of *turns*, which are oldest first, or the newest in which the user speaks of the named subject.
-    """
-    if reading.forget_last:
-        return turns[-1].recalled.observation_id if turns else 0
-    if not reading.forget_about:
-        return 0
-    return next(
-        (turn.recalled.observation_id for turn in reversed(turns) if is_about(turn.message, reading.forget_about)), 0
-    )
-
-
-def is_about(message: str, subject: str) -> bool:
-    """Return whether *message* has the words of *subject* that mean something."""
-    terms, said = set(content_terms(subject)), set(content_terms(message))
-    if _UNSPACED.search(subject):
-        return subject in message or len(terms & said) >= max(1, SUBJECT_SHARE * len(terms))
-    return bool(terms) and terms <= said

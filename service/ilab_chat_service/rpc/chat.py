@@ -211,7 +211,7 @@ def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:
         model_response_id=answered.model_response_id,
         included_documents=answered.included_documents,
         remembered=map(remembered_fact, answered.remembered),
-        forgotten_observation_id=answered.forgotten_id,
+        forgotten_observation_id=next(iter(answered.forgotten_ids), 0),
         correlation_id=call.correlation_id,
     )
 

@@ -11,7 +11,7 @@ from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.background import current_task
 from ilab_chat_service.idempotency.codec import METHOD as CHAT
-from ilab_chat_service.memory.adapter import erase_observation
+from ilab_chat_service.memory.adapter import erase_observations
 from ilab_chat_service.memory.hydrate import conversation_arguments
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc import memory_limits as limits
@@ -225,8 +225,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
 
         async def erase() -> memory_pb2.DeleteObservationResponse:
-            named = request.user_id, request.observation_id
-            if not await erase_observation(self._library, self._responses, *named):
+            named = request.user_id, [request.observation_id]
+            if not await erase_observations(self._library, self._responses, *named):
                 raise NotFound("the user has no observation with this id")
             return memory_pb2.DeleteObservationResponse()
 

@@ -35,5 +35,12 @@ class Reading:
     """The message asks to forget the one before, and says little else."""
     forget_about: str = ""
     """The subject, if the message only asks to forget what the user said about it; else empty."""
+    forget_all: bool = False
+    """Whether that is everything about the subject, and not the last thing that the user said about it."""
     forget_topics: tuple[str, ...] = ()
-    """Topic keys that the user wants to be forgotten."""
+    """Topic keys of facts that the message only asks to forget, and of what led to them."""
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the message only asks to forget something."""
+        return bool(self.forget_last or self.forget_about or self.forget_topics)

@@ -60,6 +60,9 @@ ANYWHERE = (
     "memory.forget_last",
     "memory.forget_about",
     "memory.forget_about_end",
+    "memory.forget_all",
+    "memory.forget_all_end",
+    "memory.delete_all",
     "instructions.forever",
     "instructions.once",
     "instructions.whenever",
@@ -242,6 +245,12 @@ class Language:
     def style(self) -> list[tuple[str, Phrases]]:
         """Keys of standing instructions, and the words that lead to them."""
         return [(key, Phrases(words, spaced=self.spaced)) for key, words in self.table.get("style", {}).items()]
+
+    @cached_property
+    def possessive(self) -> tuple[str, ...]:
+        """Words of "my", each with the space behind it, if there is one."""
+        words = folded(str(self.table.get("changes", {}).get("possessive", ""))).split()
+        return tuple(f"{word} " if self.spaced else word for word in words)
 
     @cached_property
     def exceptions(self) -> dict[str, tuple[str, ...]]:

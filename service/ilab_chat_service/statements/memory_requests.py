@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
+from ilab_chat_service.statements.changes import CHANGES
 from ilab_chat_service.statements.instructions import MARK
 from ilab_chat_service.statements.language import languages_of
-from ilab_chat_service.statements.openings import EDGES, after_openers
+from ilab_chat_service.statements.openings import EDGES, after_openers, skip
 from ilab_chat_service.statements.parsed_sentence import Clause
 from ilab_chat_service.statements.sentences import Sentence
+from ilab_chat_service.statements.text import folded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ilab_chat_service.statements.language import Language
     from ilab_chat_service.statements.parsed_sentence import ParsedSentence
 
+#: A name.
+NAME = re.compile(r"[^\W\d_a-z]\w")
 #: Maximum number of characters of a message that asks to forget the one before.
 FORGET_CHARACTERS = 80
 
@@ -50,30 +58,76 @@ def opts_out(parsed: ParsedSentence) -> bool:
     return False
 
 
-def forgets_about(parsed: ParsedSentence) -> tuple[str, str] | None:
-    """Return the subject in a request to forget what was said about it, and what follows.
+class Forgotten(NamedTuple):
+    """A request to forget what was said about a subject, such as Lyle."""
 
-    "Forget what I said about Lyle, he is fine." None: it does not ask that.
-    """
+    subject: str
+    rest: str
+    """The text behind the request: "he is fine"."""
+    is_all: bool
+    """Whether it asks to forget everything about the subject."""
+
+
+def forgets_about(parsed: ParsedSentence) -> Forgotten | None:
+    """Return the request to forget what was said about a subject, if it is one."""
     if parsed.sentence.asks and not parsed.opened.polite:
         return None
-    if "memory.forget_about_end" in parsed.hints:
-        text = parsed.lower.rstrip(EDGES)
-        text = parsed.language.phrases("polite").at_end.sub("", text).rstrip(EDGES)
-        found = parsed.language.phrases("memory.forget_about_end").at_end.search(text)
-        if found and (subject := text[: found.start()].strip()):
-            return subject, ""
-    if "memory.forget_about" in parsed.hints:
-        for clause in (Clause(0, parsed.opened.start), *parsed.clauses()):
-            end = parsed.language.phrases("memory.forget_about").at(parsed.lower, clause.start)
-            if end and not parsed.sentence.is_quoted(clause.start):
-                mark = MARK.search(parsed.lower, end)
-                subject = parsed.lower[end : mark.start() if mark else None].rstrip(EDGES)
-                rest = parsed.sentence.text[mark.end() :] if mark else ""
-                subject = parsed.language.phrases("polite").anywhere.sub("", subject).strip()
-                # The verb comes last: "was ich über Lena gesagt habe".
-                subject = parsed.language.phrases("memory.forget_about_rest").at_end.sub("", subject).strip()
-                return (subject, rest.strip()) if subject else None
+    for section, is_all in (("memory.forget_all_end", True), ("memory.forget_about_end", False)):
+        if section in parsed.hints:
+            text = parsed.lower.rstrip(EDGES)
+            text = parsed.language.phrases("polite").at_end.sub("", text).rstrip(EDGES)
+            found = parsed.language.phrases(section).at_end.search(text)
+            begin = parsed.opened.start
+            if found and (subject := parsed.sentence.text[begin : found.start()].strip(EDGES)):
+                return Forgotten(subject, "", is_all)
+    for section in ("memory.forget_all", "memory.delete_all", "memory.forget_about"):
+        if section in parsed.hints and (found_here := subject_behind(parsed, section)):
+            # "Delete everything about prices" may be meant for a text.
+            return found_here if section != "memory.delete_all" or is_personal(parsed, found_here.subject) else None
+    return None
+
+
+def is_personal(parsed: ParsedSentence, subject: str) -> bool:
+    """Return whether *subject* is a name or somebody or something of the user's: "my ex"."""
+    begins = folded(subject).startswith(parsed.language.possessive)
+    return begins or (NAME.match(subject) is not None and not CHANGES[parsed.language.code].capital_nouns)
+
+
+def subject_behind(parsed: ParsedSentence, section: str) -> Forgotten | None:
+    """Return the request that begins with a phrase of *section*, before its subject."""
+    for clause in (Clause(0, parsed.opened.start), *parsed.clauses()):
+        end = parsed.language.phrases(section).at(parsed.lower, clause.start)
+        if end and not parsed.sentence.is_quoted(clause.start):
+            mark = MARK.search(parsed.lower, end)
+            stop = mark.start() if mark else len(parsed.lower)
+            subject = without_endings(parsed, end, stop)
+            # In Chinese, "everything" follows the subject.
+            is_all = section != "memory.forget_about" or any(
+                word in parsed.lower[end:stop] for word in parsed.language.table["memory"].get("all_words", ())
+            )
+            rest = parsed.sentence.text[mark.end() :] if mark else ""
+            return Forgotten(subject, rest.strip(), is_all) if subject else None
+    return None
+
+
+def without_endings(parsed: ParsedSentence, start: int, stop: int) -> str:
+    """Return the words from *start* to *stop* without those that belong to the request: "please", "I told you"."""
+    endings = [parsed.language.phrases(each).at_end for each in ("polite", "memory.forget_about_rest")]
+    stop = start + len(parsed.lower[start:stop].rstrip(EDGES + "?？"))
+    while found := next(filter(None, (each.search(parsed.lower[start:stop]) for each in endings)), None):
+        stop = start + len(parsed.lower[start : start + found.start()].rstrip(EDGES))
+    polite = parsed.language.phrases("polite").at(parsed.lower, skip(parsed.lower, start))
+    return parsed.sentence.text[max(start, polite) : stop].strip(EDGES)
+
+
+def topic_of(subject: str, languages: Iterable[Language]) -> str | None:
+    """Return the topic key that a subject such as "my address" names."""
+    words = folded(subject)
+    for language in languages:
+        topics = language.canonical.get("topic", {})
+        own = max(filter(words.startswith, language.possessive), key=len, default="")
+        if found := topics.get(words[len(own) :].strip() if own else words):
+            return found
     return None
 
 

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.statements.changes import CHANGES, hints
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading
 from ilab_chat_service.statements.language import LANGUAGES, languages_of
-from ilab_chat_service.statements.memory_requests import asks_to_forget_last, forgets_about, opts_out, topics_to_forget
+from ilab_chat_service.statements.memory_requests import (
+    asks_to_forget_last,
+    forgets_about,
+    opts_out,
+    topic_of,
+    topics_to_forget,
+)
 from ilab_chat_service.statements.openings import EDGES, after_openers
 from ilab_chat_service.statements.parsed_sentence import ParsedSentence
 from ilab_chat_service.statements.saying import saying, tells_change
@@ -54,6 +60,9 @@ class Draft:
     pool: list[str] = field(default_factory=list)
     forget_topics: list[str] = field(default_factory=list)
     forget_about: str = ""
+    forget_all: bool = False
+    sentences: int = 0
+    """Number of sentences that were read."""
     opt_out: bool = False
     languages: tuple[Language, ...] = ()
     """Those of the last sentence, for one that does not tell its own."""
@@ -86,9 +95,13 @@ def read(message: str) -> Reading:
     if draft.opt_out:
         return Reading(opt_out=True)
     if draft.forget_about and not (draft.facts or draft.pool):
-        return Reading(forget_about=draft.forget_about)
-    if draft.forget_topics:
-        return Reading(pool=tuple(draft.pool[:POOL]), forget_topics=tuple(dict.fromkeys(draft.forget_topics)))
+        topic = topic_of(draft.forget_about, draft.languages) if draft.forget_all else None
+        return Reading(
+            forget_about=draft.forget_about, forget_all=draft.forget_all, forget_topics=(topic,) if topic else ()
+        )
+    if draft.forget_topics and draft.sentences == 1:
+        # "Forget my job. How do I become a pilot?" may mean the job alone.
+        return Reading(forget_topics=tuple(dict.fromkeys(draft.forget_topics)))
     return Reading(tuple(draft.facts[:FACTS]), tuple(dict.fromkeys(draft.pool))[:POOL])
 
 
@@ -140,6 +153,7 @@ def introduces_facts(sentence: Sentence, draft: Draft) -> bool:
 
 def read_sentence(sentence: Sentence, draft: Draft) -> None:
     """Add what *sentence* says to *draft*."""
+    draft.sentences += 1
     draft.languages = languages_of(sentence.lower_tokens, sentence.text) or draft.languages
     parts = [ParsedSentence(sentence, language) for language in draft.languages]
     last, draft.last = draft.last, None
@@ -151,7 +165,7 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
         pass
     elif named := next(filter(None, map(forgets_about, parts)), None):
         is_first = not draft.forget_about
-        draft.forget_about, rest = named
+        draft.forget_about, rest, draft.forget_all = named
         # Once: a message may repeat the request hundreds of times.
         if rest and is_first:
             read_sentence(Sentence(rest), draft)

@@ -1,0 +1,116 @@
+"""Which observations a message asks to forget."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.memory.turn_codec import is_turn, spoken
+from ilab_chat_service.statements import read
+from ilab_chat_service.values import FACT_KEY
+from ilab_memory.recall.analysis import UNSPACED
+from ilab_memory.recall.message import content_terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ilab_chat_service.statements import Reading
+    from ilab_chat_service.values import PastTurn
+    from ilab_memory import ILabMemory
+    from ilab_memory.core.models import Observation
+
+#: Number of rows that are read at once.
+PAGE = 200
+#: Share of the terms of a subject, in a script without spaces, that a message about it has: they are pairs of
+#: characters, also across words.
+SHARE = 0.5
+
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+#: A word in which the last letter may be an ending, and the maximum difference in length of its forms.
+_CYRILLIC = re.compile("[\u0400-\u04ff]{4,}")
+LONGER = 2
+#: A word with a capital letter.
+_NAME = re.compile(r"\b[^\W\d_a-z][\w'-]+")
+
+
+def forgotten(memory: ILabMemory, user_id: str, reading: Reading, turns: Sequence[PastTurn]) -> tuple[int, ...]:
+    """Return the observations that a message asks to forget, newest first.
+
+    - "Forget that": the last of *turns*, those of the session, which are oldest first.
+    - "Forget what I said about Lyle": the newest turn in which the user speaks of Lyle, first of the session.
+    - "Forget everything about Lyle": all turns of all sessions in which the user or, by name, the assistant speaks of
+      Lyle, and all other observations about Lyle.
+    - "Forget my address": facts of the topic, and all turns that state one.
+    """
+    if reading.forget_last:
+        return tuple(turn.recalled.observation_id for turn in turns[-1:])
+    if not reading.forgets:
+        return ()
+    if reading.forget_all or reading.forget_topics:
+        return tuple(row.id for row in rows(memory, user_id) if row.id and is_meant(row, reading))
+    said = (each.recalled.observation_id for each in reversed(turns) if is_about(each.message, reading.forget_about))
+    earlier = (row.id for row in rows(memory, user_id) if row.id and is_said(row, reading.forget_about))
+    return tuple(islice(said, 1)) or tuple(islice(earlier, 1))
+
+
+def rows(memory: ILabMemory, user_id: str) -> Iterator[Observation]:
+    """Yield the user's observations, newest first. None with the published library, which cannot list them."""
+    before = None
+    while page := memory.mem_list(user_id, limit=PAGE, before=before) if hasattr(memory, "mem_list") else ():
+        yield from page
+        before = (page[-1].updated_at, page[-1].id or 0)
+
+
+def is_said(row: Observation, subject: str) -> bool:
+    """Return whether *row* is a turn in which the user speaks of *subject*."""
+    pair = spoken(row.content) if is_turn(row) else None
+    return pair is not None and is_about(pair[0], subject)
+
+
+def is_meant(row: Observation, reading: Reading) -> bool:
+    """Return whether *row* is about all that *reading* asks to forget."""
+    subject = reading.forget_about
+    if not is_turn(row):
+        is_of_topic = is_key_of(row.topic_key or "", (FACT_KEY + each for each in reading.forget_topics))
+        return is_of_topic or is_about(f"{row.title} {row.content}", subject)
+    pair = spoken(row.content)
+    if pair is None:
+        return False
+    message, reply = pair
+    if is_about(message, subject) or (_NAME.search(subject) and is_named(reply, subject)):
+        return True
+    return bool(reading.forget_topics) and any(
+        is_key_of(fact.topic_key, reading.forget_topics) for fact in read(message).facts
+    )
+
+
+def is_key_of(key: str, topics: Iterable[str]) -> bool:
+    """Return whether *key* is one of *topics* or below one."""
+    return any(key == topic or key.startswith(f"{topic}/") for topic in topics)
+
+
+def is_named(reply: str, subject: str) -> bool:
+    """Return whether *reply* has the words of *subject*, and its names with their capital letters."""
+    return is_about(reply, subject) and all(
+        re.search(rf"\b{re.escape(name)}\b", reply) for name in _NAME.findall(subject)
+    )
+
+
+def is_about(message: str, subject: str) -> bool:
+    """Return whether *message* has the words of *subject* that mean something."""
+    terms = set(content_terms(subject)) if subject else set()
+    if not terms:
+        return False
+    said = set(content_terms(message))
+    if _UNSPACED.search(subject):
+        return subject in message or len(terms & said) >= max(1, SHARE * len(terms))
+    return all(term in said or is_inflected(term, said) for term in terms)
+
+
+def is_inflected(term: str, said: Iterable[str]) -> bool:
+    """Return whether *said* has another form of *term*, a word in Cyrillic letters: names have cases there."""
+    stem = term[:-1]
+    return _CYRILLIC.fullmatch(term) is not None and any(
+        each.startswith(stem) and abs(len(each) - len(term)) <= LONGER for each in said
+    )
