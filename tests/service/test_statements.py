@@ -379,10 +379,10 @@ def test_other_forgetting_is_not_forget_last(message: str) -> None:
 @pytest.mark.parametrize(
     ("message", "topics"),
     [
-        ("Forget my address.", ("home",)),
+        ("Forget my address.", ("address",)),
         ("Please forget my birthday.", ("birthday",)),
-        ("Vergiss meine Adresse.", ("home",)),
-        ("Olvida mi dirección.", ("home",)),
+        ("Vergiss meine Adresse.", ("address",)),
+        ("Olvida mi dirección.", ("address",)),
         ("Forget where I live, please.", ("home",)),
         ("Vergiss, wo ich arbeite.", ("work",)),
         ("Olvida dónde vivo.", ("home",)),

@@ -37,6 +37,8 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
 - `[forget]`: templates by topic key, or by `topic` if the topic is the blank `{topic}`.
 - `[lists]`: words of the blanks. A list with names (`partner = ["wife", "husband"]`) puts the name into the key. Names
   and topic keys are the same in all tables.
+- `streets`: words by which an address is told from a town; `street_endings` of compounds, and `numbered_endings`, which
+  towns have too, if there is no number. Templates of `address/at` need an address.
 - `[except]`: beginnings of values that make a sentence say something else ("I live in fear"), by topic.
 
 - `instructions.addressed`: words by which an instruction speaks to the assistant; `afterthoughts` such as "I suppose".

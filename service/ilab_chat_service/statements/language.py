@@ -112,6 +112,10 @@ LAZY = (
     "_index",
     "style",
     "exceptions",
+    "possessive",
+    "streets",
+    "street_endings",
+    "numbered_endings",
 )
 
 #: How often a common word counts as being in the table, so that it is not the rarest.
@@ -245,6 +249,21 @@ class Language:
     def style(self) -> list[tuple[str, Phrases]]:
         """Keys of standing instructions, and the words that lead to them."""
         return [(key, Phrases(words, spaced=self.spaced)) for key, words in self.table.get("style", {}).items()]
+
+    @cached_property
+    def streets(self) -> frozenset[str]:
+        """Words for streets."""
+        return frozenset(map(folded, self.table.get("streets", ())))
+
+    @cached_property
+    def street_endings(self) -> tuple[str, ...]:
+        """Endings of the names of streets."""
+        return tuple(map(folded, self.table.get("street_endings", ())))
+
+    @cached_property
+    def numbered_endings(self) -> tuple[str, ...]:
+        """Endings of the names of streets, and of towns, so that only those before a number are streets."""
+        return tuple(map(folded, self.table.get("numbered_endings", ())))
 
     @cached_property
     def possessive(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ilab_chat_service.statements.addresses import homes, may_be_address
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact
 from ilab_chat_service.statements.instructions import instruction, is_for_one_answer, may_be_instruction
 from ilab_chat_service.statements.keys import CHANGED, LISTED, bounded, hashed, type_of, value_of, values_of
@@ -22,6 +23,9 @@ NO_NAME = re.compile(
     r"\b[A-Z]{3,}\b|^[A-Z]\b(?!\.)|\d|\b[A-Z]{2}[a-z]"
     r"| (?!(?:v[ao]n|de[rnl]?|d[aiou]s?|la|le|bin|al|el|e|y|te[rn]|zu)\b)[a-z]"
 )
+
+#: The key of templates whose value must be an address: "I live at 12 Elm Road".
+AT = "address/at"
 
 
 class Found(NamedTuple):
@@ -115,7 +119,15 @@ def is_valid(parsed: ParsedSentence, rule: Rule, match: re.Match[str]) -> bool:
     if rule.standing and rule.key != "called" and is_for_one_answer(parsed, match.end()):
         return False
     value = groups.get("x") or groups.get("y") or groups.get("w")
+    if rule.key == AT and not may_be_address(parsed.language, said_value(parsed, match)):
+        return False
     return value is None or is_value(parsed, rule, value.strip())
+
+
+def said_value(parsed: ParsedSentence, match: re.Match[str]) -> str:
+    """Return the value that a template matched, as it is written."""
+    name = next((each for each in "yxw" if match.groupdict().get(each)), None)
+    return parsed.sentence.text[slice(*match.span(name))].strip() if name else ""
 
 
 def is_name(parsed: ParsedSentence, name: str, start: int) -> bool:
@@ -182,6 +194,12 @@ def without_please(parsed: ParsedSentence, text: str) -> str:
 def keys(parsed: ParsedSentence, rule: Rule, match: re.Match[str]) -> Iterator[str]:
     """Yield the topic keys of *rule* for what it matched."""
     topic = rule.key.partition("/")[0]
+    if rule.key == AT:
+        yield "address"
+        return
+    if rule.key == "home":
+        yield from homes(parsed.language, said_value(parsed, match))
+        return
     if rule.key.endswith("/{x}") and topic in LISTED:
         said = match.groupdict().get("x")
         # Without a blank, the last word is the value: "I play chess".
