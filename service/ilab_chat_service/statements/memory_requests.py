@@ -14,7 +14,7 @@ from ilab_chat_service.statements.sentences import Sentence
 from ilab_chat_service.statements.text import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ilab_chat_service.statements.language import Language
     from ilab_chat_service.statements.parsed_sentence import ParsedSentence
@@ -47,15 +47,28 @@ def opts_out(parsed: ParsedSentence) -> bool:
     """Return whether it asks not to store the message."""
     if not parsed.contains("memory.opt_out"):
         return False
-    if parsed.sentence.asks and not parsed.opened.polite:
-        return False
-    for clause in (Clause(0, 0), *parsed.clauses()):
-        end = parsed.language.phrases("memory.opt_out").at(parsed.lower, clause.start)
-        if end and not parsed.sentence.is_quoted(clause.start):
+    asks = parsed.sentence.asks and not parsed.opened.polite
+    for start in opt_out_starts(parsed):
+        end = parsed.language.phrases("memory.opt_out").at(parsed.lower, start)
+        if asks and not (end and parsed.lower[end:].lstrip()[:1] in {",", ":", "，", "：", "、"}):
+            # "Off the record, what shall I do?" does, "Is this off the record?" does not.
+            continue
+        if end and not parsed.sentence.is_quoted(start):
             rest = parsed.lower[end:].lstrip()
-            if not rest[:1].isalnum() or not parsed.language.spaced or parsed.language.phrases("polite").at(rest, 0):
+            # "No need to remember this but ...", and not "I don't remember this street".
+            ends = any(parsed.language.phrases(each).at(rest, 0) for each in ("polite", "connectors"))
+            if not rest[:1].isalnum() or not parsed.language.spaced or ends:
                 return True
     return False
+
+
+def opt_out_starts(parsed: ParsedSentence) -> Iterator[int]:
+    """Yield where a request not to store the message may begin: also before words such as "merk dir"."""
+    yield 0
+    for clause in parsed.clauses():
+        yield clause.start
+        begin = skip(parsed.lower, clause.cut)
+        yield skip(parsed.lower, parsed.language.phrases("connectors").at(parsed.lower, begin) or begin)
 
 
 class Forgotten(NamedTuple):
