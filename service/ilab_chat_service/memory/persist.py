@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ilab_chat_service.memory.hydrate import conversation_arguments, peek, recent
 from ilab_chat_service.memory.recalled import observation_id
+from ilab_chat_service.memory.taking_back import with_taken_back
 from ilab_chat_service.memory.turn_codec import TYPE, stored_turn
 from ilab_chat_service.values import FACT_KEY, TURN_KEY, Persisted, Remembered, Turn, TurnRetention
 from ilab_memory.core.models import NewFact
@@ -27,7 +28,9 @@ def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persist
     if turn.interrupted and (answered := same_turn(memory, turn, stored.topic_key)):
         return Persisted(observation_id=answered)
     conversation = conversation_arguments(memory, turn.conversation_id)
-    stated = new_facts(turn.reading) if hasattr(memory, "mem_facts") else []
+    stated: list[NewFact] = []
+    if hasattr(memory, "mem_facts"):
+        stated = with_taken_back(memory, turn.user_id, turn.reading, new_facts(turn.reading))
     results: Sequence[SaveResult] = ()
     if turn.retention is TurnRetention.LATEST_ONLY:
         # The next turn overwrites the observation of this one, and the facts must stay.

@@ -41,6 +41,8 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
   towns have too, if there is no number. Templates of `address/at` need an address.
 - `[except]`: beginnings of values that make a sentence say something else ("I live in fear"), by topic.
 
+- `instructions.relieved`, `permitted` with `again`, and `restored` take an instruction back (`taken_back.py`);
+  `generic` words do not tell which one.
 - `instructions.addressed`: words by which an instruction speaks to the assistant; `afterthoughts` such as "I suppose".
 - `[changes]`: words by which a newer statement says that an older one holds no longer (`outdated.py`): endings ("no
   longer"; "…" stands for some words), `disposed` ("sold"), `instead`, `moved`, `now`; `added` words that mean that both

@@ -23,12 +23,23 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A sentence that takes back an instruction, if there is one that it fits: "You can use emojis again"."""
+
+    text: str
+    topic: str
+    """The topic key of such instructions. Empty: only its words tell."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The explicit statements of a message."""
 
     facts: tuple[Fact, ...] = ()
     pool: tuple[str, ...] = ()
     """Other statements in the first person, each 8 to 300 characters."""
+    taken_back: tuple[TakenBack, ...] = ()
+    """Sentences that take back an instruction."""
     opt_out: bool = False
     """The user does not want this message to be stored."""
     forget_last: bool = False

@@ -66,6 +66,9 @@ ANYWHERE = (
     "instructions.forever",
     "instructions.once",
     "instructions.whenever",
+    "instructions.relieved",
+    "instructions.restored",
+    "instructions.again",
 )
 
 #: Between clauses: "a, b", "a - b", "a (b". A set comes first, which is quick to search.

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.statements.changes import CHANGES, hints
-from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading
+from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading, TakenBack
 from ilab_chat_service.statements.language import LANGUAGES, languages_of
 from ilab_chat_service.statements.memory_requests import (
     asks_to_forget_last,
@@ -22,6 +22,7 @@ from ilab_chat_service.statements.parsed_sentence import ParsedSentence
 from ilab_chat_service.statements.saying import saying, tells_change
 from ilab_chat_service.statements.sentence_reader import facts_of
 from ilab_chat_service.statements.sentences import FENCE, Sentence, sentences_of
+from ilab_chat_service.statements.taken_back import taken_back
 from ilab_chat_service.statements.text import UNSPACED, lowered
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ POOL_CHARACTERS = 8
 #: Minimum number of words with content, numbers and days of a statement that does not mention the user.
 TOLD_WORDS = 3
 
-#: Maximum number of facts and of statements of the pool.
+#: Maximum number of facts, of sentences that take back an instruction, and of statements of the pool.
 FACTS = 32
+TAKEN_BACK = 4
 POOL = 64
 
 #: Maximum number of characters of a message that is hardly a pasted text.
@@ -61,6 +63,7 @@ class Draft:
     forget_topics: list[str] = field(default_factory=list)
     forget_about: str = ""
     forget_all: bool = False
+    taken_back: list[TakenBack] = field(default_factory=list)
     sentences: int = 0
     """Number of sentences that were read."""
     opt_out: bool = False
@@ -102,7 +105,9 @@ def read(message: str) -> Reading:
     if draft.forget_topics and draft.sentences == 1:
         # "Forget my job. How do I become a pilot?" may mean the job alone.
         return Reading(forget_topics=tuple(dict.fromkeys(draft.forget_topics)))
-    return Reading(tuple(draft.facts[:FACTS]), tuple(dict.fromkeys(draft.pool))[:POOL])
+    return Reading(
+        tuple(draft.facts[:FACTS]), tuple(dict.fromkeys(draft.pool))[:POOL], tuple(draft.taken_back[:TAKEN_BACK])
+    )
 
 
 def read_part(text: str, draft: Draft) -> bool:
@@ -158,6 +163,7 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
     parts = [ParsedSentence(sentence, language) for language in draft.languages]
     last, draft.last = draft.last, None
     draft.data = draft.data or any(map(ParsedSentence.is_fiction_or_task, parts))
+    draft.taken_back += taken_back_in(sentence, parts, draft)
     if any(map(opts_out, parts)):
         # Also behind a task: "Translate this. Don't store it."
         draft.opt_out = True
@@ -179,6 +185,13 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
         correct(draft, last, sentence)
     elif is_for_pool(sentence, parts, draft):
         draft.pool.append(sentence.text)
+
+
+def taken_back_in(sentence: Sentence, parts: list[ParsedSentence], draft: Draft) -> list[TakenBack]:
+    """Return *sentence* if it takes back an instruction."""
+    if draft.data or REDACTED in sentence.text:
+        return []
+    return list(filter(None, map(taken_back, parts)))[:1]
 
 
 def is_for_pool(sentence: Sentence, parts: list[ParsedSentence], draft: Draft) -> bool:
