@@ -17,6 +17,7 @@ from ilab_chat_service.statements.doubt import Said, doubted
 from ilab_chat_service.statements.endings import endings
 from ilab_chat_service.statements.outdated import outdated
 from ilab_chat_service.values import Context, MemorySource, Recalled
+from service.talking import Caller
 
 PAIRS = tomllib.loads((Path(__file__).parent / "statements" / "endings.toml").read_text("utf-8"))
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -68,6 +69,27 @@ def test_a_statement_of_an_open_matter_has_a_mark_once_it_is_settled() -> None:
     )
     context = with_earlier(Context(statements=tuple(memory(number, text) for number, text in enumerate(said))))
     assert [each.is_doubted for each in context.statements] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("My dog is called Pip.", "Pip died last night."),
+        ("Paolo owes me 50 euros.", "Paolo paid me back."),
+        ("There is a leak under my sink.", "The leak is fixed."),
+        ("I live in Leeds.", "I moved out of Leeds."),
+        ("My girlfriend is called Anna.", "We broke up last week."),
+        ("I drive a red Fiesta.", "I sold the car."),
+        ("Ich arbeite bei Bosch.", "Mir wurde gekündigt."),
+    ],
+)
+async def test_the_prompt_does_not_present_what_has_ended_as_holding(alice: Caller, older: str, newer: str) -> None:
+    await alice.said_earlier(older, "Tell me something about Mongolia.")
+    alice.clock.go_by(3)
+    await alice.said_earlier(newer)
+    prompt = await alice.prompt("What do you know about me?")
+    assert newer in prompt.memory
+    assert all("(earlier, " in line for line in prompt.memory_of(older))
 
 
 def memory(number: int, text: str) -> Recalled:

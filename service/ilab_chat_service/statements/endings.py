@@ -60,6 +60,18 @@ def names_in(statement: str) -> Iterator[str]:
     return (found.group().lower() for found in NAME.finditer(statement))
 
 
+def tells_end(text: str) -> bool:
+    """Return whether *text* tells an end of something that it names: "The leak is fixed"."""
+    if not hint(text).may_end:
+        return False
+    said = saying(text)
+    return said is not None and any(
+        marker.clause not in {each.clause for each in said.marked("unless")}
+        and any(word.clause == marker.clause and not is_of_phrase(word, marker, said) for word in said.words)
+        for marker in said.marked(*ENDS)
+    )
+
+
 def is_ended(older: str, newer: str) -> bool:
     """Return whether *newer* tells the end of what *older* says."""
     key = hash(older), hash(newer)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.statements.changes import CHANGES, hints
+from ilab_chat_service.statements.endings import tells_end
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact, Reading, TakenBack
 from ilab_chat_service.statements.language import LANGUAGES, languages_of
 from ilab_chat_service.statements.memory_requests import (
@@ -197,7 +198,7 @@ def taken_back_in(sentence: Sentence, parts: list[ParsedSentence], draft: Draft)
 def is_for_pool(sentence: Sentence, parts: list[ParsedSentence], draft: Draft) -> bool:
     """Return whether *sentence* is a statement in the first person, in any of its possible languages.
 
-    Or one that tells a change in a short message ("The appointment moved to Thursday"), or any about a pasted text.
+    Or one that tells a change or an end in a short message ("The leak is fixed"), or any about a pasted text.
     """
     return (
         POOL_CHARACTERS <= len(sentence.text) <= TEXT_CHARACTERS
@@ -206,9 +207,16 @@ def is_for_pool(sentence: Sentence, parts: list[ParsedSentence], draft: Draft) -
             draft.is_remark
             or any(map(ParsedSentence.is_first_person, parts))
             or (draft.is_short and (tells_change(sentence.text) or is_told(sentence, draft)))
+            or (draft.is_short and tells_end(sentence.text) and not any(map(addresses, parts)))
         )
         and not any(map(ParsedSentence.asks_for_something, parts))
     )
+
+
+def addresses(parsed: ParsedSentence) -> bool:
+    """Return whether the sentence speaks to the assistant: "Your answer solved it"."""
+    addressed = parsed.language.phrases("instructions.addressed")
+    return bool(addressed) and addressed.anywhere.search(parsed.lower) is not None
 
 
 def is_told(sentence: Sentence, draft: Draft) -> bool:

@@ -140,7 +140,8 @@ def language_of(low: str, text: str) -> Language | None:
     found += tuple(
         each
         for each in LANGUAGES
-        if each not in found and (has_phrase(each, telling) or not CHANGES[each.code].words.isdisjoint(longer))
+        if each not in found
+        and (has_phrase(each, telling) or (found and not CHANGES[each.code].words.isdisjoint(longer)))
     )
 
     def likelihood(language: Language) -> tuple[int, int, bool]:
