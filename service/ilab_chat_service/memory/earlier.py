@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from ilab_chat_service.memory.turn_codec import ASSISTANT
 from ilab_chat_service.prompt_lines import DOUBTED, EARLIER
 from ilab_chat_service.statements.doubt import Said, doubts
-from ilab_chat_service.statements.endings import endings
+from ilab_chat_service.statements.endings import endings, tells_move
 from ilab_chat_service.statements.outdated import replacements, says_much
 from ilab_chat_service.statements.sentences import sentences_of
 from ilab_chat_service.values import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ilab_chat_service.values import Context, Recalled
 
 #: A memory and what it says: its text, or a sentence of it.
 Spoken: TypeAlias = "tuple[Recalled, str]"
 
+#: The titles of facts about where the user lives.
+HOME, ADDRESS = "home", "address"
 #: Between the message and the reply of a turn in a search hit, which has them in one line.
 SEPARATOR = f" {ASSISTANT.lstrip()}"
 
@@ -45,6 +47,7 @@ def with_earlier(context: Context) -> Context:
     said = {id(hit): statements_of(hit) for hit in hits if not hit.is_earlier}
     heard = [(hit, sentence) for hit in hits for sentence in said.get(id(hit), ())]
     marks, marks_of_hits = marks_of(known, heard)
+    marks.doubted.update(left_addresses(context.facts))
     return replace(
         context,
         facts=tuple(marked(each, marks) for each in context.facts),
@@ -52,6 +55,14 @@ def with_earlier(context: Context) -> Context:
         found=tuple(marked_hit(each, said.get(id(each), ()), marks_of_hits) for each in context.found),
         related=tuple(marked_hit(each, said.get(id(each), ()), marks_of_hits) for each in context.related),
     )
+
+
+def left_addresses(facts: Sequence[Recalled]) -> Iterator[tuple[int, str]]:
+    """Yield the identity of an address with its text, if the user has moved to another town since."""
+    home = next((each for each in facts if each.title == HOME), None)
+    for each in facts:
+        if each.title == ADDRESS and home and home.updated_at > each.updated_at and tells_move(home.snippet):
+            yield id(each), each.snippet
 
 
 def marks_of(known: Sequence[Spoken], heard: Sequence[Spoken]) -> tuple[Marks, Marks]:

@@ -49,7 +49,8 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
   hold ("also"); verbs of `events`, which stay true, and verbs with `several` objects at once.
   `hints` put an older statement in doubt (`doubt.py`); `vague` words do not tell what a statement is about.
   `left` ends what a name stands for ("I left Leeds"). Ends without a word of change (`endings.py`): `died`; `repaid`
-  with `owed`; `settled` with words of `open` matters; `unless` words forbid all three. `capital_nouns` in German.
+  with `owed`; `settled` with words of `open` matters; `unless` words forbid all three. `relocated` words tell a move.
+  `capital_nouns` in German.
 
 Then add examples to `examples.toml`, `outdated.toml`, `doubted.toml` and `endings.toml` in `tests/service/statements`,
 with as many that must not be facts, or of which both hold.

@@ -50,14 +50,5 @@ def has_name_near(language: Language, words: Sequence[str], number: int) -> bool
 
 
 def may_be_address(language: Language, text: str) -> bool:
-    """Return whether *text*, where the user lives "at", is an address: also "48 Longacre"."""
-    return is_address(language, text) or NUMBERED.match(text) is not None
-
-
-def homes(language: Language, text: str) -> tuple[str, ...]:
-    """Return the topics of *text*, where the user lives: `home`, `address`, or both ("Leeds, 12 Elm Road")."""
-    first, *others = text.split(",")
-    if is_address(language, first):
-        return ("address",)
-    has_number = any(is_address(language, each) and any(map(str.isdigit, each)) for each in others)
-    return ("home", "address") if has_number else ("home",)
+    """Return whether *text*, where the user lives "at", is an address: also "48 Longacre", not "Leeds, Elm Road"."""
+    return is_address(language, text.split(",", maxsplit=1)[0]) or NUMBERED.match(text) is not None

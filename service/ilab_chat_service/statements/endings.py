@@ -15,7 +15,6 @@ A finding is as weak as one of `doubt`, so it leads to the same mark.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING
@@ -23,15 +22,13 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.statements.changes import CHANGES, ENDS
 from ilab_chat_service.statements.outdated import hint
 from ilab_chat_service.statements.saying import beings, key_of, saying
-from ilab_chat_service.statements.text import folded, tokens
+from ilab_chat_service.statements.text import folded, lowered, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ilab_chat_service.statements.saying import Marker, Saying, Word
 
-#: The beginning of a capitalized word.
-NAME = re.compile(r"\b[^\W\d_a-z]\w{2,3}")
 #: The kind of phrase that tells what each of `ENDS` ends. None: anything.
 ENDED_BY = {"died": None, "repaid": "owed", "settled": "open"}
 
@@ -43,21 +40,23 @@ KNOWN = 20_000
 
 def endings(statements: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the positions of one of *statements*, which are oldest first, and of a later one that tells its end."""
+    looks = [hint(statement) for statement in statements]
+    wanted = frozenset[str]().union(*(look.about | look.names for look in looks if look.may_end))
     earlier: dict[str, list[int]] = defaultdict(list)
-    for number, statement in enumerate(statements):
-        look = hint(statement)
-        about = look.about.union(names_in(statement))
+    for number, look in enumerate(looks if wanted else ()):
+        about = (look.about & wanted) | (look.names & wanted)
         if look.may_end:
             for older in sorted({older for word in about for older in earlier.get(word, ())}):
-                if is_ended(statements[older], statement):
+                if is_ended(statements[older], statements[number]):
                     yield older, number
         for word in about:
             earlier[word].append(number)
 
 
-def names_in(statement: str) -> Iterator[str]:
-    """Yield the beginnings of capitalized words, which may be names that are common words of some language: "Mia"."""
-    return (found.group().lower() for found in NAME.finditer(statement))
+def tells_move(text: str) -> bool:
+    """Return whether *text*, where the user lives, tells a move."""
+    lower = lowered(text)
+    return any(phrase in lower for changes in CHANGES.values() for phrase in changes.phrases("relocated"))
 
 
 def tells_end(text: str) -> bool:

@@ -16,6 +16,7 @@ subject is another matter.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict, deque
 from functools import cache, partial
 from heapq import nlargest
@@ -44,6 +45,10 @@ LEAST_WORDS = 3
 FOUND, COMPARED = 64, 32
 
 
+#: The beginning of a word with a capital letter.
+NAME = re.compile(r"\b[^\W\d_a-z]\w{2,3}")
+
+
 class Hint(NamedTuple):
     """A first look at a statement."""
 
@@ -53,6 +58,8 @@ class Hint(NamedTuple):
     """Whether it may tell an end without a word of change, see `endings`."""
     about: frozenset[str]
     """Beginnings of its words."""
+    names: frozenset[str]
+    """Beginnings of its words with a capital letter, which may be common words of some language: "Mia"."""
 
 
 #: Findings about statements and pairs of them, by hash: a prompt has mostly the statements of the one before. Of a
@@ -93,11 +100,21 @@ def hint(statement: str) -> Hint:
     found = HINTS.get(key)
     if found is None:
         words = frozenset(tokens(folded(statement[:READ_CHARACTERS])))
-        found = Hint(may_change(words), not words.isdisjoint(hints().ending), beginnings(words))
+        found = Hint(
+            may_change(words),
+            not words.isdisjoint(hints().ending),
+            beginnings(words),
+            names_in(statement[:READ_CHARACTERS]),
+        )
         if len(HINTS) >= KNOWN:
             HINTS.clear()
         HINTS[key] = found
     return found
+
+
+def names_in(statement: str) -> frozenset[str]:
+    """Return the beginnings of words with a capital letter."""
+    return frozenset(found.lower() for found in NAME.findall(statement))
 
 
 def is_replaced(older: str, newer: str, read: Callable[[str], Saying | None]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.statements.addresses import homes, may_be_address
+from ilab_chat_service.statements.addresses import is_address, may_be_address
 from ilab_chat_service.statements.facts import TEXT_CHARACTERS, Fact
 from ilab_chat_service.statements.instructions import instruction, is_for_one_answer, may_be_instruction
 from ilab_chat_service.statements.keys import CHANGED, LISTED, bounded, hashed, type_of, value_of, values_of
@@ -198,7 +198,8 @@ def keys(parsed: ParsedSentence, rule: Rule, match: re.Match[str]) -> Iterator[s
         yield "address"
         return
     if rule.key == "home":
-        yield from homes(parsed.language, said_value(parsed, match))
+        # A town with an address ("Leeds, 12 Elm Road") is a town: when that changes, the whole text holds no longer.
+        yield "address" if is_address(parsed.language, said_value(parsed, match).split(",")[0]) else "home"
         return
     if rule.key.endswith("/{x}") and topic in LISTED:
         said = match.groupdict().get("x")
