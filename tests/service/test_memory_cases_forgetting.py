@@ -101,6 +101,8 @@ async def test_what_was_said_in_another_session_is_erased_if_this_one_has_nothin
         "I forgot everything about Lyle.",
         "Did you forget everything about Lyle?",
         "Delete everything about boats from the text.",
+        "Delete everything about boats.",
+        "Forget everything about the boats in Bergen.",
         "Forget work. What's for dinner?",
         "Forget my job. How do I become a pilot?",
         "My wife says I should forget everything about Lyle.",
