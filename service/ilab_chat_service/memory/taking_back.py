@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.memory.forgetting import FACT_KEY
 from ilab_chat_service.statements.taken_back import takes_back
+from ilab_chat_service.values import FACT_KEY
 from ilab_memory.core.models import NewFact
 
 if TYPE_CHECKING:
