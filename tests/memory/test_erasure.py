@@ -418,12 +418,12 @@ def test_rewrites_pause_in_proportion_to_the_last_one_of_any_process(path: Path)
 def test_rewrite_costs_more_the_longer_saves_waited_for_it() -> None:
     assert forgetting.cost(10.0, 0.0) == 10.0
     assert forgetting.cost(0.3, 0.1) == 0.3, "as long as a save of a long text may take"
-    assert forgetting.cost(10.0, 8.1) == pytest.approx(40.0)
+    assert forgetting.cost(10.0, 8.1) == pytest.approx(80.0)
 
 
 # With a save while the copy is made, it is made again while saves wait.
 @pytest.mark.parametrize(("saves", "held"), [(0, 20.0), (1, 70.0)])
-def test_next_rewrite_pauses_twenty_times_as_long_as_saves_waited(
+def test_next_rewrite_pauses_forty_times_as_long_as_saves_waited(
     path: Path, monkeypatch: pytest.MonkeyPatch, saves: int, held: float
 ) -> None:
     make, write_back = Rewriter._make, Rewriter._write_back
@@ -453,9 +453,9 @@ def test_next_rewrite_pauses_twenty_times_as_long_as_saves_waited(
         save(mem, "alice", "marker")
         erasing = forgetting_of(mem)._writer.run("mark", partial(erasure.mark_deleted, user_id="alice"))
         assert erasing == 1
-        assert forgetting_of(mem)._remaining_rest() == pytest.approx(20 * held, abs=200)
+        assert forgetting_of(mem)._remaining_rest() == pytest.approx(40 * held, abs=200)
     with opened(path) as mem:
-        assert forgetting_of(mem)._remaining_rest() == pytest.approx(20 * held, abs=200), "the file remembers it"
+        assert forgetting_of(mem)._remaining_rest() == pytest.approx(40 * held, abs=200), "the file remembers it"
 
 
 def test_without_a_rewrite_there_is_no_pause(path: Path) -> None:
