@@ -37,6 +37,9 @@ PATH = "/mcp"
 VERSION = installed()
 INSTRUCTIONS = "Long-term memory of users. Start a session first, recall before you answer, and save what should last."
 
+#: Maximum number of faults that an answer names. A request of 57 KB can have 19,000, whose texts have 800 KB.
+MOST_FAULTS = 8
+
 #: Names of the contract's fields that the tools call otherwise.
 RENAMED = {"page_size": "limit"}
 
@@ -117,8 +120,8 @@ def failed(text: str) -> CallToolResult:
 
 
 def of_validation(error: ValidationError) -> str:
-    """Return the text of invalid arguments. It quotes no value."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    """Return the text of invalid arguments, of many the first. It quotes no value."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)[:MOST_FAULTS]
     return "; ".join(f"{'.'.join(str(part)[:64] for part in each['loc'])}: {each['msg']}" for each in faults)
 
 

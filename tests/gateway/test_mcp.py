@@ -20,7 +20,7 @@ from batch import cases
 from http_gateway import Client, gateway
 from ilab_chat import AsyncChatClient
 from ilab_chat_gateway import memory_models
-from ilab_chat_gateway.mcp_server import described
+from ilab_chat_gateway.mcp_server import MOST_FAULTS, described
 from ilab_chat_gateway.mcp_tools import TOOLS
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
@@ -121,6 +121,12 @@ async def test_error_names_the_argument_and_quotes_nothing(web: Client) -> None:
             assert (await fault(client, "mem_forget", **ALICE, **both)).startswith("observation_id: ")
         assert "no active session" in await fault(client, "mem_session_end", **ALICE, summary="x")
         assert "mem_recall" in await fault(client, "mem_nothing", **ALICE)
+
+
+async def test_of_many_faults_the_first_are_named(web: Client) -> None:
+    async with connected(web) as client:
+        text = await fault(client, "mem_search", **ALICE, query="x", types=[1] * 1000)
+    assert text.split("; ") == [f"types.{number}: Input should be a valid string" for number in range(MOST_FAULTS)]
 
 
 async def test_credentials_are_passed_on_and_bind_the_user(settings: Settings, tmp_path: Path) -> None:
