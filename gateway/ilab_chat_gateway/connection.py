@@ -31,6 +31,17 @@ PIPELINED = 4
 #: megabytes: answers that nobody reads would be generated in full.
 UNSENT_BYTES = 64 * 1024
 
+#: Bytes of a small part of a body. To handle a part takes a tenth of a millisecond, whatever its size: some hundreds of
+#: clients that send single bytes would take all of the CPU.
+SMALL_PART_BYTES = 512
+
+#: Small parts of a body that are handled at once. After a further one, nothing is read for a while, so that what comes
+#: then is one part.
+SMALL_PARTS = 2
+
+#: Time for which nothing is read: it doubles with each small part.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 4.0
+
 #: Time for a client to take what fills the connection's write buffer.
 TAKE_SECONDS = 60.0
 
@@ -47,6 +58,10 @@ class Connection(HttpToolsProtocol):
     _has_finished = False
     _head_timer: asyncio.TimerHandle | None = None
     _take_timer: asyncio.TimerHandle | None = None
+    #: Bytes of a body in the last read, and small parts in a row.
+    _body_bytes = 0
+    _small_parts = 0
+    _pause_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Wait for the first request."""
@@ -58,12 +73,17 @@ class Connection(HttpToolsProtocol):
         """End the timers."""
         self._stop_waiting()
         self._cancel_take_timer()
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse a part of a request. End the connection if it exceeds a limit."""
         self._has_finished = False
+        self._body_bytes = 0
         super().data_received(data)
+        if self._body_bytes:
+            self._pace()
         self._unfinished_bytes = 0 if self._has_finished else self._unfinished_bytes + len(data)
         if self._unfinished_bytes > HEAD_BYTES and not self.transport.is_closing():
             if self._is_answering():
@@ -76,6 +96,7 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             raise BeyondLimit
         super().on_message_begin()
+        self._small_parts = 0
         self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -93,11 +114,13 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Handle a part of a body."""
         self._has_finished = True
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Handle the end of a request. The next one may follow."""
         self._has_finished = True
+        self._body_bytes = 0
         super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -109,6 +132,21 @@ class Connection(HttpToolsProtocol):
         """Handle a write buffer that has room again."""
         self._cancel_take_timer()
         super().resume_writing()
+
+    def _pace(self) -> None:
+        """Read nothing for a while after a part of a body, if it and those before it are small."""
+        self._small_parts = self._small_parts + 1 if self._body_bytes < SMALL_PART_BYTES else 0
+        further = self._small_parts - SMALL_PARTS
+        if further > 0 and self._pause_timer is None and not self.transport.is_closing():
+            seconds = min(FIRST_PAUSE_SECONDS * 2 ** min(further - 1, 16), LONGEST_PAUSE_SECONDS)
+            self.transport.pause_reading()
+            self._pause_timer = self.loop.call_later(seconds, self._read_on)
+
+    def _read_on(self) -> None:
+        self._pause_timer = None
+        # uvicorn pauses too, while the app does not take a body.
+        if not self.flow.read_paused:
+            self.transport.resume_reading()
 
     def _await_head(self) -> None:
         if self._head_timer is None:

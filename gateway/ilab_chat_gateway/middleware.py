@@ -91,8 +91,9 @@ class LimitedBodies:
         self._app = app
         self._most = most
         self._room = max(INCOMPLETE_BYTES, 2 * most)
-        # In the order of their last parts.
-        self._incomplete: dict[Incomplete, None] = {}
+        # With their sizes, in the order of their last parts.
+        self._incomplete: dict[Incomplete, int] = {}
+        self._incomplete_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -112,28 +113,31 @@ class LimitedBodies:
                 # The next message is the end of the connection.
                 return await receive()
             message = await body.received(receive)
-            self._incomplete.pop(body, None)
+            self._remove(body)
             if not is_import and body.size > self._most:
                 raise HTTPException(413, headers={"connection": "close"})
             if body.has_too_many_values():
                 raise problems.TooManyValues
             if not body.is_complete:
-                self._incomplete[body] = None
+                self._incomplete[body] = body.size
+                self._incomplete_bytes += body.size
                 self._make_room()
             return message
 
         try:
             await self._app(scope, limited, send)
         finally:
-            self._incomplete.pop(body, None)
+            self._remove(body)
+
+    def _remove(self, body: Incomplete) -> None:
+        self._incomplete_bytes -= self._incomplete.pop(body, 0)
 
     def _make_room(self) -> None:
-        size = sum(body.size for body in self._incomplete)
-        while size > self._room:
+        # Not a sum of all sizes: thousands of clients may send a byte at a time.
+        while self._incomplete_bytes > self._room:
             first = next(iter(self._incomplete))
-            del self._incomplete[first]
+            self._remove(first)
             first.refuse()
-            size -= first.size
 
 
 class Incomplete:

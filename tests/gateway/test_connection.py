@@ -34,6 +34,7 @@ class Echo:
     def __init__(self) -> None:
         self.app = FastAPI()
         self.app.add_route("/", self.size, ["GET", "POST"])
+        self.app.add_route("/parts", self.parts, ["POST"])
         self.app.add_route("/endless", self.endless, ["GET"])
         self.left = asyncio.Event()
         #: Pieces of the endless response so far.
@@ -41,6 +42,9 @@ class Echo:
 
     async def size(self, request: Request) -> Response:
         return Response(f"{len(await request.body())};")
+
+    async def parts(self, request: Request) -> Response:
+        return Response(f"{sum([1 async for part in request.stream() if part])};")
 
     async def endless(self, _: Request) -> Response:
         return StreamingResponse(self.pieces())
@@ -239,3 +243,22 @@ async def test_some_requests_in_advance_are_answered_in_order() -> None:
     async with gateway(TARGET) as client:
         received = await asyncio.to_thread(answered, client.address, LIVE * connection.PIPELINED + last)
     assert received.count(b"HTTP/1.1 200 ") == connection.PIPELINED + 1
+
+
+@cases(("size", "pause", "most"), [(1, 0.5, 20), (600, 0.5, 200), (1, 0.0, 200)])
+async def test_a_body_in_very_small_parts_is_read_in_fewer(
+    web: Client, monkeypatch: pytest.MonkeyPatch, size: int, pause: float, most: int
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_PAUSE_SECONDS", pause)
+    monkeypatch.setattr(connection, "LONGEST_PAUSE_SECONDS", pause)
+    reader, writer = await opened(web)
+    writer.write(b"POST /parts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(100):
+        writer.write(b"%x\r\n%s\r\n" % (size, b"x" * size))
+        await writer.drain()
+        # The gateway reads in this time.
+        await asyncio.sleep(0.002)
+    writer.write(b"0\r\n\r\n")
+    parts = int((await asyncio.wait_for(reader.readuntil(b";"), SECONDS)).rpartition(b"\n")[2][:-1])
+    assert (parts <= 20) == (most == 20)
+    writer.close()
