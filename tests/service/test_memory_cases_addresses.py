@@ -23,6 +23,7 @@ from service.talking import Caller
         "Ich wohne in der Elmstraße 12.",
         "Ich wohne in der Goethestraße.",
         "Ich wohne am Marktplatz 3.",
+        "Ich wohne im Rosenhof 3.",
         "Meine Adresse ist Hauptstr. 5.",
         "Ich bin in die Lindenallee 8 gezogen.",
         "Wir wohnen Am Alten Weg 4.",
