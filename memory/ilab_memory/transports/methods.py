@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from ilab_memory.api import ILabMemory
 from ilab_memory.core.models import Observation, ObservationCompact, SaveResult, Session, SessionStartResponse
@@ -33,7 +32,7 @@ class _Request(BaseModel):
     @classmethod
     def _has_few_members(cls, members: object) -> object:
         if isinstance(members, Mapping) and len(members) > MOST_MEMBERS:
-            raise PydanticCustomError("too_many_members", "must have at most {most} members", {"most": MOST_MEMBERS})
+            raise ValueError(f"must have at most {MOST_MEMBERS} members")
         return members
 
 
@@ -187,7 +186,11 @@ def parse(method: Method, arguments: Mapping[str, object]) -> BaseModel:
 def violations_of(errors: Any, skipped: int = 0) -> tuple[Violation, ...]:
     """Return pydantic's errors. *skipped*: parts of each location that do not belong to the request."""
     return tuple(
-        Violation(".".join(str(part)[:64] for part in each["loc"][skipped:]) or "body", each["msg"]) for each in errors
+        Violation(
+            ".".join(str(part)[:64] for part in each["loc"][skipped:]) or "body",
+            each["msg"].removeprefix("Value error, "),
+        )
+        for each in errors
     )
 
 
