@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -272,4 +273,17 @@ def commits_wait(connection: psycopg.Connection) -> Iterator[None]:
         while connection.execute("SHOW synchronous_standby_names").fetchone() != (standbys,):
             pass
         if moment == "before":
+            _await_waiting_commits(connection)
             yield
+
+
+def _await_waiting_commits(connection: psycopg.Connection) -> None:
+    """Wait until commits wait: another process of the server makes them wait, some time after it was told to."""
+    with psycopg.connect(connection.info.dsn, autocommit=True) as probe, ThreadPoolExecutor(1) as pool:
+        end = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
+        while True:
+            committed = pool.submit(probe.execute, "SELECT pg_logical_emit_message(true, '', '')")
+            while not committed.done():
+                if connection.execute(end, [probe.info.backend_pid]).fetchone():
+                    committed.result()
+                    return
