@@ -71,7 +71,7 @@ class Settings:
     hosts: str = setting(
         "ILAB_CHAT_GATEWAY_HOSTS",
         "",
-        "Comma-separated host names that requests may name in `Host`, without ports. Empty: names of loopback.",
+        "Comma-separated names that `Host` of a request may have, without ports. Empty: localhost, 127.0.0.1, [::1].",
     )
     cors_origins: str = setting(
         "ILAB_CHAT_GATEWAY_CORS_ORIGINS",

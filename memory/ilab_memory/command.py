@@ -26,7 +26,7 @@ EXIT_OK, EXIT_DIFFERENT, EXIT_FAILED = 0, 1, 2
 FILE_VARIABLE, URL_VARIABLE = "ILAB_MEMORY_DB_PATH", "ILAB_MEMORY_URL"
 
 _CHECK = """\
-Report what is damaged in a SQLite file of the memory, and which embedders its vectors are of. Nothing is written, and
+Report what is damaged in a SQLite file of the memory, and which embedders made its vectors. Nothing is written, and
 the file may be in use.
 
 Exit code: 0 sound, 1 damaged, 2 the check could not run.
@@ -36,8 +36,9 @@ Copy all users from a SQLite file to a PostgreSQL database: ids, times, sessions
 the count and the hash of every user on both sides.
 
 The file is only read, and a server may keep writing to it. Each user is copied in one transaction: after an
-interruption, run the command again, and it copies the users that are missing. Stop the server before the last run,
-with --replace, which copies the users that changed since. Answers stored for repeated calls (24 hours) are not copied.
+interruption, run the command again, and it copies the users that are missing. For the last run, stop the server
+and add --replace, to copy the users that have changed since. Answers stored for repeated calls (24 hours) are not
+copied.
 
 Exit code: 0 both sides are equal, 1 they differ, 2 the copy failed.
 """
@@ -64,7 +65,7 @@ _RESTORE = """\
 Check a backup and restore it as the memory's SQLite file. Stop the server first: a file that is in use is not
 replaced. Users who were forgotten after the backup was made are restored too: forget them again.
 
-Exit code: 0 restored, 1 the backup is damaged, 2 it could not be restored. Nothing was changed unless it is 0.
+Exit code: 0 restored, 1 the backup is damaged, 2 it could not be restored. After 1 and 2, nothing has changed.
 """
 _STATS = """\
 Print counts and sizes of a SQLite file of the memory, without any text or id of a user. Nothing is written, and the

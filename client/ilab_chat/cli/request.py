@@ -50,7 +50,7 @@ def add_message(parser: argparse.ArgumentParser, user_help: str) -> None:
         "message",
         nargs="*",
         metavar="MESSAGE",
-        help="the message; `-` reads standard input, as does no message if standard input is not a terminal",
+        help="the message; `-`, or no message in a pipe, reads standard input",
     )
     parser.add_argument("--user", required=True, metavar="ID", help=user_help)
 

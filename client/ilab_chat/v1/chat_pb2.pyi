@@ -150,8 +150,8 @@ class _MemorySourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemorySo
     MEMORY_SOURCE_UNSPECIFIED: _MemorySource.ValueType  # 0
     """Not set. The server never sends it."""
     MEMORY_SOURCE_FACT: _MemorySource.ValueType  # 1
-    """It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt, other
-    statements when they are near to the message in meaning.
+    """It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt, others
+    only if they are near to the message in meaning.
     """
     MEMORY_SOURCE_TURN: _MemorySource.ValueType  # 2
     """It is a recent turn of this conversation, which the model saw as messages."""
@@ -166,8 +166,8 @@ class MemorySource(_MemorySource, metaclass=_MemorySourceEnumTypeWrapper):
 MEMORY_SOURCE_UNSPECIFIED: MemorySource.ValueType  # 0
 """Not set. The server never sends it."""
 MEMORY_SOURCE_FACT: MemorySource.ValueType  # 1
-"""It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt, other
-statements when they are near to the message in meaning.
+"""It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt, others
+only if they are near to the message in meaning.
 """
 MEMORY_SOURCE_TURN: MemorySource.ValueType  # 2
 """It is a recent turn of this conversation, which the model saw as messages."""

@@ -350,7 +350,7 @@ class SaveObservationRequest(_message.Message):
     conversation_id: _builtins.str
     """The conversation. Empty: the default conversation."""
     pinned: _builtins.bool
-    """Whether the fact comes first in every prompt and is left out last. Use it for instructions that apply to all
+    """Whether the fact comes first in every prompt, and is the last to be left out. Use it for instructions that apply to all
     answers.
     """
     @_builtins.property

@@ -191,7 +191,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateObservation(self, request, context):
-        """Changes parts of an observation, and forgets the chat's stored answers that contain the old text. NOT_FOUND if the
+        """Changes parts of an observation, and deletes the stored answers that contain the old text. NOT_FOUND if the
         user has no observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

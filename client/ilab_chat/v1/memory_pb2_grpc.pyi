@@ -65,7 +65,7 @@ class MemoryServiceStub:
     SaveObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]
     """Stores an observation in the active session of a conversation. Opens a session if none is active."""
     UpdateObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.UpdateObservationRequest, _memory_pb2.UpdateObservationResponse]
-    """Changes parts of an observation, and forgets the chat's stored answers that contain the old text. NOT_FOUND if the
+    """Changes parts of an observation, and deletes the stored answers that contain the old text. NOT_FOUND if the
     user has no observation with this id.
     """
     DeleteObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]
@@ -144,7 +144,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     SaveObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]  # type: ignore[assignment]
     """Stores an observation in the active session of a conversation. Opens a session if none is active."""
     UpdateObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.UpdateObservationRequest, _memory_pb2.UpdateObservationResponse]  # type: ignore[assignment]
-    """Changes parts of an observation, and forgets the chat's stored answers that contain the old text. NOT_FOUND if the
+    """Changes parts of an observation, and deletes the stored answers that contain the old text. NOT_FOUND if the
     user has no observation with this id.
     """
     DeleteObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteObservationRequest, _memory_pb2.DeleteObservationResponse]  # type: ignore[assignment]
@@ -256,7 +256,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.UpdateObservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.UpdateObservationResponse, _abc.Awaitable[_memory_pb2.UpdateObservationResponse]]:
-        """Changes parts of an observation, and forgets the chat's stored answers that contain the old text. NOT_FOUND if the
+        """Changes parts of an observation, and deletes the stored answers that contain the old text. NOT_FOUND if the
         user has no observation with this id.
         """
 

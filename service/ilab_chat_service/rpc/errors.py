@@ -53,7 +53,7 @@ class NotFound(Exception):
 
 
 class DeadlineExceeded(Exception):
-    """The call's deadline has passed, or the part of it that the model may use, or the caller did not read for long."""
+    """The call's deadline has passed, or the model's part of it, or the caller stopped reading the stream."""
 
 
 class ServerDraining(Exception):

@@ -104,7 +104,7 @@ class InvalidFields(Exception):
 
 
 class RequestTooLarge(Exception):
-    """A request is larger than all of its limits together allow."""
+    """A request exceeds the maximum size of its method."""
 
 
 def turn_request(request: ChatCall) -> TurnRequest:

@@ -46,7 +46,7 @@ class ConsolidationSettings:
     consolidation_lease_seconds: float = setting(
         "ILAB_CHAT_CONSOLIDATION_LEASE_SECONDS",
         30.0,
-        "Seconds after which another server takes over the consolidation of a server that died.",
+        "If a server dies, seconds until another one takes over its consolidation.",
         least=1,
     )
 

@@ -31,7 +31,7 @@ class MemorySettings:
     memory_create: bool = setting(
         "ILAB_MEMORY_CREATE",
         False,
-        "Create an empty memory even if files of a lost one are present. Set it for one start only.",
+        "Create an empty memory even if files next to a missing database exist. Set it for one start only.",
     )
     memory_url: str = setting(
         "ILAB_MEMORY_URL",
@@ -42,7 +42,7 @@ class MemorySettings:
     durability: str = setting(
         "ILAB_MEMORY_DURABILITY",
         "full",
-        "Failures that an answered turn survives. full: power loss. normal: a process crash.",
+        "Failures that answered turns survive. full: power loss. normal: a crash of the process.",
     )
     session_timeout_hours: float = setting(
         "ILAB_MEMORY_SESSION_TIMEOUT_HOURS", 24.0, "Hours of inactivity after which a session ends.", least=0.001
