@@ -78,7 +78,9 @@ def add_parsers(commands: "Commands") -> None:
         "--expires", type=options.moment_or_never, metavar="TIME", help="new time at which it expires, or `never`"
     )
 
-    deleting = add_command(commands, "delete", delete, "erase an observation permanently", "delete --user alice ID")
+    deleting = add_command(
+        commands, "delete", delete, "erase an observation permanently", "delete --user alice ID", timeout=0
+    )
     add_observation(deleting, "the observation")
     add_yes(deleting)
 
@@ -106,7 +108,9 @@ def add_parsers(commands: "Commands") -> None:
     )
     importing.add_argument("file", metavar="FILE", help="file that `export` wrote; - for standard input")
 
-    forgetting = add_command(commands, "forget", forget, "erase all data of a user permanently", "forget --user alice")
+    forgetting = add_command(
+        commands, "forget", forget, "erase all data of a user permanently", "forget --user alice", timeout=0
+    )
     add_yes(forgetting)
 
 

@@ -10,7 +10,7 @@ from ilab_chat_service.failures import NotSupported
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.limits import CONTENT_BYTES
 from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.memory.forgetting import forgotten
+from ilab_chat_service.memory.forget_requests import forgotten
 from ilab_chat_service.memory.recalled import (
     SUMMARY_TYPE,
     observation_id,

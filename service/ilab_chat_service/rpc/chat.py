@@ -16,7 +16,7 @@ from ilab_chat_service.background import current_task
 from ilab_chat_service.fair_slots import FairSlots
 from ilab_chat_service.limits import CHAT_BYTES
 from ilab_chat_service.rpc.deadlines import Limit
-from ilab_chat_service.rpc.heartbeats import EventWriter
+from ilab_chat_service.rpc.event_writer import EventWriter
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.unread import OpenStreams
 from ilab_chat_service.rpc.validation import turn_request

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.rpc.admission import Admission
     from ilab_chat_service.rpc.deadlines import Limit
-    from ilab_chat_service.rpc.heartbeats import EventWriter
+    from ilab_chat_service.rpc.event_writer import EventWriter
 
 #: Seconds after which a stream ends whose caller does not read.
 UNREAD_SECONDS = 30.0
