@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import dataclasses
 import difflib
-import gc
 import logging
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.garbage import without_collections
 from ilab_chat_service.settings import Settings, SettingsError, read, unknown
 from ilab_chat_service.settings.addresses import AddressUnavailable
 from ilab_chat_service.supervisor import supervise
@@ -20,7 +20,7 @@ from ilab_chat_service.telemetry.logs import set_up_logging
 from ilab_chat_service.versions import version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 
@@ -139,21 +139,6 @@ def serve_with_workers(settings: Settings) -> int:
         return print_error(str(error), EXIT_USAGE)
     except AddressUnavailable as error:
         return print_error(str(error), EXIT_FAILED)
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Import without garbage collections, and leave what was imported out of all later ones.
-
-    Modules stay until the process ends. Scanning them takes a fifth of the time of the imports, and would stop the
-    event loop for a tenth of a second in each full collection.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def discard_unwritten() -> None:

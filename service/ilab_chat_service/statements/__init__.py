@@ -56,15 +56,17 @@ Then add examples to `examples.toml`, `outdated.toml`, `doubted.toml` and `endin
 with as many that must not be facts, or of which both hold.
 """
 
+from ilab_chat_service.garbage import without_collections
 from ilab_chat_service.statements import changes, language
 from ilab_chat_service.statements.facts import Fact, Reading
 from ilab_chat_service.statements.reading import read
 
 
 def load() -> None:
-    """Load all tables that are not loaded yet. Takes half a second of CPU."""
-    language.load()
-    changes.load()
+    """Load all tables that are not loaded yet. Takes a quarter of a second of CPU."""
+    with without_collections():
+        language.load()
+        changes.load()
 
 
 __all__ = ["Fact", "Reading", "load", "read"]
