@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def without_collections() -> Iterator[None]:
     """Import and load without garbage collections, and leave what was made out of all later ones.
 
-    Modules and tables stay until the process ends. Scanning them takes a fifth of the time of the imports and a third of
-    that of the tables. It would stop the event loop for a tenth of a second in each full collection.
+    Modules and tables stay until the process ends. Scanning them takes a fifth of the time of the imports and a third
+    of that of the tables. It would stop the event loop for a tenth of a second in each full collection.
     """
     gc.disable()
     try:
