@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import tomllib
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
 from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.statements import load, read
+from ilab_chat_service.statements import endings as reader
+from ilab_chat_service.statements import read
 from ilab_chat_service.statements.doubt import Said, doubted
 from ilab_chat_service.statements.endings import endings
-from ilab_chat_service.statements.outdated import outdated
-from ilab_chat_service.values import Context, MemorySource, Recalled
+from ilab_chat_service.statements.outdated import COMPARED, outdated
+from ilab_chat_service.statements.saying import Saying
+from ilab_chat_service.values import Context
+from service.earlier import memory, pairs
 from service.talking import Caller
 
-PAIRS = tomllib.loads((Path(__file__).parent / "statements" / "endings.toml").read_text("utf-8"))
-START = datetime(2026, 3, 2, 8, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tables() -> None:
-    """Load the tables, which would take the time of the first test."""
-    load()
-
-
-def pairs(section: str) -> list[tuple[str, str]]:
-    return [(older, newer) for table in PAIRS.values() for older, newer in table[section]]
+ENDED, KEPT = (pairs("endings.toml", section) for section in ("ended", "kept"))
+pytestmark = pytest.mark.usefixtures("tables")
 
 
 def is_replaced(older: str, newer: str) -> bool:
@@ -44,18 +33,18 @@ def is_marked(older: str, newer: str) -> bool:
     return bool(outdated([older, newer]) or doubted([Said(older), Said(newer)]) or list(endings([older, newer])))
 
 
-@cases(("older", "newer"), pairs("ended"))
+@cases(("older", "newer"), ENDED)
 def test_what_has_ended_is_replaced_or_marked(older: str, newer: str) -> None:
     assert is_replaced(older, newer) or is_marked(older, newer)
 
 
-@cases(("older", "newer"), pairs("kept"))
+@cases(("older", "newer"), KEPT)
 def test_both_statements_hold(older: str, newer: str) -> None:
     assert not is_replaced(older, newer)
     assert not is_marked(older, newer)
 
 
-@given(st.lists(st.text(max_size=80) | st.sampled_from([text for pair in pairs("ended") for text in pair]), max_size=6))
+@given(st.lists(st.text(max_size=80) | st.sampled_from([text for pair in ENDED for text in pair]), max_size=6))
 def test_any_statements_can_be_compared(statements: list[str]) -> None:
     assert all(older < newer < len(statements) for older, newer in endings(statements))
 
@@ -67,7 +56,7 @@ def test_a_statement_of_an_open_matter_has_a_mark_once_it_is_settled() -> None:
         "The plumber fixed the tap.",
         "The tap leaks again.",
     )
-    context = with_earlier(Context(statements=tuple(memory(number, text) for number, text in enumerate(said))))
+    context = with_earlier(Context(statements=tuple(memory(number, text) for number, text in enumerate(said, 1))))
     assert [each.is_doubted for each in context.statements] == [True, False, False, False]
 
 
@@ -92,12 +81,15 @@ async def test_the_prompt_does_not_present_what_has_ended_as_holding(alice: Call
     assert all("(earlier, " in line for line in prompt.memory_of(older))
 
 
-def memory(number: int, text: str) -> Recalled:
-    return Recalled(
-        observation_id=number + 1,
-        type="discovery",
-        title="",
-        snippet=text,
-        updated_at=START + timedelta(days=number),
-        source=MemorySource.FACT,
-    )
+def test_the_work_is_linear_in_the_number_of_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Saying] = []
+
+    def none_ends(newer: Saying, _: Saying) -> bool:
+        compared.append(newer)
+        return False
+
+    monkeypatch.setattr(reader, "ends", none_ends)
+    monkeypatch.setattr(reader, "ENDED", {})
+    statements = [f"My dog Pip died in the red garden of house number {number}." for number in range(300)]
+    assert list(endings(statements)) == []
+    assert 0 < len(compared) <= COMPARED * len(statements)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from ilab_chat_service.values import FACT_KEY
 from ilab_memory.recall.normalization import normalize
 from ilab_memory.redaction import REDACTED, strip_private
 
@@ -127,7 +128,7 @@ def operations(answer: str, material: Material) -> Operations:
 
 def topic_of(key: str) -> str:
     """Return *key* as a topic: lower case, words joined by `-`, parts by `/`; empty if nothing is left."""
-    lowered = normalize("NFKC", key).lower().removeprefix("fact/")
+    lowered = normalize("NFKC", key).lower().removeprefix(FACT_KEY)
     joined = SLASHES.sub("/", NOT_IN_TOPIC.sub("-", lowered)).strip("-/")
     return joined[:TOPIC_CHARACTERS].strip("-/")
 

@@ -15,17 +15,16 @@ A finding is as weak as one of `doubt`, so it leads to the same mark.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.statements.changes import CHANGES, ENDS
-from ilab_chat_service.statements.outdated import hint
+from ilab_chat_service.statements.outdated import compared, hint, is_event
 from ilab_chat_service.statements.saying import beings, key_of, saying
 from ilab_chat_service.statements.text import folded, lowered, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ilab_chat_service.statements.saying import Marker, Saying, Word
 
@@ -42,15 +41,10 @@ def endings(statements: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the positions of one of *statements*, which are oldest first, and of a later one that tells its end."""
     looks = [hint(statement) for statement in statements]
     wanted = frozenset[str]().union(*(look.about | look.names for look in looks if look.may_end))
-    earlier: dict[str, list[int]] = defaultdict(list)
-    for number, look in enumerate(looks if wanted else ()):
-        about = (look.about & wanted) | (look.names & wanted)
-        if look.may_end:
-            for older in sorted({older for word in about for older in earlier.get(word, ())}):
-                if is_ended(statements[older], statements[number]):
-                    yield older, number
-        for word in about:
-            earlier[word].append(number)
+    read = cache(saying)
+    for older, newer in compared((look.may_end, (look.about | look.names) & wanted) for look in looks if wanted):
+        if is_ended(statements[older], statements[newer], read):
+            yield older, newer
 
 
 def tells_move(text: str) -> bool:
@@ -71,14 +65,14 @@ def tells_end(text: str) -> bool:
     )
 
 
-def is_ended(older: str, newer: str) -> bool:
-    """Return whether *newer* tells the end of what *older* says."""
+def is_ended(older: str, newer: str, read: Callable[[str], Saying | None]) -> bool:
+    """Return whether *newer* tells the end of what *older* says. *read*: reads a statement."""
     key = hash(older), hash(newer)
     found = ENDED.get(key)
     if found is None:
-        read = saying(newer)
-        before = saying(older) if read and read.marked(*ENDS) else None
-        found = read is not None and before is not None and ends(read, before)
+        said = read(newer)
+        before = read(older) if said and said.marked(*ENDS) else None
+        found = said is not None and before is not None and ends(said, before)
         if len(ENDED) >= KNOWN:
             ENDED.clear()
         ENDED[key] = found
@@ -116,7 +110,7 @@ def is_same_being(newer: Saying, words: Sequence[Word], older: Saying, marker: M
         return False
     names = {word.key for word in older.words if word.is_name}
     subjects = [word for word in words if word.start < marker.start] or words
-    common = [word for word in subjects if word.key in older.keys and not is_event(older, word.key)]
+    common = [word for word in subjects if word.key in older.keys and not is_event(older, [word.key])]
     if not newer.spaced:
         return bool(common)
     known = beings(newer.code)
@@ -132,11 +126,6 @@ def is_same_being(newer: Saying, words: Sequence[Word], older: Saying, marker: M
     said = {word.key for word in subjects if word.is_name or word.key in known}
     is_own = newer.is_possessed or bool(subjects and not subjects[0].start)
     return bool(said) and is_own and said <= {word.key for word in common}
-
-
-def is_event(older: Saying, key: str) -> bool:
-    """Return whether *older* tells an event in the clause of the word *key*."""
-    return any(word.key == key and word.clause in older.event_clauses for word in older.words)
 
 
 def is_being(word: Word, said: Saying) -> bool:

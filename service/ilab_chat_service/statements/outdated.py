@@ -27,7 +27,7 @@ from ilab_chat_service.statements.saying import READ_CHARACTERS, beginnings, rel
 from ilab_chat_service.statements.text import folded, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from ilab_chat_service.statements.saying import Marker, Saying, Word
 
@@ -43,8 +43,6 @@ LEAST_WORDS = 3
 #: Maximum number of earlier statements that are found by one word, the newest, and that a statement is compared with:
 #: those that share most words with it. Without them, the work is quadratic in the number of statements.
 FOUND, COMPARED = 64, 32
-
-
 #: The beginning of a word with a capital letter.
 NAME = re.compile(r"\b[^\W\d_a-z]\w{2,3}")
 
@@ -77,21 +75,26 @@ def outdated(statements: Sequence[str]) -> set[int]:
 
 def replacements(statements: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the positions of one of *statements*, which are oldest first, and of a later one that replaces it."""
-    earlier: dict[str, deque[int]] = defaultdict(partial(deque, maxlen=FOUND))
     read = cache(saying)
-    for number, newer in enumerate(map(hint, statements)):
-        if newer.may_change:
-            for older in compared(newer, earlier):
-                if is_replaced(statements[older], statements[number], read):
-                    yield older, number
-        for word in newer.about:
+    for older, newer in compared((look.may_change, look.about) for look in map(hint, statements)):
+        if is_replaced(statements[older], statements[newer], read):
+            yield older, newer
+
+
+def compared(looks: Iterable[tuple[bool, Collection[str]]]) -> Iterator[tuple[int, int]]:
+    """Yield the positions of a statement and of a later one that are compared.
+
+    *looks*: of each statement, oldest first, whether it may say something about an earlier one, and what it is about.
+    Such a statement is compared with those that share most of that, COMPARED at most.
+    """
+    earlier: dict[str, deque[int]] = defaultdict(partial(deque, maxlen=FOUND))
+    for number, (may_tell, about) in enumerate(looks):
+        if may_tell:
+            shared = Counter(older for word in about for older in earlier.get(word, ()))
+            for older in nlargest(COMPARED, shared, key=lambda older: (shared[older], older)):
+                yield older, number
+        for word in about:
             earlier[word].append(number)
-
-
-def compared(newer: Hint, earlier: Mapping[str, Iterable[int]]) -> list[int]:
-    """Return the positions of the statements that share most words with *newer*, by their positions by word."""
-    shared = Counter(older for word in newer.about for older in earlier.get(word, ()))
-    return nlargest(COMPARED, shared, key=lambda older: (shared[older], older))
 
 
 def hint(statement: str) -> Hint:
