@@ -1,6 +1,5 @@
 """How SQLite files are rewritten when users are forgotten: how often, at what cost, and what becomes of failures."""
 
-import fcntl
 import os
 import sqlite3
 import subprocess
@@ -20,7 +19,7 @@ from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.stores.sqlite import SQLiteStore, erasure, forgetting, request_rewrite, rewrite, rewrite_wait
 from ilab_memory.stores.sqlite.connections import LOG_BYTES
 from ilab_memory.stores.sqlite.rewrite import Rewriter
-from ilab_memory.stores.sqlite.rewrite_wait import is_being_rewritten
+from rewriting import locked, refusals
 
 PLENTY = 10**12
 
@@ -486,38 +485,16 @@ def test_close_ends_pausing_calls_and_their_erasures_stay_pending(path: Path) ->
         assert b"marker" not in bytes_of(path.parent)
 
 
-@contextmanager
-def rewritten_by_another(path: Path) -> Iterator[None]:
-    """Hold the locks that a process has which writes the rewritten file back."""
-    with (
-        path.with_name("memory.db-rewrite").open("w") as copy,
-        closing(sqlite3.connect(path, isolation_level=None)) as other,
-    ):
-        fcntl.flock(copy, fcntl.LOCK_EX)
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
-    """Is released whenever a save asks whether the lock that it found is that of a rewrite."""
-    asked = threading.Semaphore(0)
-
-    def ask(path: Path) -> bool:
-        answer = is_being_rewritten(path)
-        asked.release()
-        return answer
-
-    monkeypatch.setattr(rewrite_wait, "is_being_rewritten", ask)
-    return asked
+    return refusals(monkeypatch)
 
 
 def test_save_waits_longer_than_the_busy_timeout_while_another_process_rewrites_the_file(
     path: Path, refused: threading.Semaphore
 ) -> None:
     with opened(path) as mem, ThreadPoolExecutor(1) as pool:
-        with rewritten_by_another(path):
+        with locked(path):
             saved = pool.submit(save, mem, "alice", "tea")
             for _ in range(3):
                 assert refused.acquire(timeout=60)
@@ -528,12 +505,12 @@ def test_save_waits_longer_than_the_busy_timeout_while_another_process_rewrites_
 
 def test_save_gives_up_on_a_rewrite_that_takes_too_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewrite_wait, "REWRITE_SECONDS", 0.1)
-    with opened(path) as mem, rewritten_by_another(path), pytest.raises(StorageError, match="SQLITE_BUSY"):
+    with opened(path) as mem, locked(path), pytest.raises(StorageError, match="SQLITE_BUSY"):
         save(mem, "alice", "tea")
 
 
 def test_save_does_not_wait_for_the_copy_of_a_killed_process(path: Path, refused: threading.Semaphore) -> None:
-    with opened(path) as mem, rewritten_by_another(path):
+    with opened(path) as mem, locked(path):
         path.with_name("memory.db-rewrite").unlink()
         path.with_name("memory.db-rewrite").touch()
         with pytest.raises(StorageError, match="SQLITE_BUSY"):
@@ -543,7 +520,7 @@ def test_save_does_not_wait_for_the_copy_of_a_killed_process(path: Path, refused
 
 
 def test_closing_ends_a_save_that_waits_for_a_rewrite(path: Path, refused: threading.Semaphore) -> None:
-    with opened(path) as mem, ThreadPoolExecutor(1) as pool, rewritten_by_another(path):
+    with opened(path) as mem, ThreadPoolExecutor(1) as pool, locked(path):
         saved = pool.submit(save, mem, "alice", "tea")
         assert refused.acquire(timeout=60)
         mem.close()

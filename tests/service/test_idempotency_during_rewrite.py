@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, closing, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -16,8 +13,7 @@ from ilab_chat_service.failures import MemoryUnavailable
 from ilab_chat_service.idempotency import sqlite as sqlite_store
 from ilab_chat_service.idempotency.codec import TurnCall
 from ilab_memory import ILabMemory
-from ilab_memory.stores.sqlite import rewrite_wait
-from ilab_memory.stores.sqlite.rewrite_wait import is_being_rewritten
+from rewriting import locked, refusals
 from service.leases import ANSWERED, NOW, REQUEST
 
 
@@ -31,30 +27,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
-    """Is released whenever a write asks whether the lock that it found is that of a rewrite."""
-    asked = threading.Semaphore(0)
-
-    def ask(path: Path) -> bool:
-        answer = is_being_rewritten(path)
-        asked.release()
-        return answer
-
-    monkeypatch.setattr(rewrite_wait, "is_being_rewritten", ask)
-    return asked
-
-
-@contextmanager
-def locked(path: Path, *, rewritten: bool) -> Iterator[None]:
-    """Hold the lock for writes, and the one of a process that rewrites the file."""
-    with (
-        path.with_name("memory.db-rewrite").open("w") as copy,
-        closing(sqlite3.connect(path, isolation_level=None)) as other,
-    ):
-        if rewritten:
-            fcntl.flock(copy, fcntl.LOCK_EX)
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
+    return refusals(monkeypatch)
 
 
 async def test_answer_is_stored_after_a_rewrite(path: Path, refused: threading.Semaphore) -> None:
