@@ -159,7 +159,7 @@ def is_small_talk(reading: "Reading") -> bool:
 
 
 def text_of(title: str, content: str) -> str:
-    """Return what the user stated in the beginning of *content*, to be embedded. Empty: they stated nothing.
+    """Return what the user said in the beginning of *content*, to be embedded. Empty: they stated nothing.
 
     The *title* of a turn is the beginning of its message. Any other title may name the topic.
     """
