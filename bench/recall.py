@@ -32,7 +32,7 @@ import recall_inflected as inflected
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import analysis, coverage, meaning, prompt_search, query, ranking
+from ilab_memory.recall import analysis, coverage, meaning, mem_recall, ranking, search_query
 from ilab_memory.semantic import LocalEmbedder
 
 TOP = 10
@@ -199,7 +199,7 @@ PLAIN: Changes = {
 VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
     "as is": (ranking, {}),
     "without stemming": (analysis, {"stem": lambda word: word}),
-    "with stop words": (query, {"STOP_TERMS": frozenset()}),
+    "with stop words": (search_query, {"STOP_TERMS": frozenset()}),
     "without the words of neighbours": (ranking, {"NEIGHBOUR_WEIGHT": 0.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0}),
     "neighbours of a turn weigh as much as of a message": (ranking, {"NEIGHBOUR_WEIGHT_OF_A_TURN": 0.4}),
     "neighbours weigh as much as the row": (ranking, {"NEIGHBOUR_WEIGHT": 1.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 1.0}),
@@ -214,11 +214,11 @@ VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
     "plain OR over the text: no fields, no neighbours": (ranking, PLAIN),
 }
 RECALL_VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
-    "mem_recall": (prompt_search, {}),
-    "mem_recall without floors": (prompt_search, {"NAME_FLOOR": 0.0, "PERSONAL_FLOOR": 0.0, "FLOOR": 0.0}),
+    "mem_recall": (mem_recall, {}),
+    "mem_recall without floors": (mem_recall, {"NAME_FLOOR": 0.0, "PERSONAL_FLOOR": 0.0, "FLOOR": 0.0}),
     "mem_recall without the words of neighbours": (coverage, {"NEARBY": dict.fromkeys((1, 2, -1), 0.0)}),
     "mem_recall with undamped rarity": (coverage, {"DAMPING": 1.0}),
-    "mem_recall with questions like statements": (prompt_search, {"QUESTION": (1.0, 1.0, 1.0)}),
+    "mem_recall with questions like statements": (mem_recall, {"QUESTION": (1.0, 1.0, 1.0)}),
 }
 
 

@@ -29,7 +29,7 @@ import recall_long as long
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import coverage, features, floors, meaning, prompt_search, selection, speakers, spelling
+from ilab_memory.recall import coverage, features, floors, meaning, mem_recall, selection, speakers, spelling
 from ilab_memory.semantic import LocalEmbedder
 from recall import TOP, changed, filled, slots_for, title_of, turn
 
@@ -259,9 +259,9 @@ ABLATION: dict[str, Changes] = {
         (speakers, {"LEAST_ROWS": 10**9, "SHARE_OF_ROWS": 2.0}),
     ],
     "without times for when": [(features, {"TIME_GAIN": 0.0})],
-    "without recency": [(prompt_search, {"RECENCY_GAIN": 0.0})],
-    "with questions like statements": [(prompt_search, {"QUESTION": (1.0, 1.0, 1.0)})],
-    "without dates as times": [(prompt_search, {"_dated": lambda _, found: found})],
+    "without recency": [(mem_recall, {"RECENCY_GAIN": 0.0})],
+    "with questions like statements": [(mem_recall, {"QUESTION": (1.0, 1.0, 1.0)})],
+    "without dates as times": [(mem_recall, {"_dated": lambda _, found: found})],
     "without other spellings": [(spelling, {"MOST_WAYS": 0, "MOST_WAYS_OF_WORLD": 0, "MOST_IDS": 0})],
     "without whole lists": [(selection, {"WHOLE_LIST": 0})],
     "with undamped rarity": [(coverage, {"DAMPING": 1.0})],

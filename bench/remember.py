@@ -35,7 +35,7 @@ import grpc.aio
 import life as lives
 import upstream as fake
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service import statements
+from ilab_chat_service import message_statements
 from ilab_chat_service.consolidation.prompt import instruction
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
@@ -157,7 +157,7 @@ def consolidated(sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     facts = {}
     for session in sessions:
         for turn in session["turns"]:
-            reading = statements.read(turn["user"])
+            reading = message_statements.read(turn["user"])
             for topic, text in [
                 *((fact.topic_key, fact.text) for fact in reading.facts),
                 *((f"said/{text[:60]}", text) for text in reading.pool),

@@ -74,7 +74,7 @@ def main() -> int:
         os.environ["GRPC_VERBOSITY"] = "NONE"  # as the server does before it imports gRPC
     for module in program.imported:
         importlib.import_module(module)
-    if statements := sys.modules.get("ilab_chat_service.statements"):
+    if statements := sys.modules.get("ilab_chat_service.message_statements"):
         # A server does this in the background.
         statements.load()
     # A collection would write to all objects, and so copy the memory that servers share.

@@ -36,8 +36,8 @@ from ilab_memory.limits import (
 )
 from ilab_memory.recall import session_start
 from ilab_memory.recall.meaning import Meaning
-from ilab_memory.recall.prompt_search import Request, recall
-from ilab_memory.recall.search import Question, TypeFilter, search
+from ilab_memory.recall.mem_recall import Request, recall
+from ilab_memory.recall.mem_search import Question, TypeFilter, search
 from ilab_memory.sessions import is_ahead, is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
 

@@ -16,8 +16,8 @@ from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Store
 from ilab_memory.core.vector_store import Batch, VectorStore
 from ilab_memory.recall import meaning
-from ilab_memory.recall.message import content_terms, read, speaks_of_user
-from ilab_memory.recall.related import related
+from ilab_memory.recall.mem_related import related
+from ilab_memory.recall.message_query import content_terms, read, speaks_of_user
 from ilab_memory.redaction import REDACTED, strip_private
 from ilab_memory.work_queue import WorkQueue
 

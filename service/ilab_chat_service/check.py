@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.auth.authenticator import open_authenticator
+from ilab_chat_service.auth.setup import open_authenticator
 from ilab_chat_service.failures import Failure, ModelOptionUnsupported, ModelRejected, StoreNotOpened
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.model.client import open_model

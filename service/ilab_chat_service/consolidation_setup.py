@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.consolidation.consolidator import Consolidator, Limits, consolidating
 from ilab_chat_service.consolidation.prompt import load as load_prompt
-from ilab_chat_service.consolidation.worker import Consolidator, Limits, consolidating
 from ilab_chat_service.failures import ModelNotFound
 from ilab_chat_service.memory.turn_codec import spoken
 from ilab_chat_service.model.client import open_model

@@ -6,12 +6,12 @@ import asyncio
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.background import in_background
 from ilab_chat_service.failures import ModelNotFound
 from ilab_chat_service.memory.background_embedding import Embedding
 from ilab_chat_service.model.embeddings import ProfileEmbedder
 from ilab_chat_service.model.profiles_file import read_profiles
 from ilab_chat_service.settings import SettingsError
+from ilab_chat_service.tasks import in_background
 from ilab_memory import semantic
 
 if TYPE_CHECKING:

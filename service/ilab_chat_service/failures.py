@@ -1,4 +1,4 @@
-"""Failures of a call. `rpc/errors.py` maps each one to the status that the caller gets.
+"""Failures of a call. `rpc/error_table.py` maps each one to the status that the caller gets.
 
 Failure
 ├── ContextTooLong          message and instructions do not fit into the context window

@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.background import in_background
 from ilab_chat_service.failures import MemoryUnavailable
 from ilab_chat_service.rate_limits import NAMES as RATE_LIMITS
+from ilab_chat_service.tasks import in_background
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
     from prometheus_client import CollectorRegistry
 
-    from ilab_chat_service.consolidation.worker import Consolidator
+    from ilab_chat_service.consolidation.consolidator import Consolidator
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.model.client import ModelClient
     from ilab_chat_service.rpc.admission import Admission

@@ -11,14 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service import statements
-from ilab_chat_service.auth.authenticator import open_authenticator
-from ilab_chat_service.background import in_background
+from ilab_chat_service import message_statements
+from ilab_chat_service.auth.setup import open_authenticator
 from ilab_chat_service.consolidation_setup import open_consolidator
 from ilab_chat_service.embedding_setup import embedding, open_embedder
-from ilab_chat_service.idempotency.codec import TurnAnswers
+from ilab_chat_service.idempotency.chat_answers import TurnAnswers
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
-from ilab_chat_service.long_texts import LongTexts
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.availability import check_integrity, watch_memory
 from ilab_chat_service.memory.erasure_retry import retry_erasures
@@ -32,12 +30,12 @@ from ilab_chat_service.rpc.channel_args import connection_options
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.connection_limit import most_connections, watch_connections
 from ilab_chat_service.rpc.deadlines import Deadlines
-from ilab_chat_service.rpc.errors import REASONS
+from ilab_chat_service.rpc.error_table import REASONS
 from ilab_chat_service.rpc.grpc_server import registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
-from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
+from ilab_chat_service.rpc.interceptors.status import ErrorInterceptor
 from ilab_chat_service.rpc.listening import bind
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
@@ -47,7 +45,9 @@ from ilab_chat_service.settings.addresses import socket_path, split_address
 from ilab_chat_service.signals import signals
 from ilab_chat_service.startup_summary import StartedServer, next_command, startup_block, startup_summary
 from ilab_chat_service.store_damage import Damage
+from ilab_chat_service.tasks import in_background
 from ilab_chat_service.telemetry.logs import PLAIN, is_for_people
+from ilab_chat_service.text_threads import TextThreads
 from ilab_chat_service.tracing import open_traces
 from ilab_chat_service.turn import TurnRunner
 
@@ -152,7 +152,7 @@ async def serving(
     """
     async with AsyncExitStack() as stack:
         # Otherwise the first message in each language would block the event loop.
-        loading = asyncio.create_task(asyncio.to_thread(statements.load))
+        loading = asyncio.create_task(asyncio.to_thread(message_statements.load))
         stack.push_async_callback(asyncio.wait, [loading])
         checks = health.HealthService(HEALTH_NAMES)
         is_ready = partial(checks.is_serving, CHAT)
@@ -162,7 +162,7 @@ async def serving(
         traces = await stack.enter_async_context(open_traces(settings))
         certificates = await asyncio.to_thread(tls, settings)
         callers = await stack.enter_async_context(open_authenticator(settings))
-        damage, texts = Damage(), await stack.enter_async_context(LongTexts.open())
+        damage, texts = Damage(), await stack.enter_async_context(TextThreads.open())
         embedder = await stack.enter_async_context(open_embedder(settings))
         library = await stack.enter_async_context(open_memory(settings, damage, clock, embedder))
         await stack.enter_async_context(embedding(library, embedder))

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ilab_chat_service.statements import Reading
+from ilab_chat_service.message_statements import Reading
 
 if TYPE_CHECKING:
     from datetime import datetime

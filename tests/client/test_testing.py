@@ -31,7 +31,7 @@ from ilab_chat.v1.memory_pb2 import (
     ListFactsResponse,
     SearchObservationsResponse,
 )
-from ilab_chat_service.rpc.errors import INTERNAL, TABLE
+from ilab_chat_service.rpc.error_table import INTERNAL, TABLE
 
 pytest_plugins = ["ilab_chat.testing.fixtures"]
 

@@ -20,7 +20,7 @@ from contract.process import Served
 from contract.test_grpcurl import MEMORY, SERVICE, grpcurl
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat.v1.errors_pb2 import ErrorReason
-from ilab_chat_service.rpc.errors import INTERNAL, TABLE
+from ilab_chat_service.rpc.error_table import INTERNAL, TABLE
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory

@@ -8,7 +8,7 @@ import sys
 from contract.pages import page
 from contract.process import ROOT
 from ilab_chat.v1 import chat_pb2, memory_pb2
-from ilab_chat_service.rpc.errors import INTERNAL, TABLE
+from ilab_chat_service.rpc.error_table import INTERNAL, TABLE
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
 

@@ -9,7 +9,7 @@ import pytest
 
 from batch import cases
 from ilab_memory import ILabMemory
-from ilab_memory.recall.message import read
+from ilab_memory.recall.message_query import read
 from memory.support import Clock, recalled, say
 
 #: A Saturday.

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from batch import cases
 from ilab_memory import ILabMemory, Store
 from ilab_memory.core.store import Matches
-from ilab_memory.recall import search
-from ilab_memory.recall.search import FEW_ROWS
+from ilab_memory.recall import mem_search
+from ilab_memory.recall.mem_search import FEW_ROWS
 from ilab_memory.stores.postgres import search_statements
 from memory.support import EPOCH, Clock
 
@@ -355,7 +355,7 @@ def test_few_rows_are_ranked_like_many(
     found = mem.mem_search("alice", "tea or milk", types_exclude=["pattern"])
     assert len(found) == 10
     for few in (0, rows):
-        monkeypatch.setattr(search, "FEW_ROWS", few)
+        monkeypatch.setattr(mem_search, "FEW_ROWS", few)
         assert mem.mem_search("alice", "tea or milk", types_exclude=["pattern"]) == found
 
 
@@ -428,14 +428,14 @@ def test_a_substring_search_reads_only_the_newest_text(
     mem: ILabMemory, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """12,000 rows of 1 MB were once read by every search that found nothing."""
-    monkeypatch.setattr(search, "SEARCHED_CHARACTERS", 1000)
+    monkeypatch.setattr(mem_search, "SEARCHED_CHARACTERS", 1000)
     old, *_, new = save(mem, "a zq old", "x" * 600, "y" * 600, "a zq new")
     assert found(mem, "zq") == [new]
     assert found(mem, "zq", types=["discovery"]) == [new]
     every = {"most_characters": 2000}
     assert store.containing("alice", "zq", at_most=2, **every) == [4, 1]
     assert store.containing("alice", "zq", at_most=1, **every) == [4]
-    monkeypatch.setattr(search, "SEARCHED_CHARACTERS", 2000)
+    monkeypatch.setattr(mem_search, "SEARCHED_CHARACTERS", 2000)
     assert found(mem, "zq") == [new, old]
 
 

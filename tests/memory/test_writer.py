@@ -17,8 +17,8 @@ import pytest
 from ilab_memory import ILabMemory, StorageError
 from ilab_memory.core.models import SaveResult, Session
 from ilab_memory.core.store import Redacted
-from ilab_memory.recall import analysis, message
-from ilab_memory.stores.sqlite import SQLiteStore, blind_index, erasure, saving, write_queue
+from ilab_memory.recall import analysis, message_query
+from ilab_memory.stores.sqlite import SQLiteStore, blind_index, erasure, saves, write_queue
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
@@ -128,7 +128,7 @@ def test_one_thread_at_a_time_analyzes_a_long_text(tmp_path: Path, monkeypatch: 
     """Of saves and of what is asked of the memory before a message is answered."""
     analyzing: list[int] = []
     most: list[int] = []
-    fields, read = analysis.fields, message.read
+    fields, read = analysis.fields, message_query.read
 
     def counted(analyze: Callable[..., Any]) -> Callable[..., Any]:
         def count(*arguments: Any) -> Any:
@@ -144,7 +144,7 @@ def test_one_thread_at_a_time_analyzes_a_long_text(tmp_path: Path, monkeypatch: 
         return count
 
     monkeypatch.setattr(blind_index, "fields", counted(fields))
-    monkeypatch.setattr(message, "read", counted(read))
+    monkeypatch.setattr(message_query, "read", counted(read))
     words = "tea coffee milk " * 1000
     with ILabMemory.from_path(tmp_path / "memory.db") as memory, ThreadPoolExecutor(8) as pool:
 
@@ -212,7 +212,7 @@ def touched(tmp_path: Path, clock: Clock) -> Iterator[SQLiteStore]:
 
 
 def open_session(transaction: Transaction, now: datetime) -> None:
-    saving.open_session(transaction, "alice", conversation_id="", now=now, session_timeout=timedelta(days=1))
+    saves.open_session(transaction, "alice", conversation_id="", now=now, session_timeout=timedelta(days=1))
     transaction.execute("UPDATE sessions SET id = 's'")
 
 
@@ -341,7 +341,7 @@ def test_a_row_erased_by_two_calls_is_removed_from_the_index_once(writer: Writer
     indexed = IndexEntry("t", "c")
 
     def forget(transaction: Transaction) -> list[int]:
-        saving.save(transaction, redacted, indexed, now=EPOCH, session_timeout=timedelta(days=1))
+        saves.save(transaction, redacted, indexed, now=EPOCH, session_timeout=timedelta(days=1))
         erasure.mark_deleted(transaction, "u")
         (user,) = transaction.execute("SELECT key, index_key FROM users").fetchall()
         waiting = [len(transaction._index)]
@@ -390,8 +390,8 @@ def test_an_interrupted_caller_blocks_no_other(*, told: bool) -> None:
         assert pool.submit(second.wait).result(timeout=30) is None
 
 
-def saves(*, user_ids: Sequence[str]) -> list[Save]:
-    """Saves of every kind, for each of *user_ids*: new, the same again, of a new and of a known key."""
+def saves_of_every_kind(*, user_ids: Sequence[str]) -> list[Save]:
+    """Return them for each of *user_ids*: new, the same again, of a new and of a known key."""
     drafts = [("a", None), ("b", None), ("a", None), ("c", "new"), ("d", "new"), ("e", "known"), ("f", "known")]
     made = []
     for user_id, (content, topic_key) in itertools.product(user_ids, drafts):
@@ -406,12 +406,12 @@ def saves(*, user_ids: Sequence[str]) -> list[Save]:
 def test_batched_saves_equal_single_saves(writer: Writer) -> None:
     """The first user is known, with a row of the key; the second has no session any more; the third is new."""
     for user_id in ("first", "second"):
-        writer.run("save", saves(user_ids=[user_id])[5])
+        writer.run("save", saves_of_every_kind(user_ids=[user_id])[5])
     writer.run(
         "end",
-        lambda transaction: saving.end_session(transaction, "second", conversation_id="", summary="s", now=EPOCH),
+        lambda transaction: saves.end_session(transaction, "second", conversation_id="", summary="s", now=EPOCH),
     )
-    made = saves(user_ids=["first", "second", "third"])
+    made = saves_of_every_kind(user_ids=["first", "second", "third"])
     done = run_in_one_batch(writer, made, bulk=insert_all)
 
     outcomes = [result.outcome for result in done if isinstance(result, SaveResult)]
@@ -435,7 +435,7 @@ def test_batched_saves_equal_single_saves(writer: Writer) -> None:
 
 
 def test_saves_of_a_failed_batch_are_retried_one_by_one(writer: Writer) -> None:
-    made = saves(user_ids=["user"])
+    made = saves_of_every_kind(user_ids=["user"])
 
     def fail(transaction: Transaction, operations: Sequence[Save]) -> Sequence[SaveResult]:
         insert_all(transaction, operations)

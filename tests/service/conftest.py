@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 
 from ilab_chat_service.file_reload import FileReload
+from ilab_chat_service.message_statements import load
 from ilab_chat_service.settings import Settings
-from ilab_chat_service.statements import load
 from service.talking import Caller, Served, serving_upstream
 from upstream import Reply, running
 

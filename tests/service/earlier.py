@@ -13,7 +13,7 @@ START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
 def pairs(name: str, section: str) -> list[tuple[str, str]]:
     """Return the older and the newer statements of a section, in all languages."""
-    tables = tomllib.loads((Path(__file__).parent / "statements" / name).read_text("utf-8"))
+    tables = tomllib.loads((Path(__file__).parent / "message_statements" / name).read_text("utf-8"))
     return [(older, newer) for table in tables.values() for older, newer in table[section]]
 
 

@@ -18,9 +18,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
-from ilab_chat_service.rpc import memory_limits
+from ilab_chat_service.rpc import memory_admission
 from ilab_chat_service.rpc.admission import Admission
-from ilab_chat_service.rpc.errors import ServerBusy
+from ilab_chat_service.rpc.error_table import ServerBusy
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
@@ -178,7 +178,7 @@ async def test_large_saves_beyond_the_users_byte_limit_are_rejected(
             )
 
         large = [save("alice") for _ in range(3)]
-        await slow.wait_for(memory_limits.RUNNING_PER_USER)
+        await slow.wait_for(memory_admission.RUNNING_PER_USER)
         try:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await asyncio.gather(save("alice"), save("alice"))
@@ -289,13 +289,13 @@ class SlowMethod:
 async def test_cancelled_memory_reads_leave_threads_for_chat(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert memory_limits.READS + memory_limits.EXPORTS < READ_THREADS
-    assert memory_limits.WRITES < WRITE_THREADS
+    assert memory_admission.READS + memory_admission.EXPORTS < READ_THREADS
+    assert memory_admission.WRITES < WRITE_THREADS
     slow = SlowMethod(monkeypatch)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         reads = [memory.GetStats(memory_pb2.GetStatsRequest(user_id=f"user {number}")) for number in range(32)]
-        await slow.wait_for(memory_limits.READS)
+        await slow.wait_for(memory_admission.READS)
         health: Any = health_pb2_grpc.HealthStub(channel)
         for _ in reads:
             # Any further read would have started by now.
@@ -308,7 +308,7 @@ async def test_cancelled_memory_reads_leave_threads_for_chat(
             slow.end.set()
         assert answer.reply == "Hello there."
         await memory.GetStats(memory_pb2.GetStatsRequest(user_id="last"), timeout=30)
-    assert len(slow.users) == memory_limits.READS + 1
+    assert len(slow.users) == memory_admission.READS + 1
     assert slow.users[-1] == "last"
 
 
@@ -317,8 +317,8 @@ async def test_one_user_cannot_take_all_memory_slots(settings: Settings, monkeyp
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         request = memory_pb2.GetStatsRequest(user_id="alice")
-        reads = [memory.GetStats(request) for _ in range(memory_limits.PER_USER)]
-        await slow.wait_for(memory_limits.RUNNING_PER_USER)
+        reads = [memory.GetStats(request) for _ in range(memory_admission.PER_USER)]
+        await slow.wait_for(memory_admission.RUNNING_PER_USER)
         try:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await memory.GetStats(request, timeout=30)
@@ -326,7 +326,7 @@ async def test_one_user_cannot_take_all_memory_slots(settings: Settings, monkeyp
             assert "grpc-retry-pushback-ms" in dict(caught.value.trailing_metadata() or ())
             other = memory.GetStats(memory_pb2.GetStatsRequest(user_id="bob"))
             await slow.wait_for(1)
-            assert slow.users == ["alice"] * memory_limits.RUNNING_PER_USER + ["bob"]
+            assert slow.users == ["alice"] * memory_admission.RUNNING_PER_USER + ["bob"]
         finally:
             slow.end.set()
         for read in (*reads, other):
@@ -342,7 +342,7 @@ async def test_unread_exports_are_bounded_and_block_no_other_method(settings: Se
             )
             await memory.SaveObservation(save)
         request = memory_pb2.ExportUserRequest(user_id="alice")
-        exports = [memory.ExportUser(request) for _ in range(memory_limits.EXPORTS_PER_USER)]
+        exports = [memory.ExportUser(request) for _ in range(memory_admission.EXPORTS_PER_USER)]
         for export in exports:
             await export.read()
         refused = memory.ExportUser(request, timeout=30)
@@ -355,17 +355,17 @@ async def test_unread_exports_are_bounded_and_block_no_other_method(settings: Se
 
 
 async def test_waiting_erasures_block_no_other_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory_limits.ERASURES < ERASURE_THREADS
+    assert memory_admission.ERASURES < ERASURE_THREADS
     slow = SlowMethod(monkeypatch, "mem_forget")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         requests = [memory_pb2.ForgetUserRequest(user_id=f"user {number}") for number in range(32)]
         erasures = [memory.ForgetUser(request) for request in requests]
-        await slow.wait_for(memory_limits.ERASURES)
+        await slow.wait_for(memory_admission.ERASURES)
         try:
             answer = await chat_pb2_grpc.ChatServiceStub(channel).Chat(chat("bob"), timeout=30)
             stats = await memory.GetStats(memory_pb2.GetStatsRequest(user_id="bob"), timeout=30)
-            assert len(slow.users) == memory_limits.ERASURES
+            assert len(slow.users) == memory_admission.ERASURES
         finally:
             slow.end.set()
         assert answer.reply == "Hello there."
@@ -379,15 +379,15 @@ async def test_one_user_cannot_take_all_erasure_slots(settings: Settings, monkey
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         request = memory_pb2.ForgetUserRequest(user_id="alice")
-        erasures = [memory.ForgetUser(request) for _ in range(memory_limits.ERASURES_PER_USER)]
-        await slow.wait_for(memory_limits.RUNNING_PER_USER)
+        erasures = [memory.ForgetUser(request) for _ in range(memory_admission.ERASURES_PER_USER)]
+        await slow.wait_for(memory_admission.RUNNING_PER_USER)
         try:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await memory.ForgetUser(request, timeout=30)
             assert reason(caught.value) == "SERVER_BUSY"
             other = memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id="bob"))
             await slow.wait_for(1)
-            assert slow.users == ["alice"] * memory_limits.RUNNING_PER_USER + ["bob"]
+            assert slow.users == ["alice"] * memory_admission.RUNNING_PER_USER + ["bob"]
         finally:
             slow.end.set()
         for erasure in (*erasures, other):
@@ -396,12 +396,12 @@ async def test_one_user_cannot_take_all_erasure_slots(settings: Settings, monkey
 
 async def test_two_users_cannot_take_all_erasure_slots(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SlowMethod(monkeypatch, "mem_forget")
-    users = ["alice", "bob"] * memory_limits.ERASURES_PER_USER
-    assert len(users) >= memory_limits.ERASURES
+    users = ["alice", "bob"] * memory_admission.ERASURES_PER_USER
+    assert len(users) >= memory_admission.ERASURES
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         erasures = [memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id=user)) for user in users]
-        await slow.wait_for(2 * memory_limits.RUNNING_PER_USER)
+        await slow.wait_for(2 * memory_admission.RUNNING_PER_USER)
         try:
             erasures.append(memory.ForgetUser(memory_pb2.ForgetUserRequest(user_id="carol"), timeout=30))
             await slow.wait_for(1)
@@ -446,13 +446,13 @@ async def read_all(export: Any) -> int:
 
 
 async def test_unread_export_frees_its_slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_limits, "UNREAD_SECONDS", 0.1)
-    monkeypatch.setattr(memory_limits, "QUEUE_SECONDS", 60.0)
+    monkeypatch.setattr(memory_admission, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(memory_admission, "QUEUE_SECONDS", 60.0)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await fill(memory, "alice", "bob")
         stuck = await unread(memory, "alice", "alice", "bob")
-        assert len(stuck) == memory_limits.EXPORTS
+        assert len(stuck) == memory_admission.EXPORTS
         request = memory_pb2.ExportUserRequest(user_id="carol")
         assert await read_all(memory.ExportUser(request, timeout=30)) == 0
         # It counts for its user until its caller is gone, because gRPC still buffers a response.
@@ -472,9 +472,9 @@ async def test_unread_export_frees_its_slot(settings: Settings, monkeypatch: pyt
 async def test_export_aborted_in_its_first_write_has_a_status(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_limits, "UNREAD_SECONDS", 0.1)
-    monkeypatch.setattr(memory_limits, "QUEUE_SECONDS", 60.0)
-    monkeypatch.setattr(memory_limits, "EXPORTS", 1)
+    monkeypatch.setattr(memory_admission, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(memory_admission, "QUEUE_SECONDS", 60.0)
+    monkeypatch.setattr(memory_admission, "EXPORTS", 1)
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await memory.StartSession(memory_pb2.StartSessionRequest(user_id="alice"))
@@ -493,15 +493,15 @@ async def test_export_aborted_in_its_first_write_has_a_status(
 
 @pytest.mark.parametrize("limit", ["default", "maximum"])
 async def test_export_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    usual = memory_limits.LONG_CALL_TIME
+    usual = memory_admission.LONG_CALL_TIME
     short: dict[str, Any] = {limit: 0.2}
-    monkeypatch.setattr(memory_limits, "LONG_CALL_TIME", replace(usual, **short))
-    monkeypatch.setattr(memory_limits, "EXPORTS", 1)
+    monkeypatch.setattr(memory_admission, "LONG_CALL_TIME", replace(usual, **short))
+    monkeypatch.setattr(memory_admission, "EXPORTS", 1)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         await fill(memory, "alice")
         [export] = await unread(memory, "alice")
-        monkeypatch.setattr(memory_limits, "LONG_CALL_TIME", usual)
+        monkeypatch.setattr(memory_admission, "LONG_CALL_TIME", usual)
         # This one gets the only slot when the other export has ended.
         assert await read_all(memory.ExportUser(memory_pb2.ExportUserRequest(user_id="bob"))) == 0
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -517,7 +517,7 @@ async def test_memory_call_has_a_deadline(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, seconds: float | None
 ) -> None:
     short: dict[str, Any] = {limit: 0.2}
-    monkeypatch.setattr(memory_limits, "CALL_TIME", replace(memory_limits.CALL_TIME, **short))
+    monkeypatch.setattr(memory_admission, "CALL_TIME", replace(memory_admission.CALL_TIME, **short))
     slow = SlowMethod(monkeypatch, "mem_stats")
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)

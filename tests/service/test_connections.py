@@ -20,8 +20,8 @@ from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import CHAT_BYTES, CONTENT_BYTES, HEADER_BYTES, HEADER_FIELD_BYTES, REQUEST_BYTES
 from ilab_chat_service.rpc.channel_args import connection_options
+from ilab_chat_service.rpc.chat_validation import RequestTooLarge, check_headers
 from ilab_chat_service.rpc.interceptors.wrapping import header_bytes
-from ilab_chat_service.rpc.validation import RequestTooLarge, check_headers
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from rpcs import reason

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from batch import cases
 from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.statements import endings as reader
-from ilab_chat_service.statements import read
-from ilab_chat_service.statements.doubt import Said, doubted
-from ilab_chat_service.statements.endings import endings
-from ilab_chat_service.statements.outdated import COMPARED, outdated
-from ilab_chat_service.statements.saying import Saying
+from ilab_chat_service.message_statements import endings as reader
+from ilab_chat_service.message_statements import read
+from ilab_chat_service.message_statements.doubt import Said, doubted
+from ilab_chat_service.message_statements.endings import endings
+from ilab_chat_service.message_statements.outdated import COMPARED, outdated
+from ilab_chat_service.message_statements.saying import Saying
 from ilab_chat_service.values import Context
 from service.earlier import memory, pairs
 from service.talking import Caller

@@ -15,12 +15,12 @@ import grpc.aio
 import pytest
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
-from ilab_chat_service.background import in_background
 from ilab_chat_service.failures import MemoryUnavailable
 from ilab_chat_service.memory import erasure_retry
 from ilab_chat_service.memory.erasure_retry import finish_pending_erasures, retry_erasures
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_chat_service.tasks import in_background
 from ilab_memory import ILabMemory, StorageError
 from ilab_memory.stores.sqlite import SQLiteStore
 from rpcs import reason

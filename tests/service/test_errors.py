@@ -4,7 +4,8 @@ import grpc
 
 from ilab_chat_service.auth.callers import InvalidCredentials, MissingCredentials, UserMismatch
 from ilab_chat_service.failures import Failure, FieldRefused, ModelRejected
-from ilab_chat_service.rpc.errors import (
+from ilab_chat_service.rpc.chat_validation import InvalidFields, RequestTooLarge
+from ilab_chat_service.rpc.error_table import (
     INTERNAL,
     TABLE,
     DeadlineExceeded,
@@ -15,7 +16,6 @@ from ilab_chat_service.rpc.errors import (
     WrongRequestCount,
     status_of,
 )
-from ilab_chat_service.rpc.validation import InvalidFields, RequestTooLarge
 
 
 def test_every_failure_has_a_row_and_every_row_a_failure() -> None:

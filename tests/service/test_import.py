@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service import limits
-from ilab_chat_service.rpc import memory_import, memory_limits
+from ilab_chat_service.rpc import memory_admission, memory_import
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from rpcs import reason
@@ -259,7 +259,7 @@ async def test_cancelled_or_stalled_import_frees_its_thread(
             await memory.ImportUser(endless())
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         # More than run at once: each has freed its thread and its place in the user's share.
-        for _ in range(memory_limits.IMPORTS + 1):
+        for _ in range(memory_admission.IMPORTS + 1):
             leaving = memory.ImportUser(endless())
             await leaving.wait_for_connection()
             leaving.cancel()
@@ -389,7 +389,7 @@ async def library_calls(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
 
 async def test_an_idle_import_ends_when_another_waits(settings: Settings, library_calls: asyncio.Semaphore) -> None:
     async with served(settings) as (memory, _):
-        idle = [await opened(memory, f"idle {number}") for number in range(memory_limits.IMPORTS_PER_CALLER)]
+        idle = [await opened(memory, f"idle {number}") for number in range(memory_admission.IMPORTS_PER_CALLER)]
         for _ in idle:
             await library_calls.acquire()
         assert await imported(memory, [SESSION, OBSERVATION]) == (1, 1)
@@ -404,11 +404,11 @@ async def test_an_idle_import_ends_when_another_waits(settings: Settings, librar
 
 async def test_imports_of_one_caller_leave_a_slot_to_others() -> None:
     """Also imports that are never idle."""
-    admission = memory_limits.long_calls(
-        memory_limits.IMPORTS, memory_limits.IMPORTS_PER_USER, per_share=memory_limits.IMPORTS_PER_CALLER
+    admission = memory_admission.long_calls(
+        memory_admission.IMPORTS, memory_admission.IMPORTS_PER_USER, per_share=memory_admission.IMPORTS_PER_CALLER
     )
     async with AsyncExitStack() as slots:
-        for number in range(memory_limits.IMPORTS_PER_CALLER):
+        for number in range(memory_admission.IMPORTS_PER_CALLER):
             await slots.enter_async_context(admission.slot(f"user {number}", share="one"))
         waiting = asyncio.ensure_future(admission.acquire("user 9", 0, "one"))
         await asyncio.sleep(0)

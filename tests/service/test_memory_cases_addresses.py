@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batch import cases
-from ilab_chat_service.statements import read
+from ilab_chat_service.message_statements import read
 from service.talking import Caller
 
 

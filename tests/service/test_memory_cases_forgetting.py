@@ -12,7 +12,7 @@ import pytest
 
 from batch import cases
 from ilab_chat.v1 import chat_pb2
-from ilab_chat_service.statements import Reading, read
+from ilab_chat_service.message_statements import Reading, read
 from service.talking import Caller
 from upstream import Reply
 

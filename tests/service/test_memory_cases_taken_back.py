@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batch import cases
-from ilab_chat_service.statements import read
-from ilab_chat_service.statements.taken_back import takes_back
+from ilab_chat_service.message_statements import read
+from ilab_chat_service.message_statements.taken_back import takes_back
 from service.talking import Caller
 
 

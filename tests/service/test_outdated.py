@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from batch import cases
 from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.statements import outdated as reader
-from ilab_chat_service.statements import read
-from ilab_chat_service.statements.outdated import COMPARED, outdated
+from ilab_chat_service.message_statements import outdated as reader
+from ilab_chat_service.message_statements import read
+from ilab_chat_service.message_statements.outdated import COMPARED, outdated
 from ilab_chat_service.values import Context, MemorySource
 from service.earlier import memory, pairs
 

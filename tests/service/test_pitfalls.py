@@ -22,9 +22,9 @@ from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.failures import ModelInterrupted, TurnNotStored
 from ilab_chat_service.memory.adapter import MemoryAdapter
-from ilab_chat_service.rpc.errors import TABLE, DeadlineExceeded, InterruptedByDrain
-from ilab_chat_service.rpc.interceptors.errors import ErrorInterceptor
+from ilab_chat_service.rpc.error_table import TABLE, DeadlineExceeded, InterruptedByDrain
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
+from ilab_chat_service.rpc.interceptors.status import ErrorInterceptor
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import Persisted, Turn

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from batch import cases
 from hostile import SHAPES, filled
+from ilab_chat_service.message_statements import Fact, Reading, load, read
+from ilab_chat_service.message_statements.language import LANGUAGES, LAZY, Language, alternatives, languages_of
+from ilab_chat_service.message_statements.sentences import Sentence
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from ilab_chat_service.statements import Fact, Reading, load, read
-from ilab_chat_service.statements.language import LANGUAGES, LAZY, Language, alternatives, languages_of
-from ilab_chat_service.statements.sentences import Sentence
 
-FOLDER = Path(__file__).parent / "statements"
+FOLDER = Path(__file__).parent / "message_statements"
 
 
 pytestmark = pytest.mark.usefixtures("tables")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ilab_memory.core.store import Document, Posting, TermStatistics
 from ilab_memory.recall import ranking
 from ilab_memory.recall.analysis import Fields
-from ilab_memory.recall.message import Asked
+from ilab_memory.recall.message_query import Asked
 
 #: Rows that the rarity of a term is estimated from, in addition to the user's: in a small memory, one that occurs in
 #: each of them is still as informative as a word of a language usually is.

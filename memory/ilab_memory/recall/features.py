@@ -5,7 +5,7 @@ from math import log
 
 from ilab_memory.core.store import Document
 from ilab_memory.recall import dates, speakers
-from ilab_memory.recall.message import Asked
+from ilab_memory.recall.message_query import Asked
 
 #: Most that a turn gains by its length, linearly up to this many terms: it has a reply, which says what it is about.
 TURN_GAIN, TURN_TERMS = 0.06, 40

@@ -3,7 +3,7 @@
 import re
 
 from ilab_memory.recall.analysis import UNSPACED
-from ilab_memory.recall.message import Asked
+from ilab_memory.recall.message_query import Asked
 
 #: Least coverage of a result that contains a name in the message, ...
 NAME_FLOOR = 0.2

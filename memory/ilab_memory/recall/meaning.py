@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from ilab_memory.core.embedder import EmbedderUnavailable
 from ilab_memory.core.vector_store import Block
-from ilab_memory.recall import message
+from ilab_memory.recall import message_query
 from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.coverage import Covered
-from ilab_memory.recall.message import Asked
+from ilab_memory.recall.message_query import Asked
 from ilab_memory.recall.passage import HEAD_CHARACTERS, Finder, parts, sentences
 from ilab_memory.recall.speakers import without_label
 
@@ -175,27 +175,27 @@ def text_of(title: str, content: str) -> str:
 
 def states(said: str) -> bool:
     """Return whether a sentence of *said* states something."""
-    spoken = message.languages_in(said)
+    spoken = message_query.languages_in(said)
     return any(_states(each.text, spoken) for each in sentences(said, _NOTHING))
 
 
 def _states(sentence: str, spoken: Collection[str]) -> bool:
     """Return whether *sentence* has content, and does not ask, or ends with a clause about the user."""
-    if not message.content_terms(sentence):
+    if not message_query.content_terms(sentence):
         return False
     if not _asks(sentence, spoken):
         return True
     _, *clauses = _CLAUSES.split(sentence)
-    return any(message.speaks_of_user(clause) and not _asks(clause, spoken) for clause in clauses)
+    return any(message_query.speaks_of_user(clause) and not _asks(clause, spoken) for clause in clauses)
 
 
 def _asks(text: str, spoken: Collection[str]) -> bool:
-    return message.is_question(text, spoken) or message.is_request(text, spoken)
+    return message_query.is_question(text, spoken) or message_query.is_request(text, spoken)
 
 
 def asks(said: str) -> bool:
     """Return whether *said* has a question or a request."""
-    spoken = message.languages_in(said)
+    spoken = message_query.languages_in(said)
     texts = [each.text for each in sentences(said, _NOTHING)]
     return any(_asks(text, spoken) for text in texts)
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ilab_memory.recall.analysis import UNSPACED, folded, terms
-from ilab_memory.recall.message import content_terms, is_question, is_request
+from ilab_memory.recall.message_query import content_terms, is_question, is_request
 from ilab_memory.recall.stemming import FOREIGN
 from ilab_memory.recall.stemming import forms as word_forms
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.models import Observation, RecallHit
 from ilab_memory.core.store import Store
-from ilab_memory.recall import message, passage
+from ilab_memory.recall import message_query, passage
 from ilab_memory.recall.dates import Period
 from ilab_memory.timestamps import to_text
 
@@ -65,12 +65,12 @@ def _hits(rows: Iterable[Observation]) -> Iterator[tuple[str, RecallHit]]:
     """Yield what was said, normalized, with its hit; without greetings and thanks."""
     for row in rows:
         said = passage.parts(row.content[:READ_CHARACTERS]).said
-        if message.content_terms(said[: passage.PASSAGE_CHARACTERS]):
+        if message_query.content_terms(said[: passage.PASSAGE_CHARACTERS]):
             yield passage.normalized(said), _hit(row, said)
 
 
 def _hit(row: Observation, said: str) -> RecallHit:
-    is_statement = message.speaks_of_user(said) and not message.is_question(said)
+    is_statement = message_query.speaks_of_user(said) and not message_query.is_question(said)
     length = LENGTH_GAIN * min(1.0, len(said) / LONG_ENOUGH)
     return RecallHit(
         id=row.id or 0,

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from ilab_memory.core.store import TermStatistics
 from ilab_memory.recall import coverage
 from ilab_memory.recall.analysis import terms
-from ilab_memory.recall.message import Asked, speaks_of_user
+from ilab_memory.recall.message_query import Asked, speaks_of_user
 
 #: A name in the message is that of a speaker if this share of the rows contains it, and at least LEAST_ROWS.
 SHARE_OF_ROWS, LEAST_ROWS = 0.15, 5

@@ -14,8 +14,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ilab_chat_service.background import computed
 from ilab_chat_service.failures import RequestIdReused
+from ilab_chat_service.tasks import computed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

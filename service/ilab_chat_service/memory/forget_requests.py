@@ -7,15 +7,15 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.memory.turn_codec import is_turn, spoken
-from ilab_chat_service.statements import read
+from ilab_chat_service.message_statements import read
 from ilab_chat_service.values import FACT_KEY
 from ilab_memory.recall.analysis import UNSPACED, folded
-from ilab_memory.recall.message import content_terms
+from ilab_memory.recall.message_query import content_terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ilab_chat_service.statements import Reading
+    from ilab_chat_service.message_statements import Reading
     from ilab_chat_service.values import PastTurn
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation

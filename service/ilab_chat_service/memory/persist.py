@@ -14,7 +14,7 @@ from ilab_memory.core.models import NewFact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ilab_chat_service.statements import Reading
+    from ilab_chat_service.message_statements import Reading
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import SaveResult
 

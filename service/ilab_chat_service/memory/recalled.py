@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.history import without_middle
 from ilab_chat_service.limits import PROMPT_SUMMARY_BYTES
 from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken
-from ilab_chat_service.statements.outdated import says_much
+from ilab_chat_service.message_statements.outdated import says_much
 from ilab_chat_service.values import MemorySource, PastTurn, Recalled
 
 if TYPE_CHECKING:

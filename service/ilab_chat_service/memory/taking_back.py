@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.statements.taken_back import takes_back
+from ilab_chat_service.message_statements.taken_back import takes_back
 from ilab_chat_service.values import FACT_KEY
 from ilab_memory.core.models import NewFact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ilab_chat_service.statements import Reading
+    from ilab_chat_service.message_statements import Reading
     from ilab_memory import ILabMemory
 
 #: Number of facts among which the instructions are. Pinned ones come first.

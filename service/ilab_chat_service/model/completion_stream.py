@@ -8,6 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.limits import REPLY_BYTES
+from ilab_chat_service.model.api_errors import (
+    BROKEN,
+    EndedEarly,
+    NotACompletion,
+    ResponseTooLong,
+    failures_after_it_began,
+)
 from ilab_chat_service.model.chunks import (
     FAILED_REASONS,
     FINISH_REASONS,
@@ -22,13 +29,6 @@ from ilab_chat_service.model.chunks import (
     response_id_of,
     text_of,
     usage_of,
-)
-from ilab_chat_service.model.errors import (
-    BROKEN,
-    EndedEarly,
-    NotACompletion,
-    ResponseTooLong,
-    failures_after_it_began,
 )
 from ilab_chat_service.model.pacing import READ_SECONDS
 from ilab_chat_service.model.reasoning import ReasoningSplitter

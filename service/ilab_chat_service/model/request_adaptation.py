@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ilab_chat_service.model.api_errors import OPTIONS
 from ilab_chat_service.model.error_words import Kind
-from ilab_chat_service.model.errors import OPTIONS
 from ilab_chat_service.model.request import is_ours
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import httpx2
 import openai
 
+from ilab_chat_service.model.api_errors import Refused, failure_of, failures_before_it_began
 from ilab_chat_service.model.breaker import Breaker
 from ilab_chat_service.model.completion_stream import CompletionStream
-from ilab_chat_service.model.errors import Refused, failure_of, failures_before_it_began
 from ilab_chat_service.model.http_transport import body_of
 from ilab_chat_service.model.pacing import Pace
-from ilab_chat_service.model.repeated_request import repeated_request
 from ilab_chat_service.model.request import Shape, request_body
 from ilab_chat_service.model.request_adaptation import shapes_after
+from ilab_chat_service.model.request_template import request_template
 from ilab_chat_service.telemetry.call_record import model_request
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.model.http_transport import Body
     from ilab_chat_service.model.pacing import LoopShare
     from ilab_chat_service.model.profiles import Profile
-    from ilab_chat_service.model.repeated_request import RepeatedRequest
+    from ilab_chat_service.model.request_template import RequestTemplate
     from ilab_chat_service.values import ChatMessage, Generation
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Upstream:
         self._key = ""
         self._options: RequestOptions = {}
         #: A request with the current key, as the package has built it. None: it has built none yet.
-        self._again: RepeatedRequest | None = None
+        self._again: RequestTemplate | None = None
 
     async def ask(self, messages: Sequence[ChatMessage], generation: Generation) -> CompletionStream:
         """Ask the model and wait until it has begun. If the API rejects one of our own fields, ask again without it.
@@ -141,7 +141,7 @@ class Upstream:
         assert isinstance(response, httpx2.Response)  # noqa: S101 - see above
         # The key may have changed while the API answered.
         if options is self._options:
-            self._again = repeated_request(response)
+            self._again = request_template(response)
         return body_of(response)
 
     async def _current_options(self) -> RequestOptions:

@@ -12,14 +12,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
-from ilab_chat_service.background import current_task
 from ilab_chat_service.fair_slots import FairSlots
 from ilab_chat_service.limits import CHAT_BYTES
+from ilab_chat_service.rpc.chat_validation import turn_request
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.event_writer import EventWriter
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.unread import OpenStreams
-from ilab_chat_service.rpc.validation import turn_request
+from ilab_chat_service.tasks import current_task
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started
 from ilab_chat_service.values import FinishReason, MemorySource
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from ilab_chat_service.rpc.admission import Admission
+    from ilab_chat_service.rpc.chat_validation import ChatCall
     from ilab_chat_service.rpc.deadlines import Deadlines
-    from ilab_chat_service.rpc.validation import ChatCall
     from ilab_chat_service.turn import Preview, TurnRunner
     from ilab_chat_service.turn_events import Event
     from ilab_chat_service.values import Recalled, Remembered, TurnRequest, Usage

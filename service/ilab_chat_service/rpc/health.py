@@ -10,7 +10,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from ilab_chat_service.rpc.errors import TABLE, DeadlineExceeded, WrongRequestCount
+from ilab_chat_service.rpc.error_table import TABLE, DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.interceptors.wrapping import the_one
 from ilab_chat_service.rpc.open_calls import OpenCalls

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
-from ilab_chat_service.background import current_task
-from ilab_chat_service.idempotency.codec import METHOD as CHAT
+from ilab_chat_service.idempotency.chat_answers import METHOD as CHAT
 from ilab_chat_service.memory.adapter import erase_observations
 from ilab_chat_service.memory.hydrate import conversation_arguments
+from ilab_chat_service.rpc import memory_admission as limits
 from ilab_chat_service.rpc import memory_converters as models
-from ilab_chat_service.rpc import memory_limits as limits
+from ilab_chat_service.rpc.chat_validation import InvalidFields
 from ilab_chat_service.rpc.deadlines import Limit
-from ilab_chat_service.rpc.errors import DeadlineExceeded, NotFound
+from ilab_chat_service.rpc.error_table import DeadlineExceeded, NotFound
 from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
+from ilab_chat_service.rpc.memory_admission import calls, long_calls
 from ilab_chat_service.rpc.memory_import import Import, OpenImports
-from ilab_chat_service.rpc.memory_limits import calls, long_calls
 from ilab_chat_service.rpc.memory_validation import (
     caller_key,
     check_identifiers,
@@ -34,7 +34,7 @@ from ilab_chat_service.rpc.memory_validation import (
 )
 from ilab_chat_service.rpc.open_calls import host_of
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
-from ilab_chat_service.rpc.validation import InvalidFields
+from ilab_chat_service.tasks import current_task
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session

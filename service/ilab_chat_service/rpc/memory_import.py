@@ -14,15 +14,15 @@ from operator import itemgetter
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from ilab_chat_service import statements
+from ilab_chat_service import message_statements
 from ilab_chat_service.limits import IMPORT_PAGE_BYTES, IMPORT_PAGE_ITEMS
 from ilab_chat_service.memory.persist import new_facts
 from ilab_chat_service.memory.turn_codec import TYPE, spoken
 from ilab_chat_service.rpc.admission import busy
-from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
+from ilab_chat_service.rpc.chat_validation import EMPTY_MESSAGE, InvalidFields
+from ilab_chat_service.rpc.error_table import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
 from ilab_chat_service.rpc.memory_validation import is_reserved, library_violation
-from ilab_chat_service.rpc.validation import EMPTY_MESSAGE, InvalidFields
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.redaction import strip_private
 
@@ -291,7 +291,7 @@ def with_statements(item: Observation, stated: dict[str, Observation]) -> Observ
     pair = spoken(item.content) if item.type == TYPE else None
     if pair is None:
         return item
-    reading = statements.read(strip_private(pair[0]))
+    reading = message_statements.read(strip_private(pair[0]))
     if reading.opt_out:
         return item
     for fact in new_facts(reading):

@@ -21,7 +21,7 @@ from ilab_chat_service.limits import (
     TITLE_CHARACTERS,
     USER_ID_CHARACTERS,
 )
-from ilab_chat_service.rpc.validation import InvalidFields, text, visible_ascii
+from ilab_chat_service.rpc.chat_validation import InvalidFields, text, visible_ascii
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.work import SUMMARY_KEY
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ilab_chat.v1 import memory_pb2
-    from ilab_chat_service.rpc.validation import Violation
+    from ilab_chat_service.rpc.chat_validation import Violation
 
 #: Fields of an observation that can be updated.
 UPDATABLE = ("content", "title", "type", "pinned", "expire_time")

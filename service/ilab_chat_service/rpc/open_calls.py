@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote
 
-from ilab_chat_service.background import current_task
+from ilab_chat_service.tasks import current_task
 
 if TYPE_CHECKING:
     import asyncio

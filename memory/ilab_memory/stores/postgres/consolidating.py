@@ -11,8 +11,8 @@ from ilab_memory.stores.common.work import ids, replaces
 from ilab_memory.stores.postgres import fact_statements, statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
-from ilab_memory.stores.postgres.saving import SessionNow, User
-from ilab_memory.stores.postgres.writing import Saving
+from ilab_memory.stores.postgres.saves import Saving
+from ilab_memory.stores.postgres.user_sessions import SessionNow, User
 
 
 class _Source(NamedTuple):

@@ -8,7 +8,7 @@ import psycopg
 from ilab_memory.core.models import Observation, UserRows
 from ilab_memory.core.store import Source
 from ilab_memory.stores.common.users import LENGTHS
-from ilab_memory.stores.postgres import fact_statements, saving, statements, vector_statements, work_statements
+from ilab_memory.stores.postgres import fact_statements, statements, user_sessions, vector_statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -41,7 +41,7 @@ def write(connection: psycopg.Connection, rows: UserRows, *, replace: bool) -> b
         NotReplicated: this commit, or an earlier one of the user, may be missing on the synchronous standby.
     """
     # New ids of the user begin above the copied ones.
-    user = saving.new_user(rows.user_id, above=rows.largest_id)
+    user = user_sessions.new_user(rows.user_id, above=rows.largest_id)
     with replicated(connection), connection.transaction():
         if not _enter(connection, user, replace=replace):
             return False

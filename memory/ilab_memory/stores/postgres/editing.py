@@ -14,10 +14,10 @@ from ilab_memory.stores.common.imports import (
     session_is_missing,
 )
 from ilab_memory.stores.common.users import LENGTHS
-from ilab_memory.stores.postgres import fact_statements, saving, statements
+from ilab_memory.stores.postgres import fact_statements, statements, user_sessions
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
-from ilab_memory.stores.postgres.writing import Removed, Writing, alone
+from ilab_memory.stores.postgres.saves import Removed, Writing, alone
 from ilab_memory.timestamps import to_text
 
 
@@ -59,7 +59,7 @@ def change(
     users, found = transaction.ask((statements.LOCK_USER, asked), (statements.TO_CHANGE, asked))
     if not found:
         return None
-    user, old = saving.User._make(users[0]), stored(found[0])
+    user, old = user_sessions.User._make(users[0]), stored(found[0])
     new = old.parts.changed(change)
     result = SaveResult.model_construct(
         id=observation_id, outcome="deduped", session_id=old.session_id, topic_key=old.topic_key
@@ -100,7 +100,7 @@ def delete(transaction: Transaction, user_id: str, observation_id: int) -> list[
     old = stored(found[0])
     this = Removed(observation_id, old.parts.title, old.lengths)
     removed = [this, *alone(transaction, user_id, observation_id)]
-    writing = Writing(user_id, saving.User._make(users[0]))
+    writing = Writing(user_id, user_sessions.User._make(users[0]))
     writing.remove(removed)
     writing.commit(transaction)
     return [each.id for each in removed]
@@ -130,7 +130,9 @@ def add_rows(
     queries = (
         statements.SESSIONS_OF_IDS, statements.ACTIVE_CONVERSATIONS, statements.KEYS, statements.UNKEYED,
     )  # fmt: skip
-    user, (known, active, keys, unkeyed) = saving.locked(transaction, user_id, *((query, asked) for query in queries))
+    user, (known, active, keys, unkeyed) = user_sessions.locked(
+        transaction, user_id, *((query, asked) for query in queries)
+    )
     importing = _Importing(user_id, user, {row[0]: (row[1], row[2]) for row in known})
     importing.active = {conversation_id for (conversation_id,) in active}
     importing.keys = {key: (int(observation_id), *row[:2], bytes(row[2])) for key, observation_id, *row in keys}
@@ -146,7 +148,7 @@ def add_rows(
 class _Importing:
     """The rows that an import writes, and the user's counts after it."""
 
-    def __init__(self, user_id: str, user: saving.User, known: Mapping[str, tuple[int, str]]) -> None:
+    def __init__(self, user_id: str, user: user_sessions.User, known: Mapping[str, tuple[int, str]]) -> None:
         self._user_id = user_id
         self._user = user
         self._known = dict(known)
@@ -167,7 +169,7 @@ class _Importing:
         return AddedRows(len(self._sessions), len(self._rows), self._ids)
 
     def queries(self) -> list[Query]:
-        counting = saving.count_in(
+        counting = user_sessions.count_in(
             self._user_id,
             self._user,
             last_number=self._number,

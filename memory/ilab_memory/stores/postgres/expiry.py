@@ -9,10 +9,10 @@ from operator import itemgetter
 from typing import Any
 
 from ilab_memory.stores.common.users import LENGTHS
-from ilab_memory.stores.postgres import fact_statements, saving, statements
+from ilab_memory.stores.postgres import fact_statements, statements, user_sessions
 from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
+from ilab_memory.stores.postgres.saves import Removed, Writing
 from ilab_memory.stores.postgres.schema import SCHEMA
-from ilab_memory.stores.postgres.writing import Removed, Writing
 
 _EXPIRING = "erase what has expired"
 # These two name no user, and read all partitions. The first reads an index of nothing but rows with an expiry; the
@@ -63,7 +63,7 @@ def _erase(transaction: Transaction, wanted: Mapping[str, Any]) -> int:
     users, rows = transaction.ask((statements.LOCK_USER, wanted), (fact_statements.STILL_EXPIRED, wanted))
     if not rows:
         return 0
-    writing = Writing(wanted["user_id"], saving.User._make(users[0]))
+    writing = Writing(wanted["user_id"], user_sessions.User._make(users[0]))
     writing.remove([_removed(row) for row in rows])
     writing.commit(transaction)
     return len(rows)

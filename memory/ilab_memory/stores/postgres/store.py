@@ -14,17 +14,17 @@ from ilab_memory.core.store import (
     Source,
 )
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.long_texts import one_at_a_time
+from ilab_memory.long_text_lock import one_at_a_time
 from ilab_memory.stores.postgres import (
     copying,
     editing,
     expiry,
     exporting,
     reading,
-    saving,
+    saves,
     statements,
+    user_sessions,
     work_statements,
-    writing,
 )
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections
@@ -93,10 +93,10 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
         self, user_id: str, *, conversation_id: str, now: datetime, session_timeout: timedelta
     ) -> tuple[str, bool]:
         """See Store. Repeated if the connection is lost: an id made here tells whether an earlier try opened it."""
-        session_id = saving.new_session_id()
+        session_id = user_sessions.new_session_id()
         session = self._connections.write(
             "open a session",
-            lambda transaction: saving.open_session(
+            lambda transaction: user_sessions.open_session(
                 transaction,
                 user_id,
                 session_id,
@@ -115,7 +115,7 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
             indexed = None if observation is None else IndexEntry(observation.title, observation.content)
         ended = self._connections.write(
             "end the session",
-            lambda transaction: writing.end_session(
+            lambda transaction: saves.end_session(
                 transaction,
                 user_id,
                 conversation_id=conversation_id,
@@ -133,10 +133,10 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         with one_at_a_time(len(redacted.content)):
             indexed = [IndexEntry(each.title, each.content) for each in (redacted, *redacted.facts)]
-        session_id = saving.new_session_id()
+        session_id = user_sessions.new_session_id()
         return self._connections.write(
             "save the observation",
-            lambda transaction: writing.save(
+            lambda transaction: saves.save(
                 transaction, redacted, indexed, session_id, now=now, session_timeout=session_timeout
             ),
         )
@@ -195,7 +195,9 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
 
     def forget(self, user_id: str) -> int:
         """See Store, and the class for what the server keeps. One transaction: the user's own writers wait for it."""
-        return self._connections.write("forget the user", lambda transaction: saving.forget(transaction, user_id))
+        return self._connections.write(
+            "forget the user", lambda transaction: user_sessions.forget(transaction, user_id)
+        )
 
     def size(self) -> int:
         """See Store. With indexes, and without the answers that a service stores in a schema of its own."""

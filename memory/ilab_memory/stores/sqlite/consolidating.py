@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ilab_memory.core.work import Work, WorkTurns, day
 from ilab_memory.core.work_store import Derived, Finished, Retired
 from ilab_memory.stores.common.work import ids, replaces
-from ilab_memory.stores.sqlite import fact_statements, saving, work_statements
+from ilab_memory.stores.sqlite import fact_statements, saves, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -40,7 +40,7 @@ def finish(transaction: Transaction, *, work: Work, turns: WorkTurns, finished: 
     return True
 
 
-def _derive(transaction: Transaction, user: _User, derived: Derived) -> saving.UserNow | None:
+def _derive(transaction: Transaction, user: _User, derived: Derived) -> saves.UserNow | None:
     """Store *derived* in the session of its last source, at the time of that; None if a newer value is stored."""
     sources = [transaction.execute(work_statements.SOURCE, (user.key, each)).fetchone() for each in derived.source_ids]
     *session, moment = max(sources, key=lambda source: str(source[3]))
@@ -48,9 +48,9 @@ def _derive(transaction: Transaction, user: _User, derived: Derived) -> saving.U
     stored = transaction.execute(work_statements.STORED, (user.key, redacted.topic_key)).fetchone()
     if not replaces(stored and stored[1:3], moment):
         return None
-    now = saving.UserNow._make((*user, *session, False))
+    now = saves.UserNow._make((*user, *session, False))
     entry = IndexEntry(redacted.title, redacted.content)
-    made, _ = saving.save_keyed(transaction, now, redacted, saving.row(now, redacted, entry, moment), entry)
+    made, _ = saves.save_keyed(transaction, now, redacted, saves.row(now, redacted, entry, moment), entry)
     transaction.executemany(fact_statements.ADD_SOURCE, [(user.key, made, source) for source in derived.source_ids])
     return now
 

@@ -13,7 +13,7 @@ from ilab_memory.stores.common.imports import (
     imported_session_id,
     session_is_missing,
 )
-from ilab_memory.stores.sqlite import fact_statements, removing, saving, statements
+from ilab_memory.stores.sqlite import deletions, fact_statements, saves, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -36,15 +36,15 @@ def change(
     observation_id: int,
     change: Change,
     *,
-    analyzed: removing.Analyze,
+    analyzed: deletions.Analyze,
     now: datetime,
 ) -> SaveResult | None:
     """See `Store.change`. *analyzed* returns the index entry of a title and a content."""
-    old = removing.stored(transaction, user_id, observation_id)
+    old = deletions.stored(transaction, user_id, observation_id)
     if old is None:
         return None
     new = old.parts.changed(change)
-    outcome: saving.Outcome = "deduped"
+    outcome: saves.Outcome = "deduped"
     pinned = old.pinned if change.pinned is None else change.pinned
     expire_at = old.expire_at if change.expire_at is UNSET else change.expire_at
     if (pinned, expire_at) != (old.pinned, old.expire_at):
@@ -56,19 +56,19 @@ def change(
         row: dict[str, object] = {
             "user": old.user,
             "now": to_text(now),
-            "preview": saving.preview(new.content),
+            "preview": saves.preview(new.content),
             **new._asdict(),
             **indexed.lengths,
         }
         old.unindex(transaction, analyzed)
         edited = (*_edited(row), observation_id)
         _, number = transaction.execute(statements.EDIT_OBSERVATION, edited).fetchone()
-        saving.index(transaction, old.user, old.index_key, number, indexed)
+        saves.index(transaction, old.user, old.index_key, number, indexed)
         if new.title != old.parts.title:
-            saving.drop_title(transaction, old.user, old.parts.title)
+            saves.drop_title(transaction, old.user, old.parts.title)
         if new.content != old.parts.content:
             transaction.execute(fact_statements.MAKE_EARLIER, (old.user, observation_id))
-            removing.unlink(transaction, user_id, old.user, observation_id, kept=(), analyzed=analyzed)
+            deletions.unlink(transaction, user_id, old.user, observation_id, kept=(), analyzed=analyzed)
     return SaveResult.model_construct(
         id=observation_id, outcome=outcome, session_id=old.session_id, topic_key=old.topic_key
     )
@@ -81,7 +81,7 @@ def add_rows(
     rows: Sequence[tuple[ImportedRow, IndexEntry]],
 ) -> AddedRows:
     """See `Store.add_rows`."""
-    user, index_key = saving.user_for_import(transaction, user_id)
+    user, index_key = saves.user_for_import(transaction, user_id)
     added_sessions = sum([_add_session(transaction, user_id, user, session) for session in sessions])
     added_rows = 0
     ids: list[int | None] = []
@@ -94,7 +94,7 @@ def add_rows(
         observation_id, number = _add_row(transaction, user, found, row, indexed)
         ids.append(observation_id)
         if number is not None:
-            saving.index(transaction, user, index_key, number, indexed)
+            saves.index(transaction, user, index_key, number, indexed)
             added_rows += 1
     transaction.executemany(statements.RESTORE_ACTIVITY, [(moment, key) for key, moment in activity.items()])
     return AddedRows(added_sessions, added_rows, ids)
@@ -138,7 +138,7 @@ def _add_row(
         "session": session.key,
         "conversation_id": session.conversation_id,
         **imported_columns(row),
-        "preview": saving.preview(row.content),
+        "preview": saves.preview(row.content),
         **indexed.lengths,
     }
     observation_id, number = transaction.execute(statements.IMPORT_OBSERVATION, _imported(columns)).fetchone()

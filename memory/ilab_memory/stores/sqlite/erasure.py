@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ilab_memory.stores.sqlite import erasure_statements, reading, statements, vector_statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
-from ilab_memory.stores.sqlite.saving import row_number
+from ilab_memory.stores.sqlite.saves import row_number
 from ilab_memory.stores.sqlite.transaction import Transaction
 
 #: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from ilab_memory.stores.sqlite import erasure, fact_statements, removing
+from ilab_memory.stores.sqlite import deletions, erasure, fact_statements
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
 
@@ -40,12 +40,12 @@ def expired(connection: sqlite3.Connection, wanted: Expiry, limit: int) -> list[
     return sorted(list(found)[:limit])
 
 
-def page(connection: sqlite3.Connection, rows: Sequence[Row]) -> Sequence[removing.Observation | None]:
+def page(connection: sqlite3.Connection, rows: Sequence[Row]) -> Sequence[deletions.Observation | None]:
     """Return the first of *rows* as they are, at most a page; None for one that is not there any more."""
-    found: list[removing.Observation | None] = []
+    found: list[deletions.Observation | None] = []
     size = 0
     for row in rows[:PAGE]:
-        old = removing.stored(connection, *row)
+        old = deletions.stored(connection, *row)
         found.append(old)
         size += 0 if old is None else len(old.parts.content.encode())
         if size >= erasure.PAGE_BYTES:
@@ -53,7 +53,7 @@ def page(connection: sqlite3.Connection, rows: Sequence[Row]) -> Sequence[removi
     return found
 
 
-def erase(transaction: Transaction, wanted: Expiry, rows: Iterable[Row], *, analyzed: removing.Analyze) -> int:
+def erase(transaction: Transaction, wanted: Expiry, rows: Iterable[Row], *, analyzed: deletions.Analyze) -> int:
     """Delete those of *rows* that still are to be erased, which are sorted; return how many.
 
     Records that their bytes must leave the file.
@@ -64,7 +64,7 @@ def erase(transaction: Transaction, wanted: Expiry, rows: Iterable[Row], *, anal
         for _, observation_id in of_user:
             asked = (observation_id, user_id, *wanted)
             if transaction.execute(fact_statements.IS_EXPIRED, asked).fetchone():
-                erased += removing.remove(transaction, user_id, observation_id, analyzed=analyzed)
+                erased += deletions.remove(transaction, user_id, observation_id, analyzed=analyzed)
         if erased > before:
             erasure.add(transaction, user_id, None, is_in_index=True)
     return erased

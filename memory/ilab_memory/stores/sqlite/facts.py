@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted, Source
-from ilab_memory.stores.sqlite import fact_statements, removing, saving, statements
+from ilab_memory.stores.sqlite import deletions, fact_statements, saves, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 
@@ -18,20 +18,20 @@ class Facts(NamedTuple):
     indexed: Sequence[IndexEntry]
 
 
-def settle(transaction: Transaction, user: saving.UserNow, saved: SaveResult, facts: Facts, now: str) -> SaveResult:
+def settle(transaction: Transaction, user: saves.UserNow, saved: SaveResult, facts: Facts, now: str) -> SaveResult:
     """Save the *facts* of the observation that was *saved*, see `Store.save`; return its result with theirs."""
-    derived = {} if saved.outcome == "created" else removing.derived(transaction, user.key, saved.id)
+    derived = {} if saved.outcome == "created" else deletions.derived(transaction, user.key, saved.id)
     results = []
     for fact, entry in zip(facts.redacted, facts.indexed, strict=True):
         if saved.outcome == "deduped" and (known := _id(transaction, user, fact)) in derived:
-            results.append(saving.result(known, "deduped", user, fact))
+            results.append(saves.result(known, "deduped", user, fact))
             continue
-        fact_id, outcome = saving.save_keyed(transaction, user, fact, saving.row(user, fact, entry, now), entry)
+        fact_id, outcome = saves.save_keyed(transaction, user, fact, saves.row(user, fact, entry, now), entry)
         transaction.execute(fact_statements.ADD_SOURCE, (user.key, fact_id, saved.id))
-        results.append(saving.result(fact_id, outcome, user, fact))
+        results.append(saves.result(fact_id, outcome, user, fact))
     if saved.outcome == "updated":
         kept = {result.id for result in results}
-        removing.unlink(transaction, facts.user_id, user.key, saved.id, kept=kept, analyzed=IndexEntry)
+        deletions.unlink(transaction, facts.user_id, user.key, saved.id, kept=kept, analyzed=IndexEntry)
     return saved.model_copy(update={"facts": tuple(results)}) if results else saved
 
 
@@ -43,7 +43,7 @@ def add_sources(transaction: Transaction, user_id: str, sources: Sequence[Source
     )
 
 
-def _id(transaction: Transaction, user: saving.UserNow, fact: Redacted) -> int:
+def _id(transaction: Transaction, user: saves.UserNow, fact: Redacted) -> int:
     """Return the id of the stored fact of this topic key, or 0."""
     found = transaction.execute(statements.BY_KEY, (user.key, fact.topic_key)).fetchone()
     return 0 if found is None else int(found[0])

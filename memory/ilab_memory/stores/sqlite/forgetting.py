@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.stores.sqlite import erasure, erasure_statements, expiry, removing
+from ilab_memory.stores.sqlite import deletions, erasure, erasure_statements, expiry
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -93,13 +93,13 @@ class Forgetting:
     def _delete(self, user_id: str, observation_id: int) -> list[int]:
         """Delete one observation; its bytes stay in the file."""
         with self._readers.connection(_DELETING) as connection:
-            old = removing.going(connection, user_id, observation_id) if observation_id <= LARGEST_ID else []
+            old = deletions.going(connection, user_id, observation_id) if observation_id <= LARGEST_ID else []
         if not old:
             return []
         # In this thread, to keep work off the writer.
-        analyzed = removing.analysis(old)
-        delete = partial(removing.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
-        return self._writer.run(_DELETING, delete, characters=removing.characters(old))
+        analyzed = deletions.analysis(old)
+        delete = partial(deletions.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
+        return self._writer.run(_DELETING, delete, characters=deletions.characters(old))
 
     def expire(self, wanted: expiry.Expiry, limit: int) -> int:
         """Erase what has expired or is old; return how many observations that were. See `Store.expire`."""
@@ -112,9 +112,9 @@ class Forgetting:
             rows, waiting = waiting[: len(page)], waiting[len(page) :]
             # In this thread, to keep work off the writer.
             present = [old for old in page if old is not None]
-            analyzed = removing.analysis(present)
+            analyzed = deletions.analysis(present)
             erase = partial(expiry.erase, wanted=wanted, rows=rows, analyzed=analyzed)
-            erased += self._writer.run(_EXPIRING, erase, characters=removing.characters(present))
+            erased += self._writer.run(_EXPIRING, erase, characters=deletions.characters(present))
         if erased:
             self._finish()
         return erased

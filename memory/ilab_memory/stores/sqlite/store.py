@@ -17,8 +17,8 @@ from ilab_memory.core.store import (
 )
 from ilab_memory.forks import Process
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.long_texts import SHORT_CHARACTERS, one_at_a_time
-from ilab_memory.stores.sqlite import check, editing, expiry, exporting, removing, saving
+from ilab_memory.long_text_lock import SHORT_CHARACTERS, one_at_a_time
+from ilab_memory.stores.sqlite import check, deletions, editing, expiry, exporting, saves
 from ilab_memory.stores.sqlite import facts as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry, KeyCache
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
@@ -90,7 +90,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
     ) -> tuple[str, bool]:
         user = self._writer.run(
             "open a session",
-            lambda transaction: saving.open_session(
+            lambda transaction: saves.open_session(
                 transaction, user_id, conversation_id=conversation_id, now=now, session_timeout=session_timeout
             ),
         )
@@ -104,7 +104,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
             indexed = None if observation is None else IndexEntry(observation.title, observation.content)
         ended = self._writer.run(
             "end the session",
-            lambda transaction: saving.end_session(
+            lambda transaction: saves.end_session(
                 transaction,
                 user_id,
                 conversation_id=conversation_id,
@@ -143,17 +143,17 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
         if observation_id > LARGEST_ID:
             return None
         with self._readers.connection("change the observation") as connection:
-            affected = removing.going(connection, user_id, observation_id)
+            affected = deletions.going(connection, user_id, observation_id)
         if not affected:
             return None
         # In this thread, to keep work off the writer; it analyzes only what has changed by then.
-        analyzed = removing.analysis(removing.edited(affected, change))
+        analyzed = deletions.analysis(deletions.edited(affected, change))
         return self._writer.run(
             "change the observation",
             lambda transaction: editing.change(
                 transaction, user_id, observation_id, change, analyzed=analyzed, now=now
             ),
-            characters=removing.characters(affected) + len(change.content or ""),
+            characters=deletions.characters(affected) + len(change.content or ""),
         )
 
     def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
@@ -203,7 +203,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
 
     def probe(self, *, room: int) -> None:
         """See Store. A file that another process rewrites is waited for, as a save does."""
-        self._writer.run("write", lambda transaction: saving.probe(transaction, room), synced=False)
+        self._writer.run("write", lambda transaction: saves.probe(transaction, room), synced=False)
 
     def check(self) -> list[str]:
         with self._readers.connection("check the file") as connection:

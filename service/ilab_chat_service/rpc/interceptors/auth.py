@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from ilab_chat_service.auth.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
-from ilab_chat_service.rpc.interceptors.errors import end
+from ilab_chat_service.rpc.interceptors.status import end
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
 from ilab_chat_service.telemetry.call_record import CALL
 

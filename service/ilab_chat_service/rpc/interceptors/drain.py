@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from ilab_chat_service.background import current_task
-from ilab_chat_service.rpc.errors import InterruptedByDrain, ServerDraining
+from ilab_chat_service.rpc.error_table import InterruptedByDrain, ServerDraining
 from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+from ilab_chat_service.tasks import current_task
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from ilab_chat_service.call_deadline import set_call_deadline
-from ilab_chat_service.rpc.errors import INTERNAL
+from ilab_chat_service.rpc.error_table import INTERNAL
 from ilab_chat_service.rpc.interceptors.wrapping import bounded, is_ours, wrapped
 from ilab_chat_service.telemetry.call_record import CALL, Call
 from ilab_chat_service.telemetry.logs import AUDIT

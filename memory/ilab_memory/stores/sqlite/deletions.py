@@ -1,0 +1,147 @@
+"""Deletions of single observations, with what was derived from them.
+
+Functions that take nothing but a `Transaction` run inside one operation of the writer. The index loses an observation
+by its words: functions that delete get an `Analyze`, made before, so that texts are not analyzed in the writer.
+"""
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from ilab_memory.core.store import Change
+from ilab_memory.core.work import SUMMARY_KEY
+from ilab_memory.long_text_lock import one_at_a_time
+from ilab_memory.stores.common.changes import Stored
+from ilab_memory.stores.sqlite import erasure, fact_statements, saves, statements, work_statements
+from ilab_memory.stores.sqlite.blind_index import IndexEntry
+from ilab_memory.stores.sqlite.transaction import Transaction
+
+#: Returns the index entry of a title and a content.
+Analyze = Callable[[str, str], IndexEntry]
+
+
+class Observation(NamedTuple):
+    """An observation as it is."""
+
+    user: int
+    index_key: bytes
+    session_id: str
+    number: int
+    topic_key: str | None
+    pinned: bool
+    expire_at: str | None
+    parts: Stored
+
+    def unindex(self, transaction: Transaction, analyzed: Analyze) -> None:
+        """Take it out of the index."""
+        entry = analyzed(self.parts.title, self.parts.content)
+        saves.unindex(transaction, self.user, self.index_key, self.number, entry)
+
+
+def stored(connection: Transaction | sqlite3.Connection, user_id: str, observation_id: int) -> Observation | None:
+    """Return the user's observation of this id, or None."""
+    found = connection.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
+    return None if found is None else Observation._make((*found[:7], Stored._make(found[7:])))
+
+
+def going(connection: sqlite3.Connection, user_id: str, observation_id: int) -> list[Observation]:
+    """Return the observation and what is derived from it alone, each as it is; nothing if there is no such one.
+
+    For their analysis: not all that a deletion reaches over several steps.
+    """
+    found: dict[int, Observation] = {}
+    waiting = [observation_id]
+    while waiting:
+        each = waiting.pop()
+        old = None if each in found else stored(connection, user_id, each)
+        if old is not None:
+            found[each] = old
+            waiting += [fact for fact, is_alone in derived(connection, old.user, each).items() if is_alone]
+    return list(found.values())
+
+
+def edited(affected: Sequence[Observation], change: Change) -> Iterable[Observation]:
+    """Return the observations that *change* takes from the index or puts there, of the first of *affected*.
+
+    The others are derived from it alone.
+    """
+    old = affected[0]
+    new = old.parts.changed(change)
+    if new == old.parts:
+        return ()
+    return (*(affected if new.content != old.parts.content else [old]), old._replace(parts=new))
+
+
+def analysis(observations: Iterable[Observation]) -> Analyze:
+    """Return an analysis that has analyzed and hashed *observations* already."""
+    analyzed = cache(IndexEntry)
+    for each in observations:
+        with one_at_a_time(len(each.parts.content)):
+            analyzed(each.parts.title, each.parts.content).tokens(each.user, each.index_key)
+    return analyzed
+
+
+def characters(observations: Iterable[Observation]) -> int:
+    """Return the length of the contents of *observations*."""
+    return sum(len(each.parts.content) for each in observations)
+
+
+def delete(transaction: Transaction, user_id: str, observation_id: int, *, analyzed: Analyze) -> list[int]:
+    """Delete the observation and what was derived from it alone; return the ids of what was deleted.
+
+    Records that their bytes must leave the file.
+    """
+    deleted = _remove(transaction, user_id, [observation_id], analyzed)
+    if deleted:
+        erasure.add(transaction, user_id, None, is_in_index=True)
+    return deleted
+
+
+def remove(transaction: Transaction, user_id: str, observation_id: int, *, analyzed: Analyze) -> bool:
+    """Delete the observation, and nothing that was derived from it; return whether there was one."""
+    old = stored(transaction, user_id, observation_id)
+    if old is not None:
+        _delete(transaction, observation_id, old, analyzed)
+    return old is not None
+
+
+def derived(connection: Transaction | sqlite3.Connection, user: int, observation_id: int) -> Mapping[int, bool]:
+    """Return what the observation is, or was, a source of, and whether nothing else is a source of that now."""
+    found = connection.execute(fact_statements.DERIVED, (user, observation_id)).fetchall()
+    return {fact: bool(is_alone) for fact, is_alone in found}
+
+
+def unlink(
+    transaction: Transaction, user_id: str, user: int, source: int, *, kept: Collection[int], analyzed: Analyze
+) -> None:
+    """Let the observation *source* be a source of nothing but *kept*; delete what was derived from it alone."""
+    dropped = {fact: is_alone for fact, is_alone in derived(transaction, user, source).items() if fact not in kept}
+    removed = _remove(transaction, user_id, [fact for fact, is_alone in dropped.items() if is_alone], analyzed)
+    transaction.executemany(
+        fact_statements.REMOVE_SOURCE, [(user, fact, source) for fact in dropped.keys() - set(removed)]
+    )
+
+
+def _remove(transaction: Transaction, user_id: str, ids: Iterable[int], analyzed: Analyze) -> list[int]:
+    """Delete these observations and what was derived from them alone; return the ids of what was deleted."""
+    waiting = list(ids)
+    removed: list[int] = []
+    for each in waiting:
+        old = stored(transaction, user_id, each)
+        if old is None:
+            continue
+        waiting += [fact for fact, is_alone in derived(transaction, old.user, each).items() if is_alone]
+        _delete(transaction, each, old, analyzed)
+        removed.append(each)
+    return removed
+
+
+def _delete(transaction: Transaction, observation_id: int, old: Observation, analyzed: Analyze) -> None:
+    """Delete the observation, which is *old*; a trigger deletes its sources."""
+    if (old.topic_key or "").startswith(SUMMARY_KEY):
+        transaction.execute(work_statements.DROP_SUMMARY, (old.user, observation_id))
+    deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
+    transaction.execute(statements.COUNT_OUT, deleted)
+    old.unindex(transaction, analyzed)
+    saves.drop_title(transaction, old.user, old.parts.title)

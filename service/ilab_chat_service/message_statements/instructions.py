@@ -1,0 +1,147 @@
+"""Standing instructions of a sentence that no table knows: "From now on ...", "When I ask for code, ..."."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ilab_chat_service.message_statements.facts import TEXT_CHARACTERS, Fact
+from ilab_chat_service.message_statements.keys import KEY_WORDS, bounded, hashed, value_of
+from ilab_chat_service.message_statements.openings import EDGES, after_openers, skip
+from ilab_chat_service.message_statements.parsed_sentence import CLAUSE
+from ilab_chat_service.message_statements.text import WORD
+
+if TYPE_CHECKING:
+    from ilab_chat_service.message_statements.parsed_sentence import ParsedSentence
+
+LETTER = re.compile(r"[^\W\d_]")
+#: Separates an instruction from its reason.
+MARK = re.compile("[,;–—(.、，；。]| - ")
+
+#: Sections whose phrases begin what is to be done now.
+TELLING = frozenset({"questions", "requests", "instructions.verbs", "tasks", "fiction"})
+
+
+def instruction(parsed: ParsedSentence) -> Fact | None:
+    """Return the standing instruction that it is, if it is one."""
+    start = parsed.opened.start
+    if not may_be_instruction(parsed):
+        return None
+    if parsed.contains("instructions.once") or (parsed.sentence.asks and not parsed.opened.polite):
+        return None
+    if conditional := conditional_instruction(parsed):
+        return conditional
+    if parsed.is_hypothetical() and not parsed.opened.forever:
+        return None
+    marker = parsed.language.phrases("instructions.forever").at(parsed.lower, start)
+    begin = after_openers(parsed.sentence, parsed.language, marker).start if marker else start
+    verbs = ("instructions.verbs", "instructions.also")
+    text = parsed.sentence.text[0 if parsed.opened.forever else start :].strip(" ,;:-–—")
+    tells = any(parsed.begins(each, begin) for each in verbs) or parsed.ends("instructions.endings")
+    tells = tells or (parsed.opened.forever and addresses_assistant(parsed, begin)) or ends_with_please_always(parsed)
+    if not tells or len(text) > TEXT_CHARACTERS:
+        return None
+    return Fact("preference", instruction_key(parsed, begin), text, standing=True)
+
+
+def may_be_instruction(parsed: ParsedSentence) -> bool:
+    """Return whether it has words of a standing instruction."""
+    return parsed.opened.forever or parsed.contains("instructions.forever") or parsed.is_conditional()
+
+
+def ends_with_please_always(parsed: ParsedSentence) -> bool:
+    """Return whether it ends with words for "please" and "always": "Spelling: Australian please, always"."""
+    text, found = parsed.sentence.stripped, set()
+    while ended := next(
+        (
+            (section, last.start())
+            for section in ("polite", "instructions.forever")
+            if (last := parsed.language.phrases(section).at_end.search(text))
+        ),
+        None,
+    ):
+        found.add(ended[0])
+        text = text[: ended[1]].rstrip(EDGES)
+    return len(found) > 1 and LETTER.search(text) is not None and not parsed.is_first_person()
+
+
+def addresses_assistant(parsed: ParsedSentence, start: int) -> bool:
+    """Return whether it speaks to the assistant, and not first of the user: "Any recipe you give me is for two"."""
+    first = WORD.match(parsed.lower, start)
+    if first is not None and first[0] in parsed.language.first_person:
+        return False
+    addressed = parsed.language.phrases("instructions.addressed")
+    return bool(addressed) and addressed.anywhere.search(parsed.lower, start) is not None
+
+
+def conditional_instruction(parsed: ParsedSentence) -> Fact | None:
+    """Return the instruction with its condition: "When I ask for code, use Python"."""
+    start = parsed.opened.start
+    answer = answer_start(parsed, start) if parsed.is_conditional() else 0
+    text = parsed.sentence.text[start:].strip(EDGES)
+    if not answer or len(text) > TEXT_CHARACTERS:
+        return None
+    condition = WORD.findall(CLAUSE.split(parsed.sentence.folded[start:answer])[0])
+    return Fact("preference", bounded(f"style/{'-'.join(condition[-KEY_WORDS:])}"), text, standing=True)
+
+
+def answer_start(parsed: ParsedSentence, start: int) -> int:
+    """Return where a conditional instruction that begins at *start* says how to answer; 0: nowhere."""
+    if end := parsed.language.phrases("instructions.whenever_you").at(parsed.lower, start):
+        # Such as "When you write to my boss: formal".
+        found = CLAUSE.search(parsed.lower, end)
+        return found.end() if found else 0
+    conditions, verbs = map(parsed.language.phrases, ("instructions.whenever", "instructions.verbs"))
+    if parsed.language.phrases("instructions.endings"):
+        condition = conditions.anywhere.search(parsed.lower, start)
+        return condition.start() if condition and parsed.ends("instructions.endings") else 0
+    for verb in verbs.anywhere.finditer(parsed.lower, conditions.at(parsed.lower, start)):
+        # Not the verb of the condition ("nach Code frage, ..."), or of a statement ("mache ich Tee").
+        rest = parsed.lower[verb.end() :].lstrip()
+        following = WORD.match(rest)
+        if rest and rest[0] not in ",，" and not (following and following[0] in parsed.language.first_person):
+            return verb.start()
+    return 0
+
+
+def instruction_key(parsed: ParsedSentence, start: int) -> str:
+    """Return the topic key of the instruction that begins at *start*."""
+    for key, words in parsed.language.style:
+        if words.anywhere.search(parsed.lower):
+            return key
+    rest = parsed.language.phrases("instructions.forever").anywhere.sub(" ", parsed.lower[start:])
+    value = value_of(rest, parsed.language)
+    return bounded(f"style/{value or hashed(rest)}")
+
+
+def is_for_one_answer(parsed: ParsedSentence, end: int) -> bool:
+    """Return whether an instruction is for one answer only: "Answer in Spanish: what is ...".
+
+    A reason or an exception may follow: "No bullet points please, I can't read them", "unless I ask for more".
+    """
+    position = after_polite(parsed, end)
+    rest = parsed.lower[position:]
+    if ":" in rest or parsed.sentence.asks:
+        return True
+    if LETTER.search(rest) is None:
+        return False
+    reason = parsed.language.phrases("connectors").at(parsed.lower, position)
+    if not reason and not parsed.begins("hypothetical", position) and not MARK.search(parsed.lower[end:position]):
+        return True
+    start = skip(parsed.lower, reason or position)
+    word = WORD.match(parsed.lower, start)
+    if word and word[0] in parsed.language.first_person:
+        return False
+    return not TELLING.isdisjoint(after_openers(parsed.sentence, parsed.language, start).begins)
+
+
+def after_polite(parsed: ParsedSentence, end: int) -> int:
+    """Return where the words go on behind "please", "from now on" and marks."""
+    sections = ("polite", "instructions.from_now_on", "instructions.forever")
+    position = skip(parsed.lower, end)
+    while not parsed.begins("hypothetical", position):
+        found = max(parsed.language.phrases(each).at(parsed.lower, position) for each in sections)
+        if not found:
+            break
+        position = skip(parsed.lower, found)
+    return position

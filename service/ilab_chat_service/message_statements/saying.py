@@ -1,0 +1,372 @@
+"""The subject of a statement: its words with content, its values, and its words of change, by a table's `[changes]`."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from ilab_chat_service.message_statements.changes import CHANGES, ENDING_PHRASES, PART, hints
+from ilab_chat_service.message_statements.language import COMMON, LANGUAGES, languages_of
+from ilab_chat_service.message_statements.text import folded, lowered, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from ilab_chat_service.message_statements.changes import Changes
+    from ilab_chat_service.message_statements.language import Language
+
+#: Kinds of phrases by which a statement tells a change, no matter whom it is about.
+TELLING = frozenset({"ended", "disposed", "left", "instead", "moved"})
+#: Kinds of phrases whose words are words of the statement as well.
+UNTAKEN = frozenset({"switched", "added", "hints", *ENDING_PHRASES})
+#: Maximum number of characters of a statement that are read.
+READ_CHARACTERS = 300
+
+#: A number, or a word of letters.
+TOKEN = re.compile(r"\d+(?:[.,:h]\d+)*|[^\W\d_]+")
+#: A time of day in digits.
+CLOCK = re.compile(r"\d{1,2}[:h.]\d{2}")
+#: Between clauses. The point of a number or an abbreviation has a letter or digit behind it.
+CLAUSE = re.compile(r"[,;:!?…]\s|[.]\s(?=\S{2})|\s[-–—]\s|[，、；：。！？（）()]|,(?=[^\W\d_a-zA-Z])")
+#: Runs of characters of scripts without spaces: a word in katakana, Han characters, or Hangul.
+RUN = re.compile("[\u30a1-\u30ff]{2,}|[\u4e00-\u9fff]+|[\uac00-\ud7a3]+")
+
+#: Beginning of a longer word by which its forms are compared.
+KEY_CHARACTERS = 6
+#: Shortest word that loses its ending.
+LONG_WORD = 4
+ENDINGS = "aeiousn"
+LONG_ENDINGS = ("ing", "ed", "er")
+#: Characters of a word by which statements about the same are found.
+BEGINNING = 4
+#: Shortest word of change that tells a language by itself.
+TELLING_CHARACTERS = 4
+#: Maximum number of characters between two parts of a phrase of change.
+GAP_CHARACTERS = 50
+
+
+class Word(NamedTuple):
+    """A word with content, or a value."""
+
+    key: str
+    """Equal for the forms of a word."""
+    start: int
+    clause: int
+    is_name: bool
+
+
+class Marker(NamedTuple):
+    """A phrase of change."""
+
+    kind: str
+    start: int
+    end: int
+    clause: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """One statement."""
+
+    words: tuple[Word, ...]
+    """Those with content, in order."""
+    light_words: tuple[Word, ...]
+    """Those with little content, such as "day"."""
+    numbers: tuple[Word, ...]
+    values: Mapping[str, frozenset[str]]
+    """Days, dates, times, amounts and numbers, by kind."""
+    value_clauses: Mapping[str, frozenset[int]]
+    markers: tuple[Marker, ...]
+    event_clauses: frozenset[int]
+    """Clauses that tell an event of the past, which no later one changes."""
+    has_several: bool
+    """Whether its verb can have several objects at once: "have", "like"."""
+    is_possessed: bool
+    """Whether it begins with "my"."""
+    keys: frozenset[str]
+    """Of its words, and the numbers in the name of what it is about."""
+    before: bool
+    """Whether "instead of" and "from" follow their words, as in Japanese."""
+    code: str
+    """The language."""
+    spaced: bool
+    """Whether spaces separate its words."""
+    is_own: bool
+    """Whether it begins with a word by which a speaker means themselves."""
+
+    def marked(self, *kinds: str) -> list[Marker]:
+        """Return the markers of these kinds."""
+        return [each for each in self.markers if each.kind in kinds]
+
+    def in_clause(self, clause: int) -> list[Word]:
+        """Return the words of a clause, or of the last one before it that has any."""
+        while clause > 0 and not any(word.clause == clause for word in self.words):
+            clause -= 1
+        return [word for word in self.words if word.clause == clause]
+
+
+def saying(text: str) -> Saying | None:
+    """Return what *text*, one statement, is about; None if its language is unknown."""
+    text = " ".join(text[:READ_CHARACTERS].split())
+    low = folded(text)
+    language = language_of(low, text)
+    if language is None:
+        return None
+    return Reader(text, low, CHANGES[language.code]).saying()
+
+
+def tells_change(text: str) -> bool:
+    """Return whether *text* tells that something has ended or changed."""
+    if frozenset(tokens(folded(text))).isdisjoint(hints().triggers):
+        return False
+    said = saying(text)
+    return said is not None and bool(said.words) and any(each.kind in TELLING for each in said.markers)
+
+
+def language_of(low: str, text: str) -> Language | None:
+    """Return the language of a statement: the one with most of its words."""
+    words = tokens(low)
+    found = languages_of(words, text)
+    if len(found) == 1 and has_phrase(found[0], words):
+        return found[0]
+    spelled = frozenset(tokens(lowered(text)))
+    # "Larguei o curso" has no word that is common, but one that only one language has.
+    telling = [word for word in words if len(word) >= TELLING_CHARACTERS]
+    longer = frozenset(word for word in spelled if len(word) + (not word.isascii()) >= TELLING_CHARACTERS)
+    found += tuple(
+        each
+        for each in LANGUAGES
+        if each not in found
+        and (has_phrase(each, telling) or (found and not CHANGES[each.code].words.isdisjoint(longer)))
+    )
+
+    def likelihood(language: Language) -> tuple[int, int, bool]:
+        known = len(CHANGES[language.code].words & longer)
+        return count_of(language, words) + known, len(language.common & spelled), has_phrase(language, words)
+
+    return max(found, key=likelihood, default=None)
+
+
+def has_phrase(language: Language, words: Sequence[str]) -> bool:
+    """Return whether *words* may contain a phrase of change."""
+    return not CHANGES[language.code].triggers.isdisjoint(words)
+
+
+def count_of(language: Language, words: Sequence[str]) -> int:
+    """Return how many of *words* are words of the language without content, or tell an owner."""
+    changes = CHANGES[language.code]
+    return sum(word in changes.light or word in changes.possessive for word in words)
+
+
+class Reader:
+    """Reads one statement."""
+
+    def __init__(self, text: str, low: str, changes: Changes) -> None:
+        self._text = text
+        self._low = low
+        self._lower = lowered(text)
+        self._changes = changes
+        self._starts = [found.end() for found in CLAUSE.finditer(text)]
+        self._values: dict[str, set[str]] = defaultdict(set)
+        self._value_clauses: dict[str, set[int]] = defaultdict(set)
+        self._taken: list[tuple[int, int]] = []
+        self._light_words: list[Word] = []
+        self._subject_numbers: set[str] = set()
+
+    def saying(self) -> Saying:
+        """Return what it says."""
+        markers = tuple(self._markers())
+        changes = self._changes
+        found = [(each.group(), each.start(), each.end()) for each in TOKEN.finditer(self._low)]
+        numbers = tuple(self._numbers(found))
+        words = tuple(self._spaced(found) if changes.spaced else self._unspaced())
+        return Saying(
+            words=words,
+            light_words=tuple(self._light_words),
+            numbers=numbers,
+            values={kind: frozenset(each) for kind, each in self._values.items()},
+            value_clauses={kind: frozenset(each) for kind, each in self._value_clauses.items()},
+            markers=markers,
+            event_clauses=frozenset(self._clauses_of(changes.events, found)),
+            has_several=bool(list(self._clauses_of(changes.several, found))),
+            is_possessed=self._is_possessed(found),
+            keys=frozenset(word.key for word in words) | self._subject_numbers,
+            before=changes.before,
+            code=changes.code,
+            spaced=changes.spaced,
+            is_own=changes.speaks_first(self._lower),
+        )
+
+    def _clause(self, position: int) -> int:
+        return bisect_right(self._starts, position)
+
+    def _markers(self) -> Iterator[Marker]:
+        starts = self._changes.starts
+        if self._changes.spaced:
+            places = [(each[0], each.start()) for each in PART.finditer(self._lower)]
+        else:
+            places = [(each, at) for at, each in enumerate(self._lower)]
+        for word, start in places:
+            seen = set()
+            for kind, parts in starts.get(word, ()):
+                if kind not in seen and (spans := self._spans(parts, start)):
+                    seen.add(kind)
+                    yield Marker(kind, spans[0][0], spans[-1][1], self._clause(start))
+                    if kind not in UNTAKEN:
+                        self._taken += spans
+
+    def _spans(self, parts: Sequence[str], start: int) -> list[tuple[int, int]]:
+        """Return where *parts* of a phrase are whose first letter is at *start*; empty: they are not there."""
+        first = parts[0]
+        # ", not" begins with a mark.
+        start -= next(at for at in range(len(first)) if first[at].isalnum())
+        spans: list[tuple[int, int]] = []
+        for part in parts:
+            if spans:
+                start = self._lower.find(part, spans[-1][1], spans[-1][1] + GAP_CHARACTERS)
+                while start >= 0 and not self._is_whole(start, start + len(part)):
+                    start = self._lower.find(part, start + 1, spans[-1][1] + GAP_CHARACTERS)
+            if start < 0 or not self._lower.startswith(part, start) or not self._is_whole(start, start + len(part)):
+                return []
+            spans.append((start, start + len(part)))
+        return spans if self._clause(spans[0][1] - 1) == self._clause(spans[-1][1] - 1) else []
+
+    def _is_whole(self, start: int, end: int) -> bool:
+        """Return whether no word is cut at *start* and *end*."""
+        low = self._lower
+        if not self._changes.spaced:
+            return True
+        cuts_before = low[start].isalnum() and start > 0 and low[start - 1].isalnum()
+        return not cuts_before and not (low[end - 1].isalnum() and low[end : end + 1].isalnum())
+
+    def _is_taken(self, start: int) -> bool:
+        return any(begin <= start < end for begin, end in self._taken)
+
+    def _clauses_of(self, words: Collection[str], found: Sequence[tuple[str, int, int]]) -> Iterator[int]:
+        if self._changes.spaced:
+            yield from (self._clause(start) for word, start, _ in found if word in words)
+        else:
+            yield from (self._clause(at) for word in words if (at := self._low.find(word)) >= 0)
+
+    def _is_possessed(self, found: Sequence[tuple[str, int, int]]) -> bool:
+        if not self._changes.spaced:
+            return self._low.startswith(self._changes.possessive)
+        return bool({word for word, _, _ in found[:2]} & {*self._changes.possessive})
+
+    def _add(self, kind: str, value: str, start: int) -> None:
+        self._values[kind].add(value)
+        self._value_clauses[kind].add(self._clause(start))
+
+    def _numbers(self, found: Sequence[tuple[str, int, int]]) -> Iterator[Word]:
+        kinds, clock = self._changes.kinds, self._changes.clock
+        for number, (token, start, end) in enumerate(found):
+            if not token[0].isdigit():
+                continue
+            before = found[number - 1][0] if number else ""
+            after = found[number + 1] if number + 1 < len(found) else ("", end, end)
+            near = after[0] if after[1] - end <= 2 else ""  # noqa: PLR2004 - ". " of a German date
+            second = found[number + 2][0] if number + 2 < len(found) else ""
+            months = {
+                each for each in (before, near, second if near in {"de", "of"} else "") if kinds.get(each) == "month"
+            }
+            yield Word(token, start, self._clause(start), is_name=False)
+            if self._is_in_subject(found, number):
+                self._subject_numbers.add(token)
+            elif months:
+                self._add("date", f"{token} {min(months)}", start)
+            elif CLOCK.fullmatch(token) or near in clock or before in clock or self._low[end : end + 1] in clock:
+                self._add("time", self._low[start : end + 3].strip(), start)
+            elif not self._changes.spaced:
+                unit = self._low[end : end + 1]
+                self._add(f"number {unit}", token, start)
+            else:
+                light = self._changes.light
+                self._add(f"number {near}" if near and near not in light else "number", token, start)
+                # Its unit does not tell what it is about: euros are paid for anything.
+                self._taken.append((after[1], after[2]))
+                is_label = before.isalpha() and before not in light and start - found[number - 1][2] == 1
+                if is_label and (not near or near in light):
+                    self._add(f"label {before}", token, start)
+
+    def _is_in_subject(self, found: Sequence[tuple[str, int, int]], number: int) -> bool:
+        """Return whether a number belongs to the name of what "my ..." is about: "my flight 212 leaves at nine"."""
+        if number < 2 or not self._changes.spaced or not self._is_possessed(found):  # noqa: PLR2004 - "my", a noun
+            return False
+        return all(word.isalpha() and word not in self._changes.function for word, _, _ in found[1:number])
+
+    def _spaced(self, found: Sequence[tuple[str, int, int]]) -> Iterator[Word]:
+        changes = self._changes
+        for word, start, _ in found:
+            kind = changes.kinds.get(word)
+            # "May is my best friend".
+            if kind and not (kind == "month" and start == 0):
+                self._add(kind, word.removesuffix("s"), start)
+            elif (
+                word.isalpha() and len(word) > 1 and not self._is_taken(start) and not self._is_contracted(word, start)
+            ):
+                is_name = start > 0 and self._text[start].isupper()
+                made = Word(key_of(word), start, self._clause(start), is_name)
+                if word not in changes.light:
+                    yield made
+                elif word not in changes.function:
+                    self._light_words.append(made)
+
+    def _is_contracted(self, word: str, start: int) -> bool:
+        """Return whether *word* is the end of a contraction: "I've"."""
+        return len(word) <= 2 and self._lower[start - 1 : start] == "'"  # noqa: PLR2004 - "ve", "ll", "re"
+
+    def _unspaced(self) -> Iterator[Word]:
+        for word, kind in self._changes.kinds.items():
+            if (at := self._low.find(word)) >= 0:
+                self._add(kind, word, at)
+        light = [each.span() for each in self._changes.light_pattern.finditer(self._low)]
+        gaps = sorted({*light, *self._taken})
+        masked = list(self._low)
+        for begin, end in gaps:
+            masked[begin:end] = " " * (end - begin)
+        for run in RUN.finditer("".join(masked)):
+            text, start = run.group(), run.start()
+            whole = len(text) <= 2 or "\u30a1" <= text[0] <= "\u30ff"  # noqa: PLR2004 - a pair
+            for at in range(1 if whole else len(text) - 1):
+                yield Word(text if whole else text[at : at + 2], start + at, self._clause(start), is_name=False)
+
+
+@lru_cache(maxsize=4096)
+def key_of(word: str) -> str:
+    """Return what most forms of a word have in common: its beginning."""
+    if len(word) < LONG_WORD:
+        return word
+    ending = next((each for each in LONG_ENDINGS if word.endswith(each) and len(word) - len(each) >= LONG_WORD - 1), "")
+    short = word.removesuffix(ending)
+    if ending and short[-1] == short[-2] and short[-1] not in "ls":
+        # "swimming"
+        short = short[:-1]
+    short = short.rstrip(ENDINGS)
+    return (short if len(short) > 2 else word)[:KEY_CHARACTERS]  # noqa: PLR2004 - "uso"
+
+
+@cache
+def relatives(code: str) -> frozenset[str]:
+    """Return the words for relatives of a language, as they are compared."""
+    return words_of_list(code, "relation")
+
+
+@cache
+def beings(code: str) -> frozenset[str]:
+    """Return the words for relatives and pets of a language, as they are compared."""
+    return relatives(code) | words_of_list(code, "pet")
+
+
+def words_of_list(code: str, name: str) -> frozenset[str]:
+    """Return the words of the list *name* of a language, without phrases of several words."""
+    lists = next(each.lists for each in LANGUAGES if each.code == code)
+    return frozenset(key_of(folded(word)) for word in lists.get(name, ()) if " " not in word)
+
+
+def beginnings(words: Iterable[str]) -> frozenset[str]:
+    """Return the beginnings of words that may have content: statements about the same share one."""
+    return frozenset(word[:BEGINNING] for word in words if word not in COMMON and (len(word) > 2 or not word.isascii()))  # noqa: PLR2004
