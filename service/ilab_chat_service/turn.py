@@ -320,7 +320,7 @@ class TurnRunner:
 
     async def _store(self, request: TurnRequest, answered: Answered, lease: Lease[Answered]) -> Answered:
         """Store the turn, then the answer for repeats of the call."""
-        if request.reading.forget_last or answered.forgotten_ids:
+        if request.reading.forgets:
             return await self._forget(request, answered, lease)
         with phase("persist"):
             reply = await self._redact(request, answered.reply)

@@ -285,7 +285,6 @@ async def test_forget_what_was_said_about_a_subject(alice: Caller, told: str, as
 @pytest.mark.parametrize(
     "message",
     [
-        "Forget what I said about the garden.",
         "Forget about Lyle, which train shall I take?",
         "Did I forget what I told you about Lyle?",
         "Forget everything about Lyle, we'll paint the hall dark green.",

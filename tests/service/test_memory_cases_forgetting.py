@@ -117,6 +117,16 @@ async def test_nothing_is_erased_in_doubt(alice: Caller, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "message", ["Forget what I told you about Lyle.", "Forget everything about Lyle.", "Forget my address."]
+)
+async def test_a_request_that_finds_nothing_to_forget_is_not_stored(alice: Caller, message: str) -> None:
+    await alice.say("I like rain.")
+    answer = await alice.say(message)
+    assert (answer.observation_id, answer.forgotten_observation_id) == (0, 0)
+    assert "orget" not in str(await alice.observations())
+
+
+@pytest.mark.parametrize(
     "message", ["Forget that.", "Forget what I told you about Lyle.", "Forget everything about Lyle."]
 )
 async def test_an_interrupted_request_to_forget_is_not_stored(alice: Caller, message: str) -> None:

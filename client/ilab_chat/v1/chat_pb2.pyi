@@ -738,7 +738,7 @@ class ChatResponse(_message.Message):
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
     forgotten_observation_id: _builtins.int
     """The turn that was erased because the user asked to forget it, 1 or more. If the user asked to forget everything about
-    a subject, the newest of what was erased. Such a call stores no turn of its own. 0: nothing was erased.
+    a subject, the newest of what was erased. 0: nothing was erased. A request to forget is never stored as a turn.
     """
     correlation_id: _builtins.str
     """The id of this call in the server's log. A replayed answer has the id of the repeat, not of the first call."""
