@@ -14,8 +14,7 @@ Failure
 ├── MemoryUnavailable       memory could not be read or written; nothing was stored
 ├── TurnNotStored           the model has answered, but no part of the turn could be stored
 ├── RequestIdReused         the request_id belongs to another request
-├── RateLimited             the user or the caller has used up its turns or tokens
-└── NotSupported            the memory library lacks the requested feature
+└── RateLimited             the user or the caller has used up its turns or tokens
 """
 
 from __future__ import annotations
@@ -104,10 +103,6 @@ class RateLimited(Failure):
         """*limits*: the limits that are reached, each as its subject (`user` or `caller`) and its description."""
         super().__init__(text, retry_after_seconds=retry_after_seconds)
         self.limits = limits
-
-
-class NotSupported(Failure):
-    """The memory library lacks the requested feature."""
 
 
 class StoreNotOpened(Exception):

@@ -166,9 +166,8 @@ async def serving(
         embedder = await stack.enter_async_context(open_embedder(settings))
         library = await stack.enter_async_context(open_memory(settings, damage, clock, embedder))
         await stack.enter_async_context(embedding(library, embedder))
-        consolidates = settings.consolidates and library.can_consolidate
         responses = await stack.enter_async_context(open_idempotency_store(settings, clock, damage))
-        memory = MemoryAdapter(library, responses, search_limit=settings.search_limit, queue_work=consolidates)
+        memory = MemoryAdapter(library, responses, search_limit=settings.search_limit, queue_work=settings.consolidates)
         await stack.enter_async_context(in_background(retry_erasures(library)))
         await stack.enter_async_context(in_background(expire_observations(library, settings.retention_days)))
         await stack.enter_async_context(watching(settings, library, damage, checks))
@@ -189,7 +188,7 @@ async def serving(
         calls, logs = DrainInterceptor(), LogInterceptor(settings.log_key, metrics, traces)
         models = {"chat": model}
         consolidator = None
-        if consolidates:
+        if settings.consolidates:
             asked = partial(metrics.model_used, purpose="consolidation") if metrics else None
             consolidator, models["consolidation"] = await stack.enter_async_context(
                 open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash, asked=asked, traces=traces)

@@ -255,7 +255,6 @@ async def test_a_bad_request_names_its_fields(service: ScriptedChatService, targ
         (Code.INVALID_ARGUMENT, "CONTEXT_TOO_LONG", " (shorten the message)"),
         (Code.ABORTED, "MODEL_INTERRUPTED", " (ask again)"),
         (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", " (a larger --timeout waits longer)"),
-        (Code.UNIMPLEMENTED, "NOT_SUPPORTED", ""),
         (Code.INTERNAL, "INTERNAL", ""),
     ],
 )

@@ -69,7 +69,7 @@ ROWS = [
     (Code.UNAVAILABLE, "MEMORY_UNAVAILABLE", Unavailable),
     (Code.ABORTED, "MEMORY_UNAVAILABLE", Interrupted),
     (Code.NOT_FOUND, "NOT_FOUND", NotFound),
-    (Code.UNIMPLEMENTED, "NOT_SUPPORTED", Unimplemented),
+    (Code.UNIMPLEMENTED, "LATER_REASON", Unimplemented),
     (Code.UNAVAILABLE, "SERVER_DRAINING", Unavailable),
     (Code.ABORTED, "SERVER_DRAINING", Interrupted),
     (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", DeadlineExceeded),

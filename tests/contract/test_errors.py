@@ -38,15 +38,6 @@ UNWRITABLE = "CREATE TRIGGER no BEFORE INSERT ON observations BEGIN SELECT RAISE
 
 
 @contextmanager
-def without(name: str) -> Iterator[None]:
-    """Let the memory be of a library that has no such method."""
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in (each for each in ILabMemory.__mro__ if name in vars(each)):
-            patch.delattr(kind, name)
-        yield
-
-
-@contextmanager
 def mistaken() -> Iterator[None]:
     """Let the memory have a mistake."""
 
@@ -121,9 +112,6 @@ CASES: Mapping[tuple[str, str], Case] = {
         reply=Reply(hold_before=0), settings={"default_deadline_seconds": 0.3}
     ),
     ("NotFound", "NOT_FOUND"): Case(method=f"{MEMORY}/GetObservation", data={"user_id": "alice", "observation_id": 9}),
-    ("Unimplemented", "NOT_SUPPORTED"): Case(
-        method=f"{MEMORY}/ForgetUser", data={"user_id": "alice"}, library=lambda: without("mem_forget")
-    ),
     ("Internal", "INTERNAL"): Case(method=f"{MEMORY}/GetStats", data={"user_id": "alice"}, library=mistaken),
 }
 

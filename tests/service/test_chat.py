@@ -188,18 +188,6 @@ async def test_a_long_conversation_is_read_up_to_a_bound(settings: Settings, ups
     assert spoken == ["message 1", "message 2", "message 3"]
 
 
-async def test_a_library_without_mem_recent_gives_no_conversation(
-    settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The published library has no such method."""
-    monkeypatch.delattr(ILabMemory, "mem_recent")
-    async with client_of(settings) as stub:
-        await stub.Chat(chat())
-        answer = await stub.Chat(chat(message=QUESTION))
-    assert upstream.requests[-1].said == [QUESTION]
-    assert [memory.title for memory in answer.memories] == ["name", "taste: hiking"]
-
-
 async def test_an_older_turn_that_matters_comes_back_by_search(settings: Settings, upstream: Upstream) -> None:
     async with client_of(replace(settings, memory_tokens=200)) as stub:
         await stub.Chat(chat(message="The wifi password of the cabin is marmot."))
@@ -410,18 +398,6 @@ async def test_read_only_and_preview_read_the_conversation(stub: Stub, settings:
         assert [each.content for each in preview.messages[1:-1]] == ([HELLO, "Hello there."] if name else [])
         assert preview.conversation_id == answer.conversation_id == name
     assert dump(settings) == before
-
-
-async def test_a_library_without_conversations_refuses_only_calls_that_name_one(
-    settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(ILabMemory, "mem_sessions")
-    async with client_of(settings) as stub:
-        await stub.Chat(chat())
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Chat(chat(conversation_id="c-1"))
-    assert details(caught.value)[0].reason == "NOT_SUPPORTED"
-    assert len(upstream.requests) == 1
 
 
 async def test_a_preview_is_the_prompt_that_chat_then_sends(stub: Stub, upstream: Upstream, settings: Settings) -> None:

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 
 from batch import cases
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_memory import ILabMemory
 from ilab_memory.core import models
 from upstream import Reply, Upstream
 
@@ -95,38 +94,6 @@ async def test_a_session_is_started_summarized_and_ended(memory: Any) -> None:
     third = await memory.StartSession(start)
     assert third.new_session
     assert [(item.session_id, item.summary) for item in third.recent_sessions] == [(first.session_id, "All done.")]
-
-
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        ("StartSession", {}),
-        ("EndSession", {"summary": "s"}),
-        ("SummarizeSession", {"summary": "s"}),
-        ("SaveObservation", {"content": "c", "type": "decision", "title": "t"}),
-    ],
-)
-async def test_library_without_conversations_supports_only_the_default_one(
-    memory: Any, monkeypatch: pytest.MonkeyPatch, name: str, fields: dict[str, str]
-) -> None:
-    # The methods that came with conversations.
-    monkeypatch.delattr(ILabMemory, "mem_sessions")
-    await memory.StartSession(memory_pb2.StartSessionRequest(user_id="alice"))
-    request = getattr(memory_pb2, f"{name}Request")
-    await getattr(memory, name)(request(user_id="alice", **fields))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(memory, name)(request(user_id="alice", conversation_id="c", **fields))
-    assert_failed(caught.value, grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED")
-
-
-async def test_library_without_statistics_by_type_supports_the_counts(
-    memory: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(ILabMemory, "mem_type_stats")
-    assert (await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"))).observations == 0
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice", by_type=True))
-    assert_failed(caught.value, grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED")
 
 
 async def test_ending_no_session_is_not_found(memory: Any) -> None:

@@ -35,7 +35,6 @@ REASONS: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "MODEL_REJECTED": grpc.StatusCode.INTERNAL,
         "MODEL_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
         "NOT_FOUND": grpc.StatusCode.NOT_FOUND,
-        "NOT_SUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
         "RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "REQUEST_ID_REUSED": grpc.StatusCode.FAILED_PRECONDITION,
         "SERVER_BUSY": grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -72,8 +72,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION. The request_id belongs to another request of the same user. Retry with a new request_id."""
-    ERROR_REASON_NOT_SUPPORTED: _ErrorReason.ValueType  # 18
-    """UNIMPLEMENTED. The server's memory library does not support the method. Do not retry."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 19
     """DEADLINE_EXCEEDED. The deadline of the caller or of the server has passed. Retry with a later deadline."""
     ERROR_REASON_SERVER_BUSY: _ErrorReason.ValueType  # 20
@@ -154,8 +152,6 @@ model had answered, but the turn could not be stored. A retry can succeed, but t
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION. The request_id belongs to another request of the same user. Retry with a new request_id."""
-ERROR_REASON_NOT_SUPPORTED: ErrorReason.ValueType  # 18
-"""UNIMPLEMENTED. The server's memory library does not support the method. Do not retry."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 19
 """DEADLINE_EXCEEDED. The deadline of the caller or of the server has passed. Retry with a later deadline."""
 ERROR_REASON_SERVER_BUSY: ErrorReason.ValueType  # 20

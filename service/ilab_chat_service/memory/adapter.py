@@ -80,18 +80,17 @@ async def erase_observations(
 
     Raises:
         MemoryUnavailable: a part is left. Calling again completes the erasure.
-        NotSupported: the library cannot.
     """
     # Before the library, which then rewrites the pages of both.
-    before = await erased_responses(responses, user_id, observation_ids)
+    before = await erase_responses(responses, user_id, observation_ids)
     deleted = await library.delete(user_id, observation_ids)
-    after = await erased_responses(responses, user_id, {*observation_ids, *deleted})
+    after = await erase_responses(responses, user_id, {*observation_ids, *deleted})
     if after or (before and not deleted):
         # Another process stored responses while this ran, or an earlier call did not finish.
         await library.finish_forgetting()
     return bool(deleted)
 
 
-async def erased_responses(responses: ResponseStore, user_id: str, observation_ids: Iterable[int]) -> int:
+async def erase_responses(responses: ResponseStore, user_id: str, observation_ids: Iterable[int]) -> int:
     """Erase the stored responses that contain any of these observations, and return their number."""
     return sum([await responses.forget_observation(user_id, each) for each in observation_ids])

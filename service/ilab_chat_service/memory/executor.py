@@ -1,8 +1,4 @@
-"""Run the blocking calls of ilab_memory on threads, off the event loop.
-
-The chat needs the documented methods only. A call that needs another method (`mem_forget`, `mem_list` and so on) fails
-with NotSupported if the library does not have it, so that another library can replace ours.
-"""
+"""Run the blocking calls of ilab_memory on threads, off the event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ilab_chat_service.call_deadline import seconds_to_deadline
-from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, NotSupported, StoreNotOpened
+from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.limits import (
     ERASURE_THREADS,
     IMPORT_THREADS,
@@ -148,17 +144,15 @@ class MemoryExecutor:
         self.embedded = 0
         """Observations that were embedded since the start."""
 
-    async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, method: str = "", size: int = 0) -> T:
+    async def read(self, user_id: str, call: Callable[[ILabMemory], T], *, size: int = 0) -> T:
         """Return what *call* returns, given the library, on a thread for reads: it must not write.
 
-        It uses the library's *method*, if that is named, and works on a text of about *size* bytes.
+        *size*: bytes of text that it works on, about.
 
         Raises:
             MemoryUnavailable: the library's storage failed, or did not answer before the running call's deadline.
-            NotSupported: the library does not have *method*.
             ValueError, LookupError: as the library raises them.
         """
-        self._check_has(method)
         seconds = seconds_to_deadline()
         with self._storage_errors():
             return await self._reads.run(
@@ -170,7 +164,6 @@ class MemoryExecutor:
         user_id: str,
         call: Callable[[ILabMemory], T],
         *,
-        method: str = "",
         has_deadline: bool = True,
         saves: bool = False,
         size: int = 0,
@@ -182,9 +175,8 @@ class MemoryExecutor:
         With *has_deadline* false, what it reads may take longer than the running call: its result is worth having.
 
         Raises:
-            MemoryUnavailable, NotSupported, ValueError, LookupError: as `read` does.
+            MemoryUnavailable, ValueError, LookupError: as `read` does.
         """
-        self._check_has(method)
         seconds = seconds_to_deadline() if has_deadline else None
         with self._storage_errors():
             result = await self._writes.run(
@@ -211,21 +203,11 @@ class MemoryExecutor:
             await asyncio.to_thread(threads.shutdown)
 
     async def forget(self, user_id: str) -> int:
-        """Erase everything of the user and return the number of erased observations.
-
-        Raises:
-            NotSupported: the library cannot.
-        """
-        self._check_has("mem_forget")
+        """Erase everything of the user and return the number of erased observations."""
         return await self._erase(lambda memory: memory.mem_forget(user_id))
 
     async def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
-        """Erase observations of the user and facts derived from each alone. Return the erased ids.
-
-        Raises:
-            NotSupported: the library cannot.
-        """
-        self._check_has("mem_forget_observations")
+        """Erase observations of the user and facts derived from each alone. Return the erased ids."""
         return await self._erase(lambda memory: memory.mem_forget_observations(user_id, observation_ids))
 
     async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
@@ -234,10 +216,8 @@ class MemoryExecutor:
         They are iterated on a thread for imports, which they may block.
 
         Raises:
-            NotSupported: the library cannot.
             ValueError: as the library raises it for an invalid item.
         """
-        self._check_has("mem_import")
         try:
             return await self._on(self._imports, lambda memory: memory.mem_import(user_id, items(memory)))
         finally:
@@ -254,12 +234,7 @@ class MemoryExecutor:
         Raises:
             MemoryUnavailable: the size could not be read.
         """
-        return await self._erase(lambda memory: memory.mem_size()) if hasattr(self._memory, "mem_size") else 0
-
-    @property
-    def can_consolidate(self) -> bool:
-        """Whether the library can queue turns for consolidation."""
-        return hasattr(self._memory, "mem_work_claim")
+        return await self._erase(lambda memory: memory.mem_size())
 
     async def work(self, call: Callable[[ILabMemory], T]) -> T:
         """Run *call*, a step of consolidation, on a thread for these steps and return its result.
@@ -280,12 +255,10 @@ class MemoryExecutor:
 
     async def unembedded(self) -> int:
         """Return the approximate number of observations that are not embedded yet; 0 without an embedder."""
-        return await self.work(lambda memory: memory.mem_unembedded()) if hasattr(self._memory, "mem_unembedded") else 0
+        return await self.work(lambda memory: memory.mem_unembedded())
 
     async def pending_erasures(self) -> int:
-        """Return the number of pending erasures, 0 if the library does not report it."""
-        if not hasattr(self._memory, "mem_pending_erasures"):
-            return 0
+        """Return the number of pending erasures."""
         return await self._erase(lambda memory: memory.mem_pending_erasures())
 
     async def expire(self, retention: Mapping[str, timedelta], limit: int) -> int:
@@ -293,9 +266,7 @@ class MemoryExecutor:
 
         Raises:
             MemoryUnavailable: some are not erased.
-            NotSupported: the library cannot.
         """
-        self._check_has("mem_expire")
         return await self._erase(lambda memory: memory.mem_expire(retention=retention or None, limit=limit))
 
     async def finish_forgetting(self) -> int:
@@ -307,38 +278,29 @@ class MemoryExecutor:
         return await self._erase(lambda memory: memory.mem_finish_forgetting())
 
     async def probe(self, room: int) -> None:
-        """Commit a test write of *room* bytes that leaves no data, if the library can.
+        """Commit a test write of *room* bytes that leaves no data.
 
         Raises:
             MemoryUnavailable: the write failed.
         """
-        if hasattr(self._memory, "mem_probe"):
-            # Not on a thread for calls: all of them may be blocked.
-            with self._storage_errors():
-                await asyncio.to_thread(self._memory.mem_probe, room=room)
+        # Not on a thread for calls: all of them may be blocked.
+        with self._storage_errors():
+            await asyncio.to_thread(self._memory.mem_probe, room=room)
 
     async def check(self) -> list[str]:
-        """Return descriptions of damage in the memory's file, none if the library cannot check it.
+        """Return descriptions of damage in the memory's file.
 
         Raises:
             MemoryUnavailable: the file could not be read.
         """
-        return await self._erase(lambda memory: memory.mem_check()) if hasattr(self._memory, "mem_check") else []
+        return await self._erase(lambda memory: memory.mem_check())
 
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
-        """Yield the sessions and then the observations of the user, reading one page at a time.
-
-        Raises:
-            NotSupported: the library cannot.
-        """
-        items = await self.read(user_id, lambda memory: memory.mem_export(user_id), method="mem_export")
+        """Yield the sessions and then the observations of the user, reading one page at a time."""
+        items = await self.read(user_id, lambda memory: memory.mem_export(user_id))
         while page := await self.read(user_id, lambda _: export_page(items)):
             for item in page:
                 yield item
-
-    def _check_has(self, method: str) -> None:
-        if method and not hasattr(self._memory, method):
-            raise NotSupported("the memory library does not support this method")
 
     async def _erase(self, call: Callable[[ILabMemory], T]) -> T:
         return await self._on(self._erasures, call)

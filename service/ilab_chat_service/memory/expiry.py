@@ -7,7 +7,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from ilab_chat_service.failures import MemoryUnavailable, NotSupported
+from ilab_chat_service.failures import MemoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Expiring(Protocol):
     """The part of the memory that is needed here."""
 
     async def expire(self, retention: Mapping[str, timedelta], limit: int) -> int:
-        """Erase at most *limit* observations; return how many. Raises MemoryUnavailable and NotSupported."""
+        """Erase at most *limit* observations; return how many. Raises MemoryUnavailable."""
 
 
 async def expire_observations(
@@ -51,8 +51,6 @@ async def erase_expired(memory: Expiring, retention: Mapping[str, timedelta]) ->
             erased += batch
             if batch < BATCH:
                 break
-    except NotSupported:
-        return
     except MemoryUnavailable as error:
         # The cause is the library's own error, which quotes no user.
         log.warning("expired observations: erasure failed: %s", error.__cause__ or error)

@@ -57,9 +57,9 @@ def forgotten(memory: ILabMemory, user_id: str, reading: Reading, turns: Sequenc
 
 
 def rows(memory: ILabMemory, user_id: str) -> Iterator[Observation]:
-    """Yield the user's observations, newest first. None with the published library, which cannot list them."""
+    """Yield the user's observations, newest first."""
     before = None
-    while page := memory.mem_list(user_id, limit=PAGE, before=before) if hasattr(memory, "mem_list") else ():
+    while page := memory.mem_list(user_id, limit=PAGE, before=before):
         yield from page
         before = (page[-1].updated_at, page[-1].id or 0)
 

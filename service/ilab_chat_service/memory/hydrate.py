@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ilab_chat_service.failures import NotSupported
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.limits import CONTENT_BYTES
 from ilab_chat_service.memory.earlier import with_earlier
@@ -15,7 +13,6 @@ from ilab_chat_service.memory.recalled import (
     SUMMARY_TYPE,
     observation_id,
     past_turns,
-    recalled,
     recalled_fact,
     recalled_hit,
     recalled_statement,
@@ -55,21 +52,20 @@ def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_l
     """
     message = strip_private(request.message).replace(REDACTED, " ").strip() if search_limit else ""
     # Embedded while everything else is read.
-    meaning = memory.mem_meaning(message) if message and hasattr(memory, "mem_meaning") else None
+    meaning = memory.mem_meaning(message) if message else None
     writes = request.memory_mode is MemoryMode.READ_WRITE
-    session = (start if writes else peek)(memory, request.user_id, request.conversation_id)
-    find = partial(found, memory, request, message, meaning=meaning, zone=zone, limit=search_limit)
-    if session is None:
-        return Context(found=find(previous=None))
+    session_of = memory.mem_session_start if writes else memory.mem_session_peek
+    session = session_of(request.user_id, conversation_id=request.conversation_id, with_memories=False)
     past = turns(memory, request, session)
+    previous = past[-1].message if past else None
     context = Context(
         session_id=session.session_id,
         is_new_session=session.is_new,
-        facts=facts(memory, request, session),
+        facts=facts(memory, request),
         statements=statements(memory, request),
         summaries=summaries(request, session),
         turns=past,
-        found=find(previous=past[-1].message if past else None),
+        found=found(memory, request, message, meaning=meaning, zone=zone, previous=previous, limit=search_limit),
         related=related(memory, request, message, meaning),
         forgotten_ids=forgotten(memory, request.user_id, request.reading, past),
     )
@@ -91,21 +87,18 @@ def turns(memory: ILabMemory, request: TurnRequest, session: SessionStartRespons
     return tuple(past_turns(reversed(rows)))
 
 
-def facts(memory: ILabMemory, request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:
+def facts(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
     """Return the facts about the user, most important first."""
     types = [each for each in FACT_TYPES if allows(request, each)]
     if not types:
         return ()
-    if not hasattr(memory, "mem_facts"):
-        # The published library: the best of the last sessions.
-        return tuple(recalled(item, MemorySource.FACT, item.snippet) for item in session.memories if item.type in types)
     rows = memory.mem_facts(request.user_id, types=types if request.memory_types else (), limit=FACTS)
     return tuple(map(recalled_fact, rows))
 
 
 def statements(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
     """Return the user's statements about themselves, oldest first, without replaced ones."""
-    if not (allows(request, TYPE) and hasattr(memory, "mem_about")):
+    if not allows(request, TYPE):
         return ()
     rows = memory.mem_about(request.user_id, limit=STATEMENTS)
     return tuple(recalled_statement(row) for row in reversed(rows) if not row.is_earlier)
@@ -131,10 +124,6 @@ def found(
     """Return the *limit* observations that are relevant to *message*, best first. *previous*: the message before."""
     if not message:
         return ()
-    if not hasattr(memory, "mem_recall"):
-        # The published library.
-        rows = memory.mem_search(request.user_id, message, limit=limit, types=list(request.memory_types) or None)
-        return tuple(recalled(each, MemorySource.SEARCH, each.snippet) for each in rows)
     hits = memory.mem_recall(
         request.user_id,
         message,
@@ -150,7 +139,7 @@ def found(
 
 def related(memory: ILabMemory, request: TurnRequest, message: str, meaning: Meaning | None) -> tuple[Recalled, ...]:
     """Return what the user said that is nearest to *message* in meaning, the nearest first."""
-    if not (message and meaning and hasattr(memory, "mem_related")):
+    if not meaning:
         return ()
     rows = memory.mem_related(request.user_id, message, limit=RELATED, types=request.memory_types, meaning=meaning)
     return tuple(replace(recalled_hit(row), source=MemorySource.FACT, score=0.0) for row in rows)
@@ -159,53 +148,12 @@ def related(memory: ILabMemory, request: TurnRequest, message: str, meaning: Mea
 def recent(
     memory: ILabMemory, call: TurnRequest | Turn, session_id: str, key_prefixes: Sequence[str], limit: int
 ) -> list[Observation]:
-    """Return the newest rows of the call's session with keys that begin with *key_prefixes*, newest first.
-
-    Empty with the published library, which has no `mem_recent`: then the prompt contains no conversation.
-    """
-    if not hasattr(memory, "mem_recent"):
-        return []
+    """Return the newest rows of the call's session with keys that begin with *key_prefixes*, newest first."""
     return memory.mem_recent(
         call.user_id,
         session_id,
         limit,
         key_prefixes=list(key_prefixes),
         max_bytes=HISTORY_BYTES,
-        **conversation_arguments(memory, call.conversation_id),
+        conversation_id=call.conversation_id,
     )
-
-
-def start(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse:
-    """Open or touch the session of a conversation and return it; its memories only if there are no facts instead.
-
-    Raises:
-        NotSupported: the library has no conversations, and this is not the default one.
-    """
-    # The published library has neither facts nor this argument.
-    sessions: dict[str, Any] = {"with_memories": False} if hasattr(memory, "mem_facts") else {}
-    return memory.mem_session_start(user_id, **sessions, **conversation_arguments(memory, conversation_id))
-
-
-def peek(memory: ILabMemory, user_id: str, conversation_id: str) -> SessionStartResponse | None:
-    """Return the session of a conversation without opening or touching a session. None: not supported.
-
-    Raises:
-        NotSupported: the library has no conversations, and this is not the default one.
-    """
-    if not hasattr(memory, "mem_session_peek"):
-        return None
-    return memory.mem_session_peek(user_id, with_memories=False, **conversation_arguments(memory, conversation_id))
-
-
-def conversation_arguments(memory: ILabMemory, conversation_id: str) -> dict[str, Any]:
-    """Return the library's arguments for a conversation, none for the default one.
-
-    Raises:
-        NotSupported: the library has no conversations, and this is not the default one.
-    """
-    if not conversation_id:
-        return {}
-    # The library got conversations and this method in the same version.
-    if not hasattr(memory, "mem_sessions"):
-        raise NotSupported("this memory has no conversations: leave conversation_id empty")
-    return {"conversation_id": conversation_id}

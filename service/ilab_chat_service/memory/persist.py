@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ilab_chat_service.memory.hydrate import conversation_arguments, peek, recent
+from ilab_chat_service.memory.hydrate import recent
 from ilab_chat_service.memory.recalled import observation_id
 from ilab_chat_service.memory.taking_back import with_taken_back
 from ilab_chat_service.memory.turn_codec import TYPE, stored_turn
@@ -27,25 +27,23 @@ def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persist
     stored = stored_turn(turn)
     if turn.interrupted and (answered := same_turn(memory, turn, stored.topic_key)):
         return Persisted(observation_id=answered)
-    conversation = conversation_arguments(memory, turn.conversation_id)
-    stated: list[NewFact] = []
-    if hasattr(memory, "mem_facts"):
-        stated = with_taken_back(memory, turn.user_id, turn.reading, new_facts(turn.reading))
+    stated = with_taken_back(memory, turn.user_id, turn.reading, new_facts(turn.reading))
     results: Sequence[SaveResult] = ()
     if turn.retention is TurnRetention.LATEST_ONLY:
         # The next turn overwrites the observation of this one, and the facts must stay.
-        results = [memory.mem_save(turn.user_id, **fact.model_dump(), **conversation) for fact in stated]
-    # The published library has no such argument.
-    queued: dict[str, Any] = {"queue_work": True} if queue_work else {}
+        results = [
+            memory.mem_save(turn.user_id, conversation_id=turn.conversation_id, **fact.model_dump()) for fact in stated
+        ]
     saved = memory.mem_save(
         turn.user_id,
         stored.content,
         type=TYPE,
         title=stored.title,
         topic_key=stored.topic_key,
-        **queued,
-        **conversation,
-        **stating(memory, turn.reading, [] if results else stated),
+        conversation_id=turn.conversation_id,
+        about="\n".join(turn.reading.pool) or None,
+        facts=[] if results else stated,
+        queue_work=queue_work,
     )
     if stated and not results:
         results = saved.facts
@@ -57,8 +55,8 @@ def same_turn(memory: ILabMemory, turn: Turn, topic_key: str) -> int:
 
     Always 0 for the rolling key of a conversation, under which any turn may be stored.
     """
-    session = peek(memory, turn.user_id, turn.conversation_id)
-    if not (session and session.session_id and topic_key.startswith(TURN_KEY)):
+    session = memory.mem_session_peek(turn.user_id, conversation_id=turn.conversation_id, with_memories=False)
+    if not (session.session_id and topic_key.startswith(TURN_KEY)):
         return 0
     rows = recent(memory, turn, session.session_id, [topic_key], REPETITIONS)
     return next((observation_id(row) for row in rows if row.topic_key == topic_key), 0)
@@ -77,13 +75,6 @@ def new_facts(reading: Reading) -> list[NewFact]:
         # The last statement of a message about a topic counts.
         for fact in {each.topic_key: each for each in reading.facts}.values()
     ]
-
-
-def stating(memory: ILabMemory, reading: Reading, stated: Sequence[NewFact]) -> dict[str, Any]:
-    """Return the arguments of a save for the statements of a message. The published library does not have them."""
-    if not hasattr(memory, "mem_facts") or not (stated or reading.pool):
-        return {}
-    return {"facts": stated, "about": "\n".join(reading.pool) or None}
 
 
 def remembered(stated: Iterable[NewFact], results: Iterable[SaveResult]) -> Iterator[Remembered]:

@@ -11,7 +11,6 @@ from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.idempotency.chat_answers import METHOD as CHAT
 from ilab_chat_service.memory.adapter import erase_observations
-from ilab_chat_service.memory.hydrate import conversation_arguments
 from ilab_chat_service.rpc import memory_admission as limits
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc.chat_validation import InvalidFields
@@ -24,7 +23,7 @@ from ilab_chat_service.rpc.memory_import import Import, OpenImports
 from ilab_chat_service.rpc.memory_validation import (
     caller_key,
     check_identifiers,
-    fact_arguments,
+    expire_time,
     fact_types,
     library_limits,
     list_types,
@@ -104,9 +103,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
 
         def start(memory: ILabMemory) -> memory_pb2.StartSessionResponse:
-            started = memory.mem_session_start(
-                request.user_id, **conversation_arguments(memory, request.conversation_id)
-            )
+            started = memory.mem_session_start(request.user_id, conversation_id=request.conversation_id)
             return memory_pb2.StartSessionResponse(
                 session_id=started.session_id,
                 new_session=started.is_new,
@@ -123,11 +120,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
 
         def end(memory: ILabMemory) -> memory_pb2.EndSessionResponse:
-            conversation = conversation_arguments(memory, request.conversation_id)
-            # So that a search finds it, also when it is no longer one of the last summaries.
-            searchable: dict[str, Any] = {"searchable": True} if hasattr(memory, "mem_session_peek") else {}
             try:
-                session = memory.mem_session_end(request.user_id, summary=request.summary, **conversation, **searchable)
+                session = memory.mem_session_end(
+                    request.user_id,
+                    summary=request.summary,
+                    conversation_id=request.conversation_id,
+                    # So that a search finds it, also when it is no longer one of the last summaries.
+                    searchable=True,
+                )
             except LookupError:
                 raise NotFound("the user has no active session") from None
             return memory_pb2.EndSessionResponse(session=models.session(session))
@@ -144,8 +144,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         accept(request)
 
         def summarize(memory: ILabMemory) -> SaveResult:
-            conversation = conversation_arguments(memory, request.conversation_id)
-            return memory.mem_session_summary(request.user_id, request.summary, **conversation)
+            return memory.mem_session_summary(request.user_id, request.summary, conversation_id=request.conversation_id)
 
         return await self._save_once(request, context, memory_pb2.SummarizeSessionResponse, summarize)
 
@@ -174,14 +173,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 sessions=map(models.session, page), next_page_token=token(last, scope)
             )
 
-        return await self._read(request, context, sessions, method="mem_sessions")
+        return await self._read(request, context, sessions)
 
     async def SaveObservation(
         self, request: memory_pb2.SaveObservationRequest, context: Context
     ) -> memory_pb2.SaveObservationResponse:
         """Store an observation."""
         accept(request)
-        topic_key = caller_key(request)
+        topic_key, expires = caller_key(request), expire_time(request)
 
         def save(memory: ILabMemory) -> SaveResult:
             return memory.mem_save(
@@ -190,8 +189,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 type=request.type,
                 title=request.title,
                 topic_key=topic_key,
-                **fact_arguments(request),
-                **conversation_arguments(memory, request.conversation_id),
+                pinned=request.pinned,
+                expire_time=expires,
+                conversation_id=request.conversation_id,
             )
 
         return await self._save_once(request, context, memory_pb2.SaveObservationResponse, save)
@@ -214,9 +214,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 raise NotFound("the user has no observation with this id")
             return saved
 
-        return await self._save_once(
-            request, context, memory_pb2.UpdateObservationResponse, update, method="mem_update"
-        )
+        return await self._save_once(request, context, memory_pb2.UpdateObservationResponse, update, is_update=True)
 
     async def DeleteObservation(
         self, request: memory_pb2.DeleteObservationRequest, context: Context
@@ -258,7 +256,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 observations=map(models.observation, page), next_page_token=token(last, scope)
             )
 
-        return await self._read(request, context, observations, method="mem_list")
+        return await self._read(request, context, observations)
 
     async def ListFacts(self, request: memory_pb2.ListFactsRequest, context: Context) -> memory_pb2.ListFactsResponse:
         """List the facts about the user."""
@@ -281,7 +279,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             )
             return memory_pb2.ListFactsResponse(facts=map(models.fact, page), next_page_token=token(last, scope))
 
-        return await self._read(request, context, facts, method="mem_facts")
+        return await self._read(request, context, facts)
 
     async def SearchObservations(
         self, request: memory_pb2.SearchObservationsRequest, context: Context
@@ -339,7 +337,6 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 memory.mem_stats(request.user_id),
                 memory.mem_type_stats(request.user_id) if request.by_type else None,
             ),
-            method="mem_type_stats" if request.by_type else "",
         )
         return models.stats(counts, types)
 
@@ -404,9 +401,9 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                         raise DeadlineExceeded(f"the caller did not read for {limits.UNREAD_SECONDS:g} s") from None
                     raise
 
-    async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T], *, method: str = "") -> T:
+    async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
         async with Limit(limits.CALL_TIME, context.time_remaining()):
-            work = partial(self._library.read, request.user_id, call, method=method, size=request.ByteSize())
+            work = partial(self._library.read, request.user_id, call, size=request.ByteSize())
             return await self._admitted(request, work, self._reads)
 
     async def _save_once(
@@ -416,7 +413,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         response: type[SaveResponse],
         save: Callable[[ILabMemory], SaveResult],
         *,
-        method: str = "",
+        is_update: bool = False,
     ) -> SaveResponse:
         """Return the result of *save*, or the stored response if *request* is repeated.
 
@@ -425,8 +422,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         """
 
         async def work() -> SaveResponse:
-            saved = await self._library.write(request.user_id, save, method=method, saves=True, size=request.ByteSize())
-            if saved.outcome == "updated" or method == "mem_update":
+            saved = await self._library.write(request.user_id, save, saves=True, size=request.ByteSize())
+            if saved.outcome == "updated" or is_update:
                 # After any update: a repetition after a failure here finds that nothing is left to change.
                 await self._responses.drop(request.user_id, CHAT, saved.id)
             return response(result=models.save_result(saved))

@@ -106,18 +106,6 @@ def fact_types(request: memory_pb2.ListFactsRequest) -> list[str]:
     return sorted(set(request.types))
 
 
-def fact_arguments(request: memory_pb2.SaveObservationRequest) -> dict[str, Any]:
-    """Return the library's arguments for a fact. Omit unset ones, which the published library does not know.
-
-    Raises:
-        InvalidFields: the time is out of range.
-    """
-    arguments: dict[str, Any] = {"pinned": True} if request.pinned else {}
-    if request.HasField("expire_time"):
-        arguments["expire_time"] = expire_time(request)
-    return arguments
-
-
 def expire_time(
     request: memory_pb2.SaveObservationRequest | memory_pb2.UpdateObservationRequest,
 ) -> datetime | None:
