@@ -32,7 +32,7 @@ import recall_inflected as inflected
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import analysis, coverage, meaning, mem_recall, ranking, search_query
+from ilab_memory.recall import analysis, coverage, meaning, mem_recall, ranking, relevance, search_query
 from ilab_memory.semantic import LocalEmbedder
 
 TOP = 10
@@ -215,7 +215,7 @@ VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
 }
 RECALL_VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
     "mem_recall": (mem_recall, {}),
-    "mem_recall without floors": (mem_recall, {"NAME_FLOOR": 0.0, "PERSONAL_FLOOR": 0.0, "FLOOR": 0.0}),
+    "mem_recall without floors": (relevance, {"NAME_FLOOR": 0.0, "PERSONAL_FLOOR": 0.0, "FLOOR": 0.0}),
     "mem_recall without the words of neighbours": (coverage, {"NEARBY": dict.fromkeys((1, 2, -1), 0.0)}),
     "mem_recall with undamped rarity": (coverage, {"DAMPING": 1.0}),
     "mem_recall with questions like statements": (mem_recall, {"QUESTION": (1.0, 1.0, 1.0)}),

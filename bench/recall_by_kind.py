@@ -29,7 +29,7 @@ import recall_long as long
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import coverage, features, floors, meaning, mem_recall, selection, speakers, spelling
+from ilab_memory.recall import coverage, meaning, mem_recall, relevance, selection, speakers, spelling
 from ilab_memory.semantic import LocalEmbedder
 from recall import TOP, changed, filled, slots_for, title_of, turn
 
@@ -253,12 +253,12 @@ Changes = Sequence[tuple[ModuleType, dict[str, object]]]
 #: Changes that switch off one signal each.
 ABLATION: dict[str, Changes] = {
     "without the words of neighbours": [(coverage, {"NEARBY": dict.fromkeys((1, 2, -1), 0.0)})],
-    "without the length of a row": [(features, {"TURN_GAIN": 0.0, "MESSAGE_GAIN": 0.0})],
+    "without the length of a row": [(relevance, {"TURN_GAIN": 0.0, "MESSAGE_GAIN": 0.0})],
     "without the speaker's name": [
-        (features, {"SPEAKER_GAIN": 0.0}),
+        (relevance, {"SPEAKER_GAIN": 0.0}),
         (speakers, {"LEAST_ROWS": 10**9, "SHARE_OF_ROWS": 2.0}),
     ],
-    "without times for when": [(features, {"TIME_GAIN": 0.0})],
+    "without times for when": [(relevance, {"TIME_GAIN": 0.0})],
     "without recency": [(mem_recall, {"RECENCY_GAIN": 0.0})],
     "with questions like statements": [(mem_recall, {"QUESTION": (1.0, 1.0, 1.0)})],
     "without dates as times": [(mem_recall, {"_dated": lambda _, found: found})],
@@ -282,8 +282,8 @@ def _changes(*, by_meaning: bool) -> Iterator[tuple[str, Changes]]:
             yield f"floors of the cosine {change:+.2f}", [(meaning, values)]
         return
     for factor in COVERAGES:
-        values = {name: getattr(floors, name) * factor for name in COVERAGE_FLOORS}
-        yield f"floors of the coverage x {factor:.2f}", [(floors, values)]
+        values = {name: getattr(relevance, name) * factor for name in COVERAGE_FLOORS}
+        yield f"floors of the coverage x {factor:.2f}", [(relevance, values)]
 
 
 def main() -> None:

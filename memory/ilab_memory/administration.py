@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from ilab_memory import checks, intake
-from ilab_memory import facts as facts_intake
+from ilab_memory import fact_intake as facts_intake
 from ilab_memory.core.config import Config
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import ImportResult, Observation, Session

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from ilab_memory import checks, intake
-from ilab_memory import facts as facts_intake
+from ilab_memory import fact_intake as facts_intake
 from ilab_memory.core.config import FACT_TYPES, SUMMARY_TYPE, Config
 from ilab_memory.core.models import (
     UNSET,

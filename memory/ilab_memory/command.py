@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ilab_memory.cli_hints import Commands, Parser, misspelt
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import backup, check, schema, statistics
 from ilab_memory.transports.command import TOKEN_VARIABLE, add_mcp, add_serve
-from ilab_memory.usage import Commands, Parser, misspelt
 from ilab_memory.versions import installed
 
 if TYPE_CHECKING:

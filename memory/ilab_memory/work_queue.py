@@ -11,7 +11,7 @@ from ilab_memory.core.models import NewFact
 from ilab_memory.core.store import Redacted
 from ilab_memory.core.work import SUMMARY_KEY, NewSummary, Work, WorkStats, WorkTurns, later
 from ilab_memory.core.work_store import Derived, Due, Finished, Retired, WorkStore
-from ilab_memory.facts import with_facts
+from ilab_memory.fact_intake import with_facts
 from ilab_memory.intake import redacted, redacted_content
 from ilab_memory.limits import MAX_CONTENT_BYTES
 from ilab_memory.sessions import summary_title

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.garbage import without_collections
+from ilab_chat_service.gc_pause import without_collections
 from ilab_chat_service.settings import Settings, SettingsError, read, unknown
 from ilab_chat_service.settings.addresses import AddressUnavailable
 from ilab_chat_service.supervisor import supervise

@@ -15,8 +15,7 @@ from ilab_chat_service.failures import RateLimited
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from io import StringIO
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ilab_chat_service.ports import Answer, Clock
     from ilab_chat_service.settings import Settings
@@ -29,9 +28,6 @@ UNITS = ("turns", "tokens")
 #: Maximum number of users or callers that a window counts. Beyond it, the least recent one is forgotten
 #: and starts again with full limits.
 MAX_SUBJECTS = 50_000
-
-#: Characters per token, for answers of models whose API reports no usage.
-CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,25 +90,24 @@ class Window:
 class Charge:
     """The cost of one turn, 0 until `began` is called."""
 
-    __slots__ = ("_answer", "_prompt_tokens", "_reply")
+    __slots__ = ("_answer", "_estimate")
 
     def __init__(self) -> None:
         self._answer: Answer | None = None
-        self._reply: StringIO | None = None
-        self._prompt_tokens = 0
+        self._estimate: Callable[[], int] | None = None
 
-    def began(self, answer: Answer, reply: StringIO, prompt_tokens: int) -> None:
-        """Charge for an answer that has begun. *reply* collects its text, *prompt_tokens* is an estimate."""
-        self._answer, self._reply, self._prompt_tokens = answer, reply, prompt_tokens
+    def began(self, answer: Answer, estimate: Callable[[], int]) -> None:
+        """Charge for an answer that has begun. *estimate*: its tokens so far, if the API reports no usage."""
+        self._answer, self._estimate = answer, estimate
 
     @property
     def tokens(self) -> int | None:
         """Tokens that the API counted, or an estimate, for example if the answer was interrupted. None: no charge."""
-        if self._answer is None or self._reply is None:
+        if self._answer is None or self._estimate is None:
             return None
         if usage := self._answer.usage:
             return usage.input_tokens + usage.output_tokens
-        return self._prompt_tokens + self._reply.tell() // CHARACTERS_PER_TOKEN
+        return self._estimate()
 
 
 class RateLimits:

@@ -174,7 +174,7 @@ async def open_metrics(
     if worker:
         yield own, settings.metrics_address
         return
-    from ilab_chat_service.telemetry.pages import Pages, serving_pages  # noqa: PLC0415 - imported by `declare`
+    from ilab_chat_service.telemetry.http_pages import Pages, serving_pages  # noqa: PLC0415 - imported by `declare`
 
     pages = Pages(registry, is_ready, asyncio.get_running_loop())
     async with serving_pages(settings.metrics_address, pages) as address:
@@ -185,7 +185,7 @@ def declare(methods: Collection[str], reasons: Collection[str], worker: int) -> 
     """Declare the metrics of this process, and return them with their registry."""
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - not needed if metrics are off
 
-    from ilab_chat_service.telemetry import metrics, pages, worker_files  # noqa: F401, PLC0415 - the same
+    from ilab_chat_service.telemetry import http_pages, metrics, worker_files  # noqa: F401, PLC0415 - the same
 
     if worker:
         worker_files.use_files_of(worker)

@@ -36,7 +36,7 @@ from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
 from ilab_chat_service.rpc.interceptors.log import LogInterceptor
 from ilab_chat_service.rpc.interceptors.status import ErrorInterceptor
-from ilab_chat_service.rpc.listening import bind
+from ilab_chat_service.rpc.listen_address import bind
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.transport import hang_up

@@ -73,7 +73,7 @@ async def exposed(workers: Workers) -> AsyncIterator[None]:
         AddressUnavailable: the address cannot be bound.
         SettingsError: the folder for the metrics of the workers cannot be made.
     """
-    from ilab_chat_service.telemetry.pages import Pages, serving_pages  # noqa: PLC0415 - not needed if they are off
+    from ilab_chat_service.telemetry.http_pages import Pages, serving_pages  # noqa: PLC0415 - not needed if they are off
     from ilab_chat_service.telemetry.supervised import Supervised  # noqa: PLC0415 - the same
     from ilab_chat_service.telemetry.worker_files import worker_files  # noqa: PLC0415 - the same
 

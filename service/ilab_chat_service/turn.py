@@ -156,6 +156,10 @@ class TurnRunner:
             chosen = self._model.choose(request.generation, request.user_id)
             reply = StringIO()
             asked_tokens = reasoning_tokens = 0
+
+            def answered_tokens() -> int:
+                return tokens(reply.getvalue()) + reasoning_tokens
+
             try:
                 async with AsyncExitStack() as asking:
                     # A replay is not charged, so charge after the search for a stored answer.
@@ -164,7 +168,7 @@ class TurnRunner:
                     started, answer, is_quoted, asked_tokens = await self._ask(
                         asking, request, chosen, await self._hydrate(request), until
                     )
-                    charge.began(answer, reply, asked_tokens)
+                    charge.began(answer, lambda: asked_tokens + answered_tokens())
                     yield started
                     async for piece in answer:
                         if isinstance(piece, Reasoning):
@@ -178,7 +182,7 @@ class TurnRunner:
                 if asked_tokens:
                     interrupted(
                         input_tokens=asked_tokens,
-                        output_tokens=tokens(reply.getvalue()) + reasoning_tokens,
+                        output_tokens=answered_tokens(),
                         stored=bool(lease and reply.tell() and not request.reading.forgets),
                     )
                 if lease and reply.tell():

@@ -10,10 +10,10 @@ import pytest
 
 from batch import cases
 from ilab_memory import ILabMemory, Observation, Session, StorageError
-from ilab_memory.facts import ImportedSources
+from ilab_memory.fact_intake import ImportedSources
 from ilab_memory.intake import batches
 from ilab_memory.limits import IMPORT_ITEMS, MAX_SOURCES, MOST_WAITING_SOURCES
-from ilab_memory.stores.sqlite import SQLiteStore, editing, erasure
+from ilab_memory.stores.sqlite import SQLiteStore, edits, erasure
 from ilab_memory.stores.sqlite.transaction import Transaction
 from memory.support import EPOCH, Clock, text
 
@@ -141,13 +141,13 @@ def test_batches_are_bounded_in_bytes() -> None:
 def test_a_transaction_contains_few_items_of_imports(mem: ILabMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saves of others wait for the transaction. Without a bound, it has a batch of each import that runs."""
     items: Counter[Transaction] = Counter()
-    add_rows = editing.add_rows
+    add_rows = edits.add_rows
 
     def counted(transaction: Transaction, user: str, sessions: Sequence[Session], rows: Sequence[Any]) -> Any:
         items[transaction] += len(sessions) + len(rows)
         return add_rows(transaction, user, sessions, rows)
 
-    monkeypatch.setattr(editing, "add_rows", counted)
+    monkeypatch.setattr(edits, "add_rows", counted)
     rows = [item(content=str(number)) for number in range(400)]
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda user: mem.mem_import(user, [session(), *rows]), ["alice", "bob", "carol"]))

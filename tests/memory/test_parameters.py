@@ -13,7 +13,7 @@ from ilab_memory.stores.sqlite import (
     vector_statements,
     work_statements,
 )
-from ilab_memory.stores.sqlite.parameters import Connection, by_number
+from ilab_memory.stores.sqlite.numbered_parameters import Connection, by_number
 
 MODULES = (export_statements, fact_statements, statements, vector_statements, work_statements)
 #: Parts of statements begin with an underscore.

@@ -4,8 +4,8 @@ import pytest
 
 from ilab_memory import ILabMemory
 from ilab_memory.core.store import Document
-from ilab_memory.recall.features import length_gain
 from ilab_memory.recall.message_query import read
+from ilab_memory.recall.relevance import length_gain
 from ilab_memory.recall.speakers import as_speaker, label, without_label
 from memory.concepts import Concepts
 

@@ -61,6 +61,12 @@ async def test_every_method_authenticates_and_checks_the_user(
         assert (await call(channel, method, user, bearer(token)))[0] not in {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
+async def test_authorization_is_checked_before_the_fields(channel: grpc.aio.Channel) -> None:
+    for method in METHODS:
+        assert await call(channel, method, "", bearer(ALICES)) == MISMATCH, method.name
+        assert await call(channel, method, "", bearer(SERVICE)) == ("INVALID_ARGUMENT", "INVALID_FIELD"), method.name
+
+
 async def test_rejected_call_changes_nothing(channel: grpc.aio.Channel) -> None:
     save = next(method for method in METHODS if method.name == "Chat")
     assert await call(channel, save, "bob", bearer(SERVICE)) == OK

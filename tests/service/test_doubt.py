@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.message_statements.doubt import MOST_MESSAGES, Said, doubted
+from ilab_chat_service.memory.outdated_marks import with_earlier
+from ilab_chat_service.message_statements.possibly_outdated import MOST_MESSAGES, Said, doubted
 from ilab_chat_service.prompt_lines import DOUBTED, line
 from ilab_chat_service.values import Context, MemorySource
 from service.earlier import memory, pairs

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_chat_service.memory.earlier import with_earlier
-from ilab_chat_service.message_statements import endings as reader
+from ilab_chat_service.memory.outdated_marks import with_earlier
+from ilab_chat_service.message_statements import ended as reader
 from ilab_chat_service.message_statements import read
-from ilab_chat_service.message_statements.doubt import Said, doubted
-from ilab_chat_service.message_statements.endings import endings
+from ilab_chat_service.message_statements.ended import endings
 from ilab_chat_service.message_statements.outdated import COMPARED, outdated
-from ilab_chat_service.message_statements.saying import Saying
+from ilab_chat_service.message_statements.possibly_outdated import Said, doubted
+from ilab_chat_service.message_statements.statement_words import Saying
 from ilab_chat_service.values import Context
 from service.earlier import memory, pairs
 from service.talking import Caller

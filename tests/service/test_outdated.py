@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_chat_service.memory.earlier import with_earlier
+from ilab_chat_service.memory.outdated_marks import with_earlier
 from ilab_chat_service.message_statements import outdated as reader
 from ilab_chat_service.message_statements import read
 from ilab_chat_service.message_statements.outdated import COMPARED, outdated

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from faults.stage import reserved_port
-from ilab_chat_service.garbage import without_collections
+from ilab_chat_service.gc_pause import without_collections
 from metrics import fetch, wait_for
 from processes import environment, running_server
 from upstream import Upstream

@@ -14,7 +14,7 @@ from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Posting, Preview, Store, TermStatistics
 from ilab_memory.core.vector_store import VectorStore
 from ilab_memory.long_text_lock import one_at_a_time
-from ilab_memory.recall import features, meaning, message_query, passage, speakers, spelling
+from ilab_memory.recall import meaning, message_query, passage, speakers, spelling
 from ilab_memory.recall.coverage import (
     COVERED_OF_MANY,
     COVERED_PER_RESULT,
@@ -31,12 +31,12 @@ from ilab_memory.recall.coverage import (
     weights,
 )
 from ilab_memory.recall.equivalent_terms import EquivalentTerms
-from ilab_memory.recall.floors import least_coverage
 from ilab_memory.recall.meaning import Meaning, Nearness
 from ilab_memory.recall.mem_search import FEW_ROWS
 from ilab_memory.recall.message_query import Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder
 from ilab_memory.recall.period import said_within
+from ilab_memory.recall.relevance import least_coverage, length_gain, text_gain
 from ilab_memory.recall.scoring import recency
 from ilab_memory.recall.search_query import MAX_TERMS
 from ilab_memory.recall.selection import WHOLE_LIST, Candidate, Scored, selected
@@ -277,7 +277,7 @@ def _relevant(
         is_claim = not row.said_terms and asked.speaks_of_user and not asked.asks_assistant
         is_covered = not is_claim and row.total >= least_coverage(asked, has_name=bool(row.said_terms & names))
         if is_covered or number in places:
-            relevance = row.total + features.length_gain(document) + near.gains.get(number, 0.0)
+            relevance = row.total + length_gain(document) + near.gains.get(number, 0.0)
             yield Candidate(number, document, row, relevance, places.get(number))
 
 
@@ -309,7 +309,7 @@ def _scored(
         if not says_something:
             continue
         factor = 1.0 if news is None else QUESTION[min(len(news), len(QUESTION) - 1)]
-        relevance = candidate.relevance * factor + features.text_gain(content.said, asked, found.named)
+        relevance = candidate.relevance * factor + text_gain(content.said, asked, found.named)
         # The reserved places are for what the speaker said.
         is_other = found.named and not speakers.is_by(content.said, found.named)
         order = relevance + RECENCY_GAIN * recency(candidate.document.updated_at, now)

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from ilab_memory.api import ILabMemory
+from ilab_memory.cli_hints import Commands
 from ilab_memory.core.errors import StorageError
-from ilab_memory.usage import Commands
 
 PORT = 7437
 TOKEN_VARIABLE = "ILAB_MEMORY_TOKEN"  # noqa: S105 - the name of a variable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.consolidation.operations import ANSWER_CHARACTERS, InvalidAnswer
 from ilab_chat_service.consolidation.prompt import messages, response_format
 from ilab_chat_service.failures import FieldRefused, ModelNotFound, ModelRejected
-from ilab_chat_service.rate_limits import CHARACTERS_PER_TOKEN
+from ilab_chat_service.prompt_lines import tokens
 from ilab_chat_service.values import Generation, JsonObjectFormat
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def is_bad_request(failure: FieldRefused | ModelRejected) -> bool:
 
 async def ask_once(model: Model, generation: Generation, prompt: list[ChatMessage], asked: Asked) -> None:
     """Ask the model once."""
-    pieces: list[str] = []
+    reply: list[str] = []
+    received: list[str] = []
     length = 0
     # Not repeated: the work is, later.
     until = asyncio.get_running_loop().time()
@@ -77,21 +78,22 @@ async def ask_once(model: Model, generation: Generation, prompt: list[ChatMessag
         try:
             async for piece in answer:
                 text = piece if isinstance(piece, str) else piece.text
-                length += len(text)
+                received.append(text)
                 if text is piece:
-                    pieces.append(text)
+                    reply.append(text)
+                length += len(text)
                 if length > ANSWER_CHARACTERS:
                     raise InvalidAnswer("the answer is too long")
         finally:
-            asked.tokens_used += tokens(answer.usage, prompt, length)
+            asked.tokens_used += tokens_used(answer.usage, prompt, received)
             if answer.usage:
                 asked.input_tokens += answer.usage.input_tokens
                 asked.output_tokens += answer.usage.output_tokens
-    asked.answer = "".join(pieces)
+    asked.answer = "".join(reply)
 
 
-def tokens(usage: Usage | None, prompt: list[ChatMessage], length: int) -> int:
-    """Return the tokens of a call, estimated if its API did not tell; *length*: the characters that came."""
+def tokens_used(usage: Usage | None, prompt: list[ChatMessage], received: list[str]) -> int:
+    """Return the tokens of a call, estimated if its API reports none. *received*: reasoning and reply."""
     if usage:
         return usage.input_tokens + usage.output_tokens
-    return (sum(len(message.content) for message in prompt) + length) // CHARACTERS_PER_TOKEN
+    return sum(tokens(message.content) for message in prompt) + tokens("".join(received))

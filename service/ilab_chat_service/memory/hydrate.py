@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.limits import CONTENT_BYTES
-from ilab_chat_service.memory.earlier import with_earlier
 from ilab_chat_service.memory.forget_requests import forgotten
-from ilab_chat_service.memory.recalled import (
+from ilab_chat_service.memory.outdated_marks import with_earlier
+from ilab_chat_service.memory.prompt_memories import (
     SUMMARY_TYPE,
     observation_id,
     past_turns,

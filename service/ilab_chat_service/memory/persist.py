@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.memory.hydrate import recent
-from ilab_chat_service.memory.recalled import observation_id
-from ilab_chat_service.memory.taking_back import with_taken_back
+from ilab_chat_service.memory.prompt_memories import observation_id
 from ilab_chat_service.memory.turn_codec import TYPE, stored_turn
+from ilab_chat_service.message_statements.revocations import takes_back
 from ilab_chat_service.values import FACT_KEY, TURN_KEY, Persisted, Remembered, Turn, TurnRetention
 from ilab_memory.core.models import NewFact
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Number of rows among which the turn of a repeated call is searched: other request ids may begin with this one.
 REPETITIONS = 10
+#: Number of facts among which the instructions are that a message takes back. Pinned ones come first.
+FACTS = 200
 
 
 def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persisted:
@@ -27,7 +29,7 @@ def save(memory: ILabMemory, turn: Turn, *, queue_work: bool = False) -> Persist
     stored = stored_turn(turn)
     if turn.interrupted and (answered := same_turn(memory, turn, stored.topic_key)):
         return Persisted(observation_id=answered)
-    stated = with_taken_back(memory, turn.user_id, turn.reading, new_facts(turn.reading))
+    stated = with_revocations(memory, turn.user_id, turn.reading, new_facts(turn.reading))
     results: Sequence[SaveResult] = ()
     if turn.retention is TurnRetention.LATEST_ONLY:
         # The next turn overwrites the observation of this one, and the facts must stay.
@@ -75,6 +77,37 @@ def new_facts(reading: Reading) -> list[NewFact]:
         # The last statement of a message about a topic counts.
         for fact in {each.topic_key: each for each in reading.facts}.values()
     ]
+
+
+def with_revocations(memory: ILabMemory, user_id: str, reading: Reading, stated: Sequence[NewFact]) -> list[NewFact]:
+    """Return *stated*, the facts of a message, with those that replace the instructions that it takes back.
+
+    "Stop answering in rhymes" is an instruction by itself too. Then it replaces the one that it takes back, if there is
+    one, and is not a second fact.
+    """
+    if not reading.taken_back:
+        return [*stated]
+    replaced = {each.topic_key: each for each in replacing(memory, user_id, reading, stated)}
+    texts = {each.content for each in replaced.values()}
+    others = [each for each in stated if each.topic_key not in replaced and each.content not in texts]
+    return [*others, *replaced.values()]
+
+
+def replacing(memory: ILabMemory, user_id: str, reading: Reading, stated: Sequence[NewFact]) -> Iterator[NewFact]:
+    """Yield a fact for each stored instruction that the message takes back, with its topic key and the new words."""
+    for known in memory.mem_facts(user_id, limit=FACTS):
+        key = known.topic_key or ""
+        topic = key.removeprefix(FACT_KEY)
+        for back in reading.taken_back:
+            if topic != key and takes_back(back, topic, known.content):
+                said = next((each for each in stated if each.pinned and each.content in back.text), None)
+                yield NewFact(
+                    type=known.type,
+                    title=known.title,
+                    content=said.content if said else back.text,
+                    topic_key=key,
+                    pinned=said is not None,
+                )
 
 
 def remembered(stated: Iterable[NewFact], results: Iterable[SaveResult]) -> Iterator[Remembered]:

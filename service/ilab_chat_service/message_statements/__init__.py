@@ -56,17 +56,17 @@ Then add examples to `examples.toml`, `outdated.toml`, `doubted.toml` and `endin
 `tests/service/message_statements`, with as many that must not be facts, or of which both hold.
 """
 
-from ilab_chat_service.garbage import without_collections
-from ilab_chat_service.message_statements import changes, language
-from ilab_chat_service.message_statements.facts import Fact, Reading
+from ilab_chat_service.gc_pause import without_collections
+from ilab_chat_service.message_statements import change_words, language
 from ilab_chat_service.message_statements.reading import read
+from ilab_chat_service.message_statements.values import Fact, Reading
 
 
 def load() -> None:
     """Load all tables that are not loaded yet. Takes a quarter of a second of CPU."""
     with without_collections():
         language.load()
-        changes.load()
+        change_words.load()
 
 
 __all__ = ["Fact", "Reading", "load", "read"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.message_statements.facts import TEXT_CHARACTERS, Fact
-from ilab_chat_service.message_statements.keys import KEY_WORDS, bounded, hashed, value_of
 from ilab_chat_service.message_statements.openings import EDGES, after_openers, skip
 from ilab_chat_service.message_statements.parsed_sentence import CLAUSE
 from ilab_chat_service.message_statements.text import WORD
+from ilab_chat_service.message_statements.topic_keys import KEY_WORDS, bounded, hashed, value_of
+from ilab_chat_service.message_statements.values import TEXT_CHARACTERS, Fact
 
 if TYPE_CHECKING:
     from ilab_chat_service.message_statements.parsed_sentence import ParsedSentence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.message_statements.changes import CHANGES
+from ilab_chat_service.message_statements.change_words import CHANGES
 from ilab_chat_service.message_statements.instructions import MARK
 from ilab_chat_service.message_statements.language import languages_of
 from ilab_chat_service.message_statements.openings import EDGES, after_openers, skip

@@ -22,14 +22,14 @@ from functools import cache, partial
 from heapq import nlargest
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.message_statements.changes import hints, may_change
-from ilab_chat_service.message_statements.saying import READ_CHARACTERS, beginnings, relatives, saying
+from ilab_chat_service.message_statements.change_words import hints, may_change
+from ilab_chat_service.message_statements.statement_words import READ_CHARACTERS, beginnings, relatives, saying
 from ilab_chat_service.message_statements.text import folded, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from ilab_chat_service.message_statements.saying import Marker, Saying, Word
+    from ilab_chat_service.message_statements.statement_words import Marker, Saying, Word
 
 #: Words after "instead of" that name what is replaced.
 REPLACED_WORDS = 2

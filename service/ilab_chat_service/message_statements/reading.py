@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.message_statements.changes import CHANGES, hints
-from ilab_chat_service.message_statements.endings import tells_end
-from ilab_chat_service.message_statements.facts import TEXT_CHARACTERS, Fact, Reading, TakenBack
+from ilab_chat_service.message_statements.change_words import CHANGES, hints
+from ilab_chat_service.message_statements.ended import tells_end
 from ilab_chat_service.message_statements.language import LANGUAGES, languages_of
 from ilab_chat_service.message_statements.memory_requests import (
     asks_to_forget_last,
@@ -20,11 +19,12 @@ from ilab_chat_service.message_statements.memory_requests import (
 )
 from ilab_chat_service.message_statements.openings import EDGES, after_openers
 from ilab_chat_service.message_statements.parsed_sentence import ParsedSentence
-from ilab_chat_service.message_statements.saying import saying, tells_change
+from ilab_chat_service.message_statements.revocations import taken_back
 from ilab_chat_service.message_statements.sentence_reader import facts_of
 from ilab_chat_service.message_statements.sentences import FENCE, Sentence, sentences_of
-from ilab_chat_service.message_statements.taken_back import taken_back
+from ilab_chat_service.message_statements.statement_words import saying, tells_change
 from ilab_chat_service.message_statements.text import UNSPACED, lowered
+from ilab_chat_service.message_statements.values import TEXT_CHARACTERS, Fact, Reading, TakenBack
 
 if TYPE_CHECKING:
     from ilab_chat_service.message_statements.language import Language

@@ -6,11 +6,19 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.message_statements.addresses import is_address, may_be_address
-from ilab_chat_service.message_statements.facts import TEXT_CHARACTERS, Fact
 from ilab_chat_service.message_statements.instructions import instruction, is_for_one_answer, may_be_instruction
-from ilab_chat_service.message_statements.keys import CHANGED, LISTED, bounded, hashed, type_of, value_of, values_of
 from ilab_chat_service.message_statements.openings import EDGES, skip
 from ilab_chat_service.message_statements.parsed_sentence import Clause, end_of_clause
+from ilab_chat_service.message_statements.topic_keys import (
+    CHANGED,
+    LISTED,
+    bounded,
+    hashed,
+    type_of,
+    value_of,
+    values_of,
+)
+from ilab_chat_service.message_statements.values import TEXT_CHARACTERS, Fact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -134,14 +134,14 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 await writer.write(stream_response(event, turn))
 
     async def _accepted(self, request: ChatCall) -> TurnRequest:
-        """Validate *request*, and record its request id in the call record.
+        """Check that the caller may act for the user, validate *request*, and record its request id in the call record.
 
         Raises:
-            InvalidFields: a field breaks a limit.
             UserMismatch: the caller may not act for this user.
+            InvalidFields: a field breaks a limit.
         """
+        act_for(request.user_id)
         if LONG_REQUEST_BYTES < request.ByteSize() <= CHAT_BYTES:
-            act_for(request.user_id)
             await self._reading.acquire(request.user_id)
             try:
                 turn = await asyncio.to_thread(turn_request, request)
@@ -149,7 +149,6 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 self._reading.release(request.user_id)
         else:
             turn = turn_request(request)
-            act_for(turn.user_id)
         CALL.get().request_id = turn.request_id
         return turn
 

@@ -20,7 +20,8 @@ class EventWriter:
     """Writes events and, after the first event, a heartbeat whenever the stream is silent, until it is closed.
 
     No heartbeat precedes the first event, which tells proxies that they must not retry the call. As a context manager,
-    it waits at the end for the first event, which is sent together with the initial metadata: see `sent_whole`.
+    it waits at the end for the first event, which is sent together with the initial metadata and therefore to its end,
+    for the reason that `initial_metadata.sent_whole` has. By then, the call has released its slot.
 
     Args:
         write: sends one message, and returns when flow control has room for the next.

@@ -458,13 +458,13 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
 
 
 def accept(request: OfUser) -> None:
-    """Check the identifiers of *request*, and that the caller may act for its user. Every method does this first.
+    """Check that the caller may act for the user of *request*, and its identifiers. Every method does this first.
 
     Raises:
-        InvalidFields: an identifier breaks a limit.
         UserMismatch: the caller may not act for this user.
+        InvalidFields: an identifier breaks a limit.
     """
-    check_identifiers(request)
     act_for(request.user_id)
+    check_identifiers(request)
     if request_id := getattr(request, "request_id", ""):
         CALL.get().request_id = request_id

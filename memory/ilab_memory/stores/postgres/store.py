@@ -17,10 +17,10 @@ from ilab_memory.limits import LARGEST_ID
 from ilab_memory.long_text_lock import one_at_a_time
 from ilab_memory.stores.postgres import (
     copying,
-    editing,
+    edits,
     expiry,
-    exporting,
-    reading,
+    exports,
+    reads,
     saves,
     statements,
     user_sessions,
@@ -31,7 +31,7 @@ from ilab_memory.stores.postgres.connections import Connections
 from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
 from ilab_memory.stores.postgres.pool import Pool
-from ilab_memory.stores.postgres.reading import PostgresReads
+from ilab_memory.stores.postgres.reads import PostgresReads
 from ilab_memory.stores.postgres.vectors import PostgresVectors
 from ilab_memory.stores.postgres.work import PostgresWork
 
@@ -128,7 +128,7 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
         if ended is None:
             return None
         session_id, started_at, ended_at = ended
-        return reading.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False, conversation_id))
+        return reads.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False, conversation_id))
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         with one_at_a_time(len(redacted.content)):
@@ -150,16 +150,14 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
             return None
         # Before the user's row is locked; under the lock, only what has changed by then is analyzed.
         analyzed = cache(IndexEntry)
-        old = editing.stored(rows[0]).parts
+        old = edits.stored(rows[0]).parts
         new = old.changed(change)
         if new != old and (index_key := self._user(user_id, doing)) is not None:
             with one_at_a_time(len(new.content)):
                 analyzed(new.title, new.content).vector(index_key)
         return self._connections.write(
             doing,
-            lambda transaction: editing.change(
-                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
-            ),
+            lambda transaction: edits.change(transaction, user_id, observation_id, change, analyzed=analyzed, now=now),
         )
 
     def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
@@ -167,7 +165,7 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
         deleted: list[int] = []
         for each in observation_ids:
             if each <= LARGEST_ID:
-                delete = partial(editing.delete, user_id=user_id, observation_id=each)
+                delete = partial(edits.delete, user_id=user_id, observation_id=each)
                 deleted += self._connections.write("delete the observation", delete)
         return deleted
 
@@ -180,13 +178,13 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
             for _, entry in indexed:
                 entry.vector(index_key)
         return self._connections.write(
-            "import", lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed)
+            "import", lambda transaction: edits.add_rows(transaction, user_id, sessions, indexed)
         )
 
     def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
         """See Store. Repeated if the connection is lost."""
         self._connections.write(
-            "import", lambda transaction: editing.add_sources(transaction, user_id, sources), repeatable=True
+            "import", lambda transaction: edits.add_sources(transaction, user_id, sources), repeatable=True
         )
 
     def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
@@ -204,8 +202,8 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
         return int(self._connections.rows("read the size", work_statements.SIZE)[0][0])
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
-        extent = exporting.extent(self._connections, user_id)
-        return iter(()) if extent is None else iter(exporting.Export(self._connections, user_id, extent))
+        extent = exports.extent(self._connections, user_id)
+        return iter(()) if extent is None else iter(exports.Export(self._connections, user_id, extent))
 
     def write_rows(self, rows: UserRows, *, replace: bool = False) -> bool:
         """Write all that another store keeps of a user, in one transaction.

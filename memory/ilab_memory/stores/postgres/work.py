@@ -8,9 +8,9 @@ from typing import Any
 from ilab_memory.core.work import SUMMARY_KEY, Work, WorkStats, WorkTurns, day
 from ilab_memory.core.work_store import Due, Finished, WorkStore
 from ilab_memory.stores.common.work import fitting
-from ilab_memory.stores.postgres import reading, work_statements
+from ilab_memory.stores.postgres import reads, work_statements
 from ilab_memory.stores.postgres.connections import Connections, Row
-from ilab_memory.stores.postgres.consolidating import finish
+from ilab_memory.stores.postgres.consolidation_writes import finish
 from ilab_memory.timestamps import to_text
 
 _CONSOLIDATING = "consolidate"
@@ -54,7 +54,7 @@ class PostgresWork(WorkStore):
             summary_key=SUMMARY_KEY,
             limit=limit + 1,
         )
-        turns = [(row[0], reading.observation(work.user_id, row[1:])) for row in rows]
+        turns = [(row[0], reads.observation(work.user_id, row[1:])) for row in rows]
         return fitting(work, turns, limit=limit, most_bytes=most_bytes, now=to_text(now))
 
     def work_summaries(self, user_id: str, topic_keys: Sequence[str]) -> Mapping[str, str]:

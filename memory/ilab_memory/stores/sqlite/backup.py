@@ -19,7 +19,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite.check import Checked, check
 from ilab_memory.stores.sqlite.connections import storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
-from ilab_memory.stores.sqlite.shared_index import space_for_index
+from ilab_memory.stores.sqlite.shm_space import space_for_index
 
 if sys.platform != "win32":
     import fcntl

@@ -11,7 +11,7 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_ahead, is_expired
 from ilab_memory.stores.common.changes import identity
-from ilab_memory.stores.sqlite import facts, saves, statements, work_statements
+from ilab_memory.stores.sqlite import fact_saves, saves, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.timestamps import to_text
@@ -37,8 +37,8 @@ class Save:
         )
         if not self.redacted.facts and saved.outcome != "updated":
             return saved
-        of_save = facts.Facts(self.redacted.user_id, self.redacted.facts, self.facts)
-        return facts.settle(transaction, user, saved, of_save, to_text(self.now))
+        of_save = fact_saves.Facts(self.redacted.user_id, self.redacted.facts, self.facts)
+        return fact_saves.settle(transaction, user, saved, of_save, to_text(self.now))
 
 
 class _Ready(NamedTuple):

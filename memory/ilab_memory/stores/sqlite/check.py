@@ -19,7 +19,7 @@ from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import DAMAGED, storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
-from ilab_memory.stores.sqlite.shared_index import space_for_index
+from ilab_memory.stores.sqlite.shm_space import space_for_index
 
 #: Maximum number of faults of one kind that are listed.
 MOST_LISTED = 20

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.forks import Process
 from ilab_memory.stores.sqlite.migrations import check_version
-from ilab_memory.stores.sqlite.parameters import Connection
-from ilab_memory.stores.sqlite.shared_index import SharedIndex
+from ilab_memory.stores.sqlite.numbered_parameters import Connection
+from ilab_memory.stores.sqlite.shm_space import SharedIndex
 from ilab_memory.visit import Visit, current_visit
 
 MEMORY = ":memory:"

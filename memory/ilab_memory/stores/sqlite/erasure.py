@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ilab_memory.stores.sqlite import erasure_statements, reading, statements, vector_statements, work_statements
+from ilab_memory.stores.sqlite import erasure_statements, reads, statements, vector_statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.saves import row_number
 from ilab_memory.stores.sqlite.transaction import Transaction
@@ -66,7 +66,7 @@ def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
 
 def is_known(connection: sqlite3.Connection, user_id: str) -> bool:
     """Return whether there is anything to erase of the user: rows, or what an earlier erasure has left."""
-    return reading.user(connection, user_id) is not None or is_pending(connection, user_id)
+    return reads.user(connection, user_id) is not None or is_pending(connection, user_id)
 
 
 def is_pending(connection: sqlite3.Connection, user_id: str) -> bool:
@@ -94,7 +94,7 @@ def erase_vectors(transaction: Transaction, user: Tombstone) -> bool:
 
 def next_rows(connection: sqlite3.Connection, user: Tombstone) -> list[ErasedRow]:
     """Return the next page of the user's rows; none when all are erased."""
-    rows = reading.up_to(PAGE_BYTES, connection.execute(erasure_statements.TOMBSTONE_ROWS, (user.key, PAGE)))
+    rows = reads.up_to(PAGE_BYTES, connection.execute(erasure_statements.TOMBSTONE_ROWS, (user.key, PAGE)))
     return [ErasedRow(number, IndexEntry(title, content).tokens(*user)) for number, title, content in rows]
 
 

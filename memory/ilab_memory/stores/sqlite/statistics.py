@@ -12,7 +12,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import schema
 from ilab_memory.stores.sqlite.connections import storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
-from ilab_memory.stores.sqlite.shared_index import space_for_index
+from ilab_memory.stores.sqlite.shm_space import space_for_index
 
 _DOING: Final = "read the file"
 

@@ -18,13 +18,13 @@ from ilab_memory.core.store import (
 from ilab_memory.forks import Process
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.long_text_lock import SHORT_CHARACTERS, one_at_a_time
-from ilab_memory.stores.sqlite import check, deletions, editing, expiry, exporting, saves
-from ilab_memory.stores.sqlite import facts as fact_store
+from ilab_memory.stores.sqlite import check, deletions, edits, expiry, exports, saves
+from ilab_memory.stores.sqlite import fact_saves as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry, KeyCache
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.forgetting import Forgetting
-from ilab_memory.stores.sqlite.reading import SQLiteReads, user_key
+from ilab_memory.stores.sqlite.reads import SQLiteReads, user_key
 from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
 from ilab_memory.stores.sqlite.vectors import SQLiteVectors
 from ilab_memory.stores.sqlite.work import SQLiteWork
@@ -150,9 +150,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
         analyzed = deletions.analysis(deletions.edited(affected, change))
         return self._writer.run(
             "change the observation",
-            lambda transaction: editing.change(
-                transaction, user_id, observation_id, change, analyzed=analyzed, now=now
-            ),
+            lambda transaction: edits.change(transaction, user_id, observation_id, change, analyzed=analyzed, now=now),
             characters=deletions.characters(affected) + len(change.content or ""),
         )
 
@@ -172,7 +170,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
             self._hash(user_id, [entry for _, entry in indexed])
             return self._writer.run(
                 "import",
-                lambda transaction: editing.add_rows(transaction, user_id, sessions, indexed),
+                lambda transaction: edits.add_rows(transaction, user_id, sessions, indexed),
                 characters=characters,
             )
 
@@ -219,8 +217,8 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
 
     def export(self, user_id: str) -> Iterator[Session | Observation]:
         with self._readers.connection("export") as connection:
-            extent = exporting.extent(connection, user_id)
-        return iter(()) if extent is None else iter(exporting.Export(self._readers, self._writer, user_id, extent))
+            extent = exports.extent(connection, user_id)
+        return iter(()) if extent is None else iter(exports.Export(self._readers, self._writer, user_id, extent))
 
     def _hash(self, user_id: str, entries: Iterable[IndexEntry]) -> None:
         """Hash the words of *entries* of the user, who may be new, in this thread, to keep work off the writer."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.message_statements.facts import TEXT_CHARACTERS, TakenBack
 from ilab_chat_service.message_statements.language import LANGUAGES
 from ilab_chat_service.message_statements.openings import skip
-from ilab_chat_service.message_statements.saying import key_of, saying
+from ilab_chat_service.message_statements.statement_words import key_of, saying
 from ilab_chat_service.message_statements.text import folded, tokens
+from ilab_chat_service.message_statements.values import TEXT_CHARACTERS, TakenBack
 
 if TYPE_CHECKING:
     from ilab_chat_service.message_statements.parsed_sentence import ParsedSentence

@@ -18,15 +18,15 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.message_statements.changes import CHANGES, ENDS
+from ilab_chat_service.message_statements.change_words import CHANGES, ENDS
 from ilab_chat_service.message_statements.outdated import compared, hint, is_event
-from ilab_chat_service.message_statements.saying import beings, key_of, saying
+from ilab_chat_service.message_statements.statement_words import beings, key_of, saying
 from ilab_chat_service.message_statements.text import folded, lowered, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ilab_chat_service.message_statements.saying import Marker, Saying, Word
+    from ilab_chat_service.message_statements.statement_words import Marker, Saying, Word
 
 #: The kind of phrase that tells what each of `ENDS` ends. None: anything.
 ENDED_BY = {"died": None, "repaid": "owed", "settled": "open"}

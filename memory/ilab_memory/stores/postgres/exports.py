@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import forgotten_during_export
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
-from ilab_memory.stores.postgres import export_statements, reading, statements
+from ilab_memory.stores.postgres import export_statements, reads, statements
 from ilab_memory.stores.postgres.connections import Connections, Row
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -40,20 +40,20 @@ class Export:
     def __iter__(self) -> Iterator[Session | Observation]:
         """Yield all, see `Store.export`."""
         for rows in self._pages(export_statements.EXPORT_SESSIONS, self._extent.last_session):
-            yield from (reading.session(self._user_id, row[2:]) for row in rows)
+            yield from (reads.session(self._user_id, row[2:]) for row in rows)
         later: set[int] = set()
         for rows in self._pages(export_statements.EXPORT_OBSERVATIONS, self._extent.last_id):
             for _, _, session, *observation in rows:
                 if session > self._extent.last_session and session not in later:
                     later.add(session)
                     yield self._later_session(session)
-                yield reading.observation(self._user_id, observation)
+                yield reads.observation(self._user_id, observation)
 
     def _later_session(self, number: int) -> Session:
         asked = {"user_id": self._user_id, "session": number}
         rows = self._connections.rows(_EXPORTING, export_statements.EXPORT_LATER_SESSION, **asked)
         self._check_still_there()
-        return reading.session(self._user_id, rows[0])
+        return reads.session(self._user_id, rows[0])
 
     def _pages(self, statement: str, last: int) -> Iterator[list[Row]]:
         """Yield the pages of *statement* up to the number or id *last*.

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.message_statements.changes import CHANGES, ENDING_PHRASES, PART, hints
+from ilab_chat_service.message_statements.change_words import CHANGES, ENDING_PHRASES, PART, hints
 from ilab_chat_service.message_statements.language import COMMON, LANGUAGES, languages_of
 from ilab_chat_service.message_statements.text import folded, lowered, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ilab_chat_service.message_statements.changes import Changes
+    from ilab_chat_service.message_statements.change_words import Changes
     from ilab_chat_service.message_statements.language import Language
 
 #: Kinds of phrases by which a statement tells a change, no matter whom it is about.

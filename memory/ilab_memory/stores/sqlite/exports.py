@@ -8,7 +8,7 @@ from ilab_memory.core.models import Observation, Session
 from ilab_memory.core.store import forgotten_during_export
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
 from ilab_memory.stores.common.rows import observation, session
-from ilab_memory.stores.sqlite import export_statements, reading
+from ilab_memory.stores.sqlite import export_statements, reads
 from ilab_memory.stores.sqlite.connections import Readers, SharedReader
 from ilab_memory.stores.sqlite.writer import Writer
 
@@ -61,7 +61,7 @@ class Export:
         with self._readers.connection(_EXPORTING) as connection:
             page = _sessions(connection, self._user_id, after, self._extent.last_session)
         for _, exported in page:
-            reading.touch(exported, touches)
+            reads.touch(exported, touches)
         self._check_still_there()
         return page
 
@@ -82,7 +82,7 @@ class Export:
     def _check_still_there(self) -> None:
         """Raise StorageError if the user has been forgotten, before or while a page was read."""
         with self._readers.connection(_EXPORTING) as connection:
-            if reading.user(connection, self._user_id) != self._extent.user:
+            if reads.user(connection, self._user_id) != self._extent.user:
                 raise forgotten_during_export()
 
 
@@ -94,7 +94,7 @@ def _sessions(
     It begins behind the session of the start and key *after*.
     """
     asked = (user_id, *after, last, EXPORT_PAGE)
-    rows = reading.up_to(EXPORT_BYTES, connection.execute(export_statements.EXPORT_SESSIONS, asked))
+    rows = reads.up_to(EXPORT_BYTES, connection.execute(export_statements.EXPORT_SESSIONS, asked))
     return [(row[0], session(user_id, row[1:])) for row in rows]
 
 
@@ -106,7 +106,7 @@ def _observations(
     It begins behind the observation of the created_at and id *after*.
     """
     asked = (user_id, *after, last, EXPORT_PAGE)
-    rows = reading.up_to(EXPORT_BYTES, connection.execute(export_statements.EXPORT_OBSERVATIONS, asked))
+    rows = reads.up_to(EXPORT_BYTES, connection.execute(export_statements.EXPORT_OBSERVATIONS, asked))
     return [(row[-1], observation(user_id, row[:-1])) for row in rows]
 
 

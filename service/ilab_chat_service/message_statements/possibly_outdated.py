@@ -18,14 +18,21 @@ from collections import Counter, defaultdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.message_statements.changes import CHANGES, hints
-from ilab_chat_service.message_statements.saying import BEGINNING, beginnings, key_of, language_of, relatives, saying
+from ilab_chat_service.message_statements.change_words import CHANGES, hints
+from ilab_chat_service.message_statements.statement_words import (
+    BEGINNING,
+    beginnings,
+    key_of,
+    language_of,
+    relatives,
+    saying,
+)
 from ilab_chat_service.message_statements.text import folded, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ilab_chat_service.message_statements.saying import Saying
+    from ilab_chat_service.message_statements.statement_words import Saying
 
 #: Kinds of phrases that tell a change, and those that do not if something is added.
 STRONG, WEAK = ("ended", "disposed", "instead", "moved", "hints"), ("now",)
