@@ -25,6 +25,8 @@ Harm: TypeAlias = Callable[[str, Ledger, int], Awaitable[None]]
 SERVERS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ilab-memory'"
 #: Calls that are answered after each harm.
 AFTER = 10
+#: The deadline of calls whose commits hang, less than the server waits for the memory.
+HANGING_SECONDS = 3.0
 REFUSED = "MEMORY_UNAVAILABLE"
 
 
@@ -106,7 +108,7 @@ async def harmed(stage: Stage, harms: dict[str, Harm], times: int) -> Ledger:
 
 async def standby_stopped(stage: Stage, pair: Pair, times: int) -> Ledger:
     """Stop the synchronous standby, so that commits hang, until this many calls have failed; then let it go on."""
-    async with stage.serving(), talking(stage) as ledger:
+    async with stage.serving(), talking(stage, deadline=HANGING_SECONDS) as ledger:
         await ledger.more(WARM)
         with stopped(pair.standby.pid):
             await ledger.more(times, "DEADLINE_EXCEEDED")

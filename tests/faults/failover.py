@@ -13,14 +13,14 @@ from faults.stage import Servers, Stage
 from postgres import Pair
 
 #: Time between two kills of servers.
-KILL_SECONDS = 1.0
+KILL_SECONDS = 0.5
 
 #: Kills of servers before the primary's end and after the promotion, in the short run.
 KILLS = 3
 
 
 async def failed_over(stage: Stage, pair: Pair, kills: int = KILLS) -> Ledger:
-    """Kill a server every second, before the primary is killed and again after the standby is promoted."""
+    """Kill a server every KILL_SECONDS, before the primary is killed and again after the standby is promoted."""
     async with stage.serving() as servers, talking(stage) as ledger:
         await ledger.more(WARM)
         killer = Killer(stage, servers)
@@ -57,7 +57,7 @@ class Killer:
             await asyncio.wait_for(self._has_killed.wait_for(lambda: self.killed >= goal), 60)
 
     async def kill_for_ever(self, work: asyncio.TaskGroup) -> None:
-        """Kill one every second, and let *work* start it again."""
+        """Kill one every KILL_SECONDS, and let *work* start it again."""
         while True:
             await asyncio.sleep(KILL_SECONDS)
             if len(self._serving) == 1:

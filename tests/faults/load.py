@@ -19,7 +19,7 @@ from ilab_chat import AsyncChatClient, ChatError
 
 USERS = 12
 
-#: The deadline of each call, and how late its end may be noticed on a busy machine. Beyond that the call hangs.
+#: The usual deadline of a call, and how late its end may be noticed on a busy machine. Beyond that the call hangs.
 DEADLINE_SECONDS = 10.0
 NOTICED_SECONDS = 10.0
 
@@ -114,12 +114,13 @@ class User:
     rng: random.Random
     leaving: float
     options: Sequence[tuple[str, Any]]
+    deadline: float
 
     async def talk(self, target: str, over: asyncio.Event) -> None:
         """Say one message after the other until it is *over*; each is answered or given up before the next."""
         async with (
             grpc.aio.insecure_channel(target, [*CHANNEL_OPTIONS, *self.options]) as channel,
-            AsyncChatClient(channel=channel, timeout=DEADLINE_SECONDS) as client,
+            AsyncChatClient(channel=channel, timeout=self.deadline) as client,
         ):
             number = 0
             while not over.is_set():
@@ -133,7 +134,7 @@ class User:
             leaves = self.rng.random() < self.leaving
             began = time.monotonic()
             try:
-                async with asyncio.timeout(DEADLINE_SECONDS + NOTICED_SECONDS):
+                async with asyncio.timeout(self.deadline + NOTICED_SECONDS):
                     ending = await (self._leave if leaves else self._ask)(client, message, request_id)
             except ChatError as error:
                 ending = f"{error.code.name} {error.reason}".rstrip()
@@ -175,7 +176,13 @@ class User:
 
 @asynccontextmanager
 async def load(
-    target: str, moments: Moments, seed: int, *, leaving: float = 0.0, options: Sequence[tuple[str, Any]] = ()
+    target: str,
+    moments: Moments,
+    seed: int,
+    *,
+    leaving: float = 0.0,
+    options: Sequence[tuple[str, Any]] = (),
+    deadline: float = DEADLINE_SECONDS,
 ) -> AsyncIterator[Ledger]:
     """Let USERS talk to *target*; leaving waits until the last message of each is answered.
 
@@ -185,13 +192,14 @@ async def load(
         seed: of everything random.
         leaving: the share of calls whose caller leaves early and then repeats the call or gives the message up.
         options: of the users' channels, beyond CHANNEL_OPTIONS.
+        deadline: of each call, in seconds.
     """
     ledger = Ledger()
     over = asyncio.Event()
     async with asyncio.TaskGroup() as talking:
         for number in range(USERS):
             name = f"user-{number}"
-            user = User(name, ledger, moments, random.Random(f"{seed} {name}"), leaving, options)
+            user = User(name, ledger, moments, random.Random(f"{seed} {name}"), leaving, options, deadline)
             talking.create_task(user.talk(target, over))
         try:
             yield ledger

@@ -15,7 +15,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from faults.leaving import leave_streams, resident_bytes, slow
-from faults.load import CHANNEL_OPTIONS, Ledger, load
+from faults.load import CHANNEL_OPTIONS, DEADLINE_SECONDS, Ledger, load
 from faults.stage import Servers, Stage, descriptors_left, full_disk, threads
 from faults.talk import Mood, well
 from processes import WORKER
@@ -38,10 +38,12 @@ HEALTH_WATCHED = """{
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
-def talking(stage: Stage, *, leaving: float = 0.0, config: str = BALANCED) -> AbstractAsyncContextManager[Ledger]:
+def talking(
+    stage: Stage, *, leaving: float = 0.0, config: str = BALANCED, deadline: float = DEADLINE_SECONDS
+) -> AbstractAsyncContextManager[Ledger]:
     """Let users talk to the servers of *stage*, by turns."""
     options = [("grpc.service_config", config)]
-    return load(stage.target, stage.moments, stage.seed, leaving=leaving, options=options)
+    return load(stage.target, stage.moments, stage.seed, leaving=leaving, options=options, deadline=deadline)
 
 
 async def killed(stage: Stage, times: int) -> Ledger:

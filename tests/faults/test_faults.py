@@ -19,7 +19,7 @@ from faults.network import Link, badly_connected
 from faults.soak import MOST, told
 from faults.stage import Stage, stage
 from faults.talk import moody
-from postgres import Cluster, running_cluster, running_pair
+from postgres import FAST, running_cluster, running_pair
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def two(tmp_path: Path, seed: int) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def three(postgres: Cluster, seed: int) -> Iterator[Stage]:
+def three(memory_database: str, seed: int) -> Iterator[Stage]:
     """Three servers on PostgreSQL."""
-    with stage(InDatabase(postgres.create_database()), seed, servers=3) as built:
+    with stage(InDatabase(memory_database), seed, servers=3) as built:
         yield built
 
 
@@ -103,13 +103,15 @@ async def test_a_bad_network_loses_nothing_on_a_file(alone: Stage, link: Link) -
     assert await broken_promises(alone, await badly_connected(alone, link)) == {}
 
 
-async def test_a_bad_network_to_the_database_loses_nothing(postgres: Cluster, seed: int) -> None:
-    with stage(InDatabase(postgres.create_database()), seed) as scene:
+async def test_a_bad_network_to_the_database_loses_nothing(memory_database: str, seed: int) -> None:
+    with stage(InDatabase(memory_database), seed) as scene:
         assert await broken_promises(scene, await badly_connected(scene, Link.DATABASE)) == {}
 
 
 async def test_a_database_whose_sessions_end_that_is_locked_full_or_read_only_loses_nothing(seed: int) -> None:
-    with running_cluster() as cluster, stage(InDatabase(cluster.create_database()), seed) as scene:
+    # Few connections are used up soon.
+    settings = (*FAST, "max_connections=40")
+    with running_cluster(settings=settings) as cluster, cluster.memory() as url, stage(InDatabase(url), seed) as scene:
         assert await broken_promises(scene, await harmed(scene, HARMS, 1)) == {}
 
 
