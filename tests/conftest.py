@@ -31,6 +31,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Threads of the embedded model spin while they wait for each other, which takes the CPU from other tests.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
 # On a busy machine an example may take long.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
