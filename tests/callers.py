@@ -12,7 +12,7 @@ from typing import TypeVar
 from ilab_chat import AsyncChatClient, ChatClient
 from upstream import Upstream
 
-CALLS = 6
+CALLS = 3
 """Of each kind in a burst: by either client, unary and streamed."""
 
 PAUSE_SECONDS = 0.1
@@ -61,6 +61,7 @@ class Callers:
         """Make calls until that is done."""
         while not doing.done():
             await self.burst()
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def aio_chat(self, message: str) -> str:
         return (await self.aio.chat(USER, message)).reply

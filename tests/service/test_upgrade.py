@@ -175,8 +175,9 @@ def test_answers_that_the_version_before_stored_are_deleted(postgres: Cluster) -
 
 
 @pytest.mark.timeout(400)
-async def test_builds_of_one_schema_replace_each_other_and_no_call_fails(upstream: Upstream, postgres: Cluster) -> None:
-    url = await asyncio.to_thread(postgres.create_database)
+async def test_builds_of_one_schema_replace_each_other_and_no_call_fails(
+    upstream: Upstream, memory_database: str
+) -> None:
     async with AsyncExitStack() as running:
 
         async def start(name: str, address: str = "127.0.0.1:0") -> ServerProcess:
@@ -187,7 +188,7 @@ async def test_builds_of_one_schema_replace_each_other_and_no_call_fails(upstrea
                     ILAB_CHAT_BUILD=name,
                     ILAB_CHAT_PROPAGATION_SECONDS="1",
                     ILAB_CHAT_MAX_CALLS_PER_USER="64",
-                    ILAB_MEMORY_URL=url,
+                    ILAB_MEMORY_URL=memory_database,
                     OPENAI_BASE_URL=upstream.base_url,
                     OPENAI_MODEL=name,
                 ),
