@@ -6,8 +6,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Error, Page, async_playwright, expect
 
 from upstream import Reply, chunk
 
@@ -26,6 +27,38 @@ async def chromium() -> AsyncIterator[Browser]:
         )
         yield started
         await started.close()
+
+
+@asynccontextmanager
+async def visiting(
+    tab: Page, address: str, *, width: int = 1280, scheme: Literal["light", "dark"] = "light"
+) -> AsyncIterator[list[str]]:
+    """Open the playground in a tab, and leave nothing of it there.
+
+    Yield what goes wrong: errors of its scripts, dialogs, and what its policy refused.
+    """
+    faults: list[str] = []
+
+    def note(fault: Error | Dialog) -> None:
+        faults.append(fault.message)
+
+    def note_refusal(message: ConsoleMessage) -> None:
+        if "Content Security" in message.text:
+            faults.append(message.text)
+
+    tab.on("pageerror", note)
+    tab.on("dialog", note)
+    tab.on("console", note_refusal)
+    await tab.set_viewport_size({"width": width, "height": 800})
+    await tab.emulate_media(color_scheme=scheme)
+    await tab.goto(f"http://{address}/playground")
+    yield faults
+    await tab.unroute_all()
+    await tab.evaluate("localStorage.clear()")
+    await tab.goto("about:blank")
+    tab.remove_listener("pageerror", note)
+    tab.remove_listener("dialog", note)
+    tab.remove_listener("console", note_refusal)
 
 
 async def say(page: Page, text: str) -> None:

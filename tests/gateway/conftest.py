@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page
 
 from http_gateway import Client, gateway
 from playground import chromium
@@ -18,6 +18,14 @@ async def web(address: str) -> AsyncIterator[Client]:
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+async def tab(browser: Browser) -> AsyncIterator[Page]:
+    """A tab for one test after the other, by `playground.visiting`: a new one is a new process."""
+    opened = await browser.new_page()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

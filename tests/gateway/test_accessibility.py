@@ -7,11 +7,11 @@ from importlib.resources import files
 from typing import Any, Literal
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from http_gateway import Client
 from ilab_chat import AsyncChatClient
-from playground import reply_with_reasoning, say
+from playground import reply_with_reasoning, say, visiting
 from upstream import Reply, Upstream
 
 pytestmark = pytest.mark.process
@@ -30,14 +30,10 @@ def scheme(request: pytest.FixtureRequest) -> Scheme:
 
 
 @pytest.fixture(params=[1400, 320], ids=["wide", "narrow"])
-async def page(
-    request: pytest.FixtureRequest, scheme: Scheme, browser: Browser, playground: Client
-) -> AsyncIterator[Page]:
-    opened = await browser.new_page(viewport={"width": request.param, "height": 800}, color_scheme=scheme)
-    await opened.goto(f"http://{playground.address}/playground")
-    await expect(opened.get_by_text("Nothing said yet")).to_be_visible()
-    yield opened
-    await opened.close()
+async def page(request: pytest.FixtureRequest, scheme: Scheme, tab: Page, playground: Client) -> AsyncIterator[Page]:
+    async with visiting(tab, playground.address, width=request.param, scheme=scheme):
+        await expect(tab.get_by_text("Nothing said yet")).to_be_visible()
+        yield tab
 
 
 async def violations(page: Page) -> list[str]:

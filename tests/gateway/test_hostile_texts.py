@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from http_gateway import Client
 from ilab_chat import AsyncChatClient
-from playground import reply_with_reasoning, say
+from playground import reply_with_reasoning, say, visiting
 from upstream import Reply, Upstream
 
 pytestmark = pytest.mark.process
@@ -34,24 +34,18 @@ def attempt(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def page(browser: Browser, playground: Client) -> AsyncIterator[Page]:
+async def page(tab: Page, playground: Client) -> AsyncIterator[Page]:
     """The page. At the end, nothing may have run, nothing been loaded, and no element made of a text."""
-    opened = await browser.new_page()
-    refused: list[str] = []
-    opened.on("console", lambda message: refused.append(message.text) if "Content Security" in message.text else None)
-    opened.on("pageerror", lambda error: refused.append(str(error)))
-    opened.on("dialog", lambda dialog: refused.append(dialog.message))
-    await opened.goto(f"http://{playground.address}/playground")
-    await expect(opened.get_by_text("Nothing said yet")).to_be_visible()
-    yield opened
-    assert await opened.evaluate("typeof owned") == "undefined"
-    made = "body img, body script, body svg, body iframe, body style, body a[href^=javascript]"
-    assert await opened.locator(made).count() == 0
-    assert await opened.evaluate("document.querySelectorAll('[onerror], [onload], [srcdoc]').length") == 0
-    assert opened.url == f"http://{playground.address}/playground"
-    # The policy is the second line of defence: it must not have been needed.
-    assert refused == []
-    await opened.close()
+    async with visiting(tab, playground.address) as faults:
+        await expect(tab.get_by_text("Nothing said yet")).to_be_visible()
+        yield tab
+        assert await tab.evaluate("typeof owned") == "undefined"
+        made = "body img, body script, body svg, body iframe, body style, body a[href^=javascript]"
+        assert await tab.locator(made).count() == 0
+        assert await tab.evaluate("document.querySelectorAll('[onerror], [onload], [srcdoc]').length") == 0
+        assert tab.url == f"http://{playground.address}/playground"
+        # The policy is the second line of defence: it must not have been needed.
+        assert faults == []
 
 
 async def open_user(page: Page, user: str) -> None:

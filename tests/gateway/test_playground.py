@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from http_gateway import Client
 from ilab_chat import AsyncChatClient
-from playground import say
+from playground import say, visiting
 from upstream import Reply, Upstream
 
 pytestmark = pytest.mark.process
@@ -23,17 +23,12 @@ HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title=
 
 
 @pytest.fixture
-async def page(browser: Browser, playground: Client) -> AsyncIterator[Page]:
+async def page(tab: Page, playground: Client) -> AsyncIterator[Page]:
     """The page, open. Errors of its scripts and refused loads fail the test."""
-    opened = await browser.new_page()
-    faults: list[str] = []
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
-    await opened.goto(f"http://{playground.address}/playground")
-    await expect(opened.get_by_text("Nothing said yet")).to_be_visible()
-    yield opened
-    await opened.close()
-    assert faults == []
+    async with visiting(tab, playground.address) as faults:
+        await expect(tab.get_by_text("Nothing said yet")).to_be_visible()
+        yield tab
+        assert faults == []
 
 
 async def test_newcomer_chats_sees_the_memory_corrects_it_and_forgets(page: Page, upstream: Upstream) -> None:

@@ -15,7 +15,7 @@ from http_gateway import Client, gateway
 from ilab_chat import AsyncChatClient
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from playground import say
+from playground import say, visiting
 from upstream import Reply, Upstream
 
 pytestmark = pytest.mark.process
@@ -37,10 +37,11 @@ async def shown(browser: Browser, address: str) -> AsyncIterator[Page]:
 
 
 @pytest.fixture
-async def page(browser: Browser, playground: Client) -> AsyncIterator[Page]:
-    async with shown(browser, playground.address) as opened:
-        await expect(opened.get_by_text("Nothing said yet")).to_be_visible()
-        yield opened
+async def page(tab: Page, playground: Client) -> AsyncIterator[Page]:
+    async with visiting(tab, playground.address) as faults:
+        await expect(tab.get_by_text("Nothing said yet")).to_be_visible()
+        yield tab
+        assert faults == []
 
 
 async def open_user(page: Page, user: str) -> None:
