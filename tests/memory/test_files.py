@@ -1,17 +1,20 @@
 """The file: where it is made, who may read it, what it may be, and two processes on it."""
 
 import hashlib
+import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.stores.postgres import schema as postgres_schema
-from ilab_memory.stores.sqlite import migrations, schema
+from ilab_memory.stores.sqlite import connections, migrations, schema
+from ilab_memory.stores.sqlite.parameters import Connection
 
 
 def save(mem: ILabMemory, content: str, user_id: str = "alice") -> int:
@@ -196,6 +199,63 @@ def test_two_processes_share_one_file(tmp_path: Path) -> None:
         assert int(seen) >= 50
         assert mem.mem_stats("alice") == {"observations": 101, "sessions": 1}
         assert len(mem.mem_search("alice", "other", limit=1000)) >= 50
+
+
+def test_opening_a_new_file_waits_for_a_process_that_creates_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "memory.db"
+    path.touch(0o600)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        refused: list[str] = []
+
+        class Refused(Connection):
+            def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+                try:
+                    return super().execute(sql, *parameters)
+                except sqlite3.OperationalError:
+                    refused.append(sql)
+                    other.execute("ROLLBACK")
+                    raise
+
+        monkeypatch.setattr(connections, "Connection", Refused)
+        other.execute("BEGIN IMMEDIATE")
+        with ILabMemory.from_path(path) as mem:
+            save(mem, "green tea")
+    assert refused == ["PRAGMA journal_mode = WAL"]
+
+
+STARTING_PROCESS = """
+import os, sys
+from ilab_memory import ILabMemory
+for barrier, path in zip(sys.argv[1::2], sys.argv[2::2]):
+    print("ready", flush=True)
+    os.read(int(barrier), 1)
+    with ILabMemory.from_path(path) as mem:
+        mem.mem_save("alice", str(os.getpid()), type="discovery", title="t")
+"""
+
+
+def test_processes_start_at_once_on_new_files(tmp_path: Path) -> None:
+    processes, paths = 8, [tmp_path / f"{number}.db" for number in range(6)]
+    with ExitStack() as running:
+        # Closing the writing end releases all readers of a pipe.
+        pipes = [os.pipe() for _ in paths]
+        waiting = [running.enter_context(os.fdopen(reading)).fileno() for reading, _ in pipes]
+        command = [sys.executable, "-c", STARTING_PROCESS]
+        command += [str(each) for pair in zip(waiting, paths, strict=True) for each in pair]
+        starting = [
+            running.enter_context(subprocess.Popen(command, pass_fds=waiting, stdout=subprocess.PIPE, text=True))
+            for _ in range(processes)
+        ]
+        barriers = [running.enter_context(os.fdopen(writing, "wb")) for _, writing in pipes]
+        for barrier in barriers:
+            assert [process.stdout.readline() for process in starting if process.stdout] == ["ready\n"] * processes
+            barrier.close()
+        assert [process.wait() for process in starting] == [0] * processes
+    for path in paths:
+        with ILabMemory.from_path(path) as mem:
+            assert mem.mem_stats("alice") == {"observations": processes, "sessions": 1}
 
 
 def test_a_relative_path_survives_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,21 @@ async def test_answer_is_stored_after_a_rewrite(path: Path, refused: threading.S
         repeated.release()
 
 
+async def test_store_opens_after_a_rewrite(path: Path, refused: threading.Semaphore) -> None:
+    async with AsyncExitStack() as stack:
+        with locked(path, rewritten=True):
+            opening = asyncio.create_task(
+                stack.enter_async_context(sqlite_store.open_sqlite_store(str(path), lambda: NOW))
+            )
+            for _ in range(3):
+                assert await asyncio.to_thread(refused.acquire, timeout=60)
+            assert not opening.done()
+        log = await opening
+        lease = await log.begin(TurnCall(REQUEST))
+        assert lease.earlier is None
+        lease.release()
+
+
 async def test_answer_does_not_wait_for_another_lock(path: Path, refused: threading.Semaphore) -> None:
     async with sqlite_store.open_sqlite_store(str(path), lambda: NOW) as log:
         lease = await log.begin(TurnCall(REQUEST))

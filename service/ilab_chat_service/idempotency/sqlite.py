@@ -109,10 +109,11 @@ async def open_sqlite_store(path: str, clock: Clock, damage: Damage | None = Non
     try:
         connection = await loop.run_in_executor(thread, connect, path)
         try:
-            with closing(await loop.run_in_executor(thread, open_locks, path)) as locks:
-                file = None if path == IN_MEMORY else Path(as_the_memory(path))
-                with SQLiteRecords(connection, thread, locks, damage or Damage(), file) as records:
-                    yield SingleFlight(records, clock)
+            with (
+                closing(await loop.run_in_executor(thread, open_locks, path)) as locks,
+                SQLiteRecords(connection, thread, locks, damage or Damage(), file_of(path)) as records,
+            ):
+                yield SingleFlight(records, clock)
         finally:
             await loop.run_in_executor(thread, connection.close)
     finally:
@@ -120,22 +121,34 @@ async def open_sqlite_store(path: str, clock: Clock, damage: Damage | None = Non
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Open *path* and bring its table up to date."""
+    """Open *path* and bring its table up to date. Wait for a process that rewrites the file."""
     with not_opened(path):
         connection = sqlite3.connect(as_the_memory(path), timeout=BUSY_SECONDS, isolation_level=None)
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        with transaction(connection):
-            connection.execute("CREATE TABLE IF NOT EXISTS idempotency_schema (version INTEGER NOT NULL)")
-            [version] = connection.execute(VERSION).fetchone() or [0]
-            if version > len(MIGRATIONS):
-                raise StoreNotOpened("the idempotency store is of a newer version of this service")
-            for statements in MIGRATIONS[version:]:
-                for statement in statements.split(";"):
-                    connection.execute(statement)
-            connection.execute("DELETE FROM idempotency_schema")
-            connection.execute("INSERT INTO idempotency_schema VALUES (?)", [len(MIGRATIONS)])
-        return connection
+        waiting = RewriteWait(file_of(path))
+        while True:
+            try:
+                migrate(connection)
+            except sqlite3.OperationalError as error:
+                if not waiting.goes_on(error):
+                    raise
+            else:
+                return connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the table up to date. Write in any case: a read-only file is refused at start."""
+    with transaction(connection):
+        connection.execute("CREATE TABLE IF NOT EXISTS idempotency_schema (version INTEGER NOT NULL)")
+        [version] = connection.execute(VERSION).fetchone() or [0]
+        if version > len(MIGRATIONS):
+            raise StoreNotOpened("the idempotency store is of a newer version of this service")
+        for statements in MIGRATIONS[version:]:
+            for statement in statements.split(";"):
+                connection.execute(statement)
+        connection.execute("DELETE FROM idempotency_schema")
+        connection.execute("INSERT INTO idempotency_schema VALUES (?)", [len(MIGRATIONS)])
 
 
 def open_locks(path: str) -> IO[bytes]:
@@ -149,6 +162,11 @@ def open_locks(path: str) -> IO[bytes]:
 def as_the_memory(path: str) -> str:
     """Expand *path* like the memory does."""
     return path if path == IN_MEMORY else str(Path(path).expanduser())
+
+
+def file_of(path: str) -> Path | None:
+    """Return the file, None for a database in memory."""
+    return None if path == IN_MEMORY else Path(as_the_memory(path))
 
 
 def private(path: str, flags: int) -> int:

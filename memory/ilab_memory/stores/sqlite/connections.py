@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,8 +41,10 @@ _SHM_BYTES = 32 * 1024
 #: Size to which the write-ahead log shrinks, in bytes.
 LOG_BYTES = 16 * 1024 * 1024
 
+# Seconds between two attempts to turn on the write-ahead log of a new file, which other processes open too.
+_NEW_FILE_SECONDS = 0.005
+
 _PRAGMAS = (
-    "journal_mode = WAL",  # readers do not wait for the writer
     "secure_delete = ON",  # what is deleted is overwritten
     "temp_store = MEMORY",  # no user's text in temporary files
     "foreign_keys = ON",  # off by default, for compatibility
@@ -170,6 +173,7 @@ class Database:
         try:
             # Before anything that would change the file.
             check_version(connection)
+            self._turn_on_the_log(connection)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
@@ -177,6 +181,22 @@ class Database:
             raise
         self.remember_the_log_of(file)
         return connection
+
+    def _turn_on_the_log(self, connection: sqlite3.Connection) -> None:
+        """Set WAL mode, in which readers do not wait for the writer. The mode is stored in the file.
+
+        On a new file, SQLite ignores its timeout: it never waits for a lock to turn a read into a write.
+        """
+        deadline = time.monotonic() + self._busy_timeout_seconds
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+            else:
+                return
+            time.sleep(_NEW_FILE_SECONDS)
 
     def check_reserve(self) -> None:
         """Raise OSError if the disk is so full that using the file may end the process."""
