@@ -31,6 +31,7 @@ from client.scripted import (
 )
 from client.terminal import COMMAND, CTRL_C, CTRL_D, ENTER, UP, Finished, run, terminal
 from ilab_chat import (
+    ChatResponse,
     ContextDocument,
     Fact,
     FinishReason,
@@ -43,7 +44,7 @@ from ilab_chat import (
     TurnRetention,
     Usage,
 )
-from ilab_chat.cli import environment, output
+from ilab_chat.cli import environment, notes, output
 from ilab_chat.testing import ScriptedServer
 from ilab_chat.v1.memory_pb2 import ForgetUserResponse, ListFactsResponse
 from ilab_chat_gateway.settings import Settings as GatewaySettings
@@ -430,6 +431,13 @@ async def test_a_terminal_shows_what_memory_did_and_a_pipe_does_not(
         await person.exit_code()
     assert "\x1b" not in person.seen
     assert (await chat(target, "hi")).out == "Hi\n"
+
+
+@cases("erased", [0, 9])
+def test_notes_name_a_forgotten_turn_or_fact_alike(erased: int) -> None:
+    # "Forget everything about Lyle." may erase many turns and facts, of which the response names the newest.
+    noted = list(notes.notes(ChatResponse(forgotten_observation_id=erased)))
+    assert noted == (["forgotten: what you asked to forget"] if erased else [])
 
 
 async def test_commands_of_a_conversation_never_reach_the_model(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def notes(response: ChatResponse) -> Iterator[str]:
     for fact in response.remembered:
         yield f"remembered: {fact.content} ({fact.type})"
     if response.forgotten_observation_id:
-        yield "forgotten: the last turn"
+        # The response does not say whether it was a turn, a fact or many of both.
+        yield "forgotten: what you asked to forget"
 
 
 def described(memory: HydratedMemory) -> str:
