@@ -802,7 +802,10 @@ class StreamChatResponse(_message.Message):
     REASONING_DELTA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___ChatStarted:
-        """The model has begun to reason or to answer. From here on the work is billed, and a failure is ABORTED."""
+        """The model has begun to reason or to answer. From here on the work is billed, so a call that fails later is not
+        UNAVAILABLE, which proxies repeat: it is ABORTED, or DEADLINE_EXCEEDED if a deadline passed or the caller did not
+        read the stream.
+        """
 
     @_builtins.property
     def text_delta(self) -> Global___TextDelta:

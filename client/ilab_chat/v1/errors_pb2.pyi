@@ -98,8 +98,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     these values without the prefix "ERROR_REASON_", for example "INVALID_FIELD". Treat a reason that you do not know
     like its status code.
 
-    Chat calls with the same request_id can always be repeated without making a second turn. "Retry" below means that a
-    repeat of the same request can succeed.
+    A chat call in memory_mode READ_WRITE can be repeated with the same request_id for 24 hours without making a second
+    turn. "Retry" below means that a repeat of the same request can succeed.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

@@ -1257,7 +1257,9 @@ class Fact(_message.Message):
     title: _builtins.str
     """A one-line name."""
     content: _builtins.str
-    """The statement, truncated at 2,048 characters. GetObservation returns all of it."""
+    """The statement. If it has more than 2,048 characters: the first 512, as in a prompt. GetObservation returns all of
+    it.
+    """
     topic_key: _builtins.str
     """The subject of the fact, for example "fact/home". A newer fact with the same key replaces it. Unset: it has no key."""
     pinned: _builtins.bool
