@@ -235,7 +235,7 @@ class Page:
     def __init__(self, file: descriptor_pb2.FileDescriptorProto) -> None:
         self._file = file
         self._comments = {
-            tuple(location.path): " ".join(location.leading_comments.split())
+            tuple(location.path): one_line(location.leading_comments)
             if len(location.path) > 2  # noqa: PLR2004 - a member: one line in a table
             else paragraphs(location.leading_comments)
             for location in file.source_code_info.location
@@ -285,9 +285,15 @@ class Page:
         return self._comments.get(path, "")
 
 
+def one_line(comment: str) -> str:
+    """Return a comment on one line, its list items as sentences."""
+    return " ".join(re.sub(r"^ *- ", "", comment, flags=re.MULTILINE).split())
+
+
 def paragraphs(comment: str) -> str:
-    """Return a comment with each of its paragraphs on one line."""
-    return "\n\n".join(" ".join(each.split()) for each in re.split(r"\n\s*\n", comment.strip()))
+    """Return a comment with each of its paragraphs and list items on one line."""
+    parts = re.split(r"(\n\s*\n|\n(?= *- ))", comment.strip())
+    return "".join(" ".join(each.split()) if each.strip() else "\n" * each.count("\n") for each in parts)
 
 
 def type_of(field: descriptor_pb2.FieldDescriptorProto, message: descriptor_pb2.DescriptorProto) -> str:

@@ -36,6 +36,14 @@ def test_each_reason_is_documented_with_what_to_do() -> None:
     assert set(re.findall(r"`(\w+)`", "".join(rows))) == reasons
 
 
+def test_lists_in_comments_of_the_contract_stay_lists_outside_tables() -> None:
+    rules = page("docs/api.md").partition("Rules for every method:")[2].partition("\n| ")[0]
+    items = [line for line in rules.splitlines() if line]
+    assert len(items) > 5
+    assert all(line.startswith("- ") and ". - " not in line for line in items)
+    assert ". - " not in page("docs/api.md")
+
+
 def test_contract_of_the_library_names_each_of_its_methods() -> None:
     contract = page("docs/ilab-memory.md")
     assert [name for name in dir(ILabMemory) if name.startswith("mem_") and f"`{name}" not in contract] == []

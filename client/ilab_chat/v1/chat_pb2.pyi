@@ -150,8 +150,8 @@ class _MemorySourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemorySo
     MEMORY_SOURCE_UNSPECIFIED: _MemorySource.ValueType  # 0
     """Not set. The server never sends it."""
     MEMORY_SOURCE_FACT: _MemorySource.ValueType  # 1
-    """It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt, others
-    only if they are near to the message in meaning.
+    """It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt within
+    the budget. Older statements enter only if they are close to the message in meaning, which needs an embedder.
     """
     MEMORY_SOURCE_TURN: _MemorySource.ValueType  # 2
     """It is a recent turn of this conversation, which the model saw as messages."""
@@ -166,8 +166,8 @@ class MemorySource(_MemorySource, metaclass=_MemorySourceEnumTypeWrapper):
 MEMORY_SOURCE_UNSPECIFIED: MemorySource.ValueType  # 0
 """Not set. The server never sends it."""
 MEMORY_SOURCE_FACT: MemorySource.ValueType  # 1
-"""It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt, others
-only if they are near to the message in meaning.
+"""It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt within
+the budget. Older statements enter only if they are close to the message in meaning, which needs an embedder.
 """
 MEMORY_SOURCE_TURN: MemorySource.ValueType  # 2
 """It is a recent turn of this conversation, which the model saw as messages."""
@@ -264,8 +264,8 @@ class ChatRequest(_message.Message):
     def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextDocument]:
         """Documents for this call, such as search results of your own: at most 32, and together at most 131,072 bytes of
         UTF-8. They are given to the model as data, with a note to follow no instructions in them, and they are not stored.
-        Documents that do not fit into the prompt are dropped whole, starting from the last; `included_documents` of the
-        answer says how many are left.
+        If they do not fit into the prompt, the server drops whole documents, the last first; `included_documents` of the
+        answer is the number of those that it kept.
         """
 
     @_builtins.property
@@ -353,8 +353,8 @@ class StreamChatRequest(_message.Message):
     def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextDocument]:
         """Documents for this call, such as search results of your own: at most 32, and together at most 131,072 bytes of
         UTF-8. They are given to the model as data, with a note to follow no instructions in them, and they are not stored.
-        Documents that do not fit into the prompt are dropped whole, starting from the last; `included_documents` of the
-        answer says how many are left.
+        If they do not fit into the prompt, the server drops whole documents, the last first; `included_documents` of the
+        answer is the number of those that it kept.
         """
 
     @_builtins.property
@@ -438,8 +438,8 @@ class PreviewPromptRequest(_message.Message):
     def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextDocument]:
         """Documents for this call, such as search results of your own: at most 32, and together at most 131,072 bytes of
         UTF-8. They are given to the model as data, with a note to follow no instructions in them, and they are not stored.
-        Documents that do not fit into the prompt are dropped whole, starting from the last; `included_documents` of the
-        answer says how many are left.
+        If they do not fit into the prompt, the server drops whole documents, the last first; `included_documents` of the
+        answer is the number of those that it kept.
         """
 
     @_builtins.property
@@ -534,7 +534,7 @@ class GenerationOptions(_message.Message):
     """
     @_builtins.property
     def stop_sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Strings that end the reply and are not part of it: at most 4, each 1 to 256 characters. Empty: none."""
+        """Strings that end the reply and are not part of it: at most 4, each 1 to 256 characters. Empty: no strings."""
 
     @_builtins.property
     def response_format(self) -> Global___ResponseFormat:
@@ -664,8 +664,8 @@ class JsonSchemaFormat(_message.Message):
     """Whether the reply must match the schema exactly. Unset: the model's own default."""
     @_builtins.property
     def schema(self) -> _struct_pb2.Struct:
-        """The JSON Schema: at most 32,768 bytes as JSON, 4,096 values, and objects nested at most 30 levels deep. Required.
-        Numbers without a fraction are sent as integers.
+        """The JSON Schema. At most 32,768 bytes of JSON, 4,096 values, and 30 levels of nested objects. Required. Numbers
+        without a fraction are sent as integers.
         """
 
     def __init__(
@@ -717,7 +717,7 @@ class ChatResponse(_message.Message):
     request_id: _builtins.str
     """The request's id, or the one that the server made."""
     observation_id: _builtins.int
-    """The stored turn, 1 or more. 0: nothing was stored."""
+    """Id of the stored turn, from 1. 0: no turn was stored."""
     finish_reason: Global___FinishReason.ValueType
     """Why the model stopped."""
     model: _builtins.str
@@ -725,8 +725,8 @@ class ChatResponse(_message.Message):
     new_session: _builtins.bool
     """Whether this call opened the session."""
     replayed: _builtins.bool
-    """Whether this is the answer of an earlier call with the same request_id. If the reply repeated private text, that
-    text is redacted in a stored answer, but not in a running answer that this call joined.
+    """Whether this is the answer of an earlier call with the same request_id. Private text that the reply repeats is
+    redacted in a stored answer; it is not redacted in a running answer that this call joined.
     """
     conversation_id: _builtins.str
     """The request's conversation_id. Empty: the user's default conversation."""
@@ -737,8 +737,8 @@ class ChatResponse(_message.Message):
     included_documents: _builtins.int
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
     forgotten_observation_id: _builtins.int
-    """The turn that was erased because the user asked to forget it, 1 or more. If the user asked to forget everything about
-    a subject, the newest of what was erased. 0: nothing was erased. A request to forget is never stored as a turn.
+    """Id of the turn or other observation, such as a fact, that was erased because the user asked to forget it, from 1.
+    If several were erased: the newest. 0: none was erased. A request to forget is never stored as a turn.
     """
     correlation_id: _builtins.str
     """The id of this call in the server's log. A replayed answer has the id of the repeat, not of the first call."""
@@ -748,7 +748,7 @@ class ChatResponse(_message.Message):
 
     @_builtins.property
     def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___HydratedMemory]:
-        """The memories that entered the prompt. Empty: none did."""
+        """The memories that entered the prompt. Empty: no memory did."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -817,7 +817,7 @@ class StreamChatResponse(_message.Message):
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Keeps the stream visibly alive while the model is silent. Skip it."""
+        """Keeps the stream visibly alive while the model is silent. Ignore it."""
 
     @_builtins.property
     def reasoning_delta(self) -> Global___ReasoningDelta:
@@ -875,7 +875,7 @@ class ChatStarted(_message.Message):
     """The id of this call in the server's log."""
     @_builtins.property
     def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___HydratedMemory]:
-        """The memories that entered the prompt. Empty: none did."""
+        """The memories that entered the prompt. Empty: no memory did."""
 
     def __init__(
         self,
@@ -1113,7 +1113,7 @@ class HydratedMemory(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     EARLIER_FIELD_NUMBER: _builtins.int
     observation_id: _builtins.int
-    """The observation, 1 or more. 0: the summary of an earlier session, which is not an observation."""
+    """Id of the observation, from 1. 0: the summary of an earlier session, which is not an observation."""
     type: _builtins.str
     """The observation's type, for example "discovery" or "preference"; "summary" for the summary of a session."""
     title: _builtins.str
@@ -1166,7 +1166,7 @@ class RememberedFact(_message.Message):
     TOPIC_KEY_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     observation_id: _builtins.int
-    """The observation, 1 or more."""
+    """Id of the observation, from 1."""
     type: _builtins.str
     """Its type: "profile", "preference" or "decision"."""
     title: _builtins.str
@@ -1174,9 +1174,9 @@ class RememberedFact(_message.Message):
     content: _builtins.str
     """The statement, in the user's words."""
     topic_key: _builtins.str
-    """The subject of the fact, for example "fact/home". It replaced an earlier fact with the same key."""
+    """The subject of the fact, for example "fact/home". If there was a fact with the same key, it was replaced."""
     pinned: _builtins.bool
-    """Whether the fact comes first in every prompt. Instructions for all answers do."""
+    """Whether the fact comes first in every prompt. Standing instructions ("Always ...") are pinned."""
     def __init__(
         self,
         *,

@@ -76,13 +76,17 @@ class ChatServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamChat(self, request, context):
-        """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
-        and the reply in it equals the joined text deltas.
+        """Streams the answer while the model writes it. Every stream that ends with status OK has exactly one `completed`. It
+        is the last event, and its reply equals the joined text deltas.
 
-        A repeat with the request_id of a call that this server process is answering joins the running answer: it gets
-        `started`, the deltas so far, all later deltas, and a `completed` with `replayed` set. The model is asked once, and
-        it is stopped when the last caller leaves. If the answer already has more than 65,536 characters, the repeat gets
-        the whole reply as one delta before `completed`. A repeat on another server waits for the stored answer.
+        A repeat with the request_id of a call that this server process is answering joins the running answer.
+
+        - It receives `started`, the deltas so far, the later deltas, and `completed` with `replayed` set.
+        - If the answer already has more than 65,536 characters, it receives the whole reply as one delta before
+        `completed`.
+        - The model is asked once. It is stopped when the last caller leaves.
+
+        A repeat on another server waits for the stored answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,13 +43,17 @@ class ChatServiceStub:
     Chat: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]
     """Returns the whole answer once the turn is stored."""
     StreamChat: _grpc.UnaryStreamMultiCallable[_chat_pb2.StreamChatRequest, _chat_pb2.StreamChatResponse]
-    """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
-    and the reply in it equals the joined text deltas.
+    """Streams the answer while the model writes it. Every stream that ends with status OK has exactly one `completed`. It
+    is the last event, and its reply equals the joined text deltas.
 
-    A repeat with the request_id of a call that this server process is answering joins the running answer: it gets
-    `started`, the deltas so far, all later deltas, and a `completed` with `replayed` set. The model is asked once, and
-    it is stopped when the last caller leaves. If the answer already has more than 65,536 characters, the repeat gets
-    the whole reply as one delta before `completed`. A repeat on another server waits for the stored answer.
+    A repeat with the request_id of a call that this server process is answering joins the running answer.
+
+      - It receives `started`, the deltas so far, the later deltas, and `completed` with `replayed` set.
+      - If the answer already has more than 65,536 characters, it receives the whole reply as one delta before
+        `completed`.
+      - The model is asked once. It is stopped when the last caller leaves.
+
+    A repeat on another server waits for the stored answer.
     """
     PreviewPrompt: _grpc.UnaryUnaryMultiCallable[_chat_pb2.PreviewPromptRequest, _chat_pb2.PreviewPromptResponse]
     """Returns the prompt that Chat would send to the model for the same request. Asks no model and writes nothing: it
@@ -71,13 +75,17 @@ class ChatServiceAsyncStub(ChatServiceStub):
     Chat: _aio.UnaryUnaryMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
     """Returns the whole answer once the turn is stored."""
     StreamChat: _aio.UnaryStreamMultiCallable[_chat_pb2.StreamChatRequest, _chat_pb2.StreamChatResponse]  # type: ignore[assignment]
-    """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
-    and the reply in it equals the joined text deltas.
+    """Streams the answer while the model writes it. Every stream that ends with status OK has exactly one `completed`. It
+    is the last event, and its reply equals the joined text deltas.
 
-    A repeat with the request_id of a call that this server process is answering joins the running answer: it gets
-    `started`, the deltas so far, all later deltas, and a `completed` with `replayed` set. The model is asked once, and
-    it is stopped when the last caller leaves. If the answer already has more than 65,536 characters, the repeat gets
-    the whole reply as one delta before `completed`. A repeat on another server waits for the stored answer.
+    A repeat with the request_id of a call that this server process is answering joins the running answer.
+
+      - It receives `started`, the deltas so far, the later deltas, and `completed` with `replayed` set.
+      - If the answer already has more than 65,536 characters, it receives the whole reply as one delta before
+        `completed`.
+      - The model is asked once. It is stopped when the last caller leaves.
+
+    A repeat on another server waits for the stored answer.
     """
     PreviewPrompt: _aio.UnaryUnaryMultiCallable[_chat_pb2.PreviewPromptRequest, _chat_pb2.PreviewPromptResponse]  # type: ignore[assignment]
     """Returns the prompt that Chat would send to the model for the same request. Asks no model and writes nothing: it
@@ -108,13 +116,17 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_pb2.StreamChatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_chat_pb2.StreamChatResponse], _abc.AsyncIterator[_chat_pb2.StreamChatResponse]]:
-        """Streams the answer while the model writes it. A stream that ends with status OK ended with exactly one `completed`,
-        and the reply in it equals the joined text deltas.
+        """Streams the answer while the model writes it. Every stream that ends with status OK has exactly one `completed`. It
+        is the last event, and its reply equals the joined text deltas.
 
-        A repeat with the request_id of a call that this server process is answering joins the running answer: it gets
-        `started`, the deltas so far, all later deltas, and a `completed` with `replayed` set. The model is asked once, and
-        it is stopped when the last caller leaves. If the answer already has more than 65,536 characters, the repeat gets
-        the whole reply as one delta before `completed`. A repeat on another server waits for the stored answer.
+        A repeat with the request_id of a call that this server process is answering joins the running answer.
+
+          - It receives `started`, the deltas so far, the later deltas, and `completed` with `replayed` set.
+          - If the answer already has more than 65,536 characters, it receives the whole reply as one delta before
+            `completed`.
+          - The model is asked once. It is stopped when the last caller leaves.
+
+        A repeat on another server waits for the stored answer.
         """
 
     @_abc_1.abstractmethod

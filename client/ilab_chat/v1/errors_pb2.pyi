@@ -55,8 +55,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MODEL_RATE_LIMITED: _ErrorReason.ValueType  # 11
     """RESOURCE_EXHAUSTED. The model's API limits the rate of requests. Retry after the delay in google.rpc.RetryInfo."""
     ERROR_REASON_MODEL_QUOTA_EXHAUSTED: _ErrorReason.ValueType  # 12
-    """RESOURCE_EXHAUSTED. The quota or credit of the server's API key is used up. A retry fails until an operator raises
-    it.
+    """RESOURCE_EXHAUSTED. The quota or credit of the server's API key is used up. A retry fails until the quota is raised
+    or renewed.
     """
     ERROR_REASON_MODEL_UNAVAILABLE: _ErrorReason.ValueType  # 13
     """UNAVAILABLE. The model could not be reached, or failed before it began to work. Retry after the delay in
@@ -95,8 +95,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
     Every status other than OK carries a google.rpc.ErrorInfo whose domain is "ilab-chat", except for failures that gRPC
     itself detects: messages or headers that are too large, and compressed requests. The reason is the name of one of
-    these values without the prefix "ERROR_REASON_", for example "INVALID_FIELD". Treat a reason that you do not know
-    like its status code.
+    these values without the prefix "ERROR_REASON_", for example "INVALID_FIELD". For an unknown reason, act on the
+    status code.
 
     A chat call in memory_mode READ_WRITE can be repeated with the same request_id for 24 hours without making a second
     turn. "Retry" below means that a repeat of the same request can succeed.
@@ -135,8 +135,8 @@ ERROR_REASON_CONTENT_FILTERED: ErrorReason.ValueType  # 10
 ERROR_REASON_MODEL_RATE_LIMITED: ErrorReason.ValueType  # 11
 """RESOURCE_EXHAUSTED. The model's API limits the rate of requests. Retry after the delay in google.rpc.RetryInfo."""
 ERROR_REASON_MODEL_QUOTA_EXHAUSTED: ErrorReason.ValueType  # 12
-"""RESOURCE_EXHAUSTED. The quota or credit of the server's API key is used up. A retry fails until an operator raises
-it.
+"""RESOURCE_EXHAUSTED. The quota or credit of the server's API key is used up. A retry fails until the quota is raised
+or renewed.
 """
 ERROR_REASON_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 13
 """UNAVAILABLE. The model could not be reached, or failed before it began to work. Retry after the delay in

@@ -343,15 +343,15 @@ class SaveObservationRequest(_message.Message):
     topic_key: _builtins.str
     """If the user already has an observation with this key, that observation is updated in place. At most 256 characters.
     Keys that begin with "chat:turn/", "chat/" or "chat:summary/" are reserved for the turns of ChatService and their
-    summaries. Unset: a new observation is stored, unless the session already contains an equal one.
+    summaries. Unset: a new observation is stored, unless the session already contains an equal one (outcome DEDUPED).
     """
     request_id: _builtins.str
     """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     conversation_id: _builtins.str
     """The conversation. Empty: the default conversation."""
     pinned: _builtins.bool
-    """Whether the fact comes first in every prompt, and is the last to be left out. Use it for instructions that apply to all
-    answers.
+    """If the observation is a fact: whether it comes first in every prompt, and is left out last if not all facts fit.
+    Use it for instructions that apply to all answers.
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -424,7 +424,7 @@ class UpdateObservationRequest(_message.Message):
     user_id: _builtins.str
     """The user. Required."""
     observation_id: _builtins.int
-    """The observation, 1 or more. Required. Turns of ChatService cannot be changed, only deleted."""
+    """Id of the observation, from 1. Required. Turns of ChatService cannot be changed, only deleted."""
     content: _builtins.str
     """The new text, at most 1 MiB of UTF-8."""
     title: _builtins.str
@@ -434,11 +434,11 @@ class UpdateObservationRequest(_message.Message):
     request_id: _builtins.str
     """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     pinned: _builtins.bool
-    """Whether the fact comes first in every prompt. To unpin it, name `pinned` in update_mask."""
+    """If the observation is a fact: whether it comes first in every prompt. To unpin it, name `pinned` in update_mask."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change, among content, title, type, pinned and expire_time. Unset or empty: those that are set in
-        this request. At least one is required.
+        """The fields to change: content, title, type, pinned and expire_time, or `*` for all five. Without a mask: those that
+        differ from their default in this request. At least one field is required.
         """
 
     @_builtins.property
@@ -504,7 +504,7 @@ class DeleteObservationRequest(_message.Message):
     user_id: _builtins.str
     """The user. Required."""
     observation_id: _builtins.int
-    """The observation, 1 or more. Required."""
+    """Id of the observation, from 1. Required."""
     request_id: _builtins.str
     """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     def __init__(
@@ -691,8 +691,8 @@ class SearchObservationsRequest(_message.Message):
     query: _builtins.str
     """The search text, in plain language without operators. Required."""
     page_size: _builtins.int
-    """Maximum number of results, up to 100. 0: 10. A search has one page: results are ranked, and those beyond the first
-    100 rarely match. Refine the query instead.
+    """Maximum number of results, up to 100. 0: 10. A search returns a single page without a page token: results are
+    ranked, and those beyond the first 100 rarely match. Refine the query instead.
     """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -754,7 +754,7 @@ class GetObservationRequest(_message.Message):
     user_id: _builtins.str
     """The user. Required."""
     observation_id: _builtins.int
-    """The observation, 1 or more. Required."""
+    """Id of the observation, from 1. Required."""
     def __init__(
         self,
         *,
@@ -806,7 +806,7 @@ class GetTimelineRequest(_message.Message):
     user_id: _builtins.str
     """The user. Required."""
     observation_id: _builtins.int
-    """The observation in the middle, 1 or more. Required."""
+    """Id of the observation in the middle, from 1. Required."""
     page_size: _builtins.int
     """Maximum number of observations in a page, up to 200. 0: 50."""
     page_token: _builtins.str
@@ -866,7 +866,7 @@ class GetStatsRequest(_message.Message):
     user_id: _builtins.str
     """The user. Required."""
     by_type: _builtins.bool
-    """Also fill the fields from `facts` on, which takes time in proportion to what the user has."""
+    """Also fill facts, text_bytes, first_time, last_time and types. Reads every observation of the user."""
     def __init__(
         self,
         *,
@@ -906,15 +906,15 @@ class GetStatsResponse(_message.Message):
     """Size of all titles and contents, in bytes of UTF-8. Unset without by_type."""
     @_builtins.property
     def first_time(self) -> _timestamp_pb2.Timestamp:
-        """When the first observation was created. Unset: the user has none."""
+        """When the first observation was created. Unset: the user has no observation, or without by_type."""
 
     @_builtins.property
     def last_time(self) -> _timestamp_pb2.Timestamp:
-        """When an observation was last changed. Unset: the user has none."""
+        """When an observation was last changed. Unset: the user has no observation, or without by_type."""
 
     @_builtins.property
     def types(self) -> _containers.RepeatedCompositeFieldContainer[Global___TypeStats]:
-        """How much there is of each type, most frequent first."""
+        """Counts and sizes by type, most frequent first. Empty without by_type."""
 
     def __init__(
         self,
@@ -944,7 +944,7 @@ Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
 
 @_typing.final
 class TypeStats(_message.Message):
-    """How much a user has of one type of observations, expired ones included."""
+    """Counts and size of the observations of one type, expired ones included."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1101,8 +1101,9 @@ class ImportUserRequest(_message.Message):
 
     @_builtins.property
     def observation(self) -> Global___Observation:
-        """An observation. Its session must come before it in the stream. Its id, user_id and content_hash are ignored.
-        Turns of ChatService become ordinary observations: search finds them, and they are not part of a conversation.
+        """An observation. Its session must come before it in the stream. Its id, user_id and content_hash are ignored. It
+        has at most 10,000 source_observation_ids. Turns of ChatService become ordinary observations: search finds them,
+        and they are not part of a conversation.
         """
 
     def __init__(
@@ -1169,7 +1170,7 @@ class Observation(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_OBSERVATION_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """Identifier, 1 or more, unique in the store."""
+    """Identifier, from 1, unique in the store."""
     session_id: _builtins.str
     """The session in which the observation was last changed."""
     user_id: _builtins.str
@@ -1181,13 +1182,13 @@ class Observation(_message.Message):
     content: _builtins.str
     """The text."""
     topic_key: _builtins.str
-    """The key that updates this observation in place. Unset: the observation has no key."""
+    """A save with this key updates the observation in place. Unset: the observation has no key."""
     content_hash: _builtins.bytes
     """SHA-256 of the content after redaction, 32 bytes."""
     revision_count: _builtins.int
     """Number of revisions: 1 when created, plus 1 for each update."""
     pinned: _builtins.bool
-    """Whether the fact comes first in every prompt."""
+    """If the observation is a fact: whether it comes first in every prompt."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the observation was created."""
@@ -1202,8 +1203,8 @@ class Observation(_message.Message):
 
     @_builtins.property
     def source_observation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The observations that a fact was derived from, usually one turn. An imported observation has at most 10,000. Empty:
-        the observation was not derived from others.
+        """The observations that a fact was derived from, usually one turn. Empty: the observation was not derived from
+        others.
         """
 
     def __init__(
@@ -1251,7 +1252,7 @@ class Fact(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     observation_id: _builtins.int
-    """The observation, 1 or more."""
+    """Id of the observation, from 1."""
     type: _builtins.str
     """Type: "profile", "preference", "decision" or "pattern"."""
     title: _builtins.str
@@ -1263,7 +1264,7 @@ class Fact(_message.Message):
     topic_key: _builtins.str
     """The subject of the fact, for example "fact/home". A newer fact with the same key replaces it. Unset: it has no key."""
     pinned: _builtins.bool
-    """Whether it comes first in every prompt."""
+    """Whether the fact comes first in every prompt."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When the fact expires. Unset: never."""
@@ -1324,7 +1325,7 @@ class ObservationCompact(_message.Message):
     title: _builtins.str
     """A one-line name for the observation."""
     topic_key: _builtins.str
-    """The key that updates the observation in place. Unset: the observation has no key."""
+    """A save with this key updates the observation in place. Unset: the observation has no key."""
     score: _builtins.float
     """Relevance, 0 to 1. Comparable only among the results of one response."""
     snippet: _builtins.str

@@ -39,7 +39,7 @@ class MemoryServiceStub:
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-        ends early rather than exceed 4 MiB. All fields but page_size must be the same for every page of a list.
+        ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
         request_id returns the stored response and writes nothing. If its other fields differ from those of the first
         call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
@@ -101,8 +101,8 @@ class MemoryServiceStub:
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
     ImportUser: _grpc.StreamUnaryMultiCallable[_memory_pb2.ImportUserRequest, _memory_pb2.ImportUserResponse]
     """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-    content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items
-    that the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
+    contents and topic keys are kept. Observations and sessions get new ids, and turns get new topic keys. Items that
+    the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
     batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
     example "items[17].observation.title".
     """
@@ -121,7 +121,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-        ends early rather than exceed 4 MiB. All fields but page_size must be the same for every page of a list.
+        ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
         request_id returns the stored response and writes nothing. If its other fields differ from those of the first
         call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
@@ -180,8 +180,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
     ImportUser: _aio.StreamUnaryMultiCallable[_memory_pb2.ImportUserRequest, _memory_pb2.ImportUserResponse]  # type: ignore[assignment]
     """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-    content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items
-    that the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
+    contents and topic keys are kept. Observations and sessions get new ids, and turns get new topic keys. Items that
+    the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
     batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
     example "items[17].observation.title".
     """
@@ -199,7 +199,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-        ends early rather than exceed 4 MiB. All fields but page_size must be the same for every page of a list.
+        ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
         request_id returns the stored response and writes nothing. If its other fields differ from those of the first
         call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
@@ -352,8 +352,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ImportUserResponse, _abc.Awaitable[_memory_pb2.ImportUserResponse]]:
         """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-        content and topic keys are kept, except that a turn gets a new key. Observations and sessions get new ids. Items
-        that the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
+        contents and topic keys are kept. Observations and sessions get new ids, and turns get new topic keys. Items that
+        the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
         batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
         example "items[17].observation.title".
         """
