@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.consolidation.consolidator import Consolidator, Limits, consolidating
 from ilab_chat_service.consolidation.prompt import load as load_prompt
 from ilab_chat_service.failures import ModelNotFound
-from ilab_chat_service.memory.turn_codec import spoken
+from ilab_chat_service.memory.turn_codec import decoded_turn
 from ilab_chat_service.model.client import open_model
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.values import Generation
@@ -58,7 +58,7 @@ async def open_consolidator(
             model,
             limits_of(settings),
             clock,
-            spoken=spoken,
+            spoken=decoded_turn,
             hashed=hashed,
             asked=asked or (lambda _: None),
             traces=traces,

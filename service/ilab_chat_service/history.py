@@ -27,7 +27,7 @@ SCRAMBLER = 2_654_435_769
 PERIODS = (259_200, 86_400, 3_600, 600)
 
 
-def spoken_once(turns: Iterable[PastTurn], message: str) -> list[PastTurn]:
+def without_resent(turns: Iterable[PastTurn], message: str) -> list[PastTurn]:
     """Return *turns*, oldest first, without those whose message was sent again next. *message* follows the last turn.
 
     If a message was sent again for another reply, only its last turn counts. If it was then edited, only the edit

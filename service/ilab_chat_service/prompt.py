@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.escaping import is_visible, neutralized, one_line
-from ilab_chat_service.history import spoken_once
+from ilab_chat_service.history import without_resent
 from ilab_chat_service.prompt_budget import select
 from ilab_chat_service.prompt_lines import MESSAGE_OVERHEAD_TOKENS, line_tokens, tokens
 from ilab_chat_service.values import ChatMessage, Context, Document, PastTurn, PromptTokens, Recalled
@@ -97,7 +97,7 @@ def compose(
     instructed = tokens(system_text(instructions, ())) + tokens(context_text(now, (), ())) + MESSAGE_OVERHEAD_TOKENS
     fixed = PromptTokens(instructions=instructed + notes, message=tokens(sent) + MESSAGE_OVERHEAD_TOKENS)
     free = budget_tokens - fixed.total
-    turns = spoken_once(filter(is_conversation, context.turns), message)
+    turns = without_resent(filter(is_conversation, context.turns), message)
     selection = select(context, turns, now.tzinfo, memory_tokens=min(memory_tokens, free), most_tokens=free)
     blocks = fitting(map(document_text, documents), free - min(selection.tokens.total, int(free * MEMORY_SHARE)))
     documents_tokens = sum(map(line_tokens, (DOCUMENTS_NOTE, *blocks))) if blocks else 0

@@ -43,7 +43,7 @@ def test_idempotency_record_round_trips(text: str, reason: FinishReason | None, 
         create_time=NOW,
     )
     memories = tuple(replace(memory, title="", snippet="") for memory in answered.memories)
-    assert chat_answers.answered(chat_answers.record(answered)) == replace(answered, memories=memories)
+    assert chat_answers.decoded(chat_answers.encoded(answered)) == replace(answered, memories=memories)
 
 
 def test_record_keeps_no_text_of_memories_and_little_else() -> None:
@@ -64,11 +64,11 @@ def test_record_keeps_no_text_of_memories_and_little_else() -> None:
             [(MemorySource.FACT, 0.0, False), (MemorySource.SEARCH, 0.5, False), (MemorySource.FACT, 0.0, True)] * 4
         )
     )
-    stored = chat_answers.record(replace(ANSWERED, memories=memories))
+    stored = chat_answers.encoded(replace(ANSWERED, memories=memories))
     assert "hiking" not in stored
     assert len(stored) < 1000
     kept = tuple(replace(memory, title="", snippet="", pinned=False, source_ids=()) for memory in memories)
-    assert chat_answers.answered(stored).memories == kept
+    assert chat_answers.decoded(stored).memories == kept
 
 
 CHANGES: Mapping[str, Any] = {
@@ -123,9 +123,9 @@ def test_private_text_that_the_reply_repeats_is_redacted() -> None:
 
 def test_stored_count_that_is_not_a_number_is_zero() -> None:
     """An earlier version stored true, which stands for no number in an answer."""
-    stored = json.loads(chat_answers.record(ANSWERED))
+    stored = json.loads(chat_answers.encoded(ANSWERED))
     stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}
-    usage = chat_answers.answered(json.dumps(stored)).usage
+    usage = chat_answers.decoded(json.dumps(stored)).usage
     assert ANSWERED.usage
     assert usage == replace(ANSWERED.usage, output_tokens=0, reasoning_tokens=0)
     assert usage

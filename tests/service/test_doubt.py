@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_chat_service.memory.outdated_marks import with_earlier
+from ilab_chat_service.memory.outdated_marks import with_outdated_marks
 from ilab_chat_service.message_statements.possibly_outdated import MOST_MESSAGES, Said, doubted
 from ilab_chat_service.prompt_lines import DOUBTED, line
 from ilab_chat_service.values import Context, MemorySource
@@ -47,7 +47,7 @@ def test_any_statements_can_be_compared(statements: list[str]) -> None:
 
 
 def test_statements_and_hits_in_doubt_have_a_mark() -> None:
-    context = with_earlier(
+    context = with_outdated_marks(
         Context(
             statements=(
                 memory(1, "We curl on Wednesdays."),
@@ -65,11 +65,11 @@ def test_statements_and_hits_in_doubt_have_a_mark() -> None:
 def test_a_hit_puts_no_statement_in_doubt() -> None:
     said = (memory(1, "We curl on Wednesdays."),)
     hit = memory(2, "Curling's moved to Sundays.", MemorySource.SEARCH)
-    assert not with_earlier(Context(statements=said, found=(hit,))).statements[0].is_doubted
+    assert not with_outdated_marks(Context(statements=said, found=(hit,))).statements[0].is_doubted
 
 
 def test_what_is_replaced_is_not_in_doubt_as_well() -> None:
-    context = with_earlier(
+    context = with_outdated_marks(
         Context(statements=(memory(1, "I drive an old Octavia."), memory(2, "I sold the Octavia on Saturday.")))
     )
     assert (context.statements[0].is_earlier, context.statements[0].is_doubted) == (True, False)

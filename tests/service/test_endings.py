@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_chat_service.memory.outdated_marks import with_earlier
+from ilab_chat_service.memory.outdated_marks import with_outdated_marks
 from ilab_chat_service.message_statements import ended as reader
 from ilab_chat_service.message_statements import read
 from ilab_chat_service.message_statements.ended import endings
@@ -56,7 +56,9 @@ def test_a_statement_of_an_open_matter_has_a_mark_once_it_is_settled() -> None:
         "The plumber fixed the tap.",
         "The tap leaks again.",
     )
-    context = with_earlier(Context(statements=tuple(memory(number, text) for number, text in enumerate(said, 1))))
+    context = with_outdated_marks(
+        Context(statements=tuple(memory(number, text) for number, text in enumerate(said, 1)))
+    )
     assert [each.is_doubted for each in context.statements] == [True, False, False, False]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_chat_service.memory.outdated_marks import with_earlier
+from ilab_chat_service.memory.outdated_marks import with_outdated_marks
 from ilab_chat_service.message_statements import outdated as reader
 from ilab_chat_service.message_statements import read
 from ilab_chat_service.message_statements.outdated import COMPARED, outdated
@@ -44,7 +44,7 @@ def test_any_statements_can_be_compared(statements: list[str]) -> None:
 
 
 def test_facts_and_statements_are_marked_by_newer_statements() -> None:
-    context = with_earlier(
+    context = with_outdated_marks(
         Context(
             facts=(memory(1, "I drive an old Octavia."), memory(2, "Never mention the Octavia.", pinned=True)),
             statements=(
@@ -59,14 +59,16 @@ def test_facts_and_statements_are_marked_by_newer_statements() -> None:
 def test_a_search_hit_marks_hits_and_no_statement() -> None:
     sold = memory(9, "The dentist moved my appointment to 14 May. Is that far?", MemorySource.SEARCH)
     said = "My appointment at the dentist is on 4 May."
-    context = with_earlier(Context(statements=(memory(1, said),), found=(memory(1, said, MemorySource.SEARCH), sold)))
+    context = with_outdated_marks(
+        Context(statements=(memory(1, said),), found=(memory(1, said, MemorySource.SEARCH), sold))
+    )
     assert not context.statements[0].is_earlier
     assert [each.is_earlier for each in context.found] == [True, False]
 
 
 def test_one_sentence_of_a_search_hit_is_marked() -> None:
     hit = memory(1, "My brother is a father now! They called the girl Odette.", MemorySource.SEARCH)
-    context = with_earlier(
+    context = with_outdated_marks(
         Context(statements=(memory(2, "Actually the girl is called Odile, not Odette."),), found=(hit,))
     )
     [found] = context.found

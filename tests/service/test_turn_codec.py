@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_chat_service.memory.turn_codec import is_turn, spoken, stored_turn
+from ilab_chat_service.memory.turn_codec import decoded_turn, is_turn, stored_turn
 from ilab_chat_service.values import Turn, TurnRetention
 from ilab_memory.core.models import Observation
 
@@ -32,7 +32,7 @@ def test_a_title_is_cut_to_sixty_characters_after_redaction() -> None:
 def test_stored_turn_round_trips(message: str, reply: str) -> None:
     stored = stored_turn(turn(f"_{message}", f"_{reply}"))
     if not {"<", "\0"} & set(message + reply):
-        assert spoken(stored.content) == (f"_{message}", f"_{reply}")
+        assert decoded_turn(stored.content) == (f"_{message}", f"_{reply}")
 
 
 LINES = st.lists(st.sampled_from(["\nAssistant:", "\nAssistant: ", "\\", "\n", "User: ", "x"])).map("".join)
@@ -40,12 +40,12 @@ LINES = st.lists(st.sampled_from(["\nAssistant:", "\nAssistant: ", "\\", "\n", "
 
 @given(LINES, LINES)
 def test_a_message_never_comes_back_as_a_reply(message: str, reply: str) -> None:
-    assert spoken(stored_turn(turn(message, reply)).content) == (message, reply)
+    assert decoded_turn(stored_turn(turn(message, reply)).content) == (message, reply)
 
 
 @pytest.mark.parametrize("content", ["", "User: hi", "hello\nAssistant: hi", "\nAssistant: hi"])
 def test_other_content_is_not_taken_for_a_turn(content: str) -> None:
-    assert spoken(content) is None
+    assert decoded_turn(content) is None
 
 
 def test_a_reply_that_the_library_would_refuse_is_stored_as_far_as_it_goes() -> None:
@@ -56,18 +56,18 @@ def test_a_reply_that_the_library_would_refuse_is_stored_as_far_as_it_goes() -> 
 
 
 def test_an_unclosed_tag_does_not_swallow_the_reply() -> None:
-    assert spoken(stored_turn(turn("before <private>secret", "fine")).content) == ("before [REDACTED]", "fine")
+    assert decoded_turn(stored_turn(turn("before <private>secret", "fine")).content) == ("before [REDACTED]", "fine")
 
 
 def test_a_closing_tag_in_the_reply_does_not_swallow_the_message() -> None:
     stored = stored_turn(turn("hello", "a</private>b"))
-    assert spoken(stored.content) == ("hello", "[REDACTED]b")
+    assert decoded_turn(stored.content) == ("hello", "[REDACTED]b")
 
 
 def test_the_mark_of_an_interrupted_turn_is_stored_and_not_spoken() -> None:
     content = stored_turn(turn("hello", "half an ans", interrupted=True)).content
     assert content.endswith("half an ans [interrupted]")
-    assert spoken(content) == ("hello", "half an ans")
+    assert decoded_turn(content) == ("hello", "half an ans")
 
 
 @cases(

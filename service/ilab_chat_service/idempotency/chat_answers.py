@@ -62,7 +62,7 @@ def fingerprint(public: TurnRequest) -> str:
     return hashlib.sha256(BODY.encode(body).encode()).hexdigest()
 
 
-def public(request: TurnRequest) -> TurnRequest:
+def without_private_text(request: TurnRequest) -> TurnRequest:
     """Return *request* with its private texts redacted. Takes long if the texts are large."""
     if all(strip_private(text) == text for text in (request.message, *request.unstored)):
         return request
@@ -93,7 +93,7 @@ def set_fields(value: TurnRequest | Generation) -> Iterator[tuple[str, object]]:
             yield name, each
 
 
-def record(answered: Answered) -> str:
+def encoded(answered: Answered) -> str:
     """Return *answered*, whose reply is redacted, as JSON without defaults.
 
     It contains the ids of memories but not their text: the text would be several times as large as the turn, and could
@@ -102,11 +102,11 @@ def record(answered: Answered) -> str:
     body = {
         field.name: value for field in fields(answered) if (value := getattr(answered, field.name)) != field.default
     }
-    body["memories"] = list(map(compact, answered.memories))
+    body["memories"] = list(map(encoded_memory, answered.memories))
     return msgspec.json.encode(body).decode()
 
 
-def compact(memory: Recalled) -> tuple[int | str | float, ...]:
+def encoded_memory(memory: Recalled) -> tuple[int | str | float, ...]:
     """Return a memory as stored: id, type, source, microseconds since 1970, and score and is_earlier if set."""
     moment = (memory.updated_at - EPOCH) // MICROSECOND
     stored = (memory.observation_id, memory.type, memory.source.value, moment)
@@ -115,14 +115,14 @@ def compact(memory: Recalled) -> tuple[int | str | float, ...]:
     return (*stored, memory.score) if memory.score else stored
 
 
-def answered(text: str) -> Answered:
-    """Decode the JSON of `record`."""
+def decoded(text: str) -> Answered:
+    """Decode the JSON of `encoded`."""
     stored: dict[str, Any] = json.loads(text)
     reason, usage = stored.get("finish_reason"), stored.get("usage")
     return Answered(
         **stored
         | {
-            "memories": tuple(map(recalled, stored["memories"])),
+            "memories": tuple(map(decoded_memory, stored["memories"])),
             "forgotten_ids": tuple(stored.get("forgotten_ids", ())),
             "remembered": tuple(Remembered(**each) for each in stored.get("remembered", ())),
             "finish_reason": reason and FinishReason(reason),
@@ -133,7 +133,7 @@ def answered(text: str) -> Answered:
     )
 
 
-def recalled(stored: list[Any]) -> Recalled:
+def decoded_memory(stored: list[Any]) -> Recalled:
     """Return a memory of a stored answer. It has no title and no snippet."""
     observation_id, type_, source, moment, *rest = stored
     score, is_earlier = rest + [0.0, 0][len(rest) :]
@@ -171,7 +171,7 @@ class TurnCall:
     @cached_property
     def fingerprint(self) -> str:
         """See `ports.RepeatableCall.fingerprint`."""
-        return fingerprint(public(self._request))
+        return fingerprint(without_private_text(self._request))
 
     def is_large_response(self, response: Answered) -> bool:
         """See `ports.RepeatableCall.is_large_response`."""
@@ -184,8 +184,8 @@ class TurnCall:
             *(memory.observation_id for memory in response.memories),
             *(fact.observation_id for fact in response.remembered),
         }
-        return StoredResponse(text=record(response), observation_ids=tuple(sorted(ids - {0})))
+        return StoredResponse(text=encoded(response), observation_ids=tuple(sorted(ids - {0})))
 
     def from_store(self, text: str) -> Answered:
         """See `ports.RepeatableCall.from_store`."""
-        return answered(text)
+        return decoded(text)

@@ -99,7 +99,7 @@ class SingleFlight:
         if flight is None:
             flight = self._flights[call.key] = Flight(fingerprint)
         elif flight.fingerprint != fingerprint:
-            raise reused()
+            raise request_id_reused()
         flight.callers += 1
         lease = RequestLease(self, call)
         try:
@@ -125,7 +125,7 @@ class SingleFlight:
         running = self._running(user_id)
         for lease in running:
             lease.forgotten = True
-        await nothing_put(running)
+        await wait_for_puts(running)
         return await self._records.forget(user_id)
 
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
@@ -153,7 +153,7 @@ class SingleFlight:
         for pause in pauses():
             taken, record = await self._records.enter(call.key, self._clock() - RETENTION, is_new=call.is_new)
             if record and record.fingerprint != call.fingerprint:
-                raise reused()
+                raise request_id_reused()
             if record:
                 return call.from_store(record.answer)
             if taken:
@@ -174,16 +174,16 @@ async def store_none_with(observation_id: int, leases: list[RequestLease[Any]]) 
     """Keep *leases* from storing a response that contains this observation."""
     for lease in leases:
         lease.forgotten_observations.add(observation_id)
-    await nothing_put(leases)
+    await wait_for_puts(leases)
 
 
-async def nothing_put(leases: list[RequestLease[Any]]) -> None:
+async def wait_for_puts(leases: list[RequestLease[Any]]) -> None:
     """Wait while any of *leases* is storing its response, so that the erasure that follows includes the response."""
     for lease in leases:
         await lease.nothing_put.wait()
 
 
-def reused() -> RequestIdReused:
+def request_id_reused() -> RequestIdReused:
     """Return the failure for a reused request_id."""
     return RequestIdReused("this request_id belongs to another request")
 

@@ -84,7 +84,7 @@ async def open_memory(
         yield library
     finally:
         await library.close()
-        await library.join()
+        await library.wait_closed()
 
 
 def open_file(settings: MemorySettings, config: Config) -> tuple[ILabMemory, str]:
@@ -195,7 +195,7 @@ class MemoryExecutor:
         self._writes.refuse()
         await asyncio.to_thread(self._memory.close)
 
-    async def join(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait for the threads to end."""
         await self._reads.close()
         await self._writes.close()
@@ -204,13 +204,15 @@ class MemoryExecutor:
 
     async def forget(self, user_id: str) -> int:
         """Erase everything of the user and return the number of erased observations."""
-        return await self._erase(lambda memory: memory.mem_forget(user_id))
+        return await self._on_erasure_thread(lambda memory: memory.mem_forget(user_id))
 
     async def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
         """Erase observations of the user and facts derived from each alone. Return the erased ids."""
-        return await self._erase(lambda memory: memory.mem_forget_observations(user_id, observation_ids))
+        return await self._on_erasure_thread(lambda memory: memory.mem_forget_observations(user_id, observation_ids))
 
-    async def add(self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]) -> ImportResult:
+    async def import_items(
+        self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]
+    ) -> ImportResult:
         """Import the items that *items* returns for the user, and return the numbers of added ones.
 
         They are iterated on a thread for imports, which they may block.
@@ -234,7 +236,7 @@ class MemoryExecutor:
         Raises:
             MemoryUnavailable: the size could not be read.
         """
-        return await self._erase(lambda memory: memory.mem_size())
+        return await self._on_erasure_thread(lambda memory: memory.mem_size())
 
     async def work(self, call: Callable[[ILabMemory], T]) -> T:
         """Run *call*, a step of consolidation, on a thread for these steps and return its result.
@@ -259,7 +261,7 @@ class MemoryExecutor:
 
     async def pending_erasures(self) -> int:
         """Return the number of pending erasures."""
-        return await self._erase(lambda memory: memory.mem_pending_erasures())
+        return await self._on_erasure_thread(lambda memory: memory.mem_pending_erasures())
 
     async def expire(self, retention: Mapping[str, timedelta], limit: int) -> int:
         """Erase up to *limit* observations that have expired or are older than *retention*, and return their number.
@@ -267,7 +269,7 @@ class MemoryExecutor:
         Raises:
             MemoryUnavailable: some are not erased.
         """
-        return await self._erase(lambda memory: memory.mem_expire(retention=retention or None, limit=limit))
+        return await self._on_erasure_thread(lambda memory: memory.mem_expire(retention=retention or None, limit=limit))
 
     async def finish_forgetting(self) -> int:
         """Finish erasures that calls of `forget` could not finish. Return the number of pending ones.
@@ -275,7 +277,7 @@ class MemoryExecutor:
         Raises:
             MemoryUnavailable: some could not be finished; the cause has the reason.
         """
-        return await self._erase(lambda memory: memory.mem_finish_forgetting())
+        return await self._on_erasure_thread(lambda memory: memory.mem_finish_forgetting())
 
     async def probe(self, room: int) -> None:
         """Commit a test write of *room* bytes that leaves no data.
@@ -293,7 +295,7 @@ class MemoryExecutor:
         Raises:
             MemoryUnavailable: the file could not be read.
         """
-        return await self._erase(lambda memory: memory.mem_check())
+        return await self._on_erasure_thread(lambda memory: memory.mem_check())
 
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
         """Yield the sessions and then the observations of the user, reading one page at a time."""
@@ -302,7 +304,7 @@ class MemoryExecutor:
             for item in page:
                 yield item
 
-    async def _erase(self, call: Callable[[ILabMemory], T]) -> T:
+    async def _on_erasure_thread(self, call: Callable[[ILabMemory], T]) -> T:
         return await self._on(self._erasures, call)
 
     async def _on(self, threads: Executor, call: Callable[[ILabMemory], T]) -> T:

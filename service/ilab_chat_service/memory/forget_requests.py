@@ -6,7 +6,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.memory.turn_codec import is_turn, spoken
+from ilab_chat_service.memory.turn_codec import decoded_turn, is_turn
 from ilab_chat_service.message_statements import read
 from ilab_chat_service.values import FACT_KEY
 from ilab_memory.recall.analysis import UNSPACED, folded
@@ -66,7 +66,7 @@ def rows(memory: ILabMemory, user_id: str) -> Iterator[Observation]:
 
 def is_said(row: Observation, subject: str) -> bool:
     """Return whether *row* is a turn in which the user speaks of *subject*."""
-    pair = spoken(row.content) if is_turn(row) else None
+    pair = decoded_turn(row.content) if is_turn(row) else None
     return pair is not None and is_about(pair[0], subject)
 
 
@@ -76,7 +76,7 @@ def is_meant(row: Observation, reading: Reading) -> bool:
     if not is_turn(row):
         is_of_topic = is_key_of(row.topic_key or "", (FACT_KEY + each for each in reading.forget_topics))
         return is_of_topic or is_about(f"{row.title} {row.content}", subject)
-    pair = spoken(row.content)
+    pair = decoded_turn(row.content)
     if pair is None:
         return False
     message, reply = pair

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.limits import CONTENT_BYTES
 from ilab_chat_service.memory.forget_requests import forgotten
-from ilab_chat_service.memory.outdated_marks import with_earlier
+from ilab_chat_service.memory.outdated_marks import with_outdated_marks
 from ilab_chat_service.memory.prompt_memories import (
     SUMMARY_TYPE,
     observation_id,
@@ -69,7 +69,7 @@ def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_l
         related=related(memory, request, message, meaning),
         forgotten_ids=forgotten(memory, request.user_id, request.reading, past),
     )
-    return with_earlier(context)
+    return with_outdated_marks(context)
 
 
 def allows(request: TurnRequest, *types: str) -> bool:

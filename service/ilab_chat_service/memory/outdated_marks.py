@@ -37,7 +37,7 @@ class Marks(NamedTuple):
     """It may hold no longer."""
 
 
-def with_earlier(context: Context) -> Context:
+def with_outdated_marks(context: Context) -> Context:
     """Return *context* with a mark on the facts, statements and search hits that a newer one replaces or doubts.
 
     Search hits mark no fact or statement: the beginning of the prompt must not change with what is found for a message.

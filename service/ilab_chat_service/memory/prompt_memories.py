@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.history import without_middle
 from ilab_chat_service.limits import PROMPT_SUMMARY_BYTES
-from ilab_chat_service.memory.turn_codec import TITLE, TYPE, is_turn, spoken
+from ilab_chat_service.memory.turn_codec import TITLE, TYPE, decoded_turn, is_turn
 from ilab_chat_service.message_statements.outdated import says_much
 from ilab_chat_service.values import MemorySource, PastTurn, Recalled
 
@@ -30,7 +30,7 @@ SUMMARY_TYPE = "summary"
 def past_turns(rows: Iterable[Observation]) -> Iterator[PastTurn]:
     """Yield those of *rows* that this service stored as turns."""
     for row in rows:
-        if is_turn(row) and (pair := spoken(row.content)):
+        if is_turn(row) and (pair := decoded_turn(row.content)):
             yield PastTurn(message=pair[0], reply=pair[1], recalled=recalled_turn(row))
 
 

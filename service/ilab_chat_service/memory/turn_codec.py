@@ -79,7 +79,7 @@ def fitting(content: str) -> str:
     return encoded[: CONTENT_BYTES - len(TRUNCATED)].decode(errors="ignore") + TRUNCATED
 
 
-def spoken(content: str) -> tuple[str, str] | None:
+def decoded_turn(content: str) -> tuple[str, str] | None:
     """Return message and reply of a stored turn's content. None: it has another shape.
 
     Omit the mark of an interrupted turn: a model that sees it in its own replies imitates it.

@@ -145,9 +145,11 @@ def failures_before_it_began(cause: Cause) -> Iterator[None]:
         raise Refused(refusal_of(0, {}, error.body)) from error
     except (openai.APIError, *BROKEN, TimeoutError) as error:
         # No status: the connection failed or timed out.
-        raise ModelUnavailable("the model cannot be reached", cause={**cause, **broken(error)}) from error
+        raise ModelUnavailable(
+            "the model cannot be reached", cause={**cause, **connection_error_fields(error)}
+        ) from error
     except NO_ANSWER as error:
-        raise ModelUnavailable("the model did not answer", cause={**cause, **broken(error)}) from error
+        raise ModelUnavailable("the model did not answer", cause={**cause, **connection_error_fields(error)}) from error
 
 
 @contextmanager
@@ -160,10 +162,12 @@ def failures_after_it_began(cause: Cause) -> Iterator[None]:
     try:
         yield
     except ErrorData as error:
-        said = said_by(refusal_of(0, {}, error.body))
+        said = error_fields(refusal_of(0, {}, error.body))
         raise ModelInterrupted("the model broke off its answer", cause={**cause, **said}) from error
     except (*BROKEN, *NO_ANSWER, TimeoutError) as error:
-        raise ModelInterrupted("the model broke off its answer", cause={**cause, **broken(error)}) from error
+        raise ModelInterrupted(
+            "the model broke off its answer", cause={**cause, **connection_error_fields(error)}
+        ) from error
 
 
 def failure_of(
@@ -186,7 +190,7 @@ def failure_of(
         secret: the API key, which is never logged. Empty: there is no key.
     """
     refusal = refused.refusal
-    cause = {**cause, **said_by(refusal)}
+    cause = {**cause, **error_fields(refusal)}
     if is_id(refused.request_id, messages, secret):
         cause["upstream.request_id"] = refused.request_id
     if "upstream.error_code" not in cause and is_id(refusal.code, messages, secret):
@@ -204,7 +208,7 @@ def failure_of(
     return ModelRejected(f"the model's API refused the request: {status}", cause=cause)
 
 
-def said_by(refusal: Refusal) -> dict[str, str | int]:
+def error_fields(refusal: Refusal) -> dict[str, str | int]:
     """Return the log fields of an API's error. The code is included only if it is known or looks like a status."""
     is_known = refusal.code.lower() in KNOWN_CODES or STATUS.fullmatch(refusal.code)
     said: dict[str, str | int] = {
@@ -232,7 +236,7 @@ def bare(text: str) -> str:
     return NOT_ALPHANUMERIC.sub("", text.lower())
 
 
-def broken(error: BaseException) -> dict[str, str | int]:
+def connection_error_fields(error: BaseException) -> dict[str, str | int]:
     """Return the log fields of a failed connection: the innermost cause, never its text."""
     chain = list(chain_of(error))
     for link in reversed(chain):

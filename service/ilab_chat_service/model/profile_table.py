@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import inspect
@@ -16,7 +16,6 @@ from ilab_chat_service.values import ReasoningEffort  # noqa: TC001 - the same
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-T = TypeVar("T")
 
 #: Maximum number of names in an error message.
 NAMES_SHOWN = 20

@@ -91,7 +91,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 match event:
                     case Started():
                         # From here on, a proxy must not repeat the call. It does not once it has received metadata.
-                        began(event)
+                        record_start(event)
                         await send_initial_metadata(context)
                     case Generated():
                         limit.model_is_done()
@@ -126,7 +126,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
     async def _write(self, event: Event, turn: TurnRequest, writer: EventWriter, limit: Limit) -> None:
         match event:
             case Started():
-                began(event)
+                record_start(event)
                 await writer.write_first(stream_response(event, turn))
             case Generated():
                 limit.model_is_done()
@@ -164,7 +164,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                 return preview_response(await self._turns.preview(turn), turn)
 
 
-def began(event: Started) -> None:
+def record_start(event: Started) -> None:
     """Record in the call record that the model has begun, and the memories in its prompt."""
     call = CALL.get()
     call.model_began = True
@@ -177,7 +177,7 @@ def stream_response(
     """Return an event as a message."""
     match event:
         case Started():
-            return chat_pb2.StreamChatResponse(started=started(event, turn))
+            return chat_pb2.StreamChatResponse(started=started_message(event, turn))
         case Delta(text):
             return chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text=text))
         case ReasoningDelta(text):
@@ -231,7 +231,7 @@ def preview_response(preview: Preview, turn: TurnRequest) -> chat_pb2.PreviewPro
     )
 
 
-def started(event: Started, turn: TurnRequest) -> chat_pb2.ChatStarted:
+def started_message(event: Started, turn: TurnRequest) -> chat_pb2.ChatStarted:
     """Return the event as a message."""
     return chat_pb2.ChatStarted(
         session_id=event.session_id,

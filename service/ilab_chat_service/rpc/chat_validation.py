@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -49,7 +49,6 @@ from ilab_chat_service.values import (
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:
-    import enum
     from collections.abc import Iterator, Mapping, Sequence
 
     from ilab_chat_service.message_statements import Reading
@@ -82,8 +81,6 @@ ChatCall: TypeAlias = chat_pb2.ChatRequest | chat_pb2.StreamChatRequest | chat_p
 
 #: A field's path in the proto, and what is wrong with its value (which is never quoted).
 Violation: TypeAlias = tuple[str, str]
-
-E = TypeVar("E", bound="enum.Enum")
 
 
 class TooManyValues(Exception):
@@ -156,26 +153,26 @@ def memory_mode(request: ChatCall, reading: Reading) -> MemoryMode:
 
 def violations_of(request: ChatCall) -> Iterator[Violation]:
     """Yield what is wrong with *request*, in the order of its fields."""
-    yield from text("user_id", request.user_id, USER_ID_CHARACTERS)
-    yield from text("message", request.message, MESSAGE_CHARACTERS)
-    yield from visible_ascii("request_id", request.request_id, REQUEST_ID_CHARACTERS)
-    yield from generation(request.generation)
+    yield from text_violations("user_id", request.user_id, USER_ID_CHARACTERS)
+    yield from text_violations("message", request.message, MESSAGE_CHARACTERS)
+    yield from ascii_violations("request_id", request.request_id, REQUEST_ID_CHARACTERS)
+    yield from generation_violations(request.generation)
     if request.memory_mode not in MEMORY_MODES:
         yield "memory_mode", "must be a value of MemoryMode"
     if request.turn_retention not in TURN_RETENTIONS:
         yield "turn_retention", "must be a value of TurnRetention"
-    yield from visible_ascii("conversation_id", request.conversation_id, CONVERSATION_ID_CHARACTERS)
-    yield from optional_text("instructions", request.instructions, INSTRUCTIONS_CHARACTERS)
-    yield from documents(request.context)
+    yield from ascii_violations("conversation_id", request.conversation_id, CONVERSATION_ID_CHARACTERS)
+    yield from optional_text_violations("instructions", request.instructions, INSTRUCTIONS_CHARACTERS)
+    yield from document_violations(request.context)
     if request.time_zone and request.time_zone not in time_zones.NAMES:
         yield "time_zone", "must be the name of an IANA time zone"
     if len(request.memory_types) > MEMORY_TYPES:
         yield "memory_types", f"must have at most {MEMORY_TYPES} types"
     for index, name in enumerate(request.memory_types[:MEMORY_TYPES]):
-        yield from text(f"memory_types[{index}]", name, MEMORY_TYPE_CHARACTERS)
+        yield from text_violations(f"memory_types[{index}]", name, MEMORY_TYPE_CHARACTERS)
 
 
-def documents(context: Sequence[chat_pb2.ContextDocument]) -> Iterator[Violation]:
+def document_violations(context: Sequence[chat_pb2.ContextDocument]) -> Iterator[Violation]:
     """Yield what is wrong with the documents of a call."""
     if len(context) > DOCUMENTS:
         yield "context", f"must have at most {DOCUMENTS} documents, has {len(context):,}"
@@ -185,13 +182,13 @@ def documents(context: Sequence[chat_pb2.ContextDocument]) -> Iterator[Violation
         yield "context", f"titles and texts must have at most {DOCUMENT_BYTES:,} bytes together, have {size:,}"
         return
     for index, each in enumerate(context):
-        yield from optional_text(f"context[{index}].title", each.title, DOCUMENT_TITLE_CHARACTERS)
-        yield from text(f"context[{index}].text", each.text, DOCUMENT_BYTES)
+        yield from optional_text_violations(f"context[{index}].title", each.title, DOCUMENT_TITLE_CHARACTERS)
+        yield from text_violations(f"context[{index}].text", each.text, DOCUMENT_BYTES)
 
 
-def generation(options: chat_pb2.GenerationOptions) -> Iterator[Violation]:
+def generation_violations(options: chat_pb2.GenerationOptions) -> Iterator[Violation]:
     """Yield what is wrong with the generation options."""
-    yield from visible_ascii("generation.model", options.model, MODEL_CHARACTERS)
+    yield from ascii_violations("generation.model", options.model, MODEL_CHARACTERS)
     # Written so that NaN, which compares false with everything, is out of range.
     if options.HasField("temperature") and not 0 <= options.temperature <= TEMPERATURE_MOST:
         yield "generation.temperature", f"must be between 0 and {TEMPERATURE_MOST:g}"
@@ -303,7 +300,7 @@ def plain(value: Any, numbers: Iterator[int]) -> Any:
             return getattr(value, kind)
 
 
-def text(field: str, value: str, most: int) -> Iterator[Violation]:
+def text_violations(field: str, value: str, most: int) -> Iterator[Violation]:
     """Yield what is wrong with a required text."""
     if not value.strip():
         yield field, "must not be empty or blank"
@@ -313,15 +310,15 @@ def text(field: str, value: str, most: int) -> Iterator[Violation]:
         yield field, "must not contain U+0000"
 
 
-def optional_text(field: str, value: str, most: int) -> Iterator[Violation]:
+def optional_text_violations(field: str, value: str, most: int) -> Iterator[Violation]:
     """Yield what is wrong with a text that may be empty or blank."""
     if value.strip():
-        yield from text(field, value, most)
+        yield from text_violations(field, value, most)
     elif len(value) > most:
         yield field, f"must have at most {most:,} characters, has {len(value):,}"
 
 
-def visible_ascii(field: str, value: str, most: int) -> Iterator[Violation]:
+def ascii_violations(field: str, value: str, most: int) -> Iterator[Violation]:
     """Yield what is wrong with an optional identifier."""
     if len(value) > most:
         yield field, f"must have at most {most} characters, has {len(value):,}"

@@ -376,7 +376,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             accept(importing.first)
             caller = CALL.get().caller or host_of(context.peer())
             added = await self._imports.run(
-                caller, importing, lambda: self._library.add(importing.user_id, importing.items)
+                caller, importing, lambda: self._library.import_items(importing.user_id, importing.items)
             )
         return memory_pb2.ImportUserResponse(sessions=added.sessions, observations=added.observations)
 

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import memory_pb2
 from ilab_chat_service.limits import CONVERSATION_ID_CHARACTERS, RECENT_SUMMARY_CHARACTERS
-from ilab_chat_service.rpc.chat_validation import InvalidFields, visible_ascii
+from ilab_chat_service.rpc.chat_validation import InvalidFields, ascii_violations
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.models import Observation, Session
 
@@ -107,7 +107,7 @@ def imported_session(message: memory_pb2.Session) -> Session:
     """
     if message.state not in {memory_pb2.SESSION_STATE_ACTIVE, memory_pb2.SESSION_STATE_COMPLETED}:
         raise InvalidFields([("state", "must be ACTIVE or COMPLETED")])
-    if violations := list(visible_ascii("conversation_id", message.conversation_id, CONVERSATION_ID_CHARACTERS)):
+    if violations := list(ascii_violations("conversation_id", message.conversation_id, CONVERSATION_ID_CHARACTERS)):
         raise InvalidFields(violations)
     is_completed = message.state == memory_pb2.SESSION_STATE_COMPLETED
     if message.HasField("end_time") is not is_completed:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from ilab_chat_service import message_statements
 from ilab_chat_service.limits import IMPORT_PAGE_BYTES, IMPORT_PAGE_ITEMS
 from ilab_chat_service.memory.persist import new_facts
-from ilab_chat_service.memory.turn_codec import TYPE, spoken
+from ilab_chat_service.memory.turn_codec import TYPE, decoded_turn
 from ilab_chat_service.rpc.admission import busy
 from ilab_chat_service.rpc.chat_validation import EMPTY_MESSAGE, InvalidFields
 from ilab_chat_service.rpc.error_table import DeadlineExceeded, WrongRequestCount
@@ -288,7 +288,7 @@ def with_statements(item: Observation, stated: dict[str, Observation]) -> Observ
 
     Of the facts with the same key, *stated* has the newest. They have the times of their turns.
     """
-    pair = spoken(item.content) if item.type == TYPE else None
+    pair = decoded_turn(item.content) if item.type == TYPE else None
     if pair is None:
         return item
     reading = message_statements.read(strip_private(pair[0]))

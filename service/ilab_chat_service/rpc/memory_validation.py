@@ -21,7 +21,7 @@ from ilab_chat_service.limits import (
     TITLE_CHARACTERS,
     USER_ID_CHARACTERS,
 )
-from ilab_chat_service.rpc.chat_validation import InvalidFields, text, visible_ascii
+from ilab_chat_service.rpc.chat_validation import InvalidFields, ascii_violations, text_violations
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.work import SUMMARY_KEY
@@ -76,7 +76,7 @@ def check_identifiers(request: Any) -> None:
         InvalidFields: one of them breaks a limit.
     """
     fields = request.DESCRIPTOR.fields_by_name
-    violations = list(text("user_id", request.user_id, USER_ID_CHARACTERS))
+    violations = list(text_violations("user_id", request.user_id, USER_ID_CHARACTERS))
     # Before checks that take time per item: a request may contain hundreds of thousands of items.
     violations += [
         (name, f"must have at most {MEMORY_TYPES} types")
@@ -85,7 +85,7 @@ def check_identifiers(request: Any) -> None:
     ]
     for name, most in (("request_id", REQUEST_ID_CHARACTERS), ("conversation_id", CONVERSATION_ID_CHARACTERS)):
         if name in fields:
-            violations += visible_ascii(name, getattr(request, name), most)
+            violations += ascii_violations(name, getattr(request, name), most)
     if violations:
         raise InvalidFields(violations)
 
@@ -128,7 +128,7 @@ def list_types(request: memory_pb2.ListObservationsRequest) -> list[str]:
     Raises:
         InvalidFields: one of them is blank or too long.
     """
-    named = [violation for kind in request.types for violation in text("types", kind, TITLE_CHARACTERS)]
+    named = [violation for kind in request.types for violation in text_violations("types", kind, TITLE_CHARACTERS)]
     if named:
         raise InvalidFields(named[:1])
     return sorted(set(request.types))
