@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ilab_chat_service.message_statements.outdated import replacements
+from ilab_chat_service.message_statements.possibly_outdated import Said, doubts
 from ilab_chat_service.values import MemorySource, Recalled
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -28,3 +31,13 @@ def memory(number: int, text: str, source: MemorySource = MemorySource.FACT, *, 
         source=source,
         pinned=pinned,
     )
+
+
+def outdated(statements: Sequence[str]) -> set[int]:
+    """Return the positions of those of *statements*, which are oldest first, that a later one ends or replaces."""
+    return {older for older, _ in replacements(statements)}
+
+
+def doubted(statements: Sequence[Said]) -> set[int]:
+    """Return the positions of those of *statements*, which are oldest first, that a later message puts in doubt."""
+    return {older for older, _ in doubts(statements)}

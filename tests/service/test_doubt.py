@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from batch import cases
 from ilab_chat_service.memory.outdated_marks import with_outdated_marks
-from ilab_chat_service.message_statements.possibly_outdated import MOST_MESSAGES, Said, doubted
+from ilab_chat_service.message_statements.possibly_outdated import MOST_MESSAGES, Said
 from ilab_chat_service.prompt_lines import DOUBTED, line
 from ilab_chat_service.values import Context, MemorySource
-from service.earlier import memory, pairs
+from service.earlier import doubted, memory, pairs
 
 DOUBTFUL, KEPT = (pairs("doubted.toml", section) for section in ("doubted", "kept"))
 pytestmark = pytest.mark.usefixtures("tables")

@@ -14,9 +14,9 @@ from batch import cases
 from ilab_chat_service.memory.outdated_marks import with_outdated_marks
 from ilab_chat_service.message_statements import outdated as reader
 from ilab_chat_service.message_statements import read
-from ilab_chat_service.message_statements.outdated import COMPARED, outdated
+from ilab_chat_service.message_statements.outdated import COMPARED
 from ilab_chat_service.values import Context, MemorySource
-from service.earlier import memory, pairs
+from service.earlier import memory, outdated, pairs
 
 REPLACED, KEPT = (pairs("outdated.toml", section) for section in ("replaced", "kept"))
 pytestmark = pytest.mark.usefixtures("tables")

@@ -1,7 +1,7 @@
 """Statements that hold no longer, because a newer one says so.
 
-    >>> outdated(["I drive a red Fiesta.", "I sold the Fiesta on Saturday."])
-    {0}
+    >>> list(replacements(["I drive a red Fiesta.", "I sold the Fiesta on Saturday."]))
+    [(0, 1)]
 
 Works by words, without a model. Two statements both hold unless the newer one says something else about the same:
 
@@ -66,11 +66,6 @@ HINTS: dict[int, Hint] = {}
 REPLACED: dict[tuple[int, int], bool] = {}
 #: Maximum number of entries of each.
 KNOWN = 20_000
-
-
-def outdated(statements: Sequence[str]) -> set[int]:
-    """Return the positions of those of *statements*, which are oldest first, that a later one ends or replaces."""
-    return {older for older, _ in replacements(statements)}
 
 
 def replacements(statements: Sequence[str]) -> Iterator[tuple[int, int]]:

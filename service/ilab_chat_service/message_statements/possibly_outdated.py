@@ -1,9 +1,9 @@
 """Statements that may hold no longer, because a newer one seems to change what they say.
 
-    >>> doubted([Said("We curl on Wednesdays."), Said("Curling's moved to Sundays for the rest of the season.")])
-    {0}
+    >>> list(doubts([Said("We curl on Wednesdays."), Said("Curling's moved to Sundays for the rest of the season.")]))
+    [(0, 1)]
 
-A weaker finding than that of `outdated`, for a weaker mark. The newer message names the same, and
+A weaker finding than that of `outdated.py`, for a weaker mark. The newer message names the same, and
 
 - has a word of change ("no longer", "moved to", "from now on", a phrase of `hints`), or
 - has another day, date, time or amount.
@@ -90,11 +90,6 @@ LOOKS: dict[int, Look] = {}
 #: Maximum number of entries of each.
 KNOWN = 20_000
 NOTHING = Digest()
-
-
-def doubted(statements: Sequence[Said]) -> set[int]:
-    """Return the positions of those of *statements*, which are oldest first, that a later message puts in doubt."""
-    return {older for older, _ in doubts(statements)}
 
 
 def doubts(statements: Sequence[Said], known: Collection[int] | None = None) -> Iterator[tuple[int, int]]:
