@@ -20,6 +20,7 @@ from blockbuster import BlockBuster
 import postgres as servers
 import upstream as fake
 from ilab_chat.v1 import chat_pb2_grpc
+from ilab_chat_service.rpc import grpc_internals
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 
@@ -125,6 +126,18 @@ async def grpc_aio_stays_open() -> AsyncIterator[None]:
     channel = grpc.aio.insecure_channel("127.0.0.1:1")
     yield
     await channel.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def accepted_at_once() -> Iterator[int]:
+    """Let servers of this process accept few calls of a method at a time: the tasks for many are half of each start.
+
+    Yield the number that is usual.
+    """
+    usual = grpc_internals.ACCEPTED_AT_ONCE
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(grpc_internals, "ACCEPTED_AT_ONCE", 4)
+        yield usual
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 
 from fuzz import http2
+from ilab_chat_service.rpc import grpc_internals
 from ilab_chat_service.rpc.grpc_server import registered_methods_server
 
 CALLS = 128
@@ -18,7 +20,10 @@ CALLS = 128
 TURN_SECONDS = 0.005
 
 
-async def test_calls_that_one_client_begins_at_once_are_accepted_in_a_few_turns_of_the_event_loop() -> None:
+async def test_calls_that_one_client_begins_at_once_are_accepted_in_a_few_turns_of_the_event_loop(
+    accepted_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_internals, "ACCEPTED_AT_ONCE", accepted_at_once)
     begun, turns, all_begun = 0, 0, asyncio.Event()
 
     async def handle(requests: AsyncIterator[bytes], _: Any) -> bytes:
