@@ -59,5 +59,10 @@ async def rounds(bench: Bench) -> None:
 
 
 h2load.one_user = one_user
+async def both(bench: Bench) -> None:
+    await calls(bench)
+    await rounds(bench)
+
+
 with ExitStack() as stack:
-    asyncio.run({"calls": calls, "rounds": rounds}[sys.argv[1]](open_bench(stack, Path(sys.argv[2]))))
+    asyncio.run(both(open_bench(stack, Path(sys.argv[1]))))

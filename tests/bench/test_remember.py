@@ -38,7 +38,9 @@ def test_short_life_is_lived_and_judged() -> None:
 
 
 def test_short_life_with_consolidation_answers_the_same() -> None:
-    [figures] = json.loads(run(BENCH / "remember.py", "--consolidation", "--json", "--life", HERE / "short_life.toml"))
+    # The embedder, which loads for a second, has no part in it.
+    options = ("--consolidation", "--embedder", "none", "--json", "--life", HERE / "short_life.toml")
+    [figures] = json.loads(run(BENCH / "remember.py", *options))
     assert figures["answered"]["opt-out"] == 1
     assert figures["answered"]["fact"] == 1
     # 20 turns, of at least 8 and at most 16 at once.
