@@ -32,8 +32,8 @@ BIN = Path(sys.executable).parent
 
 COLUMNS = 112
 TYPED = (
-    ("chat", "--user", "alice", "--temperature", "0", "Remember that I'm allergic to peanuts, please."),
-    ("chat", "--user", "alice", "--temperature", "0", "--conversation", "trip", "What am I allergic to?"),
+    ("chat", "--user", "alice", "--temperature", "0", "My dog is called Pip. Please say hello to him."),
+    ("chat", "--user", "alice", "--temperature", "0", "--conversation", "trip", "What is my dog called?"),
     ("memory", "facts", "--user", "alice"),
 )
 
@@ -81,7 +81,7 @@ def session(directory: Path) -> list[str]:
     server = subprocess.Popen(["ilab-chat-server"], cwd=directory, env=environment, stderr=writing)  # noqa: S607
     os.close(writing)
     try:
-        started = read(reading, until='alice "Hi, my name is Alice."\r\n')
+        started = read(reading, until='say hello to him."\r\n')
         client = [line for command in TYPED for line in typed(command, directory, environment)]
     finally:
         server.terminate()

@@ -111,7 +111,7 @@ def next_command(settings: Settings, address: str) -> str:
     """Return a command to try next. Empty: the command would need files of the user."""
     if settings.tls_cert_file or settings.auth not in {"", "none"}:
         return ""
-    return f'{client_command()} chat --address {address} --user alice "Hi, my name is Alice."'
+    return f'{client_command()} chat --address {address} --user alice "My dog is called Pip. Please say hello to him."'
 
 
 def client_command() -> str:

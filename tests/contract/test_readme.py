@@ -54,7 +54,7 @@ def test_node_example_runs(node: str, served: Served, block: str) -> None:
 
 def test_memory_commands_run(served: Served, tmp_path: Path) -> None:
     with ChatClient(served.address) as client:
-        saved = client.memory.save("alice", "I collect peanuts.", type="profile", title="Hobby").id
+        saved = client.memory.save("alice", "I walk my dog every day.", type="profile", title="Hobby").id
         stored = client.memory.stats("alice").observations
     lines = re.findall(r"^\$ \.venv/run/bin/ilab-chat (memory .*)$", page("docs/quickstart.md"), re.MULTILINE)
     assert [line.split()[1] for line in lines] == ["facts", "search", "timeline", "stats", "export", "forget"]
@@ -68,7 +68,7 @@ def test_memory_commands_run(served: Served, tmp_path: Path) -> None:
     assert saved in [int(each["id"]) for each in seen["observations"]]
     assert int(counted["observations"]) == int(erased["observations"]) == stored
     assert exported == {}
-    assert "I collect peanuts." in (tmp_path / "alice.jsonl").read_text()
+    assert "I walk my dog every day." in (tmp_path / "alice.jsonl").read_text()
 
 
 @cases("name", PAGES)

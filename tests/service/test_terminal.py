@@ -35,7 +35,7 @@ def server(tmp_path: Path, upstream: Upstream, **more: str) -> AbstractAsyncCont
 @pytest.fixture
 async def started(tmp_path: Path, upstream: Upstream) -> AsyncIterator[Terminal]:
     async with server(tmp_path, upstream) as screen:
-        await screen.until('Hi, my name is Alice."')
+        await screen.until('say hello to him."')
         yield screen
 
 
