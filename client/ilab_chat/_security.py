@@ -28,19 +28,28 @@ def tls_credentials(
     return grpc.ssl_channel_credentials(trusted or None, key or None, certificate or None)
 
 
-def check_token(token: Token | None, *, is_local: bool, encrypted: bool, plaintext_token: bool) -> None:
+class PlaintextToken(ValueError):
+    """A token would leave this machine in plaintext."""
+
+    fault = "a token is not sent in plaintext to another machine"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"{self.fault}: pass credentials, for instance tls_credentials(), or allow_plaintext_token=True if "
+            "something else encrypts"
+        )
+
+
+def check_token(token: Token | None, *, is_local: bool, encrypted: bool, allow_plaintext_token: bool) -> None:
     """Refuse to send a token where others can read it.
 
     gRPC's own call credentials would refuse plaintext on loopback too, and say so only when a call fails.
 
     Raises:
-        ValueError: the connection is plaintext and leaves this machine, and *plaintext_token* does not ask for that.
+        PlaintextToken: the connection is plaintext and leaves this machine, and *allow_plaintext_token* is false.
     """
-    if token is not None and not encrypted and not plaintext_token and not is_local:
-        raise ValueError(
-            "a token is not sent in plaintext to another machine: give credentials, for instance tls_credentials(), or "
-            "plaintext_token=True where something else encrypts"
-        )
+    if token is not None and not encrypted and not allow_plaintext_token and not is_local:
+        raise PlaintextToken
 
 
 def authorization(token: Token) -> tuple[str, str]:

@@ -57,8 +57,8 @@ class ChatClient:
         metadata: Sent with every call.
         token: Bearer token, or a function that returns it; the function is called for each call. A given channel is
             assumed to be encrypted.
-        plaintext_token: Allow sending the token in plaintext to another machine, for example behind a sidecar that
-            encrypts.
+        allow_plaintext_token: Allow sending the token in plaintext to another machine, for example behind a sidecar
+            that encrypts.
 
     Raises:
         ValueError: *channel* is given together with *target* or *credentials*; *target* is a
@@ -77,12 +77,12 @@ class ChatClient:
         max_retries: int = DEFAULT_MAX_RETRIES,
         metadata: Metadata = (),
         token: Token | None = None,
-        plaintext_token: bool = False,
+        allow_plaintext_token: bool = False,
     ) -> None:
         where = check_target(target, channel, credentials)
         encrypted = channel is not None or credentials is not None
         self._check_token = partial(
-            check_token, is_local=where.is_local, encrypted=encrypted, plaintext_token=plaintext_token
+            check_token, is_local=where.is_local, encrypted=encrypted, allow_plaintext_token=allow_plaintext_token
         )
         self._check_token(token)
         self._connection = Connection(where, channel, credentials, check_max_retries(max_retries))

@@ -635,7 +635,7 @@ async def test_a_request_id_is_for_one_message(target: str, tmp_path: Path) -> N
     options = ("--address", target, "--user", "alice", "--request-id", "r-1")
     async with terminal("chat", *options, cwd=tmp_path) as person:
         assert await person.exit_code() == 2
-    assert "--request-id belongs to one message" in person.seen
+    assert "--request-id is for a single message" in person.seen
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ async def test_a_token_does_not_leave_the_machine_in_plaintext(
         kind(target, token=TOKEN)
     assert TOKEN not in str(caught.value)
     for client in (
-        kind(target, token=TOKEN, plaintext_token=True),
+        kind(target, token=TOKEN, allow_plaintext_token=True),
         kind(target, token=TOKEN, credentials=tls_credentials()),
         kind(target),
     ):
@@ -147,6 +147,9 @@ async def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     plaintext = await run(*chat, env={"ILAB_CHAT_TOKEN": TOKEN})
     assert (plaintext.code, len(plaintext.err.splitlines())) == (2, 1)
     assert TOKEN not in plaintext.err
+    assert "use --tls, or --allow-plaintext-token" in plaintext.err
+    allowed = await run(*chat, "--allow-plaintext-token", env={"ILAB_CHAT_TOKEN": TOKEN})
+    assert (allowed.code, "UNAVAILABLE" in allowed.err) == (1, True)
     half = await run(*chat, "--tls-cert", "c.pem")
     assert (half.code, len(half.err.splitlines())) == (2, 1)
     missing = await run(*chat, "--token-file", str(tmp_path / "missing"))

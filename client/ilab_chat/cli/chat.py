@@ -44,11 +44,11 @@ def add_parser(commands: "Commands") -> None:
     options.add_connection(parser, default_timeout=0)
     parser.add_argument("--json", action="store_true", help="print each answer as one JSON object, when it is complete")
     parser.add_argument("--request-id", metavar="ID", help="id of the call: a repeat returns the stored answer")
-    memory = request.add_memory(parser)
+    memory = request.add_memory(parser, "whether the call reads and writes memory")
     memory.add_argument(
         "--turn-retention",
         choices=TURN_RETENTIONS,
-        help="store this turn next to the others, or in place of the last `latest-only` one (default: every-turn)",
+        help="keep every turn, or overwrite the previous `latest-only` turn (default: every-turn)",
     )
     request.add_prompt(parser)
     request.add_generation(parser)
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             asked.answer(client, message, arguments.request_id)
             return 0
         if arguments.request_id:
-            raise output.CommandError("--request-id belongs to one message: give that too", output.EXIT_USAGE)
+            raise output.CommandError("--request-id is for a single message: pass a message too", output.EXIT_USAGE)
 
         def answer(line: str, conversation_id: str) -> ChatResponse:
             return asked.within(conversation_id).answer(client, line)

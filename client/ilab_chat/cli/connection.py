@@ -5,7 +5,7 @@ import os
 
 import grpc
 
-from ilab_chat._security import tls_credentials
+from ilab_chat._security import PlaintextToken, tls_credentials
 from ilab_chat._target import AddressError, check_target
 from ilab_chat.cli import environment, files, output
 from ilab_chat.sync import ChatClient
@@ -29,7 +29,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"file with a bearer token (default: ${environment.TOKEN_FILE}, or the token in ${environment.TOKEN})",
     )
     group.add_argument(
-        "--plaintext-token", action="store_true", help="send the token to another machine even without TLS"
+        "--allow-plaintext-token",
+        action="store_true",
+        help="send the token to another machine even without TLS, for instance if a sidecar encrypts",
     )
 
 
@@ -45,7 +47,7 @@ def connect(arguments: argparse.Namespace) -> ChatClient:
             credentials=credentials(arguments),
             timeout=arguments.timeout,
             token=token(arguments),
-            plaintext_token=arguments.plaintext_token,
+            allow_plaintext_token=arguments.allow_plaintext_token,
         )
     except ValueError as error:
         raise wrong_usage(error) from None
@@ -72,6 +74,8 @@ def wrong_usage(error: ValueError) -> output.CommandError:
     if isinstance(error, AddressError):
         flags = " --tls" if error.needs_tls else ""
         return output.CommandError(f"{error.fault}: type --address {error.meant}{flags}", output.EXIT_USAGE)
+    if isinstance(error, PlaintextToken):
+        return output.CommandError(f"{error.fault}: use --tls, or --allow-plaintext-token", output.EXIT_USAGE)
     return output.CommandError(str(error), output.EXIT_USAGE)
 
 

@@ -31,7 +31,7 @@ def add_connection(parser: argparse.ArgumentParser, default_timeout: float) -> N
         type=seconds,
         default=default_timeout or None,
         metavar="SECONDS",
-        help=f"time limit of the call, 0 for none (default: {default_timeout:g})",
+        help=f"time limit of the call; 0: only the server's limit (default: {default_timeout:g})",
     )
     connection.add_options(parser)
 

@@ -32,7 +32,7 @@ def add_parser(commands: "Commands") -> None:
     request.add_message(parser, "user whose memory is read (required)")
     options.add_connection(parser, DEFAULT_TIMEOUT)
     parser.add_argument("--json", action="store_true", help="print the preview as one JSON object")
-    request.add_memory(parser)
+    request.add_memory(parser, "off: build the prompt without memory; the others: with memory")
     request.add_prompt(parser)
     request.add_generation(parser)
 

@@ -55,15 +55,13 @@ def add_message(parser: argparse.ArgumentParser, user_help: str) -> None:
     parser.add_argument("--user", required=True, metavar="ID", help=user_help)
 
 
-def add_memory(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def add_memory(parser: argparse.ArgumentParser, mode_help: str) -> argparse._ArgumentGroup:
     """Add the options about memory."""
     group = parser.add_argument_group("memory")
     group.add_argument(
         "--conversation", default="", metavar="ID", help="conversation (default: the user's default one)"
     )
-    group.add_argument(
-        "--memory-mode", choices=MEMORY_MODES, help="whether the call reads and writes memory (default: read-write)"
-    )
+    group.add_argument("--memory-mode", choices=MEMORY_MODES, help=f"{mode_help} (default: read-write)")
     group.add_argument(
         "--memory-type",
         action="append",
