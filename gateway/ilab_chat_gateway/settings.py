@@ -50,13 +50,13 @@ class Settings:
     target: str = setting("ILAB_CHAT_TARGET", DEFAULT_TARGET, "Address of the gRPC server, or any gRPC target.")
     tls: bool = setting("ILAB_CHAT_GATEWAY_TLS", False, "Use TLS for the connection to the server.")
     tls_ca_file: str = setting(
-        "ILAB_CHAT_GATEWAY_TLS_CA_FILE", "", "PEM file of the authorities that the gateway trusts. Implies TLS."
+        "ILAB_CHAT_GATEWAY_TLS_CA_FILE", "", "PEM file with the certificate authorities to trust. Implies TLS."
     )
     tls_cert_file: str = setting(
-        "ILAB_CHAT_GATEWAY_TLS_CERT_FILE", "", "PEM file of the gateway's client certificate (mTLS). Implies TLS."
+        "ILAB_CHAT_GATEWAY_TLS_CERT_FILE", "", "PEM file with the gateway's client certificate (mTLS). Implies TLS."
     )
     tls_key_file: str = setting(
-        "ILAB_CHAT_GATEWAY_TLS_KEY_FILE", "", "PEM file of the client certificate's private key."
+        "ILAB_CHAT_GATEWAY_TLS_KEY_FILE", "", "PEM file with the private key of the client certificate."
     )
     plaintext: bool = setting(
         "ILAB_CHAT_GATEWAY_PLAINTEXT",
@@ -71,25 +71,25 @@ class Settings:
     hosts: str = setting(
         "ILAB_CHAT_GATEWAY_HOSTS",
         "",
-        "Comma-separated names that `Host` of a request may have, without ports. Empty: localhost, 127.0.0.1, [::1].",
+        "Allowed `Host` names of requests, without ports, comma-separated. Empty: localhost, 127.0.0.1, [::1].",
     )
     cors_origins: str = setting(
         "ILAB_CHAT_GATEWAY_CORS_ORIGINS",
         "",
-        "Comma-separated origins whose pages may call the gateway, such as https://app.example. Empty: none.",
+        "Origins whose pages may call the gateway, comma-separated, such as https://app.example. Empty: no origin.",
     )
     timeout_seconds: float = setting(
         "ILAB_CHAT_GATEWAY_TIMEOUT_SECONDS",
         120.0,
-        "Time limit of a call, in seconds. Exports, imports and deletions have none.",
+        "Time limit of a call, in seconds. Exports, imports and deletions have no limit.",
     )
     max_body_bytes: int = setting(
         "ILAB_CHAT_GATEWAY_MAX_BODY_BYTES",
         4 * 1024 * 1024,
-        "Maximum size of a request body; of an import, the maximum size of a line.",
+        "Maximum size of a request body in bytes; for an import, maximum size of a line.",
     )
     drain_seconds: float = setting(
-        "ILAB_CHAT_GATEWAY_DRAIN_SECONDS", 30.0, "Time that running requests get after SIGTERM, in seconds."
+        "ILAB_CHAT_GATEWAY_DRAIN_SECONDS", 30.0, "Time for running requests to finish after SIGTERM, in seconds."
     )
     playground: bool = setting("ILAB_CHAT_GATEWAY_PLAYGROUND", False, "Serve the playground at /playground.")
 

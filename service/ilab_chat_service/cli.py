@@ -172,7 +172,7 @@ def parser() -> Parser:
     secrets = [field.metadata["env"] for field in dataclasses.fields(Settings) if field.metadata["secret"]]
     grammar = Parser(
         prog="ilab-chat-server",
-        description="Serve ilab-chat over gRPC: hydrate the user's memory, call a model, persist the turn.",
+        description="Serve ilab-chat over gRPC: read the user's memory, call a model, store the turn.",
         usage="%(prog)s [serve | check] [OPTION ...]",
         epilog="Every option can also be set by the environment variable in brackets; the option takes precedence. "
         "Secrets are read from the environment only, because process lists show options: "
@@ -186,8 +186,9 @@ def parser() -> Parser:
         nargs="?",
         choices=COMMANDS,
         default=COMMANDS[0],
-        help="serve (default): serve until SIGTERM. check: validate settings and files, open the memory, ask each "
-        "model for one token, and print one line for each; exit with 0 if everything works, else 2.",
+        help="serve (default): serve until SIGTERM. check: test the settings without serving: read all files, open the "
+        "memory, ask each model for one token, and print one line per part. Exit code 0: everything works; 2: a part "
+        "failed. Both take the same options.",
     )
     groups = {
         name: group
@@ -199,7 +200,7 @@ def parser() -> Parser:
         if not field.metadata["secret"]:
             groups[field.name].add_argument(
                 f"--{field.name.replace('_', '-')}",
-                metavar=str(field.type).upper() if str(field.type) != "str" else "TEXT",
+                metavar={"str": "TEXT", "bool": "true|false"}.get(str(field.type), str(field.type).upper()),
                 help=f"{field.metadata['why']} [{field.metadata['env']}, default: {shown(field.default)}]",
             )
     return grammar

@@ -169,7 +169,7 @@ async def serving(
         responses = await stack.enter_async_context(open_idempotency_store(settings, clock, damage))
         memory = MemoryAdapter(library, responses, search_limit=settings.search_limit, queue_work=settings.consolidates)
         await stack.enter_async_context(in_background(retry_erasures(library)))
-        await stack.enter_async_context(in_background(expire_observations(library, settings.retention_days)))
+        await stack.enter_async_context(in_background(expire_observations(library, settings.retention_by_type)))
         await stack.enter_async_context(watching(settings, library, damage, checks))
         model = await stack.enter_async_context(open_model(settings))
         turns = TurnRunner(

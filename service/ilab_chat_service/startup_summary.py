@@ -93,7 +93,10 @@ def startup_block(started: StartedServer) -> Iterator[str]:
         *(("model", model) for model in started.models),
         ("memory", started.memory + ("" if settings.durability == "full" else f", durability: {settings.durability}")),
         ("search", "by words and by meaning" if started.embedder else f"by words: {no_embedder(settings)}"),
-        ("facts", consolidation(settings) if settings.consolidates else f"by rule: {no_consolidation(settings)}"),
+        (
+            "facts",
+            consolidation(settings) if settings.consolidates else f"by phrases: {no_consolidation(settings)}",
+        ),
         ("metrics", metrics_url(started)),
         ("traces", traces_text(settings, is_on=True) if started.traces else ""),
     ):
@@ -148,7 +151,7 @@ def no_consolidation(settings: Settings) -> str:
     """Return why turns are not consolidated."""
     if settings.consolidation == "off":
         return "ILAB_CHAT_CONSOLIDATION=off"
-    return "the embedded model answers; ILAB_CHAT_CONSOLIDATION=on lets it consolidate too"
+    return "the embedded model does not consolidate, unless ILAB_CHAT_CONSOLIDATION=on"
 
 
 def tls(settings: Settings) -> str:

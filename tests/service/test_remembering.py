@@ -73,8 +73,8 @@ async def test_retention_erases_what_is_older(settings: Settings) -> None:
                 memory.mem_save("alice", f"{kind} of {days} days", type=kind, title="t")
 
     await asyncio.to_thread(save)
-    kept = replace(settings, retention="discovery=90, summary=365")
-    retention = {kind: timedelta(days=days) for kind, days in kept.retention_days.items()}
+    kept = replace(settings, retention_days="discovery=90, summary=365")
+    retention = {kind: timedelta(days=days) for kind, days in kept.retention_by_type.items()}
     async with open_memory(kept) as library:
         await erase_expired(library, retention)
         rows = await library.read("alice", lambda memory: memory.mem_list("alice"))
@@ -84,7 +84,7 @@ async def test_retention_erases_what_is_older(settings: Settings) -> None:
 @pytest.mark.parametrize("retention", ["never", "0", "-1", "discovery=", "discovery=x", "1e9", "nan"])
 def test_a_bad_retention_is_refused(settings: Settings, retention: str) -> None:
     with pytest.raises(SettingsError, match="ILAB_MEMORY_RETENTION_DAYS"):
-        replace(settings, retention=retention).check_memory()
+        replace(settings, retention_days=retention).check_memory()
 
 
 async def test_turns_of_a_named_day_are_found_in_the_time_zone_of_the_call(alice: Caller) -> None:

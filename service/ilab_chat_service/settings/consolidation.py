@@ -28,25 +28,25 @@ class ConsolidationSettings:
     consolidation_idle_minutes: float = setting(
         "ILAB_CHAT_CONSOLIDATION_IDLE_MINUTES",
         10.0,
-        "Minutes without a turn of the user after which the new turns are consolidated, however few.",
+        "Idle time of a user after which the new turns are consolidated, in minutes, even if they are few.",
         least=0,
     )
     consolidation_daily_tokens: int = setting(
         "ILAB_CHAT_CONSOLIDATION_DAILY_TOKENS",
         50_000,
-        "Tokens that consolidation may use per user and day (UTC). 0: no limit.",
+        "Token budget of consolidation per user and day (UTC). 0: no limit.",
         least=0,
     )
     consolidation_total_daily_tokens: int = setting(
         "ILAB_CHAT_CONSOLIDATION_TOTAL_DAILY_TOKENS",
         1_000_000,
-        "Tokens that consolidation may use for all users per day (UTC). 0: no limit.",
+        "Token budget of consolidation for all users per day (UTC). 0: no limit.",
         least=0,
     )
     consolidation_lease_seconds: float = setting(
         "ILAB_CHAT_CONSOLIDATION_LEASE_SECONDS",
         30.0,
-        "If a server dies, seconds until another one takes over its consolidation.",
+        "Lease of a consolidation job, in seconds: if a server dies, another one takes the job over after this time.",
         least=1,
     )
 

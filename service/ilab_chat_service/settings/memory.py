@@ -31,7 +31,7 @@ class MemorySettings:
     memory_create: bool = setting(
         "ILAB_MEMORY_CREATE",
         False,
-        "Create an empty memory even if files next to a missing database exist. Set it for one start only.",
+        "Start with an empty memory although -wal or -locks files of a lost database exist. Set it for one start only.",
     )
     memory_url: str = setting(
         "ILAB_MEMORY_URL",
@@ -42,10 +42,10 @@ class MemorySettings:
     durability: str = setting(
         "ILAB_MEMORY_DURABILITY",
         "full",
-        "Failures that answered turns survive. full: power loss. normal: a crash of the process.",
+        "full: answered turns survive power loss. normal: answered turns survive a process crash, but not power loss.",
     )
     session_timeout_hours: float = setting(
-        "ILAB_MEMORY_SESSION_TIMEOUT_HOURS", 24.0, "Hours of inactivity after which a session ends.", least=0.001
+        "ILAB_MEMORY_SESSION_TIMEOUT_HOURS", 24.0, "Idle time after which a session ends, in hours.", least=0.001
     )
     memory_tokens: int = setting(
         "ILAB_CHAT_MEMORY_TOKENS",
@@ -55,7 +55,7 @@ class MemorySettings:
         least=0,
     )
     search_limit: int = setting(
-        "ILAB_CHAT_SEARCH_LIMIT", 5, "Maximum number of memories added by searching for the message.", least=0
+        "ILAB_CHAT_SEARCH_LIMIT", 5, "Maximum number of search results added to a prompt.", least=0
     )
 
     embedder: str = setting(
@@ -64,22 +64,22 @@ class MemorySettings:
         "Embedder that finds memories by meaning. local: a model in this process (extra `semantic`). profile:NAME: "
         "/embeddings of a model's API (docs/models.md). none: search by words only. auto: local if it is installed.",
     )
-    retention: str = setting(
+    retention_days: str = setting(
         "ILAB_MEMORY_RETENTION_DAYS",
         "",
-        "Days from its last change until an observation is erased: one number for all types (365), or by type "
-        "(discovery=90,summary=365). Empty: never.",
+        "Retention in days after the last change of an observation: one number for all types (365), or by type "
+        "(discovery=90,summary=365). Then it is erased. Empty: unlimited.",
     )
 
     @property
-    def retention_days(self) -> dict[str, float]:
+    def retention_by_type(self) -> dict[str, float]:
         """Days until observations are erased, by type; "" is all other types.
 
         Raises:
             SettingsError: the setting cannot be parsed.
         """
         days: dict[str, float] = {}
-        for each in filter(None, (part.strip() for part in self.retention.split(","))):
+        for each in filter(None, (part.strip() for part in self.retention_days.split(","))):
             kind, _, number = each.rpartition("=")
             try:
                 days[kind.strip()] = float(number)
@@ -96,7 +96,7 @@ class MemorySettings:
 
     def check_memory(self) -> None:
         """Raise SettingsError if a setting of the memory is invalid."""
-        _ = self.retention_days
+        _ = self.retention_by_type
         if self.embedder not in EMBEDDERS and not self.embedder_profile:
             raise SettingsError("ILAB_MEMORY_EMBEDDER: must be auto, local, none or profile:NAME")
         if self.durability not in {"full", "normal"}:

@@ -58,9 +58,9 @@ class ModelSettings:
     prompt_tokens: int = setting(
         "ILAB_CHAT_PROMPT_TOKENS",
         0,
-        "Prompt budget, in estimated tokens. Memory and documents beyond it are dropped; instructions and message "
-        f"never. 0: {PROMPT_TOKENS}, or {EMBEDDED_PROMPT_TOKENS} with the embedded model, which reads about "
-        "300 per second.",
+        "Prompt budget, in estimated tokens. Memory and documents that exceed it are dropped, but never instructions "
+        f"or message. 0: {PROMPT_TOKENS}, or {EMBEDDED_PROMPT_TOKENS} with the embedded model, which reads about "
+        "300 tokens per second.",
         least=0,
     )
 

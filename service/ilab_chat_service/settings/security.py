@@ -50,26 +50,37 @@ class SecuritySettings:
     auth_tokens_file: str = setting(
         "ILAB_CHAT_AUTH_TOKENS_FILE",
         "",
-        "tokens: file with one token per line, optionally followed by user:<id> to bind it to that user.",
+        "With auth=tokens: file with one token per line, optionally followed by user:<id> to bind it to that user.",
     )
-    jwt_jwks: str = setting("ILAB_CHAT_JWT_JWKS", "", "jwt: file or https URL with the issuer's public keys (JWKS).")
-    jwt_issuer: str = setting("ILAB_CHAT_JWT_ISSUER", "", "jwt: required value of the iss claim.")
-    jwt_audience: str = setting("ILAB_CHAT_JWT_AUDIENCE", "", "jwt: value that the aud claim must equal or contain.")
+    jwt_jwks: str = setting(
+        "ILAB_CHAT_JWT_JWKS", "", "With auth=jwt: file or https URL with the issuer's public keys (JWKS)."
+    )
+    jwt_issuer: str = setting("ILAB_CHAT_JWT_ISSUER", "", "With auth=jwt: required value of the iss claim.")
+    jwt_audience: str = setting(
+        "ILAB_CHAT_JWT_AUDIENCE", "", "With auth=jwt: value that the aud claim must equal or contain."
+    )
     jwt_algorithms: str = setting(
-        "ILAB_CHAT_JWT_ALGORITHMS", "RS256,PS256,ES256,EdDSA", "jwt: accepted signature algorithms, comma-separated."
+        "ILAB_CHAT_JWT_ALGORITHMS",
+        "RS256,PS256,ES256,EdDSA",
+        "With auth=jwt: accepted signature algorithms, comma-separated.",
     )
     jwt_leeway_seconds: float = setting(
-        "ILAB_CHAT_JWT_LEEWAY_SECONDS", 30.0, "jwt: allowed clock difference to the issuer, in seconds.", least=0
+        "ILAB_CHAT_JWT_LEEWAY_SECONDS",
+        30.0,
+        "With auth=jwt: allowed clock difference to the issuer, in seconds.",
+        least=0,
     )
     jwt_scope: str = setting(
         "ILAB_CHAT_JWT_SCOPE",
         "ilab-chat:any-user",
-        "jwt: scope that allows a token to act for any user. Without it, a token acts for the user in its sub claim.",
+        "With auth=jwt: scope that allows a token to act for any user. Without it, a token acts for the user in its "
+        "sub claim.",
     )
     spiffe_ids: str = setting(
         "ILAB_CHAT_SPIFFE_IDS",
         "",
-        "spiffe: SPIFFE IDs of the allowed callers, comma-separated. A trailing /* allows every ID below that path.",
+        "With auth=spiffe: SPIFFE IDs of the allowed callers, comma-separated. A trailing /* allows every ID below "
+        "that path.",
     )
 
     def check_security(self, host: str) -> None:

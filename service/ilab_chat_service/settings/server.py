@@ -23,51 +23,52 @@ class ServerSettings:
     workers: int = setting(
         "ILAB_CHAT_WORKERS",
         1,
-        "Number of server processes that share the address and the memory; limits are per process.",
+        "Number of server processes that share the address and the memory. Limits are per process.",
         least=1,
     )
     default_deadline_seconds: float = setting(
         "ILAB_CHAT_DEFAULT_DEADLINE_SECONDS",
         300.0,
-        "Deadline of a chat call whose caller sets none, in seconds.",
+        "Default deadline of a chat call, in seconds.",
         least=0.1,
     )
     max_deadline_seconds: float = setting(
         "ILAB_CHAT_MAX_DEADLINE_SECONDS",
         600.0,
-        "Maximum duration of a chat call in seconds, regardless of its deadline.",
+        "Maximum duration of a chat call, in seconds, even if its deadline is later.",
         least=0.1,
     )
     persist_reserve_seconds: float = setting(
         "ILAB_CHAT_PERSIST_RESERVE_SECONDS",
         0.5,
-        "Seconds before a chat call's deadline at which the model is stopped, so that the reply so far can be stored.",
+        "Time reserved before a chat call's deadline for storing the reply, in seconds. The model is stopped by then.",
         least=0,
     )
     heartbeat_seconds: float = setting(
         "ILAB_CHAT_HEARTBEAT_SECONDS",
         15.0,
-        "Seconds of silence after which a started stream sends a heartbeat, so that proxies keep it open. "
-        "0: never; otherwise at least 0.01.",
+        "Time of silence after which a started stream sends a heartbeat, in seconds, so that proxies keep it open. "
+        "0: no heartbeats; otherwise at least 0.01.",
         least=0,
     )
     connection_age_seconds: float = setting(
         "ILAB_CHAT_CONNECTION_AGE_SECONDS",
         1800.0,
-        "Seconds after which clients must reconnect, so that new servers get a share of the load behind a TCP "
-        "balancer. Running calls finish. 0: never.",
+        "Maximum connection age, in seconds. Then clients reconnect, so that new servers get a share of the load "
+        "behind a TCP balancer. Running calls finish. 0: unlimited.",
         least=0,
     )
     propagation_seconds: float = setting(
         "ILAB_CHAT_PROPAGATION_SECONDS",
         5.0,
-        "Seconds after SIGTERM during which calls are still accepted while health checks direct clients elsewhere.",
+        "Time after SIGTERM in which new calls are still accepted, in seconds, while health checks direct clients "
+        "elsewhere.",
         least=0,
     )
     drain_seconds: float = setting(
         "ILAB_CHAT_DRAIN_SECONDS",
         30.0,
-        "Seconds after the propagation time in which running calls can finish.",
+        "Time for running calls to finish after the propagation time, in seconds.",
         least=0,
     )
 

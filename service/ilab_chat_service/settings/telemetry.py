@@ -15,9 +15,9 @@ URL = re.compile(r"https?://[^/\s]+\S*")
 class TelemetrySettings:
     """Logs, metrics, traces, and the build."""
 
-    log_level: str = setting("ILAB_CHAT_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = setting("ILAB_CHAT_LOG_LEVEL", "INFO", "Log level: DEBUG, INFO, WARNING or ERROR.")
     log_format: str = setting(
-        "ILAB_CHAT_LOG_FORMAT", "auto", "json, text, or auto: text on a terminal, otherwise json."
+        "ILAB_CHAT_LOG_FORMAT", "auto", "Log format: json, text, or auto (text on a terminal, otherwise json)."
     )
     log_key: str = setting(
         "ILAB_CHAT_LOG_KEY",
@@ -34,7 +34,7 @@ class TelemetrySettings:
     traces_exporter: str = setting(
         "OTEL_TRACES_EXPORTER",
         "",
-        "otlp or none. Empty: otlp if an endpoint is set, else none. Needs the extra otel.",
+        "Trace exporter: otlp or none. Empty: otlp if an endpoint is set, otherwise none. otlp needs the extra otel.",
     )
     otlp_endpoint: str = setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
