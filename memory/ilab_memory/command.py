@@ -102,37 +102,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_check(commands: Commands) -> None:
-    parser = commands.add_parser("check", help="Report damage in a SQLite file.", description=_CHECK)
+    parser = commands.add_parser("check", help="report damage in a SQLite file", description=_CHECK)
     parser.add_argument("file", metavar="FILE", help="SQLite file of the memory")
     parser.set_defaults(run=_check)
 
 
 def _add_backup(commands: Commands) -> None:
     parser = commands.add_parser(
-        "backup", help="Copy a SQLite file that may be in use.", description=_BACKUP, epilog=_BACKUP_EXAMPLE
+        "backup", help="copy a SQLite file that may be in use", description=_BACKUP, epilog=_BACKUP_EXAMPLE
     )
     _add_file_option(parser, "--from", "SQLite file to back up")
-    parser.add_argument("--replace", action="store_true", help="Overwrite BACKUP if it exists.")
+    parser.add_argument("--replace", action="store_true", help="overwrite BACKUP if it exists")
     parser.add_argument("backup", metavar="BACKUP", help="file to write")
     parser.set_defaults(run=_backup)
 
 
 def _add_restore(commands: Commands) -> None:
-    parser = commands.add_parser("restore", help="Restore a SQLite file from a backup.", description=_RESTORE)
+    parser = commands.add_parser("restore", help="restore a SQLite file from a backup", description=_RESTORE)
     _add_file_option(parser, "--to", "SQLite file to restore")
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="Replace FILE if it exists. The old one is kept, with its write-ahead log, as FILE.replaced-TIME.",
+        help="replace FILE if it exists; the old one is kept, with its write-ahead log, as FILE.replaced-TIME",
     )
     parser.add_argument("backup", metavar="BACKUP", help="file that `ilab-memory backup` wrote")
     parser.set_defaults(run=_restore)
 
 
 def _add_stats(commands: Commands) -> None:
-    parser = commands.add_parser("stats", help="Print counts and sizes of a SQLite file.", description=_STATS)
+    parser = commands.add_parser("stats", help="print counts and sizes of a SQLite file", description=_STATS)
     parser.add_argument("file", metavar="FILE", help="SQLite file of the memory")
-    parser.add_argument("--json", action="store_true", help="Print one JSON object (default in a pipe).")
+    parser.add_argument("--json", action="store_true", help="print one JSON object (default in a pipe)")
     parser.set_defaults(run=_stats)
 
 
@@ -152,7 +152,7 @@ def _default_file() -> str:
 
 def _add_copy(commands: Commands) -> None:
     parser = commands.add_parser(
-        "copy", help="Copy a SQLite file to PostgreSQL.", description=_COPY, epilog=_COPY_EXAMPLE
+        "copy", help="copy a SQLite file to PostgreSQL", description=_COPY, epilog=_COPY_EXAMPLE
     )
     _add_file_option(parser, "--from", "SQLite file to copy")
     parser.add_argument(
@@ -166,9 +166,9 @@ def _add_copy(commands: Commands) -> None:
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="Copy users again whose data differs; their data in the database is overwritten.",
+        help="copy users again whose data differs; their data in the database is overwritten",
     )
-    parser.add_argument("--json", action="store_true", help="Print the result as one JSON object (default in a pipe).")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object (default in a pipe)")
     parser.set_defaults(run=_copy)
 
 

@@ -35,7 +35,7 @@ method. The program that starts this command may read and write the memory of ev
 
 def add_serve(commands: Commands, default_file: str) -> None:
     """Add the subcommand `serve`."""
-    parser = commands.add_parser("serve", help="Serve the memory over HTTP.", description=_SERVE, epilog=_SERVE_EXAMPLE)
+    parser = commands.add_parser("serve", help="serve the memory over HTTP", description=_SERVE, epilog=_SERVE_EXAMPLE)
     _add_db_path(parser, default_file)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=PORT, help=f"port to listen on (default: {PORT})")
@@ -47,9 +47,7 @@ def add_serve(commands: Commands, default_file: str) -> None:
 
 def add_mcp(commands: Commands, default_file: str) -> None:
     """Add the subcommand `mcp`."""
-    parser = commands.add_parser(
-        "mcp", help="Serve the memory over MCP on standard input and output.", description=_MCP
-    )
+    parser = commands.add_parser("mcp", help="serve the memory over MCP on standard input and output", description=_MCP)
     _add_db_path(parser, default_file)
     parser.set_defaults(run=_mcp)
 
