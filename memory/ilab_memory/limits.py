@@ -34,6 +34,9 @@ EXPORT_PAGE = 100
 EXPORT_BYTES = 1024 * 1024
 #: Items, sources and bytes of text that an import stores in one transaction. Others' saves wait for it.
 IMPORT_ITEMS, IMPORT_SOURCES, IMPORT_BYTES = 20, 1000, 256 * 1024
+#: Observations with the same content, and with the same time, among which a save or an import looks for an equal one.
+#: Without this limit, each further one of the same content would take longer than the one before.
+MOST_COMPARED = 100
 #: Sources of one observation of an import.
 MAX_SOURCES = 10_000
 #: Sources of an import whose observation has not come yet. Each needs 100 bytes of memory, and 2 in the import.

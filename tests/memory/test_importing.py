@@ -12,7 +12,7 @@ from batch import cases
 from ilab_memory import ILabMemory, Observation, Session, StorageError
 from ilab_memory.fact_intake import ImportedSources
 from ilab_memory.intake import batches
-from ilab_memory.limits import IMPORT_ITEMS, MAX_SOURCES, MOST_WAITING_SOURCES
+from ilab_memory.limits import IMPORT_ITEMS, MAX_SOURCES, MOST_COMPARED, MOST_WAITING_SOURCES
 from ilab_memory.stores.sqlite import SQLiteStore, edits, erasure
 from ilab_memory.stores.sqlite.transaction import Transaction
 from memory.support import EPOCH, Clock, text
@@ -82,6 +82,17 @@ def test_repeating_an_import_adds_nothing(mem: ILabMemory, clock: Clock) -> None
     again = mem.mem_import("bob", exported)
     assert (again.sessions, again.observations) == (0, 0)
     assert list(mem.mem_export("bob")) == once
+
+
+@pytest.mark.parametrize("differs", ["created_at", "content"])
+def test_repeating_an_import_of_many_similar_rows_adds_nothing(mem: ILabMemory, differs: str) -> None:
+    items: list[Session | Observation] = [session()]
+    for number in range(2 * MOST_COMPARED):
+        value = text(EPOCH + timedelta(seconds=number)) if differs == "created_at" else f"note {number}"
+        items.append(item(**{differs: value}))
+    assert mem.mem_import(USER, items).observations == 2 * MOST_COMPARED
+    repeated = mem.mem_import(USER, items)
+    assert (repeated.sessions, repeated.observations) == (0, 0)
 
 
 def test_importing_into_the_user_who_was_exported_adds_what_is_missing(mem: ILabMemory, clock: Clock) -> None:

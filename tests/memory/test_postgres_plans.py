@@ -9,6 +9,7 @@ import pytest
 
 from batch import cases
 from ilab_memory import ILabMemory
+from ilab_memory.limits import MOST_COMPARED
 from ilab_memory.stores.postgres import (
     PostgresStore,
     export_statements,
@@ -18,6 +19,7 @@ from ilab_memory.stores.postgres import (
     statements,
     vector_statements,
 )
+from memory.support import EPOCH
 from postgres import Cluster
 
 PARTITIONS = 16
@@ -58,6 +60,7 @@ VALUES = {
     "sources": ("bigint[]", "'{1,2}'"),
     "earlier": ("boolean[]", "'{t,f}'"),
     "moments": ("timestamptz[]", "'{2026-01-01}'"),
+    "titles": ("text[]", "'{t}'"),
 }
 MOMENTS = {"now", "ended_at", "moment", "started_at", "last_activity_at", "created_at", "updated_at", "expire_at"}
 TEXTS = {"session_id", "conversation_id", "summary", "title", "type", "topic_key", "content", "text", "about", "model"}
@@ -115,8 +118,8 @@ def read(made: dict[str, Any]) -> list[str]:
 def test_every_statement_is_covered() -> None:
     assert len(NAMED) >= 25
     assert ALL.keys() - NAMED.keys() == {
-        "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "MOST_RECENT", "MOST_REBUILT", "FACTS", "LONG_CHARACTERS",
-        "PREVIEW_CHARACTERS", "BLOCK", "WALKED_ROWS", *OF_ALL,
+        "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "MOST_COMPARED", "MOST_RECENT", "MOST_REBUILT", "FACTS",
+        "LONG_CHARACTERS", "PREVIEW_CHARACTERS", "BLOCK", "WALKED_ROWS", *OF_ALL,
     }  # fmt: skip
 
 
@@ -164,6 +167,37 @@ def test_enough_new_rows_with_a_term_are_found_without_the_index(connection: psy
     explained = connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {search_statements.NEWEST_WITH}".encode(), asked)
     scans = [line for (line,) in explained.fetchall() if "Scan" in line and " on observations" in line]
     assert ["never executed" in line for line in scans] == [False, True, True]
+
+
+def test_few_of_the_rows_with_the_same_content_are_compared(connection: psycopg.Connection) -> None:
+    columns = (
+        "user_id, number, session, conversation_id, type, title, normalized_hash, revision_count, created_at,"
+        " updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content"
+    )
+    of_row = columns.replace("number", "number + n").replace("title,", "'t' || n,", 1).replace("created_at", "made", 1)
+    (content, kind) = (
+        connection.execute(
+            "SELECT normalized_hash, type FROM ilab_memory.observations WHERE user_id = 'user1' AND topic_key IS NULL"
+        ).fetchone()
+        or ()
+    )
+    asked = {
+        "user_id": "user1", "hashes": [content], "types": [kind], "titles": ["none of these"], "moments": [EPOCH],
+    }  # fmt: skip
+    with connection.transaction(force_rollback=True):
+        connection.execute(
+            f"INSERT INTO ilab_memory.observations (id, {columns}) SELECT id + n, {of_row} FROM ("
+            "SELECT * FROM ilab_memory.observations WHERE user_id = 'user1' AND normalized_hash = %s LIMIT 1"
+            ") o, generate_series(1000, %s) n, (VALUES (%s::timestamptz)) made (made)".encode(),
+            [content, 1000 + 4 * MOST_COMPARED, EPOCH],
+        )
+        explained = connection.execute(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {statements.UNKEYED}".encode(), asked
+        ).fetchone()
+    assert explained
+    read = [node for node in nodes(explained[0][0]["Plan"]) if node.get("Relation Name", "").startswith("observations")]
+    assert read
+    assert sum(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in read) <= 2 * MOST_COMPARED
 
 
 def rows(connection: psycopg.Connection, statement: str) -> list[Any]:

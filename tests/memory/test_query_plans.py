@@ -10,6 +10,7 @@ import pytest
 
 from batch import cases
 from ilab_memory import ILabMemory
+from ilab_memory.limits import MOST_COMPARED
 from ilab_memory.stores.sqlite import (
     erasure_statements,
     export_statements,
@@ -87,6 +88,7 @@ def test_every_statement_uses_an_index(connection: sqlite3.Connection, name: str
                     "SCAN kinds",
                     "SCAN asked",
                     "SCAN page",
+                    "SCAN same",
                 )
             ), step
 
@@ -124,6 +126,40 @@ def test_a_lookup_in_the_full_text_index_names_the_term(connection: sqlite3.Conn
         ]
         assert len(looked_up) == times
         assert not set(looked_up) & set(everything)
+
+
+#: Work of SQLite for one row beyond what it does for none, in virtual machine steps: a few columns are compared.
+STEPS_OF_ROW = 30
+
+
+@pytest.mark.parametrize("name", ["SAME_UNKEYED", "HAS_ROW"])
+def test_few_of_the_rows_with_the_same_content_are_compared(connection: sqlite3.Connection, name: str) -> None:
+    columns = "session, user, conversation_id, type, topic_key, normalized_hash, title_terms, said_terms, reply_terms"
+    connection.execute(
+        "WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < ?)"
+        f" INSERT INTO observations ({columns}, tail_terms, number, title, created_at, updated_at, content)"
+        f" SELECT {columns}, tail_terms, n + 100, 't' || n, created_at, updated_at, content"
+        " FROM (SELECT * FROM observations LIMIT 1), counted",
+        [50 * MOST_COMPARED],
+    )
+    user, session, content, kind, title, at = connection.execute(
+        "SELECT user, session, normalized_hash, type, 'none of these', created_at FROM observations LIMIT 1"
+    ).fetchone()
+    bound = {
+        "SAME_UNKEYED": (session, content, user, kind, title, False, None, None),
+        "HAS_ROW": (user, session, content, kind, title, at),
+    }[name]
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    connection.set_progress_handler(step, 1)
+    found = connection.execute(NAMED[name], bound).fetchone()
+    connection.set_progress_handler(None, 1)
+    assert found is None
+    assert steps < 2 * MOST_COMPARED * STEPS_OF_ROW
 
 
 def test_a_substring_search_reads_rows_from_the_newest(connection: sqlite3.Connection) -> None:

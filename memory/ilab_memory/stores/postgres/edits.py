@@ -121,11 +121,15 @@ def add_rows(
 ) -> AddedRows:
     """See `Store.add_rows`."""
     ids = {session.id for session in sessions} | {row.session_id for row, _ in rows}
+    unkeyed_rows = [row for row, _ in rows if row.topic_key is None]
     asked = {
         "user_id": user_id,
         "session_ids": [an_id for given in ids for an_id in (given, imported_session_id(user_id, given))],
         "topic_keys": [row.topic_key for row, _ in rows if row.topic_key is not None],
-        "hashes": [bytes.fromhex(row.normalized_hash) for row, _ in rows if row.topic_key is None],
+        "hashes": [bytes.fromhex(row.normalized_hash) for row in unkeyed_rows],
+        "types": [row.type for row in unkeyed_rows],
+        "titles": [row.title for row in unkeyed_rows],
+        "moments": [row.created_at for row in unkeyed_rows],
     }
     queries = (
         statements.SESSIONS_OF_IDS, statements.ACTIVE_CONVERSATIONS, statements.KEYS, statements.UNKEYED,

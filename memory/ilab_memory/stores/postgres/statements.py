@@ -4,7 +4,7 @@ Every one names the user, of every table it touches: so it touches one partition
 """
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.limits import MOST_REBUILT, MOST_RECENT
+from ilab_memory.limits import MOST_COMPARED, MOST_REBUILT, MOST_RECENT
 from ilab_memory.stores.postgres.schema import SCHEMA
 
 _USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
@@ -158,9 +158,26 @@ KEYS = f"""
     SELECT topic_key, id, type, title, normalized_hash FROM {_OBSERVATIONS_TABLE}
     WHERE user_id = %(user_id)s AND topic_key = ANY(%(topic_keys)s::text[])
 """
+# Many rows of a user may have a content, and many rows a time, but hardly both.
+_COMPARED = f"SELECT session, type, title, normalized_hash, created_at, id FROM {_OBSERVATIONS_TABLE}"
 UNKEYED = f"""
-    SELECT session, type, title, normalized_hash, created_at, id FROM {_OBSERVATIONS_TABLE}
-    WHERE user_id = %(user_id)s AND normalized_hash = ANY(%(hashes)s::bytea[]) AND topic_key IS NULL
+    SELECT same.* FROM unnest(
+        %(hashes)s::bytea[], %(types)s::text[], %(titles)s::text[], %(moments)s::timestamptz[]
+    ) asked (normalized_hash, type, title, created_at)
+    CROSS JOIN LATERAL (
+        SELECT * FROM (
+            {_COMPARED}
+            WHERE user_id = %(user_id)s AND normalized_hash = asked.normalized_hash AND topic_key IS NULL
+            LIMIT {MOST_COMPARED}
+        ) of_content
+        WHERE type = asked.type AND title = asked.title AND created_at = asked.created_at
+        UNION
+        SELECT * FROM (
+            {_COMPARED}
+            WHERE user_id = %(user_id)s AND created_at = asked.created_at AND topic_key IS NULL LIMIT {MOST_COMPARED}
+        ) of_time
+        WHERE normalized_hash = asked.normalized_hash AND type = asked.type AND title = asked.title
+    ) same
 """
 IMPORT_SESSION = f"""
     INSERT INTO {_SESSIONS} (

@@ -127,7 +127,7 @@ def _add_row(
     """Add the row and return its id and number. Without a number if the user has it, or, without an id, its key."""
     normalized_hash = bytes.fromhex(row.normalized_hash)
     if row.topic_key is None:
-        same = (session.key, normalized_hash, row.type, row.title, row.created_at)
+        same = (user, session.key, normalized_hash, row.type, row.title, row.created_at)
         found = transaction.execute(statements.HAS_ROW, same).fetchone()
     else:
         found = transaction.execute(statements.HAS_KEY, (user, row.topic_key)).fetchone()

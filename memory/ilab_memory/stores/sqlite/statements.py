@@ -1,7 +1,7 @@
 """Every statement of the store. Built from constants only: each value from a caller is a parameter."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from ilab_memory.limits import MOST_REBUILT, MOST_RECENT, PREVIEW_CHARACTERS
+from ilab_memory.limits import MOST_COMPARED, MOST_REBUILT, MOST_RECENT, PREVIEW_CHARACTERS
 
 # Parameters are bound by position: the driver releases the GIL at each name. A reader's first one is the user_id.
 
@@ -54,10 +54,13 @@ CLEAR_SUMMARIES = f"UPDATE sessions SET summary = ?3 WHERE {_QUOTES_TITLE} AND (
 SET_SUMMARY = "UPDATE sessions SET summary = ? WHERE key = ?"
 
 # Saving.
-SAME_UNKEYED = """
-    SELECT id FROM observations
-    WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND user = ? AND type = ? AND title = ?
-        AND pinned >= ? AND expire_at IS ? AND about IS ?
+# The newest rows of the content are compared.
+SAME_UNKEYED = f"""
+    SELECT id FROM (
+        SELECT id, user, type, title, pinned, expire_at, about FROM observations
+        WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL ORDER BY id DESC LIMIT {MOST_COMPARED}
+    ) same
+    WHERE user = ? AND type = ? AND title = ? AND pinned >= ? AND expire_at IS ? AND about IS ?
 """
 BY_KEY = """
     SELECT id, number, content, type, title, normalized_hash, pinned, expire_at, about
@@ -128,9 +131,20 @@ IMPORT_SESSION = """
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING key
 """
 HAS_KEY = "SELECT id, type, title, normalized_hash FROM observations WHERE user = ? AND topic_key = ?"
-HAS_ROW = """
-    SELECT id, type, title, normalized_hash FROM observations
-    WHERE session = ? AND normalized_hash = ? AND topic_key IS NULL AND type = ? AND title = ? AND created_at = ?
+# Many rows of a session may have this content, and many rows of the user this time, but hardly both.
+HAS_ROW = f"""
+    SELECT id, type, title, normalized_hash FROM (
+        SELECT id, type, title, normalized_hash, created_at FROM observations
+        WHERE session = ?2 AND normalized_hash = ?3 AND topic_key IS NULL LIMIT {MOST_COMPARED}
+    ) same
+    WHERE type = ?4 AND title = ?5 AND created_at = ?6
+    UNION ALL
+    SELECT id, type, title, normalized_hash FROM (
+        SELECT id, session, type, title, topic_key, normalized_hash FROM observations
+        WHERE user = ?1 AND created_at = ?6 LIMIT {MOST_COMPARED}
+    ) same
+    WHERE session = ?2 AND normalized_hash = ?3 AND topic_key IS NULL AND type = ?4 AND title = ?5
+    LIMIT 1
 """
 #: Of IMPORT_OBSERVATION, by place.
 IMPORTED = (
