@@ -166,6 +166,36 @@ def test_deletion_follows_chains_of_facts(mem: ILabMemory) -> None:
     assert mem.mem_list(USER) == []
 
 
+def linked(*links: tuple[int, ...]) -> list[Session | Observation]:
+    """Return an export of facts: each has the numbers of those that it was derived from, itself at 1 and up."""
+    start = {"user_id": USER, "started_at": text(EPOCH), "last_activity_at": text(EPOCH)}
+    at = {"user_id": USER, "session_id": "s", "created_at": text(EPOCH), "updated_at": text(EPOCH)}
+    rows = [
+        {**at, "type": "profile", "title": "t", "content": f"fact {number}", "id": number, "source_ids": sources}
+        for number, sources in enumerate(links, 1)
+    ]
+    return [Session.model_validate({"id": "s", **start}), *map(Observation.model_validate, rows)]
+
+
+@pytest.mark.parametrize(
+    ("links", "left"),
+    [
+        ([(), (1,), (2,), (1, 3)], []),
+        ([(), (1,), (), (2, 3)], [3, 4]),
+        ([(3,), (1,), (2,)], []),
+        ([(), (1, 2)], [2]),
+        ([(), (1, 3), (1, 2)], [2, 3]),
+    ],
+)
+def test_deletion_follows_every_way_between_facts(
+    mem: ILabMemory, links: list[tuple[int, ...]], left: list[int]
+) -> None:
+    mem.mem_import(USER, linked(*links))
+    (first,) = [row for row in mem.mem_list(USER) if row.content == "fact 1"]
+    mem.mem_forget_observation(USER, first.id or 0)
+    assert {row.content for row in mem.mem_list(USER)} == {f"fact {number}" for number in left}
+
+
 def test_an_edited_turn_replaces_its_facts(mem: ILabMemory, clock: Clock) -> None:
     first = turn(mem, "t1", "I am Ann and live in Rome", home("Rome"), name("Ann"))
     clock.forward(minutes=1)

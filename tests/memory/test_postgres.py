@@ -14,8 +14,10 @@ import pytest
 
 from ilab_memory import Config, ILabMemory, Observation, Session, StorageError
 from ilab_memory.stores.postgres import PostgresStore, migrations, schema
+from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.stores.postgres.pool import NotConnected, Pool
 from memory.support import Clock
+from memory.test_facts import linked
 from postgres import Cluster, commits_wait, running_cluster, running_pair, user_locked, waiting
 
 T = TypeVar("T")
@@ -351,3 +353,20 @@ def test_the_last_activity_of_a_session_never_moves_back(url: str, clock: Clock)
         (session,) = mem.mem_export("alice")
         assert isinstance(session, Session)
         assert session.last_activity_at == latest.isoformat(timespec="microseconds")
+
+
+def test_a_chain_of_facts_is_deleted_in_few_round_trips(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    ask = Transaction.ask
+
+    def counted(transaction: Transaction, *queries: Query) -> list[list[Row]]:
+        asked.append(queries)
+        return ask(transaction, *queries)
+
+    monkeypatch.setattr(Transaction, "ask", counted)
+    with opened(url) as mem:
+        mem.mem_import("alice", linked((), *((number,) for number in range(1, 100))))
+        (first,) = [row for row in mem.mem_list("alice", limit=200) if row.content == "fact 1"]
+        asked.clear()
+        assert len(mem.mem_forget_observation("alice", first.id or 0)) == 100
+    assert len(asked) < 10

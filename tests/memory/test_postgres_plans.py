@@ -54,7 +54,6 @@ VALUES = {
     "ids": ("bigint[]", "'{1,2}'"),
     "known": ("bigint[]", "'{1,2}'"),
     "label": ("text", "':B'"),
-    "gone": ("bigint[]", "'{1,2}'"),
     "kept": ("bigint[]", "'{1,2}'"),
     "facts": ("bigint[]", "'{1,2}'"),
     "sources": ("bigint[]", "'{1,2}'"),

@@ -29,16 +29,23 @@ IMPORT_SOURCES = f"""
         AND EXISTS (SELECT 1 FROM {_OBSERVATIONS_TABLE} WHERE user_id = %(user_id)s AND id = given.source)
     ON CONFLICT DO NOTHING
 """
-# The facts that these observations are, or were, a source of, and whether no other is a source of them now but *gone*.
-DERIVED = f"""
-    SELECT f.id, bool_or(NOT link.is_earlier) AND NOT EXISTS (
-        SELECT 1 FROM {_SOURCES} other
-        WHERE other.user_id = %(user_id)s AND other.fact = f.id AND NOT other.is_earlier
-            AND other.source <> ALL(%(gone)s::bigint[])
+# The facts that an observation is, or was, a source of.
+DERIVED = f"SELECT fact FROM {_SOURCES} WHERE user_id = %(user_id)s AND source = %(source)s"
+# The facts derived from an observation, also in several steps, but for *kept*; each with all its sources.
+REACHED = f"""
+    WITH RECURSIVE reached (id) AS (
+        SELECT %(source)s::bigint
+        UNION
+        SELECT link.fact FROM reached CROSS JOIN LATERAL (
+            SELECT fact FROM {_SOURCES}
+            WHERE user_id = %(user_id)s AND source = reached.id AND NOT is_earlier AND fact <> ALL(%(kept)s::bigint[])
+        ) link
+    )
+    SELECT f.id, ARRAY(
+        SELECT source FROM {_SOURCES} WHERE user_id = %(user_id)s AND fact = f.id AND NOT is_earlier
     ), f.title, f.title_terms, f.said_terms, f.reply_terms, f.tail_terms
-    FROM {_SOURCES} link JOIN {_OBSERVATIONS_TABLE} f ON f.user_id = %(user_id)s AND f.id = link.fact
-    WHERE link.user_id = %(user_id)s AND link.source = ANY(%(ids)s::bigint[])
-    GROUP BY f.user_id, f.id
+    FROM reached JOIN {_OBSERVATIONS_TABLE} f ON f.user_id = %(user_id)s AND f.id = reached.id
+    WHERE reached.id <> %(source)s
 """
 
 # Facts. A content of more than 2,048 characters is cut, as in SQLite, where a preview takes its place.

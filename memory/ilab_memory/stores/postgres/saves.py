@@ -230,27 +230,28 @@ def end_session(
 
 def alone(transaction: Transaction, user_id: str, source: int, *, kept: Collection[int] = ()) -> list[Removed]:
     """Return what was derived from the observation *source* alone, also in several steps, but for *kept*."""
+    query = (fact_statements.REACHED, {"user_id": user_id, "source": source, "kept": list(kept)})
+    (rows,) = transaction.ask(query)
+    derived: dict[int, list[int]] = {}
+    left: dict[int, int] = {}
+    for fact, sources, *_ in rows:
+        left[fact] = len(sources)
+        for each in sources:
+            derived.setdefault(each, []).append(fact)
     gone = [source]
-    found: list[Removed] = []
-    asked = [source]
-    while asked:
-        query = (fact_statements.DERIVED, {"user_id": user_id, "ids": asked, "gone": gone})
-        (rows,) = transaction.ask(query)
-        asked = [fact for fact, is_alone, *_ in rows if is_alone and fact not in gone and fact not in kept]
-        gone += asked
-        found += [
-            Removed(fact, title, dict(zip(LENGTHS, lengths, strict=True)))
-            for fact, _, title, *lengths in rows
-            if fact in asked
-        ]
-    return found
+    for each in gone:
+        for fact in derived.get(each, ()):
+            left[fact] -= 1
+            if not left[fact]:
+                gone.append(fact)
+    known = {fact: Removed(fact, title, dict(zip(LENGTHS, lengths, strict=True))) for fact, _, title, *lengths in rows}
+    return [known[fact] for fact in gone[1:]]
 
 
 def _derived(transaction: Transaction, user_id: str, source: int) -> set[int]:
     """Return what the observation *source* is, or was, a source of."""
-    query = (fact_statements.DERIVED, {"user_id": user_id, "ids": [source], "gone": []})
-    (rows,) = transaction.ask(query)
-    return {int(row[0]) for row in rows}
+    (rows,) = transaction.ask((fact_statements.DERIVED, {"user_id": user_id, "source": source}))
+    return {int(fact) for (fact,) in rows}
 
 
 def _columns(redacted: Redacted, now: datetime) -> dict[str, Any]:
