@@ -38,6 +38,10 @@ SERVING = b"serving\n"
 PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 30.0
 
+#: Seconds that a worker needs after its drain, at most, to store turns and to close the memory, with some to spare. One
+#: that takes longer is killed.
+CLOSE_SECONDS = 9.0
+
 #: Exit codes of a worker that was told to stop: it drained, or the signal ended it before it served.
 EXPECTED_CODES = (0, -signal.SIGTERM, -signal.SIGINT)
 
@@ -146,12 +150,12 @@ class Workers:
         self._code = 0
 
     async def run(self) -> int:
-        """Run the workers until `stop`; return the exit code.
+        """Run the workers until `stop`; return the exit code. Kill those that do not end in time.
 
         The first worker serves before the others start, so that it alone creates the memory's file and reports errors.
         """
+        stopping = asyncio.create_task(self._stop_all())
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._stop_all())
             first, *others = (asyncio.Event() for _ in range(self.settings.workers))
             tasks.create_task(self._keep(1, first))
             await first.wait()
@@ -162,6 +166,7 @@ class Workers:
             if not self.stop.is_set():
                 tls = "with" if self.settings.tls_cert_file else "without"
                 log.info("serving on %s %s TLS, %d workers", self.settings.address, tls, self.settings.workers)
+        stopping.cancel()
         if not self._code:
             log.info("stopped")
         return self._code
@@ -179,6 +184,11 @@ class Workers:
             log.info("draining for at most %g s; Ctrl-C again stops now", self.settings.drain_seconds)
         for process in self._running:
             self._stop(process)
+        await asyncio.sleep(self.settings.propagation_seconds + self.settings.drain_seconds + CLOSE_SECONDS)
+        for process in self._running:
+            log.error("process %d has not stopped in time; killing it", process.pid)
+            with suppress(ProcessLookupError):
+                process.kill()
 
     def _stop(self, process: Process) -> None:
         with suppress(ProcessLookupError):

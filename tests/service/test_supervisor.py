@@ -148,6 +148,16 @@ def test_calls_of_all_workers_finish_after_sigterm(tmp_path: Path, upstream: Ups
         assert server.wait() == 0
 
 
+def test_worker_that_hangs_is_killed_after_the_drain(tmp_path: Path, upstream: Upstream) -> None:
+    with running_server(**variables(tmp_path, upstream) | {"ILAB_CHAT_DRAIN_SECONDS": "0"}) as server:
+        first, second = server.workers()
+        os.kill(second, signal.SIGSTOP)
+        assert server.stop() == 1
+        assert f"process {second} has not stopped in time; killing it" in "".join(server.log)
+        for pid in (first, second):
+            wait_for_the_end(pid)
+
+
 def test_second_signal_ends_all_workers_at_once(tmp_path: Path, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     with running_server(**variables(tmp_path, upstream)) as server, stubs(server, 1) as [caller]:
