@@ -112,23 +112,30 @@ def test_every_request_is_answered_when_the_input_ends(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_surrogates_and_lines_that_are_not_messages_do_not_end_the_server(tmp_path: Path) -> None:
+def test_lines_that_are_not_messages_are_refused_and_do_not_end_the_server(tmp_path: Path) -> None:
     hello = (
         b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},'
         b'"clientInfo":{"name":"t","version":"1"}}}\n'
     )
-    bad = (
-        b'{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"mem_stats","arguments":{"user_id":"\\ud800"}}}\n'
-        b"not json\n\xff\xfe\n"
+    surrogate = (
+        b'{"jsonrpc":"2.0","id":2,"method":"tools/call",'
+        b'"params":{"name":"mem_stats","arguments":{"user_id":"\\ud800"}}}\n'
+    )
+    no_id = (
+        b'not json\n\xff\xfe\n{"jsonrpc":"2.0","id":"\\ud800","method":"tools/list"}\n[]\n'
+        + b"[" * 100_000
+        + b'\n{"jsonrpc":"2.0","id":true,"method":5}\n'
+    )
+    cancelled = b"".join(
+        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":%s}\n' % params
+        for params in (b'{"requestId":{"a":1}}', b'{"requestId":[1]}', b'{"requestId":7}', b"{}", b"null")
     )
     good = b'{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"mem_stats","arguments":{"user_id":"a"}}}\n'
     command = [sys.executable, "-m", "ilab_memory", "mcp", "--db-path", str(tmp_path / "m.db")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(hello + b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n' + bad + good)
-        process.stdin.flush()
-        lines = iter(process.stdout.readline, b"")
-        assert any(b'"id":3' in line and b'"observations":0' in line.replace(b" ", b"") for line in lines)
-        process.stdin.close()
-        assert process.wait(30) == 0
+    lines = hello + b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n' + surrogate + no_id + cancelled + good
+    done = subprocess.run(command, input=lines, capture_output=True, timeout=60, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(str(answer.get("id")) for answer in answers) == ["1", "2", "3", *["None"] * 6]
+    assert {answer["error"]["code"] for answer in answers if answer.get("id") in {None, 2}} == {-32700}
+    [answered] = [answer for answer in answers if answer.get("id") == 3]
+    assert answered["result"]["structuredContent"] == {"observations": 0, "sessions": 0}

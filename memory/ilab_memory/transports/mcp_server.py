@@ -12,8 +12,10 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp_types import (
+    PARSE_ERROR,
     CallToolRequestParams,
     CallToolResult,
+    ErrorData,
     JSONRPCError,
     JSONRPCNotification,
     JSONRPCRequest,
@@ -24,6 +26,7 @@ from mcp_types import (
     Tool,
     ToolAnnotations,
 )
+from pydantic import ValidationError
 
 from ilab_memory.api import ILabMemory
 from ilab_memory.core.errors import StorageError
@@ -80,12 +83,16 @@ async def answering_all(incoming: Any, outgoing: Any) -> AsyncIterator[tuple[Any
     """
     to_server, requests = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     answers, from_server = anyio.create_memory_object_stream[SessionMessage](0)
+    refusals = answers.clone()
     unanswered: set[str | int] = set()
     progress = anyio.Condition()
 
     async def read() -> None:
-        async with to_server, incoming:
+        async with to_server, incoming, refusals:
             async for received in incoming:
+                if isinstance(received, Exception):
+                    await refusals.send(SessionMessage(refused(received)))
+                    continue
                 async with progress:
                     note_request(unanswered, received)
                     progress.notify_all()
@@ -110,15 +117,34 @@ async def answering_all(incoming: Any, outgoing: Any) -> AsyncIterator[tuple[Any
         yield requests, answers
 
 
-def note_request(unanswered: set[str | int], received: SessionMessage | Exception) -> None:
+def note_request(unanswered: set[str | int], received: SessionMessage) -> None:
     """Add a request to those that are unanswered, or take one away that the client has cancelled."""
-    if isinstance(received, Exception):
-        return
     match received.message:
         case JSONRPCRequest(id=request_id):
             unanswered.add(request_id)
-        case JSONRPCNotification(method="notifications/cancelled", params={"requestId": request_id}):
+        case JSONRPCNotification(method="notifications/cancelled", params={"requestId": int() | str() as request_id}):
             unanswered.discard(request_id)
+
+
+def refused(error: Exception) -> JSONRPCError:
+    """Return the answer to a line that is not a message: with the id of a request, if it has one.
+
+    Half a surrogate pair is such a line, and clients in JavaScript send it.
+    """
+    problem = ErrorData(code=PARSE_ERROR, message="the line is not a valid message of JSON-RPC")
+    try:
+        line = error.errors()[0]["input"] if isinstance(error, ValidationError) else ""
+        read = json.loads(line)
+        request_id = read["id"] if isinstance(read, dict) and "method" in read else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        request_id = None
+    is_id = isinstance(request_id, int | str) and not isinstance(request_id, bool) and is_unicode(str(request_id))
+    return JSONRPCError(jsonrpc="2.0", id=request_id if is_id else None, error=problem)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether *text* has no half of a surrogate pair."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def tool(method: Method) -> Tool:
