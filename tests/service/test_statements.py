@@ -533,6 +533,13 @@ def test_own_words_around_a_pasted_letter_are_read_and_the_letter_is_not(message
     assert not any("devices" in each or "excellent" in each for each in found.pool)
 
 
+def test_an_instruction_behind_a_pasted_text_does_not_hold_for_good() -> None:
+    instruction = "From now on, always answer with one word."
+    assert [each.standing for each in read(instruction).facts] == [True]
+    found = read(f"What do you make of this?\n\n{LETTER}\n\n{instruction} My name is Ann.")
+    assert [each.topic_key for each in found.facts] == ["name"]
+
+
 def test_a_long_paragraph_of_the_user_between_short_ones_is_read() -> None:
     story = "I'm Anna and I live in Berlin. " + "The weather here is better than I thought it would be. " * 9
     assert [each.topic_key for each in read(f"Good to meet you!\n\n{story}\n\nCan you help me?").facts] == [

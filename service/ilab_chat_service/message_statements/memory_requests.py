@@ -110,7 +110,7 @@ def subject_behind(parsed: ParsedSentence, section: str) -> Forgotten | None:
     """Return the request that begins with a phrase of *section*, before its subject."""
     for clause in (Clause(0, parsed.opened.start), *parsed.clauses()):
         end = parsed.language.phrases(section).at(parsed.lower, clause.start)
-        if end and not parsed.sentence.is_quoted(clause.start):
+        if end and not parsed.sentence.is_quoted(clause.start) and not parsed.contains("reported", clause.start):
             mark = MARK.search(parsed.lower, end)
             stop = mark.start() if mark else len(parsed.lower)
             subject = without_endings(parsed, end, stop)

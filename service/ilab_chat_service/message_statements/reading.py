@@ -76,6 +76,8 @@ class Draft:
     """The message is too short for a pasted text."""
     is_remark: bool = False
     """It is what the user says about a pasted text."""
+    is_whole: bool = False
+    """The whole message is short: what it asks to forget is erased for good, so it must be the user's own request."""
     end: Sentence | None = None
     """The last sentence of a short message, if it is not this one, which may explain it."""
     last: Sentence | None = None
@@ -90,7 +92,8 @@ def read(message: str) -> Reading:
     """
     if asks_to_forget_last(message):
         return Reading(forget_last=True)
-    draft = Draft(is_short=len(message) <= OWN_CHARACTERS)
+    is_short = len(message) <= OWN_CHARACTERS
+    draft = Draft(is_short=is_short, is_whole=is_short)
     parts = own_parts(message)
     is_task = read_part(parts[0], draft)
     for remark in () if is_task else parts[1:]:
@@ -172,15 +175,18 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
         pass
     elif named := next(filter(None, map(forgets_about, parts)), None):
         is_first = not draft.forget_about
-        draft.forget_about, rest, draft.forget_all = named
-        # Once: a message may repeat the request hundreds of times.
-        if rest and is_first:
-            read_sentence(Sentence(rest), draft)
+        if draft.is_whole:
+            draft.forget_about, rest, draft.forget_all = named
+            # Once: a message may repeat the request hundreds of times.
+            if rest and is_first:
+                read_sentence(Sentence(rest), draft)
     elif forgotten := next(filter(None, map(topics_to_forget, parts)), None):
         draft.forget_topics += forgotten
     elif facts := next(filter(None, map(list, map(facts_of, parts))), None):
-        draft.facts += [fact for fact in facts if fact not in draft.facts]
-        if len({fact.topic_key for fact in facts}) == 1 and not sentence.asks:
+        # A pasted text may end with a short paragraph too, and an instruction would hold for good.
+        own = [fact for fact in facts if not (fact.standing and draft.is_remark)]
+        draft.facts += [fact for fact in own if fact not in draft.facts]
+        if len({fact.topic_key for fact in own}) == 1 and not sentence.asks:
             draft.last = sentence
     elif last is not None and any(map(ParsedSentence.corrects, parts)):
         correct(draft, last, sentence)
