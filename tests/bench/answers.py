@@ -59,6 +59,8 @@ async def rounds(bench: Bench) -> None:
 
 
 h2load.one_user = one_user
+
+
 async def both(bench: Bench) -> None:
     await calls(bench)
     await rounds(bench)

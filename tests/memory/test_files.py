@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ilab_memory.stores.sqlite.parameters import Connection
 
 from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.stores.postgres import schema as postgres_schema
 from ilab_memory.stores.sqlite import connections, migrations, schema
+from ilab_memory.stores.sqlite.numbered_parameters import Connection
 
 
 def save(mem: ILabMemory, content: str, user_id: str = "alice") -> int:
