@@ -23,7 +23,7 @@ def tls_credentials(
         ValueError: there is a certificate without a key, or a key without a certificate.
     """
     if (cert_file is None) != (key_file is None):
-        raise ValueError("a client certificate needs its key, and a key its certificate")
+        raise ValueError("pass a client certificate and its private key together")
     trusted, key, certificate = (path and Path(path).read_bytes() for path in (ca_file, key_file, cert_file))
     return grpc.ssl_channel_credentials(trusted or None, key or None, certificate or None)
 
@@ -60,5 +60,5 @@ def authorization(token: Token) -> tuple[str, str]:
     """
     text = token if isinstance(token, str) else token()
     if not text or not all("!" <= character <= "~" for character in text):
-        raise ValueError("a token has visible ASCII characters only, and at least one")
+        raise ValueError("the token is empty or contains other than visible ASCII characters")
     return ("authorization", f"Bearer {text}")

@@ -132,11 +132,11 @@ def check_target(target: str, channel: object, credentials: object) -> Target:
             comma-separated list of anything but IP addresses of one family, or a list together with *credentials*.
     """
     if channel is not None and (target != DEFAULT_TARGET or credentials is not None):
-        raise ValueError("a channel has its own target and credentials: give either the channel or those")
+        raise ValueError("pass either a channel, or a target and credentials")
     parsed = Target.parse(target)
     if parsed.name.startswith("ipv") and parsed.is_several and credentials is not None:
         # gRPC would compare each certificate with the text of the whole list.
-        raise ValueError("certificates are for one name: with credentials, several servers are dns:///name:port")
+        raise ValueError("TLS certificates are for names: with credentials, use dns:///name:port for several servers")
     return parsed
 
 
@@ -156,8 +156,8 @@ def _family(addresses: list[str]) -> str:
         [version] = {ipaddress.ip_address(_host(address)).version for address in addresses}
     except ValueError:
         raise ValueError(
-            "several addresses are IP addresses of one family, each with its port, as in "
-            "10.0.0.1:50051,10.0.0.2:50051; several servers behind one name are dns:///name:port"
+            "a list of addresses must contain IP addresses of one family, each with its port, as in "
+            "10.0.0.1:50051,10.0.0.2:50051; use dns:///name:port for several servers behind one name"
         ) from None
     return f"ipv{version}"
 

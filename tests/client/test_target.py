@@ -123,7 +123,7 @@ async def test_the_command_says_which_addresses_it_cannot_take() -> None:
     for command in (("health",), ("chat", "--user", "alice", "hi")):
         refused = await run(*command, "--address", "chat-1:50051,chat-2:50051")
         assert (refused.code, refused.out) == (2, "")
-        assert refused.err.startswith("ilab-chat: several addresses are IP addresses of one family")
+        assert refused.err.startswith("ilab-chat: a list of addresses must contain IP addresses of one family")
 
 
 def test_max_retries_is_what_grpc_is_told() -> None:

@@ -160,7 +160,7 @@ def hint_for(error: ChatError, address: str) -> str:
     hint = ""
     match error:
         case Unauthenticated(reason="MISSING_CREDENTIALS"):
-            hint = "set ILAB_CHAT_TOKEN, or give --token-file or a client certificate"
+            hint = "set ILAB_CHAT_TOKEN, or pass --token-file or a client certificate"
         case Unavailable(reason=""):
             hint = _connection_hint(error.message, address)
         case ResourceExhausted() | Unavailable():

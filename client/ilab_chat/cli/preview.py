@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     message = request.read_message(arguments.message)
     if message is None:
         raise output.CommandError(
-            "there is no message: give one as an argument or on standard input", output.EXIT_USAGE
+            "there is no message: pass one as an argument or on standard input", output.EXIT_USAGE
         )
     fields = request.fields_of(arguments)
     with connect(arguments) as client:

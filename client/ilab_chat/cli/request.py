@@ -110,14 +110,14 @@ def read_message(words: Sequence[str]) -> str | None:
     if not words and sys.stdin is not None and sys.stdin.isatty():
         return None
     if sys.stdin is None:
-        raise output.CommandError("there is no message and no standard input", output.EXIT_USAGE)
+        raise output.CommandError("there is no message, and standard input is closed", output.EXIT_USAGE)
     try:
         message = sys.stdin.buffer.read().decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise output.CommandError("standard input is not UTF-8 text", output.EXIT_USAGE) from None
     if not message:
         raise output.CommandError(
-            "there is no message: give one as an argument or on standard input", output.EXIT_USAGE
+            "there is no message: pass one as an argument or on standard input", output.EXIT_USAGE
         )
     return message
 

@@ -156,10 +156,10 @@ class Import:
     def _item(self, request: ImportUserRequest, sessions: set[str]) -> Session | Observation:
         """Return the item of a message. *sessions*: the ids of those that came before it."""
         if request.user_id not in {"", self.user_id}:
-            raise self._invalid("user_id", "must be that of the first message")
+            raise self._invalid("user_id", "must equal the user_id of the first message, or be empty")
         if self._kind == "session":
             if len(sessions) >= MOST_SESSIONS:
-                raise self._invalid("session", f"must be one of at most {MOST_SESSIONS:,} sessions of an import")
+                raise self._invalid("session", f"exceeds the maximum of {MOST_SESSIONS:,} sessions per import")
             session = self._converted(imported_session, request.session)
             sessions.add(session.id)
             return session

@@ -154,7 +154,7 @@ def update_of(request: memory_pb2.UpdateObservationRequest) -> dict[str, Any]:
     if violations:
         raise InvalidFields(violations[:MASK_VIOLATIONS])
     if not paths:
-        raise InvalidFields([("update_mask", f"must name at least one of {allowed}, unless one of them is set")])
+        raise InvalidFields([("update_mask", f"must name at least one of {allowed}, or the request must set one")])
     return {path: expire_time(request) if path == "expire_time" else getattr(request, path) for path in paths}
 
 
