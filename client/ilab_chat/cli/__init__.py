@@ -17,13 +17,13 @@ from ilab_chat.errors import ChatError
 
 EXAMPLES = """\
 examples:
-  ilab-chat chat --user alice "Hi, my name is Alice."   one message, answered as it is written
+  ilab-chat chat --user alice "Hi, my name is Alice."   one message; the answer is streamed
   ilab-chat chat --user alice                           a conversation; Ctrl-D leaves
   git diff | ilab-chat chat --user alice                the message is read from standard input
   ilab-chat chat --user alice --json hi | jq .usage     the whole answer as one JSON object
   ilab-chat preview --user alice "What is my name?"     the prompt that the model would get
-  ilab-chat memory search --user alice hiking           what is remembered about it
-  ilab-chat health                                      SERVING, exit code 0, when the server answers
+  ilab-chat memory search --user alice hiking           what is remembered about hiking
+  ilab-chat health                                      print SERVING, with exit code 0, if the server is ready
 """
 #: With the exit codes, which are the same for every command.
 EPILOG = EXAMPLES + "".join(

@@ -35,7 +35,7 @@ def add_parser(commands: "Commands") -> None:
     parser = commands.add_parser(
         "chat",
         help="send a message, or hold a conversation",
-        description="Send one message and print the answer while it is written. Without a message: a conversation.",
+        description="Send one message and print the answer while it arrives. Without a message: start a conversation.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

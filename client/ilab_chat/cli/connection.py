@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what a server may ask for."""
     group = parser.add_argument_group("security")
     group.add_argument(
-        "--tls", action="store_true", help="use TLS and trust gRPC's own list of certificate authorities"
+        "--tls", action="store_true", help="use TLS and trust the certificate authorities that gRPC comes with"
     )
     group.add_argument(
         "--tls-ca", metavar="FILE", help="use TLS and trust the certificate authorities in this PEM file"

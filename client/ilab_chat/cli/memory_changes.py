@@ -59,10 +59,12 @@ def add_parsers(commands: "Commands") -> None:
         help="profile, preference, decision or pattern for a fact; or discovery (required)",
     )
     saving.add_argument("--title", required=True, metavar="TEXT", help="one-line title (required)")
-    saving.add_argument("--key", metavar="KEY", help="topic key: replaces the observation with this key")
+    saving.add_argument("--key", metavar="KEY", help="topic key; replaces the observation that has this key")
     saving.add_argument("--pin", action="store_true", help="put the fact first in every prompt")
-    saving.add_argument("--expires", type=options.moment, metavar="TIME", help="time at which it expires")
-    saving.add_argument("--conversation", default="", metavar="ID", help="the conversation (default: the default one)")
+    saving.add_argument("--expires", type=options.moment, metavar="TIME", help="expiry time, such as 2027-01-31")
+    saving.add_argument(
+        "--conversation", default="", metavar="ID", help="conversation (default: the user's default one)"
+    )
 
     editing = add_command(commands, "edit", edit, "change an observation", 'edit --user alice ID --title "Travel"')
     add_observation(editing, "the observation")
@@ -72,11 +74,9 @@ def add_parsers(commands: "Commands") -> None:
     editing.add_argument(
         "--pin",
         action=argparse.BooleanOptionalAction,
-        help="put the fact first in every prompt; --no-pin stops that",
+        help="put the fact first in every prompt; --no-pin undoes it",
     )
-    editing.add_argument(
-        "--expires", type=options.moment_or_never, metavar="TIME", help="new time at which it expires, or `never`"
-    )
+    editing.add_argument("--expires", type=options.moment_or_never, metavar="TIME", help="new expiry time, or `never`")
 
     deleting = add_command(
         commands, "delete", delete, "erase an observation permanently", "delete --user alice ID", timeout=0

@@ -35,8 +35,8 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 EXIT_CODES: Final = {
     0: "success; for `health`: the server is serving",
-    EXIT_FAILED: "the call failed, what was asked for does not exist, or the output could not be written",
-    EXIT_USAGE: "wrong usage: an option, a file that is read, a setting or a missing package",
+    EXIT_FAILED: "the call failed, the requested item does not exist, or the output could not be written",
+    EXIT_USAGE: "an invalid option, file or setting, or a missing package",
     EXIT_INTERRUPTED: "interrupted with Ctrl-C",
 }
 

@@ -83,12 +83,14 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="text file for the model to use as data; not stored; up to 32 times",
     )
-    group.add_argument("--time-zone", default="", metavar="NAME", help="such as Europe/Berlin (default: UTC)")
+    group.add_argument(
+        "--time-zone", default="", metavar="NAME", help="time zone of the user, such as Europe/Berlin (default: UTC)"
+    )
 
 
 def add_generation(parser: argparse.ArgumentParser) -> None:
     """Add one option for each field of GenerationOptions."""
-    group = parser.add_argument_group("generation (default of each: the server's)")
+    group = parser.add_argument_group("generation (the server has the defaults)")
     group.add_argument("--model", metavar="NAME", help="model that answers")
     group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature, 0 to 2")
     group.add_argument("--top-p", type=float, metavar="P", help="share of probability mass considered, up to 1")
