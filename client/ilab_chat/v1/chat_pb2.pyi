@@ -738,7 +738,8 @@ class ChatResponse(_message.Message):
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
     forgotten_observation_id: _builtins.int
     """Id of the turn or other observation, such as a fact, that was erased because the user asked to forget it, from 1.
-    If several were erased: the newest. 0: none was erased. A request to forget is never stored as a turn.
+    If several were erased: the newest. 0: none was erased. A message with an accepted request to forget is never
+    stored as a turn.
     """
     correlation_id: _builtins.str
     """The id of this call in the server's log. A replayed answer has the id of the repeat, not of the first call."""
