@@ -146,7 +146,7 @@ class Metrics:
             "limit",
         )
         self.admission_wait = self._histogram(
-            "admission_wait_seconds", "Wait for a slot, also of refused calls.", "method", buckets=STORE_BUCKETS
+            "admission_wait_seconds", "Wait for a slot, including refused calls.", "method", buckets=STORE_BUCKETS
         )
         self.replays = self._counter(
             "idempotent_replays_total", "Calls answered with the stored response of an earlier call.", "method"
@@ -173,7 +173,7 @@ class Metrics:
         )
         self.model_tokens = self._counter(
             "model_tokens_total",
-            "Tokens that model APIs counted, by type: input or output. Replays cost none.",
+            "Tokens that model APIs counted, by type: input or output. Replays use no tokens.",
             "model",
             "purpose",
             "type",
@@ -190,7 +190,7 @@ class Metrics:
         ).only
         self.persist = self._histogram(
             "memory_persist_seconds",
-            "Time to store a turn durably. Without turns that were interrupted by their callers.",
+            "Time to store a turn durably, except turns that their callers interrupted.",
             buckets=STORE_BUCKETS,
         ).only
         self.pool_busy = self._gauge(
@@ -220,7 +220,7 @@ class Metrics:
             mode="livemostrecent",
         ).only
         self.consolidation_tokens_today = self._gauge(
-            "consolidation_tokens_today", "Tokens used by consolidation today (UTC), of all servers.", mode="livemax"
+            "consolidation_tokens_today", "Tokens used by consolidation today (UTC), by all servers.", mode="livemax"
         ).only
         self.consolidation_events = self._counter(
             "consolidation_events_total",
@@ -237,7 +237,7 @@ class Metrics:
         self.cpu = self._counter("process_cpu_seconds_total", "CPU time of the server's processes.").only
         self.resident = self._gauge("process_resident_memory_bytes", "Resident memory of the server's processes.").only
         self.open_fds = self._gauge(
-            "process_open_fds", "Open file descriptors of the process that has most.", mode="livemax"
+            "process_open_fds", "Open file descriptors of the process with the largest number.", mode="livemax"
         ).only
         self.max_fds = self._gauge(
             "process_max_fds", "Limit of open file descriptors per process.", mode="livemin"
