@@ -66,7 +66,11 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Wait for the first request."""
         super().connection_made(transport)
-        limit_unsent(transport.get_extra_info("socket"))
+        connection = transport.get_extra_info("socket")
+        # asyncio does it for sockets that name their protocol, and those that are accepted from `create_server` do not.
+        # Without it, the body waits until the client acknowledges the head, which it may delay for 40 ms.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        limit_unsent(connection)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

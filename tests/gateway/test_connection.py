@@ -1,9 +1,11 @@
 """Clients that never end a head, send nothing, send far in advance or do not read: none holds anything for long."""
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -74,6 +76,19 @@ async def opened(web: Client) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     return await asyncio.open_connection(*web.address.split(":"))
 
 
+@contextmanager
+def server_end(client: asyncio.StreamWriter) -> Iterator[socket.socket]:
+    """Yield the other end of a connection, which is in this process too."""
+    for path in Path("/proc/self/fd").iterdir():
+        if not (path.is_symlink() and str(path.readlink()).startswith("socket:")):
+            continue
+        with socket.socket(fileno=os.dup(int(path.name))) as end, suppress(OSError):
+            if end.getpeername() == client.get_extra_info("sockname"):
+                yield end
+                return
+    raise AssertionError("no socket of this process is connected to it")
+
+
 @pytest.mark.parametrize("line", [30_000 * "x", "x-1: " + 2_000 * "y" + "\r\n"], ids=["one field", "many fields"])
 async def test_head_over_the_limit_is_refused_while_it_arrives(web: Client, line: str) -> None:
     reader, writer = await opened(web)
@@ -106,6 +121,15 @@ async def test_head_that_does_not_end_closes_the_connection(
     reader, writer = await opened(web)
     writer.write(part)
     assert await asyncio.wait_for(reader.read(), SECONDS) == b""
+    writer.close()
+
+
+async def test_no_part_of_a_response_waits_for_an_acknowledgement(web: Client) -> None:
+    reader, writer = await opened(web)
+    writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    await asyncio.wait_for(reader.readuntil(b"0;"), SECONDS)
+    with server_end(writer) as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     writer.close()
 
 
