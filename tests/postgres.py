@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +31,9 @@ from ilab_memory.stores.postgres.migrations import open_database
 
 #: Partitions of the tables in `Cluster.memory`. They are files, which take time to make and to erase.
 PARTITIONS = 2
+
+#: Pause between two looks at a server that has not got as far as a test waits for, in seconds.
+POLL_SECONDS = 0.005
 
 #: Its tables with rows, and the versions of its schemas.
 TABLES = (
@@ -272,6 +276,7 @@ def waiting(connection: psycopg.Connection, condition: str) -> list[int]:
         ).fetchall()
         if found:
             return [pid for (pid,) in found]
+        time.sleep(POLL_SECONDS)
 
 
 @contextmanager
@@ -281,7 +286,7 @@ def commits_wait(connection: psycopg.Connection) -> Iterator[None]:
         connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'".encode())
         connection.execute("SELECT pg_reload_conf()")
         while connection.execute("SHOW synchronous_standby_names").fetchone() != (standbys,):
-            pass
+            time.sleep(POLL_SECONDS)
         if moment == "before":
             _await_waiting_commits(connection)
             yield
@@ -297,3 +302,4 @@ def _await_waiting_commits(connection: psycopg.Connection) -> None:
                 if connection.execute(end, [probe.info.backend_pid]).fetchone():
                     committed.result()
                     return
+                time.sleep(POLL_SECONDS)

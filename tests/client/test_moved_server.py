@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -96,3 +97,4 @@ def test_server_that_moves_is_found(names: NameServer) -> None:
                 with suppress(Unavailable):
                     assert client.chat("alice", "hi").reply == "127.0.0.3"
                     break
+                time.sleep(0.01)

@@ -255,10 +255,12 @@ def test_activity_updates_are_committed_soon_without_another_operation(
         deadline = time.monotonic() + 30
         while committed(tmp_path) != text(clock.now):
             assert time.monotonic() < deadline
+            time.sleep(0.001)
     # The queue drops a time after its commit.
     deadline = time.monotonic() + 30
     while touched._writer._queue.touched("alice"):
         assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_close_commits_activity_updates(touched: SQLiteStore, tmp_path: Path, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -20,7 +21,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import THREADS_PER_USER, WRITE_THREADS
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from postgres import Cluster, commits_wait, running_cluster, user_locked
+from postgres import POLL_SECONDS, Cluster, commits_wait, running_cluster, user_locked
 from processes import running_server
 from upstream import Upstream
 
@@ -87,7 +88,7 @@ async def wait_until(url: str, condition: str, calls: int) -> None:
         # Autocommit, because within one transaction the result would not change.
         with psycopg.connect(url, autocommit=True) as connection:
             while (connection.execute(count.encode()).fetchone() or [0])[0] < calls:
-                pass
+                time.sleep(POLL_SECONDS)
 
     await asyncio.wait_for(asyncio.to_thread(wait), 30)
 

@@ -29,6 +29,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 CALLERS = 6
+#: Pause of a caller between two calls.
+PAUSE_SECONDS = 0.02
 CHECKS_HEALTH = (
     '{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": "ilab_chat.v1.ChatService"}}'
 )
@@ -124,6 +126,7 @@ def hammer(target: str, options: list[tuple[str, Any]], until: threading.Event, 
             except grpc.RpcError as error:
                 call: Any = error
                 codes[call.code().name] += 1
+            until.wait(PAUSE_SECONDS)
 
 
 def hammering(target: str, options: list[tuple[str, Any]], until: threading.Event, codes: Counter[str]) -> list[Any]:
