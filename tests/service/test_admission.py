@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
-from ilab_chat_service.rpc import memory_admission
+from ilab_chat_service.rpc import memory_admission, memory_export
 from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.error_table import ServerBusy
 from ilab_chat_service.server import serving
@@ -467,6 +467,28 @@ async def test_unread_export_frees_its_slot(settings: Settings, monkeypatch: pyt
         for each in failures:
             assert (each.code(), reason(each)) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
             assert "did not read" in str(each.details())
+
+
+@pytest.mark.parametrize("limit", ["CROWDED_SECONDS", "CROWDED_TOTAL_SECONDS"])
+async def test_an_export_that_is_read_slowly_ends_when_another_waits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    # The other limit is never reached.
+    monkeypatch.setattr(memory_export, limit, 0.1)
+    monkeypatch.setattr(memory_export, {"CROWDED_SECONDS", "CROWDED_TOTAL_SECONDS"}.difference({limit}).pop(), 50.0)
+    monkeypatch.setattr(memory_admission, "QUEUE_SECONDS", 60.0)
+    async with channel_of(settings) as channel:
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        await fill(memory, "alice", "bob")
+        slow = await unread(memory, "alice", "alice", "bob")
+        if limit == "CROWDED_TOTAL_SECONDS":
+            for export in slow:
+                await export.read()
+        request = memory_pb2.ExportUserRequest(user_id="carol")
+        assert await read_all(memory.ExportUser(request, timeout=20)) == 0
+        results = await asyncio.gather(*map(read_all, slow), return_exceptions=True)
+        [ended] = [each for each in results if isinstance(each, grpc.aio.AioRpcError)]
+        assert (ended.code(), reason(ended)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
 
 
 async def test_export_aborted_in_its_first_write_has_a_status(

@@ -15,10 +15,10 @@ from ilab_chat_service.rpc import memory_admission as limits
 from ilab_chat_service.rpc import memory_converters as models
 from ilab_chat_service.rpc.chat_validation import InvalidFields
 from ilab_chat_service.rpc.deadlines import Limit
-from ilab_chat_service.rpc.error_table import DeadlineExceeded, NotFound
+from ilab_chat_service.rpc.error_table import NotFound
 from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
-from ilab_chat_service.rpc.memory_admission import calls, long_calls
+from ilab_chat_service.rpc.memory_export import OpenExports
 from ilab_chat_service.rpc.memory_import import Import, OpenImports
 from ilab_chat_service.rpc.memory_validation import (
     caller_key,
@@ -33,7 +33,6 @@ from ilab_chat_service.rpc.memory_validation import (
 )
 from ilab_chat_service.rpc.open_calls import host_of
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
-from ilab_chat_service.tasks import current_task
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session
@@ -45,8 +44,9 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.ports import ResponseStore
-    from ilab_chat_service.rpc.admission import Admission, Slot
+    from ilab_chat_service.rpc.admission import Admission
     from ilab_chat_service.rpc.idempotent_writes import Write
+    from ilab_chat_service.rpc.memory_export import Export
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Fact, Observation, SaveResult
 
@@ -83,14 +83,15 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         self._responses = responses
         self._reads, self._writes = calls(limits.READS), calls(limits.WRITES)
         # With limits of their own: they last until the caller has read or written everything, or a file is rewritten.
-        self._exports = long_calls(limits.EXPORTS, limits.EXPORTS_PER_USER)
+        exports = long_calls(limits.EXPORTS, limits.EXPORTS_PER_USER)
+        self._exports = OpenExports(exports)
         imports = long_calls(limits.IMPORTS, limits.IMPORTS_PER_USER, per_share=limits.IMPORTS_PER_CALLER)
         self._imports = OpenImports(imports)
         self._erasures = long_calls(limits.ERASURES, limits.ERASURES_PER_USER, per_share=limits.RUNNING_PER_USER)
         self.admissions: Mapping[str, Admission] = {
             "memory_read": self._reads,
             "memory_write": self._writes,
-            "export": self._exports,
+            "export": exports,
             "import": imports,
             "erasure": self._erasures,
         }
@@ -361,11 +362,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> None:
         """Send everything of the user."""
         accept(request)
-        async with (
-            Limit(limits.LONG_CALL_TIME, context.time_remaining()),
-            self._exports.slot(request.user_id) as slot,
-        ):
-            await self._export(request, context, slot)
+        async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
+            await self._exports.run(request.user_id, partial(self._export, request, context))
 
     async def ImportUser(
         self, request_iterator: AsyncIterator[memory_pb2.ImportUserRequest], context: Context
@@ -380,7 +378,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             )
         return memory_pb2.ImportUserResponse(sessions=added.sessions, observations=added.observations)
 
-    async def _export(self, request: memory_pb2.ExportUserRequest, context: Context, slot: Slot) -> None:
+    async def _export(self, request: memory_pb2.ExportUserRequest, context: Context, export: Export) -> None:
         begun = False
         with library_limits():
             async for item in self._library.export(request.user_id):
@@ -391,15 +389,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 if not begun:
                     begun = True
                     await send_initial_metadata(context)
-                try:
-                    async with asyncio.timeout(limits.UNREAD_SECONDS):
-                        await context.write(response)
-                except BaseException as error:
-                    # gRPC keeps the response, and the call, until its caller reads, cancels or disconnects.
-                    slot.outlived_by(current_task())
-                    if isinstance(error, TimeoutError):
-                        raise DeadlineExceeded(f"the caller did not read for {limits.UNREAD_SECONDS:g} s") from None
-                    raise
+                await export.write(context.write(response))
 
     async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
         async with Limit(limits.CALL_TIME, context.time_remaining()):
