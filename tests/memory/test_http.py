@@ -20,7 +20,9 @@ import pytest
 from batch import cases
 from http_gateway import Answer, Client, running
 from ilab_memory import ILabMemory, SaveResult, SessionStartResponse
-from ilab_memory.transports.http_server import MAX_BODY_BYTES, create_app
+from ilab_memory.limits import MAX_CONTENT_BYTES
+from ilab_memory.transports import http_server
+from ilab_memory.transports.http_server import MAX_BODY_BYTES, MOST_BODIES_BYTES, create_app
 from ilab_memory.transports.methods import METHODS
 
 TOKEN = "token-of-sixteen-characters"
@@ -179,6 +181,34 @@ def test_undeclared_body_is_cut_off_at_the_limit(tmp_path: Path) -> None:
         connection.request("POST", "/mem_stats", pieces, {"content-type": "application/json"}, encode_chunked=True)
         assert connection.getresponse().status == 413
         connection.close()
+
+
+async def begun(memory: Client, size: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a request of which a byte of the body is missing."""
+    host, _, port = memory.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    fields = ("host: localhost", "content-type: application/json", f"content-length: {size}")
+    head = "".join(f"{line}\r\n" for line in ("POST /mem_save HTTP/1.1", *fields, ""))
+    writer.write(head.encode() + b" " * (size - 1))
+    return reader, writer
+
+
+async def test_slow_bodies_share_a_limit_and_others_are_answered(memory: Client) -> None:
+    slow = [await begun(memory, MAX_BODY_BYTES) for _ in range(MOST_BODIES_BYTES // MAX_BODY_BYTES + 2)]
+    refused = [asyncio.create_task(reader.readline()) for reader, _ in slow]
+    await asyncio.wait(refused, return_when=asyncio.FIRST_COMPLETED)
+    for _, writer in slow:
+        writer.close()
+    answered = {task.result() for task in (await asyncio.wait(refused))[0]}
+    assert answered == {b"HTTP/1.1 503 Service Unavailable\r\n", b""}
+    assert (await save(memory, content="x" * MAX_CONTENT_BYTES)).status == 200
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_refused(memory: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "BODY_SECONDS", 0.1)
+    reader, writer = await begun(memory, 100)
+    assert await reader.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
+    writer.close()
 
 
 async def test_token_is_required_when_one_is_set(library: ILabMemory) -> None:

@@ -27,10 +27,15 @@ from ilab_memory.transports.methods import METHODS, InvalidRequest, Method, Viol
 
 #: Maximum size of a body. JSON writes one byte of a text as up to six, so every valid request fits.
 MAX_BODY_BYTES: Final = 6 * MAX_CONTENT_BYTES + 65_536
+#: Maximum size of all bodies that are being received, and the time for one to arrive.
+MOST_BODIES_BYTES: Final = 8 * MAX_BODY_BYTES
+BODY_SECONDS: Final = 30.0
 
 #: Host names of requests to a server without a token: a page of another site could point its name at this address.
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN_PATHS: Final = frozenset({"/livez", "/openapi.json"})
+#: A request that is refused with one of these has a body that was not read to its end.
+UNREAD_STATUSES: Final = frozenset({408, 413, 503})
 PROBLEM: Final = "application/problem+json"
 
 
@@ -143,7 +148,7 @@ def problem(status: int, detail: str, violations: tuple[Violation, ...] = ()) ->
         "detail": detail,
         "field_violations": [{"field": each.field, "description": each.description} for each in violations],
     }
-    headers = {"connection": "close"} if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else {}
+    headers = {"connection": "close"} if status in UNREAD_STATUSES else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     return Response(json.dumps(details), status, headers, PROBLEM)
@@ -176,10 +181,14 @@ class _Guard:
 
 
 class _LimitedBodies:
-    """Refuses bodies that are too large, by their declared length or as soon as the limit is exceeded."""
+    """Refuses bodies that are too large, by their declared length or as soon as the limit is exceeded.
+
+    The bodies of all requests share a limit too, and each has a time limit, so that slow ones do not fill the memory.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._left = MOST_BODIES_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -189,14 +198,29 @@ class _LimitedBodies:
         if not declared.isdigit() or int(declared[:20]) > MAX_BODY_BYTES:
             await problem(413, f"the body exceeds {MAX_BODY_BYTES} bytes")(scope, receive, send)
             return
-        left = MAX_BODY_BYTES
+        taken = 0
+        deadline: float | None = asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def limited() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
+            nonlocal taken, deadline
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408) from None
+            size = len(message.get("body", b""))
+            if taken + size > MAX_BODY_BYTES:
                 raise HTTPException(413)
+            if size > self._left:
+                raise HTTPException(503)
+            self._left -= size
+            taken += size
+            if not message.get("more_body", False):
+                # Later calls wait for the client to leave.
+                deadline = None
             return message
 
-        await self._app(scope, limited, send)
+        try:
+            await self._app(scope, limited, send)
+        finally:
+            self._left += taken
