@@ -76,8 +76,6 @@ class Draft:
     """The message is too short for a pasted text."""
     is_remark: bool = False
     """It is what the user says about a pasted text."""
-    is_whole: bool = False
-    """The whole message is short: what it asks to forget is erased for good, so it must be the user's own request."""
     end: Sentence | None = None
     """The last sentence of a short message, if it is not this one, which may explain it."""
     last: Sentence | None = None
@@ -93,7 +91,7 @@ def read(message: str) -> Reading:
     if asks_to_forget_last(message):
         return Reading(forget_last=True)
     is_short = len(message) <= OWN_CHARACTERS
-    draft = Draft(is_short=is_short, is_whole=is_short)
+    draft = Draft(is_short=is_short)
     parts = own_parts(message)
     is_task = read_part(parts[0], draft)
     for remark in () if is_task else parts[1:]:
@@ -101,7 +99,8 @@ def read(message: str) -> Reading:
         read_part(remark, draft)
     if draft.opt_out:
         return Reading(opt_out=True)
-    if draft.forget_about and not (draft.facts or draft.pool):
+    # In a longer message, the request may be part of a pasted text, and an erasure is for good.
+    if draft.forget_about and is_short and not (draft.facts or draft.pool):
         topic = topic_of(draft.forget_about, draft.languages) if draft.forget_all else None
         return Reading(
             forget_about=draft.forget_about, forget_all=draft.forget_all, forget_topics=(topic,) if topic else ()
@@ -175,11 +174,10 @@ def read_sentence(sentence: Sentence, draft: Draft) -> None:
         pass
     elif named := next(filter(None, map(forgets_about, parts)), None):
         is_first = not draft.forget_about
-        if draft.is_whole:
-            draft.forget_about, rest, draft.forget_all = named
-            # Once: a message may repeat the request hundreds of times.
-            if rest and is_first:
-                read_sentence(Sentence(rest), draft)
+        draft.forget_about, rest, draft.forget_all = named
+        # Once: a message may repeat the request hundreds of times.
+        if rest and is_first:
+            read_sentence(Sentence(rest), draft)
     elif forgotten := next(filter(None, map(topics_to_forget, parts)), None):
         draft.forget_topics += forgotten
     elif facts := next(filter(None, map(list, map(facts_of, parts))), None):

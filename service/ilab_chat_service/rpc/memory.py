@@ -18,6 +18,7 @@ from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.error_table import NotFound
 from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
+from ilab_chat_service.rpc.memory_admission import calls, long_calls
 from ilab_chat_service.rpc.memory_export import OpenExports
 from ilab_chat_service.rpc.memory_import import Import, OpenImports
 from ilab_chat_service.rpc.memory_validation import (
