@@ -40,6 +40,7 @@ async def leave(stub: Stub, number: int, seconds: float) -> None:
     call.cancel()
 
 
+@pytest.mark.slow
 async def test_streams_that_were_left_leave_no_task_behind(
     settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -82,6 +82,7 @@ def examples_of(language: Language, template: str) -> str:
     return text[0].upper() + text[1:]
 
 
+@pytest.mark.slow
 @cases("language", LANGUAGES)
 def test_a_message_of_any_template_is_read(language: Language) -> None:
     for rule in language.rules:

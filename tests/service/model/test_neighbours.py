@@ -141,7 +141,7 @@ def good_bodies(stage: Stage) -> list[dict[str, Any]]:
     return [body for body in stage.script.bodies("test-model") if body["messages"][-1]["content"].endswith(GOOD)]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["Chat", pytest.param("StreamChat", marks=pytest.mark.slow)])
 async def test_bad_input_fails_for_its_sender_only(tmp_path: Path, method: Method) -> None:
     async with stage_in(tmp_path, model_retries=0) as stage:
         stage.script.otherwise = by_content
