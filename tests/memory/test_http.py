@@ -24,6 +24,7 @@ from ilab_memory.limits import MAX_CONTENT_BYTES
 from ilab_memory.transports import http_server
 from ilab_memory.transports.http_server import MAX_BODY_BYTES, MOST_BODIES_BYTES, create_app
 from ilab_memory.transports.methods import METHODS
+from processes import run_forked
 
 TOKEN = "token-of-sixteen-characters"
 DOCUMENTED = [
@@ -279,10 +280,8 @@ def test_command_serves_a_file_until_sigterm(tmp_path: Path) -> None:
     ],
 )
 def test_command_refuses_to_start(arguments: list[str], environ: dict[str, str], fault: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ilab_memory", "serve", "--port", "0", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environ}, cwd=tmp_path, timeout=60, check=False
-    )
+    variables = {"ILAB_MEMORY_DB_PATH": str(tmp_path / "memory.db"), **environ}
+    done = run_forked("ilab-memory", "serve", "--port", "0", *arguments, stdin=b"", **variables)
     assert done.returncode == 2
     assert fault in done.stderr
     assert "Traceback" not in done.stderr
