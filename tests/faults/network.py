@@ -66,6 +66,7 @@ class Forwarder:
         self._healed = asyncio.Event()
         self._struck = asyncio.Condition()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
 
     async def strike(self, fault: Fault) -> None:
         """Begin *fault*. Connections that are to be refused again are cut first, so that there are new ones."""
@@ -90,8 +91,22 @@ class Forwarder:
         for writer in tuple(self._writers):
             reset(writer)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def end(self) -> None:
+        """Close every connection, also those whose other end is still being connected to."""
+        self.cut()
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one connection on."""
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+        # Also when it ends before it begins.
+        task.add_done_callback(lambda _: writer.close())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._fault is Fault.REFUSE:
             await self._note()
             reset(writer)
@@ -185,7 +200,7 @@ async def forwarding(connect: Connect) -> AsyncIterator[Forwarder]:
         finally:
             await forwarder.heal()
             server.close()
-            forwarder.cut()
+            await forwarder.end()
 
 
 class Link(enum.Enum):
