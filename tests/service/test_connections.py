@@ -16,9 +16,11 @@ import pytest
 from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from certificates import Authority
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import CHAT_BYTES, CONTENT_BYTES, HEADER_BYTES, HEADER_FIELD_BYTES, REQUEST_BYTES
+from ilab_chat_service.rpc import channel_args
 from ilab_chat_service.rpc.channel_args import connection_options
 from ilab_chat_service.rpc.chat_validation import RequestTooLarge, check_headers
 from ilab_chat_service.rpc.interceptors.wrapping import header_bytes
@@ -269,6 +271,21 @@ async def test_client_that_does_not_answer_pings_is_disconnected(settings: Setti
             # Acknowledge the settings: the server also disconnects clients that never do.
             connection.send([http2.OPENING, http2.frame(http2.SETTINGS, 1, 0)])
             await asyncio.to_thread(connection.hung_up)
+
+
+async def test_client_that_does_not_finish_its_handshake_is_disconnected(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(channel_args, "HANDSHAKE_SECONDS", 1)
+    certificate, key = Authority().server().write(tmp_path, "server")
+    async with serving(replace(settings, tls_cert_file=certificate, tls_key_file=key)) as address:
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        # The beginning of a ClientHello.
+        writer.write(b"\x16\x03\x01\x02\x00")
+        async with asyncio.timeout(30):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_number_of_calls_per_connection_is_bounded(settings: Settings) -> None:

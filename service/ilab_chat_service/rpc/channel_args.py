@@ -20,6 +20,9 @@ Options: TypeAlias = "Mapping[str, int]"
 #: Time for a client to acknowledge our HTTP/2 settings. Until then not all limits apply to it.
 SETTINGS_TIMEOUT_SECONDS = 10
 
+#: Time for a TLS handshake. Each that is unfinished takes 30 KB and a descriptor, for 120 s by default.
+HANDSHAKE_SECONDS = 10
+
 #: Keepalive: time without traffic before a ping, and time for its answer. Without pings, the call of a client that has
 #: vanished would run until the model has finished.
 KEEPALIVE_SECONDS = 60
@@ -62,6 +65,7 @@ def connection_options(settings: Settings) -> Options:
         # Its default is 30 s, which a busy process exceeds. Callers have deadlines of their own.
         "grpc.server_max_unrequested_time_in_server": ceil(settings.max_deadline_seconds),
         "grpc.http2.settings_timeout": milliseconds(SETTINGS_TIMEOUT_SECONDS),
+        "grpc.server_handshake_timeout_ms": milliseconds(HANDSHAKE_SECONDS),
         "grpc.compression_enabled_algorithms_bitset": IDENTITY_ONLY,
         "grpc.keepalive_time_ms": milliseconds(KEEPALIVE_SECONDS),
         # Not keepalive_timeout_ms, which closes no connection by itself (observed with grpcio 1.85).
