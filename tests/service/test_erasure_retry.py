@@ -91,10 +91,15 @@ async def test_stop_does_not_wait_for_a_retry() -> None:
 
 
 def leave_unfinished(path: str) -> None:
-    """Forget a user where there is no disk space."""
-    with ILabMemory(SQLiteStore(path, free_bytes=lambda _: 0)) as memory:
+    """Forget a user while somebody reads."""
+    with (
+        ILabMemory(SQLiteStore(path, busy_timeout_seconds=0.1)) as memory,
+        closing(sqlite3.connect(path, isolation_level=None)) as reader,
+    ):
         memory.mem_save("alice", "MARZIPAN", type="discovery", title="t")
-        with pytest.raises(StorageError, match="disk space"):
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM observations").fetchone()
+        with pytest.raises(StorageError, match="a reader"):
             memory.mem_forget("alice")
 
 

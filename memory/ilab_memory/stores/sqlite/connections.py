@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.forks import Process
 from ilab_memory.stores.sqlite.migrations import check_version
 from ilab_memory.stores.sqlite.numbered_parameters import Connection
+from ilab_memory.stores.sqlite.page_file import PageFile, PageFiles
 from ilab_memory.stores.sqlite.shm_space import SharedIndex
 from ilab_memory.visit import Visit, current_visit
 
@@ -136,6 +137,7 @@ class Database:
         #: The file. Not for a database in memory.
         self.path = Path(self._path)
         self._index = None if self.is_memory else SharedIndex(self.path)
+        self._page_files = PageFiles(self.path)
 
     def size(self) -> int:
         """Return the bytes of the file and its write-ahead log, 0 for a database in memory.
@@ -173,6 +175,8 @@ class Database:
         try:
             # Before anything that would change the file.
             check_version(connection)
+            # Of a new file. Such files have pages that tell where others are, and their free pages are cut off.
+            connection.execute("PRAGMA auto_vacuum = NONE")
             self._turn_on_the_log(connection)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
@@ -198,6 +202,10 @@ class Database:
                 return
             time.sleep(_NEW_FILE_SECONDS)
 
+    def page_file(self) -> AbstractContextManager[PageFile]:
+        """Lend the file itself, to be read and written past SQLite. Not for a database in memory."""
+        return self._page_files.opened()
+
     def check_reserve(self) -> None:
         """Raise OSError if the disk is so full that using the file may end the process."""
         if self._index:
@@ -207,6 +215,7 @@ class Database:
         """Close the files. Call it after the last connection is closed."""
         if self._index:
             self._index.release()
+        self._page_files.release()
 
     def identity(self) -> Identity:
         """Return the identity of this file: another file of the same name has a different one.

@@ -18,13 +18,13 @@ from ilab_memory.stores.sqlite.transaction import Transaction
 
 #: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it
 #: takes from the index takes as long as putting it there did, and other saves wait.
-PAGE, PAGE_BYTES = 200, 256 * 1024
+PAGE, PAGE_BYTES = 50, 64 * 1024
 #: Blocks of vectors that are erased in one operation of the writer.
 VECTOR_BLOCKS = 16
-#: Pages of the full-text index that are merged in one operation of the writer: about 50 ms.
-MERGED_PAGES = 256
-# How long one attempt to empty the WAL keeps the writer, in milliseconds.
-_PATIENCE_MS = 50
+#: Sessions that are erased in one operation of the writer.
+SESSIONS = 500
+#: Pages of the full-text index that are merged in one operation of the writer: about 10 ms.
+MERGED_PAGES = 64
 _SALT_BYTES = _HASH_BYTES = 16
 
 
@@ -57,8 +57,9 @@ def mark_deleted(transaction: Transaction, user_id: str) -> int:
 def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
     """Record that the file must be rewritten before `mem_forget` may return for this user.
 
-    For an application that has deleted rows of the user from tables of its own in the same file: call it in the
-    transaction that deletes them, and `mem_forget` after it. Does nothing in a database that is not a memory.
+    For an application that deletes rows of the user from tables of its own in the same file, with `secure_delete` on:
+    call it in the transaction that deletes them, and `mem_forget` after it. Does nothing in a database that is not a
+    memory.
     """
     if connection.execute(erasure_statements.HAS_ERASURES).fetchone()[0]:
         add(connection, user_id, None)
@@ -105,9 +106,13 @@ def erase_rows(transaction: Transaction, user: Tombstone, rows: Iterable[ErasedR
             transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *tokens))
 
 
+def erase_sessions(transaction: Transaction, user: Tombstone) -> bool:
+    """Erase some of the sessions of a user without observations; return whether any were left."""
+    return transaction.execute(erasure_statements.ERASE_SESSIONS, (user.key, SESSIONS)).rowcount > 0
+
+
 def erase_user(transaction: Transaction, user: Tombstone) -> None:
-    """Erase what is left of a user without observations."""
-    transaction.execute(erasure_statements.ERASE_SESSIONS, (user.key,))
+    """Erase what is left of a user without observations and sessions."""
     transaction.execute(erasure_statements.ERASE_USER, (user.key,))
     transaction.execute(erasure_statements.ROWS_ERASED, (user.key,))
 
@@ -143,14 +148,9 @@ def _segments(transaction: Transaction) -> frozenset[int]:
     return frozenset(segment for (segment,) in transaction.execute(erasure_statements.INDEX_SEGMENTS))
 
 
-def needs_rewrite(connection: sqlite3.Connection) -> bool:
-    """Return whether the file may contain erased bytes."""
-    return bool(connection.execute(erasure_statements.NEEDS_REWRITE).fetchone()[0])
-
-
-def rewritten(connection: sqlite3.Connection) -> list[int]:
-    """Return the erasures that end once the WAL is empty."""
-    return [erasure for (erasure,) in connection.execute(erasure_statements.REWRITTEN_ERASURES)]
+def erased(connection: sqlite3.Connection) -> list[int]:
+    """Return the erasures whose rows are deleted: they end once no page has bytes of them."""
+    return [erasure for (erasure,) in connection.execute(erasure_statements.ERASED)]
 
 
 def end(transaction: Transaction, erasures: Iterable[int]) -> None:
@@ -158,10 +158,10 @@ def end(transaction: Transaction, erasures: Iterable[int]) -> None:
     transaction.executemany(erasure_statements.END_ERASURE, [(erasure,) for erasure in erasures])
 
 
-def empty_wal(transaction: Transaction) -> bool:
-    """Move the WAL into the database and truncate it; return whether no reader was in the way."""
+def empty_wal(transaction: Transaction, patience: float) -> bool:
+    """Move the WAL into the database and truncate it; return whether no reader was in the way after *patience*."""
     (timeout,) = transaction.execute("PRAGMA busy_timeout").fetchone()
-    transaction.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+    transaction.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
     try:
         busy, _, _ = transaction.execute(erasure_statements.EMPTY_WAL).fetchone()
     finally:

@@ -8,7 +8,7 @@ ADD_ERASURE = "INSERT INTO erasures (user, in_index, salt, user_hash) VALUES (?,
 TOMBSTONES = "SELECT u.key, u.index_key FROM erasures e CROSS JOIN users u ON u.key = e.user"
 TOMBSTONE_ROWS = "SELECT number, title, content FROM observations WHERE user = ? ORDER BY number LIMIT ?"
 ERASE_ROW = "DELETE FROM observations WHERE user = ? AND number = ? RETURNING id"
-ERASE_SESSIONS = "DELETE FROM sessions WHERE user = ?"
+ERASE_SESSIONS = "DELETE FROM sessions WHERE key IN (SELECT key FROM sessions WHERE user = ? LIMIT ?)"
 ERASE_USER = "DELETE FROM users WHERE key = ?"
 ROWS_ERASED = "UPDATE erasures SET user = NULL WHERE user = ?"
 # FTS5 marks what is deleted; a merge of all segments drops it. A negative number of pages begins one.
@@ -24,18 +24,16 @@ INDEX_SEGMENTS = """
 """
 ERASURES_IN_INDEX = "SELECT id FROM erasures WHERE in_index"
 MERGED = "UPDATE erasures SET in_index = 0 WHERE id = ?"
-# In the rewritten copy.
-REWRITTEN = "UPDATE erasures SET is_rewritten = 1 WHERE user IS NULL AND NOT in_index"
-NEEDS_REWRITE = "SELECT EXISTS (SELECT 1 FROM erasures WHERE NOT is_rewritten)"
-REWRITTEN_ERASURES = "SELECT id FROM erasures WHERE is_rewritten"
+# Of which the file's pages may have bytes, and nothing else.
+ERASED = "SELECT id FROM erasures WHERE user IS NULL AND NOT in_index"
 END_ERASURE = "DELETE FROM erasures WHERE id = ?"
 # Where there is no file.
 END_ERASED = "DELETE FROM erasures WHERE user IS NULL"
 LAST_REWRITE = "SELECT ended_at, seconds FROM last_rewrite"
 CLEAR_LAST_REWRITE = "DELETE FROM last_rewrite"
 SET_LAST_REWRITE = "INSERT INTO last_rewrite (ended_at, seconds) VALUES (?, ?)"
-# Builds every page again. secure_delete overwrites what is deleted, but not the copies that SQLite leaves in the free
-# middle of a page when it moves rows between pages.
-REWRITE_INTO = "VACUUM INTO ?"
-# All of the WAL into the database, then cut to nothing. Its first column is 0 when that was possible.
+# All of the WAL into the database, as far as no reader needs what that was before. It is all when the last two columns
+# are the same, unless the first is 1.
+MOVE_WAL = "PRAGMA wal_checkpoint(PASSIVE)"
+# The same, then cut to nothing. Its first column is 0 when that was possible.
 EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"

@@ -14,7 +14,7 @@ from ilab_memory.timestamps import to_text
 
 #: Observations that are erased in one operation of the writer, which ends before that after the bytes of
 #: `erasure.PAGE_BYTES`: other saves wait.
-PAGE = 100
+PAGE = 50
 #: A user and the id of an observation.
 Row = tuple[str, int]
 

@@ -1,4 +1,7 @@
-"""Erasing users of one store: which calls share a rewrite of the file, and how often it is rewritten."""
+"""Erasing users of one store: which calls share a rewrite of the file, and how often it is rewritten.
+
+A rewrite is a pass over all pages that overwrites unused bytes in place, see `rewrite`.
+"""
 
 import sqlite3
 import threading
@@ -25,10 +28,6 @@ REST = 4.0
 HELD_WEIGHT = 10.0
 #: The first that do not count: a transaction with long texts may take as long.
 HELD_SECONDS = 0.1
-# Between two attempts to empty the WAL, each of which keeps the writer for up to 50 ms: saves wait a fifth of the time.
-_ATTEMPT_REST_SECONDS = 0.2
-# Where a lock is waited for less long than some rests.
-_LEAST_ATTEMPTS = 20
 _FORGETTING = "forget the user"
 _DELETING = "delete the observation"
 _EXPIRING = "erase what has expired"
@@ -50,13 +49,11 @@ class Forgetting:
         writer: Writer,
         readers: Reading,
         rewriter: Callable[[threading.Event], Rewriter],
-        *,
-        busy_timeout_seconds: float,
     ) -> None:
+        self._database = database
         self._is_memory = database.is_memory
         self._writer = writer
         self._readers = readers
-        self._busy_timeout_seconds = busy_timeout_seconds
         self._closed = threading.Event()
         self._rewriter = rewriter(self._closed)
         # Guards what follows, and tells of its changes.
@@ -200,7 +197,7 @@ class Forgetting:
         if self._is_memory:
             return 0.0
         with self._readers.connection(_FORGETTING) as connection:
-            if not erasure.needs_rewrite(connection):
+            if not erasure.count(connection):
                 return 0.0
             ended_at, counted = connection.execute(erasure_statements.LAST_REWRITE).fetchone() or (0.0, 0.0)
         # The system's clock may have been set: wait no longer than a whole rest.
@@ -214,40 +211,35 @@ class Forgetting:
             while rows := self._next_rows(user):
                 self._check_open()
                 erase = partial(erasure.erase_rows, user=user, rows=rows)
-                # Alone: a page of rows takes about as long as a transaction may.
-                self._writer.run(_FORGETTING, erase, characters=BATCH_CHARACTERS)
+                # Alone: a page of rows takes about as long as a transaction may. The record of the erasure is synced.
+                self._writer.run(_FORGETTING, erase, characters=BATCH_CHARACTERS, synced=False)
+            while self._writer.run(_FORGETTING, partial(erasure.erase_sessions, user=user), synced=False):
+                self._check_open()
             self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
         if self._is_memory:
             self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure_statements.END_ERASED))
             return
-        if self._is_log_kept():
-            # A reader kept the log of the last rewrite. Each rewrite adds the whole file to the log until it has gone.
-            self._empty_wal()
-        counted = self._rewrite()
-        with self._readers.connection(_FORGETTING) as connection:
-            erasures = erasure.rewritten(connection)
-        self._empty_wal()
-        self._writer.run(_FORGETTING, partial(_end, erasures=erasures, counted=counted))
-
-    def _is_log_kept(self) -> bool:
-        """Whether the log of a rewrite may not have been emptied."""
-        with self._readers.connection(_FORGETTING) as connection:
-            return bool(erasure.rewritten(connection))
+        with storage_errors(_FORGETTING, self._database.path), self._rewriter.alone():
+            self._rewriter.merge_index()
+            with self._readers.connection(_FORGETTING) as connection:
+                erasures = erasure.erased(connection)
+            # Otherwise another process has done it.
+            if erasures:
+                # First, because SQLite moves all of the log into the file again after a crash.
+                self._rewriter.empty_log()
+                counted = self._rewrite()
+                self._rewriter.empty_log()
+                self._writer.run(_FORGETTING, partial(_end, erasures=erasures, counted=counted))
 
     def _rewrite(self) -> float:
-        """Rewrite the file if that is needed; return its cost, 0 if it is not."""
-        with self._readers.connection(_FORGETTING) as connection:
-            needed = erasure.needs_rewrite(connection)
+        """Rewrite the file; return the cost."""
         began, held = time.monotonic(), self._rewriter.held_seconds
         try:
-            with storage_errors(_FORGETTING):
-                # Also if it is not needed: it removes the copy that a killed process has left.
-                self._rewriter.rewrite()
+            self._rewriter.rewrite()
         finally:
-            counted = cost(time.monotonic() - began, self._rewriter.held_seconds - held) if needed else 0.0
-            if needed:
-                # A failed one counts too.
-                self._earliest = time.monotonic() + REST * counted
+            counted = cost(time.monotonic() - began, self._rewriter.held_seconds - held)
+            # A failed one counts too.
+            self._earliest = time.monotonic() + REST * counted
         return counted
 
     def _tombstones(self) -> list[erasure.Tombstone]:
@@ -258,20 +250,6 @@ class Forgetting:
         with self._readers.connection(_FORGETTING) as connection:
             return erasure.next_rows(connection, user)
 
-    def _empty_wal(self) -> None:
-        """Wait, as long as for a lock, until no reader needs what the WAL has of the past.
-
-        The writer gives up on each attempt soon, and rests before the next, so that saves go on.
-        """
-        deadline = time.monotonic() + self._busy_timeout_seconds
-        while not self._writer.run_alone(_FORGETTING, erasure.empty_wal):
-            self._closed.wait(min(_ATTEMPT_REST_SECONDS, self._busy_timeout_seconds / _LEAST_ATTEMPTS))
-            self._check_open()
-            if time.monotonic() >= deadline:
-                raise StorageError(
-                    "could not finish forgetting: a reader holds the erased pages in the write-ahead log; call again"
-                )
-
 
 def cost(seconds: float, held_seconds: float) -> float:
     """Return what a rewrite of *seconds* counts as, in seconds. Saves waited for it for *held_seconds*."""
@@ -280,6 +258,5 @@ def cost(seconds: float, held_seconds: float) -> float:
 
 def _end(transaction: Transaction, erasures: list[int], counted: float) -> None:
     erasure.end(transaction, erasures)
-    if counted:
-        transaction.execute(erasure_statements.CLEAR_LAST_REWRITE)
-        transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), counted))
+    transaction.execute(erasure_statements.CLEAR_LAST_REWRITE)
+    transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), counted))

@@ -1,6 +1,6 @@
 """Waiting for a process that rewrites the file: it holds the write lock for longer than a save does.
 
-SQLite's own timeout is for locks of the length of a save; writing a file back takes seconds for each 400 MB.
+The timeout of locks may be shorter than that, and the disk slow.
 """
 
 import os
@@ -12,16 +12,15 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-#: Added to the name of the file for the copy that a rewrite makes. The process that rewrites locks it.
+#: Added to the name of the file for an empty one, which the process that rewrites locks.
 REWRITE_SUFFIX = "-rewrite"
-#: How long a write waits for another process that rewrites the file: this, plus what a slow disk needs for its size.
+#: How long a write waits for another process that rewrites the file.
 REWRITE_SECONDS = 30.0
-REWRITE_BYTES_PER_SECOND = 8 * 1024 * 1024
 _RETRY_SECONDS = 0.02
 
 
 class RewriteWait:
-    """How long one write waits for a rewrite of *path*, in proportion to the size of the file. None: it never does."""
+    """How long one write waits for a rewrite of *path*. None: it never does."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -31,7 +30,7 @@ class RewriteWait:
         """Return whether to try again after *error*, a moment later: some process is rewriting the file."""
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not self._path or not is_being_rewritten(self._path):
             return False
-        if time.monotonic() > self._until + self._path.stat().st_size / REWRITE_BYTES_PER_SECOND:
+        if time.monotonic() > self._until:
             return False
         # SQLite has waited already, unless its timeout is very short.
         time.sleep(_RETRY_SECONDS)

@@ -140,7 +140,7 @@ TABLES = (
         salt BLOB NOT NULL,
         user_hash BLOB NOT NULL,                -- of the user_id, keyed with the salt
         in_index INTEGER NOT NULL DEFAULT 0,    -- the full-text index may contain hashes of a deleted observation
-        is_rewritten INTEGER NOT NULL DEFAULT 0 -- only the write-ahead log may still contain erased bytes
+        is_rewritten INTEGER NOT NULL DEFAULT 0 -- not used; remove it with the next change of the tables
     )
     """,
     # One row: the last rewrite, by the clock of the system.

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.forgetting import Forgetting
 from ilab_memory.stores.sqlite.reads import SQLiteReads, user_key
-from ilab_memory.stores.sqlite.rewrite import Rewriter, free_bytes
+from ilab_memory.stores.sqlite.rewrite import Rewriter
 from ilab_memory.stores.sqlite.vectors import SQLiteVectors
 from ilab_memory.stores.sqlite.work import SQLiteWork
 from ilab_memory.stores.sqlite.writer import Writer
@@ -49,12 +49,10 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
         durability: Literal["full", "normal"] = "full",
         busy_timeout_seconds: float = 5.0,
         create: bool = False,
-        free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
         """Open or create *db_path*; `:memory:` lives as long as the store.
 
-        *create* makes an empty file even if files of a lost database exist. *free_bytes* returns the free space of the
-        disk of a folder: a rewrite of the file needs space.
+        *create* makes an empty file even if files of a lost database exist.
 
         Raises:
             StorageError: the file cannot be opened or created, is not a database, or belongs to another program or
@@ -78,8 +76,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
             database,
             self._writer,
             self._readers,
-            lambda closed: Rewriter(database, self._writer, closed, free_bytes),
-            busy_timeout_seconds=busy_timeout_seconds,
+            lambda closed: Rewriter(database, self._writer, closed, busy_timeout_seconds=busy_timeout_seconds),
         )
 
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
@@ -179,9 +176,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
             self._writer.run("import", lambda transaction: fact_store.add_sources(transaction, user_id, sources))
 
     def forget(self, user_id: str) -> int:
-        """See Store. Takes time in proportion to the size of the file, which is rewritten; saves wait for most of it.
-
-        Minutes for tens of GB: the wait of a save of this process has no limit.
+        """See Store. Takes time in proportion to the size of the file, all of whose pages are read. Saves go on.
 
         Calls that wait at the same time share a rewrite. The next one begins after a rest, see `forgetting.REST`.
         """
