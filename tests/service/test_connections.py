@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,6 +250,40 @@ async def codes_of_burst(address: str) -> set[grpc.StatusCode]:
         return {await call.code() for call in calls}
 
 
+async def test_calls_of_eight_connections_wait_by_keys_that_work(settings: Settings) -> None:
+    """Without the keys, gRPC ends calls as CANCELLED while 1,000 wait."""
+    keys = ["grpc.server.max_pending_requests", "grpc.server.max_pending_requests_hard_limit"]
+    options = dict(connection_options(settings))
+    streams = options["grpc.max_concurrent_streams"]
+    async with running(options) as address:
+        assert await refused_by_core(address, streams) == 0
+    async with running({key: value for key, value in options.items() if key not in keys}) as address:
+        assert await refused_by_core(address, streams) > 0
+
+
+async def refused_by_core(address: str, streams: int) -> int:
+    """Begin *streams* calls on each of 8 connections at once; return how many of them this event loop never saw."""
+    pairs = http2.fields("/no/method")
+    calls = [http2.request(pairs, http2.message(b""), stream=2 * number + 1) for number in range(streams)]
+    unimplemented = 0
+    with ExitStack() as stack:
+        clients = [stack.enter_context(http2.Connection(address)) for _ in range(8)]
+        for client in clients:
+            # The event loop stands still until gRPC's core has all calls: it answers the ping after them.
+            client.send([http2.OPENING, http2.frame(http2.SETTINGS, 1, 0), *calls, PING])
+        received = [client.until(http2.PING) for client in clients]
+        for client, already in zip(clients, received, strict=True):
+            unimplemented += await asyncio.to_thread(count_unimplemented, client, already, streams)
+    return 8 * streams - unimplemented
+
+
+def count_unimplemented(client: http2.Connection, received: bytes, streams: int) -> int:
+    """Read on until *streams* calls have ended, and return how many of them were UNIMPLEMENTED."""
+    while received.count(b"grpc-status") + list(http2.kinds_in(received)).count(http2.RST_STREAM) < streams:
+        received += client.more()
+    return received.count(b"grpc-status\x0212")
+
+
 def pinging(address: str, times: int) -> set[int]:
     """Send *times* pings, each after the previous answer; return the frame types received."""
     kinds: set[int] = set()
@@ -296,7 +330,7 @@ async def test_number_of_calls_per_connection_is_bounded(settings: Settings) -> 
         stub: Any = health_pb2_grpc.HealthStub(channel)
         await stub.Check(health_pb2.HealthCheckRequest())
         # Calls whose requests do not arrive.
-        calls: Any = [channel.stream_stream("/ilab_chat.v1.ChatService/StreamChat")() for _ in range(2 * 5 + 100)]
+        calls: Any = [channel.stream_stream("/ilab_chat.v1.ChatService/StreamChat")() for _ in range(5 + 100)]
         last = asyncio.ensure_future(stub.Check(health_pb2.HealthCheckRequest()))
         async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as other:
             stub = health_pb2_grpc.HealthStub(other)

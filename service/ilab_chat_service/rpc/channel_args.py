@@ -37,8 +37,11 @@ MAX_IDLE_SECONDS = 15 * 60
 #: Time of a call outside its deadline: receiving the request, and sending the rest of the response.
 GRACE_SECONDS = 60
 
-#: Streams per connection in addition to twice the chat limits: for rejected calls, memory and health.
+#: Streams per connection in addition to the chat limits: for rejected calls, memory and health.
 EXTRA_STREAMS = 100
+
+#: Connections whose calls may wait for the event loop, all of one method.
+PENDING_CONNECTIONS = 8
 
 #: Maximum number of bytes that gRPC reads from a connection before it handles them. Without a maximum, the buffers of a
 #: connection that sends without pause keep growing: flow control applies to messages, but not to frames such as
@@ -53,6 +56,7 @@ IDENTITY_ONLY = 1
 
 def connection_options(settings: Settings) -> Options:
     """Return the channel arguments of the server's connections."""
+    streams = settings.max_calls + settings.max_queued_calls + EXTRA_STREAMS
     options = {
         "grpc.max_receive_message_length": REQUEST_BYTES,
         "grpc.experimental.tcp_max_read_buffer_size": READ_BYTES,
@@ -60,7 +64,10 @@ def connection_options(settings: Settings) -> Options:
         "grpc.max_metadata_size": HEADER_BYTES,
         "grpc.absolute_max_metadata_size": HEADER_BYTES,
         # Every stream costs memory before its credentials are checked.
-        "grpc.max_concurrent_streams": 2 * (settings.max_calls + settings.max_queued_calls) + EXTRA_STREAMS,
+        "grpc.max_concurrent_streams": streams,
+        # Equal, as above. Calls beyond the limit, of anybody, end as CANCELLED. gRPC's default begins with 1,000.
+        "grpc.server.max_pending_requests": PENDING_CONNECTIONS * streams,
+        "grpc.server.max_pending_requests_hard_limit": PENDING_CONNECTIONS * streams,
         # gRPC ends calls that the event loop has not accepted in time as CANCELLED, as if their callers had cancelled.
         # Its default is 30 s, which a busy process exceeds. Callers have deadlines of their own.
         "grpc.server_max_unrequested_time_in_server": ceil(settings.max_deadline_seconds),
