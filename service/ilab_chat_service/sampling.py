@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.model.client import ModelClient
     from ilab_chat_service.rpc.admission import Admission
+    from ilab_chat_service.rpc.strangers import Strangers
     from ilab_chat_service.settings import Settings
     from ilab_chat_service.telemetry.metrics import Metrics
 
@@ -51,11 +52,13 @@ class Sampler:
     models: Mapping[str, ModelClient]
     """By purpose."""
     consolidator: Consolidator | None
+    strangers: Strangers
     is_ready: Callable[[], bool]
     certificate_expiry: Callable[[], datetime] | None
     """None: there is no certificate."""
     _cpu: float = 0.0
     _embedded: int = 0
+    _cut: int = 0
     _events: Counter[str] = field(default_factory=Counter)
 
     def sample(self) -> None:
@@ -76,6 +79,9 @@ class Sampler:
         embedded = self.library.embedded
         metrics.embedded.inc(embedded - self._embedded)
         self._embedded = embedded
+        cut = self.strangers.cut
+        metrics.connections_cut.inc(cut - self._cut)
+        self._cut = cut
         if self.consolidator:
             events = Counter(self.consolidator.counts)
             for event, times in (events - self._events).items():

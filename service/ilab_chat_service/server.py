@@ -39,6 +39,7 @@ from ilab_chat_service.rpc.interceptors.status import ErrorInterceptor
 from ilab_chat_service.rpc.listen_address import bind
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
+from ilab_chat_service.rpc.strangers import Strangers
 from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.sampling import Sampler, open_metrics, sampling
 from ilab_chat_service.settings.addresses import socket_path, split_address
@@ -193,8 +194,9 @@ async def serving(
             consolidator, models["consolidation"] = await stack.enter_async_context(
                 open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash, asked=asked, traces=traces)
             )
+        strangers = stack.enter_context(Strangers())
         server = registered_methods_server(
-            (logs, ErrorInterceptor(), calls, AuthInterceptor(callers)), server_options(settings)
+            (logs, ErrorInterceptor(), calls, AuthInterceptor(callers, strangers)), server_options(settings), strangers
         )
         chats, memories = admission(settings), MemoryService(library, responses)
         chat = ChatService(turns, deadlines(settings), chats, heartbeat_seconds=settings.heartbeat_seconds)
@@ -209,16 +211,16 @@ async def serving(
                 library=library,
                 models=models,
                 consolidator=consolidator,
+                strangers=strangers,
                 is_ready=is_ready,
                 certificate_expiry=certificates.expiry if certificates else None,
             )
             await stack.enter_async_context(sampling(sampler))
         await loading
-        address = await bind(server, settings.address, certificates.credentials if certificates else None)
-        await server.start()
+        address = await listen(server, settings, certificates, strangers)
         stack.push_async_callback(server.stop, STOP_SECONDS)
-        stack.push_async_callback(asyncio.to_thread, hang_up, socket_path(address) or split_address(address)[1])
-        stack.push_async_callback(drain, settings, skip_propagation or asyncio.Event(), checks, calls)
+        stack.push_async_callback(asyncio.to_thread, hang_up, socket_path(address) or strangers.port)
+        stack.push_async_callback(drain, settings, skip_propagation or asyncio.Event(), checks, calls, strangers)
         if consolidator:
             # When the drain begins.
             stack.callback(consolidator.stop)
@@ -257,6 +259,20 @@ async def watching(
         if not settings.memory_url:
             await stack.enter_async_context(in_background(watch_memory(library, damage.failures, tell)))
         yield
+
+
+async def listen(
+    server: grpc.aio.Server, settings: Settings, certificates: Certificates | None, strangers: Strangers
+) -> str:
+    """Start *server* and return its address.
+
+    Raises:
+        AddressUnavailable: the address cannot be bound.
+    """
+    address = await bind(server, settings.address, certificates.credentials if certificates else None)
+    strangers.port = 0 if socket_path(address) else split_address(address)[1]
+    await server.start()
+    return address
 
 
 def add_services(
@@ -332,7 +348,11 @@ def admission(settings: Settings) -> Admission:
 
 
 async def drain(
-    settings: Settings, skip_propagation: asyncio.Event, checks: health.HealthService, calls: DrainInterceptor
+    settings: Settings,
+    skip_propagation: asyncio.Event,
+    checks: health.HealthService,
+    calls: DrainInterceptor,
+    strangers: Strangers,
 ) -> None:
     """End all calls. Calls that can finish in time do not fail, and neither do those of clients that check health."""
     plain.info(
@@ -345,6 +365,7 @@ async def drain(
     await calls.drain(settings.drain_seconds)
     await checks.end()
     await calls.end()
+    strangers.drop()
 
 
 def counted_calls(number: int) -> str:

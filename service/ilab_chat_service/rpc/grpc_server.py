@@ -10,15 +10,21 @@ import grpc.aio
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ilab_chat_service.rpc.strangers import Strangers
+
 log = logging.getLogger(__name__)
 
 
 def registered_methods_server(
-    interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, Any]]
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    options: Sequence[tuple[str, Any]],
+    strangers: Strangers | None = None,
 ) -> grpc.aio.Server:
     """Return a server without generic handlers, which no method name can stop.
 
-    With another grpcio than 1.85.x it is `grpc.aio.server`, and a warning is logged.
+    *strangers* bounds calls without valid credentials.
+
+    With another grpcio than 1.85.x it is `grpc.aio.server`, without *strangers*, and a warning is logged.
     """
     try:
         from ilab_chat_service.rpc.grpc_internals import RegisteredMethodsServer  # noqa: PLC0415 - it can be unusable
@@ -29,4 +35,4 @@ def registered_methods_server(
         )
         return grpc.aio.server(interceptors=interceptors, options=options)
     # The published types know the class by its public name only.
-    return cast("grpc.aio.Server", RegisteredMethodsServer(interceptors, options))
+    return cast("grpc.aio.Server", RegisteredMethodsServer(interceptors, options, strangers))

@@ -148,6 +148,9 @@ class Metrics:
         self.admission_wait = self._histogram(
             "admission_wait_seconds", "Wait for a slot, including refused calls.", "method", buckets=STORE_BUCKETS
         )
+        self.connections_cut = self._counter(
+            "connections_cut_total", "Connections that were cut: they ended too many calls without valid credentials."
+        ).only
         self.replays = self._counter(
             "idempotent_replays_total", "Calls answered with the stored response of an earlier call.", "method"
         )

@@ -19,8 +19,9 @@ from ilab_chat_service.telemetry.call_record import CALL
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ilab_chat_service.auth.callers import Authenticator
+    from ilab_chat_service.auth.callers import Authenticator, Caller
     from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Handler, Headers, Method, Requests
+    from ilab_chat_service.rpc.strangers import Strangers
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     Reflection needs credentials too: grpcurl sends its headers with reflection calls as well.
     """
 
-    def __init__(self, callers: Authenticator) -> None:
+    def __init__(self, callers: Authenticator, strangers: Strangers) -> None:
         self._callers = callers
+        self._strangers = strangers
 
     async def intercept_service(
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
@@ -52,10 +54,20 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         return self._guarded(headers, handler)
 
     async def _authenticated(self, headers: Headers, method: Method, requests: Requests, context: Context) -> Any:
-        caller = await self._callers.caller(credentials(headers, context))
+        caller = await self._caller(headers, context)
         set_caller(caller)
         CALL.get().caller = caller.name
         return await method(requests, context)
+
+    async def _caller(self, headers: Headers, context: Context) -> Caller:
+        """Return the caller with the credentials of a call.
+
+        Raises:
+            MissingCredentials, InvalidCredentials: see `Authenticator.caller`.
+        """
+        caller = await self._callers.caller(credentials(headers, context))
+        self._strangers.authenticated(context.peer())
+        return caller
 
     def _guarded(self, headers: Headers, handler: Handler) -> Handler:
         """Return the handler of a reflection method behind authentication."""
@@ -63,7 +75,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(requests: Any, context: Context) -> AsyncIterator[Any]:
             try:
-                await self._callers.caller(credentials(headers, context))
+                await self._caller(headers, context)
             except (MissingCredentials, InvalidCredentials) as error:
                 await reject(context, error)
             async for response in method(requests, context):
