@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ilab_memory import ILabMemory, StorageError
-from ilab_memory.stores.sqlite import forgetting, request_rewrite
+from ilab_memory.stores.sqlite import erasure_schedule, request_rewrite
 from memory import killed
 
 #: The beginning of each text that is erased.
@@ -60,7 +60,7 @@ def delete(connection: sqlite3.Connection, content: str, user_id: str) -> None:
 def erase(path: str, name: str) -> None:
     """Save and erase users without end. Print one line for each that is about to be saved, and for each failure."""
     # Without a rest between two rewrites.
-    forgetting.REST = 0
+    erasure_schedule.REST = 0
     dice = random.Random(name)
     with ILabMemory.from_path(path) as mem, closing(connect(path)) as own:
         number = 0

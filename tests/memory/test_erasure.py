@@ -19,7 +19,14 @@ from types import SimpleNamespace
 import pytest
 
 from ilab_memory import Config, ILabMemory, StorageError
-from ilab_memory.stores.sqlite import SQLiteStore, erasure, forgetting, request_rewrite, rewrite, rewrite_wait
+from ilab_memory.stores.sqlite import (
+    SQLiteStore,
+    erasure,
+    erasure_schedule,
+    page_erasure,
+    request_rewrite,
+    rewrite_wait,
+)
 from ilab_memory.stores.sqlite.connections import LOG_BYTES
 from ilab_memory.stores.sqlite.page_file import PageFile
 from rewriting import locked, refusals
@@ -57,7 +64,7 @@ def full_disk() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def forgetting_of(mem: ILabMemory) -> forgetting.Forgetting:
+def forgetting_of(mem: ILabMemory) -> erasure_schedule.Forgetting:
     assert isinstance(mem._store, SQLiteStore)
     return mem._store._forgetting
 
@@ -210,7 +217,7 @@ def test_calling_again_completes_a_pending_erasure(path: Path) -> None:
 KILLED = """
 import os, sys
 from ilab_memory import ILabMemory
-from ilab_memory.stores.sqlite.rewrite import Rewriter
+from ilab_memory.stores.sqlite.page_erasure import Rewriter
 Rewriter.rewrite = lambda _: os._exit(9)
 mem = ILabMemory.from_path(sys.argv[1])
 for number in range(500):
@@ -373,7 +380,7 @@ def test_saves_go_on_while_the_pages_are_overwritten(path: Path, monkeypatch: py
 def test_many_pages_of_other_saves_are_overwritten_while_saves_go_on(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rewrite, "MOST_PAGES_AT_ONCE", 0)
+    monkeypatch.setattr(page_erasure, "MOST_PAGES_AT_ONCE", 0)
     overwrite = PageFile.overwrite
     threads: list[str] = []
 
@@ -435,22 +442,24 @@ def test_rewrites_pause_in_proportion_to_the_last_one_of_any_process(path: Path)
 
 
 def test_rewrite_costs_more_the_longer_saves_waited_for_it() -> None:
-    assert forgetting.cost(10.0, 0.0) == 10.0
-    assert forgetting.cost(0.3, 0.1) == 0.3, "as long as a save of a long text may take"
-    assert forgetting.cost(10.0, 8.1) == pytest.approx(80.0)
+    assert erasure_schedule.cost(10.0, 0.0) == 10.0
+    assert erasure_schedule.cost(0.3, 0.1) == 0.3, "as long as a save of a long text may take"
+    assert erasure_schedule.cost(10.0, 8.1) == pytest.approx(80.0)
 
 
 def test_next_rewrite_pauses_forty_times_as_long_as_saves_waited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     late = 0.0
-    monkeypatch.setattr(rewrite, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep))
-    step = rewrite._Pass.step
+    monkeypatch.setattr(
+        page_erasure, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep)
+    )
+    step = page_erasure._Pass.step
 
-    def step_slowly(one: rewrite._Pass, most: int, patience: float) -> set[int] | None:
+    def step_slowly(one: page_erasure._Pass, most: int, patience: float) -> set[int] | None:
         nonlocal late
         late += 10.0
         return step(one, most, patience)
 
-    monkeypatch.setattr(rewrite._Pass, "step", step_slowly)
+    monkeypatch.setattr(page_erasure._Pass, "step", step_slowly)
     with opened(path) as mem:
         save(mem, "alice", "marker")
         assert mem.mem_forget("alice") == 1

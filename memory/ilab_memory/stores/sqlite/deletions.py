@@ -94,7 +94,7 @@ def delete(transaction: Transaction, user_id: str, observation_id: int, *, analy
     """
     deleted = _remove(transaction, user_id, [observation_id], analyzed)
     if deleted:
-        erasure.add(transaction, user_id, None, is_in_index=True)
+        erasure.add_erasure(transaction, user_id, None, is_in_index=True)
     return deleted
 
 

@@ -50,7 +50,7 @@ def mark_deleted(transaction: Transaction, user_id: str) -> int:
     key, observations = row
     transaction.execute(work_statements.ERASE, (key,))
     transaction.execute(vector_statements.REMOVE_STATE, (key,))
-    add(transaction, user_id, key)
+    add_erasure(transaction, user_id, key)
     return int(observations)
 
 
@@ -62,7 +62,7 @@ def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
     memory.
     """
     if connection.execute(erasure_statements.HAS_ERASURES).fetchone()[0]:
-        add(connection, user_id, None)
+        add_erasure(connection, user_id, None)
 
 
 def is_known(connection: sqlite3.Connection, user_id: str) -> bool:
@@ -117,7 +117,7 @@ def erase_user(transaction: Transaction, user: Tombstone) -> None:
     transaction.execute(erasure_statements.ROWS_ERASED, (user.key,))
 
 
-def in_index(connection: sqlite3.Connection) -> list[int]:
+def erasures_in_index(connection: sqlite3.Connection) -> list[int]:
     """Return the erasures of observations whose hashes may be in the full-text index."""
     return [erasure for (erasure,) in connection.execute(erasure_statements.ERASURES_IN_INDEX)]
 
@@ -139,7 +139,7 @@ def merge_index(transaction: Transaction, segments: frozenset[int] = frozenset()
     return segments if segments <= _segments(transaction) else frozenset()
 
 
-def merged(transaction: Transaction, erasures: Iterable[int]) -> None:
+def record_merged(transaction: Transaction, erasures: Iterable[int]) -> None:
     """Record that the index has no hashes of *erasures* any more."""
     transaction.executemany(erasure_statements.MERGED, [(erasure,) for erasure in erasures])
 
@@ -153,7 +153,7 @@ def erased(connection: sqlite3.Connection) -> list[int]:
     return [erasure for (erasure,) in connection.execute(erasure_statements.ERASED)]
 
 
-def end(transaction: Transaction, erasures: Iterable[int]) -> None:
+def end_erasures(transaction: Transaction, erasures: Iterable[int]) -> None:
     """Remove the records of *erasures*, of which no byte is left."""
     transaction.executemany(erasure_statements.END_ERASURE, [(erasure,) for erasure in erasures])
 
@@ -169,7 +169,7 @@ def empty_wal(transaction: Transaction, patience: float) -> bool:
     return not busy
 
 
-def add(
+def add_erasure(
     connection: Transaction | sqlite3.Connection, user_id: str, key: int | None, *, is_in_index: bool = False
 ) -> None:
     """Record an erasure for the user.

@@ -66,5 +66,5 @@ def erase(transaction: Transaction, wanted: Expiry, rows: Iterable[Row], *, anal
             if transaction.execute(fact_statements.IS_EXPIRED, asked).fetchone():
                 erased += deletions.remove(transaction, user_id, observation_id, analyzed=analyzed)
         if erased > before:
-            erasure.add(transaction, user_id, None, is_in_index=True)
+            erasure.add_erasure(transaction, user_id, None, is_in_index=True)
     return erased

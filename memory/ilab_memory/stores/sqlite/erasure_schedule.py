@@ -15,7 +15,7 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.sqlite import deletions, erasure, erasure_statements, expiry
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
-from ilab_memory.stores.sqlite.rewrite import Rewriter
+from ilab_memory.stores.sqlite.page_erasure import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
 from ilab_memory.stores.sqlite.writer import Writer
@@ -257,6 +257,6 @@ def cost(seconds: float, held_seconds: float) -> float:
 
 
 def _end(transaction: Transaction, erasures: list[int], counted: float) -> None:
-    erasure.end(transaction, erasures)
+    erasure.end_erasures(transaction, erasures)
     transaction.execute(erasure_statements.CLEAR_LAST_REWRITE)
     transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), counted))

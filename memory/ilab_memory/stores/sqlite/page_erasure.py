@@ -98,7 +98,7 @@ class Rewriter:
             StorageError, RuntimeError: as `Writer.run`.
         """
         with closing(self._database.connect()) as source:
-            erasures = erasure.in_index(source)
+            erasures = erasure.erasures_in_index(source)
         if not erasures:
             return
         # Each step takes about as long as a transaction may.
@@ -107,7 +107,7 @@ class Rewriter:
         while segments:
             check_open(self._closed)
             segments = merge(partial(erasure.merge_index, segments=segments))
-        self._writer.run(_FORGETTING, partial(erasure.merged, erasures=erasures))
+        self._writer.run(_FORGETTING, partial(erasure.record_merged, erasures=erasures))
 
     def rewrite(self) -> None:
         """Overwrite what belongs to nothing in all pages. The write-ahead log still has pages as they were.
