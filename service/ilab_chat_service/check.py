@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.auth.setup import open_authenticator
 from ilab_chat_service.failures import Failure, ModelOptionUnsupported, ModelRejected, StoreNotOpened
 from ilab_chat_service.memory.executor import open_memory
-from ilab_chat_service.model.client import open_model
 from ilab_chat_service.model.embedded import EmbeddedModelMissing
+from ilab_chat_service.model.model_choice import open_model
 from ilab_chat_service.server import open_idempotency_store, tls
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.telemetry.logs import escaped
@@ -19,7 +19,7 @@ from ilab_chat_service.values import ChatMessage, Generation
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
-    from ilab_chat_service.model.upstream import Upstream
+    from ilab_chat_service.model.model_api import ModelApi
     from ilab_chat_service.settings import Settings
 
 #: Time for a model to begin its answer.
@@ -96,7 +96,7 @@ async def check_models(settings: Settings) -> AsyncIterator[Result]:
         yield Result("models", str(error))
 
 
-async def check_model(upstream: Upstream) -> Result:
+async def check_model(upstream: ModelApi) -> Result:
     """Ask a model for one token, by the code that answers callers."""
     subject = f"model {upstream.profile}"
     try:
@@ -109,7 +109,7 @@ async def check_model(upstream: Upstream) -> Result:
     return Result(subject)
 
 
-async def ask(upstream: Upstream) -> None:
+async def ask(upstream: ModelApi) -> None:
     """Ask with the smallest token limit that the API accepts, and return when the model has begun.
 
     Raises:

@@ -11,7 +11,7 @@ from ilab_chat_service.consolidation.consolidator import Consolidator, Limits, c
 from ilab_chat_service.consolidation.prompt import load as load_prompt
 from ilab_chat_service.failures import ModelNotFound
 from ilab_chat_service.memory.turn_codec import decoded_turn
-from ilab_chat_service.model.client import open_model
+from ilab_chat_service.model.model_choice import open_model
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.values import Generation
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ilab_chat_service.memory.executor import MemoryExecutor
-    from ilab_chat_service.model.client import ModelClient
+    from ilab_chat_service.model.model_choice import ModelClient
     from ilab_chat_service.ports import Clock
     from ilab_chat_service.settings import Settings
     from ilab_chat_service.telemetry.call_record import Call

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.consolidation.consolidator import Consolidator
     from ilab_chat_service.memory.executor import MemoryExecutor
-    from ilab_chat_service.model.client import ModelClient
+    from ilab_chat_service.model.model_choice import ModelClient
     from ilab_chat_service.rpc.admission import Admission
     from ilab_chat_service.rpc.strangers import Strangers
     from ilab_chat_service.settings import Settings

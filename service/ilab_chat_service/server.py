@@ -22,7 +22,7 @@ from ilab_chat_service.memory.availability import check_integrity, watch_memory
 from ilab_chat_service.memory.erasure_retry import retry_erasures
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.memory.expiry import expire_observations
-from ilab_chat_service.model.client import open_model
+from ilab_chat_service.model.model_choice import open_model
 from ilab_chat_service.rate_limits import RateLimits, rate_limits
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 
 from ilab_chat_service.idempotency.chat_answers import TurnCall
 from ilab_chat_service.idempotency.postgres import open_postgres_store
-from ilab_chat_service.idempotency.single_flight import SingleFlight
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
+from ilab_chat_service.idempotency.store import SingleFlight
 from ilab_chat_service.ports import Clock
 from ilab_chat_service.values import Answered, FinishReason, MemorySource, Recalled, TurnRequest, Usage
 

@@ -23,7 +23,7 @@ from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.idempotency import postgres as postgres_store
 from ilab_chat_service.idempotency import sqlite as sqlite_store
 from ilab_chat_service.idempotency.chat_answers import TurnCall
-from ilab_chat_service.idempotency.single_flight import Record, SingleFlight
+from ilab_chat_service.idempotency.store import Record, SingleFlight
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.server import open_idempotency_store, serving

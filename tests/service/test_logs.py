@@ -135,7 +135,7 @@ def test_failed_call_is_one_line_with_the_callers_correlation_id(server: ServerP
     assert line["level"] == "warning"
     assert (line["rpc.response.status_code"], line["error.type"]) == ("UNAVAILABLE", "MODEL_UNAVAILABLE")
     assert line["correlation_id"] == trailers["x-correlation-id"]
-    assert line["exception_chain"].startswith("ModelUnavailable at upstream.py")
+    assert line["exception_chain"].startswith("ModelUnavailable at model_api.py")
 
 
 @pytest.mark.parametrize("replies", [[Reply(status=503)] * 3, [Reply(status=503), Reply()]], ids=["failed", "answered"])

@@ -18,7 +18,7 @@ import psycopg
 from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.idempotency.lock_session import LockSession, open_lock_session
 from ilab_chat_service.idempotency.schema import migrate
-from ilab_chat_service.idempotency.single_flight import RETENTION, Record, SingleFlight, lock_key
+from ilab_chat_service.idempotency.store import RETENTION, Record, SingleFlight, lock_key
 from ilab_chat_service.settings import database_url
 from ilab_chat_service.tasks import in_background
 

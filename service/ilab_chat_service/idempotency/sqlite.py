@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
 import msgspec
 
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
-from ilab_chat_service.idempotency.single_flight import RETENTION, Record, SingleFlight, lock_key
+from ilab_chat_service.idempotency.store import RETENTION, Record, SingleFlight, lock_key
 from ilab_chat_service.settings.memory import IN_MEMORY
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import Damage

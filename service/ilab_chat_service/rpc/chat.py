@@ -18,7 +18,7 @@ from ilab_chat_service.rpc.chat_validation import turn_request
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.event_writer import EventWriter
 from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
-from ilab_chat_service.rpc.unread import OpenStreams
+from ilab_chat_service.rpc.slow_readers import OpenStreams
 from ilab_chat_service.tasks import current_task
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started

@@ -30,9 +30,9 @@ from ilab_chat_service.model import completion_stream
 from ilab_chat_service.model.api_errors import ResponseTooLong
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
 from ilab_chat_service.model.chunks import ERROR_BYTES, MOST_PARTS
-from ilab_chat_service.model.client import ModelClient, client_of, open_model
 from ilab_chat_service.model.completion_stream import SLICE_BYTES, CompletionStream
 from ilab_chat_service.model.http_transport import HEADER_BYTES, MAX_INTERIM, Body, ModelHttpClient, Parsing
+from ilab_chat_service.model.model_choice import ModelClient, client_of, open_model
 from ilab_chat_service.model.pacing import LoopShare, Pace
 from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS
 from ilab_chat_service.model.profiles_file import token_limit_of

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ilab_chat_service.failures import ContextTooLong, ModelRejected
-from ilab_chat_service.model.client import ModelClient, open_model
+from ilab_chat_service.model.model_choice import ModelClient, open_model
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import ChatMessage, Generation, JsonObjectFormat
 from upstream import Reply, Request, Upstream

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from ilab_chat_service.failures import Failure
-from ilab_chat_service.model.client import ModelClient, open_model
+from ilab_chat_service.model.model_choice import ModelClient, open_model
 from ilab_chat_service.model.request_template import RequestTemplate
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.telemetry.call_record import CALL, Call

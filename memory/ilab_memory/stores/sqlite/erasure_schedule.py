@@ -15,10 +15,10 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.sqlite import deletions, erasure, erasure_statements, expiry
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
+from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.page_erasure import Rewriter
 from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
-from ilab_memory.stores.sqlite.writer import Writer
 
 #: A rewrite begins at the earliest this many times its `cost` after the last one: at most a fifth of the time is spent
 #: on rewriting, however often users are forgotten. Of all processes that use the file.

@@ -10,7 +10,7 @@ from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
 from ilab_memory.stores.common.rows import observation, session
 from ilab_memory.stores.sqlite import export_statements, reads
 from ilab_memory.stores.sqlite.connections import Readers, SharedReader
-from ilab_memory.stores.sqlite.writer import Writer
+from ilab_memory.stores.sqlite.group_commit import Writer
 
 _EXPORTING = "export"
 

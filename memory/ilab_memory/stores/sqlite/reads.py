@@ -25,7 +25,7 @@ from ilab_memory.stores.common import rows
 from ilab_memory.stores.sqlite import fact_statements, search_statements, statements
 from ilab_memory.stores.sqlite.blind_index import KeyCache, UserKey, tokens
 from ilab_memory.stores.sqlite.connections import Readers, SharedReader
-from ilab_memory.stores.sqlite.writer import Writer
+from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.timestamps import to_text
 
 Connection = sqlite3.Connection

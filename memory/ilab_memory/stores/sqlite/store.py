@@ -24,11 +24,11 @@ from ilab_memory.stores.sqlite.blind_index import IndexEntry, KeyCache
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
 from ilab_memory.stores.sqlite.erasure_schedule import Forgetting
+from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.page_erasure import Rewriter
 from ilab_memory.stores.sqlite.reads import SQLiteReads, user_key
 from ilab_memory.stores.sqlite.vectors import SQLiteVectors
 from ilab_memory.stores.sqlite.work import SQLiteWork
-from ilab_memory.stores.sqlite.writer import Writer
 from ilab_memory.timestamps import to_text
 
 # SQLite instructions between two tests whether the store was closed, which ends a check.

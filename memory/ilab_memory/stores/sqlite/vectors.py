@@ -9,8 +9,8 @@ from ilab_memory.core.vector_store import Batch, Block, Unembedded, VectorStore
 from ilab_memory.stores.common.vectors import by_block, placed
 from ilab_memory.stores.sqlite import vector_statements
 from ilab_memory.stores.sqlite.connections import Readers, SharedReader
+from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.transaction import Transaction
-from ilab_memory.stores.sqlite.writer import Writer
 
 _EMBEDDING = "embed observations"
 

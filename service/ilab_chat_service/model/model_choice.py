@@ -16,11 +16,11 @@ from ilab_chat_service.failures import ModelQuotaExhausted, ModelRateLimited, Mo
 from ilab_chat_service.model import embedded
 from ilab_chat_service.model.http_transport import http_client
 from ilab_chat_service.model.keys import FixedKey
+from ilab_chat_service.model.model_api import ModelApi
 from ilab_chat_service.model.pacing import LoopShare
 from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, Profiles
 from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
 from ilab_chat_service.model.retries import repeated
-from ilab_chat_service.model.upstream import Upstream
 from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ModelClient:
         self._loop_share = LoopShare()
         self._listed = {profile.name: self._upstream(profile) for profile in profiles}
         #: Models that callers named and that are not listed, least recently used first.
-        self._others: OrderedDict[str, Upstream] = OrderedDict()
+        self._others: OrderedDict[str, ModelApi] = OrderedDict()
 
     @property
     def names(self) -> list[str]:
@@ -91,7 +91,7 @@ class ModelClient:
             yield UNLISTED, any(upstream.breaker.is_open for upstream in self._others.values())
 
     @property
-    def upstreams(self) -> list[Upstream]:
+    def upstreams(self) -> list[ModelApi]:
         """The listed models, the default first."""
         return list(self._listed.values())
 
@@ -102,7 +102,7 @@ class ModelClient:
 
     async def _ask(
         self,
-        upstream: Upstream,
+        upstream: ModelApi,
         generation: Generation,
         user_id: str,
         messages: Sequence[ChatMessage],
@@ -124,7 +124,7 @@ class ModelClient:
                 )
                 upstream = self._listed[upstream.profile.fallback]
 
-    def _of(self, profile: Profile) -> Upstream:
+    def _of(self, profile: Profile) -> ModelApi:
         """Return the upstream of *profile*. Each model has its own, so that one that fails does not affect others."""
         if listed := self._listed.get(profile.name):
             return listed
@@ -134,9 +134,9 @@ class ModelClient:
             self._others.popitem(last=False)
         return upstream
 
-    def _upstream(self, profile: Profile, label: str = "") -> Upstream:
+    def _upstream(self, profile: Profile, label: str = "") -> ModelApi:
         any_model = self.profiles.any_model
-        return Upstream(self._client, profile, self._loop_share, named_by_caller=any_model, label=label)
+        return ModelApi(self._client, profile, self._loop_share, named_by_caller=any_model, label=label)
 
 
 class Choice:
@@ -145,7 +145,7 @@ class Choice:
     __slots__ = ("_ask", "cause", "name", "prompt_tokens")
 
     def __init__(
-        self, upstream: Upstream, ask: Callable[[Sequence[ChatMessage], float], Awaitable[CompletionStream]]
+        self, upstream: ModelApi, ask: Callable[[Sequence[ChatMessage], float], Awaitable[CompletionStream]]
     ) -> None:
         self.name = upstream.profile.model
         self.prompt_tokens = upstream.profile.prompt_tokens

@@ -46,7 +46,7 @@ TELEMETRY = (
 PLAIN = (False, False)
 
 
-class Upstream:
+class ModelApi:
     """A model, its breaker, and the shape of requests that its API accepts.
 
     Args:
