@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.gc_pause import without_collections
+from ilab_chat_service.malloc_arenas import limit_arenas
 from ilab_chat_service.settings import Settings, SettingsError, read, unknown
 from ilab_chat_service.settings.addresses import AddressUnavailable
 from ilab_chat_service.supervisor import supervise
@@ -104,6 +105,7 @@ def serve(settings: Settings, *, worker: int = 0) -> int:
         settings: the server's settings.
         worker: number of this worker. 0: this is the only process.
     """
+    limit_arenas()
     # A failed bind is reported in one line below. gRPC would log another.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
