@@ -119,7 +119,7 @@ class CompletionStream:
         """Wait for the first reasoning or text, or for the end of an empty answer.
 
         Raises:
-            Exception: one of `errors.NO_ANSWER` or `errors.BROKEN`.
+            Exception: one of `api_errors.NO_ANSWER` or `api_errors.BROKEN`.
         """
         self._first = await self._next()
 

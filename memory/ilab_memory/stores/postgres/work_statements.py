@@ -109,7 +109,7 @@ SUMMARY_OF = f"""
     SELECT content FROM {_OBSERVATIONS}
     WHERE user_id = %(user_id)s AND topic_key = '{SUMMARY_KEY}' || %(session_id)s
 """
-# Before summaries are deleted: their sessions have automatic ones again. `saving.drop_title` writes them.
+# Before summaries are deleted: their sessions have automatic ones again. `saves.drop_title` writes them.
 DROP_SUMMARIES = f"""
     UPDATE {_SESSIONS} s SET summary = ': ' || o.title, is_auto_generated = true
     FROM {_OBSERVATIONS} o

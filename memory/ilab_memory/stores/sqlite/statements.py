@@ -89,7 +89,7 @@ CHANGE_OBSERVATION = f"""
         revision_count = revision_count + 1, updated_at = ?7, title_terms = ?8, said_terms = ?9, reply_terms = ?10,
         tail_terms = ?11, preview = ?12, content = ?13, conversation_id = ?14, pinned = max(pinned, ?15),
         expire_at = ?16, about = ?17
-    WHERE id = ?18 AND ?5 IS ?5  -- the topic key, which stays: each place needs its name, see parameters.py
+    WHERE id = ?18 AND ?5 IS ?5  -- the topic key, which stays: each place needs its name, see numbered_parameters.py
     RETURNING id, number
 """
 # An observation as it is, for a change or an erasure.

@@ -178,7 +178,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
     def forget(self, user_id: str) -> int:
         """See Store. Takes time in proportion to the size of the file, all of whose pages are read. Saves go on.
 
-        Calls that wait at the same time share a rewrite. The next one begins after a rest, see `forgetting.REST`.
+        Calls that wait at the same time share a rewrite. The next one begins after a rest, see `erasure_schedule.REST`.
         """
         try:
             return self._forgetting.forget(user_id)

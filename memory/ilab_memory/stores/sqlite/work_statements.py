@@ -92,7 +92,7 @@ SUMMARY_OF = f"""
     SELECT o.content FROM sessions s
     CROSS JOIN observations o ON o.user = s.user AND o.topic_key = '{SUMMARY_KEY}' || s.id WHERE s.key = ?
 """
-# Before the summary with this id is deleted: its session has an automatic one again. `saving.drop_title` writes it.
+# Before the summary with this id is deleted: its session has an automatic one again. `saves.drop_title` writes it.
 DROP_SUMMARY = f"""
     UPDATE sessions SET summary = ': ' || o.title, is_auto_generated = 1
     FROM observations o
