@@ -36,9 +36,9 @@ Copy all users from a SQLite file to a PostgreSQL database: ids, times, sessions
 the count and the hash of every user on both sides.
 
 The file is only read, and a server may keep writing to it. Each user is copied in one transaction: after an
-interruption, run the command again, and it copies the users that are missing. For the last run, stop the server
-and add --replace, to copy the users that have changed since. Answers stored for repeated calls (24 hours) are not
-copied.
+interruption, run the command again, and it copies the users that are missing. Before you switch over, stop the
+server and run it once more with --replace: it copies the users that have changed since. Answers stored for
+repeated calls (24 hours) are not copied.
 
 Exit code: 0 both sides are equal, 1 they differ, 2 the copy failed.
 """

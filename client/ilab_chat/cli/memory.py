@@ -51,6 +51,7 @@ examples:
   ilab-chat memory forget --user alice
 
 The output is a table on a terminal. In a pipe, or with --json, it is one JSON object with the field names of the API.
+export writes one JSON object per line.
 """
 
 
@@ -81,7 +82,7 @@ def add_parser(commands: "Commands") -> None:
         own,
         "facts",
         list_facts,
-        "list the current facts about the user, which enter every prompt",
+        "list the current facts about the user, in the order in which prompts take them",
         "facts --user alice",
     )
     add_types(facts)

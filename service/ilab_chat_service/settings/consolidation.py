@@ -28,7 +28,7 @@ class ConsolidationSettings:
     consolidation_idle_minutes: float = setting(
         "ILAB_CHAT_CONSOLIDATION_IDLE_MINUTES",
         10.0,
-        "Idle time of a user after which the new turns are consolidated, in minutes, even if they are few.",
+        "Minutes without a new turn of a user after which even a few turns are consolidated.",
         least=0,
     )
     consolidation_daily_tokens: int = setting(

@@ -31,7 +31,7 @@ class LimitSettings:
     queue_seconds: float = setting(
         "ILAB_CHAT_QUEUE_SECONDS",
         5.0,
-        "Maximum wait for a slot before a call fails with SERVER_BUSY, in seconds.",
+        "Seconds that a call waits for a slot before it fails with SERVER_BUSY.",
         least=0,
     )
     user_turns_per_minute: int = rate_limit("ILAB_CHAT_USER_TURNS_PER_MINUTE", "Chat turns of a user per minute")

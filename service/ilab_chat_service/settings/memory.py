@@ -31,7 +31,8 @@ class MemorySettings:
     memory_create: bool = setting(
         "ILAB_MEMORY_CREATE",
         False,
-        "Start with an empty memory although -wal or -locks files of a lost database exist. Set it for one start only.",
+        "If the SQLite file is gone but its -wal or -locks file is left, the server refuses to start. true: start with "
+        "an empty memory anyway. Set it for one start only.",
     )
     memory_url: str = setting(
         "ILAB_MEMORY_URL",
@@ -67,8 +68,8 @@ class MemorySettings:
     retention_days: str = setting(
         "ILAB_MEMORY_RETENTION_DAYS",
         "",
-        "Retention in days after the last change of an observation: one number for all types (365), or by type "
-        "(discovery=90,summary=365). Then it is erased. Empty: unlimited.",
+        "Retention in days after the last change of an observation: one number for all types, for example "
+        "365, or numbers by type, for example discovery=90,summary=365. Then it is erased. Empty: unlimited.",
     )
 
     @property

@@ -35,7 +35,7 @@ class ServerSettings:
     max_deadline_seconds: float = setting(
         "ILAB_CHAT_MAX_DEADLINE_SECONDS",
         600.0,
-        "Maximum duration of a chat call, in seconds, even if its deadline is later.",
+        "Maximum duration of a chat call in seconds, even if its deadline is later.",
         least=0.1,
     )
     persist_reserve_seconds: float = setting(
@@ -47,8 +47,8 @@ class ServerSettings:
     heartbeat_seconds: float = setting(
         "ILAB_CHAT_HEARTBEAT_SECONDS",
         15.0,
-        "Time of silence after which a started stream sends a heartbeat, in seconds, so that proxies keep it open. "
-        "0: no heartbeats; otherwise at least 0.01.",
+        "Seconds of silence after which a started stream sends a heartbeat, so that proxies keep it open. 0: no "
+        "heartbeats; otherwise at least 0.01.",
         least=0,
     )
     connection_age_seconds: float = setting(
@@ -61,8 +61,7 @@ class ServerSettings:
     propagation_seconds: float = setting(
         "ILAB_CHAT_PROPAGATION_SECONDS",
         5.0,
-        "Time after SIGTERM in which new calls are still accepted, in seconds, while health checks direct clients "
-        "elsewhere.",
+        "Seconds after SIGTERM in which new calls are still accepted, while health checks direct clients elsewhere.",
         least=0,
     )
     drain_seconds: float = setting(
