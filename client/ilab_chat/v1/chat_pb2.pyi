@@ -28,7 +28,7 @@ class _ReasoningEffort:
 class _ReasoningEffortEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasoningEffort.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REASONING_EFFORT_UNSPECIFIED: _ReasoningEffort.ValueType  # 0
-    """The model's own default."""
+    """The default of the server's models file, or else the model's own."""
     REASONING_EFFORT_NONE: _ReasoningEffort.ValueType  # 1
     """No reasoning."""
     REASONING_EFFORT_MINIMAL: _ReasoningEffort.ValueType  # 2
@@ -46,7 +46,7 @@ class ReasoningEffort(_ReasoningEffort, metaclass=_ReasoningEffortEnumTypeWrappe
     """How much a reasoning model should think before it answers."""
 
 REASONING_EFFORT_UNSPECIFIED: ReasoningEffort.ValueType  # 0
-"""The model's own default."""
+"""The default of the server's models file, or else the model's own."""
 REASONING_EFFORT_NONE: ReasoningEffort.ValueType  # 1
 """No reasoning."""
 REASONING_EFFORT_MINIMAL: ReasoningEffort.ValueType  # 2
@@ -150,8 +150,9 @@ class _MemorySourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemorySo
     MEMORY_SOURCE_UNSPECIFIED: _MemorySource.ValueType  # 0
     """Not set. The server never sends it."""
     MEMORY_SOURCE_FACT: _MemorySource.ValueType  # 1
-    """It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt within
-    the budget. Older statements enter only if they are close to the message in meaning, which needs an embedder.
+    """It is a fact that holds now, or a statement of the user. Each prompt gets up to 100 facts and the newest 100
+    statements, as far as they fit. Older statements enter only if they are close to the message in meaning, which
+    needs an embedder.
     """
     MEMORY_SOURCE_TURN: _MemorySource.ValueType  # 2
     """It is a recent turn of this conversation, which the model saw as messages."""
@@ -166,8 +167,9 @@ class MemorySource(_MemorySource, metaclass=_MemorySourceEnumTypeWrapper):
 MEMORY_SOURCE_UNSPECIFIED: MemorySource.ValueType  # 0
 """Not set. The server never sends it."""
 MEMORY_SOURCE_FACT: MemorySource.ValueType  # 1
-"""It is a fact that holds now, or a statement of the user. Facts and the newest statements enter every prompt within
-the budget. Older statements enter only if they are close to the message in meaning, which needs an embedder.
+"""It is a fact that holds now, or a statement of the user. Each prompt gets up to 100 facts and the newest 100
+statements, as far as they fit. Older statements enter only if they are close to the message in meaning, which
+needs an embedder.
 """
 MEMORY_SOURCE_TURN: MemorySource.ValueType  # 2
 """It is a recent turn of this conversation, which the model saw as messages."""
@@ -235,8 +237,9 @@ class ChatRequest(_message.Message):
     request_id: _builtins.str
     """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours
     returns the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that
-    differs in any other field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Empty: the server makes one
-    and returns it. Used in READ_WRITE calls only; in READ_ONLY and OFF, every call asks the model.
+    differs in any other field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Private text is not compared,
+    because not even a hash of it is stored. Empty: the server makes one and returns it. Used in READ_WRITE calls only;
+    in READ_ONLY and OFF, every call asks the model.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -258,7 +261,7 @@ class ChatRequest(_message.Message):
     """
     @_builtins.property
     def generation(self) -> Global___GenerationOptions:
-        """Options for the model. Unset: the server's defaults."""
+        """Options for the model. Unset: the defaults of the server's models file, or else the model's own."""
 
     @_builtins.property
     def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextDocument]:
@@ -324,8 +327,9 @@ class StreamChatRequest(_message.Message):
     request_id: _builtins.str
     """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours
     returns the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that
-    differs in any other field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Empty: the server makes one
-    and returns it. Used in READ_WRITE calls only; in READ_ONLY and OFF, every call asks the model.
+    differs in any other field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Private text is not compared,
+    because not even a hash of it is stored. Empty: the server makes one and returns it. Used in READ_WRITE calls only;
+    in READ_ONLY and OFF, every call asks the model.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -347,7 +351,7 @@ class StreamChatRequest(_message.Message):
     """
     @_builtins.property
     def generation(self) -> Global___GenerationOptions:
-        """Options for the model. Unset: the server's defaults."""
+        """Options for the model. Unset: the defaults of the server's models file, or else the model's own."""
 
     @_builtins.property
     def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextDocument]:
@@ -408,7 +412,7 @@ class PreviewPromptRequest(_message.Message):
     """The user whose memory is read: 1 to 256 characters, not blank, no U+0000. Required."""
     message: _builtins.str
     """The user's message: 1 to 32,768 characters, not blank, no U+0000. Required. Text inside `<private>...</private>`
-    reaches the model and is never stored or logged.
+    is in the returned prompt, and is never stored or logged.
     """
     request_id: _builtins.str
     """Checked as in ChatRequest and otherwise ignored: a preview stores nothing."""
@@ -432,7 +436,7 @@ class PreviewPromptRequest(_message.Message):
     """
     @_builtins.property
     def generation(self) -> Global___GenerationOptions:
-        """Options for the model. Unset: the server's defaults."""
+        """Options for the model. Unset: the defaults of the server's models file, or else the model's own."""
 
     @_builtins.property
     def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextDocument]:
@@ -502,7 +506,7 @@ Global___ContextDocument: _TypeAlias = ContextDocument  # noqa: Y015
 
 @_typing.final
 class GenerationOptions(_message.Message):
-    """Options for the model. A field that is unset is left to the model's own default."""
+    """Options for the model. Unset fields: the default of the server's models file, or else the model's own."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -529,8 +533,8 @@ class GenerationOptions(_message.Message):
     seed: _builtins.int
     """Seed for sampling. The same seed and input give the same reply where the model supports it."""
     reasoning_effort: Global___ReasoningEffort.ValueType
-    """How much a reasoning model should think before it answers. Unspecified: the model's own default. A model that does
-    not reason may refuse it: INVALID_ARGUMENT, reason MODEL_OPTION_UNSUPPORTED.
+    """How much a reasoning model should think before it answers. A model that does not reason may refuse it:
+    INVALID_ARGUMENT, reason MODEL_OPTION_UNSUPPORTED.
     """
     @_builtins.property
     def stop_sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -737,8 +741,8 @@ class ChatResponse(_message.Message):
     included_documents: _builtins.int
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
     forgotten_observation_id: _builtins.int
-    """Id of the turn or other observation, such as a fact, that was erased because the user asked to forget it, from 1.
-    If several were erased: the newest. 0: none was erased. A message with an accepted request to forget is never
+    """Id (from 1) of the observation that was erased at the user's request: a turn, a fact, or another one. If several
+    were erased: the newest. 0: nothing was erased. A message with an accepted request to forget is never
     stored as a turn.
     """
     correlation_id: _builtins.str
@@ -803,9 +807,9 @@ class StreamChatResponse(_message.Message):
     REASONING_DELTA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___ChatStarted:
-        """The model has begun to reason or to answer. From here on the work is billed, so a call that fails later is not
-        UNAVAILABLE, which proxies repeat: it is ABORTED, or DEADLINE_EXCEEDED if a deadline passed or the caller did not
-        read the stream.
+        """The model has begun to reason or to answer. From here on the work is billed. A later failure is ABORTED, or
+        DEADLINE_EXCEEDED if a deadline passed or the caller did not read the stream. It is never UNAVAILABLE, because
+        proxies repeat that.
         """
 
     @_builtins.property
@@ -1067,11 +1071,11 @@ class PromptTokens(_message.Message):
     context: _builtins.int
     """Documents from `context`."""
     facts: _builtins.int
-    """Facts and statements about the user."""
+    """Facts and statements about the user in the system message."""
     summaries: _builtins.int
     """Summaries of earlier sessions."""
     search: _builtins.int
-    """Memories found by searching for the message."""
+    """Memories found by searching for the message, and statements that are close to it in meaning."""
     conversation: _builtins.int
     """Turns of this conversation."""
     total: _builtins.int
@@ -1114,7 +1118,9 @@ class HydratedMemory(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     EARLIER_FIELD_NUMBER: _builtins.int
     observation_id: _builtins.int
-    """Id of the observation, from 1. 0: the summary of an earlier session, which is not an observation."""
+    """Id of the observation, from 1. 0: a session's own summary. The observation that repeats it, of type "summary",
+    which search finds, has an id.
+    """
     type: _builtins.str
     """The observation's type, for example "discovery" or "preference"; "summary" for the summary of a session."""
     title: _builtins.str

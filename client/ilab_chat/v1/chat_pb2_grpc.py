@@ -27,12 +27,13 @@ if _version_not_supported:
 
 class ChatServiceStub(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before it answers.
+    turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
-    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
+    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
+    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
+    "Characters" are Unicode code points.
     """
 
     def __init__(self, channel):
@@ -60,12 +61,13 @@ class ChatServiceStub(object):
 
 class ChatServiceServicer(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before it answers.
+    turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
-    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
+    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
+    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
+    "Characters" are Unicode code points.
     """
 
     def Chat(self, request, context):
@@ -128,12 +130,13 @@ def add_ChatServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ChatService(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before it answers.
+    turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
-    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
+    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
+    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
+    "Characters" are Unicode code points.
     """
 
     @staticmethod

@@ -28,12 +28,13 @@ GRPC_VERSION: str
 
 class ChatServiceStub:
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before it answers.
+    turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
-    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
+    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
+    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
+    "Characters" are Unicode code points.
     """
 
     @_typing.overload
@@ -63,12 +64,13 @@ class ChatServiceStub:
 @_typing.type_check_only
 class ChatServiceAsyncStub(ChatServiceStub):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before it answers.
+    turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
-    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
+    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
+    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
+    "Characters" are Unicode code points.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -94,12 +96,13 @@ class ChatServiceAsyncStub(ChatServiceStub):
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before it answers.
+    turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: messages or headers that are too large, and compressed requests. No message has an error field. The time
-    limit of a call is its gRPC deadline. "Characters" are Unicode code points.
+    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
+    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
+    "Characters" are Unicode code points.
     """
 
     @_abc_1.abstractmethod

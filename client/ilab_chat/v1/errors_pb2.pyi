@@ -73,7 +73,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION. The request_id belongs to another request of the same user. Retry with a new request_id."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 19
-    """DEADLINE_EXCEEDED. The deadline of the caller or of the server has passed. Retry with a later deadline."""
+    """DEADLINE_EXCEEDED. The deadline of the caller or of the server has passed: retry with a later deadline. Or the
+    caller stopped reading the stream: retry, and read it.
+    """
     ERROR_REASON_SERVER_BUSY: _ErrorReason.ValueType  # 20
     """RESOURCE_EXHAUSTED. The server, or the user, has too many calls at once. Retry after the delay in
     google.rpc.RetryInfo.
@@ -94,9 +96,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed.
 
     Every status other than OK carries a google.rpc.ErrorInfo whose domain is "ilab-chat", except for failures that gRPC
-    itself detects: messages or headers that are too large, and compressed requests. The reason is the name of one of
-    these values without the prefix "ERROR_REASON_", for example "INVALID_FIELD". For an unknown reason, act on the
-    status code.
+    itself detects: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers
+    that are too large, and compressed requests. The reason is the name of one of these values without the prefix
+    "ERROR_REASON_", for example "INVALID_FIELD". For an unknown reason, act on the status code.
 
     A chat call in memory_mode READ_WRITE can be repeated with the same request_id for 24 hours without making a second
     turn. "Retry" below means that a repeat of the same request can succeed.
@@ -153,7 +155,9 @@ model had answered, but the turn could not be stored. A retry can succeed, but t
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION. The request_id belongs to another request of the same user. Retry with a new request_id."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 19
-"""DEADLINE_EXCEEDED. The deadline of the caller or of the server has passed. Retry with a later deadline."""
+"""DEADLINE_EXCEEDED. The deadline of the caller or of the server has passed: retry with a later deadline. Or the
+caller stopped reading the stream: retry, and read it.
+"""
 ERROR_REASON_SERVER_BUSY: ErrorReason.ValueType  # 20
 """RESOURCE_EXHAUSTED. The server, or the user, has too many calls at once. Retry after the delay in
 google.rpc.RetryInfo.

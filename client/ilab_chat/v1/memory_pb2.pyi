@@ -34,7 +34,9 @@ class _SaveOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SaveOutco
     SAVE_OUTCOME_UPDATED: _SaveOutcome.ValueType  # 2
     """An existing observation was updated."""
     SAVE_OUTCOME_DEDUPED: _SaveOutcome.ValueType  # 3
-    """An equal observation already existed. Only the session's last activity time was updated."""
+    """An equal observation already existed, and nothing was changed. A save still updates the session's last activity
+    time; UpdateObservation does not.
+    """
 
 class SaveOutcome(_SaveOutcome, metaclass=_SaveOutcomeEnumTypeWrapper):
     """How an observation was stored."""
@@ -46,7 +48,9 @@ SAVE_OUTCOME_CREATED: SaveOutcome.ValueType  # 1
 SAVE_OUTCOME_UPDATED: SaveOutcome.ValueType  # 2
 """An existing observation was updated."""
 SAVE_OUTCOME_DEDUPED: SaveOutcome.ValueType  # 3
-"""An equal observation already existed. Only the session's last activity time was updated."""
+"""An equal observation already existed, and nothing was changed. A save still updates the session's last activity
+time; UpdateObservation does not.
+"""
 Global___SaveOutcome: _TypeAlias = SaveOutcome  # noqa: Y015
 
 class _SessionState:
@@ -437,8 +441,8 @@ class UpdateObservationRequest(_message.Message):
     """If the observation is a fact: whether it comes first in every prompt. To unpin it, name `pinned` in update_mask."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: content, title, type, pinned and expire_time, or `*` for all five. Without a mask: those that
-        differ from their default in this request. At least one field is required.
+        """The fields to change: content, title, type, pinned and expire_time, or `*` for all five. Without a mask: every
+        field of this request that is not empty, false or unset. At least one field is required.
         """
 
     @_builtins.property
@@ -1172,7 +1176,7 @@ class Observation(_message.Message):
     id: _builtins.int
     """Identifier, from 1, unique in the store."""
     session_id: _builtins.str
-    """The session in which the observation was last changed."""
+    """The session in which the observation was last saved. UpdateObservation does not change it."""
     user_id: _builtins.str
     """The user."""
     type: _builtins.str
@@ -1186,7 +1190,9 @@ class Observation(_message.Message):
     content_hash: _builtins.bytes
     """SHA-256 of the content after redaction, 32 bytes."""
     revision_count: _builtins.int
-    """Number of revisions: 1 when created, plus 1 for each update."""
+    """Number of revisions: 1 when created, plus 1 for each update. An UpdateObservation that changes only `pinned` or
+    `expire_time` does not count.
+    """
     pinned: _builtins.bool
     """If the observation is a fact: whether it comes first in every prompt."""
     @_builtins.property
@@ -1195,7 +1201,9 @@ class Observation(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When the observation was last changed."""
+        """When the observation was last changed. An UpdateObservation that changes only `pinned` or `expire_time` does not
+        count.
+        """
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:

@@ -38,11 +38,11 @@ class MemoryServiceStub(object):
     the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
     - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-    ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
+    ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
     request_id returns the stored response and writes nothing. If its other fields differ from those of the first
-    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
-    it. Failed calls are not stored.
+    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED; private text is not compared, because not
+    even a hash of it is stored. A call that overlaps the first one waits for it. Failed calls are not stored.
     """
 
     def __init__(self, channel):
@@ -146,11 +146,11 @@ class MemoryServiceServicer(object):
     the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
     - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-    ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
+    ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
     request_id returns the stored response and writes nothing. If its other fields differ from those of the first
-    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
-    it. Failed calls are not stored.
+    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED; private text is not compared, because not
+    even a hash of it is stored. A call that overlaps the first one waits for it. Failed calls are not stored.
     """
 
     def StartSession(self, request, context):
@@ -224,10 +224,10 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListFacts(self, request, context):
-        """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are
-        observations of the types profile, preference, decision and pattern that have not expired. Callers save them, and
-        the server saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come
-        first, then the others, most recently changed first.
+        """Lists the facts that hold now: what the server knows about the user. Facts are observations of the types profile,
+        preference, decision and pattern that have not expired. Callers save them, and the server saves what users say
+        explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then the others, most recently
+        changed first. Each prompt gets the first 100, as far as they fit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -272,11 +272,16 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportUser(self, request_iterator, context):
-        """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-        contents and topic keys are kept. Observations and sessions get new ids, and turns get new topic keys. Items that
-        the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
-        batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
-        example "items[17].observation.title".
+        """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles and
+        contents are kept. Topic keys are kept, except those of turns. Observations and sessions get new ids.
+
+        Items that the user already has are skipped, so a failed or repeated import can simply be run again. A session is
+        recognized by its id, because its new id is derived from that. An observation is recognized by its topic key; a
+        turn, by the key derived from its own. An observation without a key is recognized by its session, type, title,
+        content and creation time.
+
+        Items are stored in batches: after an error, the batches before it stay. The BadRequest of an invalid item names
+        its position, for example "items[17].observation.title".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -386,11 +391,11 @@ class MemoryService(object):
     the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
     - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-    ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
+    ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
     request_id returns the stored response and writes nothing. If its other fields differ from those of the first
-    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
-    it. Failed calls are not stored.
+    call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED; private text is not compared, because not
+    even a hash of it is stored. A call that overlaps the first one waits for it. Failed calls are not stored.
     """
 
     @staticmethod

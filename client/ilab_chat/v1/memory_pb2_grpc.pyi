@@ -39,11 +39,11 @@ class MemoryServiceStub:
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-        ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
+        ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
         request_id returns the stored response and writes nothing. If its other fields differ from those of the first
-        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
-        it. Failed calls are not stored.
+        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED; private text is not compared, because not
+        even a hash of it is stored. A call that overlaps the first one waits for it. Failed calls are not stored.
     """
 
     @_typing.overload
@@ -80,10 +80,10 @@ class MemoryServiceStub:
     ListObservations: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListObservationsRequest, _memory_pb2.ListObservationsResponse]
     """Lists the observations of a user, most recently changed first."""
     ListFacts: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]
-    """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are
-    observations of the types profile, preference, decision and pattern that have not expired. Callers save them, and
-    the server saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come
-    first, then the others, most recently changed first.
+    """Lists the facts that hold now: what the server knows about the user. Facts are observations of the types profile,
+    preference, decision and pattern that have not expired. Callers save them, and the server saves what users say
+    explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then the others, most recently
+    changed first. Each prompt gets the first 100, as far as they fit.
     """
     GetObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
@@ -100,11 +100,16 @@ class MemoryServiceStub:
     ExportUser: _grpc.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
     ImportUser: _grpc.StreamUnaryMultiCallable[_memory_pb2.ImportUserRequest, _memory_pb2.ImportUserResponse]
-    """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-    contents and topic keys are kept. Observations and sessions get new ids, and turns get new topic keys. Items that
-    the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
-    batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
-    example "items[17].observation.title".
+    """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles and
+    contents are kept. Topic keys are kept, except those of turns. Observations and sessions get new ids.
+
+    Items that the user already has are skipped, so a failed or repeated import can simply be run again. A session is
+    recognized by its id, because its new id is derived from that. An observation is recognized by its topic key; a
+    turn, by the key derived from its own. An observation without a key is recognized by its session, type, title,
+    content and creation time.
+
+    Items are stored in batches: after an error, the batches before it stay. The BadRequest of an invalid item names
+    its position, for example "items[17].observation.title".
     """
 
 @_typing.type_check_only
@@ -121,11 +126,11 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-        ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
+        ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
         request_id returns the stored response and writes nothing. If its other fields differ from those of the first
-        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
-        it. Failed calls are not stored.
+        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED; private text is not compared, because not
+        even a hash of it is stored. A call that overlaps the first one waits for it. Failed calls are not stored.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -159,10 +164,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ListObservations: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListObservationsRequest, _memory_pb2.ListObservationsResponse]  # type: ignore[assignment]
     """Lists the observations of a user, most recently changed first."""
     ListFacts: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]  # type: ignore[assignment]
-    """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are
-    observations of the types profile, preference, decision and pattern that have not expired. Callers save them, and
-    the server saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come
-    first, then the others, most recently changed first.
+    """Lists the facts that hold now: what the server knows about the user. Facts are observations of the types profile,
+    preference, decision and pattern that have not expired. Callers save them, and the server saves what users say
+    explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then the others, most recently
+    changed first. Each prompt gets the first 100, as far as they fit.
     """
     GetObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]  # type: ignore[assignment]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
@@ -179,11 +184,16 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ExportUser: _aio.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
     ImportUser: _aio.StreamUnaryMultiCallable[_memory_pb2.ImportUserRequest, _memory_pb2.ImportUserResponse]  # type: ignore[assignment]
-    """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-    contents and topic keys are kept. Observations and sessions get new ids, and turns get new topic keys. Items that
-    the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
-    batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
-    example "items[17].observation.title".
+    """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles and
+    contents are kept. Topic keys are kept, except those of turns. Observations and sessions get new ids.
+
+    Items that the user already has are skipped, so a failed or repeated import can simply be run again. A session is
+    recognized by its id, because its new id is derived from that. An observation is recognized by its topic key; a
+    turn, by the key derived from its own. An observation without a key is recognized by its session, type, title,
+    content and creation time.
+
+    Items are stored in batches: after an error, the batches before it stay. The BadRequest of an invalid item names
+    its position, for example "items[17].observation.title".
     """
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -199,11 +209,11 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
-        ends early rather than exceed 4 MiB. All other fields except page_size stay the same for every page.
+        ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
         request_id returns the stored response and writes nothing. If its other fields differ from those of the first
-        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED. A call that overlaps the first one waits for
-        it. Failed calls are not stored.
+        call, it fails with FAILED_PRECONDITION, reason REQUEST_ID_REUSED; private text is not compared, because not
+        even a hash of it is stored. A call that overlaps the first one waits for it. Failed calls are not stored.
     """
 
     @_abc_1.abstractmethod
@@ -295,10 +305,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.ListFactsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ListFactsResponse, _abc.Awaitable[_memory_pb2.ListFactsResponse]]:
-        """Lists the facts that hold now: what the server knows about the user. They enter every prompt. Facts are
-        observations of the types profile, preference, decision and pattern that have not expired. Callers save them, and
-        the server saves what users say explicitly, such as "remember that ..." or "I live in ...". Pinned facts come
-        first, then the others, most recently changed first.
+        """Lists the facts that hold now: what the server knows about the user. Facts are observations of the types profile,
+        preference, decision and pattern that have not expired. Callers save them, and the server saves what users say
+        explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then the others, most recently
+        changed first. Each prompt gets the first 100, as far as they fit.
         """
 
     @_abc_1.abstractmethod
@@ -351,11 +361,16 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_memory_pb2.ImportUserRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ImportUserResponse, _abc.Awaitable[_memory_pb2.ImportUserResponse]]:
-        """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles,
-        contents and topic keys are kept. Observations and sessions get new ids, and turns get new topic keys. Items that
-        the user already has are skipped, so a failed or repeated import can simply be run again. Items are stored in
-        batches: after an error, the batches before it stay. The BadRequest of an invalid item names its position, for
-        example "items[17].observation.title".
+        """Adds the items of an export to a user's memory, for example to move the user to another server. Times, titles and
+        contents are kept. Topic keys are kept, except those of turns. Observations and sessions get new ids.
+
+        Items that the user already has are skipped, so a failed or repeated import can simply be run again. A session is
+        recognized by its id, because its new id is derived from that. An observation is recognized by its topic key; a
+        turn, by the key derived from its own. An observation without a key is recognized by its session, type, title,
+        content and creation time.
+
+        Items are stored in batches: after an error, the batches before it stay. The BadRequest of an invalid item names
+        its position, for example "items[17].observation.title".
         """
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
