@@ -14,6 +14,16 @@ from ilab_chat import ChatClient
 
 PAGES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 CHANGELOG = "CHANGELOG.md"
+#: All Python files of the project, and those of them whose comments and docstrings are checked.
+FILES = [
+    str(path.relative_to(ROOT))
+    for folder in ("bench", "client", "examples", "gateway", "memory", "service", "tests", "tools")
+    for path in ROOT.glob(f"{folder}/**/*.py")
+    if "node_modules" not in path.parts
+]
+SOURCES = [path for path in FILES if not path.endswith(("_pb2.py", "_pb2_grpc.py"))]
+#: Files that examples tell the reader to write.
+FOREIGN = {"test_app.py"}
 COMMANDS = [
     pytest.param(line.removeprefix("$ ").replace(".venv/run/bin/", ""), id=f"{name}-{line[:60]}")
     for name in RUNNABLE
@@ -113,9 +123,22 @@ def test_each_setting_that_is_named_exists(name: str) -> None:
 
 
 def test_files_of_the_architecture_exist() -> None:
-    of_service, _, of_library = page("docs/architecture.md").partition("in the library, in `memory/ilab_memory/`")
-    for folder, text in (("service/ilab_chat_service", of_service), ("memory/ilab_memory", of_library)):
-        names = re.findall(r"`([a-z_/]+\.py)`", text.partition("## One process")[0])
-        assert names
-        for name in names:
-            assert (ROOT / folder / name).is_file(), name
+    folder, checked = ROOT, set()
+    for line in page("docs/architecture.md").splitlines():
+        if line.startswith("## "):
+            folder = ROOT
+        for named in re.findall(r"^[^|].* in `([\w/]+/)`:$", line):
+            folder = ROOT / named
+        for name in re.findall(r"`([\w/]+(?:\.\w+|/))`", line) if line.startswith("|") else ():
+            assert (folder / name).exists(), name
+            checked.add(folder)
+    assert {ROOT, ROOT / "service/ilab_chat_service", ROOT / "memory/ilab_memory"} <= checked
+
+
+@cases("name", [*PAGES, *SOURCES])
+def test_each_python_file_that_is_named_exists(name: str) -> None:
+    # Names after a quotation mark are strings of the code; those after a slash are parts of URLs.
+    named = re.findall(r"""(?<![\w"'/.$-])((?:[\w-]+/)*[\w-]+\.py)\b""", page(name))
+    assert [
+        each for each in named if each not in FOREIGN and not any(f"/{path}".endswith(f"/{each}") for path in FILES)
+    ] == []
