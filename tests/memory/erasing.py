@@ -1,6 +1,6 @@
 """Processes that save, read and erase in one file, and are killed at random moments.
 
-    python tests/memory/erasing.py ROUNDS       the soak; 20 rounds take some minutes
+    cd tests && python -m memory.erasing ROUNDS     the soak; 20 rounds take some minutes
 
 Each round goes on with the file of the one before. With an argument `erase PATH NAME` or `read PATH` it is a child.
 """
@@ -22,6 +22,8 @@ from ilab_memory import ILabMemory, StorageError
 from ilab_memory.stores.sqlite import erasure_schedule, request_rewrite
 from memory import killed
 
+#: The folder in which `memory` is a package.
+TESTS = Path(__file__).parents[1]
 #: The beginning of each text that is erased.
 MARKER = "marker"
 
@@ -112,13 +114,13 @@ class Round:
         Kill the first one *seconds* later, and the others moments after it.
         """
         ILabMemory.from_path(path).close()
-        me = [sys.executable, __file__]
+        me = [sys.executable, "-m", "memory.erasing"]
         commands = [[*me, "erase", str(path), f"{os.urandom(4).hex()}"] for _ in range(2)]
         commands += [[*me, "read", str(path)], [sys.executable, killed.__file__, "child", str(path)]]
         with ExitStack() as running:
             said = [running.enter_context(tempfile.TemporaryFile()) for _ in commands]
             processes = [
-                running.enter_context(subprocess.Popen(command, stdout=out))
+                running.enter_context(subprocess.Popen(command, stdout=out, cwd=TESTS))
                 for command, out in zip(commands, said, strict=True)
             ]
             while all(process.poll() is None for process in processes):
