@@ -19,11 +19,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import THREADS_PER_USER, WRITE_THREADS
+from ilab_chat_service.memory.persist import save
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_chat_service.turn import turn_of
+from ilab_chat_service.values import TurnRequest
+from ilab_memory import Config, ILabMemory
 from postgres import POLL_SECONDS, Cluster, commits_wait, running_cluster, user_locked
 from processes import running_server
 from upstream import Upstream
+
+WALK = "We walked to the market, then the neighbour came and told us a long story about her dog. " * 45
 
 
 class Stubs:
@@ -34,8 +40,8 @@ class Stubs:
         self._memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
         self._health: Any = health_pb2_grpc.HealthStub(channel)
 
-    def chat(self, user: str, **more: Any) -> Any:
-        return self._chat.Chat(chat_pb2.ChatRequest(user_id=user, message="Do I like tea?", **more), timeout=60)
+    def chat(self, user: str, message: str = "Do I like tea?", **more: Any) -> Any:
+        return self._chat.Chat(chat_pb2.ChatRequest(user_id=user, message=message, **more), timeout=60)
 
     def save(self, user: str, content: str = "tea") -> Any:
         request = memory_pb2.SaveObservationRequest(user_id=user, content=content, type="discovery", title="t")
@@ -125,6 +131,24 @@ async def test_saves_waiting_for_a_file_lock_do_not_block_reads(settings: Settin
             await stubs.all_arrived(len(calls))
             assert await done_before(stubs.reads("bob"), calls)
             other.execute("ROLLBACK")
+
+
+def save_walks(settings: Settings, users: Iterable[str]) -> None:
+    """Save turns that take a few milliseconds each to read, and state no address."""
+    with closing(ILabMemory.from_path(settings.memory_db_path, Config(durability="normal"))) as memory:
+        for user in users:
+            for number in range(100):
+                save(memory, turn_of(TurnRequest(user_id=user, message=WALK, request_id=f"{number}"), "I see."))
+
+
+async def test_long_searches_for_what_to_forget_do_not_block_other_users(settings: Settings) -> None:
+    users = [f"user {number}" for number in range(WRITE_THREADS // THREADS_PER_USER)]
+    await asyncio.to_thread(save_walks, settings, users)
+    async with stubs_of(settings) as stubs:
+        await stubs.chat("bob")
+        calls = [stubs.chat(user, "Forget my address.") for user in users for _ in range(THREADS_PER_USER)]
+        await stubs.all_arrived(len(calls))
+        assert await done_before([stubs.chat("bob"), stubs.save("bob"), *stubs.reads("bob")], calls)
 
 
 @pytest.mark.parametrize("cause", ["locked row", "stopped standby"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.failures import MemoryUnavailable, TurnNotStored
+from ilab_chat_service.memory.forget_requests import Search
 from ilab_chat_service.memory.hydrate import hydrated
 from ilab_chat_service.memory.persist import save
 from ilab_chat_service.time_zones import time_zone
@@ -37,18 +39,22 @@ class MemoryAdapter:
         self._queue_work = queue_work
 
     async def hydrate(self, request: TurnRequest) -> Context:
-        """See `ports.Memory.hydrate`. All reads of a call run in one visit to a thread.
+        """See `ports.Memory.hydrate`. All reads of a call run in one visit to a thread, but for a request to forget.
 
         If it opens or touches a session, that is a thread for writes. So while writes are blocked, no model is asked
         for a reply that cannot be stored.
         """
         zone = await time_zone(request.time_zone)
         visit = self._library.write if request.memory_mode is MemoryMode.READ_WRITE else self._library.read
-        return await visit(
+        context = await visit(
             request.user_id,
             lambda memory: hydrated(memory, request, zone, search_limit=self._search_limit),
             size=len(request.message.encode()),
         )
+        search = Search(request.user_id, request.reading, context.turns)
+        while not search.is_done:
+            await self._library.look(request.user_id, search.proceed)
+        return replace(context, forgotten_ids=tuple(search.found))
 
     async def persist(self, turn: Turn) -> Persisted:
         """See `ports.Memory.persist`."""

@@ -133,6 +133,7 @@ class MemoryExecutor:
         self._damage = damage
         self._reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
         self._writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
+        self._looks = Bulkhead("memory-look", threads=1, per_user=1)
         self._erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
         self._imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
         self._work = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="memory-work")
@@ -186,6 +187,18 @@ class MemoryExecutor:
             self.on_saved(user_id)
         return result
 
+    async def look(self, user_id: str, call: Callable[[ILabMemory], None]) -> None:
+        """Run *call*, which reads some observations and looks for something in all their text.
+
+        On one thread for all such calls: they are Python code, which other threads wait for. Short ones take turns.
+
+        Raises:
+            MemoryUnavailable: as `read` does.
+        """
+        seconds = seconds_to_deadline()
+        with self._storage_errors():
+            await self._looks.run(user_id, lambda: limited(call, self._memory, seconds))
+
     async def close(self) -> None:
         """Fail waiting calls and close the memory: its running calls end soon or fail. Idempotent.
 
@@ -193,12 +206,14 @@ class MemoryExecutor:
         """
         self._reads.refuse()
         self._writes.refuse()
+        self._looks.refuse()
         await asyncio.to_thread(self._memory.close)
 
     async def wait_closed(self) -> None:
         """Wait for the threads to end."""
         await self._reads.close()
         await self._writes.close()
+        await self._looks.close()
         for threads in (self._erasures, self._imports, self._work, self._embedding):
             await asyncio.to_thread(threads.shutdown)
 

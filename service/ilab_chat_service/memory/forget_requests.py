@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,16 @@ from ilab_memory.recall.analysis import UNSPACED, folded
 from ilab_memory.recall.message_query import content_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ilab_chat_service.message_statements import Reading
     from ilab_chat_service.values import PastTurn
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Observation
+    from ilab_memory.core.store import ObservationCursor
 
-#: Number of rows that are read at once.
-PAGE = 200
+#: Number of rows that are read at once, and seconds after which the search lets others go on.
+PAGE, SECONDS = 50, 0.02
 #: Letters at the beginning of a word that all its forms have.
 BEGINNING = 3
 #: Share of the terms of a subject, in a script without spaces, that a message about it has: they are pairs of
@@ -36,8 +38,8 @@ LONGER = 2
 _NAME = re.compile(r"\b[^\W\d_a-z][\w'-]+")
 
 
-def forgotten(memory: ILabMemory, user_id: str, reading: Reading, turns: Sequence[PastTurn]) -> tuple[int, ...]:
-    """Return the observations that a message asks to forget, newest first.
+class Search:
+    """Looks for the observations that a message asks to forget, newest first, a while at a time.
 
     - "Forget that": the last of *turns*, those of the session, which are oldest first.
     - "Forget what I said about Lyle": the newest turn in which the user speaks of Lyle, first of the session.
@@ -45,23 +47,39 @@ def forgotten(memory: ILabMemory, user_id: str, reading: Reading, turns: Sequenc
       Lyle, and all other observations about Lyle.
     - "Forget my address": facts of the topic, and all turns that state one.
     """
-    if reading.forget_last:
-        return tuple(turn.recalled.observation_id for turn in turns[-1:])
-    if not reading.forgets:
-        return ()
-    if reading.forget_all or reading.forget_topics:
-        return tuple(row.id for row in rows(memory, user_id) if row.id and is_meant(row, reading))
-    said = (each.recalled.observation_id for each in reversed(turns) if is_about(each.message, reading.forget_about))
-    earlier = (row.id for row in rows(memory, user_id) if row.id and is_said(row, reading.forget_about))
-    return tuple(islice(said, 1)) or tuple(islice(earlier, 1))
 
+    def __init__(self, user_id: str, reading: Reading, turns: Sequence[PastTurn]) -> None:
+        self._user_id = user_id
+        self._reading = reading
+        self._finds_all = bool(reading.forget_all or reading.forget_topics)
+        last = turns[-1:] if reading.forget_last else ()
+        self.found = [each.recalled.observation_id for each in last]
+        self.is_done = reading.forget_last or not reading.forgets
+        # Of the session: looked at before the other observations.
+        self._turns = () if self._finds_all else turns
+        self._before: ObservationCursor | None = None
 
-def rows(memory: ILabMemory, user_id: str) -> Iterator[Observation]:
-    """Yield the user's observations, newest first."""
-    before = None
-    while page := memory.mem_list(user_id, limit=PAGE, before=before):
-        yield from page
-        before = (page[-1].updated_at, page[-1].id or 0)
+    def proceed(self, memory: ILabMemory) -> None:
+        """Look at a page of observations, or at its beginning if they take long."""
+        turns, self._turns = self._turns, ()
+        said = (each for each in reversed(turns) if is_about(each.message, self._reading.forget_about))
+        self.found += [each.recalled.observation_id for each in islice(said, 1)]
+        if self.found and not self._finds_all:
+            self.is_done = True
+            return
+        page = memory.mem_list(self._user_id, limit=PAGE, before=self._before)
+        self.is_done = not page
+        until = time.monotonic() + SECONDS
+        for row in page:
+            self._before = (row.updated_at, row.id or 0)
+            if row.id and self._finds(row):
+                self.found.append(row.id)
+                self.is_done = not self._finds_all
+            if self.is_done or time.monotonic() >= until:
+                return
+
+    def _finds(self, row: Observation) -> bool:
+        return is_meant(row, self._reading) if self._finds_all else is_said(row, self._reading.forget_about)
 
 
 def is_said(row: Observation, subject: str) -> bool:

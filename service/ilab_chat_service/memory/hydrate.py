@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.limits import CONTENT_BYTES
-from ilab_chat_service.memory.forget_requests import forgotten
 from ilab_chat_service.memory.outdated_marks import with_outdated_marks
 from ilab_chat_service.memory.prompt_memories import (
     SUMMARY_TYPE,
@@ -67,7 +66,6 @@ def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_l
         turns=past,
         found=found(memory, request, message, meaning=meaning, zone=zone, previous=previous, limit=search_limit),
         related=related(memory, request, message, meaning),
-        forgotten_ids=forgotten(memory, request.user_id, request.reading, past),
     )
     return with_outdated_marks(context)
 
