@@ -151,6 +151,14 @@ async def test_long_searches_for_what_to_forget_do_not_block_other_users(setting
         assert await done_before([stubs.chat("bob"), stubs.save("bob"), *stubs.reads("bob")], calls)
 
 
+async def test_searches_for_what_to_forget_take_turns_among_users(settings: Settings) -> None:
+    await asyncio.to_thread(save_walks, settings, ["alice"])
+    async with stubs_of(settings) as stubs:
+        calls = [stubs.chat("alice", "Forget my address.") for _ in range(8)]
+        await stubs.all_arrived(len(calls))
+        assert await done_before([stubs.chat("bob", "Forget my address.")], calls)
+
+
 @pytest.mark.parametrize("cause", ["locked row", "stopped standby"])
 async def test_server_stops_while_commits_hang(upstream: Upstream, cause: str) -> None:
     with (

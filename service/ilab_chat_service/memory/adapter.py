@@ -52,7 +52,7 @@ class MemoryAdapter:
             size=len(request.message.encode()),
         )
         search = Search(request.user_id, request.reading, context.turns)
-        while not search.is_done:
+        if not search.is_done:
             await self._library.look(request.user_id, search.proceed)
         return replace(context, forgotten_ids=tuple(search.found))
 

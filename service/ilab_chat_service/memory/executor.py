@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ilab_chat_service.call_deadline import seconds_to_deadline
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
+from ilab_chat_service.fair_slots import FairSlots
 from ilab_chat_service.limits import (
     ERASURE_THREADS,
     IMPORT_THREADS,
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from datetime import timedelta
 
-    from ilab_chat_service.fair_slots import FairSlots
     from ilab_chat_service.ports import Clock
     from ilab_chat_service.settings.memory import MemorySettings
     from ilab_memory import Embedder
@@ -134,6 +136,7 @@ class MemoryExecutor:
         self._reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
         self._writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
         self._looks = Bulkhead("memory-look", threads=1, per_user=1)
+        self._looking = FairSlots(sys.maxsize, per_user=1)
         self._erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
         self._imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
         self._work = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="memory-work")
@@ -187,17 +190,24 @@ class MemoryExecutor:
             self.on_saved(user_id)
         return result
 
-    async def look(self, user_id: str, call: Callable[[ILabMemory], None]) -> None:
-        """Run *call*, which reads some observations and looks for something in all their text.
+    async def look(self, user_id: str, step: Callable[[ILabMemory], bool]) -> None:
+        """Call *step*, which reads some observations and looks for something in all their text, until it returns True.
 
-        On one thread for all such calls: they are Python code, which other threads wait for. Short ones take turns.
+        On one thread for all users: steps are Python code, for which other threads wait.
 
         Raises:
             MemoryUnavailable: as `read` does.
         """
-        seconds = seconds_to_deadline()
         with self._storage_errors():
-            await self._looks.run(user_id, lambda: limited(call, self._memory, seconds))
+            # One call of a user at a time, so that the steps of users take turns, however many calls each of them has.
+            await self._looking.acquire(user_id)
+            try:
+                is_done = False
+                while not is_done:
+                    limit = partial(limited, step, self._memory, seconds_to_deadline())
+                    is_done = await self._looks.run(user_id, limit)
+            finally:
+                self._looking.release(user_id)
 
     async def close(self) -> None:
         """Fail waiting calls and close the memory: its running calls end soon or fail. Idempotent.
