@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.struct_pb2 import Struct
 
 from batch import cases
+from ilab_chat.v1 import memory_pb2
 from rpcs import METHODS
 from service.talking import Served
 
@@ -38,6 +41,28 @@ LISTS = [(method, path, field) for method in UNARY for path, field in lists_of(m
 def test_the_lists_of_the_contract_are_found() -> None:
     found = {".".join(path) for _, path, _ in LISTS}
     assert found >= {"types", "types_exclude", "update_mask.paths", "context", "memory_types"}
+
+
+def requests_in_memory() -> int:
+    return sum(isinstance(each, memory_pb2.SearchObservationsRequest) for each in gc.get_objects())
+
+
+async def test_refused_requests_are_freed_without_a_garbage_collection(served: Served) -> None:
+    request = memory_pb2.SearchObservationsRequest(user_id="alice", query="tea", types=["x"] * 17).SerializeToString()
+    search: Any = served.channel.unary_unary("/ilab_chat.v1.MemoryService/SearchObservations")
+    gc.collect()
+    gc.disable()
+    try:
+        before = requests_in_memory()
+        for error in await asyncio.gather(*(search(request) for _ in range(8)), return_exceptions=True):
+            assert isinstance(error, grpc.aio.AioRpcError)
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        # Callers get the status a moment before the handlers end.
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert requests_in_memory() == before
+    finally:
+        gc.enable()
 
 
 @cases(("method", "path", "field"), LISTS)

@@ -66,7 +66,23 @@ async def abort(context: Context, error: BaseException) -> NoReturn:
     call.status_message = "" if row is INTERNAL else str(error)
     if isinstance(error, Failure):
         call.cause = error.cause
+    forget_frames(error)
     await end(context, error, call.correlation_id)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the tracebacks of *error* and of the errors that led to it.
+
+    Their frames have the request. gRPC keeps the abort, and so *error*, in a cycle of references until a garbage
+    collection, which comes after hundreds of calls.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            waiting += filter(None, (each.__cause__, each.__context__))
 
 
 async def end(context: Context, error: BaseException, correlation_id: str) -> NoReturn:
