@@ -115,3 +115,5 @@ HEADER_FIELD_BYTES = 32
 #: Smallest RSA key that is accepted, of token issuers and of certificates (CA/Browser Forum, Baseline Requirements,
 #: 6.1.5).
 MIN_RSA_BITS = 2048
+#: Fields of any request, each item of a list counted: a valid one has fewer than 100.
+REQUEST_FIELDS = 1000

@@ -16,6 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from batch import cases
 from ilab_chat.v1 import memory_pb2
+from ilab_chat_service.rpc.wire_fields import has_more_fields
 from rpcs import METHODS
 from service.talking import Served
 
@@ -65,6 +66,16 @@ async def test_refused_requests_are_freed_without_a_garbage_collection(served: S
         gc.enable()
 
 
+def test_fields_are_counted_as_the_parser_does() -> None:
+    observation = memory_pb2.Observation(id=2**40, content="x" * 300, content_hash=b"\xff")
+    request = memory_pb2.SearchObservationsRequest(user_id="alice", page_size=-1, types=["", "x"])
+    for message, fields in ((observation, 3), (request, 4)):
+        content = message.SerializeToString() + b"\x79" + bytes(8) + b"\x7d" + bytes(4)
+        assert not has_more_fields(content, fields + 2)
+        assert has_more_fields(content, fields + 1)
+    assert not any(has_more_fields(broken, 1) for broken in (b"\xff" * 1000, b"\x0a", b"\x0b\x0b"))
+
+
 @cases(("method", "path", "field"), LISTS)
 async def test_long_list_is_refused_by_its_length(
     served: Served, method: MethodDescriptor, path: tuple[str, ...], field: FieldDescriptor
@@ -85,4 +96,6 @@ async def test_long_list_is_refused_by_its_length(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         _ = [each async for each in call] if method.server_streaming else await call
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details().startswith(f"{'.'.join(path)}: must have at most ")  # type: ignore[union-attr]
+    # A list of the request itself is refused before it is parsed.
+    expected = f"{'.'.join(path)}: must" if parents else "the request must"
+    assert caught.value.details().startswith(f"{expected} have at most ")  # type: ignore[union-attr]

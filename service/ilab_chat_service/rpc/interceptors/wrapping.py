@@ -12,9 +12,10 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from ilab_chat_service.limits import HEADER_BYTES, HEADER_FIELD_BYTES
+from ilab_chat_service.limits import HEADER_BYTES, HEADER_FIELD_BYTES, REQUEST_FIELDS
 from ilab_chat_service.rpc.chat_validation import EMPTY_MESSAGE, InvalidFields
 from ilab_chat_service.rpc.error_table import DeadlineExceeded, UnparsableRequest, WrongRequestCount
+from ilab_chat_service.rpc.wire_fields import has_more_fields
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
@@ -137,8 +138,10 @@ def parsed_by(parse: Any, request: bytes) -> Any:
     """Parse *request*.
 
     Raises:
-        UnparsableRequest: *request* cannot be parsed.
+        UnparsableRequest: *request* cannot be parsed, or has more than REQUEST_FIELDS fields.
     """
+    if has_more_fields(request, REQUEST_FIELDS):
+        raise UnparsableRequest(f"the request must have at most {REQUEST_FIELDS:,} fields and items of lists")
     try:
         return parse(request)
     except DecodeError:
