@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fuzz import http2
 from fuzz.http2 import frame
-from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
+from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from processes import ServerProcess, running_server
 from upstream import Upstream
 
@@ -74,6 +74,9 @@ def server(tmp_path: Path, upstream: Upstream) -> Iterator[ServerProcess]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_flood_uses_bounded_memory_while_others_are_answered(server: ServerProcess, kind: str) -> None:
     with grpc.insecure_channel(server.address) as channel, ThreadPoolExecutor(CONNECTIONS) as threads:
+        # The first call makes the connection known: one with nothing but hundreds of health checks would be cut.
+        memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
+        memory.GetStats(memory_pb2.GetStatsRequest(user_id="alice"), timeout=60)
         stub: Any = health_pb2_grpc.HealthStub(channel)
         check = stub.Check
         assert check(health_pb2.HealthCheckRequest(), timeout=60).status == 1
