@@ -22,6 +22,7 @@ from ilab_chat_service.settings import Settings, SettingsError, environment
 from ilab_chat_service.settings import variables as variables_of_settings
 from ilab_chat_service.settings.addresses import AddressUnavailable, split_address, with_port
 from ilab_chat_service.signals import end_at_once, signals
+from ilab_chat_service.tasks import in_background
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -154,8 +155,7 @@ class Workers:
 
         The first worker serves before the others start, so that it alone creates the memory's file and reports errors.
         """
-        stopping = asyncio.create_task(self._stop_all())
-        async with asyncio.TaskGroup() as tasks:
+        async with in_background(self._stop_all()), asyncio.TaskGroup() as tasks:
             first, *others = (asyncio.Event() for _ in range(self.settings.workers))
             tasks.create_task(self._keep(1, first))
             await first.wait()
@@ -166,7 +166,6 @@ class Workers:
             if not self.stop.is_set():
                 tls = "with" if self.settings.tls_cert_file else "without"
                 log.info("serving on %s %s TLS, %d workers", self.settings.address, tls, self.settings.workers)
-        stopping.cancel()
         if not self._code:
             log.info("stopped")
         return self._code

@@ -446,7 +446,7 @@ async def read_all(export: Any) -> int:
 
 
 async def test_unread_export_frees_its_slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_admission, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(memory_export, "UNREAD_SECONDS", 0.1)
     monkeypatch.setattr(memory_admission, "QUEUE_SECONDS", 60.0)
     async with channel_of(settings) as channel:
         memory: Any = memory_pb2_grpc.MemoryServiceStub(channel)
@@ -494,7 +494,7 @@ async def test_an_export_that_is_read_slowly_ends_when_another_waits(
 async def test_export_aborted_in_its_first_write_has_a_status(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_admission, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(memory_export, "UNREAD_SECONDS", 0.1)
     monkeypatch.setattr(memory_admission, "QUEUE_SECONDS", 60.0)
     monkeypatch.setattr(memory_admission, "EXPORTS", 1)
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:

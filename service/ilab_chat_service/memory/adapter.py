@@ -53,7 +53,7 @@ class MemoryAdapter:
         )
         search = Search(request.user_id, request.reading, context.turns)
         if not search.is_done:
-            await self._library.look(request.user_id, search.proceed)
+            await self._library.scan(request.user_id, search.proceed)
         return replace(context, forgotten_ids=tuple(search.found))
 
     async def persist(self, turn: Turn) -> Persisted:

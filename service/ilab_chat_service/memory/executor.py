@@ -135,8 +135,8 @@ class MemoryExecutor:
         self._damage = damage
         self._reads = Bulkhead("memory-read", threads=READ_THREADS, per_user=THREADS_PER_USER)
         self._writes = Bulkhead("memory-write", threads=WRITE_THREADS, per_user=THREADS_PER_USER)
-        self._looks = Bulkhead("memory-look", threads=1, per_user=1)
-        self._looking = FairSlots(sys.maxsize, per_user=1)
+        self._scans = Bulkhead("memory-scan", threads=1, per_user=1)
+        self._scanning = FairSlots(sys.maxsize, per_user=1)
         self._erasures = ThreadPoolExecutor(ERASURE_THREADS, thread_name_prefix="memory-erasure")
         self._imports = ThreadPoolExecutor(IMPORT_THREADS, thread_name_prefix="memory-import")
         self._work = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="memory-work")
@@ -190,8 +190,8 @@ class MemoryExecutor:
             self.on_saved(user_id)
         return result
 
-    async def look(self, user_id: str, step: Callable[[ILabMemory], bool]) -> None:
-        """Call *step*, which reads some observations and looks for something in all their text, until it returns True.
+    async def scan(self, user_id: str, step: Callable[[ILabMemory], bool]) -> None:
+        """Call *step*, which reads some observations and scans all their text, until it returns True.
 
         On one thread for all users: steps are Python code, for which other threads wait.
 
@@ -200,14 +200,14 @@ class MemoryExecutor:
         """
         with self._storage_errors():
             # One call of a user at a time, so that the steps of users take turns, however many calls each of them has.
-            await self._looking.acquire(user_id)
+            await self._scanning.acquire(user_id)
             try:
                 is_done = False
                 while not is_done:
-                    limit = partial(limited, step, self._memory, seconds_to_deadline())
-                    is_done = await self._looks.run(user_id, limit)
+                    next_step = partial(limited, step, self._memory, seconds_to_deadline())
+                    is_done = await self._scans.run(user_id, next_step)
             finally:
-                self._looking.release(user_id)
+                self._scanning.release(user_id)
 
     async def close(self) -> None:
         """Fail waiting calls and close the memory: its running calls end soon or fail. Idempotent.
@@ -216,14 +216,14 @@ class MemoryExecutor:
         """
         self._reads.refuse()
         self._writes.refuse()
-        self._looks.refuse()
+        self._scans.refuse()
         await asyncio.to_thread(self._memory.close)
 
     async def wait_closed(self) -> None:
         """Wait for the threads to end."""
         await self._reads.close()
         await self._writes.close()
-        await self._looks.close()
+        await self._scans.close()
         for threads in (self._erasures, self._imports, self._work, self._embedding):
             await asyncio.to_thread(threads.shutdown)
 

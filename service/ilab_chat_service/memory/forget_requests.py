@@ -61,10 +61,10 @@ class Search:
 
     def proceed(self, memory: ILabMemory) -> bool:
         """Look at a page of observations, or at its beginning if they take long; return whether that was all."""
-        self._look(memory)
+        self._scan_page(memory)
         return self.is_done
 
-    def _look(self, memory: ILabMemory) -> None:
+    def _scan_page(self, memory: ILabMemory) -> None:
         turns, self._turns = self._turns, ()
         said = (each for each in reversed(turns) if is_about(each.message, self._reading.forget_about))
         self.found += [each.recalled.observation_id for each in islice(said, 1)]

@@ -28,8 +28,6 @@ ERASURE_SECONDS = 0.05
 CALL_TIME = Deadlines(default=60.0, maximum=600.0)
 #: The same for exports, imports and erasures.
 LONG_CALL_TIME = Deadlines(default=600.0, maximum=3600.0)
-#: Seconds after which an export ends whose caller does not read.
-UNREAD_SECONDS = 30.0
 
 
 def calls(running: int) -> Admission:

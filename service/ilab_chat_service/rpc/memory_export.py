@@ -8,22 +8,19 @@ from contextlib import AsyncExitStack
 from operator import methodcaller
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.rpc import memory_admission as limits
 from ilab_chat_service.rpc.admission import busy
 from ilab_chat_service.rpc.error_table import DeadlineExceeded
-from ilab_chat_service.tasks import current_task
+from ilab_chat_service.rpc.slow_readers import CROWDED_SECONDS, INTERVAL_SECONDS, UNREAD_SECONDS
+from ilab_chat_service.tasks import current_task, in_background
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ilab_chat_service.rpc.admission import Admission, Slot
 
-#: While others wait for a slot, an export ends whose caller has not read for this many seconds.
-CROWDED_SECONDS = 1.0
-#: The same for all its waits together: a caller could read a message now and then.
+#: While others wait for a slot, an export ends whose caller has not read for CROWDED_SECONDS, or for this many seconds
+#: in all its waits together: a caller could read a message now and then.
 CROWDED_TOTAL_SECONDS = 60.0
-#: Time between two looks at the exports.
-INTERVAL_SECONDS = 0.25
 
 
 class Export:
@@ -46,7 +43,7 @@ class Export:
         """
         self._since = self._loop.time()
         try:
-            async with asyncio.timeout(limits.UNREAD_SECONDS) as self._timeout:
+            async with asyncio.timeout(UNREAD_SECONDS) as self._timeout:
                 await writing
         except BaseException as error:
             # gRPC keeps the response, and the call, until its caller reads, cancels or disconnects.
@@ -55,7 +52,7 @@ class Export:
                 raise
             if self._is_ended:
                 raise busy("idle", "the caller read slowly, and another export waited for the slot") from None
-            raise DeadlineExceeded(f"the caller did not read for {limits.UNREAD_SECONDS:g} s") from None
+            raise DeadlineExceeded(f"the caller did not read for {UNREAD_SECONDS:g} s") from None
         finally:
             self._waited += self._loop.time() - self._since
             self._since, self._timeout = math.inf, None
@@ -86,12 +83,9 @@ class OpenExports:
         Raises:
             ServerBusy: there is no slot, or the export was ended for another one.
         """
-        making_room = asyncio.create_task(self._make_room())
         async with AsyncExitStack() as stack:
-            try:
+            async with in_background(self._make_room()):
                 export = Export(await stack.enter_async_context(self._admission.slot(user_id)))
-            finally:
-                making_room.cancel()
             self._running.add(export)
             stack.callback(self._running.discard, export)
             await work(export)
