@@ -47,7 +47,14 @@ NEWEST = schema.VERSION, len(of_answers.MIGRATIONS)
 _USER = "nobody"
 #: For tests that are not about losing power: nothing is synced. Pass () to keep what is acknowledged.
 FAST = ("fsync=off", "full_page_writes=off")
-_SETTINGS = ("listen_addresses=", "max_connections=200", "shared_buffers=64MB", "log_checkpoints=off")
+#: Shared memory in files of the cluster: those in /dev/shm would stay behind when a crash is played.
+_SETTINGS = (
+    "listen_addresses=",
+    "max_connections=200",
+    "shared_buffers=64MB",
+    "log_checkpoints=off",
+    "dynamic_shared_memory_type=mmap",
+)
 
 
 def program(name: str) -> Path:
