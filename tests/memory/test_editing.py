@@ -513,8 +513,8 @@ def test_deletes_that_wait_share_a_rewrite(path: Path) -> None:
             may_go_on.wait(0.001)
         may_go_on.set()
         assert all(call.result() for call in calls)
-        # The first had begun when the others came.
-        assert forgetting._rewriter.rewrites == 2
+        # One if it began when the others had come, else a second one for them.
+        assert forgetting._rewriter.rewrites <= 2
         assert b"marker" not in bytes_of(path.parent)
 
 
