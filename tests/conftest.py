@@ -136,7 +136,7 @@ def accepted_at_once() -> Iterator[int]:
     """
     usual = grpc_internals.ACCEPTED_AT_ONCE
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(grpc_internals, "ACCEPTED_AT_ONCE", 4)
+        patched.setattr(grpc_internals, "ACCEPTED_AT_ONCE", 1)
         yield usual
 
 

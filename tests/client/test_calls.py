@@ -123,6 +123,7 @@ async def test_a_call_has_the_clients_timeout(caller: Caller, service: ScriptedC
     assert service.time_remaining is None
 
 
+@pytest.mark.slow
 async def test_a_timeout_ends_the_call_on_both_sides(caller: Caller, service: ScriptedChatService, target: str) -> None:
     left = asyncio.Semaphore(0)
 
@@ -149,6 +150,7 @@ async def test_a_timeout_ends_the_call_on_both_sides(caller: Caller, service: Sc
         await left.acquire()
 
 
+@pytest.mark.slow
 async def test_a_silent_stream_ends_at_the_idle_timeout(
     caller: Caller, service: ScriptedChatService, target: str
 ) -> None:
@@ -160,6 +162,7 @@ async def test_a_silent_stream_ends_at_the_idle_timeout(
     await service.left.wait()
 
 
+@pytest.mark.slow
 async def test_a_stream_that_takes_longer_than_its_idle_timeout_is_read_whole(
     caller: Caller, service: ScriptedChatService, target: str
 ) -> None:

@@ -410,6 +410,7 @@ async def test_a_call_has_its_own_timeout_and_metadata(
     assert 10 < memory.time_remaining < 30
 
 
+@pytest.mark.slow
 async def test_the_timeout_lasts_to_the_last_item(
     memory_caller: MemoryCaller, memory: ScriptedMemoryService, memory_target: str
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_forgotten_user_can_start_again(mem: ILabMemory) -> None:
     assert mem.mem_stats("alice") == {"observations": 1, "sessions": 1}
 
 
+@pytest.mark.slow
 def test_no_byte_of_a_forgotten_user_is_left_in_the_files(tmp_path: Path) -> None:
     with ILabMemory.from_path(tmp_path / "memory.db") as mem:
         for number, content in enumerate(words_of(1)):

@@ -218,6 +218,7 @@ def test_texts_are_redacted_again(mem: ILabMemory) -> None:
     assert mem.mem_import("bob", [session(**ended), row]).observations == 0
 
 
+@pytest.mark.slow
 def test_texts_that_redaction_made_longer_than_their_limits_are_imported(mem: ILabMemory) -> None:
     def longest(length: int) -> str:
         return "x" * (length - 8) + "<private"

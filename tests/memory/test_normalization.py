@@ -18,7 +18,6 @@ from ilab_memory.recall import normalization
 from ilab_memory.recall.analysis import terms
 from ilab_memory.recall.normalization import MARKS_OF, MAX_MARKS, limit_marks, normalize
 
-CODE_POINTS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 #: Normalizing these takes minutes without a limit.
 HOSTILE = {
     "two classes of accents": "a" + "\u0300" * 120_000 + "\u0316" * 120_000,
@@ -28,6 +27,10 @@ HOSTILE = {
     "halfwidth kana": "\uff76" + "\u0300" * 80_000 + "\uff9e" * 80_000,
     "Tibetan vowels": "\u0f40" + "\u0300" * 80_000 + "\u0f73\u0f75\u0f81" * 30_000,
 }
+
+
+def code_points() -> Iterator[str]:
+    return (chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000)
 
 
 def longest_run(text: str) -> int:
@@ -83,7 +86,7 @@ def test_hostile_text_is_saved_searched_updated_and_erased(text: str, tmp_path: 
 
 
 def test_every_mark_of_unicode_is_limited() -> None:
-    for character in CODE_POINTS:
+    for character in code_points():
         if marks(character):
             assert longest_run(limit_marks(character * 99)) == MAX_MARKS
 
@@ -91,7 +94,7 @@ def test_every_mark_of_unicode_is_limited() -> None:
 def test_the_table_of_marks_matches_unicode() -> None:
     unusual = {
         character: marks(character)
-        for character in CODE_POINTS
+        for character in code_points()
         if marks(character) != int(unicodedata.combining(character) != 0)
     }
     assert unusual == MARKS_OF

@@ -69,6 +69,7 @@ def signature(name: str) -> str:
     return shown.replace(repr(timedelta(minutes=10)), "timedelta(minutes=10)")
 
 
+@pytest.mark.slow
 def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -113,6 +113,7 @@ def paths(mem: ILabMemory, secret: str) -> list[Callable[[], object]]:
     ]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(secret=texts_with_a_secret())
 def test_private_text_is_in_no_file_no_log_line_and_no_exception(

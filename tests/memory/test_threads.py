@@ -24,6 +24,7 @@ def use(mem: ILabMemory, user_id: str, worker: int) -> None:
         assert saved.id in {row.id for row in mem.mem_timeline(user_id, saved.id)}
 
 
+@pytest.mark.slow
 def test_many_threads_lose_nothing_and_see_their_own_writes(mem: ILabMemory) -> None:
     with ThreadPoolExecutor(2 * USERS) as pool:
         uses = [pool.submit(use, mem, f"user{worker % USERS}", worker) for worker in range(2 * USERS)]

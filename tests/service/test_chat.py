@@ -675,6 +675,7 @@ async def test_call_cancelled_before_the_first_word_stores_nothing(settings: Set
     assert await stored(settings) == []
 
 
+@pytest.mark.slow
 async def test_a_deadline_ends_the_models_work(stub: Stub, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=1))
     with pytest.raises(grpc.aio.AioRpcError) as caught:

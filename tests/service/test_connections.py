@@ -250,6 +250,7 @@ async def codes_of_burst(address: str) -> set[grpc.StatusCode]:
         return {await call.code() for call in calls}
 
 
+@pytest.mark.slow
 async def test_calls_of_eight_connections_wait_by_keys_that_work(settings: Settings) -> None:
     """Without the keys, gRPC ends calls as CANCELLED while 1,000 wait."""
     keys = ["grpc.server.max_pending_requests", "grpc.server.max_pending_requests_hard_limit"]

@@ -61,6 +61,7 @@ async def test_silent_model_is_cancelled_at_our_deadline_and_nothing_is_stored(
     assert await asyncio.to_thread(stored, settings) == []
 
 
+@pytest.mark.slow
 async def test_partial_reply_is_stored_before_the_callers_deadline(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(pieces=("Hel", "lo"), hold_before=1))
     reserve = replace(settings, persist_reserve_seconds=59.5)
@@ -74,6 +75,7 @@ async def test_partial_reply_is_stored_before_the_callers_deadline(settings: Set
     assert await asyncio.to_thread(stored, settings) == ["User: Hi\nAssistant: Hel [interrupted]"]
 
 
+@pytest.mark.slow
 async def test_preview_has_the_whole_deadline(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0))
     limits = replace(settings, persist_reserve_seconds=59.5, max_calls=1, queue_seconds=2.5)

@@ -129,6 +129,7 @@ async def test_server_finishes_erasures_of_the_previous_process_at_its_start(
     assert "finished 1 pending erasures" in caplog.messages
 
 
+@pytest.mark.slow
 async def test_unfinished_erasure_fails_the_call_and_the_next_call_finishes_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ async def test_code_that_repeats_the_key_is_left_out(
     assert "upstream.error_code" not in await failed(replace(settings, openai_api_key="sk-SECRET-words-7"), caplog)
 
 
+@pytest.mark.slow
 async def test_deadline_names_the_model_that_was_silent(
     settings: Settings, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:

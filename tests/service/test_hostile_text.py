@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -54,8 +55,11 @@ EXPECTED = {
     grpc.StatusCode.FAILED_PRECONDITION,
 }
 
-#: All combining characters.
-MARKS = frozenset(filter(unicodedata.combining, map(chr, range(sys.maxunicode + 1))))
+
+@cache
+def marks() -> frozenset[str]:
+    """Return all combining characters."""
+    return frozenset(filter(unicodedata.combining, map(chr, range(sys.maxunicode + 1))))
 
 
 @dataclass
@@ -69,8 +73,8 @@ class Work:
     def normalize(self, form: Any, text: str) -> str:
         self.normalized += len(text)
         # Most texts have no marks, and this is ten times faster than to look at their characters in a loop.
-        if not MARKS.isdisjoint(text):
-            runs = ("".join(run) for is_marks, run in groupby(text, MARKS.__contains__) if is_marks)
+        if not marks().isdisjoint(text):
+            runs = ("".join(run) for is_marks, run in groupby(text, marks().__contains__) if is_marks)
             self.longest_run = max(self.longest_run, *map(len, runs))
         return unicodedata.normalize(form, text)
 

@@ -61,6 +61,7 @@ def test_second_set_has_few_wrong_and_few_missing_facts() -> None:
 FREE = {"remember", "decision", "style"}
 
 
+@pytest.mark.slow
 @cases("language", LANGUAGES)
 def test_every_template_compiles_and_every_key_has_its_blanks(language: Language) -> None:
     for rule in language.rules:
@@ -108,6 +109,7 @@ def expanded(phrases: list[str]) -> list[str]:
     return [phrase for each in phrases for phrase in alternatives(each)]
 
 
+@pytest.mark.slow
 @cases("language", LANGUAGES)
 def test_every_phrase_about_the_memory_is_understood_alone(language: Language) -> None:
     memory = {section: expanded(phrases) for section, phrases in language.table["memory"].items()}

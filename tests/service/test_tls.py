@@ -93,6 +93,7 @@ async def test_certificate_that_is_not_valid_now_keeps_the_previous_one(
         assert await asked(address, new.channel()) == OK
 
 
+@pytest.mark.slow
 async def test_certificate_is_used_once_it_is_valid(settings: Settings, tmp_path: Path) -> None:
     old, new = Authority(), Authority()
     async with serving(with_tls(settings, tmp_path, old.server())) as address:

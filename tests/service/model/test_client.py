@@ -437,6 +437,7 @@ async def test_endless_comments_are_a_failure(
     assert await asyncio.to_thread(upstream.left.wait, 60)
 
 
+@pytest.mark.slow
 async def test_endless_reasoning_is_a_failure(
     model: ModelClient, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -553,6 +554,7 @@ async def test_unreachable_server_is_a_failure(settings: Settings, upstream: Ups
             await text_of(model)
 
 
+@pytest.mark.slow
 async def test_silence_times_out(settings: Settings, upstream: Upstream) -> None:
     upstream.replies(Reply(hold_before=0), Reply(hold_before=1))
     async with open_model(replace(settings, model_timeout_seconds=1.0)) as model:

@@ -157,6 +157,7 @@ async def test_login_of_the_url_is_sent_as_basic_authorization(serve: Serve, ups
     assert headers(upstream)["host"] == f"127.0.0.1:{upstream.server_port}"
 
 
+@pytest.mark.slow
 async def test_key_file_is_hot_reloaded(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
     key_file, newer = tmp_path / "key", tmp_path / "newer"
     await asyncio.to_thread(key_file.write_text, "k-1\n")

@@ -124,6 +124,7 @@ async def test_unreachable_api_fails_like_at_the_first_request(settings: Setting
     assert later.cause["upstream.error"] in {first.cause["upstream.error"], "disconnected"}
 
 
+@pytest.mark.slow
 async def test_silent_api_fails_after_the_timeout(settings: Settings, upstream: Upstream) -> None:
     async with open_model(replace(settings, model_timeout_seconds=2.0)) as model:
         await text_of(model)
