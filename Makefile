@@ -42,10 +42,10 @@ test: $(DEV)/.installed $(NODE)/node_modules/.installed $(CHROMIUM)/node_modules
 	@$(PYTEST) || { [ $$? = 1 ] && echo "=== once more, one at a time: the tests that failed ===" && \
 		$(DEV)/bin/python -m pytest --last-failed --last-failed-no-failures=none; }
 
-# They often wait for a timeout, so more processes than cores. All tests of the ignored folders start programs.
-test-unit: $(DEV)/.installed ## Run the tests that start no program and are not slow; under a minute on two cores
+# They often wait for a timeout, so more processes than cores.
+test-unit: $(DEV)/.installed ## Run the tests that start no program and are not slow; about a minute on two cores
 	$(DEV)/bin/python -m pytest -n $(shell expr 2 '*' $$(nproc)) --maxprocesses=8 --dist worksteal \
-		-m 'not process and not slow' $(addprefix --ignore=tests/,bench contract e2e faults fuzz)
+		-m 'not process and not slow'
 
 bench: $(DEV)/.installed $(MEM0)/.installed ## Compare the service with bare gRPC, the recipe and mem0; about ten minutes, needs h2load
 	PYTHONPATH=tests $(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg

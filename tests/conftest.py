@@ -130,7 +130,7 @@ async def grpc_aio_stays_open() -> AsyncIterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def accepted_at_once() -> Iterator[int]:
-    """Let servers of this process accept few calls of a method at a time: the tasks for many are half of each start.
+    """Let servers of this process accept one call of a method at a time: the tasks for more are half of each start.
 
     Yield the number that is usual.
     """

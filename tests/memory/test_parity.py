@@ -32,7 +32,7 @@ from postgres import Cluster
 pytestmark = pytest.mark.timeout(900)
 
 #: Questions to both stores, in each test.
-QUERIES = 1_000 if os.environ.get("ILAB_SOAK") else 100
+QUERIES = 1_000 if os.environ.get("ILAB_SOAK") else 200
 UNSPACED = (
     "我们下周去京都旅行 预订了靠近车站的旅馆 妹妹喜欢绿茶 不喝咖啡 周末搬家",
     "来週は京都に旅行します 駅の近くのホテルを予約しました 妹は緑茶が好きです コーヒーは飲みません",

@@ -116,8 +116,9 @@ async def test_connections_of_a_host_with_too_many_calls_are_cut_sooner(guarded:
     for _ in range(6):
         async with connect(guarded) as channel:
             refused.append(await calls_until_cut(channel))
-    # The fourth may reach the limit of the host first.
     assert all(number in about(strangers.CALLS) for number in refused[:3])
+    # It may reach the limit of the host before its own, if one call more of some of the first three was refused.
+    assert strangers.CROWDED_CALLS <= refused[3] <= max(about(strangers.CALLS))
     assert all(number in about(strangers.CROWDED_CALLS) for number in refused[4:])
 
 

@@ -150,7 +150,7 @@ def test_calls_of_all_workers_finish_after_sigterm(tmp_path: Path, upstream: Ups
 
 
 def test_worker_that_hangs_is_killed_after_the_drain(tmp_path: Path, upstream: Upstream) -> None:
-    # It is given less time than usual, so that the test need not wait for it.
+    # Workers get less time than usual to close, so that the test is short.
     script = "from ilab_chat_service import cli, supervisor; supervisor.CLOSE_SECONDS = 1; raise SystemExit(cli.main())"
     settings = variables(tmp_path, upstream) | {"ILAB_CHAT_DRAIN_SECONDS": "0"}
     with running_server([sys.executable, "-c", script], **settings) as server:
