@@ -116,7 +116,8 @@ async def test_chunked_body_over_the_limit_is_refused_while_it_arrives(address: 
         reader, writer = await asyncio.open_connection(*web.address.split(":"))
         head = f"{line} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode() + 2 * (b"258\r\n" + 600 * b"x" + b"\r\n"))
-        assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+        # The words after the code differ between versions of Python.
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
         writer.close()
 
 
