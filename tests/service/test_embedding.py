@@ -21,8 +21,7 @@ from ilab_chat_service.embedding_setup import open_embedder
 from ilab_chat_service.memory.background_embedding import BATCH
 from ilab_chat_service.model import embeddings
 from ilab_chat_service.model.embeddings import ProfileEmbedder
-from ilab_chat_service.model.keys import FixedKey
-from ilab_chat_service.model.profiles import Profile
+from ilab_chat_service.model.profiles import FixedKey, Profile
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError, read
 from ilab_chat_service.startup_summary import StartedServer, startup_summary

@@ -15,10 +15,9 @@ import openai
 from ilab_chat_service.failures import ModelQuotaExhausted, ModelRateLimited, ModelUnavailable
 from ilab_chat_service.model import embedded
 from ilab_chat_service.model.http_transport import http_client
-from ilab_chat_service.model.keys import FixedKey
 from ilab_chat_service.model.model_api import ModelApi
 from ilab_chat_service.model.pacing import LoopShare
-from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, Profiles
+from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, FixedKey, Profiles
 from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
 from ilab_chat_service.model.retries import repeated
 from ilab_chat_service.settings import SettingsError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from ilab_chat_service.failures import ModelNotFound
@@ -12,13 +12,29 @@ from ilab_chat_service.values import Generation
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ilab_chat_service.model.keys import Key
-
 SystemRole: TypeAlias = Literal["system", "developer", "user"]
 TokenLimit: TypeAlias = Literal["max_tokens", "max_completion_tokens", "none"]
 
 #: Maximum number of unlisted models whose state (breaker, accepted request shape) is stored at a time.
 MAX_UNLISTED_MODELS = 100
+
+
+class Key(Protocol):
+    """The key of a model's API, which may change while the server runs."""
+
+    async def current(self) -> str:
+        """Return the current key. Empty: the API needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedKey:
+    """A key that does not change."""
+
+    value: str = field(repr=False)
+
+    async def current(self) -> str:
+        """See `Key.current`."""
+        return self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

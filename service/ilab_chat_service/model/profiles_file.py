@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ilab_chat_service.file_reload import content, reason
+from ilab_chat_service.file_reload import FileReload, content, reason
 from ilab_chat_service.limits import MODEL_CHARACTERS
-from ilab_chat_service.model.keys import FixedKey, Key, is_header_value, key_in_file
 from ilab_chat_service.model.profile_checks import check_fallbacks, check_table
 from ilab_chat_service.model.profile_table import ModelFault, choice, table_of
-from ilab_chat_service.model.profiles import Profile, Profiles
+from ilab_chat_service.model.profiles import FixedKey, Key, Profile, Profiles
 from ilab_chat_service.model.toml_lines import line_of, path_text, syntax_fault
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.addresses import chat_completions_url, is_within, url_without_login
@@ -166,7 +165,7 @@ def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, s
     """
     if table.api_key_file:
         try:
-            return key_in_file(table.api_key_file)
+            return FileReload([table.api_key_file], key_in)
         except OSError as error:
             raise ModelFault([*path, "api_key_file"], f"the file cannot be read: {error.strerror}") from None
         except ValueError as error:
@@ -181,6 +180,25 @@ def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, s
     if not is_header_value(key):
         raise ModelFault([*path, "api_key_env"], "the key in the variable must consist of visible ASCII characters")
     return FixedKey(key)
+
+
+def key_in(content: bytes) -> str:
+    """Return the key in the content of a file, without surrounding white space.
+
+    Raises:
+        ValueError: the file is empty, or the key cannot be a header value.
+    """
+    key = content.decode("latin-1").strip()
+    if not key:
+        raise ValueError("the file is empty")
+    if not is_header_value(key):
+        raise ValueError("a key must consist of visible ASCII characters")
+    return key
+
+
+def is_header_value(text: str) -> bool:
+    """Return whether *text* consists of visible ASCII characters."""
+    return all("!" <= character <= "~" for character in text)
 
 
 def prompt_tokens_of(table: ModelTable, settings: ModelSettings) -> int:

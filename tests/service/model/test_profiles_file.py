@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from batch import cases
-from ilab_chat_service.model.keys import FixedKey
-from ilab_chat_service.model.profiles import Profile
+from ilab_chat_service.model.profiles import FixedKey, Profile
 from ilab_chat_service.model.profiles_file import read_profiles
 from ilab_chat_service.model.toml_lines import line_of
 from ilab_chat_service.settings import Settings, SettingsError
