@@ -96,7 +96,7 @@ class ModelClient:
 
     def choose(self, generation: Generation, user_id: str = "") -> Choice:
         """See `ports.Model.choose`."""
-        upstream = self._of(self.profiles.named(generation.model))
+        upstream = self._of(generation.model)
         return Choice(upstream, partial(self._ask, upstream, generation, user_id))
 
     async def _ask(
@@ -123,12 +123,16 @@ class ModelClient:
                 )
                 upstream = self._listed[upstream.profile.fallback]
 
-    def _of(self, profile: Profile) -> ModelApi:
-        """Return the upstream of *profile*. Each model has its own, so that one that fails does not affect others."""
-        if listed := self._listed.get(profile.name):
+    def _of(self, name: str) -> ModelApi:
+        """Return the upstream of the model *name*. Each has its own, so that one that fails does not affect others.
+
+        Raises:
+            ModelNotFound: the model is not offered.
+        """
+        if listed := self._listed.get(name or self.profiles.default.name):
             return listed
-        upstream = self._others.setdefault(profile.name, self._upstream(profile, UNLISTED))
-        self._others.move_to_end(profile.name)
+        upstream = self._others.setdefault(name, self._upstream(self.profiles.named(name), UNLISTED))
+        self._others.move_to_end(name)
         if len(self._others) > MAX_UNLISTED_MODELS:
             self._others.popitem(last=False)
         return upstream
@@ -151,29 +155,16 @@ class Choice:
         self.cause = upstream.cause
         self._ask = ask
 
-    def answer(self, messages: Sequence[ChatMessage], until: float) -> Asked:
+    @asynccontextmanager
+    async def answer(self, messages: Sequence[ChatMessage], until: float) -> AsyncIterator[CompletionStream]:
         """See `ports.ChosenModel.answer`."""
-        return Asked(partial(self._ask, messages, until))
-
-
-class Asked:
-    """Context manager of an answer. See `Choice.answer`."""
-
-    __slots__ = ("_answer", "_ask")
-
-    _answer: CompletionStream
-
-    def __init__(self, ask: Callable[[], Awaitable[CompletionStream]]) -> None:
-        self._ask = ask
-
-    async def __aenter__(self) -> CompletionStream:
-        self._answer = await self._ask()
+        answer = await self._ask(messages, until)
         # Free the messages while the model answers.
-        del self._ask
-        return self._answer
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._answer.aclose()
+        del messages
+        try:
+            yield answer
+        finally:
+            await answer.aclose()
 
 
 def client_of(settings: Settings) -> openai.AsyncOpenAI:

@@ -668,7 +668,7 @@ async def test_authorities_are_read_once(settings: Settings, monkeypatch: pytest
 
 async def test_state_of_recently_used_models_is_stored(model: ModelClient) -> None:
     def upstream_of(name: str) -> object:
-        return model._of(model.profiles.named(name))
+        return model._of(name)
 
     first, second = upstream_of("first"), upstream_of("second")
     for number in range(MAX_UNLISTED_MODELS - 1):
