@@ -6,7 +6,6 @@ import errno
 import re
 import socket
 import ssl
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ from ilab_chat_service.model.content_encoding import UndecodableBody
 from ilab_chat_service.model.error_classification import LOGGED, Refusal, refusal_of
 from ilab_chat_service.model.error_words import KNOWN_CODES, Kind
 from ilab_chat_service.model.http_transport import HeadersTooLarge, TooManyInterimResponses
-from ilab_chat_service.model.request import is_set
+from ilab_chat_service.model.request import OPTIONS, is_set
 from ilab_chat_service.model.server_sent_events import EventTooLong, TooManyComments
 
 if TYPE_CHECKING:
@@ -42,18 +41,6 @@ if TYPE_CHECKING:
 
 #: Errors while a response is read. If a server does not speak HTTP, the package raises aiohttp's own error.
 BROKEN = (httpx2.RequestError, aiohttp.ClientError)
-
-#: Options of callers, by their names in APIs.
-OPTIONS: Mapping[str, str] = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "max_tokens": "max_output_tokens",
-    "max_completion_tokens": "max_output_tokens",
-    "stop": "stop_sequences",
-    "seed": "seed",
-    "reasoning_effort": "reasoning_effort",
-    "response_format": "response_format",
-}
 
 #: Errors with the same meaning for every request, each with the text for the caller.
 PLAIN: Mapping[Kind, tuple[type[Failure], str]] = {
@@ -110,64 +97,44 @@ WITHOUT_ERRNO: Mapping[type[BaseException], str] = {
 #: Errors that mean that the response is not an answer.
 NO_ANSWER = (EndedEarly, ErrorData, ResponseTooLong, UndecodableBody, ValueError, RecursionError)
 
+#: All errors of a request and of its answer.
+FAILED = (openai.APIError, *BROKEN, *NO_ANSWER, TimeoutError)
 
 #: Statuses that metrics name.
 HTTP_STATUSES = frozenset(map(int, HTTPStatus))
 
 
 class Refused(Exception):
-    """The API answered with an error."""
+    """The API answered with an error. The arguments are those of `refusal_of`."""
 
-    def __init__(self, refusal: Refusal, request_id: str = "") -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
         super().__init__()
-        self.refusal = refusal
-        self.request_id = request_id
+        self.refusal = refusal_of(status, headers, body)
+        self.request_id = next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
         # Of all numbers that an API may send, only those that exist become time series.
-        known = refusal.status in HTTP_STATUSES
-        self.outcome = f"HTTP_{refusal.status}" if known else "REFUSED"
+        known = self.refusal.status in HTTP_STATUSES
+        self.outcome = f"HTTP_{self.refusal.status}" if known else "REFUSED"
 
 
-@contextmanager
-def failures_before_it_began(cause: Cause) -> Iterator[None]:
-    """Translate errors before the model has begun. *cause*: log fields of the request.
-
-    Raises:
-        Refused: the API answered with an error, as an HTTP status or an event.
-        ModelUnavailable: the API could not be reached, or did not answer.
-    """
-    try:
-        yield
-    except openai.APIStatusError as error:
-        headers = error.response.headers
-        refusal = refusal_of(error.status_code, headers, error.body)
-        raise Refused(refusal, next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")) from error
-    except ErrorData as error:
-        raise Refused(refusal_of(0, {}, error.body)) from error
-    except (openai.APIError, *BROKEN, TimeoutError) as error:
-        # No status: the connection failed or timed out.
-        raise ModelUnavailable(
-            "the model cannot be reached", cause={**cause, **connection_error_fields(error)}
-        ) from error
-    except NO_ANSWER as error:
-        raise ModelUnavailable("the model did not answer", cause={**cause, **connection_error_fields(error)}) from error
+def before_it_began(error: Exception, cause: Cause) -> Refused | ModelUnavailable:
+    """Translate *error*, one of FAILED, that occurred before the model began. *cause*: log fields of the request."""
+    if isinstance(error, openai.APIStatusError):
+        return Refused(error.status_code, error.response.headers, error.body)
+    if isinstance(error, ErrorData):
+        return Refused(0, {}, error.body)
+    # The connection failed or timed out.
+    is_unreached = isinstance(error, (openai.APIError, *BROKEN, TimeoutError))
+    text = "the model cannot be reached" if is_unreached else "the model did not answer"
+    return ModelUnavailable(text, cause={**cause, **connection_error_fields(error)})
 
 
-@contextmanager
-def failures_after_it_began(cause: Cause) -> Iterator[None]:
-    """Translate errors after the model has begun.
-
-    Raises:
-        ModelInterrupted: the model did not finish its answer.
-    """
-    try:
-        yield
-    except ErrorData as error:
-        said = error_fields(refusal_of(0, {}, error.body))
-        raise ModelInterrupted("the model broke off its answer", cause={**cause, **said}) from error
-    except (*BROKEN, *NO_ANSWER, TimeoutError) as error:
-        raise ModelInterrupted(
-            "the model broke off its answer", cause={**cause, **connection_error_fields(error)}
-        ) from error
+def after_it_began(error: Exception, cause: Cause) -> ModelInterrupted:
+    """Translate *error*, one of FAILED, that occurred after the model began. *cause*: log fields of the request."""
+    if isinstance(error, ErrorData):
+        fields = error_fields(refusal_of(0, {}, error.body))
+    else:
+        fields = connection_error_fields(error)
+    return ModelInterrupted("the model broke off its answer", cause={**cause, **fields})
 
 
 def failure_of(

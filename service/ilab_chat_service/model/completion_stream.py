@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.limits import REPLY_BYTES
 from ilab_chat_service.model.api_errors import (
     BROKEN,
+    FAILED,
     EndedEarly,
     NotACompletion,
     ResponseTooLong,
-    failures_after_it_began,
+    after_it_began,
 )
 from ilab_chat_service.model.chunks import (
     FAILED_REASONS,
@@ -119,7 +120,7 @@ class CompletionStream:
         """Wait for the first reasoning or text, or for the end of an empty answer.
 
         Raises:
-            Exception: one of `api_errors.NO_ANSWER` or `api_errors.BROKEN`.
+            Exception: one of `api_errors.FAILED`.
         """
         self._first = await self._next()
 
@@ -130,12 +131,14 @@ class CompletionStream:
         await self._body.aclose()
 
     async def __aiter__(self) -> AsyncIterator[str | Reasoning]:
-        with failures_after_it_began(self._cause):
-            pieces = self._first
-            while pieces:
-                for piece in pieces:
-                    yield piece
+        pieces = self._first
+        while pieces:
+            for piece in pieces:
+                yield piece
+            try:
                 pieces = await self._next()
+            except FAILED as error:
+                raise after_it_began(error, self._cause) from error
         if not self._abandoned:
             await self._read_to_end()
 

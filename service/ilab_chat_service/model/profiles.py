@@ -71,6 +71,8 @@ class Profile:
     """Whether the model is the embedded one, in this process."""
     fallback: str = ""
     """Name of the model that is asked if this one cannot answer. Empty: there is no fallback."""
+    without_defaults: frozenset[str] = frozenset()
+    """Options in `defaults` that the API has rejected, by their names in the proto."""
 
     def __str__(self) -> str:
         model = "" if self.model == self.name else f" ({self.model})"

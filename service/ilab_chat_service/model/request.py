@@ -1,17 +1,19 @@
-"""Build the JSON of a request to a model's API. Pure."""
+"""Build the JSON of a request to a model's API, and adapt it to an API that rejects one of our fields. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ilab_chat_service.model.error_words import Kind
 from ilab_chat_service.values import ChatMessage, Generation, JsonObjectFormat, JsonSchemaFormat, TextFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from ilab_chat_service.model.error_classification import Refusal
     from ilab_chat_service.model.profiles import Profile, SystemRole, TokenLimit
     from ilab_chat_service.values import ResponseFormat
 
@@ -23,57 +25,52 @@ OURS = frozenset(
     """.split()
 )
 
+#: Options of callers, by their names in APIs.
+OPTIONS: Mapping[str, str] = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "stop": "stop_sequences",
+    "seed": "seed",
+    "reasoning_effort": "reasoning_effort",
+    "response_format": "response_format",
+}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """The variable parts of a request, from the profile and from what the API has rejected so far."""
-
-    token_limit: TokenLimit
-    include_usage: bool
-    streaming: bool
-    system_role: SystemRole
-    without_defaults: frozenset[str] = frozenset()
-    """Defaults of the profile that the API rejects, by their names in the proto."""
-
-    @classmethod
-    def of(cls, profile: Profile) -> Shape:
-        """Return the shape in the profile."""
-        return cls(
-            token_limit=profile.token_limit,
-            include_usage=profile.include_usage,
-            streaming=profile.streaming,
-            system_role=profile.system_role,
-        )
+OTHER_LIMIT: Mapping[TokenLimit, TokenLimit] = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
 
 
-def request_body(profile: Profile, shape: Shape, messages: Sequence[ChatMessage], generation: Generation) -> bytes:
+def request_body(profile: Profile, messages: Sequence[ChatMessage], generation: Generation) -> bytes:
     """Return the JSON body of a request."""
-    body: dict[str, Any] = {"model": profile.model, "messages": with_system_as(shape.system_role, messages)}
-    if shape.streaming:
+    body: dict[str, Any] = {"model": profile.model, "messages": with_system_as(profile.system_role, messages)}
+    if profile.streaming:
         body["stream"] = True
-        if shape.include_usage:
+        if profile.include_usage:
             body["stream_options"] = {"include_usage": True}
-    body |= options(profile, shape, generation)
+    body |= options(profile, generation)
     return msgspec.json.encode({**body, **profile.body} if profile.body else body)
 
 
-def options(profile: Profile, shape: Shape, generation: Generation) -> dict[str, Any]:
+def options(profile: Profile, generation: Generation) -> dict[str, Any]:
     """Return the fields for the generation options of the caller and the profile."""
 
     def value(name: str) -> Any:
         if name in profile.drop:
             return None
-        return getattr(profile.defaults if is_ours(profile, shape, generation, name) else generation, name)
+        return getattr(profile.defaults if is_ours(profile, generation, name) else generation, name)
 
     limit = value("max_output_tokens")
-    if profile.most_output_tokens is not None and "max_output_tokens" not in shape.without_defaults:
+    if profile.most_output_tokens is not None:
         limit = min(limit or profile.most_output_tokens, profile.most_output_tokens)
     effort = value("reasoning_effort")
     response_format = value("response_format")
     given = {
         "temperature": value("temperature"),
         "top_p": value("top_p"),
-        shape.token_limit: limit,
+        profile.token_limit: limit,
         "stop": value("stop_sequences") or None,
         "seed": value("seed"),
         "reasoning_effort": effort and effort.value,
@@ -116,9 +113,37 @@ def is_set(generation: Generation, option: str) -> bool:
     return getattr(generation, option) not in {None, ()}
 
 
-def is_ours(profile: Profile, shape: Shape, generation: Generation, option: str) -> bool:
+def is_ours(profile: Profile, generation: Generation, option: str) -> bool:
     """Return whether an option comes from the profile, not from the caller."""
-    if is_set(generation, option) or option in shape.without_defaults:
+    if is_set(generation, option) or option in profile.without_defaults:
         return False
     capped = option == "max_output_tokens" and profile.most_output_tokens is not None
     return capped or is_set(profile.defaults, option)
+
+
+def variants_after(refusal: Refusal, profile: Profile, generation: Generation) -> Iterator[Profile]:
+    """Yield profiles whose requests avoid the field that *refusal* names, the most likely first.
+
+    Yield nothing unless we added the field ourselves: options of the caller are never dropped.
+    """
+    if refusal.kind is Kind.SYSTEM_ROLE:
+        if profile.system_role == "developer":
+            yield replace(profile, system_role="system")
+        yield replace(profile, system_role="user")
+        return
+    match refusal.field:
+        case "stream_options":
+            yield replace(profile, include_usage=False)
+        case "stream":
+            yield replace(profile, streaming=False)
+        case "max_tokens" | "max_completion_tokens" if (
+            refusal.field == profile.token_limit and not refusal.is_about_value
+        ):
+            yield replace(profile, token_limit=OTHER_LIMIT[profile.token_limit])
+        case _:
+            pass
+    option = OPTIONS.get(refusal.field, "")
+    # A cap limits costs, so it is never dropped. An invalid default value is for the operator to correct.
+    is_cap = option == "max_output_tokens" and profile.most_output_tokens is not None
+    if option and not is_cap and not refusal.is_about_value and is_ours(profile, generation, option):
+        yield replace(profile, without_defaults=profile.without_defaults | {option})

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from ilab_chat_service.failures import Failure
+from ilab_chat_service.model.model_api import RequestTemplate
 from ilab_chat_service.model.model_choice import ModelClient, open_model
-from ilab_chat_service.model.request_template import RequestTemplate
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.telemetry.call_record import CALL, Call
 from ilab_chat_service.values import ChatMessage, Generation
