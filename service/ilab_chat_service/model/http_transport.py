@@ -61,27 +61,34 @@ MAX_INTERIM = 16
 
 HTTP_BAD_REQUEST = 400
 
-parsed = lru_cache(maxsize=8)(httpx2.URL)
-
 
 def http_client(*, limits: httpx2.Limits, trust_env: bool) -> httpx2.AsyncClient:
-    """Return a client for the model's APIs.
+    """Return a client for the model's APIs. It stores no state between calls, and sends prompts only to their hosts.
 
     Args:
         limits: the maximum number of connections.
         trust_env: whether to use the proxy that the environment names.
     """
+    options: dict[str, Any] = {
+        "limits": limits,
+        "trust_env": trust_env,
+        # A redirect would send the prompt to a host that is not configured.
+        "follow_redirects": False,
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        # Compression saves little for small events, and a small compressed body can expand to a huge one.
+        "headers": {"accept-encoding": "identity"},
+    }
     known = openai.__version__.startswith(f"{CHECKED}.")
     if known and all(hasattr(openai.DefaultAioHttpClient, name) for name in USED):
         trusted = trusted_authorities(*(os.environ.get(name) if trust_env else None for name in AUTHORITIES))
-        return ModelHttpClient(limits=limits, trust_env=trust_env, verify=trusted)
+        return ModelHttpClient(verify=trusted, **options)
     log.warning(
         "using the openai package's own HTTP client: openai %s is not supported. Calls cost more CPU, and error bodies"
         " are not limited: install openai %s.x",
         openai.__version__,
         CHECKED,
     )
-    return openai.DefaultAsyncHttpxClient(limits=limits, trust_env=trust_env, **private_options())
+    return openai.DefaultAsyncHttpxClient(**options)
 
 
 @lru_cache(maxsize=1)
@@ -93,67 +100,27 @@ def trusted_authorities(file: str | None, folder: str | None) -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=bool(file or folder))
 
 
-def private_options() -> dict[str, Any]:
-    """Return the options of a client that stores no cookies and does not follow redirects."""
-    return {
-        # A redirect would send the prompt to a host that is not configured.
-        "follow_redirects": False,
-        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        # Compression saves little for small events, and a small compressed body can expand to a huge one.
-        "headers": {"accept-encoding": "identity"},
-    }
-
-
 class ModelHttpClient(openai.DefaultAioHttpClient):
-    """Stores no state between calls, and sends prompts only to configured hosts."""
+    """The package's client, with our transport in its two hooks for using aiohttp."""
 
-    def __init__(self, *, limits: httpx2.Limits, trust_env: bool, verify: ssl.SSLContext) -> None:
-        """Create a client. The arguments are those of `http_client`, and the context for servers' certificates."""
-        super().__init__(limits=limits, trust_env=trust_env, verify=verify, **private_options())
-        self._own_headers = self.headers.multi_items()
-
-    def build_request(
-        self,
-        method: str,
-        url: httpx2.URL | str,
-        *,
-        headers: Any = None,
-        content: Any = None,
-        timeout: Any = None,
-        **others: Any,
-    ) -> httpx2.Request:
-        """Build a request like httpx, but in half the time for requests of the openai package.
-
-        httpx parses the same URL for every request, and merges headers slowly.
-        """
-        if any(others.values()):
-            return super().build_request(method, url, headers=headers, content=content, timeout=timeout, **others)
-        given = {name.lower() for name, _ in headers}
-        return httpx2.Request(
-            method,
-            parsed(str(url)),
-            headers=[*(header for header in self._own_headers if header[0] not in given), *headers],
-            content=content,
-            extensions={"timeout": timeout.as_dict()},
-        )
-
-    # The package's two hooks for using aiohttp. By default its transport creates a session with a cookie jar.
     def _init_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
-        return Transport(with_sessions_without_cookies(super()._init_transport(*args, **options)))
+        return Transport(super()._init_transport(*args, **options))
 
     def _init_proxy_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
-        return Transport(with_sessions_without_cookies(super()._init_proxy_transport(*args, **options)))
+        return Transport(super()._init_proxy_transport(*args, **options))
 
 
 class Transport(httpx2.AsyncBaseTransport):
     """The package's transport, with aiohttp's response as an extension of each response."""
 
-    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, transport: Any) -> None:
+        # Called at the first request. By default the package's transport creates a session with a cookie jar.
+        transport.client = partial(session, transport.ssl_context, transport.limits)
         self._transport = transport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send *request* and return the response: an error with its body, any other with an unread body."""
-        response = await self._transport.handle_async_request(request)
+        response: httpx2.Response = await self._transport.handle_async_request(request)
         # The package has no public access to it.
         read: aiohttp.ClientResponse = vars(response.stream)["_aiohttp_response"]
         if response.status_code >= HTTP_BAD_REQUEST:
@@ -166,9 +133,8 @@ class Transport(httpx2.AsyncBaseTransport):
         self, url: str, headers: Mapping[str, str], content: bytes, limits: aiohttp.ClientTimeout
     ) -> Response:
         """Send a request as the package's transport does, after a first one by `handle_async_request`."""
-        sent: Any = self._transport
-        proxy: httpx2.Proxy | None = sent.proxy
-        response: Response = await sent.client.request(
+        proxy: httpx2.Proxy | None = self._transport.proxy
+        response: Response = await self._transport.client.request(
             "POST",
             url,
             headers=headers,
@@ -296,13 +262,6 @@ def resume_if_paused(protocol: Any, **options: bool) -> None:
     """
     if protocol._reading_paused:  # noqa: SLF001 - no public name
         type(protocol).resume_reading(protocol, **options)
-
-
-def with_sessions_without_cookies(transport: Any) -> httpx2.AsyncBaseTransport:
-    """Make *transport* create its session, at its first request, without a cookie jar. Return *transport*."""
-    transport.client = partial(session, transport.ssl_context, transport.limits)
-    made: httpx2.AsyncBaseTransport = transport
-    return made
 
 
 def session(ssl_context: ssl.SSLContext, limits: httpx2.Limits) -> aiohttp.ClientSession:

@@ -31,7 +31,7 @@ from ilab_chat_service.model.api_errors import ResponseTooLong
 from ilab_chat_service.model.breaker import FAILURES_TO_OPEN
 from ilab_chat_service.model.chunks import ERROR_BYTES, MOST_PARTS
 from ilab_chat_service.model.completion_stream import SLICE_BYTES, CompletionStream
-from ilab_chat_service.model.http_transport import HEADER_BYTES, MAX_INTERIM, Body, ModelHttpClient, Parsing
+from ilab_chat_service.model.http_transport import HEADER_BYTES, MAX_INTERIM, Body, Parsing
 from ilab_chat_service.model.model_choice import ModelClient, client_of, open_model
 from ilab_chat_service.model.pacing import LoopShare, Pace
 from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS
@@ -345,24 +345,6 @@ async def test_redirects_are_not_followed(model: ModelClient, upstream: Upstream
             await text_of(model)
         assert not elsewhere.requests
         assert not elsewhere.connections
-
-
-async def test_request_equals_the_one_that_httpx_builds(settings: Settings) -> None:
-    async with client_of(settings) as client:
-        package = client._client
-        assert isinstance(package, ModelHttpClient)
-        given: dict[str, Any] = {
-            "headers": [("Accept", "application/json"), ("User-Agent", "x"), ("Connection", "close")],
-            "content": b"{}",
-            "timeout": client.timeout,
-        }
-        for more in ({"params": None, "files": None}, {"params": {"a": "b"}}):
-            ours = package.build_request("POST", "http://user:word@127.0.0.1:1/v1/x", **given, **more)
-            theirs = super(ModelHttpClient, package).build_request("POST", ours.url, **given, **more)
-            assert (ours.method, ours.url, ours.content) == (theirs.method, theirs.url, theirs.content)
-            assert sorted(ours.headers.multi_items()) == sorted(theirs.headers.multi_items())
-            assert ours.extensions == theirs.extensions
-        assert str(ours.url).endswith("/v1/x?a=b")
 
 
 @pytest.mark.parametrize("change", ["version", "hook"])
