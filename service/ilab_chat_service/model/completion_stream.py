@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.limits import REPLY_BYTES
+from ilab_chat_service.model.answer_text import AnswerText
 from ilab_chat_service.model.api_errors import (
     BROKEN,
     FAILED,
@@ -32,9 +33,7 @@ from ilab_chat_service.model.chunks import (
     usage_of,
 )
 from ilab_chat_service.model.pacing import READ_SECONDS
-from ilab_chat_service.model.reasoning import ReasoningSplitter
 from ilab_chat_service.model.server_sent_events import BYTE_ORDER_MARK, EVENT_BYTES, EventDecoder, EventTooLong
-from ilab_chat_service.model.surrogates import SurrogateJoiner
 from ilab_chat_service.values import FinishReason, Reasoning
 
 if TYPE_CHECKING:
@@ -90,9 +89,7 @@ class CompletionStream:
         self._pace = pace
         self._secret = secret
         self._events = EventDecoder()
-        self._joiner = SurrogateJoiner()
-        self._reasoning_joiner = SurrogateJoiner()
-        self._splitter = ReasoningSplitter()
+        self._text = AnswerText()
         self._room = REPLY_BYTES
         self._first: Sequence[str | Reasoning] = ()
         self._model_said: object = None
@@ -176,7 +173,7 @@ class CompletionStream:
             raise EndedEarly if self._had_events else NotACompletion
         if self._refused:
             self.finish_reason = FinishReason.CONTENT_FILTER
-        return () if self._truncated else self._rest()
+        return () if self._truncated else self._as_pieces(*self._text.rest())
 
     @property
     def _complete(self) -> bool:
@@ -272,15 +269,16 @@ class CompletionStream:
                         texts.append(delta.content)
                     elif (delta := self._delta(choice)) is not None:
                         reasonings.append(reasoning_of(delta))
-                        texts.append(self._text(delta))
+                        texts.append(self._text_of(delta))
                     if choice.finish_reason or choice.error or choice.usage:
                         self._note_end(choice)
         except ErrorData as error:
             self._note_failure(error)
-        if reasonings or not self._splitter.done:
-            return self._split("".join(reasonings), "".join(texts))
-        text = self._joiner.add("".join(texts))
-        return [fitting] if text and (fitting := self._fitting(text)) else ()
+        if not (reasonings or texts):
+            return ()
+        reasoning, text = "".join(reasonings), "".join(texts)
+        self._spoke = self._spoke or bool(reasoning or text)
+        return self._as_pieces(*self._text.add(reasoning, text))
 
     def _delta(self, choice: Choice) -> Delta | None:
         """Return what *choice* adds to the answer. None: nothing, or it belongs to another answer than the first."""
@@ -291,26 +289,11 @@ class CompletionStream:
         # A message is a complete answer. After a stream, it repeats the text.
         return choice.delta or (None if self._spoke else choice.message)
 
-    def _text(self, delta: Delta) -> str:
+    def _text_of(self, delta: Delta) -> str:
         """Return what *delta* adds to the reply. A refusal is part of the reply."""
         refusal = delta.refusal if isinstance(delta.refusal, str) else ""
         self._refused = self._refused or bool(refusal)
         return text_of(delta.content) + refusal
-
-    def _split(self, reasoning: str, text: str) -> Sequence[str | Reasoning]:
-        """Return the texts of one read as pieces, with reasoning blocks split from the text."""
-        self._spoke = self._spoke or bool(reasoning or text)
-        if text:
-            split, text = self._splitter.add(self._joiner.add(text))
-            reasoning += split
-        return self._as_pieces(self._reasoning_joiner.add(reasoning) if reasoning else "", text)
-
-    def _rest(self) -> Sequence[str | Reasoning]:
-        """Return the text that was held back. Call it once."""
-        reasoning, text = self._splitter.add(self._joiner.rest())
-        held_reasoning, held_text = self._splitter.rest()
-        reasoning = self._reasoning_joiner.add(reasoning + held_reasoning) + self._reasoning_joiner.rest()
-        return self._as_pieces(reasoning, text + held_text)
 
     def _as_pieces(self, reasoning: str, text: str) -> Sequence[str | Reasoning]:
         pieces: list[str | Reasoning] = [Reasoning(reasoning)] if reasoning else []

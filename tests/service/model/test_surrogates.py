@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.model.surrogates import SurrogateJoiner
+from ilab_chat_service.model.answer_text import SurrogateJoiner
 
 
 def joined(pieces: list[str]) -> str:
