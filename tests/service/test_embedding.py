@@ -21,7 +21,7 @@ from ilab_chat_service.embedding_setup import open_embedder
 from ilab_chat_service.memory.background_embedding import BATCH
 from ilab_chat_service.model import embeddings
 from ilab_chat_service.model.embeddings import ProfileEmbedder
-from ilab_chat_service.model.profiles import FixedKey, Profile
+from ilab_chat_service.model.profiles import Profile
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, SettingsError, read
 from ilab_chat_service.startup_summary import StartedServer, startup_summary
@@ -200,7 +200,7 @@ async def test_an_endpoint_that_does_not_answer_delays_no_chat(settings: Setting
 async def embedder(upstream: Upstream) -> AsyncIterator[ProfileEmbedder]:
     upstream.otherwise = answer
     profile = Profile(
-        name="e", model="embed-1", url=f"{upstream.base_url}/chat/completions?version=1", key=FixedKey("sk-1"),
+        name="e", model="embed-1", url=f"{upstream.base_url}/chat/completions?version=1", key="sk-1",
         headers={"x-team": "a"}, body={"dimensions": 64}, prompt_tokens=1, token_limit="none",
     )  # fmt: skip
     with closing(await asyncio.to_thread(ProfileEmbedder, profile, asyncio.get_running_loop())) as made:

@@ -56,7 +56,7 @@ DECODER = msgspec.json.Decoder(Response)
 class ProfileEmbedder:
     """The `Embedder` over the API of *profile*. `embed` raises EmbedderUnavailable until `load` has returned.
 
-    Keys are read on *loop*. Making one reads certificates, and blocks.
+    Keys that may change are read on *loop*. Making one reads certificates, and blocks.
     """
 
     def __init__(self, profile: Profile, loop: asyncio.AbstractEventLoop) -> None:
@@ -130,7 +130,9 @@ class ProfileEmbedder:
             raise EmbedderUnavailable("the response is not one of /embeddings") from None
 
     def _headers(self, seconds: float) -> dict[str, str]:
-        key = asyncio.run_coroutine_threadsafe(self._profile.key.current(), self._loop).result(seconds)
+        key = self._profile.key
+        if not isinstance(key, str):
+            key = asyncio.run_coroutine_threadsafe(key.current(), self._loop).result(seconds)
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **self._profile.headers}
         if key:
             name = self._profile.key_header

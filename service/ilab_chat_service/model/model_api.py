@@ -135,7 +135,9 @@ class ModelApi:
 
     async def _post(self, body: bytes, traceparent: str) -> Body:
         """Send a request: the first one with a key by the package, later ones like the first."""
-        key = await self.profile.key.current()
+        key = self.profile.key
+        if not isinstance(key, str):
+            key = await key.current()
         if key != self._key:
             self._key, self._template = key, None
         if self._template:

@@ -17,7 +17,7 @@ from ilab_chat_service.model import embedded
 from ilab_chat_service.model.http_transport import http_client
 from ilab_chat_service.model.model_api import ModelApi
 from ilab_chat_service.model.pacing import LoopShare
-from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, FixedKey, Profiles
+from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, Profiles
 from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
 from ilab_chat_service.model.retries import repeated
 from ilab_chat_service.settings import SettingsError
@@ -54,7 +54,7 @@ async def open_model(settings: Settings) -> AsyncIterator[ModelClient]:
         if settings.embedded:
             endpoint = await stack.enter_async_context(embedded.open_embedded_model())
             profile = profile_of_settings(
-                settings, base_url=endpoint.base_url, key=FixedKey(endpoint.api_key), model=embedded.MODEL
+                settings, base_url=endpoint.base_url, key=endpoint.api_key, model=embedded.MODEL
             )
             profiles = Profiles({profile.name: profile}, profile.name, any_model=False)
         else:

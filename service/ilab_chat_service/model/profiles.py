@@ -15,26 +15,15 @@ if TYPE_CHECKING:
 SystemRole: TypeAlias = Literal["system", "developer", "user"]
 TokenLimit: TypeAlias = Literal["max_tokens", "max_completion_tokens", "none"]
 
-#: Maximum number of unlisted models whose state (breaker, accepted request shape) is stored at a time.
+#: Maximum number of unlisted models whose state (breaker, what the API accepts) is stored at a time.
 MAX_UNLISTED_MODELS = 100
 
 
-class Key(Protocol):
-    """The key of a model's API, which may change while the server runs."""
+class ChangingKey(Protocol):
+    """The key of a model's API if it may change while the server runs."""
 
     async def current(self) -> str:
-        """Return the current key. Empty: the API needs none."""
-
-
-@dataclass(frozen=True, slots=True)
-class FixedKey:
-    """A key that does not change."""
-
-    value: str = field(repr=False)
-
-    async def current(self) -> str:
-        """See `Key.current`."""
-        return self.value
+        """Return the current key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +36,8 @@ class Profile:
     """The model's name in its API."""
     url: str
     """Absolute URL of chat completions."""
-    key: Key
+    key: str | ChangingKey = field(repr=False)
+    """Empty: the API needs none."""
     key_header: str = ""
     """Header for the key. Empty: `Authorization`, as a bearer token."""
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from ilab_chat_service.file_reload import FileReload, content, reason
 from ilab_chat_service.limits import MODEL_CHARACTERS
 from ilab_chat_service.model.profile_checks import check_fallbacks, check_table
 from ilab_chat_service.model.profile_table import ModelFault, choice, table_of
-from ilab_chat_service.model.profiles import FixedKey, Key, Profile, Profiles
+from ilab_chat_service.model.profiles import Profile, Profiles
 from ilab_chat_service.model.toml_lines import line_of, path_text, syntax_fault
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.addresses import chat_completions_url, is_within, url_without_login
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ilab_chat_service.model.profile_table import ModelTable
-    from ilab_chat_service.model.profiles import TokenLimit
+    from ilab_chat_service.model.profiles import ChangingKey, TokenLimit
     from ilab_chat_service.settings.model import ModelSettings
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -50,7 +50,7 @@ def read_profiles(settings: ModelSettings, environ: Mapping[str, str] = os.envir
         profile = profile_of_settings(
             settings,
             base_url=settings.openai_base_url or OPENAI_URL,
-            key=FixedKey(settings.openai_api_key),
+            key=settings.openai_api_key,
             model=settings.openai_model or DEFAULT_MODEL,
         )
         return Profiles({profile.name: profile}, profile.name, any_model=True)
@@ -74,7 +74,7 @@ def read_profiles(settings: ModelSettings, environ: Mapping[str, str] = os.envir
         raise SettingsError(f"{VARIABLE}: {error}") from None
 
 
-def profile_of_settings(settings: ModelSettings, *, base_url: str, key: Key, model: str) -> Profile:
+def profile_of_settings(settings: ModelSettings, *, base_url: str, key: str, model: str) -> Profile:
     """Return the profile of the API in the settings."""
     url, login = url_without_login(base_url)
     return Profile(
@@ -157,7 +157,7 @@ def profile_of(name: str, value: object, settings: ModelSettings, environ: Mappi
     )
 
 
-def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, str]) -> Key:
+def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, str]) -> str | ChangingKey:
     """Return the API key of a model.
 
     Raises:
@@ -171,7 +171,7 @@ def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, s
         except ValueError as error:
             raise ModelFault([*path, "api_key_file"], str(error)) from None
     if not table.api_key_env and table.base_url:
-        return FixedKey("")
+        return ""
     key = environ.get(table.api_key_env or OPENAI_KEY, "")
     if not key and table.api_key_env:
         raise ModelFault([*path, "api_key_env"], "names an environment variable that is not set")
@@ -179,7 +179,7 @@ def key_of_table(table: ModelTable, path: Sequence[str], environ: Mapping[str, s
         raise ModelFault([*path, "api_key_env"], f"{OPENAI_KEY} is not set; set it, api_key_env or api_key_file")
     if not is_header_value(key):
         raise ModelFault([*path, "api_key_env"], "the key in the variable must consist of visible ASCII characters")
-    return FixedKey(key)
+    return key
 
 
 def key_in(content: bytes) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batch import cases
-from ilab_chat_service.model.profiles import FixedKey, Profile
+from ilab_chat_service.model.profiles import Profile
 from ilab_chat_service.model.profiles_file import read_profiles
 from ilab_chat_service.model.toml_lines import line_of
 from ilab_chat_service.settings import Settings, SettingsError
@@ -299,12 +299,12 @@ def test_key_comes_from_the_variable_of_openai_without_a_base_url(tmp_path: Path
     [profile] = read_profiles(settings_for(tmp_path, "[models.gpt-5]\n"), {"OPENAI_API_KEY": "k"})
     assert profile.url == "https://api.openai.com/v1/chat/completions"
     assert profile.token_limit == "max_completion_tokens"
-    assert profile.key == FixedKey("k")
+    assert profile.key == "k"
 
 
 def test_key_of_openai_is_not_sent_to_another_host(tmp_path: Path) -> None:
     [profile] = read_profiles(settings_for(tmp_path, MODEL), {"OPENAI_API_KEY": "k"})
-    assert profile.key == FixedKey("")
+    assert profile.key == ""
 
 
 def test_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
