@@ -81,7 +81,8 @@ async def open_consolidation_model(settings: Settings, chat: ModelClient) -> Asy
         if settings.embedded:
             model = chat
         else:
-            own = replace(settings, model_retries=0, max_calls=limits_of(settings).calls)
+            # The consolidator makes one call at a time.
+            own = replace(settings, model_retries=0, max_calls=1)
             model = await stack.enter_async_context(open_model(own))
         try:
             model.choose(Generation(model=settings.consolidation_model))

@@ -1,6 +1,7 @@
 """The worker: claims users whose turns are to be consolidated, asks the model, and stores the result.
 
-One task per process claims; a few more, one for each call, work. Several processes share the work through the memory.
+Each process consolidates one user at a time: one model call may be lost when it is killed. Several processes share the
+work through the memory.
 """
 
 from __future__ import annotations
@@ -61,8 +62,6 @@ class Limits:
     lease: float = 30.0
     call: float = 120.0
     """Deadline of a model call."""
-    calls: int = 1
-    """Model calls at a time: as many may be lost when the process is killed."""
     attempts: int = 8
     """Failed attempts after which work is given up."""
     poll: float = 1.0
@@ -121,9 +120,7 @@ class Consolidator:
             idle=timedelta(seconds=limits.idle),
             spoken=spoken,
         )
-        self._slots = asyncio.Semaphore(limits.calls)
         self._stopping = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
         self._stopped_at = 0.0
         self._failures = 0
         self._paused_until: datetime | None = None
@@ -139,31 +136,21 @@ class Consolidator:
         return max(0.0, self._stopped_at + seconds - asyncio.get_running_loop().time())
 
     async def run(self) -> None:
-        """Claim and consolidate until `stop` is called. Cancelled, it ends its calls and releases their work."""
-        try:
-            while not self._stopping.is_set():
-                await self._slots.acquire()
-                taken = None if self._stopping.is_set() else await self._taken()
-                if taken is None:
-                    self._slots.release()
-                    await self._rest(self._limits.poll)
-                    continue
-                task = asyncio.create_task(self._consolidate(taken))
-                self._running.add(task)
-                task.add_done_callback(self._done)
-            while self._running:
-                await asyncio.wait(self._running)
-        finally:
-            for task in self._running:
+        """Claim and consolidate until `stop` is called. Cancelled, it ends its call and releases its work."""
+        while not self._stopping.is_set():
+            taken = await self._taken()
+            if taken is None:
+                await self._rest(self._limits.poll)
+                continue
+            # A task of its own: it has its own call record, and ends alone if its lease is lost.
+            task = asyncio.create_task(self._consolidate(taken))
+            task.add_done_callback(log_failure)
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
                 task.cancel()
-            if self._running:
-                await asyncio.wait(self._running)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._slots.release()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a consolidation failed: %s", type(error).__name__, exc_info=error)
+                await asyncio.wait([task])
+                raise
 
     async def _rest(self, seconds: float) -> None:
         """Return after about *seconds*, or when the worker is to stop."""
@@ -360,7 +347,7 @@ class Consolidator:
 
 @asynccontextmanager
 async def consolidating(consolidator: Consolidator, drain_seconds: float) -> AsyncIterator[None]:
-    """Run *consolidator* while the block runs. Its calls have *drain_seconds* to finish after it was stopped."""
+    """Run *consolidator* while the block runs. Its call has *drain_seconds* to finish after it was stopped."""
     task = asyncio.create_task(consolidator.run())
     try:
         yield
@@ -371,6 +358,12 @@ async def consolidating(consolidator: Consolidator, drain_seconds: float) -> Asy
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def log_failure(task: asyncio.Task[None]) -> None:
+    """Log the exception of *task*, if it has one."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("a consolidation failed: %s", type(error).__name__, exc_info=error)
 
 
 def jitter() -> float:
