@@ -11,7 +11,6 @@ import importlib.util
 import os
 import secrets
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,17 +51,11 @@ class EmbeddedModelMissing(Exception):
     """The embedded model is not installed. The text says what to set or install."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """URL and key of the embedded model's API."""
-
-    base_url: str
-    api_key: str
-
-
 @asynccontextmanager
-async def open_embedded_model() -> AsyncIterator[Endpoint]:
-    """Serve the embedded model on a free loopback port while the block runs. Loading it takes about a second.
+async def open_embedded_model() -> AsyncIterator[tuple[str, str]]:
+    """Serve the embedded model on a free loopback port while the block runs. Yield the base URL and key of its API.
+
+    Loading it takes about a second.
 
     Raises:
         EmbeddedModelMissing: extra `local` or the weights are not installed.
@@ -71,7 +64,7 @@ async def open_embedded_model() -> AsyncIterator[Endpoint]:
     api_key = secrets.token_urlsafe()
     server = await asyncio.to_thread(start, llama, weights, api_key)
     try:
-        yield Endpoint(base_url=f"{server.listening_address}/v1", api_key=api_key)
+        yield f"{server.listening_address}/v1", api_key
     finally:
         # Dropping the last reference joins the server's threads, which blocks.
         holder = [server]

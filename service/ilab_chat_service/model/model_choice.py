@@ -17,8 +17,9 @@ from ilab_chat_service.model import embedded
 from ilab_chat_service.model.http_transport import http_client
 from ilab_chat_service.model.model_api import ModelApi
 from ilab_chat_service.model.pacing import LoopShare
+from ilab_chat_service.model.profile_table import ModelTable
 from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, Profiles
-from ilab_chat_service.model.profiles_file import profile_of_settings, read_profiles
+from ilab_chat_service.model.profiles_file import profile_of, read_profiles
 from ilab_chat_service.model.retries import repeated
 from ilab_chat_service.settings import SettingsError
 
@@ -52,10 +53,8 @@ async def open_model(settings: Settings) -> AsyncIterator[ModelClient]:
     """
     async with AsyncExitStack() as stack:
         if settings.embedded:
-            endpoint = await stack.enter_async_context(embedded.open_embedded_model())
-            profile = profile_of_settings(
-                settings, base_url=endpoint.base_url, key=endpoint.api_key, model=embedded.MODEL
-            )
+            base_url, key = await stack.enter_async_context(embedded.open_embedded_model())
+            profile = profile_of(embedded.MODEL, ModelTable(base_url=base_url), key, settings)
             profiles = Profiles({profile.name: profile}, profile.name, any_model=False)
         else:
             # In a thread, because it reads files.

@@ -12,7 +12,7 @@ import msgspec
 from ilab_chat_service.file_reload import FileReload, content, reason
 from ilab_chat_service.limits import MODEL_CHARACTERS
 from ilab_chat_service.model.profile_checks import check_fallbacks, check_table
-from ilab_chat_service.model.profile_table import ModelFault, choice, table_of
+from ilab_chat_service.model.profile_table import ModelFault, ModelTable, choice, table_of
 from ilab_chat_service.model.profiles import Profile, Profiles
 from ilab_chat_service.model.toml_lines import line_of, path_text, syntax_fault
 from ilab_chat_service.settings import SettingsError
@@ -23,7 +23,6 @@ from ilab_chat_service.values import Generation
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ilab_chat_service.model.profile_table import ModelTable
     from ilab_chat_service.model.profiles import ChangingKey, TokenLimit
     from ilab_chat_service.settings.model import ModelSettings
 
@@ -47,12 +46,8 @@ def read_profiles(settings: ModelSettings, environ: Mapping[str, str] = os.envir
         SettingsError: the file or a key is invalid. The text names the key and the line.
     """
     if not settings.models_file:
-        profile = profile_of_settings(
-            settings,
-            base_url=settings.openai_base_url or OPENAI_URL,
-            key=settings.openai_api_key,
-            model=settings.openai_model or DEFAULT_MODEL,
-        )
+        table = ModelTable(base_url=settings.openai_base_url)
+        profile = profile_of(settings.openai_model or DEFAULT_MODEL, table, settings.openai_api_key, settings)
         return Profiles({profile.name: profile}, profile.name, any_model=True)
     location = f"{VARIABLE}: {settings.models_file}"
     text = ""
@@ -74,21 +69,6 @@ def read_profiles(settings: ModelSettings, environ: Mapping[str, str] = os.envir
         raise SettingsError(f"{VARIABLE}: {error}") from None
 
 
-def profile_of_settings(settings: ModelSettings, *, base_url: str, key: str, model: str) -> Profile:
-    """Return the profile of the API in the settings."""
-    url, login = url_without_login(base_url)
-    return Profile(
-        name=model,
-        model=model,
-        url=chat_completions_url(url, {}),
-        key=key,
-        headers={"Authorization": login} if login else {},
-        prompt_tokens=settings.prompt_budget,
-        token_limit=token_limit_of(base_url),
-        embedded=settings.embedded,
-    )
-
-
 def profiles_of(document: Mapping[str, Any], settings: ModelSettings, environ: Mapping[str, str]) -> Profiles:
     """Return the models of a file.
 
@@ -100,7 +80,7 @@ def profiles_of(document: Mapping[str, Any], settings: ModelSettings, environ: M
     models = document.get("models")
     if not isinstance(models, dict) or not models:
         raise ModelFault(["models"], "must have at least one table [models.NAME]")
-    profiles = {name: profile_of(name, table, settings, environ) for name, table in models.items()}
+    profiles = {name: profile_in_file(name, table, settings, environ) for name, table in models.items()}
     check_fallbacks(profiles)
     return Profiles(profiles, default_of(document, models), any_model=False)
 
@@ -121,7 +101,7 @@ def default_of(document: Mapping[str, Any], models: Mapping[str, Any]) -> str:
     return default
 
 
-def profile_of(name: str, value: object, settings: ModelSettings, environ: Mapping[str, str]) -> Profile:
+def profile_in_file(name: str, value: object, settings: ModelSettings, environ: Mapping[str, str]) -> Profile:
     """Return the profile of one table.
 
     Raises:
@@ -132,6 +112,11 @@ def profile_of(name: str, value: object, settings: ModelSettings, environ: Mappi
         raise ModelFault(path, f"a name must have 1 to {MODEL_CHARACTERS} visible ASCII characters")
     table = table_of(value, path)
     check_table(table, path)
+    return profile_of(name, table, key_of_table(table, path, environ), settings)
+
+
+def profile_of(name: str, table: ModelTable, key: str | ChangingKey, settings: ModelSettings) -> Profile:
+    """Return the profile of a valid table."""
     base_url = table.base_url or OPENAI_URL
     url, login = url_without_login(base_url)
     query = {**({"api-version": table.api_version} if table.api_version else {}), **table.query}
@@ -139,7 +124,7 @@ def profile_of(name: str, value: object, settings: ModelSettings, environ: Mappi
         name=name,
         model=table.model or name,
         url=chat_completions_url(url, query),
-        key=key_of_table(table, path, environ),
+        key=key,
         key_header=table.api_key_header,
         headers={**({"Authorization": login} if login else {}), **table.headers},
         body=table.body,
@@ -153,6 +138,7 @@ def profile_of(name: str, value: object, settings: ModelSettings, environ: Mappi
             **{**msgspec.structs.asdict(table.defaults), "stop_sequences": tuple(table.defaults.stop_sequences)}
         ),
         most_output_tokens=table.caps.max_output_tokens,
+        embedded=settings.embedded,
         fallback=table.fallback,
     )
 
