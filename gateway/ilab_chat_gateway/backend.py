@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -45,7 +45,8 @@ class Backend:
 
     async def ask(self, route: Route, request: Any, metadata: Metadata) -> Message:
         """Return the response of a unary call. A request without a request_id gets one, so that retries are safe."""
-        self._identify(route, request)
+        if route.has_request_id and route.rpc != "PreviewPrompt" and not request.request_id:
+            request.request_id = uuid.uuid4().hex
         timeout = None if route.unlimited else self._timeout
         with async_chat_errors(getattr(request, "request_id", "")):
             response = await route.stub_method(self._connection)(request, timeout=timeout, metadata=metadata)
@@ -86,17 +87,11 @@ class Backend:
             return False
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
-    @staticmethod
-    def _identify(route: Route, request: Any) -> None:
-        if route.has_request_id and route.rpc != "PreviewPrompt" and not request.request_id:
-            request.request_id = uuid.uuid4().hex
-
 
 @asynccontextmanager
 async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
     """Open the connection; it connects on the first call."""
-    async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(open_channel(settings))
+    async with open_channel(settings) as channel:
         yield Backend(channel, settings.timeout_seconds)
 
 
@@ -110,20 +105,12 @@ def open_channel(settings: Settings) -> grpc.aio.Channel:
     options = [*target.options(), ("grpc.max_receive_message_length", -1), SMALL_WINDOW]
     if not settings.is_encrypted:
         return grpc.aio.insecure_channel(target.name, options)
-    return grpc.aio.secure_channel(target.name, credentials(settings), options)
-
-
-def credentials(settings: Settings) -> grpc.ChannelCredentials:
-    """Return the TLS credentials of the connection.
-
-    Raises:
-        SettingsError: a file cannot be read.
-    """
     try:
-        return tls_credentials(
+        credentials = tls_credentials(
             ca_file=settings.tls_ca_file or None,
             cert_file=settings.tls_cert_file or None,
             key_file=settings.tls_key_file or None,
         )
     except OSError as error:
         raise SettingsError(f"ILAB_CHAT_GATEWAY_TLS_*: cannot read {error.filename}: {error.strerror}") from None
+    return grpc.aio.secure_channel(target.name, credentials, options)
