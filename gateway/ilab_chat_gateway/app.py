@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ilab_chat_gateway.endpoints import Endpoint
-    from ilab_chat_gateway.routes import Route
     from ilab_chat_gateway.settings import Settings
 
 #: Headers of responses that pages of the named origins may read.
@@ -55,8 +55,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.redirect_slashes = False
     problems.add_handlers(app)
     app.add_api_route("/chat", recipe.chat, methods=["POST"], response_model=recipe.ChatResponse)
-    for path, routes in by_path().items():
-        endpoints = {route.method: endpoint(route, settings.max_body_bytes) for route in routes}
+    paths = defaultdict[str, dict[str, "Endpoint"]](dict)
+    for route in ROUTES:
+        paths[route.path][route.method] = endpoint(route, settings.max_body_bytes)
+    for path, endpoints in paths.items():
         app.add_route(path, by_method(endpoints), list(endpoints))
     app.add_route("/v1/openai/chat/completions", openai_api.chat_completions, ["POST"])
     app.add_route("/v1/openai/models", openai_api.list_models, ["GET"])
@@ -82,16 +84,10 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=CORS_RESPONSE_HEADERS,
         )
     app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)
-    app.add_middleware(ResponseHeaders, headers=response_headers(settings))
+    # Pages of named origins may read every response.
+    policy = "cross-origin" if settings.origins else "same-origin"
+    app.add_middleware(ResponseHeaders, headers={**RESPONSE_HEADERS, "cross-origin-resource-policy": policy})
     return app
-
-
-def by_path() -> dict[str, list[Route]]:
-    """Return the routes of each path."""
-    found: dict[str, list[Route]] = {}
-    for route in ROUTES:
-        found.setdefault(route.path, []).append(route)
-    return found
 
 
 def by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
@@ -101,12 +97,6 @@ def by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
         return await endpoints["GET" if request.method == "HEAD" else request.method](request)
 
     return answer
-
-
-def response_headers(settings: Settings) -> dict[str, str]:
-    """Return the headers of every response. Pages of named origins may read it."""
-    policy = "cross-origin" if settings.origins else "same-origin"
-    return {**RESPONSE_HEADERS, "cross-origin-resource-policy": policy}
 
 
 async def livez(_: Request) -> Response:
