@@ -61,17 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     for name, meant in misspelt(os.environ):
         hint = f": did you mean {meant}?" if meant else ""
-        print_error(f"warning: {name} is set, but the gateway has no such setting{hint}", EXIT_USAGE)
+        say(f"warning: {name} is set, but the gateway has no such setting{hint}")
     try:
         settings = read(os.environ, {name: value for name, value in given.items() if value is not None})
         app = create_app(settings)
         listener = listen(settings.address)
     except SettingsError as error:
-        return print_error(str(error), EXIT_USAGE)
+        say(str(error))
+        return EXIT_USAGE
     except OSError as error:
         cause = os.strerror(error.errno or 0)
-        text = f"cannot listen on {settings.address}: {cause}; ILAB_CHAT_GATEWAY_ADDRESS names another address"
-        return print_error(text, EXIT_FAILED)
+        say(f"cannot listen on {settings.address}: {cause}; ILAB_CHAT_GATEWAY_ADDRESS names another address")
+        return EXIT_FAILED
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -119,12 +120,6 @@ def shown(listener: socket.socket) -> str:
     """Return the address of *listener*."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def print_error(text: str, code: int) -> int:
-    """Print one line to standard error, and return the exit code."""
-    say(text)
-    return code
 
 
 def say(text: str) -> None:
