@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: The name that stands for the server's default model.
 DEFAULT_MODEL: Final = "ilab-chat"
 
+#: The server's default model, the only one that can be listed: the contract does not list the others.
+MODEL: Final = {"id": DEFAULT_MODEL, "object": "model", "created": 0, "owned_by": "ilab-chat"}
+
 #: Parameters with the same meaning in GenerationOptions, by their names there.
 GENERATION: Final = {
     "temperature": "temperature",
@@ -32,18 +35,6 @@ GENERATION: Final = {
     "max_tokens": "max_output_tokens",
     "seed": "seed",
 }
-READ: Final = {
-    *GENERATION,
-    "messages",
-    "model",
-    "user",
-    "stream",
-    "stream_options",
-    "stop",
-    "reasoning_effort",
-    "response_format",
-}
-
 #: JSON types of parameters. protobuf's own reader also accepts numbers in strings.
 KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "user": ((str,), "must be text"),
@@ -57,6 +48,9 @@ KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "max_tokens": ((int,), "must be an integer"),
     "seed": ((int,), "must be an integer"),
 }
+
+#: All parameters that are read.
+READ: Final = {*KINDS, "messages", "stream_options", "response_format"}
 
 #: Size of the contract's largest number.
 NUMBER_BITS: Final = 64
@@ -351,8 +345,3 @@ def ours(response: ChatResponse) -> dict[str, Any]:
         "observation_id": str(response.observation_id),
         "replayed": response.replayed,
     }
-
-
-def models() -> list[dict[str, Any]]:
-    """Return the models that can be listed: the server's default. The contract does not list the others."""
-    return [{"id": DEFAULT_MODEL, "object": "model", "created": 0, "owned_by": "ilab-chat"}]

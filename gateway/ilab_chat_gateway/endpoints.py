@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ilab_chat._memory_calls import Item
-    from ilab_chat.v1.chat_pb2 import StreamChatRequest
+    from ilab_chat.aio import AsyncChatStream
+    from ilab_chat.v1.chat_pb2 import StreamChatRequest, StreamChatResponse
     from ilab_chat_gateway.backend import Backend
     from ilab_chat_gateway.routes import Route
 
     Endpoint = Callable[[Request], Awaitable[Response]]
+    #: Makes server-sent events of the first event of an answer and of the others.
+    Events = Callable[[StreamChatResponse, AsyncChatStream], AsyncIterator[str]]
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
@@ -49,7 +52,7 @@ def endpoint(route: Route, most_line_bytes: int) -> Endpoint:
 
     async def answer_events(request: Request) -> Response:
         message = cast("StreamChatRequest", await request_message(route, request))
-        return await stream_chat(request, message)
+        return await stream_chat(request, message, chat_events)
 
     async def answer_lines(request: Request) -> Response:
         message = await request_message(route, request)
@@ -113,12 +116,12 @@ def set_from_path(message: Any, field: str, value: str | int) -> None:
     setattr(message, field, value)
 
 
-async def stream_chat(request: Request, message: StreamChatRequest) -> Response:
-    """Answer with the events of a streamed answer. A failure before the first one has an HTTP status of its own."""
+async def stream_chat(request: Request, message: StreamChatRequest, events: Events) -> Response:
+    """Answer with the *events* of a streamed answer. A failure before the first one has an HTTP status of its own."""
     async with AsyncExitStack() as stack:
         stream = await stack.enter_async_context(backend_of(request).stream_chat(message, metadata(request)))
         first = await unless_gone(request.receive, anext(stream))
-        return Stream(chat_events(first, stream), EVENT_STREAM, stack.pop_all())
+        return Stream(events(first, stream), EVENT_STREAM, stack.pop_all())
 
 
 async def uploaded(request: Request, most: int) -> AsyncIterator[Item]:

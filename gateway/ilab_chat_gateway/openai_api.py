@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from grpc import StatusCode
@@ -14,11 +14,10 @@ from starlette.responses import Response
 from ilab_chat.errors import ChatError
 from ilab_chat.v1.chat_pb2 import ChatRequest
 from ilab_chat_gateway import completions, problems
-from ilab_chat_gateway.endpoints import JSON, backend_of
+from ilab_chat_gateway.endpoints import JSON, backend_of, stream_chat
 from ilab_chat_gateway.problems import ClientGone, invalid_field
 from ilab_chat_gateway.requests import check_content_type, metadata, request_id, unless_gone
 from ilab_chat_gateway.routes import CHAT
-from ilab_chat_gateway.streams import EVENT_STREAM, Stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,7 +48,11 @@ async def chat_completions(request: Request) -> Response:
             conversation=header(request, CONVERSATION_HEADER),
         )
         completion.request.request_id = request_id(request)
-        response = await (stream if completion.stream else whole)(request, completion)
+        if completion.stream:
+            events = partial(chunks, with_usage=completion.include_usage)
+            response = await stream_chat(request, completion.request, events)
+        else:
+            response = await whole(request, completion)
     except (ClientGone, ClientDisconnect):
         raise
     except Exception as error:  # noqa: BLE001 - a defect too is answered in OpenAI's shape, and logged under its id
@@ -77,15 +80,6 @@ async def whole(request: Request, completion: Completion) -> Response:
     call = backend_of(request).ask(CHAT, message, metadata(request))
     response = cast("ChatResponse", await unless_gone(request.receive, call))
     return Response(json.dumps(completions.completion(response), ensure_ascii=False), media_type=JSON)
-
-
-async def stream(request: Request, completion: Completion) -> Response:
-    """Answer with chunks. A failure before the first one has an HTTP status of its own."""
-    async with AsyncExitStack() as stack:
-        answer = await stack.enter_async_context(backend_of(request).stream_chat(completion.request, metadata(request)))
-        first = await unless_gone(request.receive, anext(answer))
-        pieces = chunks(first, answer, with_usage=completion.include_usage)
-        return Stream(pieces, EVENT_STREAM, stack.pop_all())
 
 
 async def chunks(first: StreamChatResponse, answer: AsyncChatStream, *, with_usage: bool) -> AsyncIterator[str]:
@@ -141,12 +135,11 @@ def envelope(details: dict[str, Any]) -> dict[str, Any]:
 
 async def list_models(_: Request) -> Response:
     """List the server's default model."""
-    return Response(json.dumps({"object": "list", "data": completions.models()}), media_type=JSON)
+    return Response(json.dumps({"object": "list", "data": [completions.MODEL]}), media_type=JSON)
 
 
 async def get_model(request: Request) -> Response:
     """Return one model of the list."""
-    for model in completions.models():
-        if model["id"] == request.path_params["model"]:
-            return Response(json.dumps(model), media_type=JSON)
+    if request.path_params["model"] == completions.MODEL["id"]:
+        return Response(json.dumps(completions.MODEL), media_type=JSON)
     return failure(problems.problem(404, "MODEL_NOT_FOUND", "the model is not listed", code="NOT_FOUND"))
