@@ -50,23 +50,19 @@ class MemoryTool:
 
 async def session_start(ask: Ask, given: models.SessionStart) -> models.SessionStartResponse:
     """Start or continue a session."""
-    request = memory_pb2.StartSessionRequest(user_id=given.user_id, conversation_id=given.conversation_id)
+    request = memory_pb2.StartSessionRequest(**given.model_dump())
     return models.SessionStartResponse.of(await ask("StartSession", request))
 
 
 async def session_end(ask: Ask, given: models.SessionEnd) -> models.Session:
     """Complete the session."""
-    request = memory_pb2.EndSessionRequest(
-        user_id=given.user_id, summary=given.summary, conversation_id=given.conversation_id
-    )
+    request = memory_pb2.EndSessionRequest(**given.model_dump())
     return models.Session.of((await ask("EndSession", request)).session)
 
 
 async def session_summary(ask: Ask, given: models.SessionSummary) -> models.SaveResult:
     """Store a summary."""
-    request = memory_pb2.SummarizeSessionRequest(
-        user_id=given.user_id, summary=given.summary, conversation_id=given.conversation_id
-    )
+    request = memory_pb2.SummarizeSessionRequest(**given.model_dump())
     return models.SaveResult.of((await ask("SummarizeSession", request)).result)
 
 
