@@ -36,7 +36,7 @@ import life as lives
 import upstream as fake
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service import message_statements
-from ilab_chat_service.consolidation.prompt import instruction
+from ilab_chat_service.consolidation.prompt import INSTRUCTION
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory
@@ -140,7 +140,7 @@ class Model:
     def __call__(self, request: fake.Request) -> fake.Reply:
         """Answer a request, and note the prompt of a turn."""
         said = request.messages[-1]["content"]
-        if request.system == instruction():
+        if request.system == INSTRUCTION:
             self.consolidations += 1
             return fake.Reply(pieces=(json.dumps(consolidated(json.loads(said)["sessions"])),))
         if not (self.running and said.endswith(self.running.message)):

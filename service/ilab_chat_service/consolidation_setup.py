@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.consolidation.consolidator import Consolidator, Limits, consolidating
-from ilab_chat_service.consolidation.prompt import load as load_prompt
 from ilab_chat_service.failures import ModelNotFound
 from ilab_chat_service.memory.turn_codec import decoded_turn
 from ilab_chat_service.model.model_choice import open_model
@@ -51,7 +49,6 @@ async def open_consolidator(
     Raises:
         SettingsError: the model is not offered.
     """
-    await asyncio.to_thread(load_prompt)
     async with open_consolidation_model(settings, chat) as model:
         consolidator = Consolidator(
             library,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.consolidation.operations import ANSWER_CHARACTERS, InvalidAnswer
-from ilab_chat_service.consolidation.prompt import messages, response_format
+from ilab_chat_service.consolidation.prompt import RESPONSE_FORMAT, messages
 from ilab_chat_service.failures import FieldRefused, ModelNotFound, ModelRejected
 from ilab_chat_service.prompt_lines import tokens
 from ilab_chat_service.values import Generation, JsonObjectFormat
@@ -45,7 +45,7 @@ async def ask(model: Model, name: str, material: Material, asked: Asked) -> None
         InvalidAnswer: the answer is too long.
     """
     prompt = messages(material)
-    wanted = Generation(model=name, temperature=0.0, max_output_tokens=OUTPUT_TOKENS, response_format=response_format())
+    wanted = Generation(model=name, temperature=0.0, max_output_tokens=OUTPUT_TOKENS, response_format=RESPONSE_FORMAT)
     for generation in (
         wanted,
         replace(wanted, response_format=JsonObjectFormat()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,13 @@ ASSISTANT_CHARACTERS = 1000
 FACT_CHARACTERS = 300
 
 CUT = " [...] "
+
+INSTRUCTION = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
+
+#: The format of an answer.
+RESPONSE_FORMAT = JsonSchemaFormat(
+    name="memory", schema=files(__package__).joinpath("schema.json").read_text(encoding="utf-8"), strict=True
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +61,6 @@ class Material:
         return list(dict.fromkeys(turn.session_id for turn in self.turns))
 
 
-def load() -> None:
-    """Read the files once; it blocks."""
-    instruction()
-    response_format()
-
-
-@cache
-def instruction() -> str:
-    """Return the text of `prompt.md`."""
-    return files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
-
-
-@cache
-def response_format() -> JsonSchemaFormat:
-    """Return the format that `schema.json` describes."""
-    schema = files(__package__).joinpath("schema.json").read_text(encoding="utf-8")
-    return JsonSchemaFormat(name="memory", schema=schema, strict=True)
-
-
 def messages(material: Material) -> list[ChatMessage]:
     """Return the prompt. A text in it cannot pass for another part of it: JSON quotes it."""
     sessions = [
@@ -99,7 +86,7 @@ def messages(material: Material) -> list[ChatMessage]:
     }
     # Neutralized after encoding: JSON changes no token of a chat template.
     text = msgspec.json.format(msgspec.json.encode(memory), indent=1).decode()
-    return [ChatMessage("system", instruction()), ChatMessage("user", neutralized(text))]
+    return [ChatMessage("system", INSTRUCTION), ChatMessage("user", neutralized(text))]
 
 
 def clipped(text: str, most: int) -> str:

@@ -17,7 +17,7 @@ from ilab_chat_service.consolidation.operations import (
     operations,
     topic_of,
 )
-from ilab_chat_service.consolidation.prompt import Material, NewTurn, clipped, instruction, messages, response_format
+from ilab_chat_service.consolidation.prompt import INSTRUCTION, RESPONSE_FORMAT, Material, NewTurn, clipped, messages
 from ilab_memory.recall import normalization
 from ilab_memory.recall.normalization import MAX_MARKS
 
@@ -243,7 +243,7 @@ def test_topics_have_one_form(key: str, topic: str) -> None:
 
 
 def test_the_schema_describes_what_is_accepted() -> None:
-    schema = json.loads(response_format().schema)
+    schema = json.loads(RESPONSE_FORMAT.schema)
     complete = {
         "set": [fact()],
         "retire": [{"topic_key": "pet/rex", "evidence": "with my cat Mo"}],
@@ -254,7 +254,7 @@ def test_the_schema_describes_what_is_accepted() -> None:
         item = schema["properties"][name]["items"]
         assert set(item["required"]) == set(item["properties"]) == set(example)
         assert item["additionalProperties"] is False
-        assert name in instruction()
+        assert name in INSTRUCTION
     assert operations(json.dumps(complete), MATERIAL).dropped == {}
 
 
@@ -265,7 +265,7 @@ def test_the_prompt_quotes_what_was_said() -> None:
     system, user = messages(
         Material(turns=(*TURNS, hostile), facts=MATERIAL.facts, fixed=MATERIAL.fixed, summaries=MATERIAL.summaries)
     )
-    assert (system.role, system.content, user.role) == ("system", instruction(), "user")
+    assert (system.role, system.content, user.role) == ("system", INSTRUCTION, "user")
     assert "<|im_start|>" not in user.content
     sent = json.loads(user.content)
     assert sent["facts"] == {"home": "Lives in Hamburg.", "pet/rex": "Has a dog, Rex."}
