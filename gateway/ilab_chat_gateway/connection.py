@@ -75,10 +75,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the timers."""
-        self._stop_waiting()
-        self._cancel_take_timer()
-        if self._pause_timer is not None:
-            self._pause_timer.cancel()
+        for timer in (self._head_timer, self._take_timer, self._pause_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -112,7 +111,9 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Handle the end of a head."""
         self._has_finished = True
-        self._stop_waiting()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -134,7 +135,8 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """Handle a write buffer that has room again."""
-        self._cancel_take_timer()
+        if self._take_timer is not None:
+            self._take_timer.cancel()
         super().resume_writing()
 
     def _pace(self) -> None:
@@ -167,16 +169,6 @@ class Connection(HttpToolsProtocol):
         # The type says that there always is a cycle.
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete
-
-    def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _cancel_take_timer(self) -> None:
-        if self._take_timer is not None:
-            self._take_timer.cancel()
-            self._take_timer = None
 
 
 def limit_unsent(connection: socket.socket) -> None:
