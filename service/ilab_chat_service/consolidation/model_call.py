@@ -53,17 +53,16 @@ async def ask(model: Model, name: str, material: Material, asked: Asked) -> None
     ):
         try:
             await ask_once(model, generation, prompt, asked)
-        except (FieldRefused, ModelRejected) as failure:
-            if isinstance(failure, ModelNotFound) or not is_bad_request(failure):
+        except ModelNotFound:
+            raise
+        except FieldRefused:
+            pass
+        except ModelRejected as failure:
+            if failure.cause.get("upstream.status_code") not in BAD_REQUEST:
                 raise
         else:
             return
     await ask_once(model, Generation(model=name), prompt, asked)
-
-
-def is_bad_request(failure: FieldRefused | ModelRejected) -> bool:
-    """Return whether the API refused something that the request asks for."""
-    return isinstance(failure, FieldRefused) or failure.cause.get("upstream.status_code") in BAD_REQUEST
 
 
 async def ask_once(model: Model, generation: Generation, prompt: list[ChatMessage], asked: Asked) -> None:
