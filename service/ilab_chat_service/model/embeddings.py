@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -35,7 +36,6 @@ RESPONSE_BYTES = 1024 * 1024
 REJECTED = frozenset({400, 413, 422})
 #: Path of chat completions, with which the profile's URL ends.
 CHAT_PATH = "/chat/completions"
-HTTP_OK = 200
 
 
 class Datum(msgspec.Struct):
@@ -122,7 +122,7 @@ class ProfileEmbedder:
             raise EmbedderUnavailable(f"the API cannot be reached: {type(error).__name__}") from None
         if response.status_code in REJECTED:
             raise ValueError(f"the API rejected the text: status {response.status_code}")
-        if response.status_code != HTTP_OK:
+        if response.status_code != HTTPStatus.OK:
             raise EmbedderUnavailable(f"the API failed: status {response.status_code}")
         try:
             return DECODER.decode(content).data[0].embedding

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.model.error_body import ErrorBody
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
 
 #: Codes that may be logged: a name or a number, never a sentence.
 LOGGED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/\[\]-]{0,63}")
-
-HTTP_PAYMENT_REQUIRED = 402
-HTTP_TOO_LARGE = 413
-HTTP_TOO_MANY_REQUESTS = 429
-HTTP_SERVER_ERROR = 500
 
 #: Request timeout, conflict, failed dependency and too early: temporary errors.
 HTTP_TRY_AGAIN = frozenset({408, 409, 424, 425})
@@ -86,14 +82,16 @@ def refusal_of(status: int, headers: Mapping[str, str], body: object) -> Refusal
     )
 
 
-def kind_of(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:
+def kind_of(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:  # noqa: PLR0911 - a table, top to bottom
     """Return the kind of an error. *has_wait*: the API sent a retry delay, so the error is temporary."""
     named = next((KIND_OF_NAME[name] for name in said.names if name in KIND_OF_NAME), None)
-    if status == HTTP_TOO_LARGE or (named is None and status == HTTP_PAYMENT_REQUIRED):
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # Groq sends 413 with the code of a rate limit for a request with more tokens than the limit per minute. A
         # shorter prompt helps, waiting does not.
-        return Kind.CONTEXT_TOO_LONG if status == HTTP_TOO_LARGE else Kind.QUOTA
-    if status == HTTP_TOO_MANY_REQUESTS and named not in {Kind.QUOTA, Kind.CONTEXT_TOO_LONG}:
+        return Kind.CONTEXT_TOO_LONG
+    if named is None and status == HTTPStatus.PAYMENT_REQUIRED:
+        return Kind.QUOTA
+    if status == HTTPStatus.TOO_MANY_REQUESTS and named not in {Kind.QUOTA, Kind.CONTEXT_TOO_LONG}:
         # Gemini also says "exceeded your current quota" for a quota per minute, with a retry delay.
         return Kind.QUOTA if QUOTA_WORDS.search(said.message) and not has_wait else Kind.RATE_LIMIT
     if named is Kind.RATE_LIMIT and SIZE_WORDS.search(said.message):
@@ -124,7 +122,7 @@ def kind_by_words(status: int, said: ErrorBody, *, has_wait: bool) -> Kind:  # n
         return Kind.SYSTEM_ROLE
     if CONTEXT_WORDS.search(words) and not (RATE_WORDS.search(words) or is_limit_too_large(words)):
         return Kind.CONTEXT_TOO_LONG
-    if status >= HTTP_SERVER_ERROR:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Kind.OUTAGE
     if FILTER_WORDS.search(words):
         return Kind.CONTENT_FILTER

@@ -13,6 +13,7 @@ import os
 import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,6 @@ ERROR_SECONDS = 5.0
 
 #: Maximum number of interim responses (100 Continue, 103 Early Hints) before a response. aiohttp has no limit.
 MAX_INTERIM = 16
-
-HTTP_BAD_REQUEST = 400
 
 
 def http_client(*, limits: httpx2.Limits, trust_env: bool) -> httpx2.AsyncClient:
@@ -123,7 +122,7 @@ class Transport(httpx2.AsyncBaseTransport):
         response: httpx2.Response = await self._transport.handle_async_request(request)
         # The package has no public access to it.
         read: aiohttp.ClientResponse = vars(response.stream)["_aiohttp_response"]
-        if response.status_code >= HTTP_BAD_REQUEST:
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
             return await whole_error(response, read)
         response.extensions[AIOHTTP] = read
         response.extensions[SENDER] = self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -201,7 +200,7 @@ class RequestTemplate:
         """
         headers = {**self._headers, "traceparent": traceparent} if traceparent else self._headers
         read = await self._sender.post(self._url, headers, content, self._timeout)
-        if HTTPStatus(200) <= read.status < HTTPStatus(300):
+        if httpx2.codes.is_success(read.status):
             return body_read_by(read)
         response = await whole_error(httpx2.Response(read.status, headers=read.raw_headers), read)
         raise Refused(read.status, response.headers, error_in(response.text.strip()))
