@@ -12,7 +12,7 @@ from contract.recipe.chat_app import ChatRequest, ChatResponse
 from http_gateway import Client, events, gateway
 from ilab_chat import AsyncChatClient
 from ilab_chat.v1.chat_pb2 import Heartbeat, StreamChatResponse
-from ilab_chat_gateway.streams import server_sent_event
+from ilab_chat_gateway.endpoints import server_sent_event
 from upstream import Reply, Upstream
 
 HELLO = {"user_id": "alice", "message": "Hi, my name is Alice and I love hiking."}
