@@ -353,8 +353,7 @@ async def consolidating(consolidator: Consolidator, drain_seconds: float) -> Asy
         yield
     finally:
         consolidator.stop()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(task), consolidator.remaining(drain_seconds))
+        await asyncio.wait([task], timeout=consolidator.remaining(drain_seconds))
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
