@@ -33,9 +33,9 @@ from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.error_table import REASONS
 from ilab_chat_service.rpc.grpc_server import registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
-from ilab_chat_service.rpc.interceptors.drain import DrainInterceptor
-from ilab_chat_service.rpc.interceptors.log import LogInterceptor
-from ilab_chat_service.rpc.interceptors.status import ErrorInterceptor
+from ilab_chat_service.rpc.interceptors.drain import RunningCalls
+from ilab_chat_service.rpc.interceptors.log import CallLog, mapped
+from ilab_chat_service.rpc.interceptors.our_methods import OurMethods
 from ilab_chat_service.rpc.listen_address import bind
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
@@ -186,7 +186,7 @@ async def serving(
             limits=RateLimits(rate_limits(settings), clock),
             escape_message=settings.escape_message,
         )
-        calls, logs = DrainInterceptor(), LogInterceptor(settings.log_key, metrics, traces)
+        calls, logs = RunningCalls(), CallLog(settings.log_key, metrics, traces)
         models = {"chat": model}
         consolidator = None
         if settings.consolidates:
@@ -195,8 +195,11 @@ async def serving(
                 open_consolidator(settings, library, model, clock, hashed=logs.keyed_hash, asked=asked, traces=traces)
             )
         strangers = stack.enter_context(Strangers())
+        auth = AuthInterceptor(callers, strangers)
         server = registered_methods_server(
-            (logs, ErrorInterceptor(), calls, AuthInterceptor(callers, strangers)), server_options(settings), strangers
+            (OurMethods(logs.logged, mapped, calls.tracked, auth.authenticated), auth),
+            server_options(settings),
+            strangers,
         )
         chats, memories = admission(settings), MemoryService(library, responses)
         chat = ChatService(turns, deadlines(settings), chats, heartbeat_seconds=settings.heartbeat_seconds)
@@ -351,7 +354,7 @@ async def drain(
     settings: Settings,
     skip_propagation: asyncio.Event,
     checks: health.HealthService,
-    calls: DrainInterceptor,
+    calls: RunningCalls,
     strangers: Strangers,
 ) -> None:
     """End all calls. Calls that can finish in time do not fail, and neither do those of clients that check health."""

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ilab_chat_service.call_deadline import seconds_to_deadline
 from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.fair_slots import FairSlots
 from ilab_chat_service.limits import (
@@ -26,6 +25,7 @@ from ilab_chat_service.limits import (
 from ilab_chat_service.memory.bulkhead import Bulkhead
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import HINT, Damage
+from ilab_chat_service.telemetry.call_record import seconds_to_deadline
 from ilab_memory import Config, EmbedderUnavailable, ILabMemory
 from ilab_memory.time_limit import time_limit
 from ilab_memory.visit import visit

@@ -63,8 +63,8 @@ class Call:
     """None: no traces are recorded."""
     retry_attempt: int = 0
     """Number of earlier attempts by the caller's gRPC."""
-    header_bytes: int = 0
-    """Size of the call's headers."""
+    until: float | None = None
+    """The caller's deadline, by `time.monotonic`. None: it has none."""
     caller: str = ""
     """Name of the caller's identity, which is never a person's. Empty: not authenticated."""
     user_id: str = ""
@@ -108,6 +108,12 @@ class Call:
 
 #: The call that the current task answers. Tasks started by it inherit the value.
 CALL: ContextVar[Call] = ContextVar("call")
+
+
+def seconds_to_deadline() -> float | None:
+    """Return the seconds to the deadline of the running call, negative after it. None: no call, or no deadline."""
+    call = CALL.get(None)
+    return None if call is None or call.until is None else call.until - time.monotonic()
 
 
 def interrupted(*, input_tokens: int, output_tokens: int, stored: bool) -> None:

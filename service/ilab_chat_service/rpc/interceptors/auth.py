@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,15 +11,23 @@ import grpc
 import grpc.aio
 
 from ilab_chat_service.auth.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
-from ilab_chat_service.rpc.interceptors.status import end
-from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
+from ilab_chat_service.rpc.interceptors.log import end
+from ilab_chat_service.rpc.interceptors.our_methods import is_ours
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from ilab_chat_service.auth.callers import Authenticator, Caller
-    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Handler, Headers, Method, Requests
+    from ilab_chat_service.rpc.interceptors.our_methods import (
+        CallDetails,
+        Context,
+        Continue,
+        Handler,
+        Headers,
+        Method,
+        Requests,
+    )
     from ilab_chat_service.rpc.strangers import Strangers
 
 log = logging.getLogger(__name__)
@@ -34,7 +41,8 @@ MAX_HEADER_CHARACTERS = 16_384
 class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates a call before its request is read.
 
-    Reflection needs credentials too: grpcurl sends its headers with reflection calls as well.
+    Calls of our methods are authenticated in the layer `authenticated`, reflection by the interceptor: it needs
+    credentials too, and grpcurl sends its headers with reflection calls as well.
     """
 
     def __init__(self, callers: Authenticator, strangers: Strangers) -> None:
@@ -44,17 +52,15 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Return the handler behind authentication."""
+        """Return the handler of reflection behind authentication."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(EXEMPT):
+        if handler is None or handler_call_details.method.startswith(EXEMPT) or is_ours(handler_call_details):
             return handler
-        headers = authorization_headers(handler_call_details)
-        if is_ours(handler_call_details):
-            return wrapped(handler, partial(self._authenticated, headers))
-        return self._guarded(headers, handler)
+        return self._guarded(authorization_headers(handler_call_details.invocation_metadata or ()), handler)
 
-    async def _authenticated(self, headers: Headers, method: Method, requests: Requests, context: Context) -> Any:
-        caller = await self._caller(headers, context)
+    async def authenticated(self, details: CallDetails, method: Method, requests: Requests, context: Context) -> Any:
+        """Await *method* if the caller has valid credentials; the innermost layer."""
+        caller = await self._caller(authorization_headers(details.headers), context)
         set_caller(caller)
         CALL.get().caller = caller.name
         return await method(requests, context)
@@ -85,15 +91,15 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
 
 async def reject(context: Context, error: MissingCredentials | InvalidCredentials) -> NoReturn:
-    """Log and abort a reflection call, which has no canonical log line and no ErrorInterceptor."""
+    """Log and abort a reflection call, which has no canonical log line and no other layer."""
     correlation_id = secrets.token_hex(16)
     log.warning("reflection: %s (%s)", error, correlation_id)
     await end(context, error, correlation_id)
 
 
-def authorization_headers(details: grpc.HandlerCallDetails) -> Headers:
+def authorization_headers(headers: Iterable[tuple[str, str | bytes]]) -> Headers:
     """Return the first two authorization headers of a call: one alone is valid."""
-    return tuple(islice((header for header in details.invocation_metadata or () if header[0] == "authorization"), 2))
+    return tuple(islice((header for header in headers if header[0] == "authorization"), 2))
 
 
 def credentials(headers: Headers, context: Context) -> Credentials:

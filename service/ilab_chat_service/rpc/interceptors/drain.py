@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
-
 from ilab_chat_service.rpc.error_table import InterruptedByDrain, ServerDraining
-from ilab_chat_service.rpc.interceptors.wrapping import is_ours, wrapped
-from ilab_chat_service.tasks import current_task
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
-    from ilab_chat_service.rpc.interceptors.wrapping import Context, Continue, Method, Requests
+    from ilab_chat_service.rpc.interceptors.our_methods import CallDetails, Context, Method, Requests
 
 #: Time for cancelled calls to send their status.
 END_SECONDS = 1.0
 
 
-class DrainInterceptor(grpc.aio.ServerInterceptor):
-    """Tracks the running calls of our own methods.
+class RunningCalls:
+    """The running calls of our own methods.
 
     gRPC's own stop ends calls that arrive during its grace period as CANCELLED, as if the caller had cancelled, and
     does not wait for handlers that aborted (https://github.com/grpc/grpc/issues/37239).
@@ -31,13 +26,6 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         self._running: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._ending = False
-
-    async def intercept_service(
-        self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Track the call if the method is one of ours."""
-        handler = await continuation(handler_call_details)
-        return wrapped(handler, self._tracked) if handler and is_ours(handler_call_details) else handler
 
     @property
     def running(self) -> int:
@@ -61,10 +49,12 @@ class DrainInterceptor(grpc.aio.ServerInterceptor):
         if self._running:
             await asyncio.wait(self._running, timeout=END_SECONDS)
 
-    async def _tracked(self, method: Method, requests: Requests, context: Context) -> Any:
+    async def tracked(self, _details: CallDetails, method: Method, requests: Requests, context: Context) -> Any:
+        """Await *method*, unless the server drains; a layer of every call."""
         if self._draining:
             raise ServerDraining("the server is shutting down")
-        task = current_task()
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - gRPC runs handlers in tasks
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:

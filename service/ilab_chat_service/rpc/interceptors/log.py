@@ -1,4 +1,4 @@
-"""The outermost interceptor: one canonical log line, metrics and spans for every call of our methods, however it ends.
+"""How the calls of our methods end: their status, and one canonical log line, metrics and spans for each of them.
 
 Field names follow OpenTelemetry's semantic conventions where they define one:
 https://opentelemetry.io/docs/specs/semconv/rpc/grpc and https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai
@@ -12,22 +12,21 @@ import logging
 import re
 import secrets
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 
-from ilab_chat_service.call_deadline import set_call_deadline
-from ilab_chat_service.rpc.error_table import INTERNAL
-from ilab_chat_service.rpc.interceptors.wrapping import bounded, is_ours, wrapped
+from ilab_chat_service.failures import Failure
+from ilab_chat_service.rpc.chat_validation import check_headers
+from ilab_chat_service.rpc.error_table import INTERNAL, TABLE, Row, status_of
 from ilab_chat_service.telemetry.call_record import CALL, Call
-from ilab_chat_service.telemetry.logs import AUDIT
+from ilab_chat_service.telemetry.logs import AUDIT, exception_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ilab_chat_service.rpc.interceptors.wrapping import CallDetails, Context, Continue, Method, Requests
+    from ilab_chat_service.rpc.interceptors.our_methods import CallDetails, Context, Method, Requests
     from ilab_chat_service.telemetry.metrics import Metrics
     from ilab_chat_service.telemetry.spans import Traces
 
@@ -38,8 +37,19 @@ audit = logging.getLogger(AUDIT)
 AUDITED = {
     f"ilab_chat.v1.MemoryService/{method}" for method in ("ForgetUser", "DeleteObservation", "ExportUser", "ImportUser")
 }
+#: The fields of the log line that an audit line has.
+AUDIT_FIELDS = {
+    *("rpc.method", "rpc.response.status_code", "error.type"),
+    *("caller", "user.hash", "correlation_id", "trace_id"),
+}
 
 CORRELATION_TRAILER = "x-correlation-id"
+
+#: Contains google.rpc.Status. https://grpc.io/docs/guides/error/#richer-error-model
+DETAILS_TRAILER = "grpc-status-details-bin"
+
+#: Delay before gRPC's own retries, in milliseconds. https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 
 #: Codes that are logged at INFO: success, and errors of the caller.
 INFO_CODES = {"OK", "CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
@@ -58,7 +68,7 @@ TRACEPARENT = re.compile(
 HASH_DIGITS = 16
 
 
-class LogInterceptor(grpc.aio.ServerInterceptor):
+class CallLog:
     """Creates the record of each call, and logs, counts and traces it at the end."""
 
     def __init__(self, key: str, metrics: Metrics | None = None, traces: Traces | None = None) -> None:
@@ -73,26 +83,18 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
         self._traces = traces
         self._hash = hmac.new(key.encode() or secrets.token_bytes(32), digestmod="sha256")
 
-    async def intercept_service(
-        self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler if the method is one of ours."""
-        details = bounded(handler_call_details)
-        handler = await continuation(handler_call_details)
-        if not handler or not is_ours(handler_call_details):
-            return handler
-        return wrapped(handler, partial(self._logged, details))
-
-    async def _logged(self, details: CallDetails, method: Method, requests: Requests, context: Context) -> Any:
+    async def logged(self, details: CallDetails, method: Method, requests: Requests, context: Context) -> Any:
+        """Await *method*; the outermost layer."""
         began = time.perf_counter()
         call = new_record(details)
         name = call.method
+        if (remaining := context.time_remaining()) is not None:
+            call.until = time.monotonic() + remaining
         CALL.set(call)
         if self._traces:
             self._traces.call_began(call, began)
         if self._metrics:
             self._metrics.call_began(name)
-        set_call_deadline(context.time_remaining())
         context.set_trailing_metadata(((CORRELATION_TRAILER, call.correlation_id),))
         try:
             response = await method(requests, context)
@@ -108,10 +110,10 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
                 self._traces.call_ended(call, seconds)
             level = level_of(call)
             if log.isEnabledFor(level):
-                fields = dict(self._fields(call, seconds))
-                log.log(level, "call", extra={"fields": fields})
+                log.log(level, "call", extra={"fields": dict(self._fields(call, seconds))})
             if name in AUDITED:
-                audit.info("audit", extra={"fields": dict(self._audit_fields(call))})
+                fields = {name: value for name, value in self._fields(call, seconds) if name in AUDIT_FIELDS}
+                audit.info("audit", extra={"fields": fields})
         return response
 
     def _fields(self, call: Call, seconds: float) -> Iterator[tuple[str, object]]:
@@ -135,17 +137,6 @@ class LogInterceptor(grpc.aio.ServerInterceptor):
             yield "user.hash", self.keyed_hash(call.user_id)
         if call.request_id:
             yield "request_id.hash", self.keyed_hash(call.request_id)
-        yield "correlation_id", call.correlation_id
-        if call.trace_id:
-            yield "trace_id", call.trace_id
-
-    def _audit_fields(self, call: Call) -> Iterator[tuple[str, object]]:
-        """Yield the fields of an audit line."""
-        yield from outcome_fields(call)
-        if call.caller:
-            yield "caller", call.caller
-        if call.user_id:
-            yield "user.hash", self.keyed_hash(call.user_id)
         yield "correlation_id", call.correlation_id
         if call.trace_id:
             yield "trace_id", call.trace_id
@@ -200,7 +191,6 @@ def new_record(details: CallDetails) -> Call:
         method=details.method.removeprefix("/"),
         correlation_id=secrets.token_hex(16),
         retry_attempt=retry_attempt,
-        header_bytes=details.header_bytes,
     )
     if len(traces) == 1 and isinstance(traces[0], str) and (found := TRACEPARENT.fullmatch(traces[0])):
         # Always as version 00: later versions may have more fields, which we do not know.
@@ -232,3 +222,72 @@ def level_of(call: Call) -> int:
 def milliseconds(seconds: float) -> float:
     """Return *seconds* in milliseconds, rounded to a hundredth."""
     return round(seconds * 1000, 2)
+
+
+async def mapped(details: CallDetails, method: Method, requests: Requests, context: Context) -> Any:
+    """Await *method*. If it raises, end the call with a status of `rpc/error_table.py`; the layer inside `logged`.
+
+    The caller sees nothing else of the exception. gRPC's own exceptions (a handler aborted, the client cancelled) pass
+    through.
+    """
+    try:
+        check_headers(details.header_bytes)
+        return await method(requests, context)
+    except grpc.aio.AbortError:
+        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        # Only something that the call awaited was cancelled. Raising the error would end the call without a status, and
+        # its caller would wait forever.
+        await abort(context, error)
+    except Exception as error:  # noqa: BLE001 - the boundary: every exception is mapped
+        await abort(context, error)
+
+
+async def abort(context: Context, error: BaseException) -> NoReturn:
+    """End the call with the status of *error*, and record it for the log."""
+    call = CALL.get()
+    row = TABLE.get(type(error), INTERNAL)
+    call.status_code, call.reason, call.exception_chain = row.code.name, row.reason, exception_chain(error)
+    call.status_message = "" if row is INTERNAL else str(error)
+    if isinstance(error, Failure):
+        call.cause = error.cause
+    forget_frames(error)
+    await end(context, error, call.correlation_id)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the tracebacks of *error* and of the errors that led to it.
+
+    Their frames have the request. gRPC keeps the abort, and so *error*, in a cycle of references until a garbage
+    collection, which comes after hundreds of calls.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            waiting += filter(None, (each.__cause__, each.__context__))
+
+
+async def end(context: Context, error: BaseException, correlation_id: str) -> NoReturn:
+    """End the call with the status of *error*."""
+    row = TABLE.get(type(error), INTERNAL)
+    status = status_of(error, correlation_id)
+    trailers = ((DETAILS_TRAILER, status.SerializeToString()), (CORRELATION_TRAILER, correlation_id))
+    try:
+        await context.abort(row.code, status.message, (*trailers, *pushback(row, error)))
+    except grpc.aio.InternalError:
+        # gRPC has already ended the call, for instance because the request is too large.
+        raise asyncio.CancelledError from None
+    raise AssertionError("abort returned")
+
+
+def pushback(row: Row, error: BaseException) -> tuple[tuple[str, str], ...]:
+    """Return the trailer that delays gRPC's own retries, if the failure asks for it."""
+    if not (row.pushback and isinstance(error, Failure) and error.retry_after_seconds is not None):
+        return ()
+    return ((PUSHBACK_TRAILER, str(round(error.retry_after_seconds * 1000))),)

@@ -1,4 +1,7 @@
-"""Wrap the handler of a method and parse its requests. Shared by our interceptors."""
+"""The interceptor of our own methods: runs each call inside layers, and parses its requests.
+
+A layer is one concern of every call, such as its log line. The other modules of this package have the layers.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from google.protobuf.message import DecodeError
 from ilab_chat_service.limits import HEADER_BYTES, HEADER_FIELD_BYTES, REQUEST_FIELDS
 from ilab_chat_service.rpc.chat_validation import EMPTY_MESSAGE, InvalidFields
 from ilab_chat_service.rpc.error_table import DeadlineExceeded, UnparsableRequest, WrongRequestCount
-from ilab_chat_service.rpc.wire_fields import has_more_fields
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
@@ -27,12 +29,17 @@ if TYPE_CHECKING:
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
     Continue: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
     Method: TypeAlias = Callable[[Requests, Context], Awaitable[Any]]
-    Around: TypeAlias = Callable[[Method, Requests, Context], Awaitable[Any]]
+    #: Awaits the method, which may be in further layers, with the two arguments behind it.
+    Layer: TypeAlias = Callable[["CallDetails", Method, Requests, Context], Awaitable[Any]]
 
 OUR_METHODS = "/ilab_chat.v1."
 
 #: Time for a call's request to arrive completely.
 REQUEST_SECONDS = 30.0
+
+#: Types of fields on the wire. https://protobuf.dev/programming-guides/encoding
+VARINT, EIGHT_BYTES, WITH_LENGTH, FOUR_BYTES = 0, 1, 2, 5
+FIXED = {EIGHT_BYTES: 8, FOUR_BYTES: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +73,33 @@ def is_ours(details: grpc.HandlerCallDetails) -> bool:
     return details.method.startswith(OUR_METHODS)
 
 
-def wrapped(handler: Handler, around: Around) -> Handler:
-    """Return *handler* with `method(requests, context)` replaced by `around(method, requests, context)`.
+class OurMethods(grpc.aio.ServerInterceptor):
+    """Runs the calls of our methods inside *layers*, the outermost first.
 
     For methods whose handlers are coroutines: ours write responses instead of yielding them.
 
-    The new handler declares a stream of bytes, and the innermost call parses them. So a missing request, a second
+    gRPC gets handlers that take a stream of bytes, and the innermost call parses them. So a missing request, a second
     request of a unary method, and a request that cannot be parsed fail like other invalid input. gRPC itself never
     answers a call without a request, and answers an unparsable one with UNKNOWN and the parser's text.
     """
-    # A wrapped handler has no deserializer.
-    is_wrapped = handler.request_deserializer is None
-    method: Any = (handler.stream_stream or handler.stream_unary) if is_wrapped else reading(handler)
-    streams = handler.response_streaming
-    make = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
 
-    return make(partial(around, method), None, handler.response_serializer)
+    def __init__(self, *layers: Layer) -> None:
+        self._layers = layers
 
-
-def reading(handler: Handler) -> Method:
-    """Return the method of *handler* as a method that takes a stream of request bytes."""
-    return reading_many(handler) if handler.request_streaming else reading_one(handler)
+    async def intercept_service(
+        self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Wrap the handler if the method is one of ours."""
+        handler = await continuation(handler_call_details)
+        if not handler or not is_ours(handler_call_details):
+            return handler
+        details = bounded(handler_call_details)
+        method = reading_many(handler) if handler.request_streaming else reading_one(handler)
+        for layer in reversed(self._layers):
+            method = partial(layer, details, method)
+        streams = handler.response_streaming
+        make = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
+        return make(method, None, handler.response_serializer)
 
 
 def reading_one(handler: Handler) -> Method:
@@ -164,3 +177,42 @@ async def the_one(requests: Requests) -> bytes:
     if request is None or another:
         raise WrongRequestCount(f"the method takes exactly one message; the call has {'more' if another else 'none'}")
     return request
+
+
+def has_more_fields(message: bytes, most: int) -> bool:
+    """Return whether *message* has more than *most* fields, each item of a list counted, those of fields not.
+
+    False for a message that cannot be parsed. Counted before parsing: an item of a list can be 2 bytes in *message*,
+    and 80 in memory.
+    """
+    at, fields = 0, 0
+    try:
+        while at < len(message):
+            fields += 1
+            if fields > most:
+                return True
+            tag, at = varint(message, at)
+            kind = tag & 7
+            if kind == WITH_LENGTH:
+                size, at = varint(message, at)
+                at += size
+            elif kind == VARINT:
+                _, at = varint(message, at)
+            else:
+                at += FIXED[kind]
+    except (IndexError, KeyError):
+        return False
+    return False
+
+
+def varint(message: bytes, at: int) -> tuple[int, int]:
+    """Return the number that begins at *at*, and where it ends."""
+    number = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        # A longer one cannot be parsed, and would take time.
+        if byte < 0x80 or shift > 63:  # noqa: PLR2004
+            return number, at
+        shift += 7
