@@ -42,6 +42,7 @@ class Caller:
 
 
 ANY_USER = Caller(user_id=None)
+ANONYMOUS = Caller(user_id=None, name="anonymous")
 
 
 class Authenticator(Protocol):
@@ -54,6 +55,14 @@ class Authenticator(Protocol):
             MissingCredentials: the call lacks the required kind of credentials.
             InvalidCredentials: the credentials are not accepted.
         """
+
+
+class AllowAll:
+    """Allows every caller to act for any user."""
+
+    async def caller(self, _credentials: Credentials) -> Caller:
+        """Return a caller that may act for any user."""
+        return ANONYMOUS
 
 
 _current: ContextVar[Caller] = ContextVar("caller")

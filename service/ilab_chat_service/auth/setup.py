@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.auth.callers import ANY_USER
+from ilab_chat_service.auth.callers import AllowAll
 from ilab_chat_service.auth.tokens import TokenAuthenticator
 from ilab_chat_service.file_reload import reason
 from ilab_chat_service.settings import SettingsError
@@ -17,20 +16,9 @@ from ilab_chat_service.settings.fields import words
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from ilab_chat_service.auth.callers import Authenticator, Caller, Credentials
+    from ilab_chat_service.auth.callers import Authenticator
     from ilab_chat_service.auth.jwks import KeySource
     from ilab_chat_service.settings.security import SecuritySettings
-
-
-ANONYMOUS = replace(ANY_USER, name="anonymous")
-
-
-class AllowAll:
-    """Allows every caller to act for any user."""
-
-    async def caller(self, _credentials: Credentials) -> Caller:
-        """Return a caller that may act for any user."""
-        return ANONYMOUS
 
 
 @asynccontextmanager
