@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
 T = TypeVar("T")
-
-
-def current_task() -> asyncio.Task[Any]:
-    """Return the task that runs this. Handlers of gRPC run in one."""
-    task = asyncio.current_task()
-    assert task  # noqa: S101 - see above
-    return task
 
 
 async def computed(compute: Callable[[], T], *, is_long: bool) -> T:

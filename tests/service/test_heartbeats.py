@@ -13,7 +13,7 @@ import grpc.aio
 import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.rpc.event_writer import EventWriter
+from ilab_chat_service.rpc.streams import EventWriter
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from upstream import Reply, Upstream

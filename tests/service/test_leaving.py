@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.rpc.initial_metadata import sent_whole
+from ilab_chat_service.rpc.streams import send_initial_metadata
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from upstream import Reply, Upstream
@@ -106,13 +106,15 @@ def accepts(task: asyncio.Task[Any]) -> bool:
 async def test_failure_to_send_metadata_to_a_caller_who_left_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     begun, fail = asyncio.Event(), asyncio.Event()
 
-    async def sending() -> None:
-        begun.set()
-        await fail.wait()
-        raise RuntimeError("the caller left")
+    class Context:
+        async def send_initial_metadata(self, _metadata: Any) -> None:
+            begun.set()
+            await fail.wait()
+            raise RuntimeError("the caller left")
 
     # Cancelled twice: while it sends, and while it waits for that to end.
-    task = asyncio.ensure_future(sent_whole(sending()))
+    context: Any = Context()
+    task = asyncio.ensure_future(send_initial_metadata(context))
     await begun.wait()
     for _ in range(2):
         task.cancel()

@@ -14,8 +14,8 @@ import pytest
 
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.rpc import slow_readers
-from ilab_chat_service.rpc.slow_readers import CROWDED_SECONDS, UNREAD_SECONDS, number_to_end
+from ilab_chat_service.rpc import streams
+from ilab_chat_service.rpc.streams import CROWDED_SECONDS, UNREAD_SECONDS, number_to_end
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from rpcs import reason
@@ -72,7 +72,7 @@ async def status_of(connection: http2.Connection) -> int | None:
 async def test_unread_streams_give_their_slots_to_calls_that_wait(
     settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    monkeypatch.setattr(slow_readers, "CROWDED_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "CROWDED_SECONDS", 0.1)
     upstream.replies(LONG, LONG)
     limits = replace(settings, max_calls=2, max_queued_calls=1, queue_seconds=60)
     async with (
@@ -109,7 +109,7 @@ async def turn(channel: grpc.aio.Channel, user: str) -> str:
 async def test_unread_stream_ends_although_no_call_waits(
     settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slow_readers, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "UNREAD_SECONDS", 0.1)
     upstream.replies(LONG)
     async with (
         serving(replace(settings, max_calls_per_user=1)) as address,

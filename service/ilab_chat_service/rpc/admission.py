@@ -118,15 +118,13 @@ class Admission:
             self._count(user_id, size, -1)
             raise
 
-    def release(self, user_id: str, size: int, share: str) -> None:
-        """Give back a slot of the user."""
+    def release(self, user_id: str, size: int, share: str, outlived_by: asyncio.Task[Any] | None) -> None:
+        """Give back a slot of the user. Count the call for its user until *outlived_by*, if there is one, is done."""
         self._slots.release(share)
-        self._count(user_id, size, -1)
-
-    def release_after(self, call: asyncio.Task[Any], user_id: str, size: int, share: str) -> None:
-        """Give back a slot now, but count the call for its user until *call* is done."""
-        self._slots.release(share)
-        call.add_done_callback(lambda _: self._count(user_id, size, -1))
+        if outlived_by is None:
+            self._count(user_id, size, -1)
+        else:
+            outlived_by.add_done_callback(lambda _: self._count(user_id, size, -1))
 
     def _count(self, user_id: str, size: int, calls: int) -> None:
         """Add *calls*, 1 or -1, to the totals."""
@@ -160,19 +158,16 @@ class Slot:
         self._size = size
         self._share = share
 
-    def outlived_by(self, call: asyncio.Task[Any]) -> None:
-        """Count the call for its user until *call* is done, even though its slot is free at the end of the block."""
-        self._outlived_by = call
+    def keep_counting(self) -> None:
+        """Count the call for its user until this task is done, even though its slot is free at the end of the block."""
+        self._outlived_by = asyncio.current_task()
 
     async def __aenter__(self) -> Self:
         await self._admission.acquire(self._user_id, self._size, self._share)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._outlived_by is None:
-            self._admission.release(self._user_id, self._size, self._share)
-        else:
-            self._admission.release_after(self._outlived_by, self._user_id, self._size, self._share)
+        self._admission.release(self._user_id, self._size, self._share, self._outlived_by)
 
 
 async def run_in(slot: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:

@@ -12,14 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
-from ilab_chat_service.fair_slots import FairSlots
 from ilab_chat_service.limits import CHAT_BYTES
 from ilab_chat_service.rpc.chat_validation import turn_request
 from ilab_chat_service.rpc.deadlines import Limit
-from ilab_chat_service.rpc.event_writer import EventWriter
-from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
-from ilab_chat_service.rpc.slow_readers import OpenStreams
-from ilab_chat_service.tasks import current_task
+from ilab_chat_service.rpc.streams import EventWriter, OpenStreams, send_initial_metadata
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started
 from ilab_chat_service.values import FinishReason, MemorySource
@@ -77,7 +73,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         self.streams = OpenStreams(admission)
         """The open streams. Watch them while the server runs."""
         # One long request at a time: validating it needs the GIL, so several would slow down each other and all calls.
-        self._reading = FairSlots(1, 1)
+        self._reading = asyncio.Lock()
 
     async def Chat(self, request: chat_pb2.ChatRequest, context: ChatContext) -> chat_pb2.ChatResponse:
         """Answer when the turn is stored."""
@@ -120,7 +116,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                         await self._write(event, turn, writer, limit)
                     except BaseException:
                         # gRPC keeps the message, and the call, until its caller reads, cancels or disconnects.
-                        slot.outlived_by(current_task())
+                        slot.keep_counting()
                         raise
 
     async def _write(self, event: Event, turn: TurnRequest, writer: EventWriter, limit: Limit) -> None:
@@ -142,11 +138,8 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         """
         act_for(request.user_id)
         if LONG_REQUEST_BYTES < request.ByteSize() <= CHAT_BYTES:
-            await self._reading.acquire(request.user_id)
-            try:
+            async with self._reading:
                 turn = await asyncio.to_thread(turn_request, request)
-            finally:
-                self._reading.release(request.user_id)
         else:
             turn = turn_request(request)
         CALL.get().request_id = turn.request_id

@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from ilab_chat_service.rpc.error_table import TABLE, DeadlineExceeded, WrongRequestCount
-from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.interceptors.our_methods import the_one
 from ilab_chat_service.rpc.open_calls import OpenCalls
+from ilab_chat_service.rpc.streams import send_initial_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,7 +17,6 @@ from ilab_chat_service.rpc.chat_validation import InvalidFields
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.error_table import NotFound
 from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
-from ilab_chat_service.rpc.initial_metadata import send_initial_metadata
 from ilab_chat_service.rpc.memory_admission import calls, long_calls
 from ilab_chat_service.rpc.memory_export import OpenExports
 from ilab_chat_service.rpc.memory_import import Import, OpenImports
@@ -34,6 +33,7 @@ from ilab_chat_service.rpc.memory_validation import (
 )
 from ilab_chat_service.rpc.open_calls import host_of
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
+from ilab_chat_service.rpc.streams import send_initial_metadata
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session

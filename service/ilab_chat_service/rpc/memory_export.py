@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.rpc.admission import busy
 from ilab_chat_service.rpc.error_table import DeadlineExceeded
-from ilab_chat_service.rpc.slow_readers import CROWDED_SECONDS, INTERVAL_SECONDS, UNREAD_SECONDS
-from ilab_chat_service.tasks import current_task, in_background
+from ilab_chat_service.rpc.streams import CROWDED_SECONDS, INTERVAL_SECONDS, UNREAD_SECONDS
+from ilab_chat_service.tasks import in_background
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,7 +47,7 @@ class Export:
                 await writing
         except BaseException as error:
             # gRPC keeps the response, and the call, until its caller reads, cancels or disconnects.
-            self._slot.outlived_by(current_task())
+            self._slot.keep_counting()
             if not isinstance(error, TimeoutError):
                 raise
             if self._is_ended:

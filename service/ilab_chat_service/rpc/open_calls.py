@@ -6,16 +6,14 @@ evicts the oldest call of the client with the most calls.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote
 
-from ilab_chat_service.tasks import current_task
-
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator
 
 #: Length of an IPv6 network prefix: one host can use every address of its network (RFC 4291, section 2.5.1).
@@ -100,7 +98,8 @@ class OpenCall:
     __slots__ = ("_calls", "gave_way", "host", "is_crowded", "peer", "task")
 
     def __init__(self, calls: OpenCalls, peer: str) -> None:
-        task = current_task()
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - gRPC runs handlers in tasks
         self._calls = calls
         self.peer = peer
         self.host = host_of(peer)

@@ -1,19 +1,35 @@
-"""Write the events of a stream, and heartbeats while it is silent."""
+"""Streams: write their events, and heartbeats while they are silent; end those whose callers do not read.
+
+A stream waits while flow control has no room for its next message. It keeps its slot, and the model's API waits with
+it. A caller that never reads would keep the slot until the call's deadline.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import grpc.aio
 
 from ilab_chat.v1 import chat_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from ilab_chat_service.rpc.admission import Admission
+    from ilab_chat_service.rpc.deadlines import Limit
 
 HEARTBEAT = chat_pb2.StreamChatResponse(heartbeat=chat_pb2.Heartbeat())
+
+#: Seconds after which a stream ends whose caller does not read.
+UNREAD_SECONDS = 30.0
+#: The same while other calls wait for a slot, or if such streams have more than their share of the slots.
+CROWDED_SECONDS = 1.0
+#: Part of the slots that such streams leave to others.
+SHARE_OF_OTHERS = 4
+#: Time between two looks at the streams.
+INTERVAL_SECONDS = 0.25
 
 
 class EventWriter:
@@ -21,7 +37,7 @@ class EventWriter:
 
     No heartbeat precedes the first event, which tells proxies that they must not retry the call. As a context manager,
     it waits at the end for the first event, which is sent together with the initial metadata and therefore to its end,
-    for the reason that `initial_metadata.sent_whole` has. By then, the call has released its slot.
+    for the reason that `send_initial_metadata` has. By then, the call has released its slot.
 
     Args:
         write: sends one message, and returns when flow control has room for the next.
@@ -106,3 +122,65 @@ class EventWriter:
             await self._write(message)
         finally:
             self.unread_since = None
+
+
+class OpenStreams:
+    """The open streams of the calls that *admission* admits."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._streams: dict[EventWriter, Limit] = {}
+
+    @contextmanager
+    def entered(self, writer: EventWriter, limit: Limit) -> Iterator[None]:
+        """Watch the stream of *writer* during the block. It is ended through *limit*."""
+        self._streams[writer] = limit
+        try:
+            yield
+        finally:
+            self._streams.pop(writer, None)
+
+    async def watch(self) -> NoReturn:
+        """End streams that are not read, until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            self._end_unread(asyncio.get_running_loop().time())
+
+    def _end_unread(self, now: float) -> None:
+        unread = [(now - writer.unread_since, writer) for writer in self._streams if writer.unread_since is not None]
+        unread.sort(key=lambda each: each[0], reverse=True)
+        number = number_to_end(
+            [seconds for seconds, _ in unread], slots=self._admission.limit, waiting=self._admission.waiting
+        )
+        for seconds, writer in unread[:number]:
+            self._streams.pop(writer).end(f"the caller did not read for {seconds:.0f} s")
+
+
+def number_to_end(unread: Sequence[float], *, slots: int, waiting: int) -> int:
+    """Return how many streams to end, of those unread longest.
+
+    Args:
+        unread: for how many seconds each has been unread, the longest first.
+        slots: number of slots, each of a running call.
+        waiting: number of calls that wait for a slot.
+    """
+    overdue = sum(seconds >= UNREAD_SECONDS for seconds in unread)
+    idle = sum(seconds >= CROWDED_SECONDS for seconds in unread)
+    beyond_share = idle - (slots - slots // SHARE_OF_OTHERS)
+    return max(overdue, min(idle, max(beyond_share, waiting)))
+
+
+async def send_initial_metadata(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    """Send the initial metadata to its end, even if this is cancelled, so that the call can be aborted at any time.
+
+    grpc.aio records only at its end that the metadata was sent. If it is cancelled earlier, `abort` sends the metadata
+    again, gRPC core rejects that, and the caller waits for a status forever.
+    """
+    task = asyncio.ensure_future(context.send_initial_metadata(()))
+    # Retrieve the exception, or asyncio logs it as never retrieved: sending fails if the caller is gone.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
