@@ -26,17 +26,15 @@ from ilab_chat_service.model.model_choice import open_model
 from ilab_chat_service.rate_limits import RateLimits, rate_limits
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.admission import Admission
-from ilab_chat_service.rpc.channel_args import connection_options
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.connection_limit import most_connections, watch_connections
 from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.error_table import REASONS
-from ilab_chat_service.rpc.grpc_server import registered_methods_server
+from ilab_chat_service.rpc.grpc_server import bind, connection_options, registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import RunningCalls
 from ilab_chat_service.rpc.interceptors.log import CallLog, mapped
 from ilab_chat_service.rpc.interceptors.our_methods import OurMethods
-from ilab_chat_service.rpc.listen_address import bind
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.strangers import Strangers
@@ -198,7 +196,7 @@ async def serving(
         auth = AuthInterceptor(callers, strangers)
         server = registered_methods_server(
             (OurMethods(logs.logged, mapped, calls.tracked, auth.authenticated), auth),
-            server_options(settings),
+            [*connection_options(settings).items()],
             strangers,
         )
         chats, memories = admission(settings), MemoryService(library, responses)
@@ -308,16 +306,6 @@ def tls(settings: Settings) -> Certificates | None:
     from ilab_chat_service.auth.certificates import server_certificates  # noqa: PLC0415 - slow to import
 
     return server_certificates(settings)
-
-
-def server_options(settings: Settings) -> list[tuple[str, int]]:
-    """Return the channel arguments of the server."""
-    # A single process must fail on a port that is in use, not share it. For workers, supervisor.py checks this.
-    return [
-        ("grpc.so_reuseport", int(settings.workers > 1)),
-        ("grpc.max_allowed_incoming_connections", most_connections(settings)),
-        *connection_options(settings).items(),
-    ]
 
 
 def open_idempotency_store(

@@ -20,9 +20,9 @@ from certificates import Authority
 from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import CHAT_BYTES, CONTENT_BYTES, HEADER_BYTES, HEADER_FIELD_BYTES, REQUEST_BYTES
-from ilab_chat_service.rpc import channel_args
-from ilab_chat_service.rpc.channel_args import connection_options
+from ilab_chat_service.rpc import grpc_server
 from ilab_chat_service.rpc.chat_validation import RequestTooLarge, check_headers
+from ilab_chat_service.rpc.grpc_server import connection_options
 from ilab_chat_service.rpc.interceptors.our_methods import header_bytes
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
@@ -311,7 +311,7 @@ async def test_client_that_does_not_answer_pings_is_disconnected(settings: Setti
 async def test_client_that_does_not_finish_its_handshake_is_disconnected(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(channel_args, "HANDSHAKE_SECONDS", 1)
+    monkeypatch.setattr(grpc_server, "HANDSHAKE_SECONDS", 1)
     certificate, key = Authority().server().write(tmp_path, "server")
     async with serving(replace(settings, tls_cert_file=certificate, tls_key_file=key)) as address:
         host, _, port = address.rpartition(":")
