@@ -404,7 +404,7 @@ async def test_an_idle_import_ends_when_another_waits(settings: Settings, librar
 
 async def test_imports_of_one_caller_leave_a_slot_to_others() -> None:
     """Also imports that are never idle."""
-    admission = memory_admission.long_calls(
+    admission = memory_admission.admission(
         memory_admission.IMPORTS, memory_admission.IMPORTS_PER_USER, per_share=memory_admission.IMPORTS_PER_CALLER
     )
     async with AsyncExitStack() as slots:

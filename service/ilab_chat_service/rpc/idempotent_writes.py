@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -24,21 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
-
-
-class Write(Protocol):
-    """The request of a write. Generated message classes have these members."""
-
-    @property
-    def user_id(self) -> str:
-        """The user whose memory is written."""
-
-    @property
-    def request_id(self) -> str:
-        """Identifies the call. Empty: repeats are not recognized."""
-
-    def ByteSize(self) -> int:
-        """Return the size of the message on the wire."""
 
 
 class WriteCall(Generic[M]):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.idempotency.chat_answers import METHOD as CHAT
+from ilab_chat_service.limits import SEARCH_PAGE_SIZE, SEARCH_PAGE_SIZE_MOST
 from ilab_chat_service.memory.adapter import erase_observations
 from ilab_chat_service.rpc import memory_admission as limits
 from ilab_chat_service.rpc import memory_converters as models
@@ -17,7 +18,7 @@ from ilab_chat_service.rpc.chat_validation import InvalidFields
 from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.error_table import NotFound
 from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
-from ilab_chat_service.rpc.memory_admission import calls, long_calls
+from ilab_chat_service.rpc.memory_admission import admission
 from ilab_chat_service.rpc.memory_export import OpenExports
 from ilab_chat_service.rpc.memory_import import Import, OpenImports
 from ilab_chat_service.rpc.memory_validation import (
@@ -28,11 +29,10 @@ from ilab_chat_service.rpc.memory_validation import (
     library_limits,
     list_types,
     page_size,
-    search_page_size,
     update_of,
 )
 from ilab_chat_service.rpc.open_calls import host_of
-from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page, token
+from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page
 from ilab_chat_service.rpc.streams import send_initial_metadata
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.values import RESERVED_KEYS
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.ports import ResponseStore
     from ilab_chat_service.rpc.admission import Admission
-    from ilab_chat_service.rpc.idempotent_writes import Write
+    from ilab_chat_service.rpc.deadlines import Deadlines
     from ilab_chat_service.rpc.memory_export import Export
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import Fact, Observation, SaveResult
@@ -82,13 +82,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     def __init__(self, library: MemoryExecutor, responses: ResponseStore) -> None:
         self._library = library
         self._responses = responses
-        self._reads, self._writes = calls(limits.READS), calls(limits.WRITES)
+        self._reads = admission(limits.READS, limits.PER_USER, per_share=limits.RUNNING_PER_USER)
+        self._writes = admission(limits.WRITES, limits.PER_USER, per_share=limits.RUNNING_PER_USER)
         # With limits of their own: they last until the caller has read or written everything, or a file is rewritten.
-        exports = long_calls(limits.EXPORTS, limits.EXPORTS_PER_USER)
+        exports = admission(limits.EXPORTS, limits.EXPORTS_PER_USER)
         self._exports = OpenExports(exports)
-        imports = long_calls(limits.IMPORTS, limits.IMPORTS_PER_USER, per_share=limits.IMPORTS_PER_CALLER)
+        imports = admission(limits.IMPORTS, limits.IMPORTS_PER_USER, per_share=limits.IMPORTS_PER_CALLER)
         self._imports = OpenImports(imports)
-        self._erasures = long_calls(limits.ERASURES, limits.ERASURES_PER_USER, per_share=limits.RUNNING_PER_USER)
+        self._erasures = admission(limits.ERASURES, limits.ERASURES_PER_USER, per_share=limits.RUNNING_PER_USER)
         self.admissions: Mapping[str, Admission] = {
             "memory_read": self._reads,
             "memory_write": self._writes,
@@ -113,7 +114,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 memories=map(models.observation_compact, started.memories),
             )
 
-        return await self._write(request, context, partial(self._library.write, request.user_id, start))
+        work = partial(self._library.write, request.user_id, start)
+        return await self._admitted(request, context, limits.CALL_TIME, self._writes, work)
 
     async def EndSession(
         self, request: memory_pb2.EndSessionRequest, context: Context
@@ -164,16 +166,15 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             def fetch(count: int, before: Any) -> list[Session]:
                 return memory.mem_sessions(request.user_id, conversation_id=chosen, limit=count, before=before)
 
-            page, last = page_of(
+            page, following = page_of(
                 fetch,
+                scope=scope,
                 page_size=size,
                 start=start,
                 size_of=lambda row: len((row.summary or "").encode()),
                 cursor_of=lambda row: (row.started_at, row.id),
             )
-            return memory_pb2.ListSessionsResponse(
-                sessions=map(models.session, page), next_page_token=token(last, scope)
-            )
+            return memory_pb2.ListSessionsResponse(sessions=map(models.session, page), next_page_token=following)
 
         return await self._read(request, context, sessions)
 
@@ -247,15 +248,16 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             def fetch(count: int, before: Any) -> list[Observation]:
                 return memory.mem_list(request.user_id, types=types, conversation_id=chosen, limit=count, before=before)
 
-            page, last = page_of(
+            page, following = page_of(
                 fetch,
+                scope=scope,
                 page_size=size,
                 start=start,
                 size_of=lambda row: len(row.content.encode()),
-                cursor_of=models.cursor,
+                cursor_of=lambda row: (row.updated_at, row.id or 0),
             )
             return memory_pb2.ListObservationsResponse(
-                observations=map(models.observation, page), next_page_token=token(last, scope)
+                observations=map(models.observation, page), next_page_token=following
             )
 
         return await self._read(request, context, observations)
@@ -272,14 +274,15 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 before = None if after is None else (after[0].startswith("1"), after[0][1:], after[1])
                 return memory.mem_facts(request.user_id, types=types, limit=count, before=before)
 
-            page, last = page_of(
+            page, following = page_of(
                 fetch,
+                scope=scope,
                 page_size=size,
                 start=start,
                 size_of=lambda row: len(row.content.encode()),
                 cursor_of=lambda row: (f"{row.pinned:d}{row.updated_at}", row.id),
             )
-            return memory_pb2.ListFactsResponse(facts=map(models.fact, page), next_page_token=token(last, scope))
+            return memory_pb2.ListFactsResponse(facts=map(models.fact, page), next_page_token=following)
 
         return await self._read(request, context, facts)
 
@@ -288,7 +291,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> memory_pb2.SearchObservationsResponse:
         """Search the user's observations."""
         accept(request)
-        limit = search_page_size(request)
+        limit = page_size(request.page_size, default=SEARCH_PAGE_SIZE, most=SEARCH_PAGE_SIZE_MOST)
         found = await self._read(
             request,
             context,
@@ -393,9 +396,8 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
                 await export.write(context.write(response))
 
     async def _read(self, request: OfUser, context: Context, call: Callable[[ILabMemory], T]) -> T:
-        async with Limit(limits.CALL_TIME, context.time_remaining()):
-            work = partial(self._library.read, request.user_id, call, size=request.ByteSize())
-            return await self._admitted(request, work, self._reads)
+        work = partial(self._library.read, request.user_id, call, size=request.ByteSize())
+        return await self._admitted(request, context, limits.CALL_TIME, self._reads, work)
 
     async def _save_once(
         self,
@@ -423,14 +425,11 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         return await self._write_once(request, context, call, work)
 
     async def _write_once(
-        self, request: Write, context: Context, call: WriteCall[M], work: Callable[[], Awaitable[M]]
+        self, request: OfUser, context: Context, call: WriteCall[M], work: Callable[[], Awaitable[M]]
     ) -> M:
         """Return what *work* returns, or the stored response if *call* repeats another one."""
-        return await self._write(request, context, partial(once, self._responses, call, work))
-
-    async def _write(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
-        async with Limit(limits.CALL_TIME, context.time_remaining()):
-            return await self._admitted(request, work, self._writes)
+        write = partial(once, self._responses, call, work)
+        return await self._admitted(request, context, limits.CALL_TIME, self._writes, write)
 
     async def _erase(self, request: OfUser, context: Context, work: Callable[[], Awaitable[T]]) -> T:
         async def erase() -> T:
@@ -440,12 +439,19 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
             finally:
                 await asyncio.sleep(earliest - time.monotonic())
 
-        async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
-            return await self._admitted(request, erase, self._erasures)
+        return await self._admitted(request, context, limits.LONG_CALL_TIME, self._erasures, erase)
 
-    async def _admitted(self, request: OfUser, work: Callable[[], Awaitable[T]], admission: Admission) -> T:
-        with library_limits():
-            return await admission.run(request.user_id, work, size=request.ByteSize())
+    async def _admitted(
+        self,
+        request: OfUser,
+        context: Context,
+        deadlines: Deadlines,
+        slots: Admission,
+        work: Callable[[], Awaitable[T]],
+    ) -> T:
+        async with Limit(deadlines, context.time_remaining()):
+            with library_limits():
+                return await slots.run(request.user_id, work, size=request.ByteSize())
 
 
 def accept(request: OfUser) -> None:

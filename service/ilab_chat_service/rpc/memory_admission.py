@@ -30,21 +30,8 @@ CALL_TIME = Deadlines(default=60.0, maximum=600.0)
 LONG_CALL_TIME = Deadlines(default=600.0, maximum=3600.0)
 
 
-def calls(running: int) -> Admission:
-    """Return the limits of calls that read, or of calls that write, of which *running* run at once."""
-    return Admission(
-        running=running,
-        queued=QUEUED,
-        per_user=PER_USER,
-        wait_seconds=QUEUE_SECONDS,
-        running_per_user=RUNNING_PER_USER,
-        size=REQUESTS_BYTES,
-        size_per_user=REQUESTS_BYTES_PER_USER,
-    )
-
-
-def long_calls(running: int, per_user: int, *, per_share: int | None = None) -> Admission:
-    """Return the limits of a kind of long calls, of which *running* run at once, *per_share* of one share."""
+def admission(running: int, per_user: int, *, per_share: int | None = None) -> Admission:
+    """Return the limits of a kind of calls, of which *running* run at once, *per_share* of one share."""
     return Admission(
         running=running,
         queued=QUEUED,

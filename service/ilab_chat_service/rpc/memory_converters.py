@@ -173,11 +173,6 @@ def session_summary(row: SessionSummaryCompact) -> memory_pb2.SessionSummary:
     )
 
 
-def cursor(row: Observation) -> tuple[str, int]:
-    """Return the position of an observation in a list, as the library takes it."""
-    return row.updated_at, row.id or 0
-
-
 def stats(counts: Mapping[str, int], types: Sequence[TypeStats] | None) -> memory_pb2.GetStatsResponse:
     """Return what a user has. Without *types*, only the counts."""
     if types is None:

@@ -16,8 +16,6 @@ from ilab_chat_service.limits import (
     PAGE_SIZE,
     PAGE_SIZE_MOST,
     REQUEST_ID_CHARACTERS,
-    SEARCH_PAGE_SIZE,
-    SEARCH_PAGE_SIZE_MOST,
     TITLE_CHARACTERS,
     USER_ID_CHARACTERS,
 )
@@ -47,15 +45,6 @@ FIELDS: Mapping[str, str] = {
     "ended_at": "end_time",
     "last_activity_at": "last_activity_time",
 }
-
-
-def search_page_size(request: memory_pb2.SearchObservationsRequest) -> int:
-    """Return the maximum number of results of a search.
-
-    Raises:
-        InvalidFields: page_size is out of range.
-    """
-    return page_size(request.page_size, default=SEARCH_PAGE_SIZE, most=SEARCH_PAGE_SIZE_MOST)
 
 
 def page_size(requested: int, *, default: int = PAGE_SIZE, most: int = PAGE_SIZE_MOST) -> int:

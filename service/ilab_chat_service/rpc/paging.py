@@ -37,15 +37,17 @@ TOKEN_CHARACTERS = 1024
 def page_of(
     fetch: Callable[[int, Cursor | None], Sequence[Row]],
     *,
+    scope: Scope,
     page_size: int,
     start: Cursor | None,
     size_of: Callable[[Row], int],
     cursor_of: Callable[[Row], Cursor],
-) -> tuple[list[Row], Cursor | None]:
-    """Return the rows of a page, and the position of its last one; None on the last page.
+) -> tuple[list[Row], str]:
+    """Return the rows of a page, and the token of the next page; an empty one on the last page.
 
     Args:
         fetch: returns that many rows after a position, fewer at the end of the list.
+        scope: the list.
         page_size: maximum number of rows.
         start: the position after which the page begins. None: at the first row.
         size_of: returns the bytes of text of a row.
@@ -59,10 +61,10 @@ def page_of(
         for row in found:
             size += size_of(row)
             if rows and (size > LIST_PAGE_BYTES or len(rows) == page_size):
-                return rows, cursor_of(rows[-1])
+                return rows, token(cursor_of(rows[-1]), scope)
             rows.append(row)
         if len(found) < asked:
-            return rows, None
+            return rows, ""
 
 
 def timeline_page(
@@ -82,20 +84,18 @@ def timeline_page(
     start = cursor_in(page_token, scope)
     if start is not None and start[0] not in positions:
         raise bad_token()
-    page, last = page_of(
+    return page_of(
         fetch,
+        scope=scope,
         page_size=page_size,
         start=start,
         size_of=lambda row: len(row.content.encode()),
         cursor_of=lambda row: (str(row.id), ""),
     )
-    return page, token(last, scope)
 
 
-def token(cursor: Cursor | None, scope: Scope) -> str:
-    """Return the token of the page after *cursor* of the list *scope*. None: there is no such page, and no token."""
-    if cursor is None:
-        return ""
+def token(cursor: Cursor, scope: Scope) -> str:
+    """Return the token of the page after *cursor* of the list *scope*."""
     body = json.dumps(cursor, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(checksum(body, scope) + body).decode().rstrip("=")
 
