@@ -1,20 +1,13 @@
-"""Helpers for asyncio: background tasks bound to a block, and long computations on a thread."""
+"""Background tasks bound to a block."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-
-T = TypeVar("T")
-
-
-async def computed(compute: Callable[[], T], *, is_long: bool) -> T:
-    """Run *compute*, on a thread if it *is_long*, and return its result."""
-    return await asyncio.to_thread(compute) if is_long else compute()
+    from collections.abc import AsyncIterator, Coroutine
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from faults.stage import reserved_port
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.failures import MemoryUnavailable
 from ilab_chat_service.idempotency import postgres as postgres_store
-from ilab_chat_service.idempotency.lock_session import open_lock_session
+from ilab_chat_service.idempotency.postgres import open_lock_session
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, database_url
 from ilab_memory.stores.postgres.conninfo import conninfo

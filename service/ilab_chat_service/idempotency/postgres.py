@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
 from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
-from ilab_chat_service.idempotency.lock_session import LockSession, open_lock_session
 from ilab_chat_service.idempotency.schema import migrate
-from ilab_chat_service.idempotency.store import RETENTION, Record, SingleFlight, lock_key
+from ilab_chat_service.idempotency.store import RETENTION, Record, SingleFlight, lock_key, unavailable
 from ilab_chat_service.settings import database_url
 from ilab_chat_service.tasks import in_background
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
     from psycopg import Connection
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ilab_chat_service.values import RequestKey
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Parameters of the lock session.
 SESSION = {
@@ -48,6 +51,9 @@ SESSION = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10s",
 }
+
+#: Errors after which a call runs again.
+UNDONE = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 
 #: Mean time between two sweeps of one process, and the number of expired responses that one statement deletes.
 SWEEP_SECONDS = 60.0
@@ -130,7 +136,7 @@ class PostgresRecords:
         """The connection on which each lock was requested. Only the connection's thread uses it."""
 
     async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
-        """See `single_flight.Records.enter`. One round trip."""
+        """See `store.Records.enter`. One round trip."""
         number = lock_key(key)
         asked = key.user_id, key.method, key.request_id, since
 
@@ -149,7 +155,7 @@ class PostgresRecords:
         return await self._connection.run(enter)
 
     def leave(self, key: RequestKey) -> None:
-        """See `single_flight.Records.leave`."""
+        """See `store.Records.leave`."""
         number = lock_key(key)
 
         def leave(connection: Connection | None) -> None:
@@ -159,7 +165,7 @@ class PostgresRecords:
         self._connection.later(leave)
 
     async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
-        """See `single_flight.Records.put`."""
+        """See `store.Records.put`."""
         row = [
             *(key.user_id, key.method, key.request_id, now),
             *(record.fingerprint, record.answer, list(record.observation_ids)),
@@ -167,16 +173,16 @@ class PostgresRecords:
         await self._connection.run(lambda connection: connection.execute(PUT, row))
 
     async def forget(self, user_id: str) -> int:
-        """See `single_flight.Records.forget`. The rows stay in the files until a vacuum, like those of the memory."""
+        """See `store.Records.forget`. The rows stay in the files until a vacuum, like those of the memory."""
         return await self._connection.run(lambda connection: connection.execute(FORGET, [user_id]).rowcount)
 
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
-        """See `single_flight.Records.forget_observation`. The rows stay in the files until a vacuum."""
+        """See `store.Records.forget_observation`. The rows stay in the files until a vacuum."""
         values = [user_id, observation_id]
         return await self._connection.run(lambda connection: connection.execute(FORGET_OBSERVATION, values).rowcount)
 
     async def drop(self, user_id: str, method: str, observation_id: int) -> None:
-        """See `single_flight.Records.drop`."""
+        """See `store.Records.drop`."""
         values = [user_id, observation_id, method]
         await self._connection.run(lambda connection: connection.execute(DROP, values))
 
@@ -194,3 +200,96 @@ class PostgresRecords:
 
         while await self._connection.run(sweep) == SWEPT_AT_ONCE:
             pass
+
+
+@asynccontextmanager
+async def open_lock_session(conninfo: str) -> AsyncIterator[LockSession]:
+    """Yield a connection that connects on first use. Leaving the block closes it after all queued calls."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="idempotency")
+    connection = LockSession(conninfo, thread)
+    try:
+        yield connection
+    finally:
+        await asyncio.get_running_loop().run_in_executor(thread, connection.close)
+        await asyncio.to_thread(thread.shutdown)
+
+
+class LockSession:
+    """A connection in autocommit mode that lasts as long as the server, and is replaced when it is lost.
+
+    Only the one thread of *thread* uses it, for one call after another.
+    """
+
+    def __init__(self, conninfo: str, thread: ThreadPoolExecutor) -> None:
+        self._conninfo = conninfo
+        self._thread = thread
+        self._connection: Connection | None = None
+        self._failed_at = 0.0
+
+    async def run(self, call: Callable[[Connection], T]) -> T:
+        """Return the result of *call*.
+
+        If the connection is lost, run it again on a new one. Also run it again after a serialization failure or a
+        deadlock.
+
+        Raises:
+            MemoryUnavailable: the database cannot be reached or reported an error.
+        """
+        asked_at = time.monotonic()
+
+        def visit() -> T:
+            found = self._connection
+            try:
+                return self._used(call, asked_at)
+            except psycopg.Error as error:
+                lost = found is not None and self._connection is not found
+                if not (lost or isinstance(error, UNDONE)):
+                    raise
+                return self._used(call, asked_at)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, visit)
+        except psycopg.Error as error:
+            # Not chained: the server's texts quote rows.
+            raise unavailable(error) from None
+
+    def later(self, call: Callable[[Connection | None], object]) -> None:
+        """Queue *call*, which gets the connection if there is one. Ignore errors of the database."""
+
+        def visit() -> None:
+            with suppress(psycopg.Error):
+                call(self._connection)
+
+        self._thread.submit(visit)
+
+    def close(self) -> None:
+        """Close the connection, on its own thread."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def _used(self, call: Callable[[Connection], T], asked_at: float) -> T:
+        connection = self._connected(asked_at)
+        try:
+            return call(connection)
+        except psycopg.Error as error:
+            # A primary that became a standby does not close idle connections.
+            if connection.closed or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                self.close()
+            raise
+
+    def _connected(self, asked_at: float) -> Connection:
+        """Return the connection; connect first if necessary.
+
+        Callers queued behind a failed connection attempt share its error: otherwise each of them would wait in turn for
+        a host that does not answer.
+        """
+        if self._connection is None:
+            if asked_at < self._failed_at:
+                raise psycopg.OperationalError
+            try:
+                self._connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=0)
+            except psycopg.Error:
+                self._failed_at = time.monotonic()
+                raise
+        return self._connection

@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 
-from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, StoreNotOpened
-from ilab_chat_service.idempotency.store import RETENTION, Record, SingleFlight, lock_key
+from ilab_chat_service.failures import StoreNotOpened
+from ilab_chat_service.idempotency.store import RETENTION, Record, SingleFlight, lock_key, unavailable
 from ilab_chat_service.settings.memory import IN_MEMORY
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import Damage
@@ -207,18 +207,18 @@ class SQLiteRecords:
         self._is_closed = True
 
     async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
-        """See `single_flight.Records.enter`."""
+        """See `store.Records.enter`."""
         taken = self._lock(key)
         if is_new:
             return taken, None
         return taken, await self._finds.get((key.user_id, key.method, key.request_id, since.isoformat()))
 
     def leave(self, key: RequestKey) -> None:
-        """See `single_flight.Records.leave`."""
+        """See `store.Records.leave`."""
         fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_key(key))
 
     async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
-        """See `single_flight.Records.put`."""
+        """See `store.Records.put`."""
         await self._puts.get((key, record, now))
 
     def _find(self, asked: list[Asked]) -> list[Record | None]:
@@ -245,15 +245,15 @@ class SQLiteRecords:
         return [None] * len(answers)
 
     async def forget(self, user_id: str) -> int:
-        """See `single_flight.Records.forget`. The memory is in the same file and rewrites the pages when it forgets."""
+        """See `store.Records.forget`. The memory is in the same file and rewrites the pages when it forgets."""
         return await self._run(partial(self._forget, FORGET), [user_id])
 
     async def forget_observation(self, user_id: str, observation_id: int) -> int:
-        """See `single_flight.Records.forget_observation`. The memory rewrites the pages when it erases."""
+        """See `store.Records.forget_observation`. The memory rewrites the pages when it erases."""
         return await self._run(partial(self._forget, FORGET_OBSERVATION), [user_id, observation_id])
 
     async def drop(self, user_id: str, method: str, observation_id: int) -> None:
-        """See `single_flight.Records.drop`."""
+        """See `store.Records.drop`."""
         await self._run(self._drop, (user_id, observation_id, method))
 
     def _drop(self, values: Sequence[str | int]) -> None:
@@ -277,16 +277,15 @@ class SQLiteRecords:
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: fcntl(2) allows both
             return False
         except OSError as error:
-            raise MemoryUnavailable(
-                "the idempotency store is not available",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-                cause=storage_cause(error),
-            ) from error
+            raise unavailable(error) from error
         return True
 
     async def _run(self, call: Callable[[A], T], argument: A) -> T:
-        with storage_errors(self._damage):
+        try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._waiting, call, argument)
+        except sqlite3.Error as error:
+            self._damage.failed(storage_cause(error))
+            raise unavailable(error) from error
 
     def _waiting(self, call: Callable[[A], T], argument: A) -> T:
         """Return what *call* returns. Call it again while a process rewrites the file, which it cannot change then."""
@@ -320,19 +319,6 @@ def not_opened(path: str) -> Iterator[None]:
     except (sqlite3.Error, OSError) as error:
         cause = translated(error, "open the idempotency store", Path(as_the_memory(path)))
         raise StoreNotOpened(f"ILAB_MEMORY_DB_PATH: {cause}") from error
-
-
-@contextmanager
-def storage_errors(damage: Damage) -> Iterator[None]:
-    """Translate errors of SQLite, and report them to *damage*."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        cause = storage_cause(error)
-        damage.failed(cause)
-        raise MemoryUnavailable(
-            "the idempotency store is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=cause
-        ) from error
 
 
 class Batcher(Generic[Wanted, Got]):

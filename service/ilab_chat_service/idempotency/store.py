@@ -14,17 +14,18 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ilab_chat_service.failures import RequestIdReused
-from ilab_chat_service.tasks import computed
+from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable, RequestIdReused
+from ilab_chat_service.storage_cause import storage_cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from ilab_chat_service.ports import Clock, Joins, RepeatableCall
     from ilab_chat_service.values import RequestKey, StoredResponse
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 #: How long a response is stored (contract).
 RETENTION = timedelta(hours=24)
@@ -101,7 +102,7 @@ class SingleFlight:
         elif flight.fingerprint != fingerprint:
             raise request_id_reused()
         flight.callers += 1
-        lease = RequestLease(self, call)
+        lease = RequestLease(self, call, flight)
         try:
             lease.running = await flight.enter(lease, joins)
             if lease.running is None:
@@ -110,10 +111,6 @@ class SingleFlight:
             lease.release()
             raise
         return lease
-
-    def share(self, key: RequestKey, running: object) -> None:
-        """See `ports.Lease.share`."""
-        self._flights[key].share(running)
 
     async def put(self, call: RepeatableCall[R], stored: StoredResponse) -> None:
         """Store the response of *call*. See `ports.Lease.put`."""
@@ -242,7 +239,7 @@ class RequestLease(Generic[R]):
     must not be stored.
     """
 
-    def __init__(self, store: SingleFlight, call: RepeatableCall[R]) -> None:
+    def __init__(self, store: SingleFlight, call: RepeatableCall[R], flight: Flight) -> None:
         self.earlier: R | None = None
         self.running: Any = None
         self.entered = False
@@ -252,11 +249,12 @@ class RequestLease(Generic[R]):
         self.nothing_put.set()
         self._store = store
         self._call = call
+        self._flight = flight
         self._released = False
 
     def share(self, running: object) -> None:
         """See `ports.Lease.share`."""
-        self._store.share(self._call.key, running)
+        self._flight.share(running)
 
     async def put(self, response: R) -> None:
         """See `ports.Lease.put`."""
@@ -277,6 +275,20 @@ class RequestLease(Generic[R]):
         if not self._released:
             self._released = True
             self._store.leave(self._call.key, entered=self.entered)
+
+
+async def computed(compute: Callable[[], T], *, is_long: bool) -> T:
+    """Run *compute*, on a thread if it *is_long*, and return its result."""
+    return await asyncio.to_thread(compute) if is_long else compute()
+
+
+def unavailable(error: Exception) -> MemoryUnavailable:
+    """Return the failure of a call of the store that failed with *error*."""
+    return MemoryUnavailable(
+        "the idempotency store is not available",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+        cause=storage_cause(error),
+    )
 
 
 def pauses() -> Iterator[float]:
