@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ilab_chat_service.telemetry.call_line import call_line
+from ilab_chat_service.telemetry.logs import call_line
 
 ANSWERED: dict[str, Any] = {
     "timestamp": "2026-11-28T17:09:44.123+00:00",

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ilab_chat_service.telemetry.call_line import call_line
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,14 @@ PLAIN = "ilab_chat_service.plain"
 
 #: The logger of audit lines, which are logged at every level.
 AUDIT = "ilab_chat_service.audit"
+
+#: Of a terminal.
+RESET, RED, GREEN, YELLOW = "\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m"
+COLORS = {"info": YELLOW, "warning": YELLOW, "error": RED}
+
+#: Columns of the outcome and of the method in the line of a call.
+OUTCOME, METHOD = 17, 18
+HASH_DIGITS = 4
 
 
 def set_up_logging(level: str, log_format: str) -> None:
@@ -97,6 +106,40 @@ def console() -> Renderer:
         return str(renderer(None, fields["level"], printable(fields)))
 
     return render
+
+
+def call_line(fields: Fields, *, colors: bool) -> str:
+    """Return the line of a call on a terminal: its main fields, aligned and coloured by outcome.
+
+    17:09:44 OK                Chat                 415 ms  10>8 tokens  3 memories  stored  #4f2a
+    """
+    code = fields["rpc.response.status_code"]
+    outcome = f"{fields.get('error.type', code):<{OUTCOME}}"
+    if colors:
+        outcome = f"{GREEN if code == 'OK' else COLORS.get(fields['level'], RED)}{outcome}{RESET}"
+    clock = datetime.fromisoformat(fields["timestamp"]).astimezone()
+    method = fields["rpc.method"].rpartition("/")[2]
+    head = f"{clock:%H:%M:%S} {outcome} {method:<{METHOD}} {fields['duration_ms']:>6.0f} ms"
+    return "  ".join([head, *details(fields)])
+
+
+def details(fields: Fields) -> Iterator[str]:
+    """Yield the rest of the line of a call."""
+    if "gen_ai.usage.input_tokens" in fields:
+        about = "~" if fields.get("gen_ai.usage.estimated") else ""
+        yield f"{about}{fields['gen_ai.usage.input_tokens']}>{fields['gen_ai.usage.output_tokens']} tokens"
+    if count := sum(value for name, value in fields.items() if name.startswith("memories.")):
+        yield f"{count} {'memory' if count == 1 else 'memories'}"
+    if fields.get("replayed"):
+        yield "replayed"
+    elif fields.get("stored"):
+        yield "stored"
+    if "user.hash" in fields:
+        yield f"#{fields['user.hash'][:HASH_DIGITS]}"
+    if "status_message" in fields:
+        yield fields["status_message"]
+    if "exception_chain" in fields:
+        yield fields["exception_chain"]
 
 
 def line(record: logging.LogRecord) -> Fields:
