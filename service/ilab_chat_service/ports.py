@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from ilab_chat_service.failures import Cause
     from ilab_chat_service.values import (
-        Answered,
         ChatMessage,
         Context,
         FinishReason,
@@ -158,13 +157,6 @@ class ResponseStore(Protocol):
         Raises:
             MemoryUnavailable: some are not deleted.
         """
-
-
-class IdempotencyStore(Protocol):
-    """Answers of the chat, by user and request_id."""
-
-    async def begin(self, request: TurnRequest, *, joins: Joins) -> Lease[Answered]:
-        """Return the lease of *request*, or a running answer to join. Raises what `ResponseStore.begin` does."""
 
 
 class Answer(Protocol):

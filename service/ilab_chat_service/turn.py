@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
     from datetime import tzinfo
 
-    from ilab_chat_service.ports import Answer, ChosenModel, Clock, IdempotencyStore, IsQuoted, Lease, Memory, Model
+    from ilab_chat_service.ports import (
+        Answer,
+        ChosenModel,
+        Clock,
+        IsQuoted,
+        Lease,
+        Memory,
+        Model,
+        RepeatableCall,
+        ResponseStore,
+    )
     from ilab_chat_service.prompt import Prompt
     from ilab_chat_service.rate_limits import RateLimits
     from ilab_chat_service.turn_events import Event
@@ -53,9 +63,10 @@ class TurnRunner:
         self,
         memory: Memory,
         model: Model,
-        idempotency: IdempotencyStore,
+        responses: ResponseStore,
         clock: Clock,
         *,
+        repeatable: Callable[[TurnRequest], RepeatableCall[Answered]],
         instruction: str,
         quotes: Callable[[TurnRequest], Awaitable[IsQuoted]],
         redact: Callable[[TurnRequest, str], Awaitable[str]],
@@ -69,8 +80,9 @@ class TurnRunner:
         Args:
             memory: read before the model is asked, and written after it has answered.
             model: asked once per message.
-            idempotency: stores answers for repeated calls.
+            responses: stores answers for repeated calls.
             clock: dates answers and prompts.
+            repeatable: says how the answer to a request is stored.
             instruction: first line of the system prompt.
             quotes: prepares a check whether a name from the model's API quotes text of a request.
             redact: removes the private text of a request from its reply, before the reply is stored.
@@ -81,8 +93,9 @@ class TurnRunner:
         """
         self._memory = memory
         self._model = model
-        self._idempotency = idempotency
+        self._responses = responses
         self._clock = clock
+        self._repeatable = repeatable
         self._instruction = instruction
         self._quotes = quotes
         self._redact = redact
@@ -228,8 +241,8 @@ class TurnRunner:
         """Return the lease of *request*. None: the call must write nothing, not even a stored answer."""
         if request.memory_mode is not MemoryMode.READ_WRITE:
             return None
-        lease = await self._idempotency.begin(
-            request, joins=lambda running: joins and running.is_open and running.request == request
+        lease = await self._responses.begin(
+            self._repeatable(request), joins=lambda running: joins and running.is_open and running.request == request
         )
         if lease.earlier and lease.earlier.forgotten_ids:
             try:

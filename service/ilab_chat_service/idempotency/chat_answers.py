@@ -32,8 +32,6 @@ from ilab_memory.redaction import strip_private
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ilab_chat_service.ports import Joins, Lease, ResponseStore
-
 #: Chat and StreamChat are one method here: a call of one can repeat a call of the other.
 METHOD = "Chat"
 
@@ -146,17 +144,6 @@ def decoded_memory(stored: list[Any]) -> Recalled:
         score=score,
         is_earlier=bool(is_earlier),
     )
-
-
-class TurnAnswers:
-    """The IdempotencyStore port over a ResponseStore."""
-
-    def __init__(self, responses: ResponseStore) -> None:
-        self._responses = responses
-
-    async def begin(self, request: TurnRequest, *, joins: Joins) -> Lease[Answered]:
-        """See `ports.IdempotencyStore.begin`."""
-        return await self._responses.begin(TurnCall(request), joins=joins)
 
 
 class TurnCall:
