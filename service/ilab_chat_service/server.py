@@ -25,10 +25,9 @@ from ilab_chat_service.memory.expiry import expire_observations
 from ilab_chat_service.model.model_choice import open_model
 from ilab_chat_service.rate_limits import RateLimits, rate_limits
 from ilab_chat_service.rpc import health
-from ilab_chat_service.rpc.admission import Admission
+from ilab_chat_service.rpc.admission import Admission, Deadlines
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.connection_limit import most_connections, watch_connections
-from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.error_table import REASONS
 from ilab_chat_service.rpc.grpc_server import bind, connection_options, registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
@@ -175,8 +174,8 @@ async def serving(
             memory,
             model,
             responses,
-            repeatable=TurnCall,
             clock,
+            repeatable=TurnCall,
             instruction=settings.instruction,
             quotes=texts.quotes,
             redact=texts.redacted,
