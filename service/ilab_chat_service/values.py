@@ -212,18 +212,19 @@ class Context:
         forgotten = {*self.forgotten_ids}
         if not forgotten:
             return self
+
+        def kept(memories: tuple[Recalled, ...]) -> tuple[Recalled, ...]:
+            return tuple(each for each in memories if each.observation_id not in forgotten)
+
         return replace(
             self,
             facts=tuple(
-                each
-                for each in self.facts
-                if each.observation_id not in forgotten
-                and not (each.source_ids and forgotten.issuperset(each.source_ids))
+                each for each in kept(self.facts) if not (each.source_ids and forgotten.issuperset(each.source_ids))
             ),
-            statements=tuple(each for each in self.statements if each.observation_id not in forgotten),
+            statements=kept(self.statements),
             turns=tuple(each for each in self.turns if each.recalled.observation_id not in forgotten),
-            found=tuple(each for each in self.found if each.observation_id not in forgotten),
-            related=tuple(each for each in self.related if each.observation_id not in forgotten),
+            found=kept(self.found),
+            related=kept(self.related),
         )
 
 
@@ -360,10 +361,12 @@ class RequestKey:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StoredResponse:
     """A response as it is stored. `observation_ids`: the observations that it contains or refers to."""
 
+    fingerprint: str
+    """That of its request, see `ports.RepeatableCall.fingerprint`."""
     text: str
     observation_ids: tuple[int, ...] = ()
 

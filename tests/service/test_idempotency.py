@@ -23,12 +23,12 @@ from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.idempotency import postgres as postgres_store
 from ilab_chat_service.idempotency import sqlite as sqlite_store
 from ilab_chat_service.idempotency.chat_answers import TurnCall
-from ilab_chat_service.idempotency.store import Record, SingleFlight
+from ilab_chat_service.idempotency.store import SingleFlight
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.executor import open_memory
 from ilab_chat_service.server import open_idempotency_store, serving
 from ilab_chat_service.settings import Settings
-from ilab_chat_service.values import Answered, RequestKey, Turn, TurnRequest, TurnRetention
+from ilab_chat_service.values import Answered, RequestKey, StoredResponse, Turn, TurnRequest, TurnRetention
 from ilab_memory import ILabMemory
 from postgres import Cluster
 from processes import running_server
@@ -464,7 +464,7 @@ class Looks:
         self._enter = log._records.enter
         log._records.enter = self.enter  # type: ignore[method-assign]
 
-    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
+    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, StoredResponse | None]:
         found = await self._enter(key, since, is_new=is_new)
         self.seen.release()
         return found

@@ -171,7 +171,7 @@ class TurnCall:
             *(memory.observation_id for memory in response.memories),
             *(fact.observation_id for fact in response.remembered),
         }
-        return StoredResponse(text=encoded(response), observation_ids=tuple(sorted(ids - {0})))
+        return StoredResponse(self.fingerprint, encoded(response), tuple(sorted(ids - {0})))
 
     def from_store(self, text: str) -> Answered:
         """See `ports.RepeatableCall.from_store`."""

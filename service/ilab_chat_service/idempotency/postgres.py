@@ -19,9 +19,10 @@ import psycopg
 
 from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.idempotency.schema import migrate
-from ilab_chat_service.idempotency.store import RETENTION, Record, SingleFlight, lock_key, unavailable
+from ilab_chat_service.idempotency.store import RETENTION, SingleFlight, lock_key, unavailable
 from ilab_chat_service.settings import database_url
 from ilab_chat_service.tasks import in_background
+from ilab_chat_service.values import StoredResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -135,12 +136,12 @@ class PostgresRecords:
         self._locked_on: dict[int, Connection] = {}
         """The connection on which each lock was requested. Only the connection's thread uses it."""
 
-    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
+    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, StoredResponse | None]:
         """See `store.Records.enter`. One round trip."""
         number = lock_key(key)
         asked = key.user_id, key.method, key.request_id, since
 
-        def enter(connection: Connection) -> tuple[bool, Record | None]:
+        def enter(connection: Connection) -> tuple[bool, StoredResponse | None]:
             # Recorded first: if the request fails, the lock may have been taken.
             self._locked_on[number] = connection
             with connection.pipeline():
@@ -150,7 +151,7 @@ class PostgresRecords:
             if not taken:
                 del self._locked_on[number]
             row = finding and finding.fetchone()
-            return taken, Record(*row) if row else None
+            return taken, StoredResponse(*row) if row else None
 
         return await self._connection.run(enter)
 
@@ -164,11 +165,11 @@ class PostgresRecords:
 
         self._connection.later(leave)
 
-    async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
+    async def put(self, key: RequestKey, stored: StoredResponse, now: datetime) -> None:
         """See `store.Records.put`."""
         row = [
             *(key.user_id, key.method, key.request_id, now),
-            *(record.fingerprint, record.answer, list(record.observation_ids)),
+            *(stored.fingerprint, stored.text, list(stored.observation_ids)),
         ]
         await self._connection.run(lambda connection: connection.execute(PUT, row))
 

@@ -20,10 +20,11 @@ from typing import IO, TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
 import msgspec
 
 from ilab_chat_service.failures import StoreNotOpened
-from ilab_chat_service.idempotency.store import RETENTION, Record, SingleFlight, lock_key, unavailable
+from ilab_chat_service.idempotency.store import RETENTION, SingleFlight, lock_key, unavailable
 from ilab_chat_service.settings.memory import IN_MEMORY
 from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import Damage
+from ilab_chat_service.values import StoredResponse
 from ilab_memory.stores.sqlite import RewriteWait, request_rewrite, translated
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     #: User, method, request id, and the time from which on a record counts.
     Asked: TypeAlias = tuple[str, str, str, str]
-    Answer: TypeAlias = tuple[RequestKey, Record, datetime]
+    Answer: TypeAlias = tuple[RequestKey, StoredResponse, datetime]
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -206,7 +207,7 @@ class SQLiteRecords:
     def __exit__(self, *_: object) -> None:
         self._is_closed = True
 
-    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
+    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, StoredResponse | None]:
         """See `store.Records.enter`."""
         taken = self._lock(key)
         if is_new:
@@ -217,14 +218,14 @@ class SQLiteRecords:
         """See `store.Records.leave`."""
         fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, lock_key(key))
 
-    async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
+    async def put(self, key: RequestKey, stored: StoredResponse, now: datetime) -> None:
         """See `store.Records.put`."""
-        await self._puts.get((key, record, now))
+        await self._puts.get((key, stored, now))
 
-    def _find(self, asked: list[Asked]) -> list[Record | None]:
-        found: list[Record | None] = [None] * len(asked)
+    def _find(self, asked: list[Asked]) -> list[StoredResponse | None]:
+        found: list[StoredResponse | None] = [None] * len(asked)
         for place, *record in self._connection.execute(FIND, [msgspec.json.encode(asked).decode()]):
-            found[place] = Record(*record)
+            found[place] = StoredResponse(*record)
         return found
 
     def _put(self, answers: list[Answer]) -> list[None]:
@@ -232,9 +233,9 @@ class SQLiteRecords:
         rows = [
             (
                 *(key.user_id, key.method, key.request_id),
-                *(record.fingerprint, record.answer, record.observation_ids, now.isoformat()),
+                *(stored.fingerprint, stored.text, stored.observation_ids, now.isoformat()),
             )
-            for key, record, now in answers
+            for key, stored, now in answers
         ]
         if self._since_sweep >= ANSWERS_A_SWEEP:
             [*_, (_, _, now)] = answers

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -40,26 +39,17 @@ PAUSE_FACTOR = 1.5
 LOCK_BITS = 62
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A stored response: the fingerprint of its request, its text, and the observations that it refers to."""
-
-    fingerprint: str
-    answer: str
-    observation_ids: tuple[int, ...] = ()
-
-
 class Records(Protocol):
     """Stores responses, with one lock per key that keeps other processes out.
 
     Within this process, only one call per key is between `enter` and `leave` at a time.
     """
 
-    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, Record | None]:
-        """Take the lock of *key* unless another process has it. Return whether it was taken, and the record.
+    async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, StoredResponse | None]:
+        """Take the lock of *key* unless another process has it. Return whether it was taken, and the response.
 
-        The record is read after the lock was requested. It is None if the store has no record newer than *since*, and
-        for a new key, which is not looked up.
+        The response is read after the lock was requested. It is None if the store has none newer than *since*, and for
+        a new key, which is not looked up.
 
         Raises:
             MemoryUnavailable: the store cannot be read.
@@ -68,11 +58,11 @@ class Records(Protocol):
     def leave(self, key: RequestKey) -> None:
         """Release the lock of *key* if this process has it. Do not wait."""
 
-    async def put(self, key: RequestKey, record: Record, now: datetime) -> None:
-        """Store the record. Replace an earlier one with the same key.
+    async def put(self, key: RequestKey, stored: StoredResponse, now: datetime) -> None:
+        """Store the response. Replace an earlier one with the same key.
 
         Raises:
-            MemoryUnavailable: the record is not stored.
+            MemoryUnavailable: the response is not stored.
         """
 
     async def forget(self, user_id: str) -> int:
@@ -114,8 +104,7 @@ class SingleFlight:
 
     async def put(self, call: RepeatableCall[R], stored: StoredResponse) -> None:
         """Store the response of *call*. See `ports.Lease.put`."""
-        record = Record(call.fingerprint, stored.text, stored.observation_ids)
-        await self._records.put(call.key, record, self._clock())
+        await self._records.put(call.key, stored, self._clock())
 
     async def forget(self, user_id: str) -> int:
         """See `ports.ResponseStore.forget`."""
@@ -148,11 +137,11 @@ class SingleFlight:
     async def _enter(self, call: RepeatableCall[R]) -> R | None:
         """Return the stored response. While another process is answering, wait. None: this call must answer."""
         for pause in pauses():
-            taken, record = await self._records.enter(call.key, self._clock() - RETENTION, is_new=call.is_new)
-            if record and record.fingerprint != call.fingerprint:
+            taken, stored = await self._records.enter(call.key, self._clock() - RETENTION, is_new=call.is_new)
+            if stored and stored.fingerprint != call.fingerprint:
                 raise request_id_reused()
-            if record:
-                return call.from_store(record.answer)
+            if stored:
+                return call.from_store(stored.text)
             if taken:
                 break
             await asyncio.sleep(pause)

@@ -70,7 +70,7 @@ class WriteCall(Generic[M]):
         """See `ports.RepeatableCall.to_store`. The library has redacted what it returned."""
         json = json_format.MessageToJson(response, preserving_proto_field_name=True, indent=None)
         observation_id = self._observation_id(response)
-        return StoredResponse(text=json, observation_ids=(observation_id,) if observation_id else ())
+        return StoredResponse(self.fingerprint, json, (observation_id,) if observation_id else ())
 
     def from_store(self, text: str) -> M:
         """See `ports.RepeatableCall.from_store`."""
