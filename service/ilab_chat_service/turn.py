@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -56,55 +56,36 @@ class Preview:
     budget_tokens: int
 
 
+@dataclass(eq=False, kw_only=True)
 class TurnRunner:
     """Answers messages: decides when memory is read, when the model is asked, and when the turn is stored."""
 
-    def __init__(
-        self,
-        memory: Memory,
-        model: Model,
-        responses: ResponseStore,
-        clock: Clock,
-        *,
-        repeatable: Callable[[TurnRequest], RepeatableCall[Answered]],
-        instruction: str,
-        quotes: Callable[[TurnRequest], Awaitable[IsQuoted]],
-        redact: Callable[[TurnRequest, str], Awaitable[str]],
-        compose: Callable[[TurnRequest, Context, Callable[[], Prompt]], Awaitable[Prompt]],
-        memory_tokens: int,
-        limits: RateLimits,
-        escape_message: bool = False,
-    ) -> None:
-        """Connect the parts of a turn.
-
-        Args:
-            memory: read before the model is asked, and written after it has answered.
-            model: asked once per message.
-            responses: stores answers for repeated calls.
-            clock: dates answers and prompts.
-            repeatable: says how the answer to a request is stored.
-            instruction: first line of the system prompt.
-            quotes: prepares a check whether a name from the model's API quotes text of a request.
-            redact: removes the private text of a request from its reply, before the reply is stored.
-            compose: runs the given function, which composes a prompt, on a thread if its texts are long.
-            memory_tokens: maximum number of tokens of memory in a prompt.
-            limits: rate limits of users and callers.
-            escape_message: escape control tokens in the current message too.
-        """
-        self._memory = memory
-        self._model = model
-        self._responses = responses
-        self._clock = clock
-        self._repeatable = repeatable
-        self._instruction = instruction
-        self._quotes = quotes
-        self._redact = redact
-        self._compose = compose
-        self._memory_tokens = memory_tokens
-        self._limits = limits
-        self._escape_message = escape_message
-        self._answers: set[asyncio.Task[None]] = set()
-        self._writes: set[asyncio.Task[Any]] = set()
+    memory: Memory
+    """Read before the model is asked, and written after it has answered."""
+    model: Model
+    """Asked once per message."""
+    responses: ResponseStore
+    """Stores answers for repeated calls."""
+    repeatable: Callable[[TurnRequest], RepeatableCall[Answered]]
+    """Says how the answer to a request is stored."""
+    clock: Clock
+    """Dates answers and prompts."""
+    instruction: str
+    """First line of the system prompt."""
+    quotes: Callable[[TurnRequest], Awaitable[IsQuoted]]
+    """Prepares a check whether a name from the model's API quotes text of a request."""
+    redact: Callable[[TurnRequest, str], Awaitable[str]]
+    """Removes the private text of a request from its reply, before the reply is stored."""
+    compose: Callable[[TurnRequest, Context, Callable[[], Prompt]], Awaitable[Prompt]]
+    """Runs the given function, which composes a prompt, on a thread if its texts are long."""
+    memory_tokens: int
+    """Maximum number of tokens of memory in a prompt."""
+    limits: RateLimits
+    """Rate limits of users and callers."""
+    escape_message: bool
+    """Whether control tokens are escaped in the current message too."""
+    _answers: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _writes: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
 
     async def run(self, request: TurnRequest, *, until: float, joins: bool = False) -> AsyncGenerator[Event, None]:
         """Yield Started, every Delta, Generated if the turn is to be stored, and one Completed. Wrap it in `aclosing`.
@@ -166,7 +147,7 @@ class TurnRunner:
         writing = False
         try:
             # After the search for a stored answer: a repeat gets that answer even if its model was removed since.
-            chosen = self._model.choose(request.generation, request.user_id)
+            chosen = self.model.choose(request.generation, request.user_id)
             reply = StringIO()
             asked_tokens = reasoning_tokens = 0
 
@@ -176,7 +157,7 @@ class TurnRunner:
             try:
                 async with AsyncExitStack() as asking:
                     # A replay is not charged, so charge after the search for a stored answer.
-                    charge = asking.enter_context(self._limits.turn(request.user_id))
+                    charge = asking.enter_context(self.limits.turn(request.user_id))
                     # No variable refers to the context, so that it is freed while the model answers.
                     started, answer, is_quoted, asked_tokens = await self._ask(
                         asking, request, chosen, await self._hydrate(request), until
@@ -220,7 +201,7 @@ class TurnRunner:
         Raises:
             Failure: one of `failures.py`.
         """
-        chosen = self._model.choose(request.generation, request.user_id)
+        chosen = self.model.choose(request.generation, request.user_id)
         if request.memory_mode is MemoryMode.READ_WRITE:
             request = replace(request, memory_mode=MemoryMode.READ_ONLY)
         context = await self._hydrate(request)
@@ -241,13 +222,13 @@ class TurnRunner:
         """Return the lease of *request*. None: the call must write nothing, not even a stored answer."""
         if request.memory_mode is not MemoryMode.READ_WRITE:
             return None
-        lease = await self._responses.begin(
-            self._repeatable(request), joins=lambda running: joins and running.is_open and running.request == request
+        lease = await self.responses.begin(
+            self.repeatable(request), joins=lambda running: joins and running.is_open and running.request == request
         )
         if lease.earlier and lease.earlier.forgotten_ids:
             try:
                 # The first call may have ended before it erased them.
-                await self._memory.forget(request.user_id, lease.earlier.forgotten_ids)
+                await self.memory.forget(request.user_id, lease.earlier.forgotten_ids)
             except BaseException:
                 lease.release()
                 raise
@@ -257,7 +238,7 @@ class TurnRunner:
         if request.memory_mode is MemoryMode.OFF:
             return Context()
         with phase("hydrate"):
-            return await self._memory.hydrate(request)
+            return await self.memory.hydrate(request)
 
     def _composer(self, request: TurnRequest, context: Context, zone: tzinfo) -> Callable[[int], Awaitable[Prompt]]:
         """Return a function that composes the prompt within a number of tokens."""
@@ -265,13 +246,13 @@ class TurnRunner:
             prompt.compose,
             context,
             request.message,
-            instructions=(self._instruction, request.instructions),
+            instructions=(self.instruction, request.instructions),
             documents=request.documents,
-            now=self._clock().astimezone(zone),
-            memory_tokens=self._memory_tokens,
-            escape_message=self._escape_message,
+            now=self.clock().astimezone(zone),
+            memory_tokens=self.memory_tokens,
+            escape_message=self.escape_message,
         )
-        return lambda budget: self._compose(request, context, partial(make, budget_tokens=budget))
+        return lambda budget: self.compose(request, context, partial(make, budget_tokens=budget))
 
     async def _ask(
         self, asking: AsyncExitStack, request: TurnRequest, chosen: ChosenModel, context: Context, until: float
@@ -281,7 +262,7 @@ class TurnRunner:
         If the prompt is too long for the model, ask again with half of the memory and documents, then without them.
         """
         # Runs while the model works.
-        preparing = asyncio.ensure_future(self._quotes(request))
+        preparing = asyncio.ensure_future(self.quotes(request))
         asking.callback(preparing.cancel)
         compose = self._composer(request, context.without_forgotten(), await time_zone(request.time_zone))
         composed = await compose(chosen.prompt_tokens)
@@ -323,7 +304,7 @@ class TurnRunner:
             observation_id=0,
             finish_reason=answer.finish_reason,
             usage=answer.usage,
-            create_time=self._clock(),
+            create_time=self.clock(),
             forgotten_ids=started.forgotten_ids,
         )
 
@@ -340,8 +321,8 @@ class TurnRunner:
         if request.reading.forgets:
             return await self._forget(request, answered, lease)
         with phase("persist"):
-            reply = await self._redact(request, answered.reply)
-            stored = await self._memory.persist(turn_of(request, reply))
+            reply = await self.redact(request, answered.reply)
+            stored = await self.memory.persist(turn_of(request, reply))
         answered = replace(answered, observation_id=stored.observation_id, remembered=stored.remembered)
         try:
             await lease.put(replace(answered, reply=reply))
@@ -356,21 +337,21 @@ class TurnRunner:
         The answer is stored first. It names what is erased, so that a repeat of the call erases the same.
         """
         with phase("persist"):
-            reply = await self._redact(request, answered.reply)
+            reply = await self.redact(request, answered.reply)
             try:
                 await lease.put(replace(answered, reply=reply))
             except MemoryUnavailable as error:
                 raise TurnNotStored("the turn could not be erased", cause=error.cause) from error
             if answered.forgotten_ids:
-                await self._memory.forget(request.user_id, answered.forgotten_ids)
+                await self.memory.forget(request.user_id, answered.forgotten_ids)
         return answered
 
     async def _store_interrupted(self, request: TurnRequest, reply: str) -> None:
         if request.reading.forgets:
             return
         with phase("persist"):
-            redacted = await self._redact(request, reply)
-            await self._memory.persist(turn_of(request, redacted, interrupted=True))
+            redacted = await self.redact(request, reply)
+            await self.memory.persist(turn_of(request, redacted, interrupted=True))
 
     def _written(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -12,7 +12,7 @@ import jwt
 from ilab_chat_service.auth.callers import ANY_USER, Caller, InvalidCredentials, MissingCredentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from ilab_chat_service.auth.callers import Credentials
     from ilab_chat_service.auth.jwks import KeySource
@@ -33,35 +33,30 @@ INVALID_TOKEN = "the token is not a valid JWT"  # noqa: S105 - an error message
 CLIENT_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JwtAuthenticator:
-    """Accepts tokens of one issuer for one audience.
+    """Accepts tokens of one issuer for one audience."""
 
-    Args:
-        keys: the issuer's public keys.
-        issuer: required value of the `iss` claim.
-        audience: value that the `aud` claim must equal or contain.
-        algorithms: accepted signature algorithms.
-        leeway: allowed clock difference, in seconds.
-        scope: scope that allows a token to act for any user. Without it, a token acts for its `sub`. Empty: no token
-            may act for any user.
-    """
-
-    def __init__(
-        self, keys: KeySource, *, issuer: str, audience: str, algorithms: Sequence[str], leeway: float, scope: str
-    ) -> None:
-        self._keys = keys
-        self._issuer = issuer
-        self._audience = audience
-        self._algorithms = frozenset(algorithms)
-        self._leeway = leeway
-        self._scope = scope
+    keys: KeySource
+    """The issuer's public keys."""
+    issuer: str
+    """Required value of the `iss` claim."""
+    audience: str
+    """Value that the `aud` claim must equal or contain."""
+    algorithms: frozenset[str]
+    """Accepted signature algorithms."""
+    leeway: float
+    """Allowed clock difference, in seconds."""
+    scope: str
+    """Scope that allows a token to act for any user. Without it, a token acts for its `sub`. Empty: no token may act
+    for any user."""
 
     async def caller(self, credentials: Credentials) -> Caller:
         """Return the caller that the bearer token names."""
         if credentials.bearer is None:
             raise MissingCredentials("this server requires a bearer token")
         claims = await self._claims(credentials.bearer)
-        if self._scope and self._scope in scopes(claims):
+        if self.scope and self.scope in scopes(claims):
             return replace(ANY_USER, name=name_of(claims))
         if not claims.get("sub"):
             raise InvalidCredentials("the token has neither a sub claim nor the scope that allows any user")
@@ -71,19 +66,19 @@ class JwtAuthenticator:
         with rejecting_token():
             header = jwt.get_unverified_header(token)
             # Check this before looking up the key: a token that cannot be accepted must not cause a request.
-            if header.get("alg") not in self._algorithms:
+            if header.get("alg") not in self.algorithms:
                 raise jwt.InvalidAlgorithmError
-        key = await self._keys.find(header.get("kid"))
+        key = await self.keys.find(header.get("kid"))
         if key is None:
             raise InvalidCredentials("the token is signed with an unknown key")
         with rejecting_token():
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key.public,
-                algorithms=sorted(self._algorithms & key.algorithms),
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=self._leeway,
+                algorithms=sorted(self.algorithms & key.algorithms),
+                audience=self.audience,
+                issuer=self.issuer,
+                leeway=self.leeway,
                 options={"require": ["exp", "aud", "iss"]},
             )
         return claims

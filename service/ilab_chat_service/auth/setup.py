@@ -38,10 +38,10 @@ async def open_authenticator(settings: SecuritySettings) -> AsyncIterator[Authen
 
             async with open_keys(settings.jwt_jwks) as keys:
                 yield JwtAuthenticator(
-                    keys,
+                    keys=keys,
                     issuer=settings.jwt_issuer,
                     audience=settings.jwt_audience,
-                    algorithms=words(settings.jwt_algorithms),
+                    algorithms=frozenset(words(settings.jwt_algorithms)),
                     leeway=settings.jwt_leeway_seconds,
                     scope=settings.jwt_scope,
                 )
