@@ -34,10 +34,6 @@ class ModelRequest:
 class Trace(Protocol):
     """The trace that a call belongs to, while traces are recorded."""
 
-    @property
-    def trace_id(self) -> str:
-        """The id of the trace, in hexadecimal digits."""
-
     def request_began(self, request: ModelRequest) -> None:
         """Begin the span of a request to a model, and set its traceparent."""
 

@@ -112,11 +112,6 @@ class CallTrace:
         self._requests: list[tuple[ModelRequest, Span]] = []
         self._has_ended = False
 
-    @property
-    def trace_id(self) -> str:
-        """See `call_record.Trace`."""
-        return format_trace_id(self.span.get_span_context().trace_id)
-
     def request_began(self, request: ModelRequest) -> None:
         """See `call_record.Trace`. All requests of a call are attempts of one operation of the model."""
         if self._model is None:
