@@ -29,13 +29,12 @@ from ilab_chat_service.rpc.admission import Admission, Deadlines
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.connection_limit import most_connections, watch_connections
 from ilab_chat_service.rpc.error_table import REASONS
-from ilab_chat_service.rpc.grpc_server import bind, connection_options, registered_methods_server
+from ilab_chat_service.rpc.grpc_server import add_reflection, bind, connection_options, registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import RunningCalls
 from ilab_chat_service.rpc.interceptors.log import CallLog, mapped
 from ilab_chat_service.rpc.interceptors.our_methods import OurMethods
 from ilab_chat_service.rpc.memory import MemoryService
-from ilab_chat_service.rpc.reflection import add_reflection
 from ilab_chat_service.rpc.strangers import Strangers
 from ilab_chat_service.rpc.transport import hang_up
 from ilab_chat_service.sampling import Sampler, open_metrics, sampling
@@ -171,11 +170,11 @@ async def serving(
         await stack.enter_async_context(watching(settings, library, damage, checks))
         model = await stack.enter_async_context(open_model(settings))
         turns = TurnRunner(
-            memory,
-            model,
-            responses,
-            clock,
+            memory=memory,
+            model=model,
+            responses=responses,
             repeatable=TurnCall,
+            clock=clock,
             instruction=settings.instruction,
             quotes=texts.quotes,
             redact=texts.redacted,
@@ -347,7 +346,10 @@ async def drain(
 ) -> None:
     """End all calls. Calls that can finish in time do not fail, and neither do those of clients that check health."""
     plain.info(
-        "draining: %s, at most %g s; Ctrl-C again stops now", counted_calls(calls.running), settings.drain_seconds
+        "draining: %s %s running, at most %g s; Ctrl-C again stops now",
+        calls.running or "no",
+        "call" if calls.running == 1 else "calls",
+        settings.drain_seconds,
     )
     checks.serving(is_serving=False)
     with suppress(TimeoutError):
@@ -357,11 +359,6 @@ async def drain(
     await checks.end()
     await calls.end()
     strangers.drop()
-
-
-def counted_calls(number: int) -> str:
-    """Return the number of running calls."""
-    return f"{number or 'no'} {'call' if number == 1 else 'calls'} running"
 
 
 async def finish_writes(turns: TurnRunner, library: MemoryExecutor) -> None:

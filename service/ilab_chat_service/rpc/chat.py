@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ilab_chat_service.rpc.chat_validation import ChatCall
     from ilab_chat_service.turn import Preview, TurnRunner
     from ilab_chat_service.turn_events import Event
-    from ilab_chat_service.values import Recalled, Remembered, TurnRequest, Usage
+    from ilab_chat_service.values import Recalled, TurnRequest
 
     ChatContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
     PreviewContext: TypeAlias = grpc.aio.ServicerContext[chat_pb2.PreviewPromptRequest, chat_pb2.PreviewPromptResponse]
@@ -193,7 +193,7 @@ def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:
         conversation_id=turn.conversation_id,
         observation_id=answered.observation_id,
         finish_reason=FINISH_REASONS[answered.finish_reason],
-        usage=usage(answered.usage),
+        usage=chat_pb2.Usage(**asdict(answered.usage)) if answered.usage else None,
         model=answered.model,
         memories=map(hydrated_memory, answered.memories),
         new_session=answered.is_new_session,
@@ -201,7 +201,7 @@ def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:
         create_time=timestamp(answered.create_time),
         model_response_id=answered.model_response_id,
         included_documents=answered.included_documents,
-        remembered=map(remembered_fact, answered.remembered),
+        remembered=[chat_pb2.RememberedFact(**asdict(fact)) for fact in answered.remembered],
         forgotten_observation_id=next(iter(answered.forgotten_ids), 0),
         correlation_id=call.correlation_id,
     )
@@ -249,30 +249,6 @@ def hydrated_memory(memory: Recalled) -> chat_pb2.HydratedMemory:
         update_time=timestamp(memory.updated_at),
         source=MEMORY_SOURCES[memory.source],
         earlier=memory.is_earlier,
-    )
-
-
-def remembered_fact(remembered: Remembered) -> chat_pb2.RememberedFact:
-    """Return a fact that the turn added or changed as a message."""
-    return chat_pb2.RememberedFact(
-        observation_id=remembered.observation_id,
-        type=remembered.type,
-        title=remembered.title,
-        content=remembered.content,
-        topic_key=remembered.topic_key,
-        pinned=remembered.pinned,
-    )
-
-
-def usage(counted: Usage | None) -> chat_pb2.Usage | None:
-    """Return the counts as a message, None for None."""
-    if counted is None:
-        return None
-    return chat_pb2.Usage(
-        input_tokens=counted.input_tokens,
-        cached_input_tokens=counted.cached_input_tokens,
-        output_tokens=counted.output_tokens,
-        reasoning_tokens=counted.reasoning_tokens,
     )
 
 

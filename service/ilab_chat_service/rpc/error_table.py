@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat_service.auth.callers import InvalidCredentials, MissingCredentials, UserMismatch
@@ -124,18 +124,19 @@ def status_of(error: BaseException, correlation_id: str) -> status_pb2.Status:
     row = TABLE.get(type(error), INTERNAL)
     text = f"internal error {correlation_id}" if row is INTERNAL else str(error)
     status = status_pb2.Status(code=row.code.value[0], message=text)
-    add(
-        status,
-        error_details_pb2.ErrorInfo(reason=row.reason, domain=DOMAIN, metadata={"correlation_id": correlation_id}),
-    )
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=row.reason, domain=DOMAIN, metadata={"correlation_id": correlation_id})
+    ]
     if isinstance(error, InvalidFields):
-        add(status, bad_request(error.violations))
+        details.append(bad_request(error.violations))
     if isinstance(error, FieldRefused):
-        add(status, bad_request([(error.field, error.description)]))
+        details.append(bad_request([(error.field, error.description)]))
     if isinstance(error, RateLimited):
-        add(status, quota_failure(error.limits))
+        details.append(quota_failure(error.limits))
     if isinstance(error, Failure) and error.retry_after_seconds is not None:
-        add(status, retry_info(error.retry_after_seconds))
+        details.append(retry_info(error.retry_after_seconds))
+    for each in details:
+        status.details.add().Pack(each)
     return status
 
 
@@ -164,10 +165,3 @@ def retry_info(seconds: float) -> error_details_pb2.RetryInfo:
     delay = duration_pb2.Duration()
     delay.FromNanoseconds(int(seconds * 1e9))
     return error_details_pb2.RetryInfo(retry_delay=delay)
-
-
-def add(status: status_pb2.Status, detail: Message) -> None:
-    """Append *detail* to *status*."""
-    packed = any_pb2.Any()
-    packed.Pack(detail)
-    status.details.append(packed)

@@ -1,4 +1,4 @@
-"""The server of gRPC: how it is made, its channel arguments, and how it is bound to its address."""
+"""The server of gRPC: how it is made, its channel arguments, its address, and reflection."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import grpc.aio
 
+# Imported for its side effect: reflection can then describe error details, and grpcurl prints them.
+from google.rpc import error_details_pb2  # noqa: F401
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
 from ilab_chat_service.limits import HEADER_BYTES, REQUEST_BYTES
 from ilab_chat_service.rpc.connection_limit import most_connections
 from ilab_chat_service.settings.addresses import AddressUnavailable, socket_path, with_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ilab_chat_service.rpc.strangers import Strangers
     from ilab_chat_service.settings import Settings
@@ -59,6 +63,10 @@ READ_BYTES = 64 * 1024
 #: Bit mask of compression algorithms: "identity" only. Compression leaks secrets through the size of messages that also
 #: contain an attacker's text (CRIME), and gRPC decompresses a message before it checks its size.
 IDENTITY_ONLY = 1
+
+#: Newer tools try v1 first. It has the messages of v1alpha, the only version that the package registers:
+#: https://github.com/grpc/grpc/issues/31773
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 #: Owner and group may connect to a Unix domain socket.
 SOCKET_MODE = 0o660
@@ -165,3 +173,16 @@ def is_served(path: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
+    """Make *server* describe *services*, under both versions of reflection, to tools that have no .proto files."""
+    names = [*services, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    servicer = reflection.aio.ReflectionServicer(names)
+    info = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_registered_method_handlers(REFLECTION_V1, {"ServerReflectionInfo": info})

@@ -57,7 +57,8 @@ class OpenCalls:
         """Add *call* and evict other calls as the limits require."""
         while victim := self._victim_for(call):
             call.is_crowded |= self._of_connection(victim) <= self._of_connection(call) + 1
-            victim.give_way()
+            victim.gave_way = True
+            victim.task.cancel()
             self.remove(victim)
         self._hosts.setdefault(call.host, {}).setdefault(call.peer, {})[call] = None
         self._of_host[call.host] += 1
@@ -104,6 +105,7 @@ class OpenCall:
         self.peer = peer
         self.host = host_of(peer)
         self.task = task
+        #: This call was evicted. Its task was cancelled for that reason.
         self.gave_way = False
         #: This call evicted one of a connection that had no more calls than its own.
         self.is_crowded = False
@@ -114,11 +116,6 @@ class OpenCall:
 
     def __exit__(self, *_: object) -> None:
         self._calls.remove(self)
-
-    def give_way(self) -> None:
-        """Evict the call: cancel its task, with `gave_way` set as the reason."""
-        self.gave_way = True
-        self.task.cancel()
 
 
 def oldest_of_largest(connections: dict[str, dict[OpenCall, None]]) -> OpenCall:
