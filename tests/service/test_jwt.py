@@ -312,14 +312,14 @@ async def test_keys_are_fetched_from_a_url(settings: Settings, issuer: Issuer) -
 
 async def test_unknown_keys_cause_at_most_one_request_per_pause(issuer: Issuer) -> None:
     keys = UrlKeys(issuer.url, pause=0)
-    await keys.open()
+    await keys.fetch()
     issuer.keys = [jwk(STRANGER, "new")]
     assert await keys.find("new")
     assert await keys.find("ec") is None
     assert issuer.requests == 3
     await keys.close()
     keys = UrlKeys(issuer.url, pause=1e6)
-    await keys.open()
+    await keys.fetch()
     assert await keys.find("unknown") is None
     assert issuer.requests == 4
     await keys.close()
@@ -329,7 +329,7 @@ async def test_old_keys_are_refetched_and_kept_while_the_url_is_down(
     issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = UrlKeys(issuer.url, pause=0, lifetime=0)
-    await keys.open()
+    await keys.fetch()
     issuer.status = 503
     while "does not return a JWKS" not in caplog.text:
         assert await keys.find("ec")

@@ -68,7 +68,7 @@ class FileKeys:
 
 
 class UrlKeys:
-    """A JWKS at a URL, fetched again when it is old or a key is unknown. Call `open` before use, `close` after it."""
+    """A JWKS at a URL, fetched again when it is old or a key is unknown. Call `fetch` before use, `close` after it."""
 
     def __init__(self, url: str, *, pause: float = PAUSE_SECONDS, lifetime: float = LIFETIME_SECONDS) -> None:
         # PyJWKClient does not follow redirects, which could lead from https to http.
@@ -78,14 +78,6 @@ class UrlKeys:
         self._keys: Keys = {}
         self._fetched_at = 0.0
         self._fetching: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        """Fetch the keys for the first time.
-
-        Raises:
-            ValueError: the URL does not return a usable JWKS.
-        """
-        await self._fetch()
 
     async def close(self) -> None:
         """Cancel a running request."""
@@ -105,13 +97,18 @@ class UrlKeys:
 
     async def _refetch(self) -> None:
         try:
-            await self._fetch()
+            await self.fetch()
         except ValueError as error:
             log.error("ILAB_CHAT_JWT_JWKS: reload failed, keeping the previous version: %s", error)  # noqa: TRY400 - the traceback adds nothing
         finally:
             self._fetching = None
 
-    async def _fetch(self) -> None:
+    async def fetch(self) -> None:
+        """Fetch the keys.
+
+        Raises:
+            ValueError: the URL does not return a usable JWKS.
+        """
         self._fetched_at = time.monotonic()
         try:
             document = await asyncio.to_thread(self._client.fetch_data)

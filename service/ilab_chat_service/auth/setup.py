@@ -69,7 +69,7 @@ async def open_keys(location: str) -> AsyncIterator[KeySource]:
         return
     keys = UrlKeys(location)
     with naming_variable("ILAB_CHAT_JWT_JWKS"):
-        await keys.open()
+        await keys.fetch()
     try:
         yield keys
     finally:
