@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -112,7 +112,7 @@ async def open_sqlite_store(path: str, clock: Clock, damage: Damage | None = Non
         try:
             with (
                 closing(await loop.run_in_executor(thread, open_locks, path)) as locks,
-                SQLiteRecords(connection, thread, locks, damage or Damage(), file_of(path)) as records,
+                closing(SQLiteRecords(connection, thread, locks, damage or Damage(), file_of(path))) as records,
             ):
                 yield SingleFlight(records, clock)
         finally:
@@ -180,7 +180,7 @@ class SQLiteRecords:
 
     A request's lock covers one byte of *locks* (POSIX, see fcntl(2)). The kernel releases it when the process ends. It
     releases all locks of the process when the process closes any descriptor of the file, so nothing else opens the
-    file. While a process rewrites *file*, the memory's, writes wait for it until the end of the `with` block.
+    file. While a process rewrites *file*, the memory's, writes wait for it until `close`.
     """
 
     def __init__(
@@ -201,10 +201,8 @@ class SQLiteRecords:
         self._finds = Batcher(partial(self._run, self._find))
         self._puts = Batcher(partial(self._run, self._put))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let writes no longer wait for a process that rewrites the file."""
         self._is_closed = True
 
     async def enter(self, key: RequestKey, since: datetime, *, is_new: bool) -> tuple[bool, StoredResponse | None]:
