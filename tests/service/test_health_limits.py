@@ -19,7 +19,8 @@ from fuzz import http2
 from ilab_chat import AsyncChatClient
 from ilab_chat_service.rpc import health
 from ilab_chat_service.rpc.interceptors import our_methods
-from ilab_chat_service.rpc.open_calls import OpenCalls, host_of
+from ilab_chat_service.rpc.open_calls import OpenCalls
+from ilab_chat_service.rpc.transport import host_of
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from processes import running_server

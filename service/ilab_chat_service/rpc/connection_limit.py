@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import resource
 from typing import TYPE_CHECKING, NoReturn
 
-from ilab_chat_service.rpc.transport import DESCRIPTORS
+from ilab_chat_service.rpc.transport import descriptor_numbers
 
 if TYPE_CHECKING:
     from ilab_chat_service.settings import Settings
@@ -38,7 +37,7 @@ async def watch_connections(most: int) -> NoReturn:
     """Log when connections are refused, and when they are accepted again, until cancelled."""
     refuses = False
     while True:
-        count = await asyncio.to_thread(open_descriptors)
+        count = len(await asyncio.to_thread(descriptor_numbers))
         if count >= most and not refuses:
             refuses = True
             log.warning(
@@ -48,11 +47,3 @@ async def watch_connections(most: int) -> NoReturn:
             refuses = False
             log.warning("%d descriptors are open: connections are accepted again", count)
         await asyncio.sleep(INTERVAL_SECONDS)
-
-
-def open_descriptors() -> int:
-    """Return how many descriptors the process has open, 0 where they are not listed."""
-    try:
-        return len(os.listdir(DESCRIPTORS))  # noqa: PTH208 - counts tens of thousands in a millisecond
-    except OSError:
-        return 0

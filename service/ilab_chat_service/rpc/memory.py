@@ -31,9 +31,9 @@ from ilab_chat_service.rpc.memory_validation import (
     page_size,
     update_of,
 )
-from ilab_chat_service.rpc.open_calls import host_of
 from ilab_chat_service.rpc.paging import cursor_in, page_of, timeline_page
 from ilab_chat_service.rpc.streams import send_initial_metadata
+from ilab_chat_service.rpc.transport import host_of
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.models import Session

@@ -7,17 +7,13 @@ evicts the oldest call of the client with the most calls.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING, Self
-from urllib.parse import unquote
+
+from ilab_chat_service.rpc.transport import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-#: Length of an IPv6 network prefix: one host can use every address of its network (RFC 4291, section 2.5.1).
-IPV6_NETWORK_BITS = 64
 
 
 class OpenCalls:
@@ -122,17 +118,3 @@ def oldest_of_largest(connections: dict[str, dict[OpenCall, None]]) -> OpenCall:
     """Return the oldest call of the connection with the most calls."""
     largest: dict[OpenCall, None] = max(connections.values(), key=len)
     return next(iter(largest))
-
-
-def host_of(peer: str) -> str:
-    """Return the host of a peer such as `ipv4:192.0.2.1:50000` or `ipv6:%5B2001:db8::1%5D:50000`.
-
-    For IPv6, return the network of the address.
-    """
-    family, _, rest = peer.partition(":")
-    host = unquote(rest).rpartition(":")[0]
-    if family == "ipv6":
-        with suppress(ValueError):
-            address = ipaddress.IPv6Address(host.strip("[]").partition("%")[0])
-            return str(address.ipv4_mapped or ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False))
-    return host or peer

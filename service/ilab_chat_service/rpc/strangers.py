@@ -18,7 +18,6 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ilab_chat_service.rpc import transport
-from ilab_chat_service.rpc.open_calls import host_of
 
 if TYPE_CHECKING:
     import socket
@@ -204,7 +203,7 @@ class Strangers:
     def _connection(self, peer: str) -> Connection:
         connection = remembered(self._connections, peer)
         if not connection:
-            name = host_of(peer)
+            name = transport.host_of(peer)
             host = remembered(self._hosts, name)
             if not host:
                 host = self._hosts[name] = Host()
