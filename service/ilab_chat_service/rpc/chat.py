@@ -122,11 +122,15 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         match event:
             case Started():
                 record_start(event)
-                await writer.write_first(stream_response(event, turn))
+                await writer.write_first(chat_pb2.StreamChatResponse(started=started_message(event, turn)))
+            case Delta(text):
+                await writer.write(chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text=text)))
+            case ReasoningDelta(text):
+                await writer.write(chat_pb2.StreamChatResponse(reasoning_delta=chat_pb2.ReasoningDelta(text=text)))
             case Generated():
                 limit.model_is_done()
-            case Delta() | ReasoningDelta() | Completed():
-                await writer.write(stream_response(event, turn))
+            case Completed():
+                await writer.write(chat_pb2.StreamChatResponse(completed=response(event, turn)))
 
     async def _accepted(self, request: ChatCall) -> TurnRequest:
         """Check that the caller may act for the user, validate *request*, and record its request id in the call record.
@@ -161,21 +165,6 @@ def record_start(event: Started) -> None:
     call = CALL.get()
     call.model_began = True
     call.memory_hits = Counter(memory.source.name.lower() for memory in event.memories)
-
-
-def stream_response(
-    event: Started | Delta | ReasoningDelta | Completed, turn: TurnRequest
-) -> chat_pb2.StreamChatResponse:
-    """Return an event as a message."""
-    match event:
-        case Started():
-            return chat_pb2.StreamChatResponse(started=started_message(event, turn))
-        case Delta(text):
-            return chat_pb2.StreamChatResponse(text_delta=chat_pb2.TextDelta(text=text))
-        case ReasoningDelta(text):
-            return chat_pb2.StreamChatResponse(reasoning_delta=chat_pb2.ReasoningDelta(text=text))
-        case Completed():
-            return chat_pb2.StreamChatResponse(completed=response(event, turn))
 
 
 def response(completed: Completed, turn: TurnRequest) -> chat_pb2.ChatResponse:

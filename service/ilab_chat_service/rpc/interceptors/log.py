@@ -118,7 +118,11 @@ class CallLog:
 
     def _fields(self, call: Call, seconds: float) -> Iterator[tuple[str, object]]:
         """Yield the fields of the log line. docs/operations.md documents them."""
-        yield from outcome_fields(call)
+        code = call.status_code or grpc.StatusCode.UNKNOWN.name
+        yield "rpc.method", call.method
+        yield "rpc.response.status_code", code
+        if code != grpc.StatusCode.OK.name:
+            yield "error.type", call.reason or code
         if call.status_message:
             yield "status_message", call.status_message
         if call.exception_chain:
@@ -146,15 +150,6 @@ class CallLog:
         keyed = self._hash.copy()
         keyed.update(text.encode())
         return keyed.hexdigest()[:HASH_DIGITS]
-
-
-def outcome_fields(call: Call) -> Iterator[tuple[str, object]]:
-    """Yield the method and its status."""
-    code = call.status_code or grpc.StatusCode.UNKNOWN.name
-    yield "rpc.method", call.method
-    yield "rpc.response.status_code", code
-    if code != grpc.StatusCode.OK.name:
-        yield "error.type", call.reason or code
 
 
 def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
