@@ -111,12 +111,15 @@ class HealthService:
             await asyncio.wait(watching, timeout=END_SECONDS)
 
     async def _check(self, requests: Requests, context: Context) -> health_pb2.HealthCheckResponse:
-        """Return the status of a name. NOT_FOUND for a name that is not ours."""
         with self._checks.enter(context.peer()) as call:
             request = await self._request(requests, context, call)
-            if request.service not in self._names:
-                await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
-            return health_pb2.HealthCheckResponse(status=self._status_of(request.service))
+            return await self.check(request, context)
+
+    async def check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        """Return the status of a name. NOT_FOUND for a name that is not ours."""
+        if request.service not in self._names:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return health_pb2.HealthCheckResponse(status=self._status_of(request.service))
 
     async def _watch(self, requests: Requests, context: Context) -> None:
         """Send the status of a name now and after each change; SERVICE_UNKNOWN for a name that is not ours.
