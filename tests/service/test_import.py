@@ -410,7 +410,7 @@ async def test_imports_of_one_caller_leave_a_slot_to_others() -> None:
     async with AsyncExitStack() as slots:
         for number in range(memory_admission.IMPORTS_PER_CALLER):
             await slots.enter_async_context(admission.slot(f"user {number}", share="one"))
-        waiting = asyncio.ensure_future(admission.acquire("user 9", 0, "one"))
+        waiting = asyncio.ensure_future(slots.enter_async_context(admission.slot("user 9", share="one")))
         await asyncio.sleep(0)
         async with admission.slot("user 10", share="other"):
             assert not waiting.done()
