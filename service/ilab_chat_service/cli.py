@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read(os.environ, {name: value for name, value in given.items() if value is not None})
     except SettingsError as error:
-        return print_failed_settings(error) if command == "check" else print_error(str(error), EXIT_USAGE)
+        if command == "check":
+            print(f"FAILED settings: {error}")  # noqa: T201 - the command's output
+            return EXIT_USAGE
+        return print_error(str(error), EXIT_USAGE)
     if command == "check":
         return check(settings)
     if settings.workers > 1:
@@ -83,12 +86,6 @@ def check(settings: Settings) -> int:
         return asyncio.run(print_results())
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-
-
-def print_failed_settings(error: SettingsError) -> int:
-    """Print the result of a check that failed on its settings, and return the exit code."""
-    print(f"FAILED settings: {error}")  # noqa: T201 - the command's output
-    return EXIT_USAGE
 
 
 def warn_of_unknown() -> None:

@@ -41,7 +41,7 @@ async def open_traces(settings: Settings) -> AsyncIterator[Traces | None]:
     Raises:
         SettingsError: a variable is invalid, or traces were asked for by name and the extra is not installed.
     """
-    if not is_on(settings):
+    if not settings.traces or os.environ.get(DISABLED, "").lower() == "true":
         yield None
         return
     # In a thread, because it imports.
@@ -63,11 +63,6 @@ async def open_traces(settings: Settings) -> AsyncIterator[Traces | None]:
         await asyncio.to_thread(closing.join, CLOSE_SECONDS)
         if closing.is_alive():
             log.warning("the last spans were not exported within %g s", CLOSE_SECONDS)
-
-
-def is_on(settings: Settings) -> bool:
-    """Return whether spans are recorded."""
-    return settings.traces and os.environ.get(DISABLED, "").lower() != "true"
 
 
 def start(settings: Settings) -> tuple[TracerProvider, Traces]:
