@@ -201,7 +201,7 @@ async def serving(
         chats, memories = admission(settings), MemoryService(library, responses)
         chat = ChatService(turns, deadlines(settings), chats, heartbeat_seconds=settings.heartbeat_seconds)
         await stack.enter_async_context(in_background(chat.streams.watch()))
-        damage.on_found(lambda: checks.failed(OUR_SERVICES))
+        damage.on_found(checks.failed)
         add_services(server, chat, memories, checks)
         stack.push_async_callback(finish_writes, turns, library)
         if metrics:
@@ -248,16 +248,12 @@ async def watching(
 
     Log when connections are refused.
     """
-
-    def tell(is_available: bool) -> None:  # noqa: FBT001 - the one argument of a callback
-        checks.available(OUR_SERVICES, is_available=is_available)
-
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(in_background(watch_connections(most_connections(settings))))
         if not library.is_checked:
             await stack.enter_async_context(in_background(check_integrity(library, damage)))
         if not settings.memory_url:
-            await stack.enter_async_context(in_background(watch_memory(library, damage.failures, tell)))
+            await stack.enter_async_context(in_background(watch_memory(library, damage.failures, checks.available)))
         yield
 
 

@@ -47,9 +47,9 @@ CROWDED_SECONDS = 1.0
 class HealthService:
     """The status of the process and its services: NOT_SERVING until told otherwise.
 
-    They are ready together. A service that has failed stays NOT_SERVING, and one that is unavailable is NOT_SERVING as
-    long as that lasts. The process, "", does not fail with it: no liveness probe should restart what a restart does not
-    repair.
+    They are ready together. Services that have failed stay NOT_SERVING, and those that are unavailable are NOT_SERVING
+    as long as that lasts. The process, "", does not fail with them: no liveness probe should restart what a restart
+    does not repair.
 
     Not the servicer of grpcio-health-checking: that one starts as SERVING, leaves its watchers to gRPC's stop, which
     then waits for its whole grace, and bounds nothing that strangers do.
@@ -58,8 +58,8 @@ class HealthService:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
         self._status: Status = health_pb2.HealthCheckResponse.NOT_SERVING
-        self._failed: frozenset[str] = frozenset()
-        self._unavailable: frozenset[str] = frozenset()
+        self._have_failed = False
+        self._are_available = True
         self._changed = asyncio.Event()
         self._watches = OpenCalls(in_all=WATCHES, per_host=WATCHES_PER_HOST, per_connection=WATCHES_PER_CONNECTION)
         self._checks = OpenCalls(in_all=CHECKS, per_host=CHECKS_PER_HOST, per_connection=CHECKS_PER_CONNECTION)
@@ -89,16 +89,14 @@ class HealthService:
         """Return whether the status of *name* is SERVING. Any thread may ask."""
         return bool(self._status_of(name) == health_pb2.HealthCheckResponse.SERVING)
 
-    def failed(self, names: Iterable[str]) -> None:
-        """Say NOT_SERVING of *names* until the end."""
-        self._failed |= frozenset(names)
+    def failed(self) -> None:
+        """Say NOT_SERVING of the services until the end."""
+        self._have_failed = True
         self._wake()
 
-    def available(self, names: Iterable[str], *, is_available: bool) -> None:
-        """Say NOT_SERVING of *names* until they are available again."""
-        self._unavailable = (
-            self._unavailable - frozenset(names) if is_available else self._unavailable | frozenset(names)
-        )
+    def available(self, are_available: bool) -> None:  # noqa: FBT001 - the one argument of a callback
+        """Say NOT_SERVING of the services until they are available again."""
+        self._are_available = are_available
         self._wake()
 
     async def end(self) -> None:
@@ -183,7 +181,7 @@ class HealthService:
     def _status_of(self, name: str) -> Status:
         if name not in self._names:
             return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        if name in self._failed or name in self._unavailable:
+        if name and (self._have_failed or not self._are_available):
             return health_pb2.HealthCheckResponse.NOT_SERVING
         return self._status
 
