@@ -48,8 +48,7 @@ class RunningAnswer:
         self._started: Started | None = None
         self._generated: Generated | None = None
         self._callers: set[Caller] = set()
-        #: Set when a caller has taken an event or left.
-        self._has_room = asyncio.Event()
+        self._has_room: asyncio.Future[None] | None = None
         self._ended = False
 
     @property
@@ -80,13 +79,13 @@ class RunningAnswer:
                         raise event
                     finally:
                         del event  # break the reference cycle between the error and this frame
-                self._has_room.set()
+                self._room_made()
                 yield event
                 if isinstance(event, Completed):
                     return
         finally:
             self._callers.discard(caller)
-            self._has_room.set()
+            self._room_made()
             if not self._callers and not self._ended:
                 self._ended = True
                 assert self._task  # noqa: S101 - see `start`
@@ -100,8 +99,7 @@ class RunningAnswer:
                 async for event in events:
                     self._publish(event)
                     while not self._ended and all(caller.is_full for caller in self._callers):
-                        self._has_room.clear()
-                        await self._has_room.wait()
+                        await self._room()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - every caller raises it
             self._ended = True
             for caller in self._callers:
@@ -128,6 +126,18 @@ class RunningAnswer:
             yield from self._past.events()
         if self._generated:
             yield self._generated
+
+    async def _room(self) -> None:
+        """Wait until a caller has taken an event or left."""
+        self._has_room = asyncio.get_running_loop().create_future()
+        try:
+            await self._has_room
+        finally:
+            self._has_room = None
+
+    def _room_made(self) -> None:
+        if self._has_room and not self._has_room.done():
+            self._has_room.set_result(None)
 
 
 class Past:
@@ -160,7 +170,7 @@ class Caller:
         self._size = 0
         self._is_behind = is_behind
         self._sent_characters = 0
-        self._arrived = asyncio.Event()
+        self._arrived: asyncio.Future[None] | None = None
 
     @property
     def is_full(self) -> bool:
@@ -188,8 +198,11 @@ class Caller:
     async def next(self) -> Event | BaseException:
         """Wait for the next event, or the failure that ends them, and return it."""
         while not self._events:
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._arrived = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrived
+            finally:
+                self._arrived = None
         event = self._events.popleft()
         if isinstance(event, Delta | ReasoningDelta):
             self._size = max(0, self._size - len(event.text) - PIECE_CHARACTERS)
@@ -199,7 +212,8 @@ class Caller:
 
     def _add(self, event: Event | BaseException) -> None:
         self._events.append(event)
-        self._arrived.set()
+        if self._arrived and not self._arrived.done():
+            self._arrived.set_result(None)
 
     def _fall_behind(self) -> None:
         self._is_behind = True

@@ -185,14 +185,20 @@ class Flight:
         self.lease: RequestLease[Any] | None = None
         self.callers = 0
         self._running: Any = None
-        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
 
     async def enter(self, lease: RequestLease[Any], joins: Joins | None) -> Any:
         """Wait until no other call runs and return None, or return a running answer that *joins* accepts."""
         while self.lease:
             if self._running is not None and joins and joins(self._running):
                 return self._running
-            await self._changed.wait()
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            try:
+                await waiting
+            finally:
+                if waiting in self._waiting:
+                    self._waiting.remove(waiting)
         self.lease, lease.entered = lease, True
         return None
 
@@ -208,8 +214,10 @@ class Flight:
 
     def _wake(self) -> None:
         """Let all waiting calls check again, in their order. They are few: one user's calls with one request_id."""
-        self._changed.set()
-        self._changed.clear()
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
 
 
 class RequestLease(Generic[R]):
