@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 from collections import Counter
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -15,7 +15,7 @@ from ilab_chat_service.rpc.error_table import DeadlineExceeded, ServerBusy
 from ilab_chat_service.telemetry.call_record import CALL, phase
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
 T = TypeVar("T")
@@ -73,9 +73,8 @@ class Admission:
         """Number of calls that wait for a slot."""
         return self._slots.waiting
 
-    @asynccontextmanager
-    async def slot(self, user_id: str, size: int = 0, *, share: str = "") -> AsyncIterator[Slot]:
-        """Wait for a slot, and own it inside the block.
+    def slot(self, user_id: str, size: int = 0, *, share: str = "") -> Slot:
+        """Return a context manager that waits for a slot and owns it inside the block.
 
         *share*: whose slots `running_per_user` limits. Empty: the user's.
 
@@ -83,28 +82,7 @@ class Admission:
             ServerBusy: on entering: the user's limit on calls or bytes is reached, the queue is full, or no slot became
                 free in time.
         """
-        if self._users[user_id] >= self._per_user:
-            raise busy("user", f"this user already has the maximum of {self._per_user} running or queued calls")
-        if self._sizes[user_id] + size > self._size_per_user:
-            raise busy(
-                "user_bytes", f"this user's running and queued requests would exceed {self._size_per_user:,} bytes"
-            )
-        if size > self._size_left:
-            raise busy("bytes", "the server is busy")
-        slot = Slot()
-        self._count(user_id, size, 1)
-        try:
-            with phase("queue"):
-                await self._acquire(share or user_id)
-            try:
-                yield slot
-            finally:
-                self._slots.release(share or user_id)
-        finally:
-            if slot.outlived_by is None:
-                self._count(user_id, size, -1)
-            else:
-                slot.outlived_by.add_done_callback(lambda _: self._count(user_id, size, -1))
+        return Slot(self, user_id, size, share or user_id)
 
     async def run(self, user_id: str, work: Callable[[], Awaitable[T]], *, size: int = 0, share: str = "") -> T:
         """Run *work* in a slot and return its result. The slot stays taken until *work* ends.
@@ -124,6 +102,32 @@ class Admission:
         await asyncio.wait([running])
         return running.result()
 
+    async def acquire(self, user_id: str, size: int, share: str) -> None:
+        """Wait for a slot for a call of the user. See `slot`."""
+        if self._users[user_id] >= self._per_user:
+            raise busy("user", f"this user already has the maximum of {self._per_user} running or queued calls")
+        if self._sizes[user_id] + size > self._size_per_user:
+            raise busy(
+                "user_bytes", f"this user's running and queued requests would exceed {self._size_per_user:,} bytes"
+            )
+        if size > self._size_left:
+            raise busy("bytes", "the server is busy")
+        self._count(user_id, size, 1)
+        try:
+            with phase("queue"):
+                await self._acquire_slot(share)
+        except BaseException:
+            self._count(user_id, size, -1)
+            raise
+
+    def release(self, user_id: str, size: int, share: str, outlived_by: asyncio.Task[Any] | None) -> None:
+        """Give back a slot of the user. Count the call for its user until *outlived_by*, if there is one, is done."""
+        self._slots.release(share)
+        if outlived_by is None:
+            self._count(user_id, size, -1)
+        else:
+            outlived_by.add_done_callback(lambda _: self._count(user_id, size, -1))
+
     def _count(self, user_id: str, size: int, calls: int) -> None:
         """Add *calls*, 1 or -1, to the totals."""
         self._size_left -= calls * size
@@ -132,7 +136,7 @@ class Admission:
         if not self._users[user_id]:
             del self._users[user_id], self._sizes[user_id]
 
-    async def _acquire(self, share: str) -> None:
+    async def _acquire_slot(self, share: str) -> None:
         if self._slots.try_acquire(share):
             return
         if self._slots.waiting >= self._queued:
@@ -145,16 +149,27 @@ class Admission:
 
 
 class Slot:
-    """A slot of one call."""
+    """A slot of one call. See `Admission.slot`."""
 
-    __slots__ = ("outlived_by",)
+    __slots__ = ("_admission", "_outlived_by", "_share", "_size", "_user_id")
 
-    def __init__(self) -> None:
-        self.outlived_by: asyncio.Task[Any] | None = None
+    def __init__(self, admission: Admission, user_id: str, size: int, share: str) -> None:
+        self._admission = admission
+        self._outlived_by: asyncio.Task[Any] | None = None
+        self._user_id = user_id
+        self._size = size
+        self._share = share
 
     def keep_counting(self) -> None:
         """Count the call for its user until this task is done, even though its slot is free at the end of the block."""
-        self.outlived_by = asyncio.current_task()
+        self._outlived_by = asyncio.current_task()
+
+    async def __aenter__(self) -> Self:
+        await self._admission.acquire(self._user_id, self._size, self._share)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission.release(self._user_id, self._size, self._share, self._outlived_by)
 
 
 async def run_in(slot: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:
