@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ilab_chat_service.rpc.transport import host_of
 
@@ -36,21 +34,13 @@ class OpenCalls:
         self._of_host: Counter[str] = Counter()
         self._calls = 0
 
-    @contextmanager
-    def enter(self, peer: str) -> Iterator[OpenCall]:
-        """Count the current task's call as open inside the block. Evict other calls as the limits require.
+    def enter(self, peer: str) -> OpenCall:
+        """Return a context manager during which the current task's call is open.
 
         Args:
             peer: the connection's peer, as gRPC names it.
         """
-        task = asyncio.current_task()
-        assert task  # noqa: S101 - gRPC runs handlers in tasks
-        call = OpenCall(peer, host_of(peer), task)
-        self._add(call)
-        try:
-            yield call
-        finally:
-            self._remove(call)
+        return OpenCall(self, peer)
 
     def tasks(self) -> Iterator[asyncio.Task[object]]:
         """Yield the task of each call."""
@@ -59,17 +49,18 @@ class OpenCalls:
                 for call in calls:
                     yield call.task
 
-    def _add(self, call: OpenCall) -> None:
+    def add(self, call: OpenCall) -> None:
+        """Add *call* and evict other calls as the limits require."""
         while victim := self._victim_for(call):
             call.is_crowded |= self._of_connection(victim) <= self._of_connection(call) + 1
             victim.gave_way = True
             victim.task.cancel()
-            self._remove(victim)
+            self.remove(victim)
         self._hosts.setdefault(call.host, {}).setdefault(call.peer, {})[call] = None
         self._of_host[call.host] += 1
         self._calls += 1
 
-    def _remove(self, call: OpenCall) -> None:
+    def remove(self, call: OpenCall) -> None:
         """Remove *call*. Do nothing if it was evicted."""
         connections = self._hosts.get(call.host, {})
         own = connections.get(call.peer, {})
@@ -98,17 +89,29 @@ class OpenCalls:
         return len(self._hosts.get(call.host, {}).get(call.peer, ()))
 
 
-@dataclass(eq=False, slots=True)
 class OpenCall:
     """One open call. See `OpenCalls.enter`."""
 
-    peer: str
-    host: str
-    task: asyncio.Task[object]
-    gave_way: bool = False
-    """It was evicted, and its task cancelled for that reason."""
-    is_crowded: bool = False
-    """It evicted a call of a connection that had no more calls than its own."""
+    __slots__ = ("_calls", "gave_way", "host", "is_crowded", "peer", "task")
+
+    def __init__(self, calls: OpenCalls, peer: str) -> None:
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - gRPC runs handlers in tasks
+        self._calls = calls
+        self.peer = peer
+        self.host = host_of(peer)
+        self.task = task
+        #: This call was evicted. Its task was cancelled for that reason.
+        self.gave_way = False
+        #: This call evicted one of a connection that had no more calls than its own.
+        self.is_crowded = False
+
+    def __enter__(self) -> Self:
+        self._calls.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._calls.remove(self)
 
 
 def oldest_of_largest(connections: dict[str, dict[OpenCall, None]]) -> OpenCall:
