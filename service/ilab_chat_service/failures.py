@@ -1,4 +1,21 @@
-"""Failures of a call. `rpc/error_table.py` maps each one to the status that the caller gets."""
+"""Failures of a call. `rpc/error_table.py` maps each one to the status that the caller gets.
+
+Failure
+├── ContextTooLong          message and instructions do not fit into the context window
+├── ContentFiltered         a content filter blocked the prompt
+├── FieldRefused            a field of the request is refused
+│   ├── ModelNotFound             the requested model does not exist or is not offered
+│   └── ModelOptionUnsupported    the model does not support an option of the request
+├── ModelRateLimited        the model's API limits the rate of requests
+├── ModelQuotaExhausted     the quota or credit of the server's API key is used up
+├── ModelUnavailable        the model could not be reached, or failed before it began
+├── ModelInterrupted        the model failed after it began
+├── ModelRejected           the model's API rejected the server's request or API key
+├── MemoryUnavailable       memory could not be read or written; nothing was stored
+├── TurnNotStored           the model has answered, but no part of the turn could be stored
+├── RequestIdReused         the request_id belongs to another request
+└── RateLimited             the user or the caller has used up its turns or tokens
+"""
 
 from __future__ import annotations
 

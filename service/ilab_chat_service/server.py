@@ -25,15 +25,17 @@ from ilab_chat_service.memory.expiry import expire_observations
 from ilab_chat_service.model.model_choice import open_model
 from ilab_chat_service.rate_limits import RateLimits, rate_limits
 from ilab_chat_service.rpc import health
-from ilab_chat_service.rpc.admission import Admission, Deadlines
+from ilab_chat_service.rpc.admission import Admission
 from ilab_chat_service.rpc.chat import ChatService
 from ilab_chat_service.rpc.connection_limit import most_connections, watch_connections
+from ilab_chat_service.rpc.deadlines import Deadlines
 from ilab_chat_service.rpc.error_table import REASONS
 from ilab_chat_service.rpc.grpc_server import add_reflection, bind, connection_options, registered_methods_server
 from ilab_chat_service.rpc.interceptors.auth import AuthInterceptor
 from ilab_chat_service.rpc.interceptors.drain import RunningCalls
-from ilab_chat_service.rpc.interceptors.log import CallLog, mapped
-from ilab_chat_service.rpc.interceptors.our_methods import OurMethods
+from ilab_chat_service.rpc.interceptors.layers import LayeredMethods
+from ilab_chat_service.rpc.interceptors.log import CallLog
+from ilab_chat_service.rpc.interceptors.status import mapped
 from ilab_chat_service.rpc.memory import MemoryService
 from ilab_chat_service.rpc.strangers import Strangers
 from ilab_chat_service.rpc.transport import hang_up
@@ -194,7 +196,7 @@ async def serving(
         strangers = stack.enter_context(Strangers())
         auth = AuthInterceptor(callers, strangers)
         server = registered_methods_server(
-            (OurMethods(logs.logged, mapped, calls.tracked, auth.authenticated), auth),
+            (LayeredMethods(logs.logged, mapped, calls.tracked, auth.authenticated), auth),
             [*connection_options(settings).items()],
             strangers,
         )

@@ -23,7 +23,7 @@ from ilab_chat_service.limits import CHAT_BYTES, CONTENT_BYTES, HEADER_BYTES, HE
 from ilab_chat_service.rpc import grpc_server
 from ilab_chat_service.rpc.chat_validation import RequestTooLarge, check_headers
 from ilab_chat_service.rpc.grpc_server import connection_options
-from ilab_chat_service.rpc.interceptors.our_methods import header_bytes
+from ilab_chat_service.rpc.interceptors.layers import header_bytes
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from rpcs import reason

@@ -18,7 +18,7 @@ from batch import cases
 from fuzz import http2
 from ilab_chat import AsyncChatClient
 from ilab_chat_service.rpc import health
-from ilab_chat_service.rpc.interceptors import our_methods
+from ilab_chat_service.rpc.interceptors import layers
 from ilab_chat_service.rpc.open_calls import OpenCalls
 from ilab_chat_service.rpc.transport import host_of
 from ilab_chat_service.server import serving
@@ -230,7 +230,7 @@ async def test_health_call_takes_exactly_one_request(
 
 
 async def test_health_call_without_a_request_ends(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(our_methods, "REQUEST_SECONDS", 0.01)
+    monkeypatch.setattr(layers, "REQUEST_SECONDS", 0.01)
     async with connect(address) as channel:
         method: Any = channel.stream_stream("/grpc.health.v1.Health/Watch")
         assert await method().code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from batch import cases
 from ilab_chat.v1 import chat_pb2
-from ilab_chat_service.rpc.interceptors import our_methods
+from ilab_chat_service.rpc.interceptors import layers
 from rpcs import METHODS, reason
 from upstream import Upstream
 
@@ -49,7 +49,7 @@ async def test_missing_or_second_request_is_rejected_at_once(
 async def test_missing_request_times_out(
     address: str, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, first: list[bytes]
 ) -> None:
-    monkeypatch.setattr(our_methods, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(layers, "REQUEST_SECONDS", 0.05)
 
     async def endless() -> Any:
         for each in first:

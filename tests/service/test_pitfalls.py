@@ -23,8 +23,9 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.failures import ModelInterrupted, TurnNotStored
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.rpc.error_table import TABLE, DeadlineExceeded, InterruptedByDrain
-from ilab_chat_service.rpc.interceptors.log import CallLog, mapped
-from ilab_chat_service.rpc.interceptors.our_methods import OurMethods
+from ilab_chat_service.rpc.interceptors.layers import LayeredMethods
+from ilab_chat_service.rpc.interceptors.log import CallLog
+from ilab_chat_service.rpc.interceptors.status import mapped
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.values import Persisted, Turn
@@ -137,7 +138,7 @@ async def failing(fail: Callable[[], Awaitable[Any]]) -> AsyncIterator[Any]:
         async def PreviewPrompt(self, _request: Any, _context: Any) -> Any:  # noqa: N802
             await fail()
 
-    server = grpc.aio.server(interceptors=(OurMethods(CallLog("").logged, mapped),))
+    server = grpc.aio.server(interceptors=(LayeredMethods(CallLog("").logged, mapped),))
     chat_pb2_grpc.add_ChatServiceServicer_to_server(Failing(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -16,7 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from batch import cases
 from ilab_chat.v1 import memory_pb2
-from ilab_chat_service.rpc.interceptors.our_methods import has_more_fields
+from ilab_chat_service.rpc.interceptors.layers import has_more_fields
 from rpcs import METHODS
 from service.talking import Served
 

@@ -13,8 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.limits import CHAT_BYTES
-from ilab_chat_service.rpc.admission import Limit
 from ilab_chat_service.rpc.chat_validation import turn_request
+from ilab_chat_service.rpc.deadlines import Limit
 from ilab_chat_service.rpc.streams import EventWriter, OpenStreams, send_initial_metadata
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from ilab_chat_service.rpc.admission import Admission, Deadlines
+    from ilab_chat_service.rpc.admission import Admission
     from ilab_chat_service.rpc.chat_validation import ChatCall
+    from ilab_chat_service.rpc.deadlines import Deadlines
     from ilab_chat_service.turn import Preview, TurnRunner
     from ilab_chat_service.turn_events import Event
     from ilab_chat_service.values import Recalled, TurnRequest

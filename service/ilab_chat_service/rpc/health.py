@@ -11,14 +11,14 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from ilab_chat_service.rpc.error_table import TABLE, DeadlineExceeded, WrongRequestCount
-from ilab_chat_service.rpc.interceptors.our_methods import the_one
+from ilab_chat_service.rpc.interceptors.layers import the_one
 from ilab_chat_service.rpc.open_calls import OpenCalls
 from ilab_chat_service.rpc.streams import send_initial_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ilab_chat_service.rpc.interceptors.our_methods import Requests
+    from ilab_chat_service.rpc.interceptors.layers import Requests
     from ilab_chat_service.rpc.open_calls import OpenCall
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ilab_chat_service.limits import MEMORY_ERASURES, MEMORY_EXPORTS, MEMORY_IMPORTS, MEMORY_READS, MEMORY_WRITES
-from ilab_chat_service.rpc.admission import Admission, Deadlines
+from ilab_chat_service.rpc.admission import Admission
+from ilab_chat_service.rpc.deadlines import Deadlines
 
 #: Maximum numbers of calls of each kind that run at once.
 READS, EXPORTS, WRITES = MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES

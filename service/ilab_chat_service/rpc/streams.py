@@ -17,7 +17,8 @@ from ilab_chat.v1 import chat_pb2
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from ilab_chat_service.rpc.admission import Admission, Limit
+    from ilab_chat_service.rpc.admission import Admission
+    from ilab_chat_service.rpc.deadlines import Limit
 
 HEARTBEAT = chat_pb2.StreamChatResponse(heartbeat=chat_pb2.Heartbeat())
 

@@ -11,15 +11,15 @@ import grpc
 import grpc.aio
 
 from ilab_chat_service.auth.callers import Credentials, InvalidCredentials, MissingCredentials, set_caller
-from ilab_chat_service.rpc.interceptors.log import end
-from ilab_chat_service.rpc.interceptors.our_methods import is_ours
+from ilab_chat_service.rpc.interceptors.layers import is_ours
+from ilab_chat_service.rpc.interceptors.status import end
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from ilab_chat_service.auth.callers import Authenticator, Caller
-    from ilab_chat_service.rpc.interceptors.our_methods import (
+    from ilab_chat_service.rpc.interceptors.layers import (
         CallDetails,
         Context,
         Continue,

@@ -9,7 +9,7 @@ from ilab_chat_service.rpc.error_table import InterruptedByDrain, ServerDraining
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
-    from ilab_chat_service.rpc.interceptors.our_methods import CallDetails, Context, Method, Requests
+    from ilab_chat_service.rpc.interceptors.layers import CallDetails, Context, Method, Requests
 
 #: Time for cancelled calls to send their status.
 END_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""How the calls of our methods end: their status, and one canonical log line, metrics and spans for each of them.
+"""One canonical log line, metrics and spans for each call of our methods.
 
 Field names follow OpenTelemetry's semantic conventions where they define one:
 https://opentelemetry.io/docs/specs/semconv/rpc/grpc and https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai
@@ -12,21 +12,18 @@ import logging
 import re
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import grpc
-import grpc.aio
 
-from ilab_chat_service.failures import Failure
-from ilab_chat_service.rpc.chat_validation import check_headers
-from ilab_chat_service.rpc.error_table import INTERNAL, TABLE, Row, status_of
+from ilab_chat_service.rpc.error_table import INTERNAL
 from ilab_chat_service.telemetry.call_record import CALL, Call
-from ilab_chat_service.telemetry.logs import AUDIT, exception_chain
+from ilab_chat_service.telemetry.logs import AUDIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ilab_chat_service.rpc.interceptors.our_methods import CallDetails, Context, Method, Requests
+    from ilab_chat_service.rpc.interceptors.layers import CallDetails, Context, Method, Requests
     from ilab_chat_service.telemetry.metrics import Metrics
     from ilab_chat_service.telemetry.spans import Traces
 
@@ -44,12 +41,6 @@ AUDIT_FIELDS = {
 }
 
 CORRELATION_TRAILER = "x-correlation-id"
-
-#: Contains google.rpc.Status. https://grpc.io/docs/guides/error/#richer-error-model
-DETAILS_TRAILER = "grpc-status-details-bin"
-
-#: Delay before gRPC's own retries, in milliseconds. https://github.com/grpc/proposal/blob/master/A6-client-retries.md
-PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 
 #: Codes that are logged at INFO: success, and errors of the caller.
 INFO_CODES = {"OK", "CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
@@ -217,72 +208,3 @@ def level_of(call: Call) -> int:
 def milliseconds(seconds: float) -> float:
     """Return *seconds* in milliseconds, rounded to a hundredth."""
     return round(seconds * 1000, 2)
-
-
-async def mapped(details: CallDetails, method: Method, requests: Requests, context: Context) -> Any:
-    """Await *method*. If it raises, end the call with a status of `rpc/error_table.py`; the layer inside `logged`.
-
-    The caller sees nothing else of the exception. gRPC's own exceptions (a handler aborted, the client cancelled) pass
-    through.
-    """
-    try:
-        check_headers(details.header_bytes)
-        return await method(requests, context)
-    except grpc.aio.AbortError:
-        raise
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task and task.cancelling():
-            raise
-        # Only something that the call awaited was cancelled. Raising the error would end the call without a status, and
-        # its caller would wait forever.
-        await abort(context, error)
-    except Exception as error:  # noqa: BLE001 - the boundary: every exception is mapped
-        await abort(context, error)
-
-
-async def abort(context: Context, error: BaseException) -> NoReturn:
-    """End the call with the status of *error*, and record it for the log."""
-    call = CALL.get()
-    row = TABLE.get(type(error), INTERNAL)
-    call.status_code, call.reason, call.exception_chain = row.code.name, row.reason, exception_chain(error)
-    call.status_message = "" if row is INTERNAL else str(error)
-    if isinstance(error, Failure):
-        call.cause = error.cause
-    forget_frames(error)
-    await end(context, error, call.correlation_id)
-
-
-def forget_frames(error: BaseException) -> None:
-    """Drop the tracebacks of *error* and of the errors that led to it.
-
-    Their frames have the request. gRPC keeps the abort, and so *error*, in a cycle of references until a garbage
-    collection, which comes after hundreds of calls.
-    """
-    waiting, seen = [error], set[int]()
-    while waiting:
-        each = waiting.pop()
-        if id(each) not in seen:
-            seen.add(id(each))
-            each.__traceback__ = None
-            waiting += filter(None, (each.__cause__, each.__context__))
-
-
-async def end(context: Context, error: BaseException, correlation_id: str) -> NoReturn:
-    """End the call with the status of *error*."""
-    row = TABLE.get(type(error), INTERNAL)
-    status = status_of(error, correlation_id)
-    trailers = ((DETAILS_TRAILER, status.SerializeToString()), (CORRELATION_TRAILER, correlation_id))
-    try:
-        await context.abort(row.code, status.message, (*trailers, *pushback(row, error)))
-    except grpc.aio.InternalError:
-        # gRPC has already ended the call, for instance because the request is too large.
-        raise asyncio.CancelledError from None
-    raise AssertionError("abort returned")
-
-
-def pushback(row: Row, error: BaseException) -> tuple[tuple[str, str], ...]:
-    """Return the trailer that delays gRPC's own retries, if the failure asks for it."""
-    if not (row.pushback and isinstance(error, Failure) and error.retry_after_seconds is not None):
-        return ()
-    return ((PUSHBACK_TRAILER, str(round(error.retry_after_seconds * 1000))),)

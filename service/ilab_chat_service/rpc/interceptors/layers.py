@@ -73,7 +73,7 @@ def is_ours(details: grpc.HandlerCallDetails) -> bool:
     return details.method.startswith(OUR_METHODS)
 
 
-class OurMethods(grpc.aio.ServerInterceptor):
+class LayeredMethods(grpc.aio.ServerInterceptor):
     """Runs the calls of our methods inside *layers*, the outermost first.
 
     For methods whose handlers are coroutines: ours write responses instead of yielding them.
