@@ -1,15 +1,15 @@
 """The methods of `ILabMemory` that erase, export, import and check, and what all its methods share."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from ilab_memory import checks, intake
-from ilab_memory import fact_intake as facts_intake
+from ilab_memory import checks
 from ilab_memory.core.config import Config
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.models import ImportResult, Observation, Session
 from ilab_memory.core.store import Store
+from ilab_memory.import_batches import ImportedSources, batches
 from ilab_memory.limits import IMPORT_SOURCES
 
 
@@ -81,7 +81,7 @@ class Administration:
         """
         checks.check_limit(limit)
         now = self._now()
-        return self._store.expire(now=now, older_than=facts_intake.older_than(retention, now), limit=limit)
+        return self._store.expire(now=now, older_than=_older_than(retention, now), limit=limit)
 
     def mem_forget(self, user_id: str) -> int:
         """Erase everything of the user and return the number of erased observations.
@@ -168,9 +168,9 @@ class Administration:
         """
         checks.check_user_id(user_id)
         sessions = observations = 0
-        imported = facts_intake.ImportedSources()
+        imported = ImportedSources()
         try:
-            for batch in intake.batches(items):
+            for batch in batches(items):
                 added = self._store.add_rows(user_id, batch.sessions, batch.rows)
                 sources = imported.add(batch.ids, added.ids, batch.sources)
                 for start in range(0, len(sources), IMPORT_SOURCES):
@@ -187,3 +187,27 @@ class Administration:
         if now.tzinfo is None:
             raise ValueError("clock must return a timezone-aware datetime")
         return now
+
+
+def _older_than(retention: Mapping[str, timedelta] | timedelta | None, now: datetime) -> dict[str, datetime]:
+    """Return the time before which the last change of an observation must be for it to be erased, by its type.
+
+    Raises:
+        ValueError: *retention* is not None, a timedelta or a mapping of types to timedeltas, all of at least 0.
+    """
+    if retention is None:
+        return {}
+    by_type = {"": retention} if isinstance(retention, timedelta) else retention
+    if not isinstance(by_type, Mapping) or not all(
+        isinstance(kind, str) and isinstance(age, timedelta) and age >= timedelta(0) for kind, age in by_type.items()
+    ):
+        raise ValueError("retention must be a timedelta of at least 0, or a mapping of types to them")
+    checks.check_types("retention", by_type)
+    return {kind: _before(now, age) for kind, age in by_type.items()}
+
+
+def _before(now: datetime, age: timedelta) -> datetime:
+    try:
+        return now - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
 from ilab_memory import checks, intake
-from ilab_memory import fact_intake as facts_intake
 from ilab_memory.core.config import FACT_TYPES, SUMMARY_TYPE, Config
 from ilab_memory.core.models import (
     UNSET,
@@ -29,6 +29,8 @@ from ilab_memory.embedding import Embedding
 from ilab_memory.limits import (
     ABOUT_CHARACTERS,
     MAX_CONTENT_BYTES,
+    MAX_TITLE,
+    MAX_TOPIC_KEY,
     MOST_FACTS,
     MOST_LISTED,
     MOST_LISTED_BYTES,
@@ -211,12 +213,14 @@ class ILabMemory(Embedding):
         checks.check_user_id(user_id)
         if type not in self._config.allowed_types:
             raise ValueError(f"type must be one of {', '.join(self._config.allowed_types)}")
-        checks.check_title(title)
+        checks.check_text("title", title, MAX_TITLE)
         checks.check_content("content", content)
-        checks.check_topic_key(topic_key)
+        if topic_key is not None:
+            checks.check_text("topic_key", topic_key, MAX_TOPIC_KEY)
         checks.check_conversation_id(conversation_id)
         checks.check_pinned("pinned", pinned)
-        checks.check_about(about)
+        if about is not None:
+            checks.check_content("about", about)
         observation = intake.observation(
             user_id,
             type,
@@ -225,12 +229,17 @@ class ILabMemory(Embedding):
             topic_key=topic_key,
             conversation_id=conversation_id,
             pinned=pinned,
-            expire_at=facts_intake.expire_at("expire_time", expire_time),
+            expire_at=intake.expire_at("expire_time", expire_time),
             about=about,
         )
-        if facts != ():
-            observation = facts_intake.with_facts(observation, facts, types=self._config.allowed_types)
-        return self._save(replace(observation, queue_work=True) if queue_work else observation)
+        derived = intake.new_facts(
+            facts,
+            user_id=user_id,
+            conversation_id=conversation_id,
+            topic_key=observation.topic_key,
+            types=self._config.allowed_types,
+        )
+        return self._save(replace(observation, facts=derived, queue_work=queue_work))
 
     def mem_update(
         self,
@@ -259,7 +268,7 @@ class ILabMemory(Embedding):
         if (title, content, type, pinned, expire_time) == (None, None, None, None, UNSET):
             raise ValueError("title, content, type, pinned or expire_time must be given")
         if title is not None:
-            checks.check_title(title)
+            checks.check_text("title", title, MAX_TITLE)
         if content is not None:
             checks.check_content("content", content)
         if type is not None and type not in self._config.allowed_types:
@@ -271,7 +280,7 @@ class ILabMemory(Embedding):
             content=content,
             type=type,
             pinned=pinned,
-            expire_at=UNSET if expire_time is UNSET else facts_intake.expire_at("expire_time", expire_time),
+            expire_at=UNSET if expire_time is UNSET else intake.expire_at("expire_time", expire_time),
         )
         return self._store.change(user_id, observation_id, change, now=self._now())
 
@@ -296,7 +305,7 @@ class ILabMemory(Embedding):
             types=frozenset(types) or None,
             now=self._now(),
             limit=min(limit, MOST_FACTS),
-            before=facts_intake.fact_cursor(before),
+            before=intake.fact_cursor(before),
         )
 
     def mem_about(self, user_id: str, *, limit: int = 100) -> list[Statement]:
@@ -309,7 +318,13 @@ class ILabMemory(Embedding):
         checks.check_limit(limit)
         most = min(limit, MOST_FACTS)
         rows = self._store.about(user_id, now=self._now(), limit=most, characters=ABOUT_CHARACTERS)
-        return facts_intake.statements(rows, most)
+        lines = (
+            row.model_copy(update={"text": line.strip()})
+            for row in rows
+            for line in row.text.split("\n")
+            if line.strip()
+        )
+        return list(islice(lines, most))
 
     def mem_list(
         self,
@@ -385,7 +400,7 @@ class ILabMemory(Embedding):
         *types* matches nothing.
         """
         checks.check_user_id(user_id)
-        checks.check_query(query)
+        checks.check_not_blank("query", query)
         checks.check_limit(limit)
         checks.check_types("types", types)
         checks.check_types("types_exclude", types_exclude)
@@ -423,11 +438,11 @@ class ILabMemory(Embedding):
             hits_only: Read no facts and summaries.
         """
         checks.check_user_id(user_id)
-        checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
+        checks.check_not_blank("message", message)
         checks.check_limit(limit)
         checks.check_types("types", types)
         if previous is not None:
-            checks.check_text("previous", previous, len(previous) if isinstance(previous, str) else 0)
+            checks.check_not_blank("previous", previous)
         checks.check_time_zone(time_zone)
         request = Request(
             user_id,
@@ -482,7 +497,7 @@ class ILabMemory(Embedding):
         """
         checks.check_user_id(user_id)
         checks.check_conversation_id(conversation_id)
-        checks.check_session_id(session_id)
+        checks.check_not_blank("session_id", session_id)
         checks.check_limit(limit)
         checks.check_types("key_prefixes", key_prefixes)
         checks.check_max_bytes(max_bytes)

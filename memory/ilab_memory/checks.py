@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, tzinfo
 
-from ilab_memory.limits import MAX_CONTENT_BYTES, MAX_CONVERSATION_ID, MAX_TITLE, MAX_TOPIC_KEY, MAX_USER_ID
+from ilab_memory.limits import MAX_CONTENT_BYTES, MAX_CONVERSATION_ID, MAX_USER_ID
 
 
 def check_user_id(user_id: str) -> None:
@@ -17,20 +17,18 @@ def check_conversation_id(conversation_id: str) -> None:
         check_text("conversation_id", conversation_id, MAX_CONVERSATION_ID)
 
 
-def check_title(title: str) -> None:
-    """Raise ValueError unless *title* is valid."""
-    check_text("title", title, MAX_TITLE)
-
-
-def check_topic_key(topic_key: str | None) -> None:
-    """Raise ValueError unless *topic_key* is valid or None."""
-    if topic_key is not None:
-        check_text("topic_key", topic_key, MAX_TOPIC_KEY)
+def check_not_blank(name: str, text: str) -> None:
+    """Raise ValueError unless *text*, the argument *name*, is text of any length that is not blank."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name} must be a string")  # noqa: TRY004 - the contract promises ValueError for a bad argument
+    if not text.strip():
+        raise ValueError(f"{name} must not be blank")
+    _check_encoding(name, text)
 
 
 def check_content(name: str, content: str, *, more: int = 0) -> None:
     """Raise ValueError unless *content*, the argument *name*, is valid. *more*: bytes allowed over the limit."""
-    _check_characters(name, content)
+    check_not_blank(name, content)
     if len(content.encode()) > MAX_CONTENT_BYTES + more:
         raise ValueError(f"{name} must be at most {MAX_CONTENT_BYTES} bytes of UTF-8")
 
@@ -40,21 +38,9 @@ def check_text(name: str, text: str, longest: int, *, more: int = 0) -> None:
 
     *more*: characters that are allowed over the limit.
     """
-    _check_characters(name, text)
+    check_not_blank(name, text)
     if len(text) > longest + more:
         raise ValueError(f"{name} must be at most {longest} characters")
-
-
-def check_left(name: str, redacted: str | None) -> None:
-    """Raise ValueError if the argument *name* is blank after redaction."""
-    if redacted is not None and not redacted.strip():
-        raise ValueError(f"{name} must not be blank after redaction")
-
-
-def check_about(about: str | None) -> None:
-    """Raise ValueError unless *about* is valid or None."""
-    if about is not None:
-        check_content("about", about)
 
 
 def check_pinned(name: str, pinned: object) -> None:
@@ -75,11 +61,6 @@ def check_expire_time(name: str, expire_time: datetime | None) -> None:
         raise ValueError(f"{name} must be a datetime with a time zone")
 
 
-def check_query(query: str) -> None:
-    """Raise ValueError unless *query* is valid."""
-    _check_characters("query", query)
-
-
 def check_observation_id(observation_id: int) -> None:
     """Raise ValueError unless *observation_id* is a positive integer."""
     if not isinstance(observation_id, int) or isinstance(observation_id, bool) or observation_id <= 0:
@@ -90,11 +71,6 @@ def check_limit(limit: int) -> None:
     """Raise ValueError unless *limit* is a positive integer."""
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ValueError("limit must be an integer of at least 1")
-
-
-def check_session_id(session_id: str) -> None:
-    """Raise ValueError unless *session_id* is valid."""
-    _check_characters("session_id", session_id)
 
 
 def check_max_bytes(max_bytes: int) -> None:
@@ -112,14 +88,6 @@ def check_types(name: str, types: Collection[str] | None) -> None:
         raise ValueError(f"{name} must be a list of strings")
     for kind in types:
         _check_encoding(name, kind)
-
-
-def _check_characters(name: str, text: str) -> None:
-    if not isinstance(text, str):
-        raise ValueError(f"{name} must be a string")  # noqa: TRY004 - the contract promises ValueError for a bad argument
-    if not text.strip():
-        raise ValueError(f"{name} must not be blank")
-    _check_encoding(name, text)
 
 
 def _check_encoding(name: str, text: str) -> None:

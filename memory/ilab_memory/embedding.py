@@ -58,7 +58,7 @@ class Embedding(WorkQueue):
 
         For a caller that reads something else first. `mem_recall` does it too.
         """
-        checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
+        checks.check_not_blank("message", message)
         return None if self._vectors is None else self._vectors.meaning(message)
 
     def mem_related(
@@ -82,7 +82,7 @@ class Embedding(WorkQueue):
             meaning: What `mem_meaning` returned for the message. None: it is embedded now.
         """
         checks.check_user_id(user_id)
-        checks.check_text("message", message, len(message) if isinstance(message, str) else 0)
+        checks.check_not_blank("message", message)
         checks.check_limit(limit)
         checks.check_types("types", types)
         meant = meaning or self.mem_meaning(message)

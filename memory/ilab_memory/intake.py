@@ -1,71 +1,30 @@
-"""Validation and redaction of what a store receives."""
+"""Validation and redaction of what a store receives: observations, facts, changes, and positions in lists. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from ilab_memory.checks import (
-    check_content,
-    check_conversation_id,
-    check_left,
-    check_observation_id,
-    check_pinned,
-    check_session_id,
-    check_text,
-)
-from ilab_memory.core.config import SUMMARY_TYPE
-from ilab_memory.core.models import Observation, Session, Unset
-from ilab_memory.core.store import (
-    Change,
-    ImportedRow,
-    ObservationCursor,
-    Redacted,
-    SessionCursor,
-    Source,
-)
-from ilab_memory.limits import (
-    IMPORT_BYTES,
-    IMPORT_ITEMS,
-    MAX_REVISION_COUNT,
-    MAX_SOURCES,
-    MAX_TITLE,
-    MAX_TOPIC_KEY,
-    MAX_USER_ID,
-)
-from ilab_memory.redaction import MOST_ADDED, REDACTED, normalized_hash, strip_private
+from ilab_memory import checks
+from ilab_memory.core.config import FACT_TYPES, SUMMARY_TYPE
+from ilab_memory.core.models import NewFact, Unset
+from ilab_memory.core.store import Change, FactCursor, ObservationCursor, Redacted, SessionCursor
+from ilab_memory.limits import MAX_FACTS, MAX_TITLE, MAX_TOPIC_KEY
+from ilab_memory.redaction import normalized_hash, strip_private
 from ilab_memory.sessions import summary_title
 from ilab_memory.timestamps import to_text
-
-
-class _Check(Protocol):
-    """Checks a text that may be *more* than its limit."""
-
-    def __call__(self, name: str, text: str, /, *, more: int) -> None: ...
-
-
-class Batch(NamedTuple):
-    """Items that are imported in one transaction."""
-
-    sessions: list[Session]
-    rows: list[ImportedRow]
-    ids: list[int | None]
-    """The id of each row in the export."""
-    sources: list[Source]
-    """The sources of the rows, by the ids in the export."""
 
 
 def redacted(name: str, text: str) -> str:
     """Return *text*, the argument *name*, redacted; ValueError if it is blank then."""
     left = strip_private(text)
-    check_left(name, left)
+    _check_left(name, left)
     return left
 
 
 def redacted_content(name: str, content: str) -> tuple[str, str]:
     """Return *content*, redacted as by `redacted`, and its hash. Nothing else hashes content."""
     left = strip_private(content)
-    check_left(name, left)
+    _check_left(name, left)
     return left, normalized_hash(left)
 
 
@@ -97,17 +56,77 @@ def observation(
     )
 
 
-def summary(user_id: str, text: str, conversation_id: str) -> Redacted:
-    """Return the redacted observation of a session's summary, with a title that is derived from it."""
-    left, content_hash = redacted_content("summary", text)
+def summary(
+    user_id: str, text: str, conversation_id: str = "", *, name: str = "summary", topic_key: str | None = None
+) -> Redacted:
+    """Return the redacted observation of a session's summary, the argument *name*. Its title is derived from it."""
+    left, content_hash = redacted_content(name, text)
     return Redacted(
         user_id=user_id,
         type=SUMMARY_TYPE,
         title=redacted("title", summary_title(left)),
         content=left,
-        topic_key=None,
+        topic_key=topic_key,
         normalized_hash=content_hash,
         conversation_id=conversation_id,
+    )
+
+
+def new_facts(
+    facts: Sequence[NewFact],
+    *,
+    user_id: str,
+    conversation_id: str = "",
+    topic_key: str | None = None,
+    types: Collection[str],
+) -> tuple[Redacted, ...]:
+    """Return *facts*, redacted.
+
+    Args:
+        facts: The argument `facts` of `mem_save`.
+        user_id: The user.
+        conversation_id: The conversation of the observation that they are derived from.
+        topic_key: The redacted topic key of that observation.
+        types: The types that the configuration allows.
+
+    Raises:
+        ValueError: a fact is invalid, or two of them, or the observation and a fact, have the same topic_key.
+    """
+    if not isinstance(facts, Sequence):
+        raise ValueError("facts must be a list of NewFact")  # noqa: TRY004 - the contract promises ValueError
+    if len(facts) > MAX_FACTS:
+        raise ValueError(f"facts must have at most {MAX_FACTS} items")
+    allowed = [kind for kind in FACT_TYPES if kind in types]
+    made: dict[str | None, Redacted] = {}
+    for number, fact in enumerate(facts):
+        name = f"facts[{number}]"
+        one = _new_fact(name, fact, user_id, conversation_id, allowed)
+        if one.topic_key == topic_key or one.topic_key in made:
+            raise ValueError(f"{name}.topic_key must not be that of the observation or of another fact")
+        made[one.topic_key] = one
+    return tuple(made.values())
+
+
+def _new_fact(name: str, fact: NewFact, user_id: str, conversation_id: str, types: Collection[str]) -> Redacted:
+    if not isinstance(fact, NewFact):
+        raise ValueError(f"{name} must be a NewFact")  # noqa: TRY004 - the contract promises ValueError
+    if fact.type not in types:
+        raise ValueError(f"{name}.type must be one of {', '.join(types)}")
+    checks.check_text(f"{name}.title", fact.title, MAX_TITLE)
+    checks.check_content(f"{name}.content", fact.content)
+    checks.check_text(f"{name}.topic_key", fact.topic_key, MAX_TOPIC_KEY)
+    checks.check_pinned(f"{name}.pinned", fact.pinned)
+    content, content_hash = redacted_content(f"{name}.content", fact.content)
+    return Redacted(
+        user_id=user_id,
+        type=fact.type,
+        title=redacted(f"{name}.title", fact.title),
+        content=content,
+        topic_key=redacted(f"{name}.topic_key", fact.topic_key),
+        normalized_hash=content_hash,
+        conversation_id=conversation_id,
+        pinned=fact.pinned,
+        expire_at=expire_at(f"{name}.expire_time", fact.expire_time),
     )
 
 
@@ -131,121 +150,44 @@ def change(
     )
 
 
+def expire_at(name: str, expire_time: datetime | None) -> str | None:
+    """Return *expire_time*, the argument *name*, as text; ValueError unless it has a time zone or is None."""
+    checks.check_expire_time(name, expire_time)
+    if expire_time is None:
+        return None
+    try:
+        return to_text(expire_time)
+    except OverflowError:
+        raise ValueError(f"{name} must be a time of the years 1 to 9999") from None
+
+
 def cursor(before: ObservationCursor | None) -> ObservationCursor | None:
     """Return *before* with its time normalized; ValueError unless it is (updated_at, id) or None."""
+    return None if before is None else _cursor(before)
+
+
+def fact_cursor(before: FactCursor | None) -> FactCursor | None:
+    """Return *before* with its time normalized; ValueError unless it is (pinned, updated_at, id) or None."""
     if before is None:
         return None
-    moment, observation_id = _pair(before)
-    check_observation_id(observation_id)
-    return _moment("before", moment), observation_id
+    if not isinstance(before, tuple | list) or len(before) != 3 or not isinstance(before[0], bool):  # noqa: PLR2004 - a triple
+        raise ValueError("before must be pinned, a time and an id")
+    return before[0], *_cursor(before[1:])
 
 
 def session_cursor(before: SessionCursor | None) -> SessionCursor | None:
     """Return *before* with its time normalized; ValueError unless it is (started_at, id) or None."""
     if before is None:
         return None
-    moment, session_id = _pair(before)
-    check_session_id(session_id)
-    return _moment("before", moment), session_id
+    started_at, session_id = _pair(before)
+    checks.check_not_blank("session_id", session_id)
+    return moment("before", started_at), session_id
 
 
-def batches(items: Iterable[Session | Observation]) -> Iterator[Batch]:
-    """Yield *items*, validated and redacted, in batches of at most IMPORT_ITEMS, or fewer with IMPORT_BYTES of text.
-
-    Raises:
-        ValueError: an item is invalid, or a text is blank after redaction.
-    """
-    batch = Batch([], [], [], [])
-    size = 0
-    for item in items:
-        if isinstance(item, Session):
-            batch.sessions.append(_session(item))
-            size += len((batch.sessions[-1].summary or "").encode())
-        else:
-            batch.rows.append(_row(item))
-            batch.ids.append(item.id)
-            batch.sources.extend(_sources(item))
-            size += len(batch.rows[-1].content.encode()) + len((batch.rows[-1].about or "").encode())
-        if len(batch.sessions) + len(batch.rows) == IMPORT_ITEMS or size >= IMPORT_BYTES:
-            yield batch
-            batch, size = Batch([], [], [], []), 0
-    if batch.sessions or batch.rows:
-        yield batch
-
-
-def _session(session: Session) -> Session:
-    check_text("session_id", session.id, MAX_USER_ID)
-    check_conversation_id(session.conversation_id)
-    summary = session.summary
-    if summary is not None:
-        summary = _exported("summary", summary, check_content)
-    return session.model_copy(
-        update={
-            "summary": summary,
-            "started_at": _moment("started_at", session.started_at),
-            "ended_at": None if session.ended_at is None else _moment("ended_at", session.ended_at),
-            "last_activity_at": _moment("last_activity_at", session.last_activity_at),
-        }
-    )
-
-
-def _row(observation: Observation) -> ImportedRow:
-    if not isinstance(observation, Observation):
-        raise ValueError("items must contain sessions and observations only")  # noqa: TRY004 - as the contract promises
-    check_text("session_id", observation.session_id, MAX_USER_ID)
-    check_text("type", observation.type, MAX_TITLE)
-    title = _exported("title", observation.title, partial(check_text, longest=MAX_TITLE))
-    content, content_hash = redacted_content("content", _exported("content", observation.content, check_content))
-    topic_key, about = observation.topic_key, observation.about
-    if topic_key is not None:
-        topic_key = _exported("topic_key", topic_key, partial(check_text, longest=MAX_TOPIC_KEY))
-    if about is not None:
-        about = _exported("about", about, check_content)
-    check_pinned("pinned", observation.pinned)
-    if not 1 <= observation.revision_count <= MAX_REVISION_COUNT:
-        raise ValueError(f"revision_count must be 1 to {MAX_REVISION_COUNT}")
-    return ImportedRow(
-        session_id=observation.session_id,
-        type=observation.type,
-        title=title,
-        content=content,
-        topic_key=topic_key,
-        normalized_hash=content_hash,
-        revision_count=observation.revision_count,
-        created_at=_moment("created_at", observation.created_at),
-        updated_at=_moment("updated_at", observation.updated_at),
-        pinned=observation.pinned,
-        expire_at=None if observation.expire_time is None else _moment("expire_time", observation.expire_time),
-        about=about,
-    )
-
-
-def _sources(observation: Observation) -> Iterator[Source]:
-    if len(observation.source_ids) + len(observation.earlier_source_ids) > MAX_SOURCES:
-        raise ValueError(f"source_ids must have at most {MAX_SOURCES:,} ids")
-    for is_earlier, ids in ((False, observation.source_ids), (True, observation.earlier_source_ids)):
-        for source in ids:
-            if not isinstance(source, int) or source <= 0:
-                raise ValueError("source_ids must contain integers greater than 0")
-            if observation.id is not None:
-                yield observation.id, source, is_earlier
-
-
-def _exported(name: str, text: str, check: _Check) -> str:
-    """Return *text*, the argument *name* of an export, redacted again; ValueError unless *check* accepts it.
-
-    Redaction may have made a stored text longer than its limit, see `MOST_ADDED`.
-    """
-    check(name, text, more=MOST_ADDED if REDACTED in text else 0)
-    left = redacted(name, text)
-    check(name, left, more=MOST_ADDED)
-    return left
-
-
-def _moment(name: str, moment: str) -> str:
-    """Return *moment*, the argument *name*, as fixed-width UTC; ValueError unless it is ISO 8601 with a time zone."""
+def moment(name: str, text: str) -> str:
+    """Return *text*, the argument *name*, as fixed-width UTC; ValueError unless it is ISO 8601 with a time zone."""
     try:
-        parsed = datetime.fromisoformat(moment)
+        parsed = datetime.fromisoformat(text)
         if parsed.tzinfo is not None:
             return to_text(parsed)
     except (ValueError, TypeError, OverflowError):
@@ -253,7 +195,18 @@ def _moment(name: str, moment: str) -> str:
     raise ValueError(f"{name} must contain an ISO 8601 time with a time zone")
 
 
+def _cursor(before: ObservationCursor) -> ObservationCursor:
+    updated_at, observation_id = _pair(before)
+    checks.check_observation_id(observation_id)
+    return moment("before", updated_at), observation_id
+
+
 def _pair(before: tuple[str, object]) -> tuple[str, Any]:
     if not isinstance(before, tuple | list) or len(before) != 2:  # noqa: PLR2004 - a pair
         raise ValueError("before must be a time and an id")
     return before[0], before[1]
+
+
+def _check_left(name: str, left: str) -> None:
+    if not left.strip():
+        raise ValueError(f"{name} must not be blank after redaction")

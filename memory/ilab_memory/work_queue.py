@@ -4,17 +4,13 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ilab_memory import checks
+from ilab_memory import checks, intake
 from ilab_memory.administration import Administration
-from ilab_memory.core.config import FACT_TYPES, SUMMARY_TYPE
+from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.models import NewFact
-from ilab_memory.core.store import Redacted
 from ilab_memory.core.work import SUMMARY_KEY, NewSummary, Work, WorkStats, WorkTurns, later
 from ilab_memory.core.work_store import Derived, Due, Finished, Retired, WorkStore
-from ilab_memory.fact_intake import with_facts
-from ilab_memory.intake import redacted, redacted_content
 from ilab_memory.limits import MAX_CONTENT_BYTES
-from ilab_memory.sessions import summary_title
 
 _OWNER_CHARACTERS = 64
 
@@ -108,7 +104,7 @@ class WorkQueue(Administration):
             raise ValueError("retire must name turns of this work as sources")
         if not {summary.session_id for summary in summaries} <= {*known.values()}:
             raise ValueError("summaries must be of sessions of these turns")
-        facts = with_facts(_of_user(work.user_id), [fact for fact, _ in set], types=FACT_TYPES).facts
+        facts = intake.new_facts([fact for fact, _ in set], user_id=work.user_id, types=FACT_TYPES)
         finished = Finished(
             facts=[Derived(redacted=fact, source_ids=sources) for fact, (_, sources) in zip(facts, set, strict=True)],
             retired=[Retired(topic_key=key, source_id=source) for key, source in retire],
@@ -163,24 +159,12 @@ def _consumed(work: Work, turns: WorkTurns) -> int:
     return min(len(turns.observations), work.pending - 1) if turns.has_more else work.pending
 
 
-def _of_user(user_id: str) -> Redacted:
-    """Return an observation that is not stored, to derive facts from."""
-    return Redacted(user_id=user_id, type=SUMMARY_TYPE, title="", content="", topic_key=None, normalized_hash="")
-
-
 def _summary(user_id: str, summary: NewSummary, turns: WorkTurns) -> Derived:
     """Return *summary*, redacted. Its sources are the turns of its session."""
     checks.check_content("summaries", summary.content)
-    content, content_hash = redacted_content("summaries", summary.content)
-    sources = [turn.id for turn in turns.observations if turn.session_id == summary.session_id]
+    key = SUMMARY_KEY + summary.session_id
+    turn_ids = [turn.id for turn in turns.observations if turn.session_id == summary.session_id]
     return Derived(
-        redacted=Redacted(
-            user_id=user_id,
-            type=SUMMARY_TYPE,
-            title=redacted("summaries", summary_title(content)),
-            content=content,
-            topic_key=SUMMARY_KEY + summary.session_id,
-            normalized_hash=content_hash,
-        ),
-        source_ids=[source for source in sources if source is not None],
+        redacted=intake.summary(user_id, summary.content, name="summaries", topic_key=key),
+        source_ids=[turn_id for turn_id in turn_ids if turn_id is not None],
     )

@@ -10,8 +10,7 @@ import pytest
 
 from batch import cases
 from ilab_memory import ILabMemory, Observation, Session, StorageError
-from ilab_memory.fact_intake import ImportedSources
-from ilab_memory.intake import batches
+from ilab_memory.import_batches import ImportedSources, batches
 from ilab_memory.limits import IMPORT_ITEMS, MAX_SOURCES, MOST_COMPARED, MOST_WAITING_SOURCES
 from ilab_memory.stores.sqlite import SQLiteStore, edits, erasure
 from ilab_memory.stores.sqlite.transaction import Transaction
