@@ -29,7 +29,7 @@ import recall_long as long
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import coverage, meaning, mem_recall, relevance, selection, speakers, spelling
+from ilab_memory.recall import coverage, meaning, mem_recall, relevance, speakers, spelling
 from ilab_memory.semantic import LocalEmbedder
 from recall import TOP, changed, filled, slots_for, title_of, turn
 
@@ -263,7 +263,7 @@ ABLATION: dict[str, Changes] = {
     "with questions like statements": [(mem_recall, {"QUESTION": (1.0, 1.0, 1.0)})],
     "without dates as times": [(mem_recall, {"_dated": lambda _, found: found})],
     "without other spellings": [(spelling, {"MOST_WAYS": 0, "MOST_WAYS_OF_WORLD": 0, "MOST_IDS": 0})],
-    "without whole lists": [(selection, {"WHOLE_LIST": 0})],
+    "without whole lists": [(relevance, {"WHOLE_LIST": 0})],
     "with undamped rarity": [(coverage, {"DAMPING": 1.0})],
     "without reserved places": [(meaning, {"EVERY": 1_000_000})],
     "without the gain by cosine": [(meaning, {"GAIN": 0.0, "GAIN_UNCOVERED": 0.0})],

@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 
 from batch import cases
 from ilab_memory.recall import analysis, normalization, text_language
-from ilab_memory.recall.analysis import INDEXED_CHARACTERS, MOST_OCCURRENCES, REPLY_WORDS, fields, forms, terms
+from ilab_memory.recall.analysis import (
+    INDEXED_CHARACTERS,
+    MOST_OCCURRENCES,
+    REPLY_WORDS,
+    STEMMERS,
+    fields,
+    forms,
+    stem,
+    terms,
+)
 from ilab_memory.recall.search_query import MAX_TERMS, QUERY_CHARACTERS, query_terms
-from ilab_memory.recall.stemming import STEMMERS, stem
 
 WORDS = """
     abandoned abilities adoption agencies allowance analogous apologies argued babies baked beginning bicycles

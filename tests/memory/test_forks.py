@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ilab_memory import ILabMemory, Store, long_text_lock
+from ilab_memory import ILabMemory, Store
+from ilab_memory.recall import analysis
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")]
 
@@ -108,7 +109,7 @@ def test_child_may_open_its_own_memory_whatever_the_parent_does(tmp_path: Path) 
             mem.mem_save("alice", "tea " * 10_000, type="discovery", title="t")
 
     with ILabMemory.from_path(path) as mem:
-        with busy(long_text_lock._analyzing):
+        with busy(analysis._analyzing):
             for _ in range(5):
                 assert in_child(lambda: said_by(save)) == "nothing"
         assert mem.mem_stats("alice")["observations"] == 1

@@ -37,13 +37,15 @@ from ilab_chat_service.limits import (
 )
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
-from ilab_memory.recall import analysis, normalization, stemming
+from ilab_memory.recall import analysis, normalization
 from rpcs import METHODS
 from upstream import Reply, Request, Upstream
 
 #: How often a text of full size is analysed in `Caller.call_all`, at most: as a query and a summary, and when it is
 #: saved, changed and erased. Each time at most INDEXED_CHARACTERS are normalized, before folding and after it.
 ANALYSES = 24
+#: The function that `Work` counts the calls of.
+STEM = analysis.stem
 #: Characters that folding makes of one.
 FOLDED = 18
 
@@ -82,7 +84,7 @@ class Work:
 
     def stem(self, word: str) -> str:
         self.stemmed += 1
-        return stemming.stem(word)
+        return STEM(word)
 
 
 class Caller:

@@ -1,19 +1,34 @@
-"""Text to terms, the same way for indexing and for searching. Pure.
+"""Text to terms, the same way for indexing and for searching.
 
 A term is a stemmed word or, in scripts without spaces between words, each pair of neighbouring characters, so that any
 substring of two or more characters is found. A hyphenated word gives a term for each part and one for the whole.
+
+Stems are those of the Snowball algorithm of the text's language (https://snowballstem.org/). Cyrillic, Greek and Arabic
+letters: by the script, Cyrillic as Russian. Latin letters: by the language of the text. A term of a text in another
+language than English begins with FOREIGN, so an English word has a stem of its own. A search does not know the language
+of the rows, so it looks up a word under its stems in all languages: see `word_forms`.
+
+Index keys are made from stems, so the stem of a word must never change: PyStemmer is pinned to a minor version. If a
+later one changes stems, `schema.VERSION` of the stores must change with it.
 """
 
 import re
+import threading
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
+from Stemmer import Stemmer
+
+from ilab_memory.forks import kept_over_forks
 from ilab_memory.recall import text_language
 from ilab_memory.recall.normalization import normalize
-from ilab_memory.recall.stemming import foreign_stem, stem
-from ilab_memory.recall.stemming import forms as word_forms
+
+#: Characters up to which a text is short: several are analyzed at the same time. 4,096 take 1 to 2 ms.
+SHORT_CHARACTERS = 4096
 
 #: Words of an assistant's reply in the field `reply`; the rest is its `tail`. Measured, see bench/recall.py.
 REPLY_WORDS = 80
@@ -31,6 +46,30 @@ MOST_OCCURRENCES = 16
 MOST_FORMED = 8
 
 ENGLISH = "en"
+#: Algorithms for Latin letters, by ISO 639-1. Not English.
+ALGORITHMS = {
+    "de": "german",
+    "es": "spanish",
+    "fr": "french",
+    "id": "indonesian",
+    "it": "italian",
+    "nl": "dutch",
+    "pl": "polish",
+    "pt": "portuguese",
+    "sv": "swedish",
+    "tr": "turkish",
+}
+#: First character of a term of a text in one of these languages.
+FOREIGN = "~"
+#: Letters of the shortest word that such a term is made of, and of its shortest stem.
+SHORTEST_FOREIGN = 3
+_BY_SCRIPT = (
+    ("\u0370", "\u03ff", "greek"),
+    ("\u0400", "\u04ff", "russian"),
+    ("\u0620", "\u06ff", "arabic"),
+)
+_AFTER_LATIN = "\u0370"
+
 _FIRST_LETTER, _FIRST_UNSPACED = "a", "\u0900"
 # Scripts of India, Thai, Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul: their words are not separated by spaces, end
 # in particles, or contain marks that `\w` does not match.
@@ -56,6 +95,9 @@ _ASCII_WORD = re.compile(
 _ACCENTS = re.compile("[\u0300-\u0305\u0307-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f]|(?<!\u0438)\u0306")
 # Spaces before "Assistant:" stay on its line: with `\s*`, a run of empty lines would take quadratic time.
 TURN = re.compile(r"\s*User:(?P<said>.*?)\n[^\S\n]*Assistant:(?P<reply>.*)", re.DOTALL)
+
+
+_analyzing = kept_over_forks(threading.Lock())
 
 
 class Fields(NamedTuple):
@@ -186,3 +228,65 @@ def _own_title(title: str, said_text: str, said: list[str]) -> list[str]:
     length = len(found)
     is_excerpt = found == said[:length] or (length > 1 and found[:-1] == said[: length - 1])
     return [] if is_excerpt else found
+
+
+class _Stemmers(threading.local):
+    """The stemmers of one thread: a Stemmer is not thread-safe (https://github.com/snowballstem/pystemmer)."""
+
+    def __init__(self) -> None:
+        self._by_language: dict[str, Stemmer] = {}
+
+    def of(self, language: str) -> Stemmer:
+        """Return this thread's stemmer of *language*."""
+        if language not in self._by_language:
+            # 0: without a cache of its own, which is slower than `lru_cache`.
+            self._by_language[language] = Stemmer(language, 0)
+        return self._by_language[language]
+
+
+STEMMERS = _Stemmers()
+
+
+@lru_cache(maxsize=50_000)
+def stem(word: str) -> str:
+    """Return the stem of *word*, which is lower case, in an English text. In any other script it is its own stem."""
+    if word.isascii():
+        return str(STEMMERS.of("english").stemWord(word))
+    for first, last, language in _BY_SCRIPT:
+        if first <= word[0] <= last:
+            return str(STEMMERS.of(language).stemWord(word))
+    return word
+
+
+@lru_cache(maxsize=50_000)
+def foreign_stem(word: str, language: str) -> str:
+    """Return the stem of *word* in a text in *language*, one of ALGORITHMS."""
+    if len(word) < SHORTEST_FOREIGN or word[0] >= _AFTER_LATIN or not word.isalpha():
+        return stem(word)
+    found = str(STEMMERS.of(ALGORITHMS[language]).stemWord(word))
+    # The Turkish algorithm leaves one letter of some words.
+    return FOREIGN + (found if len(found) >= SHORTEST_FOREIGN else word)
+
+
+@lru_cache(maxsize=50_000)
+def word_forms(word: str, spoken: tuple[str, ...] = tuple(ALGORITHMS)) -> tuple[str, ...]:
+    """Return the stems of *word* in texts in the languages *spoken*, without those of English texts."""
+    found = dict.fromkeys(foreign_stem(word, language) for language in spoken if language in ALGORITHMS)
+    found.pop(stem(word), None)
+    return tuple(found)
+
+
+@contextmanager
+def one_at_a_time(characters: int) -> Iterator[None]:
+    """Inside the block, no other thread analyzes a long text. Waits for that if a text of *characters* is long.
+
+    Analysis is Python code. Threads that run it at the same time are done no sooner, since they share the GIL, and
+    every other thread of the process, such as an event loop, waits for a turn of each of them whenever it wakes up.
+
+    Only for code that does not wait for anything. Not reentrant.
+    """
+    if characters <= SHORT_CHARACTERS:
+        yield
+        return
+    with _analyzing:
+        yield

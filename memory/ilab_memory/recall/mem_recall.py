@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Posting, Preview, Store, TermStatistics
 from ilab_memory.core.vector_store import VectorStore
-from ilab_memory.long_text_lock import one_at_a_time
 from ilab_memory.recall import meaning, message_query, passage, speakers, spelling
+from ilab_memory.recall.analysis import one_at_a_time
 from ilab_memory.recall.coverage import (
     COVERED_OF_MANY,
     COVERED_PER_RESULT,
@@ -36,10 +36,17 @@ from ilab_memory.recall.mem_search import FEW_ROWS
 from ilab_memory.recall.message_query import Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder
 from ilab_memory.recall.period import said_within
-from ilab_memory.recall.relevance import least_coverage, length_gain, text_gain
+from ilab_memory.recall.relevance import (
+    WHOLE_LIST,
+    Candidate,
+    Scored,
+    least_coverage,
+    length_gain,
+    selected,
+    text_gain,
+)
 from ilab_memory.recall.scoring import recency
 from ilab_memory.recall.search_query import MAX_TERMS
-from ilab_memory.recall.selection import WHOLE_LIST, Candidate, Scored, selected
 from ilab_memory.timestamps import to_text
 
 if TYPE_CHECKING:

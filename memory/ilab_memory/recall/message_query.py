@@ -8,11 +8,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ilab_memory.recall import dates, languages
-from ilab_memory.recall.analysis import MOST_FORMED, UNSPACED, folded, forms, terms
+from ilab_memory.recall.analysis import MOST_FORMED, UNSPACED, folded, forms, terms, word_forms
 from ilab_memory.recall.dates import Dated
 from ilab_memory.recall.languages import LANGUAGES
 from ilab_memory.recall.search_query import MAX_TERMS, QUERY_CHARACTERS
-from ilab_memory.recall.stemming import forms as word_forms
 
 #: Weight of a term with little content, such as "remember".
 LIGHT = 0.3

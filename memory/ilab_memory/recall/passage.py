@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ilab_memory.recall.analysis import UNSPACED, folded, terms
+from ilab_memory.recall.analysis import FOREIGN, UNSPACED, folded, terms, word_forms
 from ilab_memory.recall.message_query import content_terms, is_question, is_request
-from ilab_memory.recall.stemming import FOREIGN
-from ilab_memory.recall.stemming import forms as word_forms
 
 #: Longest passage, in characters, and of each row of a complete list.
 PASSAGE_CHARACTERS, SHORT_PASSAGE_CHARACTERS = 300, 150

@@ -14,7 +14,7 @@ from ilab_memory.core.store import (
     Source,
 )
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.long_text_lock import one_at_a_time
+from ilab_memory.recall.analysis import one_at_a_time
 from ilab_memory.stores.postgres import (
     copying,
     edits,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ilab_memory.core.store import Change
 from ilab_memory.core.work import SUMMARY_KEY
-from ilab_memory.long_text_lock import one_at_a_time
+from ilab_memory.recall.analysis import one_at_a_time
 from ilab_memory.stores.common.changes import Stored
 from ilab_memory.stores.sqlite import erasure, fact_statements, saves, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry

@@ -17,7 +17,7 @@ from ilab_memory.core.store import (
 )
 from ilab_memory.forks import Process
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.long_text_lock import SHORT_CHARACTERS, one_at_a_time
+from ilab_memory.recall.analysis import SHORT_CHARACTERS, one_at_a_time
 from ilab_memory.stores.sqlite import check, deletions, edits, expiry, exports, saves
 from ilab_memory.stores.sqlite import fact_saves as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry, KeyCache
